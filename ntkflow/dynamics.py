@@ -1,0 +1,107 @@
+"""The vector fields: Theorem 4.1 on (H, W, b) and Theorem 5.1 in thin form. Time is that of the sum loss (4).
+
+Pure functions of arrays; numpy and jax arrays both work.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import ClassMatrix, PerClass, Vector
+from ntkflow.kernels.base import Kernel, ThinCoefficients
+from ntkflow.sizes import Sizes
+from ntkflow.state import ThinState
+
+Array = Any
+
+
+def residual(H: Array, W: Array, b: Array, Y: Array) -> Array:
+    """R = W H + b 1^T - Y, shape (C, N). Source: eq. (16)."""
+    return W @ H + b[:, None] - Y
+
+
+def raw_field(H: Array, W: Array, R: Array, kernel: Kernel, sizes: Sizes) -> tuple[Array, Array, Array]:
+    """(dH, dW, db)/dt for a residual R = dL/dF of any loss. Source: eq. (19)."""
+    return -kernel.apply(W.T @ R, sizes), -(R @ H.T), -R.sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class ThinSystem:
+    """Theorem 5.1 with MSE, for scalar or class-dependent blocks, in the thin form of theory 4.1.
+
+    dH1 = -W^T R1 Kc,  dL = -W^T W L diag(rates),  dW = -(R1 M H1^T + W L L^T),  db = -R1 m,
+    with R1 = W H1 + b 1^T - I and M = diag(masses). Cost per evaluation O(nC(C + r)), whatever m is.
+
+    Attributes:
+        masses: samples of each class, (C,).
+        class_kernel: Kc, (C, C).
+        rates: mu_single of the class each column of L belongs to, (r,).
+        n: number of feature coordinates of the (reduced) state.
+    """
+
+    masses: PerClass
+    class_kernel: ClassMatrix
+    rates: Float64[np.ndarray, " r"]
+    n: int
+
+    @classmethod
+    def build(cls, coefficients: ThinCoefficients, sizes: Sizes, column_class: tuple[int, ...], n_eff: int) -> "ThinSystem":
+        """From a kernel's coefficients and the frame of a decomposition."""
+        rates = coefficients.within[np.asarray(column_class, dtype=int)]
+        return cls(sizes.masses, coefficients.class_kernel, rates, n_eff)
+
+    @property
+    def C(self) -> int:
+        """Number of classes."""
+        return len(self.masses)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of H1, L, W, b."""
+        return (self.n, self.C), (self.n, len(self.rates)), (self.C, self.n), (self.C,)
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns."""
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def field(self, H1: Array, L: Array, W: Array, b: Array) -> tuple[Array, Array, Array, Array]:
+        """(dH1, dL, dW, db)/dt. Source: eq. (25)."""
+        R1 = W @ H1 + b[:, None] - np.eye(self.C)
+        WL = W @ L
+        R1m = R1 * self.masses
+        return (
+            -(W.T @ (R1 @ self.class_kernel)),
+            -(W.T @ (WL * self.rates)),
+            -(R1m @ H1.T + WL @ L.T),
+            -R1m.sum(axis=1),
+        )
+
+    def unpack(self, y: Vector) -> ThinState:
+        """The state that `ThinState.pack` flattened."""
+        parts, start = [], 0
+        for shape in self.shapes:
+            stop = start + int(np.prod(shape))
+            parts.append(y[start:stop].reshape(shape))
+            start = stop
+        return ThinState(*parts)
+
+    def flat_field(self, t: float, y: Vector) -> Vector:
+        """dy/dt of the packed state; autonomous, `t` is there for the solvers."""
+        del t
+        s = self.unpack(y)
+        return np.concatenate([part.ravel() for part in self.field(s.H1, s.L, s.W, s.b)])
+
+    def loss(self, s: ThinState) -> float:
+        """1/2 |R|_F^2, summed over samples and outputs. Source: eq. (4)."""
+        R1 = s.W @ s.H1 + s.b[:, None] - np.eye(self.C)
+        return 0.5 * float(np.sum(self.masses * R1**2) + np.sum((s.W @ s.L) ** 2))
+
+    def spectral_radius(self, s: ThinState) -> float:
+        """Upper estimate of the largest rate at a state: the residual operator's two terms (theory 7.1)."""
+        m = float(self.masses.max())
+        features = m * np.linalg.norm(s.H1.T @ s.H1 + 1.0, 2) + np.linalg.norm(s.L, 2) ** 2
+        kernel = max(float(np.linalg.norm(self.class_kernel, 2)), float(self.rates.max(initial=0.0)))
+        return float(features + np.linalg.norm(s.W, 2) ** 2 * kernel)

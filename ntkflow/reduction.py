@@ -1,0 +1,116 @@
+"""Exact reductions of a state: (H, W, b) to the thin form, and n to the subspace the flow lives in.
+
+Both are changes of coordinates, not approximations (theory 4.1 and 4.3): within-class deviations keep
+their right singular vectors for all time, and every column of W^T and H stays in the span of the initial ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Features, PerClass, SampleFrame, WithinFactor
+from ntkflow.sizes import Sizes
+from ntkflow.state import State, ThinState, class_means, spread
+
+# Singular values below this fraction of the whole are rounding left over from subtracting means.
+RANK_TOLERANCE = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The constant part of a decomposition: H = V (H1 Y + L Q^T), W = W_reduced V^T.
+
+    Attributes:
+        sizes: sizes of the full state.
+        Q: N x r, orthonormal columns, each summing to zero over every class.
+        V: n x n_eff, orthonormal columns; the identity when nothing was gained.
+        column_class: for each column of Q one class whose within-class rate it has.
+    """
+
+    sizes: Sizes
+    Q: SampleFrame
+    V: Float64[np.ndarray, "n n_eff"]
+    column_class: tuple[int, ...]
+
+    @property
+    def n_eff(self) -> int:
+        """Dimension of the subspace that the flow lives in."""
+        return int(self.V.shape[1])
+
+    def lift(self, thin: ThinState) -> ThinState:
+        """The same thin state in all n feature coordinates."""
+        return ThinState(self.V @ thin.H1, self.V @ thin.L, thin.W @ self.V.T, thin.b)
+
+    def compose(self, thin: ThinState) -> State:
+        """The full state (H, W, b) of a reduced thin state. Source: eqs. (21)-(24)."""
+        H = spread(self.V @ thin.H1, self.sizes) + (self.V @ thin.L) @ self.Q.T
+        return State(H, thin.W @ self.V.T, thin.b.copy())
+
+
+def decompose(state: State, sizes: Sizes, within: PerClass | None = None, subspace: bool = True) -> tuple[ThinState, Frame]:
+    """Class means plus a thin factor of the within-class part, in the smallest sufficient subspace.
+
+    Args:
+        state: the full state, samples ordered by class.
+        sizes: its sizes.
+        within: mu_single of each class; classes with the same value share one factor.
+            None means all equal.
+        subspace: also replace n by n_eff = rank [W^T, H1, L].
+
+    Returns:
+        The thin state and the frame that turns it back: `frame.compose(thin)` is `state` to rounding.
+    """
+    state.check(sizes)
+    H1 = class_means(state.H, sizes)
+    deviations = state.H - spread(H1, sizes)
+    groups = _groups(sizes, within)
+    scale = float(np.linalg.norm(state.H))
+    factors = [_thin_factor(deviations, _columns(sizes, group), scale) for group in groups]
+    L = np.hstack([factor for factor, _ in factors])
+    Q = np.hstack([frame for _, frame in factors])
+    column_class = tuple(group[0] for group, (factor, _) in zip(groups, factors, strict=True) for _ in range(factor.shape[1]))
+    thin = ThinState(H1, L, state.W, state.b)
+    V = _subspace(thin) if subspace else np.eye(sizes.n)
+    if V.shape[1] < sizes.n:
+        thin = ThinState(V.T @ H1, V.T @ L, state.W @ V, state.b)
+    return thin, Frame(sizes, Q, V, column_class)
+
+
+def _groups(sizes: Sizes, within: PerClass | None) -> Sequence[tuple[int, ...]]:
+    if within is None:
+        return [tuple(range(sizes.C))]
+    return [tuple(int(c) for c in np.flatnonzero(within == value)) for value in np.unique(within)]
+
+
+def _columns(sizes: Sizes, classes: tuple[int, ...]) -> np.ndarray:
+    return np.flatnonzero(np.isin(sizes.labels, classes))
+
+
+def _thin_factor(deviations: Features, columns: np.ndarray, scale: float) -> tuple[WithinFactor, SampleFrame]:
+    """L and Q with deviations[:, columns] = L Q^T there, Q zero elsewhere; r = numerical rank."""
+    D = deviations[:, columns]
+    n, N = D.shape
+    if N > n:
+        tall, triangle = np.linalg.qr(D.T)
+        U, s, Vt = np.linalg.svd(triangle.T)
+        right = tall @ Vt.T
+    else:
+        U, s, Vt = np.linalg.svd(D, full_matrices=False)
+        right = Vt.T
+    r = int(np.sum(s > RANK_TOLERANCE * max(scale, np.finfo(float).tiny)))
+    Q = np.zeros((deviations.shape[1], r))
+    Q[columns] = right[:, :r]
+    return U[:, :r] * s[:r], Q
+
+
+def _subspace(thin: ThinState) -> np.ndarray:
+    """Orthonormal basis of span [W^T, H1, L]; each block scaled to norm one so that none is drowned."""
+    blocks = [block / norm for block in (thin.W.T, thin.H1, thin.L) if (norm := float(np.linalg.norm(block))) > 0]
+    n = thin.W.shape[1]
+    if not blocks:
+        return np.eye(n)[:, :1]
+    U, s, _ = np.linalg.svd(np.hstack(blocks), full_matrices=False)
+    rank = int(np.sum(s > RANK_TOLERANCE * s[0] * 10))
+    return np.eye(n) if rank == n else U[:, :rank]

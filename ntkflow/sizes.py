@@ -1,0 +1,107 @@
+"""Sizes of the problem: classes C, samples per class m, features n."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from operator import index
+
+import numpy as np
+
+from ntkflow._types import Labels, PerClass
+from ntkflow.errors import InputError
+
+
+def _count(name: str, value: object, least: int, why: str) -> int:
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(name, value, "must be a whole number", f"give an integer >= {least}") from None
+    if number < least:
+        raise InputError(name, number, f"must be at least {least}, {why}", f"give an integer >= {least}")
+    return number
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """C classes, m samples per class, n features; samples are ordered by class.
+
+    Args:
+        C: number of classes, at least 2.
+        m: samples per class; one integer, or one per class when the classes are imbalanced.
+            Equal counts are folded to one integer, so that equal sizes compare equal.
+        n: features, at least 1 (the paper assumes n > C; nothing here needs it).
+
+    Raises:
+        InputError: a size is not a whole number, or too small, or the number of counts is not C.
+
+    >>> Sizes(C=3, m=4, n=5).N
+    12
+    >>> Sizes(C=2, m=(3, 5), n=4).balanced
+    False
+    """
+
+    C: int
+    m: int | tuple[int, ...]
+    n: int
+
+    def __post_init__(self) -> None:
+        C = _count("C", self.C, 2, "there is nothing to classify otherwise")
+        object.__setattr__(self, "C", C)
+        object.__setattr__(self, "n", _count("n", self.n, 1, "features need a dimension"))
+        object.__setattr__(self, "m", _per_class(C, self.m))
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Samples in each class, m_1 .. m_C."""
+        return self.m if isinstance(self.m, tuple) else (self.m,) * self.C
+
+    @cached_property
+    def masses(self) -> PerClass:
+        """Samples in each class as float64, shape (C,)."""
+        return np.asarray(self.counts, dtype=np.float64)
+
+    @property
+    def N(self) -> int:
+        """Number of samples."""
+        return sum(self.counts)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every class has the same number of samples."""
+        return isinstance(self.m, int)
+
+    @property
+    def per_class(self) -> int:
+        """The common m.
+
+        Raises:
+            InputError: the classes are imbalanced, so no common m exists.
+        """
+        if isinstance(self.m, tuple):
+            raise InputError(
+                "m", list(self.m), "must be equal for all classes in this formula", "use ClassBlockKernel"
+            )
+        return self.m
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Class of each sample, 0 .. C-1, sorted, shape (N,)."""
+        return np.repeat(np.arange(self.C, dtype=np.int64), self.counts)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Index of the first sample of each class."""
+        return tuple(int(s) for s in np.concatenate([[0], np.cumsum(self.counts)[:-1]]))
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for files: C, m, n, N."""
+        return {"C": self.C, "m": list(self.m) if isinstance(self.m, tuple) else self.m, "n": self.n, "N": self.N}
+
+
+def _per_class(C: int, m: object) -> int | tuple[int, ...]:
+    if isinstance(m, Iterable):
+        counts = tuple(_count("m", value, 1, "every class needs a sample") for value in m)
+        if len(counts) != C:
+            raise InputError("m", list(counts), f"must have one count per class, C = {C}", "give C counts")
+        return counts[0] if len(set(counts)) == 1 else counts
+    return _count("m", m, 1, "every class needs a sample")

@@ -1,0 +1,1 @@
+"""Real networks against the theory: train, measure the empirical kernels, predict, compare."""
