@@ -47,7 +47,9 @@ class ThinSystem:
     n: int
 
     @classmethod
-    def build(cls, coefficients: ThinCoefficients, sizes: Sizes, column_class: tuple[int, ...], n_eff: int) -> "ThinSystem":
+    def build(
+        cls, coefficients: ThinCoefficients, sizes: Sizes, column_class: tuple[int, ...], n_eff: int
+    ) -> "ThinSystem":
         """From a kernel's coefficients and the frame of a decomposition."""
         rates = coefficients.within[np.asarray(column_class, dtype=int)]
         return cls(sizes.masses, coefficients.class_kernel, rates, n_eff)

@@ -6,6 +6,7 @@ their right singular vectors for all time, and every column of W^T and H stays i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64
@@ -39,6 +40,12 @@ class Frame:
         """Dimension of the subspace that the flow lives in."""
         return int(self.V.shape[1])
 
+    @cached_property
+    def class_grams(self) -> Float64[np.ndarray, "C r r"]:
+        """Q_c^T Q_c of the rows of each class, so that class covariances are L (Q_c^T Q_c) L^T / m_c."""
+        rows = np.split(self.Q, self.sizes.starts[1:])
+        return np.stack([block.T @ block for block in rows])
+
     def lift(self, thin: ThinState) -> ThinState:
         """The same thin state in all n feature coordinates."""
         return ThinState(self.V @ thin.H1, self.V @ thin.L, thin.W @ self.V.T, thin.b)
@@ -49,7 +56,9 @@ class Frame:
         return State(H, thin.W @ self.V.T, thin.b.copy())
 
 
-def decompose(state: State, sizes: Sizes, within: PerClass | None = None, subspace: bool = True) -> tuple[ThinState, Frame]:
+def decompose(
+    state: State, sizes: Sizes, within: PerClass | None = None, subspace: bool = True
+) -> tuple[ThinState, Frame]:
     """Class means plus a thin factor of the within-class part, in the smallest sufficient subspace.
 
     Args:
@@ -70,7 +79,9 @@ def decompose(state: State, sizes: Sizes, within: PerClass | None = None, subspa
     factors = [_thin_factor(deviations, _columns(sizes, group), scale) for group in groups]
     L = np.hstack([factor for factor, _ in factors])
     Q = np.hstack([frame for _, frame in factors])
-    column_class = tuple(group[0] for group, (factor, _) in zip(groups, factors, strict=True) for _ in range(factor.shape[1]))
+    column_class = tuple(
+        group[0] for group, (factor, _) in zip(groups, factors, strict=True) for _ in range(factor.shape[1])
+    )
     thin = ThinState(H1, L, state.W, state.b)
     V = _subspace(thin) if subspace else np.eye(sizes.n)
     if V.shape[1] < sizes.n:
@@ -107,7 +118,9 @@ def _thin_factor(deviations: Features, columns: np.ndarray, scale: float) -> tup
 
 def _subspace(thin: ThinState) -> np.ndarray:
     """Orthonormal basis of span [W^T, H1, L]; each block scaled to norm one so that none is drowned."""
-    blocks = [block / norm for block in (thin.W.T, thin.H1, thin.L) if (norm := float(np.linalg.norm(block))) > 0]
+    blocks = [
+        block / norm for block in (thin.W.T, thin.H1, thin.L) if (norm := float(np.linalg.norm(block))) > 0
+    ]
     n = thin.W.shape[1]
     if not blocks:
         return np.eye(n)[:, :1]

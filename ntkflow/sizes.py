@@ -95,7 +95,12 @@ class Sizes:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for files: C, m, n, N."""
-        return {"C": self.C, "m": list(self.m) if isinstance(self.m, tuple) else self.m, "n": self.n, "N": self.N}
+        return {
+            "C": self.C,
+            "m": list(self.m) if isinstance(self.m, tuple) else self.m,
+            "n": self.n,
+            "N": self.N,
+        }
 
 
 def _per_class(C: int, m: object) -> int | tuple[int, ...]:

@@ -12,12 +12,16 @@ from ntkflow.sizes import Sizes
 def _checked(name: str, array: object, ndim: int) -> np.ndarray:
     value = np.asarray(array)
     if value.dtype != np.float64:
-        raise InputError(name, f"{value.dtype} array", "the dynamics are float64", f"pass {name}.astype('float64')")
+        raise InputError(
+            name, f"{value.dtype} array", "the dynamics are float64", f"pass {name}.astype('float64')"
+        )
     if value.ndim != ndim:
         raise InputError(name, f"array of shape {value.shape}", f"must have {ndim} axes", "reshape it")
     bad = value.size - int(np.isfinite(value).sum())
     if bad:
-        raise InputError(name, f"array with {bad} NaN or infinite entries", "must be finite", "clean the state")
+        raise InputError(
+            name, f"array with {bad} NaN or infinite entries", "must be finite", "clean the state"
+        )
     return value
 
 
@@ -39,10 +43,18 @@ class State:
         (n, _), (C, n_of_W) = self.H.shape, self.W.shape
         if n_of_W != n:
             raise InputError(
-                "W", f"array of shape {self.W.shape}", f"must have one column per feature, n = {n} as in H", "check both"
+                "W",
+                f"array of shape {self.W.shape}",
+                f"must have one column per feature, n = {n} as in H",
+                "check both",
             )
         if self.b.shape != (C,):
-            raise InputError("b", f"array of shape {self.b.shape}", f"must have shape ({C},), one bias per row of W", "check both")
+            raise InputError(
+                "b",
+                f"array of shape {self.b.shape}",
+                f"must have shape ({C},), one bias per row of W",
+                "check both",
+            )
 
     def check(self, sizes: Sizes) -> None:
         """Raise InputError when the shapes are not those of `sizes`."""
@@ -51,10 +63,14 @@ class State:
             ("W", self.W.shape, (sizes.C, sizes.n)),
         ):
             if got != want:
-                raise InputError(name, f"array of shape {got}", f"must have shape {want}", "fix the state or the sizes")
+                raise InputError(
+                    name, f"array of shape {got}", f"must have shape {want}", "fix the state or the sizes"
+                )
 
     @classmethod
-    def from_samples(cls, H: Features, W: Weights, b: Biases, labels: Labels) -> tuple["State", Sizes, Labels]:
+    def from_samples(
+        cls, H: Features, W: Weights, b: Biases, labels: Labels
+    ) -> tuple["State", Sizes, Labels]:
         """Sort samples by class; classes may be imbalanced and labels in any order.
 
         Args:
@@ -85,15 +101,32 @@ def checked_labels(labels: object, C: int, N: int) -> Labels:
     """Labels as int64, or InputError naming the first one that is wrong."""
     values = np.asarray(labels)
     if values.shape != (N,):
-        raise InputError("labels", f"array of shape {values.shape}", f"must have shape ({N},), one per column of H", "check both")
+        raise InputError(
+            "labels",
+            f"array of shape {values.shape}",
+            f"must have shape ({N},), one per column of H",
+            "check both",
+        )
     if not np.issubdtype(values.dtype, np.integer):
-        raise InputError("labels", f"{values.dtype} array", "must hold integers", "pass class indices 0 .. C-1")
+        raise InputError(
+            "labels", f"{values.dtype} array", "must hold integers", "pass class indices 0 .. C-1"
+        )
     outside = np.flatnonzero((values < 0) | (values >= C))
     if outside.size:
-        raise InputError(f"labels[{outside[0]}]", int(values[outside[0]]), f"must lie in 0 .. {C - 1}", "fix the labels or add rows to W")
+        raise InputError(
+            f"labels[{outside[0]}]",
+            int(values[outside[0]]),
+            f"must lie in 0 .. {C - 1}",
+            "fix the labels or add rows to W",
+        )
     missing = np.flatnonzero(np.bincount(values, minlength=C) == 0)
     if missing.size:
-        raise InputError("labels", f"no sample of class {missing[0]}", "every class needs a sample", "add samples or drop the row of W")
+        raise InputError(
+            "labels",
+            f"no sample of class {missing[0]}",
+            "every class needs a sample",
+            "add samples or drop the row of W",
+        )
     return values.astype(np.int64)
 
 

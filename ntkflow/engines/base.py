@@ -1,0 +1,27 @@
+"""What an engine is: something that steps a packed system forward."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ntkflow._types import Vector
+
+Interpolant = Callable[[float], Vector]
+
+
+class Stepper(Protocol):
+    """One integration under way; scipy's solver classes have this shape, ours follow it."""
+
+    t: float
+    y: Vector
+    status: str
+    nfev: int
+
+    def step(self) -> str | None:
+        """Take one accepted step; sets `status` to 'finished' or 'failed' at the end."""
+        ...
+
+
+def interpolant(stepper: Stepper) -> Interpolant:
+    """The engine's own interpolant over its last step."""
+    make = getattr(stepper, "dense", None) or stepper.dense_output  # type: ignore[attr-defined]
+    return make()

@@ -1,0 +1,242 @@
+"""`solve`: from a problem to a solution, with a stop condition and the reason it ended."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from ntkflow._types import Times, Vector
+from ntkflow.engines import choose, scipy_engine
+from ntkflow.engines.base import Stepper, interpolant
+from ntkflow.errors import InputError, SolveError
+from ntkflow.problem import Problem
+from ntkflow.solution import Solution, Stats
+from ntkflow.stopping import Reason, Stop
+from ntkflow.systems import Flow, RawFlow, ThinFlow
+
+# Local errors add up along a run; with this factor the drift of E has stayed below the rtol asked for.
+TOLERANCE_SAFETY = 1 / 30
+SAVED_PER_DECADE = 30
+
+Progress = Callable[[float, float], None]
+
+
+def default_horizon(problem: Problem) -> float:
+    """End time when none is given: 200 within-class time constants 1/(mu_single x*), x* = sqrt(m/mu_class).
+
+    Long enough for exponential collapse and to see an algebraic tail as one (theory 7.2, 7.3).
+    """
+    coefficients = problem.kernel.thin(problem.sizes)
+    clock = ThinFlow.build(problem).clock if coefficients is not None else RawFlow.build(problem).clock
+    if coefficients is None:
+        return 1e3 / clock
+    m = problem.sizes.N / problem.sizes.C
+    return 200 * clock / (m * float(coefficients.within.min()))
+
+
+def solve(
+    problem: Problem,
+    *,
+    t_end: float | None = None,
+    stop: Stop | None = None,
+    save_at: Sequence[float] | Times | None = None,
+    rtol: float = 1e-8,
+    engine: str = "auto",
+    form: str = "auto",
+    max_steps: int = 10_000_000,
+    progress: Progress | None = None,
+    throw: bool = True,
+) -> Solution:
+    """Integrate the gradient flow of `problem` in float64.
+
+    Main arguments:
+        problem: sizes, kernel, initial state.
+        t_end: end time, in the units of the sum loss (4); None means `default_horizon`.
+        stop: conditions that end the run earlier; None means `Stop()`, or no condition when `save_at` is given.
+        save_at: exact times to save, increasing, from 0 to at most t_end; they set t_end when it is None.
+            None saves the engine's own steps, thinned to about 30 per decade of time.
+
+    Other arguments:
+        rtol: bound asked for the drift of E relative to the norms of its terms; the engine works at rtol/30.
+        engine: 'auto' or one of `ntkflow.engines.choose.NAMES`.
+        form: 'thin' (class-decomposed, eq. 25), 'raw' (eq. 19), or 'auto': thin where the kernel has it.
+        max_steps: limit on accepted steps.
+        progress: called with (t, fraction done) after each step.
+        throw: raise SolveError on failure; False returns what there is, with the reason.
+
+    Returns:
+        The solution; `solution.reason` says what ended it.
+
+    Raises:
+        InputError: an argument is out of its range.
+        SolveError: the integration failed and `throw` is true.
+    """
+    times = _checked_times(save_at, t_end)
+    horizon = _checked_horizon(t_end, times, problem)
+    stop = stop if stop is not None else (Stop() if times is None else Stop(None, None, None))
+    _check_rtol(rtol)
+    flow = _flow(problem, form)
+    choice = choose.choose(flow, horizon, engine)
+    began = time.perf_counter()
+    run = _Run(flow, choice.engine, horizon, rtol, stop, times, max_steps, progress)
+    reason = run.march()
+    stats = Stats(
+        engine=choice.engine,
+        because=choice.because,
+        form=flow.form,
+        unknowns=len(run.packed[0]),
+        stiffness=choice.stiffness,
+        steps=run.steps,
+        evaluations=run.stepper.nfev,
+        rtol=rtol,
+        rtol_internal=run.rtol,
+        seconds=time.perf_counter() - began,
+    )
+    solution = Solution(problem, np.array(run.times), np.array(run.packed), reason, stats, flow)
+    if reason.failed and throw:
+        raise SolveError(f"integration ended at t = {run.times[-1]:.6g} of {horizon:.6g}: {reason.sentence}")
+    return solution
+
+
+class _Run:
+    """One integration under way: steps, saves, and asks after every step whether to stop."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        engine: str,
+        t_end: float,
+        rtol: float,
+        stop: Stop,
+        save_at: Times | None,
+        max_steps: int,
+        progress: Progress | None,
+    ) -> None:
+        self.flow, self.stop, self.t_end, self.max_steps, self.progress = (
+            flow,
+            stop,
+            t_end,
+            max_steps,
+            progress,
+        )
+        self.rtol = rtol * TOLERANCE_SAFETY
+        y0 = flow.start()
+        self.stepper: Stepper = scipy_engine.start(
+            engine, flow, y0, t_end, self.rtol, _absolute(flow, y0, self.rtol)
+        )
+        self.steps = 0
+        self.times: list[float] = []
+        self.packed: list[Vector] = []
+        self.exact = save_at
+        first = 1e-2 / max(flow.spectral_radius(y0), 1 / t_end)
+        self.grid: Iterator[float] = iter(save_at if save_at is not None else _log_grid(first, t_end))
+        self.next = next(self.grid)
+        if save_at is None or self.next == 0.0:
+            self._save(0.0, y0)
+            self.next = next(self.grid, math.inf) if save_at is not None else self.next
+
+    def march(self) -> Reason:
+        """Step until something ends the run."""
+        reason = self._stop_reason() if self.exact is None else None
+        while reason is None:
+            self.stepper.step()
+            if self.stepper.status == "failed":
+                reason = Reason.STEP_FAILED if np.all(np.isfinite(self.stepper.y)) else Reason.NOT_FINITE
+                break
+            self.steps += 1
+            reason = self._stop_reason()
+            self._save_due(last=reason is not None)
+            if self.progress is not None:
+                self.progress(self.stepper.t, self.stepper.t / self.t_end)
+        return reason
+
+    def _stop_reason(self) -> Reason | None:
+        t, y, stop, flow = self.stepper.t, self.stepper.y, self.stop, self.flow
+        if not np.all(np.isfinite(y)):
+            return Reason.NOT_FINITE
+        if stop.nc1 is not None and flow.within_rms(y) <= stop.nc1:
+            return Reason.NC1
+        if stop.loss is not None and flow.loss(y) <= stop.loss:
+            return Reason.LOSS
+        if stop.stationarity is not None:
+            speed = np.linalg.norm(flow.field(t, y)) / flow.clock
+            if speed <= stop.stationarity * np.linalg.norm(y):
+                return Reason.STATIONARY
+        if self.stepper.status == "finished":
+            return Reason.T_END
+        return Reason.MAX_STEPS if self.steps >= self.max_steps else None
+
+    def _save_due(self, last: bool) -> None:
+        t = self.stepper.t
+        if self.exact is not None:
+            if self.next <= t:
+                inside = interpolant(self.stepper)
+                while self.next <= t:
+                    self._save(self.next, self.stepper.y.copy() if self.next == t else inside(self.next))
+                    self.next = next(self.grid, math.inf)
+        elif t >= self.next or last:
+            self._save(t, self.stepper.y.copy())
+            while self.next <= t:
+                self.next = next(self.grid, math.inf)
+
+    def _save(self, t: float, y: Vector) -> None:
+        self.times.append(float(t))
+        self.packed.append(np.array(y))
+
+
+def _flow(problem: Problem, form: str) -> Flow:
+    if form not in ("auto", "thin", "raw"):
+        raise InputError("form", repr(form), "must be auto, thin or raw", "choose one of these")
+    has_thin = problem.kernel.thin(problem.sizes) is not None
+    if form == "thin" and not has_thin:
+        raise InputError(
+            "form", "'thin'", f"does not exist for the {problem.kernel.rung} kernel", "use form='raw'"
+        )
+    return ThinFlow.build(problem) if has_thin and form != "raw" else RawFlow.build(problem)
+
+
+def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:
+    """Absolute tolerance per block: a thousandth of rtol times the block's own size."""
+    whole = max(float(np.sqrt(np.mean(y0**2))), np.finfo(float).tiny)
+    parts = []
+    for block in flow.blocks(y0):
+        size = float(np.sqrt(np.mean(block**2))) if block.size else 0.0
+        parts.append(np.full(block.size, rtol * 1e-3 * (size if size > 0 else whole)))
+    return np.concatenate(parts)
+
+
+def _log_grid(first: float, t_end: float) -> np.ndarray:
+    first = min(first, t_end / 10)
+    count = max(2, math.ceil(math.log10(t_end / first) * SAVED_PER_DECADE))
+    return np.geomspace(first, t_end, count)
+
+
+def _checked_times(save_at: Sequence[float] | Times | None, t_end: float | None) -> Times | None:
+    if save_at is None:
+        return None
+    times = np.asarray(save_at, dtype=np.float64)
+    if times.ndim != 1 or times.size == 0 or not np.all(np.isfinite(times)):
+        raise InputError(
+            "save_at", f"array of shape {times.shape}", "must be a list of finite times", "give at least one"
+        )
+    if times[0] < 0 or np.any(np.diff(times) <= 0):
+        raise InputError(
+            "save_at", times[:4], "must increase from a time >= 0", "sort the times and drop repeats"
+        )
+    if t_end is not None and times[-1] > t_end:
+        raise InputError("save_at", times[-1], f"lies after t_end = {t_end}", "raise t_end")
+    return times
+
+
+def _checked_horizon(t_end: float | None, times: Times | None, problem: Problem) -> float:
+    if t_end is None:
+        t_end = float(times[-1]) if times is not None else default_horizon(problem)
+    if not (math.isfinite(t_end) and t_end > 0):
+        raise InputError("t_end", t_end, "must be positive and finite", "give a time > 0")
+    return float(t_end)
+
+
+def _check_rtol(rtol: float) -> None:
+    if not 1e-12 <= rtol <= 1e-2:
+        raise InputError("rtol", rtol, "must lie in 1e-12 .. 1e-2 in float64", "1e-8 suits most uses")

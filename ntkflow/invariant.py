@@ -1,0 +1,112 @@
+"""The invariant E of Theorem 5.1, its terms, their alignment, and E at the end of training.
+
+For a thin system E = [W^T W - H1 Kc^{-1} M H1^T - L diag(1/rates) L^T] / m, where m = N/C. For equal
+blocks this is eq. (26); for class-dependent blocks and imbalanced classes it is E_K / m (not in the paper).
+dE/dt = 0 for any loss.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ntkflow._types import FeatureMatrix
+from ntkflow.dynamics import ThinSystem
+from ntkflow.kernels.base import Kernel
+from ntkflow.reduction import decompose
+from ntkflow.sizes import Sizes
+from ntkflow.state import State, ThinState
+
+
+@dataclass(frozen=True, eq=False)
+class InvariantTerms:
+    """The terms of E, each n x n and positive semidefinite: E = weights - means - within.
+
+    Attributes:
+        weights: W^T W / m.
+        means: H1 (I - alpha 11^T) H1^T / mu_class, class means including the global one.
+        global_mean: the part (C / mu_global) g g^T of `means`, g the global mean.
+        within: H2 H2^T / mu_single.
+    """
+
+    weights: FeatureMatrix
+    means: FeatureMatrix
+    global_mean: FeatureMatrix
+    within: FeatureMatrix
+
+    @cached_property
+    def features(self) -> FeatureMatrix:
+        """H K^{-1} H^T / m, the sum of the feature terms."""
+        return self.means + self.within
+
+    @cached_property
+    def E(self) -> FeatureMatrix:
+        """The invariant matrix."""
+        return self.weights - self.features
+
+    @cached_property
+    def scale(self) -> float:
+        """Sum of the Frobenius norms of the terms, against which drift is measured."""
+        return sum(float(np.linalg.norm(term)) for term in (self.weights, self.means, self.within))
+
+    @property
+    def alignment(self) -> float:
+        """Cosine between W^T W and H K^{-1} H^T, the panes b of the paper's figures; 1 when proportional.
+
+        Equals 1 at neural collapse only if the global mean vanishes (eq. 28, with a plus sign).
+        """
+        norms = float(np.linalg.norm(self.weights) * np.linalg.norm(self.features))
+        return float(np.vdot(self.weights, self.features)) / norms if norms else float("nan")
+
+
+def thin_terms(thin: ThinState, system: ThinSystem) -> InvariantTerms:
+    """Terms of E of a thin state. Source: eq. (26)."""
+    m = float(system.masses.mean())
+    inverse = np.linalg.solve(system.class_kernel, np.diag(system.masses))
+    mean_weight = inverse.sum(axis=0)
+    total = float(mean_weight.sum())
+    g = thin.H1 @ mean_weight / total
+    return InvariantTerms(
+        weights=thin.W.T @ thin.W / m,
+        means=thin.H1 @ (inverse + inverse.T) @ thin.H1.T / (2 * m),
+        global_mean=np.outer(g, g) * (total / m),
+        within=(thin.L / system.rates) @ thin.L.T / m,
+    )
+
+
+def terms(state: State, sizes: Sizes, kernel: Kernel) -> InvariantTerms:
+    """Terms of E of a full state under a block structured kernel.
+
+    Raises:
+        InputError: the kernel is singular on these sizes or has no block structure.
+    """
+    kernel.check(sizes)
+    coefficients = kernel.thin(sizes)
+    if coefficients is None:
+        raise TypeError(
+            f"the matrix invariant of eq. (26) needs a block structured kernel, not {kernel.rung}"
+        )
+    thin, frame = decompose(state, sizes, coefficients.within, subspace=False)
+    return thin_terms(thin, ThinSystem.build(coefficients, sizes, frame.column_class, frame.n_eff))
+
+
+def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix:
+    """E_eot = W^T W - H H^T / mu_single, conserved only while the class-mean residual is zero. Source: eq. (27)."""
+    kernel.check(sizes)
+    coefficients = kernel.thin(sizes)
+    if coefficients is None or np.ptp(coefficients.within) > 0:
+        raise TypeError("E at the end of training needs one mu_single for all classes")
+    return state.W.T @ state.W - state.H @ state.H.T / coefficients.within[0]
+
+
+def drift(initial: InvariantTerms, now: InvariantTerms) -> float:
+    """|E(t) - E(0)|_F over the sum of the norms of E's terms at t."""
+    return float(np.linalg.norm(now.E - initial.E)) / now.scale if now.scale else 0.0
+
+
+def eigen_signs(E: FeatureMatrix, scale: float) -> dict[str, int]:
+    """Number of positive, negative and zero eigenvalues; zero means within rounding of `scale`."""
+    values = np.linalg.eigvalsh((E + E.T) / 2)
+    tolerance = 1e-10 * max(scale, np.finfo(float).tiny)
+    positive, negative = int(np.sum(values > tolerance)), int(np.sum(values < -tolerance))
+    return {"positive": positive, "negative": negative, "zero": len(values) - positive - negative}

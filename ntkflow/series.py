@@ -1,0 +1,84 @@
+"""Metrics along a trajectory: plain named series with a unit and a meaning each."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkflow import collapse, invariant
+from ntkflow.components import loss_components
+from ntkflow.dynamics import ThinSystem
+from ntkflow.reduction import Frame
+from ntkflow.state import ThinState
+
+if TYPE_CHECKING:
+    from ntkflow.solution import Solution
+
+DESCRIPTIONS: dict[str, str] = {
+    "loss": "1/2 |W H + b 1^T - Y|_F^2, sum over samples and outputs (eq. 4)",
+    "loss_global": "part of the loss in the global mean of the residual",
+    "loss_class": "part of the loss in the centred class means of the residual",
+    "loss_individual": "part of the loss in the residual of individual samples",
+    "E_norm": "|E|_F (eq. 26)",
+    "E_drift": "|E(t) - E(0)|_F / sum of the norms of E's terms at t",
+    "E_alignment": "cosine between W^T W and H K^{-1} H^T",
+    "E_weights": "|W^T W / m|_F",
+    "E_means": "|H1 (I - alpha 11^T) H1^T / mu_class|_F",
+    "E_within": "|H2 H2^T / mu_single|_F",
+    "E_global_mean": "|(C / mu_global) g g^T|_F, the global mean's part of E_means",
+    "H1H1_norm": "|H1 H1^T|_F",
+    "H2H2_norm": "|H2 H2^T|_F = |S|_F",
+    "gg_norm": "|g g^T|_F, g the mean of the class means",
+    "tr_S": "trace of S = H2 H2^T",
+    "W_norm": "|W|_F",
+    "b_error": "|b - 1/C|, 0 at neural collapse",
+    **{name: "see ntkflow.collapse" for name in collapse.NAMES},
+}
+
+
+def evaluate(solution: "Solution") -> dict[str, np.ndarray]:
+    """All series of `DESCRIPTIONS`; those of the invariant only under a kernel with a matrix invariant."""
+    rows = [_row(*solution.thin(i)) for i in range(len(solution))]
+    series = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return {**series, **_invariant_series(solution)}
+
+
+def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
+    sizes = frame.sizes
+    g = thin.H1.mean(axis=1)
+    m = sizes.N / sizes.C
+    return {
+        **loss_components(thin, sizes.masses),
+        **collapse.measure_thin(thin, frame),
+        "H1H1_norm": float(np.linalg.norm(thin.H1.T @ thin.H1)),
+        "H2H2_norm": float(np.linalg.norm(thin.L.T @ thin.L)) / m,
+        "gg_norm": float(g @ g),
+        "tr_S": float(np.sum(thin.L**2)) / m,
+        "W_norm": float(np.linalg.norm(thin.W)),
+        "b_error": float(np.linalg.norm(thin.b - 1 / sizes.C)),
+    }
+
+
+def _invariant_series(solution: "Solution") -> dict[str, np.ndarray]:
+    problem = solution.problem
+    coefficients = problem.kernel.thin(problem.sizes)
+    if coefficients is None:
+        return {}
+    rows = []
+    first = None
+    for i in range(len(solution)):
+        thin, frame = solution.thin(i)
+        system = ThinSystem.build(coefficients, problem.sizes, frame.column_class, problem.sizes.n)
+        terms = invariant.thin_terms(thin, system)
+        first = first or terms
+        rows.append(
+            {
+                "E_norm": float(np.linalg.norm(terms.E)),
+                "E_drift": invariant.drift(first, terms),
+                "E_alignment": terms.alignment,
+                "E_weights": float(np.linalg.norm(terms.weights)),
+                "E_means": float(np.linalg.norm(terms.means)),
+                "E_within": float(np.linalg.norm(terms.within)),
+                "E_global_mean": float(np.linalg.norm(terms.global_mean)),
+            }
+        )
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}

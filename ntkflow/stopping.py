@@ -1,0 +1,72 @@
+"""When an integration ends, and the sentence that says why."""
+
+import math
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+
+
+class Reason(Enum):
+    """Why an integration ended; `.value` is the key in files, `.sentence` is for people."""
+
+    NC1 = "nc1"
+    LOSS = "loss"
+    STATIONARY = "stationary"
+    T_END = "t_end"
+    MAX_STEPS = "max_steps"
+    NOT_FINITE = "not_finite"
+    STEP_FAILED = "step_failed"
+
+    @property
+    def sentence(self) -> str:
+        """What happened and, for failures, what to do."""
+        return _SENTENCES[self]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the end time or a target was not reached."""
+        return self in (Reason.MAX_STEPS, Reason.NOT_FINITE, Reason.STEP_FAILED)
+
+
+_SENTENCES = {
+    Reason.NC1: "the within-class standard deviation fell below its target",
+    Reason.LOSS: "the loss fell below its target",
+    Reason.STATIONARY: "the state stopped moving: its relative change per unit of tau = sqrt(m mu_class) t fell below the target",
+    Reason.T_END: "the end time was reached",
+    Reason.MAX_STEPS: "the step limit was reached before any stop condition; raise max_steps, shorten t_end or choose another engine",
+    Reason.NOT_FINITE: "the state stopped being finite; the initial state is too large for this tolerance, lower rtol or scale",
+    Reason.STEP_FAILED: "the step size fell to rounding; loosen rtol or choose another engine",
+}
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Stop conditions besides t_end; None switches one off. The first that holds ends the run.
+
+    Args:
+        nc1: target for the root mean square within-class standard deviation per feature. By Jensen's
+            inequality the metric NC1 is then at or below it.
+        loss: target for the loss (4), a sum over samples.
+        stationarity: target for |dy/dtau| / |y|, y = (H, W, b), tau = sqrt(m mu_class) t.
+
+    Raises:
+        InputError: a target is not positive.
+    """
+
+    nc1: float | None = 1e-8
+    loss: float | None = None
+    stationarity: float | None = 1e-10
+
+    def __post_init__(self) -> None:
+        for name in ("nc1", "loss", "stationarity"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InputError(
+                    f"stop.{name}", value, "must be positive", "give a target > 0, or None to switch it off"
+                )
+
+    def as_dict(self) -> Json:
+        """Plain values for files."""
+        return asdict(self)

@@ -1,0 +1,297 @@
+"""Files: state files, run directories, tables of arrays. Written whole or not at all, never pickled.
+
+Every file is first written under a temporary name beside its place and then renamed; a directory is staged
+under a temporary name and renamed when complete, so a kill or a full disk leaves no half-written run.
+"""
+
+import json
+import os
+import shutil
+import tomllib
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ntkflow._types import Json, Labels
+from ntkflow.errors import InputError
+from ntkflow.kernels import BlockKernel
+from ntkflow.sizes import Sizes
+from ntkflow.state import State
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+
+
+@contextmanager
+def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path`; rename it to `path` when the block ends without an error."""
+    temporary = _temporary(path)
+    try:
+        with temporary.open(mode) as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_directory(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary directory beside `path` that becomes `path` when the block ends without an error.
+
+    Raises:
+        InputError: `path` exists and `overwrite` is false, or its parent cannot be written.
+    """
+    refuse_existing(path, overwrite)
+    temporary = _temporary(path)
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            "out", path, f"cannot be written ({error.strerror})", "choose another directory"
+        ) from None
+    try:
+        yield temporary
+        _swap(temporary, path)
+    except OSError as error:
+        raise InputError(
+            "out",
+            path,
+            f"could not be written ({error.strerror or error})",
+            "free some space or choose another directory",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise InputError when `path` exists and may not be replaced."""
+    if not path.exists():
+        return
+    if not overwrite:
+        raise InputError("out", path, "exists already", "choose another directory or pass --overwrite")
+    if not path.is_dir() or (any(path.iterdir()) and not (path / "config.toml").is_file()):
+        # --overwrite must never cost somebody a directory that is not a run.
+        raise InputError(
+            "out", path, "is not a run directory, so it is not overwritten", "choose another directory"
+        )
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    old = None
+    if path.exists():
+        old = _temporary(path)
+        path.rename(old)
+    temporary.rename(path)
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """JSON with NaN written as null, since NaN is not JSON."""
+    with atomic(path, "w") as handle:
+        handle.write(dump_json(value) + "\n")
+
+
+def dump_json(value: Any) -> str:
+    """One JSON text for files and `--json`: numpy scalars as numbers, NaN and infinities as null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
+    """TOML; keys whose value is None are left out, since TOML has no null."""
+    import tomli_w
+
+    def without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            k: without_none(v) if isinstance(v, Mapping) else v for k, v in table.items() if v is not None
+        }
+
+    with atomic(path) as handle:
+        tomli_w.dump(without_none(tables), handle)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Tables of a TOML file.
+
+    Raises:
+        InputError: the file is missing or not TOML.
+    """
+    try:
+        with path.open("rb") as handle:
+            return tomllib.load(handle)
+    except OSError as error:
+        raise InputError("config", path, f"cannot be read ({error.strerror})", "check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("config", path, f"is not TOML ({error})", "fix the file") from None
+
+
+def write_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None
+) -> None:
+    """An .npz of named arrays with a JSON header under the name `header`."""
+    extra = {} if header is None else {"header": np.array(dump_json(header))}
+    with atomic(path) as handle:
+        np.savez_compressed(handle, **dict(arrays), **extra)  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path, argument: str = "file") -> tuple[dict[str, np.ndarray], Json]:
+    """Arrays and JSON header of an .npz.
+
+    Raises:
+        InputError: the file is missing, truncated, not an .npz, or holds pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(str(arrays.pop("header"))) if "header" in arrays else {}
+    except FileNotFoundError:
+        raise InputError(argument, path, "does not exist", "check the path") from None
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            argument,
+            path,
+            f"cannot be read as .npz ({_first_line(error)})",
+            "it may be truncated or of another format",
+        ) from None
+    return arrays, header
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@dataclass(frozen=True, eq=False)
+class StateFile:
+    """What a state file holds, samples sorted by class.
+
+    Attributes:
+        state: H, W, b with sorted samples.
+        sizes: C, m (per class when imbalanced), n.
+        kernel: block kernel, when the file has kappa_d, kappa_c, kappa_n.
+        order: H_sorted = H_file[:, order].
+        arrays: other arrays (K, A_d, A_c, A_n); K already in sorted order.
+        meta: free JSON.
+    """
+
+    state: State
+    sizes: Sizes
+    kernel: BlockKernel | None
+    order: Labels
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    meta: Json = field(default_factory=dict)
+
+
+def write_state(
+    path: Path,
+    state: State,
+    labels: Labels,
+    kernel: BlockKernel | None = None,
+    meta: Mapping[str, Any] | None = None,
+    **arrays: np.ndarray,
+) -> None:
+    """Write a state file: H (n,N), W (C,n), b (C,), labels (N,), optional kappas, K, A_d, A_c, A_n and meta."""
+    content: dict[str, np.ndarray] = {
+        "H": state.H,
+        "W": state.W,
+        "b": state.b,
+        "labels": np.asarray(labels),
+        **arrays,
+    }
+    if kernel is not None:
+        content |= {name: np.float64(getattr(kernel, name)) for name in ("kappa_d", "kappa_c", "kappa_n")}  # type: ignore[misc]
+    if meta is not None:
+        content["meta"] = np.array(dump_json(meta))
+    with atomic(Path(path)) as handle:
+        np.savez_compressed(handle, **content)  # type: ignore[arg-type]
+
+
+def read_state(path: Path) -> StateFile:
+    """Read and check a state file; labels may come in any order.
+
+    Float32 arrays, as networks give them, are widened to float64.
+
+    Raises:
+        InputError: unreadable file, missing array, wrong shape, NaN, label out of range, missing class,
+            or kappas that are incomplete or not ordered.
+    """
+    arrays, _ = read_arrays(Path(path), "state")
+    missing = [name for name in ("H", "W", "b", "labels") if name not in arrays]
+    if missing:
+        raise InputError("state", path, f"lacks the array {missing[0]!r}", "a state file has H, W, b, labels")
+    for name in ("H", "W", "b"):
+        if arrays[name].dtype == np.float32:
+            arrays[name] = arrays[name].astype(np.float64)
+    if arrays["W"].ndim != 2 or arrays["H"].ndim != 2:
+        raise InputError("state", path, "H and W must have 2 axes", "H is (n, N), W is (C, n)")
+    state, sizes, order = State.from_samples(
+        arrays.pop("H"), arrays.pop("W"), arrays.pop("b"), arrays.pop("labels")
+    )
+    meta = json.loads(str(arrays.pop("meta"))) if "meta" in arrays else {}
+    kernel = _kernel_of(path, arrays)
+    if "K" in arrays:
+        if arrays["K"].shape != (sizes.N, sizes.N):
+            raise InputError(
+                "K",
+                f"array of shape {arrays['K'].shape}",
+                f"must be ({sizes.N}, {sizes.N})",
+                "check the file",
+            )
+        arrays["K"] = arrays["K"][np.ix_(order, order)]
+    return StateFile(state, sizes, kernel, order, arrays, meta)
+
+
+def _kernel_of(path: Path, arrays: dict[str, np.ndarray]) -> BlockKernel | None:
+    names = ("kappa_d", "kappa_c", "kappa_n")
+    present = [name for name in names if name in arrays]
+    if not present:
+        return None
+    if len(present) < 3:
+        absent = next(name for name in names if name not in present)
+        raise InputError("state", path, f"has {present[0]} but not {absent}", "give all three kappas or none")
+    return BlockKernel(*(float(arrays.pop(name)) for name in names))
+
+
+def run_versions() -> Json:
+    """Versions and host facts that a run records, so that it can be repeated."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for package in ("ntkflow", "numpy", "scipy", "jax", "flax", "optax"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # pragma: no cover -- only in a source tree that was never installed
+            versions[package] = None
+    return {
+        "versions": versions,
+        "host": {
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "cores": os.cpu_count(),
+        },
+    }

@@ -1,0 +1,190 @@
+"""The packed systems that engines integrate: one flat float64 vector, its field, and what stopping needs.
+
+`ThinFlow` is the thin form of a block structured kernel; `RawFlow` is (H, W, b) itself for any kernel.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ntkflow._types import Vector
+from ntkflow.dynamics import ThinSystem, raw_field, residual
+from ntkflow.problem import Problem
+from ntkflow.reduction import Frame, decompose
+from ntkflow.state import State, ThinState, class_means, spread
+
+
+class Flow(Protocol):
+    """What `solve` asks of a packed system."""
+
+    form: str
+    clock: float
+
+    def start(self) -> Vector:
+        """The packed initial state."""
+        ...
+
+    def field(self, t: float, y: Vector) -> Vector:
+        """dy/dt."""
+        ...
+
+    def blocks(self, y: Vector) -> tuple[np.ndarray, ...]:
+        """Views of the blocks of y, whose scales set the absolute tolerances."""
+        ...
+
+    def loss(self, y: Vector) -> float:
+        """The loss (4)."""
+        ...
+
+    def within_rms(self, y: Vector) -> float:
+        """Root mean square within-class standard deviation per feature."""
+        ...
+
+    def spectral_radius(self, y: Vector) -> float:
+        """Estimate of the largest rate at y."""
+        ...
+
+    def thin(self, y: Vector) -> tuple[ThinState, Frame]:
+        """Thin state in all n coordinates, for the metrics."""
+        ...
+
+    def state(self, y: Vector) -> State:
+        """The full state."""
+        ...
+
+
+def clock(problem: Problem) -> float:
+    """Rate sqrt(m mu_class) of the class means at a collapsed point, here from the kernel's action on them."""
+    sizes = problem.sizes
+    contrast = np.zeros((1, sizes.N))
+    first, second = sizes.starts[0], sizes.starts[1]
+    contrast[0, first : first + sizes.counts[0]] = 1 / sizes.counts[0]
+    contrast[0, second : second + sizes.counts[1]] = -1 / sizes.counts[1]
+    probe = np.repeat(contrast, sizes.n, axis=0)
+    gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
+    return float(np.sqrt(sizes.N / sizes.C * gain))
+
+
+@dataclass(frozen=True, eq=False)
+class ThinFlow:
+    """Theorem 5.1 in thin form on the subspace the flow lives in."""
+
+    system: ThinSystem
+    frame: Frame
+    initial: ThinState
+    clock: float
+    form: str = "thin"
+
+    @classmethod
+    def build(cls, problem: Problem) -> "ThinFlow":
+        """From a problem whose kernel has a thin form."""
+        coefficients = problem.kernel.thin(problem.sizes)
+        if coefficients is None:
+            raise TypeError(f"kernel {problem.kernel.rung} has no thin form")
+        thin, frame = decompose(problem.state, problem.sizes, coefficients.within)
+        system = ThinSystem.build(coefficients, problem.sizes, frame.column_class, frame.n_eff)
+        return cls(system, frame, thin, clock(problem))
+
+    def start(self) -> Vector:
+        """The packed initial state."""
+        return self.initial.pack()
+
+    def field(self, t: float, y: Vector) -> Vector:
+        """dy/dt."""
+        return self.system.flat_field(t, y)
+
+    def blocks(self, y: Vector) -> tuple[np.ndarray, ...]:
+        """H1, L, W, b."""
+        s = self.system.unpack(y)
+        return s.H1, s.L, s.W, s.b
+
+    def loss(self, y: Vector) -> float:
+        """The loss (4)."""
+        return self.system.loss(self.system.unpack(y))
+
+    def within_rms(self, y: Vector) -> float:
+        """Root mean square within-class standard deviation per feature."""
+        sizes = self.frame.sizes
+        return float(np.linalg.norm(self.system.unpack(y).L) / np.sqrt(sizes.N * sizes.n))
+
+    def spectral_radius(self, y: Vector) -> float:
+        """Estimate of the largest rate at y."""
+        return self.system.spectral_radius(self.system.unpack(y))
+
+    def thin(self, y: Vector) -> tuple[ThinState, Frame]:
+        """Thin state in all n coordinates."""
+        return self.frame.lift(self.system.unpack(y)), self.frame
+
+    def state(self, y: Vector) -> State:
+        """The full state."""
+        return self.frame.compose(self.system.unpack(y))
+
+
+@dataclass(frozen=True, eq=False)
+class RawFlow:
+    """Theorem 4.1 on (H, W, b) as it stands: any kernel of the ladder."""
+
+    problem: Problem
+    clock: float
+    form: str = "raw"
+
+    @classmethod
+    def build(cls, problem: Problem) -> "RawFlow":
+        """From any problem."""
+        return cls(problem, clock(problem))
+
+    def start(self) -> Vector:
+        """The packed initial state, in the order H, W, b."""
+        s = self.problem.state
+        return np.concatenate([s.H.ravel(), s.W.ravel(), s.b])
+
+    def blocks(self, y: Vector) -> tuple[np.ndarray, ...]:
+        """H, W, b."""
+        sizes = self.problem.sizes
+        split = sizes.n * sizes.N
+        H, W = y[:split], y[split : split + sizes.C * sizes.n]
+        return H.reshape(sizes.n, sizes.N), W.reshape(sizes.C, sizes.n), y[split + W.size :]
+
+    def field(self, t: float, y: Vector) -> Vector:
+        """dy/dt."""
+        del t
+        H, W, b = self.blocks(y)
+        R = residual(H, W, b, self._targets)
+        return np.concatenate(
+            [d.ravel() for d in raw_field(H, W, R, self.problem.kernel, self.problem.sizes)]
+        )
+
+    def loss(self, y: Vector) -> float:
+        """The loss (4)."""
+        return 0.5 * float(np.sum(residual(*self.blocks(y), self._targets) ** 2))
+
+    def within_rms(self, y: Vector) -> float:
+        """Root mean square within-class standard deviation per feature."""
+        H, sizes = self.blocks(y)[0], self.problem.sizes
+        return float(np.sqrt(np.mean((H - spread(class_means(H, sizes), sizes)) ** 2)))
+
+    def spectral_radius(self, y: Vector) -> float:
+        """Estimate of the largest rate at y, by a few power iterations on the kernel."""
+        H, W, _ = self.blocks(y)
+        sizes = self.problem.sizes
+        probe = np.ones((sizes.n, sizes.N))
+        gain = 0.0
+        for _ in range(8):
+            image = self.problem.kernel.apply(probe, sizes)
+            gain = float(np.linalg.norm(image) / np.linalg.norm(probe))
+            probe = image / max(gain, np.finfo(float).tiny)
+        return float(np.linalg.norm(H, 2) ** 2 + sizes.N + np.linalg.norm(W, 2) ** 2 * gain)
+
+    def thin(self, y: Vector) -> tuple[ThinState, Frame]:
+        """Thin state in all n coordinates."""
+        return decompose(self.state(y), self.problem.sizes, subspace=False)
+
+    def state(self, y: Vector) -> State:
+        """The full state."""
+        return State(*(block.copy() for block in self.blocks(y)))
+
+    @property
+    def _targets(self) -> np.ndarray:
+        sizes = self.problem.sizes
+        return np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
