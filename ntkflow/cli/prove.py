@@ -1,0 +1,105 @@
+"""`ntkflow prove`: symbolic verification and the errata table of the paper."""
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ntkflow.errors import InputError
+from ntkflow.prove import Entry, Verdict, prove
+from ntkflow.prove.markdown import errata_page, full_page
+
+_COLOURS = {
+    Verdict.PROVED: "green",
+    Verdict.CORRECTED: "yellow",
+    Verdict.NUMERIC: "cyan",
+    Verdict.STATED: "blue",
+    Verdict.NOT_PROVED: "bold red",
+}
+
+
+def prove_command(
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="KEY", help="One entry, or all whose key contains KEY.")
+    ] = None,
+    errata: Annotated[bool, typer.Option("--errata", help="Only the corrections to the paper.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print the entries as JSON and nothing else.")
+    ] = False,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the entries as a Markdown page.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only entries that are not as recorded.")
+    ] = False,
+) -> None:
+    """Verify the theory symbolically, for symbolic C, m, n. Exit code 1 if a verdict is not the recorded one."""
+    try:
+        entries = prove(only, errata=errata)
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    wrong = tuple(entry for entry in entries if not entry.as_recorded)
+    if markdown is not None:
+        markdown.write_text(errata_page(entries) if errata else full_page(entries), encoding="utf-8")
+    if json_:
+        typer.echo(json.dumps([_plain(entry) for entry in entries], indent=1))
+    else:
+        _report(wrong if quiet else entries, entries, quiet, errata or only is not None)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _plain(entry: Entry) -> dict:
+    return {**dataclasses.asdict(entry), "as_recorded": entry.as_recorded}
+
+
+def _report(shown: tuple[Entry, ...], entries: tuple[Entry, ...], quiet: bool, formulas: bool) -> None:
+    console = Console()
+    if shown:
+        console.print(_table(shown, formulas))
+    if not quiet:
+        counts = Counter(str(entry.verdict) for entry in entries)
+        console.print(
+            f"{len(entries)} entries: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        )
+
+
+def _table(entries: tuple[Entry, ...], formulas: bool) -> Table:
+    """Key, statement, verdict and technique; with `formulas` also both forms and their residuals."""
+    table = Table(show_lines=formulas)
+    columns = (
+        "key",
+        "statement",
+        *(("as printed or stated", "corrected") if formulas else ()),
+        "verdict",
+        "how",
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column == "key")
+    for entry in entries:
+        colour = _COLOURS[entry.verdict]
+        mark = "" if entry.as_recorded else f" (recorded: {entry.recorded})"
+        forms = (entry.printed, entry.corrected) if formulas else ()
+        cells = (entry.key, entry.statement, *forms, f"{entry.verdict}{mark}", _how(entry))
+        table.add_row(
+            *(_escaped(cell) for cell in cells[:-2]), f"[{colour}]{cells[-2]}[/]", _escaped(cells[-1])
+        )
+    return table
+
+
+def _how(entry: Entry) -> str:
+    if entry.failed:
+        return "not reduced to zero: " + "; ".join(entry.failed)
+    if entry.witness is None:
+        return entry.technique
+    return f"{entry.technique}. Residual {entry.witness.printed:.2g} printed, {entry.witness.corrected:.1g} corrected"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

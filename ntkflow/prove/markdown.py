@@ -1,0 +1,79 @@
+"""Entries as a Markdown page. Pure text; the same entries give the same page on every machine."""
+
+from collections.abc import Iterable, Sequence
+
+from ntkflow.prove.entry import CORRECTED_TOLERANCE, Entry
+
+ERRATA_COMMAND = "ntkflow prove --errata --markdown docs/errata.md"
+FULL_COMMAND = "ntkflow prove --markdown FILE"
+
+
+def errata_page(entries: Sequence[Entry]) -> str:
+    """The errata of the paper: a summary table, then one section an entry."""
+    lines = [
+        f"<!-- Made by `{ERRATA_COMMAND}`; edit the claims, not this file. -->",
+        "",
+        "# Errata of the paper",
+        "",
+        "Seleznova, Weitzner, Giryes, Kutyniok, Chou: *Neural (Tangent Kernel) Collapse*. Notation as in the paper, with",
+        "P = I - 11'/C, J = 11'/C, Mc = m (P/mu_class + J/mu_global), x* = sqrt(m/mu_class); a prime is the transpose.",
+        "The residual is relative, on random float64 inputs of a fixed seed; every corrected form is below",
+        f"{CORRECTED_TOLERANCE:g} there. *Stated* entries are about wording, numbering or the released code and carry no proof.",
+        "",
+    ]
+    return "\n".join([*lines, *_table(entries), "", *_sections(entries)]).rstrip() + "\n"
+
+
+def full_page(entries: Sequence[Entry]) -> str:
+    """All entries, proofs and errata alike."""
+    lines = [f"<!-- Made by `{FULL_COMMAND}`. -->", "", "# Verified statements", ""]
+    return "\n".join([*lines, *_table(entries), "", *_sections(entries)]).rstrip() + "\n"
+
+
+def _table(entries: Iterable[Entry]) -> list[str]:
+    rows = [f"| {e.key} | {_cell(e.statement)} | {e.verdict} | {_residual(e)} |" for e in entries]
+    return ["| where | what | verdict | residual as printed |", "|---|---|---|---|", *rows]
+
+
+def _sections(entries: Iterable[Entry]) -> list[str]:
+    lines: list[str] = []
+    for entry in entries:
+        lines += [f"## {entry.key}", "", f"{entry.statement[:1].upper()}{entry.statement[1:]}.", ""]
+        lines += [f"- {name}: {text}" for name, text in _facts(entry) if text]
+        lines.append("")
+    return lines
+
+
+def _facts(entry: Entry) -> list[tuple[str, str]]:
+    witness = entry.witness
+    return [
+        ("As printed" if entry.erratum else "Formula", _code(entry.printed)),
+        ("Corrected", _code(entry.corrected)),
+        ("Verdict", str(entry.verdict)),
+        ("How", entry.technique),
+        ("Reduced to zero", "; ".join(_code(name) for name in entry.equations)),
+        ("Left of the printed form", "; ".join(_code(text) for text in entry.remainders)),
+        ("Exact counterexample", entry.counterexample or ""),
+        (
+            "Numeric witness",
+            ""
+            if witness is None
+            else f"{witness.measure}: {witness.printed:.2g} as printed, {_below(witness.corrected)} corrected",
+        ),
+    ]
+
+
+def _below(value: float) -> str:
+    return f"<= {CORRECTED_TOLERANCE:g}" if value <= CORRECTED_TOLERANCE else f"{value:.2g}"
+
+
+def _residual(entry: Entry) -> str:
+    return "" if entry.witness is None or not entry.erratum else f"{entry.witness.printed:.2g}"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")

@@ -1,0 +1,61 @@
+"""The scalar field of the proofs: rational functions in the symbols below, always in lowest terms.
+
+Sizes and eigenvalues are symbols, so one computation covers every C, m, n and every kernel. Square roots are
+avoided by choosing the root itself as the symbol (x = sqrt(m / mu_c), so mu_c = m / x^2), which keeps the zero
+test exact: an element is zero exactly when its reduced numerator is.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import sympy
+from sympy.polys.domains import QQ
+from sympy.polys.fields import field
+
+Scalar = Any  # an element of FIELD
+Number = Any  # float, int or Fraction
+
+_NAMES = "C m n mu_s mu_c mu_g x e_ beta a b_sum eta lam_w lam_h lam_b t p q a_i w_P w_J h_P h_J s_P s_J ds_ dc_ dg_ n_plus"
+FIELD, *_generators = field(_NAMES.split(), QQ)
+symbol: dict[str, Scalar] = dict(zip(_NAMES.split(), _generators, strict=True))
+
+ONE, ZERO = FIELD.one, FIELD.zero
+C, m, n = symbol["C"], symbol["m"], symbol["n"]
+mu_s, mu_c, mu_g = symbol["mu_s"], symbol["mu_c"], symbol["mu_g"]
+N = C * m
+
+
+def scalar(value: object) -> Scalar:
+    """`value` (int, Fraction, field element) as an element of FIELD."""
+    if isinstance(value, Fraction):
+        return FIELD(QQ(value.numerator, value.denominator))
+    return FIELD(value)
+
+
+def evaluate(value: Scalar, numbers: Mapping[str, Number]) -> Number:
+    """The number a field element stands for; exact when `numbers` are Fractions."""
+    return _evaluate(value.numer, numbers) / _evaluate(value.denom, numbers)
+
+
+def _evaluate(polynomial: Any, numbers: Mapping[str, Number]) -> Number:
+    total: Number = 0
+    for exponents, coefficient in polynomial.terms():
+        product: Number = Fraction(int(coefficient.numerator), int(coefficient.denominator))
+        for name, exponent in zip(symbol, exponents, strict=True):
+            if exponent:
+                product = product * numbers[name] ** exponent
+        total = total + product
+    return total
+
+
+def vanishes(expression: sympy.Expr) -> bool:
+    """Whether a sympy expression (exponentials, roots of positive symbols) is identically zero.
+
+    Only exact rewriting is used; an expression that no rewriting brings to 0 counts as not zero.
+    """
+    expression = sympy.sympify(expression)
+    numerator = sympy.fraction(sympy.together(expression.rewrite(sympy.exp)))[0]
+    if sympy.powsimp(sympy.expand(numerator, power_exp=False)).expand() == 0:
+        return True
+    return bool(sympy.simplify(expression) == 0)
