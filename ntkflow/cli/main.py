@@ -1,1 +1,88 @@
-def main(): ...
+"""The command `ntkflow`: finds the sub-command, imports only that one, and turns our errors into one line."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from ntkflow import __version__
+from ntkflow.errors import InputError, SolveError
+
+ENTRY_POINTS = "ntkflow.commands"
+
+# name: (module:object, help); the module is imported only when its command runs.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "simulate": ("ntkflow.cli.simulate:simulate", "Integrate the block-kernel flow and write a run directory."),
+    "plot": ("ntkflow.cli.runs:plot", "Draw the figure of a run again, in any format."),
+    "show": ("ntkflow.cli.runs:show", "Print the summary of a run."),
+    "prove": ("ntkflow.cli.prove:prove_command", "Verify the theory symbolically, the paper's errata included."),
+}
+PLUGIN_HELP = {"validate": "Train real networks, measure their kernels, compare with the theory."}
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The application, with real code behind the command that `arguments` names and help texts behind the others."""
+    app = typer.Typer(
+        name="ntkflow",
+        help="Simulate, test and extend the theory of Neural (Tangent Kernel) Collapse.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    for name, (target, help_text) in COMMANDS.items():
+        app.command(name, help=help_text)(_load(target) if name == wanted else _stub)
+    for name, load in _plugins().items():
+        help_text = PLUGIN_HELP.get(name, "")
+        if name == wanted:
+            app.add_typer(load(), name=name, help=help_text or None)
+        else:
+            app.command(name, help=help_text)(_stub)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: exit code 0, 1 (failed), 2 (bad input), 130 (interrupted)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Products of small matrices: contended BLAS threads cost far more than they bring.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    try:
+        build(words)(args=words, prog_name="ntkflow")
+    except InputError as error:
+        _fail(error, 2)
+    except SolveError as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing half-written was kept", 130)
+
+
+def _fail(message: object, code: int) -> None:
+    print(f"ntkflow: error: {' '.join(str(message).split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _options(version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def _stub() -> None:
+    raise RuntimeError("a command was called that its arguments did not name")  # pragma: no cover
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, name = target.split(":")
+    return getattr(import_module(module), name)
+
+
+def _plugins() -> dict[str, Callable[[], typer.Typer]]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point.load for point in entry_points(group=ENTRY_POINTS)}

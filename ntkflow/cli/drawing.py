@@ -1,0 +1,83 @@
+"""Figures drawn in a second process, so that importing matplotlib overlaps with the integration.
+
+Run as `python -m ntkflow.cli.drawing`: reads run directories, one a line, and draws each.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from ntkflow.errors import InputError
+
+FORMATS = ("png", "pdf", "svg")
+
+
+def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
+    """Draw the figure of a run directory into its folder `figures`; returns the files."""
+    from ntkflow import figures, store
+
+    for suffix in formats:
+        if suffix not in FORMATS:
+            raise InputError("format", suffix, f"must be one of {', '.join(FORMATS)}", "choose one of these")
+    arrays, header = store.read_arrays(directory / "trajectory.npz", "run")
+    series = {name: arrays[name] for name in header["series"]}
+    figure = figures.run_figure(arrays["t"], series, header["title"])
+    folder = directory / "figures"
+    folder.mkdir(exist_ok=True)
+    written = []
+    for suffix in formats:
+        final = folder / f"run.{suffix}"
+        temporary = folder / f".partial.{suffix}"
+        figures.save(figure, temporary)
+        temporary.replace(final)
+        written.append(final)
+    return written
+
+
+class Drawer:
+    """A drawing process, started early and used once; a context manager that never leaves it behind."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ntkflow.cli.drawing"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> "Drawer":
+        return self
+
+    def start(self, directory: Path) -> None:
+        """Begin to draw the run in `directory`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{directory.resolve()}\n")
+        self._process.stdin.close()
+
+    def wait(self) -> None:
+        """Wait until the figure is on disk.
+
+        Raises:
+            RuntimeError: drawing failed; its message is on standard error.
+        """
+        assert self._process.stdout is not None
+        self._process.stdout.read()
+        if self._process.wait() != 0:
+            raise RuntimeError("the figure could not be drawn; --no-figures skips it")
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None and not pipe.closed:
+                pipe.close()
+
+
+def _serve() -> None:
+    import ntkflow.figures  # noqa: F401 -- the slow import, done while the parent integrates
+
+    for line in sys.stdin:
+        draw_run(Path(line.rstrip("\n")))
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,126 @@
+"""The configuration of one simulation: every choice that decides its numbers, complete and replayable."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ntkflow.errors import InputError
+
+# Where each field stands in config.toml.
+TABLES: dict[str, tuple[str, ...]] = {
+    "sizes": ("classes", "per_class", "features"),
+    "kernel": ("kappa_d", "kappa_c", "kappa_n"),
+    "initial": ("init", "scale", "seed", "state"),
+    "run": ("t_end", "rtol", "engine", "form"),
+    "stop": ("nc1", "loss", "stationarity"),
+}
+OFF = 0.0
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """All options of `ntkflow simulate`; None means the documented default or what the state file says.
+
+    Attributes:
+        classes: C; 10, or the number of rows of W in the state file.
+        per_class: m; 12, or what the state file has.
+        features: n; 64, or what the state file has.
+        kappa_d: 1, or what the state file has.
+        kappa_c: 0.5, or what the state file has.
+        kappa_n: 0.1, or what the state file has.
+        init: name of the initial state, see `ntkflow.initial.NAMES`; ignored with `state`, so refused beside it.
+        scale: scale of the initial state.
+        seed: seed of the initial state.
+        state: state file to start from.
+        t_end: end time; None means `ntkflow.integrate.default_horizon`.
+        rtol: bound on the drift of E.
+        engine: integrator.
+        form: thin, raw or auto.
+        nc1: stop target; 0 switches it off.
+        loss: stop target; 0 switches it off.
+        stationarity: stop target; 0 switches it off.
+    """
+
+    classes: int | None = None
+    per_class: int | None = None
+    features: int | None = None
+    kappa_d: float | None = None
+    kappa_c: float | None = None
+    kappa_n: float | None = None
+    init: str | None = None
+    scale: float | None = None
+    seed: int | None = None
+    state: Path | None = None
+    t_end: float | None = None
+    rtol: float = 1e-8
+    engine: str = "auto"
+    form: str = "auto"
+    nc1: float = 1e-8
+    loss: float = OFF
+    stationarity: float = 1e-10
+
+    def __post_init__(self) -> None:
+        if self.state is not None:
+            for name in ("init", "scale", "seed"):
+                if getattr(self, name) is not None:
+                    raise InputError(
+                        f"--{name}", getattr(self, name), "has no meaning beside --state", "drop one of the two"
+                    )
+
+    def updated(self, changes: Mapping[str, Any]) -> "SimulateConfig":
+        """A copy with the entries of `changes` that are not None."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        base = self
+        if "state" in given and "init" not in given:
+            base = replace(base, init=None, scale=None, seed=None)
+        if any(name in given for name in ("init", "scale", "seed")) and "state" not in given:
+            base = replace(base, state=None)
+        return replace(base, **given)
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The tables of config.toml; None entries are left out there."""
+        values = asdict(self)
+        values["state"] = None if self.state is None else str(self.state)
+        return {table: {name: values[name] for name in names} for table, names in TABLES.items()}
+
+
+def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
+    """Configuration from the tables of a config.toml; relative paths in it are relative to `base`.
+
+    Raises:
+        InputError: an unknown table or key, or a value of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    for table, content in tables.items():
+        if table == "record":
+            continue  # versions and host of the run that wrote the file
+        if table not in TABLES or not isinstance(content, Mapping):
+            raise InputError("config", f"[{table}]", f"is not one of {', '.join(TABLES)}", "remove or rename the table")
+        for name, value in content.items():
+            if name not in TABLES[table]:
+                raise InputError(
+                    "config", f"{table}.{name}", f"is not one of {', '.join(TABLES[table])}", "remove or rename the key"
+                )
+            values[name] = _typed(f"{table}.{name}", name, value)
+    if values.get("state") is not None:
+        values["state"] = base / values["state"]
+    return SimulateConfig(**values)
+
+
+_WHOLE = ("classes", "per_class", "features", "seed")
+_TEXT = ("init", "engine", "form", "state")
+
+
+def _typed(key: str, name: str, value: Any) -> Any:
+    """A value of a config file with the type its field has."""
+    kind = int if name in _WHOLE else str if name in _TEXT else float
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        word = {int: "a whole number", str: "text", float: "a number"}[kind]
+        raise InputError("config", f"{key} = {value!r}", f"must be {word}", "fix the file")
+    return value
+
+
+assert {f.name for f in fields(SimulateConfig)} == {name for names in TABLES.values() for name in names}

@@ -1,0 +1,150 @@
+"""The figure of a run: the paper's panes as functions of flow time. Arrays in, matplotlib figure out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+# Okabe & Ito's palette: told apart by colour-blind readers.
+BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+GREY = "#666666"
+FLOOR = 1e-17
+
+Series = Mapping[str, np.ndarray]
+Line = tuple[str, str, str, str]
+
+# title, y label, log y, lines as (series, label, colour, style)
+PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
+    (
+        "Invariant E",
+        "norm",
+        True,
+        (("E_norm", r"$\|E\|_F$", BLUE, "-"), ("E_drift", "relative drift", RED, "--")),
+    ),
+    ("Alignment of E's terms", "cosine", False, (("E_alignment", r"$W^\top W$ with $HK^{-1}H^\top$", BLUE, "-"),)),
+    (
+        "Norms of E's terms",
+        "Frobenius norm",
+        True,
+        (
+            ("E_weights", r"$W^\top W/m$", BLUE, "-"),
+            ("E_means", r"$H_1(I-\alpha 11^\top)H_1^\top/\mu_{class}$", ORANGE, "--"),
+            ("E_within", r"$H_2H_2^\top/\mu_{single}$", GREEN, "-."),
+        ),
+    ),
+    (
+        "Feature moments",
+        "Frobenius norm",
+        True,
+        (
+            ("H1H1_norm", r"$H_1H_1^\top$", BLUE, "-"),
+            ("H2H2_norm", r"$H_2H_2^\top$", GREEN, "-."),
+            ("gg_norm", r"$gg^\top$, global mean", PURPLE, "--"),
+        ),
+    ),
+    (
+        "NC1: variability",
+        "standard deviation within a class",
+        True,
+        (("NC1", "mean over classes, features", BLUE, "-"), ("NC1_frobenius", "Frobenius", GREY, "--")),
+    ),
+    ("NC2: simplex ETF", "distance", True, (("NC2", r"$M^\top M$ from ETF", BLUE, "-"),)),
+    ("NC3: self-duality", "distance", True, (("NC3", r"$M$ from $W^\top$", BLUE, "-"),)),
+    (
+        "Loss by component",
+        "sum over samples",
+        True,
+        (
+            ("loss", "total", "black", "-"),
+            ("loss_global", "global mean", PURPLE, "--"),
+            ("loss_class", "class means", ORANGE, "-."),
+            ("loss_individual", "individual", GREEN, ":"),
+        ),
+    ),
+)
+
+
+def run_figure(t: np.ndarray, series: Series, title: str) -> Figure:
+    """The eight panes of a run against flow time t (units of the sum loss, eq. 4).
+
+    Args:
+        t: times, (T,).
+        series: named series, (T,) each; panes whose series are absent stay empty and say so.
+        title: one line above the panes.
+    """
+    figure = Figure(figsize=(14, 6.6))
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(2, 4)
+    figure.subplots_adjust(left=0.055, right=0.99, bottom=0.085, top=0.895, wspace=0.27, hspace=0.36)
+    figure.suptitle(title, fontsize=11, y=0.972)
+    for axes, (name, label, log, lines) in zip(grid.flat, PANES, strict=True):
+        _pane(axes, t, series, lines, log)
+        axes.set_title(name, fontsize=10)
+        axes.set_ylabel(label, fontsize=8.5)
+    for axes in grid[1]:
+        axes.set_xlabel("flow time t", fontsize=9)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; the suffix of `path` chooses the format (.png, .pdf, .svg)."""
+    figure.savefig(path, dpi=110, format=path.suffix[1:])
+
+
+def _pane(axes: Axes, t: np.ndarray, series: Series, lines: Sequence[Line], log: bool) -> None:
+    shown = t > 0
+    drawn = []
+    for name, label, colour, style in lines:
+        if name not in series:
+            continue
+        values = np.asarray(series[name], dtype=float)[shown]
+        if log:
+            values = np.where(values > FLOOR, values, np.nan)
+        if np.any(np.isfinite(values)):
+            axes.plot(t[shown], values, style, color=colour, label=label, linewidth=1.5)
+            drawn.append(values)
+    axes.set_xscale("log")
+    axes.tick_params(labelsize=8)
+    if not drawn:
+        axes.text(0.5, 0.5, "zero or not defined here", transform=axes.transAxes, ha="center", fontsize=9, color=GREY)
+        axes.set_yticks([])
+        axes.set_xlim(t[shown][0], t[shown][-1])
+    else:
+        stacked = np.concatenate(drawn)
+        if log:
+            axes.set_yscale("log")
+            _decades(axes, stacked[np.isfinite(stacked)])
+        else:
+            axes.set_ylim(min(0.0, float(np.nanmin(stacked))) - 0.05, 1.08)
+        axes.legend(fontsize=7.5, frameon=False, loc="best", handlelength=2.2)
+    ticks = _decade_ticks(t[shown][0], t[shown][-1], 5)
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axes.xaxis.set_major_formatter(FuncFormatter(_power))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(True, color="0.9", linewidth=0.6)
+
+
+def _decades(axes: Axes, values: np.ndarray) -> None:
+    """A log axis over whole decades with few ticks: locators of minor ticks cost most of the drawing time."""
+    low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
+    if high - low < 1:
+        high = low + 1
+    axes.set_ylim(10.0**low * 0.8, 10.0**high * 1.25)
+    axes.yaxis.set_major_locator(FixedLocator(list(_decade_ticks(10.0**low, 10.0**high, 6))))
+    axes.yaxis.set_major_formatter(FuncFormatter(_power))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _decade_ticks(low: float, high: float, most: int) -> np.ndarray:
+    first, last = np.ceil(np.log10(low) - 1e-9), np.floor(np.log10(high) + 1e-9)
+    step = max(1, int(np.ceil((last - first + 1) / most)))
+    return 10.0 ** np.arange(first, last + 0.5, step)
+
+
+def _power(value: float, _: int) -> str:
+    return rf"$10^{{{round(np.log10(value))}}}$"

@@ -1,0 +1,36 @@
+"""Shapes are checked while testing; hypothesis is deterministic; BLAS has one thread."""
+
+import os
+from pathlib import Path
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+# Front doors have checks of their own, and tests hand them wrong types on purpose.
+FRONT_DOORS = ("__init__", "errors", "sizes", "state", "config", "integrate", "initial", "stopping", "problem", "store")
+_PACKAGE = Path(__file__).parent.parent / "ntkflow"
+_INNER = [f"ntkflow.{path.stem}" for path in _PACKAGE.glob("*.py") if path.stem not in FRONT_DOORS]
+
+# Must come before the first import of the package, so that every annotated shape is checked.
+install_import_hook([*_INNER, "ntkflow.engines", "ntkflow.exact"], "beartype.beartype")
+
+import ntkflow as nf  # noqa: E402
+
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci")
+
+
+@pytest.fixture
+def sizes() -> nf.Sizes:
+    return nf.Sizes(C=3, m=4, n=7)
+
+
+@pytest.fixture
+def kernel() -> nf.BlockKernel:
+    return nf.BlockKernel(1.3, 0.5, 0.1)
