@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ntkflow.reduction import Frame, decompose
 from ntkflow.state import State, ThinState, class_means, spread
 
 
+@runtime_checkable
 class Flow(Protocol):
     """What `solve` asks of a packed system."""
 

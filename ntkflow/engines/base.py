@@ -1,13 +1,14 @@
 """What an engine is: something that steps a packed system forward."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ntkflow._types import Vector
 
 Interpolant = Callable[[float], Vector]
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """One integration under way; scipy's solver classes have this shape, ours follow it."""
 
