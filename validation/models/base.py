@@ -1,0 +1,137 @@
+"""What every architecture gives: `features(x)` and a linear `head`, as a module and as pure functions."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ntkflow.errors import InputError
+
+Tree = Any
+
+
+class Classifier(nnx.Module):
+    """f(x) = W h(x) + b with h = `body`. Source: eq. (1).
+
+    Args:
+        body: module from a batch of inputs (B, ...) to features (B, n).
+        features: n.
+        classes: C.
+        rngs: random numbers for the head's initial weights (LeCun normal; zero bias).
+    """
+
+    def __init__(self, body: nnx.Module, features: int, classes: int, *, rngs: nnx.Rngs) -> None:
+        self.body = body
+        self.head = nnx.Linear(features, classes, rngs=rngs)
+
+    def features(self, x: jax.Array) -> jax.Array:
+        """Last-layer features h(x), (B, n)."""
+        return self.body(x)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Outputs f(x), (B, C)."""
+        return self.head(self.features(x))
+
+
+class Variables(NamedTuple):
+    """All numbers of a network, as nested plain dicts of float32 arrays.
+
+    Attributes:
+        params: trained parameters, {"body": ..., "head": {"kernel", "bias"}}.
+        statistics: running statistics of batch normalisation; empty without it.
+    """
+
+    params: Tree
+    statistics: Tree
+
+    def named(self) -> dict[str, np.ndarray]:
+        """Every array under its path, such as params.body.conv1.kernel."""
+        return named_leaves(self._asdict())
+
+    def check_finite(self) -> None:
+        """Raise InputError naming the first parameter that is not finite."""
+        for name, value in self.named().items():
+            bad = value.size - int(np.isfinite(value).sum())
+            if bad:
+                raise InputError(
+                    name,
+                    f"array with {bad} NaN or infinite entries",
+                    "must be finite",
+                    "use an earlier snapshot",
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A classifier as pure functions of its variables.
+
+    Attributes:
+        graph_train: structure with normalisation in training mode.
+        graph_eval: structure in inference mode, in which samples do not see each other.
+        initial: variables at initialisation.
+    """
+
+    graph_train: nnx.GraphDef
+    graph_eval: nnx.GraphDef
+    initial: Variables
+
+    @classmethod
+    def from_module(cls, module: Classifier) -> "Network":
+        """Split a module into structure and variables."""
+        module.train()
+        graph_train, params, rest = _split(module)
+        module.eval()
+        graph_eval, _, _ = _split(module)
+        return cls(graph_train, graph_eval, Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(rest)))
+
+    def train_outputs(self, params: Tree, statistics: Tree, x: jax.Array) -> tuple[jax.Array, Tree]:
+        """Outputs in training mode, (B, C), and the updated running statistics."""
+        module = nnx.merge(self.graph_train, params, statistics)
+        outputs = module(x)
+        _, _, rest = _split(module)
+        return outputs, nnx.to_pure_dict(rest)
+
+    def features(self, params: Tree, statistics: Tree, x: jax.Array) -> jax.Array:
+        """Features in inference mode, (B, n)."""
+        return nnx.merge(self.graph_eval, params, statistics).features(x)
+
+    def body_features(self, body: Tree, variables: Variables, x: jax.Array) -> jax.Array:
+        """Features as a function of the body's parameters alone, for Jacobians."""
+        return self.features({**variables.params, "body": body}, variables.statistics, x)
+
+
+def _split(module: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
+    """Structure, trained parameters, everything else."""
+    parts: Any = nnx.split(module, nnx.Param, ...)
+    return parts[0], parts[1], parts[2]
+
+
+def named_leaves(tree: Tree) -> dict[str, np.ndarray]:
+    """Leaves of a tree under dotted paths."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
+
+
+def from_named(template: Tree, named: dict[str, np.ndarray]) -> Tree:
+    """The tree with the structure of `template` and the values of `named`.
+
+    Raises:
+        InputError: an array is missing or has another shape.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    values = []
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name not in named or named[name].shape != np.shape(leaf):
+            found = named[name].shape if name in named else "missing"
+            raise InputError(
+                name,
+                found,
+                f"must have shape {np.shape(leaf)}",
+                "use the configuration the run was made with",
+            )
+        values.append(jnp.asarray(named[name]))
+    return jax.tree_util.tree_unflatten(structure, values)

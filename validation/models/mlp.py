@@ -1,0 +1,31 @@
+"""Fully connected hidden layers and a linear readout."""
+
+import math
+from itertools import pairwise
+
+import jax
+from flax import nnx
+
+from validation.config import ModelConfig
+
+
+class MlpBody(nnx.Module):
+    """`depth` ReLU layers of `width` units, then a dense layer without activation to n features.
+
+    Args:
+        config: features, width, depth.
+        input_shape: shape of one input, flattened.
+        rngs: random numbers for the initial weights (LeCun normal).
+    """
+
+    def __init__(self, config: ModelConfig, input_shape: tuple[int, ...], *, rngs: nnx.Rngs) -> None:
+        sizes = [math.prod(input_shape), *[config.width] * config.depth]
+        self.hidden = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
+        self.readout = nnx.Linear(sizes[-1], config.features, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Features, (B, n)."""
+        x = x.reshape(x.shape[0], -1)
+        for layer in self.hidden:
+            x = nnx.relu(layer(x))
+        return self.readout(x)

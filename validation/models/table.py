@@ -1,0 +1,27 @@
+"""Architectures by name."""
+
+from typing import Any
+
+from flax import nnx
+
+from validation.config import ModelConfig
+from validation.models.base import Classifier, Network
+from validation.models.cnn import ConvBody
+from validation.models.linear import LinearBody
+from validation.models.mlp import MlpBody
+
+BODIES: dict[str, Any] = {"cnn": ConvBody, "mlp": MlpBody, "linear": LinearBody}
+
+
+def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed: int) -> Network:
+    """The network a configuration names, freshly initialised.
+
+    Args:
+        config: architecture and its sizes.
+        input_shape: shape of one input.
+        classes: C.
+        seed: seed of the initial weights.
+    """
+    rngs = nnx.Rngs(seed)
+    body = BODIES[config.name](config, input_shape, rngs=rngs)
+    return Network.from_module(Classifier(body, config.features, classes, rngs=rngs))

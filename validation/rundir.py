@@ -1,0 +1,227 @@
+"""The run directory: configuration, metrics, state files, kernels, comparison, summary.
+
+    config.toml          the complete RunConfig; replay with --config
+    metrics.jsonl        one line per snapshot, appended
+    parameters/step_*.npz  parameters, running statistics and optimiser state, by name
+    snapshots/step_*.npz   state files (H, W, b, labels; with K and the kappas once measured)
+    kernels.json, comparison.json, summary.json, figures/
+
+Every file but metrics.jsonl is written under a temporary name and renamed. A snapshot exists once
+its state file, written last, has its name; a torn last line of metrics.jsonl is not read.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.kernels import BlockKernel
+from ntkflow.sizes import Sizes
+from ntkflow.state import State
+from ntkflow.store import (
+    atomic,
+    dump_json,
+    read_arrays,
+    read_state,
+    read_toml,
+    refuse_existing,
+    write_arrays,
+    write_json,
+    write_state,
+    write_toml,
+)
+from validation.blocks import BlockFit, KernelSample
+from validation.config import RunConfig
+from validation.models.base import from_named, named_leaves
+from validation.train import Snapshot, TrainState
+
+
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """A snapshot as it stands on disk, without parameters.
+
+    Attributes:
+        step: optimiser steps done.
+        time: flow time.
+        state: H, W, b, samples sorted by class.
+        sizes: C, m, n.
+    """
+
+    step: int
+    time: float
+    state: State
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run on disk; `create` starts or resumes one, `open` reads one.
+
+    Attributes:
+        path: the directory.
+        config: the run's configuration.
+    """
+
+    path: Path
+    config: RunConfig
+
+    @classmethod
+    def create(
+        cls, path: Path, config: RunConfig, overwrite: bool = False, resume: bool = False
+    ) -> "RunDirectory":
+        """A new directory, or with `resume` an existing one of the same configuration.
+
+        Raises:
+            InputError: the directory exists and neither flag is given, or the configurations differ.
+        """
+        path = Path(path)
+        if resume and (path / "config.toml").exists():
+            found = cls.open(path)
+            difference = _first_difference(config.to_dict(), found.config.to_dict())
+            if difference:
+                raise InputError(
+                    "resume", path, f"was made with another {difference}", "drop --resume or the setting"
+                )
+            return found
+        refuse_existing(path, overwrite)
+        try:
+            if path.exists():
+                shutil.rmtree(path)
+            for folder in ("snapshots", "parameters", "figures"):
+                (path / folder).mkdir(parents=True)
+        except OSError as error:
+            raise InputError(
+                "out", path, f"cannot be written ({error.strerror})", "choose another directory"
+            ) from None
+        write_toml(path / "config.toml", config.to_dict())
+        return cls(path, config)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """An existing run.
+
+        Raises:
+            InputError: there is no run, or its configuration cannot be read.
+        """
+        path = Path(path)
+        if not (path / "config.toml").is_file():
+            raise InputError(
+                "run", path, "is not a run directory (no config.toml)", "start with `ntkflow validate train`"
+            )
+        return cls(path, RunConfig.from_dict(read_toml(path / "config.toml")))
+
+    def write_snapshot(self, snapshot: Snapshot, metrics: Mapping[str, Any]) -> None:
+        """Parameters first, then the metrics line, the state file last: it marks the snapshot complete."""
+        write_arrays(self._parameters(snapshot.step), named_leaves(snapshot.train._asdict()))
+        line = {"step": snapshot.step, "time": snapshot.time, **metrics}
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(json.loads(dump_json(line)), allow_nan=False) + "\n")
+        meta = {"step": snapshot.step, "time": snapshot.time}
+        write_state(self._snapshot(snapshot.step), snapshot.state, snapshot.sizes.labels, meta=meta)
+
+    def steps(self) -> list[int]:
+        """Steps of the complete snapshots, increasing."""
+        names = (self.path / "snapshots").glob("step_*.npz")
+        return sorted(int(name.stem.removeprefix("step_")) for name in names)
+
+    def read_snapshot(self, step: int) -> StoredSnapshot:
+        """State and flow time at one step."""
+        file = read_state(self._snapshot(step))
+        return StoredSnapshot(int(file.meta["step"]), float(file.meta["time"]), file.state, file.sizes)
+
+    def read_train_state(self, step: int, template: TrainState) -> TrainState:
+        """Parameters and optimiser state at one step."""
+        arrays, _ = read_arrays(self._parameters(step), "parameters")
+        restored: TrainState = from_named(template._asdict(), arrays)
+        return TrainState(**restored)  # type: ignore[arg-type]
+
+    def metrics(self) -> list[Json]:
+        """Lines of metrics.jsonl, one per step; a torn line or one whose snapshot is missing is left out."""
+        path = self.path / "metrics.jsonl"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        complete, rows = set(self.steps()), {}
+        for line in text.splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if row["step"] in complete:
+                rows[row["step"]] = row
+        return [rows[step] for step in sorted(rows)]
+
+    def repair_metrics(self) -> None:
+        """Rewrite metrics.jsonl with its complete lines only, before a resumed run appends to it."""
+        rows = self.metrics()
+        with atomic(self.path / "metrics.jsonl", "w") as handle:
+            handle.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def write_kernel(self, step: int, measured: KernelSample, fit: BlockFit, seconds: float) -> None:
+        """Add one measured kernel to kernels.json, and K with the kappas to the snapshot's state file."""
+        kernels = self._kernel_table()
+        kernels[str(step)] = {"step": step, "seconds": seconds, **fit.to_dict()}
+        file = read_state(self._snapshot(step))
+        kernel: BlockKernel | None = None if fit.broken_order else fit.kernel()
+        arrays: dict[str, np.ndarray] = {"neuron_constants": measured.constants}
+        # A state file's K is N x N; a kernel of fewer samples goes under its own name.
+        arrays["K" if measured.per_class == measured.total_per_class else "K_sample"] = measured.mean
+        write_state(self._snapshot(step), file.state, file.sizes.labels, kernel, file.meta, **arrays)
+        write_json(self.path / "kernels.json", {key: kernels[key] for key in sorted(kernels, key=int)})
+
+    def kernels(self) -> dict[int, BlockFit]:
+        """Fitted kernels by step."""
+        table = self._kernel_table()
+        drop = ("step", "seconds", "broken_order")
+        return {
+            int(k): BlockFit.from_dict({a: b for a, b in v.items() if a not in drop})
+            for k, v in table.items()
+        }
+
+    def write_comparison(self, value: Mapping[str, Any]) -> None:
+        """comparison.json."""
+        write_json(self.path / "comparison.json", value)
+
+    def write_summary(self, value: Mapping[str, Any]) -> None:
+        """summary.json, written last: it marks the run complete."""
+        write_json(self.path / "summary.json", value)
+
+    def read_json(self, name: str) -> Json:
+        """A JSON file of the run; empty when it is not there yet.
+
+        Raises:
+            InputError: the file is not JSON.
+        """
+        path = self.path / name
+        if not path.exists():
+            return {}
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(
+                name, path, f"is not JSON ({error})", "remove the file and run the step again"
+            ) from None
+
+    def _kernel_table(self) -> Json:
+        return self.read_json("kernels.json")
+
+    def _snapshot(self, step: int) -> Path:
+        return self.path / "snapshots" / f"step_{step:07d}.npz"
+
+    def _parameters(self, step: int) -> Path:
+        return self.path / "parameters" / f"step_{step:07d}.npz"
+
+
+def _first_difference(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> str | None:
+    for key, value in a.items():
+        if isinstance(value, Mapping):
+            inner = _first_difference(value, b[key], f"{prefix}{key}.")
+            if inner:
+                return inner
+        elif value != b[key]:
+            return f"{prefix}{key} ({b[key]}, not {value})"
+    return None
