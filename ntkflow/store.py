@@ -165,7 +165,8 @@ def read_arrays(path: Path, argument: str = "file") -> tuple[dict[str, np.ndarra
         InputError: the file is missing, truncated, not an .npz, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves its file open when the archive is damaged.
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(str(arrays.pop("header"))) if "header" in arrays else {}
     except FileNotFoundError:
