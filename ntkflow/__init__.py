@@ -29,7 +29,7 @@ _NAMES = {
 }
 _MODULES = ("bounds", "collapse", "conditions", "exact", "initial", "invariant", "limits", "rates", "store")
 
-__all__ = [*_NAMES, *_MODULES, "__version__"]  # noqa: PLE0604 -- a computed list, kept in step with the tables
+__all__ = [*_NAMES, *_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -49,10 +49,10 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from ntkflow import bounds, collapse, conditions, exact, initial, invariant, limits, rates, store
     from ntkflow.errors import InputError, SolveError
+    from ntkflow.integrate import solve
     from ntkflow.kernels import BlockKernel, Kernel
     from ntkflow.problem import Problem
     from ntkflow.sizes import Sizes
     from ntkflow.solution import Solution
-    from ntkflow.integrate import solve
     from ntkflow.state import State, ThinState
     from ntkflow.stopping import Reason, Stop

@@ -7,7 +7,7 @@ from ntkflow.state import ThinState
 
 
 def loss_components(thin: ThinState, masses: PerClass) -> dict[str, float]:
-    """loss = loss_global + loss_class + loss_individual, each 1/2 of a squared norm summed over samples.
+    """Loss = loss_global + loss_class + loss_individual, each 1/2 of a squared norm summed over samples.
 
     The three parts of R are orthogonal: R_global, R_class - R_global and R - R_class (eqs. 16-18).
 

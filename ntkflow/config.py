@@ -65,7 +65,10 @@ class SimulateConfig:
             for name in ("init", "scale", "seed"):
                 if getattr(self, name) is not None:
                     raise InputError(
-                        f"--{name}", getattr(self, name), "has no meaning beside --state", "drop one of the two"
+                        f"--{name}",
+                        getattr(self, name),
+                        "has no meaning beside --state",
+                        "drop one of the two",
                     )
 
     def updated(self, changes: Mapping[str, Any]) -> "SimulateConfig":
@@ -96,11 +99,16 @@ def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
         if table == "record":
             continue  # versions and host of the run that wrote the file
         if table not in TABLES or not isinstance(content, Mapping):
-            raise InputError("config", f"[{table}]", f"is not one of {', '.join(TABLES)}", "remove or rename the table")
+            raise InputError(
+                "config", f"[{table}]", f"is not one of {', '.join(TABLES)}", "remove or rename the table"
+            )
         for name, value in content.items():
             if name not in TABLES[table]:
                 raise InputError(
-                    "config", f"{table}.{name}", f"is not one of {', '.join(TABLES[table])}", "remove or rename the key"
+                    "config",
+                    f"{table}.{name}",
+                    f"is not one of {', '.join(TABLES[table])}",
+                    "remove or rename the key",
                 )
             values[name] = _typed(f"{table}.{name}", name, value)
     if values.get("state") is not None:

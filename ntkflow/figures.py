@@ -25,7 +25,12 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         True,
         (("E_norm", r"$\|E\|_F$", BLUE, "-"), ("E_drift", "relative drift", RED, "--")),
     ),
-    ("Alignment of E's terms", "cosine", False, (("E_alignment", r"$W^\top W$ with $HK^{-1}H^\top$", BLUE, "-"),)),
+    (
+        "Alignment of E's terms",
+        "cosine",
+        False,
+        (("E_alignment", r"$W^\top W$ with $HK^{-1}H^\top$", BLUE, "-"),),
+    ),
     (
         "Norms of E's terms",
         "Frobenius norm",
@@ -110,7 +115,15 @@ def _pane(axes: Axes, t: np.ndarray, series: Series, lines: Sequence[Line], log:
     axes.set_xscale("log")
     axes.tick_params(labelsize=8)
     if not drawn:
-        axes.text(0.5, 0.5, "zero or not defined here", transform=axes.transAxes, ha="center", fontsize=9, color=GREY)
+        axes.text(
+            0.5,
+            0.5,
+            "zero or not defined here",
+            transform=axes.transAxes,
+            ha="center",
+            fontsize=9,
+            color=GREY,
+        )
         axes.set_yticks([])
         axes.set_xlim(t[shown][0], t[shown][-1])
     else:

@@ -57,7 +57,7 @@ def solve(
         save_at: exact times to save, increasing, from 0 to at most t_end; they set t_end when it is None.
             None saves the engine's own steps, thinned to about 30 per decade of time.
 
-    Other arguments:
+    Other Arguments:
         rtol: bound asked for the drift of E relative to the norms of its terms; the engine works at rtol/30.
         engine: 'auto' or one of `ntkflow.engines.choose.NAMES`.
         form: 'thin' (class-decomposed, eq. 25), 'raw' (eq. 19), or 'auto': thin where the kernel has it.

@@ -103,7 +103,7 @@ def _thin_factor(deviations: Features, columns: np.ndarray, scale: float) -> tup
     """L and Q with deviations[:, columns] = L Q^T there, Q zero elsewhere; r = numerical rank."""
     D = deviations[:, columns]
     n, N = D.shape
-    if N > n:
+    if n < N:
         tall, triangle = np.linalg.qr(D.T)
         U, s, Vt = np.linalg.svd(triangle.T)
         right = tall @ Vt.T

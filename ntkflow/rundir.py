@@ -9,6 +9,7 @@ import numpy as np
 from ntkflow import store
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.kernels import BlockKernel, Kernel
 from ntkflow.series import DESCRIPTIONS
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def title(solution: "Solution") -> str:
     """One line that says what was run."""
     sizes, kernel = solution.problem.sizes, solution.problem.kernel.as_dict()
     kappas = ", ".join(f"{kernel[name]:.4g}" for name in ("kappa_d", "kappa_c", "kappa_n") if name in kernel)
-    return f"C = {sizes.C}, m = {sizes.m}, n = {sizes.n}, kappa = ({kappas}); stopped: {solution.reason.value}"
+    return (
+        f"C = {sizes.C}, m = {sizes.m}, n = {sizes.n}, kappa = ({kappas}); stopped: {solution.reason.value}"
+    )
 
 
 def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summary: Json) -> None:
@@ -38,13 +41,17 @@ def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summa
         store.write_state(directory / INITIAL_STATE, problem.state, labels, _block(problem.kernel))
         config = replace(config, state=Path(INITIAL_STATE))
     store.write_toml(directory / "config.toml", {**config.tables(), "record": store.run_versions()})
-    store.write_state(directory / FINAL_STATE, solution.final, labels, _block(problem.kernel), {"t": solution.times[-1]})
-    store.write_arrays(directory / "trajectory.npz", {"t": solution.times, **solution.series}, _header(solution))
+    store.write_state(
+        directory / FINAL_STATE, solution.final, labels, _block(problem.kernel), {"t": solution.times[-1]}
+    )
+    store.write_arrays(
+        directory / "trajectory.npz", {"t": solution.times, **solution.series}, _header(solution)
+    )
     store.write_json(directory / "summary.json", summary)
 
 
-def _block(kernel: object) -> store.BlockKernel | None:
-    return kernel if isinstance(kernel, store.BlockKernel) else None
+def _block(kernel: Kernel) -> BlockKernel | None:
+    return kernel if isinstance(kernel, BlockKernel) else None
 
 
 def _header(solution: "Solution") -> Json:
@@ -80,7 +87,10 @@ class Run:
         """An xarray.Dataset with dimension t; needs the extra `ntkflow[xarray]`."""
         import xarray
 
-        data = {name: (("t",), values, {"description": self.header["series"][name]}) for name, values in self.series.items()}
+        data = {
+            name: (("t",), values, {"description": self.header["series"][name]})
+            for name, values in self.series.items()
+        }
         return xarray.Dataset(data, coords={"t": ("t", self.t, {"units": self.header["time_unit"]})})
 
 
@@ -94,11 +104,18 @@ def load_run(directory: Path) -> Run:
 
     summary_file = directory / "summary.json"
     if not summary_file.is_file():
-        raise InputError("run", directory, "is not a run directory (no summary.json)", "give the directory of a finished run")
+        raise InputError(
+            "run",
+            directory,
+            "is not a run directory (no summary.json)",
+            "give the directory of a finished run",
+        )
     try:
         summary = json.loads(summary_file.read_text())
     except (OSError, ValueError) as error:
-        raise InputError("run", summary_file, f"cannot be read ({error})", "run the simulation again") from None
+        raise InputError(
+            "run", summary_file, f"cannot be read ({error})", "run the simulation again"
+        ) from None
     arrays, header = store.read_arrays(directory / "trajectory.npz", "run")
     t = arrays.pop("t")
     return Run(directory, summary, t, arrays, header)

@@ -1,6 +1,7 @@
 """From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ntkflow import initial
 from ntkflow.config import OFF, SimulateConfig
@@ -47,7 +48,7 @@ def prepare(config: SimulateConfig, measured: StateFile | None = None) -> Prepar
         kernel = _kernel_beside_state(config, measured)
         config = _with_sizes_of(config, sizes)
     problem = Problem(sizes, kernel, state)
-    kappas = {"kappa_d": kernel.kappa_d, "kappa_c": kernel.kappa_c, "kappa_n": kernel.kappa_n}
+    kappas: dict[str, Any] = {"kappa_d": kernel.kappa_d, "kappa_c": kernel.kappa_c, "kappa_n": kernel.kappa_n}
     t_end = config.t_end if config.t_end is not None else default_horizon(problem)
     return Prepared(problem, replace(config, **kappas, t_end=t_end), _stop(config))
 
@@ -67,7 +68,9 @@ def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
 
 
 def _with_defaults(config: SimulateConfig, defaults: dict) -> SimulateConfig:
-    return replace(config, **{name: value for name, value in defaults.items() if getattr(config, name) is None})
+    return replace(
+        config, **{name: value for name, value in defaults.items() if getattr(config, name) is None}
+    )
 
 
 def _kernel(config: SimulateConfig) -> BlockKernel:
@@ -81,19 +84,29 @@ def _kernel_beside_state(config: SimulateConfig, measured: StateFile) -> BlockKe
         if absent:
             option = f"--{absent[0].replace('_', '-')}"
             raise InputError(
-                "state", config.state, "holds no kernel (kappa_d, kappa_c, kappa_n)", f"measure one or pass {option}"
+                "state",
+                config.state,
+                "holds no kernel (kappa_d, kappa_c, kappa_n)",
+                f"measure one or pass {option}",
             )
         return _kernel(config)
     return replace(measured.kernel, **{name: value for name, value in given.items() if value is not None})
 
 
 def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
-    have = {"classes": sizes.C, "features": sizes.n, "per_class": sizes.m if sizes.balanced else None}
+    have: dict[str, Any] = {
+        "classes": sizes.C,
+        "features": sizes.n,
+        "per_class": sizes.m if sizes.balanced else None,
+    }
     for name, value in have.items():
         given = getattr(config, name)
         if given is not None and given != value:
             raise InputError(
-                f"--{name.replace('_', '-')}", given, f"contradicts the state file, which has {value}", "drop the option"
+                f"--{name.replace('_', '-')}",
+                given,
+                f"contradicts the state file, which has {value}",
+                "drop the option",
             )
     return replace(config, **have)
 

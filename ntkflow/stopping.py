@@ -33,10 +33,10 @@ class Reason(Enum):
 _SENTENCES = {
     Reason.NC1: "the within-class standard deviation fell below its target",
     Reason.LOSS: "the loss fell below its target",
-    Reason.STATIONARY: "the state stopped moving: its relative change per unit of tau = sqrt(m mu_class) t fell below the target",
+    Reason.STATIONARY: "the state stopped moving: its relative change per unit of sqrt(m mu_class) t fell below the target",
     Reason.T_END: "the end time was reached",
-    Reason.MAX_STEPS: "the step limit was reached before any stop condition; raise max_steps, shorten t_end or choose another engine",
-    Reason.NOT_FINITE: "the state stopped being finite; the initial state is too large for this tolerance, lower rtol or scale",
+    Reason.MAX_STEPS: "the step limit was reached first; raise max_steps, shorten t_end or choose another engine",
+    Reason.NOT_FINITE: "the state stopped being finite; the initial state is too large, lower rtol or the scale",
     Reason.STEP_FAILED: "the step size fell to rounding; loosen rtol or choose another engine",
 }
 

@@ -281,7 +281,7 @@ def run_versions() -> Json:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("ntkflow", "numpy", "scipy", "jax", "flax", "optax"):
         try:
             versions[package] = version(package)

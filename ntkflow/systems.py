@@ -19,8 +19,15 @@ from ntkflow.state import State, ThinState, class_means, spread
 class Flow(Protocol):
     """What `solve` asks of a packed system."""
 
-    form: str
-    clock: float
+    @property
+    def form(self) -> str:
+        """'thin' or 'raw'."""
+        ...
+
+    @property
+    def clock(self) -> float:
+        """Rate of the dimensionless time tau = clock t."""
+        ...
 
     def start(self) -> Vector:
         """The packed initial state."""
@@ -140,7 +147,7 @@ class RawFlow:
         s = self.problem.state
         return np.concatenate([s.H.ravel(), s.W.ravel(), s.b])
 
-    def blocks(self, y: Vector) -> tuple[np.ndarray, ...]:
+    def blocks(self, y: Vector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """H, W, b."""
         sizes = self.problem.sizes
         split = sizes.n * sizes.N
@@ -150,15 +157,15 @@ class RawFlow:
     def field(self, t: float, y: Vector) -> Vector:
         """dy/dt."""
         del t
-        H, W, b = self.blocks(y)
-        R = residual(H, W, b, self._targets)
+        H, W, _ = self.blocks(y)
+        R = self._residual(y)
         return np.concatenate(
             [d.ravel() for d in raw_field(H, W, R, self.problem.kernel, self.problem.sizes)]
         )
 
     def loss(self, y: Vector) -> float:
         """The loss (4)."""
-        return 0.5 * float(np.sum(residual(*self.blocks(y), self._targets) ** 2))
+        return 0.5 * float(np.sum(self._residual(y) ** 2))
 
     def within_rms(self, y: Vector) -> float:
         """Root mean square within-class standard deviation per feature."""
@@ -184,6 +191,10 @@ class RawFlow:
     def state(self, y: Vector) -> State:
         """The full state."""
         return State(*(block.copy() for block in self.blocks(y)))
+
+    def _residual(self, y: Vector) -> np.ndarray:
+        H, W, b = self.blocks(y)
+        return residual(H, W, b, self._targets)
 
     @property
     def _targets(self) -> np.ndarray:

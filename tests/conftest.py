@@ -11,14 +11,25 @@ from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Front doors have checks of their own, and tests hand them wrong types on purpose.
-FRONT_DOORS = ("__init__", "errors", "sizes", "state", "config", "integrate", "initial", "stopping", "problem", "store")
+FRONT_DOORS = (
+    "__init__",
+    "errors",
+    "sizes",
+    "state",
+    "config",
+    "integrate",
+    "initial",
+    "stopping",
+    "problem",
+    "store",
+)
 _PACKAGE = Path(__file__).parent.parent / "ntkflow"
 _INNER = [f"ntkflow.{path.stem}" for path in _PACKAGE.glob("*.py") if path.stem not in FRONT_DOORS]
 
 # Must come before the first import of the package, so that every annotated shape is checked.
 install_import_hook([*_INNER, "ntkflow.engines", "ntkflow.exact"], "beartype.beartype")
 
-import ntkflow as nf  # noqa: E402
+import ntkflow as nf
 
 settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow]

@@ -30,6 +30,8 @@ def integrate_raw(problem: nf.Problem, times: np.ndarray, rtol: float = 1e-12) -
 def distance(a: nf.State, b: nf.State) -> float:
     """Largest relative Frobenius distance over H, W and b."""
     return max(
-        float(np.linalg.norm(getattr(a, name) - getattr(b, name)) / max(1e-3, np.linalg.norm(getattr(b, name))))
+        float(
+            np.linalg.norm(getattr(a, name) - getattr(b, name)) / max(1e-3, np.linalg.norm(getattr(b, name)))
+        )
         for name in ("H", "W", "b")
     )

@@ -26,6 +26,8 @@ def problems(draw, least_m: int = 1) -> nf.Problem:
     s, k = draw(sizes(least_m)), draw(kernels())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     state = nf.State(
-        rng.standard_normal((s.n, s.N)), rng.standard_normal((s.C, s.n)) / np.sqrt(s.n), 0.3 * rng.standard_normal(s.C)
+        rng.standard_normal((s.n, s.N)),
+        rng.standard_normal((s.C, s.n)) / np.sqrt(s.n),
+        0.3 * rng.standard_normal(s.C),
     )
     return nf.Problem(s, k, state)

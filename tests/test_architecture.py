@@ -52,6 +52,8 @@ def test_slow_packages_are_imported_only_where_they_are_needed(path):
     assert not {name.split(".")[0] for name in imported(path, top_level_only=True)} & SLOW
 
 
-@pytest.mark.parametrize("path", modules("ntkflow") + modules("validation"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", modules("ntkflow") + modules("validation"), ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_modules_stay_small(path):
     assert len(path.read_text().splitlines()) <= 400

@@ -12,7 +12,9 @@ from ntkflow.store import StateFile
 
 def test_a_configuration_survives_the_file():
     config = SimulateConfig(classes=3, kappa_d=2.0, init="relu", seed=4, t_end=1.5, nc1=0.0)
-    tables = {name: {k: v for k, v in table.items() if v is not None} for name, table in config.tables().items()}
+    tables = {
+        name: {k: v for k, v in table.items() if v is not None} for name, table in config.tables().items()
+    }
     assert from_tables(tomllib.loads(tomli_w.dumps(tables)), Path()) == config
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,7 +68,7 @@ def within(state, sizes):
 def assert_within_class_part_shrinks(states, sizes):
     """H2^T H2 decreases in the Loewner order (theory 3.4)."""
     grams = [within(s, sizes).T @ within(s, sizes) for s in states]
-    for before, after in zip(grams, grams[1:], strict=False):
+    for before, after in pairwise(grams):
         assert np.linalg.eigvalsh(after - before).max() <= 1e-8 * (1 + np.trace(grams[0]))
 
 

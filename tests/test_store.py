@@ -56,7 +56,10 @@ def good(state):
         ({"labels": np.array([0, 0, 1, 1, 2, 3])}, r"labels\[5\] = 3"),
         ({"labels": np.array([0, 0, 1, 1, 0, 0])}, "no sample of class 2"),
         ({"kappa_d": np.float64(1.0)}, "has kappa_d but not kappa_c"),
-        ({"kappa_d": np.float64(1), "kappa_c": np.float64(2), "kappa_n": np.float64(0)}, "breaks kappa_d >= kappa_c"),
+        (
+            {"kappa_d": np.float64(1), "kappa_c": np.float64(2), "kappa_n": np.float64(0)},
+            "breaks kappa_d >= kappa_c",
+        ),
         ({"K": np.eye(5)}, "K = array of shape"),
         ({"H": np.zeros(6)}, "must have 2 axes"),
     ],
@@ -138,7 +141,10 @@ def test_existing_directories_are_refused_and_replaced_only_when_they_are_runs(t
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.tex").write_text("")
-    with pytest.raises(nf.InputError, match="is not a run directory"), store.staged_directory(precious, overwrite=True):
+    with (
+        pytest.raises(nf.InputError, match="is not a run directory"),
+        store.staged_directory(precious, overwrite=True),
+    ):
         pass
     assert (precious / "thesis.tex").exists()
 

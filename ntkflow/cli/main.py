@@ -15,10 +15,16 @@ ENTRY_POINTS = "ntkflow.commands"
 
 # name: (module:object, help); the module is imported only when its command runs.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "simulate": ("ntkflow.cli.simulate:simulate", "Integrate the block-kernel flow and write a run directory."),
+    "simulate": (
+        "ntkflow.cli.simulate:simulate",
+        "Integrate the block-kernel flow and write a run directory.",
+    ),
     "plot": ("ntkflow.cli.runs:plot", "Draw the figure of a run again, in any format."),
     "show": ("ntkflow.cli.runs:show", "Print the summary of a run."),
-    "prove": ("ntkflow.cli.prove:prove_command", "Verify the theory symbolically, the paper's errata included."),
+    "prove": (
+        "ntkflow.cli.prove:prove_command",
+        "Verify the theory symbolically, the paper's errata included.",
+    ),
 }
 PLUGIN_HELP = {"validate": "Train real networks, measure their kernels, compare with the theory."}
 
@@ -67,10 +73,18 @@ def _fail(message: object, code: int) -> None:
     raise SystemExit(code)
 
 
-def _options(version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(__version__)
         raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    del version  # its callback has done the work
 
 
 def _stub() -> None:

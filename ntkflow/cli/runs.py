@@ -11,7 +11,9 @@ from ntkflow.cli.drawing import draw_run
 
 def plot(
     run: Path = typer.Argument(help="Run directory."),
-    format: list[str] = typer.Option(["png"], "--format", "-f", help="png, pdf or svg; may be given more than once."),
+    format: list[str] = typer.Option(
+        ["png"], "--format", "-f", help="png, pdf or svg; may be given more than once."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors."),
 ) -> None:
     """Draw the figure of a run again, from its trajectory."""

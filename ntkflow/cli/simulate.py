@@ -16,16 +16,33 @@ from ntkflow.integrate import Progress
 from ntkflow.simulate import Prepared, prepare, run
 from ntkflow.summary import summarise
 
-SIZES, KERNEL, START, STOPPING, NUMERICS, OUTPUT = "Sizes", "Kernel", "Initial state", "Stopping", "Numerics", "Output"
+SIZES, KERNEL, START, STOPPING, NUMERICS, OUTPUT = (
+    "Sizes",
+    "Kernel",
+    "Initial state",
+    "Stopping",
+    "Numerics",
+    "Output",
+)
 
 
 def simulate(
-    classes: int = typer.Option(None, "--classes", "-C", help="Classes C. [default: 10]", rich_help_panel=SIZES),
-    per_class: int = typer.Option(None, "--per-class", "-m", help="Samples per class m. [default: 12]", rich_help_panel=SIZES),
-    features: int = typer.Option(None, "--features", "-n", help="Last-layer features n. [default: 64]", rich_help_panel=SIZES),
-    kappa_d: float = typer.Option(None, help="Kernel of a sample with itself. [default: 1]", rich_help_panel=KERNEL),
+    classes: int = typer.Option(
+        None, "--classes", "-C", help="Classes C. [default: 10]", rich_help_panel=SIZES
+    ),
+    per_class: int = typer.Option(
+        None, "--per-class", "-m", help="Samples per class m. [default: 12]", rich_help_panel=SIZES
+    ),
+    features: int = typer.Option(
+        None, "--features", "-n", help="Last-layer features n. [default: 64]", rich_help_panel=SIZES
+    ),
+    kappa_d: float = typer.Option(
+        None, help="Kernel of a sample with itself. [default: 1]", rich_help_panel=KERNEL
+    ),
     kappa_c: float = typer.Option(None, help="Kernel within a class. [default: 0.5]", rich_help_panel=KERNEL),
-    kappa_n: float = typer.Option(None, help="Kernel between classes. [default: 0.1]", rich_help_panel=KERNEL),
+    kappa_n: float = typer.Option(
+        None, help="Kernel between classes. [default: 0.1]", rich_help_panel=KERNEL
+    ),
     init: str = typer.Option(
         None,
         help="gaussian, relu, balanced, balanced-centred, balanced-contrast or equal-bias. [default: balanced-contrast]",
@@ -35,20 +52,38 @@ def simulate(
     seed: int = typer.Option(None, help="Seed of the initial state. [default: 0]", rich_help_panel=START),
     state: Path = typer.Option(None, help="Start from a state file (.npz) instead.", rich_help_panel=START),
     t_end: float = typer.Option(None, help="End time, flow time of the sum loss.", rich_help_panel=STOPPING),
-    stop_nc1: float = typer.Option(None, help="Stop below this NC1; 0: never. [default: 1e-8]", rich_help_panel=STOPPING),
-    stop_loss: float = typer.Option(None, help="Stop below this loss; 0: never. [default: 0]", rich_help_panel=STOPPING),
-    stationarity: float = typer.Option(
-        None, help="Stop when the state moves less than this; 0: never. [default: 1e-10]", rich_help_panel=STOPPING
+    stop_nc1: float = typer.Option(
+        None, help="Stop below this NC1; 0: never. [default: 1e-8]", rich_help_panel=STOPPING
     ),
-    rtol: float = typer.Option(None, help="Bound on the drift of E. [default: 1e-8]", rich_help_panel=NUMERICS),
+    stop_loss: float = typer.Option(
+        None, help="Stop below this loss; 0: never. [default: 0]", rich_help_panel=STOPPING
+    ),
+    stationarity: float = typer.Option(
+        None,
+        help="Stop when the state moves less than this; 0: never. [default: 1e-10]",
+        rich_help_panel=STOPPING,
+    ),
+    rtol: float = typer.Option(
+        None, help="Bound on the drift of E. [default: 1e-8]", rich_help_panel=NUMERICS
+    ),
     engine: str = typer.Option(None, help="Integrator, or auto. [default: auto]", rich_help_panel=NUMERICS),
     form: str = typer.Option(None, help="thin, raw or auto. [default: auto]", rich_help_panel=NUMERICS),
-    config: Path = typer.Option(None, help="Replay a config.toml; other options override it.", rich_help_panel=OUTPUT),
-    out: Path = typer.Option(None, help="Run directory. [default: the next free runs/simulate-NNN]", rich_help_panel=OUTPUT),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing run directory.", rich_help_panel=OUTPUT),
+    config: Path = typer.Option(
+        None, help="Replay a config.toml; other options override it.", rich_help_panel=OUTPUT
+    ),
+    out: Path = typer.Option(
+        None, help="Run directory. [default: the next free runs/simulate-NNN]", rich_help_panel=OUTPUT
+    ),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace an existing run directory.", rich_help_panel=OUTPUT
+    ),
     figures: bool = typer.Option(True, help="Draw the figure.", rich_help_panel=OUTPUT),
-    json: bool = typer.Option(False, "--json", help="Print the summary alone, as JSON.", rich_help_panel=OUTPUT),
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors.", rich_help_panel=OUTPUT),
+    json: bool = typer.Option(
+        False, "--json", help="Print the summary alone, as JSON.", rich_help_panel=OUTPUT
+    ),
+    quiet: bool = typer.Option(
+        False, "--quiet", "-q", help="Print nothing but errors.", rich_help_panel=OUTPUT
+    ),
 ) -> None:
     """Integrate the block-kernel flow (Theorem 5.1) from a seeded or measured state.
 
@@ -56,7 +91,9 @@ def simulate(
     summary.json, trajectory.npz, states and the figure.
     """
     given = {
-        name: value for name, value in locals().items() if name in {f for t in configuration.TABLES.values() for f in t}
+        name: value
+        for name, value in locals().items()
+        if name in {f for t in configuration.TABLES.values() for f in t}
     }
     given |= {"nc1": stop_nc1, "loss": stop_loss}
     with ExitStack() as stack:
@@ -98,7 +135,12 @@ def _progress(silent: bool) -> Iterator[Progress | None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("integrating"), BarColumn(), TextColumn("t = {task.fields[t]:.4g}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("integrating"),
+        BarColumn(),
+        TextColumn("t = {task.fields[t]:.4g}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0, t=0.0)
         yield lambda t, fraction: bar.update(task, completed=_decades_done(fraction), t=t)
@@ -109,5 +151,3 @@ def _decades_done(fraction: float) -> float:
     from math import log10
 
     return max(0.0, 1 + log10(max(fraction, 1e-4)) / 4)
-
-

@@ -1,0 +1,5 @@
+"""`python -m ntkflow` is the command `ntkflow`."""
+
+from ntkflow.cli.main import main
+
+main()

@@ -1,0 +1,91 @@
+"""The summary of a run as a table for people."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Row = tuple[str, str, str]
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """What was run, what happened, and what the theory predicts for it."""
+    console = Console(highlight=False)
+    for line in _headlines(summary):
+        console.print(Text(line, style="bold"))
+    grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
+    for name in ("", "start", "end"):
+        grid.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    for label, start, end in _rows(summary):
+        grid.add_row(label, start, end)
+    console.print(grid)
+    console.print(Text("\nWhat the theory says of this run", style="bold"))
+    told = Table(show_header=False, box=None, pad_edge=False)
+    told.add_column(no_wrap=True)
+    told.add_column()
+    for name, sentence in _predictions(summary):
+        told.add_row(name, sentence)
+    console.print(told)
+    solver = summary["solver"]
+    console.print(
+        Text(
+            f"\nStopped at t = {number(summary['t_end'])}: {summary['stop_reason']['sentence']}.\n"
+            f"{solver['engine']} on the {solver['form']} form: {solver['steps']} steps in {solver['seconds']:.2f} s; "
+            f"{solver['because']}."
+        )
+    )
+
+
+def number(value: object) -> str:
+    """Four significant digits, or a dash where there is no value."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _headlines(summary: Mapping[str, Any]) -> Iterator[str]:
+    s, kernel, mu = summary["sizes"], summary["kernel"], summary["eigenvalues"]
+    yield f"C = {s['C']} classes, m = {s['m']} per class, n = {s['n']} features, N = {s['N']} samples"
+    if mu is not None:
+        yield ", ".join(f"{name} = {number(kernel[name])}" for name in ("kappa_d", "kappa_c", "kappa_n"))
+        yield ", ".join(f"{name} = {number(mu[name])}" for name in ("mu_single", "mu_class", "mu_global"))
+
+
+def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
+    loss, invariant, nc = summary["loss"], summary["invariant"], summary["nc"]
+    yield "loss (sum over samples)", number(loss["initial"]), number(loss["final"])
+    if invariant is not None:
+        yield "invariant |E|", number(invariant["norm_initial"]), number(invariant["norm_final"])
+        yield (
+            "alignment of E's terms",
+            number(invariant["alignment_initial"]),
+            number(invariant["alignment_final"]),
+        )
+        yield "drift of E, relative to its terms", "", number(invariant["drift"])
+    meanings = {
+        "NC1": "NC1 within-class deviation",
+        "NC2": "NC2 distance from the simplex ETF",
+        "NC3": "NC3 distance from self-duality",
+        "NC4": "NC4 nearest-mean agreement",
+    }
+    for name, meaning in meanings.items():
+        yield meaning, number(nc[name]["initial"]), number(nc[name]["final"])
+
+
+def _predictions(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    predicted = summary["predicted"]
+    if predicted is None:
+        yield "", "closed forms exist for scalar blocks and balanced classes only"
+        return
+    for name, answer in predicted["conditions"].items():
+        yield name, f"{answer['verdict']}: {answer['sentence']}"
+    rates = predicted["rates"]
+    yield "rates", ", ".join(f"{name} {number(value)}" for name, value in rates.items())
+    yield "", f"at neural collapse with E = 0; fastest over slowest {number(predicted['stiffness_ratio'])}"
+    yield "floor", f"tr S can never fall below {number(predicted['floor_tr_S'])}"
+    for line in summary["agreement"]:
+        yield f"{line['quantity']}", f"agrees to {line['digits']} digits: {line['sentence']}"

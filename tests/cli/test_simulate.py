@@ -1,0 +1,201 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow import collapse, rundir, store
+from ntkflow.cli.main import main
+
+SMALL = ["-C", "3", "-m", "4", "-n", "5", "--no-figures"]
+
+
+def run(*arguments, expect=0):
+    """The command in this process; returns nothing, output goes to capsys."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in arguments])
+    assert (caught.value.code or 0) == expect
+
+
+@pytest.fixture
+def done(tmp_path):
+    directory = tmp_path / "run"
+    run("simulate", *SMALL, "--out", directory, "--quiet")
+    return directory
+
+
+def test_the_default_run_needs_no_arguments_and_collapses(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run("simulate")
+    text = capsys.readouterr().out
+    for word in (
+        "C = 10 classes, m = 12 per class, n = 64 features",
+        "mu_single = 0.5",
+        "loss",
+        "drift of E",
+        "Stopped at",
+    ):
+        assert word in text
+    directory = tmp_path / "runs" / "simulate-001"
+    assert {path.name for path in directory.iterdir()} == {
+        "config.toml", "summary.json", "trajectory.npz", "final_state.npz", "figures",
+    }  # fmt: skip
+    assert (directory / "figures" / "run.png").read_bytes()[:4] == b"\x89PNG"
+    summary = json.loads((directory / "summary.json").read_text())
+    assert summary["nc"]["NC1"]["final"] < 1e-8
+    assert summary["invariant"]["drift"] <= 1e-8
+    assert all(line["digits"] >= 5 for line in summary["agreement"])
+    assert len(summary["agreement"]) == 3
+
+
+def test_the_summary_has_the_keys_that_others_build_on(done):
+    summary = json.loads((done / "summary.json").read_text())
+    assert set(summary) == {
+        "version", "config", "sizes", "kernel", "eigenvalues", "alpha", "dimensionless", "invariant", "loss", "nc",
+        "predicted", "agreement", "stop_reason", "t_end", "solver",
+    }  # fmt: skip
+    assert set(summary["nc"]) == set(collapse.NAMES)
+    assert set(summary["eigenvalues"]) == {"mu_single", "mu_class", "mu_global"}
+    assert {"engine", "steps", "evaluations", "rtol", "seconds"} <= set(summary["solver"])
+
+
+def test_a_replay_gives_the_same_numbers(done, tmp_path):
+    again = tmp_path / "again"
+    run("simulate", "--config", done / "config.toml", "--out", again, "--no-figures", "--quiet")
+    first, second = rundir.load_run(done), rundir.load_run(again)
+    np.testing.assert_array_equal(first.t, second.t)
+    for name in first.series:
+        np.testing.assert_array_equal(first.series[name], second.series[name])
+    assert (done / "config.toml").read_text() == (again / "config.toml").read_text()
+
+
+def test_a_measured_state_is_replayed_from_the_run_directory_alone(tmp_path):
+    sizes, kernel = nf.Sizes(3, 4, 5), nf.BlockKernel(2, 1, 0.5)
+    source = tmp_path / "state.npz"
+    store.write_state(source, nf.initial.make("relu", sizes, kernel), sizes.labels, kernel)
+    first, second = tmp_path / "a", tmp_path / "b"
+    run("simulate", "--state", source, "--t-end", 2, "--out", first, "--no-figures", "--quiet")
+    source.unlink()
+    run("simulate", "--config", first / "config.toml", "--out", second, "--no-figures", "--quiet")
+    np.testing.assert_array_equal(
+        rundir.load_run(first).series["loss"], rundir.load_run(second).series["loss"]
+    )
+    assert rundir.load_run(first).summary["kernel"]["kappa_d"] == 2
+
+
+def test_json_prints_the_summary_alone(tmp_path, capsys):
+    run("simulate", *SMALL, "--out", tmp_path / "run", "--json")
+    assert json.loads(capsys.readouterr().out)["sizes"]["C"] == 3
+
+
+def test_quiet_prints_nothing(tmp_path, capsys):
+    run("simulate", *SMALL, "--out", tmp_path / "run", "--quiet")
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_show_and_plot_work_from_the_files(done, capsys):
+    run("show", done)
+    assert "C = 3 classes" in capsys.readouterr().out
+    run("show", done, "--json")
+    assert json.loads(capsys.readouterr().out)["sizes"]["m"] == 4
+    run("plot", done, "-f", "pdf", "-f", "svg", "--quiet")
+    assert (done / "figures" / "run.pdf").read_bytes()[:4] == b"%PDF"
+    assert b"<svg" in (done / "figures" / "run.svg").read_bytes()
+
+
+def test_a_trajectory_is_an_xarray_dataset_with_units(done):
+    data = rundir.load_run(done).to_xarray()
+    assert data["NC1"].dims == ("t",)
+    assert "flow time" in data["t"].attrs["units"]
+
+
+def bad(tmp_path):
+    (tmp_path / "text.npz").write_text("no archive")
+    (tmp_path / "empty").mkdir()
+    return {
+        "kernel order": (["--kappa-d", "0.2"], "breaks kappa_d >= kappa_c"),
+        "negative kappa": (["--kappa-n", "-1"], "breaks kappa_n >= 0"),
+        "singular": (["--kappa-d", "0.5"], "mu_single = 0"),
+        "one class": (["-C", "1"], "C = 1: must be at least 2"),
+        "nan": (["--kappa-d", "nan"], "must be finite"),
+        "missing state": (["--state", tmp_path / "no.npz"], "does not exist"),
+        "bad state": (["--state", tmp_path / "text.npz"], "cannot be read as .npz"),
+        "existing": (["--out", tmp_path / "empty"], "exists already"),
+        "not a run": (["--out", tmp_path, "--overwrite"], "is not a run directory"),
+        "init": (["--init", "zero"], "must be one of gaussian"),
+        "engine": (["--engine", "euler"], "must be one of auto"),
+        "state and seed": (["--state", "a.npz", "--seed", "1"], "has no meaning beside --state"),
+        "no config": (["--config", tmp_path / "no.toml"], "cannot be read"),
+        "below a file": (["--out", tmp_path / "text.npz" / "run"], "cannot be written"),
+    }
+
+
+CASES = (
+    "kernel order", "negative kappa", "singular", "one class", "nan", "missing state", "bad state", "existing",
+    "not a run", "init", "engine", "state and seed", "no config", "below a file",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_line_and_exit_code_2(case, tmp_path, capsys):
+    arguments, message = bad(tmp_path)[case]
+    out = [] if "--out" in arguments else ["--out", tmp_path / "run"]
+    before = sorted(tmp_path.rglob("*"))
+    run("simulate", "--no-figures", *out, *arguments, expect=2)
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("ntkflow: error: ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["show", "plot"])
+def test_commands_on_runs_refuse_what_is_no_run(command, tmp_path, capsys):
+    run(command, tmp_path, expect=2)
+    assert "is not a run directory" in capsys.readouterr().err
+
+
+def test_unknown_options_and_commands_are_exit_code_2():
+    run("simulate", "--nonsense", expect=2)
+    run("nonsense", expect=2)
+
+
+def test_help_lists_every_command_and_the_version_is_ours(capsys):
+    run("--help")
+    text = capsys.readouterr().out
+    for name in ("simulate", "plot", "show", "prove", "validate"):
+        assert re.search(rf"\b{name}\b", text)
+    run("--version")
+    assert capsys.readouterr().out.strip() == nf.__version__
+
+
+def test_help_imports_nothing_slow():
+    script = "import sys\nfrom ntkflow.cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+    script += "print([m for m in ('numpy', 'scipy', 'jax', 'matplotlib', 'sympy') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_killed_run_leaves_no_run_directory(tmp_path):
+    command = [sys.executable, "-m", "ntkflow", "simulate", "--init", "gaussian", "-n", "200", "-m", "60"]
+    process = subprocess.Popen(
+        [*command, "--engine", "DOP853", "--out", tmp_path / "run"], stdout=subprocess.DEVNULL
+    )
+    time.sleep(2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_record_names_versions_and_host(done):
+    record = tomllib.loads((done / "config.toml").read_text())["record"]
+    assert record["versions"]["ntkflow"] == nf.__version__
+    assert record["host"]["cores"] >= 1
