@@ -1,0 +1,1 @@
+"""Engines: what steps a packed system forward, and which one is chosen."""
