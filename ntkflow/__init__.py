@@ -27,7 +27,18 @@ _NAMES = {
     "InputError": "errors",
     "SolveError": "errors",
 }
-_MODULES = ("bounds", "collapse", "conditions", "exact", "initial", "invariant", "limits", "rates", "store")
+_MODULES = (
+    "bounds",
+    "collapse",
+    "conditions",
+    "exact",
+    "initial",
+    "invariant",
+    "limits",
+    "rates",
+    "rundir",
+    "store",
+)
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]
 
@@ -47,7 +58,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from ntkflow import bounds, collapse, conditions, exact, initial, invariant, limits, rates, store
+    from ntkflow import bounds, collapse, conditions, exact, initial, invariant, limits, rates, rundir, store
     from ntkflow.errors import InputError, SolveError
     from ntkflow.integrate import solve
     from ntkflow.kernels import BlockKernel, Kernel
