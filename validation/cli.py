@@ -129,14 +129,21 @@ def _progress(hidden: bool) -> Iterator["Progress"]:
 
     tasks: dict[str, Any] = {}
     columns = (TextColumn("{task.description:<18}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=hidden) as bar:
+    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=hidden)
 
-        def update(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
+    def update(what: str, done: int, total: int) -> None:
+        if not tasks:
+            # Not before there is something to show: a stopped empty bar leaves a blank line.
+            bar.start()
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done)
 
+    try:
         yield update
+    finally:
+        if tasks:
+            bar.stop()
 
 
 def _finish(run: "RunDirectory", windows: list["Window"], json: bool, quiet: bool) -> None:

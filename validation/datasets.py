@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from ntkflow._types import Labels
 from ntkflow.errors import InputError
@@ -25,10 +25,10 @@ class Dataset:
         classes: C.
     """
 
-    x: Inputs
+    x: Float32[np.ndarray, "N ..."]
     labels: Labels
-    x_test: Inputs
-    labels_test: Labels
+    x_test: Float32[np.ndarray, "N_test ..."]
+    labels_test: Int64[np.ndarray, " N_test"]
     classes: int
 
     @property

@@ -30,15 +30,15 @@ PANES: Sequence[tuple[str, str, bool, Sequence[tuple[str, str, str]]]] = (
     (
         "Features",
         "Frobenius norm",
-        True,
+        False,
         (("M_norm", "M, class means", BLUE), ("H2_norm", r"$H_2$, within", GREEN)),
     ),
     ("Weights and biases", "norm", True, (("W_norm", "W", BLUE), ("b_norm", "b", ORANGE))),
     (
-        "NC1: variability",
-        "within class",
+        "NC1: variability within classes",
+        "",
         True,
-        (("NC1", "standard deviation", BLUE), ("NC1_tirer", r"tr $S_W$ / tr $S_B$", ORANGE)),
+        (("NC1", "standard deviation", BLUE), ("NC1_papyan", r"tr$(S_W S_B^+)/C$", ORANGE)),
     ),
     ("NC2: simplex ETF", "distance", False, (("NC2", r"$M^\top M$ from ETF", BLUE),)),
     ("NC3: self-duality", "distance", False, (("NC3", r"M from $W^\top$", BLUE),)),
@@ -67,7 +67,7 @@ def comparison_figure(lead: Comparison, windows: Mapping[int, Comparison], title
     figure = Figure(figsize=(14, 6.8))
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 4)
-    figure.subplots_adjust(left=0.052, right=0.99, bottom=0.125, top=0.885, wspace=0.27, hspace=0.42)
+    figure.subplots_adjust(left=0.052, right=0.925, bottom=0.125, top=0.885, wspace=0.27, hspace=0.42)
     figure.suptitle(title, fontsize=11, y=0.97)
     panes = list(grid.flat)
     for axes, (name, label, log, lines) in zip(panes, PANES, strict=False):
@@ -98,7 +98,7 @@ def _trajectories(axes: Axes, lead: Comparison, lines: Sequence[tuple[str, str, 
     if log:
         axes.set_yscale("log")
         _limit_decades(axes, np.concatenate(seen_all))
-    axes.legend(fontsize=8, frameon=False, loc="best", handlelength=1.6)
+    axes.legend(fontsize=8, framealpha=0.85, edgecolor="none", loc="best", handlelength=1.6)
 
 
 def _limit_decades(axes: Axes, seen: np.ndarray) -> None:
@@ -108,9 +108,8 @@ def _limit_decades(axes: Axes, seen: np.ndarray) -> None:
     if seen.size:
         floor = max(seen.min() / 10, seen.max() * 10.0**-LOSS_DECADES)
         axes.set_ylim(max(low, floor), min(high, seen.max() * 10))
-    low, high = axes.get_ylim()
-    if high / low > 30:
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _skill_over_time(axes: Axes, lead: Comparison) -> None:
@@ -120,24 +119,27 @@ def _skill_over_time(axes: Axes, lead: Comparison) -> None:
         axes.plot(lead.times[shown], values, "-", color=colour, linewidth=1.3, label=LABELS[name])
     _time_axis(axes)
     _skill_axis(axes, "Skill over time")
-    axes.legend(fontsize=7, frameon=False, ncol=2, loc="lower left", handlelength=1.4, columnspacing=1.0)
 
 
 def _skill_of_windows(axes: Axes, windows: Mapping[int, Comparison]) -> None:
     steps = sorted(windows)
     for name, colour in zip(QUANTITIES, COLOURS, strict=True):
         values = [np.clip(windows[step].pooled[name], -1.0, 1.0) for step in steps]
-        axes.plot(range(len(steps)), values, "o-", color=colour, markersize=3.5, linewidth=1.0)
+        axes.plot(
+            range(len(steps)), values, "o-", color=colour, markersize=3.5, linewidth=1.0, label=LABELS[name]
+        )
     axes.set_xticks(range(len(steps)), [str(step) for step in steps], fontsize=8)
     axes.set_xlabel("predicted from step (kernel measured there)", fontsize=9)
     _skill_axis(axes, "Skill to the end, by starting snapshot")
+    # Shared with the pane to the left, which has the same colours.
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.4)
 
 
 def _skill_axis(axes: Axes, title: str) -> None:
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.set_ylim(-1.08, 1.08)
     axes.set_title(title, fontsize=10)
-    axes.set_ylabel("skill (below -1 drawn at -1)", fontsize=9)
+    axes.set_ylabel("skill, cut at -1", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(True, color="0.92", linewidth=0.6)
 

@@ -5,6 +5,7 @@ The network runs in float32 with full-precision products; sums over parameters a
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -15,8 +16,8 @@ from jaxtyping import Float64
 from ntkflow._types import Labels, PerClass, SampleKernel
 from ntkflow.errors import InputError
 
-# body parameters and a batch of inputs to features (B, n); each sample's features depend on that sample alone
-FeatureFunction = Callable[[Any, jax.Array], jax.Array]
+# (differentiated parameters, other numbers, inputs (B, ...)) to features (B, n), sample by sample
+FeatureFunction = Callable[[Any, Any, jax.Array], jax.Array]
 # Products over this many parameters are summed in float32, the rest in float64.
 COLUMNS = 4096
 SAMPLES = 64
@@ -39,15 +40,21 @@ class NeuronKernel:
 
 
 def neuron_kernels(
-    features: FeatureFunction, params: Any, x: np.ndarray, labels: Labels, neurons: Sequence[int]
+    features: FeatureFunction,
+    params: Any,
+    constants: Any,
+    x: np.ndarray,
+    labels: Labels,
+    neurons: Sequence[int],
 ) -> Iterator[NeuronKernel]:
     """The kernel of each neuron in turn.
 
     Memory: one Jacobian of N rows and as many columns as the body has parameters, in float32.
 
     Args:
-        features: pure per-sample feature function.
+        features: pure per-sample feature function; compiled once for each function, not for each call.
         params: parameters it is differentiated by.
+        constants: its other numbers.
         x: inputs, (N, ...), float32.
         labels: class of each input, any order.
         neurons: indices p.
@@ -56,14 +63,16 @@ def neuron_kernels(
         InputError: a parameter or an input is not finite.
     """
     _check_finite(params, x)
-    n = jax.eval_shape(features, params, jnp.asarray(x[:1])).shape[1]
-    rows = jax.jit(_jacobian_rows(features))
-    contract = jax.jit(_contract)
+    n = jax.eval_shape(features, params, constants, jnp.asarray(x[:1])).shape[1]
+    rows = _jacobian_rows(features)
     averaging = _class_averaging(labels)
     for p in neurons:
         selector = jnp.zeros(n, jnp.float32).at[p].set(1.0)
-        parts = [rows(params, jnp.asarray(x[i : i + SAMPLES]), selector) for i in range(0, len(x), SAMPLES)]
-        grams, squares = contract(jnp.concatenate(parts), jnp.asarray(averaging, jnp.float32))
+        parts = [
+            rows(params, constants, jnp.asarray(x[i : i + SAMPLES]), selector)
+            for i in range(0, len(x), SAMPLES)
+        ]
+        grams, squares = _contract(jnp.concatenate(parts), jnp.asarray(averaging, jnp.float32))
         gram = np.asarray(grams, dtype=np.float64).sum(axis=0)
         deviations = np.asarray(squares, dtype=np.float64).sum(axis=0)
         counts = np.bincount(labels)
@@ -72,26 +81,28 @@ def neuron_kernels(
 
 
 def pairwise_kernel(
-    features: FeatureFunction, params: Any, x: np.ndarray, p: int
+    features: FeatureFunction, params: Any, constants: Any, x: np.ndarray, p: int
 ) -> Float64[np.ndarray, "N N"]:
     """The same gram by its definition, a gradient per sample, a product per pair; slow, for tests."""
 
     def gradient(xi: jax.Array) -> np.ndarray:
-        tree = jax.grad(lambda q: features(q, xi[None])[0, p])(params)
+        tree = jax.grad(lambda q: features(q, constants, xi[None])[0, p])(params)
         return np.concatenate([np.asarray(leaf, dtype=np.float64).ravel() for leaf in jax.tree.leaves(tree)])
 
     gradients = [gradient(jnp.asarray(xi)) for xi in x]
     return np.array([[float(a @ b) for b in gradients] for a in gradients])
 
 
-def _jacobian_rows(features: FeatureFunction) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
+@lru_cache(maxsize=8)
+def _jacobian_rows(features: FeatureFunction) -> Callable[..., jax.Array]:
     """Gradients of selector . h(x_i) as flat rows (B, P), padded with zeros to whole columns of chunks."""
 
-    def rows(params: Any, x: jax.Array, selector: jax.Array) -> jax.Array:
+    @jax.jit
+    def rows(params: Any, constants: Any, x: jax.Array, selector: jax.Array) -> jax.Array:
         def one(xi: jax.Array) -> Any:
-            return jax.grad(lambda q: jnp.vdot(features(q, xi[None])[0], selector, precision="highest"))(
-                params
-            )
+            return jax.grad(
+                lambda q: jnp.vdot(features(q, constants, xi[None])[0], selector, precision="highest")
+            )(params)
 
         with jax.default_matmul_precision("highest"):
             tree = jax.vmap(one)(x)
@@ -101,6 +112,7 @@ def _jacobian_rows(features: FeatureFunction) -> Callable[[Any, jax.Array, jax.A
     return rows
 
 
+@jax.jit
 def _contract(J: jax.Array, averaging: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Grams (q, N, N) and squared deviations from the class means (q, N), for each of q chunks of columns."""
     width = min(COLUMNS, J.shape[1])

@@ -37,8 +37,9 @@ def measure(
     x, labels = dataset.x[rows], dataset.labels[rows]
     n = variables.params["head"]["kernel"].shape[0]
     kernels = neuron_kernels(
-        lambda body, inputs: network.body_features(body, variables, inputs),
+        network.body_features,
         variables.params["body"],
+        variables,
         x,
         labels,
         range(config.neurons or n),

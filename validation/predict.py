@@ -49,5 +49,7 @@ def predict(state: State, sizes: Sizes, kernel: Kernel, times: Times, rtol: floa
         raise InputError(
             "times", times[:4], "must be at least two, increasing", "start from an earlier snapshot"
         )
-    solution = solve(Problem(sizes, kernel, state), save_at=times - times[0], rtol=rtol)
+    # A first trial step may overflow and be rejected; a result that is not finite is an error of `solve`.
+    with np.errstate(over="ignore", invalid="ignore"):
+        solution = solve(Problem(sizes, kernel, state), save_at=times - times[0], rtol=rtol)
     return Prediction(times, solution)

@@ -6,8 +6,8 @@ from validation.config import DataConfig, KernelConfig, ModelConfig, RunConfig, 
 PRESETS: dict[str, RunConfig] = {
     # About a minute on two cores.
     "digits": RunConfig(
-        training=TrainConfig(steps=6000, learning_rate=0.5, momentum=0.0, snapshots=60),
-        kernels=KernelConfig(count=8),
+        training=TrainConfig(steps=4000, learning_rate=0.2, snapshots=50),
+        kernels=KernelConfig(count=7),
     ),
     # Closest to the theory's hypotheses: full batch, no momentum, no decay, small step.
     "flow": RunConfig(

@@ -139,7 +139,7 @@ def train(
 
 def probe(network: Network, variables: Variables, x: Inputs) -> np.ndarray:
     """Features in inference mode, n x N in float64."""
-    run = jax.jit(network.features)
+    run = network.compiled_features
     parts = [run(*variables, jnp.asarray(x[i : i + PROBE_BATCH])) for i in range(0, len(x), PROBE_BATCH)]
     return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts]).T
 

@@ -1,6 +1,7 @@
 """What every architecture gives: `features(x)` and a linear `head`, as a module and as pure functions."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -97,6 +98,11 @@ class Network:
     def features(self, params: Tree, statistics: Tree, x: jax.Array) -> jax.Array:
         """Features in inference mode, (B, n)."""
         return nnx.merge(self.graph_eval, params, statistics).features(x)
+
+    @cached_property
+    def compiled_features(self) -> Any:
+        """`features`, compiled once."""
+        return jax.jit(self.features)
 
     def body_features(self, body: Tree, variables: Variables, x: jax.Array) -> jax.Array:
         """Features as a function of the body's parameters alone, for Jacobians."""

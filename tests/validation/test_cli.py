@@ -1,0 +1,99 @@
+import json
+from importlib.metadata import entry_points
+
+import pytest
+
+from ntkflow.cli.main import main
+from validation.config import RunConfig
+from validation.presets import preset
+
+FILES = (
+    "config.toml",
+    "metrics.jsonl",
+    "kernels.json",
+    "comparison.json",
+    "summary.json",
+    "figures/comparison.png",
+)
+
+
+def validate(*words):
+    """Exit code of `ntkflow validate WORDS`."""
+    try:
+        main(["validate", *(str(word) for word in words)])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "run"
+    assert validate("run", "--preset", "tiny", "--seed", 3, "--out", out, "--quiet") == 0
+    return out
+
+
+def test_the_entry_point_names_this_application():
+    (point,) = entry_points(group="ntkflow.commands", name="validate")
+    assert point.value == "validation.cli:app"
+
+
+def test_a_run_leaves_a_complete_directory(finished):
+    assert all((finished / name).stat().st_size > 0 for name in FILES)
+    assert (
+        len(list((finished / "snapshots").glob("*.npz")))
+        == len(list((finished / "parameters").glob("*.npz")))
+        == 9
+    )
+    assert RunConfig.from_toml(finished / "config.toml") == preset("tiny").with_seed(3)
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["seed"] == 3
+    assert summary["versions"]["flax"]
+    assert summary["training"]["last"]["step"] == 40
+    assert summary["training"]["last"]["accuracy_train"] > 0.9
+    assert [k["step"] for k in summary["kernels"]] == [0, 40]
+    assert summary["windows"][0]["skill"]["residual_class"] > 0.3
+    assert any("drifts" in line for line in summary["deviations"])
+
+
+def test_steps_on_their_own_print_one_json_document(finished, capsys):
+    assert validate("kernels", "--out", finished, "--from-snapshot", 2, "--json") == 0
+    assert [k["step"] for k in json.loads(capsys.readouterr().out)["kernels"]] == [0, 2, 40]
+    assert validate("compare", "--out", finished, "--from-snapshot", 2, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["from_snapshot"] == 2
+
+
+def test_words_for_people(finished, capsys):
+    assert validate("compare", "--out", finished) == 0
+    text = capsys.readouterr().out
+    assert "skill of the prediction" in text
+    assert "kernel at step" in text
+    assert "comparison.png" in text
+
+
+def test_a_config_file_replays_a_run(finished, tmp_path, capsys):
+    assert (
+        validate("train", "--config", finished / "config.toml", "--out", tmp_path / "again", "--quiet") == 0
+    )
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "again" / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "--preset", "imagenet", "--out", "{tmp}/new"), "preset = imagenet"),
+        (("run", "--preset", "tiny", "--out", "{run}"), "exists already"),
+        (("run", "--preset", "tiny", "--out", "{run}", "--overwrite", "--resume"), "contradicts --resume"),
+        (("train", "--preset", "tiny", "--out", "{run}", "--resume"), "seed (3, not 0)"),
+        (("train", "--config", "{tmp}/absent.toml", "--out", "{tmp}/new"), "cannot be read"),
+        (("kernels", "--out", "{tmp}/new"), "not a run directory"),
+        (("compare", "--out", "{run}", "--from-snapshot", "7"), "no kernel was measured there"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(finished, tmp_path, capsys, words, message):
+    assert validate(*(word.format(tmp=tmp_path, run=finished) for word in words)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
