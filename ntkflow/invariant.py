@@ -86,7 +86,7 @@ def terms(state: State, sizes: Sizes, kernel: Kernel) -> InvariantTerms:
         raise TypeError(
             f"the matrix invariant of eq. (26) needs a block structured kernel, not {kernel.rung}"
         )
-    thin, frame = decompose(state, sizes, coefficients.within, subspace=False)
+    thin, frame = decompose(state, sizes, coefficients.groups, subspace=False)
     return thin_terms(thin, ThinSystem.build(coefficients, sizes, frame.column_class, frame.n_eff))
 
 

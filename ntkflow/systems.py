@@ -90,7 +90,7 @@ class ThinFlow:
         coefficients = problem.kernel.thin(problem.sizes)
         if coefficients is None:
             raise TypeError(f"kernel {problem.kernel.rung} has no thin form")
-        thin, frame = decompose(problem.state, problem.sizes, coefficients.within)
+        thin, frame = decompose(problem.state, problem.sizes, coefficients.groups)
         system = ThinSystem.build(coefficients, problem.sizes, frame.column_class, frame.n_eff)
         return cls(system, frame, thin, clock(problem))
 
@@ -186,7 +186,9 @@ class RawFlow:
 
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """Thin state in all n coordinates."""
-        return decompose(self.state(y), self.problem.sizes, subspace=False)
+        coefficients = self.problem.kernel.thin(self.problem.sizes)
+        groups = None if coefficients is None else coefficients.groups
+        return decompose(self.state(y), self.problem.sizes, groups, subspace=False)
 
     def state(self, y: Vector) -> State:
         """The full state."""

@@ -2,5 +2,23 @@
 
 from ntkflow.kernels.base import Kernel, ThinCoefficients
 from ntkflow.kernels.block import BlockKernel, Dimensionless, Eigenvalues
+from ntkflow.kernels.class_block import ClassBlockKernel
+from ntkflow.kernels.kronecker import KroneckerKernel
+from ntkflow.kernels.matrix_block import MatrixBlockKernel
+from ntkflow.kernels.sample import SampleKernel
+from ntkflow.kernels.scheduled import ScheduledKernel
+from ntkflow.kernels.tensor import TensorKernel
 
-__all__ = ["BlockKernel", "Dimensionless", "Eigenvalues", "Kernel", "ThinCoefficients"]
+__all__ = [
+    "BlockKernel",
+    "ClassBlockKernel",
+    "Dimensionless",
+    "Eigenvalues",
+    "Kernel",
+    "KroneckerKernel",
+    "MatrixBlockKernel",
+    "SampleKernel",
+    "ScheduledKernel",
+    "TensorKernel",
+    "ThinCoefficients",
+]

@@ -4,10 +4,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import ClassMatrix, Json, PerClass
+from ntkflow._types import ClassMatrix, FeatureMatrix, Features, Json, PerClass
+from ntkflow.kernels.timeline import bracket
 from ntkflow.sizes import Sizes
+from ntkflow.state import class_means, spread
 
 # numpy or jax arrays: the vector fields are written once for both.
 Gradient = Float64[Any, "n N"]
@@ -24,14 +27,43 @@ class ThinCoefficients:
     Attributes:
         class_kernel: C x C, diag(mu_s^c) + M B (theory L1); mu_class I + kappa_n m 11^T for equal blocks.
         within: mu_single of each class, shape (C,).
+        schedule: knots (t, coefficients) of a kernel that changes in time, linear in between; the two
+            fields above are then those of the first knot. Empty for a constant kernel.
     """
 
     class_kernel: ClassMatrix
     within: PerClass
+    schedule: tuple[tuple[float, "ThinCoefficients"], ...] = ()
+
+    def at(self, t: float) -> "ThinCoefficients":
+        """The coefficients at time t; itself when constant."""
+        if not self.schedule:
+            return self
+        left, right, share = bracket([time for time, _ in self.schedule], t)
+        a, b = self.schedule[left][1], self.schedule[right][1]
+        return ThinCoefficients(
+            (1 - share) * a.class_kernel + share * b.class_kernel, (1 - share) * a.within + share * b.within
+        )
+
+    @property
+    def groups(self) -> PerClass:
+        """A number per class, equal for classes whose mu_single agree at all times; for `decompose`."""
+        if not self.schedule:
+            return self.within
+        rows = np.stack([knot.within for _, knot in self.schedule], axis=1)
+        return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1).astype(np.float64)
+
+    def solve(self, H: Features, sizes: Sizes) -> Features:
+        """H K^{-1} in O(nN): class means see class_kernel^{-1}, deviations 1/within."""
+        H1 = class_means(H, sizes)
+        deviations = H - spread(H1, sizes)
+        # A class of one sample has no deviations, and its within may be zero.
+        rates = np.where(sizes.masses > 1, self.within, 1.0)
+        return spread(np.linalg.solve(self.class_kernel.T, H1.T).T, sizes) + deviations / rates[sizes.labels]
 
 
 class Kernel(ABC):
-    """A constant feature kernel: dH/dt = -apply(W^T R), the only thing the dynamics ask of it."""
+    """A feature kernel: dH/dt = -apply(W^T R), and what its invariants need. Constant unless `at` says else."""
 
     rung: ClassVar[str]
 
@@ -46,6 +78,25 @@ class Kernel(ABC):
     @abstractmethod
     def as_dict(self) -> Json:
         """Plain values for files and summaries."""
+
+    @abstractmethod
+    def solve(self, H: Features, sizes: Sizes) -> Features:
+        """The inverse operator applied to H, n x N to n x N; samples ordered by class."""
+
+    def at(self, t: float) -> "Kernel":
+        """The constant kernel in force at time t; itself when constant."""
+        del t
+        return self
+
+    def feature_matrices(self, sizes: Sizes) -> tuple[FeatureMatrix, ...]:
+        """Matrices A, n x n, through which the operator acts on features.
+
+        A symmetric x that commutes with all of them (and their transposes) commutes with the operator,
+        which is what makes tr x (W^T W - sym(solve(H) H^T)) an invariant. Empty when the operator acts on
+        samples only, so that every x qualifies.
+        """
+        del sizes
+        return ()
 
     def thin(self, sizes: Sizes) -> ThinCoefficients | None:
         """Coefficients of the class-decomposed system, or None where the kernel has no such form."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ntkflow._types import ClassMatrix, Json, SampleKernel
+from ntkflow._types import ClassMatrix, Features, Json, SampleKernel
 from ntkflow.errors import InputError
 from ntkflow.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.sizes import Sizes
@@ -97,7 +97,7 @@ class BlockKernel(Kernel):
         return Eigenvalues(mu_single, mu_class, mu_class + sizes.N * self.kappa_n)
 
     def alpha(self, sizes: Sizes) -> float:
-        """alpha = kappa_n m / mu_global, between 0 and 1/C. Source: eq. (26)."""
+        """The paper's alpha = kappa_n m / mu_global, between 0 and 1/C. Source: eq. (26)."""
         return self.kappa_n * sizes.per_class / self.eigenvalues(sizes).mu_global
 
     def dimensionless(self, sizes: Sizes) -> Dimensionless:
@@ -126,14 +126,27 @@ class BlockKernel(Kernel):
 
     def apply(self, G: Gradient, sizes: Sizes) -> Gradient:
         """G K in O(nN): deviations, class sums and the total sum instead of the N x N kernel (eq. 19)."""
+        kd, kc, kn = self.kappa_d, self.kappa_c, self.kappa_n
+        if not sizes.balanced:
+            Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+            class_sums = G @ Y.T
+            return (kd - kc) * G + ((kc - kn) * class_sums + kn * class_sums.sum(axis=1, keepdims=True)) @ Y
         blocks: Any = G.reshape(G.shape[0], sizes.C, sizes.per_class)
         class_sums = blocks.sum(axis=2, keepdims=True)
         total = class_sums.sum(axis=1, keepdims=True)
-        kd, kc, kn = self.kappa_d, self.kappa_c, self.kappa_n
         return ((kd - kc) * blocks + ((kc - kn) * class_sums + kn * total)).reshape(G.shape)
 
-    def thin(self, sizes: Sizes) -> ThinCoefficients | None:
-        """Theorem 5.1; None for imbalanced classes, which the class-dependent rung handles."""
-        if not sizes.balanced:
-            return None
-        return ThinCoefficients(self.class_kernel(sizes), np.full(sizes.C, self.kappa_d - self.kappa_c))
+    def solve(self, H: Features, sizes: Sizes) -> Features:
+        """H K^{-1} in O(nN)."""
+        return self.thin(sizes).solve(H, sizes)
+
+    def thin(self, sizes: Sizes) -> ThinCoefficients:
+        """Theorem 5.1; for imbalanced classes Kc = mu_single I + M ((kappa_c - kappa_n) I + kappa_n 11^T).
+
+        The imbalanced form is the class-dependent one with equal constants (not in the paper).
+        """
+        mu_single, C = self.kappa_d - self.kappa_c, sizes.C
+        if sizes.balanced:
+            return ThinCoefficients(self.class_kernel(sizes), np.full(C, mu_single))
+        B = (self.kappa_c - self.kappa_n) * np.eye(C) + self.kappa_n
+        return ThinCoefficients(mu_single * np.eye(C) + sizes.masses[:, None] * B, np.full(C, mu_single))

@@ -1,0 +1,122 @@
+"""A kernel that changes in time: linear between kernels of one rung, as measured on a training run."""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar, TypeVar
+
+import numpy as np
+
+from ntkflow._types import FeatureMatrix, Features, Json
+from ntkflow.errors import InputError
+from ntkflow.kernels.base import Gradient, Kernel, ThinCoefficients
+from ntkflow.kernels.timeline import bracket
+from ntkflow.sizes import Sizes
+
+K = TypeVar("K", bound=Kernel)
+
+
+@dataclass(frozen=True, eq=False)
+class ScheduledKernel(Kernel):
+    """kappa(t), K(t), ...: piecewise linear in t, constant before the first and after the last knot.
+
+    A mixture of positive definite kernels is positive definite, so checking the knots is enough.
+    `apply` and `solve` without a time are those of the first knot; use `at(t)`.
+
+    Args:
+        times: knots, strictly increasing.
+        kernels: kernel at each knot, all of one rung.
+
+    Raises:
+        InputError: the numbers of knots and kernels differ, times do not increase, or rungs are mixed.
+
+    >>> from ntkflow.kernels import BlockKernel
+    >>> ScheduledKernel((0.0, 2.0), (BlockKernel(1, 0.5, 0), BlockKernel(3, 0.5, 0))).at(0.5)
+    BlockKernel(kappa_d=1.5, kappa_c=0.5, kappa_n=0.0)
+    """
+
+    times: tuple[float, ...]
+    kernels: tuple[Kernel, ...]
+
+    rung: ClassVar[str] = "scheduled"
+
+    def __post_init__(self) -> None:
+        times = tuple(float(t) for t in self.times)
+        kernels = tuple(self.kernels)
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "kernels", kernels)
+        if not kernels or len(times) != len(kernels):
+            raise InputError(
+                "times", f"{len(times)} knots", f"must be one per kernel ({len(kernels)})", "give pairs"
+            )
+        if not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
+            raise InputError(
+                "times", list(times), "must be finite and increase", "sort them and drop repeats"
+            )
+        rungs = [kernel.rung for kernel in kernels]
+        if len(set(rungs)) > 1 or self.rung in rungs:
+            raise InputError(
+                "kernels",
+                sorted(set(rungs)),
+                "must be constant kernels of one rung",
+                "promote the simpler ones",
+            )
+
+    def check(self, sizes: Sizes) -> None:
+        """Check every knot."""
+        for kernel in self.kernels:
+            kernel.check(sizes)
+
+    def as_dict(self) -> Json:
+        """The rung, the knots and the kernel at each."""
+        return {
+            "rung": self.rung,
+            "times": list(self.times),
+            "kernels": [kernel.as_dict() for kernel in self.kernels],
+        }
+
+    def at(self, t: float) -> Kernel:
+        """The constant kernel in force at time t."""
+        left, right, share = bracket(self.times, t)
+        return self.kernels[left] if share == 0 else mix(self.kernels[left], self.kernels[right], share)
+
+    def slope(self, t: float, G: Gradient, sizes: Sizes) -> Gradient:
+        """The time derivative of the operator at t, from the right, applied to G; zero outside the knots."""
+        left, right, share = bracket(self.times, t)
+        if left == right:
+            return 0.0 * G
+        a, b = self.kernels[left], self.kernels[right]
+        first, middle, last = (kernel.apply(G, sizes) for kernel in (a, mix(a, b, 0.5), b))
+        # Quadratic in share for a Kronecker kernel, both of whose factors change; linear otherwise.
+        curvature = 2 * (first + last - 2 * middle)
+        return (last - first + (2 * share - 1) * curvature) / (self.times[right] - self.times[left])
+
+    def apply(self, G: Gradient, sizes: Sizes) -> Gradient:
+        """The operator of the first knot."""
+        return self.kernels[0].apply(G, sizes)
+
+    def solve(self, H: Features, sizes: Sizes) -> Features:
+        """The inverse operator of the first knot."""
+        return self.kernels[0].solve(H, sizes)
+
+    def feature_matrices(self, sizes: Sizes) -> tuple[FeatureMatrix, ...]:
+        """Those of all knots."""
+        return tuple(A for kernel in self.kernels for A in kernel.feature_matrices(sizes))
+
+    def thin(self, sizes: Sizes) -> ThinCoefficients | None:
+        """Coefficients with the schedule of the knots; they are linear in the kernel's constants."""
+        knots = [kernel.thin(sizes) for kernel in self.kernels]
+        schedule = tuple((t, knot) for t, knot in zip(self.times, knots, strict=True) if knot is not None)
+        if len(schedule) < len(knots):
+            return None
+        first = schedule[0][1]
+        return ThinCoefficients(first.class_kernel, first.within, schedule)
+
+
+def mix(a: K, b: K, share: float) -> K:
+    """(1 - share) a + share b, constant by constant; a Kronecker kernel mixes each of its two factors."""
+    values = {}
+    for field in fields(a):  # type: ignore[arg-type]
+        left, right = getattr(a, field.name), getattr(b, field.name)
+        values[field.name] = (
+            mix(left, right, share) if isinstance(left, Kernel) else (1 - share) * left + share * right
+        )
+    return type(a)(**values)
