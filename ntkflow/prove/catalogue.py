@@ -1,13 +1,14 @@
 """All claims in one list, and the one function that judges them."""
 
 from ntkflow.errors import InputError
-from ntkflow.prove import dynamics
+from ntkflow.prove import dynamics, ladder, limits, modifications, spectrum, symmetric
 from ntkflow.prove.entry import Claim, Entry
 
 
 def claims() -> tuple[Claim, ...]:
     """Every claim, in the order of the paper's sections."""
-    return dynamics.CLAIMS
+    modules = (spectrum, dynamics, symmetric, limits, ladder, modifications)
+    return tuple(claim for module in modules for claim in module.CLAIMS)
 
 
 def prove(filter: str | None = None, errata: bool = False) -> tuple[Entry, ...]:

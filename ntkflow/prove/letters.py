@@ -18,9 +18,8 @@ def model_algebra(m: Scalar = m) -> Algebra:
         "W": "C n", "b": "C 1", "H": "n N", "R": "C N", "Y": "C N", "H1": "n C", "H2": "n w",
         "Q2": "N w", "u": "C 1", "o": "N 1", "K": "N N", "Ki": "N N",
     }  # fmt: skip
-    letters = {
-        name: Letter(*spaces.split(), symmetric=name in {"K", "Ki"}) for name, spaces in shapes.items()
-    }
+    pairs = {name: spaces.split() for name, spaces in shapes.items()}
+    letters = {name: Letter(row, col, name in {"K", "Ki"}) for name, (row, col) in pairs.items()}
     algebra = Algebra(letters, {"C": C, "n": n, "N": N, "w": N - C, "1": ONE})
     algebra.rule("u' u", algebra.number(C))
     algebra.rule("o' o", algebra.number(N))

@@ -16,7 +16,7 @@ from sympy.polys.fields import field
 Scalar = Any  # an element of FIELD
 Number = Any  # float, int or Fraction
 
-_NAMES = "C m n mu_s mu_c mu_g x e_ beta a b_sum eta lam_w lam_h lam_b t p q a_i w_P w_J h_P h_J s_P s_J ds_ dc_ dg_ n_plus"
+_NAMES = "C m n mu_s mu_c mu_g x r s beta a eta lam_w lam_h p q t e ds dc dg w_P w_J h_P h_J s_P s_J c_1 c_2"
 FIELD, *_generators = field(_NAMES.split(), QQ)
 symbol: dict[str, Scalar] = dict(zip(_NAMES.split(), _generators, strict=True))
 

@@ -22,6 +22,9 @@ Factor = tuple[str, Word]  # ("s", 1 x 1 word) or ("t", word under a trace)
 Monomial = tuple[tuple[Factor, ...], Word]
 Shape = tuple[str, str]
 
+# Far above any proof here (a few thousand); rules that undo each other stop instead of running for ever.
+MAX_STEPS = 200_000
+
 
 @dataclass(frozen=True)
 class Letter:
@@ -40,11 +43,13 @@ class Algebra:
         letters: by name.
         sizes: the dimension of each space as a scalar; the space "1" is that of numbers.
         rules: left-hand word to its replacement; every rule is stored with its transpose.
+        swaps: pairs of symmetric letters that commute, in both orders.
     """
 
     letters: dict[str, Letter]
     sizes: dict[str, Scalar]
     rules: dict[Word, "Poly"] = field(default_factory=dict)
+    swaps: set[Word] = field(default_factory=set)
 
     def letter(self, name: str) -> "Poly":
         """The letter as a Poly."""
@@ -80,9 +85,16 @@ class Algebra:
         self.rules[word] = right
         self.rules[self.flip(word)] = right.T
 
+    def commute(self, first: str, second: str) -> None:
+        """Two symmetric letters that commute: always write `first` before `second`."""
+        if not (self.letters[first].symmetric and self.letters[second].symmetric):
+            raise ValueError(f"{first} and {second} must be symmetric")
+        self.rules[(second, first)] = self.letter(first) * self.letter(second)
+        self.swaps |= {(first, second), (second, first)}
+
     def extended(self) -> "Algebra":
         """A copy to which hypotheses can be added; Polys of `self` enter it through `adopt`."""
-        copy = Algebra(dict(self.letters), dict(self.sizes))
+        copy = Algebra(dict(self.letters), dict(self.sizes), swaps=set(self.swaps))
         copy.rules = {word: Poly(copy, right.shape, dict(right.terms)) for word, right in self.rules.items()}
         return copy
 
@@ -110,8 +122,11 @@ class Algebra:
     def poly(self, shape: Shape, terms: Iterable[tuple[Scalar, tuple[Factor, ...], Word]]) -> "Poly":
         """The normal form of a sum of raw terms."""
         out: dict[Monomial, Scalar] = {}
-        stack = list(terms)
+        stack, steps = list(terms), 0
         while stack:
+            steps += 1
+            if steps > MAX_STEPS:
+                raise RuntimeError("the rewrite rules do not terminate")
             coefficient, factors, word = stack.pop()
             rewritten = self._step(factors, word)
             if rewritten is None:
@@ -145,10 +160,10 @@ class Algebra:
                 return [(c, rest + f, word) for c, f in step]
         return None
 
-    def _match(self, word: Word) -> tuple[int, int] | None:
+    def _match(self, word: Word, keep_swaps: bool = False) -> tuple[int, int] | None:
         for start in range(len(word)):
             for stop in range(start + 1, min(start + 3, len(word)) + 1):
-                if word[start:stop] in self.rules:
+                if word[start:stop] in self.rules and not (keep_swaps and word[start:stop] in self.swaps):
                     return start, stop
         return None
 
@@ -178,38 +193,46 @@ class Algebra:
     def _factor_step(self, factor: Factor) -> list[tuple[Scalar, tuple[Factor, ...]]] | None:
         """One rewriting step of a scalar factor, or None when it is in normal form."""
         kind, word = factor
-        if kind == "s":
-            if not word:
-                return [(ONE, ())]
-            match = self._match(word)
+        if not word:
+            return [(ONE, ())]
+        variants = self._variants(kind, word)
+        for variant in variants:
+            match = self._match(variant, keep_swaps=True)
             if match is not None:
                 return [
-                    (c, (*f, ("s", word[: match[0]] + w + word[match[1] :])))
-                    for c, f, w in self._right(word, match)
+                    self._replaced(kind, c, f, variant[: match[0]] + w + variant[match[1] :], variant)
+                    for c, f, w in self._right(variant, match)
                 ]
-            if self._cuts(word):
-                edges = [0, *self._cuts(word), len(word)]
-                return [(ONE, tuple(("s", word[i:j]) for i, j in zip(edges[:-1], edges[1:], strict=True)))]
-            best = min(word, self.flip(word))
-            return None if best == word else [(ONE, (("s", best),))]
-        rotations = [word[i:] + word[:i] for i in range(len(word))]
-        for turned in rotations:
-            match = self._match(turned)
-            if match is not None:
-                return [
-                    self._traced(c, f, turned[: match[0]] + w + turned[match[1] :], turned)
-                    for c, f, w in self._right(turned, match)
-                ]
-            if self.space(turned[0])[0] == "1":
-                return [(ONE, (("s", turned),))]
-        best = min(rotations + [self.flip(turned) for turned in rotations])
-        return None if best == word else [(ONE, (("t", best),))]
+            cuts = [0, *self._cuts(variant), len(variant)]
+            if kind == "t" and self.space(variant[0])[0] == "1":
+                return [(ONE, (("s", variant),))]
+            if kind == "s" and len(cuts) > 2:
+                return [(ONE, tuple(("s", variant[i:j]) for i, j in zip(cuts[:-1], cuts[1:], strict=True)))]
+        best = min(variants)
+        return None if best == word else [(ONE, ((kind, best),))]
 
-    def _traced(
-        self, c: Scalar, factors: tuple[Factor, ...], word: Word, before: Word
+    def _variants(self, kind: str, word: Word) -> list[Word]:
+        """All words with the same value: transposed, turned round under a trace, commuting letters swapped."""
+        found, frontier = {word}, [word]
+        while frontier:
+            current = frontier.pop()
+            near = [self.flip(current)]
+            if kind == "t":
+                near.append(current[1:] + current[:1])
+            if self.swaps:
+                pairs = [i for i in range(len(current) - 1) if current[i : i + 2] in self.swaps]
+                near += [current[:i] + (current[i + 1], current[i]) + current[i + 2 :] for i in pairs]
+            for other in near:
+                if other not in found:
+                    found.add(other)
+                    frontier.append(other)
+        return sorted(found)
+
+    def _replaced(
+        self, kind: str, c: Scalar, factors: tuple[Factor, ...], word: Word, before: Word
     ) -> tuple[Scalar, tuple[Factor, ...]]:
-        if word:
-            return c, (*factors, ("t", word))
+        if word or kind == "s":
+            return c, (*factors, (kind, word))
         return c * self.sizes[self.space(before[0])[0]], factors
 
 
