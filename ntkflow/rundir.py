@@ -29,8 +29,13 @@ def title(solution: "Solution") -> str:
     )
 
 
+def write_trajectory(directory: Path, solution: "Solution") -> None:
+    """Write trajectory.npz: the times and the named series. It is all that drawing needs."""
+    store.write_arrays(directory / "trajectory.npz", {"t": solution.times, **solution.series}, _header(solution))
+
+
 def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summary: Json) -> None:
-    """Write everything but the figures into an existing (staged) directory.
+    """Write everything but trajectory and figures into an existing (staged) directory.
 
     A measured initial state is copied in, so that config.toml replays the run from the directory alone.
     """

@@ -103,11 +103,12 @@ def simulate(
         prepared = _prepare(config, given)
         with _progress(silent=json or quiet) as progress:
             solution = run(prepared, progress)
-        summary = summarise(solution, prepared)
         with store.staged_directory(directory, overwrite) as staged:
-            rundir.write_run(staged, prepared, solution, summary)
+            rundir.write_trajectory(staged, solution)
             if drawer is not None:
                 drawer.start(staged)
+            summary = summarise(solution, prepared)
+            rundir.write_run(staged, prepared, solution, summary)
             if json:
                 print(store.dump_json(summary))
             elif not quiet:
