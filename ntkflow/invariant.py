@@ -59,8 +59,9 @@ class InvariantTerms:
         return float(np.vdot(self.weights, self.features)) / norms if norms else float("nan")
 
 
-def thin_terms(thin: ThinState, system: ThinSystem) -> InvariantTerms:
-    """Terms of E of a thin state. Source: eq. (26)."""
+def thin_terms(thin: ThinState, system: ThinSystem, t: float = 0.0) -> InvariantTerms:
+    """Terms of E of a thin state; `t` matters only when the kernel changes in time. Source: eq. (26)."""
+    system = system.at(t)
     m = float(system.masses.mean())
     inverse = np.linalg.solve(system.class_kernel, np.diag(system.masses))
     mean_weight = inverse.sum(axis=0)
@@ -74,8 +75,8 @@ def thin_terms(thin: ThinState, system: ThinSystem) -> InvariantTerms:
     )
 
 
-def terms(state: State, sizes: Sizes, kernel: Kernel) -> InvariantTerms:
-    """Terms of E of a full state under a block structured kernel.
+def terms(state: State, sizes: Sizes, kernel: Kernel, t: float = 0.0) -> InvariantTerms:
+    """Terms of E of a full state under a block structured kernel; `t` as in `thin_terms`.
 
     Raises:
         InputError: the kernel is singular on these sizes or has no block structure.
@@ -87,7 +88,7 @@ def terms(state: State, sizes: Sizes, kernel: Kernel) -> InvariantTerms:
             f"the matrix invariant of eq. (26) needs a block structured kernel, not {kernel.rung}"
         )
     thin, frame = decompose(state, sizes, coefficients.groups, subspace=False)
-    return thin_terms(thin, ThinSystem.build(coefficients, sizes, frame.column_class, frame.n_eff))
+    return thin_terms(thin, ThinSystem.build(coefficients, sizes, frame.column_class, frame.n_eff), t)
 
 
 def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix:

@@ -1,21 +1,25 @@
-"""A problem: sizes, kernel and initial state; what `solve` integrates."""
+"""A problem: sizes, kernel, initial state, loss and decay; what `solve` integrates."""
 
 from dataclasses import dataclass
 
+from ntkflow.decay import NO_DECAY, Decay
 from ntkflow.errors import InputError
 from ntkflow.kernels.base import Kernel
+from ntkflow.losses import MSE, SQUARED_ERROR, Loss
 from ntkflow.sizes import Sizes
 from ntkflow.state import State
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Gradient flow of the sum loss 1/2 |W H + b 1^T - Y|_F^2 under a constant feature kernel (Theorem 4.1).
+    """Gradient flow of a sum loss, by default 1/2 |W H + b 1^T - Y|_F^2, under a feature kernel (Theorem 4.1).
 
     Args:
         sizes: C, m, n.
-        kernel: a rung of the kernel ladder.
+        kernel: a rung of the kernel ladder; `ScheduledKernel` makes it move in time.
         state: initial (H, W, b), samples ordered by class.
+        loss: a sum over samples; only MSE has a thin form and closed limits.
+        decay: rates at which W, H and b are pulled to zero.
 
     Raises:
         InputError: the state or the kernel does not fit the sizes, or the kernel is singular.
@@ -24,13 +28,26 @@ class Problem:
     sizes: Sizes
     kernel: Kernel
     state: State
+    loss: Loss = SQUARED_ERROR
+    decay: Decay = NO_DECAY
 
     def __post_init__(self) -> None:
-        for name, kind in (("sizes", Sizes), ("kernel", Kernel), ("state", State)):
+        kinds = {"sizes": Sizes, "kernel": Kernel, "state": State, "loss": Loss, "decay": Decay}
+        for name, kind in kinds.items():
             value = getattr(self, name)
-            if not isinstance(value, kind):
+            if isinstance(value, type) or not isinstance(value, kind):
                 raise InputError(
                     name, type(value).__name__, f"must be a {kind.__name__}", "see help(ntkflow.Problem)"
                 )
         self.state.check(self.sizes)
         self.kernel.check(self.sizes)
+
+    @property
+    def has_thin(self) -> bool:
+        """Whether the class-decomposed thin form exists: squared error and a kernel of scalar blocks."""
+        return isinstance(self.loss, MSE) and self.kernel.thin(self.sizes) is not None
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is the paper's flow: squared error, no decay, a constant kernel."""
+        return isinstance(self.loss, MSE) and not self.decay.any and self.kernel.rung != "scheduled"

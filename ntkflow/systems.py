@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from ntkflow._types import Vector
-from ntkflow.dynamics import ThinSystem, raw_field, residual
+from ntkflow.dynamics import ThinSystem, raw_field
+from ntkflow.errors import InputError
 from ntkflow.problem import Problem
 from ntkflow.reduction import Frame, decompose
 from ntkflow.state import State, ThinState, class_means, spread
@@ -86,12 +87,19 @@ class ThinFlow:
 
     @classmethod
     def build(cls, problem: Problem) -> "ThinFlow":
-        """From a problem whose kernel has a thin form."""
+        """From a problem with a thin form, `problem.has_thin`.
+
+        Raises:
+            InputError: the kernel is not made of scalar blocks, or the loss is not the squared error.
+        """
         coefficients = problem.kernel.thin(problem.sizes)
-        if coefficients is None:
-            raise TypeError(f"kernel {problem.kernel.rung} has no thin form")
+        if coefficients is None or not problem.has_thin:
+            what = f"the {problem.kernel.rung} kernel with the {problem.loss.name} loss"
+            raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
         thin, frame = decompose(problem.state, problem.sizes, coefficients.groups)
-        system = ThinSystem.build(coefficients, problem.sizes, frame.column_class, frame.n_eff)
+        system = ThinSystem.build(
+            coefficients, problem.sizes, frame.column_class, frame.n_eff, problem.decay.rates
+        )
         return cls(system, frame, thin, clock(problem))
 
     def start(self) -> Vector:
@@ -156,16 +164,16 @@ class RawFlow:
 
     def field(self, t: float, y: Vector) -> Vector:
         """dy/dt."""
-        del t
-        H, W, _ = self.blocks(y)
-        R = self._residual(y)
-        return np.concatenate(
-            [d.ravel() for d in raw_field(H, W, R, self.problem.kernel, self.problem.sizes)]
-        )
+        H, W, b = self.blocks(y)
+        R = self.problem.loss.residual(self._outputs(y), self._targets)
+        flow = raw_field(H, W, R, self.problem.kernel.at(t), self.problem.sizes)
+        lw, lh, lb = self.problem.decay.rates
+        parts = zip(flow, (lh, lw, lb), (H, W, b), strict=True)
+        return np.concatenate([(d - rate * part).ravel() for d, rate, part in parts])
 
     def loss(self, y: Vector) -> float:
-        """The loss (4)."""
-        return 0.5 * float(np.sum(self._residual(y) ** 2))
+        """The problem's loss, without what decay would add to it."""
+        return float(self.problem.loss.value(self._outputs(y), self._targets))
 
     def within_rms(self, y: Vector) -> float:
         """Root mean square within-class standard deviation per feature."""
@@ -173,7 +181,7 @@ class RawFlow:
         return float(np.sqrt(np.mean((H - spread(class_means(H, sizes), sizes)) ** 2)))
 
     def spectral_radius(self, y: Vector) -> float:
-        """Estimate of the largest rate at y, by a few power iterations on the kernel."""
+        """Estimate of the largest rate at y for a loss with curvature up to 1, by a few power iterations."""
         H, W, _ = self.blocks(y)
         sizes = self.problem.sizes
         probe = np.ones((sizes.n, sizes.N))
@@ -182,7 +190,8 @@ class RawFlow:
             image = self.problem.kernel.apply(probe, sizes)
             gain = float(np.linalg.norm(image) / np.linalg.norm(probe))
             probe = image / max(gain, np.finfo(float).tiny)
-        return float(np.linalg.norm(H, 2) ** 2 + sizes.N + np.linalg.norm(W, 2) ** 2 * gain)
+        decay = max(self.problem.decay.rates)
+        return float(np.linalg.norm(H, 2) ** 2 + sizes.N + np.linalg.norm(W, 2) ** 2 * gain + decay)
 
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """Thin state in all n coordinates."""
@@ -194,9 +203,9 @@ class RawFlow:
         """The full state."""
         return State(*(block.copy() for block in self.blocks(y)))
 
-    def _residual(self, y: Vector) -> np.ndarray:
+    def _outputs(self, y: Vector) -> np.ndarray:
         H, W, b = self.blocks(y)
-        return residual(H, W, b, self._targets)
+        return W @ H + b[:, None]
 
     @property
     def _targets(self) -> np.ndarray:

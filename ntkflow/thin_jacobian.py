@@ -8,9 +8,10 @@ from ntkflow.state import ThinState
 
 
 def thin_jacobian(system: ThinSystem, s: ThinState) -> Float64[np.ndarray, "D D"]:
-    """d(field)/d(state) in the packed order H1, L, W, b; D = nC + nr + Cn + C.
+    """d(field)/d(state) of a constant system in the packed order H1, L, W, b; D = nC + nr + Cn + C.
 
-    Derived from eq. (25) by the product rule, with dR1 = dW H1 + W dH1 + db 1^T.
+    Derived from eq. (25) by the product rule, with dR1 = dW H1 + W dH1 + db 1^T; decay adds -rate on the
+    diagonal. For a kernel that changes in time pass `system.at(t)`.
     """
     n, C, r = system.n, system.C, len(system.rates)
     In, IC = np.eye(n), np.eye(C)
@@ -47,4 +48,7 @@ def thin_jacobian(system: ThinSystem, s: ThinState) -> Float64[np.ndarray, "D D"
     jac[np.ix_(b, h)] = -np.einsum("kj,c->kjc", s.W, m).reshape(C, size_H)
     jac[np.ix_(b, w)] = -np.einsum("kl,j->klj", IC, s.H1 @ m).reshape(C, size_W)
     jac[np.ix_(b, b)] = -m.sum() * IC
+
+    of_W, of_H, of_b = system.decay
+    jac[np.diag_indices_from(jac)] -= np.repeat([of_H, of_W, of_b], [size_H + size_L, size_W, C])
     return jac

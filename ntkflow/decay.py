@@ -1,0 +1,62 @@
+"""Weight decay in the flow: a linear pull to zero on W, H and b, each with its own rate."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+
+
+@dataclass(frozen=True)
+class Decay:
+    """dW/dt -= W_rate W, dH/dt -= H_rate H, db/dt -= b_rate b (not in the paper).
+
+    Then dE/dt = -2 lw E + (2/m)(lh - lw) H K^{-1} H^T; equal rates give E(t) = exp(-2 l t) E(0) exactly.
+    An L2 penalty on a network whose features are homogeneous of degree D in the parameters acts with
+    H = D W; batch-normalised features feel almost none. In units of the sum loss (4): a decay of lambda
+    beside a mean loss over N C outputs is N C lambda here.
+
+    Args:
+        W: rate of the weights, lw >= 0.
+        H: rate of the features, lh >= 0.
+        b: rate of the biases, lb >= 0.
+
+    Raises:
+        InputError: a rate is negative or not finite.
+
+    >>> Decay.equal(0.1).rates
+    (0.1, 0.1, 0.1)
+    """
+
+    W: float = 0.0
+    H: float = 0.0
+    b: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("W", "H", "b"):
+            value = float(getattr(self, name))
+            object.__setattr__(self, name, value)
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"decay.{name}", value, "must be finite and at least 0", "give a rate >= 0")
+
+    @classmethod
+    def equal(cls, rate: float) -> "Decay":
+        """The same rate on W, H and b."""
+        return cls(rate, rate, rate)
+
+    @property
+    def rates(self) -> tuple[float, float, float]:
+        """(lw, lh, lb)."""
+        return self.W, self.H, self.b
+
+    @property
+    def any(self) -> bool:
+        """Whether some rate is not zero."""
+        return any(self.rates)
+
+    def as_dict(self) -> Json:
+        """Plain values for files."""
+        return asdict(self)
+
+
+NO_DECAY = Decay()
