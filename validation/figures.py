@@ -98,7 +98,19 @@ def _trajectories(axes: Axes, lead: Comparison, lines: Sequence[tuple[str, str, 
     if log:
         axes.set_yscale("log")
         _limit_decades(axes, np.concatenate(seen_all))
-    axes.legend(fontsize=8, framealpha=0.85, edgecolor="none", loc="best", handlelength=1.6)
+    crowded = len(lines) > 2
+    if crowded:
+        # Four lines leave no free corner: make room above them.
+        axes.set_ylim(top=axes.get_ylim()[1] * 30)
+    axes.legend(
+        fontsize=8,
+        framealpha=0.85,
+        edgecolor="none",
+        loc="upper right" if crowded else "best",
+        ncol=2 if crowded else 1,
+        handlelength=1.6,
+        columnspacing=1.0,
+    )
 
 
 def _limit_decades(axes: Axes, seen: np.ndarray) -> None:
