@@ -10,12 +10,14 @@ from ntkflow.errors import InputError
 # Where each field stands in config.toml.
 TABLES: dict[str, tuple[str, ...]] = {
     "sizes": ("classes", "per_class", "features"),
-    "kernel": ("kappa_d", "kappa_c", "kappa_n"),
-    "initial": ("init", "scale", "seed", "state"),
+    "kernel": ("rung", "kappa_d", "kappa_c", "kappa_n", "kernel_file"),
+    "initial": ("init", "scale", "beta", "seed", "state"),
+    "flow": ("loss", "decay_w", "decay_h", "decay_b"),
     "run": ("t_end", "rtol", "engine", "form"),
-    "stop": ("nc1", "loss", "stationarity"),
+    "stop": ("stop_nc1", "stop_loss", "stationarity"),
 }
 OFF = 0.0
+PATHS = ("kernel_file", "state")
 
 
 @dataclass(frozen=True)
@@ -24,45 +26,59 @@ class SimulateConfig:
 
     Attributes:
         classes: C; 10, or the number of rows of W in the state file.
-        per_class: m; 12, or what the state file has.
+        per_class: m, or one count per class; 12, or what the state file has.
         features: n; 64, or what the state file has.
+        rung: which rung of the kernel ladder, see `ntkflow.kernel_files.RUNGS`; None: what the files hold.
         kappa_d: 1, or what the state file has.
         kappa_c: 0.5, or what the state file has.
         kappa_n: 0.1, or what the state file has.
+        kernel_file: file with the kernel's arrays; the state file when None.
         init: name of the initial state, see `ntkflow.initial.NAMES`; ignored with `state`, so refused beside it.
         scale: scale of the initial state.
+        beta: initial bias of every class, for init equal-bias only.
         seed: seed of the initial state.
         state: state file to start from.
+        loss: mse or cross-entropy.
+        decay_w: decay rate of W in flow time.
+        decay_h: decay rate of H.
+        decay_b: decay rate of b.
         t_end: end time; None means `ntkflow.integrate.default_horizon`.
         rtol: bound on the drift of E.
         engine: integrator.
         form: thin, raw or auto.
-        nc1: stop target; 0 switches it off.
-        loss: stop target; 0 switches it off.
+        stop_nc1: stop target; 0 switches it off.
+        stop_loss: stop target; 0 switches it off.
         stationarity: stop target; 0 switches it off.
     """
 
     classes: int | None = None
-    per_class: int | None = None
+    per_class: int | tuple[int, ...] | None = None
     features: int | None = None
+    rung: str | None = None
     kappa_d: float | None = None
     kappa_c: float | None = None
     kappa_n: float | None = None
+    kernel_file: Path | None = None
     init: str | None = None
     scale: float | None = None
+    beta: float | None = None
     seed: int | None = None
     state: Path | None = None
+    loss: str = "mse"
+    decay_w: float = 0.0
+    decay_h: float = 0.0
+    decay_b: float = 0.0
     t_end: float | None = None
     rtol: float = 1e-8
     engine: str = "auto"
     form: str = "auto"
-    nc1: float = 1e-8
-    loss: float = OFF
+    stop_nc1: float = 1e-8
+    stop_loss: float = OFF
     stationarity: float = 1e-10
 
     def __post_init__(self) -> None:
         if self.state is not None:
-            for name in ("init", "scale", "seed"):
+            for name in ("init", "scale", "beta", "seed"):
                 if getattr(self, name) is not None:
                     raise InputError(
                         f"--{name}",
@@ -76,15 +92,15 @@ class SimulateConfig:
         given = {name: value for name, value in changes.items() if value is not None}
         base = self
         if "state" in given and "init" not in given:
-            base = replace(base, init=None, scale=None, seed=None)
-        if any(name in given for name in ("init", "scale", "seed")) and "state" not in given:
+            base = replace(base, init=None, scale=None, beta=None, seed=None)
+        if any(name in given for name in ("init", "scale", "beta", "seed")) and "state" not in given:
             base = replace(base, state=None)
         return replace(base, **given)
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """The tables of config.toml; None entries are left out there."""
         values = asdict(self)
-        values["state"] = None if self.state is None else str(self.state)
+        values |= {name: str(values[name]) for name in PATHS if values[name] is not None}
         return {table: {name: values[name] for name in names} for table, names in TABLES.items()}
 
 
@@ -111,18 +127,19 @@ def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
                     "remove or rename the key",
                 )
             values[name] = _typed(f"{table}.{name}", name, value)
-    if values.get("state") is not None:
-        values["state"] = base / values["state"]
+    values |= {name: base / values[name] for name in PATHS if values.get(name) is not None}
     return SimulateConfig(**values)
 
 
 _WHOLE = ("classes", "per_class", "features", "seed")
-_TEXT = ("init", "engine", "form", "state")
+_TEXT = ("rung", "init", "loss", "engine", "form", *PATHS)
 
 
 def _typed(key: str, name: str, value: Any) -> Any:
     """A value of a config file with the type its field has."""
     kind = int if name in _WHOLE else str if name in _TEXT else float
+    if name == "per_class" and isinstance(value, list):
+        return tuple(_typed(key, name, count) for count in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or isinstance(value, bool):

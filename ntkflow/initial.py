@@ -103,11 +103,27 @@ FREE: dict[str, Callable[..., State]] = {"gaussian": gaussian, "relu": relu}
 NAMES = (*FREE, *NEEDS_KERNEL)
 
 
-def make(name: str, sizes: Sizes, kernel: BlockKernel, seed: int = 0, scale: float = 1.0) -> State:
+def make(
+    name: str,
+    sizes: Sizes,
+    kernel: BlockKernel | None = None,
+    seed: int = 0,
+    scale: float = 1.0,
+    beta: float | None = None,
+) -> State:
     """Initial state by name (one of `NAMES`) from a seed.
 
+    Args:
+        name: gaussian and relu need no kernel; the others are balanced for `kernel`.
+        sizes: C, m, n.
+        kernel: scalar blocks.
+        seed: seed of the random numbers.
+        scale: scale of the state.
+        beta: initial bias of every class, for equal-bias only.
+
     Raises:
-        InputError: unknown name, negative seed, or a scale that is not positive.
+        InputError: unknown name, no scalar block kernel where one is needed, negative seed, a scale that is
+            not positive, or a beta that the state would ignore.
     """
     if name not in NAMES:
         raise InputError("init", repr(name), f"must be one of {', '.join(NAMES)}", "choose one of these")
@@ -115,11 +131,16 @@ def make(name: str, sizes: Sizes, kernel: BlockKernel, seed: int = 0, scale: flo
         raise InputError("seed", seed, "must not be negative", "give a whole number >= 0")
     if not (np.isfinite(scale) and scale > 0):
         raise InputError("scale", scale, "must be positive and finite", "give a scale > 0")
+    if beta is not None and name != "equal-bias":
+        raise InputError("beta", beta, f"has no meaning for init {name}", "drop it, or use equal-bias")
     rng = np.random.default_rng(seed)
     if name in FREE:
         return FREE[name](sizes, rng, scale=scale)
+    if not isinstance(kernel, BlockKernel):
+        raise InputError("init", repr(name), "is balanced for scalar blocks only", "use gaussian or relu")
     kernel.check(sizes)
-    return NEEDS_KERNEL[name](sizes, kernel, rng, scale=scale)
+    options = {} if beta is None else {"beta": beta}
+    return NEEDS_KERNEL[name](sizes, kernel, rng, scale=scale, **options)
 
 
 def _weights(sizes: Sizes, rng: np.random.Generator, scale: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from ntkflow.errors import InputError, SolveError
 from ntkflow.problem import Problem
 from ntkflow.solution import Solution, Stats
 from ntkflow.stopping import Reason, Stop
-from ntkflow.systems import Flow, RawFlow, ThinFlow
+from ntkflow.systems import Flow, RawFlow, ThinFlow, clock
 
 # Local errors add up along a run; with this factor the drift of E has stayed below the rtol asked for.
 TOLERANCE_SAFETY = 1 / 30
@@ -25,14 +25,15 @@ Progress = Callable[[float, float], None]
 def default_horizon(problem: Problem) -> float:
     """End time when none is given: 200 within-class time constants 1/(mu_single x*), x* = sqrt(m/mu_class).
 
-    Long enough for exponential collapse and to see an algebraic tail as one (theory 7.2, 7.3).
+    Long enough for exponential collapse and to see an algebraic tail as one (theory 7.2, 7.3). Kernels without
+    scalar blocks, and one sample per class, get 1000 units of tau = sqrt(m mu_class) t.
     """
+    rate = clock(problem)
     coefficients = problem.kernel.thin(problem.sizes)
-    clock = ThinFlow.build(problem).clock if coefficients is not None else RawFlow.build(problem).clock
-    if coefficients is None:
-        return 1e3 / clock
+    if coefficients is None or problem.sizes.N == problem.sizes.C:
+        return 1e3 / rate
     m = problem.sizes.N / problem.sizes.C
-    return 200 * clock / (m * float(coefficients.within.min()))
+    return 200 * rate / (m * float(coefficients.within[problem.sizes.masses > 1].min()))
 
 
 def solve(
@@ -188,12 +189,10 @@ class _Run:
 def _flow(problem: Problem, form: str) -> Flow:
     if form not in ("auto", "thin", "raw"):
         raise InputError("form", repr(form), "must be auto, thin or raw", "choose one of these")
-    has_thin = problem.kernel.thin(problem.sizes) is not None
-    if form == "thin" and not has_thin:
-        raise InputError(
-            "form", "'thin'", f"does not exist for the {problem.kernel.rung} kernel", "use form='raw'"
-        )
-    return ThinFlow.build(problem) if has_thin and form != "raw" else RawFlow.build(problem)
+    if form == "thin" and not problem.has_thin:
+        what = f"{problem.loss.name} with a {problem.kernel.rung} kernel"
+        raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
+    return ThinFlow.build(problem) if problem.has_thin and form != "raw" else RawFlow.build(problem)
 
 
 def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:

@@ -18,40 +18,42 @@ if TYPE_CHECKING:
 
 INITIAL_STATE = "initial_state.npz"
 FINAL_STATE = "final_state.npz"
+KERNEL_FILE = "kernel.npz"
 
 
 def title(solution: "Solution") -> str:
     """One line that says what was run."""
-    sizes, kernel = solution.problem.sizes, solution.problem.kernel.as_dict()
-    kappas = ", ".join(f"{kernel[name]:.4g}" for name in ("kappa_d", "kappa_c", "kappa_n") if name in kernel)
-    return (
-        f"C = {sizes.C}, m = {sizes.m}, n = {sizes.n}, kappa = ({kappas}); stopped: {solution.reason.value}"
-    )
+    sizes, kernel = solution.problem.sizes, solution.problem.kernel
+    words = f"{kernel.rung} kernel"
+    if isinstance(kernel, BlockKernel):
+        words = f"kappa = ({kernel.kappa_d:.4g}, {kernel.kappa_c:.4g}, {kernel.kappa_n:.4g})"
+    return f"C = {sizes.C}, m = {sizes.m}, n = {sizes.n}, {words}; stopped: {solution.reason.value}"
 
 
 def write_trajectory(directory: Path, solution: "Solution") -> None:
     """Write trajectory.npz: the times and the named series. It is all that drawing needs."""
-    store.write_arrays(directory / "trajectory.npz", {"t": solution.times, **solution.series}, _header(solution))
+    store.write_arrays(
+        directory / "trajectory.npz", {"t": solution.times, **solution.series}, _header(solution)
+    )
 
 
 def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summary: Json) -> None:
     """Write everything but trajectory and figures into an existing (staged) directory.
 
-    A measured initial state is copied in, so that config.toml replays the run from the directory alone.
+    A measured initial state and a kernel from a file are copied in, so that config.toml replays the run from the directory alone.
     """
     config = prepared.config
     problem = solution.problem
     labels = problem.sizes.labels
     if config.state is not None:
-        store.write_state(directory / INITIAL_STATE, problem.state, labels, _block(problem.kernel))
-        config = replace(config, state=Path(INITIAL_STATE))
+        store.write_state(directory / INITIAL_STATE, problem.state, labels, **prepared.kernel_arrays)
+        config = replace(config, state=Path(INITIAL_STATE), kernel_file=None)
+    elif config.kernel_file is not None:
+        store.write_arrays(directory / KERNEL_FILE, prepared.kernel_arrays)
+        config = replace(config, kernel_file=Path(KERNEL_FILE))
     store.write_toml(directory / "config.toml", {**config.tables(), "record": store.run_versions()})
-    store.write_state(
-        directory / FINAL_STATE, solution.final, labels, _block(problem.kernel), {"t": solution.times[-1]}
-    )
-    store.write_arrays(
-        directory / "trajectory.npz", {"t": solution.times, **solution.series}, _header(solution)
-    )
+    meta = {"t": solution.times[-1]}
+    store.write_state(directory / FINAL_STATE, solution.final, labels, _block(problem.kernel), meta)
     store.write_json(directory / "summary.json", summary)
 
 

@@ -6,7 +6,10 @@ import numpy as np
 
 from ntkflow import collapse, invariant
 from ntkflow.components import loss_components
+from ntkflow.conserved import conserved
 from ntkflow.dynamics import ThinSystem
+from ntkflow.kernels.base import ThinCoefficients
+from ntkflow.losses import MSE
 from ntkflow.reduction import Frame
 from ntkflow.state import ThinState
 
@@ -18,12 +21,13 @@ DESCRIPTIONS: dict[str, str] = {
     "loss_global": "part of the loss in the global mean of the residual",
     "loss_class": "part of the loss in the centred class means of the residual",
     "loss_individual": "part of the loss in the residual of individual samples",
-    "E_norm": "|E|_F (eq. 26)",
+    "E_norm": "|E|_F (eq. 26), or the norm of what the rung conserves (theory 10)",
     "E_drift": "|E(t) - E(0)|_F / sum of the norms of E's terms at t",
     "E_alignment": "cosine between W^T W and H K^{-1} H^T",
     "E_weights": "|W^T W / m|_F",
     "E_means": "|H1 (I - alpha 11^T) H1^T / mu_class|_F",
     "E_within": "|H2 H2^T / mu_single|_F",
+    "E_features": "|H K^{-1} H^T / m|_F, for kernels without scalar blocks",
     "E_global_mean": "|(C / mu_global) g g^T|_F, the global mean's part of E_means",
     "H1H1_norm": "|H1 H1^T|_F",
     "H2H2_norm": "|H2 H2^T|_F = |S|_F",
@@ -36,10 +40,16 @@ DESCRIPTIONS: dict[str, str] = {
 
 
 def evaluate(solution: "Solution") -> dict[str, np.ndarray]:
-    """All series of `DESCRIPTIONS`; those of the invariant only under a kernel with a matrix invariant."""
-    rows = [_row(*solution.thin(i)) for i in range(len(solution))]
-    series = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return {**series, **_invariant_series(solution)}
+    """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error."""
+    rows = [{**_losses(solution, i), **_row(*solution.thin(i))} for i in range(len(solution))]
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return {**columns, **_invariant_series(solution)}
+
+
+def _losses(solution: "Solution", i: int) -> dict[str, float]:
+    if isinstance(solution.problem.loss, MSE):
+        return loss_components(solution.thin(i)[0], solution.problem.sizes.masses)
+    return {"loss": float(solution.flow.loss(solution.packed[i]))}
 
 
 def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
@@ -47,7 +57,6 @@ def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
     g = thin.H1.mean(axis=1)
     m = sizes.N / sizes.C
     return {
-        **loss_components(thin, sizes.masses),
         **collapse.measure_thin(thin, frame),
         "H1H1_norm": float(np.linalg.norm(thin.H1.T @ thin.H1)),
         "H2H2_norm": float(np.linalg.norm(thin.L.T @ thin.L)) / m,
@@ -59,15 +68,22 @@ def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
 
 
 def _invariant_series(solution: "Solution") -> dict[str, np.ndarray]:
-    problem = solution.problem
-    coefficients = problem.kernel.thin(problem.sizes)
-    if coefficients is None:
-        return {}
+    """The terms of E where it is a matrix of blocks; what the rung conserves everywhere else.
+
+    E_drift is that of an exact trajectory's zero; with decay or a moving kernel it is a real motion.
+    """
+    coefficients = solution.problem.kernel.thin(solution.problem.sizes)
+    rows = _block_rows(solution, coefficients) if coefficients is not None else _general_rows(solution)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _block_rows(solution: "Solution", coefficients: ThinCoefficients) -> list[dict[str, float]]:
+    sizes = solution.problem.sizes
     rows = []
     first = None
-    for i in range(len(solution)):
+    for i, t in enumerate(solution.times):
         thin, frame = solution.thin(i)
-        system = ThinSystem.build(coefficients, problem.sizes, frame.column_class, problem.sizes.n)
+        system = ThinSystem.build(coefficients, sizes, frame.column_class, sizes.n).at(float(t))
         terms = invariant.thin_terms(thin, system)
         first = first or terms
         rows.append(
@@ -78,7 +94,27 @@ def _invariant_series(solution: "Solution") -> dict[str, np.ndarray]:
                 "E_weights": float(np.linalg.norm(terms.weights)),
                 "E_means": float(np.linalg.norm(terms.means)),
                 "E_within": float(np.linalg.norm(terms.within)),
+                "E_features": "|H K^{-1} H^T / m|_F, for kernels without scalar blocks",
                 "E_global_mean": float(np.linalg.norm(terms.global_mean)),
             }
         )
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return rows
+
+
+def _general_rows(solution: "Solution") -> list[dict[str, float]]:
+    quantity = conserved(solution.problem.kernel, solution.problem.sizes)
+    rows = []
+    for i, t in enumerate(solution.times):
+        state = solution.state(i)
+        weights, features = quantity.terms(state, float(t))
+        norms = float(np.linalg.norm(weights) * np.linalg.norm(features))
+        rows.append(
+            {
+                "E_norm": float(np.linalg.norm(quantity.values(state, float(t)))),
+                "E_drift": quantity.drift(solution.state(0), state, float(t)),
+                "E_alignment": float(np.vdot(weights, features)) / norms if norms else float("nan"),
+                "E_weights": float(np.linalg.norm(weights)),
+                "E_features": float(np.linalg.norm(features)),
+            }
+        )
+    return rows

@@ -1,56 +1,82 @@
 """From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ntkflow import initial
+import numpy as np
+
+from ntkflow import initial, kernel_files
 from ntkflow.config import OFF, SimulateConfig
+from ntkflow.decay import Decay
 from ntkflow.errors import InputError
 from ntkflow.integrate import Progress, default_horizon, solve
-from ntkflow.kernels import BlockKernel
+from ntkflow.kernels import BlockKernel, Kernel
+from ntkflow.losses import loss_named
 from ntkflow.problem import Problem
 from ntkflow.sizes import Sizes
 from ntkflow.solution import Solution
+from ntkflow.state import State
 from ntkflow.stopping import Stop
-from ntkflow.store import StateFile
+from ntkflow.store import StateFile, sort_kernel
 
 DEFAULT_SIZES = {"classes": 10, "per_class": 12, "features": 64}
 DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
 DEFAULT_INITIAL = {"init": "balanced-contrast", "scale": 1.0, "seed": 0}
+# With a kernel from a file there may be no balanced state.
+DEFAULT_FREE_INITIAL = {**DEFAULT_INITIAL, "init": "gaussian"}
+
+Arrays = Mapping[str, Any]  # arrays or numbers, see `ntkflow.kernel_files`
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A problem with the configuration completed: every default written out."""
+    """A problem with the configuration completed: every default written out.
+
+    Attributes:
+        problem: what is solved.
+        config: the complete configuration.
+        stop: stop conditions.
+        kernel_arrays: arrays of a kernel that came from a file, samples sorted by class; empty otherwise.
+    """
 
     problem: Problem
     config: SimulateConfig
     stop: Stop
+    kernel_arrays: Arrays
 
 
-def prepare(config: SimulateConfig, measured: StateFile | None = None) -> Prepared:
+def prepare(
+    config: SimulateConfig, measured: StateFile | None = None, kernel_arrays: Arrays | None = None
+) -> Prepared:
     """Complete the configuration and build the problem.
 
     Args:
         config: options as given.
         measured: content of the state file when `config.state` names one.
+        kernel_arrays: content of the kernel file when `config.kernel_file` names one.
 
     Raises:
-        InputError: options contradict each other or the state file, or are out of range.
+        InputError: options contradict each other or the files, or are out of range.
     """
     if measured is None:
-        config = _with_defaults(config, DEFAULT_SIZES | DEFAULT_KERNEL | DEFAULT_INITIAL)
-        sizes = Sizes(_whole(config.classes), _whole(config.per_class), _whole(config.features))
-        kernel = _kernel(config)
-        state = initial.make(str(config.init), sizes, kernel, _whole(config.seed), float(config.scale or 0.0))
+        config = _with_defaults(config, DEFAULT_SIZES)
+        sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))
+        arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
+        config, kernel = _kernel(config, arrays, DEFAULT_KERNEL)
+        config, state = _initial(config, sizes, kernel)
     else:
         sizes, state = measured.sizes, measured.state
-        kernel = _kernel_beside_state(config, measured)
         config = _with_sizes_of(config, sizes)
-    problem = Problem(sizes, kernel, state)
-    kappas: dict[str, Any] = {"kappa_d": kernel.kappa_d, "kappa_c": kernel.kappa_c, "kappa_n": kernel.kappa_n}
+        source = (
+            measured.arrays if kernel_arrays is None else sort_kernel(kernel_arrays, sizes, measured.order)
+        )
+        arrays = dict(source)
+        config, kernel = _kernel(config, arrays, {})
+    decay = Decay(config.decay_w, config.decay_h, config.decay_b)
+    problem = Problem(sizes, kernel, state, loss_named(config.loss), decay)
     t_end = config.t_end if config.t_end is not None else default_horizon(problem)
-    return Prepared(problem, replace(config, **kappas, t_end=t_end), _stop(config))
+    return Prepared(problem, replace(config, t_end=t_end), _stop(config), arrays)
 
 
 def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
@@ -67,38 +93,50 @@ def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
     )
 
 
-def _with_defaults(config: SimulateConfig, defaults: dict) -> SimulateConfig:
+def _with_defaults(config: SimulateConfig, defaults: Mapping[str, Any]) -> SimulateConfig:
     return replace(
         config, **{name: value for name, value in defaults.items() if getattr(config, name) is None}
     )
 
 
-def _kernel(config: SimulateConfig) -> BlockKernel:
-    return BlockKernel(config.kappa_d, config.kappa_c, config.kappa_n)  # type: ignore[arg-type]
+def _kernel(
+    config: SimulateConfig, arrays: Arrays, defaults: Mapping[str, float]
+) -> tuple[SimulateConfig, Kernel]:
+    """The kernel of the files, overridden by kappas given as options; or that of the options alone."""
+    if not arrays:
+        config = _with_defaults(config, defaults)
+    given = {name: getattr(config, name) for name in kernel_files.KAPPAS}
+    overrides = {name: np.float64(value) for name, value in given.items() if value is not None}
+    wants_block = config.rung == "block" or (config.rung is None and not arrays)
+    if wants_block and len({*arrays, *overrides} & set(kernel_files.KAPPAS)) < 3:
+        absent = next(name for name in kernel_files.KAPPAS if name not in {*arrays, *overrides})
+        remedy = f"measure one or pass --{absent.replace('_', '-')}"
+        raise InputError("kernel", config.state or config.kernel_file, f"{absent} is not known", remedy)
+    kernel = kernel_files.build({**arrays, **overrides}, config.rung)
+    if overrides and not isinstance(kernel, BlockKernel):
+        name = next(iter(overrides))
+        raise InputError(
+            f"--{name.replace('_', '-')}",
+            given[name],
+            f"has no meaning for a {kernel.rung} kernel",
+            "drop the option",
+        )
+    kappas: dict[str, Any] = {}
+    if isinstance(kernel, BlockKernel):
+        kappas = {name: getattr(kernel, name) for name in kernel_files.KAPPAS}
+    return replace(config, rung=kernel.rung, **kappas), kernel
 
 
-def _kernel_beside_state(config: SimulateConfig, measured: StateFile) -> BlockKernel:
-    given = {name: getattr(config, name) for name in DEFAULT_KERNEL}
-    if measured.kernel is None:
-        absent = [name for name, value in given.items() if value is None]
-        if absent:
-            option = f"--{absent[0].replace('_', '-')}"
-            raise InputError(
-                "state",
-                config.state,
-                "holds no kernel (kappa_d, kappa_c, kappa_n)",
-                f"measure one or pass {option}",
-            )
-        return _kernel(config)
-    return replace(measured.kernel, **{name: value for name, value in given.items() if value is not None})
+def _initial(config: SimulateConfig, sizes: Sizes, kernel: Kernel) -> tuple[SimulateConfig, State]:
+    balanced = isinstance(kernel, BlockKernel) and sizes.balanced
+    config = _with_defaults(config, DEFAULT_INITIAL if balanced else DEFAULT_FREE_INITIAL)
+    name, seed, scale = str(config.init), _given(config.seed), _given(config.scale)
+    block = kernel if isinstance(kernel, BlockKernel) else None
+    return config, initial.make(name, sizes, block, seed, scale, config.beta)
 
 
 def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
-    have: dict[str, Any] = {
-        "classes": sizes.C,
-        "features": sizes.n,
-        "per_class": sizes.m if sizes.balanced else None,
-    }
+    have: dict[str, Any] = {"classes": sizes.C, "features": sizes.n, "per_class": sizes.m}
     for name, value in have.items():
         given = getattr(config, name)
         if given is not None and given != value:
@@ -112,11 +150,11 @@ def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
 
 
 def _stop(config: SimulateConfig) -> Stop:
-    targets = {name: getattr(config, name) for name in ("nc1", "loss", "stationarity")}
+    targets = {"nc1": config.stop_nc1, "loss": config.stop_loss, "stationarity": config.stationarity}
     return Stop(**{name: None if value == OFF else value for name, value in targets.items()})
 
 
-def _whole(value: int | None) -> int:
+def _given(value: Any) -> Any:
     if value is None:  # pragma: no cover -- _with_defaults has filled it
-        raise TypeError("a size was left open")
+        raise TypeError("an option was left open")
     return value

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from ntkflow import kernel_files
 from ntkflow._types import Json, Labels
 from ntkflow.errors import InputError
 from ntkflow.kernels import BlockKernel
@@ -192,9 +193,9 @@ class StateFile:
     Attributes:
         state: H, W, b with sorted samples.
         sizes: C, m (per class when imbalanced), n.
-        kernel: block kernel, when the file has kappa_d, kappa_c, kappa_n.
+        kernel: block kernel, when the file has the numbers kappa_d, kappa_c, kappa_n.
         order: H_sorted = H_file[:, order].
-        arrays: other arrays (K, A_d, A_c, A_n); K already in sorted order.
+        arrays: all arrays of a kernel (see `ntkflow.kernel_files`), K and Theta already in sorted order.
         meta: free JSON.
     """
 
@@ -253,27 +254,39 @@ def read_state(path: Path) -> StateFile:
     )
     meta = json.loads(str(arrays.pop("meta"))) if "meta" in arrays else {}
     kernel = _kernel_of(path, arrays)
-    if "K" in arrays:
-        if arrays["K"].shape != (sizes.N, sizes.N):
+    return StateFile(state, sizes, kernel, order, sort_kernel(arrays, sizes, order), meta)
+
+
+def sort_kernel(arrays: Mapping[str, np.ndarray], sizes: Sizes, order: Labels) -> dict[str, np.ndarray]:
+    """Kernel arrays with their samples in the order of the classes; a leading time axis is kept.
+
+    Raises:
+        InputError: K or Theta does not have one row per sample.
+    """
+    n, N = sizes.n, sizes.N
+    result = {name: arrays[name] for name in kernel_files.ARRAYS if name in arrays}
+    for name, shape in (("K", (N, N)), ("Theta", (n, N, n, N))):
+        if name not in result:
+            continue
+        if result[name].shape[-len(shape) :] != shape:
             raise InputError(
-                "K",
-                f"array of shape {arrays['K'].shape}",
-                f"must be ({sizes.N}, {sizes.N})",
-                "check the file",
+                name, f"array of shape {result[name].shape}", f"must be {shape}", "check the file"
             )
-        arrays["K"] = arrays["K"][np.ix_(order, order)]
-    return StateFile(state, sizes, kernel, order, arrays, meta)
+        for axis in (-1, -2) if name == "K" else (-1, -3):
+            result[name] = np.take(result[name], order, axis=axis)
+    return result
 
 
 def _kernel_of(path: Path, arrays: dict[str, np.ndarray]) -> BlockKernel | None:
-    names = ("kappa_d", "kappa_c", "kappa_n")
-    present = [name for name in names if name in arrays]
-    if not present:
+    present = [name for name in kernel_files.KAPPAS if name in arrays]
+    if not present or "times" in arrays or "B" in arrays:
         return None
     if len(present) < 3:
-        absent = next(name for name in names if name not in present)
+        absent = next(name for name in kernel_files.KAPPAS if name not in present)
         raise InputError("state", path, f"has {present[0]} but not {absent}", "give all three kappas or none")
-    return BlockKernel(*(float(arrays.pop(name)) for name in names))
+    kernel = kernel_files.build(arrays, "block")
+    assert isinstance(kernel, BlockKernel)
+    return kernel
 
 
 def run_versions() -> Json:

@@ -19,7 +19,8 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     """The summary of a run, plain values only."""
     problem = solution.problem
     scalar = isinstance(problem.kernel, BlockKernel) and problem.sizes.balanced
-    prediction = predict(problem) if scalar else None
+    known = scalar and problem.plain
+    prediction = predict(problem) if known else None
     return {
         "version": __version__,
         "config": prepared.config.tables(),
@@ -57,17 +58,27 @@ def _block_constants(solution: "Solution") -> Json:
     }
 
 
-def _invariant(solution: "Solution") -> Json | None:
+def _invariant(solution: "Solution") -> Json:
     series = solution.series
-    if "E_norm" not in series:
-        return None
-    problem = solution.problem
-    start = invariant.terms(problem.state, problem.sizes, problem.kernel)
     return {
         "norm_initial": float(series["E_norm"][0]),
         "norm_final": float(series["E_norm"][-1]),
         "drift": float(np.max(series["E_drift"])),
+        "constant": solution.problem.plain or not _moves(solution),
         "alignment_initial": float(series["E_alignment"][0]),
         "alignment_final": float(series["E_alignment"][-1]),
-        "eigen_signs": invariant.eigen_signs(start.E, start.scale),
+        "eigen_signs": _eigen_signs(solution),
     }
+
+
+def _moves(solution: "Solution") -> bool:
+    """Whether E moves in truth, so that `drift` is no error: decay or a moving kernel."""
+    return solution.problem.decay.any or solution.problem.kernel.rung == "scheduled"
+
+
+def _eigen_signs(solution: "Solution") -> Json | None:
+    problem = solution.problem
+    if problem.kernel.thin(problem.sizes) is None:
+        return None
+    start = invariant.terms(problem.state, problem.sizes, problem.kernel)
+    return invariant.eigen_signs(start.E, start.scale)

@@ -1,17 +1,19 @@
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tomli_w
 
 import ntkflow as nf
 from ntkflow.config import TABLES, SimulateConfig, from_tables
+from ntkflow.kernel_files import KAPPAS
 from ntkflow.simulate import prepare
 from ntkflow.store import StateFile
 
 
 def test_a_configuration_survives_the_file():
-    config = SimulateConfig(classes=3, kappa_d=2.0, init="relu", seed=4, t_end=1.5, nc1=0.0)
+    config = SimulateConfig(classes=3, kappa_d=2.0, init="relu", seed=4, t_end=1.5, stop_nc1=0.0)
     tables = {
         name: {k: v for k, v in table.items() if v is not None} for name, table in config.tables().items()
     }
@@ -20,7 +22,7 @@ def test_a_configuration_survives_the_file():
 
 def test_every_default_is_written_out():
     config = prepare(SimulateConfig()).config
-    missing = [name for name in ("state",) if getattr(config, name) is None]
+    missing = ["kernel_file", "beta", "state"]
     none = [name for names in TABLES.values() for name in names if getattr(config, name) is None]
     assert none == missing
 
@@ -64,7 +66,8 @@ def test_a_later_choice_of_initial_state_replaces_the_earlier_one():
 def measured(kernel):
     sizes = nf.Sizes(3, 4, 5)
     state = nf.initial.make("gaussian", sizes, nf.BlockKernel(1, 0.5, 0.1))
-    return StateFile(state, sizes, kernel, sizes.labels)
+    arrays = {} if kernel is None else {name: np.float64(getattr(kernel, name)) for name in KAPPAS}
+    return StateFile(state, sizes, kernel, np.arange(sizes.N), arrays)
 
 
 def test_a_measured_state_brings_its_sizes_and_kernel():
@@ -74,7 +77,7 @@ def test_a_measured_state_brings_its_sizes_and_kernel():
 
 
 def test_a_state_without_a_kernel_needs_one_given():
-    with pytest.raises(nf.InputError, match=r"holds no kernel .* pass --kappa-c"):
+    with pytest.raises(nf.InputError, match=r"kappa_c is not known; measure one or pass --kappa-c"):
         prepare(SimulateConfig(state=Path("a.npz"), kappa_d=1.0), measured(None))
 
 

@@ -12,14 +12,16 @@ from ntkflow import rundir, store
 from ntkflow.cli import table
 from ntkflow.cli.drawing import Drawer
 from ntkflow.config import SimulateConfig
+from ntkflow.errors import InputError
 from ntkflow.integrate import Progress
 from ntkflow.simulate import Prepared, prepare, run
 from ntkflow.summary import summarise
 
-SIZES, KERNEL, START, STOPPING, NUMERICS, OUTPUT = (
+SIZES, KERNEL, START, FLOW, STOPPING, NUMERICS, OUTPUT = (
     "Sizes",
     "Kernel",
     "Initial state",
+    "Flow",
     "Stopping",
     "Numerics",
     "Output",
@@ -30,8 +32,12 @@ def simulate(
     classes: int = typer.Option(
         None, "--classes", "-C", help="Classes C. [default: 10]", rich_help_panel=SIZES
     ),
-    per_class: int = typer.Option(
-        None, "--per-class", "-m", help="Samples per class m. [default: 12]", rich_help_panel=SIZES
+    per_class: str = typer.Option(
+        None,
+        "--per-class",
+        "-m",
+        help="Samples per class m; one count per class when imbalanced, as 3,4,5. [default: 12]",
+        rich_help_panel=SIZES,
     ),
     features: int = typer.Option(
         None, "--features", "-n", help="Last-layer features n. [default: 64]", rich_help_panel=SIZES
@@ -43,6 +49,13 @@ def simulate(
     kappa_n: float = typer.Option(
         None, help="Kernel between classes. [default: 0.1]", rich_help_panel=KERNEL
     ),
+    rung: str = typer.Option(
+        None,
+        help="Rung of the kernel ladder to read from the kernel or state file: block, class-block, sample, kronecker, "
+        "matrix-block, tensor or scheduled. [default: the most general one there]",
+        rich_help_panel=KERNEL,
+    ),
+    kernel_file: Path = typer.Option(None, help="Arrays of a kernel (.npz).", rich_help_panel=KERNEL),
     init: str = typer.Option(
         None,
         help="gaussian, relu, balanced, balanced-centred, balanced-contrast or equal-bias. [default: balanced-contrast]",
@@ -51,6 +64,15 @@ def simulate(
     scale: float = typer.Option(None, help="Scale of the initial state. [default: 1]", rich_help_panel=START),
     seed: int = typer.Option(None, help="Seed of the initial state. [default: 0]", rich_help_panel=START),
     state: Path = typer.Option(None, help="Start from a state file (.npz) instead.", rich_help_panel=START),
+    beta: float = typer.Option(
+        None, help="Initial bias of every class, with --init equal-bias.", rich_help_panel=START
+    ),
+    loss: str = typer.Option(None, help="mse or cross-entropy. [default: mse]", rich_help_panel=FLOW),
+    decay_w: float = typer.Option(
+        None, help="Weight decay on W, per flow time. [default: 0]", rich_help_panel=FLOW
+    ),
+    decay_h: float = typer.Option(None, help="Decay on the features H. [default: 0]", rich_help_panel=FLOW),
+    decay_b: float = typer.Option(None, help="Decay on the biases b. [default: 0]", rich_help_panel=FLOW),
     t_end: float = typer.Option(None, help="End time, flow time of the sum loss.", rich_help_panel=STOPPING),
     stop_nc1: float = typer.Option(
         None, help="Stop below this NC1; 0: never. [default: 1e-8]", rich_help_panel=STOPPING
@@ -95,7 +117,7 @@ def simulate(
         for name, value in locals().items()
         if name in {f for t in configuration.TABLES.values() for f in t}
     }
-    given |= {"nc1": stop_nc1, "loss": stop_loss}
+    given |= {"per_class": _counts(per_class)}
     with ExitStack() as stack:
         directory = out if out is not None else rundir.next_free(Path("runs"), "simulate")
         store.refuse_existing(directory, overwrite)
@@ -124,7 +146,24 @@ def _prepare(config: Path | None, given: dict[str, object]) -> Prepared:
     if config is not None:
         base = configuration.from_tables(store.read_toml(config), config.parent)
     complete = base.updated(given)
-    return prepare(complete, None if complete.state is None else store.read_state(complete.state))
+    measured = None if complete.state is None else store.read_state(complete.state)
+    arrays = (
+        None if complete.kernel_file is None else store.read_arrays(complete.kernel_file, "kernel_file")[0]
+    )
+    return prepare(complete, measured, arrays)
+
+
+def _counts(text: str | None) -> int | tuple[int, ...] | None:
+    """`12` or `3,4,5`."""
+    if text is None:
+        return None
+    try:
+        counts = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise InputError(
+            "--per-class", text, "must be a whole number, or one per class", "as 12 or 3,4,5"
+        ) from None
+    return counts[0] if len(counts) == 1 else counts
 
 
 @contextmanager

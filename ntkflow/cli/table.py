@@ -58,14 +58,11 @@ def _headlines(summary: Mapping[str, Any]) -> Iterator[str]:
 def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     loss, invariant, nc = summary["loss"], summary["invariant"], summary["nc"]
     yield "loss (sum over samples)", number(loss["initial"]), number(loss["final"])
-    if invariant is not None:
-        yield "invariant |E|", number(invariant["norm_initial"]), number(invariant["norm_final"])
-        yield (
-            "alignment of E's terms",
-            number(invariant["alignment_initial"]),
-            number(invariant["alignment_final"]),
-        )
-        yield "drift of E, relative to its terms", "", number(invariant["drift"])
+    yield "invariant |E|", number(invariant["norm_initial"]), number(invariant["norm_final"])
+    alignments = number(invariant["alignment_initial"]), number(invariant["alignment_final"])
+    yield "alignment of E's terms", *alignments
+    moved = "drift of E" if invariant["constant"] else "motion of E (decay, kappa(t))"
+    yield f"{moved}, relative to its terms", "", number(invariant["drift"])
     meanings = {
         "NC1": "NC1 within-class deviation",
         "NC2": "NC2 distance from the simplex ETF",
@@ -79,7 +76,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
 def _predictions(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     predicted = summary["predicted"]
     if predicted is None:
-        yield "", "closed forms exist for scalar blocks and balanced classes only"
+        yield "", "closed forms exist for scalar blocks, balanced classes, MSE, no decay, a constant kernel"
         return
     for name, answer in predicted["conditions"].items():
         yield name, f"{answer['verdict']}: {answer['sentence']}"

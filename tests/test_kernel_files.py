@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow import kernel_files, store
+from tests.cli.test_simulate import run
+
+SIZES = nf.Sizes(3, 4, 2)
+BLOCK = nf.BlockKernel(1.5, 0.5, 0.1)
+A = np.array([[2.0, 0.3], [0.3, 1.0]])
+
+
+def arrays(rung):
+    eye = np.eye(2)
+    K = BLOCK.matrix(SIZES)
+    kappas = {name: np.float64(getattr(BLOCK, name)) for name in kernel_files.KAPPAS}
+    return {
+        "block": kappas,
+        "class-block": {"kappa_d": np.array([1.5, 1.2, 1.0]), "B": 0.4 * np.eye(3) + 0.1},
+        "sample": {"K": K + 0.1 * np.diag(np.arange(12.0))},
+        "kronecker": {"K": K, "A": A},
+        "matrix-block": {"A_d": A, "A_c": 0.4 * eye, "A_n": 0.1 * eye},
+        "tensor": {"Theta": np.einsum("ij,st->isjt", A, K)},
+        "scheduled": {name: np.array([value, 2 * value]) for name, value in kappas.items()}
+        | {"times": np.array([0.0, 1.0])},
+    }[rung]
+
+
+@pytest.mark.parametrize("rung", kernel_files.RUNGS)
+def test_every_rung_is_built_from_its_arrays(rung):
+    kernel = kernel_files.build(arrays(rung))
+    assert kernel.rung == rung
+    kernel.check(SIZES)
+
+
+@pytest.mark.parametrize("rung", kernel_files.RUNGS)
+def test_simulate_reaches_every_rung_and_conserves_what_it_should(rung, tmp_path):
+    file = tmp_path / "kernel.npz"
+    np.savez(file, **arrays(rung))
+    common = ["-C", 3, "-m", 4, "-n", 2, "--t-end", 0.5, "--no-figures", "--quiet"]
+    run("simulate", *common, "--kernel-file", file, "--init", "gaussian", "--out", tmp_path / "a")
+    summary = nf.rundir.load_run(tmp_path / "a").summary
+    assert summary["kernel"]["rung"] == rung
+    if rung == "scheduled":
+        assert not summary["invariant"]["constant"]
+        assert summary["invariant"]["drift"] > 1e-3
+    else:
+        assert summary["invariant"]["drift"] <= 1e-8
+    file.unlink()
+    run(
+        "simulate",
+        "--config",
+        tmp_path / "a" / "config.toml",
+        "--out",
+        tmp_path / "b",
+        "--no-figures",
+        "--quiet",
+    )
+    again = nf.rundir.load_run(tmp_path / "b").summary
+    assert again["loss"] == summary["loss"]
+
+
+def test_kernels_from_unsorted_state_files_follow_their_samples(tmp_path):
+    state = nf.initial.make("gaussian", SIZES)
+    K = arrays("sample")["K"]
+    shuffle = np.random.default_rng(0).permutation(12)
+    labels = SIZES.labels[shuffle]
+    np.savez(
+        tmp_path / "s.npz",
+        H=state.H[:, shuffle],
+        W=state.W,
+        b=state.b,
+        labels=labels,
+        K=K[np.ix_(shuffle, shuffle)],
+    )
+    measured = store.read_state(tmp_path / "s.npz")
+    unsorted = nf.solve(
+        nf.Problem(measured.sizes, kernel_files.build(measured.arrays), measured.state), t_end=0.5
+    )
+    plain = nf.solve(nf.Problem(SIZES, kernel_files.build({"K": K}), state), t_end=0.5)
+    assert unsorted.series["loss"][-1] == pytest.approx(plain.series["loss"][-1], rel=1e-9)
+
+
+def test_imbalanced_classes_run_from_the_command_line(tmp_path):
+    run(
+        "simulate",
+        "-C",
+        3,
+        "-m",
+        "2,5,3",
+        "-n",
+        4,
+        "--out",
+        tmp_path / "r",
+        "--no-figures",
+        "--quiet",
+        "--t-end",
+        1,
+    )
+    summary = nf.rundir.load_run(tmp_path / "r").summary
+    assert summary["sizes"]["m"] == [2, 5, 3]
+    assert summary["invariant"]["drift"] <= 1e-8
+    run(
+        "simulate",
+        "--config",
+        tmp_path / "r" / "config.toml",
+        "--out",
+        tmp_path / "s",
+        "--no-figures",
+        "--quiet",
+    )
+    assert nf.rundir.load_run(tmp_path / "s").summary["loss"] == summary["loss"]
+
+
+def test_equal_decay_lets_E_fall_exponentially(tmp_path):
+    decay = ["--decay-w", 0.1, "--decay-h", 0.1, "--decay-b", 0.1]
+    common = ["-C", 3, "-m", 4, "-n", 5, "--init", "gaussian", "--t-end", 2, "--no-figures", "--quiet"]
+    run("simulate", *common, *decay, "--out", tmp_path / "r")
+    invariant = nf.rundir.load_run(tmp_path / "r").summary["invariant"]
+    assert invariant["norm_final"] == pytest.approx(invariant["norm_initial"] * np.exp(-0.4), rel=1e-8)
+
+
+def test_cross_entropy_conserves_E_too(tmp_path):
+    common = ["-C", 3, "-m", 4, "-n", 5, "--init", "gaussian", "--t-end", 1, "--no-figures", "--quiet"]
+    run("simulate", *common, "--loss", "cross-entropy", "--out", tmp_path / "r")
+    loaded = nf.rundir.load_run(tmp_path / "r")
+    assert loaded.summary["invariant"]["drift"] <= 1e-8
+    assert loaded.summary["predicted"] is None
+    assert "loss_class" not in loaded.series
+
+
+@pytest.mark.parametrize(
+    ("content", "rung", "message"),
+    [
+        ({}, None, "needs kappa_d, kappa_c, kappa_n or the arrays"),
+        ({"K": np.eye(3)}, "tensor", "needs the array 'Theta'"),
+        ({"K": np.eye(3)}, "fancy", "rung = 'fancy': must be one of"),
+        ({"K": np.eye(3)}, "scheduled", "needs the array 'times'"),
+        ({"times": np.array([0.0]), "K": np.eye(3)[None]}, None, "at least two times"),
+        ({"times": np.array([0.0, 1.0]), "K": np.eye(3)}, None, "leading axis of 2 times"),
+        ({"kappa_d": np.ones(3), "kappa_c": 0.5, "kappa_n": 0.1}, "block", "must be one number"),
+    ],
+)
+def test_bad_kernel_files_are_named(content, rung, message):
+    with pytest.raises(nf.InputError, match=message):
+        kernel_files.build(content, rung)
