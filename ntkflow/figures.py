@@ -38,6 +38,7 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         (
             ("E_weights", r"$W^\top W/m$", BLUE, "-"),
             ("E_means", r"$H_1(I-\alpha 11^\top)H_1^\top/\mu_{class}$", ORANGE, "--"),
+            ("E_features", r"$HK^{-1}H^\top/m$", ORANGE, "-."),
             ("E_within", r"$H_2H_2^\top/\mu_{single}$", GREEN, "-."),
         ),
     ),
