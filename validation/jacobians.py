@@ -84,9 +84,10 @@ def pairwise_kernel(
     features: FeatureFunction, params: Any, constants: Any, x: np.ndarray, p: int
 ) -> Float64[np.ndarray, "N N"]:
     """The same gram by its definition, a gradient per sample, a product per pair; slow, for tests."""
+    grad = jax.jit(jax.grad(lambda q, xi: features(q, constants, xi[None])[0, p]))
 
     def gradient(xi: jax.Array) -> np.ndarray:
-        tree = jax.grad(lambda q: features(q, constants, xi[None])[0, p])(params)
+        tree = grad(params, xi)
         return np.concatenate([np.asarray(leaf, dtype=np.float64).ravel() for leaf in jax.tree.leaves(tree)])
 
     gradients = [gradient(jnp.asarray(xi)) for xi in x]

@@ -21,7 +21,7 @@ def kernel_of(gram, labels, neuron=0):
 
 def fit_of(grams, labels, n=None, m=None):
     kernels = [kernel_of(gram, labels, p) for p, gram in enumerate(grams)]
-    return fit(sample(kernels, labels, n or len(grams), m or np.bincount(labels)[0]))
+    return fit(sample(kernels, labels, n or len(grams), m or int(np.bincount(labels)[0])))
 
 
 def noisy(seed, labels, strength=0.1):
