@@ -1,0 +1,131 @@
+"""The norm of the error control, and the modified Newton iteration of one step."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Vector
+from ntkflow.engines.structured.coordinates import Coordinates
+from ntkflow.engines.structured.newton_system import NewtonSystem
+
+MOST_ITERATIONS = 4
+# Share of the error tolerance left to the iteration.
+NEWTON_SHARE = 0.1
+# A factorised matrix serves until sigma has moved by this factor or it has seen this many steps.
+SIGMA_CHANGE = 0.15
+OLDEST = 30
+
+
+class BlockNorm:
+    """Root mean square of e / (atol + rtol rms(block)), with one scale for each of H1, L, W, b.
+
+    A scale per block and not per entry: the steps then do not depend on the basis of feature space, and
+    entries that pass through zero don't shrink them. H1 counts with the roots of the masses.
+
+    Args:
+        coordinates: the layout of flat vectors.
+        rtol: relative tolerance.
+        atol: absolute tolerance of each block.
+    """
+
+    def __init__(self, coordinates: Coordinates, rtol: float, atol: Float64[np.ndarray, "4"]) -> None:
+        self.coordinates, self.rtol = coordinates, rtol
+        self.atol = atol.copy()
+        self.atol[0] *= math.sqrt(float(np.mean(coordinates.s**2)))
+        self.weights = np.zeros(coordinates.size)
+        self._views = coordinates.parts(self.weights)
+        self._root = math.sqrt(sum(view.size for view in self._views))
+
+    def update(self, z: Vector) -> None:
+        """Take the sizes of the blocks from z."""
+        for view, block, atol in zip(self._views, self.coordinates.parts(z), self.atol, strict=True):
+            if block.size:
+                rms = math.sqrt(np.vdot(block, block) / block.size)
+                view[...] = 1 / (self._root * (atol + self.rtol * rms))
+
+    def __call__(self, e: Vector) -> float:
+        """Norm of a difference of two states; 1 is the tolerance."""
+        scaled = e * self.weights
+        return math.sqrt(scaled @ scaled)
+
+
+@dataclass
+class Work:
+    """What an integration has cost.
+
+    Attributes:
+        fields: evaluations of the field.
+        matrices: matrices prepared, each from a new Jacobian.
+        systems: linear systems solved.
+    """
+
+    fields: int = 0
+    matrices: int = 0
+    systems: int = 0
+
+
+class Corrector:
+    """Solves the formula of a step for its correction, reusing matrices across steps.
+
+    Args:
+        coordinates: the system's constants.
+        work: counters to add to.
+    """
+
+    def __init__(self, coordinates: Coordinates, work: Work) -> None:
+        self.coordinates, self.work = coordinates, work
+        self._matrix: NewtonSystem | None = None
+        self._age = 0
+        self._rate = 1.0
+        self._slope = np.zeros(coordinates.size)
+
+    def correct(
+        self, t: float, predicted: Vector, known: Vector, sigma: float, norm: BlockNorm
+    ) -> Vector | None:
+        """Find d with sigma d + known = f(t, predicted + d); None when Newton's iteration does not converge."""
+        if not math.isfinite(norm(predicted)):
+            return None
+        self._age += 1
+        matrix = self._matrix
+        reuse = matrix is not None and self._age <= OLDEST and abs(sigma / matrix.sigma - 1) <= SIGMA_CHANGE
+        if reuse and (d := self._iterate(t, predicted, known, sigma, norm)) is not None:
+            return d
+        try:
+            self._matrix = NewtonSystem(self.coordinates, t, predicted, sigma)
+        except np.linalg.LinAlgError:
+            return None
+        self.work.matrices += 1
+        self._age, self._rate = 0, 1.0
+        return self._iterate(t, predicted, known, sigma, norm)
+
+    def _iterate(
+        self, t: float, predicted: Vector, known: Vector, sigma: float, norm: BlockNorm
+    ) -> Vector | None:
+        matrix = self._matrix
+        assert matrix is not None
+        z, d, before = predicted.copy(), np.zeros_like(predicted), math.inf
+        # A matrix of another sigma overshoots stiff components and undershoots the others; this splits it.
+        relaxation = 2 * matrix.sigma / (matrix.sigma + sigma)
+        for _ in range(MOST_ITERATIONS):
+            rest = self.coordinates.field(t, z, self._slope) - known
+            rest -= sigma * d
+            self.work.fields += 1
+            change = matrix.solve(rest)
+            if change is None:
+                return None
+            self.work.systems += 1
+            if relaxation != 1:
+                change *= relaxation
+            z += change
+            d += change
+            size = norm(change)
+            if before < math.inf:
+                self._rate = max(0.3 * self._rate, size / before)
+            if not (math.isfinite(size) and size <= before):
+                return None
+            if size * min(1.0, self._rate) <= NEWTON_SHARE:
+                return d
+            before = size
+        return None

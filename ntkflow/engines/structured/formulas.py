@@ -1,0 +1,52 @@
+"""Numerical differentiation formulas of orders 1 to 5 in backward differences on an equidistant grid.
+
+With D_j the j-th backward difference at the last point and d = y - sum_{j=0}^{k} D_j the correction of the
+predicted value, formula k is
+
+    (1 - kappa_k) gamma_k d + sum_{j=1}^{k} gamma_j D_j = h y'(y),   gamma_j = 1 + 1/2 + ... + 1/j,
+
+with local error (kappa_k gamma_k + 1/(k+1)) d; kappa = 0 gives BDF. Orders 1 to 4 use the values of Shampine
+and Reichelt, "The MATLAB ODE suite", SIAM J. Sci. Comput. 18 (1997), Table 1. They keep BDF5 because of its
+small sector of stability, but the spectrum of a gradient flow is real: on the negative real axis all roots of
+order 5 with kappa = -0.0415 stay below one, and its error constant is less than half of that of BDF5.
+"""
+
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float64
+
+HIGHEST_ORDER = 5
+KAPPA = np.array([0.0, -0.1850, -1 / 9, -0.0823, -0.0415, -0.0415])
+GAMMA = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, HIGHEST_ORDER + 1))])
+LEADING = (1 - KAPPA) * GAMMA
+# Entry k is the error constant of order k.
+ERROR = KAPPA * GAMMA + 1 / np.arange(1, HIGHEST_ORDER + 2)
+# Rows: the predicted value, and the known part of formula k, as combinations of D_0 .. D_k.
+PREDICT = tuple(np.stack([np.ones(k + 1), GAMMA[: k + 1]]) for k in range(HIGHEST_ORDER + 1))
+
+Differences = Float64[np.ndarray, "k D"]
+
+
+def _newton_basis(order: int, ratio: float) -> Float64[np.ndarray, "k k"]:
+    """Entry (i, j): the coefficient of D_i in the interpolating polynomial at -j ratio h."""
+    i, j = np.arange(1, order + 1)[:, None], np.arange(1, order + 1)
+    table = np.zeros((order + 1, order + 1))
+    table[1:, 1:] = (i - 1 - ratio * j) / i
+    table[0] = 1
+    return np.cumprod(table, axis=0)
+
+
+_unit_basis = cache(_newton_basis)
+
+
+def change_step(D: Differences, ratio: float) -> Differences:
+    """Backward differences D_0 .. D_k of the same polynomial on the grid of step ratio h."""
+    order = len(D) - 1
+    return (_newton_basis(order, ratio) @ _unit_basis(order, 1.0)).T @ D
+
+
+def evaluate(D: Differences, shift: float) -> Float64[np.ndarray, " D"]:
+    """The polynomial through the last k + 1 points at t_last + shift h."""
+    j = np.arange(len(D) - 1)
+    return np.concatenate([[1.0], np.cumprod((shift + j) / (j + 1))]) @ D
