@@ -1,0 +1,199 @@
+"""Gradient descent on the problem's loss: finite steps, momentum, minibatches, coupled decay."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from ntkflow._types import Times, Vector
+from ntkflow.conserved import Conserved, conserved
+from ntkflow.discrete.batches import batch_weights, check_batch
+from ntkflow.discrete.drift import Force, StepLaw, force
+from ntkflow.discrete.momentum import Momentum
+from ntkflow.errors import InputError, SolveError
+from ntkflow.problem import Problem
+from ntkflow.state import State
+
+Table = Float64[np.ndarray, "T k"]
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """A trajectory of gradient descent, and what its law says about E.
+
+    Attributes:
+        problem: what was descended.
+        momentum: step size and momentum.
+        batch_per_class: samples per class and step; None for all.
+        steps: saved step numbers, the first is 0, (T,).
+        times: flow time at each, step * eta / (1 - momentum), (T,).
+        states: full states.
+        losses: the loss on all samples at each, (T,).
+        values: what the flow would conserve, (T, k); see `ntkflow.conserved`.
+        predicted: the same from the initial values and the law of each step, (T, k). Exact up to rounding
+            for plain steps, minibatches and decay included; to leading order in eta with momentum.
+        scale: size of E's terms at each, (T,).
+    """
+
+    problem: Problem
+    momentum: Momentum
+    batch_per_class: int | None
+    steps: Int64[np.ndarray, " T"]
+    times: Times
+    states: tuple[State, ...]
+    losses: Times
+    values: Table
+    predicted: Table
+    scale: Times
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def final(self) -> State:
+        """State after the last step."""
+        return self.states[-1]
+
+    @property
+    def drift(self) -> float:
+        """Largest |values - values(0)| over the size of E's terms."""
+        return self._largest(self.values - self.values[0])
+
+    @property
+    def error(self) -> float:
+        """Largest |values - predicted| over the size of E's terms."""
+        return self._largest(self.values - self.predicted)
+
+    def _largest(self, gap: Table) -> float:
+        return float((np.linalg.norm(gap, axis=1) / self.scale.max()).max())
+
+
+class _Now(NamedTuple):
+    step: int
+    state: State
+    predicted: Vector
+
+
+def descend(
+    problem: Problem,
+    steps: int,
+    eta: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    batch_per_class: int | None = None,
+    seed: int = 0,
+    every: int = 1,
+) -> Descent:
+    """Descend with gradient steps of the sum loss, coupled decay, and the features' kernel as metric.
+
+    One step is x <- x - eta v, v <- momentum v + g (or x <- x - eta (g + momentum v) after it, Nesterov), with
+    g = (Op[W^T R] + lh H, R H^T + lw W, R 1 + lb b). Flow time advances by eta / (1 - momentum) per step.
+
+    Args:
+        problem: sizes, kernel, initial state, loss, decay. A moving kernel is taken at the start of each step.
+        steps: number of steps.
+        eta: step size of the sum loss (4).
+        momentum: 0 for plain gradient descent.
+        nesterov: Nesterov's momentum instead of the heavy ball.
+        batch_per_class: samples drawn from each class, anew at each step; None for all.
+        seed: of the draws.
+        every: save every so many steps; the first and the last are always saved.
+
+    Returns:
+        The saved trajectory with the predicted change of E.
+
+    Raises:
+        InputError: an argument is out of its range.
+        SolveError: the iteration left the finite numbers, as for eta above 2 / (largest rate).
+    """
+    for name, count in (("steps", steps), ("every", every)):
+        if count < 1:
+            raise InputError(name, count, "must be at least 1", "give a whole number >= 1")
+    if batch_per_class is not None:
+        check_batch(problem.sizes, batch_per_class)
+    law = StepLaw(problem, conserved(problem.kernel, problem.sizes), Momentum(eta, momentum, nesterov))
+    rng = np.random.default_rng(seed)
+    saved = [
+        now for now in _march(law, steps, batch_per_class, rng) if now.step % every == 0 or now.step == steps
+    ]
+    return _collect(law, batch_per_class, saved)
+
+
+def _march(law: StepLaw, steps: int, batch: int | None, rng: np.random.Generator) -> Iterator[_Now]:
+    problem, dt = law.problem, law.momentum.time_step
+    state, velocity = problem.state, None
+    predicted = law.quantities.values(state)
+    yield _Now(0, state, predicted)
+    for k in range(steps):
+        t = k * dt
+        # A diverging iteration overflows before its state does.
+        with np.errstate(over="ignore", invalid="ignore"):
+            step, full = _forces(law, state, t, batch, rng)
+            change = law.change(state, t, step, full)
+            moved, velocity = _move(law.momentum, state, velocity, step)
+        if moved is None:
+            raise SolveError(
+                f"descent left the finite numbers at step {k + 1}: eta = {law.momentum.eta} is too large "
+                f"for the rates at hand; largest weight before {np.abs(state.W).max():.3g}"
+            )
+        state, predicted = moved, predicted + change
+        if problem.kernel.at(t) is not problem.kernel.at(t + dt):
+            # The kernel's own motion between two steps changes E without any step.
+            predicted = predicted + law.quantities.values(state, t + dt) - law.quantities.values(state, t)
+        yield _Now(k + 1, state, predicted)
+
+
+def _forces(
+    law: StepLaw, state: State, t: float, batch: int | None, rng: np.random.Generator
+) -> tuple[Force, Force | None]:
+    """The force of this step, and that of all samples where the law needs both."""
+    problem = law.problem
+    kernel = problem.kernel.at(t)
+    R = problem.loss.residual(state.logits, np.eye(problem.sizes.C)[:, problem.sizes.labels])
+    if batch is None:
+        return force(problem, kernel, state, R), None
+    step = force(problem, kernel, state, R * batch_weights(problem.sizes, batch, rng))
+    return step, force(problem, kernel, state, R) if law.momentum.beta else None
+
+
+def _move(
+    momentum: Momentum, state: State, velocity: tuple[np.ndarray, ...] | None, step: Force
+) -> tuple[State | None, tuple[np.ndarray, ...]]:
+    """The next state, None when it is not finite, and the next velocity."""
+    pulls = (step.H, step.W, step.b)
+    if velocity is None:
+        velocity = tuple(np.zeros_like(p) for p in pulls)
+    velocity = tuple(momentum.beta * v + p for v, p in zip(velocity, pulls, strict=True))
+    moves = velocity
+    if momentum.nesterov:
+        moves = tuple(p + momentum.beta * v for v, p in zip(velocity, pulls, strict=True))
+    H, W, b = (x + momentum.eta * move for x, move in zip((state.H, state.W, state.b), moves, strict=True))
+    if not all(np.all(np.isfinite(x)) for x in (H, W, b)):
+        return None, velocity
+    return State(H, W, b), velocity
+
+
+def _collect(law: StepLaw, batch: int | None, saved: list[_Now]) -> Descent:
+    problem, quantities = law.problem, law.quantities
+    steps = np.array([now.step for now in saved], dtype=np.int64)
+    times = steps * law.momentum.time_step
+    Y = np.eye(problem.sizes.C)[:, problem.sizes.labels]
+    states = tuple(now.state for now in saved)
+    return Descent(
+        problem=problem,
+        momentum=law.momentum,
+        batch_per_class=batch,
+        steps=steps,
+        times=times,
+        states=states,
+        losses=np.array([float(problem.loss.value(s.logits, Y)) for s in states]),
+        values=np.array([_values(quantities, s, t) for s, t in zip(states, times, strict=True)]),
+        predicted=np.array([now.predicted for now in saved]),
+        scale=np.array([quantities.scale(s, float(t)) for s, t in zip(states, times, strict=True)]),
+    )
+
+
+def _values(quantities: Conserved, state: State, t: float) -> Vector:
+    return quantities.values(state, float(t))

@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow import invariant
+from ntkflow.conserved import conserved
+from ntkflow.decay import Decay
+from ntkflow.discrete import StepLaw, descend
+from ntkflow.discrete.drift import force
+from ntkflow.discrete.momentum import Momentum
+from ntkflow.kernels import ScheduledKernel
+from ntkflow.losses import MSE, CrossEntropy
+from tests import oracle
+from tests.flows import integrate
+from tests.kernels import ladder
+from tests.test_conserved import random_state
+
+SIZES = nf.Sizes(3, 4, 5)
+
+
+def problem(name="block", sizes=SIZES, **changes):
+    return nf.Problem(sizes, ladder.make(name, sizes), random_state(sizes), **changes)
+
+
+@pytest.mark.parametrize("eta", [1e-1, 1e-2])
+@pytest.mark.parametrize("sizes", [SIZES, nf.Sizes(2, 1, 3), nf.Sizes(3, (1, 4, 2), 2)], ids=str)
+def test_one_step_changes_m_E_by_eta_squared_times_the_commutator_of_the_paper_s_terms(eta, sizes):
+    # m dE = eta^2 [H R^T R H^T - W^T R K R^T W], with nothing of first order in eta.
+    p = problem(sizes=sizes)
+    s, K, m = p.state, p.kernel.matrix(sizes), sizes.N / sizes.C
+    R = s.logits - np.eye(sizes.C)[:, sizes.labels]
+    law = eta**2 * (s.H @ R.T @ R @ s.H.T - s.W.T @ R @ K @ R.T @ s.W)
+    after = descend(p, 1, eta).final
+    before, now = (invariant.terms(state, sizes, p.kernel) for state in (s, after))
+    gap = np.linalg.norm(m * (now.E - before.E) - law)
+    # Rounding of E itself is eps |terms|; the law is of size eta^2 |law|.
+    assert gap < 1e-12 * np.linalg.norm(law) + 1e-14 * m * now.scale
+    assert np.linalg.norm(law) > 1e-3 * eta**2
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+@pytest.mark.parametrize("loss", [MSE(), CrossEntropy()], ids=["mse", "cross-entropy"])
+@pytest.mark.parametrize(
+    "decay", [Decay(), Decay.equal(0.3), Decay(0.5, 0.2, 0.1)], ids=["free", "equal", "unequal"]
+)
+@pytest.mark.parametrize("name", ladder.NAMES)
+def test_plain_steps_obey_their_law_exactly_on_every_rung(name, decay, loss, batch):
+    run = descend(problem(name, loss=loss, decay=decay), 40, 2e-3, batch_per_class=batch, every=7)
+    assert run.error < 1e-13
+    assert run.drift > 1e-6
+    assert run.steps.tolist() == [0, 7, 14, 21, 28, 35, 40]
+
+
+def test_equal_decay_shrinks_m_E_by_the_square_of_1_minus_eta_l():
+    p, eta, rate = problem(decay=Decay.equal(0.3)), 0.01, 0.3
+    s, K, m = p.state, p.kernel.matrix(SIZES), 4
+    R = s.logits - np.eye(3)[:, SIZES.labels]
+    law = eta**2 * (s.H @ R.T @ R @ s.H.T - s.W.T @ R @ K @ R.T @ s.W)
+    before, now = (invariant.terms(x, SIZES, p.kernel).E for x in (s, descend(p, 1, eta).final))
+    np.testing.assert_allclose(m * now, (1 - eta * rate) ** 2 * m * before + law, atol=1e-12)
+
+
+def test_a_moving_kernel_adds_its_own_motion():
+    kernel = ScheduledKernel((0.0, 0.05), (ladder.make("sample", SIZES, 0), ladder.make("sample", SIZES, 1)))
+    run = descend(nf.Problem(SIZES, kernel, random_state(SIZES), decay=Decay(0.2)), 30, 2e-3)
+    assert run.error < 1e-12
+    assert run.drift > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tolerance"),
+    [
+        ({"momentum": 0.9}, 0.01),
+        ({"momentum": 0.9, "nesterov": True}, 0.01),
+        ({"momentum": 0.6, "nesterov": True}, 0.01),
+        ({"momentum": 0.8, "batch_per_class": 1}, 0.05),
+        ({"momentum": 0.8, "batch_per_class": 2, "nesterov": True}, 0.05),
+    ],
+    ids=str,
+)
+def test_momentum_drifts_by_its_law_to_leading_order(arguments, tolerance):
+    eta = 8e-4 * (1 - arguments["momentum"]) ** 2
+    run = descend(problem(sizes=nf.Sizes(2, 3, 3)), 4000, eta, every=2000, **arguments)
+    change = run.values[-1] - run.values[0]
+    assert np.linalg.norm(run.values[-1] - run.predicted[-1]) < tolerance * np.linalg.norm(change)
+
+
+def test_the_momentum_law_holds_with_decay_too():
+    # E decays as exp(-2 l t) up to O(eta): what is left of it tests the law.
+    p = problem(sizes=nf.Sizes(2, 3, 3), decay=Decay(0.4, 0.2, 0.1))
+    gaps, changes = [], []
+    for steps in (1_000, 2_000):
+        run = descend(p, steps, 0.1 * 0.8**2 / steps, momentum=0.2, every=steps)
+        gaps.append(np.linalg.norm(run.values[-1] - run.predicted[-1]))
+        changes.append(np.linalg.norm(run.values[-1] - run.values[0]))
+    # The start of the velocity from zero delays decay by a time of order eta: first order, and small.
+    assert gaps[1] < 0.6 * gaps[0]
+    assert gaps[1] < 1e-3 * changes[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"momentum": 0.9},
+        {"momentum": 0.5, "nesterov": True},
+        {"decay": Decay(0.3, 0.2, 0.1), "momentum": 0.5},
+    ],
+    ids=str,
+)
+def test_descent_follows_the_flow_to_first_order(arguments):
+    p = problem(sizes=nf.Sizes(3, 2, 4), decay=arguments.pop("decay", Decay()))
+    beta, t = arguments.get("momentum", 0.0), 0.2
+    want = integrate(p, [t])[0]
+    gaps = []
+    for steps in (600, 1200):
+        run = descend(p, steps, t * (1 - beta) / steps, every=steps, **arguments)
+        assert run.times[-1] == pytest.approx(t)
+        gaps.append(oracle.distance(run.final, want))
+    assert gaps[1] < 0.05
+    assert 0.4 < gaps[1] / gaps[0] < 0.6
+
+
+def test_the_total_drift_is_within_the_bound_of_the_loss_it_paid_for():
+    # Trace norm of the change <= (eta / m)(L(0) - L(end)) to leading order.
+    p, eta = problem(), 1e-4
+    run = descend(p, 3000, eta, every=3000)
+    change = invariant.terms(run.final, SIZES, p.kernel).E - invariant.terms(p.state, SIZES, p.kernel).E
+    bound = eta / 4 * (run.losses[0] - run.losses[-1])
+    assert 0.2 * bound < np.linalg.norm(change, "nuc") < 1.01 * bound
+
+
+def test_seeds_decide_minibatches():
+    first, again, other = (descend(problem(), 5, 1e-3, batch_per_class=1, seed=seed) for seed in (1, 1, 2))
+    assert oracle.distance(first.final, again.final) == 0
+    assert oracle.distance(first.final, other.final) > 1e-4
+    whole = descend(problem(), 5, 1e-3, batch_per_class=4)
+    assert oracle.distance(whole.final, descend(problem(), 5, 1e-3).final) < 1e-14
+
+
+def test_E_of_the_batch_is_not_what_minibatch_descent_nearly_conserves():
+    # 11.5: the data set's m belongs in E; with the batch's the change is of order one.
+    p = problem()
+    run = descend(p, 500, 1e-4, batch_per_class=2, every=500)
+    batch = nf.Sizes(3, 2, 5)
+    columns = np.concatenate([np.arange(c * 4, c * 4 + 2) for c in range(3)])
+
+    def of_batch(state):
+        return invariant.terms(nf.State(state.H[:, columns], state.W, state.b), batch, p.kernel)
+
+    start, end = of_batch(p.state), of_batch(run.final)
+    assert invariant.drift(start, end) > 20 * run.drift
+
+
+def test_too_large_a_step_is_said_to_be_so():
+    with pytest.raises(nf.SolveError, match=r"left the finite numbers at step \d+: eta = 5.0 is too large"):
+        descend(problem(), 200, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((0, 0.1), "steps = 0: must be at least 1"), ((5, -0.1), "eta = -0.1: must be positive")],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(nf.InputError, match=message):
+        descend(problem(), *arguments)
+
+
+def test_the_law_is_not_that_of_another_step_size():
+    p = problem()
+    R = p.state.logits - np.eye(3)[:, SIZES.labels]
+    quantities = conserved(p.kernel, SIZES)
+    changes = [
+        StepLaw(p, quantities, Momentum(eta)).change(p.state, 0.0, force(p, p.kernel, p.state, R))
+        for eta in (0.1, 0.2)
+    ]
+    np.testing.assert_allclose(changes[1], 4 * changes[0], rtol=1e-12)
