@@ -1,0 +1,19 @@
+"""Sweeps: simulations over a grid of configurations, resumable cell by cell, as tables and phase diagrams."""
+
+from ntkflow.sweep.axis import Axis, parse_axis
+from ntkflow.sweep.executors import dask_cluster, local_processes
+from ntkflow.sweep.runner import run_sweep
+from ntkflow.sweep.spec import SweepSpec, View, spec_from_tables
+from ntkflow.sweep.table import Table
+
+__all__ = [
+    "Axis",
+    "SweepSpec",
+    "Table",
+    "View",
+    "dask_cluster",
+    "local_processes",
+    "parse_axis",
+    "run_sweep",
+    "spec_from_tables",
+]

@@ -1,0 +1,122 @@
+"""One axis of a sweep: fields of the configuration that move together through a list of values."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ntkflow.errors import InputError
+from ntkflow.sweep import fields
+from ntkflow.sweep.fields import Value
+
+FORMS = "FIELD=START:STOP:COUNT, FIELD=START:STOP:COUNT:log or FIELD=v1,v2,v3"
+MOST_VALUES = 100_000
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Fields that take the same value in every cell, and the values they run through.
+
+    Attributes:
+        fields: names of fields of `SimulateConfig`; more than one moves together, as decay_w,decay_h.
+        values: at least one, none twice.
+        log: whether figures draw this axis on a log scale.
+
+    Raises:
+        InputError: an unknown field, a field named twice, no value, a value twice or of the wrong type,
+            or a log axis with a value that is not a positive number.
+    """
+
+    fields: tuple[str, ...]
+    values: tuple[Value, ...]
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        argument = f"over {self.name}"
+        values = tuple(fields.typed_value(argument, name, v) for v in self.values for name in self.fields[:1])
+        for name in self.fields[1:]:
+            if tuple(fields.typed_value(argument, name, v) for v in values) != values:
+                raise InputError(argument, name, "is not of the type of the others", "give it its own --over")
+        if not self.fields or len(set(self.fields)) < len(self.fields):
+            raise InputError(argument, self.fields, "must name each field once", "drop the repeated name")
+        if not values:
+            raise InputError(argument, "no value", "needs at least one", FORMS)
+        if len(set(values)) < len(values):
+            twice = next(v for v in values if values.count(v) > 1)
+            raise InputError(argument, twice, "stands twice", "drop one of them")
+        if self.log and not all(isinstance(v, int | float) and v > 0 for v in values):
+            raise InputError(argument, "log", "needs positive numbers", "drop :log or the values")
+        object.__setattr__(self, "values", values)
+
+    @property
+    def name(self) -> str:
+        """The first field: the name of the axis in tables and figures."""
+        return self.fields[0]
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the values are numbers, so that they have a place on a scale."""
+        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for sweep.toml."""
+        values = [v if isinstance(v, int | float) else str(v) for v in self.values]
+        return {"fields": list(self.fields), "values": values, "log": self.log}
+
+
+def parse_axis(text: str) -> Axis:
+    """The axis of one `--over` option: see `FORMS`.
+
+    Several fields may stand before the sign, separated by commas. Ranges of whole-number fields are rounded,
+    and numbers that become equal are kept once.
+
+    Raises:
+        InputError: text that is not of these forms, and whatever `Axis` refuses.
+    """
+    names, sign, right = text.partition("=")
+    argument = f"--over {names}" if sign else "--over"
+    if not sign or not names.strip() or not right.strip():
+        raise InputError(argument, repr(text), "is not an axis", f"write {FORMS}")
+    targets = tuple(name.strip() for name in names.split(","))
+    numbers = fields.kind_of(argument, targets[0]) in (int, float)
+    if numbers and ":" in right:
+        return _range(argument, targets, right)
+    return Axis(targets, tuple(fields.read_value(argument, targets[0], word) for word in right.split(",")))
+
+
+def _range(argument: str, targets: tuple[str, ...], text: str) -> Axis:
+    words = text.split(":")
+    log = len(words) == 4 and words[3].strip() == "log"
+    if len(words) != 3 and not log:
+        raise InputError(
+            argument, repr(text), "is not a range", "write START:STOP:COUNT or START:STOP:COUNT:log"
+        )
+    start, stop = (_number(argument, word) for word in words[:2])
+    count = _count(argument, words[2])
+    if log and min(start, stop) <= 0:
+        raise InputError(
+            argument, repr(text), "a log range needs positive ends", "drop :log or move the ends"
+        )
+    points = np.geomspace(start, stop, count) if log else np.linspace(start, stop, count)
+    if fields.kind_of(argument, targets[0]) is int:
+        return Axis(targets, tuple(dict.fromkeys(int(v) for v in np.rint(points))), log)
+    return Axis(targets, tuple(float(v) for v in points), log)
+
+
+def _number(argument: str, word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(argument, repr(word), "must be a finite number", "write START:STOP:COUNT")
+    return value
+
+
+def _count(argument: str, word: str) -> int:
+    if not word.strip().isdigit() or not 1 <= int(word) <= MOST_VALUES:
+        raise InputError(
+            argument, repr(word), f"the count must be 1 .. {MOST_VALUES}", "write START:STOP:COUNT"
+        )
+    return int(word)

@@ -1,0 +1,101 @@
+"""One cell: its address, which is a hash of all that decides its numbers, and the work that fills it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ntkflow import __version__, collapse, store
+from ntkflow._types import Json
+from ntkflow.config import SimulateConfig
+from ntkflow.errors import InputError
+from ntkflow.simulate import Prepared, prepare, run
+from ntkflow.solution import Solution
+from ntkflow.summary import summarise
+from ntkflow.sweep.fields import Value
+from ntkflow.sweep.spec import SweepSpec, absolute, digest, plain_config
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One point of the grid.
+
+    Attributes:
+        point: swept fields and their values.
+        key: sha256 of the completed configuration and the version of ntkflow.
+        config: the configuration; None when it contradicts itself.
+        problem: why it cannot be run, known before running it; None when it can.
+    """
+
+    point: dict[str, Value]
+    key: str
+    config: SimulateConfig | None
+    problem: InputError | None = None
+
+
+def cells(spec: SweepSpec) -> list[Cell]:
+    """All cells of a sweep in grid order."""
+    return [_cell(spec.base, point) for point in spec.points()]
+
+
+def _cell(base: SimulateConfig, point: dict[str, Value]) -> Cell:
+    values: dict = dict(point)
+    try:
+        config = absolute(replace(base, **values))
+        return Cell(point, key_of(config), config)
+    except InputError as error:
+        given = {**plain_config(base), **{name: str(value) for name, value in point.items()}}
+        return Cell(point, digest({"version": __version__, "refused": given}), None, error)
+
+
+def key_of(config: SimulateConfig) -> str:
+    """The address of a configuration: sha256 of its completed form and the version of ntkflow.
+
+    A default given and a default left out have one address, and a file counts by its content. An end time
+    left open stays open in the hash: it follows from the rest, but its last digit depends on the BLAS.
+
+    Raises:
+        InputError: a configuration that cannot be completed.
+    """
+    completed = replace(load(config).config, t_end=config.t_end)
+    return digest({"version": __version__, "config": plain_config(completed)})
+
+
+def load(config: SimulateConfig) -> Prepared:
+    """Read the files a configuration names and prepare its problem."""
+    measured = None if config.state is None else store.read_state(config.state)
+    arrays = None if config.kernel_file is None else store.read_arrays(config.kernel_file, "kernel_file")[0]
+    return prepare(config, measured, arrays)
+
+
+def run_cell(config: SimulateConfig) -> Json:
+    """Run one configuration: {config, summary, ends}, or {error} with kind and message; never raises.
+
+    It is called in workers, so that it takes and gives plain values only.
+    """
+    try:
+        prepared = load(config)
+        solution = run(prepared)
+        summary = summarise(solution, prepared)
+        return {"config": prepared.config.tables(), "summary": summary, "ends": ends(solution)}
+    except Exception as error:  # one bad cell must not cost the others; it is recorded and counted
+        return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
+
+
+def ends(solution: Solution) -> Json:
+    """First and last value of the series the summary lacks, and plain facts of the final state.
+
+    bias_mean and bias_spread (largest minus smallest) of b, global_mean = |g|, weight_sum = |W^T 1|.
+    """
+    state = solution.final
+    series = {
+        name: {"initial": float(values[0]), "final": float(values[-1])}
+        for name, values in solution.series.items()
+        if name not in (*collapse.NAMES, "loss")  # the summary has these
+    }
+    facts = {
+        "bias_mean": float(state.b.mean()),
+        "bias_spread": float(np.ptp(state.b)),
+        "global_mean": float(np.linalg.norm(state.H.mean(axis=1))),
+        "weight_sum": float(np.linalg.norm(state.W.sum(axis=0))),
+    }
+    return {"series": series, "final": facts}

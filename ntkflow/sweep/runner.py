@@ -1,0 +1,105 @@
+"""Run the cells that are not finished yet, on any executor."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from pathlib import Path
+
+from ntkflow.errors import SolveError
+from ntkflow.sweep.cache import Cache
+from ntkflow.sweep.cell import Cell, cells, run_cell
+from ntkflow.sweep.executors import local_processes, usable_cores
+from ntkflow.sweep.spec import SweepSpec
+from ntkflow.sweep.table import Table, build_table
+
+# done, all, failed: how far a sweep is.
+SweepProgress = Callable[[int, int, int], None]
+# Enough waiting cells for any cluster; what waits in a queue is not seen by a second process on the directory.
+IN_FLIGHT = 1000
+
+
+def run_sweep(
+    spec: SweepSpec,
+    directory: Path,
+    executor: Executor | None = None,
+    progress: SweepProgress | None = None,
+    overwrite: bool = False,
+) -> Table:
+    """Run a sweep, or the rest of one that was interrupted; finished cells are never run again.
+
+    Args:
+        spec: what to run.
+        directory: where sweep.toml, cells/, table.csv and table.npz go.
+        executor: any `concurrent.futures.Executor`; None means spawned local processes, one a core. It is left
+            running; cells that failed before are tried again.
+        progress: called with the numbers of finished, of all and of failed cells.
+        overwrite: replace another sweep's specification in the directory.
+
+    Returns:
+        One row per cell, in grid order whatever the order they finished in. Failed cells have their message.
+
+    Raises:
+        InputError: no cell can be run at all, or the directory holds something else.
+        SolveError: a worker died; the same call again goes on from there.
+    """
+    grid = cells(spec)
+    if all(cell.problem is not None for cell in grid):
+        assert grid[0].problem is not None
+        raise grid[0].problem
+    cache = Cache(directory)
+    cache.open(spec, overwrite)
+    if executor is not None:
+        _fill(grid, cache, executor, progress or _silent, IN_FLIGHT)
+    else:
+        with local_processes() as pool:
+            _fill(grid, cache, pool, progress or _silent, 2 * usable_cores())
+    table = build_table(spec, grid, cache)
+    table.write(directory)
+    return table
+
+
+def _silent(done: int, total: int, failed: int) -> None:
+    """Say nothing."""
+
+
+def _fill(grid: list[Cell], cache: Cache, executor: Executor, progress: SweepProgress, most: int) -> None:
+    done, failed = 0, 0
+    try:
+        for succeeded in _outcomes(grid, cache, executor, most):
+            done, failed = done + succeeded, failed + (not succeeded)
+            progress(done, len(grid), failed)
+    except BrokenExecutor:
+        raise SolveError(
+            f"a worker died (out of memory, or killed) after {done} of {len(grid)} cells; "
+            "the same command again goes on from there"
+        ) from None
+
+
+def _outcomes(grid: list[Cell], cache: Cache, executor: Executor, most: int) -> Iterator[bool]:
+    """Whether each cell succeeded, as they finish; at most `most` wait in the executor at a time."""
+    waiting: dict[Future, Cell] = {}
+    try:
+        for cell in grid:
+            if len(waiting) >= most:
+                yield from _collect(waiting, cache)
+            if cache.read(cell.key) is not None:
+                yield True
+            elif cell.config is None:
+                message = {"kind": "InputError", "message": str(cell.problem)}
+                cache.write(cell.key, {"error": message})
+                yield False
+            else:
+                waiting[executor.submit(run_cell, cell.config)] = cell
+        while waiting:
+            yield from _collect(waiting, cache)
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _collect(waiting: dict[Future, Cell], cache: Cache) -> Iterator[bool]:
+    finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    for future in finished:
+        cell = waiting.pop(future)
+        content = future.result()
+        cache.write(cell.key, content)
+        yield "error" not in content

@@ -1,0 +1,197 @@
+"""The specification of a sweep: base configuration, axes, seeds, and what its figure shows."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ntkflow import config as configuration
+from ntkflow._types import Json
+from ntkflow.config import SimulateConfig
+from ntkflow.errors import InputError
+from ntkflow.sweep import fields
+from ntkflow.sweep.axis import Axis
+from ntkflow.sweep.fields import Value
+
+DEFAULT_Y = ("nc.NC1.final",)
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class View:
+    """What the figure shows; changing it never runs a cell again.
+
+    Attributes:
+        x: quantity or swept field on the x axis; None means the first axis.
+        by: swept field that tells colours apart; None means the first axis that is not on the x axis.
+        y: quantities, one pane each.
+        theory: quantities drawn as the theory's line over the pane of the same place; "" for none.
+        log_x: log scale on the x axis.
+        log_y: log scale of the quantities.
+        study: name of the shipped study, which brings title and marks.
+    """
+
+    x: str | None = None
+    by: str | None = None
+    y: tuple[str, ...] = DEFAULT_Y
+    theory: tuple[str, ...] = ()
+    log_x: bool = False
+    log_y: bool = False
+    study: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.y:
+            raise InputError("y", "nothing", "needs at least one quantity", "give --y or leave it out")
+        if len(self.theory) > len(self.y):
+            raise InputError("theory", self.theory[-1], "has no pane", "give one --y for each --theory")
+
+    def as_dict(self) -> Json:
+        """Plain values for sweep.toml."""
+        return {**vars(self), "y": list(self.y), "theory": list(self.theory)}
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A grid of simulations.
+
+    Attributes:
+        base: configuration of every cell before the axes change it.
+        axes: swept fields; the grid is their product, the last axis moving fastest.
+        seeds: number of seeds, counted from the seed of `base` (0 when it has none); 0 sweeps no seed.
+        view: what the figure shows.
+
+    Raises:
+        InputError: nothing to vary, a field on two axes, or seeds beside an axis over the seed.
+    """
+
+    base: SimulateConfig
+    axes: tuple[Axis, ...]
+    seeds: int = 0
+    view: View = field(default_factory=View)
+
+    def __post_init__(self) -> None:
+        if not self.axes and not self.seeds:
+            raise InputError("over", "nothing", "a sweep needs something to vary", "give --over or --seeds")
+        if self.seeds < 0:
+            raise InputError("seeds", self.seeds, "must not be negative", "give a whole number >= 0")
+        names = [name for axis in self.all_axes for name in axis.fields]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError("over", name, "is on two axes", "keep one of them")
+        if self.view.by is not None and self.view.by not in names:
+            raise InputError("by", self.view.by, f"is not one of {', '.join(names)}", "give a swept field")
+
+    @property
+    def all_axes(self) -> tuple[Axis, ...]:
+        """The axes of the grid, the seeds last."""
+        if not self.seeds:
+            return self.axes
+        first = self.base.seed or 0
+        return (*self.axes, Axis((SEED,), tuple(range(first, first + self.seeds))))
+
+    def __len__(self) -> int:
+        size = 1
+        for axis in self.all_axes:
+            size *= len(axis.values)
+        return size
+
+    def points(self) -> Iterator[dict[str, Value]]:
+        """The swept fields of every cell, in grid order."""
+        axes = self.all_axes
+        for values in itertools.product(*(axis.values for axis in axes)):
+            yield {name: v for axis, v in zip(axes, values, strict=True) for name in axis.fields}
+
+    def tables(self) -> Json:
+        """The tables of sweep.toml: those of the base configuration, and [sweep]."""
+        over = [axis.as_dict() for axis in self.axes]
+        view = {name: value for name, value in self.view.as_dict().items() if value is not None}
+        return {**self.base.tables(), "sweep": {"over": over, "seeds": self.seeds, **view}}
+
+    def identity(self) -> str:
+        """Hash of what decides the cells: base and grid, not the view; a state file counts by its content."""
+        grid = [[axis.fields, [str(v) for v in axis.values]] for axis in self.all_axes]
+        return digest({"base": plain_config(self.base), "grid": grid})
+
+
+def spec_from_tables(tables: Mapping[str, Any], folder: Path) -> SweepSpec:
+    """A specification from the tables of a sweep.toml; relative paths in it are relative to `folder`.
+
+    Raises:
+        InputError: an unknown table or key, or a value of the wrong type.
+    """
+    base = configuration.from_tables({k: v for k, v in tables.items() if k != "sweep"}, folder)
+    content = dict(tables["sweep"]) if isinstance(tables.get("sweep"), Mapping) else {}
+    known = {"over", "seeds", *View().as_dict()}
+    for name in content:
+        if name not in known:
+            raise InputError(
+                "config", f"sweep.{name}", f"is not one of {', '.join(sorted(known))}", "drop it"
+            )
+    axes = tuple(_axis_from(entry, folder) for entry in content.pop("over", []))
+    seeds = _checked("seeds", content.pop("seeds", 0), int)
+    for name in ("y", "theory"):
+        if name in content:
+            content[name] = tuple(_checked(name, word, str) for word in _checked(name, content[name], list))
+    for name in ("x", "by", "study"):
+        content[name] = _checked(name, content[name], str) if name in content else None
+    for name in ("log_x", "log_y"):
+        content[name] = _checked(name, content.get(name, False), bool)
+    return SweepSpec(base, axes, seeds, View(**content))
+
+
+def _axis_from(entry: Any, folder: Path) -> Axis:
+    if not isinstance(entry, Mapping) or not {"fields", "values"} <= set(entry):
+        raise InputError("config", "sweep.over", "each entry needs fields and values", "fix the file")
+    names = tuple(
+        _checked("over.fields", name, str) for name in _checked("over.fields", entry["fields"], list)
+    )
+    values: Sequence[Any] = _checked("over.values", entry["values"], list)
+    if names and fields.kinds().get(names[0]) is Path:
+        values = [folder / str(v) for v in values]
+    return Axis(names, tuple(values), _checked("over.log", entry.get("log", False), bool))
+
+
+def _checked(name: str, value: Any, kind: type) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise InputError("config", f"sweep.{name} = {value!r}", f"must be {kind.__name__}", "fix the file")
+    return value
+
+
+def plain_config(config: SimulateConfig) -> Json:
+    """The fields of a configuration with the types of the class; a file is replaced by its content's hash."""
+    values: Json = {}
+    for name, value in vars(config).items():
+        if isinstance(value, Path):
+            values[name] = _file_digest(name, value)
+        elif value is None or isinstance(value, tuple | list):
+            values[name] = value
+        else:
+            values[name] = fields.typed_value(name, name, value)
+    return values
+
+
+def _file_digest(name: str, path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(name, path, f"cannot be read ({error.strerror})", "check the path") from None
+
+
+def digest(value: object) -> str:
+    """sha256 of a plain value, the same for the same content in any order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def base_files(config: SimulateConfig) -> dict[str, Path]:
+    """The files a configuration names, by field."""
+    return {name: value for name, value in vars(config).items() if isinstance(value, Path)}
+
+
+def absolute(config: SimulateConfig) -> SimulateConfig:
+    """The configuration with its files named from the root, as a worker in another folder needs them."""
+    changes: dict[str, Any] = {name: path.resolve() for name, path in base_files(config).items()}
+    return replace(config, **changes)

@@ -1,0 +1,137 @@
+"""The tidy table of a sweep: one row per cell, the swept fields, and every number of its summary."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkflow import store
+from ntkflow._types import Json
+from ntkflow.config import SimulateConfig
+from ntkflow.errors import InputError
+from ntkflow.sweep.cache import Cache
+from ntkflow.sweep.cell import Cell
+from ntkflow.sweep.spec import SweepSpec
+from ntkflow.sweep.theory import theory_values
+
+# Columns about the cell itself, before the numbers.
+FACTS = ("key", "status", "error")
+DONE, FAILED = "done", "failed"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One row per cell, in grid order.
+
+    Attributes:
+        swept: names of the swept fields.
+        columns: one array per column; numbers are float64 with NaN where a cell has no value.
+    """
+
+    swept: tuple[str, ...]
+    columns: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.columns["key"])
+
+    @property
+    def failed(self) -> list[str]:
+        """Messages of the failed cells."""
+        return [str(text) for text in self.columns["error"][self.columns["status"] == FAILED]]
+
+    @property
+    def numbers(self) -> list[str]:
+        """Names of the columns that hold summary numbers."""
+        return [name for name in self.columns if name not in (*self.swept, *FACTS)]
+
+    def column(self, quantity: str, argument: str = "quantity") -> np.ndarray:
+        """A column by name: a swept field, a dotted path into the summary, or any field of the configuration.
+
+        Raises:
+            InputError: no such number in any cell; the closest names are given.
+        """
+        if quantity in self.columns:
+            return self.columns[quantity]
+        if quantity in {field.name for field in fields(SimulateConfig)}:
+            found = [
+                name for name in self.numbers if name.startswith("config.") and name.endswith(f".{quantity}")
+            ]
+            if found:
+                return self.columns[found[0]]
+        near = get_close_matches(quantity, self.numbers, n=3, cutoff=0.4)
+        remedy = f"did you mean {', '.join(near)}?" if near else "see the columns of table.csv"
+        raise InputError(argument, repr(quantity), "is not a number in the summaries of this sweep", remedy)
+
+    def rows(self) -> Iterator[Json]:
+        """Every row as a plain dict."""
+        for i in range(len(self)):
+            yield {name: values[i].item() for name, values in self.columns.items()}
+
+    def write(self, directory: Path) -> None:
+        """Write table.csv and table.npz, the same content; NaN is an empty field in the csv."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in self.rows():
+            writer.writerow("" if isinstance(v, float) and isnan(v) else v for v in row.values())
+        with store.atomic(directory / "table.csv", "w") as handle:
+            handle.write(text.getvalue())
+        header = {"swept": list(self.swept), "rows": len(self)}
+        store.write_arrays(directory / "table.npz", self.columns, header)
+
+
+def build_table(spec: SweepSpec, grid: Sequence[Cell], cache: Cache) -> Table:
+    """The table of all cells, from their files."""
+    swept = tuple(name for axis in spec.all_axes for name in axis.fields)
+    columns: dict[str, np.ndarray] = {name: _swept_column(name, grid) for name in swept}
+    facts: list[tuple[str, str, str]] = []
+    numbers: list[dict[str, float]] = []
+    for cell in grid:
+        content = cache.read(cell.key)
+        if content is None:
+            failure = cache.read_failed(cell.key) or {}
+            facts.append((cell.key, FAILED, failure.get("error", {}).get("message", "not run")))
+            numbers.append({})
+        else:
+            facts.append((cell.key, DONE, ""))
+            numbers.append(cell_numbers(content))
+    for name, values in zip(FACTS, zip(*facts, strict=True), strict=True):
+        columns[name] = np.array(values, dtype=str)
+    # First seen first, so that related numbers stay side by side.
+    names = dict.fromkeys(name for row in numbers for name in row)
+    for name in names:
+        # The summary has a t_end of its own, the time reached, beside a swept end time.
+        column = f"summary.{name}" if name in swept else name
+        columns[column] = np.array([row.get(name, np.nan) for row in numbers], dtype=float)
+    return Table(swept, columns)
+
+
+def _swept_column(name: str, grid: Sequence[Cell]) -> np.ndarray:
+    values = [cell.point[name] for cell in grid]
+    return np.array([v if isinstance(v, int | float) else str(v) for v in values])
+
+
+def cell_numbers(content: Json) -> dict[str, float]:
+    """All numbers of a cell under dotted names: those of summary.json, series.*, final.* and theory.*."""
+    numbers = dict(_flat("", content["summary"]))
+    numbers |= dict(_flat("", content["ends"]))
+    return {**numbers, **theory_values(numbers)}
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _flat(f"{prefix}.{name}" if prefix else str(name), item)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            # Entries that name their quantity are found by it, whatever their place in the list.
+            name = item.get("quantity", i) if isinstance(item, Mapping) else i
+            yield from _flat(f"{prefix}.{name}", item)
+    elif isinstance(value, bool | int | float):
+        yield prefix, float(value)

@@ -1,0 +1,40 @@
+"""What the theory says of a finished cell, as numbers of the table under theory.*: lines for figures."""
+
+from collections.abc import Mapping
+from math import sqrt
+
+# Biases this close to each other, against 1/C, count as equal.
+EQUAL = 1e-6
+
+
+def nc1_floor(floor_tr_S: float, C: int) -> float:
+    """The least NC1_frobenius = sqrt(tr S / C) that the invariant allows for all time.
+
+    tr S(t) >= mu_single sum_{j>C} max(lambda_j(-E), 0), because E + S/mu_single >= -H1 Mc H1^T / m has at most C
+    negative directions. Not in the paper (theory 3.5).
+    """
+    return sqrt(floor_tr_S / C)
+
+
+def nc3_equal_bias(beta: float, C: int, mu_class: float, mu_global: float) -> float:
+    """NC3 at zero loss when E = 0 and b = beta 1: NC3^2 = 2 - 2 sqrt((C-1) / (C-1 + 1 - gamma C)).
+
+    1 - gamma C = |1 - beta C| sqrt(mu_class / mu_global). Source: from W W^T of eqs. (62), (68), M^T M of eq. (67)
+    and <M, W^T> = C - 1, which holds whenever the loss vanishes. At beta = 1/C it is 0: exact self-duality.
+    """
+    excess = abs(1 - beta * C) * sqrt(mu_class / mu_global)
+    return sqrt(max(0.0, 2 - 2 * sqrt((C - 1) / (C - 1 + excess))))
+
+
+def theory_values(numbers: Mapping[str, float]) -> dict[str, float]:
+    """The values that apply to a cell with these numbers: theory.nc1_floor and theory.nc3_equal_bias."""
+    values: dict[str, float] = {}
+    C = int(numbers["sizes.C"])
+    if "predicted.floor_tr_S" in numbers:
+        values["theory.nc1_floor"] = nc1_floor(numbers["predicted.floor_tr_S"], C)
+    equal = numbers.get("final.bias_spread", 1.0) <= EQUAL / C
+    if numbers.get("predicted.zero_invariant") == 1 and equal:
+        values["theory.nc3_equal_bias"] = nc3_equal_bias(
+            numbers["final.bias_mean"], C, numbers["eigenvalues.mu_class"], numbers["eigenvalues.mu_global"]
+        )
+    return values
