@@ -39,20 +39,25 @@ def prove_command(
     ] = False,
 ) -> None:
     """Verify the theory symbolically, for symbolic C, m, n. Exit code 1 if a verdict is not the recorded one."""
-    try:
-        entries = prove(only, errata=errata)
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+    entries = prove(only, errata=errata)
     wrong = tuple(entry for entry in entries if not entry.as_recorded)
     if markdown is not None:
-        markdown.write_text(errata_page(entries) if errata else full_page(entries), encoding="utf-8")
+        _write(markdown, errata_page(entries) if errata else full_page(entries))
     if json_:
         typer.echo(json.dumps([_plain(entry) for entry in entries], indent=1))
     else:
         _report(wrong if quiet else entries, entries, quiet, errata or only is not None)
     if wrong:
         raise typer.Exit(1)
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            "markdown", path, f"cannot be written ({error.strerror})", "choose another file"
+        ) from error
 
 
 def _plain(entry: Entry) -> dict:

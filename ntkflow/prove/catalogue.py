@@ -1,14 +1,63 @@
 """All claims in one list, and the one function that judges them."""
 
 from ntkflow.errors import InputError
-from ntkflow.prove import dynamics, ladder, limits, modifications, spectrum, symmetric
+from ntkflow.prove import (
+    biases,
+    dynamics,
+    ladder,
+    limits,
+    misprints,
+    modifications,
+    relaxations,
+    spectrum,
+    symmetric,
+    wording,
+)
 from ntkflow.prove.entry import Claim, Entry
+
+# Where the errata stand in the paper.
+ERRATA_ORDER = [
+    "sec-2.1-M",
+    "sec-4.1-residual",
+    "eq-28",
+    "eq-30",
+    "eq-39",
+    "eq-40",
+    "eq-46",
+    "eq-47",
+    "eq-48",
+    "eq-49",
+    "eq-50",
+    "eq-54",
+    "eq-55",
+    "eq-57",
+    "eq-64",
+    "eq-66",
+    "eq-68",
+    "alpha-remark",
+    "eq-70",
+    "App.C-counts",
+    "App.C.1",
+    "eq-72",
+    "D.1-example",
+    "D.1-invariant",
+    "eq-77",
+    "eq-78",
+    "eq-79",
+    "D.2-rotation",
+    "code-init",
+    "code-decay",
+]
 
 
 def claims() -> tuple[Claim, ...]:
-    """Every claim, in the order of the paper's sections."""
+    """Every claim: what holds, by subject, then the errata in the order of the paper."""
     modules = (spectrum, dynamics, symmetric, limits, ladder, modifications)
-    return tuple(claim for module in modules for claim in module.CLAIMS)
+    errata = sorted(
+        misprints.CLAIMS + biases.CLAIMS + relaxations.CLAIMS + wording.CLAIMS,
+        key=lambda claim: ERRATA_ORDER.index(claim.key),
+    )
+    return (*(claim for module in modules for claim in module.CLAIMS), *errata)
 
 
 def prove(filter: str | None = None, errata: bool = False) -> tuple[Entry, ...]:

@@ -149,7 +149,7 @@ def within_class_monotone() -> Equations:
 
 
 def trace_of_variability() -> Equations:
-    """d tr S/dt: with E >= 0 every term on the right is <= -2 m tr S^2."""
+    """D tr S/dt: with E >= 0 every term on the right is <= -2 m tr S^2."""
     M = model()
     S, E = M.S, M.invariant
     rest = (E * S).trace() * M.m + (M.H1 * M.inverse_class_kernel * M.H1.T * S).trace()

@@ -37,7 +37,7 @@ class Equation:
 
     @property
     def remainder(self) -> Poly | sympy.Expr:
-        """left - right."""
+        """Left - right."""
         return self.left - self.right
 
     @property
@@ -47,7 +47,22 @@ class Equation:
         return rest.is_zero if isinstance(rest, Poly) else vanishes(rest)
 
 
-Equations = tuple[Equation, ...]
+@dataclass(frozen=True)
+class Fact:
+    """An exact true-or-false statement about rational numbers, for inequalities.
+
+    Attributes:
+        name: what it says.
+        holds: whether it is true, decided in exact arithmetic.
+        remainder: the numbers that decide it.
+    """
+
+    name: str
+    holds: bool
+    remainder: str
+
+
+Equations = tuple[Equation | Fact, ...]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from ntkflow.prove.entry import Equation
+from ntkflow.prove.calculus import Monomial, Word
+from ntkflow.prove.entry import Equation, Fact
 from ntkflow.prove.scalars import Number, evaluate
-from ntkflow.prove.words import Algebra, Monomial, Poly, Word
+from ntkflow.prove.words import Algebra, Poly
 
 Matrices = Mapping[str, np.ndarray]
 
@@ -76,8 +77,11 @@ def integers(rows: int, cols: int, seed: int) -> np.ndarray:
     return exact((3 * i + 5 * j + 2 * i * j + 4 * seed) % 7 - 3)
 
 
-def small_model(C: int = 2, m: int = 2, n: int = 3) -> Instance:
-    """Integer W, b, H, R, H1, ... with kappa = (3, 2, 1); no hypothesis is imposed on them."""
+def small_model(C: int = 2, m: int = 2, n: int = 3, **numbers: int | Fraction) -> Instance:
+    """Integer W, b, H, R, H1, ... with kappa = (3, 2, 1); no hypothesis is imposed on them.
+
+    `numbers` gives values to further symbols.
+    """
     N = C * m
     names = {"W": (C, n), "b": (C, 1), "H": (n, N), "R": (C, N), "H1": (n, C), "H2": (n, N - C)}
     matrices = {name: integers(*shape, seed) for seed, (name, shape) in enumerate(names.items())}
@@ -85,11 +89,14 @@ def small_model(C: int = 2, m: int = 2, n: int = 3) -> Instance:
     matrices |= {"Y": exact(labels), "u": exact(np.ones((C, 1), int)), "o": exact(np.ones((N, 1), int))}
     sizes = {"C": C, "m": m, "n": n}
     eigenvalues = {"mu_s": 1, "mu_c": 1 + m, "mu_g": 1 + m + N}
-    return Instance(matrices, {name: Fraction(value) for name, value in {**sizes, **eigenvalues}.items()})
+    values = {**sizes, **eigenvalues, **numbers}
+    return Instance(matrices, {name: Fraction(value) for name, value in values.items()})
 
 
-def counterexample(equation: Equation, instance: Instance, where: str) -> str | None:
+def counterexample(equation: Equation | Fact, instance: Instance, where: str) -> str | None:
     """Where the two sides differ at an exact instance; None when they agree there."""
+    if isinstance(equation, Fact):
+        return None if equation.holds else f"{where}: {equation.remainder}"
     difference = instance.value(equation.remainder)
     for index, entry in np.ndenumerate(difference):
         if entry != 0:

@@ -1,9 +1,10 @@
 """Claims about more general kernels: class-dependent blocks, A (x) K, matrix blocks, any positive operator."""
 
+from ntkflow.prove.calculus import Letter
 from ntkflow.prove.entry import Claim, Equation, Equations
 from ntkflow.prove.letters import Model, model, model_algebra
 from ntkflow.prove.scalars import ONE, C, N, m, n, symbol
-from ntkflow.prove.words import Algebra, Letter, Poly
+from ntkflow.prove.words import Algebra, Poly
 
 a = symbol["a"]
 
@@ -14,7 +15,8 @@ def class_dependent_algebra() -> Model:
     F = B + V D^{-1} is the class kernel over D; a trailing i marks an inverse.
     """
     spaces = {"W": "C n", "H": "n N", "R": "C N", "Y": "C N", "b": "C 1", "u": "C 1", "o": "N 1"}
-    letters = {name: Letter(*pair.split()) for name, pair in spaces.items()}
+    pairs = {name: pair.split() for name, pair in spaces.items()}
+    letters = {name: Letter(row, col) for name, (row, col) in pairs.items()}
     letters |= {name: Letter("C", "C", True) for name in ("D", "Di", "V", "Vi", "F", "Fi")}
     letters |= {name: Letter("N", "N", True) for name in ("T", "Ti")}
     algebra = Algebra(letters, {"C": C, "n": n, "N": N, "1": ONE})
@@ -54,7 +56,9 @@ def class_dependent() -> Equations:
         Equation("dW = -(R1 D H1' + within)", rates["W"], -(R1 * M.D * H1.T + (M.R - R1 * Y) * within.T)),
         Equation("d(W'W)/dt = d(H K^{-1} H')/dt", (M.W.T * M.W).rate(rates), E_rate),
         Equation(
-            "d(within T^{-1} within') with the MSE residual", _within_rate(M, within, K), _within_square(M, within)
+            "d(within T^{-1} within') with the MSE residual",
+            _within_rate(M, within, K),
+            _within_square(M, within),
         ),
     )
 
@@ -172,7 +176,7 @@ def any_operator() -> Equations:
 
 
 def linear_network() -> Equations:
-    """dV = -W' R D', H = V D: the kernel is D'D and m E is the balancedness of V and W."""
+    """DV = -W' R D', H = V D: the kernel is D'D and m E is the balancedness of V and W."""
     M = Model(model_algebra())
     M.algebra.sizes["d"] = symbol["t"]
     V, D = M.algebra.declare("V", "n", "d"), M.algebra.declare("D", "d", "N")

@@ -7,8 +7,9 @@ u = 1_C, o = 1_N, and a symmetric invertible K (N x N) with inverse Ki.
 from dataclasses import dataclass
 from functools import cached_property
 
+from ntkflow.prove.calculus import Letter
 from ntkflow.prove.scalars import ONE, C, Scalar, m, mu_c, mu_g, mu_s, n
-from ntkflow.prove.words import Algebra, Letter, Poly
+from ntkflow.prove.words import Algebra, Poly
 
 
 def model_algebra(m: Scalar = m) -> Algebra:
@@ -84,13 +85,13 @@ class Model:
         return self.kappa_n * self.m / (self.mu_c + C * self.kappa_n * self.m)
 
     @cached_property
-    def I(self) -> Poly:
+    def I(self) -> Poly:  # noqa: E743
         """Identity of the class space."""
         return self.algebra.identity("C")
 
     @cached_property
     def J(self) -> Poly:
-        """u u' / C."""
+        """U u' / C."""
         return self.u * self.u.T / C
 
     @cached_property
@@ -161,7 +162,7 @@ class Model:
         return self.W.T * self.W / self.m - self.H1 * middle * self.H1.T / self.mu_c - self.S / self.mu_s
 
     def raw_flow(self, R: Poly, K: Poly) -> dict[str, Poly]:
-        """dH = -W' R K, dW = -R H', db = -R o. Source: eq. (19)."""
+        """DH = -W' R K, dW = -R H', db = -R o. Source: eq. (19)."""
         return {"H": -(self.W.T * R * K), "W": -(R * self.H.T), "b": -(R * self.o)}
 
     def class_flow(self) -> dict[str, Poly]:

@@ -71,7 +71,7 @@ def means_general_bias() -> Equations:
 
 
 def both_signs() -> tuple[tuple[str, Scalar], ...]:
-    """beta with |1 - beta C| = s, on either side of 1/C."""
+    """Beta with |1 - beta C| = s, on either side of 1/C."""
     return ("beta < 1/C", (1 - s) / C), ("beta > 1/C", (1 + s) / C)
 
 

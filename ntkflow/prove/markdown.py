@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from ntkflow.prove.entry import CORRECTED_TOLERANCE, Entry
+from ntkflow.prove.entry import CORRECTED_TOLERANCE, Entry, Verdict
 
 ERRATA_COMMAND = "ntkflow prove --errata --markdown docs/errata.md"
+_INSTEAD = {Verdict.PROVED: "Sharper", Verdict.STATED: "Instead"}
 FULL_COMMAND = "ntkflow prove --markdown FILE"
 
 
@@ -19,6 +20,9 @@ def errata_page(entries: Sequence[Entry]) -> str:
         "P = I - 11'/C, J = 11'/C, Mc = m (P/mu_class + J/mu_global), x* = sqrt(m/mu_class); a prime is the transpose.",
         "The residual is relative, on random float64 inputs of a fixed seed; every corrected form is below",
         f"{CORRECTED_TOLERANCE:g} there. *Stated* entries are about wording, numbering or the released code and carry no proof.",
+        "",
+        "In what is left of a printed formula u = 1_C, o = 1_N, mu_s, mu_c, mu_g = mu_single, mu_class, mu_global,",
+        "p = sqrt(m), x = x*, r = sqrt(1 - alpha C), s = |1 - beta C|; square brackets enclose 1 x 1 products.",
         "",
     ]
     return "\n".join([*lines, *_table(entries), "", *_sections(entries)]).rstrip() + "\n"
@@ -38,7 +42,7 @@ def _table(entries: Iterable[Entry]) -> list[str]:
 def _sections(entries: Iterable[Entry]) -> list[str]:
     lines: list[str] = []
     for entry in entries:
-        lines += [f"## {entry.key}", "", f"{entry.statement[:1].upper()}{entry.statement[1:]}.", ""]
+        lines += [f"## {entry.key}", "", _plain(f"{entry.statement[:1].upper()}{entry.statement[1:]}."), ""]
         lines += [f"- {name}: {text}" for name, text in _facts(entry) if text]
         lines.append("")
     return lines
@@ -48,9 +52,9 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
     witness = entry.witness
     return [
         ("As printed" if entry.erratum else "Formula", _code(entry.printed)),
-        ("Corrected", _code(entry.corrected)),
+        (_INSTEAD.get(entry.verdict, "Corrected"), _code(entry.corrected)),
         ("Verdict", str(entry.verdict)),
-        ("How", entry.technique),
+        ("How", _plain(entry.technique)),
         ("Reduced to zero", "; ".join(_code(name) for name in entry.equations)),
         ("Left of the printed form", "; ".join(_code(text) for text in entry.remainders)),
         ("Exact counterexample", entry.counterexample or ""),
@@ -75,5 +79,9 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+def _plain(text: str) -> str:
+    return text.replace("<", "&lt;")
+
+
 def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
+    return _plain(text).replace("|", r"\|")

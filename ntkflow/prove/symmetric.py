@@ -72,7 +72,7 @@ def product_of_contrasts() -> Equations:
 
 
 def logistic_solution() -> Equations:
-    """y = w_P^2 for e_P = s_P = 0, h_P = w_P/x*."""
+    """Y = w_P^2 for e_P = s_P = 0, h_P = w_P/x*."""
     t, x, y0, size = sympy.symbols("t x y0 m", positive=True)
     rate = size / x  # sqrt(m mu_c) with mu_c = m/x^2
     y = x / (1 + (x / y0 - 1) * sympy.exp(-2 * rate * t))
@@ -234,7 +234,7 @@ CLAIMS = (
     Claim(
         "sec-4.6", "the aligned solution",
         "X(t)^{-1} = P/x* + exp(-2 sqrt(m mu_class) t) (X(0)^{-1} - P/x*) for H1 = W'/x*, H2 = 0, W'1 = 0, b = 1/C",
-        "flow of the unconstrained system evaluated on the set is tangent to it; linear equation for X^{-1}, m/x* = sqrt(m mu_class)",
+        "the unconstrained flow is tangent to the set; linear equation for X^{-1}, m/x* = sqrt(m mu_class)",
         proof=aligned_solution,
     ),
     Claim(

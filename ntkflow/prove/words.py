@@ -13,26 +13,16 @@ Equality of two Polys is equality of normal forms: their difference has no term 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Union
 
+from ntkflow.prove.calculus import Factor, Letter, Monomial, Word, equal_words, product_rule, show
 from ntkflow.prove.scalars import ONE, Scalar, scalar
 
-Word = tuple[str, ...]
-Factor = tuple[str, Word]  # ("s", 1 x 1 word) or ("t", word under a trace)
-Monomial = tuple[tuple[Factor, ...], Word]
 Shape = tuple[str, str]
 
 # Far above any proof here (a few thousand); rules that undo each other stop instead of running for ever.
 MAX_STEPS = 200_000
-
-
-@dataclass(frozen=True)
-class Letter:
-    """A named matrix: its row space, its column space, and whether it equals its transpose."""
-
-    row: str
-    col: str
-    symmetric: bool = False
 
 
 @dataclass
@@ -183,7 +173,7 @@ class Algebra:
         if not cuts and not row == col == "1":
             return None
         edges = [0, *cuts, len(word)]
-        parts = [word[i:j] for i, j in zip(edges[:-1], edges[1:], strict=True)]
+        parts = [word[i:j] for i, j in pairwise(edges)]
         head = () if row == "1" else parts.pop(0)
         tail = () if col == "1" or not parts else parts.pop()
         if not parts and head + tail == word:
@@ -195,7 +185,7 @@ class Algebra:
         kind, word = factor
         if not word:
             return [(ONE, ())]
-        variants = self._variants(kind, word)
+        variants = equal_words(word, kind == "t", self.flip, self.swaps)
         for variant in variants:
             match = self._match(variant, keep_swaps=True)
             if match is not None:
@@ -207,26 +197,9 @@ class Algebra:
             if kind == "t" and self.space(variant[0])[0] == "1":
                 return [(ONE, (("s", variant),))]
             if kind == "s" and len(cuts) > 2:
-                return [(ONE, tuple(("s", variant[i:j]) for i, j in zip(cuts[:-1], cuts[1:], strict=True)))]
-        best = min(variants)
+                return [(ONE, tuple(("s", variant[i:j]) for i, j in pairwise(cuts)))]
+        best = variants[0]
         return None if best == word else [(ONE, ((kind, best),))]
-
-    def _variants(self, kind: str, word: Word) -> list[Word]:
-        """All words with the same value: transposed, turned round under a trace, commuting letters swapped."""
-        found, frontier = {word}, [word]
-        while frontier:
-            current = frontier.pop()
-            near = [self.flip(current)]
-            if kind == "t":
-                near.append(current[1:] + current[:1])
-            if self.swaps:
-                pairs = [i for i in range(len(current) - 1) if current[i : i + 2] in self.swaps]
-                near += [current[:i] + (current[i + 1], current[i]) + current[i + 2 :] for i in pairs]
-            for other in near:
-                if other not in found:
-                    found.add(other)
-                    frontier.append(other)
-        return sorted(found)
 
     def _replaced(
         self, kind: str, c: Scalar, factors: tuple[Factor, ...], word: Word, before: Word
@@ -306,7 +279,7 @@ class Poly:
             rates: time derivative of letters.
             scalars: time derivative of symbols in the coefficients, by name.
         """
-        return self.algebra.poly(self.shape, _product_rule(self, rates, scalars or {}))
+        return self.algebra.poly(self.shape, product_rule(self, rates, scalars or {}))
 
     @property
     def is_zero(self) -> bool:
@@ -315,44 +288,5 @@ class Poly:
 
     def __str__(self) -> str:
         return (
-            " + ".join(_show(c, key) for key, c in sorted(self.terms.items(), key=lambda item: item[0]))
-            or "0"
+            " + ".join(show(c, key) for key, c in sorted(self.terms.items(), key=lambda item: item[0])) or "0"
         )
-
-
-def _product_rule(
-    poly: Poly, rates: Mapping[str, Poly], scalars: Mapping[str, Scalar]
-) -> Iterator[tuple[Scalar, tuple[Factor, ...], Word]]:
-    for (factors, word), c in poly.terms.items():
-        for name, speed in scalars.items():
-            generator = next(g for g in c.field.gens if str(g) == name)
-            yield c.diff(generator) * speed, factors, word
-        for d, f, w in _word_rule(poly.algebra, word, rates):
-            yield c * d, factors + f, w
-        for i, (kind, inner) in enumerate(factors):
-            rest = factors[:i] + factors[i + 1 :]
-            for d, f, w in _word_rule(poly.algebra, inner, rates):
-                if w or kind == "s":
-                    yield c * d, (*rest, *f, (kind, w)), word
-                else:
-                    yield c * d * poly.algebra.sizes[poly.algebra.space(inner[0])[0]], rest + f, word
-
-
-def _word_rule(
-    algebra: Algebra, word: Word, rates: Mapping[str, Poly]
-) -> Iterator[tuple[Scalar, tuple[Factor, ...], Word]]:
-    for i, token in enumerate(word):
-        name = token.removesuffix("'")
-        if name in rates:
-            speed = rates[name].T if token.endswith("'") else rates[name]
-            if speed.shape != algebra.space(token):
-                raise ValueError(f"rate of {name} has shape {speed.shape}")
-            for (f, w), d in speed.terms.items():
-                yield d, f, word[:i] + w + word[i + 1 :]
-
-
-def _show(c: Scalar, key: Monomial) -> str:
-    factors, word = key
-    text = [] if c == 1 and (factors or word) else [f"({c})"]
-    text += [f"tr[{' '.join(w)}]" if kind == "t" else f"[{' '.join(w)}]" for kind, w in factors]
-    return " ".join(text + list(word))
