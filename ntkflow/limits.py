@@ -1,0 +1,382 @@
+"""Gram matrices at the end of training, at zero loss: what E, the kernel and the biases of the limit decide.
+
+At zero loss W H1 = A = I - b 1^T and W H2 = 0. With E = 0, X = W W^T and G = H1^T H1 follow from A and
+Mc = m Kc^{-1} = Y K^{-1} Y^T alone: X = (A Mc A^T)^{1/2} and G = Mc^{-1} # (A^T A) (theory section 5).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Json, Labels, SampleKernel, Weights
+from ntkflow.collapse import centring
+from ntkflow.errors import InputError
+from ntkflow.kernels import checks
+from ntkflow.kernels.block import BlockKernel, Eigenvalues
+from ntkflow.sizes import Sizes
+from ntkflow.state import checked_labels
+
+# Relative gap below which two numbers computed from the same closed form count as equal.
+SAME = 1e-10
+# Eigenvalues below this fraction of the largest are rounding.
+RANK = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """Gram matrices of a zero-loss point, and what the collapse metrics are there.
+
+    Attributes:
+        X: W W^T, C x C.
+        G: H1^T H1, C x C.
+        MtM: M^T M with the centred class means M = H1 P, C x C.
+        b: biases, (C,).
+        trace_S: tr S = sum of the within-class variances of all classes, zero where NC1 holds.
+        NC1: mean within-class standard deviation (the code's metric); None where only tr S is known.
+        NC2: distance of M^T M / its norm from an ETF (the code's metric).
+        NC3: distance of M / its norm from W^T / its norm (the code's metric).
+        NC4: whether argmax(W h + b) is the nearest class mean for every feature vector h, not only in training.
+        hypotheses: the sentence that says when this limit holds.
+    """
+
+    X: ClassMatrix
+    G: ClassMatrix
+    MtM: ClassMatrix
+    b: Biases
+    trace_S: float
+    NC1: float | None
+    NC2: float
+    NC3: float
+    NC4: bool
+    hypotheses: str
+
+    def as_dict(self) -> Json:
+        """Plain values for files."""
+        arrays = {name: getattr(self, name).tolist() for name in ("X", "G", "MtM", "b")}
+        rest = ("trace_S", "NC1", "NC2", "NC3", "NC4", "hypotheses")
+        return {**arrays, **{name: getattr(self, name) for name in rest}}
+
+
+def eigenvalues(sizes: Sizes, kernel: BlockKernel) -> Eigenvalues:
+    """The three eigenvalues of a kernel that is invertible on these sizes.
+
+    Raises:
+        InputError: an eigenvalue that these sizes use is zero, or the classes are imbalanced.
+    """
+    kernel.check(sizes)
+    mu = kernel.eigenvalues(sizes)
+    if mu.mu_class <= 0:
+        raise InputError(
+            "kernel",
+            f"kappa = {kernel.kappa_d, kernel.kappa_c, kernel.kappa_n}",
+            "has mu_class = 0: class contrasts would be frozen and the invariant E does not exist",
+            "give kappa_d > kappa_n",
+        )
+    return mu
+
+
+def x_star(sizes: Sizes, kernel: BlockKernel) -> float:
+    """sqrt(m/mu_class), the eigenvalue of W W^T on class contrasts at collapse with E = 0. Source: eq. (58)."""
+    return float(np.sqrt(sizes.per_class / eigenvalues(sizes, kernel).mu_class))
+
+
+def lambda_balanced_x(sizes: Sizes, kernel: BlockKernel, e: float) -> float:
+    """x_e = (m/2)(e + sqrt(e^2 + 4/(m mu_class))), the eigenvalue of W W^T when E = e times a projector.
+
+    The positive root of x/m - 1/(mu_class x) = e, for either sign of e. Source: eqs. (55) and (58).
+    """
+    mu, m = eigenvalues(sizes, kernel), sizes.per_class
+    root = float(np.hypot(e, 2 / np.sqrt(m * mu.mu_class)))
+    # For e < 0 the textbook form cancels.
+    return m * (e + root) / 2 if e >= 0 else 2 / (mu.mu_class * (root - e))
+
+
+def zero_invariant(sizes: Sizes, kernel: BlockKernel, b: Biases) -> Limit:
+    """E = 0 and any biases b of the limit: X = (A Mc A^T)^{1/2}, G = Mc^{-1} # (A^T A), S = 0.
+
+    The biases themselves are found by the dynamics, not by E (`bounds.bias_bounds` limits them).
+
+    Source: eq. (60) for X; the closed form of G is not in the paper (theory 5.2).
+
+    >>> sizes, kernel = Sizes(C=3, m=4, n=5), BlockKernel(1.0, 0.5, 0.1)
+    >>> bool(zero_invariant(sizes, kernel, np.full(3, 1 / 3)).NC3 < 1e-7)
+    True
+    """
+    eigenvalues(sizes, kernel)
+    b = _biases(b, sizes.C)
+    root, inverse_root = _kernel_roots(sizes, kernel)
+    return _balanced(root, inverse_root, b, "E = 0, the loss tends to 0, and the biases end at the given b")
+
+
+def means_from_weights(sizes: Sizes, kernel: BlockKernel, W: Weights, b: Biases) -> ClassMeans:
+    """H1 = W^T O Mc^{-1/2} of a zero-loss point with E = 0, O the orthogonal polar factor of A Mc^{1/2}.
+
+    Args:
+        sizes: sizes of the problem.
+        kernel: scalar blocks.
+        W: weights of the limit, with rank C.
+        b: biases of the limit.
+
+    Source: not in the paper (theory 5.2).
+    """
+    eigenvalues(sizes, kernel)
+    root, inverse_root = _kernel_roots(sizes, kernel)
+    U, _, Vt = np.linalg.svd(_zero_loss_outputs(_biases(b, sizes.C)) @ root)
+    return W.T @ (U @ Vt) @ inverse_root
+
+
+def gamma(sizes: Sizes, kernel: BlockKernel, beta: float) -> float:
+    """Coefficient of X = x* (I - gamma 11^T) for b = beta 1: (1 - |1 - beta C| sqrt(mu_class/mu_global))/C.
+
+    Source: eq. (68).
+    """
+    mu, C = eigenvalues(sizes, kernel), sizes.C
+    return float(1 - abs(1 - beta * C) * np.sqrt(mu.mu_class / mu.mu_global)) / C
+
+
+def theta(sizes: Sizes, kernel: BlockKernel, beta: float) -> float:
+    """Coefficient of G = (I - theta 11^T)/x* for b = beta 1: (1 - |1 - beta C| sqrt(mu_global/mu_class))/C.
+
+    Negative values occur. Source: eq. (68), whose printed root is wrong.
+    """
+    mu, C = eigenvalues(sizes, kernel), sizes.C
+    return float(1 - abs(1 - beta * C) * np.sqrt(mu.mu_global / mu.mu_class)) / C
+
+
+def equal_bias(sizes: Sizes, kernel: BlockKernel, beta: float) -> Limit:
+    """E = 0 and b = beta 1: X = x* (I - gamma 11^T), G = (I - theta 11^T)/x*.
+
+    NC1, NC2 and NC4 hold; W P is exactly x* M^T, so NC3 fails only because W is not centred:
+    NC3^2 = 2 - 2 sqrt((C-1)/(C - gamma C)).
+
+    Source: eqs. (61)-(68), corrected (theory 5.3).
+    """
+    C, x, mu = sizes.C, x_star(sizes, kernel), eigenvalues(sizes, kernel)
+    P = centring(C)
+    J, ratio, gap = np.eye(C) - P, float(np.sqrt(mu.mu_class / mu.mu_global)), abs(1 - beta * C)
+    return _limit(
+        X=x * (P + gap * ratio * J),
+        G=(P + gap / ratio * J) / x,
+        b=np.full(C, float(beta)),
+        excess=gap * ratio / (C - 1),
+        hypotheses="E = 0, the loss tends to 0, and all biases end at the given value beta",
+    )
+
+
+def collapsed(sizes: Sizes, kernel: BlockKernel) -> Limit:
+    """E = 0, zero global mean and b = 1/C: X = x* P, G = P/x*, H1 = W^T/x*; NC1-NC4 all hold.
+
+    Source: Theorem 5.2, eq. (58).
+    """
+    x, P = x_star(sizes, kernel), centring(sizes.C)
+    return _limit(
+        X=x * P,
+        G=P / x,
+        b=np.full(sizes.C, 1 / sizes.C),
+        excess=0.0,
+        hypotheses="E = 0, zero global mean and b = 1/C at the start, and the loss tends to 0",
+    )
+
+
+def projector_invariant(sizes: Sizes, kernel: BlockKernel, e: float, d: int) -> Limit:
+    """E = e Pi with Pi the projector on a d-dimensional space that contains row(W); g = 0, b = 1/C.
+
+    d = C-1: X = x_e P, G = P/x_e and S = 0 for either sign of e, full collapse. d = C and e > 0:
+    X = x_e P + m e J, so NC3 fails. d = C and e < 0: X = x_e P but tr S -> mu_single |e|, so NC1 fails.
+
+    Args:
+        sizes: sizes of the problem.
+        kernel: scalar blocks.
+        e: the eigenvalue of E.
+        d: its multiplicity, C-1 (with W^T 1 = 0) or C.
+
+    Raises:
+        InputError: d is neither, or e < 0 with d = C and one sample per class, which no such state has.
+
+    Source: eqs. (55)-(58) for d = C-1; the rest is not in the paper (theory 5.5).
+    """
+    C, m, mu = sizes.C, sizes.per_class, eigenvalues(sizes, kernel)
+    if d not in (C - 1, C):
+        raise InputError("d", d, f"must be C - 1 = {C - 1} or C = {C}", "count the eigenvalues of E")
+    extra = e if d == C else 0.0
+    if extra < 0 and m == 1:
+        raise InputError(
+            "e", e, "cannot be negative with d = C and m = 1: no feature is left to carry it", "give e >= 0"
+        )
+    x, P = lambda_balanced_x(sizes, kernel, e), centring(C)
+    return _limit(
+        X=x * P + m * max(extra, 0.0) / C,
+        G=P / x,
+        b=np.full(C, 1 / C),
+        excess=m * max(extra, 0.0) / (x * (C - 1)),
+        trace_S=mu.mu_single * max(-extra, 0.0),
+        hypotheses=(
+            f"E = e times a projector of rank {d} on a space that contains row(W)"
+            + (", W^T 1 = 0" if d == C - 1 else "")
+            + ", zero global mean and b = 1/C at the start, and the loss tends to 0"
+        ),
+    )
+
+
+def class_gram(K: SampleKernel, labels: Labels, C: int) -> ClassMatrix:
+    """Mc = Y K^{-1} Y^T, which takes the place of m Kc^{-1} for any symmetric positive kernel K.
+
+    Args:
+        K: sample kernel, N x N.
+        labels: class of each sample, in any order.
+        C: number of classes.
+    """
+    K = checks.symmetric("K", K)
+    checks.positive("K", np.linalg.eigvalsh(K), "the kernel")
+    Y = np.eye(C)[:, checked_labels(labels, C, K.shape[0])]
+    Mc = Y @ np.linalg.solve(K, Y.T)
+    return (Mc + Mc.T) / 2
+
+
+def general_kernel(K: SampleKernel, labels: Labels, b: Biases) -> Limit:
+    """E_K = W^T W - H K^{-1} H^T = 0 for any constant symmetric positive kernel: `zero_invariant` with its Mc.
+
+    NC1 needs no block structure; NC2 and NC3 hold or fail with P (Y K^{-1} Y^T) P.
+
+    Args:
+        K: sample kernel, N x N.
+        labels: class of each sample, in any order.
+        b: biases of the limit, (C,).
+
+    Source: not in the paper (theory 5.6).
+    """
+    b = checks.array("b", b, 1)
+    values, vectors = np.linalg.eigh(class_gram(K, labels, len(b)))
+    root = (vectors * np.sqrt(values)) @ vectors.T
+    inverse_root = (vectors / np.sqrt(values)) @ vectors.T
+    return _balanced(
+        root, inverse_root, b, "E_K = W^T W - H K^-1 H^T = 0, the loss tends to 0, and the biases end at b"
+    )
+
+
+def deviation_bound(sizes: Sizes, E: FeatureMatrix) -> float:
+    """(m/2) |E|_F: how far X may be from (A Mc A^T)^{1/2}, to first order in a small E, if NC1 holds.
+
+    X^2 = A Mc A^T + m W E W^T at zero loss; in the eigenbasis of X the first order change is
+    m sqrt(x_i x_j)/(x_i + x_j) times an entry of E, at most m/2 times it. Source: not in the paper (theory 5.5).
+    """
+    return sizes.per_class / 2 * float(np.linalg.norm(E))
+
+
+def geometric_mean(A: ClassMatrix, B: ClassMatrix) -> ClassMatrix:
+    """A # B = A^{1/2} (A^{-1/2} B A^{-1/2})^{1/2} A^{1/2}, the X >= 0 with X A^{-1} X = B.
+
+    Singular arguments are allowed: A # B is then the limit of (A + s I) # (B + s I) as s falls to 0, the
+    geometric mean of the Schur complements of A and B on the intersection of their ranges.
+
+    Args:
+        A: symmetric positive semidefinite.
+        B: the same.
+    """
+    A, B = checks.symmetric("A", A), checks.symmetric("B", B)
+    for name, M in (("A", A), ("B", B)):
+        values = np.linalg.eigvalsh(M)
+        if values[0] < -SAME * max(abs(values[-1]), np.finfo(float).tiny):
+            raise InputError(
+                name, f"smallest eigenvalue {values[0]:.3g}", "must be positive semidefinite", "project it"
+            )
+    V = _common_range(A, B)
+    if V.shape[1] == 0:
+        return np.zeros_like(A)
+    if V.shape[1] < A.shape[0]:
+        a, b = (np.linalg.inv(V.T @ np.linalg.pinv(M, rcond=RANK, hermitian=True) @ V) for M in (A, B))
+        return V @ geometric_mean((a + a.T) / 2, (b + b.T) / 2) @ V.T
+    # The better conditioned factor is the one to divide by.
+    first, second = sorted((A, B), key=np.linalg.cond)
+    values, vectors = np.linalg.eigh(first)
+    root = (vectors * np.sqrt(values)) @ vectors.T
+    _, s, Vt = np.linalg.svd(_factor(second).T @ ((vectors / np.sqrt(values)) @ vectors.T))
+    mean = root @ (Vt.T * s) @ Vt @ root
+    return (mean + mean.T) / 2
+
+
+def _factor(M: ClassMatrix) -> ClassMatrix:
+    """F with F F^T = M."""
+    values, vectors = np.linalg.eigh(M)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _common_range(A: ClassMatrix, B: ClassMatrix) -> np.ndarray:
+    """Orthonormal basis of range(A) & range(B): the directions that neither kernel touches."""
+    kernels = []
+    for M in (A, B):
+        values, vectors = np.linalg.eigh(M)
+        kernels.append(vectors[:, values <= RANK * max(values[-1], np.finfo(float).tiny)])
+    both = np.hstack(kernels)
+    if both.shape[1] == 0:
+        return np.eye(A.shape[0])
+    U, s, _ = np.linalg.svd(both)
+    return U[:, int(np.sum(s > SAME)) :]
+
+
+def _kernel_roots(sizes: Sizes, kernel: BlockKernel) -> tuple[ClassMatrix, ClassMatrix]:
+    """Mc^{1/2} and its inverse, from the two eigenvalues of Mc."""
+    mu, m, P = kernel.eigenvalues(sizes), sizes.per_class, centring(sizes.C)
+    J = np.eye(sizes.C) - P
+    inverse = (np.sqrt(mu.mu_class) * P + np.sqrt(mu.mu_global) * J) / np.sqrt(m)
+    return np.sqrt(m) * (P / np.sqrt(mu.mu_class) + J / np.sqrt(mu.mu_global)), inverse
+
+
+def _biases(b: Biases, C: int) -> Biases:
+    b = checks.array("b", b, 1)
+    checks.shape("b", b.shape, (C,), "one bias per class")
+    return b
+
+
+def _zero_loss_outputs(b: Biases) -> ClassMatrix:
+    """A = I - b 1^T, the value of W H1 at zero loss."""
+    return np.eye(len(b)) - b[:, None]
+
+
+def _balanced(root: ClassMatrix, inverse_root: ClassMatrix, b: Biases, hypotheses: str) -> Limit:
+    """X and G from one singular value decomposition of A Mc^{1/2}, whose square roots lose no digits."""
+    U, s, Vt = np.linalg.svd(_zero_loss_outputs(b) @ root)
+    return _limit((U * s) @ U.T, inverse_root @ (Vt.T * s) @ Vt @ inverse_root, b, hypotheses)
+
+
+def _limit(
+    X: ClassMatrix,
+    G: ClassMatrix,
+    b: Biases,
+    hypotheses: str,
+    trace_S: float = 0.0,
+    excess: float | None = None,
+) -> Limit:
+    """Complete a limit; `excess` is (|M| |W| / (C-1))^2 - 1 where it is known without cancellation.
+
+    <M, W^T> = C - 1 at every zero-loss point, so NC3^2 = 2 - 2 (1 + excess)^{-1/2} (theory 5.1).
+    """
+    C = len(b)
+    P = centring(C)
+    X, G = (X + X.T) / 2, (G + G.T) / 2
+    MtM = P @ G @ P
+    if excess is None:
+        excess = max(0.0, float(np.trace(MtM) * np.trace(X)) / (C - 1) ** 2 - 1)
+    return Limit(
+        X=X,
+        G=G,
+        MtM=MtM,
+        b=b,
+        trace_S=trace_S,
+        NC1=0.0 if trace_S == 0 else None,
+        NC2=float(np.linalg.norm(MtM / np.linalg.norm(MtM) - P / np.sqrt(C - 1))),
+        NC3=float(np.sqrt(-2 * np.expm1(-0.5 * np.log1p(excess)))),
+        NC4=_nearest_mean(X, G, b),
+        hypotheses=hypotheses,
+    )
+
+
+def _nearest_mean(X: ClassMatrix, G: ClassMatrix, b: Biases) -> bool:
+    """Whether W = k H1^T + 1 q^T with b_c + k |h_c|^2 / 2 the same for all c (theory section 6)."""
+    C = len(b)
+    P = centring(C)
+    weights, means = np.trace(P @ X @ P), np.trace(P @ G @ P)
+    k = weights / (C - 1)
+    offset = b + k * np.diag(G) / 2
+    parallel = weights * means <= (C - 1) ** 2 * (1 + SAME)
+    return bool(parallel and np.ptp(offset) <= SAME * max(1.0, float(np.abs(offset).max())))
