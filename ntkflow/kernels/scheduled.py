@@ -78,9 +78,12 @@ class ScheduledKernel(Kernel):
         left, right, share = bracket(self.times, t)
         return self.kernels[left] if share == 0 else mix(self.kernels[left], self.kernels[right], share)
 
-    def slope(self, t: float, G: Gradient, sizes: Sizes) -> Gradient:
-        """The time derivative of the operator at t, from the right, applied to G; zero outside the knots."""
-        left, right, share = bracket(self.times, t)
+    def slope(self, t: float, G: Gradient, sizes: Sizes, before: bool = False) -> Gradient:
+        """The operator's time derivative at t, from the right or with `before` from the left, applied to G.
+
+        Zero outside the knots.
+        """
+        left, right, share = bracket(self.times, t, before)
         if left == right:
             return 0.0 * G
         a, b = self.kernels[left], self.kernels[right]

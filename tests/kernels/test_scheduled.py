@@ -31,6 +31,10 @@ def test_the_slope_is_the_time_derivative_of_the_operator(name):
     difference = (schedule.at(1.7 + h).apply(G, SIZES) - schedule.at(1.7 - h).apply(G, SIZES)) / (2 * h)
     np.testing.assert_allclose(schedule.slope(1.7, G, SIZES), difference, atol=1e-10)
     np.testing.assert_array_equal(schedule.slope(3.0, G, SIZES), 0 * G)
+    backward = (schedule.at(3.0).apply(G, SIZES) - schedule.at(3.0 - h).apply(G, SIZES)) / h
+    tolerance = 1e-2 if name == "kronecker" else 1e-10
+    np.testing.assert_allclose(schedule.slope(3.0, G, SIZES, before=True), backward, atol=tolerance)
+    np.testing.assert_array_equal(schedule.slope(1.0, G, SIZES, before=True), 0 * G)
 
 
 @pytest.mark.parametrize("name", ["block", "class-block"])
