@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ntkflow._types import Times, Vector
-from ntkflow.engines import choose, scipy_engine
+from ntkflow.engines import choose
 from ntkflow.engines.base import Stepper, interpolant
 from ntkflow.errors import InputError, SolveError
 from ntkflow.problem import Problem
@@ -123,7 +123,7 @@ class _Run:
         )
         self.rtol = rtol * TOLERANCE_SAFETY
         y0 = flow.start()
-        self.stepper: Stepper = scipy_engine.start(
+        self.stepper: Stepper = choose.start(
             engine, flow, y0, t_end, self.rtol, _absolute(flow, y0, self.rtol)
         )
         self.steps = 0
@@ -141,7 +141,9 @@ class _Run:
         """Step until something ends the run."""
         reason = self._stop_reason() if self.exact is None else None
         while reason is None:
-            self.stepper.step()
+            # A trial step may overflow; the engine rejects it, or the check below ends the run.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.stepper.step()
             if self.stepper.status == "failed":
                 reason = Reason.STEP_FAILED if np.all(np.isfinite(self.stepper.y)) else Reason.NOT_FINITE
                 break

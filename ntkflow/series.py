@@ -94,7 +94,6 @@ def _block_rows(solution: "Solution", coefficients: ThinCoefficients) -> list[di
                 "E_weights": float(np.linalg.norm(terms.weights)),
                 "E_means": float(np.linalg.norm(terms.means)),
                 "E_within": float(np.linalg.norm(terms.within)),
-                "E_features": "|H K^{-1} H^T / m|_F, for kernels without scalar blocks",
                 "E_global_mean": float(np.linalg.norm(terms.global_mean)),
             }
         )
