@@ -13,7 +13,7 @@ import numpy as np
 from ntkflow._types import FeatureMatrix, Vector
 from ntkflow.dynamics import ThinSystem
 from ntkflow.engines.structured import formulas, projection
-from ntkflow.engines.structured.coordinates import Coordinates
+from ntkflow.engines.structured.coordinates import Coordinates, Flat
 from ntkflow.engines.structured.corrector import BlockNorm, Corrector, Work
 from ntkflow.errors import InputError
 
@@ -159,11 +159,12 @@ class StructuredBDF:
     def _stop(self) -> float:
         return self._knots[0] if self._knots else self.t_end
 
-    def _first_step(self, z: Vector, slope: Vector) -> float:
+    def _first_step(self, z: Flat, slope: Flat) -> float:
         """A step whose first-order error, h^2 |y''| / 2, is a fraction of the tolerance."""
-        span, speed, size = self._stop - self.t, self._norm(slope), self._norm(z)
-        if not (math.isfinite(speed) and speed > 0 and size > 0):
+        span, speed = self._stop - self.t, self._norm(slope)
+        if not (math.isfinite(speed) and speed > 0):
             return span if speed == 0 else math.nan
+        size = max(self._norm(z), 1.0)
         probe = 1e-6 * size / speed
         there = self._coordinates.field(self.t, z + probe * slope, np.zeros_like(z))
         self.work.fields += 1
@@ -193,7 +194,7 @@ class StructuredBDF:
             growth = AFTER_DIVERGENCE if d is None else SAFETY * error ** (-1 / (self._order + 1))
             self._rescale(max(growth, SMALLEST_GROWTH))
 
-    def _attempt(self) -> Vector | None:
+    def _attempt(self) -> Flat | None:
         k = self._order
         predicted, known = formulas.PREDICT[k] @ self._D[: k + 1]
         known /= self._h
@@ -215,7 +216,7 @@ class StructuredBDF:
         self._h *= ratio
         self._equal = 0
 
-    def _accept(self, d: Vector, error: float, landing: bool) -> None:
+    def _accept(self, d: Flat, error: float, landing: bool) -> None:
         D, k = self._D, self._order
         self.t_old, self.t = self.t, self._stop if landing else self.t + self._h
         self.status = "finished" if self.t >= self.t_end else "running"

@@ -25,6 +25,8 @@ from ntkflow.errors import InputError
 SYMMETRY_TOLERANCE = 1e-10
 
 Columns = Float64[np.ndarray, " q"]
+# Vectors in these coordinates; `Vector` is the packed state.
+Flat = Float64[np.ndarray, " F"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +109,11 @@ class Coordinates:
         """Whether W^T W - G diag(d)^-1 G^T is constant in time."""
         return self.moving is None and not any(self.decay) and bool(self.d.min() > 0)
 
-    def blocks(self, z: Vector) -> tuple[np.ndarray, np.ndarray]:
+    def blocks(self, z: Flat) -> tuple[np.ndarray, np.ndarray]:
         """Views of B, (n+1) x q, and A, C x (n+1)."""
         return z[: self.split].reshape(self.n + 1, self.q), z[self.split :].reshape(self.C, self.n + 1)
 
-    def parts(self, z: Vector) -> tuple[np.ndarray, ...]:
+    def parts(self, z: Flat) -> tuple[np.ndarray, ...]:
         """Views of H1 diag(s) U, L, W and b."""
         B, A = self.blocks(z)
         n, C = self.n, self.C
@@ -123,7 +125,7 @@ class Coordinates:
         a, b, c = n * C, n * (C + r), n * (2 * C + r)
         return [y[:a], y[a:b], y[b:c], y[c:]]
 
-    def enter(self, y: Vector) -> Vector:
+    def enter(self, y: Vector) -> Flat:
         """Flat vector of a packed thin state (H1, L, W, b)."""
         z = np.empty(self.size)
         H1, *rest = self.cut(y)
@@ -134,7 +136,7 @@ class Coordinates:
         self.blocks(z)[0][self.n] = self.e
         return z
 
-    def leave(self, z: Vector) -> Vector:
+    def leave(self, z: Flat) -> Vector:
         """Packed thin state of a flat vector."""
         G1, *rest = self.parts(z)
         return np.concatenate([((G1 @ self.U.T) / self.s).ravel(), *(part.ravel() for part in rest)])
@@ -143,7 +145,7 @@ class Coordinates:
         """Vector d at time t; its off-diagonal companion is left to the field."""
         return self.d if self.moving is None else self.moving.at(t)[0]
 
-    def field(self, t: float, z: Vector, out: Vector) -> Vector:
+    def field(self, t: float, z: Flat, out: Flat) -> Flat:
         """dz/dt, written to `out`, whose row for e must be zero on entry."""
         n = self.n
         B, A = self.blocks(z)

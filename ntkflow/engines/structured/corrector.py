@@ -6,16 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import Vector
-from ntkflow.engines.structured.coordinates import Coordinates
+from ntkflow.engines.structured.coordinates import Coordinates, Flat
 from ntkflow.engines.structured.newton_system import NewtonSystem
 
 MOST_ITERATIONS = 4
 # Share of the error tolerance left to the iteration.
 NEWTON_SHARE = 0.1
-# A factorised matrix serves until sigma has moved by this factor or it has seen this many steps.
+# A factorised matrix serves until sigma has moved by this factor or it has seen this many steps. Where the
+# solution drifts along a very stiff manifold even one step is too many: a failure lowers the number of
+# steps to what worked, and every new matrix raises it again a little.
 SIGMA_CHANGE = 0.15
-OLDEST = 30
+OLDEST = 30.0
+PATIENCE_FACTOR, PATIENCE_TERM = 1.2, 0.1
 
 
 class BlockNorm:
@@ -38,14 +40,14 @@ class BlockNorm:
         self._views = coordinates.parts(self.weights)
         self._root = math.sqrt(sum(view.size for view in self._views))
 
-    def update(self, z: Vector) -> None:
+    def update(self, z: Flat) -> None:
         """Take the sizes of the blocks from z."""
         for view, block, atol in zip(self._views, self.coordinates.parts(z), self.atol, strict=True):
             if block.size:
                 rms = math.sqrt(np.vdot(block, block) / block.size)
                 view[...] = 1 / (self._root * (atol + self.rtol * rms))
 
-    def __call__(self, e: Vector) -> float:
+    def __call__(self, e: Flat) -> float:
         """Norm of a difference of two states; 1 is the tolerance."""
         scaled = e * self.weights
         return math.sqrt(scaled @ scaled)
@@ -77,21 +79,25 @@ class Corrector:
     def __init__(self, coordinates: Coordinates, work: Work) -> None:
         self.coordinates, self.work = coordinates, work
         self._matrix: NewtonSystem | None = None
-        self._age = 0
+        self._age, self._patience = 0, OLDEST
         self._rate = 1.0
         self._slope = np.zeros(coordinates.size)
 
-    def correct(
-        self, t: float, predicted: Vector, known: Vector, sigma: float, norm: BlockNorm
-    ) -> Vector | None:
+    def correct(self, t: float, predicted: Flat, known: Flat, sigma: float, norm: BlockNorm) -> Flat | None:
         """Find d with sigma d + known = f(t, predicted + d); None when Newton's iteration does not converge."""
         if not math.isfinite(norm(predicted)):
             return None
         self._age += 1
         matrix = self._matrix
-        reuse = matrix is not None and self._age <= OLDEST and abs(sigma / matrix.sigma - 1) <= SIGMA_CHANGE
-        if reuse and (d := self._iterate(t, predicted, known, sigma, norm)) is not None:
-            return d
+        if (
+            matrix is not None
+            and self._age <= self._patience
+            and abs(sigma / matrix.sigma - 1) <= SIGMA_CHANGE
+        ):
+            if (d := self._iterate(t, predicted, known, sigma, norm)) is not None:
+                return d
+            self._patience = self._age - 1.0
+        self._patience = min(OLDEST, PATIENCE_FACTOR * self._patience + PATIENCE_TERM)
         try:
             self._matrix = NewtonSystem(self.coordinates, t, predicted, sigma)
         except np.linalg.LinAlgError:
@@ -100,9 +106,7 @@ class Corrector:
         self._age, self._rate = 0, 1.0
         return self._iterate(t, predicted, known, sigma, norm)
 
-    def _iterate(
-        self, t: float, predicted: Vector, known: Vector, sigma: float, norm: BlockNorm
-    ) -> Vector | None:
+    def _iterate(self, t: float, predicted: Flat, known: Flat, sigma: float, norm: BlockNorm) -> Flat | None:
         matrix = self._matrix
         assert matrix is not None
         z, d, before = predicted.copy(), np.zeros_like(predicted), math.inf

@@ -17,8 +17,7 @@ one for each group of similar w_i, precondition conjugate gradients. Decay adds 
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import Vector
-from ntkflow.engines.structured.coordinates import Coordinates
+from ntkflow.engines.structured.coordinates import Coordinates, Flat
 
 # Up to this n + 1 every row has its own inverse; beyond it w_i within the given ratio share one.
 OWN_INVERSES = 20
@@ -40,7 +39,7 @@ class NewtonSystem:
     """
 
     def __init__(
-        self, coordinates: Coordinates, t: float, z: Vector, sigma: float, tolerance: float = 1e-2
+        self, coordinates: Coordinates, t: float, z: Flat, sigma: float, tolerance: float = 1e-2
     ) -> None:
         self.coordinates, self.sigma, self.tolerance = coordinates, sigma, tolerance
         n, d = coordinates.n, coordinates.rates_at(t)
@@ -97,7 +96,7 @@ class NewtonSystem:
         out += self.sigma_A * X
         return out
 
-    def solve(self, g: Vector) -> Vector | None:
+    def solve(self, g: Flat) -> Flat | None:
         """(sigma I - J)^-1 g; None when the matrix is not positive definite or the iteration stalls."""
         n = self.coordinates.n
         gB, gA = self.coordinates.blocks(g)
