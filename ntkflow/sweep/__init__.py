@@ -4,10 +4,13 @@ from ntkflow.sweep.axis import Axis, parse_axis
 from ntkflow.sweep.executors import dask_cluster, local_processes
 from ntkflow.sweep.runner import run_sweep
 from ntkflow.sweep.spec import SweepSpec, View, spec_from_tables
+from ntkflow.sweep.studies import STUDIES, Study
 from ntkflow.sweep.table import Table
 
 __all__ = [
+    "STUDIES",
     "Axis",
+    "Study",
     "SweepSpec",
     "Table",
     "View",

@@ -7,13 +7,14 @@ from pathlib import Path
 from ntkflow.errors import SolveError
 from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.cell import Cell, cells, run_cell
-from ntkflow.sweep.executors import local_processes, usable_cores
+from ntkflow.sweep.executors import local_processes
 from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.table import Table, build_table
 
 # done, all, failed: how far a sweep is.
 SweepProgress = Callable[[int, int, int], None]
-# Enough waiting cells for any cluster; what waits in a queue is not seen by a second process on the directory.
+# Cells that wait in an executor of unknown size. What waits in a local pool is kept short, so that a second
+# process on the same directory finds something left to do.
 IN_FLIGHT = 1000
 
 
@@ -48,10 +49,10 @@ def run_sweep(
     cache = Cache(directory)
     cache.open(spec, overwrite)
     if executor is not None:
-        _fill(grid, cache, executor, progress or _silent, IN_FLIGHT)
+        _fill(grid, cache, executor, progress or _silent)
     else:
         with local_processes() as pool:
-            _fill(grid, cache, pool, progress or _silent, 2 * usable_cores())
+            _fill(grid, cache, pool, progress or _silent)
     table = build_table(spec, grid, cache)
     table.write(directory)
     return table
@@ -61,8 +62,9 @@ def _silent(done: int, total: int, failed: int) -> None:
     """Say nothing."""
 
 
-def _fill(grid: list[Cell], cache: Cache, executor: Executor, progress: SweepProgress, most: int) -> None:
+def _fill(grid: list[Cell], cache: Cache, executor: Executor, progress: SweepProgress) -> None:
     done, failed = 0, 0
+    most = 2 * getattr(executor, "_max_workers", IN_FLIGHT // 2)
     try:
         for succeeded in _outcomes(grid, cache, executor, most):
             done, failed = done + succeeded, failed + (not succeeded)

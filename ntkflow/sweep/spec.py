@@ -26,7 +26,7 @@ class View:
 
     Attributes:
         x: quantity or swept field on the x axis; None means the first axis.
-        by: swept field that tells colours apart; None means the first axis that is not on the x axis.
+        by: field or quantity that tells colours apart; None means the first axis that is not on the x axis.
         y: quantities, one pane each.
         theory: quantities drawn as the theory's line over the pane of the same place; "" for none.
         log_x: log scale on the x axis.
@@ -81,8 +81,6 @@ class SweepSpec:
         for name in names:
             if names.count(name) > 1:
                 raise InputError("over", name, "is on two axes", "keep one of them")
-        if self.view.by is not None and self.view.by not in names:
-            raise InputError("by", self.view.by, f"is not one of {', '.join(names)}", "give a swept field")
 
     @property
     def all_axes(self) -> tuple[Axis, ...]:

@@ -1,0 +1,178 @@
+"""The figure of a sweep: one pane per quantity. Tables in, matplotlib figure out."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ntkflow.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.sweep.heat import draw_heat_map
+from ntkflow.sweep.labels import label
+from ntkflow.sweep.plan import Group, Plan, plan, positions, quantiles
+from ntkflow.sweep.spec import SweepSpec
+from ntkflow.sweep.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, "black")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+Mark = tuple[float, str]
+Colour = str | tuple[float, float, float, float]
+
+
+def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = None) -> "Figure | None":
+    """The figure of a sweep, or None when it has too many axes for one.
+
+    Args:
+        spec: what was run and what is shown.
+        table: its numbers.
+        title: one line above the panes.
+        mark: a place on the x axis to mark, and what is said there.
+
+    Raises:
+        InputError: a quantity that is not in the summaries.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = plan(spec, table)
+    if drawn is None:
+        return None
+    panes = len(spec.view.y)
+    # The wider first part leaves room for the legend.
+    figure = Figure(figsize=(2.2 + 4.9 * panes, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    theory = (*spec.view.theory, *[""] * (panes - len(spec.view.theory)))
+    grid = figure.subplots(1, panes, squeeze=False)[0]
+    for axes, y, line in zip(grid, spec.view.y, theory, strict=True):
+        if drawn.kind == "heat map":
+            draw_heat_map(axes, drawn, table, y, spec.view.log_y)
+        else:
+            _pane(axes, drawn, table, y, line, spec.view.log_y)
+            _mark(axes, mark)
+        axes.set_xlabel(drawn.x_label)
+    if drawn.kind != "heat map":
+        _legend(figure, drawn, any(theory))
+    return figure
+
+
+def _pane(axes: "Axes", drawn: Plan, table: Table, y: str, theory: str, log_y: bool) -> None:
+    styles = _styles(drawn)
+    for group, (colour, marker) in zip(drawn.groups, styles, strict=True):
+        if drawn.horizontal is not None:
+            _line(axes, drawn, table, group, y, log_y, colour, marker)
+        else:
+            _points(axes, drawn, table, group, y, log_y, colour, marker)
+        if theory:
+            _theory(axes, drawn, table, group, theory, log_y, colour if len(styles) > 1 else "black")
+    if drawn.log_x:
+        axes.set_xscale("log")
+    if log_y:
+        axes.set_yscale("log")
+    if drawn.horizontal is not None and not drawn.horizontal.numeric:
+        axes.set_xticks(positions(drawn.horizontal), [str(v) for v in drawn.horizontal.values], rotation=20)
+    axes.set_ylabel(label(y))
+    axes.grid(True, color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9)
+
+
+def _line(
+    axes: "Axes", drawn: Plan, table: Table, group: Group, y: str, log: bool, colour: Colour, marker: str
+) -> None:
+    """Median over the seeds, and the band that holds 80 % of them."""
+    assert drawn.horizontal is not None
+    found = list(quantiles(table, drawn.horizontal, group.rows, y))
+    if not found:
+        return
+    x = np.array([place for place, _ in found])
+    low, middle, high = (_shown(values, log) for values in np.array([q for _, q in found]).T)
+    if drawn.horizontal.numeric:
+        order = np.argsort(x)
+        axes.fill_between(x[order], low[order], high[order], color=colour, alpha=0.18, linewidth=0)
+        axes.plot(x[order], middle[order], "-", color=colour, marker=marker, markersize=4.5, linewidth=1.4)
+    else:
+        spread = np.array([middle - low, high - middle])
+        axes.errorbar(x, middle, spread, fmt=marker, color=colour, capsize=4, linewidth=1.4)
+
+
+def _points(
+    axes: "Axes", drawn: Plan, table: Table, group: Group, y: str, log: bool, colour: Colour, marker: str
+) -> None:
+    x, values = table.column(drawn.x)[group.rows], _shown(table.column(y)[group.rows], log)
+    axes.plot(
+        x, values, linestyle="", marker=marker, color=colour, markersize=5.5, alpha=0.7, markeredgewidth=0
+    )
+
+
+def _theory(
+    axes: "Axes", drawn: Plan, table: Table, group: Group, name: str, log: bool, colour: Colour
+) -> None:
+    if drawn.horizontal is not None:
+        found = [(place, q[1]) for place, q in quantiles(table, drawn.horizontal, group.rows, name)]
+    else:
+        x, values = table.column(drawn.x)[group.rows], table.column(name)[group.rows]
+        known = np.isfinite(x) & np.isfinite(values)
+        found = [(float(v), float(np.median(values[known & (x == v)]))) for v in np.unique(x[known])]
+    if found:
+        places, medians = np.array(found).T
+        axes.plot(places, _shown(medians, log), "--", color=colour, linewidth=1.3)
+
+
+def _shown(values: np.ndarray, log: bool) -> np.ndarray:
+    return np.where(values > 0, values, np.nan) if log else np.asarray(values, dtype=float)
+
+
+def _styles(drawn: Plan) -> list[tuple[Colour, str]]:
+    count = len(drawn.groups)
+    if count <= len(COLOURS):
+        return list(zip(COLOURS[:count], MARKERS[:count], strict=True))
+    from matplotlib import colormaps
+
+    return [(colormaps["viridis"](i / (count - 1) * 0.92), "o") for i in range(count)]
+
+
+def _legend(figure: "Figure", drawn: Plan, theory: bool) -> None:
+    """One legend for all panes, outside them, so that it hides no point."""
+    from matplotlib.lines import Line2D
+
+    entries: list[Line2D] = []
+    if len(drawn.groups) > 1:
+        line: Any = "-" if drawn.horizontal is not None else ""
+        entries = [
+            Line2D([], [], color=colour, marker=marker, linestyle=line, label=group.name)
+            for group, (colour, marker) in zip(drawn.groups, _styles(drawn), strict=True)
+        ]
+    if theory:
+        entries.append(Line2D([], [], color=GREY, linestyle="--", label="theory"))
+    if entries:
+        heading = axis_label(drawn.by.fields) if drawn.by is not None else None
+        figure.legend(
+            handles=entries,
+            title=heading,
+            loc="outside right upper",
+            frameon=False,
+            fontsize=9,
+            title_fontsize=9,
+        )
+
+
+def _mark(axes: "Axes", mark: Mark | None) -> None:
+    if mark is None:
+        return
+    place, text = mark
+    low, high = axes.get_xlim()
+    left = place - low > high - place
+    axes.axvline(place, color=GREY, linewidth=1, linestyle=":")
+    axes.annotate(
+        text,
+        (place, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4 if left else 4, -12),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        fontsize=9,
+        color=GREY,
+    )

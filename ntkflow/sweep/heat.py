@@ -1,0 +1,73 @@
+"""The heat map of a sweep over two axes: the median over the seeds in every cell of the grid."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkflow.sweep.axis import Axis
+from ntkflow.sweep.labels import axis_label, label
+from ntkflow.sweep.plan import Plan, positions, same
+from ntkflow.sweep.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def medians(drawn: Plan, table: Table, y: str) -> np.ndarray:
+    """Median of a quantity over the other fields, (values of the vertical axis, values of the horizontal axis)."""
+    assert drawn.horizontal is not None
+    assert drawn.vertical is not None
+    rows, values = drawn.groups[0].rows, table.column(y)
+    grid = np.full((len(drawn.vertical.values), len(drawn.horizontal.values)), np.nan)
+    for i, v in enumerate(drawn.vertical.values):
+        for j, h in enumerate(drawn.horizontal.values):
+            here = values[rows[(same(table, drawn.vertical, v) & same(table, drawn.horizontal, h))[rows]]]
+            if np.any(np.isfinite(here)):
+                grid[i, j] = np.nanmedian(here)
+    return grid
+
+
+def draw_heat_map(axes: "Axes", drawn: Plan, table: Table, y: str, log: bool) -> None:
+    """Draw the medians with a colour bar; cells without a value stay grey."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    assert drawn.horizontal is not None
+    assert drawn.vertical is not None
+    grid = medians(drawn, table, y)
+    known = grid[np.isfinite(grid) & ((grid > 0) | (not log))]
+    low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 10.0)
+    if low == high:
+        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+    norm = LogNorm(low, high) if log else Normalize(low, high)
+    shown = np.ma.masked_invalid(np.where((grid > 0) | (not log), grid, np.nan))
+    x_edges, y_edges = _edges(drawn.horizontal, drawn.log_x), _edges(drawn.vertical, drawn.vertical.log)
+    mesh = axes.pcolormesh(x_edges, y_edges, shown, norm=norm, cmap="viridis")
+    axes.set_facecolor("0.8")
+    axes.figure.colorbar(mesh, ax=axes, label=label(y))
+    axes.set_ylabel(axis_label(drawn.vertical.fields))
+    _scale(axes, "x", drawn.horizontal, drawn.log_x)
+    _scale(axes, "y", drawn.vertical, drawn.vertical.log)
+
+
+def _edges(axis: Axis, log: bool) -> np.ndarray:
+    """Borders half way between neighbours, in the axis's own scale; values in falling order are allowed."""
+    places = positions(axis)
+    if log:
+        places = np.log(places)
+    if len(places) == 1:
+        edges = np.array([places[0] - 0.5, places[0] + 0.5])
+    else:
+        middle = (places[1:] + places[:-1]) / 2
+        edges = np.concatenate(
+            [[1.5 * places[0] - 0.5 * places[1]], middle, [1.5 * places[-1] - 0.5 * places[-2]]]
+        )
+    return np.exp(edges) if log else edges
+
+
+def _scale(axes: "Axes", which: str, axis: Axis, log: bool) -> None:
+    if log:
+        getattr(axes, f"set_{which}scale")("log")
+    if not axis.numeric:
+        getattr(axes, f"set_{which}ticks")(positions(axis), [str(v) for v in axis.values])
+    elif not log and len(axis.values) <= 12 and np.allclose(np.diff(positions(axis), 2), 0):
+        getattr(axes, f"set_{which}ticks")(positions(axis))

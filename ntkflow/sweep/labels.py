@@ -1,0 +1,66 @@
+"""What stands beside axes: quantities and fields in words, with units where they have one."""
+
+from collections.abc import Sequence
+
+FLOW_TIME = "flow time of the sum loss"
+WORDS = {
+    "classes": "classes C",
+    "per_class": "samples per class m",
+    "features": "features n",
+    "kappa_d": r"$\kappa_d$",
+    "kappa_c": r"$\kappa_c$",
+    "kappa_n": r"$\kappa_n$",
+    "init": "initial state",
+    "scale": "scale of the initial state",
+    "seed": "seed",
+    "beta": r"initial bias $\beta$",
+    "decay_w": f"decay rate of W (1 / {FLOW_TIME})",
+    "decay_h": f"decay rate of H (1 / {FLOW_TIME})",
+    "decay_b": f"decay rate of b (1 / {FLOW_TIME})",
+    "t_end": f"end time t ({FLOW_TIME})",
+    "alpha": r"$\alpha$",
+    "invariant.eigen_signs.negative": "negative eigenvalues of E",
+    "invariant.eigen_signs.positive": "positive eigenvalues of E",
+    "invariant.eigen_signs.zero": "zero eigenvalues of E",
+    "invariant.norm_initial": r"$\|E\|_F$ at the start",
+    "invariant.norm_final": r"$\|E\|_F$ at the end",
+    "invariant.alignment_initial": "alignment of E's terms at the start (cosine)",
+    "invariant.alignment_final": "alignment of E's terms at the end (cosine)",
+    "invariant.drift": "relative drift of E",
+    "predicted.floor_tr_S": "floor of tr S",
+    "final.bias_mean": "mean bias at the end",
+    "theory.nc1_floor": r"theory: floor of $\sqrt{\mathrm{tr}\,S/C}$",
+    "theory.nc3_equal_bias": "theory: NC3 with equal biases",
+    "nc.NC1_frobenius": r"NC1 $= \sqrt{\mathrm{tr}\,S/C}$",
+    "solver.seconds": "seconds",
+}
+ENDS = {"final": "at the end", "initial": "at the start"}
+
+
+def label(name: str) -> str:
+    """A quantity or field in words; a dotted path without an entry keeps its parts."""
+    if name in WORDS:
+        return WORDS[name]
+    stem, _, end = name.rpartition(".")
+    if end in ENDS and stem:
+        return f"{WORDS.get(stem, _plain(stem))} {ENDS[end]}"
+    return _plain(name)
+
+
+def axis_label(names: Sequence[str]) -> str:
+    """The label of an axis on which several fields may move together."""
+    letters = [name.removeprefix("decay_") for name in names]
+    if len(names) > 1 and all(name.startswith("decay_") for name in names):
+        return f"decay rate of {' and '.join(letter.upper() if letter != 'b' else 'b' for letter in letters)} (1 / {FLOW_TIME})"
+    return " = ".join(label(name) for name in names)
+
+
+def short(value: object) -> str:
+    """A value in a legend: four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain(name: str) -> str:
+    for prefix in ("nc.", "series.", "config."):
+        name = name.removeprefix(prefix)
+    return name.replace("_", " ").replace(".", ": ")

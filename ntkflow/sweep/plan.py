@@ -1,0 +1,136 @@
+"""Which picture a sweep gets: lines over an axis, a heat map, a scatter of two quantities, or none."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ntkflow.errors import InputError
+from ntkflow.sweep.axis import Axis
+from ntkflow.sweep.labels import axis_label, label, short
+from ntkflow.sweep.spec import SEED, SweepSpec
+from ntkflow.sweep.table import DONE, Table
+
+MOST_GROUPS = 24
+Kind = Literal["lines", "heat map", "scatter"]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Cells that share one colour: rows of the table, and what the legend says."""
+
+    value: object
+    rows: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """The value in words."""
+        return short(self.value)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A picture, decided but not drawn.
+
+    Attributes:
+        kind: lines (median and band over seeds), heat map (median) or scatter.
+        x: name of the column on the x axis.
+        x_label: its label.
+        log_x: log scale on the x axis.
+        horizontal: the axis on the x axis; None in a scatter.
+        vertical: the other axis of a heat map.
+        by_label: what tells colours apart, in words; None when there is one colour.
+        groups: the cells of every colour; finished cells only.
+    """
+
+    kind: Kind
+    x: str
+    x_label: str
+    log_x: bool
+    horizontal: Axis | None
+    vertical: Axis | None
+    by_label: str | None
+    groups: tuple[Group, ...]
+
+
+def plan(spec: SweepSpec, table: Table) -> Plan | None:
+    """The picture for a sweep, or None when it has too many axes for one.
+
+    Raises:
+        InputError: --x or --y names no quantity of the summaries.
+    """
+    for name in (*spec.view.y, *filter(None, spec.view.theory)):
+        if table.column(name, "y").dtype.kind not in "fi":
+            raise InputError("y", repr(name), "is text", "choose a number")
+    axes = [axis for axis in spec.all_axes if axis.name != SEED] or list(spec.all_axes)
+    wanted = spec.view.x or axes[0].name
+    horizontal = next((axis for axis in spec.all_axes if wanted in axis.fields), None)
+    others = [axis for axis in axes if axis is not horizontal and len(axis.values) > 1]
+    if horizontal is None:
+        table.column(wanted, "x")
+        words, groups = _colours(spec, axes, table)
+        return Plan("scatter", wanted, label(wanted), spec.view.log_x, None, None, words, groups)
+    log, text = horizontal.log or spec.view.log_x, axis_label(horizontal.fields)
+    if len(others) > 1:
+        return None
+    if others and spec.view.x is None and spec.view.by is None:
+        groups = _groups(None, table)
+        return Plan("heat map", wanted, text, log, horizontal, others[0], None, groups)
+    by = others[0] if others else None
+    words = axis_label(by.fields) if by is not None else None
+    return Plan("lines", wanted, text, log, horizontal, None, words, _groups(by, table))
+
+
+def _colours(spec: SweepSpec, axes: list[Axis], table: Table) -> tuple[str | None, tuple[Group, ...]]:
+    """What tells the points of a scatter apart: the axis or quantity asked for, or the first axis."""
+    wanted = spec.view.by
+    if wanted is None:
+        by = next((axis for axis in axes if len(axis.values) > 1), None)
+    else:
+        by = next((axis for axis in spec.all_axes if wanted in axis.fields), None)
+    if by is not None:
+        return axis_label(by.fields), _groups(by, table)
+    if wanted is None:
+        return None, _groups(None, table)
+    return label(wanted), _by_quantity(wanted, table)
+
+
+def _by_quantity(name: str, table: Table) -> tuple[Group, ...]:
+    """Groups of equal values of a quantity, to six digits, which hides the rounding of computed ones."""
+    values = np.array([float(f"{v:.6g}") for v in table.column(name, "by")])
+    values[table.columns["status"] != DONE] = np.nan
+    distinct = np.unique(values[np.isfinite(values)])
+    if len(distinct) > MOST_GROUPS:
+        raise InputError(
+            "by", name, f"has {len(distinct)} different values", f"choose one with at most {MOST_GROUPS}"
+        )
+    return tuple(Group(float(value), np.flatnonzero(values == value)) for value in distinct)
+
+
+def _groups(by: Axis | None, table: Table) -> tuple[Group, ...]:
+    done = table.columns["status"] == DONE
+    if by is None:
+        return (Group("", np.flatnonzero(done)),)
+    return tuple(Group(value, np.flatnonzero(done & same(table, by, value))) for value in by.values)
+
+
+def same(table: Table, axis: Axis, value: object) -> np.ndarray:
+    """Whether each row has this value of the axis."""
+    return table.columns[axis.name] == (value if isinstance(value, int | float) else str(value))
+
+
+def positions(axis: Axis) -> np.ndarray:
+    """Where the values of an axis lie: the numbers themselves, or 0, 1, 2 ... for texts."""
+    return np.array(axis.values, dtype=float) if axis.numeric else np.arange(len(axis.values), dtype=float)
+
+
+def quantiles(
+    table: Table, axis: Axis, rows: np.ndarray, quantity: str
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Position and (10 %, 50 %, 90 %) of a quantity at every value of an axis that has finished cells."""
+    values = table.column(quantity)
+    for place, value in zip(positions(axis), axis.values, strict=True):
+        here = values[rows[same(table, axis, value)[rows]]]
+        if np.any(np.isfinite(here)):
+            yield float(place), np.nanquantile(here, (0.1, 0.5, 0.9))
