@@ -183,6 +183,27 @@ def test_equal_biases_follow_the_symmetric_sector():
     np.testing.assert_allclose(final.W @ H1, wP * hP * P + wJ * hJ * J, atol=1e-9)
 
 
+def test_the_symmetric_sector_is_its_closed_form():
+    # 4.5 with eP = eJ = 0 and sP = sJ = 0: logistic contrast part, Lambert-W bias.
+    from scipy.special import lambertw
+
+    sizes, kernel = nf.Sizes(4, 3, 6), nf.BlockKernel(1.2, 0.6, 0.2)
+    mu, m, C = kernel.eigenvalues(sizes), 3, 4
+    beta0, w0 = 0.03, 0.7
+    state = nf.initial.equal_bias(sizes, kernel, np.random.default_rng(2), scale=w0, share=1.0, beta=beta0)
+    x, k = np.sqrt(m / mu.mu_class), np.sqrt(mu.mu_global / m)
+    u = C / (2 * k) * lambertw(2 * k**2 / C * w0**2 * np.exp(2 * k * (1 / C - beta0))).real
+    P, J = centring(C), np.full((C, C), 1 / C)
+    early, late = 0.2, 60.0
+    solution = nf.solve(nf.Problem(sizes, kernel, state), save_at=[early, late], rtol=1e-11)
+    logistic = x / (1 + (x / w0**2 - 1) * np.exp(-2 * np.sqrt(m * mu.mu_class) * early))
+    X = solution.state(0).W @ solution.state(0).W.T
+    np.testing.assert_allclose(P @ X @ P, logistic * P, atol=1e-10)
+    final = solution.final
+    np.testing.assert_allclose(final.b, (1 - u) / C, atol=1e-10)
+    np.testing.assert_allclose(final.W @ final.W.T, x * P + u / k * J, atol=1e-9)
+
+
 def test_every_stop_condition_ends_a_run_and_says_so():
     problem = normal_problem(C=3, m=3, n=5, init="balanced-contrast")
     assert nf.solve(problem, t_end=0.1).reason is nf.Reason.T_END
