@@ -103,6 +103,8 @@ def _how(entry: Entry) -> str:
         return "not reduced to zero: " + "; ".join(entry.failed)
     if entry.witness is None:
         return entry.technique
+    if entry.witness.printed is None:
+        return f"{entry.technique}. Error {entry.witness.corrected:.1g}"
     return f"{entry.technique}. Residual {entry.witness.printed:.2g} printed, {entry.witness.corrected:.1g} corrected"
 
 

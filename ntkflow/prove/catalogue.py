@@ -8,6 +8,7 @@ from ntkflow.prove import (
     limits,
     misprints,
     modifications,
+    reductions,
     relaxations,
     spectrum,
     symmetric,
@@ -52,7 +53,7 @@ ERRATA_ORDER = [
 
 def claims() -> tuple[Claim, ...]:
     """Every claim: what holds, by subject, then the errata in the order of the paper."""
-    modules = (spectrum, dynamics, symmetric, limits, ladder, modifications)
+    modules = (spectrum, dynamics, reductions, symmetric, limits, ladder, modifications)
     errata = sorted(
         misprints.CLAIMS + biases.CLAIMS + relaxations.CLAIMS + wording.CLAIMS,
         key=lambda claim: ERRATA_ORDER.index(claim.key),

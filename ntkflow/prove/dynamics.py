@@ -149,7 +149,7 @@ def within_class_monotone() -> Equations:
 
 
 def trace_of_variability() -> Equations:
-    """D tr S/dt: with E >= 0 every term on the right is <= -2 m tr S^2."""
+    """Rate of tr S: with E >= 0 every term on the right is <= -2 m tr S^2."""
     M = model()
     S, E = M.S, M.invariant
     rest = (E * S).trace() * M.m + (M.H1 * M.inverse_class_kernel * M.H1.T * S).trace()
@@ -256,7 +256,7 @@ CLAIMS = (
         proof=within_class_monotone,
     ),
     Claim(
-        "sec-3.6", "E >= 0 forces NC1: tr S falls at least as fast as -2 m tr S^2",
+        "sec-3.6", "E >= 0 forces NC1: d tr S/dt <= -2 m tr S^2 <= -2 m (tr S)^2/rank S",
         "d tr S/dt = -2 m tr S^2 - 2 mu_single [m tr(E S) + tr(H1 Mc H1' S)]",
         "W'W eliminated through E, cyclicity; both bracket terms are >= 0 for E >= 0",
         proof=trace_of_variability,

@@ -71,12 +71,12 @@ class Witness:
 
     Attributes:
         measure: what the two numbers are.
-        printed: of the printed form.
+        printed: of the printed form; None when nothing is misprinted.
         corrected: of the corrected form; at most CORRECTED_TOLERANCE.
     """
 
     measure: str
-    printed: float
+    printed: float | None
     corrected: float
 
 

@@ -176,7 +176,7 @@ def any_operator() -> Equations:
 
 
 def linear_network() -> Equations:
-    """DV = -W' R D', H = V D: the kernel is D'D and m E is the balancedness of V and W."""
+    """With dV = -W' R D', H = V D: the kernel is D'D and m E is the balancedness of V and W."""
     M = Model(model_algebra())
     M.algebra.sizes["d"] = symbol["t"]
     V, D = M.algebra.declare("V", "n", "d"), M.algebra.declare("D", "d", "N")

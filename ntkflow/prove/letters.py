@@ -162,7 +162,7 @@ class Model:
         return self.W.T * self.W / self.m - self.H1 * middle * self.H1.T / self.mu_c - self.S / self.mu_s
 
     def raw_flow(self, R: Poly, K: Poly) -> dict[str, Poly]:
-        """DH = -W' R K, dW = -R H', db = -R o. Source: eq. (19)."""
+        """Rates dH = -W' R K, dW = -R H', db = -R o. Source: eq. (19)."""
         return {"H": -(self.W.T * R * K), "W": -(R * self.H.T), "b": -(R * self.o)}
 
     def class_flow(self) -> dict[str, Poly]:

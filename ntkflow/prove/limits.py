@@ -102,6 +102,7 @@ def means_equal_bias() -> Equations:
     found = [
         Equation("G is positive: (P + |1 - beta C|/sqrt(1 - alpha C) J)/x", G, (M.P + M.J * (s / r)) / x),
         Equation("(67): M'M = P G P = P/x*", M.P * G * M.P, M.P / x),
+        Equation("(65), rho~ as in eq-64", G * outer(M, (1 - r) / C) * x, outer(M, (1 - s) / C)),
     ]
     for name, value in both_signs():
         A = outer(M, value)
@@ -176,6 +177,11 @@ def multiples_of_projectors() -> Equations:
                 Equation("W H1 = P, d = C", wide * H1, M.P),
                 Equation("E = e Pi, d = C, e > 0", invariant_of(M, wide, H1, nothing), V * V.T * e),
                 Equation("X = x P + m e J", wide * wide.T, M.P * q**2 + M.J * (M.m * e)),
+                Equation(
+                    "|M|^2 |W|^2 = (C - 1)(C - 1 + m e/x), for NC3",
+                    (M.P / q**2).trace() * (wide * wide.T).trace(),
+                    M.algebra.number((C - 1) * (C - 1 + M.m * e / q**2)),
+                ),
             ]
         else:
             found += [
@@ -232,7 +238,7 @@ CLAIMS = (
         proof=weights_equal_bias,
     ),
     Claim(
-        "eq-67", "class means for equal biases, (64) and (67), with theta as corrected in eq-66",
+        "eq-67", "class means for equal biases, (64), (65) and (67), with theta as corrected in eq-66",
         "H1'H1 = (I - theta 1 1')/x*, M'M = P/x*, 1 - theta C = |1 - beta C|/sqrt(1 - alpha C)",
         "G Mc G = A'A for both signs of 1 - beta C; its positive solution is unique", proof=means_equal_bias,
     ),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from ntkflow.prove.entry import CORRECTED_TOLERANCE, Entry, Verdict
+from ntkflow.prove.entry import CORRECTED_TOLERANCE, Entry, Verdict, Witness
 
 ERRATA_COMMAND = "ntkflow prove --errata --markdown docs/errata.md"
 _INSTEAD = {Verdict.PROVED: "Sharper", Verdict.STATED: "Instead"}
@@ -49,7 +49,6 @@ def _sections(entries: Iterable[Entry]) -> list[str]:
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
-    witness = entry.witness
     return [
         ("As printed" if entry.erratum else "Formula", _code(entry.printed)),
         (_INSTEAD.get(entry.verdict, "Corrected"), _code(entry.corrected)),
@@ -58,13 +57,16 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         ("Reduced to zero", "; ".join(_code(name) for name in entry.equations)),
         ("Left of the printed form", "; ".join(_code(text) for text in entry.remainders)),
         ("Exact counterexample", entry.counterexample or ""),
-        (
-            "Numeric witness",
-            ""
-            if witness is None
-            else f"{witness.measure}: {witness.printed:.2g} as printed, {_below(witness.corrected)} corrected",
-        ),
+        ("Numeric witness", _witness(entry.witness)),
     ]
+
+
+def _witness(witness: Witness | None) -> str:
+    if witness is None:
+        return ""
+    if witness.printed is None:
+        return f"{witness.measure}: {_below(witness.corrected)}"
+    return f"{witness.measure}: {witness.printed:.2g} as printed, {_below(witness.corrected)} corrected"
 
 
 def _below(value: float) -> str:
@@ -72,7 +74,8 @@ def _below(value: float) -> str:
 
 
 def _residual(entry: Entry) -> str:
-    return "" if entry.witness is None or not entry.erratum else f"{entry.witness.printed:.2g}"
+    printed = None if entry.witness is None else entry.witness.printed
+    return "" if printed is None else f"{printed:.2g}"
 
 
 def _code(text: str) -> str:

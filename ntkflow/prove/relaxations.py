@@ -16,7 +16,7 @@ BIAS = "C = 2, beta = 0, 1 - alpha C = 1/4, m/mu_class = 4"
 
 
 def block_flow(sign: int) -> Equations:
-    """DH from the kernel (71): Ad on the diagonal, Ac within classes, An everywhere."""
+    """The rate of H from the kernel (71): Ad on the diagonal, Ac within classes, An everywhere."""
     M = model()
     Ad, Ac, An = (M.algebra.declare(name, "n", "n", symmetric=True) for name in ("Ad", "Ac", "An"))
     G = M.W.T * M.R

@@ -40,7 +40,7 @@ def eq_28() -> Witness:
 
 
 def eq_40() -> Witness:
-    """DW from (19) against the class form."""
+    """The rate of W from (19) against the class form."""
     d = draw()
     R1 = d.W @ d.H1 + d.b - np.eye(d.C)
     one, two = R1 @ d.H1.T, d.W @ d.S
@@ -55,14 +55,14 @@ def _frozen() -> tuple[Draw, Array, Array, Array]:
 
 
 def eq_46() -> Witness:
-    """DH2 from (19) with R1 = 0."""
+    """The rate of H2 from (19) with R1 = 0."""
     d, dH2, Et, _ = _frozen()
     right = -(Et + d.m * d.S) @ d.H2
     return compared(dH2, d.mu[0] * right, right, "dH2/dt")
 
 
 def eq_47() -> Witness:
-    """DS from (19) with R1 = 0."""
+    """The rate of S from (19) with R1 = 0."""
     d, _, Et, dS = _frozen()
     linear, square = -(Et @ d.S + d.S @ Et), d.S @ d.S
     return compared(dS, linear - 2 * square, linear - 2 * d.m * square, "d(H2 H2')/dt")
@@ -244,7 +244,7 @@ def _blocks() -> tuple[Draw, Array, Array, Array]:
 
 
 def eq_72() -> Witness:
-    """DH summed sample by sample over the kernel (71)."""
+    """The rate of H summed sample by sample over the kernel (71)."""
     d, Ad, Ac, An = _blocks()
     G, labels = d.W.T @ d.R, np.repeat(np.arange(d.C), d.m)
     truth = np.zeros_like(d.H)

@@ -55,6 +55,18 @@ def test_inequalities_are_witnessed_on_the_wrong_side(entries):
         assert entries[key].witness.printed > 0.5
 
 
+def test_what_is_only_checked_numerically_says_so(entries):
+    numeric = [entry for entry in entries.values() if entry.verdict is Verdict.NUMERIC]
+    assert [entry.key for entry in numeric] == ["sec-7.2-jacobian"]
+    assert all(entry.witness.corrected < 1e-12 and entry.witness.printed is None for entry in numeric)
+    assert all(entry.equations == () and "not a proof" in entry.technique for entry in numeric)
+
+
+def test_a_numeric_claim_without_a_witness_is_not_checked():
+    bare = dataclasses.replace(ALL["sec-7.2-jacobian"], witness=lambda: None)
+    assert bare.judge().verdict is Verdict.NOT_PROVED
+
+
 def test_stated_entries_carry_no_equations(entries):
     for entry in entries.values():
         if entry.verdict is Verdict.STATED:
