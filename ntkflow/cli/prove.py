@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ntkflow.errors import InputError
 from ntkflow.prove import Entry, Verdict, prove
-from ntkflow.prove.markdown import errata_page, full_page
+from ntkflow.prove.markdown import errata_page, facts, full_page
 
 _COLOURS = {
     Verdict.PROVED: "green",
@@ -67,11 +67,12 @@ def _plain(entry: Entry) -> dict:
 def _report(shown: tuple[Entry, ...], entries: tuple[Entry, ...], quiet: bool, formulas: bool) -> None:
     console = Console()
     if shown:
-        console.print(_table(shown, formulas))
+        console.print(_details(shown[0]) if len(entries) == 1 else _table(shown, formulas))
     if not quiet:
+        noun = "entry" if len(entries) == 1 else "entries"
         counts = Counter(str(entry.verdict) for entry in entries)
         console.print(
-            f"{len(entries)} entries: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+            f"{len(entries)} {noun}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         )
 
 
@@ -95,6 +96,18 @@ def _table(entries: tuple[Entry, ...], formulas: bool) -> Table:
         table.add_row(
             *(_escaped(cell) for cell in cells[:-2]), f"[{colour}]{cells[-2]}[/]", _escaped(cells[-1])
         )
+    return table
+
+
+def _details(entry: Entry) -> Table:
+    """Everything about one entry, one fact a line."""
+    table = Table(title=_escaped(f"{entry.key}: {entry.statement}"), show_header=False, title_justify="left")
+    for name, text in facts(entry):
+        if text:
+            table.add_row(name, _escaped(text.replace("`", "").replace("&lt;", "<")))
+    if not entry.as_recorded:
+        table.add_row("recorded", str(entry.recorded))
+        table.add_row("not reduced to zero", _escaped("; ".join(entry.failed)))
     return table
 
 

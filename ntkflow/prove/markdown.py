@@ -43,12 +43,13 @@ def _sections(entries: Iterable[Entry]) -> list[str]:
     lines: list[str] = []
     for entry in entries:
         lines += [f"## {entry.key}", "", _plain(f"{entry.statement[:1].upper()}{entry.statement[1:]}."), ""]
-        lines += [f"- {name}: {text}" for name, text in _facts(entry) if text]
+        lines += [f"- {name}: {text}" for name, text in facts(entry) if text]
         lines.append("")
     return lines
 
 
-def _facts(entry: Entry) -> list[tuple[str, str]]:
+def facts(entry: Entry) -> list[tuple[str, str]]:
+    """What there is to say about an entry, by name; empty texts where there is nothing."""
     return [
         ("As printed" if entry.erratum else "Formula", _code(entry.printed)),
         (_INSTEAD.get(entry.verdict, "Corrected"), _code(entry.corrected)),

@@ -21,7 +21,19 @@ def test_one_entry_is_shown_with_its_formula_and_verdict(run):
     result = run("--only", "sec-3.3")
     assert result.exit_code == 0
     assert "sec-3.3" in result.output
-    assert "1 entries: 1 proved" in result.output
+    assert "dV/dt = -2 N" in result.output
+    assert "1 entry: 1 proved" in result.output
+
+
+def test_a_single_erratum_shows_what_is_left_of_the_printed_form(run):
+    output = " ".join(run("--only", "eq-47").output.split())
+    assert "Exact counterexample" in output
+    assert "H2 H2' H2 H2'" in output
+
+
+def test_several_entries_are_a_table(run):
+    output = run("--only", "eq-4").output
+    assert all(key in output for key in ("eq-40", "eq-41", "eq-49", "as printed"))
 
 
 def test_errata_only(run):
