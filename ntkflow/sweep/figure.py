@@ -148,11 +148,10 @@ def _legend(figure: "Figure", drawn: Plan, theory: bool) -> None:
     if theory:
         entries.append(Line2D([], [], color=GREY, linestyle="--", label="theory"))
     if entries:
-        heading = axis_label(drawn.by.fields) if drawn.by is not None else None
         figure.legend(
             handles=entries,
-            title=heading,
-            loc="outside right upper",
+            title=drawn.by_label,
+            loc="outside right center",
             frameon=False,
             fontsize=9,
             title_fontsize=9,
