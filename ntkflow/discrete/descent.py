@@ -131,7 +131,7 @@ def _march(law: StepLaw, steps: int, batch: int | None, rng: np.random.Generator
         # A diverging iteration overflows before its state does.
         with np.errstate(over="ignore", invalid="ignore"):
             step, full = _forces(law, state, t, batch, rng)
-            change = law.change(state, t, step, full)
+            change = law.change(state, k, step, full)
             moved, velocity = _move(law.momentum, state, velocity, step)
         if moved is None:
             raise SolveError(

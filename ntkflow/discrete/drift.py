@@ -59,17 +59,18 @@ class StepLaw:
     quantities: Conserved
     momentum: Momentum
 
-    def change(self, state: State, t: float, step: Force, full: Force | None = None) -> Vector:
-        """Change of `quantities.values` in the step from `state`, (k,).
+    def change(self, state: State, k: int, step: Force, full: Force | None = None) -> Vector:
+        """Change of `quantities.values` in step k, one number each.
 
         Args:
             state: state before the step.
-            t: flow time, for the kernel then.
+            k: number of the step, from 0; it sets the flow time and how far the velocity has built up.
             step: the force that the step follows.
             full: the force of all samples, when `step` is that of a minibatch and there is momentum.
         """
         eta, dt = self.momentum.effective_step, self.momentum.time_step
-        drift = dt * self._decay(state, t)
+        t = k * dt
+        drift = self.momentum.reach(k) * self._decay(state, t)
         mean = step if full is None else full
         second = self._second(mean)
         drift = drift + dt * eta * second

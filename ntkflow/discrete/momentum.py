@@ -56,3 +56,8 @@ class Momentum:
         """
         lag = 1 - self.beta + 2 * self.beta**2 if self.nesterov else 1 + self.beta
         return self.eta * lag / (1 - self.beta) ** 2
+
+    def reach(self, k: int) -> float:
+        """Flow time by which step k advances, k = 0, 1, ...: `time_step` once the velocity has built up."""
+        built = self.beta ** (k + 1)
+        return self.time_step * (1 - self.beta * built if self.nesterov else 1 - built)

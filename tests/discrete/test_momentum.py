@@ -12,6 +12,8 @@ def test_steps_are_the_sums_of_the_kernel_of_past_gradients(beta, nesterov):
         c[0] = 1 + beta
     m = Momentum(0.1, beta, nesterov)
     assert m.time_step == pytest.approx(0.1 * sum(c))
+    for k in (0, 1, 5, 50):
+        assert m.reach(k) == pytest.approx(0.1 * sum(c[: k + 1]))
     assert m.effective_step == pytest.approx(0.1 * (sum(c) + 2 * sum(j * w for j, w in enumerate(c))))
 
 
