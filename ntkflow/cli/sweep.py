@@ -65,7 +65,12 @@ def sweep(
         rich_help_panel=FIGURE,
     ),
     log_x: bool = typer.Option(None, "--log-x", help="Log scale on the x axis.", rich_help_panel=FIGURE),
-    log_y: bool = typer.Option(None, "--log-y", help="Log scale of the quantities.", rich_help_panel=FIGURE),
+    log_y: bool = typer.Option(
+        None,
+        "--log-y",
+        help="Log scale of the quantities, but for cosines and shares.",
+        rich_help_panel=FIGURE,
+    ),
     figures: bool = typer.Option(True, help="Draw the figure.", rich_help_panel=FIGURE),
     workers: int = typer.Option(None, help="Local processes. [default: one a core]", rich_help_panel=RUNNING),
     scheduler: str = typer.Option(

@@ -1,12 +1,13 @@
 """The figure of a sweep: one pane per quantity. Tables in, matplotlib figure out."""
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ntkflow.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ntkflow.sweep.heat import draw_heat_map
-from ntkflow.sweep.labels import label
+from ntkflow.sweep.labels import bounded, label
 from ntkflow.sweep.plan import Group, Plan, plan, positions, quantiles
 from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.table import Table
@@ -40,21 +41,22 @@ def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = 
     if drawn is None:
         return None
     panes = len(spec.view.y)
-    # The wider first part leaves room for the legend.
-    figure = Figure(figsize=(2.2 + 4.9 * panes, 4.6), layout="constrained")
+    legend = 0.0 if drawn.kind == "heat map" else 1.3
+    figure = Figure(figsize=(1.0 + 4.7 * panes + legend, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(fill(title, int(14 * figure.get_figwidth())), fontsize=11)
     theory = (*spec.view.theory, *[""] * (panes - len(spec.view.theory)))
     grid = figure.subplots(1, panes, squeeze=False)[0]
     for axes, y, line in zip(grid, spec.view.y, theory, strict=True):
+        log = spec.view.log_y and not bounded(y)
         if drawn.kind == "heat map":
-            draw_heat_map(axes, drawn, table, y, spec.view.log_y)
+            draw_heat_map(axes, drawn, table, y, log)
         else:
-            _pane(axes, drawn, table, y, line, spec.view.log_y)
+            _pane(axes, drawn, table, y, line, log)
             _mark(axes, mark)
         axes.set_xlabel(drawn.x_label)
     if drawn.kind != "heat map":
-        _legend(figure, drawn, any(theory))
+        _legend(figure, drawn, any(theory), spec.seeds > 1)
     return figure
 
 
@@ -134,11 +136,12 @@ def _styles(drawn: Plan) -> list[tuple[Colour, str]]:
     return [(colormaps["viridis"](i / (count - 1) * 0.92), "o") for i in range(count)]
 
 
-def _legend(figure: "Figure", drawn: Plan, theory: bool) -> None:
+def _legend(figure: "Figure", drawn: Plan, theory: bool, seeds: bool) -> None:
     """One legend for all panes, outside them, so that it hides no point."""
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    entries: list[Line2D] = []
+    entries: list[Line2D | Patch] = []
     if len(drawn.groups) > 1:
         line: Any = "-" if drawn.horizontal is not None else ""
         entries = [
@@ -147,6 +150,8 @@ def _legend(figure: "Figure", drawn: Plan, theory: bool) -> None:
         ]
     if theory:
         entries.append(Line2D([], [], color=GREY, linestyle="--", label="theory"))
+    if seeds and drawn.horizontal is not None:
+        entries.append(Patch(color=GREY, alpha=0.18, label="80 % of seeds"))
     if entries:
         figure.legend(
             handles=entries,

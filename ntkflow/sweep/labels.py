@@ -31,9 +31,12 @@ WORDS = {
     "final.bias_mean": "mean bias at the end",
     "theory.nc1_floor": r"theory: floor of $\sqrt{\mathrm{tr}\,S/C}$",
     "theory.nc3_equal_bias": "theory: NC3 with equal biases",
+    "theory.E_norm": r"theory: $\|E\|_F$ at the end",
     "nc.NC1_frobenius": r"NC1 $= \sqrt{\mathrm{tr}\,S/C}$",
     "solver.seconds": "seconds",
 }
+# Cosines and shares: a log scale would only hide them.
+BOUNDED = ("alignment", "NC4")
 ENDS = {"final": "at the end", "initial": "at the start"}
 
 
@@ -55,9 +58,14 @@ def axis_label(names: Sequence[str]) -> str:
     return " = ".join(label(name) for name in names)
 
 
+def bounded(name: str) -> bool:
+    """Whether a quantity lies between -1 and 1 by its nature, so that log scales pass it over."""
+    return any(word in name for word in BOUNDED)
+
+
 def short(value: object) -> str:
-    """A value in a legend: four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A value in a legend: three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _plain(name: str) -> str:

@@ -109,9 +109,14 @@ class SweepSpec:
         return {**self.base.tables(), "sweep": {"over": over, "seeds": self.seeds, **view}}
 
     def identity(self) -> str:
-        """Hash of what decides the cells: base and grid, not the view; a state file counts by its content."""
+        """Hash of what decides the cells: base and grid, not the view; a file counts by its content.
+
+        Fields at their default are left out, so that a later version with new fields knows the sweep again.
+        """
         grid = [[axis.fields, [str(v) for v in axis.values]] for axis in self.all_axes]
-        return digest({"base": plain_config(self.base), "grid": grid})
+        default = plain_config(SimulateConfig())
+        base = {name: v for name, v in plain_config(self.base).items() if v != default[name]}
+        return digest({"base": base, "grid": grid})
 
 
 def spec_from_tables(tables: Mapping[str, Any], folder: Path) -> SweepSpec:

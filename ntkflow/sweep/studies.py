@@ -56,7 +56,8 @@ NEGATIVE_EIGENVALUES = Study(
     ),
     "NC1 is impossible when E has more than C negative eigenvalues",
     "Right of the line every run keeps a permanent variability, above the floor that E sets (dashed, median); "
-    "left of it NC1 falls to zero unless n > C leaves part of it in the kernel of W.",
+    "left of it nothing forbids collapse: without negative eigenvalues it always comes, with some of them it fails "
+    "where the features find room in the kernel of W.",
     lambda spec: (_classes(spec) + 0.5, r"$n_-(E) > C$"),
 )
 
@@ -87,12 +88,14 @@ WEIGHT_DECAY = Study(
         seeds=3,
         view=View(
             y=("nc.NC1.final", "invariant.norm_final", "invariant.alignment_final"),
+            theory=("", "theory.E_norm"),
+            log_y=True,
             study="weight-decay",
         ),
     ),
     "Weight decay drives E to zero, and so to collapse",
-    "From a state that can never collapse without decay (n > 2C): once decay times the horizon passes 1, |E| falls "
-    "as exp(-2 decay t), NC1 follows it, and the two terms of E align.",
+    "From a state that can never collapse without decay (n > 2C): once decay times the horizon passes 1, |E|, which falls "
+    "as exp(-2 decay t) exactly (dashed), is gone: NC1 goes with it, and the two terms of E align.",
 )
 
 STUDIES: dict[str, Study] = {

@@ -1,7 +1,7 @@
 """What the theory says of a finished cell, as numbers of the table under theory.*: lines for figures."""
 
 from collections.abc import Mapping
-from math import sqrt
+from math import exp, sqrt
 
 # Biases this close to each other, against 1/C, count as equal.
 EQUAL = 1e-6
@@ -26,8 +26,16 @@ def nc3_equal_bias(beta: float, C: int, mu_class: float, mu_global: float) -> fl
     return sqrt(max(0.0, 2 - 2 * sqrt((C - 1) / (C - 1 + excess))))
 
 
+def decayed_norm(norm: float, decay: float, t: float) -> float:
+    """|E(t)| = exp(-2 decay t) |E(0)| for the same decay rate on W and H and a constant kernel.
+
+    dE/dt = -2 decay_w E + (2/m)(decay_h - decay_w) H K^{-1} H^T. Not in the paper (theory 11.1).
+    """
+    return norm * exp(-2 * decay * t)
+
+
 def theory_values(numbers: Mapping[str, float]) -> dict[str, float]:
-    """The values that apply to a cell with these numbers: theory.nc1_floor and theory.nc3_equal_bias."""
+    """The values of theory.* that apply to a cell with these numbers."""
     values: dict[str, float] = {}
     C = int(numbers["sizes.C"])
     if "predicted.floor_tr_S" in numbers:
@@ -37,4 +45,8 @@ def theory_values(numbers: Mapping[str, float]) -> dict[str, float]:
         values["theory.nc3_equal_bias"] = nc3_equal_bias(
             numbers["final.bias_mean"], C, numbers["eigenvalues.mu_class"], numbers["eigenvalues.mu_global"]
         )
+    decay = numbers["config.flow.decay_w"]
+    # Eigenvalues are there for constant scalar blocks only.
+    if "eigenvalues.mu_single" in numbers and decay == numbers["config.flow.decay_h"]:
+        values["theory.E_norm"] = decayed_norm(numbers["invariant.norm_initial"], decay, numbers["t_end"])
     return values
