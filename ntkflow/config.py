@@ -13,6 +13,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "kernel": ("rung", "kappa_d", "kappa_c", "kappa_n", "kernel_file"),
     "initial": ("init", "scale", "beta", "seed", "state"),
     "flow": ("loss", "decay_w", "decay_h", "decay_b"),
+    "steps": ("step_size", "momentum", "nesterov", "batch_per_class", "batch_seed"),
     "run": ("t_end", "rtol", "engine", "form"),
     "stop": ("stop_nc1", "stop_loss", "stationarity"),
 }
@@ -42,6 +43,11 @@ class SimulateConfig:
         decay_w: decay rate of W in flow time.
         decay_h: decay rate of H.
         decay_b: decay rate of b.
+        step_size: eta of discrete gradient steps on the sum loss; None: the continuous flow.
+        momentum: momentum of the steps.
+        nesterov: Nesterov's momentum instead of the heavy ball.
+        batch_per_class: samples per class and step; None: all.
+        batch_seed: seed of the batches; 0.
         t_end: end time; None means `ntkflow.integrate.default_horizon`.
         rtol: bound on the drift of E.
         engine: integrator.
@@ -68,6 +74,11 @@ class SimulateConfig:
     decay_w: float = 0.0
     decay_h: float = 0.0
     decay_b: float = 0.0
+    step_size: float | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+    batch_per_class: int | None = None
+    batch_seed: int | None = None
     t_end: float | None = None
     rtol: float = 1e-8
     engine: str = "auto"
@@ -85,6 +96,17 @@ class SimulateConfig:
                         getattr(self, name),
                         "has no meaning beside --state",
                         "drop one of the two",
+                    )
+
+        if self.step_size is None:
+            for name in TABLES["steps"][1:]:
+                if getattr(self, name) is not None:
+                    option = f"--{name.replace('_', '-')}"
+                    raise InputError(
+                        option,
+                        getattr(self, name),
+                        "has no meaning for the flow",
+                        "give --step-size, or drop it",
                     )
 
     def updated(self, changes: Mapping[str, Any]) -> "SimulateConfig":
@@ -131,13 +153,17 @@ def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
     return SimulateConfig(**values)
 
 
-_WHOLE = ("classes", "per_class", "features", "seed")
+_WHOLE = ("classes", "per_class", "features", "seed", "batch_per_class", "batch_seed")
 _TEXT = ("rung", "init", "loss", "engine", "form", *PATHS)
 
 
 def _typed(key: str, name: str, value: Any) -> Any:
     """A value of a config file with the type its field has."""
     kind = int if name in _WHOLE else str if name in _TEXT else float
+    if name == "nesterov":
+        if not isinstance(value, bool):
+            raise InputError("config", f"{key} = {value!r}", "must be true or false", "fix the file")
+        return value
     if name == "per_class" and isinstance(value, list):
         return tuple(_typed(key, name, count) for count in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -1,5 +1,7 @@
 """From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +11,8 @@ import numpy as np
 from ntkflow import initial, kernel_files
 from ntkflow.config import OFF, SimulateConfig
 from ntkflow.decay import Decay
+from ntkflow.discrete import Momentum, descend
+from ntkflow.discrete.solution import as_solution
 from ntkflow.errors import InputError
 from ntkflow.integrate import Progress, default_horizon, solve
 from ntkflow.kernels import BlockKernel, Kernel
@@ -25,6 +29,10 @@ DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
 DEFAULT_INITIAL = {"init": "balanced-contrast", "scale": 1.0, "seed": 0}
 # With a kernel from a file there may be no balanced state.
 DEFAULT_FREE_INITIAL = {**DEFAULT_INITIAL, "init": "gaussian"}
+
+# Discrete runs: more steps than this are taken for a mistake; about this many states are saved.
+MOST_STEPS = 2_000_000
+SAVED_STEPS = 400
 
 Arrays = Mapping[str, Any]  # arrays or numbers, see `ntkflow.kernel_files`
 
@@ -80,8 +88,10 @@ def prepare(
 
 
 def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
-    """Solve a prepared problem."""
+    """Solve a prepared problem, as a flow or in discrete steps."""
     c = prepared.config
+    if c.step_size is not None:
+        return _descend(prepared)
     return solve(
         prepared.problem,
         t_end=c.t_end,
@@ -91,6 +101,31 @@ def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
         form=c.form,
         progress=progress,
     )
+
+
+def _descend(prepared: Prepared) -> Solution:
+    c = prepared.config
+    pace = Momentum(_given(c.step_size), c.momentum or 0.0, bool(c.nesterov))
+    steps = max(1, math.ceil(_given(c.t_end) / pace.time_step))
+    if steps > MOST_STEPS:
+        raise InputError(
+            "--step-size",
+            c.step_size,
+            f"needs {steps} steps to t_end = {c.t_end:.4g}",
+            "raise it or lower --t-end",
+        )
+    began = time.perf_counter()
+    descent = descend(
+        prepared.problem,
+        steps,
+        pace.eta,
+        pace.beta,
+        pace.nesterov,
+        c.batch_per_class,
+        c.batch_seed or 0,
+        every=max(1, steps // SAVED_STEPS),
+    )
+    return as_solution(descent, time.perf_counter() - began)
 
 
 def _with_defaults(config: SimulateConfig, defaults: Mapping[str, Any]) -> SimulateConfig:

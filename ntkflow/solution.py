@@ -57,6 +57,7 @@ class Solution:
         reason: why it ended.
         stats: cost and settings.
         flow: the packed system.
+        law_error: for discrete steps, the largest gap between E and the law of its drift, relative to E's terms.
     """
 
     problem: Problem
@@ -65,6 +66,7 @@ class Solution:
     reason: Reason
     stats: Stats
     flow: Flow
+    law_error: float | None = None
 
     def __len__(self) -> int:
         return len(self.times)

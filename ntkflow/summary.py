@@ -7,6 +7,7 @@ import numpy as np
 from ntkflow import __version__, collapse, invariant
 from ntkflow._types import Json
 from ntkflow.agreement import compare
+from ntkflow.balance import balance
 from ntkflow.kernels import BlockKernel
 from ntkflow.prediction import predict
 
@@ -64,7 +65,8 @@ def _invariant(solution: "Solution") -> Json:
         "norm_initial": float(series["E_norm"][0]),
         "norm_final": float(series["E_norm"][-1]),
         "drift": float(np.max(series["E_drift"])),
-        "constant": solution.problem.plain or not _moves(solution),
+        "constant": not _moves(solution),
+        "law_error": _law_error(solution),
         "alignment_initial": float(series["E_alignment"][0]),
         "alignment_final": float(series["E_alignment"][-1]),
         "eigen_signs": _eigen_signs(solution),
@@ -72,8 +74,17 @@ def _invariant(solution: "Solution") -> Json:
 
 
 def _moves(solution: "Solution") -> bool:
-    """Whether E moves in truth, so that `drift` is no error: decay or a moving kernel."""
-    return solution.problem.decay.any or solution.problem.kernel.rung == "scheduled"
+    """Whether E moves in truth, so that `drift` is no error: decay, a moving kernel, or discrete steps."""
+    problem = solution.problem
+    return problem.decay.any or problem.kernel.rung == "scheduled" or solution.law_error is not None
+
+
+def _law_error(solution: "Solution") -> float | None:
+    """Where E moves: the largest gap to the exact law of its motion (theory 11.1-11.5), relative to E's terms."""
+    if solution.law_error is not None or not _moves(solution):
+        return solution.law_error
+    states = [solution.state(i) for i in range(len(solution))]
+    return balance(solution.problem, solution.times, states).error
 
 
 def _eigen_signs(solution: "Solution") -> Json | None:

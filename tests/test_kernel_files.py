@@ -144,3 +144,55 @@ def test_cross_entropy_conserves_E_too(tmp_path):
 def test_bad_kernel_files_are_named(content, rung, message):
     with pytest.raises(nf.InputError, match=message):
         kernel_files.build(content, rung)
+
+
+STEPS = ["-C", 3, "-m", 4, "-n", 5, "--init", "gaussian", "--t-end", 1, "--no-figures", "--quiet"]
+
+
+@pytest.mark.parametrize(
+    ("options", "engine", "error"),
+    [
+        (["--step-size", 1e-3], "gradient descent", 1e-12),
+        (["--step-size", 1e-3, "--batch-per-class", 2, "--batch-seed", 3], "gradient descent", 1e-12),
+        (["--step-size", 1e-3, "--decay-w", 0.1], "gradient descent", 1e-12),
+        (["--step-size", 1e-4, "--momentum", 0.5], "heavy ball", 1e-4),
+        (["--step-size", 1e-4, "--momentum", 0.5, "--nesterov"], "Nesterov", 1e-4),
+    ],
+)
+def test_discrete_steps_follow_the_exact_law_of_their_drift(options, engine, error, tmp_path):
+    run("simulate", *STEPS, *options, "--out", tmp_path / "r")
+    summary = nf.rundir.load_run(tmp_path / "r").summary
+    assert summary["solver"]["engine"] == engine
+    assert summary["invariant"]["law_error"] <= error
+    assert summary["invariant"]["drift"] > 10 * summary["invariant"]["law_error"]
+    run(
+        "simulate",
+        "--config",
+        tmp_path / "r" / "config.toml",
+        "--out",
+        tmp_path / "s",
+        "--no-figures",
+        "--quiet",
+    )
+    assert nf.rundir.load_run(tmp_path / "s").summary["loss"] == summary["loss"]
+
+
+def test_decay_follows_the_balance_of_E(tmp_path):
+    run("simulate", *STEPS, "--decay-w", 0.2, "--out", tmp_path / "r")
+    invariant = nf.rundir.load_run(tmp_path / "r").summary["invariant"]
+    assert invariant["law_error"] < 1e-6 < 1e-3 < invariant["drift"]
+
+
+def test_options_of_steps_are_refused_without_a_step(tmp_path, capsys):
+    run("simulate", *STEPS, "--momentum", 0.9, "--out", tmp_path / "r", expect=2)
+    assert "--momentum = 0.9: has no meaning for the flow" in capsys.readouterr().err
+    run("simulate", *STEPS, "--step-size", 1e-12, "--out", tmp_path / "r", expect=2)
+    assert "needs 1000000000000 steps" in capsys.readouterr().err
+
+
+def test_a_step_beyond_stability_ends_with_one_line(tmp_path, capsys):
+    run("simulate", *STEPS, "--t-end", 50, "--step-size", 0.5, "--out", tmp_path / "r", expect=1)
+    error = capsys.readouterr().err
+    assert "too large" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "r").exists()

@@ -17,11 +17,12 @@ from ntkflow.integrate import Progress
 from ntkflow.simulate import Prepared, prepare, run
 from ntkflow.summary import summarise
 
-SIZES, KERNEL, START, FLOW, STOPPING, NUMERICS, OUTPUT = (
+SIZES, KERNEL, START, FLOW, STEPS, STOPPING, NUMERICS, OUTPUT = (
     "Sizes",
     "Kernel",
     "Initial state",
     "Flow",
+    "Discrete steps",
     "Stopping",
     "Numerics",
     "Output",
@@ -73,6 +74,19 @@ def simulate(
     ),
     decay_h: float = typer.Option(None, help="Decay on the features H. [default: 0]", rich_help_panel=FLOW),
     decay_b: float = typer.Option(None, help="Decay on the biases b. [default: 0]", rich_help_panel=FLOW),
+    step_size: float = typer.Option(
+        None,
+        help="Gradient descent with this step on the sum loss instead of the flow.",
+        rich_help_panel=STEPS,
+    ),
+    momentum: float = typer.Option(None, help="Momentum of the steps. [default: 0]", rich_help_panel=STEPS),
+    nesterov: bool = typer.Option(
+        None, "--nesterov/--heavy-ball", help="Kind of momentum. [default: heavy-ball]", rich_help_panel=STEPS
+    ),
+    batch_per_class: int = typer.Option(
+        None, help="Samples per class in a minibatch. [default: all]", rich_help_panel=STEPS
+    ),
+    batch_seed: int = typer.Option(None, help="Seed of the minibatches. [default: 0]", rich_help_panel=STEPS),
     t_end: float = typer.Option(None, help="End time, flow time of the sum loss.", rich_help_panel=STOPPING),
     stop_nc1: float = typer.Option(
         None, help="Stop below this NC1; 0: never. [default: 1e-8]", rich_help_panel=STOPPING

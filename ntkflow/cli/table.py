@@ -61,8 +61,10 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     yield "invariant |E|", number(invariant["norm_initial"]), number(invariant["norm_final"])
     alignments = number(invariant["alignment_initial"]), number(invariant["alignment_final"])
     yield "alignment of E's terms", *alignments
-    moved = "drift of E" if invariant["constant"] else "motion of E (decay, kappa(t))"
+    moved = "drift of E" if invariant["constant"] else "motion of E"
     yield f"{moved}, relative to its terms", "", number(invariant["drift"])
+    if invariant["law_error"] is not None:
+        yield "error of the law of that motion", "", number(invariant["law_error"])
     meanings = {
         "NC1": "NC1 within-class deviation",
         "NC2": "NC2 distance from the simplex ETF",
