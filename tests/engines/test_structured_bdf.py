@@ -106,25 +106,40 @@ def test_change_of_step_keeps_the_polynomial():
     )
 
 
+def stiff(kernel, init, m):
+    """A thin system of m samples per class and the state of one of 12, so that rho T is up to 1e9."""
+    blocks = nf.BlockKernel(*kernel)
+    f = flow(init, C=5, m=12, n=12, kernel=kernel)
+    system = ThinSystem(
+        np.full(5, float(m)), blocks.class_kernel(nf.Sizes(5, m, 12)), f.system.rates, f.system.n
+    )
+    slowest = f.system.rates[0] * np.sqrt(m / (system.class_kernel[0, 0] - system.class_kernel[0, 1]))
+    return system, f.start(), 1e3 / slowest
+
+
 @pytest.mark.parametrize("kernel", [(1, 0.5, 0.1), (23.2, 20.2, 19.1)])
 @pytest.mark.parametrize("init", ["gaussian", "relu"])
 @pytest.mark.parametrize("m", [12, 6000])
 def test_steps_stay_few_however_stiff(kernel, init, m):
-    """rho T is up to 1e9 here: an explicit method would need as many steps."""
-    sizes, blocks = nf.Sizes(5, 12, 12), nf.BlockKernel(*kernel)
-    state = nf.initial.make(init, sizes, blocks, 0)
-    f = ThinFlow.build(nf.Problem(sizes, blocks, state))
-    if m > 12:
-        larger = blocks.class_kernel(nf.Sizes(5, m, 12))
-        system = ThinSystem(np.full(5, float(m)), larger, f.system.rates, f.system.n)
-    else:
-        system = f.system
-    rate = f.system.rates[0] * np.sqrt(m / (system.class_kernel[0, 0] - system.class_kernel[0, 1]))
-    stepper = finish(start(system, f.start(), 1e3 / rate, 1e-8))
+    stepper = finish(start(*stiff(kernel, init, m), 1e-8))
     assert stepper.steps <= 650
     assert stepper.nfev <= 2.5 * stepper.steps
     assert stepper.nlu == stepper.njev <= stepper.steps / 2
     assert stepper.rejected <= stepper.steps / 20
+
+
+def test_a_matrix_that_ages_at_once_is_not_tried_twice():
+    """On this long drift along a stiff manifold a matrix one step old already makes Newton diverge."""
+    stepper = finish(start(*stiff((23.2, 20.2, 19.1), "relu", 6000), 3e-10))
+    assert stepper.nfev <= 2.1 * stepper.steps
+
+
+def test_a_first_step_that_is_too_large_is_taken_back():
+    f = flow()
+    stepper = start(f.system, f.start(), 2.0, 1e-8, first_step=1.0)
+    stepper.step()
+    assert stepper.rejected > 0
+    assert stepper.t < 1e-3
 
 
 def test_stiff_end_state_is_a_zero_of_the_field():

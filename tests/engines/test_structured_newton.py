@@ -103,6 +103,21 @@ def test_at_zero_residual_the_preconditioner_is_the_inverse():
     np.testing.assert_allclose(matrix._precondition(matrix._apply(X)), X, rtol=0, atol=1e-10)
 
 
+def test_rows_that_share_an_inverse_lose_nothing_when_they_are_alike():
+    """More than 20 features: one inverse for each cluster of eigenvalues of W W^T, here {1, 1} and {9, 9}."""
+    system, _ = random_system(4, 30, 3)
+    rng = np.random.default_rng(6)
+    W = np.linalg.qr(rng.standard_normal((30, 4)))[0].T * np.array([[1.0], [1.0], [3.0], [3.0]])
+    L = rng.standard_normal((30, 3))
+    L -= np.linalg.pinv(W) @ (W @ L)
+    fitted = np.concatenate([np.linalg.pinv(W).ravel(), L.ravel(), W.ravel(), np.zeros(4)])
+    coordinates = Coordinates.build(system)
+    matrix = NewtonSystem(coordinates, 0.0, coordinates.enter(fitted), 0.1)
+    assert len(matrix.inverses) == 2
+    X = rng.standard_normal((4, 31))
+    np.testing.assert_allclose(matrix._precondition(matrix._apply(X)), X, rtol=0, atol=1e-10)
+
+
 def test_an_unsymmetrisable_class_kernel_is_refused():
     system, _ = random_system(3, 5, 4)
     kernel = system.class_kernel + np.triu(np.ones((3, 3)), 1)

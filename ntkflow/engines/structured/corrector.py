@@ -85,8 +85,6 @@ class Corrector:
 
     def correct(self, t: float, predicted: Flat, known: Flat, sigma: float, norm: BlockNorm) -> Flat | None:
         """Find d with sigma d + known = f(t, predicted + d); None when Newton's iteration does not converge."""
-        if not math.isfinite(norm(predicted)):
-            return None
         self._age += 1
         matrix = self._matrix
         if (
