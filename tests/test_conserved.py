@@ -168,3 +168,13 @@ def test_no_family_leaves_every_symmetric_matrix():
 def test_a_singular_kernel_is_refused():
     with pytest.raises(nf.InputError, match="K is singular"):
         conserved(kernels.SampleKernel(np.ones((9, 9))), SIZES)
+
+
+@pytest.mark.parametrize("sizes", [nf.Sizes(2, 1, 3), nf.Sizes(2, 3, 1), nf.Sizes(3, 2, 4)], ids=str)
+@pytest.mark.parametrize(
+    "constants", [(1.3, 0.4, 0.4), (1.3, 0.4, 0.0), (0.9, 0.0, 0.0), (0.6, 0.5999, 0.1)], ids=str
+)
+def test_degenerate_block_constants_conserve_E_too(constants, sizes):
+    kernel, state = nf.BlockKernel(*constants), random_state(sizes)
+    final = integrate(ladder.dense(kernel, sizes), sizes, state)
+    assert conserved(kernel, sizes).drift(state, final) < 1e-10

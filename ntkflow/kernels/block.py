@@ -45,8 +45,8 @@ class BlockKernel(Kernel):
         InputError: a value is not finite, or kappa_d >= kappa_c >= kappa_n >= 0 is broken;
             the message says which inequality.
 
-    >>> BlockKernel(1.0, 0.5, 0.1).eigenvalues(Sizes(C=10, m=12, n=64))
-    Eigenvalues(mu_single=0.5, mu_class=5.3, mu_global=17.3)
+    >>> BlockKernel(1.0, 0.5, 0.25).eigenvalues(Sizes(C=2, m=4, n=3))
+    Eigenvalues(mu_single=0.5, mu_class=1.5, mu_global=3.5)
     """
 
     kappa_d: float

@@ -55,6 +55,7 @@ def positive(name: str, eigenvalues: np.ndarray, what: str) -> None:
     noise = len(eigenvalues) * float(np.finfo(np.float64).eps) * most
     if least > noise:
         return
+    helper = " (SampleKernel.regularised)" if name == "K" else ""
     negative = int(np.sum(eigenvalues < -noise))
     if negative:
         raise InputError(
@@ -62,7 +63,7 @@ def positive(name: str, eigenvalues: np.ndarray, what: str) -> None:
             f"smallest eigenvalue {least:.3g}",
             f"{what} is indefinite: {negative} of {len(eigenvalues)} eigenvalues are negative, "
             "so the loss could rise",
-            "project it on the positive semidefinite matrices and add a ridge",
+            f"project it on the positive semidefinite matrices and add a ridge{helper}",
         )
     zeros = int(np.sum(np.abs(eigenvalues) <= noise))
     raise InputError(
@@ -70,5 +71,5 @@ def positive(name: str, eigenvalues: np.ndarray, what: str) -> None:
         f"smallest eigenvalue {least:.3g}",
         f"{what} is singular: {zeros} of {len(eigenvalues)} directions would be frozen and the invariant "
         "does not exist",
-        "add a ridge, for example 1e-10 of the largest eigenvalue times the identity",
+        f"add a ridge, for example 1e-10 of the largest eigenvalue times the identity{helper}",
     )

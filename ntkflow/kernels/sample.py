@@ -8,6 +8,7 @@ import numpy as np
 
 from ntkflow import _types
 from ntkflow._types import Features, Json, Vector
+from ntkflow.errors import InputError
 from ntkflow.kernels import checks
 from ntkflow.kernels.base import Gradient, Kernel
 from ntkflow.sizes import Sizes
@@ -30,6 +31,31 @@ class SampleKernel(Kernel):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "K", checks.symmetric("K", self.K))
+
+    @classmethod
+    def regularised(cls, K: _types.SampleKernel, ridge: float = 1e-10) -> "SampleKernel":
+        """The nearest symmetric matrix whose eigenvalues are at least `ridge` times the largest one of K.
+
+        For measured kernels that are singular or slightly indefinite. Directions lifted to the ridge were
+        frozen or unstable before; they now move at the ridge's rate.
+
+        Args:
+            K: a square matrix, (N, N); its symmetric part is taken.
+            ridge: smallest eigenvalue allowed, relative to the largest, 0 < ridge < 1.
+
+        Raises:
+            InputError: K is not square or not finite, has no positive eigenvalue, or `ridge` is out of range.
+        """
+        if not 0 < ridge < 1:
+            raise InputError("ridge", ridge, "must lie in 0 < ridge < 1", "1e-10 only removes singularity")
+        K = checks.array("K", K, 2)
+        checks.shape("K", K.shape, (len(K), len(K)), "one row and column per sample")
+        values, vectors = np.linalg.eigh((K + K.T) / 2)
+        if values[-1] <= 0:
+            raise InputError(
+                "K", f"largest eigenvalue {values[-1]:.3g}", "must be positive", "check its sign"
+            )
+        return cls((vectors * np.maximum(values, ridge * values[-1])) @ vectors.T)
 
     @cached_property
     def _spectrum(self) -> tuple[Vector, _types.SampleKernel]:

@@ -165,3 +165,17 @@ def test_asymmetry_of_rounding_size_is_averaged_away():
     noisy[0, 1] = 1e-13
     kernel = kernels.SampleKernel(noisy)
     np.testing.assert_array_equal(kernel.K, kernel.K.T)
+
+
+def test_a_measured_kernel_is_regularised_in_its_own_eigenvectors():
+    sizes = nf.Sizes(2, 2, 3)
+    V = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
+    kernel = kernels.SampleKernel.regularised((V * [2.0, 1.0, 0.0, -1e-6]) @ V.T, ridge=1e-3)
+    kernel.check(sizes)
+    close(kernel.K, (V * [2.0, 1.0, 2e-3, 2e-3]) @ V.T)
+    fine = kernels.SampleKernel(ladder.spd(4, np.random.default_rng(1)))
+    close(kernels.SampleKernel.regularised(fine.K).K, fine.K)
+    with pytest.raises(nf.InputError, match=r"largest eigenvalue -1: must be positive"):
+        kernels.SampleKernel.regularised(-np.eye(4))
+    with pytest.raises(nf.InputError, match=r"ridge = 0: must lie"):
+        kernels.SampleKernel.regularised(np.eye(4), ridge=0)
