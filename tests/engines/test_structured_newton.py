@@ -4,6 +4,7 @@ import pytest
 from ntkflow.dynamics import ThinSystem
 from ntkflow.engines.structured import projection
 from ntkflow.engines.structured.coordinates import Coordinates
+from ntkflow.engines.structured.corrector import BlockNorm, Corrector, Work
 from ntkflow.engines.structured.newton_system import NewtonSystem
 from ntkflow.errors import InputError
 from ntkflow.thin_jacobian import thin_jacobian
@@ -145,3 +146,15 @@ def test_restoring_the_leaf_is_quadratic_and_keeps_the_outputs():
     assert coarse[0] < 1e-3
     for k in range(2):
         assert 50 < coarse[k] / fine[k] < 200
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])
+def test_a_predicted_state_that_overflows_has_no_correction(bad):
+    system, y = random_system(3, 5, 4)
+    coordinates = Coordinates.build(system)
+    z = coordinates.enter(y)
+    norm = BlockNorm(coordinates, 1e-8, np.full(4, 1e-11))
+    norm.update(z)
+    z[-2] = bad
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert Corrector(coordinates, Work()).correct(0.0, z, np.zeros_like(z), 1.0, norm) is None
