@@ -12,6 +12,7 @@ import numpy as np
 
 from ntkflow._types import FeatureMatrix
 from ntkflow.dynamics import ThinSystem
+from ntkflow.errors import InputError
 from ntkflow.kernels.base import Kernel
 from ntkflow.reduction import decompose
 from ntkflow.sizes import Sizes
@@ -84,19 +85,31 @@ def terms(state: State, sizes: Sizes, kernel: Kernel, t: float = 0.0) -> Invaria
     kernel.check(sizes)
     coefficients = kernel.thin(sizes)
     if coefficients is None:
-        raise TypeError(
-            f"the matrix invariant of eq. (26) needs a block structured kernel, not {kernel.rung}"
+        raise InputError(
+            "kernel",
+            kernel.rung,
+            "has no blocks, so the terms of eq. (26) do not exist",
+            "use ntkflow.conserved for what this rung conserves",
         )
     thin, frame = decompose(state, sizes, coefficients.groups, subspace=False)
     return thin_terms(thin, ThinSystem.build(coefficients, sizes, frame.column_class, frame.n_eff), t)
 
 
 def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix:
-    """E_eot = W^T W - H H^T / mu_single, conserved only while the class-mean residual is zero. Source: eq. (27)."""
+    """E_eot = W^T W - H H^T / mu_single, conserved only while the class-mean residual is zero. Source: eq. (27).
+
+    Raises:
+        InputError: the kernel is singular, or has no single mu_single.
+    """
     kernel.check(sizes)
     coefficients = kernel.thin(sizes)
     if coefficients is None or np.ptp(coefficients.within) > 0:
-        raise TypeError("E at the end of training needs one mu_single for all classes")
+        raise InputError(
+            "kernel",
+            kernel.rung,
+            "has no mu_single common to all classes, which eq. (27) needs",
+            "use BlockKernel or class-dependent blocks with equal kappa_d - kappa_c",
+        )
     return state.W.T @ state.W - state.H @ state.H.T / coefficients.within[0]
 
 
