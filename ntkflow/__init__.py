@@ -17,6 +17,16 @@ _NAMES = {
     "Sizes": "sizes",
     "Kernel": "kernels",
     "BlockKernel": "kernels",
+    "ClassBlockKernel": "kernels",
+    "SampleKernel": "kernels",
+    "KroneckerKernel": "kernels",
+    "MatrixBlockKernel": "kernels",
+    "TensorKernel": "kernels",
+    "ScheduledKernel": "kernels",
+    "Decay": "decay",
+    "MSE": "losses",
+    "CrossEntropy": "losses",
+    "LossPair": "losses",
     "State": "state",
     "ThinState": "state",
     "Problem": "problem",
@@ -28,16 +38,22 @@ _NAMES = {
     "SolveError": "errors",
 }
 _MODULES = (
+    "balance",
     "bounds",
     "collapse",
     "conditions",
+    "conserved",
+    "discrete",
     "exact",
     "initial",
     "invariant",
     "limits",
+    "prediction",
     "rates",
     "rundir",
+    "spectrum",
     "store",
+    "sweep",
 )
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]
@@ -58,10 +74,38 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from ntkflow import bounds, collapse, conditions, exact, initial, invariant, limits, rates, rundir, store
+    from ntkflow import (
+        balance,
+        bounds,
+        collapse,
+        conditions,
+        conserved,
+        discrete,
+        exact,
+        initial,
+        invariant,
+        limits,
+        prediction,
+        rates,
+        rundir,
+        spectrum,
+        store,
+        sweep,
+    )
+    from ntkflow.decay import Decay
     from ntkflow.errors import InputError, SolveError
     from ntkflow.integrate import solve
-    from ntkflow.kernels import BlockKernel, Kernel
+    from ntkflow.kernels import (
+        BlockKernel,
+        ClassBlockKernel,
+        Kernel,
+        KroneckerKernel,
+        MatrixBlockKernel,
+        SampleKernel,
+        ScheduledKernel,
+        TensorKernel,
+    )
+    from ntkflow.losses import MSE, CrossEntropy, LossPair
     from ntkflow.problem import Problem
     from ntkflow.sizes import Sizes
     from ntkflow.solution import Solution

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ntkflow._types import Times, Vector
 from ntkflow.engines import choose
@@ -81,7 +82,9 @@ def solve(
     choice = choose.choose(flow, horizon, engine)
     began = time.perf_counter()
     run = _Run(flow, choice.engine, horizon, rtol, stop, times, max_steps, progress)
-    reason = run.march()
+    # Products of small matrices: several BLAS threads contend and cost more than they bring.
+    with threadpool_limits(1, user_api="blas"):
+        reason = run.march()
     stats = Stats(
         engine=choice.engine,
         because=choice.because,

@@ -1,151 +1,114 @@
-"""What the theory says of a problem before it is integrated: conditions, rates, floor, limit."""
+"""What the theory says of a problem before it is integrated: conditions, rates, bounds, limit, times."""
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from ntkflow import invariant
-from ntkflow._types import Biases, ClassMatrix, Json
+from ntkflow import bounds, conditions, limits, rates
+from ntkflow._types import Json
+from ntkflow.conditions import Condition, Facts
 from ntkflow.kernels import BlockKernel
+from ntkflow.limits import Limit
 from ntkflow.problem import Problem
-from ntkflow.sizes import Sizes
-
-# Against the norms of its terms, an invariant this small counts as zero.
-ZERO = 1e-10
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A reasoned answer: 'yes', 'no' or 'open', and the sentence that gives the reason."""
-
-    verdict: str
-    sentence: str
+from ntkflow.rates import Mode
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Everything the summary compares a run with.
+    """Everything that can be said beforehand for the paper's flow with scalar blocks and balanced classes.
 
     Attributes:
+        facts: what the initial state's invariant and means are like.
+        conditions: for NC1-NC4, whether the run can or must reach it, and why.
         x_star: sqrt(m/mu_class), the eigenvalue of W W^T at collapse when E = 0.
-        rates: decay rates at neural collapse with E = 0, by component of the residual (theory 7.2).
-        stiffness_ratio: fastest rate over the slowest one (theory 7.5).
+        rates: spectrum at neural collapse with E = 0 (theory 7.2).
+        origin: spectrum at the saddle W = H = 0 (theory 7.4).
+        stiffness_ratio: fastest over slowest of the exponential rates (theory 7.5).
         floor_tr_S: lower bound of tr S for all time (theory 3.5).
-        zero_invariant: whether E = 0 to rounding.
-        zero_mean: whether also g = 0 and b = 1/C, so that the limit is known beforehand.
-        conditions: for NC1-NC4, whether the run can or must reach it.
+        ceiling: guaranteed decay of tr S when E >= 0 (theory 3.6); None otherwise.
+        bias_bounds: how far b and g can ever move (theory 3.3).
+        limit: Gram matrices at zero loss where they follow from the initial state alone; None otherwise.
+        largest_step: stability bound of gradient descent on the sum loss at collapse (theory 11.6).
+        collapse_time: time in which NC1 falls by 1e6 once the classes are fitted (theory 7.6); None for m = 1.
     """
 
+    facts: Facts
+    conditions: dict[str, Condition]
     x_star: float
-    rates: dict[str, float]
+    rates: tuple[Mode, ...]
+    origin: tuple[Mode, ...]
     stiffness_ratio: float
     floor_tr_S: float
-    zero_invariant: bool
-    zero_mean: bool
-    conditions: dict[str, Answer]
+    ceiling: bounds.Ceiling | None
+    bias_bounds: bounds.BiasBounds
+    limit: Limit | None
+    largest_step: float
+    collapse_time: float | None
+
+    @property
+    def algebraic(self) -> bool:
+        """Whether the tails of theory 7.3 apply: E = 0, g = 0, b = 1/C and W^T 1 != 0."""
+        f = self.facts
+        return f.zero_E and f.centred and f.column_sums > conditions.ZERO and f.trace_S > 0
 
     def as_dict(self) -> Json:
         """Plain values for summary.json."""
-        values = {name: value for name, value in vars(self).items() if name != "conditions"}
-        return {**values, "conditions": {name: vars(answer) for name, answer in self.conditions.items()}}
+        return {
+            "nc1_possible": self.conditions["NC1"].verdict != "no",
+            "conditions": {name: answer.as_dict() for name, answer in self.conditions.items()},
+            "x_star": self.x_star,
+            "rates": [mode.as_dict() for mode in self.rates],
+            "origin": [mode.as_dict() for mode in self.origin],
+            "stiffness_ratio": self.stiffness_ratio,
+            "floor_tr_S": self.floor_tr_S,
+            "ceiling": None if self.ceiling is None else self.ceiling.as_dict(),
+            "bias_bounds": self.bias_bounds.as_dict(),
+            "limit": None if self.limit is None else self.limit.as_dict(),
+            "largest_step": self.largest_step,
+            "collapse_time": self.collapse_time,
+            "algebraic_tail": self.algebraic,
+        }
 
 
-@dataclass(frozen=True, eq=False)
-class Limit:
-    """Gram matrices at zero loss when E = 0 (theory 5.2): X = W W^T and G = H1^T H1."""
-
-    X: ClassMatrix
-    G: ClassMatrix
+def predictable(problem: Problem) -> bool:
+    """Whether the closed forms apply: scalar blocks, balanced classes, squared error, no decay."""
+    return isinstance(problem.kernel, BlockKernel) and problem.sizes.balanced and problem.plain
 
 
-def limit(sizes: Sizes, kernel: BlockKernel, b: Biases) -> Limit:
-    """X = (A Mc A^T)^{1/2} and G with G Mc G = A^T A, A = I - b 1^T, for the biases b of the limit.
+def predict(problem: Problem, relative: float = 0.0) -> Prediction:
+    """All predictions for a problem that is `predictable`.
 
-    Source: eq. (58); G is the matrix geometric mean of Mc^{-1} and A^T A (not in the paper).
+    Args:
+        problem: sizes, kernel, initial state.
+        relative: relative accuracy of the state; 0 means exact to rounding.
     """
-    A = np.eye(sizes.C) - b[:, None]
-    Mc = kernel.inverse_class_kernel(sizes)
-    root, inverse_root = power(Mc, 0.5), power(Mc, -0.5)
-    return Limit(power(A @ Mc @ A.T, 0.5), inverse_root @ power(root @ A.T @ A @ root, 0.5) @ inverse_root)
-
-
-def power(M: ClassMatrix, exponent: float) -> ClassMatrix:
-    """A power of a symmetric positive semidefinite matrix; rounding below zero is cut off."""
-    values, vectors = np.linalg.eigh((M + M.T) / 2)
-    return (vectors * np.maximum(values, 0.0) ** exponent) @ vectors.T
-
-
-def predict(problem: Problem) -> Prediction:
-    """All predictions for scalar blocks and balanced classes."""
-    sizes, kernel = problem.sizes, problem.kernel
+    sizes, kernel, state = problem.sizes, problem.kernel, problem.state
     assert isinstance(kernel, BlockKernel)
-    mu, m = kernel.eigenvalues(sizes), sizes.per_class
-    x = float(np.sqrt(m / mu.mu_class))
-    rates = {
-        "class contrasts": 2 * float(np.sqrt(m * mu.mu_class)),
-        "global mean": sizes.N + mu.mu_global * x,
-        "sum over outputs, class contrasts": float(np.sqrt(m * mu.mu_class)),
-        "sum over outputs, global mean": float(sizes.N),
-        "within classes": mu.mu_single * x,
-    }
-    start = invariant.terms(problem.state, sizes, kernel)
-    eigenvalues = np.sort(np.linalg.eigvalsh(-start.E))[::-1]
-    zero = float(np.linalg.norm(start.E)) <= ZERO * start.scale
-    g = problem.state.H.mean(axis=1)
-    centred = max(float(np.abs(g).max()), float(np.abs(problem.state.b - 1 / sizes.C).max())) <= ZERO
+    facts = conditions.facts(sizes, kernel, state, relative)
+    spectrum = rates.at_collapse(sizes, kernel)
     return Prediction(
-        x_star=x,
-        rates=rates,
-        stiffness_ratio=max(rates["class contrasts"], rates["global mean"]) / rates["within classes"],
-        floor_tr_S=mu.mu_single * float(np.maximum(eigenvalues[sizes.C :], 0.0).sum()),
-        zero_invariant=zero,
-        zero_mean=centred,
-        conditions=_conditions(problem, start, zero, centred),
+        facts=facts,
+        conditions={
+            "NC1": conditions.nc1(facts),
+            "NC2": conditions.nc2(facts),
+            "NC3": conditions.nc3(facts),
+            "NC4": conditions.nc4(facts),
+        },
+        x_star=limits.x_star(sizes, kernel),
+        rates=spectrum,
+        origin=rates.at_origin(sizes, kernel),
+        stiffness_ratio=rates.stiffness_ratio(sizes, kernel),
+        floor_tr_S=facts.floor,
+        ceiling=bounds.guarantee(state, sizes, kernel, relative) if facts.signs.semidefinite else None,
+        bias_bounds=bounds.bias_bounds(state, sizes, kernel),
+        limit=_limit(facts),
+        largest_step=rates.largest_step(max(mode.rate for mode in spectrum)),
+        collapse_time=None if sizes.per_class == 1 else rates.time_to_collapse(sizes, kernel, 1e6),
     )
 
 
-def _conditions(
-    problem: Problem, start: invariant.InvariantTerms, zero: bool, centred: bool
-) -> dict[str, Answer]:
-    sizes = problem.sizes
-    signs = invariant.eigen_signs(start.E, start.scale)
-    contrast = float(np.abs(problem.state.W.sum(axis=0)).max()) <= ZERO
-    return {
-        "NC1": _nc1(sizes, signs, zero and centred and not contrast),
-        "NC2": _nc2(sizes, zero, centred),
-        "NC3": _nc3(zero, centred),
-        "NC4": Answer("open", "it follows on the training data once NC1 holds and the loss vanishes"),
-    }
-
-
-def _nc1(sizes: Sizes, signs: dict[str, int], algebraic: bool) -> Answer:
-    if sizes.m == 1:
-        return Answer("yes", "vacuous: one sample per class has no variability")
-    if signs["negative"] > sizes.C:
-        reason = f"impossible: E has {signs['negative']} negative eigenvalues, more than C = {sizes.C}"
-        return Answer("no", reason + ", which leaves a permanent floor under tr S")
-    if signs["negative"] == 0:
-        speed = "like t^(-1/2), because W^T 1 is not zero" if algebraic else "at least like 1/t in tr S"
-        return Answer("yes", f"E is positive semidefinite, so tr S falls to zero, {speed}")
-    return Answer("open", f"E has {signs['negative']} negative eigenvalues, not more than C = {sizes.C}")
-
-
-def _nc2(sizes: Sizes, zero: bool, centred: bool) -> Answer:
-    if sizes.C == 2:
-        return Answer("yes", "vacuous: with two classes the centred means are always an ETF")
-    if zero and centred:
-        return Answer("yes", "E = 0 and zero global mean, if the loss vanishes")
-    return Answer(
-        "open",
-        "it depends on the biases of the limit" if zero else "E is not zero, so the limit is not known",
-    )
-
-
-def _nc3(zero: bool, centred: bool) -> Answer:
-    if zero and centred:
-        return Answer("yes", "E = 0 and zero global mean, if the loss vanishes")
-    if zero:
-        return Answer("open", "with E = 0 it holds exactly if the biases end at 1/C")
-    return Answer(
-        "open", "E is not zero; it needs E = a Pi - (C/mu_global) g g^T with Pi the projector on row(W)"
-    )
+def _limit(facts: Facts) -> Limit | None:
+    """The Gram matrices where E and V alone decide them (theory 5.4, 5.5)."""
+    if not facts.limit_known or facts.saddle or not facts.can_fit:
+        return None
+    if facts.zero_E or facts.projector is None:
+        return limits.collapsed(facts.sizes, facts.kernel)
+    return limits.projector_invariant(facts.sizes, facts.kernel, *facts.projector)

@@ -9,7 +9,7 @@ from ntkflow._types import Json
 from ntkflow.agreement import compare
 from ntkflow.balance import balance
 from ntkflow.kernels import BlockKernel
-from ntkflow.prediction import predict
+from ntkflow.prediction import predict, predictable
 
 if TYPE_CHECKING:
     from ntkflow.simulate import Prepared
@@ -20,8 +20,7 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     """The summary of a run, plain values only."""
     problem = solution.problem
     scalar = isinstance(problem.kernel, BlockKernel) and problem.sizes.balanced
-    known = scalar and problem.plain
-    prediction = predict(problem) if known else None
+    prediction = predict(problem) if predictable(problem) else None
     return {
         "version": __version__,
         "config": prepared.config.tables(),

@@ -19,6 +19,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ntkflow.cli.simulate:simulate",
         "Integrate the block-kernel flow and write a run directory.",
     ),
+    "theory": (
+        "ntkflow.cli.theory:theory",
+        "Say all that can be said before integrating: limits, rates, conditions.",
+    ),
+    "sweep": ("ntkflow.cli.sweep:sweep", "Simulate over a grid of settings; phase diagrams."),
     "plot": ("ntkflow.cli.runs:plot", "Draw the figure of a run again, in any format."),
     "show": ("ntkflow.cli.runs:show", "Print the summary of a run."),
     "prove": (

@@ -1,6 +1,6 @@
 """The summary of a run as a table for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -8,12 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 Row = tuple[str, str, str]
+# A bound broken by less than this is broken by rounding only.
+HELD = 1e-9
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """What was run, what happened, and what the theory predicts for it."""
     console = Console(highlight=False)
-    for line in _headlines(summary):
+    for line in headlines(summary):
         console.print(Text(line, style="bold"))
     grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
     for name in ("", "start", "end"):
@@ -22,12 +24,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         grid.add_row(label, start, end)
     console.print(grid)
     console.print(Text("\nWhat the theory says of this run", style="bold"))
-    told = Table(show_header=False, box=None, pad_edge=False)
-    told.add_column(no_wrap=True)
-    told.add_column()
-    for name, sentence in _predictions(summary):
-        told.add_row(name, sentence)
-    console.print(told)
+    print_pairs(console, _predictions(summary))
     solver = summary["solver"]
     console.print(
         Text(
@@ -36,6 +33,16 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             f"{solver['because']}."
         )
     )
+
+
+def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
+    """Names on the left, sentences wrapped on the right."""
+    grid = Table(show_header=False, box=None, pad_edge=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for name, sentence in pairs:
+        grid.add_row(name, sentence)
+    console.print(grid)
 
 
 def number(value: object) -> str:
@@ -47,7 +54,8 @@ def number(value: object) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-def _headlines(summary: Mapping[str, Any]) -> Iterator[str]:
+def headlines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Sizes, kernel constants and eigenvalues, a line each."""
     s, kernel, mu = summary["sizes"], summary["kernel"], summary["eigenvalues"]
     yield f"C = {s['C']} classes, m = {s['m']} per class, n = {s['n']} features, N = {s['N']} samples"
     if mu is not None:
@@ -76,15 +84,27 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _predictions(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Pairs of a name and a sentence."""
     predicted = summary["predicted"]
     if predicted is None:
         yield "", "closed forms exist for scalar blocks, balanced classes, MSE, no decay, a constant kernel"
         return
+    yield from prediction_lines(predicted)
+    for line in summary["agreement"]:
+        held = "held" if line["error"] <= HELD else f"broken by {number(line['error'])}"
+        verdict = held if line["bound"] else f"agrees to {line['digits']} digits"
+        yield line["quantity"], f"{verdict}: {line['sentence']}"
+
+
+def prediction_lines(predicted: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The part of a summary that is known before integrating, as pairs of a name and a sentence."""
     for name, answer in predicted["conditions"].items():
         yield name, f"{answer['verdict']}: {answer['sentence']}"
-    rates = predicted["rates"]
-    yield "rates", ", ".join(f"{name} {number(value)}" for name, value in rates.items())
+    yield "rates", "; ".join(f"{mode['name']} {number(mode['rate'])}" for mode in predicted["rates"])
     yield "", f"at neural collapse with E = 0; fastest over slowest {number(predicted['stiffness_ratio'])}"
-    yield "floor", f"tr S can never fall below {number(predicted['floor_tr_S'])}"
-    for line in summary["agreement"]:
-        yield f"{line['quantity']}", f"agrees to {line['digits']} digits: {line['sentence']}"
+    if not predicted["nc1_possible"]:
+        yield "floor", f"tr S can never fall below {number(predicted['floor_tr_S'])}"
+    if predicted["limit"] is not None:
+        yield "limit", predicted["limit"]["hypotheses"]
+    bound = predicted["bias_bounds"]
+    yield "bounds", f"|b - 1/C| <= {number(bound['b'])} and |g| <= {number(bound['g'])} for all time"

@@ -20,5 +20,5 @@ def start(method: str, flow: Flow, y0: Vector, t_end: float, rtol: float, atol: 
     if method in IMPLICIT and isinstance(flow, ThinFlow):
         from ntkflow.thin_jacobian import thin_jacobian
 
-        options["jac"] = lambda _, y: thin_jacobian(flow.system, flow.system.unpack(y))
+        options["jac"] = lambda t, y: thin_jacobian(flow.system.at(t), flow.system.unpack(y))
     return getattr(scipy.integrate, method)(flow.field, 0.0, y0, t_end, **options)

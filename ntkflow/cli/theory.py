@@ -1,0 +1,92 @@
+"""`ntkflow theory`: all that can be said of a problem before it is integrated."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ntkflow import store
+from ntkflow.cli import options, table
+from ntkflow.cli.table import number
+from ntkflow.errors import InputError
+from ntkflow.kernels import BlockKernel
+from ntkflow.prediction import predict, predictable
+
+
+def theory(
+    classes: options.Classes = None,
+    per_class: options.PerClass = None,
+    features: options.FeaturesN = None,
+    kappa_d: options.KappaD = None,
+    kappa_c: options.KappaC = None,
+    kappa_n: options.KappaN = None,
+    init: options.Init = None,
+    scale: options.Scale = None,
+    beta: options.Beta = None,
+    seed: options.Seed = None,
+    state: options.StateFile = None,
+    config: options.ConfigFile = None,
+    json: options.AsJson = False,
+) -> None:
+    """Closed forms and predicted limits for given sizes, kernel and initial state, without integrating.
+
+    Conditions for NC1-NC4 with reasons, rates at collapse and at the origin, limit Gram matrices, bounds that
+    hold for all time, stability of gradient descent.
+    """
+    problem = options.prepared(config, dict(locals())).problem
+    if not predictable(problem):
+        raise InputError(
+            "kernel",
+            problem.kernel.rung,
+            "has no closed forms here",
+            "use scalar blocks, balanced classes, MSE, no decay",
+        )
+    kernel, sizes = problem.kernel, problem.sizes
+    assert isinstance(kernel, BlockKernel)
+    report = {
+        "sizes": sizes.as_dict(),
+        "kernel": kernel.as_dict(),
+        "eigenvalues": kernel.eigenvalues(sizes)._asdict(),
+        "alpha": kernel.alpha(sizes),
+        "dimensionless": kernel.dimensionless(sizes)._asdict(),
+        "predicted": predict(problem).as_dict(),
+    }
+    if json:
+        print(store.dump_json(report))
+        return
+    console = Console(highlight=False)
+    for line in table.headlines(report):
+        console.print(Text(line, style="bold"))
+    table.print_pairs(console, _lines(report))
+
+
+def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    predicted, numbers = report["predicted"], report["dimensionless"]
+    yield "alpha", f"{number(report['alpha'])}, so that 1 - alpha C = mu_class/mu_global"
+    yield (
+        "scales",
+        ", ".join(f"{name} = {number(value)}" for name, value in numbers.items())
+        + "; clock sqrt(m mu_class)",
+    )
+    yield from table.prediction_lines(predicted)
+    origin = "; ".join(f"{mode['name']} {number(mode['rate'])}" for mode in predicted["origin"])
+    yield "origin", f"rates at the saddle W = H = 0: {origin} (negative: growing)"
+    yield "x*", f"W W^T has the eigenvalue {number(predicted['x_star'])} at collapse with E = 0"
+    if predicted["limit"] is not None:
+        X, G = predicted["limit"]["X"], predicted["limit"]["G"]
+        yield "", f"W W^T: {number(X[0][0])} on, {number(X[0][1])} off the diagonal"
+        yield "", f"H1^T H1: {number(G[0][0])} on, {number(G[0][1])} off the diagonal"
+    if predicted["ceiling"] is not None:
+        start = predicted["ceiling"]
+        law = f"tr S(t) <= {number(start['trace'])}/(1 + 2 m t {number(start['trace'])}/{start['rank']})"
+        yield "ceiling", f"E >= 0 guarantees {law}"
+    if predicted["collapse_time"] is not None:
+        yield (
+            "time",
+            f"NC1 falls by 1e6 within t = {number(predicted['collapse_time'])} once the classes are fitted",
+        )
+    yield (
+        "steps",
+        f"gradient descent on the sum loss is stable at collapse for eta < {number(predicted['largest_step'])}",
+    )
