@@ -84,7 +84,7 @@ WEIGHT_DECAY = Study(
         SimulateConfig(
             classes=CLASSES, per_class=6, features=12, init="gaussian", scale=0.5, t_end=200.0, stop_nc1=0.0
         ),
-        (parse_axis("decay_w,decay_h=1e-4:1e-1:10:log"),),
+        (parse_axis("decay_w,decay_h=1e-4:5e-2:10:log"),),
         seeds=3,
         view=View(
             y=("nc.NC1.final", "invariant.norm_final", "invariant.alignment_final"),

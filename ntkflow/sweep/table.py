@@ -130,8 +130,10 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
             yield from _flat(f"{prefix}.{name}" if prefix else str(name), item)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            # Entries that name their quantity are found by it, whatever their place in the list.
-            name = item.get("quantity", i) if isinstance(item, Mapping) else i
+            if isinstance(item, list):
+                return  # matrices stay in the cells
+            # Entries that have a name are found by it, whatever their place in the list.
+            name = item.get("quantity", item.get("name", i)) if isinstance(item, Mapping) else i
             yield from _flat(f"{prefix}.{name}", item)
     elif isinstance(value, bool | int | float):
         yield prefix, float(value)

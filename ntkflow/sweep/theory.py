@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import exp, sqrt
 
-# Biases this close to each other, against 1/C, count as equal.
+# Biases this close to each other, against 1/C, count as equal, and an E this small, against its terms, as zero.
 EQUAL = 1e-6
 
 
@@ -40,8 +40,9 @@ def theory_values(numbers: Mapping[str, float]) -> dict[str, float]:
     C = int(numbers["sizes.C"])
     if "predicted.floor_tr_S" in numbers:
         values["theory.nc1_floor"] = nc1_floor(numbers["predicted.floor_tr_S"], C)
-    equal = numbers.get("final.bias_spread", 1.0) <= EQUAL / C
-    if numbers.get("predicted.zero_invariant") == 1 and equal:
+    zero = numbers["invariant.norm_initial"] <= EQUAL * numbers["series.E_weights.initial"]
+    # A floor is predicted for the paper's flow alone: squared error, scalar blocks, no decay.
+    if "predicted.floor_tr_S" in numbers and zero and numbers["final.bias_spread"] <= EQUAL / C:
         values["theory.nc3_equal_bias"] = nc3_equal_bias(
             numbers["final.bias_mean"], C, numbers["eigenvalues.mu_class"], numbers["eigenvalues.mu_global"]
         )

@@ -1,0 +1,221 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow import store
+from ntkflow.config import SimulateConfig
+from ntkflow.errors import InputError, SolveError
+from ntkflow.sweep import SweepSpec, View, cell, parse_axis, run_sweep, runner, spec_from_tables
+from tests.sweep.grids import BASE, grid, run_here
+
+
+class Counting(Executor):
+    """Runs at once, in this thread, and keeps what it ran."""
+
+    def __init__(self):
+        self.ran = []
+
+    def submit(self, function, config):
+        self.ran.append(config)
+        future = Future()
+        future.set_result(function(config))
+        return future
+
+
+class Reversed(ThreadPoolExecutor):
+    """Finishes the last cell first."""
+
+    def submit(self, function, config):
+        return super().submit(lambda: (time.sleep(0.3 / config.scale), function(config))[1])
+
+
+def numbers(table):
+    """All that must not depend on how cells were run."""
+    return {name: list(map(str, v)) for name, v in table.columns.items() if name != "solver.seconds"}
+
+
+def test_finished_cells_are_never_run_again(tmp_path):
+    first, second = Counting(), Counting()
+    spec = grid("scale=1,2", seeds=2)
+    table = run_sweep(spec, tmp_path / "s", first)
+    again = run_sweep(spec, tmp_path / "s", second)
+    assert (len(first.ran), len(second.ran)) == (4, 0)
+    assert {n: list(map(str, v)) for n, v in table.columns.items()} == {
+        n: list(map(str, v)) for n, v in again.columns.items()
+    }
+
+
+def test_another_view_is_the_same_sweep(tmp_path):
+    run_here(grid("scale=1,2"), tmp_path / "s")
+    counting = Counting()
+    run_sweep(replace(grid("scale=1,2"), view=View(y=("nc.NC2.final",))), tmp_path / "s", counting)
+    assert counting.ran == []
+
+
+def test_another_sweep_is_refused_or_keeps_what_both_share(tmp_path):
+    run_here(grid("scale=1,2"), tmp_path / "s")
+    with pytest.raises(InputError, match="holds another sweep"):
+        run_here(grid("scale=1,2,3"), tmp_path / "s")
+    counting = Counting()
+    table = run_sweep(grid("scale=1,2,3"), tmp_path / "s", counting, overwrite=True)
+    assert [config.scale for config in counting.ran] == [3.0]
+    assert len(table) == 3
+
+
+def test_the_table_does_not_depend_on_the_order_of_execution(tmp_path):
+    spec = grid("scale=1,2,3")
+    with Reversed(3) as executor:
+        backwards = run_sweep(spec, tmp_path / "a", executor)
+    assert numbers(backwards) == numbers(run_here(spec, tmp_path / "b"))
+
+
+def test_a_failing_cell_is_recorded_and_tried_again(tmp_path, monkeypatch):
+    spec = grid("scale=1,2,3")
+    real = cell.summarise
+
+    def fail(solution, prepared):
+        if prepared.config.scale == 2:
+            raise ValueError("no luck today")
+        return real(solution, prepared)
+
+    monkeypatch.setattr(cell, "summarise", fail)
+    seen = []
+    table = run_here(spec, tmp_path / "s", progress=lambda *counts: seen.append(counts))
+    assert table.failed == ["no luck today"]
+    assert seen[-1] == (2, 3, 1)
+    record = json.loads((tmp_path / "s" / "cells" / f"{table.columns['key'][1]}.failed.json").read_text())
+    assert record["error"] == {"kind": "ValueError", "message": "no luck today"}
+    monkeypatch.undo()
+    counting = Counting()
+    assert run_sweep(spec, tmp_path / "s", counting).failed == []
+    assert [config.scale for config in counting.ran] == [2.0]
+    assert not list((tmp_path / "s" / "cells").glob("*.failed.json"))
+
+
+def test_a_sweep_none_of_whose_cells_can_run_leaves_nothing_behind(tmp_path):
+    with pytest.raises(InputError, match="kappa_d >= kappa_c"):
+        run_here(grid("scale=1,2", base=replace(BASE, kappa_d=0.1)), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_damaged_cell_is_run_again(tmp_path):
+    table = run_here(grid("scale=1,2"), tmp_path / "s")
+    (tmp_path / "s" / "cells" / f"{table.columns['key'][0]}.json").write_text("{")
+    counting = Counting()
+    run_sweep(grid("scale=1,2"), tmp_path / "s", counting)
+    assert [config.scale for config in counting.ran] == [1.0]
+
+
+def test_a_dead_worker_is_no_failed_cell(tmp_path):
+    class Broken(Executor):
+        def submit(self, function, config):
+            future = Future()
+            future.set_exception(BrokenProcessPool("killed"))
+            return future
+
+    with pytest.raises(SolveError, match="a worker died"):
+        run_sweep(grid("scale=1,2"), tmp_path / "s", Broken())
+    assert not list((tmp_path / "s" / "cells").iterdir())
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_what_is_no_sweep_is_left_alone(name, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not a sweep directory"):
+        run_here(grid("scale=1,2"), tmp_path / name, overwrite=True)
+
+
+def test_the_specification_replays_from_the_directory_alone(tmp_path):
+    sizes, kernel = nf.Sizes(2, 2, 3), nf.BlockKernel(1, 0.5, 0.1)
+    source = tmp_path / "state.npz"
+    store.write_state(source, nf.initial.make("gaussian", sizes, kernel), sizes.labels, kernel)
+    spec = SweepSpec(SimulateConfig(state=source), (parse_axis("t_end=0.1,0.2"),))
+    first = run_here(spec, tmp_path / "a")
+    source.unlink()
+    again = spec_from_tables(store.read_toml(tmp_path / "a" / "sweep.toml"), tmp_path / "a")
+    assert numbers(run_here(again, tmp_path / "b"))["key"] == numbers(first)["key"]
+    counting = Counting()
+    run_sweep(again, tmp_path / "a", counting)
+    assert counting.ran == []
+
+
+def test_at_most_twice_the_workers_wait(tmp_path, monkeypatch):
+    waiting = []
+    real = runner._collect
+    monkeypatch.setattr(runner, "_collect", lambda w, c: (waiting.append(len(w)), real(w, c))[1])
+    run_here(grid("scale=1:2:7"), tmp_path / "s")
+    assert max(waiting) == 2
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from ntkflow.config import SimulateConfig
+from ntkflow.sweep import SweepSpec, local_processes, parse_axis, run_sweep
+base = SimulateConfig(classes=2, per_class=3, features=4, init="gaussian", t_end=float(sys.argv[2]))
+spec = SweepSpec(base, (parse_axis("scale=0.5:3:12"),))
+if __name__ == "__main__":
+    with local_processes(2) as pool:
+        print(run_sweep(spec, Path(sys.argv[1]), pool).columns["nc.NC1.final"].tolist())
+"""
+
+
+def children(pid):
+    """Processes whose parent is `pid`."""
+    found = []
+    for path in os.scandir("/proc"):
+        if path.name.isdigit():
+            try:
+                with open(f"{path.path}/stat") as handle:  # noqa: PTH123
+                    parent = int(handle.read().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue
+            if parent == pid:
+                found.append(int(path.name))
+    return found
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as handle:  # noqa: PTH123
+            return handle.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_killed_sweep_resumes_and_two_processes_share_a_directory(tmp_path):
+    script, directory = tmp_path / "script.py", tmp_path / "s"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), str(directory), "30"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list((directory / "cells").glob("[!.]*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = children(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in (directory / "cells").glob("[!.]*.json")}
+    assert 3 <= len(before) < 12
+    assert len(workers) >= 2
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [one.communicate(timeout=120)[0] for one in pair]
+    assert [one.returncode for one in pair] == [0, 0]
+    assert outputs[0] == outputs[1]
+    after = {path.name: path.stat().st_mtime_ns for path in (directory / "cells").glob("[!.]*.json")}
+    assert len(after) == 12
+    assert before.items() <= after.items()
+    assert np.all(np.isfinite(json.loads(outputs[0])))
+    # A pool that outlives its parent would wait for work for ever.
+    assert not any(alive(pid) for pid in workers)

@@ -1,0 +1,96 @@
+from dataclasses import replace
+
+import pytest
+
+import ntkflow as nf
+from ntkflow import store
+from ntkflow.config import SimulateConfig
+from ntkflow.errors import InputError
+from ntkflow.sweep import SweepSpec, View, parse_axis, spec_from_tables
+from tests.sweep.grids import BASE, grid
+
+
+def test_the_grid_is_the_product_with_the_seeds_last():
+    spec = grid("scale=1,2", "init=gaussian,relu", base=replace(BASE, seed=5), seeds=2)
+    points = list(spec.points())
+    assert len(points) == len(spec) == 8
+    assert points[:3] == [
+        {"scale": 1.0, "init": "gaussian", "seed": 5},
+        {"scale": 1.0, "init": "gaussian", "seed": 6},
+        {"scale": 1.0, "init": "relu", "seed": 5},
+    ]
+
+
+def test_fields_that_move_together_have_one_value():
+    points = list(grid("decay_w,decay_h=0,0.1").points())
+    assert points == [{"decay_w": 0.0, "decay_h": 0.0}, {"decay_w": 0.1, "decay_h": 0.1}]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: grid(), "needs something to vary"),
+        (lambda: grid("scale=1,2", "scale=3,4"), "is on two axes"),
+        (lambda: grid("seed=1,2", seeds=2), "is on two axes"),
+        (lambda: grid("scale=1,2", seeds=-1), "must not be negative"),
+        (lambda: View(y=()), "at least one quantity"),
+        (lambda: View(theory=("a", "b")), "has no pane"),
+    ],
+)
+def test_bad_specifications_are_named(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_a_specification_survives_its_toml(tmp_path):
+    spec = grid(
+        "scale=0.1:1:3:log",
+        "init=gaussian,relu",
+        "decay_w,decay_h=0,0.1",
+        seeds=3,
+        x="t_end",
+        log_y=True,
+        by="init",
+    )
+    store.write_toml(tmp_path / "sweep.toml", spec.tables())
+    again = spec_from_tables(store.read_toml(tmp_path / "sweep.toml"), tmp_path)
+    assert again == spec
+    assert again.identity() == spec.identity()
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"sweep": {"overs": []}}, "is not one of"),
+        ({"sweep": {"over": [{"fields": ["scale"]}]}}, "needs fields and values"),
+        ({"sweep": {"seeds": "three"}}, "must be int"),
+        ({"sweep": {"seeds": 2, "y": [1]}}, "must be str"),
+        ({"sweep": {"over": [{"fields": ["scale"], "values": ["big"]}]}}, "must be a number for scale"),
+    ],
+)
+def test_bad_files_are_named(tables, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        spec_from_tables(tables, tmp_path)
+
+
+def test_the_view_is_no_part_of_the_identity_and_all_else_is():
+    spec = grid("scale=1,2", seeds=2)
+    assert replace(spec, view=View(y=("nc.NC2.final",), log_y=True)).identity() == spec.identity()
+    others = [
+        grid("scale=1,3", seeds=2),
+        grid("scale=1,2", seeds=3),
+        grid("kappa_d=1,2", seeds=2),
+        grid("scale=1,2", base=replace(BASE, rtol=1e-7), seeds=2),
+    ]
+    assert len({other.identity() for other in [spec, *others]}) == 5
+
+
+def test_a_state_file_counts_by_its_content(tmp_path):
+    sizes, kernel = nf.Sizes(2, 2, 3), nf.BlockKernel(1, 0.5, 0.1)
+
+    def identity(name, seed):
+        path = tmp_path / name
+        store.write_state(path, nf.initial.make("gaussian", sizes, kernel, seed), sizes.labels, kernel)
+        return SweepSpec(SimulateConfig(state=path), (parse_axis("t_end=1,2"),)).identity()
+
+    assert identity("a.npz", 0) == identity("b.npz", 0) != identity("a.npz", 1)

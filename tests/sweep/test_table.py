@@ -1,0 +1,73 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from ntkflow import store
+from ntkflow.errors import InputError
+from ntkflow.sweep.table import _flat
+from tests.sweep.grids import grid, run_here
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("table") / "sweep"
+    # The last kernel breaks kappa_d >= kappa_c, so that its cells fail.
+    spec = grid("init=gaussian,relu", "kappa_d=1,2,0.1", "t_end=0.25")
+    return run_here(spec, directory), directory
+
+
+def test_one_row_per_cell_in_grid_order(done):
+    table, _ = done
+    assert len(table) == 6
+    assert list(table.columns["init"]) == ["gaussian"] * 3 + ["relu"] * 3
+    assert list(table.columns["kappa_d"]) == [1, 2, 0.1] * 2
+    assert list(table.columns["status"]) == ["done", "done", "failed"] * 2
+    assert np.isnan(table.column("nc.NC1.final")[2])
+    assert len(table.failed) == 2
+
+
+def test_csv_and_npz_hold_the_same(done):
+    table, directory = done
+    arrays, header = store.read_arrays(directory / "table.npz")
+    with (directory / "table.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(arrays) == list(rows[0]) == list(table.columns)
+    assert header["swept"] == ["init", "kappa_d", "t_end"]
+    for name, values in arrays.items():
+        texts = [row[name] for row in rows]
+        if values.dtype.kind == "f":
+            np.testing.assert_array_equal([float(text or "nan") for text in texts], values)
+        else:
+            assert texts == list(values)
+
+
+def test_the_numbers_are_those_of_the_cells(done):
+    table, directory = done
+    content = json.loads((directory / "cells" / f"{table.columns['key'][0]}.json").read_text())
+    assert table.column("nc.NC1.final")[0] == content["summary"]["nc"]["NC1"]["final"]
+    signs = content["summary"]["invariant"]["eigen_signs"]
+    assert table.column("invariant.eigen_signs.negative")[0] == signs["negative"] > 0
+    assert table.column("final.bias_mean")[0] == content["ends"]["final"]["bias_mean"]
+
+
+def test_columns_are_found_by_swept_field_path_or_configuration_field(done):
+    table, _ = done
+    np.testing.assert_array_equal(table.column("features")[:2], 3)
+    np.testing.assert_array_equal(table.column("t_end"), 0.25)  # as swept; the time reached is summary.t_end
+    np.testing.assert_allclose(table.column("summary.t_end")[:2], 0.25)
+
+
+def test_a_wrong_quantity_names_those_that_are_near(done):
+    with pytest.raises(InputError, match=r"did you mean nc.NC1.final"):
+        done[0].column("NC1.final")
+
+
+def test_entries_with_a_name_are_found_by_it_and_matrices_stay_out():
+    value = {
+        "rates": [{"name": "slow", "rate": 1}, {"quantity": "fast", "rate": 2}],
+        "X": [[1.0]],
+        "m": [3, 4],
+    }
+    assert dict(_flat("", value)) == {"rates.slow.rate": 1, "rates.fast.rate": 2, "m.0": 3, "m.1": 4}
