@@ -92,7 +92,7 @@ def _scheduled(arrays: Arrays) -> Kernel:
                 "fix the file",
             )
     knots = [build({name: value[i] for name, value in moving.items()}) for i in range(len(times))]
-    return ScheduledKernel(times, tuple(knots))
+    return ScheduledKernel(tuple(times.tolist()), tuple(knots))
 
 
 def _block(arrays: Arrays) -> BlockKernel:

@@ -12,10 +12,25 @@ Interpolant = Callable[[float], Vector]
 class Stepper(Protocol):
     """One integration under way; scipy's solver classes have this shape, ours follow it."""
 
-    t: float
-    y: Vector
-    status: str
-    nfev: int
+    @property
+    def t(self) -> float:
+        """Current time."""
+        ...
+
+    @property
+    def y(self) -> Vector:
+        """Packed state at t."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """'running', 'finished' or 'failed'."""
+        ...
+
+    @property
+    def nfev(self) -> int:
+        """Evaluations of the field so far."""
+        ...
 
     def step(self) -> str | None:
         """Take one accepted step; sets `status` to 'finished' or 'failed' at the end."""

@@ -30,7 +30,9 @@ def choose(flow: Flow, t_end: float, requested: str = "auto") -> Choice:
         InputError: the requested engine does not exist, or cannot integrate this form.
     """
     if requested not in NAMES:
-        raise InputError("engine", repr(requested), f"must be one of {', '.join(NAMES)}", "choose one of these")
+        raise InputError(
+            "engine", repr(requested), f"must be one of {', '.join(NAMES)}", "choose one of these"
+        )
     thin = isinstance(flow, ThinFlow)
     if requested == STRUCTURED and not thin:
         raise InputError("engine", "'structured'", "needs the thin form", "use engine='DOP853' or 'LSODA'")
