@@ -49,13 +49,13 @@ def sweep(
     x: str = typer.Option(
         None,
         "--x",
-        help="Quantity on the x axis: a field, or a dotted path into summary.json. [default: the first axis]",
+        help="Quantity on the x axis: a field, or a dotted path into summary.json. Default: the first axis.",
         rich_help_panel=FIGURE,
     ),
     y: list[str] = typer.Option(
         None,
         "--y",
-        help="Quantity to draw, one pane each; may be given more than once. [default: nc.NC1.final]",
+        help="Quantity to draw, one pane each; may be given more than once. Default: nc.NC1.final.",
         rich_help_panel=FIGURE,
     ),
     by: str = typer.Option(None, help="Field or quantity that tells colours apart.", rich_help_panel=FIGURE),
@@ -72,12 +72,14 @@ def sweep(
         rich_help_panel=FIGURE,
     ),
     figures: bool = typer.Option(True, help="Draw the figure.", rich_help_panel=FIGURE),
-    workers: int = typer.Option(None, help="Local processes. [default: one a core]", rich_help_panel=RUNNING),
+    workers: int = typer.Option(None, help="Local processes. Default: one a core.", rich_help_panel=RUNNING),
     scheduler: str = typer.Option(
         None, help="Address of a dask scheduler whose workers run the cells.", rich_help_panel=RUNNING
     ),
     out: Path = typer.Option(
-        None, help="Sweep directory. [default: runs/sweep-, then the study or a hash]", rich_help_panel=OUTPUT
+        None,
+        help="Sweep directory. Default: runs/sweep- and the study's name or a hash.",
+        rich_help_panel=OUTPUT,
     ),
     overwrite: bool = typer.Option(
         False,
@@ -113,7 +115,11 @@ def sweep(
         elif workers is not None:
             executor = stack.enter_context(local_processes(workers))
         progress = stack.enter_context(_progress(silent=json or quiet))
-        table = run_sweep(spec, directory, executor, progress, overwrite)
+        try:
+            table = run_sweep(spec, directory, executor, progress, overwrite)
+        except KeyboardInterrupt:
+            print("ntkflow: interrupted; the same command again goes on from here", file=sys.stderr)
+            raise typer.Exit(130) from None
     drawn = _draw(spec, table, directory) if figures and len(table.failed) < len(table) else None
     _report(spec, table, directory, drawn, json, quiet)
     if table.failed:
@@ -167,7 +173,7 @@ def _settings(texts: list[str]) -> dict[str, object]:
         name, sign, word = text.partition("=")
         if not sign:
             raise InputError("--set", repr(text), "is not FIELD=VALUE", "as --set classes=4")
-        values[name.strip()] = fields.read_value(f"--set {name.strip()}", name.strip(), word)
+        values[name.strip()] = fields.read_setting(f"--set {name.strip()}", name.strip(), word)
     return values
 
 

@@ -59,6 +59,18 @@ def read_value(argument: str, name: str, text: str) -> Value:
         raise InputError(argument, repr(text), f"must be {WORDS[kind]} for {name}", "fix the value") from None
 
 
+def read_setting(argument: str, name: str, text: str) -> Value | tuple[Value, ...]:
+    """A field's value for all cells: as `read_value`, and a list where the field takes one (3,4,5).
+
+    Raises:
+        InputError: as `read_value`.
+    """
+    hint = typing.get_type_hints(SimulateConfig).get(name)
+    if "," in text and any(typing.get_origin(part) is tuple for part in typing.get_args(hint)):
+        return tuple(read_value(argument, name, word) for word in text.split(","))
+    return read_value(argument, name, text)
+
+
 def typed_value(argument: str, name: str, value: object) -> Value:
     """A value from Python or TOML, checked and given the type of its field (whole numbers widen to floats).
 

@@ -37,6 +37,8 @@ def decayed_norm(norm: float, decay: float, t: float) -> float:
 def theory_values(numbers: Mapping[str, float]) -> dict[str, float]:
     """The values of theory.* that apply to a cell with these numbers."""
     values: dict[str, float] = {}
+    if any(name.endswith(".step_size") for name in numbers):
+        return values  # all of them are statements about the flow, and discrete steps move E
     C = int(numbers["sizes.C"])
     if "predicted.floor_tr_S" in numbers:
         values["theory.nc1_floor"] = nc1_floor(numbers["predicted.floor_tr_S"], C)

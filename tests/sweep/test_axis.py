@@ -39,6 +39,13 @@ def test_every_field_of_the_configuration_can_be_swept():
     assert set(fields.kinds()) == set(vars(SimulateConfig()))
 
 
+def test_a_setting_may_be_a_list_where_the_field_takes_one():
+    assert fields.read_setting("--set", "per_class", "3,4") == (3, 4)
+    assert fields.read_setting("--set", "per_class", "3") == 3
+    with pytest.raises(InputError, match="must be a whole number"):
+        fields.read_setting("--set", "classes", "3,4")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

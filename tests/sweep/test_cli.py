@@ -89,6 +89,17 @@ def test_three_axes_are_a_table_without_a_figure(here, capsys):
     assert (here / "s" / "table.csv").is_file()
 
 
+def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
+    from ntkflow.cli import sweep as module
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run_sweep", interrupt)
+    run(*SMALL, "--over", "scale=1,2", expect=130)
+    assert "the same command again" in capsys.readouterr().err
+
+
 def test_a_study_with_changes_has_a_directory_of_its_own():
     from ntkflow.cli.sweep import _spec, default_directory
 

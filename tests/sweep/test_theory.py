@@ -48,6 +48,12 @@ def test_equal_decay_shrinks_E_exponentially():
     assert "theory.E_norm" not in numbers(**base)
 
 
+def test_discrete_steps_have_no_line_of_the_flow():
+    base = {"classes": 2, "per_class": 3, "features": 5, "init": "gaussian", "t_end": 0.1}
+    assert not [name for name in numbers(**base, step_size=0.01) if name.startswith("theory.")]
+    assert "theory.nc1_floor" in numbers(**base)
+
+
 def test_the_equal_bias_value_needs_equal_biases():
     config = SimulateConfig(classes=3, per_class=4, features=5, init="balanced", t_end=1.0)
     assert "theory.nc3_equal_bias" not in cell_numbers(cell.run_cell(config))
