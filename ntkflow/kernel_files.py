@@ -31,14 +31,14 @@ from ntkflow.kernels import (
 Arrays = Mapping[str, Any]  # arrays or numbers
 KAPPAS = ("kappa_d", "kappa_c", "kappa_n")
 
-# Most special first: the rung chosen when none is named is the first whose arrays are all there.
+# Simplest first: the rung chosen when none is named is the first whose arrays are all there.
 NEEDS: dict[str, tuple[str, ...]] = {
-    "tensor": ("Theta",),
-    "matrix-block": ("A_d", "A_c", "A_n"),
-    "kronecker": ("A",),
-    "sample": ("K",),
-    "class-block": ("kappa_d", "B"),
     "block": KAPPAS,
+    "class-block": ("kappa_d", "B"),
+    "kronecker": ("K", "A"),
+    "sample": ("K",),
+    "matrix-block": ("A_d", "A_c", "A_n"),
+    "tensor": ("Theta",),
 }
 RUNGS = (*NEEDS, "scheduled")
 ARRAYS = ("times", "Theta", "A_d", "A_c", "A_n", "A", "K", "B", *KAPPAS)
@@ -49,7 +49,7 @@ def build(arrays: Arrays, rung: str | None = None) -> Kernel:
 
     Args:
         arrays: named arrays; samples already sorted by class.
-        rung: one of `RUNGS`; None chooses the most general one whose arrays are there.
+        rung: one of `RUNGS`; None chooses the simplest one whose arrays are there.
 
     Raises:
         InputError: unknown rung, arrays missing, or of the wrong shape.
@@ -61,7 +61,8 @@ def build(arrays: Arrays, rung: str | None = None) -> Kernel:
     chosen = rung or _present(arrays)
     if chosen == "scheduled":
         raise InputError("kernel", "scheduled", "needs the array 'times'", "add it, or choose another rung")
-    absent = [name for name in NEEDS[chosen] if name not in arrays]
+    needs = ("A",) if chosen == "kronecker" and "K" not in arrays else NEEDS[chosen]
+    absent = [name for name in needs if name not in arrays]
     if absent:
         raise InputError("kernel", chosen, f"needs the array {absent[0]!r}", "add it, or choose another rung")
     return _BUILDERS[chosen](arrays)

@@ -27,6 +27,7 @@ DESCRIPTIONS: dict[str, str] = {
     "E_weights": "|W^T W / m|_F",
     "E_means": "|H1 (I - alpha 11^T) H1^T / mu_class|_F",
     "E_within": "|H2 H2^T / mu_single|_F",
+    "E_eot_norm": "|W^T W - H H^T / mu_single|_F, constant only at the end of training (eq. 27)",
     "E_features": "|H K^{-1} H^T / m|_F, for kernels without scalar blocks",
     "E_global_mean": "|(C / mu_global) g g^T|_F, the global mean's part of E_means",
     "H1H1_norm": "|H1 H1^T|_F",
@@ -95,9 +96,19 @@ def _block_rows(solution: "Solution", coefficients: ThinCoefficients) -> list[di
                 "E_means": float(np.linalg.norm(terms.means)),
                 "E_within": float(np.linalg.norm(terms.within)),
                 "E_global_mean": float(np.linalg.norm(terms.global_mean)),
+                "E_eot_norm": _end_of_training(thin, system),
             }
         )
     return rows
+
+
+def _end_of_training(thin: ThinState, system: ThinSystem) -> float:
+    """Norm of E_eot; NaN when the classes differ in mu_single, since eq. (27) has only one."""
+    mu = system.rates
+    if mu.size == 0 or np.ptp(mu) > 0:
+        return float("nan")
+    moments = (thin.H1 * system.masses) @ thin.H1.T + thin.L @ thin.L.T
+    return float(np.linalg.norm(thin.W.T @ thin.W - moments / mu[0]))
 
 
 def _general_rows(solution: "Solution") -> list[dict[str, float]]:

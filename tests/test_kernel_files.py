@@ -129,6 +129,14 @@ def test_cross_entropy_conserves_E_too(tmp_path):
     assert "loss_class" not in loaded.series
 
 
+def test_the_simplest_kernel_is_taken_unless_another_is_named():
+    both = {**arrays("block"), **arrays("sample"), "A": A}
+    assert kernel_files.build(both).rung == "block"
+    assert kernel_files.build(both, "sample").rung == "sample"
+    assert kernel_files.build(both, "kronecker").rung == "kronecker"
+    assert kernel_files.build({**arrays("block"), "A": A}, "kronecker").rung == "kronecker"
+
+
 @pytest.mark.parametrize(
     ("content", "rung", "message"),
     [

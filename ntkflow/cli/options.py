@@ -38,7 +38,7 @@ Rung = Annotated[
     _option(
         KERNEL,
         "Rung of the kernel ladder to read from the kernel or state file: block, class-block, sample, kronecker, "
-        "matrix-block, tensor or scheduled. (default: the most general one there)",
+        "matrix-block, tensor or scheduled. (default: the simplest one there)",
     ),
 ]
 KernelFile = Annotated[Path | None, _option(KERNEL, "Arrays of a kernel (.npz).")]
