@@ -154,7 +154,7 @@ def equal_bias(sizes: Sizes, kernel: BlockKernel, beta: float) -> Limit:
     C, x, mu = sizes.C, x_star(sizes, kernel), eigenvalues(sizes, kernel)
     P = centring(C)
     J, ratio, gap = np.eye(C) - P, float(np.sqrt(mu.mu_class / mu.mu_global)), abs(1 - beta * C)
-    return _limit(
+    return complete(
         X=x * (P + gap * ratio * J),
         G=(P + gap / ratio * J) / x,
         b=np.full(C, float(beta)),
@@ -169,7 +169,7 @@ def collapsed(sizes: Sizes, kernel: BlockKernel) -> Limit:
     Source: Theorem 5.2, eq. (58).
     """
     x, P = x_star(sizes, kernel), centring(sizes.C)
-    return _limit(
+    return complete(
         X=x * P,
         G=P / x,
         b=np.full(sizes.C, 1 / sizes.C),
@@ -204,7 +204,7 @@ def projector_invariant(sizes: Sizes, kernel: BlockKernel, e: float, d: int) -> 
             "e", e, "cannot be negative with d = C and m = 1: no feature is left to carry it", "give e >= 0"
         )
     x, P = lambda_balanced_x(sizes, kernel, e), centring(C)
-    return _limit(
+    return complete(
         X=x * P + m * max(extra, 0.0) / C,
         G=P / x,
         b=np.full(C, 1 / C),
@@ -336,10 +336,10 @@ def _zero_loss_outputs(b: Biases) -> ClassMatrix:
 def _balanced(root: ClassMatrix, inverse_root: ClassMatrix, b: Biases, hypotheses: str) -> Limit:
     """X and G from one singular value decomposition of A Mc^{1/2}, whose square roots lose no digits."""
     U, s, Vt = np.linalg.svd(_zero_loss_outputs(b) @ root)
-    return _limit((U * s) @ U.T, inverse_root @ (Vt.T * s) @ Vt @ inverse_root, b, hypotheses)
+    return complete((U * s) @ U.T, inverse_root @ (Vt.T * s) @ Vt @ inverse_root, b, hypotheses)
 
 
-def _limit(
+def complete(
     X: ClassMatrix,
     G: ClassMatrix,
     b: Biases,

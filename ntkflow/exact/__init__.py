@@ -1,0 +1,25 @@
+"""Solutions in closed form for all times: the oracles of the integrators, and laws to fit against.
+
+| what | where | theory |
+|---|---|---|
+| permutation symmetric sector: class contrasts, class sums, limits | `Sector` | 4.5 |
+| all class dynamics from H1 = W^T/x*, and the way into the saddle from H1 = -W^T/x* | `aligned_state` | 4.6, 6 |
+| the paper's "end of training" (44), R1 = 0 imposed | `FrozenClass` | 8 |
+| weight decay: the limit it enforces, and its drift when only W decays | `regularised_limit`, `weight_decay_drift` | 11.1 |
+"""
+
+from ntkflow.exact.aligned import aligned_eigenvalues, aligned_state
+from ntkflow.exact.decayed import regularised_limit, weight_decay_drift
+from ntkflow.exact.frozen_class import FrozenClass
+from ntkflow.exact.lambert import lambert_w_of_exp
+from ntkflow.exact.sector import Sector
+
+__all__ = [
+    "FrozenClass",
+    "Sector",
+    "aligned_eigenvalues",
+    "aligned_state",
+    "lambert_w_of_exp",
+    "regularised_limit",
+    "weight_decay_drift",
+]

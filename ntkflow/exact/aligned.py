@@ -1,0 +1,66 @@
+"""Class dynamics in closed form for all times: H2 = 0, H1 = W^T/x*, W^T 1 = 0, b = 1/C (not in the paper).
+
+The manifold is invariant with E = 0, and the eigenvectors of X = W W^T stand still on it. With the other sign,
+H1 = -W^T/x*, it is invariant too and leads into the saddle W = H = 0: Theorem 5.2 needs the loss to vanish.
+"""
+
+import numpy as np
+
+from ntkflow._types import Vector, Weights
+from ntkflow.collapse import centring
+from ntkflow.errors import InputError
+from ntkflow.kernels.block import BlockKernel
+from ntkflow.limits import x_star
+from ntkflow.rates import class_rate
+from ntkflow.sizes import Sizes
+from ntkflow.state import State
+
+# What is smaller than this, relative to W, is rounding.
+CENTRED = 1e-12
+
+
+def aligned_eigenvalues(sizes: Sizes, kernel: BlockKernel, x0: Vector, t: float, sign: int = 1) -> Vector:
+    """Eigenvalues of W W^T at time t from those at 0.
+
+    sign = 1: 1/x(t) = 1/x* + e (1/x0 - 1/x*), sign = -1: 1/x(t) = (1/x0 + 1/x*)/e - 1/x*, where
+    e = exp(-2 sqrt(m mu_class) t) (theory 4.6 and the end of section 6). Zero stays zero.
+
+    Args:
+        sizes: sizes of the problem.
+        kernel: scalar blocks.
+        x0: eigenvalues at t = 0, not negative.
+        t: flow time.
+        sign: sign of H1 = sign W^T/x*.
+    """
+    if sign not in (1, -1):
+        raise InputError("sign", sign, "must be 1 or -1", "H1 = sign W^T/x*")
+    share, decay = x0 / x_star(sizes, kernel), float(np.exp(-2 * class_rate(sizes, kernel) * t))
+    if sign == 1:
+        return x0 / (max(decay, np.finfo(np.float64).tiny) + (1 - decay) * share)
+    return x0 * decay / (1 + (1 - decay) * share)
+
+
+def aligned_state(sizes: Sizes, kernel: BlockKernel, W: Weights, t: float, sign: int = 1) -> State:
+    """The state at time t that starts from W, H1 = sign W^T/x*, H2 = 0, b = 1/C.
+
+    Args:
+        sizes: sizes of the problem.
+        kernel: scalar blocks.
+        W: weights at t = 0, C x n, with columns that sum to zero; any rank.
+        t: flow time.
+        sign: 1 for collapse, -1 for the way into the saddle.
+
+    Raises:
+        InputError: a column of W does not sum to zero.
+    """
+    excess = float(np.linalg.norm(W.sum(axis=0)))
+    if excess > CENTRED * max(float(np.linalg.norm(W)), np.finfo(float).tiny):
+        raise InputError(
+            "W", f"|W^T 1| = {excess:.3g}", "columns must sum to zero on this manifold", "use P @ W"
+        )
+    U, s, Vt = np.linalg.svd(centring(sizes.C) @ W, full_matrices=False)
+    # The rank of W is constant; singular values of rounding size would grow out of the saddle.
+    s[s <= CENTRED * s[0]] = 0.0
+    W_now = (U * np.sqrt(aligned_eigenvalues(sizes, kernel, s**2, t, sign))) @ Vt
+    H1 = sign * W_now.T / x_star(sizes, kernel)
+    return State(np.repeat(H1, sizes.per_class, axis=1), W_now, np.full(sizes.C, 1 / sizes.C))
