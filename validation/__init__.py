@@ -1,1 +1,17 @@
-"""Real networks against the theory: train, measure the empirical kernels, predict, compare."""
+"""Real networks against the theory: train, measure the empirical kernels, predict, compare.
+
+`validation.measure(features, params, X, y)` measures the kernels of any network; see `validation.kernels`.
+"""
+
+from typing import Any
+
+__all__ = ["measure"]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand: the command line imports this package and must not wait for jax.
+    if name == "measure":
+        from validation.kernels import measure
+
+        return measure
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,5 @@
 """From kernel entries to the three constants of the block kernel, with their spread and errors."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from jaxtyping import Float64
 from ntkflow._types import Labels, SampleKernel
 from ntkflow.errors import InputError
 from ntkflow.kernels import BlockKernel
-from validation.jacobians import NeuronKernel
+from validation.kernels import statistics
 
 NAMES = ("kappa_d", "kappa_c", "kappa_n", "mu_single")
 
@@ -134,71 +133,31 @@ class BlockFit:
         )
 
 
-def sample(
-    kernels: Iterable[NeuronKernel], labels: Labels, total_neurons: int, total_per_class: int
-) -> KernelSample:
-    """Reduce neuron kernels, as they come, to what the fit needs.
-
-    Args:
-        kernels: from `jacobians.neuron_kernels`.
-        labels: class of each sample, balanced, sorted or not.
-        total_neurons: n of the network.
-        total_per_class: m of the data set.
+def fit(measured: KernelSample) -> BlockFit:
+    """The three constants, how far they spread, and how far the kernel is from blocks.
 
     Raises:
-        InputError: classes are imbalanced or have a single sample, or no neuron was measured.
+        InputError: classes are imbalanced or have a single sample.
     """
-    order = _balanced_order(labels)
-    labels = labels[order]
-    total, constants = np.zeros((len(labels), len(labels))), []
-    for kernel in kernels:
-        gram = kernel.gram[np.ix_(order, order)]
-        total += gram
-        kd, _, kn = block_means(gram, labels)
-        mu_single = float(kernel.within.mean())
-        constants.append((kd, kd - mu_single, kn, mu_single))
-    if not constants:
-        raise InputError("neurons", [], "no neuron was measured", "give at least one")
-    return KernelSample(labels, total / len(constants), np.array(constants), total_neurons, total_per_class)
-
-
-def fit(measured: KernelSample) -> BlockFit:
-    """The three constants, how far they spread, and how far the kernel is from blocks."""
     K, labels = measured.mean, measured.labels
+    _check_balanced(labels)
     values = measured.constants.mean(axis=0)
     spreads = measured.constants.std(axis=0)
-    errors = _standard_errors(measured)
-    entries = _entry_spreads(K, labels)
-    rows = zip(values, spreads, entries, errors, strict=True)
+    rows = zip(values, spreads, _entry_spreads(K, labels), _standard_errors(measured), strict=True)
     d, c, n, mu = (Estimate(*(float(v) for v in row)) for row in rows)
-    Y = (labels[:, None] == labels[None, :]).astype(np.float64)
-    kd, kc, kn = block_means(K, labels)
-    blocks = (kd - kc) * np.eye(len(labels)) + (kc - kn) * Y + kn
     return BlockFit(
         d,
         c,
         n,
         mu,
-        alignment=float(np.vdot(K, Y) / (np.linalg.norm(K) * np.linalg.norm(Y))),
-        residual=float(np.linalg.norm(K - blocks) / np.linalg.norm(K)),
+        alignment=statistics.alignment(K, labels, measured.per_class),
+        residual=statistics.block_residual(K, labels),
         neurons=len(measured.constants),
         per_class=measured.per_class,
     )
 
 
-def block_means(K: SampleKernel, labels: Labels) -> tuple[float, float, float]:
-    """Mean diagonal, within-class and between-class entries: the projection of K on block kernels."""
-    diagonal, within, between = _masks(labels)
-    return float(K[diagonal].mean()), float(K[within].mean()), float(K[between].mean())
-
-
-def _masks(labels: Labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    diagonal = np.eye(len(labels), dtype=bool)
-    same = labels[:, None] == labels[None, :]
-    return diagonal, same & ~diagonal, ~same
-
-
-def _balanced_order(labels: Labels) -> np.ndarray:
+def _check_balanced(labels: Labels) -> None:
     counts = np.bincount(labels)
     if len(counts) < 2 or np.any(counts != counts[0]):
         raise InputError(
@@ -214,51 +173,20 @@ def _balanced_order(labels: Labels) -> np.ndarray:
             "kappa_c needs two samples of a class",
             "measure at least 2 per class",
         )
-    return np.argsort(labels, kind="stable")
 
 
 def _entry_spreads(K: SampleKernel, labels: Labels) -> list[float]:
-    d, c, n = (float(K[mask].std()) for mask in _masks(labels))
-    # mu_single per class; its entries are the classes' own values of kappa_d - kappa_c.
-    own = [float(np.subtract(*block_means_within(K[np.ix_(rows, rows)]))) for rows in _rows(labels)]
-    return [d, c, n, float(np.std(own))]
+    """Over entries; for mu_single over the classes' own values of kappa_d - kappa_c."""
+    counts = np.bincount(labels)
+    sums = statistics.from_gram(K, labels, np.zeros(len(counts)))
+    # The mean over all pairs of a class holds its diagonal, a share 1/m of them.
+    own = (sums.diagonal[0] - np.diag(sums.means[0])) * counts / (counts - 1)
+    spreads = statistics.entry_spreads(K, labels)[:3]
+    return [*(float(v or 0.0) for v in spreads), float(own.std())]
 
 
-def block_means_within(K: SampleKernel) -> tuple[float, float]:
-    """Mean diagonal and mean off-diagonal entry of one class's block."""
-    s = len(K)
-    diagonal = float(np.trace(K))
-    return diagonal / s, (float(K.sum()) - diagonal) / (s * (s - 1))
-
-
-def _rows(labels: Labels) -> list[np.ndarray]:
-    return [np.flatnonzero(labels == c) for c in range(int(labels.max()) + 1)]
-
-
-def _standard_errors(measured: KernelSample) -> np.ndarray:
+def _standard_errors(measured: KernelSample) -> Float64[np.ndarray, " 4"]:
     """Sampling of neurons and of samples, in quadrature, each with its finite-population correction."""
-    k, n = len(measured.constants), measured.total_neurons
-    s, m = measured.per_class, measured.total_per_class
-    neurons = np.zeros(4)
-    if k < n:
-        neurons = (
-            measured.constants.std(axis=0, ddof=1) * np.sqrt((1 - k / n) / k) if k > 1 else np.full(4, np.nan)
-        )
-    samples = np.zeros(4)
-    if s < m:
-        samples = (
-            _jackknife(measured.mean, measured.labels) * np.sqrt(1 - s / m) if s > 2 else np.full(4, np.nan)
-        )
-    return np.hypot(neurons, samples)
-
-
-def _jackknife(K: SampleKernel, labels: Labels) -> np.ndarray:
-    """Standard errors from leaving out one sample of every class at a time."""
-    rows = np.stack(_rows(labels))
-    s = rows.shape[1]
-    replicates = []
-    for left_out in range(s):
-        kept = np.delete(rows, left_out, axis=1).ravel()
-        kd, kc, kn = block_means(K[np.ix_(kept, kept)], labels[kept])
-        replicates.append((kd, kc, kn, kd - kc))
-    return np.sqrt((s - 1) * np.var(replicates, axis=0))
+    totals = np.full(int(measured.labels.max()) + 1, float(measured.total_per_class))
+    samples = statistics.sampling_error(measured.mean, measured.labels, totals)[:4]
+    return np.hypot(statistics.direction_error(measured.constants, measured.total_neurons), samples)

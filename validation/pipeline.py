@@ -14,10 +14,10 @@ from validation.clock import snapshot_steps
 from validation.compare import Comparison, compare, observables
 from validation.config import RunConfig
 from validation.datasets import Dataset
-from validation.measure import measure
 from validation.models import Network, build
 from validation.predict import predict
 from validation.rundir import RunDirectory, StoredSnapshot
+from validation.snapshot_kernels import measure
 from validation.train import Snapshot, TrainState, accuracy, start, train
 
 # called with (what is being done, amount done, amount in all)

@@ -4,24 +4,25 @@ import pytest
 from ntkflow.errors import InputError
 from ntkflow.kernels import BlockKernel
 from ntkflow.sizes import Sizes
-from validation.blocks import NAMES, BlockFit, fit, sample
-from validation.jacobians import NeuronKernel
+from validation.blocks import NAMES, BlockFit, KernelSample, fit
+from validation.kernels.statistics import from_gram, stack
 
 SIZES = Sizes(C=3, m=4, n=2)
 
 
-def kernel_of(gram, labels, neuron=0):
+def sums_of(gram, labels):
     def within(block):
         s = len(block)
-        return (np.trace(block) - block.sum() / s) / (s - 1)
+        return (np.trace(block) - block.sum() / s) / max(s - 1, 1)
 
     values = [within(gram[np.ix_(labels == c, labels == c)]) for c in range(labels.max() + 1)]
-    return NeuronKernel(neuron, gram, np.array(values))
+    return from_gram(gram, labels, np.array(values))
 
 
 def fit_of(grams, labels, n=None, m=None):
-    kernels = [kernel_of(gram, labels, p) for p, gram in enumerate(grams)]
-    return fit(sample(kernels, labels, n or len(grams), m or int(np.bincount(labels)[0])))
+    constants = stack([sums_of(gram, labels) for gram in grams]).constants[:, :4]
+    total = m or int(np.bincount(labels)[0])
+    return fit(KernelSample(labels, np.mean(grams, axis=0), constants, n or len(grams), total))
 
 
 def noisy(seed, labels, strength=0.1):
@@ -108,14 +109,8 @@ def test_sampling_errors_have_the_size_of_the_actual_errors():
 )
 def test_sets_that_do_not_determine_the_constants_are_refused(labels, rule):
     labels = np.array(labels)
-    kernel = NeuronKernel(0, np.eye(len(labels)), np.ones(labels.max() + 1))
     with pytest.raises(InputError, match=rule):
-        sample([kernel], labels, 1, 4)
-
-
-def test_no_neuron_is_refused():
-    with pytest.raises(InputError, match="no neuron"):
-        sample([], SIZES.labels, 1, 4)
+        fit(KernelSample(labels, np.eye(len(labels)), np.ones((1, 4)), 1, 4))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from validation.blocks import fit
 from validation.clock import flow_times
 from validation.compare import compare
 from validation.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
-from validation.measure import measure
 from validation.pipeline import prepare
 from validation.predict import predict
+from validation.snapshot_kernels import measure
 from validation.train import train
 
 CONFIG = RunConfig(

@@ -1,14 +1,17 @@
 """The features' NTK of a network on a dataset: the arrow from a snapshot's variables to a `KernelSample`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from validation.blocks import KernelSample, sample
+from validation.blocks import KernelSample
 from validation.config import KernelConfig
 from validation.datasets import Dataset
-from validation.jacobians import NeuronKernel, neuron_kernels
+from validation.kernels.backend import JaxBackend
+from validation.kernels.budget import Budget
+from validation.kernels.gram import grams
+from validation.kernels.task import Task
 from validation.models.base import Network, Variables
 
 
@@ -18,6 +21,7 @@ def measure(
     dataset: Dataset,
     config: KernelConfig,
     progress: Callable[[int], Any] | None = None,
+    memory: str = "2GiB",
 ) -> KernelSample:
     """Exact kernel of the body's parameters in inference mode, on the first samples of each class.
 
@@ -27,6 +31,7 @@ def measure(
         dataset: sorted, balanced training samples.
         config: how many neurons and samples.
         progress: called with the number of neurons done.
+        memory: what the measurement may use.
 
     Raises:
         InputError: a parameter is not finite.
@@ -35,22 +40,13 @@ def measure(
     s = config.per_class or dataset.per_class
     rows = np.arange(len(dataset.labels)).reshape(dataset.classes, -1)[:, :s].ravel()
     x, labels = dataset.x[rows], dataset.labels[rows]
-    n = variables.params["head"]["kernel"].shape[0]
-    kernels = neuron_kernels(
-        network.body_features,
-        variables.params["body"],
-        variables,
+    backend = JaxBackend(network.body_features, variables.params["body"], variables).check(x)
+    task = Task(
+        backend,
         x,
         labels,
-        range(config.neurons or n),
+        budget=Budget.parse(memory),
+        progress=lambda _, done, __: progress and progress(done),
     )
-    return sample(_counted(kernels, progress), labels, n, dataset.per_class)
-
-
-def _counted(
-    kernels: Iterator[NeuronKernel], progress: Callable[[int], Any] | None
-) -> Iterator[NeuronKernel]:
-    for done, kernel in enumerate(kernels, start=1):
-        yield kernel
-        if progress is not None:
-            progress(done)
+    found = grams(task, np.eye(backend.n)[: config.neurons or backend.n])
+    return KernelSample(labels, found.mean, found.sums.constants[:, :4], backend.n, dataset.per_class)

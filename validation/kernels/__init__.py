@@ -1,0 +1,9 @@
+"""Empirical kernels of any network: exact or estimated, with error bars, within a memory budget."""
+
+from validation.kernels.backend import Backend, JaxBackend
+from validation.kernels.measurement import Measurement, Summary
+from validation.kernels.measuring import measure
+from validation.kernels.statistics import Constant
+from validation.kernels.store import FolderStore
+
+__all__ = ["Backend", "Constant", "FolderStore", "JaxBackend", "Measurement", "Summary", "measure"]

@@ -1,0 +1,114 @@
+"""Exact N x N kernels of directions v: K_v[i, j] = <grad v.h(x_i), grad v.h(x_j)>, in chunks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from ntkflow._types import SampleKernel
+from validation.kernels.backend import Directions
+from validation.kernels.budget import COLUMNS
+from validation.kernels.statistics import BlockSums, from_gram, stack
+from validation.kernels.store import Chunk
+from validation.kernels.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Grams:
+    """Kernels of several directions.
+
+    Attributes:
+        mean: mean of their kernels, N x N.
+        sums: block sums of each.
+        norms: |K_v|_F of each, (k,).
+    """
+
+    mean: SampleKernel
+    sums: BlockSums
+    norms: Float64[np.ndarray, " k"]
+
+
+def grams(task: Task, V: Directions, what: str = "kernels") -> Grams:
+    """The kernels of the directions V, one after the other; one chunk of the store each group.
+
+    Memory: a Jacobian chunk of N rows a direction in flight, and one N x N kernel for each of these.
+
+    Args:
+        task: network and samples.
+        V: directions; rows of the identity for neurons.
+        what: name for progress and stored chunks.
+    """
+    k = group_size(task, len(V))
+    mean, sums, norms = np.zeros((task.N, task.N)), [], []
+    for a in range(0, len(V), k):
+        group = V[a : a + k]
+        chunk = task.stored(what, (group,), lambda group=group: _group(task, group))  # type: ignore[misc]
+        mean += chunk["total"]
+        sums.append(
+            BlockSums(task.counts.astype(float), *(chunk[f] for f in ("diagonal", "within", "means")))
+        )
+        norms.append(chunk["norms"])
+        task.progress(what, min(a + k, len(V)), len(V))
+    return Grams(mean / len(V), stack(sums), np.concatenate(norms))
+
+
+def fits(task: Task) -> bool:
+    """Whether N x N kernels fit into their share of the memory."""
+    return _kernel_bytes(task) <= task.budget.bytes // 4
+
+
+def _kernel_bytes(task: Task) -> int:
+    return 3 * 8 * task.N**2
+
+
+def group_size(task: Task, directions: int) -> int:
+    """Directions handled at once: few enough for memory, enough to fill the network's batches."""
+    task.budget.require(
+        _kernel_bytes(task), task.budget.bytes // 4, "an N x N kernel", "raise it or use method 'class-sums'"
+    )
+    kernels = task.budget.bytes // 4 // _kernel_bytes(task)
+    jacobians = task.budget.jacobian // (4 * task.N * task.backend.P)
+    return max(1, min(directions, 16, jacobians, kernels))
+
+
+def _group(task: Task, V: Directions) -> Chunk:
+    K = np.zeros((len(V), task.N, task.N))
+    deviations = np.zeros((len(V), task.N))
+    for a, b in task.budget.columns(task.N * len(V), task.backend.P):
+        J = task.jacobian(V, a, b)
+        for q in range(len(V)):
+            for s in range(0, b - a, COLUMNS):
+                block = np.ascontiguousarray(J[:, q, s : s + COLUMNS])
+                K[q] += block @ block.T
+                deviations[q] += squared_deviations(block, task.counts)
+        del J
+    K = (K + K.transpose(0, 2, 1)) / 2
+    sums = stack(
+        [
+            from_gram(K_q, task.labels, mu_within(d, task.labels, task.counts))
+            for K_q, d in zip(K, deviations, strict=True)
+        ]
+    )
+    return {
+        "total": K.sum(axis=0),
+        "diagonal": sums.diagonal,
+        "within": sums.within,
+        "means": sums.means,
+        "norms": np.linalg.norm(K, axis=(1, 2)),
+    }
+
+
+def squared_deviations(block: Float[np.ndarray, "N w"], counts: np.ndarray) -> Float64[np.ndarray, " N"]:
+    """|row - mean of its class|^2; rows sorted by class."""
+    starts = np.cumsum(counts) - counts
+    means = np.add.reduceat(block, starts, axis=0, dtype=np.float64) / counts[:, None]
+    deviations = block - np.repeat(means, counts, axis=0)
+    return np.einsum("ij,ij->i", deviations, deviations)
+
+
+def mu_within(
+    deviations: Float64[np.ndarray, " N"], labels: np.ndarray, counts: np.ndarray
+) -> Float64[np.ndarray, " C"]:
+    """Sum of squared deviations over m_c - 1; NaN for classes of one sample."""
+    total = np.bincount(labels, weights=deviations)
+    return np.where(counts > 1, total / np.maximum(counts - 1, 1), np.nan)

@@ -1,0 +1,253 @@
+"""What a measurement found, and the rungs of the kernel ladder it gives."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow import kernels as rungs
+from ntkflow._types import ClassMatrix, PerClass, SampleKernel
+from ntkflow.errors import InputError
+from validation.kernels.components import Rayleigh
+from validation.kernels.statistics import (
+    NAMES,
+    BlockSums,
+    Constant,
+    alignment,
+    block_residual,
+)
+from validation.kernels.tensor import MatrixBlocks, Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """Kernels of one family of directions: neurons, outputs, or the row space of W.
+
+    Attributes:
+        constants: d, c, n, mu_single, mu_class, mu_global; means over directions and entries. mu_class and
+            mu_global are those of the measured samples.
+        sums: block sums of each direction measured.
+        mean: kernel's mean over the directions, N x N, samples sorted by class; None without such a method.
+        labels: class of each of these samples.
+        norms: |Theta_pp|_F of each direction measured, (k,); None without N x N kernels.
+        directions: how many there are, of which len(sums) or probes of them were measured.
+    """
+
+    constants: dict[str, Constant]
+    sums: BlockSums
+    mean: SampleKernel | None
+    labels: np.ndarray
+    norms: Float64[np.ndarray, " k"] | None
+    directions: int
+
+    @property
+    def class_values(self) -> tuple[PerClass, ClassMatrix]:
+        """kappa_d of every class (C,) and B (C, C), means over directions."""
+        return self.sums.class_values
+
+    @property
+    def trace(self) -> SampleKernel | None:
+        """Sum over directions of their kernels, the traced kernel, N x N."""
+        return None if self.mean is None else self.directions * self.mean
+
+    @property
+    def residual(self) -> float | None:
+        """|K - K_block|_F / |K|_F of the mean kernel."""
+        return None if self.mean is None else block_residual(self.mean, self.labels)
+
+    def alignment(self, k: int | None = None) -> float | None:
+        """Cosine of the mean kernel with Y^T Y on k samples of each class; by default on half, as the paper."""
+        if self.mean is None:
+            return None
+        return alignment(self.mean, self.labels, self.half if k is None else k)
+
+    @property
+    def half(self) -> int:
+        """Half of the samples of the smallest class, at least one."""
+        return max(1, int(np.bincount(self.labels).min()) // 2)
+
+    def to_dict(self, letter: str) -> dict[str, Any]:
+        """Plain values; `letter` is kappa or gamma."""
+        kd, B = self.class_values
+        return {
+            **{f"{letter}_{k}" if len(k) == 1 else k: v.to_dict() for k, v in self.constants.items()},
+            "class_diagonal": _plain(kd),
+            "class_pairs": _plain(B),
+            "alignment": self.alignment(),
+            "alignment_k": self.half,
+            "block_residual": self.residual,
+            "averaged_over": f"{self.directions} {letter} directions and all entries of their kind (means)",
+        }
+
+
+def _plain(values: np.ndarray) -> Any:
+    return np.where(np.isfinite(values), values.astype(object), None).tolist()  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Empirical kernels of one network at one set of parameters.
+
+    Attributes:
+        features: the features' NTK; constants are the paper's kappas.
+        outputs: the output NTK including the head's own contribution delta_ks (h_i . h_j + 1); the gammas.
+        row_space: the features' NTK averaged over orthonormal directions of the row space of W.
+        rayleigh: quotients along the residual's components.
+        matrix: matrix blocks between features.
+        full: the features' whole tensor, (n, N, n, N).
+        full_outputs: the output NTK's whole tensor, (C, N, C, N).
+        order: index in the given samples of each measured one; they are sorted by class.
+        counts: measured samples of each class.
+        totals: samples of each class in all.
+        neurons: neurons, or random combinations of them, that were measured.
+        total_neurons: n.
+        method: how.
+        bn: mode of batch normalisation.
+    """
+
+    features: Summary
+    outputs: Summary | None
+    row_space: Summary | None
+    rayleigh: Rayleigh | None
+    matrix: MatrixBlocks | None
+    full: Tensor | None
+    full_outputs: Tensor | None
+    order: np.ndarray
+    counts: np.ndarray
+    totals: np.ndarray
+    neurons: int
+    total_neurons: int
+    method: str
+    bn: str
+
+    def __getattr__(self, name: str) -> Constant:
+        """kappa_d, kappa_c, kappa_n, mu_single, mu_class, mu_global, gamma_d, gamma_c, gamma_n."""
+        family, _, letter = name.partition("_")
+        if family == "kappa" and letter in NAMES[:3]:
+            return self.features.constants[letter]
+        if name in NAMES[3:]:
+            return self.features.constants[name]
+        if family == "gamma" and letter in NAMES[:3] and self.outputs is not None:
+            return self.outputs.constants[letter]
+        raise AttributeError(name)
+
+    def block(self, of: str = "features") -> rungs.BlockKernel:
+        """kappa_d, kappa_d - mu_single, kappa_n.
+
+        Args:
+            of: "features", or "row_space" for the kernel averaged over the row space of W.
+
+        Raises:
+            InputError: the constants do not have the order of a block kernel, or kappa_c does not exist.
+        """
+        chosen = {name: c.value for name, c in self._family(of).constants.items()}
+        if not np.isfinite(chosen["c"]):
+            raise InputError(
+                "per_class", 1, "kappa_c needs two samples of a class", "measure at least 2 per class"
+            )
+        d, mu, n = (chosen[k] for k in ("d", "mu_single", "n"))
+        return rungs.BlockKernel(d, d - mu, n)
+
+    def class_block(self, of: str = "features") -> rungs.ClassBlockKernel:
+        """Own constants for each class and pair of classes."""
+        kd, B = self._family(of).class_values
+        if not np.isfinite(B).all():
+            raise InputError(
+                "per_class", 1, "kappa_c needs two samples of every class", "measure at least 2 per class"
+            )
+        return rungs.ClassBlockKernel(kd, B)
+
+    def sample(self, of: str = "features") -> rungs.SampleKernel:
+        """The mean over neurons of the N x N kernels, samples sorted by class."""
+        family = self._family(of)
+        if family.mean is None:
+            raise InputError("method", self.method, "does not form N x N kernels", "measure with 'gram'")
+        return rungs.SampleKernel(family.mean)
+
+    def kronecker(self, of: str = "features") -> rungs.KroneckerKernel:
+        """K (x) A from the partial traces: K = tr_n Theta / n, A = tr_N Theta normalised to trace n."""
+        A = np.einsum("piqi->pq", self.full.values) if self.full is not None else self._matrix().diagonal
+        self._all_neurons()
+        return rungs.KroneckerKernel(self.sample(of), A * (len(A) / np.trace(A)))
+
+    def matrix_block(self) -> rungs.MatrixBlockKernel:
+        """A_d, A_c, A_n in the convention of `MatrixBlockKernel`."""
+        blocks = self._matrix()
+        self._all_neurons()
+        return rungs.MatrixBlockKernel(blocks.single, blocks.within - blocks.between, blocks.between)
+
+    def tensor(self) -> rungs.TensorKernel:
+        """The whole tensor."""
+        self._all_neurons()
+        if self.full is None:
+            raise InputError("quantities", "no tensor", "was not measured", "add 'tensor'")
+        return rungs.TensorKernel(self.full.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers for files and people; arrays stay attributes."""
+        full, outputs = self.full, self.full_outputs
+        return {
+            "method": self.method,
+            "bn": self.bn,
+            "samples": self.counts.tolist(),
+            "samples_in_all": self.totals.tolist(),
+            "neurons": self.neurons,
+            "neurons_in_all": self.total_neurons,
+            "features": self.features.to_dict("kappa"),
+            "outputs": self.outputs.to_dict("gamma") if self.outputs else None,
+            "row_space": self.row_space.to_dict("kappa") if self.row_space else None,
+            "rayleigh": self.rayleigh.to_dict() if self.rayleigh else None,
+            "off_neuron_share": full.off_neuron_share if full else None,
+            "off_output_share": outputs.off_neuron_share if outputs else None,
+            "tensor_block_residual": full.block_residual(self.features.labels) if full else None,
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything that is an array, by name."""
+        found: dict[str, np.ndarray | None] = {"labels": self.features.labels, "order": self.order}
+        for name in ("features", "outputs", "row_space"):
+            family: Summary | None = getattr(self, name)
+            if family is not None:
+                found |= {f"{name}_mean": family.mean, f"{name}_norms": family.norms}
+                found[f"{name}_constants"] = family.sums.constants
+        if self.matrix is not None:
+            blocks = (self.matrix.single, self.matrix.within - self.matrix.between, self.matrix.between)
+            found |= dict(zip(("A_d", "A_c", "A_n"), blocks, strict=True))
+        for tensor, name in ((self.full, "features"), (self.full_outputs, "outputs")):
+            found[f"{name}_pair_norms"] = None if tensor is None else tensor.norms
+        found["Theta"] = None if self.full is None else self.full.values
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _family(self, of: str) -> Summary:
+        family = {"features": self.features, "row_space": self.row_space}.get(of)
+        if family is None:
+            raise InputError("of", of, "was not measured", "use 'features', or 'row_space' with a head")
+        return family
+
+    def _matrix(self) -> MatrixBlocks:
+        if self.matrix is not None:
+            return self.matrix
+        if self.full is not None:
+            return blocks_of_tensor(self.full.values, self.features.labels)
+        raise InputError("quantities", "no matrix blocks", "were not measured", "add 'matrix' or 'tensor'")
+
+    def _all_neurons(self) -> None:
+        measured = self.matrix.diagonal if self.matrix is not None else None
+        rows = (
+            len(self.full.values) if self.full is not None else len(measured) if measured is not None else 0
+        )
+        if rows and rows != self.total_neurons:
+            raise InputError(
+                "neurons", rows, f"does not determine a kernel of all {self.total_neurons}", "measure all"
+            )
+
+
+def blocks_of_tensor(Theta: Float64[np.ndarray, "n N n N"], labels: np.ndarray) -> MatrixBlocks:
+    """Matrix blocks as means of a measured tensor."""
+    N = len(labels)
+    same, eye = labels[:, None] == labels[None, :], np.eye(N, dtype=bool)
+    diagonal, within, between = (
+        np.einsum("piqj,ij->pq", Theta, mask / max(mask.sum(), 1)) for mask in (eye, same & ~eye, ~same)
+    )
+    return MatrixBlocks(diagonal, diagonal - within, between)

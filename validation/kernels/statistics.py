@@ -1,0 +1,192 @@
+"""Block constants of a kernel, with spreads and standard errors, from sums that need no N x N object."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import SampleKernel
+
+NAMES = ("d", "c", "n", "mu_single", "mu_class", "mu_global")
+Counts = Float64[np.ndarray, " C"]
+Values = Float64[np.ndarray, "k 6"]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSums:
+    """What the block constants need to know of the kernels K_k of some directions, class by class.
+
+    Attributes:
+        counts: samples of each class, (C,).
+        diagonal: mean over samples i of class c of K_ii, (k, C).
+        within: mu_single of class c: sum_i |J_i - class mean|^2 / (m_c - 1), measured on the deviations
+            themselves and so free of the cancellation kappa_d - kappa_c; NaN for a single sample; (k, C).
+        means: product of the class means of J, the mean over all m_c m_c' pairs of K_ij, (k, C, C).
+    """
+
+    counts: Counts
+    diagonal: Float64[np.ndarray, "k C"]
+    within: Float64[np.ndarray, "k C"]
+    means: Float64[np.ndarray, "k C C"]
+
+    @property
+    def constants(self) -> Values:
+        """kappa_d, kappa_c, kappa_n, mu_single, mu_class, mu_global of each direction, (k, 6).
+
+        kappa_d, kappa_c, kappa_n are the means over the entries of their kind, the projection on block
+        kernels. mu_single = kappa_d - kappa_c, evaluated without subtracting the two. mu_class and mu_global
+        are the mean of v^T K v over the class contrasts and the constant vector *of these samples*; the
+        eigenvalues at another m follow from the kappas.
+        """
+        m, N, C = self.counts, self.counts.sum(), len(self.counts)
+        d = self.diagonal @ (m / N)
+        pairs = m * (m - 1)
+        if pairs.sum() > 0:
+            # Classes of one sample have no pairs; their NaN must not enter.
+            share, within = pairs / pairs.sum(), np.where(m > 1, self.within, 0.0)
+            mu_single = within @ share + self.diagonal @ (m / N - share)
+        else:
+            mu_single = np.full(len(d), np.nan)
+        sums = self.means * m[:, None] * m
+        own = np.einsum("kcc->kc", sums)
+        total = sums.sum(axis=(1, 2))
+        n = (total - own.sum(axis=1)) / (N**2 - (m**2).sum())
+        mu_global = total / N
+        mu_class = ((own / m).sum(axis=1) - mu_global) / (C - 1)
+        return np.stack([d, d - mu_single, n, mu_single, mu_class, mu_global], axis=1)
+
+    @property
+    def class_values(self) -> tuple[Float64[np.ndarray, " C"], Float64[np.ndarray, "C C"]]:
+        """kappa_d of every class and B: kappa_c^c on the diagonal, kappa_n^{cc'} off it; mean over directions."""
+        kd, B = self.diagonal.mean(axis=0), self.means.mean(axis=0)
+        np.fill_diagonal(B, kd - self.within.mean(axis=0))
+        return kd, B
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One block constant.
+
+    Attributes:
+        value: mean over neurons, and over the entries of its kind.
+        spread_entries: standard deviation over the entries of the kernel's mean over neurons; None without it.
+        spread_neurons: standard deviation over neurons; None if only combinations of neurons were measured.
+        spread_classes: standard deviation over classes, for kappa_n over pairs of classes.
+        standard_error: of `value`, from measuring some neurons, some samples or probes; 0 when everything was
+            measured; None when it cannot be told (fewer than two neurons or probes, or three samples a class).
+    """
+
+    value: float
+    spread_entries: float | None
+    spread_neurons: float | None
+    spread_classes: float | None
+    standard_error: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; None for what does not exist."""
+        return {k: None if v is None or not np.isfinite(v) else float(v) for k, v in asdict(self).items()}
+
+
+def from_gram(K: SampleKernel, labels: np.ndarray, within: Float64[np.ndarray, " C"]) -> BlockSums:
+    """The sums of one kernel.
+
+    Args:
+        K: kernel of samples sorted by class.
+        labels: class of each.
+        within: mu_single of each class, measured on deviations.
+    """
+    counts = np.bincount(labels).astype(np.float64)
+    Y = np.eye(len(counts))[labels] / counts[labels, None]
+    diagonal = np.diag(K) @ Y
+    return BlockSums(counts, diagonal[None], within[None], (Y.T @ K @ Y)[None])
+
+
+def stack(parts: list[BlockSums]) -> BlockSums:
+    """Several directions as one."""
+    fields = (np.concatenate([getattr(p, name) for p in parts]) for name in ("diagonal", "within", "means"))
+    return BlockSums(parts[0].counts, *fields)
+
+
+def block_residual(K: SampleKernel, labels: np.ndarray) -> float:
+    """|K - K_block|_F / |K|_F with the projection of K on block kernels; 0 for an exact block kernel."""
+    same = labels[:, None] == labels[None, :]
+    eye = np.eye(len(K), dtype=bool)
+    fitted = np.zeros_like(K)
+    for mask in (eye, same & ~eye, ~same):
+        if mask.any():
+            fitted[mask] = K[mask].mean()
+    return float(np.linalg.norm(K - fitted) / np.linalg.norm(K))
+
+
+def alignment(K: SampleKernel, labels: np.ndarray, k: int) -> float:
+    """<K, Y^T Y> / (|K| |Y^T Y|) on the first k samples of each class; depends on k even for a block kernel."""
+    rows = np.concatenate([np.flatnonzero(labels == c)[:k] for c in range(int(labels.max()) + 1)])
+    K, same = K[np.ix_(rows, rows)], labels[rows, None] == labels[None, rows]
+    return float(K[same].sum() / (np.linalg.norm(K) * np.sqrt(same.sum())))
+
+
+def entry_spreads(K: SampleKernel, labels: np.ndarray) -> list[float | None]:
+    """Standard deviation of the entries of each kind; none for the eigenvalues."""
+    same, eye = labels[:, None] == labels[None, :], np.eye(len(K), dtype=bool)
+    spreads = [float(K[mask].std()) if mask.any() else None for mask in (eye, same & ~eye, ~same)]
+    return [*spreads, None, None, None]
+
+
+def class_spreads(sums: BlockSums) -> list[float | None]:
+    """Standard deviation over classes, and over pairs of classes for kappa_n."""
+    kd, B = sums.class_values
+    several = sums.counts > 1
+    pairs = B[np.triu_indices(len(B), 1)]
+    own = (np.diag(B)[several], (kd - np.diag(B))[several])
+    c, mu = (float(v.std()) if len(v) else None for v in own)
+    return [float(kd.std()), c, float(pairs.std()), mu, None, None]
+
+
+def direction_error(values: Float64[np.ndarray, "k q"], population: int | None) -> Float64[np.ndarray, " q"]:
+    """Standard error of the mean of k of `population` directions; None: independent random directions.
+
+    k neurons drawn from n, or k orthonormal probes of n: errors shrink to 0 at k = n.
+    """
+    k = len(values)
+    if population is not None and k >= population:
+        return np.zeros(values.shape[1])
+    if k < 2:
+        return np.full(values.shape[1], np.nan)
+    share = 0.0 if population is None else k / population
+    return values.std(axis=0, ddof=1) * np.sqrt((1 - share) / k)
+
+
+def sampling_error(K: SampleKernel | None, labels: np.ndarray, totals: Counts) -> Float64[np.ndarray, " 6"]:
+    """Standard error from measuring s_c of the m_c samples of each class: a jackknife in every class.
+
+    Nothing for mu_class and mu_global, which are defined on the measured samples.
+    """
+    counts = np.bincount(labels).astype(np.float64)
+    if np.all(counts >= totals):
+        return np.zeros(6)
+    if K is None or np.any((counts < 3) & (counts < totals)):
+        return np.full(6, np.nan)
+    variance = np.zeros(4)
+    left = _leave_one_out(K, labels)
+    for c in np.flatnonzero(counts < totals):
+        s = counts[c]
+        variance += (1 - s / totals[c]) * (s - 1) * left[labels == c].var(axis=0)
+    return np.concatenate([np.sqrt(variance), [0.0, 0.0]])
+
+
+def _leave_one_out(K: SampleKernel, labels: np.ndarray) -> Float64[np.ndarray, "N 4"]:
+    """kappa_d, kappa_c, kappa_n, mu_single without each sample in turn."""
+    N, diagonal = len(K), np.diag(K)
+    counts = np.bincount(labels).astype(np.float64)
+    same = labels[:, None] == labels[None, :]
+    own_rows, rows = np.where(same, K, 0.0).sum(axis=1), K.sum(axis=1)
+    trace = diagonal.sum() - diagonal
+    own = own_rows.sum() - 2 * own_rows + diagonal
+    total = rows.sum() - 2 * rows + diagonal
+    m = counts[labels]
+    # Removing one of m samples lowers m^2 by 2m - 1.
+    same_pairs = (counts**2).sum() - (2 * m - 1)
+    d = trace / (N - 1)
+    c = (own - trace) / (same_pairs - (N - 1))
+    return np.stack([d, c, (total - own) / ((N - 1) ** 2 - same_pairs), d - c], axis=1)

@@ -1,0 +1,157 @@
+"""One measurement's inputs, and the loops over samples that every method shares."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from ntkflow.errors import InputError
+from validation.kernels.backend import Backend, Directions, Inputs
+from validation.kernels.budget import Budget
+from validation.kernels.store import Chunk, ChunkStore, NoStore
+
+# called with (what is being done, amount done, amount in all)
+Progress = Callable[[str, int, int], None]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """No progress."""
+    del what, done, total
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A network, its samples sorted by class, and how to work on them.
+
+    Attributes:
+        backend: the network.
+        x: inputs, (N, ...), sorted by class.
+        labels: class of each.
+        coupled: samples see each other (batch normalisation in batch mode), so all go through together.
+        budget: memory.
+        store: finished chunks.
+        progress: called as chunks are finished.
+    """
+
+    backend: Backend
+    x: Inputs
+    labels: np.ndarray
+    coupled: bool = False
+    budget: Budget = field(default_factory=lambda: Budget(2**31))
+    store: ChunkStore = field(default_factory=NoStore)
+    progress: Progress = silent
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Samples of each class, (C,)."""
+        return np.bincount(self.labels)
+
+    @property
+    def C(self) -> int:
+        """Classes."""
+        return len(self.counts)
+
+    @property
+    def N(self) -> int:
+        """Samples."""
+        return len(self.labels)
+
+    @cached_property
+    def _digest(self) -> bytes:
+        parts = (self.backend.fingerprint(), self.x.tobytes(), self.labels.tobytes())
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
+
+    def stored(self, what: str, depends: tuple[np.ndarray, ...], compute: Callable[[], Chunk]) -> Chunk:
+        """A chunk from the store, or computed and put there."""
+        if isinstance(self.store, NoStore):
+            return compute()
+        digest = hashlib.sha256(self._digest + repr(self.coupled).encode())
+        for array in depends:
+            digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+        name = f"{what}-{digest.hexdigest()[:24]}"
+        chunk = self.store.get(name)
+        if chunk is None:
+            chunk = compute()
+            self.store.put(name, chunk)
+        return chunk
+
+    def jacobian(self, V: Directions, a: int, b: int) -> Float[np.ndarray, "N k w"]:
+        """Columns a..b of the Jacobian of every direction on every sample."""
+        B, k = self.backend.tile(self.x, len(V), self.budget.workspace)
+        J = np.empty((self.N, len(V), b - a), np.float32)
+        for first, rows in padded(self.N, B):
+            for start, chosen in padded(len(V), k):
+                part = self.backend.rows(self.x[rows], V[chosen])
+                J[rows[first] : rows[-1] + 1, chosen[start] : chosen[-1] + 1] = part[first:, start:, a:b]
+        return J
+
+    def class_gradients(
+        self, V: Directions, weights: Float[np.ndarray, " N"], a: int, b: int
+    ) -> Float[np.ndarray, "C k w"]:
+        """sum_{i in c} weight_i grad(v . h(x_i)) of every class, columns a..b; summed in float64."""
+        total = np.zeros((self.C, len(V), b - a))
+        V, weights = V.astype(np.float32), weights.astype(np.float32)
+        if self.coupled:
+            for c, q in np.ndindex(self.C, len(V)):
+                cotangent = np.where(self.labels == c, weights, np.float32(0))[:, None] * V[q]
+                total[c, q] = self.backend.pull(self.x, cotangent[None])[0, a:b]
+            return total
+        B, k = self.backend.batch(self.x[: int(self.counts.max())], len(V), self.budget.workspace)
+        for c, start in enumerate(np.cumsum(self.counts) - self.counts):
+            for first, local in padded(int(self.counts[c]), B):
+                rows = start + local
+                fresh = weights[rows] * (np.arange(len(rows)) >= first)
+                for skip, chosen in padded(len(V), k):
+                    part = self.backend.pull(self.x[rows], V[chosen][:, None, :] * fresh[None, :, None])
+                    total[c, chosen[skip] : chosen[-1] + 1] += part[skip:, a:b]
+        return total
+
+    def gradients(self, cotangents: Float[np.ndarray, "k N n"]) -> Float[np.ndarray, "k P"]:
+        """sum_i grad(cotangent_ki . h(x_i)); summed over batches in float64."""
+        if self.coupled:
+            return self.backend.pull(self.x, cotangents).astype(np.float64)
+        total = np.zeros((len(cotangents), self.backend.P))
+        B, k = self.backend.batch(self.x, len(cotangents), self.budget.workspace)
+        for first, rows in padded(self.N, B):
+            fresh = np.arange(len(rows)) >= first
+            for skip, chosen in padded(len(cotangents), k):
+                part = cotangents[np.ix_(chosen, rows)] * fresh[None, :, None]
+                total[chosen[skip:]] += self.backend.pull(self.x[rows], part)[skip:]
+        return total
+
+    def features(self) -> Float[np.ndarray, "n N"]:
+        """H in float64.
+
+        Raises:
+            InputError: a feature is not finite.
+        """
+        size = self.N if self.coupled else min(self.N, 64)
+        H = np.empty((self.N, self.backend.n))
+        for first, rows in padded(self.N, size):
+            H[rows[first] : rows[-1] + 1] = self.backend.features(self.x[rows])[first:]
+        bad = np.argwhere(~np.isfinite(H))
+        if len(bad):
+            i, p = bad[0]
+            raise InputError(
+                "features",
+                f"{len(bad)} NaN or infinite values, the first at neuron {p} of sample {i} of the sorted set",
+                "must be finite",
+                "check the parameters' sizes and the inputs",
+            )
+        return H.T
+
+
+def padded(count: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Index ranges of one common length that cover `count`, with how many of the first were seen before.
+
+    One shape means one compilation: the last range begins early instead of ending late. When `count` is
+    below `size`, index 0 fills up the range from the front.
+    """
+    for a in range(0, count, size):
+        b = min(count, a + size)
+        rows = np.arange(b - size, b)
+        first = size - (b - a)
+        yield first, np.maximum(rows, 0)
