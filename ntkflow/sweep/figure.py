@@ -8,7 +8,7 @@ import numpy as np
 from ntkflow.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ntkflow.sweep.heat import draw_heat_map
 from ntkflow.sweep.labels import bounded, label
-from ntkflow.sweep.plan import Group, Plan, plan, positions, quantiles
+from ntkflow.sweep.plan import Group, Plan, plan, positions, quantiles, scattered
 from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.table import Table
 
@@ -103,7 +103,7 @@ def _line(
 def _points(
     axes: "Axes", drawn: Plan, table: Table, group: Group, y: str, log: bool, colour: Colour, marker: str
 ) -> None:
-    x, values = table.column(drawn.x)[group.rows], _shown(table.column(y)[group.rows], log)
+    x, values = scattered(drawn, table, group), _shown(table.column(y)[group.rows], log)
     axes.plot(
         x, values, linestyle="", marker=marker, color=colour, markersize=5.5, alpha=0.7, markeredgewidth=0
     )
@@ -112,15 +112,19 @@ def _points(
 def _theory(
     axes: "Axes", drawn: Plan, table: Table, group: Group, name: str, log: bool, colour: Colour
 ) -> None:
+    """A dashed line; one dash per cell where a scatter has several values at one place."""
     if drawn.horizontal is not None:
         found = [(place, q[1]) for place, q in quantiles(table, drawn.horizontal, group.rows, name)]
+        x, values = np.array(found).reshape(-1, 2).T
     else:
-        x, values = table.column(drawn.x)[group.rows], table.column(name)[group.rows]
-        known = np.isfinite(x) & np.isfinite(values)
-        found = [(float(v), float(np.median(values[known & (x == v)]))) for v in np.unique(x[known])]
-    if found:
-        places, medians = np.array(found).T
-        axes.plot(places, _shown(medians, log), "--", color=colour, linewidth=1.3)
+        x, values = scattered(drawn, table, group), table.column(name)[group.rows]
+    known = np.isfinite(x) & np.isfinite(values)
+    order = np.argsort(x[known])
+    x, values = x[known][order], _shown(values[known][order], log)
+    if len(np.unique(x)) == len(x):
+        axes.plot(x, values, "--", color=colour, linewidth=1.3)
+    else:
+        axes.plot(x, values, linestyle="", marker="_", markersize=7, markeredgewidth=1.2, color=colour)
 
 
 def _shown(values: np.ndarray, log: bool) -> np.ndarray:

@@ -65,7 +65,7 @@ def bounded(name: str) -> bool:
 
 def short(value: object) -> str:
     """A value in a legend: three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{float(f'{value:.3g}'):g}" if isinstance(value, float) else str(value)
 
 
 def _plain(name: str) -> str:

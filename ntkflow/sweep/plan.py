@@ -115,6 +115,15 @@ def _groups(by: Axis | None, table: Table) -> tuple[Group, ...]:
     return tuple(Group(value, np.flatnonzero(done & same(table, by, value))) for value in by.values)
 
 
+def scattered(drawn: Plan, table: Table, group: Group) -> np.ndarray:
+    """Where the cells of a group stand in a scatter; counts get their colours side by side around the number."""
+    x = table.column(drawn.x)
+    finite = x[np.isfinite(x)]
+    counts = len(drawn.groups) > 1 and bool(np.all(finite == np.rint(finite)))
+    place = drawn.groups.index(group) - (len(drawn.groups) - 1) / 2
+    return x[group.rows] + (0.6 * place / len(drawn.groups) if counts else 0.0)
+
+
 def same(table: Table, axis: Axis, value: object) -> np.ndarray:
     """Whether each row has this value of the axis."""
     return table.columns[axis.name] == (value if isinstance(value, int | float) else str(value))

@@ -55,7 +55,7 @@ NEGATIVE_EIGENVALUES = Study(
         ),
     ),
     "NC1 is impossible when E has more than C negative eigenvalues",
-    "Right of the line every run keeps a permanent variability, above the floor that E sets (dashed, median); "
+    "Right of the line every run keeps a permanent variability, above the floor that its E sets (dashes); "
     "left of it nothing forbids collapse: without negative eigenvalues it always comes, with some of them it fails "
     "where the features find room in the kernel of W.",
     lambda spec: (_classes(spec) + 0.5, r"$n_-(E) > C$"),

@@ -6,7 +6,7 @@ from ntkflow import figures
 from ntkflow.errors import InputError
 from ntkflow.sweep.figure import sweep_figure
 from ntkflow.sweep.heat import medians
-from ntkflow.sweep.labels import axis_label, label
+from ntkflow.sweep.labels import axis_label, label, short
 from ntkflow.sweep.plan import plan
 from ntkflow.sweep.table import Table
 from tests.sweep.grids import grid
@@ -75,9 +75,24 @@ def test_a_quantity_on_x_gives_a_scatter_with_the_theory_of_each_colour():
     figure = sweep_figure(spec, table_of(spec), "t", mark=(2.0, "here"))
     points = [line for line in figure.axes[0].lines if line.get_marker() not in ("", "None", None)]
     assert [len(line.get_xdata()) for line in points] == [3, 3]
-    np.testing.assert_array_equal(points[0].get_xydata(), [[1, 1], [4, 2], [9, 3]])
+    np.testing.assert_allclose(points[0].get_xydata(), [[0.85, 1], [3.85, 2], [8.85, 3]])
+    np.testing.assert_allclose(points[1].get_xydata(), [[1.15, 1], [4.15, 2], [9.15, 3]])
     assert sum(line.get_linestyle() == "--" for line in figure.axes[0].lines) == 2
     assert [text.get_text() for text in figure.axes[0].texts] == ["here"]
+
+
+def test_several_values_of_the_theory_at_one_place_are_dashes_not_a_line():
+    spec = grid("scale=1,2", seeds=2, x="features", theory=(Y,))
+    table = table_of(spec)
+    table = Table(table.swept, {**table.columns, "config.sizes.features": np.full(4, 3.0)})
+    dashes = [line for line in sweep_figure(spec, table, "t").axes[0].lines if line.get_marker() == "_"]
+    assert [list(line.get_ydata()) for line in dashes] == [[1, 1], [2, 2]]
+
+
+def test_only_counts_stand_side_by_side():
+    spec = grid("scale=0.5,1", "kappa_d=1,2", x=OTHER, by="kappa_d")
+    points = sweep_figure(spec, table_of(spec), "t").axes[0].lines
+    np.testing.assert_array_equal(points[0].get_xdata(), points[1].get_xdata())
 
 
 def test_a_quantity_may_tell_colours_apart():
@@ -125,3 +140,4 @@ def test_labels_say_what_and_in_which_unit():
     assert label("nc.NC2_unit.final") == "NC2 unit at the end"
     assert "flow time" in axis_label(("decay_w", "decay_h"))
     assert axis_label(("decay_w", "decay_h")).startswith("decay rate of W and H")
+    assert [short(v) for v in (1000.0, 0.06818, 3, "relu")] == ["1000", "0.0682", "3", "relu"]
