@@ -19,14 +19,12 @@ class Classifier(nnx.Module):
 
     Args:
         body: module from a batch of inputs (B, ...) to features (B, n).
-        features: n.
-        classes: C.
-        rngs: random numbers for the head's initial weights (LeCun normal; zero bias).
+        head: dense layer from n features to C outputs.
     """
 
-    def __init__(self, body: nnx.Module, features: int, classes: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, body: nnx.Module, head: nnx.Linear) -> None:
         self.body = body
-        self.head = nnx.Linear(features, classes, rngs=rngs)
+        self.head = head
 
     def features(self, x: jax.Array) -> jax.Array:
         """Last-layer features h(x), (B, n)."""

@@ -4,12 +4,7 @@ import jax
 from flax import nnx
 
 from validation.config import ModelConfig
-
-
-def _norm(kind: str, channels: int, rngs: nnx.Rngs) -> nnx.Module | None:
-    if kind == "group":
-        return nnx.GroupNorm(channels, num_groups=1, rngs=rngs)
-    return nnx.BatchNorm(channels, rngs=rngs) if kind == "batch" else None
+from validation.models.layers import Layers, normalised
 
 
 class ConvBody(nnx.Module):
@@ -19,30 +14,29 @@ class ConvBody(nnx.Module):
     Readout "pool": the last convolution has n channels and its ReLU outputs are averaged over the image.
 
     Args:
-        config: features, width, norm, readout.
+        config: features, width, norm, readout, init.
         input_shape: (height, width, channels) of one image.
-        rngs: random numbers for the initial weights (LeCun normal).
+        rngs: random numbers for the initial weights.
     """
 
     def __init__(self, config: ModelConfig, input_shape: tuple[int, ...], *, rngs: nnx.Rngs) -> None:
-        w, n = config.width, config.features
+        w, n, layers = config.width, config.features, Layers(config, rngs)
         last = n if config.readout == "pool" else 2 * w
-        self.conv1 = nnx.Conv(input_shape[-1], w, (3, 3), rngs=rngs)
-        self.conv2 = nnx.Conv(w, 2 * w, (3, 3), strides=2, rngs=rngs)
-        self.conv3 = nnx.Conv(2 * w, last, (3, 3), strides=2, rngs=rngs)
-        self.norm1 = _norm(config.norm, w, rngs)
-        self.norm2 = _norm(config.norm, 2 * w, rngs)
-        self.norm3 = _norm(config.norm, last, rngs)
+        self.conv1 = layers.conv(input_shape[-1], w, use_bias=True)
+        self.conv2 = layers.conv(w, 2 * w, strides=2, use_bias=True)
+        self.conv3 = layers.conv(2 * w, last, strides=2, use_bias=True)
+        self.norm1 = layers.norm(w)
+        self.norm2 = layers.norm(2 * w)
+        self.norm3 = layers.norm(last)
         # Two strides of 2 with "SAME" padding: each side becomes ceil(side / 4).
         flat = last * -(-input_shape[0] // 4) * -(-input_shape[1] // 4)
-        self.dense = nnx.Linear(flat, n, rngs=rngs) if config.readout == "linear" else None
+        self.dense = layers.dense(flat, n) if config.readout == "linear" else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Features, (B, n)."""
         layers = ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3))
         for conv, norm in layers:
-            x = conv(x)
-            x = nnx.relu(x if norm is None else norm(x))
+            x = nnx.relu(normalised(norm, conv(x)))
         if self.dense is None:
             return x.mean(axis=(1, 2))
         return self.dense(x.reshape(x.shape[0], -1))

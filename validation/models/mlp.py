@@ -7,21 +7,23 @@ import jax
 from flax import nnx
 
 from validation.config import ModelConfig
+from validation.models.layers import Layers
 
 
 class MlpBody(nnx.Module):
     """`depth` ReLU layers of `width` units, then a dense layer without activation to n features.
 
     Args:
-        config: features, width, depth.
+        config: features, width, depth, init.
         input_shape: shape of one input, flattened.
-        rngs: random numbers for the initial weights (LeCun normal).
+        rngs: random numbers for the initial weights.
     """
 
     def __init__(self, config: ModelConfig, input_shape: tuple[int, ...], *, rngs: nnx.Rngs) -> None:
         sizes = [math.prod(input_shape), *[config.width] * config.depth]
-        self.hidden = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
-        self.readout = nnx.Linear(sizes[-1], config.features, rngs=rngs)
+        layers = Layers(config, rngs)
+        self.hidden = nnx.List([layers.dense(a, b) for a, b in pairwise(sizes)])
+        self.readout = layers.dense(sizes[-1], config.features)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Features, (B, n)."""

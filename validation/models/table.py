@@ -7,10 +7,23 @@ from flax import nnx
 from validation.config import ModelConfig
 from validation.models.base import Classifier, Network
 from validation.models.cnn import ConvBody
+from validation.models.densenet import DenseNetBody
+from validation.models.layers import Layers
 from validation.models.linear import LinearBody
 from validation.models.mlp import MlpBody
+from validation.models.resnet import ResNetBody
+from validation.models.vgg import VggBody
 
-BODIES: dict[str, Any] = {"cnn": ConvBody, "mlp": MlpBody, "linear": LinearBody}
+BODIES: dict[str, Any] = {
+    "cnn": ConvBody,
+    "mlp": MlpBody,
+    "linear": LinearBody,
+    "resnet8": ResNetBody,
+    "resnet20": ResNetBody,
+    "vgg11": VggBody,
+    "vgg16": VggBody,
+    "densenet40": DenseNetBody,
+}
 
 
 def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed: int) -> Network:
@@ -24,4 +37,4 @@ def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed:
     """
     rngs = nnx.Rngs(seed)
     body = BODIES[config.name](config, input_shape, rngs=rngs)
-    return Network.from_module(Classifier(body, config.features, classes, rngs=rngs))
+    return Network.from_module(Classifier(body, Layers(config, rngs).dense(config.features, classes)))
