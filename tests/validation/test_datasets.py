@@ -6,6 +6,8 @@ from ntkflow.kernels import BlockKernel
 from ntkflow.sizes import Sizes
 from validation.config import DATASETS, DataConfig
 from validation.datasets import READERS, batch_indices, load
+from validation.datasets.base import scale
+from validation.datasets.batches import batches_of
 
 
 def test_every_configurable_dataset_has_a_reader():
@@ -64,3 +66,46 @@ def test_batches_depend_on_seed_and_step_alone():
     assert not np.array_equal(a, later)
     assert not np.array_equal(a, other)
     np.testing.assert_array_equal(batch_indices(labels, 3, 0, 1, 4), np.arange(18))
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 7])
+def test_batches_that_do_not_divide_an_epoch_drop_nothing(size):
+    labels, m = np.repeat(np.arange(2), 7), 7
+    batches = [batch_indices(labels, 2, size, seed=0, step=k) for k in range(m)]
+    seen = np.concatenate([batch.reshape(2, size) for batch in batches], axis=1)
+    for c in (0, 1):
+        for epoch in range(size):
+            in_epoch = seen[c, epoch * m : (epoch + 1) * m]
+            np.testing.assert_array_equal(np.sort(in_epoch), np.arange(m) + c * m)
+
+
+@pytest.mark.parametrize("size", [0, 2, 3, 5])
+def test_many_batches_at_once_are_the_single_ones(size):
+    labels = np.repeat(np.arange(3), 5)
+    steps = range(2, 9)
+    single = [batch_indices(labels, 3, size, seed=1, step=k) for k in steps]
+    np.testing.assert_array_equal(batches_of(labels, 3, size, 1, steps), np.stack(single))
+    assert batches_of(labels, 3, size, 1, range(4, 4)).shape[0] == 0
+
+
+def test_test_samples_can_be_limited_and_the_rest_is_counted():
+    data = load(DataConfig(per_class=20, test_per_class=30), seed=0)
+    np.testing.assert_array_equal(np.bincount(data.labels_test), [30] * 10)
+    assert data.unused == 1797 - 200 - 300
+    assert load(DataConfig(per_class=20), seed=0).unused == 0
+
+
+def test_images_can_be_standardised_one_by_one():
+    data = load(DataConfig(per_class=3, scaling="image"), seed=0)
+    np.testing.assert_allclose(data.x.mean(axis=(1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(data.x.std(axis=(1, 2, 3)), 1, rtol=1e-5)
+
+
+def test_a_constant_image_is_standardised_to_zero():
+    assert not scale(np.full((2, 4, 4, 1), 7, np.uint8), DataConfig(scaling="image")).any()
+
+
+def test_the_probe_is_the_first_samples_of_each_class():
+    data = load(DataConfig(classes=3, per_class=4), seed=0)
+    np.testing.assert_array_equal(data.first_of_each_class(2), [0, 1, 4, 5, 8, 9])
+    np.testing.assert_array_equal(data.first_of_each_class(0), np.arange(12))
