@@ -44,6 +44,9 @@ class ThinSystem:
         decay: rates (lw, lh, lb) at which W, H and b are pulled to zero.
         schedule: knots (t, system) of a kernel that changes in time; `class_kernel` and `rates` above are
             then those of the first knot. Empty for a constant kernel.
+        targets: outputs that the means of the groups should have, (outputs, groups). None: the groups are the
+            classes and the targets the identity. With every sample a group of its own (masses 1, class_kernel
+            the N x N kernel, targets Y, no L) the system is Theorem 4.1 for any sample kernel.
     """
 
     masses: PerClass
@@ -52,6 +55,7 @@ class ThinSystem:
     n: int
     decay: tuple[float, float, float] = (0.0, 0.0, 0.0)
     schedule: tuple[tuple[float, "ThinSystem"], ...] = ()
+    targets: Float64[np.ndarray, "outputs C"] | None = None
 
     @classmethod
     def build(
@@ -85,13 +89,18 @@ class ThinSystem:
 
     @property
     def C(self) -> int:
-        """Number of classes."""
-        return len(self.masses)
+        """Number of classes, rows of W."""
+        return len(self.masses) if self.targets is None else len(self.targets)
+
+    @property
+    def goal(self) -> Float64[np.ndarray, "outputs C"]:
+        """Outputs that the means of the groups should have."""
+        return np.eye(self.C) if self.targets is None else self.targets
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of H1, L, W, b."""
-        return (self.n, self.C), (self.n, len(self.rates)), (self.C, self.n), (self.C,)
+        return (self.n, len(self.masses)), (self.n, len(self.rates)), (self.C, self.n), (self.C,)
 
     @property
     def size(self) -> int:
@@ -100,7 +109,7 @@ class ThinSystem:
 
     def field(self, H1: Array, L: Array, W: Array, b: Array) -> tuple[Array, Array, Array, Array]:
         """(dH1, dL, dW, db)/dt of a constant system. Source: eq. (25)."""
-        R1 = W @ H1 + b[:, None] - np.eye(self.C)
+        R1 = W @ H1 + b[:, None] - self.goal
         WL = W @ L
         R1m = R1 * self.masses
         parts = (
@@ -130,7 +139,7 @@ class ThinSystem:
 
     def loss(self, s: ThinState) -> float:
         """1/2 |R|_F^2, summed over samples and outputs. Source: eq. (4)."""
-        R1 = s.W @ s.H1 + s.b[:, None] - np.eye(self.C)
+        R1 = s.W @ s.H1 + s.b[:, None] - self.goal
         return 0.5 * float(np.sum(self.masses * R1**2) + np.sum((s.W @ s.L) ** 2))
 
     def spectral_radius(self, s: ThinState) -> float:

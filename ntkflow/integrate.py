@@ -62,7 +62,8 @@ def solve(
     Other Arguments:
         rtol: bound asked for the drift of E relative to the norms of its terms; the engine works at rtol/30.
         engine: 'auto' or one of `ntkflow.engines.choose.NAMES`.
-        form: 'thin' (class-decomposed, eq. 25), 'raw' (eq. 19), or 'auto': thin where the kernel has it.
+        form: 'thin' (class-decomposed, eq. 25, or by samples for a kernel without blocks), 'raw' (eq. 19), or
+            'auto': thin where it exists.
         max_steps: limit on accepted steps.
         progress: called with (t, fraction done) after each step.
         throw: raise SolveError on failure; False returns what there is, with the reason.

@@ -46,6 +46,14 @@ class Frame:
         rows = np.split(self.Q, self.sizes.starts[1:])
         return np.stack([block.T @ block for block in rows])
 
+    def view(self, thin: ThinState) -> tuple[ThinState, "Frame"]:
+        """Class means and within-class factor in all n coordinates, and the frame they belong to."""
+        return self.lift(thin), self
+
+    def within_rms(self, thin: ThinState) -> float:
+        """Root mean square within-class standard deviation per feature."""
+        return float(np.linalg.norm(thin.L) / np.sqrt(self.sizes.N * self.sizes.n))
+
     def lift(self, thin: ThinState) -> ThinState:
         """The same thin state in all n feature coordinates."""
         return ThinState(self.V @ thin.H1, self.V @ thin.L, thin.W @ self.V.T, thin.b)
@@ -54,6 +62,45 @@ class Frame:
         """The full state (H, W, b) of a reduced thin state. Source: eqs. (21)-(24)."""
         H = spread(self.V @ thin.H1, self.sizes) + (self.V @ thin.L) @ self.Q.T
         return State(H, thin.W @ self.V.T, thin.b.copy())
+
+
+@dataclass(frozen=True, eq=False)
+class SampleCoordinates:
+    """The frame of a system in which every sample is a group of its own: H = V H1.
+
+    Attributes:
+        sizes: sizes of the full state.
+        V: n x n_eff, orthonormal columns.
+    """
+
+    sizes: Sizes
+    V: Float64[np.ndarray, "n n_eff"]
+
+    @property
+    def n_eff(self) -> int:
+        """Dimension of the subspace that the flow lives in."""
+        return int(self.V.shape[1])
+
+    def view(self, thin: ThinState) -> tuple[ThinState, Frame]:
+        """Class means and within-class factor in all n coordinates, and the frame they belong to."""
+        return decompose(self.compose(thin), self.sizes, subspace=False)
+
+    def within_rms(self, thin: ThinState) -> float:
+        """Root mean square within-class standard deviation per feature."""
+        deviations = thin.H1 - spread(class_means(thin.H1, self.sizes), self.sizes)
+        return float(np.linalg.norm(deviations) / np.sqrt(self.sizes.N * self.sizes.n))
+
+    def compose(self, thin: ThinState) -> State:
+        """The full state (H, W, b)."""
+        return State(self.V @ thin.H1, thin.W @ self.V.T, thin.b.copy())
+
+
+def by_samples(state: State, sizes: Sizes) -> tuple[ThinState, SampleCoordinates]:
+    """The state with every sample a group of its own, in the smallest sufficient subspace."""
+    state.check(sizes)
+    V = _subspace(ThinState(state.H, state.H[:, :0], state.W, state.b))
+    thin = ThinState(V.T @ state.H, np.zeros((V.shape[1], 0)), state.W @ V, state.b)
+    return thin, SampleCoordinates(sizes, V)
 
 
 def decompose(

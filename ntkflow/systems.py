@@ -3,7 +3,7 @@
 `ThinFlow` is the thin form of a block structured kernel; `RawFlow` is (H, W, b) itself for any kernel.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from ntkflow._types import Vector
 from ntkflow.dynamics import ThinSystem, raw_field
 from ntkflow.errors import InputError
+from ntkflow.kernels import Kernel, SampleKernel, ScheduledKernel
 from ntkflow.problem import Problem
-from ntkflow.reduction import Frame, decompose
+from ntkflow.reduction import Frame, SampleCoordinates, by_samples, decompose
 from ntkflow.state import State, ThinState, class_means, spread
 
 
@@ -77,10 +78,13 @@ def clock(problem: Problem) -> float:
 
 @dataclass(frozen=True, eq=False)
 class ThinFlow:
-    """Theorem 5.1 in thin form on the subspace the flow lives in."""
+    """Theorem 5.1 in thin form on the subspace the flow lives in.
+
+    For a sample kernel without blocks every sample is a group of its own: Theorem 4.1 in the same form.
+    """
 
     system: ThinSystem
-    frame: Frame
+    frame: Frame | SampleCoordinates
     initial: ThinState
     clock: float
     form: str = "thin"
@@ -90,8 +94,13 @@ class ThinFlow:
         """From a problem with a thin form, `problem.has_thin`.
 
         Raises:
-            InputError: the kernel is not made of scalar blocks, or the loss is not the squared error.
+            InputError: the kernel acts on features, or the loss is not the squared error.
         """
+        if problem.has_thin and problem.kernel.thin(problem.sizes) is None:
+            thin, coordinates = by_samples(problem.state, problem.sizes)
+            return cls(
+                _sample_system(problem, coordinates.n_eff), coordinates, thin, clock(problem), "sample"
+            )
         coefficients = problem.kernel.thin(problem.sizes)
         if coefficients is None or not problem.has_thin:
             what = f"the {problem.kernel.rung} kernel with the {problem.loss.name} loss"
@@ -121,8 +130,7 @@ class ThinFlow:
 
     def within_rms(self, y: Vector) -> float:
         """Root mean square within-class standard deviation per feature."""
-        sizes = self.frame.sizes
-        return float(np.linalg.norm(self.system.unpack(y).L) / np.sqrt(sizes.N * sizes.n))
+        return self.frame.within_rms(self.system.unpack(y))
 
     def spectral_radius(self, y: Vector) -> float:
         """Estimate of the largest rate at y."""
@@ -130,11 +138,26 @@ class ThinFlow:
 
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """Thin state in all n coordinates."""
-        return self.frame.lift(self.system.unpack(y)), self.frame
+        return self.frame.view(self.system.unpack(y))
 
     def state(self, y: Vector) -> State:
         """The full state."""
         return self.frame.compose(self.system.unpack(y))
+
+
+def _sample_system(problem: Problem, n: int) -> ThinSystem:
+    """Theorem 4.1 for a sample kernel, constant or scheduled, with samples for groups."""
+    sizes, kernel = problem.sizes, problem.kernel
+    Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+
+    def system(knot: Kernel) -> ThinSystem:
+        assert isinstance(knot, SampleKernel)
+        return ThinSystem(np.ones(sizes.N), knot.K, np.zeros(0), n, problem.decay.rates, targets=Y)
+
+    if isinstance(kernel, ScheduledKernel):
+        knots = [(t, system(knot)) for t, knot in zip(kernel.times, kernel.kernels, strict=True)]
+        return replace(knots[0][1], schedule=tuple(knots))
+    return system(kernel)
 
 
 @dataclass(frozen=True, eq=False)

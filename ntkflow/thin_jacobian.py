@@ -13,12 +13,12 @@ def thin_jacobian(system: ThinSystem, s: ThinState) -> Float64[np.ndarray, "D D"
     Derived from eq. (25) by the product rule, with dR1 = dW H1 + W dH1 + db 1^T; decay adds -rate on the
     diagonal. For a kernel that changes in time pass `system.at(t)`.
     """
-    n, C, r = system.n, system.C, len(system.rates)
+    n, C, groups, r = system.n, system.C, len(system.masses), len(system.rates)
     In, IC = np.eye(n), np.eye(C)
-    R1 = s.W @ s.H1 + s.b[:, None] - IC
+    R1 = s.W @ s.H1 + s.b[:, None] - system.goal
     WL, WtW = s.W @ s.L, s.W.T @ s.W
     Kc, m = system.class_kernel, system.masses
-    size_H, size_L, size_W = n * C, n * r, C * n
+    size_H, size_L, size_W = n * groups, n * r, C * n
     h, ell, w, b = np.split(np.arange(system.size), np.cumsum([size_H, size_L, size_W]))
     jac = np.zeros((system.size, system.size))
 

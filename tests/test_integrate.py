@@ -209,6 +209,38 @@ def test_the_symmetric_sector_is_its_closed_form():
     np.testing.assert_allclose(final.W @ final.W.T, x * P + u / k * J, atol=1e-9)
 
 
+def sample_kernel(sizes, seed=0):
+    """Positive definite, far from blocks."""
+    X = np.random.default_rng(seed).standard_normal((2 * sizes.N, sizes.N)) / np.sqrt(sizes.N)
+    return nf.SampleKernel(nf.BlockKernel(1.3, 0.5, 0.1).matrix(sizes) + X.T @ X)
+
+
+@pytest.mark.parametrize("engine", ["structured", "LSODA", "DOP853"])
+def test_a_kernel_without_blocks_has_a_thin_form_by_samples(engine):
+    sizes = nf.Sizes(3, (2, 4, 3), 12)
+    kernel = sample_kernel(sizes)
+    problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, seed=1))
+    times = np.array([0.1, 1.0, 5.0])
+    expected = oracle.integrate_raw(problem, times)
+    solution = nf.solve(problem, save_at=times, rtol=1e-8, engine=engine)
+    assert solution.stats.form == "sample"
+    for i, state in enumerate(expected):
+        assert oracle.distance(solution.state(i), state) < 3e-8
+    assert solution.series["E_drift"].max() <= 1e-8
+
+
+def test_a_moving_kernel_without_blocks_agrees_with_the_raw_system():
+    sizes = nf.Sizes(3, 3, 4)
+    kernel = nf.ScheduledKernel((0.0, 0.5, 1.0), tuple(sample_kernel(sizes, seed) for seed in range(3)))
+    problem = nf.Problem(
+        sizes, kernel, nf.initial.make("gaussian", sizes, seed=1), decay=nf.Decay(0.1, 0.05, 0.2)
+    )
+    raw = nf.solve(problem, save_at=[0.3, 2.0], rtol=1e-10, form="raw", engine="DOP853")
+    thin = nf.solve(problem, save_at=[0.3, 2.0], rtol=1e-9, engine="structured")
+    for i in range(2):
+        assert oracle.distance(thin.state(i), raw.state(i)) < 1e-8
+
+
 def test_every_stop_condition_ends_a_run_and_says_so():
     problem = normal_problem(C=3, m=3, n=5, init="balanced-contrast")
     assert nf.solve(problem, t_end=0.1).reason is nf.Reason.T_END

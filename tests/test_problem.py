@@ -3,7 +3,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.decay import Decay
-from ntkflow.kernels import SampleKernel, ScheduledKernel
+from ntkflow.kernels import KroneckerKernel, SampleKernel, ScheduledKernel
 from ntkflow.losses import MSE, CrossEntropy
 from tests.test_conserved import random_state
 
@@ -36,7 +36,8 @@ def test_modifications_are_not_plain(changes, has_thin):
 
 
 def test_a_kernel_without_blocks_has_no_thin_form():
-    assert not problem(SampleKernel(np.eye(6))).has_thin
+    assert problem(SampleKernel(np.eye(6))).has_thin
+    assert not problem(KroneckerKernel(np.eye(6), np.eye(SIZES.n))).has_thin
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ def test_the_thin_form_is_refused_where_it_does_not_exist():
     state = random_state(SIZES)
     with pytest.raises(nf.InputError, match="block kernel with the cross-entropy loss"):
         ThinFlow.build(nf.Problem(SIZES, ladder.make("block", SIZES), state, CrossEntropy()))
-    with pytest.raises(nf.InputError, match="the sample kernel with the mse loss"):
-        ThinFlow.build(nf.Problem(SIZES, ladder.make("sample", SIZES), state))
+    with pytest.raises(nf.InputError, match="the kronecker kernel with the mse loss"):
+        ThinFlow.build(nf.Problem(SIZES, ladder.make("kronecker", SIZES), state))
 
 
 @pytest.mark.parametrize("name", ladder.NAMES)

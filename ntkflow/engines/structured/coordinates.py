@@ -3,7 +3,7 @@
 With s = sqrt(masses) the class kernel Kc = diag(mu) + M B of the thin system becomes the symmetric
 diag(s) Kc diag(s)^-1 = U diag(k) U^T. Put
 
-    G = [H1 diag(s) U, L]  (n x q, q = C + r),   d = [k, rates],   e = [U^T s, 0],   T = [diag(s) U, 0];
+    G = [H1 diag(s) U, L]  (n x q, q = C + r),   d = [k, rates],   e = [U^T s, 0],   T = [goal diag(s) U, 0];
 
 then, with the residual P = W G + b e^T - T, eq. (25) reads
 
@@ -54,6 +54,7 @@ class Coordinates:
     Attributes:
         n: feature coordinates.
         C: classes.
+        groups: columns of H1: the classes, or all samples of a kernel without blocks.
         q: columns of G.
         s: square roots of the masses.
         U: eigenvectors of the symmetrised class kernel; in the middle of the stretch when it moves.
@@ -66,6 +67,7 @@ class Coordinates:
 
     n: int
     C: int
+    groups: int
     q: int
     s: PerClass
     U: ClassMatrix
@@ -83,6 +85,7 @@ class Coordinates:
             InputError: the class kernel is not symmetric after weighting with the masses.
         """
         s, C, r = np.sqrt(system.masses), system.C, len(system.rates)
+        groups = len(s)
         first, last = (_symmetrised(system.at(t).class_kernel, s) for t in (start, end))
         k, U = np.linalg.eigh((first + last) / 2)
         moving = None
@@ -90,9 +93,9 @@ class Coordinates:
             rates, change = system.at(start).rates, system.at(end).rates - system.at(start).rates
             span = end - start
             moving = Moving(start, U.T @ first @ U, U.T @ (last - first) @ U / span, rates, change / span)
-        e, T = np.concatenate([s @ U, np.zeros(r)]), np.hstack([s[:, None] * U, np.zeros((C, r))])
+        e, T = np.concatenate([s @ U, np.zeros(r)]), np.hstack([(system.goal * s) @ U, np.zeros((C, r))])
         d = np.concatenate([k, system.at(start).rates])
-        return cls(system.n, C, C + r, s, U, d, e, T, system.decay, moving)
+        return cls(system.n, C, groups, groups + r, s, U, d, e, T, system.decay, moving)
 
     @property
     def split(self) -> int:
@@ -116,13 +119,13 @@ class Coordinates:
     def parts(self, z: Flat) -> tuple[np.ndarray, ...]:
         """Views of H1 diag(s) U, L, W and b."""
         B, A = self.blocks(z)
-        n, C = self.n, self.C
-        return B[:n, :C], B[:n, C:], A[:, :n], A[:, n]
+        n, k = self.n, self.groups
+        return B[:n, :k], B[:n, k:], A[:, :n], A[:, n]
 
     def cut(self, y: Vector) -> list[np.ndarray]:
         """The pieces H1, L, W, b of a packed thin state, flat."""
-        n, C, r = self.n, self.C, self.q - self.C
-        a, b, c = n * C, n * (C + r), n * (2 * C + r)
+        a, b = self.n * self.groups, self.n * self.q
+        c = b + self.n * self.C
         return [y[:a], y[a:b], y[b:c], y[c:]]
 
     def enter(self, y: Vector) -> Flat:
@@ -130,7 +133,7 @@ class Coordinates:
         z = np.empty(self.size)
         H1, *rest = self.cut(y)
         to_H1, *to = self.parts(z)
-        to_H1[...] = (H1.reshape(self.n, self.C) * self.s) @ self.U
+        to_H1[...] = (H1.reshape(self.n, self.groups) * self.s) @ self.U
         for target, piece in zip(to, rest, strict=True):
             target[...] = piece.reshape(target.shape)
         self.blocks(z)[0][self.n] = self.e
@@ -157,9 +160,9 @@ class Coordinates:
             P *= self.d
         else:
             d, rest = self.moving.at(t)
-            mixed = P[:, : self.C] @ rest
+            mixed = P[:, : self.groups] @ rest
             P *= d
-            P[:, : self.C] += mixed
+            P[:, : self.groups] += mixed
         np.matmul(A[:, :n].T, P, out=dB[:n])
         if any(self.decay):
             lw, lh, lb = self.decay
