@@ -13,8 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from _pictures import BLUE, GREY, ORANGE, RED, label, panes, run, save
+from matplotlib.axes import Axes
 
 import ntkflow as nf
+
+BIAS = r"final bias $\beta$ of every class"
 
 
 def cosine(gram: np.ndarray) -> float:
@@ -35,17 +38,50 @@ def printed_theta(sizes: nf.Sizes, kernel: nf.BlockKernel, beta: float) -> float
 
 
 def endpoint(sizes: nf.Sizes, kernel: nf.BlockKernel, beta: float) -> dict[str, float]:
-    """Train from equal biases `beta` until collapse: final bias, cosines and NC3."""
+    """Train from equal biases `beta` until collapse: final bias, cosines, NC3, and the gap to the predicted W W^T and H1^T H1."""
     state = nf.initial.make("equal-bias", sizes, kernel, seed=0, beta=beta)
     stop = nf.Stop(nc1=1e-9, stationarity=None)
     final = nf.solve(nf.Problem(sizes, kernel, state), t_end=2000, stop=stop, rtol=1e-10).final
     means = final.H.reshape(sizes.n, sizes.C, -1).mean(axis=2)
+    limit = nf.limits.equal_bias(sizes, kernel, float(final.b.mean()))
+    gaps = (final.W @ final.W.T - limit.X, means.T @ means - limit.G)
     return {
         "beta": float(final.b.mean()),
+        "Gram": max(float(np.abs(gap).max()) for gap in gaps),
         "W": cosine(final.W @ final.W.T),
         "M": cosine(means.T @ means),
         "NC3": nf.collapse.measure(final, sizes)["NC3"],
     }
+
+
+def draw_cosines(axes: Axes, ends: list[dict[str, float]], sizes: nf.Sizes, kernel: nf.BlockKernel) -> None:
+    """Cosines against the final bias: trained, predicted, and as printed."""
+    beta = [end["beta"] for end in ends]
+    fine = np.linspace(min(beta), max(beta), 300)
+    lines = (
+        (nf.limits.gamma, BLUE, "-", r"rows of W, $\gamma$"),
+        (nf.limits.theta, ORANGE, "-", r"class means, corrected $\theta$"),
+        (printed_theta, RED, "--", r"class means, $\theta$ of (68)"),
+    )
+    for function, colour, style, text in lines:
+        axes.plot(fine, [angle(function(sizes, kernel, b)) for b in fine], style, color=colour, label=text)
+    axes.plot(beta, [end["W"] for end in ends], "o", color=BLUE, label="rows of W, trained")
+    axes.plot(beta, [end["M"] for end in ends], "s", color=ORANGE, label="class means, trained")
+    axes.axhline(-1 / (sizes.C - 1), color=GREY, linestyle=":", label="ETF")
+    axes.set_ylim(-0.42, 0.85)
+    label(axes, "cosines between classes", BIAS, "cosine", ncols=2, loc="upper center")
+
+
+def draw_duality(axes: Axes, ends: list[dict[str, float]], sizes: nf.Sizes, kernel: nf.BlockKernel) -> None:
+    """NC3 against the final bias."""
+    beta = [end["beta"] for end in ends]
+    fine = np.linspace(min(beta), max(beta), 300)
+    predicted = [nf.limits.equal_bias(sizes, kernel, b).NC3 for b in fine]
+    axes.plot(fine, predicted, color=BLUE, label="predicted")
+    axes.plot(beta, [end["NC3"] for end in ends], "o", color=BLUE, label="trained")
+    axes.axvline(1 / sizes.C, color=GREY, linestyle=":", label=r"$\beta = 1/C$: full collapse")
+    axes.set_ylim(0, None)
+    label(axes, "NC3: self-duality", BIAS, "distance of $M$ from $W^\\top$")
 
 
 def main(out: Path = Path(), C: int = 4, m: int = 6, n: int = 6, points: int = 9) -> dict[str, float]:
@@ -58,37 +94,13 @@ def main(out: Path = Path(), C: int = 4, m: int = 6, n: int = 6, points: int = 9
         "NC3": [nf.limits.equal_bias(sizes, kernel, b).NC3 for b in beta],
     }
     errors = {name: max(abs(np.array([end[name] for end in ends]) - theory[name])) for name in theory}
+    errors["Gram"] = max(end["Gram"] for end in ends)
     wrong = np.array([angle(printed_theta(sizes, kernel, b)) for b in beta])
     misprint = float(np.abs(wrong - [end["M"] for end in ends]).max())
 
-    fine = np.linspace(beta.min(), beta.max(), 300)
     figure, (left, right) = panes(1, 2, "Equal biases: the angles of the limit")
-    lines = (
-        (nf.limits.gamma, BLUE, "-", r"rows of W, $\gamma$"),
-        (nf.limits.theta, ORANGE, "-", r"class means, corrected $\theta$"),
-        (printed_theta, RED, "--", r"class means, $\theta$ of (68)"),
-    )
-    for function, colour, style, text in lines:
-        left.plot(fine, [angle(function(sizes, kernel, b)) for b in fine], style, color=colour, label=text)
-    left.plot(beta, [end["W"] for end in ends], "o", color=BLUE, label="rows of W, trained")
-    left.plot(beta, [end["M"] for end in ends], "s", color=ORANGE, label="class means, trained")
-    left.axhline(-1 / (C - 1), color=GREY, linestyle=":", label="ETF")
-    left.set_ylim(-0.42, 0.85)
-    label(
-        left,
-        "cosines between classes",
-        r"final bias $\beta$ of every class",
-        "cosine",
-        ncols=2,
-        loc="upper center",
-    )
-    right.plot(
-        fine, [nf.limits.equal_bias(sizes, kernel, b).NC3 for b in fine], color=BLUE, label="predicted"
-    )
-    right.plot(beta, [end["NC3"] for end in ends], "o", color=BLUE, label="trained")
-    right.axvline(1 / C, color=GREY, linestyle=":", label=r"$\beta = 1/C$: full collapse")
-    right.set_ylim(0, None)
-    label(right, "NC3: self-duality", r"final bias $\beta$ of every class", "distance of $M$ from $W^\\top$")
+    draw_cosines(left, ends, sizes, kernel)
+    draw_duality(right, ends, sizes, kernel)
     save(figure, out, "equal_biases")
 
     print(

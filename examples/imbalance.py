@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from _pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label, panes, run, save
+from matplotlib.axes import Axes
 
 import ntkflow as nf
 from ntkflow.kernels import ClassBlockKernel
@@ -42,6 +43,32 @@ def centred(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return norms, MtM / np.outer(norms, norms)
 
 
+def draw_norms(
+    axes: Axes, t: np.ndarray, norms: np.ndarray, limit: np.ndarray, counts: tuple[int, ...]
+) -> None:
+    """Norms of the centred class means over time, with their limits."""
+    for c, count in enumerate(counts):
+        colour = COLOURS[c % len(COLOURS)]
+        axes.semilogx(t[1:], norms[1:, c], color=colour, label=f"class of {count}")
+        axes.axhline(limit[c], color=colour, linestyle="--", linewidth=1)
+    axes.plot([], [], "--", color=GREY, linewidth=1, label="limit from $YK^{-1}Y^\\top$")
+    label(axes, "norms of the centred class means", "flow time t", r"$\|h_c - g\|$", loc="lower right")
+
+
+def draw_cosines(axes: Axes, end: np.ndarray, limit: np.ndarray, counts: tuple[int, ...]) -> None:
+    """Cosines between the centred means of every pair of classes."""
+    i, j = np.triu_indices(len(counts), 1)
+    place = np.arange(len(i))
+    axes.axhline(-1 / (len(counts) - 1), color=GREY, linestyle=":", label="ETF")
+    axes.plot(place, end[i, j], "o", color=BLUE, label="at the end")
+    text = "limit from $YK^{-1}Y^\\top$"
+    axes.plot(place, limit[i, j], "_", color=RED, markersize=20, markeredgewidth=2, label=text)
+    axes.set_xticks(place, [f"{counts[a]} and {counts[b]}" for a, b in zip(i, j, strict=True)])
+    axes.margins(y=0.35)
+    title = "cosines between centred class means"
+    label(axes, title, "samples of the two classes", "cosine", loc="upper right", ncols=2)
+
+
 def main(
     out: Path = Path(), counts: tuple[int, ...] = (48, 16, 6, 2), n: int = 8, t_end: float = 3e3
 ) -> dict[str, float]:
@@ -51,39 +78,15 @@ def main(
     problem = nf.Problem(sizes, kernel, balanced_state(sizes, kernel, seed=3))
     solution = nf.solve(problem, t_end=t_end, stop=nf.Stop(1e-10, stationarity=None), rtol=1e-11)
     limit = nf.limits.general_kernel(kernel.matrix(sizes), sizes.labels, solution.final.b)
-    track = [
-        centred(H1.T @ H1) for H1 in (class_means(solution.state(i), sizes) for i in range(len(solution)))
-    ]
-    norms, cosines = np.array([pair[0] for pair in track]), np.array([pair[1] for pair in track])
-    end_norms, end_cosines = centred(limit.G)
-    off = np.triu_indices(C, 1)
+    track = [class_means(solution.state(i), sizes) for i in range(len(solution))]
+    norms = np.array([centred(H1.T @ H1)[0] for H1 in track])
 
     figure, (left, right) = panes(1, 2, f"Unequal classes: {', '.join(map(str, counts))} samples")
-    t = solution.times
-    for c in range(C):
-        left.semilogx(t[1:], norms[1:, c], color=COLOURS[c % 5], label=f"class of {counts[c]}")
-        left.axhline(end_norms[c], color=COLOURS[c % 5], linestyle="--", linewidth=1)
-    left.plot([], [], "--", color=GREY, linewidth=1, label="limit from $YK^{-1}Y^\\top$")
-    label(left, "norms of the centred class means", "flow time t", r"$\|h_c - g\|$", loc="lower right")
-    right.axhline(-1 / (C - 1), color=GREY, linestyle=":", label="ETF")
-    for i, j in zip(*off, strict=True):
-        place = f"{counts[i]} and {counts[j]}"
-        right.plot([place], [end_cosines[i, j]], "_", color=RED, markersize=22, markeredgewidth=2)
-        right.plot([place], [cosines[-1, i, j]], "o", color=BLUE)
-    for style, colour, text in (("o", BLUE, "at the end"), ("_", RED, "limit from $YK^{-1}Y^\\top$")):
-        right.plot([], [], style, color=colour, label=text)
-    right.margins(y=0.35)
-    label(
-        right,
-        "cosines between centred class means",
-        "samples of the two classes",
-        "cosine",
-        loc="upper left",
-        ncols=2,
-    )
+    draw_norms(left, solution.times, norms, centred(limit.G)[0], counts)
+    draw_cosines(right, centred(track[-1].T @ track[-1])[1], centred(limit.G)[1], counts)
     save(figure, out, "imbalance")
 
-    final, H1 = solution.final, class_means(solution.final, sizes)
+    final, H1 = solution.final, track[-1]
     weights = np.linalg.norm(final.W, axis=1)
     numbers = {
         "error of H1^T H1": float(np.linalg.norm(H1.T @ H1 - limit.G) / np.linalg.norm(limit.G)),

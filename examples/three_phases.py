@@ -1,7 +1,7 @@
 """Three phases: global mean, class means, single samples.
 
 The kernel's three eigenvalues split the loss into three orthogonal parts that are learned at different speeds
-(eqs. 16-18). Here E = 0, the feature mean is zero and W^T 1 = 0, so the three parts decay exactly with the
+(eqs. 16-18). Here E = 0, the feature mean is zero and W^T 1 = 0, so the three parts decay with the
 rates of the theory: N for the mean, 2 sqrt(m mu_class) for the class means, mu_single x* for the samples, each
 twice for a loss. These are not the rates of Table 1, which belongs to a simpler model. One thing the picture
 of separate phases misses: class means are never finished before the samples are. Within-class variability
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from _pictures import GREEN, ORANGE, PURPLE, label, panes, run, save
+from matplotlib.axes import Axes
 
 import ntkflow as nf
 
@@ -35,62 +36,72 @@ def slope(t: np.ndarray, loss: np.ndarray, start: float, stop: float) -> float:
     return -float(np.polyfit(t[inside], np.log(loss[inside]), 1)[0])
 
 
-def main(out: Path = Path(), C: int = 3, m: int = 12, n: int = 6) -> dict[str, float]:
-    sizes, kernel = nf.Sizes(C, m, n), nf.BlockKernel(1.0, 0.98, 0.2)
-    centred = nf.initial.make("balanced-contrast", sizes, kernel, seed=0)
-    state = nf.State(centred.H, centred.W, np.zeros(C))
+def theory(sizes: nf.Sizes, kernel: nf.BlockKernel) -> dict[str, float]:
+    """Decay rates of the parts of the loss: early, and late for the last two."""
     samples = 2 * rate("contrast, within class", sizes, kernel)
-    theory = {
+    return {
         "global": 2 * rate("sum over outputs, global mean", sizes, kernel),
         "class": 2 * rate("contrast, class contrast", sizes, kernel),
         "individual": samples,
         "class, slaved": 2 * samples,
     }
-    clock = nf.rates.class_rate(sizes, kernel)
-    early, late = np.linspace(0, 8 / clock, 161), np.linspace(0.5, 11, 106) / samples
-    t = np.concatenate([early, late])
-    solution = nf.solve(nf.Problem(sizes, kernel, state), save_at=t, rtol=1e-12)
+
+
+def draw_early(axes: Axes, t: np.ndarray, losses: dict[str, np.ndarray], rates: dict[str, float]) -> None:
+    """The three parts, each with the line of its rate through a point where that rate has set in."""
+    anchors = {"global": 0.1, "class": 0.28, "individual": 0.6}
+    for name, colour, text in PARTS:
+        axes.semilogy(t, losses[name], color=colour, linewidth=2.6, label=text)
+        at = int(anchors[name] * len(t))
+        axes.semilogy(t, losses[name][at] * np.exp(-rates[name] * (t - t[at])), "k--", linewidth=1)
+    axes.plot([], [], "k--", linewidth=1, label="rates of the theory")
+    axes.set_ylim(1e-9, 1e3)
+    label(axes, "first: the mean, then the classes", "flow time t", "loss (sum over samples)", ncols=2)
+
+
+def draw_late(axes: Axes, t: np.ndarray, losses: dict[str, np.ndarray], rates: dict[str, float]) -> None:
+    """Class means and samples long after, with lines through their last points."""
+    for name, colour, text in PARTS[1:]:
+        axes.semilogy(t, losses[name], color=colour, linewidth=2.6, label=text)
+    for name, key, style, factor in (
+        ("individual", "individual", "k--", 2),
+        ("class", "class, slaved", "k-.", 4),
+    ):
+        line = losses[name][-1] * np.exp(-rates[key] * (t - t[-1]))
+        axes.semilogy(t, line, style, linewidth=1, label=rf"slope ${factor}\mu_{{single}}x^*$")
+    axes.set_ylim(1e-14, 1e0)
+    title = "much later: the samples, and the classes behind them"
+    label(axes, title, "flow time t", "loss (sum over samples)")
+
+
+def main(out: Path = Path(), C: int = 3, m: int = 12, n: int = 6) -> dict[str, float]:
+    sizes, kernel = nf.Sizes(C, m, n), nf.BlockKernel(1.0, 0.98, 0.2)
+    centred = nf.initial.make("balanced-contrast", sizes, kernel, seed=0)
+    state = nf.State(centred.H, centred.W, np.zeros(C))
+    rates, clock = theory(sizes, kernel), nf.rates.class_rate(sizes, kernel)
+    times = np.linspace(0, 8, 161) / clock, np.linspace(0.5, 11, 106) / rates["individual"]
+    problem = nf.Problem(sizes, kernel, state)
+    solution = nf.solve(problem, save_at=np.concatenate(times), rtol=1e-12)
     losses = {name: solution.series[f"loss_{name}"] for name, _, _ in PARTS}
-    windows = {
-        "global": (1 / clock, 2 / clock),
-        "class": (2.2 / clock, 2.9 / clock),
-        "individual": (8 / samples, 11 / samples),
-        "class, slaved": (8 / samples, 11 / samples),
-    }
-    measured = {name: slope(t, losses[name.split(",")[0]], *windows[name]) for name in windows}
+    early = {name: values[:161] for name, values in losses.items()}
+    late = {name: values[161:] for name, values in losses.items()}
 
     figure, (first, second) = panes(1, 2, "Each part of the loss falls at its own rate")
-    for name, colour, text in PARTS:
-        first.semilogy(early, losses[name][:161], color=colour, linewidth=2.6, label=text)
-        anchor = int(np.searchsorted(early, windows.get(name, (0, 0))[0])) if name != "individual" else 100
-        line = losses[name][anchor] * np.exp(-theory[name] * (early - early[anchor]))
-        first.semilogy(early, line, "--", color="black", linewidth=1)
-        if name != "global":
-            second.semilogy(late, losses[name][161:], color=colour, linewidth=2.6, label=text)
-    for name, text in (("individual", r"slope $2\mu_{single}x^*$"), ("class", r"slope $4\mu_{single}x^*$")):
-        key = "individual" if name == "individual" else "class, slaved"
-        last = losses[name][-1] * np.exp(-theory[key] * (late - late[-1]))
-        second.semilogy(
-            late, last, "--" if name == "individual" else "-.", color="black", linewidth=1, label=text
-        )
-    first.plot([], [], "--", color="black", linewidth=1, label="rates of the theory")
-    first.set_ylim(1e-9, 1e3)
-    second.set_ylim(1e-14, 1e0)
-    label(first, "first: the mean, then the classes", "flow time t", "loss (sum over samples)", ncols=2)
-    label(
-        second,
-        "much later: the samples, and the classes behind them",
-        "flow time t",
-        "loss (sum over samples)",
-    )
+    draw_early(first, times[0], early, rates)
+    draw_late(second, times[1], late, rates)
     save(figure, out, "three_phases")
-    for name, value in measured.items():
-        print(f"Loss of {name}: decay rate {value:.4g}, theory {theory[name]:.4g}.")
-    return {
-        f"{name} {kind}": value[name]
-        for kind, value in (("rate", measured), ("theory", theory))
-        for name in windows
+
+    last = times[1][-30], times[1][-1]
+    measured = {
+        "global": slope(times[0], early["global"], 1 / clock, 2 / clock),
+        "class": slope(times[0], early["class"], 2.2 / clock, 2.9 / clock),
+        "individual": slope(times[1], late["individual"], *last),
+        "class, slaved": slope(times[1], late["class"], *last),
     }
+    for name, value in measured.items():
+        print(f"Loss of {name}: decay rate {value:.4g}, theory {rates[name]:.4g}.")
+    both = (("rate", measured), ("theory", rates))
+    return {f"{name} {kind}": values[name] for kind, values in both for name in values}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from _pictures import BLUE, GREEN, GREY, ORANGE, RED, label, panes, run, save
+from matplotlib.axes import Axes
 
 import ntkflow as nf
 
@@ -35,6 +36,30 @@ def spread(state: nf.State, sizes: nf.Sizes) -> np.ndarray:
     return np.linalg.svd(state.H - means, compute_uv=False) ** 2 / sizes.per_class
 
 
+def draw_runs(axes: Axes, runs: tuple[nf.Solution, ...], floor: float) -> None:
+    """tr S of the three runs over time, and the floor of the first."""
+    sizes = [solution.problem.sizes for solution in runs]
+    texts = (f"random, n = {sizes[0].n}", f"E = 0, n = {sizes[1].n}", f"random, n = C - 1 = {sizes[2].n}")
+    for solution, text, colour, style in zip(
+        runs, texts, (BLUE, GREEN, ORANGE), ("-", "-.", "--"), strict=True
+    ):
+        axes.loglog(solution.times[1:], solution.series["tr_S"][1:], style, color=colour, label=text)
+    axes.axhline(floor, color=RED, linestyle=":", label="floor from E(0)")
+    unit = "tr S (sum of within-class variances)"
+    label(axes, "variability over time", "flow time t", unit, loc="lower left")
+
+
+def draw_spectrum(axes: Axes, start: np.ndarray, end: np.ndarray, bounds: np.ndarray) -> None:
+    """Eigenvalues of S before and after training, above their bounds."""
+    index = np.arange(1, len(end) + 1)
+    axes.plot(index, start, "o", color=GREY, markerfacecolor="none", label="at the start")
+    axes.plot(index, end, "o", color=BLUE, markersize=4, label="at the end")
+    axes.step(index[: len(bounds)], bounds, ":", where="mid", color=RED, label="lower bounds from E(0)")
+    axes.set_ylim(-0.2, None)
+    title = f"eigenvalues of S, random state with n = {len(end)}"
+    label(axes, title, "eigenvalue", "variance", loc="upper right")
+
+
 def main(
     out: Path = Path(), C: int = 3, m: int = 10, n: int = 16, t_end: float = 300.0, seed: int = 1
 ) -> dict[str, float]:
@@ -44,26 +69,10 @@ def main(
     balanced, _ = trajectory("balanced", wide, kernel, seed, t_end)
     floor = float(bounds.sum())
 
-    figure, (left, right) = panes(1, 2, "E leaves a floor under the variability")
-    for solution, colour, style, text in (
-        (generic, BLUE, "-", f"random, n = {n}"),
-        (balanced, GREEN, "-.", f"E = 0, n = {n}"),
-        (narrow, ORANGE, "--", f"random, n = C - 1 = {C - 1}"),
-    ):
-        left.loglog(solution.times[1:], solution.series["tr_S"][1:], style, color=colour, label=text)
-    left.axhline(floor, color=RED, linestyle=":", label="floor from E(0)")
-    label(
-        left, "variability over time", "flow time t", "tr S (sum of within-class variances)", loc="lower left"
-    )
     end, start = spread(generic.final, wide), spread(generic.state(0), wide)
-    index = np.arange(1, n + 1)
-    right.plot(index, start, "o", color=GREY, markerfacecolor="none", label="at the start")
-    right.plot(index, end, "o", color=BLUE, markersize=4, label="at the end")
-    right.step(
-        index[: len(bounds)], bounds, where="mid", color=RED, linestyle=":", label="lower bounds from E(0)"
-    )
-    right.set_ylim(-0.2, None)
-    label(right, f"eigenvalues of S, random state with n = {n}", "eigenvalue", "variance", loc="upper right")
+    figure, (left, right) = panes(1, 2, "E leaves a floor under the variability")
+    draw_runs(left, (generic, balanced, narrow), floor)
+    draw_spectrum(right, start, end, bounds)
     save(figure, out, "variability_floor")
 
     numbers = {
