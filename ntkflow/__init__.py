@@ -74,40 +74,42 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from ntkflow import (
-        balance,
-        bounds,
-        collapse,
-        conditions,
-        conserved,
-        discrete,
-        exact,
-        initial,
-        invariant,
-        limits,
-        prediction,
-        rates,
-        rundir,
-        spectrum,
-        store,
-        sweep,
-    )
-    from ntkflow.decay import Decay
-    from ntkflow.errors import InputError, SolveError
-    from ntkflow.integrate import solve
-    from ntkflow.kernels import (
-        BlockKernel,
-        ClassBlockKernel,
-        Kernel,
-        KroneckerKernel,
-        MatrixBlockKernel,
-        SampleKernel,
-        ScheduledKernel,
-        TensorKernel,
-    )
-    from ntkflow.losses import MSE, CrossEntropy, LossPair
-    from ntkflow.problem import Problem
-    from ntkflow.sizes import Sizes
-    from ntkflow.solution import Solution
-    from ntkflow.state import State, ThinState
-    from ntkflow.stopping import Reason, Stop
+    # "as" makes a re-export of each for type checkers.
+    from ntkflow import balance as balance
+    from ntkflow import bounds as bounds
+    from ntkflow import collapse as collapse
+    from ntkflow import conditions as conditions
+    from ntkflow import conserved as conserved
+    from ntkflow import discrete as discrete
+    from ntkflow import exact as exact
+    from ntkflow import initial as initial
+    from ntkflow import invariant as invariant
+    from ntkflow import limits as limits
+    from ntkflow import prediction as prediction
+    from ntkflow import rates as rates
+    from ntkflow import rundir as rundir
+    from ntkflow import spectrum as spectrum
+    from ntkflow import store as store
+    from ntkflow import sweep as sweep
+    from ntkflow.decay import Decay as Decay
+    from ntkflow.errors import InputError as InputError
+    from ntkflow.errors import SolveError as SolveError
+    from ntkflow.integrate import solve as solve
+    from ntkflow.kernels import BlockKernel as BlockKernel
+    from ntkflow.kernels import ClassBlockKernel as ClassBlockKernel
+    from ntkflow.kernels import Kernel as Kernel
+    from ntkflow.kernels import KroneckerKernel as KroneckerKernel
+    from ntkflow.kernels import MatrixBlockKernel as MatrixBlockKernel
+    from ntkflow.kernels import SampleKernel as SampleKernel
+    from ntkflow.kernels import ScheduledKernel as ScheduledKernel
+    from ntkflow.kernels import TensorKernel as TensorKernel
+    from ntkflow.losses import MSE as MSE
+    from ntkflow.losses import CrossEntropy as CrossEntropy
+    from ntkflow.losses import LossPair as LossPair
+    from ntkflow.problem import Problem as Problem
+    from ntkflow.sizes import Sizes as Sizes
+    from ntkflow.solution import Solution as Solution
+    from ntkflow.state import State as State
+    from ntkflow.state import ThinState as ThinState
+    from ntkflow.stopping import Reason as Reason
+    from ntkflow.stopping import Stop as Stop
