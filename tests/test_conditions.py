@@ -230,3 +230,31 @@ def test_no_state_is_refused_and_a_no_is_never_broken(problem):
 def test_an_unknown_verdict_is_refused():
     with pytest.raises(nf.InputError, match="must be one of"):
         conditions.Condition("maybe", "no reason")
+
+
+def test_what_only_resembles_a_projector_is_not_taken_for_one():
+    # E >= 0 of rank C with row(W) as its range, but unequal eigenvalues.
+    state = nf.initial.make("balanced-centred", SIZES, KERNEL)
+    known = conditions.facts(SIZES, KERNEL, nf.State(0.6 * state.H, state.W, state.b))
+    assert known.signs.positive == 4
+    assert known.projector is None
+    # E = e times a projector of rank C - 1, but W also acts on one balanced direction beside it.
+    sizes, rng, e = nf.Sizes(3, 3, 5), np.random.default_rng(5), -0.4
+    V, T = np.linalg.qr(rng.standard_normal((5, 3)))[0], rng.standard_normal((3, 3))
+    values, vectors = np.linalg.eigh(T.T @ T - 3 * np.diag([e, e, 0.0]))
+    Z = rng.standard_normal((9, 3))
+    Z = np.linalg.qr(Z - Z.mean(axis=0))[0].T
+    kvalues, kvectors = np.linalg.eigh(KERNEL.matrix(sizes))
+    H = V @ (vectors * np.sqrt(values)) @ vectors.T @ Z @ (kvectors * np.sqrt(kvalues)) @ kvectors.T
+    known = conditions.facts(sizes, KERNEL, nf.State(H, T @ V.T, np.full(3, 1 / 3)))
+    assert known.centred
+    assert (known.signs.negative, known.signs.zero) == (2, 3)
+    assert known.projector is None
+
+
+def test_unequal_biases_break_the_symmetry():
+    state = nf.initial.make("equal-bias", SIZES, KERNEL)
+    assert conditions.facts(SIZES, KERNEL, state).symmetric
+    tilted = nf.State(state.H, state.W, np.array([0.0, 0.0, 0.1, 0.0]))
+    assert not conditions.facts(SIZES, KERNEL, tilted).symmetric
+    assert conditions.assess(SIZES, KERNEL, tilted)["NC2"].verdict == "undetermined"

@@ -286,3 +286,45 @@ def test_a_limit_is_plain_data():
     assert values["b"] == [1 / 3] * 3
     assert values["NC1"] == 0
     assert "E = 0" in values["hypotheses"]
+
+
+@pytest.mark.parametrize("e", [-1e7, -1e10])
+def test_x_e_keeps_its_digits_when_E_is_very_negative(e):
+    # x = 1/(mu_class |e|) to leading order; the textbook root of the quadratic would cancel.
+    mu = KERNEL.eigenvalues(SIZES).mu_class
+    assert limits.lambda_balanced_x(SIZES, KERNEL, e) == pytest.approx(-1 / (mu * e), rel=1e-12)
+
+
+def agreement(W, H1, b):
+    """Share of random feature vectors for which argmax(W h + b) is the nearest class mean."""
+    h = 3 * np.random.default_rng(0).standard_normal((H1.shape[0], 4000))
+    nearest = np.linalg.norm(h[:, None, :] - H1[:, :, None], axis=0).argmin(axis=0)
+    return np.mean((W @ h + b[:, None]).argmax(axis=0) == nearest)
+
+
+@pytest.mark.parametrize(
+    "b",
+    [(0.0, 0.0, 0.0), (0.9, 0.9, 0.9), (0.1, 0.3, 0.6), (-0.4, 0.3, 0.2), (0.2, 0.6), (0.3, 0.7), (0.4, 0.4)],
+)
+def test_NC4_says_whether_every_feature_vector_goes_to_its_nearest_mean(b):
+    b = np.array(b)
+    sizes = nf.Sizes(len(b), 2, len(b))
+    limit = limits.zero_invariant(sizes, KERNEL, b)
+    values, vectors = np.linalg.eigh(limit.X)
+    W = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    share = agreement(W, limits.means_from_weights(sizes, KERNEL, W, b), b)
+    assert (share == 1) == limit.NC4
+
+
+def test_NC4_holds_for_unequal_biases_that_a_global_mean_along_the_class_means_explains():
+    # W = k M^T and H1 = M + g 1^T at zero loss: b = 1/C - W g is unequal, and makes up for |h_c|^2.
+    frame, k = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 3)))[0], 1.7
+    M = frame @ centring(3) / np.sqrt(k)
+    W, g = k * M.T, M @ np.array([0.5, -0.2, 0.1])
+    H1, b = M + g[:, None], 1 / 3 - W @ g
+    np.testing.assert_allclose(W @ H1 + b[:, None], np.eye(3), atol=1e-14)
+    assert np.ptp(b) > 0.1
+    limit = limits.complete(W @ W.T, H1.T @ H1, b, "by hand")
+    assert limit.NC4
+    assert agreement(W, H1, b) == 1
+    assert not limits.complete(W @ W.T, H1.T @ H1, b + np.array([0.1, 0.0, 0.0]), "by hand").NC4

@@ -211,3 +211,22 @@ def test_bad_input_is_refused_with_a_reason():
             call(sector())
     with pytest.raises(nf.InputError, match="orthonormal"):
         sector().state(np.ones((4, 3)))
+
+
+def test_a_start_beside_the_way_into_the_saddle_escapes_when_it_should():
+    x = limits.x_star(SIZES, KERNEL)
+    s = sector(wP=0.9, hP=-0.9 / x * (1 - 1e-6), sP=0.0)
+    for t, y in zip((2.0, 4.0, 6.0), march(s, [2.0, 4.0, 6.0]), strict=True):
+        np.testing.assert_allclose(s.contrast_at(t), y[:2], rtol=1e-6, atol=1e-9)
+    assert y[0] * y[1] > 0.2
+    # With eP near 1e-16 the growth would cancel away if it were computed as a difference.
+    close = sector(wP=0.9, hP=-0.9 / x * (1 - 1e-12), sP=0.0)
+    w, h = close.contrast_at(60.0)
+    assert w * h == pytest.approx(1, rel=1e-12)
+
+
+def test_a_common_bias_far_above_may_end_far_above():
+    k = np.sqrt(KERNEL.eigenvalues(SIZES).mu_global / 2)
+    s = sector(wJ=3.0, hJ=-3.0 * k, sJ=0.0, beta=4.0)
+    assert s.beta_limit() > 2
+    assert s.beta_limit() == pytest.approx(march(s, [5.0])[0][6], abs=1e-10)
