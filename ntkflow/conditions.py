@@ -13,6 +13,7 @@ from ntkflow import invariant
 from ntkflow._types import Json
 from ntkflow.bounds import Inertia, bias_bounds, floor, inertia, nc1_impossible, rounding
 from ntkflow.collapse import centring
+from ntkflow.dynamics import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.kernels.block import BlockKernel
 from ntkflow.limits import collapsed, projector_invariant, x_star
@@ -23,6 +24,8 @@ from ntkflow.state import State, ThinState
 VERDICTS = ("yes", "no", "undetermined")
 # Relative size below which a part of the state counts as zero.
 ZERO = 1e-10
+# The same for singular values of a whole trajectory's span.
+RANK = 1e-12
 IF_FITTED = "provided that the loss tends to 0"
 
 
@@ -110,8 +113,9 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         relative: relative accuracy of the state; 0 means exact to rounding.
     """
     V = bias_bounds(state, sizes, kernel).V
-    thin = decompose(state, sizes, subspace=False)[0]
-    terms = invariant.terms(state, sizes, kernel)
+    thin, frame = decompose(state, sizes, subspace=False)
+    system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, sizes.n)
+    terms = invariant.thin_terms(thin, system)
     tolerance, zero = rounding(terms, relative), max(ZERO, relative)
     values = np.sort(np.linalg.eigvalsh(terms.E))[::-1]
     zero_E = bool(np.abs(values).max() <= tolerance)
@@ -131,7 +135,7 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         trace_S=float(np.sum(thin.L**2)) / sizes.per_class,
         frozen=_frozen(thin, spaces) / sizes.per_class,
         floor=floor(terms.E + tolerance * np.eye(sizes.n), sizes, kernel),
-        reach=decompose(state, sizes)[1].n_eff,
+        reach=_reach(thin),
         symmetric=_symmetric(thin, spaces, zero),
         saddle=_saddle(thin, sizes, kernel, zero),
     )
@@ -339,6 +343,13 @@ def _sources(thin: ThinState) -> np.ndarray:
     """[W^T, H1], each scaled to norm one."""
     blocks = (thin.W.T, thin.H1)
     return np.hstack([block / max(float(np.linalg.norm(block)), np.finfo(float).tiny) for block in blocks])
+
+
+def _reach(thin: ThinState) -> int:
+    """Dimension of span [W^T, H1, L], which the flow never leaves (theory 4.3)."""
+    spread = thin.L / max(float(np.linalg.norm(thin.L)), np.finfo(float).tiny)
+    s = np.linalg.svd(np.hstack([_sources(thin), spread]), compute_uv=False)
+    return int(np.sum(s > RANK * s[0]))
 
 
 def _frozen(thin: ThinState, spaces: list[tuple[float, np.ndarray]]) -> float:

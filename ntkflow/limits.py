@@ -181,14 +181,14 @@ def collapsed(sizes: Sizes, kernel: BlockKernel) -> Limit:
 def projector_invariant(sizes: Sizes, kernel: BlockKernel, e: float, d: int) -> Limit:
     """E = e Pi with Pi the projector on a d-dimensional space that contains row(W); g = 0, b = 1/C.
 
-    d = C-1: X = x_e P, G = P/x_e and S = 0 for either sign of e, full collapse. d = C and e > 0:
+    d = C-1: X = x_e P, G = P/x_e and S = 0 for either sign of e, full collapse (W^T 1 = 0 at the end). d = C and e > 0:
     X = x_e P + m e J, so NC3 fails. d = C and e < 0: X = x_e P but tr S -> mu_single |e|, so NC1 fails.
 
     Args:
         sizes: sizes of the problem.
         kernel: scalar blocks.
         e: the eigenvalue of E.
-        d: its multiplicity, C-1 (with W^T 1 = 0) or C.
+        d: its multiplicity, C-1 or C.
 
     Raises:
         InputError: d is neither, or e < 0 with d = C and one sample per class, which no such state has.
@@ -212,7 +212,6 @@ def projector_invariant(sizes: Sizes, kernel: BlockKernel, e: float, d: int) -> 
         trace_S=mu.mu_single * max(-extra, 0.0),
         hypotheses=(
             f"E = e times a projector of rank {d} on a space that contains row(W)"
-            + (", W^T 1 = 0" if d == C - 1 else "")
             + ", zero global mean and b = 1/C at the start, and the loss tends to 0"
         ),
     )

@@ -258,3 +258,14 @@ def test_unequal_biases_break_the_symmetry():
     tilted = nf.State(state.H, state.W, np.array([0.0, 0.0, 0.1, 0.0]))
     assert not conditions.facts(SIZES, KERNEL, tilted).symmetric
     assert conditions.assess(SIZES, KERNEL, tilted)["NC2"].verdict == "undetermined"
+
+
+@pytest.mark.parametrize("e", [0.4, -0.4])
+def test_a_projector_of_rank_C_minus_one_needs_no_centred_weights(e):
+    # At zero loss the class means span V, so that 1^T W vanishes there whatever it was.
+    sizes = nf.Sizes(3, 3, 5)
+    state = projector_state(sizes, KERNEL, e, 2, np.random.default_rng(5), centred=False)
+    assert conditions.facts(sizes, KERNEL, state).column_sums > 0.1
+    assert set(verdicts(sizes, KERNEL, state).values()) == {"yes"}
+    end = outcome(sizes, KERNEL, state, 40.0)
+    assert max(end["NC1"], end["NC2"], end["NC3"]) < 1e-6

@@ -149,13 +149,13 @@ def test_collapsed_is_where_a_centred_balanced_flow_ends():
     check(limits.collapsed(SIZES, kernel), *final(SIZES, kernel, state, 20.0))
 
 
-def projector_state(sizes, kernel, e, d, rng):
+def projector_state(sizes, kernel, e, d, rng, centred=True):
     """A state with E = e Pi_V on the manifold g = 0, b = 1/C, row(W) in V of dimension d."""
     C, m = sizes.C, sizes.per_class
     V = np.linalg.qr(rng.standard_normal((sizes.n, d)))[0]
     # H K^{-1} H^T = V B V^T with B = (W^T W) - m e on V; W = T V^T with T^T T - m e positive.
     T = rng.standard_normal((C, d))
-    if d == C - 1:
+    if d == C - 1 and centred:
         T -= T.mean(axis=0)
     T *= 1.2 * np.sqrt(max(m * e, 0.0) + 0.3) / np.linalg.svd(T)[1].min()
     B = T.T @ T - m * e * np.eye(d)
