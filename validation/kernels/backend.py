@@ -1,7 +1,7 @@
 """Derivatives of features by parameters: the only thing measuring asks of a framework."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -50,6 +50,9 @@ class Backend(Protocol):
     def batch(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions to give `pull` at once so that it stays below `limit` bytes."""
 
+    def pull_bytes(self, x: Inputs, k: int) -> int:
+        """What `pull` of k directions on all of x at once needs."""
+
     def fingerprint(self) -> bytes:
         """The parameters as bytes, for names of stored chunks."""
 
@@ -84,6 +87,8 @@ class _Compiled:
     features: Any
     rows: Any
     pull: Any
+    # by name and shapes; lives as long as the functions, so that the next snapshot compiles nothing
+    executables: dict[Any, Any] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=32)
@@ -151,7 +156,8 @@ class JaxBackend:
             raise InputError("params", "no floating-point array", "nothing to differentiate by", "give some")
         self._arrays = (chosen["varying"], chosen["fixed"], constants)
         self._functions = _compile(features, Skeleton(structure, kinds, tuple(chosen["static"])))
-        self._executables: dict[Any, Any] = {}
+        arrays, constant_structure = jax.tree.flatten(self._arrays)
+        self._shapes = (constant_structure, *((np.shape(a), str(np.asarray(a).dtype)) for a in arrays))
         self.n = 0
 
     def check(self, x: Inputs) -> "JaxBackend":
@@ -168,11 +174,11 @@ class JaxBackend:
 
     def _executable(self, name: str, x: Inputs, V: np.ndarray) -> Any:
         """Compiled ahead of time, which is what tells the memory it needs before it runs."""
-        key = (name, x.shape, x.dtype.str, V.shape)
-        if key not in self._executables:
+        known, key = self._functions.executables, (name, self._shapes, x.shape, x.dtype.str, V.shape)
+        if key not in known:
             function = getattr(self._functions, name)
-            self._executables[key] = function.lower(*self._arrays, jnp.asarray(x), jnp.asarray(V)).compile()
-        return self._executables[key]
+            known[key] = function.lower(*self._arrays, jnp.asarray(x), jnp.asarray(V)).compile()
+        return known[key]
 
     def features(self, x: Inputs) -> Float64[np.ndarray, "B n"]:
         """h(x_i)."""
@@ -208,17 +214,21 @@ class JaxBackend:
         """Samples and directions per call of `pull`."""
         return self._shrink("pull", x, 64 if jax.default_backend() == "cpu" else 1024, min(k, 4), limit)
 
+    def pull_bytes(self, x: Inputs, k: int) -> int:
+        """What `pull` of k directions on all of x at once needs."""
+        return self._needed("pull", x, k)
+
+    def _needed(self, name: str, x: Inputs, k: int) -> int:
+        V = np.zeros((k, len(x), self.n) if name == "pull" else (k, self.n), np.float32)
+        analysis = self._executable(name, x, V).memory_analysis()
+        # The output twice: on the device and as numpy.
+        return 0 if analysis is None else analysis.temp_size_in_bytes + 2 * analysis.output_size_in_bytes
+
     def _shrink(self, name: str, x: Inputs, samples: int, k: int, limit: int) -> tuple[int, int]:
         samples = min(samples, len(x))
-        while True:
-            V = np.zeros((k, samples, self.n) if name == "pull" else (k, self.n), np.float32)
-            analysis = self._executable(name, x[:samples], V).memory_analysis()
-            needed = (
-                0 if analysis is None else analysis.temp_size_in_bytes + 2 * analysis.output_size_in_bytes
-            )
-            if needed <= limit or samples * k == 1:
-                return samples, k
+        while samples * k > 1 and self._needed(name, x[:samples], k) > limit:
             samples, k = (samples, (k + 1) // 2) if k > 1 else (samples // 2, 1)
+        return samples, k
 
     def fingerprint(self) -> bytes:
         """The parameters and constants as bytes."""

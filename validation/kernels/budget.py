@@ -55,7 +55,7 @@ class Budget:
     def require(self, needed: int, share: int, what: str, remedy: str) -> None:
         """Raise InputError when `needed` bytes do not fit into `share`."""
         if needed > share:
-            least = needed * (self.bytes / share)
+            least = int(needed * (self.bytes / share))
             raise InputError("memory", size(self.bytes), f"{what} needs about {size(least)}", remedy)
 
     def columns(self, rows: int, P: int) -> list[tuple[int, int]]:
@@ -66,7 +66,7 @@ class Budget:
         return [(a, min(P, a + width)) for a in range(0, P, width)]
 
 
-def size(count: float) -> str:
+def size(count: int | float) -> str:
     """A number of bytes in words."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
         if count >= unit:

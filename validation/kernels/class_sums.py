@@ -39,16 +39,11 @@ def probed(
     difference kappa_d - kappa_c is measured itself, along `fresh`, directions independent of V.
     """
     signs = np.stack([sum_zero_signs(task.counts, rng) for _ in range(len(V))])
-    group_size(task, 1)
-    parts = []
-    for q in range(len(V)):
-        depends = (V[q], fresh[q], signs[q])
-
-        def compute(q: int = q) -> Chunk:
-            return _probe(task, V[q : q + 1], fresh[q : q + 1], signs[q])
-
-        parts.append(task.stored("probe", depends, compute))
-        task.progress(what, q + 1, len(V))
+    k, parts = group_size(task, len(V)), []
+    for a in range(0, len(V), k):
+        group = (V[a : a + k], fresh[a : a + k], signs[a : a + k])
+        parts.append(task.stored("probes", group, lambda group=group: _probe(task, *group)))  # type: ignore[misc]
+        task.progress(what, min(a + k, len(V)), len(V))
     return _sums(task, parts)
 
 
@@ -91,7 +86,7 @@ def _sums(task: Task, chunks: list[Chunk]) -> BlockSums:
 
 
 def _class_means(task: Task, V: Directions) -> Means:
-    G = task.class_gradients(V, np.ones(task.N), 0, task.backend.P)
+    G = task.class_gradients(V, np.ones((len(V), task.N)), 0, task.backend.P)
     G /= task.counts[:, None, None]
     return G
 
@@ -113,8 +108,8 @@ def _exact_group(task: Task, V: Directions) -> Chunk:
     return {"diagonal": diagonal / m, "within": within, "means": means}
 
 
-def _probe(task: Task, v: Directions, fresh: Directions, signs: np.ndarray) -> Chunk:
-    means = products(_class_means(task, v))
+def _probe(task: Task, V: Directions, fresh: Directions, signs: np.ndarray) -> Chunk:
+    means = products(_class_means(task, V))
     moved = task.class_gradients(fresh, signs, 0, task.backend.P)
     m = task.counts
     within = np.where(m > 1, np.einsum("ckw,ckw->kc", moved, moved) / m, np.nan)

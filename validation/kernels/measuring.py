@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +20,6 @@ from validation.kernels.statistics import NAMES, BlockSums, Constant
 from validation.kernels.store import ChunkStore, NoStore
 from validation.kernels.task import Progress, Task, silent
 
-Method = Literal["auto", "gram", "class-sums", "probes", "orthogonal-probes"]
 METHODS = ("auto", "gram", "class-sums", "probes", "orthogonal-probes")
 QUANTITIES = ("outputs", "row-space", "rayleigh", "matrix", "tensor", "output-tensor")
 MODES = ("eval", "recalibrated", "batch")
@@ -39,7 +38,7 @@ def measure(
     *,
     head: tuple[Any, Any] | None = None,
     quantities: Sequence[str] | None = None,
-    method: Method = "auto",
+    method: str = "auto",
     memory: str | int | Budget = "2GiB",
     neurons: int | Sequence[int] | None = None,
     per_class: int | None = None,

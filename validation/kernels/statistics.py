@@ -160,7 +160,8 @@ def direction_error(values: Float64[np.ndarray, "k q"], population: int | None) 
 def sampling_error(K: SampleKernel | None, labels: np.ndarray, totals: Counts) -> Float64[np.ndarray, " 6"]:
     """Standard error from measuring s_c of the m_c samples of each class: a jackknife in every class.
 
-    Nothing for mu_class and mu_global, which are defined on the measured samples.
+    Each class counts as much as in the measured samples. Nothing for mu_class and mu_global, which are
+    defined on these.
     """
     counts = np.bincount(labels).astype(np.float64)
     if np.all(counts >= totals):
@@ -171,7 +172,9 @@ def sampling_error(K: SampleKernel | None, labels: np.ndarray, totals: Counts) -
     left = _leave_one_out(K, labels)
     for c in np.flatnonzero(counts < totals):
         s = counts[c]
-        variance += (1 - s / totals[c]) * (s - 1) * left[labels == c].var(axis=0)
+        # Leaving a sample out also lowers its class's weight, from s/N to (s-1)/(N-1); a mean is undone exactly.
+        reweighted = (s * (len(labels) - 1) / ((s - 1) * len(labels))) ** 2
+        variance += (1 - s / totals[c]) * (s - 1) * reweighted * left[labels == c].var(axis=0)
     return np.concatenate([np.sqrt(variance), [0.0, 0.0]])
 
 

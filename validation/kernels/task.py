@@ -89,30 +89,32 @@ class Task:
         return J
 
     def class_gradients(
-        self, V: Directions, weights: Float[np.ndarray, " N"], a: int, b: int
+        self, V: Directions, weights: Float[np.ndarray, "k N"], a: int, b: int
     ) -> Float[np.ndarray, "C k w"]:
-        """sum_{i in c} weight_i grad(v . h(x_i)) of every class, columns a..b; summed in float64."""
+        """sum_{i in c} weight_ki grad(v_k . h(x_i)) of every class, columns a..b; summed in float64."""
         total = np.zeros((self.C, len(V), b - a))
         V, weights = V.astype(np.float32), weights.astype(np.float32)
         if self.coupled:
+            self._require_whole()
             for c, q in np.ndindex(self.C, len(V)):
-                cotangent = np.where(self.labels == c, weights, np.float32(0))[:, None] * V[q]
+                cotangent = np.where(self.labels == c, weights[q], np.float32(0))[:, None] * V[q]
                 total[c, q] = self.backend.pull(self.x, cotangent[None])[0, a:b]
             return total
         B, k = self.backend.batch(self.x[: int(self.counts.max())], len(V), self.budget.workspace)
         for c, start in enumerate(np.cumsum(self.counts) - self.counts):
             for first, local in padded(int(self.counts[c]), B):
                 rows = start + local
-                fresh = weights[rows] * (np.arange(len(rows)) >= first)
+                fresh = weights[:, rows] * (np.arange(len(rows)) >= first)
                 for skip, chosen in padded(len(V), k):
-                    part = self.backend.pull(self.x[rows], V[chosen][:, None, :] * fresh[None, :, None])
+                    part = self.backend.pull(self.x[rows], V[chosen][:, None, :] * fresh[chosen][:, :, None])
                     total[c, chosen[skip] : chosen[-1] + 1] += part[skip:, a:b]
         return total
 
     def gradients(self, cotangents: Float[np.ndarray, "k N n"]) -> Float[np.ndarray, "k P"]:
         """sum_i grad(cotangent_ki . h(x_i)); summed over batches in float64."""
         if self.coupled:
-            return self.backend.pull(self.x, cotangents).astype(np.float64)
+            self._require_whole()
+            return np.concatenate([self.backend.pull(self.x, v[None]) for v in cotangents]).astype(np.float64)
         total = np.zeros((len(cotangents), self.backend.P))
         B, k = self.backend.batch(self.x, len(cotangents), self.budget.workspace)
         for first, rows in padded(self.N, B):
@@ -121,6 +123,12 @@ class Task:
                 part = cotangents[np.ix_(chosen, rows)] * fresh[None, :, None]
                 total[chosen[skip:]] += self.backend.pull(self.x[rows], part)[skip:]
         return total
+
+    def _require_whole(self) -> None:
+        needed = self.backend.pull_bytes(self.x, 1)
+        self.budget.require(
+            needed, self.budget.bytes // 2, f"one batch of all {self.N} samples", "raise it or measure fewer"
+        )
 
     def features(self) -> Float[np.ndarray, "n N"]:
         """H in float64.

@@ -134,7 +134,7 @@ def _matrix_columns(
     task: Task, V: Directions, share: np.ndarray, a: int, b: int
 ) -> Float64[np.ndarray, "4 k k"]:
     m, k = task.counts, len(V)
-    G = task.class_gradients(V, np.ones(task.N), a, b)
+    G = task.class_gradients(V, np.ones((k, task.N)), a, b)
     total, own = G.sum(axis=0), np.einsum("cpw,cqw->pq", G, G, optimize=True)
     G /= m[:, None, None]
     diagonal, single = np.zeros((2, k, k))

@@ -1,0 +1,114 @@
+"""Estimators: right on average, and wrong by as much as their standard errors say."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.validation.kernels.nets import inputs, mlp, parameters
+from validation.kernels import measure
+from validation.kernels.class_sums import orthonormal_directions, random_directions, sum_zero_signs
+
+# Odd and even classes.
+LABELS = np.repeat([0, 1, 2], [5, 6, 8])
+ALL = ("d", "c", "n", "mu_single", "mu_class", "mu_global")
+
+
+def mixed(p, x):
+    # Strong correlations between neurons, which random signs over neurons must average away.
+    return x @ p["V"] @ p["mix"]
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    params = {"V": jnp.asarray(rng.normal(size=(5, 8)), jnp.float32), "mix": jnp.eye(8) + 0.3 * jnp.asarray(
+        rng.normal(size=(8, 8)), jnp.float32)}  # fmt: skip
+    x = (rng.normal(size=(3, 5))[LABELS] + rng.normal(size=(19, 5))).astype(np.float32)
+    head = rng.normal(size=(3, 8)), np.zeros(3)
+    return params, x, head, measure(mixed, params, x, LABELS, head=head, method="gram")
+
+
+def check(found, exact, names=ALL):
+    """No bias, and an error whose size is the stated one."""
+    values = np.array([[f.constants[name].value for name in names] for f in found])
+    stated = np.array([[f.constants[name].standard_error for name in names] for f in found])
+    errors = values - [exact.constants[name].value for name in names]
+    size = np.sqrt(np.mean(errors**2, axis=0))
+    assert np.all(np.abs(errors.mean(axis=0)) < 4 * size / np.sqrt(len(found))), errors.mean(axis=0) / size
+    ratio = size / np.sqrt(np.mean(stated**2, axis=0))
+    assert np.all((ratio > 0.8) & (ratio < 1.25)), ratio
+
+
+def test_probes(problem):
+    params, x, head, exact = problem
+    found = [
+        measure(
+            mixed, params, x, LABELS, head=head, quantities=("outputs",), method="probes", probes=40, seed=s
+        )
+        for s in range(80)
+    ]
+    check([f.features for f in found], exact.features)
+    check([f.outputs for f in found], exact.outputs)
+
+
+def test_orthogonal_probes(problem):
+    params, x, _, exact = problem
+    found = [
+        measure(mixed, params, x, LABELS, method="orthogonal-probes", probes=6, seed=s) for s in range(200)
+    ]
+    check([f.features for f in found], exact.features)
+    mean = np.mean([f.features.mean for f in found], axis=0)
+    error = np.linalg.norm(mean - exact.features.mean)
+    one = np.mean([np.linalg.norm(f.features.mean - exact.features.mean) ** 2 for f in found]) ** 0.5
+    assert error < 2.5 * one / np.sqrt(200)
+    whole = measure(mixed, params, x, LABELS, method="orthogonal-probes", probes=8)
+    np.testing.assert_allclose(whole.features.mean, exact.features.mean, rtol=1e-5, atol=1e-4)
+    assert whole.kappa_d.standard_error == 0
+
+
+def test_some_neurons(problem):
+    params, x, _, exact = problem
+    rng = np.random.default_rng(1)
+    found = [
+        measure(mixed, params, x, LABELS, neurons=rng.choice(8, 5, replace=False).tolist())
+        for _ in range(150)
+    ]
+    check([f.features for f in found], exact.features)
+
+
+def test_some_samples():
+    labels = np.repeat([0, 1, 2], 50)
+    params, x = parameters(mlp), inputs(labels)
+    exact = measure(mlp, params, x, labels, method="gram")
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(100):
+        rows = rng.permutation(len(labels))
+        found.append(measure(mlp, params, x[rows], labels[rows], method="gram", per_class=20))
+    check([f.features for f in found], exact.features, ALL[:4])
+
+
+def test_errors_that_cannot_be_told_are_not_invented(problem):
+    params, x, _, _ = problem
+    for settings in ({"neurons": 1}, {"method": "probes", "probes": 1}, {"per_class": 2}):
+        found = measure(mixed, params, x, LABELS, **settings)
+        assert found.kappa_d.standard_error is None
+    assert measure(mixed, params, x, LABELS, method="class-sums", per_class=3).kappa_d.standard_error is None
+
+
+@pytest.mark.parametrize("m", [1, 2, 5, 6])
+def test_sum_zero_signs(m):
+    rng = np.random.default_rng(0)
+    signs = np.array([sum_zero_signs(np.array([m, 3]), rng)[:m] for _ in range(4000)])
+    np.testing.assert_allclose(signs.sum(axis=1), 0, atol=1e-12)
+    if m > 1:
+        expected = (np.eye(m) * m - 1) / (m - 1)
+        np.testing.assert_allclose(signs.T @ signs / 4000, expected, atol=0.08)
+
+
+def test_directions():
+    rng = np.random.default_rng(0)
+    Q = orthonormal_directions(5, 7, rng)
+    np.testing.assert_allclose(Q @ Q.T, np.eye(5), atol=1e-12)
+    V = random_directions(3, 7, rng)
+    np.testing.assert_allclose((V**2).sum(axis=1), 1)
