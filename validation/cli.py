@@ -1,5 +1,7 @@
 """`ntkflow validate`: train real networks, measure their kernels, compare with the theory."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +13,11 @@ from ntkflow.errors import InputError
 
 if TYPE_CHECKING:
     from validation.config import RunConfig
-    from validation.pipeline import Progress, Window
+    from validation.pipeline import Outcome, Progress, Window
     from validation.rundir import RunDirectory
+
+# Exit code of a training that diverged; 0, 1, 2 and 130 mean what they mean everywhere in ntkflow.
+EXIT_DIVERGED = 3
 
 app = typer.Typer(
     name="validate",
@@ -23,11 +28,19 @@ app = typer.Typer(
 )
 
 OUT = typer.Option(Path("validate-run"), "--out", help="Run directory.")
-PRESET = typer.Option("digits", "--preset", help="digits, flow, control or tiny.")
+PRESET = typer.Option("digits", "--preset", help="paper, paper-small, digits, flow, control or tiny.")
 CONFIG = typer.Option(None, "--config", help="TOML file of a configuration, such as a run's config.toml.")
 SEED = typer.Option(None, "--seed", help="Replaces the configuration's seed.")
 OVERWRITE = typer.Option(False, "--overwrite", help="Replace an existing run directory.")
 RESUME = typer.Option(False, "--resume", help="Go on with an interrupted run of the same configuration.")
+DATA_DIR = typer.Option(
+    None,
+    "--data-dir",
+    envvar="NTKFLOW_DATA",
+    help="Folder with the data set's files, or of folders by its name.",
+)
+DOWNLOAD = typer.Option(False, "--download", help="Fetch missing data into the user's cache.")
+PER_CLASS = typer.Option(None, "--per-class", help="Replaces the number of training samples of each class.")
 FROM = typer.Option(None, "--from-snapshot", help="Step whose snapshot the drawn prediction starts from.")
 JSON = typer.Option(False, "--json", help="Print the summary as JSON and nothing else.")
 QUIET = typer.Option(False, "--quiet", help="Print nothing.")
@@ -39,32 +52,44 @@ def train(
     config: Path | None = CONFIG,
     out: Path = OUT,
     seed: int | None = SEED,
+    per_class: int | None = PER_CLASS,
+    data_dir: Path | None = DATA_DIR,
+    download: bool = DOWNLOAD,
     overwrite: bool = OVERWRITE,
     resume: bool = RESUME,
     json: bool = JSON,
     quiet: bool = QUIET,
 ) -> None:
-    """Train a network and write snapshots."""
+    """Train a network and write snapshots; an interrupted run of the same configuration goes on."""
     from validation.pipeline import train_run
 
-    run = _create(preset, config, out, seed, overwrite, resume)
-    with _progress(json or quiet) as progress:
-        train_run(run, progress)
-    _finish(run, [], json, quiet)
+    wanted = _configuration(preset, config, seed, per_class)
+    run = _create(wanted, out, data_dir, download, overwrite, resume)
+    with run.locked():
+        with _progress(json or quiet) as progress:
+            outcome = train_run(run, progress)
+        _finish(run, [], json, quiet)
+    _exit(outcome)
 
 
 @app.command()
 def kernels(
-    out: Path = OUT, from_snapshot: int | None = FROM, json: bool = JSON, quiet: bool = QUIET
+    out: Path = OUT,
+    from_snapshot: int | None = FROM,
+    data_dir: Path | None = DATA_DIR,
+    json: bool = JSON,
+    quiet: bool = QUIET,
 ) -> None:
     """Measure the features' NTK at snapshots of a trained run; those already measured are kept."""
     from validation.pipeline import measure_run
     from validation.rundir import RunDirectory
 
     run = RunDirectory.open(out)
-    with _progress(json or quiet) as progress:
-        measure_run(run, from_snapshot, progress)
-    _finish(run, [], json, quiet)
+    _find_data(run.config, data_dir)
+    with run.locked():
+        with _progress(json or quiet) as progress:
+            measure_run(run, from_snapshot, progress)
+        _finish(run, [], json, quiet)
 
 
 @app.command()
@@ -76,9 +101,10 @@ def compare(
     from validation.rundir import RunDirectory
 
     run = RunDirectory.open(out)
-    with _progress(json or quiet) as progress:
-        windows = compare_run(run, from_snapshot, progress)
-    _finish(run, windows, json, quiet)
+    with run.locked():
+        with _progress(json or quiet) as progress:
+            windows = compare_run(run, from_snapshot, progress)
+        _finish(run, windows, json, quiet)
 
 
 @app.command()
@@ -87,38 +113,67 @@ def run(
     config: Path | None = CONFIG,
     out: Path = OUT,
     seed: int | None = SEED,
+    per_class: int | None = PER_CLASS,
+    data_dir: Path | None = DATA_DIR,
+    download: bool = DOWNLOAD,
     from_snapshot: int | None = FROM,
     overwrite: bool = OVERWRITE,
     resume: bool = RESUME,
     json: bool = JSON,
     quiet: bool = QUIET,
 ) -> None:
-    """Train, measure, predict and compare in one go."""
-    from validation.pipeline import compare_run, measure_run, train_run
+    """Train, measure, predict and compare in one go; an interrupted run goes on."""
+    from validation.pipeline import Result, compare_run, measure_run, train_run
 
-    directory = _create(preset, config, out, seed, overwrite, resume)
-    with _progress(json or quiet) as progress:
-        train_run(directory, progress)
-        measure_run(directory, from_snapshot, progress)
-        windows = compare_run(directory, from_snapshot, progress)
-    _finish(directory, windows, json, quiet)
+    wanted = _configuration(preset, config, seed, per_class)
+    directory = _create(wanted, out, data_dir, download, overwrite, resume)
+    with directory.locked():
+        windows: list[Any] = []
+        with _progress(json or quiet) as progress:
+            outcome = train_run(directory, progress)
+            if outcome.result is Result.COMPLETE:
+                measure_run(directory, from_snapshot, progress)
+                windows = compare_run(directory, from_snapshot, progress)
+        _finish(directory, windows, json, quiet)
+    _exit(outcome)
+
+
+def _exit(outcome: "Outcome") -> None:
+    if outcome.message:
+        print(outcome.message + "; the snapshots before it are kept", file=sys.stderr)
+        raise SystemExit(EXIT_DIVERGED)
 
 
 def _create(
-    preset: str, config: Path | None, out: Path, seed: int | None, overwrite: bool, resume: bool
+    config: "RunConfig", out: Path, data_dir: Path | None, download: bool, overwrite: bool, resume: bool
 ) -> "RunDirectory":
+    from validation.datasets import fetch
     from validation.rundir import RunDirectory
 
     if overwrite and resume:
         raise InputError("overwrite", True, "contradicts --resume", "give one of them")
-    return RunDirectory.create(out, _configuration(preset, config).with_seed(seed), overwrite, resume)
+    if download:
+        fetch(config.data.name)
+    _find_data(config, data_dir)
+    goes_on = resume or (not overwrite and RunDirectory.unfinished(out, config))
+    return RunDirectory.create(out, config, overwrite, goes_on)
 
 
-def _configuration(preset: str, config: Path | None) -> "RunConfig":
+def _find_data(config: "RunConfig", data_dir: Path | None) -> None:
+    """Missing files are said before a directory is made; the readers look where the variable says."""
+    from validation.datasets import find_files
+
+    if data_dir is not None:
+        os.environ["NTKFLOW_DATA"] = str(data_dir)
+    find_files(config.data.name)
+
+
+def _configuration(preset: str, config: Path | None, seed: int | None, per_class: int | None) -> "RunConfig":
     from validation.config import RunConfig
     from validation.presets import preset as named
 
-    return named(preset) if config is None else RunConfig.from_toml(config)
+    chosen = named(preset) if config is None else RunConfig.from_toml(config)
+    return chosen.with_seed(seed).with_per_class(per_class)
 
 
 @contextmanager
@@ -161,6 +216,8 @@ def _finish(run: "RunDirectory", windows: list["Window"], json: bool, quiet: boo
 
 def _print(run: "RunDirectory", document: dict[str, Any], figure: str | None) -> None:
     last = document["training"]["last"]
+    if not last:
+        return
     print(f"{run.path}: step {last['step']}, flow time {last['time']:.4g}, loss {last['loss']:.4g}, ", end="")
     print(f"accuracy {last['accuracy_train']:.3f} / {last['accuracy_test']:.3f} (train / test)")
     names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "residual")

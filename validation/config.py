@@ -96,6 +96,19 @@ class RunConfig:
         """The same run from another seed; None changes nothing."""
         return self if seed is None else replace(self, seed=seed)
 
+    def with_per_class(self, per_class: int | None) -> "RunConfig":
+        """The same run on so many samples of each class; probe, kernels and batches take at most these."""
+        if per_class is None:
+            return self
+        whole("data.per_class", per_class, 2)
+        data, kernels, training = self.data, self.kernels, self.training
+        return replace(
+            self,
+            data=replace(data, per_class=per_class, probe_per_class=min(data.probe_per_class, per_class)),
+            kernels=replace(kernels, per_class=min(kernels.per_class, per_class)),
+            training=replace(training, batch_per_class=min(training.batch_per_class, per_class)),
+        )
+
 
 def _known(prefix: str, values: object, kind: type) -> None:
     if not isinstance(values, dict):

@@ -1,63 +1,46 @@
 """The steps of a run on its directory: train, measure, compare. Each goes on from what is there."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from validation import datasets
 from validation.blocks import BlockFit, fit
-from validation.clock import snapshot_steps
-from validation.compare import Comparison, compare, observables
+from validation.compare import Comparison, compare
 from validation.config import RunConfig
-from validation.datasets import Dataset
-from validation.models import Network, build
 from validation.predict import predict
+from validation.probe import probe_kernel
 from validation.rundir import RunDirectory, StoredSnapshot
 from validation.snapshot_kernels import measure
-from validation.train import Snapshot, TrainState, accuracy, start, train
+from validation.train import TrainState, start
+from validation.training_run import (
+    Outcome,
+    Progress,
+    Result,
+    prepare,
+    read_outcome,
+    silent,
+    snapshot_metrics,
+    spread_evenly,
+    train_run,
+)
 
-# called with (what is being done, amount done, amount in all)
-Progress = Callable[[str, int, int], None]
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    del what, done, total
-
-
-def prepare(config: RunConfig) -> tuple[Dataset, Network]:
-    """The dataset and the freshly initialised network of a configuration."""
-    dataset = datasets.load(config.data, config.seed)
-    return dataset, build(config.model, dataset.input_shape, dataset.classes, config.seed)
-
-
-def train_run(run: RunDirectory, progress: Progress = _silent) -> None:
-    """Train and write snapshots; goes on from the last complete snapshot, if there is one."""
-    config = run.config
-    dataset, network = prepare(config)
-    template = start(network, config.training)
-    done, due = run.steps(), snapshot_steps(config.training.steps, config.training.snapshots)
-    if done and done[-1] == due[-1]:
-        return
-    run.repair_metrics()
-    resume = (done[-1], run.read_train_state(done[-1], template)) if done else None
-    total = config.training.steps
-    for snapshot in train(config, dataset, network, resume, lambda step: progress("training", step, total)):
-        run.write_snapshot(snapshot, snapshot_metrics(snapshot, dataset, network))
-        progress("training", snapshot.step, total)
-
-
-def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> Json:
-    """The line of metrics.jsonl: losses, norms, NC metrics, accuracies."""
-    variables = snapshot.train.variables
-    return {
-        **observables(snapshot.state, snapshot.sizes),
-        "accuracy_train": accuracy(network, variables, dataset.x, dataset.labels),
-        "accuracy_test": accuracy(network, variables, dataset.x_test, dataset.labels_test),
-    }
+__all__ = [
+    "Outcome",
+    "Progress",
+    "Result",
+    "Window",
+    "compare_run",
+    "deviations",
+    "kernel_steps",
+    "measure_run",
+    "prepare",
+    "read_outcome",
+    "snapshot_metrics",
+    "train_run",
+]
 
 
 def kernel_steps(run: RunDirectory, extra: int | None = None) -> list[int]:
@@ -73,12 +56,11 @@ def kernel_steps(run: RunDirectory, extra: int | None = None) -> list[int]:
         raise InputError(
             "from-snapshot", extra, f"no snapshot at that step; there are {steps}", "pick one of these"
         )
-    chosen = np.unique(np.round(np.linspace(0, len(steps) - 1, run.config.kernels.count)).astype(int))
-    return sorted({*(steps[i] for i in chosen), *([] if extra is None else [extra])})
+    return sorted({*spread_evenly(steps, run.config.kernels.count), *([] if extra is None else [extra])})
 
 
 def measure_run(
-    run: RunDirectory, extra: int | None = None, progress: Progress = _silent
+    run: RunDirectory, extra: int | None = None, progress: Progress = silent
 ) -> dict[int, BlockFit]:
     """Measure the kernels not measured yet and write each as it is done."""
     wanted = [step for step in kernel_steps(run, extra) if step not in run.kernels()]
@@ -119,7 +101,7 @@ class Window:
 
 
 def compare_run(
-    run: RunDirectory, from_snapshot: int | None = None, progress: Progress = _silent
+    run: RunDirectory, from_snapshot: int | None = None, progress: Progress = silent
 ) -> list[Window]:
     """Predict from every measured snapshot and compare; `from_snapshot`, by default the first, leads.
 
@@ -141,7 +123,7 @@ def compare_run(
         )
     windows = []
     for i, step in enumerate(starts):
-        windows.append(_window(step, kernels[step], [s for s in snapshots if s.step >= step]))
+        windows.append(_window(run.config, step, kernels[step], [s for s in snapshots if s.step >= step]))
         progress("predicting", i + 1, len(starts))
     usable = [w.step for w in windows if w.comparison is not None]
     lead = from_snapshot if from_snapshot is not None else (usable[0] if usable else starts[0])
@@ -149,17 +131,28 @@ def compare_run(
     return sorted(windows, key=lambda w: (w.step != lead, w.step))
 
 
-def _window(step: int, kernel_fit: BlockFit, later: list[StoredSnapshot]) -> Window:
-    if kernel_fit.broken_order is not None:
-        return Window(step, None, f"measured constants break {kernel_fit.broken_order}", float("nan"))
+def _window(config: RunConfig, step: int, kernel_fit: BlockFit, later: list[StoredSnapshot]) -> Window:
+    refused = _refusal(config, kernel_fit)
+    if refused is not None:
+        return Window(step, None, refused, float("nan"))
     first = later[0]
     times = np.array([s.time for s in later])
-    prediction = predict(first.state, first.sizes, kernel_fit.kernel(), times)
+    m, s = config.data.per_class, first.sizes.per_class
+    probe_times = times * m / s  # the clock of `probe_kernel`; t itself when all samples are observed
+    prediction = predict(first.state, first.sizes, probe_kernel(kernel_fit.kernel(), s, m), probe_times)
     states = [prediction.state(i) for i in range(len(times))]
     flow = prediction.solution.flow
-    largest = float(np.max(np.diff(times) / np.diff([s.step for s in later])))
+    largest = float(np.max(np.diff(probe_times) / np.diff([s.step for s in later])))
     rate = flow.spectral_radius(prediction.solution.packed[0])
     return Window(step, compare(times, [s.state for s in later], states, first.sizes), None, largest * rate)
+
+
+def _refusal(config: RunConfig, kernel_fit: BlockFit) -> str | None:
+    if config.training.loss != "mse":
+        return f"trained on {config.training.loss}; the prediction is for the squared error of eq. (4)"
+    if kernel_fit.broken_order is not None:
+        return f"measured constants break {kernel_fit.broken_order}"
+    return None
 
 
 def comparison_document(run: RunDirectory, windows: list[Window], lead: int) -> Json:
@@ -192,14 +185,18 @@ def deviations(config: RunConfig) -> list[str]:
     """Hypotheses of the theory that the run does not satisfy, in words."""
     training, found = config.training, []
     if training.momentum:
-        found.append(f"momentum {training.momentum}: time is mapped, inertia is not modelled")
+        kind = "Nesterov momentum" if training.nesterov else "momentum"
+        found.append(f"{kind} {training.momentum}: time is mapped, inertia is not modelled")
     if training.weight_decay:
-        found.append(f"weight decay {training.weight_decay}: not in the predicted flow")
+        of = "all parameters" if training.decay_on == "all" else "weights"
+        found.append(f"decay {training.weight_decay} of {of}: not in the predicted flow")
     if training.batch_per_class:
         found.append(f"batches of {training.batch_per_class} per class: the flow is that of their mean")
     if training.warmup:
         found.append(f"warm-up of {training.warmup} steps: in the clock only")
-    if config.model.norm == "batch":
+    if training.loss != "mse":
+        found.append(f"loss {training.loss}: not the squared error of eq. (4)")
+    if config.model.norm == "batch" and training.statistics == "batch":
         found.append("batch normalisation: trained on batch statistics, measured on running ones")
     if config.model.name != "linear":
         found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")

@@ -20,6 +20,7 @@ def summary(run: RunDirectory) -> Json:
         "config": run.config.to_dict(),
         "deviations": deviations(run.config),
         "training": {
+            **run.read_json("training.json"),
             "steps": last.get("step"),
             "flow_time": last.get("time"),
             "first": first,

@@ -2,17 +2,20 @@
 
     config.toml          the complete RunConfig; replay with --config
     metrics.jsonl        one line per snapshot, appended
+    training.json        learning rate, parameters, samples, device; at the end how training ended
     parameters/step_*.npz  parameters, running statistics and optimiser state, by name
+    checkpoint.npz       the same, between snapshots, while training
     snapshots/step_*.npz   state files (H, W, b, labels; with K and the kappas once measured)
     kernels.json, comparison.json, summary.json, figures/
+    lock                 locked while a process works on the run; holds its number
 
 Every file but metrics.jsonl is written under a temporary name and renamed. A snapshot exists once
 its state file, written last, has its name; a torn last line of metrics.jsonl is not read.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,7 @@ from ntkflow.store import (
     read_arrays,
     read_state,
     read_toml,
-    refuse_existing,
+    staged_directory,
     write_arrays,
     write_json,
     write_state,
@@ -38,6 +41,7 @@ from ntkflow.store import (
 )
 from validation.blocks import BlockFit, KernelSample
 from validation.config import RunConfig
+from validation.lock import locked
 from validation.models.base import from_named, named_leaves
 from validation.train import Snapshot, TrainState
 
@@ -89,17 +93,13 @@ class RunDirectory:
                     "resume", path, f"was made with another {difference}", "drop --resume or the setting"
                 )
             return found
-        refuse_existing(path, overwrite)
-        try:
-            if path.exists():
-                shutil.rmtree(path)
+        if overwrite and (path / "lock").is_file():
+            with locked(path):  # a run in progress is not overwritten
+                pass
+        with staged_directory(path, overwrite) as staged:
             for folder in ("snapshots", "parameters", "figures"):
-                (path / folder).mkdir(parents=True)
-        except OSError as error:
-            raise InputError(
-                "out", path, f"cannot be written ({error.strerror})", "choose another directory"
-            ) from None
-        write_toml(path / "config.toml", config.to_dict())
+                (staged / folder).mkdir()
+            write_toml(staged / "config.toml", config.to_dict())
         return cls(path, config)
 
     @classmethod
@@ -115,6 +115,22 @@ class RunDirectory:
                 "run", path, "is not a run directory (no config.toml)", "start with `ntkflow validate train`"
             )
         return cls(path, RunConfig.from_dict(read_toml(path / "config.toml")))
+
+    @classmethod
+    def unfinished(cls, path: Path, config: RunConfig) -> bool:
+        """Whether a directory holds a run of this configuration that did not come to its summary."""
+        path = Path(path)
+        if not (path / "config.toml").is_file() or (path / "summary.json").exists():
+            return False
+        return cls.open(path).config == config
+
+    def locked(self) -> AbstractContextManager[None]:
+        """A context in which no other process may work on this run.
+
+        Raises:
+            InputError: another one does.
+        """
+        return locked(self.path)
 
     def write_snapshot(self, snapshot: Snapshot, metrics: Mapping[str, Any]) -> None:
         """Parameters first, then the metrics line, the state file last: it marks the snapshot complete."""
@@ -141,6 +157,32 @@ class RunDirectory:
         restored: TrainState = from_named(template._asdict(), arrays)
         return TrainState(**restored)  # type: ignore[arg-type]
 
+    def write_checkpoint(self, step: int, state: TrainState) -> None:
+        """Replace checkpoint.npz."""
+        write_arrays(self._checkpoint, {**named_leaves(state._asdict()), "step": np.array(step)})
+
+    def remove_checkpoint(self) -> None:
+        """Remove checkpoint.npz, if there is one."""
+        self._checkpoint.unlink(missing_ok=True)
+
+    def read_latest(self, template: TrainState) -> tuple[int, TrainState] | None:
+        """Step and state that training goes on from: checkpoint or snapshot, whichever is later; None at first.
+
+        A checkpoint between two snapshots is only used when the snapshots before it are complete, which
+        they are, since it is written after them.
+        """
+        steps = self.steps()
+        if self._checkpoint.exists():
+            arrays, _ = read_arrays(self._checkpoint, "checkpoint")
+            step = int(arrays.pop("step"))
+            if steps and step > steps[-1]:
+                return step, TrainState(**from_named(template._asdict(), arrays))
+        return (steps[-1], self.read_train_state(steps[-1], template)) if steps else None
+
+    def write_training(self, value: Mapping[str, Any]) -> None:
+        """training.json."""
+        write_json(self.path / "training.json", value)
+
     def metrics(self) -> list[Json]:
         """Lines of metrics.jsonl, one per step; a torn line or one whose snapshot is missing is left out."""
         path = self.path / "metrics.jsonl"
@@ -166,10 +208,14 @@ class RunDirectory:
         kernels = self._kernel_table()
         kernels[str(step)] = {"step": step, "seconds": seconds, **fit.to_dict()}
         file = read_state(self._snapshot(step))
-        kernel: BlockKernel | None = None if fit.broken_order else fit.kernel()
+        # A state file's kernel is that of its own samples; with a smaller probe kernels.json alone has it.
+        whole = file.sizes.per_class == measured.total_per_class
+        kernel: BlockKernel | None = fit.kernel() if whole and not fit.broken_order else None
         arrays: dict[str, np.ndarray] = {"neuron_constants": measured.constants}
         # A state file's K is N x N; a kernel of fewer samples goes under its own name.
-        arrays["K" if measured.per_class == measured.total_per_class else "K_sample"] = measured.mean
+        arrays["K" if whole and measured.per_class == measured.total_per_class else "K_sample"] = (
+            measured.mean
+        )
         write_state(self._snapshot(step), file.state, file.sizes.labels, kernel, file.meta, **arrays)
         write_json(self.path / "kernels.json", {key: kernels[key] for key in sorted(kernels, key=int)})
 
@@ -205,6 +251,10 @@ class RunDirectory:
             raise InputError(
                 name, path, f"is not JSON ({error})", "remove the file and run the step again"
             ) from None
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.path / "checkpoint.npz"
 
     def _kernel_table(self) -> Json:
         return self.read_json("kernels.json")

@@ -9,8 +9,21 @@ from ntkflow.errors import InputError
 from validation.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from validation.datasets import batch_indices
 from validation.models.base import named_leaves
+from validation.objective import sum_loss
 from validation.pipeline import prepare
-from validation.train import accuracy, head, make_step, optimiser, probe, start, sum_loss, train
+from validation.train import (
+    CHUNK,
+    DivergedError,
+    accuracy,
+    chosen_rate,
+    head,
+    make_step,
+    optimiser,
+    prepared_start,
+    probe,
+    start,
+    train,
+)
 
 CONFIG = RunConfig(
     data=DataConfig(classes=3, per_class=4),
@@ -57,17 +70,18 @@ def test_networks_stay_float32_and_training_reduces_the_loss():
     assert last < 0.5 * first
 
 
-def test_decay_spares_the_biases():
-    rule = optimiser(TrainConfig(learning_rate=0.5, weight_decay=0.1))
+@pytest.mark.parametrize(("decay_on", "of_bias"), [("weights", 0.0), ("all", -0.05)])
+def test_decay_spares_the_biases_unless_told(decay_on, of_bias):
+    rule = optimiser(TrainConfig(learning_rate=0.5, weight_decay=0.1, decay_on=decay_on), 4)
     params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
     updates, _ = rule.update(jax.tree.map(jnp.zeros_like, params), rule.init(params), params)
     np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
-    np.testing.assert_array_equal(updates["bias"], 0)
+    np.testing.assert_allclose(updates["bias"], of_bias, rtol=1e-6)
 
 
 def test_step_k_is_taken_on_batch_k():
     dataset, network = prepare(CONFIG)
-    step, state = make_step(network, CONFIG.training), start(network, CONFIG.training)
+    step, state = make_step(network, CONFIG.training, 4), start(network, CONFIG.training, 4)
     for k in range(CONFIG.training.steps):
         chosen = batch_indices(dataset.labels, 3, 2, CONFIG.seed, k)
         state = step(
@@ -97,11 +111,113 @@ def test_batch_statistics_move_in_training_and_do_not_couple_samples_when_measur
     np.testing.assert_allclose(alone, probe(network, variables, dataset.x)[:, :4], atol=1e-5)
 
 
-def test_divergence_names_the_learning_rate():
-    config = replace(CONFIG, training=TrainConfig(steps=60, learning_rate=1e6, snapshots=5))
+def test_divergence_is_an_event_with_a_step_and_keeps_what_came_before():
+    config = replace(CONFIG, training=TrainConfig(steps=400, learning_rate=1e6, snapshots=5))
     dataset, network = prepare(config)
-    with pytest.raises(InputError, match=r"training\.learning_rate = 1000000\.0: training diverged"):
-        list(train(config, dataset, network))
+    seen = []
+    with pytest.raises(DivergedError, match="training diverged before step") as caught:
+        for snapshot in train(config, dataset, network):
+            seen.append(snapshot.step)
+    assert seen[0] == 0
+    assert caught.value.step <= CHUNK or caught.value.step in (94, 400)
+
+
+@pytest.mark.parametrize("batch_per_class", [0, 3])
+def test_one_program_on_the_device_does_what_the_loop_does(batch_per_class):
+    recipe = replace(
+        CONFIG.training, steps=130, batch_per_class=batch_per_class, drop_every=20, nesterov=True
+    )
+    config = replace(CONFIG, training=recipe)
+    dataset, network = prepare(config)
+    looped, fused = (list(train(config, dataset, network, fused=fused)) for fused in (False, True))
+    assert [s.step for s in looped] == [s.step for s in fused]
+    assert np.abs(looped[-1].state.W - looped[0].state.W).max() > 0.05
+    for a, b in zip(looped, fused, strict=True):
+        np.testing.assert_allclose(a.state.W, b.state.W, atol=1e-5)
+        np.testing.assert_allclose(a.state.H, b.state.H, atol=1e-4)
+
+
+def test_checkpoints_between_snapshots_continue_to_the_last_bit():
+    config = replace(CONFIG, training=replace(CONFIG.training, steps=4 * CHUNK, snapshots=3, nesterov=True))
+    dataset, network = prepare(config)
+    saved = {}
+    whole = list(train(config, dataset, network, checkpoint=saved.__setitem__))
+    assert set(saved) == {CHUNK, 2 * CHUNK, 3 * CHUNK, 4 * CHUNK}
+    rest = list(train(config, dataset, network, resume=(3 * CHUNK, saved[3 * CHUNK])))
+    last, again = (named_leaves(run[-1].train._asdict()) for run in (whole, rest))
+    for name in last:
+        np.testing.assert_array_equal(last[name], again[name])
+
+
+def test_the_cross_entropy_is_minimised_and_keeps_its_conserved_sums():
+    recipe = TrainConfig(steps=60, learning_rate=0.5, loss="cross-entropy", snapshots=4)
+    config = replace(CONFIG, training=recipe)
+    dataset, network = prepare(config)
+    snapshots = list(train(config, dataset, network))
+    assert accuracy(network, snapshots[-1].train.variables, dataset.x, dataset.labels) == 1.0
+    # sum_c of softmax(f) - y is zero, so W^T 1 and 1^T b stay (theory 11.7)
+    first, last = snapshots[0].state, snapshots[-1].state
+    np.testing.assert_allclose(last.W.sum(axis=0), first.W.sum(axis=0), atol=1e-5)
+    np.testing.assert_allclose(last.b.sum(), first.b.sum(), atol=1e-5)
+    assert np.abs(last.W - first.W).max() > 0.05
+
+
+def test_frozen_statistics_are_those_of_the_training_set_and_stay():
+    config = replace(
+        CONFIG,
+        model=ModelConfig(name="cnn", features=4, width=2, norm="batch"),
+        training=TrainConfig(steps=3, learning_rate=0.1, statistics="frozen", snapshots=2),
+    )
+    dataset, network = prepare(config)
+    variables = prepared_start(network, dataset, config.training).variables
+    x = jnp.asarray(dataset.x)
+    in_training, _ = network.train_outputs(variables.params, network.initial.statistics, x)
+    np.testing.assert_allclose(network.outputs(*variables, x), in_training, atol=1e-4)
+    after = list(train(config, dataset, network))[-1].train.variables
+    for a, b in zip(*(jax.tree.leaves(v.statistics) for v in (variables, after)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.any(after.params["head"]["kernel"] != variables.params["head"]["kernel"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "divisor"),
+    [
+        ({}, 12 * 3),
+        ({"loss": "cross-entropy"}, 12),
+        ({"reduction": "sum"}, 1),
+        ({"batch_per_class": 2}, 6 * 3),
+    ],
+)
+def test_a_rate_of_zero_is_a_share_of_the_stability_bound_of_the_whole_ntk(settings, divisor):
+    recipe = TrainConfig(learning_rate=0.0, stability=0.2, **settings)
+    config = replace(CONFIG, training=recipe)
+    dataset, network = prepare(config)
+    with pytest.raises(InputError, match="chosen_rate"):
+        next(train(config, dataset, network))
+    rows = batch_indices(dataset.labels, 3, recipe.batch_per_class, 0, 0)
+    params, statistics = network.initial
+    jacobian = jax.jacrev(lambda p: network.outputs(p, statistics, jnp.asarray(dataset.x[rows])).ravel())(
+        params
+    )
+    J = np.hstack([np.asarray(leaf).reshape(3 * len(rows), -1) for leaf in jax.tree.leaves(jacobian)])
+    bound = 2 * divisor / np.linalg.eigvalsh(J @ J.T)[-1]
+    assert chosen_rate(network, dataset, recipe, 0) == pytest.approx(0.2 * bound, rel=1e-3)
+
+
+def test_snapshots_see_the_probe_only_when_told():
+    config = replace(CONFIG, data=replace(CONFIG.data, probe_per_class=2))
+    network = prepare(config)[1]
+    small, whole = (next(train(c, prepare(c)[0], network)) for c in (config, CONFIG))
+    assert small.sizes.as_dict() == {"C": 3, "m": 2, "n": 6, "N": 6}
+    np.testing.assert_allclose(small.state.H, whole.state.H[:, [0, 1, 4, 5, 8, 9]], atol=1e-6)
+    assert small.time == whole.time
+
+
+def test_a_last_batch_that_is_not_full_is_observed_like_the_others(monkeypatch):
+    dataset, network = prepare(CONFIG)
+    whole = probe(network, network.initial, dataset.x)
+    monkeypatch.setattr("validation.train.PROBE_BATCH", 5)
+    np.testing.assert_allclose(probe(network, network.initial, dataset.x), whole, atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_start_and_another_seed_another():

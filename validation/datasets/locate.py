@@ -28,6 +28,12 @@ def places(name: str) -> list[Path]:
     return [*([INSTALLED[name]] if name in INSTALLED else []), cache(name)]
 
 
+def find_files(name: str) -> None:
+    """Raise InputError when the files of a data set that has files are nowhere to be found."""
+    if name not in ("digits", "block"):
+        find(name)
+
+
 def find(name: str) -> Path:
     """The first place that has all files of a data set.
 

@@ -70,11 +70,13 @@ class Network:
     Attributes:
         graph_train: structure with normalisation in training mode.
         graph_eval: structure in inference mode, in which samples do not see each other.
+        graph_calibrate: structure in training mode whose running statistics forget all but the last batch.
         initial: variables at initialisation.
     """
 
     graph_train: nnx.GraphDef
     graph_eval: nnx.GraphDef
+    graph_calibrate: nnx.GraphDef
     initial: Variables
 
     @classmethod
@@ -84,7 +86,13 @@ class Network:
         graph_train, params, rest = _split(module)
         module.eval()
         graph_eval, _, _ = _split(module)
-        return cls(graph_train, graph_eval, Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(rest)))
+        module.train()
+        for _, layer in nnx.iter_graph(module):
+            if isinstance(layer, nnx.BatchNorm):
+                layer.momentum = 0.0
+        graph_calibrate, _, _ = _split(module)
+        initial = Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(rest))
+        return cls(graph_train, graph_eval, graph_calibrate, initial)
 
     def train_outputs(self, params: Tree, statistics: Tree, x: jax.Array) -> tuple[jax.Array, Tree]:
         """Outputs in training mode, (B, C), and the updated running statistics."""
@@ -92,6 +100,17 @@ class Network:
         outputs = module(x)
         _, _, rest = _split(module)
         return outputs, nnx.to_pure_dict(rest)
+
+    def outputs(self, params: Tree, statistics: Tree, x: jax.Array) -> jax.Array:
+        """Outputs in inference mode, (B, C)."""
+        module: Classifier = nnx.merge(self.graph_eval, params, statistics)
+        return module(x)
+
+    def calibrated(self, params: Tree, statistics: Tree, x: jax.Array) -> Tree:
+        """The statistics of one batch: with them inference gives what training mode gives on this batch."""
+        module = nnx.merge(self.graph_calibrate, params, statistics)
+        module(x)
+        return nnx.to_pure_dict(_split(module)[2])
 
     def features(self, params: Tree, statistics: Tree, x: jax.Array) -> jax.Array:
         """Features in inference mode, (B, n)."""
