@@ -79,6 +79,8 @@ def train_run(run: RunDirectory, progress: Progress = silent) -> Outcome:
     run.repair_metrics()
     total = total_steps(config.training, dataset.per_class)
     kernel_steps = planned_kernels(config, total) if config.kernels.while_training else ()
+    if resume is not None:
+        _missing_kernels(run, dataset, network, kernel_steps)
     saver = _Saver(run)
     report = _throttled(lambda step: progress("training", step, total))
     try:
@@ -116,14 +118,24 @@ def write_snapshot(
         return
     began = time.perf_counter()
     measured = measure(network, snapshot.train.variables, dataset, config.kernels)
-    blocks = fit(measured)
+    seconds, blocks = time.perf_counter() - began, fit(measured)
     if blocks.broken_order is None:
         m, batch = dataset.per_class, config.training.batch_per_class
         metrics |= invariant_metrics(snapshot.state, snapshot.sizes, blocks.kernel(), m, batch)
     else:
         metrics["invariant_refused"] = f"measured constants break {blocks.broken_order}"
     run.write_snapshot(snapshot, metrics)
-    run.write_kernel(snapshot.step, measured, blocks, time.perf_counter() - began)
+    run.write_kernel(snapshot.step, measured, blocks, seconds)
+
+
+def _missing_kernels(run: RunDirectory, dataset: Dataset, network: Network, steps: tuple[int, ...]) -> None:
+    """Kernels of complete snapshots that a kill left without one: the kernel is written after the snapshot."""
+    template = start(network, run.config.training)
+    for step in (s for s in run.steps() if s in steps and s not in run.kernels()):
+        began = time.perf_counter()
+        variables = run.read_train_state(step, template).variables
+        measured = measure(network, variables, dataset, run.config.kernels)
+        run.write_kernel(step, measured, fit(measured), time.perf_counter() - began)
 
 
 def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> Json:
