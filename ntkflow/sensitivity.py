@@ -1,0 +1,305 @@
+"""Forward and adjoint sensitivities of stiff runs: how the state moves with the kernel and the initial state.
+
+Both integrate the variational equation along the structured engine's trajectory (`ntkflow.tangent`), so that
+rho T of 1e5 and more costs some hundred steps. For gradients of arbitrary metrics on mild problems see
+`ntkflow.jaxflow`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Times, Vector
+from ntkflow.dynamics import ThinSystem
+from ntkflow.errors import InputError
+from ntkflow.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
+from ntkflow.problem import Problem
+from ntkflow.reduction import Frame, decompose
+from ntkflow.sizes import Sizes
+from ntkflow.state import State, ThinState, class_means, spread
+from ntkflow.tangent import Linearised, Path, Point, Source, march
+
+# The trajectory is solved tighter than its tangents, which inherit its error.
+PATH_SHARE = 0.1
+
+Tangents = Float64[np.ndarray, "T p D"]
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A direction in which a problem is varied; parts left out stay as they are.
+
+    Attributes:
+        kernel: change of the kernel's thin coefficients per unit of the parameter; may have a schedule.
+        state: change of the initial state per unit of the parameter.
+    """
+
+    kernel: ThinCoefficients | None = None
+    state: State | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """States along a trajectory and their derivatives.
+
+    Attributes:
+        times: times asked for, (T,).
+        states: state at each time.
+        derivatives: name of a direction to d(state)/d(parameter) at each time.
+    """
+
+    times: Times
+    states: list[State]
+    derivatives: dict[str, list[State]]
+
+
+@dataclass(frozen=True, eq=False)
+class Thinned:
+    """A problem in thin coordinates fine enough for the directions asked for.
+
+    Attributes:
+        system: the thin system.
+        frame: turns thin states into full ones.
+        initial: thin initial state.
+    """
+
+    system: ThinSystem
+    frame: Frame
+    initial: ThinState
+
+    def project(self, H: np.ndarray, W: np.ndarray, b: np.ndarray) -> ThinState:
+        """Thin coordinates of a full state or direction; what lies outside the frame is dropped."""
+        sizes, V = self.frame.sizes, self.frame.V
+        H1 = class_means(H, sizes)
+        return ThinState(V.T @ H1, V.T @ ((H - spread(H1, sizes)) @ self.frame.Q), W @ V, b)
+
+
+def kernel_directions(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
+    """One direction per constant of a block or class-dependent kernel, or of each knot of a schedule of these.
+
+    Names: kappa_d, kappa_c, kappa_n; kappa_d[c], B[c,c'] with c <= c'; kappa_d@k at knot k of a schedule.
+
+    Raises:
+        InputError: the kernel has no blocks.
+    """
+    if isinstance(kernel, ScheduledKernel):
+        return _scheduled(kernel, sizes)
+    C = sizes.C
+    if isinstance(kernel, BlockKernel):
+        off = np.ones((C, C)) - np.eye(C)
+        units = {
+            "kappa_d": (np.ones(C), np.zeros((C, C))),
+            "kappa_c": (np.zeros(C), np.eye(C)),
+            "kappa_n": (np.zeros(C), off),
+        }
+    elif isinstance(kernel, ClassBlockKernel):
+        units = {f"kappa_d[{c}]": (np.eye(C)[c], np.zeros((C, C))) for c in range(C)}
+        for a in range(C):
+            for c in range(a, C):
+                B = np.zeros((C, C))
+                B[a, c] = B[c, a] = 1.0
+                units[f"B[{a},{c}]"] = (np.zeros(C), B)
+    else:
+        raise InputError("kernel", kernel.rung, "has no block constants", "use a block or class-block kernel")
+    return {name: Direction(ClassBlockKernel(*unit).thin(sizes)) for name, unit in units.items()}
+
+
+def _scheduled(kernel: ScheduledKernel, sizes: Sizes) -> dict[str, Direction]:
+    result = {}
+    for name, direction in kernel_directions(kernel.kernels[0], sizes).items():
+        unit = direction.kernel
+        assert unit is not None
+        nothing = ThinCoefficients(0 * unit.class_kernel, 0 * unit.within)
+        for k in range(len(kernel.times)):
+            knots = tuple((t, unit if i == k else nothing) for i, t in enumerate(kernel.times))
+            first = knots[0][1]
+            result[f"{name}@{k}"] = Direction(ThinCoefficients(first.class_kernel, first.within, knots))
+    return result
+
+
+def thinned(problem: Problem, directions: Sequence[Direction]) -> Thinned:
+    """Thin coordinates in which every direction can be expressed.
+
+    Classes share a within-class factor only if no direction tells them apart. A direction of the initial state
+    may point anywhere, so with one the frame is complete: all n features and all N - C deviations.
+
+    Raises:
+        InputError: the problem has no class-decomposed form.
+    """
+    coefficients = problem.kernel.thin(problem.sizes)
+    if coefficients is None or not problem.has_thin:
+        raise InputError(
+            "problem", problem.kernel.rung, "has no block structured squared-error flow", "use such a problem"
+        )
+    changes = [direction.kernel for direction in directions if direction.kernel is not None]
+    if any(direction.state is not None for direction in directions):
+        thin, frame = _complete(problem.state, problem.sizes)
+    else:
+        rows = np.stack([row for c in (coefficients, *changes) for row in _within(c)], axis=1)
+        groups = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1).astype(np.float64)
+        thin, frame = decompose(problem.state, problem.sizes, groups)
+    system = ThinSystem.build(
+        coefficients, problem.sizes, frame.column_class, frame.n_eff, problem.decay.rates
+    )
+    return Thinned(system, frame, thin)
+
+
+def _within(c: ThinCoefficients) -> list[np.ndarray]:
+    return [knot.within for _, knot in c.schedule] if c.schedule else [c.within]
+
+
+def _complete(state: State, sizes: Sizes) -> tuple[ThinState, Frame]:
+    Q = np.zeros((sizes.N, sizes.N - sizes.C))
+    column_class: list[int] = []
+    for c, (start, m) in enumerate(zip(sizes.starts, sizes.counts, strict=True)):
+        basis = np.linalg.qr(np.column_stack([np.ones(m), np.eye(m)[:, 1:]]))[0]
+        Q[start : start + m, len(column_class) : len(column_class) + m - 1] = basis[:, 1:]
+        column_class += [c] * (m - 1)
+    H1 = class_means(state.H, sizes)
+    thin = ThinState(H1, (state.H - spread(H1, sizes)) @ Q, state.W, state.b)
+    return thin, Frame(sizes, Q, np.eye(sizes.n), tuple(column_class))
+
+
+def solve(
+    problem: Problem,
+    directions: Mapping[str, Direction] | None,
+    times: Sequence[float] | Times,
+    rtol: float = 1e-8,
+) -> Sensitivity:
+    """d(state)/d(parameter) at given times, for kernel constants and directions of the initial state.
+
+    Args:
+        problem: a squared-error problem with scalar or class-dependent blocks, constant or scheduled.
+        directions: by name; None means `kernel_directions`, every constant of the kernel.
+        times: increasing, the first >= 0, in units of the sum loss (4).
+        rtol: local error relative to the largest norm that the sensitivity has had.
+
+    Raises:
+        InputError: bad times, or the problem has no block structure.
+        SolveError: the integration failed.
+    """
+    chosen = kernel_directions(problem.kernel, problem.sizes) if directions is None else dict(directions)
+    grid = checked_times(times)
+    fine = thinned(problem, list(chosen.values()))
+    path = Path(fine.system, fine.initial.pack(), float(grid[-1]), PATH_SHARE * rtol)
+    tangents = forward(path, fine, list(chosen.values()), grid, rtol)
+    compose = fine.frame.compose
+    unpack = fine.system.unpack
+    return Sensitivity(
+        grid,
+        [compose(unpack(path(t))) for t in grid],
+        {name: [compose(unpack(row[k])) for row in tangents] for k, name in enumerate(chosen)},
+    )
+
+
+def checked_times(times: Sequence[float] | Times) -> Times:
+    """Times as float64, or InputError."""
+    grid = np.asarray(times, dtype=np.float64)
+    if grid.ndim != 1 or grid.size == 0 or not np.all(np.isfinite(grid)):
+        raise InputError(
+            "times", f"array of shape {grid.shape}", "must be a list of finite times", "give one"
+        )
+    if grid[0] < 0 or np.any(np.diff(grid) <= 0) or grid[-1] <= 0:
+        raise InputError("times", grid[:4], "must increase from a time >= 0", "sort them and drop repeats")
+    return grid
+
+
+def forward(
+    path: Path, fine: Thinned, directions: Sequence[Direction], times: Times, rtol: float
+) -> Tangents:
+    """Packed thin tangents (T, p, D) at the times, for each direction."""
+    size = fine.system.size
+    rows = np.zeros((len(directions), size))
+    for row, direction in zip(rows, directions, strict=True):
+        if direction.state is not None:
+            row[:] = fine.project(direction.state.H, direction.state.W, direction.state.b).pack()
+    out = [rows.copy() for t in times if t == 0]
+    scale = None
+    for stretch in path.stretches:
+        line = Linearised(path, stretch)
+        stops = times[(times > stretch[0]) & (times <= stretch[1])]
+        source = _source(line, fine, directions)
+        found, last, scale = march(line, stretch, enter(line, rows), source, stops, rtol, scale)
+        out += [leave(line, S) for S in found]
+        rows = leave(line, last)
+    return np.stack(out)
+
+
+def _source(line: Linearised, fine: Thinned, directions: Sequence[Direction]) -> Source | None:
+    """d(field)/d(parameter) at fixed state: the field with the kernel's change in place of the kernel."""
+    changes = [direction.kernel for direction in directions]
+    if all(change is None for change in changes):
+        return None
+    c = line.coordinates
+    columns = np.asarray(fine.frame.column_class, dtype=int)
+    k, s = c.groups, c.s
+
+    def source(tau: float) -> np.ndarray:
+        t = line.time(tau)
+        point = Point(line, t)
+        back = point.A[:, : c.n].T @ point.P
+        out = np.zeros((len(changes), c.size))
+        for row, change in zip(out, changes, strict=True):
+            if change is not None:
+                now = change.at(t)
+                into = c.blocks(row)[0][: c.n]
+                into[:, :k] = -back[:, :k] @ (c.U.T @ (now.class_kernel * (s / s[:, None])) @ c.U)
+                into[:, k:] = -back[:, k:] * now.within[columns]
+        return out
+
+    return source
+
+
+def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64[np.ndarray, "p D"]:
+    """sum_i S(t_i)^T weights[i], S the derivative by the initial state: a gradient by that state, (p, D).
+
+    Both are in packed thin coordinates whose H1 counts with the roots of the masses, in which iid noise of
+    (H, W, b) is iid noise.
+    """
+    total = np.zeros(weights.shape[1:])
+    if times[0] == 0:
+        total += weights[0]
+    rows, scale = np.zeros_like(total), None
+    for stretch in reversed(path.stretches):
+        line = Linearised(path, stretch, adjoint=True)
+        start, state = stretch[1], enter(line, rows, weighted=True)
+        inside = np.flatnonzero((times > stretch[0]) & (times <= stretch[1]))
+        for i in inside[::-1]:
+            if times[i] < start:
+                span = (stretch[1] - start, stretch[1] - times[i])
+                _, state, scale = march(line, span, state, None, [], rtol, scale)
+            state = state + enter(line, weights[i], weighted=True)
+            start = times[i]
+        if np.any(state):
+            span = (stretch[1] - start, stretch[1] - stretch[0])
+            _, state, scale = march(line, span, state, None, [], rtol, scale)
+        rows = leave(line, state, weighted=True)
+    return total + rows
+
+
+def enter(line: Linearised, rows: np.ndarray, weighted: bool = False) -> np.ndarray:
+    """Flat directions of packed ones; `weighted`: H1 is already times the roots of the masses."""
+    c = line.coordinates
+    flat = np.stack([c.enter(_unweighted(c.s, c.n, row) if weighted else row) for row in rows])
+    flat[:, c.n * c.q : c.split] = 0.0
+    return flat
+
+
+def leave(line: Linearised, flat: np.ndarray, weighted: bool = False) -> np.ndarray:
+    """Packed directions of flat ones; the inverse of `enter`."""
+    c = line.coordinates
+    rows = np.stack([c.leave(z) for z in flat])
+    return np.stack([weigh(c.s, c.n, row) for row in rows]) if weighted else rows
+
+
+def weigh(s: np.ndarray, n: int, row: Vector) -> Vector:
+    """Packed vector with H1 times the roots of the masses s."""
+    out, k = row.copy(), n * len(s)
+    out[:k] = (row[:k].reshape(n, -1) * s).ravel()
+    return out
+
+
+def _unweighted(s: np.ndarray, n: int, row: Vector) -> Vector:
+    return weigh(1 / s, n, row)
