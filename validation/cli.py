@@ -13,7 +13,7 @@ from ntkflow.errors import InputError
 
 if TYPE_CHECKING:
     from validation.config import RunConfig
-    from validation.pipeline import Outcome, Progress, Window
+    from validation.pipeline import Outcome, Window
     from validation.rundir import RunDirectory
 
 # Exit code of a training that diverged; 0, 1, 2 and 130 mean what they mean everywhere in ntkflow.
@@ -67,7 +67,7 @@ def train(
     run = _create(wanted, out, data_dir, download, overwrite, resume)
     with run.locked():
         with _progress(json or quiet) as progress:
-            outcome = train_run(run, progress)
+            outcome = train_run(run, progress, progress.observed)
         _finish(run, [], json, quiet)
     _exit(outcome)
 
@@ -130,7 +130,7 @@ def run(
     with directory.locked():
         windows: list[Any] = []
         with _progress(json or quiet) as progress:
-            outcome = train_run(directory, progress)
+            outcome = train_run(directory, progress, progress.observed)
             if outcome.result is Result.COMPLETE:
                 measure_run(directory, from_snapshot, progress)
                 windows = compare_run(directory, from_snapshot, progress)
@@ -176,29 +176,46 @@ def _configuration(preset: str, config: Path | None, seed: int | None, per_class
     return chosen.with_seed(seed).with_per_class(per_class)
 
 
-@contextmanager
-def _progress(hidden: bool) -> Iterator["Progress"]:
-    """A rich progress bar on standard error, one line per stage."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+class _Bar:
+    """A rich progress bar on standard error, one line per stage, with the metrics seen last."""
 
-    tasks: dict[str, Any] = {}
-    columns = (TextColumn("{task.description:<18}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=hidden)
+    def __init__(self, hidden: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def update(what: str, done: int, total: int) -> None:
-        if not tasks:
+        columns = (TextColumn("{task.description:<18}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        console = Console(stderr=True)
+        seen = TextColumn("{task.fields[seen]}")
+        self.bar = Progress(*columns, TimeRemainingColumn(), seen, console=console, disable=hidden)
+        self.tasks: dict[str, Any] = {}
+        self.seen = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if not self.tasks:
             # Not before there is something to show: a stopped empty bar leaves a blank line.
-            bar.start()
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done)
+            self.bar.start()
+        if what not in self.tasks:
+            self.tasks[what] = self.bar.add_task(what, total=total, seen="")
+        self.bar.update(self.tasks[what], completed=done, seen=self.seen if what == "training" else "")
 
+    def observed(self, metrics: dict[str, Any]) -> None:
+        """Show the NC metrics and the accuracies of a snapshot beside the bar of the training."""
+        collapse = " ".join(f"{name} {metrics[name]:.2g}" for name in ("NC1", "NC2", "NC3"))
+        accuracies = f"{metrics['accuracy_train']:.3f}/{metrics['accuracy_test']:.3f}"
+        self.seen = f"{collapse} accuracy {accuracies}"
+
+    def stop(self) -> None:
+        if self.tasks:
+            self.bar.stop()
+
+
+@contextmanager
+def _progress(hidden: bool) -> Iterator[_Bar]:
+    bar = _Bar(hidden)
     try:
-        yield update
+        yield bar
     finally:
-        if tasks:
-            bar.stop()
+        bar.stop()
 
 
 def _finish(run: "RunDirectory", windows: list["Window"], json: bool, quiet: bool) -> None:

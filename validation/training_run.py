@@ -64,8 +64,15 @@ def silent(what: str, done: int, total: int) -> None:
     del what, done, total
 
 
-def train_run(run: RunDirectory, progress: Progress = silent) -> Outcome:
+def train_run(
+    run: RunDirectory, progress: Progress = silent, observed: Callable[[Json], object] = lambda _: None
+) -> Outcome:
     """Train and write snapshots; goes on from the latest checkpoint or snapshot, if there is one.
+
+    Args:
+        run: the directory.
+        progress: called with ("training", steps done, steps in all).
+        observed: called with the metrics of every snapshot.
 
     Returns:
         How it ended; a training that had ended before is left alone.
@@ -85,7 +92,8 @@ def train_run(run: RunDirectory, progress: Progress = silent) -> Outcome:
     report = _throttled(lambda step: progress("training", step, total))
     try:
         for snapshot in train(config, dataset, network, resume, report, saver):
-            write_snapshot(run, config, snapshot, dataset, network, snapshot.step in kernel_steps)
+            row = write_snapshot(run, config, snapshot, dataset, network, snapshot.step in kernel_steps)
+            observed(row)
             progress("training", snapshot.step, total)
     except DivergedError as error:
         return _end(run, Outcome(Result.DIVERGED, error.step, str(error)))
@@ -110,12 +118,12 @@ def write_snapshot(
     dataset: Dataset,
     network: Network,
     with_kernel: bool,
-) -> None:
-    """One snapshot with its metrics, and the kernel measured there if asked for."""
+) -> Json:
+    """One snapshot with its metrics, which are returned, and the kernel measured there if asked for."""
     metrics = snapshot_metrics(snapshot, dataset, network)
     if not with_kernel:
         run.write_snapshot(snapshot, metrics)
-        return
+        return metrics
     began = time.perf_counter()
     measured = measure(network, snapshot.train.variables, dataset, config.kernels)
     seconds, blocks = time.perf_counter() - began, fit(measured)
@@ -126,6 +134,7 @@ def write_snapshot(
         metrics["invariant_refused"] = f"measured constants break {blocks.broken_order}"
     run.write_snapshot(snapshot, metrics)
     run.write_kernel(snapshot.step, measured, blocks, seconds)
+    return metrics
 
 
 def _missing_kernels(run: RunDirectory, dataset: Dataset, network: Network, steps: tuple[int, ...]) -> None:
@@ -140,10 +149,15 @@ def _missing_kernels(run: RunDirectory, dataset: Dataset, network: Network, step
 
 def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> Json:
     """The line of metrics.jsonl: losses, norms, NC metrics on the probe, accuracies on all samples."""
-    variables = snapshot.train.variables
+    variables, state = snapshot.train.variables, snapshot.state
+    if len(dataset.labels) == snapshot.sizes.N:
+        # All samples have just been observed, in the same order.
+        trained = float(np.mean(state.logits.argmax(axis=0) == dataset.labels))
+    else:
+        trained = accuracy(network, variables, dataset.x, dataset.labels)
     return {
-        **observables(snapshot.state, snapshot.sizes),
-        "accuracy_train": accuracy(network, variables, dataset.x, dataset.labels),
+        **observables(state, snapshot.sizes),
+        "accuracy_train": trained,
         "accuracy_test": accuracy(network, variables, dataset.x_test, dataset.labels_test),
     }
 

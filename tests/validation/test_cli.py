@@ -1,9 +1,11 @@
 import json
+import shutil
 from importlib.metadata import entry_points
 
 import pytest
 
 from ntkflow.cli.main import main
+from validation.cli import _progress
 from validation.config import RunConfig
 from validation.presets import preset
 
@@ -97,3 +99,70 @@ def test_bad_input_is_one_line_and_exit_code_2(finished, tmp_path, capsys, words
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_an_unfinished_run_goes_on_with_the_same_command(finished, tmp_path, capsys):
+    out = tmp_path / "again"
+    shutil.copytree(finished, out)
+    (out / "summary.json").unlink()
+    for name in ("snapshots", "parameters"):
+        (out / name / "step_0000040.npz").unlink()
+    facts = json.loads((out / "training.json").read_text())
+    for key in ("result", "step", "message"):
+        facts.pop(key)
+    (out / "training.json").write_text(json.dumps(facts))
+    words = ("train", "--preset", "tiny", "--seed", 3, "--out", out, "--quiet")
+    assert validate(*words) == 0
+    assert (out / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
+    assert validate(*words) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_the_progress_line_shows_the_metrics_seen_last(capsys):
+    with _progress(hidden=False) as bar:
+        bar("training", 1, 2)
+        bar.observed({"NC1": 0.5, "NC2": 0.25, "NC3": 1.0, "accuracy_train": 1.0, "accuracy_test": 0.5})
+        bar("training", 2, 2)
+    assert "NC1 0.5 NC2 0.25 NC3 1 accuracy 1.000/0.500" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_number_of_samples_is_set_on_the_command_line(tmp_path):
+    words = (
+        "train",
+        "--config",
+        tmp_path / "few.toml",
+        "--per-class",
+        5,
+        "--out",
+        tmp_path / "run",
+        "--quiet",
+    )
+    (tmp_path / "few.toml").write_text(
+        'data = {name = "block", classes = 2, per_class = 9, probe_per_class = 9}\n'
+        'model = {name = "linear"}\ntraining = {steps = 1}\nkernels = {per_class = 7}\n'
+    )
+    assert validate(*words) == 0
+    config = RunConfig.from_toml(tmp_path / "run" / "config.toml")
+    assert (config.data.per_class, config.data.probe_per_class, config.kernels.per_class) == (5, 5, 5)
+
+
+def test_missing_files_are_said_before_a_directory_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NTKFLOW_DATA", str(tmp_path))
+    words = ("run", "--preset", "paper-small", "--data-dir", tmp_path / "none", "--out", tmp_path / "run")
+    assert validate(*words) == 2
+    error = capsys.readouterr().err
+    assert "its files are not in" in error
+    assert str(tmp_path / "none") in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_diverging_training_has_its_own_exit_code_and_a_summary(tmp_path, capsys):
+    (tmp_path / "wild.toml").write_text(
+        'data = {name = "block", classes = 2, per_class = 3}\n'
+        'model = {name = "linear"}\ntraining = {steps = 200, learning_rate = 1e9}\n'
+    )
+    words = ("run", "--config", tmp_path / "wild.toml", "--out", tmp_path / "run")
+    assert validate(*words) == 3
+    assert "diverged before step" in capsys.readouterr().err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["training"]["result"] == "diverged"
