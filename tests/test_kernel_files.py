@@ -154,7 +154,7 @@ def test_bad_kernel_files_are_named(content, rung, message):
         kernel_files.build(content, rung)
 
 
-STEPS = ["-C", 3, "-m", 4, "-n", 5, "--init", "gaussian", "--t-end", 1, "--no-figures", "--quiet"]
+STEPS = ["-C", 3, "-m", 2, "-n", 4, "--init", "gaussian", "--t-end", 0.3, "--no-figures", "--quiet"]
 
 
 @pytest.mark.parametrize(
