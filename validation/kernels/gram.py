@@ -100,10 +100,12 @@ def _group(task: Task, V: Directions) -> Chunk:
 
 def squared_deviations(block: Float[np.ndarray, "N w"], counts: np.ndarray) -> Float64[np.ndarray, " N"]:
     """|row - mean of its class|^2; rows sorted by class."""
-    starts = np.cumsum(counts) - counts
-    means = np.add.reduceat(block, starts, axis=0, dtype=np.float64) / counts[:, None]
-    deviations = block - np.repeat(means, counts, axis=0)
-    return np.einsum("ij,ij->i", deviations, deviations)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    # A product with float32 weights: an error in a mean only enters squared.
+    weights = (np.eye(len(counts))[:, labels] / counts[:, None]).astype(np.float32)
+    means = weights @ block
+    deviations = block - means[labels]
+    return np.square(deviations).sum(axis=1, dtype=np.float64)
 
 
 def mu_within(

@@ -77,7 +77,8 @@ class Summary:
             "alignment": self.alignment(),
             "alignment_k": self.half,
             "block_residual": self.residual,
-            "averaged_over": f"{self.directions} {letter} directions and all entries of their kind (means)",
+            "reduction": f"mean over {len(self.sums.diagonal)} directions measured for the "
+            f"{self.directions} there are, and over all entries of a kind",
         }
 
 

@@ -1,0 +1,116 @@
+"""`ntkflow validate kernels`: the features' NTK at snapshots of a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from validation.measurement_run import Settings
+    from validation.rundir import RunDirectory
+
+OUT = typer.Option(Path("validate-run"), "--out", help="Run directory.")
+FROM = typer.Option(None, "--from-snapshot", help="A step to measure besides the run's own choice.")
+DATA_DIR = typer.Option(
+    None,
+    "--data-dir",
+    envvar="NTKFLOW_DATA",
+    help="Folder with the data set's files, or of folders by its name.",
+)
+FULL = typer.Option(
+    False, "--full", help="Also output NTK, row space, Rayleigh quotients and errors, to measurements/."
+)
+QUANTITY = typer.Option(
+    None,
+    "--quantity",
+    help="With --full: outputs, row-space, rayleigh, matrix, tensor, output-tensor; repeat.",
+)
+METHOD = typer.Option(
+    "auto", "--method", help="With --full: auto, gram, class-sums, probes or orthogonal-probes."
+)
+MEMORY = typer.Option("2GiB", "--memory", help="With --full: what the measurement may use.")
+NEURONS = typer.Option(None, "--neurons", help="With --full: only the first so many neurons.")
+SAMPLES = typer.Option(None, "--samples", help="With --full: only the first so many samples of each class.")
+PROBES = typer.Option(16, "--probes", help="With --full: random directions of the two methods that use them.")
+BN = typer.Option("eval", "--bn", help="With --full: batch normalisation: eval, recalibrated or batch.")
+JSON = typer.Option(False, "--json", help="Print the summary as JSON and nothing else.")
+QUIET = typer.Option(False, "--quiet", help="Print nothing.")
+
+
+def kernels(
+    out: Path = OUT,
+    from_snapshot: int | None = FROM,
+    data_dir: Path | None = DATA_DIR,
+    full: bool = FULL,
+    quantity: list[str] | None = QUANTITY,
+    method: str = METHOD,
+    memory: str = MEMORY,
+    neurons: int | None = NEURONS,
+    samples: int | None = SAMPLES,
+    probes: int = PROBES,
+    bn: str = BN,
+    json: bool = JSON,
+    quiet: bool = QUIET,
+) -> None:
+    """Measure the features' NTK at snapshots of a trained run; those already measured are kept."""
+    from validation import cli
+    from validation.measurement_run import Settings
+    from validation.pipeline import measure_run
+    from validation.rundir import RunDirectory
+
+    run = RunDirectory.open(out)
+    cli._find_data(run.config, data_dir)
+    settings = Settings(
+        method, memory, tuple(quantity) if quantity else None, neurons, samples, probes, bn, run.config.seed
+    )
+    if not full:
+        _refuse_ignored(settings, run.config.seed)
+    with run.locked():
+        with cli._progress(json or quiet) as progress:
+            measure_run(run, from_snapshot, progress)
+            lines = _full(run, from_snapshot, settings, progress) if full else []
+        cli._finish(run, [], json, quiet)
+    if lines and not (json or quiet):
+        typer.echo("\n".join(lines))
+
+
+def _refuse_ignored(settings: "Settings", seed: int) -> None:
+    from ntkflow.errors import InputError
+    from validation.measurement_run import Settings
+
+    if settings != Settings(seed=seed):
+        raise InputError("full", False, "the other options say how to measure in full", "add --full")
+
+
+def _full(run: "RunDirectory", extra: int | None, settings: "Settings", progress: Any) -> list[str]:
+    from validation.measurement_run import measure_in_full
+    from validation.pipeline import kernel_steps, prepare
+
+    dataset, network = prepare(run.config)
+    lines = []
+    for step, found, document in measure_in_full(
+        run, kernel_steps(run, extra), dataset, network, settings, progress
+    ):
+        kind = "random combinations" if "probes" in found.method else "neurons"
+        lines.append(
+            f"step {step}: {found.method}, bn {found.bn}, {found.neurons} {kind} (n = {found.total_neurons}), "
+            f"{int(found.counts.sum())} of {int(found.totals.sum())} samples; means over neurons and entries"
+        )
+        for family in ("features", "outputs", "row_space"):
+            values = document[family]
+            if values:
+                lines.append(f"  {family:<10}" + _constants(values))
+    lines.append(f"written to {run.path / 'measurements'}")
+    return lines
+
+
+def _constants(values: dict[str, Any]) -> str:
+    parts = []
+    for name, constant in values.items():
+        if isinstance(constant, dict) and constant["value"] is not None:
+            error = constant["standard_error"]
+            stated = "" if error == 0 else " +- ?" if error is None else f" +- {error:.2g}"
+            parts.append(f"{name} {constant['value']:.4g}{stated}")
+    if values["block_residual"] is not None:
+        parts.append(f"block residual {values['block_residual']:.3f}")
+    return "  ".join(parts)

@@ -1,0 +1,124 @@
+"""Everything that can be measured at the snapshots of a run, written beside them under measurements/."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ntkflow._types import Json
+from ntkflow.store import write_arrays, write_json
+from validation.datasets import Dataset
+from validation.kernels import FolderStore, JaxBackend, Measurement, measure
+from validation.models.base import Network, Variables
+from validation.rundir import RunDirectory
+from validation.train import head, start
+
+# called with (what is being done, amount done, amount in all)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure; see `validation.kernels.measure`.
+
+    Args:
+        method: entry of METHODS.
+        memory: what it may use.
+        quantities: entries of QUANTITIES, or None for those that are cheap.
+        neurons: the first so many; None for all.
+        per_class: samples of each class; None for all.
+        probes: random directions.
+        bn: eval, recalibrated or batch.
+        seed: of the probes.
+    """
+
+    method: str = "auto"
+    memory: str = "2GiB"
+    quantities: tuple[str, ...] | None = None
+    neurons: int | None = None
+    per_class: int | None = None
+    probes: int = 16
+    bn: str = "eval"
+    seed: int = 0
+
+
+def measure_snapshot(
+    network: Network,
+    variables: Variables,
+    dataset: Dataset,
+    settings: Settings,
+    store: FolderStore | None = None,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Kernels of the body's parameters, with the network's own head.
+
+    Args:
+        network: structure.
+        variables: parameters and statistics to measure at.
+        dataset: training samples.
+        settings: how; with bn "recalibrated" the statistics are first those of all training samples, one batch.
+        store: keeps finished chunks.
+        progress: called as they are finished.
+
+    Raises:
+        InputError: see `validation.kernels.measure`.
+    """
+    variables.check_finite()
+    W, b = head(variables)
+    options = asdict(settings)
+    if settings.bn == "recalibrated":
+        statistics = jax.jit(network.calibrated)(*variables, jnp.asarray(dataset.x))
+        variables = variables._replace(statistics=statistics)
+    function = batch_features(network) if settings.bn == "batch" else network.body_features
+    backend = JaxBackend(function, variables.params["body"], variables).check(dataset.x)
+    if progress is not None:
+        options["progress"] = progress
+    return measure(backend, None, dataset.x, dataset.labels, head=(W, b), store=store, **options)
+
+
+@lru_cache(maxsize=8)
+def batch_features(network: Network) -> Callable[[Any, Variables, jax.Array], jax.Array]:
+    """Features with normalisation by the statistics of the batch itself."""
+
+    def features(body: Any, variables: Variables, x: jax.Array) -> jax.Array:
+        params = {**variables.params, "body": body}
+        return nnx.merge(network.graph_train, params, variables.statistics).features(x)
+
+    return features
+
+
+def measure_in_full(
+    run: RunDirectory,
+    steps: Sequence[int],
+    dataset: Dataset,
+    network: Network,
+    settings: Settings,
+    progress: Progress,
+) -> Iterator[tuple[int, Measurement, Json]]:
+    """Measure at each step and write measurements/STEP.json and .npz; an interrupted step goes on.
+
+    Yields:
+        The step, what was found, and the document that was written.
+    """
+    template = start(network, run.config.training)
+    folder = run.path / "measurements"
+    for step in steps:
+        began = time.perf_counter()
+        state = run.read_train_state(step, template)
+        store = FolderStore(folder / f".chunks-{step}")
+        found = measure_snapshot(network, state.variables, dataset, settings, store, progress)
+        seconds = time.perf_counter() - began
+        document = {"step": step, "seconds": seconds, "settings": asdict(settings), **found.to_dict()}
+        folder.mkdir(exist_ok=True)
+        arrays: dict[str, np.ndarray] = found.arrays()
+        write_arrays(folder / f"{step}.npz", arrays)
+        write_json(folder / f"{step}.json", document)
+        shutil.rmtree(store.path, ignore_errors=True)
+        yield step, found, document
