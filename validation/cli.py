@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ntkflow.errors import InputError
-from validation.measure_cli import kernels
 
 if TYPE_CHECKING:
     from validation.config import RunConfig
@@ -73,7 +72,24 @@ def train(
     _exit(outcome)
 
 
-app.command()(kernels)
+@app.command()
+def kernels(
+    out: Path = OUT,
+    from_snapshot: int | None = FROM,
+    data_dir: Path | None = DATA_DIR,
+    json: bool = JSON,
+    quiet: bool = QUIET,
+) -> None:
+    """Measure the features' NTK at snapshots of a trained run; those already measured are kept."""
+    from validation.pipeline import measure_run
+    from validation.rundir import RunDirectory
+
+    run = RunDirectory.open(out)
+    _find_data(run.config, data_dir)
+    with run.locked():
+        with _progress(json or quiet) as progress:
+            measure_run(run, from_snapshot, progress)
+        _finish(run, [], json, quiet)
 
 
 @app.command()
@@ -167,7 +183,8 @@ class _Bar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description:<18}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        bar, share = BarColumn(bar_width=12), TextColumn("{task.percentage:>3.0f}%")
+        columns = (TextColumn("{task.description:<18}"), bar, share)
         console = Console(stderr=True)
         seen = TextColumn("{task.fields[seen]}")
         self.bar = Progress(*columns, TimeRemainingColumn(), seen, console=console, disable=hidden)
@@ -183,10 +200,10 @@ class _Bar:
         self.bar.update(self.tasks[what], completed=done, seen=self.seen if what == "training" else "")
 
     def observed(self, metrics: dict[str, Any]) -> None:
-        """Show the NC metrics and the accuracies of a snapshot beside the bar of the training."""
-        collapse = " ".join(f"{name} {metrics[name]:.2g}" for name in ("NC1", "NC2", "NC3"))
-        accuracies = f"{metrics['accuracy_train']:.3f}/{metrics['accuracy_test']:.3f}"
-        self.seen = f"{collapse} accuracy {accuracies}"
+        """Show the NC metrics and the test accuracy of a snapshot beside the bar of the training."""
+        collapse = " ".join(f"{metrics[name]:.2g}" for name in ("NC1", "NC2", "NC3"))
+        # Short enough for a line of 80 characters.
+        self.seen = f"NC1-3 {collapse}, accuracy {metrics['accuracy_test']:.2f}"
 
     def stop(self) -> None:
         if self.tasks:

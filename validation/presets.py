@@ -39,7 +39,7 @@ PRESETS: dict[str, RunConfig] = {
     ),
     # Closest to the theory's hypotheses: full batch, no momentum, no decay, small step.
     "flow": RunConfig(
-        training=TrainConfig(steps=20000, learning_rate=0.0, stability=0.05, snapshots=60),
+        training=TrainConfig(steps=20000, learning_rate=0.0, stability=0.1, snapshots=60),
         kernels=KernelConfig(count=8, while_training=True),
     ),
     # The known answer: a two-layer linear network, whose features' NTK is exactly block structured.

@@ -123,7 +123,7 @@ def test_the_progress_line_shows_the_metrics_seen_last(capsys):
         bar("training", 1, 2)
         bar.observed({"NC1": 0.5, "NC2": 0.25, "NC3": 1.0, "accuracy_train": 1.0, "accuracy_test": 0.5})
         bar("training", 2, 2)
-    assert "NC1 0.5 NC2 0.25 NC3 1 accuracy 1.000/0.500" in " ".join(capsys.readouterr().err.split())
+    assert "NC1-3 0.5 0.25 1, accuracy 0.50" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_number_of_samples_is_set_on_the_command_line(tmp_path):
