@@ -19,6 +19,10 @@ from ntkflow.systems import Flow, RawFlow, ThinFlow, clock
 # Local errors add up along a run; with this factor the drift of E has stayed below the rtol asked for.
 TOLERANCE_SAFETY = 1 / 30
 SAVED_PER_DECADE = 30
+# States of large problems are saved less often, to stay below this.
+SAVED_BYTES = 2**30
+# The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
+NEARLY = 100.0
 
 Progress = Callable[[float, float], None]
 
@@ -131,11 +135,14 @@ class _Run:
             engine, flow, y0, t_end, self.rtol, _absolute(flow, y0, self.rtol)
         )
         self.steps = 0
+        self.last = (0.0, y0)
         self.times: list[float] = []
         self.packed: list[Vector] = []
         self.exact = save_at
         first = 1e-2 / max(flow.spectral_radius(y0), 1 / t_end)
-        self.grid: Iterator[float] = iter(save_at if save_at is not None else _log_grid(first, t_end))
+        self.grid: Iterator[float] = iter(
+            save_at if save_at is not None else _log_grid(first, t_end, y0.nbytes)
+        )
         self.next = next(self.grid)
         if save_at is None or self.next == 0.0:
             self._save(0.0, y0)
@@ -166,13 +173,20 @@ class _Run:
             return Reason.NC1
         if stop.loss is not None and flow.loss(y) <= stop.loss:
             return Reason.LOSS
-        if stop.stationarity is not None:
+        if stop.stationarity is not None and self._nearly_stationary(y, stop.stationarity):
             speed = np.linalg.norm(flow.field(t, y)) / flow.clock
             if speed <= stop.stationarity * np.linalg.norm(y):
                 return Reason.STATIONARY
         if self.stepper.status == "finished":
             return Reason.T_END
         return Reason.MAX_STEPS if self.steps >= self.max_steps else None
+
+    def _nearly_stationary(self, y: Vector, target: float) -> bool:
+        """Whether the mean speed over the last step is near the target, so that the field is worth evaluating."""
+        (t, before), self.last = self.last, (self.stepper.t, y.copy())
+        span = (self.stepper.t - t) * self.flow.clock
+        moved = y - before
+        return math.sqrt(moved @ moved) <= NEARLY * target * span * math.sqrt(y @ y)
 
     def _save_due(self, last: bool) -> None:
         t = self.stepper.t
@@ -211,9 +225,11 @@ def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:
     return np.concatenate(parts)
 
 
-def _log_grid(first: float, t_end: float) -> np.ndarray:
+def _log_grid(first: float, t_end: float, nbytes: int) -> np.ndarray:
     first = min(first, t_end / 10)
-    count = max(2, math.ceil(math.log10(t_end / first) * SAVED_PER_DECADE))
+    decades = math.log10(t_end / first)
+    # Twice, because the list of states is copied into one array in the end.
+    count = max(2, math.ceil(min(decades * SAVED_PER_DECADE, max(2 * decades, SAVED_BYTES / (2 * nbytes)))))
     return np.geomspace(first, t_end, count)
 
 

@@ -3,7 +3,9 @@
 `ThinFlow` is the thin form of a block structured kernel; `RawFlow` is (H, W, b) itself for any kernel.
 """
 
+import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -130,7 +132,18 @@ class ThinFlow:
 
     def within_rms(self, y: Vector) -> float:
         """Root mean square within-class standard deviation per feature."""
-        return self.frame.within_rms(self.system.unpack(y))
+        return self.frame.within_rms(self._split(y))
+
+    def _split(self, y: Vector) -> ThinState:
+        """`ThinSystem.unpack` with the cuts worked out once: stop conditions ask after every step."""
+        parts = [y[cut].reshape(shape) for cut, shape in self._cuts]
+        return ThinState(*parts)
+
+    @cached_property
+    def _cuts(self) -> list[tuple[slice, tuple[int, ...]]]:
+        shapes = self.system.shapes
+        ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
+        return [(slice(a, b), shape) for a, b, shape in zip([0, *ends], ends, shapes, strict=False)]
 
     def spectral_radius(self, y: Vector) -> float:
         """Estimate of the largest rate at y."""

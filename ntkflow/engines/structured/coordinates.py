@@ -20,6 +20,7 @@ from jaxtyping import Float64
 
 from ntkflow._types import ClassMatrix, PerClass, Vector
 from ntkflow.dynamics import ThinSystem
+from ntkflow.engines.structured.products import multiply
 from ntkflow.errors import InputError
 
 SYMMETRY_TOLERANCE = 1e-10
@@ -153,9 +154,9 @@ class Coordinates:
         n = self.n
         B, A = self.blocks(z)
         dB, dA = self.blocks(out)
-        P = A @ B
+        P = multiply(A, B)
         np.subtract(self.T, P, out=P)
-        np.matmul(P, B.T, out=dA)
+        multiply(P, B.T, out=dA)
         if self.moving is None:
             P *= self.d
         else:
@@ -163,7 +164,7 @@ class Coordinates:
             mixed = P[:, : self.groups] @ rest
             P *= d
             P[:, : self.groups] += mixed
-        np.matmul(A[:, :n].T, P, out=dB[:n])
+        multiply(A[:, :n].T, P, out=dB[:n])
         if any(self.decay):
             lw, lh, lb = self.decay
             dB[:n] -= lh * B[:n]

@@ -18,11 +18,20 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow.engines.structured.coordinates import Coordinates, Flat
+from ntkflow.engines.structured.products import concurrently, multiply
 
 # Up to this n + 1 every row has its own inverse; beyond it w_i within the given ratio share one.
 OWN_INVERSES = 20
 GROUP_RATIO = 3.0
 MOST_ITERATIONS = 60
+# Where products dominate, float32 halves them; it is precise enough up to this ratio of the largest rate to sigma.
+SINGLE_PRECISION_FROM = 80
+SINGLE_PRECISION_STIFFNESS = 3e4
+FLOATS = (
+    "B", "V", "Wt", "Pt", "Pd", "reciprocal", "Q", "phi", "Qd", "mixing", "inverses", "sigma_A",
+)  # fmt: skip
+# From this n + 1 on inverses are taken one by one, on all cores.
+ONE_BY_ONE_FROM = 200
 
 Rows = Float64[np.ndarray, "C n1"]
 
@@ -45,11 +54,11 @@ class NewtonSystem:
         n, d = coordinates.n, coordinates.rates_at(t)
         lw, lh, lb = coordinates.decay
         B, A = coordinates.blocks(z)
-        w, self.V = np.linalg.eigh(A[:, :n] @ A[:, :n].T)
+        w, self.V = np.linalg.eigh(multiply(A[:, :n], A[:, :n].T))
         w = np.maximum(w, 0.0)
         self.B = B.copy()
-        self.Wt = self.V.T @ A[:, :n]
-        self.Pt = self.V.T @ (A @ B - coordinates.T)
+        self.Wt = multiply(self.V.T, A[:, :n])
+        self.Pt = multiply(self.V.T, multiply(A, B) - coordinates.T)
         self.Pd = self.Pt * d
         self.sigma_G = sigma + lh
         self.sigma_A = np.append(np.full(n, sigma + lw), sigma + lb)
@@ -57,66 +66,95 @@ class NewtonSystem:
         self.Q = d * self.reciprocal
         self.phi = self.sigma_G * self.reciprocal
         self.Qd = self.Q * (d / self.sigma_G)
-        self.mixing = (self.Pd @ self.Pt.T) / self.sigma_G
+        self.mixing = multiply(self.Pd, self.Pt.T) / self.sigma_G
         self.groups = _groups(w, 1.0 if n < OWN_INVERSES else GROUP_RATIO)
         self.inverses = self._inverses()
+        self.dtype: type[np.floating] = np.float64
+        if n >= SINGLE_PRECISION_FROM:
+            largest = float(w[-1] * d.max() + np.linalg.norm(B) ** 2)
+            if largest <= SINGLE_PRECISION_STIFFNESS * sigma:
+                self._to_single_precision()
+
+    def _to_single_precision(self) -> None:
+        """Hold everything in float32; Newton's iteration takes its residuals in float64 and corrects the rest."""
+        self.dtype = np.float32
+        for name in FLOATS:
+            setattr(self, name, getattr(self, name).astype(np.float32))
 
     def _inverses(self) -> Float64[np.ndarray, "groups n1 n1"]:
         if len(self.groups) == len(self.phi):
             phi = self.phi
         else:
             phi = np.stack([np.exp(np.log(self.phi[group]).mean(axis=0)) for group in self.groups])
-        rows = np.matmul(self.B * phi[:, None, :], self.B.T)
         k = np.arange(len(self.B))
-        rows[:, k, k] += self.sigma_A
-        return np.linalg.inv(rows)
+        if len(k) < ONE_BY_ONE_FROM:
+            rows = np.matmul(self.B * phi[:, None, :], self.B.T)
+            rows[:, k, k] += self.sigma_A
+            return np.linalg.inv(rows)
+
+        def inverse(share: Float64[np.ndarray, " q"]) -> Float64[np.ndarray, "n1 n1"]:
+            row = (self.B * share) @ self.B.T
+            row[k, k] += self.sigma_A
+            return np.linalg.inv(row)
+
+        return np.stack(concurrently(inverse, phi))
 
     def _precondition(self, X: Rows) -> Rows:
         if len(self.groups) == len(X):
             return np.matmul(X[:, None, :], self.inverses)[:, 0]
         out = np.empty_like(X)
         for group, inverse in zip(self.groups, self.inverses, strict=True):
-            np.matmul(X[group], inverse, out=out[group])
+            multiply(X[group], inverse, out=out[group])
         return out
 
     def _apply(self, X: Rows) -> Rows:
         """The left-hand side of the module's last equation."""
         n = self.coordinates.n
         XW = X[:, :n]
-        Z = X @ self.B
-        Y = (self.Wt @ XW.T) @ self.Pt
+        Z = multiply(X, self.B)
+        Y = multiply(multiply(self.Wt, XW.T), self.Pt)
         left = self.phi * Z
         left -= self.Q * Y
         Y *= self.Qd
         Z *= self.Q
         Y -= Z
-        out = left @ self.B.T
-        out[:, :n] += (self.Pt @ Y.T) @ self.Wt
-        out[:, :n] -= self.mixing @ XW
+        out = multiply(left, self.B.T)
+        out[:, :n] += multiply(multiply(self.Pt, Y.T), self.Wt)
+        out[:, :n] -= multiply(self.mixing, XW)
         out += self.sigma_A * X
         return out
 
     def solve(self, g: Flat) -> Flat | None:
         """(sigma I - J)^-1 g; None when the matrix is not positive definite or the iteration stalls."""
+        if self.dtype == np.float64:
+            return self._eliminate(g)
+        # Scaled, because corrections may be smaller than the smallest float32.
+        size = float(np.abs(g).max()) or 1.0
+        x = self._eliminate((g / size).astype(self.dtype))
+        return None if x is None else x.astype(np.float64) * size
+
+    def _eliminate(self, g: np.ndarray) -> np.ndarray | None:
         n = self.coordinates.n
         gB, gA = self.coordinates.blocks(g)
         gG = gB[:n]
-        Wg = self.Wt @ gG
-        rhs = self.V.T @ gA
-        rhs -= (self.reciprocal * Wg) @ self.B.T
-        rhs[:, :n] -= (self.Pt @ gG.T - (self.Pt @ (self.Q * Wg).T) @ self.Wt) / self.sigma_G
+        Wg = multiply(self.Wt, gG)
+        rhs = multiply(self.V.T, gA)
+        rhs -= multiply(self.reciprocal * Wg, self.B.T)
+        rhs[:, :n] -= (
+            multiply(self.Pt, gG.T) - multiply(multiply(self.Pt, (self.Q * Wg).T), self.Wt)
+        ) / self.sigma_G
         X = self._conjugate_gradients(rhs)
         if X is None:
             return None
         out = np.zeros_like(g)
         dB, dA = self.coordinates.blocks(out)
-        np.matmul(self.V, X, out=dA)
-        Wg -= (self.Wt @ X[:, :n].T) @ self.Pd
-        Wg += self.sigma_G * (X @ self.B)
+        multiply(self.V, X, out=dA)
+        Wg -= multiply(multiply(self.Wt, X[:, :n].T), self.Pd)
+        Wg += self.sigma_G * multiply(X, self.B)
         Wg *= self.Q
         dG = dB[:n]
-        np.subtract(gG, X[:, :n].T @ self.Pd, out=dG)
-        dG -= self.Wt.T @ Wg
+        np.subtract(gG, multiply(X[:, :n].T, self.Pd), out=dG)
+        dG -= multiply(self.Wt.T, Wg)
         dG /= self.sigma_G
         return out
 
