@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ntkflow.errors import InputError
+from validation.measure_cli import kernels
 
 if TYPE_CHECKING:
     from validation.config import RunConfig
@@ -72,24 +73,7 @@ def train(
     _exit(outcome)
 
 
-@app.command()
-def kernels(
-    out: Path = OUT,
-    from_snapshot: int | None = FROM,
-    data_dir: Path | None = DATA_DIR,
-    json: bool = JSON,
-    quiet: bool = QUIET,
-) -> None:
-    """Measure the features' NTK at snapshots of a trained run; those already measured are kept."""
-    from validation.pipeline import measure_run
-    from validation.rundir import RunDirectory
-
-    run = RunDirectory.open(out)
-    _find_data(run.config, data_dir)
-    with run.locked():
-        with _progress(json or quiet) as progress:
-            measure_run(run, from_snapshot, progress)
-        _finish(run, [], json, quiet)
+app.command()(kernels)
 
 
 @app.command()
