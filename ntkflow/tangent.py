@@ -28,7 +28,7 @@ Columns = Float64[np.ndarray, "p F"]
 Source = Callable[[float], Columns]
 
 MOST_CORRECTIONS = 12
-LINEAR_TOLERANCE = 1e-6
+LINEAR_TOLERANCE = 1e-4
 # Share of the error tolerance left to the linear solves.
 SOLVE_SHARE = 1e-2
 SAFETY, LARGEST_GROWTH, SMALLEST_GROWTH, WORTHWHILE_GROWTH = 0.9, 8.0, 0.2, 1.2
@@ -139,7 +139,7 @@ class Point:
         return out
 
     def solver(self, sigma: float) -> Callable[[np.ndarray], np.ndarray | None]:
-        """Approximate (sigma - J)^-1 of one direction; exact to `LINEAR_TOLERANCE` for a kernel at rest."""
+        """Approximate (sigma - J)^-1 of one direction, good to `LINEAR_TOLERANCE` for a kernel at rest."""
         c = self.coordinates
         matrix = NewtonSystem(c, self.t, self.z, sigma, LINEAR_TOLERANCE)
         if not self.adjoint:

@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 # The edge: files, plots, terminal. Numerics import none of these.
 EDGE = {"store", "rundir", "figures", "cli", "summary", "sweep"}
 SLOW = {"jax", "matplotlib", "scipy", "sympy", "flax", "optax", "diffrax", "rich"}
-ON_DEMAND = {"figures", "prove", "cli"}
-SIDES = {"simulate", "__init__", "__main__"}
+ON_DEMAND = {"figures", "prove", "cli", "jaxflow"}
+SIDES = {"simulate", "ensembles", "__init__", "__main__"}
 
 
 def modules(package):
@@ -39,7 +39,7 @@ def test_ntkflow_never_imports_validation(path):
 
 @pytest.mark.parametrize("path", modules("ntkflow"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_numerics_know_nothing_of_the_edge(path):
-    # `simulate` takes what a state file holds; `sweep` runs and stores whole simulations.
+    # `simulate` takes what a state file holds; `sweep` runs and stores whole simulations; `ensembles` uses its pool.
     if room(path) in EDGE | SIDES:
         return
     reached = {name.split(".")[1] for name in imported(path) if name.startswith("ntkflow.")}

@@ -9,7 +9,8 @@ from ntkflow.errors import InputError
 from ntkflow.systems import Flow, ThinFlow
 
 STRUCTURED = "structured"
-NAMES = ("auto", STRUCTURED, *scipy_engine.METHODS)
+DIFFRAX = "diffrax"
+NAMES = ("auto", STRUCTURED, *scipy_engine.METHODS, DIFFRAX)
 # Below this stiffness an explicit method takes fewer evaluations (about 2 rho T) than BDF takes steps.
 EXPLICIT_STIFFNESS = 150.0
 
@@ -34,8 +35,8 @@ def choose(flow: Flow, t_end: float, requested: str = "auto") -> Choice:
             "engine", repr(requested), f"must be one of {', '.join(NAMES)}", "choose one of these"
         )
     thin = isinstance(flow, ThinFlow)
-    if requested == STRUCTURED and not thin:
-        raise InputError("engine", "'structured'", "needs the thin form", "use engine='DOP853' or 'LSODA'")
+    if requested in (STRUCTURED, DIFFRAX) and not thin:
+        raise InputError("engine", repr(requested), "needs the thin form", "use engine='DOP853' or 'LSODA'")
     y = flow.start()
     stiffness = flow.spectral_radius(y) * t_end
     facts = f"rho T = {stiffness:.2g}, {y.size} unknowns"
@@ -57,4 +58,9 @@ def start(engine: str, flow: Flow, y0: Vector, t_end: float, rtol: float, atol: 
         from ntkflow.engines.structured import StructuredBDF
 
         return StructuredBDF(flow.system, 0.0, y0, t_end, rtol, atol)
+    if engine == DIFFRAX:
+        assert isinstance(flow, ThinFlow)
+        from ntkflow.jaxflow.engine import DiffraxStepper
+
+        return DiffraxStepper(flow.system, y0, t_end, rtol, atol)
     return scipy_engine.start(engine, flow, y0, t_end, rtol, atol)
