@@ -34,6 +34,8 @@ _NAMES = {
     "Reason": "stopping",
     "Solution": "solution",
     "solve": "integrate",
+    "ensemble": "ensembles",
+    "Ensemble": "ensembles",
     "InputError": "errors",
     "SolveError": "errors",
 }
@@ -92,6 +94,8 @@ if TYPE_CHECKING:
     from ntkflow import store as store
     from ntkflow import sweep as sweep
     from ntkflow.decay import Decay as Decay
+    from ntkflow.ensembles import Ensemble as Ensemble
+    from ntkflow.ensembles import ensemble as ensemble
     from ntkflow.errors import InputError as InputError
     from ntkflow.errors import SolveError as SolveError
     from ntkflow.integrate import solve as solve

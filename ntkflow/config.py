@@ -14,7 +14,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "initial": ("init", "scale", "beta", "seed", "state"),
     "flow": ("loss", "decay_w", "decay_h", "decay_b"),
     "steps": ("step_size", "momentum", "nesterov", "batch_per_class", "batch_seed"),
-    "run": ("t_end", "rtol", "engine", "form"),
+    "run": ("t_end", "rtol", "engine", "form", "ensemble"),
     "stop": ("stop_nc1", "stop_loss", "stationarity"),
 }
 OFF = 0.0
@@ -52,6 +52,7 @@ class SimulateConfig:
         rtol: bound on the drift of E.
         engine: integrator.
         form: thin, raw or auto.
+        ensemble: number of members, with seeds seed, seed + 1, ...; each runs to t_end whatever stops a single run.
         stop_nc1: stop target; 0 switches it off.
         stop_loss: stop target; 0 switches it off.
         stationarity: stop target; 0 switches it off.
@@ -83,6 +84,7 @@ class SimulateConfig:
     rtol: float = 1e-8
     engine: str = "auto"
     form: str = "auto"
+    ensemble: int = 1
     stop_nc1: float = 1e-8
     stop_loss: float = OFF
     stationarity: float = 1e-10
@@ -97,7 +99,7 @@ class SimulateConfig:
                         "has no meaning beside --state",
                         "drop one of the two",
                     )
-
+        self._check_ensemble()
         if self.step_size is None:
             for name in TABLES["steps"][1:]:
                 if getattr(self, name) is not None:
@@ -108,6 +110,14 @@ class SimulateConfig:
                         "has no meaning for the flow",
                         "give --step-size, or drop it",
                     )
+
+    def _check_ensemble(self) -> None:
+        if self.ensemble < 1:
+            raise InputError("--ensemble", self.ensemble, "must be at least 1", "give a number of seeds")
+        for name in ("state", "step_size"):
+            if self.ensemble > 1 and getattr(self, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError("--ensemble", self.ensemble, f"has no meaning beside {option}", "drop one")
 
     def updated(self, changes: Mapping[str, Any]) -> "SimulateConfig":
         """A copy with the entries of `changes` that are not None."""
@@ -153,7 +163,7 @@ def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
     return SimulateConfig(**values)
 
 
-_WHOLE = ("classes", "per_class", "features", "seed", "batch_per_class", "batch_seed")
+_WHOLE = ("ensemble", "classes", "per_class", "features", "seed", "batch_per_class", "batch_seed")
 _TEXT = ("rung", "init", "loss", "engine", "form", *PATHS)
 
 

@@ -13,7 +13,7 @@ from ntkflow.config import OFF, SimulateConfig
 from ntkflow.decay import Decay
 from ntkflow.discrete import Momentum, descend
 from ntkflow.discrete.solution import as_solution
-from ntkflow.errors import InputError
+from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate import Progress, default_horizon, solve
 from ntkflow.kernels import BlockKernel, Kernel
 from ntkflow.losses import loss_named
@@ -33,6 +33,8 @@ DEFAULT_FREE_INITIAL = {**DEFAULT_INITIAL, "init": "gaussian"}
 # Discrete runs: more steps than this are taken for a mistake; about this many states are saved.
 MOST_STEPS = 2_000_000
 SAVED_STEPS = 400
+# A loss that grew by this factor has left the basin the steps started in.
+DIVERGED = 1e3
 
 Arrays = Mapping[str, Any]  # arrays or numbers, see `ntkflow.kernel_files`
 
@@ -90,6 +92,8 @@ def prepare(
 def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
     """Solve a prepared problem, as a flow or in discrete steps."""
     c = prepared.config
+    if c.ensemble > 1:
+        raise InputError("ensemble", c.ensemble, "is more than one run", "use ntkflow.ensemble")
     if c.step_size is not None:
         return _descend(prepared)
     return solve(
@@ -125,6 +129,11 @@ def _descend(prepared: Prepared) -> Solution:
         c.batch_seed or 0,
         every=max(1, steps // SAVED_STEPS),
     )
+    if descent.losses[-1] > DIVERGED * max(float(descent.losses[0]), 1.0):
+        raise SolveError(
+            f"descent diverged: the loss rose from {descent.losses[0]:.3g} to {descent.losses[-1]:.3g}; "
+            f"lower --step-size, stability needs less than about 2/rho (see `ntkflow theory`)"
+        )
     return as_solution(descent, time.perf_counter() - began)
 
 

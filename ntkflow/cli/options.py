@@ -77,6 +77,12 @@ Stationarity = Annotated[
 Rtol = Annotated[float | None, _option(NUMERICS, "Bound on the drift of E. (default: 1e-8)")]
 Engine = Annotated[str | None, _option(NUMERICS, "Integrator, or auto. (default: auto)")]
 Form = Annotated[str | None, _option(NUMERICS, "thin, raw or auto. (default: auto)")]
+EnsembleSize = Annotated[
+    int | None,
+    _option(
+        NUMERICS, "Integrate K seeds from --seed on to t_end; quantile bands. (default: 1)", "--ensemble"
+    ),
+]
 ConfigFile = Annotated[Path | None, _option(OUTPUT, "Replay a config.toml; other options override it.")]
 Overwrite = Annotated[bool, _option(OUTPUT, "Replace an existing run directory.", "--overwrite")]
 AsJson = Annotated[bool, _option(OUTPUT, "Print the summary alone, as JSON.", "--json")]

@@ -1,0 +1,191 @@
+"""`ntkflow simulate --ensemble K`: members, quantiles, the figure with bands, and what is written."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from json import loads as decode
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ntkflow import __version__, collapse, rundir, store
+from ntkflow._types import Json
+from ntkflow.cli.drawing import FORMATS
+from ntkflow.cli.table import number
+from ntkflow.ensembles import LEVELS, Ensemble, EnsembleProgress, ensemble
+from ntkflow.errors import InputError, SolveError
+from ntkflow.series import DESCRIPTIONS
+from ntkflow.simulate import Prepared
+from ntkflow.staging import numbered_directory, staged_directory
+
+ARRAYS = "ensemble.npz"
+SHOWN = ("loss", "E_alignment", *(name for name in ("NC1", "NC2", "NC3", "NC4") if name in collapse.NAMES))
+
+
+def run_ensemble(
+    prepared: Prepared, out: Path | None, overwrite: bool, figures: bool, json: bool, quiet: bool
+) -> None:
+    """Integrate the members of a prepared configuration and write the run directory."""
+    config = prepared.config
+    start = config.seed or 0
+    with _place(out, overwrite) as (directory, staged):
+        began = time.perf_counter()
+        with _progress(silent=json or quiet) as progress:
+            found = ensemble(config, range(start, start + config.ensemble), progress=progress)
+        summary = summarise(found, prepared, time.perf_counter() - began)
+        write(staged, found, prepared, summary)
+        if figures:
+            draw(staged)
+    if json:
+        print(store.dump_json(summary))
+    elif not quiet:
+        print_summary(summary)
+        print(f"Run written to {directory}")
+    if len(found.failed) == len(found):
+        raise SolveError(f"none of {len(found)} members reached t_end: {found.members[0].reason.sentence}")
+
+
+def summarise(found: Ensemble, prepared: Prepared, seconds: float) -> Json:
+    """The summary of an ensemble, plain values only: quantiles over the members at the start and at the end."""
+    problem = prepared.problem
+    steps = [member.steps for member in found.members]
+    return {
+        "version": __version__,
+        "config": prepared.config.tables(),
+        "sizes": problem.sizes.as_dict(),
+        "kernel": problem.kernel.as_dict(),
+        "ensemble": {
+            "members": len(found),
+            "seeds": [member.seed for member in found.members],
+            "failed": {str(member.seed): member.reason.sentence for member in found.failed},
+        },
+        "levels": list(LEVELS),
+        "quantiles": {name: _ends(found, name) for name in found.series},
+        "drift": float(np.nanmax(found.series["E_drift"])),
+        "t_end": float(found.times[-1]),
+        "solver": {
+            "engines": dict(Counter(member.engine for member in found.members)),
+            "steps": {"least": min(steps), "median": float(np.median(steps)), "most": max(steps)},
+            "rtol": prepared.config.rtol,
+            "seconds": seconds,
+            "seconds_of_members": sum(member.seconds for member in found.members),
+        },
+    }
+
+
+def _ends(found: Ensemble, name: str) -> Json:
+    values = found.quantiles(name)
+    return {"initial": values[:, 0].tolist(), "final": values[:, -1].tolist()}
+
+
+def write(directory: Path, found: Ensemble, prepared: Prepared, summary: Json) -> None:
+    """Write config.toml, summary.json and ensemble.npz, in which every series has the dimensions (seed, t)."""
+    sizes = prepared.problem.sizes
+    header = {
+        "title": f"C = {sizes.C}, m = {sizes.m}, n = {sizes.n}, {len(found)} seeds of {prepared.config.init}",
+        "sizes": sizes.as_dict(),
+        "kernel": prepared.problem.kernel.as_dict(),
+        "time_unit": "flow time of the sum loss 1/2 |W H + b 1^T - Y|_F^2 (eq. 4)",
+        "dims": {"t": ["t"], "seed": ["seed"], **{name: ["seed", "t"] for name in found.series}},
+        "series": {name: DESCRIPTIONS[name] for name in found.series},
+    }
+    seeds = np.array([member.seed for member in found.members])
+    store.write_arrays(directory / ARRAYS, {"t": found.times, "seed": seeds, **found.series}, header)
+    config = prepared.config
+    if config.kernel_file is not None:
+        store.write_arrays(directory / rundir.KERNEL_FILE, prepared.kernel_arrays)
+        config = replace(config, kernel_file=Path(rundir.KERNEL_FILE))
+    store.write_toml(directory / "config.toml", {**config.tables(), "record": store.run_versions()})
+    store.write_json(directory / "summary.json", summary)
+
+
+def read_summary(directory: Path) -> Json:
+    """Content of an ensemble's summary.json.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = directory / "summary.json"
+    try:
+        return decode(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError("run", path, f"cannot be read ({error})", "run the ensemble again") from None
+
+
+def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
+    """Draw the figure of an ensemble's directory into its folder `figures`; returns the files.
+
+    Raises:
+        InputError: an unknown format, or a damaged file.
+    """
+    if unknown := [suffix for suffix in formats if suffix not in FORMATS]:
+        raise InputError("format", unknown[0], f"must be one of {', '.join(FORMATS)}", "choose one of these")
+    from ntkflow import figures
+    from ntkflow.cli.ensemble_figure import ensemble_figure
+
+    arrays, header = store.read_arrays(directory / ARRAYS, "run")
+    series = {name: arrays[name] for name in header["series"]}
+    figure = ensemble_figure(arrays["t"], series, header["title"])
+    folder = directory / "figures"
+    folder.mkdir(exist_ok=True)
+    written = [folder / f"ensemble.{suffix}" for suffix in formats]
+    for path in written:
+        figures.save(figure, path)
+    return written
+
+
+def print_summary(summary: Json) -> None:
+    """Quantiles at the start and at the end of the main series."""
+    sizes, solver, members = summary["sizes"], summary["solver"], summary["ensemble"]
+    console = Console(highlight=False)
+    console.print(
+        f"C = {sizes['C']} classes, m = {sizes['m']} per class, n = {sizes['n']} features: "
+        f"{members['members']} members, seeds {members['seeds'][0]} to {members['seeds'][-1]}"
+    )
+    low, _, high = (f"{100 * level:g} %" for level in summary["levels"])
+    grid = Table(show_header=True, box=None, pad_edge=False)
+    for title in ("", "start: median", low, high, "end: median", low, high):
+        grid.add_column(title, justify="right" if title else "left", no_wrap=True)
+    for name in (name for name in SHOWN if name in summary["quantiles"]):
+        ends: Any = summary["quantiles"][name]
+        cells = [number(v[i]) for v in (ends["initial"], ends["final"]) for i in (1, 0, 2)]
+        grid.add_row(name, *cells)
+    console.print(grid)
+    engines = ", ".join(f"{name} {count}" for name, count in solver["engines"].items())
+    console.print(
+        f"\nDrift of E at most {number(summary['drift'])}. To t = {number(summary['t_end'])} in "
+        f"{solver['seconds']:.1f} s; {solver['steps']['median']:.0f} steps a member; engines: {engines}."
+    )
+    for seed, sentence in members["failed"].items():
+        console.print(f"seed {seed} failed: {sentence}")
+
+
+@contextmanager
+def _place(out: Path | None, overwrite: bool) -> Iterator[tuple[Path, Path]]:
+    """The run directory and the staged directory that becomes it."""
+    if out is None:
+        with numbered_directory(Path("runs"), "ensemble") as places:
+            yield places
+    else:
+        with staged_directory(out, overwrite, rundir.OWNED) as staged:
+            yield out, staged
+
+
+@contextmanager
+def _progress(silent: bool) -> Iterator[EnsembleProgress | None]:
+    """A bar over the members, on terminals only."""
+    if silent or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("members"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
