@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 
 from ntkflow._types import Json
-from ntkflow.errors import InputError
+from ntkflow.errors import InputError, real
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Decay:
 
     def __post_init__(self) -> None:
         for name in ("W", "H", "b"):
-            value = float(getattr(self, name))
+            value = real(f"decay.{name}", getattr(self, name), "give a rate >= 0")
             object.__setattr__(self, name, value)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"decay.{name}", value, "must be finite and at least 0", "give a rate >= 0")

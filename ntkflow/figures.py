@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +16,8 @@ GREY = "#666666"
 FLOOR = 1e-17
 # An invariant this small against its terms is zero.
 ZERO = 1e-10
+# A pane whose values never reach this shows rounding only.
+NOTHING = 1e-14
 
 Series = Mapping[str, np.ndarray]
 Line = tuple[str, str, str, str]
@@ -30,6 +33,7 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
             ("E_norm", r"$\|E\|_F$", BLUE, "-"),
             ("E_peak", r"$\|E\|_F$ so far: zero but for errors", BLUE, "-"),
             ("E_drift_peak", "relative drift so far", RED, "--"),
+            ("E_motion", "relative motion since t = 0", RED, "--"),
         ),
     ),
     (
@@ -43,10 +47,10 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         "Frobenius norm",
         True,
         (
-            ("E_weights", r"$W^\top W/m$", BLUE, "-"),
-            ("E_means", r"$H_1(I-\alpha 11^\top)H_1^\top/\mu_{class}$", ORANGE, "--"),
+            ("E_weights", r"weights, $W^\top W/m$", BLUE, "-"),
+            ("E_means", "class means", ORANGE, "--"),
             ("E_features", r"$HK^{-1}H^\top/m$", ORANGE, "-."),
-            ("E_within", r"$H_2H_2^\top/\mu_{single}$", GREEN, "-."),
+            ("E_within", "within classes", GREEN, "-."),
         ),
     ),
     (
@@ -81,35 +85,38 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
 )
 
 
-def run_figure(t: np.ndarray, series: Series, title: str) -> Figure:
+def run_figure(t: np.ndarray, series: Series, title: str, E_constant: bool = True) -> Figure:
     """The eight panes of a run against flow time t (units of the sum loss, eq. 4).
 
     Args:
         t: times, (T,).
         series: named series, (T,) each; panes whose series are absent stay empty and say so.
         title: one line above the panes.
+        E_constant: whether E stands still in exact arithmetic: no decay, moving kernel or discrete steps.
     """
     figure = Figure(figsize=(14, 6.6))
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 4)
-    figure.subplots_adjust(left=0.055, right=0.99, bottom=0.085, top=0.895, wspace=0.27, hspace=0.36)
+    figure.subplots_adjust(left=0.055, right=0.99, bottom=0.08, top=0.9, wspace=0.27, hspace=0.42)
     figure.suptitle(title, fontsize=11, y=0.972)
-    shown = {**series, **_invariant_lines(series)}
+    shown = {**series, **_invariant_lines(series, E_constant)}
     for axes, (name, label, log, lines) in zip(grid.flat, PANES, strict=True):
         _pane(axes, t, shown, lines, log)
         axes.set_title(name, fontsize=10)
         axes.set_ylabel(label, fontsize=8.5)
-    for axes in grid[1]:
-        axes.set_xlabel("flow time t", fontsize=9)
+        axes.set_xlabel("flow time t", fontsize=8.5)
     return figure
 
 
-def _invariant_lines(series: Series) -> Series:
+def _invariant_lines(series: Series, constant: bool) -> Series:
     """Running maxima where only errors are seen: an engine that restores E makes a saw of them."""
     if "E_norm" not in series:
         return {}
     size = sum(series[name] for name in ("E_weights", "E_means", "E_features", "E_within") if name in series)
-    lines = {"E_size": np.asarray(size), "E_drift_peak": np.maximum.accumulate(series["E_drift"])}
+    lines = {"E_size": np.asarray(size)}
+    if not constant:
+        return {**lines, "E_motion": series["E_drift"]}
+    lines["E_drift_peak"] = np.maximum.accumulate(series["E_drift"])
     if series["E_norm"][0] < ZERO * lines["E_size"][0]:
         lines |= {
             "E_peak": np.maximum.accumulate(series["E_norm"]),
@@ -118,14 +125,17 @@ def _invariant_lines(series: Series) -> Series:
     return lines
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; the suffix of `path` chooses the format (.png, .pdf, .svg)."""
-    figure.savefig(path, dpi=110, format=path.suffix[1:])
+def save(figure: Figure, target: Path | IO[bytes], format: str | None = None) -> None:
+    """Write a figure as png, pdf or svg; by default the suffix of the path says which."""
+    figure.savefig(target, dpi=110, format=format or str(target).rpartition(".")[2])
 
 
 def _pane(axes: Axes, t: np.ndarray, series: Series, lines: Sequence[Line], log: bool) -> None:
     shown = t > 0
-    drawn = []
+    drawn: list[np.ndarray] = []
+    if not shown.any():
+        _say(axes, "the run ended at t = 0")
+        return
     for name, label, colour, style in lines:
         if name not in series:
             continue
@@ -137,31 +147,29 @@ def _pane(axes: Axes, t: np.ndarray, series: Series, lines: Sequence[Line], log:
             drawn.append(values)
     axes.set_xscale("log")
     axes.tick_params(labelsize=8)
-    if not drawn:
-        axes.text(
-            0.5,
-            0.5,
-            "zero or not defined here",
-            transform=axes.transAxes,
-            ha="center",
-            fontsize=9,
-            color=GREY,
-        )
-        axes.set_yticks([])
-        axes.set_xlim(t[shown][0], t[shown][-1])
+    if not drawn or (log and max(np.nanmax(values) for values in drawn) < NOTHING):
+        axes.clear()
+        _say(axes, "zero, or not defined here")
+        return
+    stacked = np.concatenate(drawn)
+    if log:
+        axes.set_yscale("log")
+        _decades(axes, stacked[np.isfinite(stacked)])
     else:
-        stacked = np.concatenate(drawn)
-        if log:
-            axes.set_yscale("log")
-            _decades(axes, stacked[np.isfinite(stacked)])
-        else:
-            axes.set_ylim(min(0.0, float(np.nanmin(stacked))) - 0.05, 1.08)
-        axes.legend(fontsize=7.5, frameon=False, loc="best", handlelength=2.2)
+        axes.set_ylim(min(0.0, float(np.nanmin(stacked))) - 0.05, 1.08)
+    axes.legend(fontsize=7.5, frameon=False, loc="best", handlelength=2.2)
     ticks = _decade_ticks(t[shown][0], t[shown][-1], 5)
     axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
     axes.xaxis.set_major_formatter(FuncFormatter(_power))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(True, color="0.9", linewidth=0.6)
+
+
+def _say(axes: Axes, text: str) -> None:
+    """A sentence in place of curves."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", fontsize=9, color=GREY)
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def _decades(axes: Axes, values: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ntkflow._types import Features
-from ntkflow.errors import InputError
+from ntkflow.errors import InputError, real
 from ntkflow.kernels.block import BlockKernel
 from ntkflow.reduction import Frame
 from ntkflow.sizes import Sizes
@@ -127,9 +127,11 @@ def make(
     """
     if name not in NAMES:
         raise InputError("init", repr(name), f"must be one of {', '.join(NAMES)}", "choose one of these")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InputError("seed", repr(seed), "must be a whole number", "give an integer >= 0")
     if seed < 0:
         raise InputError("seed", seed, "must not be negative", "give a whole number >= 0")
-    if not (np.isfinite(scale) and scale > 0):
+    if not real("scale", scale) > 0:
         raise InputError("scale", scale, "must be positive and finite", "give a scale > 0")
     if beta is not None and name != "equal-bias":
         raise InputError("beta", beta, f"has no meaning for init {name}", "drop it, or use equal-bias")

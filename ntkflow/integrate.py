@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from ntkflow._types import Times, Vector
 from ntkflow.engines import choose
 from ntkflow.engines.base import Stepper, interpolant
-from ntkflow.errors import InputError, SolveError
+from ntkflow.errors import InputError, SolveError, real
 from ntkflow.problem import Problem
 from ntkflow.solution import Solution, Stats
 from ntkflow.stopping import Reason, Stop
@@ -19,10 +19,12 @@ from ntkflow.systems import Flow, RawFlow, ThinFlow, clock
 # Local errors add up along a run; with this factor the drift of E has stayed below the rtol asked for.
 TOLERANCE_SAFETY = 1 / 30
 SAVED_PER_DECADE = 30
+EARLIEST = 1e-60
 # States of large problems are saved less often, to stay below this.
 SAVED_BYTES = 2**30
 # The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
 NEARLY = 100.0
+BLIND_STEPS = 8
 
 Progress = Callable[[float, float], None]
 
@@ -136,6 +138,8 @@ class _Run:
         )
         self.steps = 0
         self.last = (0.0, y0)
+        self.blind = stop.nc1 is None and stop.loss is None and stop.stationarity is None
+        self.spread = flow.within_rms(y0)
         self.times: list[float] = []
         self.packed: list[Vector] = []
         self.exact = save_at
@@ -152,6 +156,8 @@ class _Run:
         """Step until something ends the run."""
         reason = self._stop_reason() if self.exact is None else None
         while reason is None:
+            if self.stepper.status == "failed":
+                return Reason.STEP_FAILED
             # A trial step may overflow; the engine rejects it, or the check below ends the run.
             with np.errstate(over="ignore", invalid="ignore"):
                 self.stepper.step()
@@ -166,16 +172,19 @@ class _Run:
         return reason
 
     def _stop_reason(self) -> Reason | None:
+        # Engines refuse steps that are not finite; without targets a look now and then is enough.
+        if self.blind and self.stepper.status == "running" and self.steps % BLIND_STEPS:
+            return Reason.MAX_STEPS if self.steps >= self.max_steps else None
         t, y, stop, flow = self.stepper.t, self.stepper.y, self.stop, self.flow
         if not np.all(np.isfinite(y)):
             return Reason.NOT_FINITE
-        if stop.nc1 is not None and flow.within_rms(y) <= stop.nc1:
+        if stop.nc1 is not None and self.spread > stop.nc1 >= flow.within_rms(y):
             return Reason.NC1
         if stop.loss is not None and flow.loss(y) <= stop.loss:
             return Reason.LOSS
         if stop.stationarity is not None and self._nearly_stationary(y, stop.stationarity):
-            speed = np.linalg.norm(flow.field(t, y)) / flow.clock
-            if speed <= stop.stationarity * np.linalg.norm(y):
+            speed = _relative_speed(flow.blocks(y), flow.blocks(flow.field(t, y)))
+            if speed <= stop.stationarity * flow.clock:
                 return Reason.STATIONARY
         if self.stepper.status == "finished":
             return Reason.T_END
@@ -213,6 +222,21 @@ def _flow(problem: Problem, form: str) -> Flow:
         what = f"{problem.loss.name} with a {problem.kernel.rung} kernel"
         raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
     return ThinFlow.build(problem) if problem.has_thin and form != "raw" else RawFlow.build(problem)
+
+
+def _relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
+    """Largest relative rate of change of the features (all blocks but the last two), W and b.
+
+    Each against its own size, so that a huge bias does not hide that the features move; biases against 1/C.
+    """
+    b = now[-1]
+    sizes = (_norm(now[:-2]), _norm(now[-2:-1]), max(_norm(now[-1:]), 1 / math.sqrt(len(b))))
+    speeds = (_norm(change[:-2]), _norm(change[-2:-1]), _norm(change[-1:]))
+    return max(speed / size if size > 0 else speed for speed, size in zip(speeds, sizes, strict=True))
+
+
+def _norm(blocks: Sequence[np.ndarray]) -> float:
+    return math.sqrt(sum(float(np.vdot(block, block)) for block in blocks))
 
 
 def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:
@@ -253,11 +277,12 @@ def _checked_times(save_at: Sequence[float] | Times | None, t_end: float | None)
 def _checked_horizon(t_end: float | None, times: Times | None, problem: Problem) -> float:
     if t_end is None:
         t_end = float(times[-1]) if times is not None else default_horizon(problem)
-    if not (math.isfinite(t_end) and t_end > 0):
-        raise InputError("t_end", t_end, "must be positive and finite", "give a time > 0")
-    return float(t_end)
+    t_end = real("t_end", t_end)
+    if not t_end >= EARLIEST:
+        raise InputError("t_end", t_end, f"must be positive, at least {EARLIEST:g}", "give a time > 0")
+    return t_end
 
 
 def _check_rtol(rtol: float) -> None:
-    if not 1e-12 <= rtol <= 1e-2:
+    if not 1e-12 <= real("rtol", rtol) <= 1e-2:
         raise InputError("rtol", rtol, "must lie in 1e-12 .. 1e-2 in float64", "1e-8 suits most uses")

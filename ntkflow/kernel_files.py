@@ -98,6 +98,8 @@ def _scheduled(arrays: Arrays) -> Kernel:
 
 def _block(arrays: Arrays) -> BlockKernel:
     for name in KAPPAS:
+        if np.asarray(arrays[name]).dtype.kind not in "iuf":
+            raise InputError(name, np.asarray(arrays[name]).tolist(), "must be a number", "fix the file")
         if np.ndim(arrays[name]) != 0:
             raise InputError(
                 name, f"array of shape {np.shape(arrays[name])}", "must be one number", "see class-block"

@@ -1,5 +1,6 @@
 """The run directory of a simulation: config.toml, summary.json, trajectory.npz, states, figures."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.kernels import BlockKernel, Kernel
 from ntkflow.series import DESCRIPTIONS
+from ntkflow.summary import moves
 
 if TYPE_CHECKING:
     from ntkflow.simulate import Prepared
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 INITIAL_STATE = "initial_state.npz"
 FINAL_STATE = "final_state.npz"
 KERNEL_FILE = "kernel.npz"
+TRAJECTORY = "trajectory.npz"
+SUMMARY = "summary.json"
+# All that a run directory may hold; --overwrite replaces nothing else.
+OWNED = frozenset(
+    {"config.toml", SUMMARY, TRAJECTORY, "figures", INITIAL_STATE, FINAL_STATE, KERNEL_FILE, "ensemble.npz"}
+)
 
 
 def title(solution: "Solution") -> str:
@@ -32,9 +40,7 @@ def title(solution: "Solution") -> str:
 
 def write_trajectory(directory: Path, solution: "Solution") -> None:
     """Write trajectory.npz: the times and the named series. It is all that drawing needs."""
-    store.write_arrays(
-        directory / "trajectory.npz", {"t": solution.times, **solution.series}, _header(solution)
-    )
+    store.write_arrays(directory / TRAJECTORY, {"t": solution.times, **solution.series}, _header(solution))
 
 
 def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summary: Json) -> None:
@@ -54,7 +60,7 @@ def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summa
     store.write_toml(directory / "config.toml", {**config.tables(), "record": store.run_versions()})
     meta = {"t": solution.times[-1]}
     store.write_state(directory / FINAL_STATE, solution.final, labels, _block(problem.kernel), meta)
-    store.write_json(directory / "summary.json", summary)
+    store.write_json(directory / SUMMARY, summary)
 
 
 def _block(kernel: Kernel) -> BlockKernel | None:
@@ -66,6 +72,7 @@ def _header(solution: "Solution") -> Json:
         "title": title(solution),
         "sizes": solution.problem.sizes.as_dict(),
         "kernel": solution.problem.kernel.as_dict(),
+        "E_constant": not moves(solution),
         "time_unit": "flow time of the sum loss 1/2 |W H + b 1^T - Y|_F^2 (eq. 4)",
         "dims": {"t": ["t"], **{name: ["t"] for name in solution.series}},
         "series": {name: DESCRIPTIONS[name] for name in solution.series},
@@ -105,32 +112,33 @@ def load_run(directory: Path) -> Run:
     """Read a run directory.
 
     Raises:
-        InputError: it does not exist, is not a run, or one of its files is damaged.
+        InputError: it does not exist, is not a run of `ntkflow simulate`, or one of its files is damaged.
     """
-    import json
-
-    summary_file = directory / "summary.json"
-    if not summary_file.is_file():
+    if not (directory / SUMMARY).is_file():
         raise InputError(
             "run",
             directory,
             "is not a run directory (no summary.json)",
             "give the directory of a finished run",
         )
+    if (directory / "snapshots").is_dir():
+        raise InputError("run", directory, "is a run of `ntkflow validate`", "use `ntkflow validate compare`")
+    summary = _summary(directory / SUMMARY)
+    arrays, header = store.read_arrays(directory / TRAJECTORY, "run")
+    series = header.get("series") if isinstance(header, dict) else None
+    absent = [name for name in ("t", *(series or ["header"])) if name not in arrays]
+    if absent:
+        raise InputError("run", directory / TRAJECTORY, f"lacks {absent[0]!r}", "run the simulation again")
+    return Run(directory, summary, arrays.pop("t"), arrays, header)
+
+
+def _summary(path: Path) -> Json:
     try:
-        summary = json.loads(summary_file.read_text())
+        summary = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(
-            "run", summary_file, f"cannot be read ({error})", "run the simulation again"
-        ) from None
-    arrays, header = store.read_arrays(directory / "trajectory.npz", "run")
-    t = arrays.pop("t")
-    return Run(directory, summary, t, arrays, header)
-
-
-def next_free(parent: Path, stem: str) -> Path:
-    """The first of stem-001, stem-002 ... that does not exist in `parent`."""
-    number = 1
-    while (candidate := parent / f"{stem}-{number:03d}").exists():
-        number += 1
-    return candidate
+        raise InputError("run", path, f"cannot be read ({error})", "run the simulation again") from None
+    keys = ("sizes", "kernel", "eigenvalues", "loss", "invariant", "nc", "predicted", "agreement", "solver")
+    absent = [key for key in keys if not isinstance(summary, dict) or key not in summary]
+    if absent:
+        raise InputError("run", path, f"lacks {absent[0]!r}", "run the simulation again")
+    return summary

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow._types import Biases, ClassMeans, Features, Labels, Weights, WithinFactor
-from ntkflow.errors import InputError
+from ntkflow.errors import LARGEST, InputError
 from ntkflow.sizes import Sizes
 
 
@@ -21,6 +21,11 @@ def _checked(name: str, array: object, ndim: int) -> np.ndarray:
     if bad:
         raise InputError(
             name, f"array with {bad} NaN or infinite entries", "must be finite", "clean the state"
+        )
+    largest = float(np.abs(value).max(initial=0.0))
+    if largest > LARGEST:
+        raise InputError(
+            name, f"array with entries up to {largest:.3g}", f"must be at most {LARGEST:g}", "scale it"
         )
     return value
 

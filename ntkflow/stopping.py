@@ -1,11 +1,10 @@
 """When an integration ends, and the sentence that says why."""
 
-import math
 from dataclasses import asdict, dataclass
 from enum import Enum
 
 from ntkflow._types import Json
-from ntkflow.errors import InputError
+from ntkflow.errors import InputError, real
 
 
 class Reason(Enum):
@@ -47,7 +46,8 @@ class Stop:
 
     Args:
         nc1: target for the root mean square within-class standard deviation per feature. By Jensen's
-            inequality the metric NC1 is then at or below it.
+            inequality the metric NC1 is then at or below it. A target that the initial state already meets
+            is ignored, since nothing would have fallen.
         loss: target for the loss (4), a sum over samples.
         stationarity: target for |dy/dtau| / |y|, y = (H, W, b), tau = sqrt(m mu_class) t.
 
@@ -62,7 +62,7 @@ class Stop:
     def __post_init__(self) -> None:
         for name in ("nc1", "loss", "stationarity"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
+            if value is not None and not real(f"stop.{name}", value) > 0:
                 raise InputError(
                     f"stop.{name}", value, "must be positive", "give a target > 0, or None to switch it off"
                 )

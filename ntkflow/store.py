@@ -1,21 +1,14 @@
-"""Files: state files, run directories, tables of arrays. Written whole or not at all, never pickled.
-
-Every file is first written under a temporary name beside its place and then renamed; a directory is staged
-under a temporary name and renamed when complete, so a kill or a full disk leaves no half-written run.
-"""
+"""Files: state files, JSON, TOML, tables of arrays. Written whole or not at all (`ntkflow.staging`), never pickled."""
 
 import json
 import os
-import shutil
 import tomllib
-import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,77 +17,10 @@ from ntkflow._types import Json, Labels
 from ntkflow.errors import InputError
 from ntkflow.kernels import BlockKernel
 from ntkflow.sizes import Sizes
+from ntkflow.staging import atomic as atomic
+from ntkflow.staging import refuse_existing as refuse_existing
+from ntkflow.staging import staged_directory as staged_directory
 from ntkflow.state import State
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-
-
-@contextmanager
-def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path`; rename it to `path` when the block ends without an error."""
-    temporary = _temporary(path)
-    try:
-        with temporary.open(mode) as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def staged_directory(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary directory beside `path` that becomes `path` when the block ends without an error.
-
-    Raises:
-        InputError: `path` exists and `overwrite` is false, or its parent cannot be written.
-    """
-    refuse_existing(path, overwrite)
-    temporary = _temporary(path)
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(
-            "out", path, f"cannot be written ({error.strerror})", "choose another directory"
-        ) from None
-    try:
-        yield temporary
-        _swap(temporary, path)
-    except OSError as error:
-        raise InputError(
-            "out",
-            path,
-            f"could not be written ({error.strerror or error})",
-            "free some space or choose another directory",
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise InputError when `path` exists and may not be replaced."""
-    if not path.exists():
-        return
-    if not overwrite:
-        raise InputError("out", path, "exists already", "choose another directory or pass --overwrite")
-    if not path.is_dir() or (any(path.iterdir()) and not (path / "config.toml").is_file()):
-        # --overwrite must never cost somebody a directory that is not a run.
-        raise InputError(
-            "out", path, "is not a run directory, so it is not overwritten", "choose another directory"
-        )
-
-
-def _swap(temporary: Path, path: Path) -> None:
-    old = None
-    if path.exists():
-        old = _temporary(path)
-        path.rename(old)
-    temporary.rename(path)
-    if old is not None:
-        shutil.rmtree(old)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -172,7 +98,16 @@ def read_arrays(path: Path, argument: str = "file") -> tuple[dict[str, np.ndarra
         header = json.loads(str(arrays.pop("header"))) if "header" in arrays else {}
     except FileNotFoundError:
         raise InputError(argument, path, "does not exist", "check the path") from None
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        TypeError,
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise InputError(
             argument,
             path,
@@ -183,7 +118,9 @@ def read_arrays(path: Path, argument: str = "file") -> tuple[dict[str, np.ndarra
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    # numpy's own advice would be to load the objects, which runs whatever code the file holds.
+    return "it holds Python objects, which are never loaded" if "pickle" in text else text
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,10 +186,13 @@ def read_state(path: Path) -> StateFile:
             arrays[name] = arrays[name].astype(np.float64)
     if arrays["W"].ndim != 2 or arrays["H"].ndim != 2:
         raise InputError("state", path, "H and W must have 2 axes", "H is (n, N), W is (C, n)")
+    if arrays["H"].shape[0] != arrays["W"].shape[1]:
+        shapes = f"H of shape {arrays['H'].shape} and W of shape {arrays['W'].shape}"
+        raise InputError("state", path, f"has {shapes}: H is (n, N) and W is (C, n)", "transpose one of them")
     state, sizes, order = State.from_samples(
         arrays.pop("H"), arrays.pop("W"), arrays.pop("b"), arrays.pop("labels")
     )
-    meta = json.loads(str(arrays.pop("meta"))) if "meta" in arrays else {}
+    meta = _meta(path, arrays)
     kernel = _kernel_of(path, arrays)
     return StateFile(state, sizes, kernel, order, sort_kernel(arrays, sizes, order), meta)
 
@@ -275,6 +215,15 @@ def sort_kernel(arrays: Mapping[str, np.ndarray], sizes: Sizes, order: Labels) -
         for axis in (-1, -2) if name == "K" else (-1, -3):
             result[name] = np.take(result[name], order, axis=axis)
     return result
+
+
+def _meta(path: Path, arrays: dict[str, np.ndarray]) -> Json:
+    text = str(arrays.pop("meta")) if "meta" in arrays else "{}"
+    try:
+        meta = json.loads(text)
+    except ValueError:
+        raise InputError("state", path, "has a meta that is not JSON", "write it with json.dumps") from None
+    return meta if isinstance(meta, dict) else {"meta": meta}
 
 
 def _kernel_of(path: Path, arrays: dict[str, np.ndarray]) -> BlockKernel | None:

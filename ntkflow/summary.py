@@ -20,7 +20,7 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     """The summary of a run, plain values only."""
     problem = solution.problem
     scalar = isinstance(problem.kernel, BlockKernel) and problem.sizes.balanced
-    prediction = predict(problem) if predictable(problem) else None
+    prediction = predict(problem) if predictable(problem) and solution.law_error is None else None
     return {
         "version": __version__,
         "config": prepared.config.tables(),
@@ -64,7 +64,7 @@ def _invariant(solution: "Solution") -> Json:
         "norm_initial": float(series["E_norm"][0]),
         "norm_final": float(series["E_norm"][-1]),
         "drift": float(np.max(series["E_drift"])),
-        "constant": not _moves(solution),
+        "constant": not moves(solution),
         "law_error": _law_error(solution),
         "alignment_initial": float(series["E_alignment"][0]),
         "alignment_final": float(series["E_alignment"][-1]),
@@ -72,7 +72,7 @@ def _invariant(solution: "Solution") -> Json:
     }
 
 
-def _moves(solution: "Solution") -> bool:
+def moves(solution: "Solution") -> bool:
     """Whether E moves in truth, so that `drift` is no error: decay, a moving kernel, or discrete steps."""
     problem = solution.problem
     return problem.decay.any or problem.kernel.rung == "scheduled" or solution.law_error is not None
@@ -80,7 +80,7 @@ def _moves(solution: "Solution") -> bool:
 
 def _law_error(solution: "Solution") -> float | None:
     """Where E moves: the largest gap to the exact law of its motion (theory 11.1-11.5), relative to E's terms."""
-    if solution.law_error is not None or not _moves(solution):
+    if solution.law_error is not None or not moves(solution):
         return solution.law_error
     states = [solution.state(i) for i in range(len(solution))]
     return balance(solution.problem, solution.times, states).error

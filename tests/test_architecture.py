@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # The edge: files, plots, terminal. Numerics import none of these.
-EDGE = {"store", "rundir", "figures", "cli", "summary", "sweep"}
+EDGE = {"staging", "store", "rundir", "figures", "cli", "summary", "sweep"}
 SLOW = {"jax", "matplotlib", "scipy", "sympy", "flax", "optax", "diffrax", "rich"}
 ON_DEMAND = {"figures", "prove", "cli", "jaxflow"}
 SIDES = {"simulate", "ensembles", "__init__", "__main__"}

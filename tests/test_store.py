@@ -1,5 +1,6 @@
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -125,8 +126,10 @@ def test_a_killed_writer_leaves_nothing_that_looks_like_a_run(tmp_path):
     process.wait()
     process.stdout.close()
     time.sleep(0.05)
-    assert not (tmp_path / "run").exists()
-    assert all(path.name.endswith(".partial") for path in tmp_path.iterdir())
+    assert not list((tmp_path / "run").iterdir())
+    with store.staged_directory(tmp_path / "run") as staged:
+        (staged / "summary.json").write_text("{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_existing_directories_are_refused_and_replaced_only_when_they_are_runs(tmp_path):
@@ -175,3 +178,74 @@ def test_bad_toml_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(nf.InputError, match="config"):
         store.read_toml(path)
+
+
+def test_two_processes_never_take_the_same_place(tmp_path):
+    script = (
+        "import sys, time, pathlib\nfrom ntkflow.staging import numbered_directory\n"
+        "with numbered_directory(pathlib.Path(sys.argv[1]), 'run') as (path, staged):\n"
+        "    (staged / 'config.toml').write_text('')\n    time.sleep(1)\nprint(path.name)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "runs")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    taken = sorted(process.communicate()[0].strip() for process in processes)
+    assert taken == ["run-001", "run-002", "run-003"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == taken
+
+
+def test_a_run_interrupted_while_it_was_replaced_comes_back(tmp_path):
+    old = tmp_path / ".run.999999999-0123abcd.replaced"
+    old.mkdir()
+    (old / "config.toml").write_text("old")
+    with pytest.raises(nf.InputError, match="exists already"), store.staged_directory(tmp_path / "run"):
+        pass
+    assert (tmp_path / "run" / "config.toml").read_text() == "old"
+
+
+def test_overwriting_spares_foreign_files_links_and_other_kinds_of_run(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text("")
+    (run / "thesis.tex").write_text("years of work")
+    owned = frozenset({"config.toml"})
+    with pytest.raises(nf.InputError, match=r"holds .thesis\.tex."), store.staged_directory(run, True, owned):
+        pass
+    assert (run / "thesis.tex").exists()
+    link = tmp_path / "link"
+    link.symlink_to(run)
+    with pytest.raises(nf.InputError, match="is a symbolic link"), store.staged_directory(link, True, owned):
+        pass
+
+
+def test_the_current_directory_can_be_replaced(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text("old")
+    monkeypatch.chdir(tmp_path / "run")
+    with store.staged_directory(pathlib.Path(), overwrite=True) as staged:
+        (staged / "config.toml").write_text("new")
+    assert (tmp_path / "run" / "config.toml").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"W": np.zeros((4, 3))}, "transpose one of them"),
+        ({"meta": "{not json"}, "has a meta that is not JSON"),
+        ({"kappa_d": np.array("one"), "kappa_c": 0.5, "kappa_n": 0.1}, "must be a number"),
+    ],
+)
+def test_content_of_the_wrong_kind_is_named(tmp_path, state, change, message):
+    np.savez(tmp_path / "bad.npz", **(good(state) | change))
+    with pytest.raises(nf.InputError, match=message):
+        store.read_state(tmp_path / "bad.npz")
+
+
+def test_python_objects_are_never_loaded_and_nobody_is_told_to(tmp_path):
+    np.savez(tmp_path / "bad.npz", H=np.array([{}], dtype=object))
+    with pytest.raises(nf.InputError, match="never loaded") as caught:
+        store.read_state(tmp_path / "bad.npz")
+    assert "allow_pickle" not in str(caught.value)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    with pytest.raises(nf.InputError, match="cannot be read"):
+        store.read_state(tmp_path / "array.npz")

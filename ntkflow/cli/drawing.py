@@ -22,16 +22,20 @@ def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]
             raise InputError("format", suffix, f"must be one of {', '.join(FORMATS)}", "choose one of these")
     arrays, header = store.read_arrays(directory / "trajectory.npz", "run")
     series = {name: arrays[name] for name in header["series"]}
-    figure = figures.run_figure(arrays["t"], series, header["title"])
+    figure = figures.run_figure(arrays["t"], series, header["title"], bool(header.get("E_constant", True)))
     folder = directory / "figures"
-    folder.mkdir(exist_ok=True)
     written = []
-    for suffix in formats:
-        final = folder / f"run.{suffix}"
-        temporary = folder / f".partial.{suffix}"
-        figures.save(figure, temporary)
-        temporary.replace(final)
-        written.append(final)
+    try:
+        folder.mkdir(exist_ok=True)
+        for suffix in formats:
+            with store.atomic(folder / f"run.{suffix}") as handle:
+                figures.save(figure, handle, suffix)
+            written.append(folder / f"run.{suffix}")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            "run", directory, f"its figure could not be written ({reason})", "free some space"
+        ) from None
     return written
 
 
@@ -55,16 +59,13 @@ class Drawer:
         self._process.stdin.write(f"{directory.resolve()}\n")
         self._process.stdin.close()
 
-    def wait(self) -> None:
-        """Wait until the figure is on disk.
-
-        Raises:
-            RuntimeError: drawing failed; its message is on standard error.
-        """
+    def wait(self) -> str | None:
+        """Wait until the figure is on disk; returns what went wrong, or None."""
         assert self._process.stdout is not None
-        self._process.stdout.read()
+        answer = self._process.stdout.read().strip()
         if self._process.wait() != 0:
-            raise RuntimeError("the figure could not be drawn; --no-figures skips it")
+            return "the drawing process ended early"
+        return answer or None
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -78,10 +79,14 @@ class Drawer:
 
 
 def _serve() -> None:
+    """Draw what standard input names; answer with one line for each failure."""
     import ntkflow.figures  # noqa: F401 -- the slow import, done while the parent integrates
 
     for line in sys.stdin:
-        draw_run(Path(line.rstrip("\n")))
+        try:
+            draw_run(Path(line.rstrip("\n")))
+        except Exception as error:
+            print(" ".join(str(error).split()) or type(error).__name__)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -64,16 +64,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     try:
-        build(words)(args=words, prog_name="ntkflow")
+        code = build(words or ["--help"])(
+            args=words or ["--help"], prog_name="ntkflow", standalone_mode=False
+        )
+        sys.stdout.flush()
     except InputError as error:
         _fail(error, 2)
     except SolveError as error:
         _fail(error, 1)
     except KeyboardInterrupt:
         _fail("interrupted; nothing half-written was kept", 130)
+    except MemoryError:
+        _fail("not enough memory for these sizes; lower them", 1)
+    except BrokenPipeError:
+        # The reader has gone, as in `| head`; what was computed is on disk already.
+        _silence()
+        raise SystemExit(1) from None
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+    except Exception as error:
+        # The parser's own errors; which package they come from depends on typer's version.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(f"{error.format_message()} See ntkflow --help", 2)
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: object, code: int) -> None:
+def _silence() -> None:
+    """Keep the interpreter from flushing into the closed pipe when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: object, code: int) -> NoReturn:
     print(f"ntkflow: error: {' '.join(str(message).split())}", file=sys.stderr)
     raise SystemExit(code)
 

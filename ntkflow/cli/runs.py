@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from ntkflow import rundir, store
-from ntkflow.cli import table
+from ntkflow.cli import ensemble, table
 from ntkflow.cli.drawing import draw_run
 
 
@@ -17,8 +17,11 @@ def plot(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors."),
 ) -> None:
     """Draw the figure of a run again, from its trajectory."""
-    directory = rundir.load_run(run).directory
-    for path in draw_run(directory, tuple(format)):
+    if (run / ensemble.ARRAYS).is_file():
+        paths = ensemble.draw(run, tuple(format))
+    else:
+        paths = draw_run(rundir.load_run(run).directory, tuple(format))
+    for path in paths:
         if not quiet:
             print(path)
 
@@ -28,8 +31,11 @@ def show(
     json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
     """Print the summary of a run: what happened beside what the theory predicts."""
-    summary = rundir.load_run(run).summary
+    several = (run / ensemble.ARRAYS).is_file()
+    summary = ensemble.read_summary(run) if several else rundir.load_run(run).summary
     if json:
         print(store.dump_json(summary))
+    elif several:
+        ensemble.print_summary(summary)
     else:
         table.print_summary(summary)

@@ -13,6 +13,7 @@ from ntkflow.cli import options, table
 from ntkflow.cli.drawing import Drawer
 from ntkflow.integrate import Progress
 from ntkflow.simulate import run
+from ntkflow.staging import numbered_directory, staged_directory
 from ntkflow.summary import summarise
 
 
@@ -46,6 +47,7 @@ def simulate(
     rtol: options.Rtol = None,
     engine: options.Engine = None,
     form: options.Form = None,
+    ensemble: options.EnsembleSize = None,
     config: options.ConfigFile = None,
     out: Annotated[
         Path | None,
@@ -61,30 +63,48 @@ def simulate(
     """Integrate the block-kernel flow (Theorem 5.1) from a seeded or measured state.
 
     Prints what happened beside what the theory predicts and writes a run directory: config.toml,
-    summary.json, trajectory.npz, states and the figure.
+    summary.json, trajectory.npz, states and the figure; with --ensemble, ensemble.npz instead of trajectory and states.
     """
     given = dict(locals())
     with ExitStack() as stack:
-        directory = out if out is not None else rundir.next_free(Path("runs"), "simulate")
-        store.refuse_existing(directory, overwrite)
+        # First of all, so that its slow imports overlap with everything here.
         drawer = stack.enter_context(Drawer()) if figures else None
         prepared = options.prepared(config, given)
-        with _progress(silent=json or quiet) as progress:
-            solution = run(prepared, progress)
-        with store.staged_directory(directory, overwrite) as staged:
+        if prepared.config.ensemble > 1:
+            from ntkflow.cli.ensemble import run_ensemble
+
+            run_ensemble(prepared, out, overwrite, figures, json, quiet)
+            return
+        with _place(out, overwrite) as (directory, staged):
+            with _progress(silent=json or quiet) as progress:
+                solution = run(prepared, progress)
             rundir.write_trajectory(staged, solution)
             if drawer is not None:
                 drawer.start(staged)
             summary = summarise(solution, prepared)
             rundir.write_run(staged, prepared, solution, summary)
-            if json:
-                print(store.dump_json(summary))
-            elif not quiet:
-                table.print_summary(summary)
-            if drawer is not None:
-                drawer.wait()
-        if not (json or quiet):
-            print(f"Run written to {directory}")
+            problem = None if drawer is None else drawer.wait()
+    # Printed when the run is safe: whoever reads the output may have gone away.
+    if problem is not None:
+        print(
+            f"ntkflow: warning: no figure ({problem}); `ntkflow plot {directory}` draws it", file=sys.stderr
+        )
+    if json:
+        print(store.dump_json(summary))
+    elif not quiet:
+        table.print_summary(summary)
+        print(f"Run written to {directory}")
+
+
+@contextmanager
+def _place(out: Path | None, overwrite: bool) -> Iterator[tuple[Path, Path]]:
+    """The run directory and the staged directory that becomes it."""
+    if out is None:
+        with numbered_directory(Path("runs"), "simulate") as places:
+            yield places
+    else:
+        with staged_directory(out, overwrite, rundir.OWNED) as staged:
+            yield out, staged
 
 
 @contextmanager

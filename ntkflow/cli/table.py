@@ -59,7 +59,7 @@ def headlines(summary: Mapping[str, Any]) -> Iterator[str]:
     s, kernel, mu = summary["sizes"], summary["kernel"], summary["eigenvalues"]
     yield f"C = {s['C']} classes, m = {s['m']} per class, n = {s['n']} features, N = {s['N']} samples"
     if mu is not None:
-        yield ", ".join(f"{name} = {number(kernel[name])}" for name in ("kappa_d", "kappa_c", "kappa_n"))
+        yield ", ".join(f"{name} = {kernel[name]:.10g}" for name in ("kappa_d", "kappa_c", "kappa_n"))
         yield ", ".join(f"{name} = {number(mu[name])}" for name in ("mu_single", "mu_class", "mu_global"))
 
 
@@ -87,7 +87,10 @@ def _predictions(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Pairs of a name and a sentence."""
     predicted = summary["predicted"]
     if predicted is None:
-        yield "", "closed forms exist for scalar blocks, balanced classes, MSE, no decay, a constant kernel"
+        yield (
+            "",
+            "closed forms exist for the flow with scalar blocks, balanced classes, MSE, no decay, a constant kernel",
+        )
         return
     yield from prediction_lines(predicted)
     for line in summary["agreement"]:

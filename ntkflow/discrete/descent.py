@@ -12,7 +12,7 @@ from ntkflow.conserved import Conserved, conserved
 from ntkflow.discrete.batches import batch_weights, check_batch
 from ntkflow.discrete.drift import Force, StepLaw, force
 from ntkflow.discrete.momentum import Momentum
-from ntkflow.errors import InputError, SolveError
+from ntkflow.errors import LARGEST, InputError, SolveError
 from ntkflow.problem import Problem
 from ntkflow.state import State
 
@@ -161,7 +161,7 @@ def _forces(
 def _move(
     momentum: Momentum, state: State, velocity: tuple[np.ndarray, ...] | None, step: Force
 ) -> tuple[State | None, tuple[np.ndarray, ...]]:
-    """The next state, None when it is not finite, and the next velocity."""
+    """The next state, None when it is out of all bounds, and the next velocity."""
     pulls = (step.H, step.W, step.b)
     if velocity is None:
         velocity = tuple(np.zeros_like(p) for p in pulls)
@@ -170,7 +170,7 @@ def _move(
     if momentum.nesterov:
         moves = tuple(p + momentum.beta * v for v, p in zip(velocity, pulls, strict=True))
     H, W, b = (x + momentum.eta * move for x, move in zip((state.H, state.W, state.b), moves, strict=True))
-    if not all(np.all(np.isfinite(x)) for x in (H, W, b)):
+    if not all(np.abs(x).max(initial=0.0) <= LARGEST for x in (H, W, b)):
         return None, velocity
     return State(H, W, b), velocity
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ntkflow._types import ClassMatrix, Features, Json, SampleKernel
-from ntkflow.errors import InputError
+from ntkflow.errors import InputError, real
 from ntkflow.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.sizes import Sizes
 
@@ -57,10 +57,7 @@ class BlockKernel(Kernel):
 
     def __post_init__(self) -> None:
         for name in ("kappa_d", "kappa_c", "kappa_n"):
-            value = float(getattr(self, name))
-            object.__setattr__(self, name, value)
-            if not math.isfinite(value):
-                raise InputError(name, value, "must be finite", "give a finite number")
+            object.__setattr__(self, name, real(name, getattr(self, name), "give a finite number"))
         for high, low in (("kappa_d", "kappa_c"), ("kappa_c", "kappa_n")):
             if getattr(self, high) < getattr(self, low):
                 raise InputError(

@@ -185,7 +185,7 @@ def test_help_imports_nothing_slow():
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_killed_run_leaves_no_run_directory(tmp_path):
+def test_a_killed_run_leaves_nothing_that_looks_like_one_and_can_be_run_again(tmp_path):
     command = [sys.executable, "-m", "ntkflow", "simulate", "--init", "gaussian", "-n", "200", "-m", "60"]
     process = subprocess.Popen(
         [*command, "--engine", "DOP853", "--out", tmp_path / "run"], stdout=subprocess.DEVNULL
@@ -193,10 +193,58 @@ def test_a_killed_run_leaves_no_run_directory(tmp_path):
     time.sleep(2)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / "run").exists()
+    run("show", tmp_path / "run", expect=2)
+    run("simulate", *SMALL, "--out", tmp_path / "run", "--quiet")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_the_record_names_versions_and_host(done):
     record = tomllib.loads((done / "config.toml").read_text())["record"]
     assert record["versions"]["ntkflow"] == nf.__version__
     assert record["host"]["cores"] >= 1
+
+
+def test_a_closed_output_does_not_cost_the_run(tmp_path):
+    command = f"{sys.executable} -m ntkflow simulate {' '.join(SMALL)} --out {tmp_path / 'run'} | true"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in result.stderr
+    assert rundir.load_run(tmp_path / "run").summary["sizes"]["C"] == 3
+
+
+@pytest.mark.parametrize("options", [["-m", "1"], ["--scale", "1e-9"]])
+def test_a_target_met_at_the_start_does_not_stop_the_run(options, tmp_path):
+    run("simulate", "-C", "3", "-n", "4", *options, "--out", tmp_path / "run", "--quiet")
+    summary = rundir.load_run(tmp_path / "run").summary
+    assert summary["stop_reason"]["key"] != "nc1"
+    assert summary["loss"]["final"] < 1e-6
+    assert (tmp_path / "run" / "figures" / "run.png").exists()
+
+
+def test_a_huge_bias_does_not_hide_that_the_features_move(tmp_path):
+    run("simulate", *SMALL, "--init", "equal-bias", "--beta", "1e6", "--out", tmp_path / "run", "--quiet")
+    assert rundir.load_run(tmp_path / "run").summary["nc"]["NC1"]["final"] < 1e-7
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-C", "abc"], ["--scale", "1e200"], ["--kappa-d", "1e300"], ["--t-end", "1e-320"], ["--bogus"],
+        ["-C", "1000000", "-m", "1000", "-n", "100000"],
+    ],
+)  # fmt: skip
+def test_absurd_numbers_are_one_line_too(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["simulate", "--no-figures", "--out", str(tmp_path / "run"), *arguments])
+    assert caught.value.code in (1, 2)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("ntkflow: error: ")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"sizes": 3}', "no json"])
+def test_damaged_summaries_are_refused(content, done, capsys):
+    (done / "summary.json").write_text(content)
+    for command in ("show", "plot"):
+        run(command, done, expect=2)
+        assert capsys.readouterr().err.count("\n") == 1
