@@ -13,14 +13,16 @@ and W^T W - G diag(d)^-1 G^T is m E. The bias is one more column of W and e one 
 A = [W, b] is C x (n+1), B = [G; e^T] is (n+1) x q, P = A B - T and dA/dt = -P B^T. The flat vector is B, then A.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import ClassMatrix, PerClass, Vector
 from ntkflow.dynamics import ThinSystem
-from ntkflow.engines.structured.products import multiply
+from ntkflow.engines.structured.products import multiplier
 from ntkflow.errors import InputError
 
 SYMMETRY_TOLERANCE = 1e-10
@@ -98,12 +100,17 @@ class Coordinates:
         d = np.concatenate([k, system.at(start).rates])
         return cls(system.n, C, groups, groups + r, s, U, d, e, T, system.decay, moving)
 
-    @property
+    @cached_property
+    def multiply(self) -> Callable[..., np.ndarray]:
+        """How matrices of this size are multiplied."""
+        return multiplier(self.C * (self.n + 1) * self.q)
+
+    @cached_property
     def split(self) -> int:
         """Where A starts in the flat vector."""
         return (self.n + 1) * self.q
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Length of the flat vector."""
         return self.split + self.C * (self.n + 1)
@@ -154,6 +161,7 @@ class Coordinates:
         n = self.n
         B, A = self.blocks(z)
         dB, dA = self.blocks(out)
+        multiply = self.multiply
         P = multiply(A, B)
         np.subtract(self.T, P, out=P)
         multiply(P, B.T, out=dA)

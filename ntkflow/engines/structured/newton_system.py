@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow.engines.structured.coordinates import Coordinates, Flat
-from ntkflow.engines.structured.products import concurrently, multiply
+from ntkflow.engines.structured.products import concurrently
 
 # Up to this n + 1 every row has its own inverse; beyond it w_i within the given ratio share one.
 OWN_INVERSES = 20
@@ -52,6 +52,7 @@ class NewtonSystem:
     ) -> None:
         self.coordinates, self.sigma, self.tolerance = coordinates, sigma, tolerance
         n, d = coordinates.n, coordinates.rates_at(t)
+        multiply = self.multiply = coordinates.multiply
         lw, lh, lb = coordinates.decay
         B, A = coordinates.blocks(z)
         w, self.V = np.linalg.eigh(multiply(A[:, :n], A[:, :n].T))
@@ -104,11 +105,12 @@ class NewtonSystem:
             return np.matmul(X[:, None, :], self.inverses)[:, 0]
         out = np.empty_like(X)
         for group, inverse in zip(self.groups, self.inverses, strict=True):
-            multiply(X[group], inverse, out=out[group])
+            self.multiply(X[group], inverse, out=out[group])
         return out
 
     def _apply(self, X: Rows) -> Rows:
         """The left-hand side of the module's last equation."""
+        multiply = self.multiply
         n = self.coordinates.n
         XW = X[:, :n]
         Z = multiply(X, self.B)
@@ -134,6 +136,7 @@ class NewtonSystem:
         return None if x is None else x.astype(np.float64) * size
 
     def _eliminate(self, g: np.ndarray) -> np.ndarray | None:
+        multiply = self.multiply
         n = self.coordinates.n
         gB, gA = self.coordinates.blocks(g)
         gG = gB[:n]

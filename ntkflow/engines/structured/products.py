@@ -32,6 +32,11 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.
     return out
 
 
+def multiplier(work: int) -> Callable[..., np.ndarray]:
+    """`multiply`, or numpy's own product where none has as many multiply-adds as are worth splitting."""
+    return np.matmul if work < WORTH_SPLITTING else multiply
+
+
 def concurrently(function: Callable[[np.ndarray], np.ndarray], items: np.ndarray) -> list[np.ndarray]:
     """Values of a function whose work is in LAPACK, on all cores."""
     return [function(item) for item in items] if _cores() == 1 else list(_pool().map(function, items))
