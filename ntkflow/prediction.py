@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ntkflow import bounds, conditions, limits, rates
 from ntkflow._types import Json
 from ntkflow.conditions import Condition, Facts
+from ntkflow.conserved import conserved
 from ntkflow.kernels import BlockKernel
 from ntkflow.limits import Limit
 from ntkflow.problem import Problem
@@ -103,6 +106,30 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
         largest_step=rates.largest_step(max(mode.rate for mode in spectrum)),
         collapse_time=None if sizes.per_class == 1 else rates.time_to_collapse(sizes, kernel, 1e6),
     )
+
+
+def sample_conditions(problem: Problem) -> dict[str, Condition]:
+    """What E_K alone says of NC1 for any kernel that acts on samples, blocks or not (theory 5.6, 10 L2).
+
+    Empty where it says nothing: kernels that act on features or move, other losses, decay.
+    """
+    kernel, sizes = problem.kernel, problem.sizes
+    if not problem.plain or kernel.rung not in ("block", "class-block", "sample"):
+        return {}
+    weights, features = conserved(kernel, sizes).terms(problem.state)
+    scale = float(np.linalg.norm(weights) + np.linalg.norm(features))
+    signs = bounds.inertia(weights - features, 1e-12 * scale)
+    counts = {"negative": float(signs.negative), "C": float(sizes.C)}
+    if bounds.nc1_impossible(signs, sizes):
+        reason = f"impossible: E has {signs.negative} negative eigenvalues, more than C = {sizes.C}, and is constant"
+        return {"NC1": Condition("no", reason, counts)}
+    if signs.semidefinite:
+        reason = (
+            "E >= 0: the features end in the row space of W, where zero loss makes them equal within a class"
+        )
+        return {"NC1": Condition("yes", f"{reason}, {conditions.IF_FITTED}", counts)}
+    reason = f"E has {signs.negative} negative eigenvalues, not more than C = {sizes.C}: neither excluded nor forced"
+    return {"NC1": Condition("undetermined", reason, counts)}
 
 
 def _limit(facts: Facts) -> Limit | None:

@@ -9,7 +9,8 @@ from ntkflow._types import Json
 from ntkflow.agreement import compare
 from ntkflow.balance import balance
 from ntkflow.kernels import BlockKernel
-from ntkflow.prediction import predict, predictable
+from ntkflow.prediction import Prediction, predict, predictable, sample_conditions
+from ntkflow.problem import Problem
 
 if TYPE_CHECKING:
     from ntkflow.simulate import Prepared
@@ -19,26 +20,36 @@ if TYPE_CHECKING:
 def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     """The summary of a run, plain values only."""
     problem = solution.problem
-    scalar = isinstance(problem.kernel, BlockKernel) and problem.sizes.balanced
-    prediction = predict(problem) if predictable(problem) and solution.law_error is None else None
+    flow = solution.law_error is None
+    prediction = predict(problem) if flow and predictable(problem) else None
     return {
         "version": __version__,
         "config": prepared.config.tables(),
         "sizes": problem.sizes.as_dict(),
         "kernel": problem.kernel.as_dict(),
-        **(
-            _block_constants(solution)
-            if scalar
-            else {"eigenvalues": None, "alpha": None, "dimensionless": None}
-        ),
+        **block_constants(problem),
         "invariant": _invariant(solution),
         "loss": _ends(solution, "loss"),
         "nc": {name: _ends(solution, name) for name in collapse.NAMES},
-        "predicted": None if prediction is None else prediction.as_dict(),
+        "predicted": predictions(problem, prediction) if flow else None,
         "agreement": [] if prediction is None else [line.as_dict() for line in compare(solution, prediction)],
         "stop_reason": {"key": solution.reason.value, "sentence": solution.reason.sentence},
         "t_end": float(solution.times[-1]),
         "solver": solution.stats.as_dict(),
+    }
+
+
+def predictions(problem: Problem, prediction: Prediction | None) -> Json | None:
+    """Plain values of all that is predicted; for kernels without closed forms, what E alone decides."""
+    if prediction is not None:
+        return prediction.as_dict()
+    answers = sample_conditions(problem)
+    if not answers:
+        return None
+    possible = answers["NC1"].verdict != "no"
+    return {
+        "nc1_possible": possible,
+        "conditions": {name: answer.as_dict() for name, answer in answers.items()},
     }
 
 
@@ -47,14 +58,15 @@ def _ends(solution: "Solution", name: str) -> Json:
     return {"initial": float(values[0]), "final": float(values[-1])}
 
 
-def _block_constants(solution: "Solution") -> Json:
-    problem = solution.problem
-    kernel = problem.kernel
-    assert isinstance(kernel, BlockKernel)
+def block_constants(problem: Problem) -> Json:
+    """Eigenvalues, alpha and the dimensionless numbers of scalar blocks and balanced classes; None elsewhere."""
+    kernel, sizes = problem.kernel, problem.sizes
+    if not (isinstance(kernel, BlockKernel) and sizes.balanced):
+        return {"eigenvalues": None, "alpha": None, "dimensionless": None}
     return {
-        "eigenvalues": kernel.eigenvalues(problem.sizes)._asdict(),
-        "alpha": kernel.alpha(problem.sizes),
-        "dimensionless": kernel.dimensionless(problem.sizes)._asdict(),
+        "eigenvalues": kernel.eigenvalues(sizes)._asdict(),
+        "alpha": kernel.alpha(sizes),
+        "dimensionless": kernel.dimensionless(sizes)._asdict(),
     }
 
 

@@ -3,7 +3,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.agreement import compare
-from ntkflow.prediction import predict, predictable
+from ntkflow.prediction import predict, predictable, sample_conditions
 from tests.cli.test_simulate import run
 
 SIZES, KERNEL = nf.Sizes(4, 5, 9), nf.BlockKernel(1.3, 0.5, 0.1)
@@ -83,9 +83,32 @@ def test_theory_prints_what_simulate_will_be_compared_with(capsys):
     np.testing.assert_allclose(X, np.sqrt(5 / mu.mu_class) * (np.eye(4) - 0.25), atol=1e-14)
 
 
-def test_theory_refuses_what_has_no_closed_form(capsys):
-    run("theory", "-C", 3, "-m", "2,3,4", "-n", 5, expect=2)
-    assert "has no closed forms here" in capsys.readouterr().err
+def test_theory_refuses_what_it_knows_nothing_of(tmp_path, capsys):
+    np.savez(tmp_path / "k.npz", A_d=np.eye(5), A_c=np.eye(5), A_n=np.zeros((5, 5)))
+    run("theory", "-C", 3, "-m", 2, "-n", 5, "--kernel-file", tmp_path / "k.npz", expect=2)
+    assert "has no known conditions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(12, "no"), (2, "undetermined")])
+def test_E_decides_about_collapse_without_blocks_too(n, verdict, capsys):
+    run("theory", "-C", 3, "-m", "4,3,5", "-n", n, "--init", "gaussian")
+    assert verdict in capsys.readouterr().out
+
+
+def test_a_positive_E_collapses_the_features_of_a_kernel_without_blocks():
+    # 5.6: with E_K >= 0 the features end class-constant, here for an imbalanced random kernel.
+    sizes = nf.Sizes(3, (2, 4, 3), 5)
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((20, sizes.N))
+    kernel = nf.SampleKernel(X.T @ X / 20)
+    values, vectors = np.linalg.eigh(kernel.K)
+    W = rng.standard_normal((3, 5))
+    Z = np.linalg.qr(rng.standard_normal((sizes.N, 3)))[0].T
+    state = nf.State(W.T @ Z @ (vectors * np.sqrt(values)) @ vectors.T, W, np.zeros(3))
+    problem = nf.Problem(sizes, kernel, state)
+    assert sample_conditions(problem)["NC1"].verdict == "yes"
+    solution = nf.solve(problem, t_end=2000.0)
+    assert solution.series["NC1"][-1] < 1e-4 * solution.series["NC1"][0]
 
 
 @pytest.mark.parametrize("command", ["simulate", "theory", "sweep", "prove", "plot", "show"])

@@ -89,7 +89,7 @@ def _predictions(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if predicted is None:
         yield (
             "",
-            "closed forms exist for the flow with scalar blocks, balanced classes, MSE, no decay, a constant kernel",
+            "nothing is known beforehand for discrete steps, decay, a moving kernel, one that acts on features, or other losses",
         )
         return
     yield from prediction_lines(predicted)
@@ -103,6 +103,9 @@ def prediction_lines(predicted: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The part of a summary that is known before integrating, as pairs of a name and a sentence."""
     for name, answer in predicted["conditions"].items():
         yield name, f"{answer['verdict']}: {answer['sentence']}"
+    if "rates" not in predicted:
+        yield "", "rates and limits have closed forms for scalar blocks and balanced classes"
+        return
     yield "rates", "; ".join(f"{mode['name']} {number(mode['rate'])}" for mode in predicted["rates"])
     yield "", f"at neural collapse with E = 0; fastest over slowest {number(predicted['stiffness_ratio'])}"
     if not predicted["nc1_possible"]:

@@ -10,8 +10,8 @@ from ntkflow import store
 from ntkflow.cli import options, table
 from ntkflow.cli.table import number
 from ntkflow.errors import InputError
-from ntkflow.kernels import BlockKernel
 from ntkflow.prediction import predict, predictable
+from ntkflow.summary import block_constants, predictions
 
 
 def theory(
@@ -21,6 +21,8 @@ def theory(
     kappa_d: options.KappaD = None,
     kappa_c: options.KappaC = None,
     kappa_n: options.KappaN = None,
+    rung: options.Rung = None,
+    kernel_file: options.KernelFile = None,
     init: options.Init = None,
     scale: options.Scale = None,
     beta: options.Beta = None,
@@ -35,22 +37,20 @@ def theory(
     hold for all time, stability of gradient descent.
     """
     problem = options.prepared(config, dict(locals())).problem
-    if not predictable(problem):
+    prediction = predict(problem) if predictable(problem) else None
+    predicted = predictions(problem, prediction)
+    if predicted is None:
         raise InputError(
             "kernel",
-            problem.kernel.rung,
-            "has no closed forms here",
-            "use scalar blocks, balanced classes, MSE, no decay",
+            f"{problem.kernel.rung} with {problem.loss.name}",
+            "has no known conditions or closed forms",
+            "use a constant kernel that acts on samples, MSE, no decay",
         )
-    kernel, sizes = problem.kernel, problem.sizes
-    assert isinstance(kernel, BlockKernel)
     report = {
-        "sizes": sizes.as_dict(),
-        "kernel": kernel.as_dict(),
-        "eigenvalues": kernel.eigenvalues(sizes)._asdict(),
-        "alpha": kernel.alpha(sizes),
-        "dimensionless": kernel.dimensionless(sizes)._asdict(),
-        "predicted": predict(problem).as_dict(),
+        "sizes": problem.sizes.as_dict(),
+        "kernel": problem.kernel.as_dict(),
+        **block_constants(problem),
+        "predicted": predicted,
     }
     if json:
         print(store.dump_json(report))
@@ -58,7 +58,9 @@ def theory(
     console = Console(highlight=False)
     for line in table.headlines(report):
         console.print(Text(line, style="bold"))
-    table.print_pairs(console, _lines(report))
+    table.print_pairs(
+        console, _lines(report) if prediction is not None else table.prediction_lines(predicted)
+    )
 
 
 def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
