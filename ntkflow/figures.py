@@ -16,11 +16,13 @@ GREY = "#666666"
 FLOOR = 1e-17
 # An invariant this small against its terms is zero.
 ZERO = 1e-10
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # A pane whose values never reach this shows rounding only.
 NOTHING = 1e-14
 
 Series = Mapping[str, np.ndarray]
 Line = tuple[str, str, str, str]
+# Labels are plain characters: parsing formulas would take half of the drawing time.
 
 # title, y label, log y, lines as (series, label, colour, style)
 PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
@@ -29,9 +31,9 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         "norm",
         True,
         (
-            ("E_size", r"sum of the norms of its terms", GREY, ":"),
-            ("E_norm", r"$\|E\|_F$", BLUE, "-"),
-            ("E_peak", r"$\|E\|_F$ so far: zero but for errors", BLUE, "-"),
+            ("E_size", "sum of the norms of its terms", GREY, ":"),
+            ("E_norm", "‖E‖, Frobenius", BLUE, "-"),
+            ("E_peak", "‖E‖ so far: zero but for errors", BLUE, "-"),
             ("E_drift_peak", "relative drift so far", RED, "--"),
             ("E_motion", "relative motion since t = 0", RED, "--"),
         ),
@@ -40,16 +42,16 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         "Alignment of E's terms",
         "cosine",
         False,
-        (("E_alignment", r"$W^\top W$ with $HK^{-1}H^\top$", BLUE, "-"),),
+        (("E_alignment", "WᵀW with HK⁻¹Hᵀ", BLUE, "-"),),
     ),
     (
         "Norms of E's terms",
         "Frobenius norm",
         True,
         (
-            ("E_weights", r"weights, $W^\top W/m$", BLUE, "-"),
+            ("E_weights", "weights, WᵀW/m", BLUE, "-"),
             ("E_means", "class means", ORANGE, "--"),
-            ("E_features", r"$HK^{-1}H^\top/m$", ORANGE, "-."),
+            ("E_features", "HK⁻¹Hᵀ/m", ORANGE, "-."),
             ("E_within", "within classes", GREEN, "-."),
         ),
     ),
@@ -58,9 +60,9 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         "Frobenius norm",
         True,
         (
-            ("H1H1_norm", r"$H_1H_1^\top$", BLUE, "-"),
-            ("H2H2_norm", r"$H_2H_2^\top$", GREEN, "-."),
-            ("gg_norm", r"$gg^\top$, global mean", PURPLE, "--"),
+            ("H1H1_norm", "H₁H₁ᵀ", BLUE, "-"),
+            ("H2H2_norm", "H₂H₂ᵀ", GREEN, "-."),
+            ("gg_norm", "ggᵀ, global mean", PURPLE, "--"),
         ),
     ),
     (
@@ -69,8 +71,8 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         True,
         (("NC1", "mean over classes, features", BLUE, "-"), ("NC1_frobenius", "Frobenius", GREY, "--")),
     ),
-    ("NC2: simplex ETF", "distance", True, (("NC2", r"$M^\top M$ from ETF", BLUE, "-"),)),
-    ("NC3: self-duality", "distance", True, (("NC3", r"$M$ from $W^\top$", BLUE, "-"),)),
+    ("NC2: simplex ETF", "distance", True, (("NC2", "MᵀM from ETF", BLUE, "-"),)),
+    ("NC3: self-duality", "distance", True, (("NC3", "M from Wᵀ", BLUE, "-"),)),
     (
         "Loss by component",
         "sum over samples",
@@ -102,7 +104,7 @@ def run_figure(t: np.ndarray, series: Series, title: str, E_constant: bool = Tru
     shown = {**series, **_invariant_lines(series, E_constant)}
     for axes, (name, label, log, lines) in zip(grid.flat, PANES, strict=True):
         _pane(axes, t, shown, lines, log)
-        axes.set_title(name, fontsize=10)
+        axes.set_title(name, fontsize=10, y=1.01)  # a given place is not searched for
         axes.set_ylabel(label, fontsize=8.5)
         axes.set_xlabel("flow time t", fontsize=8.5)
     return figure
@@ -191,4 +193,4 @@ def _decade_ticks(low: float, high: float, most: int) -> np.ndarray:
 
 
 def _power(value: float, _: int) -> str:
-    return rf"$10^{{{round(np.log10(value))}}}$"
+    return "10" + str(round(np.log10(value))).translate(SUPERSCRIPTS)
