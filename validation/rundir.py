@@ -45,6 +45,14 @@ from validation.lock import locked
 from validation.models.base import from_named, named_leaves
 from validation.train import Snapshot, TrainState
 
+# All that a run directory may hold; --overwrite replaces nothing else.
+OWNED = frozenset(
+    {
+        "config.toml", "metrics.jsonl", "training.json", "checkpoint.npz", "kernels.json", "comparison.json",
+        "summary.json", "snapshots", "parameters", "measurements", "figures", "lock",
+    }
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class StoredSnapshot:
@@ -96,7 +104,7 @@ class RunDirectory:
         if overwrite and (path / "lock").is_file():
             with locked(path):  # a run in progress is not overwritten
                 pass
-        with staged_directory(path, overwrite) as staged:
+        with staged_directory(path, overwrite, OWNED) as staged:
             for folder in ("snapshots", "parameters", "figures"):
                 (staged / folder).mkdir()
             write_toml(staged / "config.toml", config.to_dict())

@@ -28,11 +28,14 @@ class KilledError(Exception):
 
 
 def test_an_existing_directory_is_refused_and_overwritten_only_on_request(run):
-    (run.path / "old.txt").write_text("x")
+    (run.path / "metrics.jsonl").write_text("x")
     with pytest.raises(InputError, match="exists already"):
         RunDirectory.create(run.path, CONFIG)
     RunDirectory.create(run.path, CONFIG, overwrite=True)
-    assert not (run.path / "old.txt").exists()
+    assert not (run.path / "metrics.jsonl").exists()
+    (run.path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'notes\.txt'"):
+        RunDirectory.create(run.path, CONFIG, overwrite=True)
 
 
 def test_what_is_not_a_run_is_never_overwritten(tmp_path):
