@@ -207,11 +207,18 @@ def checked_times(times: Sequence[float] | Times) -> Times:
 
 
 def forward(
-    path: Path, fine: Thinned, directions: Sequence[Direction], times: Times, rtol: float
+    path: Path,
+    fine: Thinned,
+    directions: Sequence[Direction],
+    times: Times,
+    rtol: float,
+    start: Float64[np.ndarray, "p D"] | None = None,
 ) -> Tangents:
-    """Packed thin tangents (T, p, D) at the times, for each direction."""
-    size = fine.system.size
-    rows = np.zeros((len(directions), size))
+    """Packed thin tangents (T, p, D) at the times, for each direction.
+
+    `start`: packed thin changes of the initial state, one per direction, instead of the directions' own.
+    """
+    rows = np.zeros((len(directions), fine.system.size)) if start is None else start
     for row, direction in zip(rows, directions, strict=True):
         if direction.state is not None:
             row[:] = fine.project(direction.state.H, direction.state.W, direction.state.b).pack()
@@ -221,7 +228,8 @@ def forward(
         line = Linearised(path, stretch)
         stops = times[(times > stretch[0]) & (times <= stretch[1])]
         source = _source(line, fine, directions)
-        found, last, scale = march(line, stretch, enter(line, rows), source, stops, rtol, scale)
+        typical = _typical(line, directions)
+        found, last, scale = march(line, stretch, enter(line, rows), source, stops, rtol, scale, typical)
         out += [leave(line, S) for S in found]
         rows = leave(line, last)
     return np.stack(out)
@@ -250,6 +258,16 @@ def _source(line: Linearised, fine: Thinned, directions: Sequence[Direction]) ->
         return out
 
     return source
+
+
+def _typical(line: Linearised, directions: Sequence[Direction]) -> Float64[np.ndarray, " p"]:
+    """Size that d(field)/d(parameter) has where the residual is as large as the targets."""
+    c = line.coordinates
+    size = float(np.linalg.norm(line.at(line.stretch[0]).A[:, : c.n]) * np.linalg.norm(c.T))
+    kernels = [direction.kernel for direction in directions]
+    largest = [0.0 if k is None else max(np.abs(row).max() for row in _within(k)) for k in kernels]
+    means = [0.0 if k is None else float(np.abs(k.at(line.stretch[0]).class_kernel).max()) for k in kernels]
+    return size * np.maximum(largest, means)
 
 
 def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64[np.ndarray, "p D"]:

@@ -33,6 +33,7 @@ LINEAR_TOLERANCE = 1e-4
 SOLVE_SHARE = 1e-2
 SAFETY, LARGEST_GROWTH, SMALLEST_GROWTH, WORTHWHILE_GROWTH = 0.9, 8.0, 0.2, 1.2
 MOST_STEPS = 100_000
+NEGLIGIBLE = 1e-3
 
 
 class Path:
@@ -180,6 +181,7 @@ def march(
     stops: Sequence[float] | Times,
     rtol: float,
     scale: np.ndarray | None = None,
+    typical: np.ndarray | None = None,
 ) -> tuple[list[Columns], Columns, np.ndarray]:
     """Integrate dS/dtau = J S + source from span[0] to span[1].
 
@@ -191,6 +193,8 @@ def march(
         stops: increasing times in (span[0], span[1]] at which to read off S.
         rtol: bound of the local error relative to the largest norm each direction has had.
         scale: these largest norms so far, or None at the start.
+        typical: size that the source of each direction has in general; one that is far smaller is rounding,
+            and is followed only to a share of it.
 
     Returns:
         S at the stops, S at the end, the largest norms.
@@ -201,7 +205,10 @@ def march(
     tau, end = span
     rate = line.path.system.spectral_radius(line.path.system.unpack(line.path(line.time(tau)))) + 1e-300
     slope = line.at(tau).apply(S0) + (0.0 if source is None else source(tau))
-    largest = _sizes(S0, source, span, min(1 / rate, end - tau), scale)
+    reach = min(1 / rate, end - tau)
+    largest = _sizes(S0, source, span, reach, scale)
+    if typical is not None:
+        largest = np.maximum(largest, NEGLIGIBLE * reach * typical)
     p, F = S0.shape
     D = np.zeros((formulas.HIGHEST_ORDER + 3, p * F))
     h = min(math.sqrt(rtol) / rate, end - tau)
