@@ -105,7 +105,7 @@ def host() -> dict[str, Any]:
     """Facts that times depend on."""
     from importlib.metadata import PackageNotFoundError, version
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("ntkflow", "numpy", "scipy", "jax", "diffrax"):
         try:
             versions[package] = version(package)
@@ -208,6 +208,7 @@ def main(plan: Plan, out: Path | None) -> dict[str, Any]:
             out.write_text(json.dumps(result, indent=1) + "\n")
 
     began = time.perf_counter()
+    row: dict[str, Any]
     for case in plan.alone:
         # The largest cases take minutes a call and are run once.
         task = {"case": asdict(case), "method": OURS, "rtol": case.rtol, "repeat": 1 if case.C > 200 else 2}

@@ -120,3 +120,24 @@ def test_a_large_problem_saves_fewer_states(monkeypatch):
     few = nf.solve(problem, t_end=20.0, stop=nf.Stop(None, None, None))
     assert 5 < len(few) < many / 2
     assert few.times[-1] == 20.0
+
+
+def test_a_matrix_is_trusted_only_where_its_preconditioner_is_as_good_as_the_inverse():
+    flow = ThinFlow.build(balanced(C=4, m=3, n=6))
+    coordinates = Coordinates.build(flow.system)
+    z = coordinates.enter(flow.start())
+    g = np.random.default_rng(0).standard_normal(z.size)
+    coordinates.blocks(g)[0][-1] = 0.0
+    far = NewtonSystem(coordinates, 0.0, z, 30.0)
+    first = far.solve(g)
+    assert not far.trusted
+    np.testing.assert_array_equal(far.solve(g), first)
+
+    end = nf.solve(balanced(C=4, m=3, n=6), t_end=60.0, stop=nf.Stop(None, None, None))
+    z = coordinates.enter(end.packed[-1])
+    near, exact = (NewtonSystem(coordinates, 0.0, z, 30.0, tolerance=x) for x in (1e-2, 1e-12))
+    near.solve(g)
+    assert near.trusted
+    other = np.roll(g, 1)
+    coordinates.blocks(other)[0][-1] = 0.0
+    np.testing.assert_allclose(near.solve(other), exact.solve(other), rtol=0, atol=1e-3)

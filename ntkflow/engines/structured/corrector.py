@@ -37,15 +37,18 @@ class BlockNorm:
         self.atol = atol.copy()
         self.atol[0] *= math.sqrt(float(np.mean(coordinates.s**2)))
         self.weights = np.zeros(coordinates.size)
-        self._views = coordinates.parts(self.weights)
-        self._root = math.sqrt(sum(view.size for view in self._views))
+        # The row of e has a block of its own, which weighs nothing.
+        self._block = np.full(coordinates.size, 4)
+        for number, view in enumerate(coordinates.parts(self._block)):
+            view[...] = number
+        counts = np.bincount(self._block, minlength=5)[:4]
+        self._counts, self._root = np.maximum(counts, 1), math.sqrt(counts.sum())
 
     def update(self, z: Flat) -> None:
         """Take the sizes of the blocks from z."""
-        for view, block, atol in zip(self._views, self.coordinates.parts(z), self.atol, strict=True):
-            if block.size:
-                rms = math.sqrt(np.vdot(block, block) / block.size)
-                view[...] = 1 / (self._root * (atol + self.rtol * rms))
+        rms = np.sqrt(np.bincount(self._block, z * z, minlength=5)[:4] / self._counts)
+        scales = 1 / (self._root * (self.atol + self.rtol * rms))
+        np.take(np.append(scales, 0.0), self._block, out=self.weights)
 
     def __call__(self, e: Flat) -> float:
         """Norm of a difference of two states; 1 is the tolerance."""
