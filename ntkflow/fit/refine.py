@@ -12,7 +12,7 @@ from ntkflow.sensitivity import PATH_SHARE, Direction, Thinned, adjoint, forward
 from ntkflow.tangent import Path
 
 # Derivatives only steer the iteration and scale the errors; these accuracies cost little and suffice.
-JACOBIAN_RTOL = 1e-6
+JACOBIAN_RTOL = 1e-5
 ERROR_RTOL = 1e-3
 PROBES = 6
 HOPELESS = 1e3
@@ -99,8 +99,9 @@ class Simulator:
             lambda theta: self.jacobian(theta).reshape(-1, len(theta)) / self.scale,
             bounds=(self.family.lower, np.inf),
             x_scale=size,
-            ftol=1e-10,
-            xtol=1e-10,
+            # Below the accuracy of the simulation the cost is not smooth.
+            ftol=1e-2 * self.rtol,
+            xtol=1e-2 * self.rtol,
             gtol=1e-14,
             max_nfev=60,
         )
