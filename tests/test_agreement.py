@@ -111,7 +111,7 @@ def test_a_positive_E_collapses_the_features_of_a_kernel_without_blocks():
     assert solution.series["NC1"][-1] < 1e-4 * solution.series["NC1"][0]
 
 
-@pytest.mark.parametrize("command", ["simulate", "theory", "sweep", "prove", "plot", "show"])
+@pytest.mark.parametrize("command", ["simulate", "theory", "sweep", "fit", "prove", "plot", "show"])
 def test_every_command_has_help_with_its_defaults(command, capsys):
     run(command, "--help")
     text = capsys.readouterr().out

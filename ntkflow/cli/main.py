@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Say all that can be said before integrating: limits, rates, conditions.",
     ),
     "sweep": ("ntkflow.cli.sweep:sweep", "Simulate over a grid of settings; phase diagrams."),
+    "fit": ("ntkflow.cli.fit:fit", "Estimate the kernel constants that best explain an observed trajectory."),
     "plot": ("ntkflow.cli.runs:plot", "Draw the figure of a run again, in any format."),
     "show": ("ntkflow.cli.runs:show", "Print the summary of a run."),
     "prove": (
