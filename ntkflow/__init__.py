@@ -47,12 +47,15 @@ _MODULES = (
     "conserved",
     "discrete",
     "exact",
+    "fit",
     "initial",
     "invariant",
+    "jaxflow",
     "limits",
     "prediction",
     "rates",
     "rundir",
+    "sensitivity",
     "spectrum",
     "store",
     "sweep",
@@ -84,12 +87,15 @@ if TYPE_CHECKING:
     from ntkflow import conserved as conserved
     from ntkflow import discrete as discrete
     from ntkflow import exact as exact
+    from ntkflow import fit as fit
     from ntkflow import initial as initial
     from ntkflow import invariant as invariant
+    from ntkflow import jaxflow as jaxflow
     from ntkflow import limits as limits
     from ntkflow import prediction as prediction
     from ntkflow import rates as rates
     from ntkflow import rundir as rundir
+    from ntkflow import sensitivity as sensitivity
     from ntkflow import spectrum as spectrum
     from ntkflow import store as store
     from ntkflow import sweep as sweep
