@@ -170,6 +170,8 @@ def compare(case: Case, plan: Plan, folder: Path) -> list[dict[str, Any]]:
             if "error" in found or "over_cap" in found or found["final_error"] <= ours["final_error"]:
                 break
         row["matched"] = row.get("final_error", float("inf")) <= ours["final_error"]
+        if row.get("over_cap"):
+            row["times_ours_at_least"] = plan.cap / ours["seconds"]
         if row["matched"]:
             row["times_ours"] = row["seconds"] / ours["seconds"]
         rows.append(row)
@@ -180,7 +182,9 @@ def show(row: dict[str, Any]) -> str:
     """One line of the table."""
     head = f"{row['method']:17s} {row['case']:74s}"
     if "seconds" not in row:
-        verdict = "over cap" if row.get("over_cap") else row.get("skipped") or row.get("error")
+        least = row.get("times_ours_at_least")
+        over = "over cap" if least is None else f"over cap: more than {least:.0f} x ours"
+        verdict = over if row.get("over_cap") else row.get("skipped") or row.get("error")
         return f"{head} {verdict}"
     parts = [f"first {row['first']:8.3f} s", f"later {row['seconds']:8.3f} s", f"steps {row.get('steps')}"]
     if row.get("final_error") is not None:
