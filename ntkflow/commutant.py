@@ -11,7 +11,7 @@ from ntkflow._types import FeatureMatrix, Vector
 
 # Eigenvalues or couplings below this fraction of the family's size count as equal or absent.
 TOLERANCE = 1e-9
-Basis = Float64[np.ndarray, "n d"]
+Basis = Float64[np.ndarray, "n _"]
 Symmetry = Float64[np.ndarray, "d d"]
 
 

@@ -1,6 +1,7 @@
 """From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
 
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ def prepare(
     if measured is None:
         config = _with_defaults(config, DEFAULT_SIZES)
         sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))
+        _check_memory(sizes)
         arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
         config, kernel = _kernel(config, arrays, DEFAULT_KERNEL)
         config, state = _initial(config, sizes, kernel)
@@ -87,6 +89,20 @@ def prepare(
     problem = Problem(sizes, kernel, state, loss_named(config.loss), decay)
     t_end = config.t_end if config.t_end is not None else default_horizon(problem)
     return Prepared(problem, replace(config, t_end=t_end), _stop(config), arrays)
+
+
+def _check_memory(sizes: Sizes) -> None:
+    """Refuse what cannot fit before anything is allocated: features, their copies, and an n x n invariant."""
+    needed = 8 * (4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n))
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > present:
+        gib = f"{needed / 2**30:.3g} GiB"
+        raise InputError(
+            "sizes",
+            f"C = {sizes.C}, N = {sizes.N}, n = {sizes.n}",
+            f"need about {gib} of memory",
+            "lower them",
+        )
 
 
 def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
