@@ -39,7 +39,7 @@ class SimulateConfig:
         beta: initial bias of every class, for init equal-bias only.
         seed: seed of the initial state.
         state: state file to start from.
-        loss: mse or cross-entropy.
+        loss: mse, cross-entropy, or an importable loss as module:object.
         decay_w: decay rate of W in flow time.
         decay_h: decay rate of H.
         decay_b: decay rate of b.

@@ -5,6 +5,7 @@ Every result about the invariant holds for any R. Closed limits, rates and the t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -108,14 +109,26 @@ LOSSES: dict[str, Loss] = {"mse": SQUARED_ERROR, "cross-entropy": CrossEntropy()
 
 
 def loss_named(name: str) -> Loss:
-    """The loss of that name.
+    """The loss of that name, or the user's own as 'module:object', for example 'mylosses:huber'.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, the module cannot be imported, or the object is no loss.
     """
-    if name not in LOSSES:
-        raise InputError("loss", repr(name), f"must be one of {', '.join(LOSSES)}", "choose one of these")
-    return LOSSES[name]
+    if name in LOSSES:
+        return LOSSES[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        remedy = "choose one of these, or name your own as module:object"
+        raise InputError("loss", repr(name), f"must be one of {', '.join(LOSSES)}", remedy)
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError("loss", repr(name), f"cannot be imported ({error})", "check the path") from None
+    if isinstance(found, type) or not isinstance(found, Loss):
+        raise InputError(
+            "loss", repr(name), "is no loss", "give an object with name, value and residual, as LossPair"
+        )
+    return found
 
 
 def gradient_error(loss: Loss, F: Array, Y: Array, step: float = 1e-5) -> float:

@@ -204,3 +204,24 @@ def test_a_step_beyond_stability_ends_with_one_line(tmp_path, capsys):
     assert "too large" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_a_loss_of_ones_own_is_reached_by_its_import_path(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mylosses.py").write_text(
+        "import numpy as np\nimport ntkflow as nf\n"
+        "cosh = nf.LossPair(lambda F, Y: np.sum(np.log(np.cosh(F - Y))), lambda F, Y: np.tanh(F - Y), 'cosh')\n"
+        "number = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    common = ["-C", 3, "-m", 2, "-n", 4, "--init", "gaussian", "--t-end", 0.5, "--no-figures", "--quiet"]
+    run("simulate", *common, "--loss", "mylosses:cosh", "--out", tmp_path / "r")
+    summary = nf.rundir.load_run(tmp_path / "r").summary
+    assert summary["invariant"]["drift"] <= 1e-8
+    assert summary["loss"]["final"] < summary["loss"]["initial"]
+    for name, message in (
+        ("mylosses:number", "is no loss"),
+        ("nowhere:x", "cannot be imported"),
+        ("huber", "must be one"),
+    ):
+        run("simulate", *common, "--loss", name, "--out", tmp_path / "s", expect=2)
+        assert message in capsys.readouterr().err

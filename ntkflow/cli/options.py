@@ -1,5 +1,6 @@
 """Options that commands share, so that one name means one thing everywhere."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,7 +54,9 @@ Scale = Annotated[float | None, _option(START, "Scale of the initial state. (def
 Beta = Annotated[float | None, _option(START, "Initial bias of every class, with --init equal-bias.")]
 Seed = Annotated[int | None, _option(START, "Seed of the initial state. (default: 0)")]
 StateFile = Annotated[Path | None, _option(START, "Start from a state file (.npz) instead.")]
-Loss = Annotated[str | None, _option(FLOW, "mse or cross-entropy. (default: mse)")]
+Loss = Annotated[
+    str | None, _option(FLOW, "mse, cross-entropy, or your own as module:object. (default: mse)")
+]
 DecayW = Annotated[float | None, _option(FLOW, "Weight decay on W, per flow time. (default: 0)")]
 DecayH = Annotated[float | None, _option(FLOW, "Decay on the features H. (default: 0)")]
 DecayB = Annotated[float | None, _option(FLOW, "Decay on the biases b. (default: 0)")]
@@ -103,6 +106,8 @@ def prepared(config: Path | None, given: dict[str, Any]) -> Prepared:
     if config is not None:
         base = configuration.from_tables(store.read_toml(config), config.parent)
     complete = base.updated(options)
+    if ":" in complete.loss and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # a loss of one's own usually lies where one works
     measured = None if complete.state is None else store.read_state(complete.state)
     arrays = (
         None if complete.kernel_file is None else store.read_arrays(complete.kernel_file, "kernel_file")[0]
