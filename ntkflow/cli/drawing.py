@@ -5,6 +5,8 @@ Run as `python -m ntkflow.cli.drawing`: reads run directories, one a line, and d
 
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -76,6 +78,29 @@ class Drawer:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None and not pipe.closed:
                 pipe.close()
+
+
+_early: list[Drawer] = []
+
+
+@contextmanager
+def started_early(words: Sequence[str]) -> Iterator[None]:
+    """Start the drawing process before anything slow is imported, if the arguments will need one."""
+    needs = bool(words) and words[0] == "simulate" and not {"--no-figures", "--help", "-h"} & set(words)
+    if not needs:
+        yield
+        return
+    with Drawer() as drawer:
+        _early.append(drawer)
+        try:
+            yield
+        finally:
+            _early.clear()
+
+
+def drawer() -> Drawer:
+    """The process started early, or a new one."""
+    return _early.pop() if _early else Drawer()
 
 
 def _serve() -> None:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import typer
 
 from ntkflow import __version__
+from ntkflow.cli.drawing import started_early
 from ntkflow.errors import InputError, SolveError
 
 ENTRY_POINTS = "ntkflow.commands"
@@ -65,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     try:
-        code = build(words or ["--help"])(
-            args=words or ["--help"], prog_name="ntkflow", standalone_mode=False
-        )
+        with started_early(words):
+            arguments = words or ["--help"]
+            code = build(arguments)(args=arguments, prog_name="ntkflow", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         _fail(error, 2)

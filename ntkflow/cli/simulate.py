@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from ntkflow import rundir, store
-from ntkflow.cli import options, table
-from ntkflow.cli.drawing import Drawer
+from ntkflow.cli import drawing, options, table
 from ntkflow.integrate import Progress
 from ntkflow.simulate import run
 from ntkflow.staging import numbered_directory, staged_directory
@@ -68,7 +67,7 @@ def simulate(
     given = dict(locals())
     with ExitStack() as stack:
         # First of all, so that its slow imports overlap with everything here.
-        drawer = stack.enter_context(Drawer()) if figures else None
+        drawer = stack.enter_context(drawing.drawer()) if figures else None
         prepared = options.prepared(config, given)
         if prepared.config.ensemble > 1:
             from ntkflow.cli.ensemble import run_ensemble
