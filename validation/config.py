@@ -51,12 +51,12 @@ class RunConfig:
                 f"exceeds model.features = {self.model.features}",
                 "lower it",
             )
-        if self.data.name == "block" and self.model.name not in ("mlp", "linear"):
+        if self.data.name == "block" and self.model.name not in ("mlp", "linear", "bent"):
             raise InputError(
                 "model.name",
                 self.model.name,
                 "the block inputs are vectors, not images",
-                "use linear or mlp",
+                "use linear, bent or mlp",
             )
         if self.training.statistics == "frozen" and self.model.norm != "batch":
             raise InputError(

@@ -7,7 +7,7 @@ from ntkflow.kernels import BlockKernel
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "block")
 SCALINGS = ("fixed", "image")
-MODELS = ("cnn", "mlp", "linear", "resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
+MODELS = ("cnn", "mlp", "linear", "bent", "resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 NORMS = ("auto", "none", "group", "batch")
 READOUTS = ("pool", "linear")
 INITIALISATIONS = ("lecun-normal", "uniform", "uniform-code", "he-normal")
@@ -17,11 +17,17 @@ STATISTICS = ("batch", "frozen")
 DECAYED = ("weights", "all")
 
 # width (channels of the first stage, growth of a DenseNet, hidden units), and features per unit of width
-WIDTHS = {"resnet8": 8, "resnet20": 16, "vgg11": 64, "vgg16": 64, "densenet40": 12, "mlp": 256}
+WIDTHS = {"resnet8": 8, "resnet20": 16, "vgg11": 64, "vgg16": 64, "densenet40": 12, "mlp": 256, "bent": 64}
 FEATURES_PER_WIDTH = {"resnet8": 4, "resnet20": 4, "vgg11": 4, "vgg16": 4, "densenet40": 11}
 NORMALISED = ("resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # settings that only some models have
-ONLY = {"depth": ("mlp",), "readout": ("cnn",), "scale": ("linear",), "width": (*WIDTHS, "cnn")}
+ONLY = {
+    "depth": ("mlp",),
+    "readout": ("cnn",),
+    "scale": ("linear", "bent"),
+    "bend": ("bent",),
+    "width": (*WIDTHS, "cnn"),
+}
 
 
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -62,6 +68,7 @@ class DataConfig:
         scaling: "fixed", the paper's pixel / 255 (digits: two fixed numbers), or "image", every image to
             zero mean and unit variance.
         kappa_d, kappa_c, kappa_n: Gram matrix of the "block" inputs; not used by other datasets.
+        noise: length of the Gaussian noise added to each "block" input, which takes the Gram matrix off blocks.
     """
 
     name: str = "digits"
@@ -73,6 +80,7 @@ class DataConfig:
     kappa_d: float = 1.0
     kappa_c: float = 0.5
     kappa_n: float = 0.1
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         one_of("data.name", self.name, DATASETS)
@@ -80,6 +88,9 @@ class DataConfig:
             whole(f"data.{name}", getattr(self, name), least)
         one_of("data.scaling", self.scaling, SCALINGS)
         BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
+        number("data.noise", self.noise, 0)
+        if self.noise and self.name != "block":
+            raise InputError("data.noise", self.noise, "is for the block inputs only", "leave it at 0")
         if self.probe_per_class == 1 or self.probe_per_class > self.per_class:
             raise InputError(
                 "data.probe_per_class",
@@ -107,7 +118,8 @@ class ModelConfig:
         norm: normalisation after each convolution; "batch" is measured with its running statistics, "group"
             normalises each sample by itself; "auto" = batch for ResNet, VGG, DenseNet, none for the others.
         readout: features of the cnn: "linear", a dense layer without activation, or "pool", mean channels.
-        scale: factor on the initial weights of the "linear" model.
+        scale: factor on the initial weights of the "linear" and the "bent" model.
+        bend: factor on the nonlinear branch of the "bent" model, whose hidden units are its `width`.
         init: entry of `INITIALISATIONS`, see `validation.models.layers`.
     """
 
@@ -118,6 +130,7 @@ class ModelConfig:
     norm: str = "auto"
     readout: str = "linear"
     scale: float = 1.0
+    bend: float = 0.0
     init: str = "lecun-normal"
 
     def __post_init__(self) -> None:
@@ -128,6 +141,7 @@ class ModelConfig:
         one_of("model.readout", self.readout, READOUTS)
         one_of("model.init", self.init, INITIALISATIONS)
         number("model.scale", self.scale, 0)
+        number("model.bend", self.bend, 0)
         defaults = {f.name: f.default for f in fields(self)}
         for setting, names in ONLY.items():
             value = getattr(self, setting)
@@ -135,7 +149,7 @@ class ModelConfig:
                 raise InputError(
                     f"model.{setting}", value, f"is not a setting of {self.name}", "leave it at its default"
                 )
-        if self.name in ("mlp", "linear") and self.norm not in ("auto", "none"):
+        if self.name in ("mlp", "linear", "bent") and self.norm not in ("auto", "none"):
             raise InputError(
                 "model.norm", self.norm, f"the {self.name} has no normalisation layers", "use norm = 'none'"
             )

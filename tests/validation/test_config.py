@@ -42,6 +42,8 @@ def test_a_configuration_survives_a_toml_file(name, tmp_path):
         ({"model": {"name": "mlp", "norm": "batch"}}, "model.norm"),
         ({"data": {"name": "block"}}, "model.name"),
         ({"data": {"name": "block", "scaling": "image"}}, "data.name"),
+        ({"data": {"noise": 0.1}}, "data.noise"),
+        ({"model": {"name": "linear", "bend": 0.1}}, "model.bend"),
         ({"data": {"kappa_c": 2.0}}, "kappa_d"),
         ({"seed": -1}, "seed"),
     ],

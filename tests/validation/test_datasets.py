@@ -48,6 +48,18 @@ def test_block_inputs_have_exactly_the_block_gram_matrix():
         np.testing.assert_allclose(x.astype(float) @ x.astype(float).T, expected, atol=2e-7)
 
 
+def test_noise_of_the_given_length_takes_block_inputs_off_blocks():
+    quiet, noisy = (
+        load(DataConfig(name="block", classes=4, per_class=30, noise=a), seed=1) for a in (0.0, 0.5)
+    )
+    added = noisy.x - quiet.x
+    assert np.linalg.norm(added, axis=1).mean() == pytest.approx(0.5, rel=0.02)
+    assert abs(added.mean()) < 0.01
+    assert not np.allclose(noisy.x_test - quiet.x_test, added)
+    again = load(DataConfig(name="block", classes=4, per_class=30, noise=0.5), seed=1)
+    assert np.array_equal(again.x, noisy.x)
+
+
 def test_batches_are_balanced_and_every_sample_comes_once_an_epoch():
     labels, m, size = np.repeat(np.arange(3), 6), 6, 2
     for epoch in (0, 1):

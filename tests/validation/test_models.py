@@ -156,3 +156,16 @@ def test_settings_a_model_would_ignore_are_refused(settings, argument):
     with pytest.raises(InputError) as caught:
         ModelConfig(**settings)
     assert caught.value.argument == argument
+
+
+def test_the_bent_network_is_the_linear_one_plus_a_branch_of_the_given_size():
+    straight, bent = (
+        build(ModelConfig(name="bent", features=3, width=512, bend=bend), (6,), 2, seed=1)
+        for bend in (0.0, 0.5)
+    )
+    x = jax.random.normal(jax.random.key(0), (40, 6))
+    plain = straight.features(*straight.initial, x)
+    assert np.allclose(plain, x @ straight.initial.params["body"]["dense"]["kernel"], atol=1e-5)
+    branch = bent.features(*bent.initial, x) - plain
+    # Hidden units have mean square |x|^2 / 2, so the branch has variance bend^2 |x|^2 in every neuron.
+    assert float(jnp.mean(branch**2)) == pytest.approx(0.25 * 6, rel=0.3)

@@ -39,16 +39,20 @@ def read_digits(config: DataConfig, seed: int) -> Dataset:
 def read_block(config: DataConfig, seed: int) -> Dataset:
     """Inputs whose Gram matrix is exactly the block kernel (theory 15); as many more are for testing.
 
-    x_i = sqrt(kappa_n) e_0 + sqrt(kappa_c - kappa_n) e_class(i) + sqrt(kappa_d - kappa_c) e_sample(i).
+    x_i = sqrt(kappa_n) e_0 + sqrt(kappa_c - kappa_n) e_class(i) + sqrt(kappa_d - kappa_c) e_sample(i), to which
+    `noise` adds a Gaussian vector of that expected length.
     """
-    del seed
     C, m = config.classes, config.per_class
     labels = np.repeat(np.arange(C, dtype=np.int64), m)
     common = np.full((C * m, 1), np.sqrt(config.kappa_n))
     of_class = np.sqrt(config.kappa_c - config.kappa_n) * np.eye(C)[labels]
     own = np.sqrt(config.kappa_d - config.kappa_c) * np.eye(C * m)
-    x = np.hstack([common, of_class, own, 0 * own]).astype(np.float32)
-    x_test = np.hstack([common, of_class, 0 * own, own]).astype(np.float32)
+    x = np.hstack([common, of_class, own, 0 * own])
+    x_test = np.hstack([common, of_class, 0 * own, own])
+    if config.noise:
+        noise = np.random.default_rng([seed, 3]).standard_normal((2, *x.shape)) / np.sqrt(x.shape[1])
+        x, x_test = x + config.noise * noise[0], x_test + config.noise * noise[1]
+    x, x_test = x.astype(np.float32), x_test.astype(np.float32)
     return Dataset(x, labels, x_test, labels, C, probe_per_class=config.probe_per_class)
 
 

@@ -6,6 +6,7 @@ from flax import nnx
 
 from validation.config import ModelConfig
 from validation.models.base import Classifier, Network
+from validation.models.bent import BentBody
 from validation.models.cnn import ConvBody
 from validation.models.densenet import DenseNetBody
 from validation.models.layers import Layers
@@ -18,6 +19,7 @@ BODIES: dict[str, Any] = {
     "cnn": ConvBody,
     "mlp": MlpBody,
     "linear": LinearBody,
+    "bent": BentBody,
     "resnet8": ResNetBody,
     "resnet20": ResNetBody,
     "vgg11": VggBody,
