@@ -14,8 +14,9 @@ from ntkflow import config as configuration
 from ntkflow import store
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.sweep import dask_cluster, fields, local_processes, parse_axis, run_sweep, spec_from_tables
+from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
 from ntkflow.sweep.axis import FORMS
+from ntkflow.sweep.fields import SIMULATE
 from ntkflow.sweep.runner import SweepProgress
 from ntkflow.sweep.spec import SweepSpec, View
 from ntkflow.sweep.studies import mark_of, study_named, title_of, with_changes
@@ -150,7 +151,7 @@ def _spec(
             if value:
                 raise InputError(name, value, "has no meaning beside --study", "drop one of the two")
         chosen = study_named(study)
-        spec = with_changes(chosen, chosen.spec.base.updated(_settings(changes)), seeds)
+        spec = with_changes(chosen, chosen.spec.base.updated(SIMULATE.read_settings(changes)), seeds)
         return replace(spec, view=replace(spec.view, **given))
     tables = {} if config is None else store.read_toml(config)
     folder = Path() if config is None else config.parent
@@ -158,23 +159,13 @@ def _spec(
         spec = spec_from_tables(tables, folder)
         spec = replace(
             spec,
-            base=spec.base.updated(_settings(changes)),
+            base=spec.base.updated(SIMULATE.read_settings(changes)),
             axes=axes or spec.axes,
             seeds=spec.seeds if seeds is None else seeds,
         )
         return replace(spec, view=replace(spec.view, **given))
-    base = configuration.from_tables(tables, folder).updated(_settings(changes))
+    base = configuration.from_tables(tables, folder).updated(SIMULATE.read_settings(changes))
     return SweepSpec(base, axes, seeds or 0, View(**given))
-
-
-def _settings(texts: list[str]) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for text in texts:
-        name, sign, word = text.partition("=")
-        if not sign:
-            raise InputError("--set", repr(text), "is not FIELD=VALUE", "as --set classes=4")
-        values[name.strip()] = fields.read_setting(f"--set {name.strip()}", name.strip(), word)
-    return values
 
 
 def _draw(spec: SweepSpec, table: Table, directory: Path) -> Path | None:

@@ -1,14 +1,13 @@
 """One axis of a sweep: fields of the configuration that move together through a list of values."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ntkflow.errors import InputError
-from ntkflow.sweep import fields
-from ntkflow.sweep.fields import Value
+from ntkflow.sweep.fields import SIMULATE, Schema, Value
 
 FORMS = "FIELD=START:STOP:COUNT, FIELD=START:STOP:COUNT:log or FIELD=v1,v2,v3"
 MOST_VALUES = 100_000
@@ -19,9 +18,10 @@ class Axis:
     """Fields that take the same value in every cell, and the values they run through.
 
     Attributes:
-        fields: names of fields of `SimulateConfig`; more than one moves together, as decay_w,decay_h.
+        fields: names of fields of the configuration; more than one moves together, as decay_w,decay_h.
         values: at least one, none twice.
         log: whether figures draw this axis on a log scale.
+        schema: the fields there are; by default those of a simulation.
 
     Raises:
         InputError: an unknown field, a field named twice, no value, a value twice or of the wrong type,
@@ -31,12 +31,15 @@ class Axis:
     fields: tuple[str, ...]
     values: tuple[Value, ...]
     log: bool = False
+    schema: Schema = field(default=SIMULATE, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         argument = f"over {self.name}"
-        values = tuple(fields.typed_value(argument, name, v) for v in self.values for name in self.fields[:1])
+        values = tuple(
+            self.schema.typed_value(argument, name, v) for v in self.values for name in self.fields[:1]
+        )
         for name in self.fields[1:]:
-            if tuple(fields.typed_value(argument, name, v) for v in values) != values:
+            if tuple(self.schema.typed_value(argument, name, v) for v in values) != values:
                 raise InputError(argument, name, "is not of the type of the others", "give it its own --over")
         if not self.fields or len(set(self.fields)) < len(self.fields):
             raise InputError(argument, self.fields, "must name each field once", "drop the repeated name")
@@ -65,7 +68,7 @@ class Axis:
         return {"fields": list(self.fields), "values": values, "log": self.log}
 
 
-def parse_axis(text: str) -> Axis:
+def parse_axis(text: str, schema: Schema = SIMULATE) -> Axis:
     """The axis of one `--over` option: see `FORMS`.
 
     Several fields may stand before the sign, separated by commas. Ranges of whole-number fields are rounded,
@@ -79,13 +82,14 @@ def parse_axis(text: str) -> Axis:
     if not sign or not names.strip() or not right.strip():
         raise InputError(argument, repr(text), "is not an axis", f"write {FORMS}")
     targets = tuple(name.strip() for name in names.split(","))
-    numbers = fields.kind_of(argument, targets[0]) in (int, float)
+    numbers = schema.kind_of(argument, targets[0]) in (int, float)
     if numbers and ":" in right:
-        return _range(argument, targets, right)
-    return Axis(targets, tuple(fields.read_value(argument, targets[0], word) for word in right.split(",")))
+        return _range(argument, targets, right, schema)
+    values = tuple(schema.read_value(argument, targets[0], word) for word in right.split(","))
+    return Axis(targets, values, schema=schema)
 
 
-def _range(argument: str, targets: tuple[str, ...], text: str) -> Axis:
+def _range(argument: str, targets: tuple[str, ...], text: str, schema: Schema) -> Axis:
     words = text.split(":")
     log = len(words) == 4 and words[3].strip() == "log"
     if len(words) != 3 and not log:
@@ -99,9 +103,9 @@ def _range(argument: str, targets: tuple[str, ...], text: str) -> Axis:
             argument, repr(text), "a log range needs positive ends", "drop :log or move the ends"
         )
     points = np.geomspace(start, stop, count) if log else np.linspace(start, stop, count)
-    if fields.kind_of(argument, targets[0]) is int:
-        return Axis(targets, tuple(dict.fromkeys(int(v) for v in np.rint(points))), log)
-    return Axis(targets, tuple(float(v) for v in points), log)
+    if schema.kind_of(argument, targets[0]) is int:
+        return Axis(targets, tuple(dict.fromkeys(int(v) for v in np.rint(points))), log, schema)
+    return Axis(targets, tuple(float(v) for v in points), log, schema)
 
 
 def _number(argument: str, word: str) -> float:

@@ -1,16 +1,24 @@
 """The sweep directory: the specification, and one file per finished cell under its address."""
 
 import json
-import shutil
-from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from ntkflow import __version__, store
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.sweep.spec import SweepSpec, base_files
 
 SPEC_FILE = "sweep.toml"
+
+
+class Specification(Protocol):
+    """What a sweep directory asks of the sweep in it: of simulations, or of trainings."""
+
+    def identity(self) -> str:
+        """Hash of what decides the cells."""
+
+    def stored_tables(self, directory: Path) -> Json:
+        """Tables of sweep.toml that replay from the directory alone; copies what they need into it."""
 
 
 class Cache:
@@ -20,7 +28,7 @@ class Cache:
         self.directory = directory
         self._cells = directory / "cells"
 
-    def open(self, spec: SweepSpec, overwrite: bool = False) -> None:
+    def open(self, spec: Specification, overwrite: bool = False) -> None:
         """Create the directory, or enter it again when it holds the same sweep.
 
         Args:
@@ -34,9 +42,8 @@ class Cache:
         self._refuse_others(identity, overwrite)
         try:
             self._cells.mkdir(parents=True, exist_ok=True)
-            base = replace(spec.base, **self._copies(spec))
             record = {**store.run_versions(), "sweep": identity}
-            tables = {**replace(spec, base=base).tables(), "record": record}
+            tables = {**spec.stored_tables(self.directory), "record": record}
             store.write_toml(self.directory / SPEC_FILE, tables)
         except OSError as error:
             raise InputError(
@@ -60,17 +67,6 @@ class Cache:
                 "holds another sweep",
                 "choose another directory, or pass --overwrite, which keeps the cells both share",
             )
-
-    def _copies(self, spec: SweepSpec) -> dict:
-        """Copies of the files the base names, so that sweep.toml replays from the directory alone."""
-        copies = {}
-        for name, path in base_files(spec.base).items():
-            copy = self.directory / f"{name}.npz"
-            if path.resolve() != copy.resolve():
-                with path.open("rb") as source, store.atomic(copy) as target:
-                    shutil.copyfileobj(source, target)
-            copies[name] = Path(copy.name)
-        return copies
 
     def _path(self, key: str, failed: bool = False) -> Path:
         return self._cells / (f"{key}.failed.json" if failed else f"{key}.json")

@@ -2,9 +2,9 @@
 
 import types
 import typing
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,103 @@ Kind = type[bool] | type[int] | type[float] | type[str] | type[Path]
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
-@cache
-def kinds() -> dict[str, Kind]:
-    """The type of every field that a single value can set."""
-    hints = typing.get_type_hints(SimulateConfig)
-    found = {field.name: _kind(hints[field.name]) for field in fields(SimulateConfig)}
-    return {name: kind for name, kind in found.items() if kind is not None}
+@dataclass(frozen=True)
+class Schema:
+    """Names and types of what can be set and swept.
+
+    Attributes:
+        kinds: the type of every field that a single value can set.
+        lists: fields that also take several values (3,4,5).
+    """
+
+    kinds: Mapping[str, Kind]
+    lists: frozenset[str] = frozenset()
+
+    def kind_of(self, argument: str, name: str) -> Kind:
+        """The type of the field `name`.
+
+        Raises:
+            InputError: no field of that name.
+        """
+        if name not in self.kinds:
+            near = get_close_matches(name, self.kinds, n=1)
+            remedy = f"did you mean {near[0]}?" if near else "choose one of these"
+            raise InputError(argument, repr(name), f"is not one of {', '.join(self.kinds)}", remedy)
+        return self.kinds[name]
+
+    def read_value(self, argument: str, name: str, text: str) -> Value:
+        """A field's value from the text of an option.
+
+        Raises:
+            InputError: no such field, or text that is not of its type.
+        """
+        kind, text = self.kind_of(argument, name), text.strip()
+        if kind is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        try:
+            if kind is bool or text == "":
+                raise ValueError
+            return kind(text)
+        except ValueError:
+            raise InputError(
+                argument, repr(text), f"must be {WORDS[kind]} for {name}", "fix the value"
+            ) from None
+
+    def read_setting(self, argument: str, name: str, text: str) -> Value | tuple[Value, ...]:
+        """A field's value for all cells: as `read_value`, and a list where the field takes one (3,4,5).
+
+        Raises:
+            InputError: as `read_value`.
+        """
+        if "," in text and name in self.lists:
+            return tuple(self.read_value(argument, name, word) for word in text.split(","))
+        return self.read_value(argument, name, text)
+
+    def read_settings(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Fields and values from `--set FIELD=VALUE` options.
+
+        Raises:
+            InputError: text without the sign, and as `read_setting`.
+        """
+        values: dict[str, Any] = {}
+        for text in texts:
+            name, sign, word = text.partition("=")
+            if not sign:
+                raise InputError("--set", repr(text), "is not FIELD=VALUE", "as --set FIELD=4")
+            values[name.strip()] = self.read_setting(f"--set {name.strip()}", name.strip(), word)
+        return values
+
+    def typed_value(self, argument: str, name: str, value: object) -> Value:
+        """A value from Python or TOML, checked and given the type of its field (whole numbers widen to floats).
+
+        Raises:
+            InputError: no such field, or a value of another type.
+        """
+        kind = self.kind_of(argument, name)
+        if kind is Path and isinstance(value, str | Path):
+            return Path(value)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(argument, repr(value), f"must be {WORDS[kind]} for {name}", "fix the value")
+        return value
+
+
+def schema_of(*sections: tuple[str, type]) -> Schema:
+    """The schema of one or several dataclasses, the names of each behind a prefix."""
+    kinds: dict[str, Kind] = {}
+    lists: set[str] = set()
+    for prefix, section in sections:
+        hints = typing.get_type_hints(section)
+        for field in fields(section):
+            kind = _kind(hints[field.name])
+            if kind is not None:
+                kinds[prefix + field.name] = kind
+            if any(typing.get_origin(part) is tuple for part in typing.get_args(hints[field.name])):
+                lists.add(prefix + field.name)
+    return Schema(kinds, frozenset(lists))
 
 
 def _kind(hint: Any) -> Kind | None:
@@ -29,61 +120,5 @@ def _kind(hint: Any) -> Kind | None:
     return next((part for part in parts if part in WORDS), None)
 
 
-def kind_of(argument: str, name: str) -> Kind:
-    """The type of the field `name`.
-
-    Raises:
-        InputError: no field of that name.
-    """
-    if name not in kinds():
-        near = get_close_matches(name, kinds(), n=1)
-        remedy = f"did you mean {near[0]}?" if near else "choose one of these"
-        raise InputError(argument, repr(name), f"is not one of {', '.join(kinds())}", remedy)
-    return kinds()[name]
-
-
-def read_value(argument: str, name: str, text: str) -> Value:
-    """A field's value from the text of an option.
-
-    Raises:
-        InputError: no such field, or text that is not of its type.
-    """
-    kind, text = kind_of(argument, name), text.strip()
-    if kind is bool and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        if kind is bool or text == "":
-            raise ValueError
-        return kind(text)
-    except ValueError:
-        raise InputError(argument, repr(text), f"must be {WORDS[kind]} for {name}", "fix the value") from None
-
-
-def read_setting(argument: str, name: str, text: str) -> Value | tuple[Value, ...]:
-    """A field's value for all cells: as `read_value`, and a list where the field takes one (3,4,5).
-
-    Raises:
-        InputError: as `read_value`.
-    """
-    hint = typing.get_type_hints(SimulateConfig).get(name)
-    if "," in text and any(typing.get_origin(part) is tuple for part in typing.get_args(hint)):
-        return tuple(read_value(argument, name, word) for word in text.split(","))
-    return read_value(argument, name, text)
-
-
-def typed_value(argument: str, name: str, value: object) -> Value:
-    """A value from Python or TOML, checked and given the type of its field (whole numbers widen to floats).
-
-    Raises:
-        InputError: no such field, or a value of another type.
-    """
-    kind = kind_of(argument, name)
-    if kind is Path and isinstance(value, str | Path):
-        return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(argument, repr(value), f"must be {WORDS[kind]} for {name}", "fix the value")
-    return value
+# What a sweep of simulations varies.
+SIMULATE = schema_of(("", SimulateConfig))

@@ -1,12 +1,14 @@
 """Run the cells that are not finished yet, on any executor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
+from typing import Any, Protocol
 
-from ntkflow.errors import SolveError
+from ntkflow._types import Json
+from ntkflow.errors import InputError, SolveError
 from ntkflow.sweep.cache import Cache
-from ntkflow.sweep.cell import Cell, cells, run_cell
+from ntkflow.sweep.cell import cells, run_cell
 from ntkflow.sweep.executors import local_processes
 from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.table import Table, build_table
@@ -16,6 +18,22 @@ SweepProgress = Callable[[int, int, int], None]
 # Cells that wait in an executor of unknown size. What waits in a local pool is kept short, so that a second
 # process on the same directory finds something left to do.
 IN_FLIGHT = 1000
+
+
+class Task(Protocol):
+    """One cell as the runner sees it."""
+
+    @property
+    def key(self) -> str:
+        """Its address."""
+
+    @property
+    def config(self) -> Any:
+        """What the worker gets, plain enough to travel; None when the cell cannot be run."""
+
+    @property
+    def problem(self) -> InputError | None:
+        """Why it cannot be run."""
 
 
 def run_sweep(
@@ -49,10 +67,10 @@ def run_sweep(
     cache = Cache(directory)
     cache.open(spec, overwrite)
     if executor is not None:
-        _fill(grid, cache, executor, progress or _silent)
+        fill(grid, cache, executor, run_cell, progress)
     else:
         with local_processes() as pool:
-            _fill(grid, cache, pool, progress or _silent)
+            fill(grid, cache, pool, run_cell, progress)
     table = build_table(spec, grid, cache)
     table.write(directory)
     return table
@@ -62,13 +80,31 @@ def _silent(done: int, total: int, failed: int) -> None:
     """Say nothing."""
 
 
-def _fill(grid: list[Cell], cache: Cache, executor: Executor, progress: SweepProgress) -> None:
+def fill(
+    grid: Sequence[Task],
+    cache: Cache,
+    executor: Executor,
+    work: Callable[[Any], Json],
+    progress: SweepProgress | None = None,
+) -> None:
+    """Run the cells that `cache` lacks and write each as it ends.
+
+    Args:
+        grid: all cells.
+        cache: where they go.
+        executor: where they run.
+        work: from a cell's config to its content, or to {error} with kind and message.
+        progress: called with the numbers of finished, of all and of failed cells.
+
+    Raises:
+        SolveError: the executor broke; the same call again goes on from there.
+    """
     done, failed = 0, 0
     most = 2 * getattr(executor, "_max_workers", IN_FLIGHT // 2)
     try:
-        for succeeded in _outcomes(grid, cache, executor, most):
+        for succeeded in _outcomes(grid, cache, executor, work, most):
             done, failed = done + succeeded, failed + (not succeeded)
-            progress(done, len(grid), failed)
+            (progress or _silent)(done, len(grid), failed)
     except BrokenExecutor:
         raise SolveError(
             f"a worker died (out of memory, or killed) after {done} of {len(grid)} cells; "
@@ -76,9 +112,11 @@ def _fill(grid: list[Cell], cache: Cache, executor: Executor, progress: SweepPro
         ) from None
 
 
-def _outcomes(grid: list[Cell], cache: Cache, executor: Executor, most: int) -> Iterator[bool]:
+def _outcomes(
+    grid: Sequence[Task], cache: Cache, executor: Executor, work: Callable[[Any], Json], most: int
+) -> Iterator[bool]:
     """Whether each cell succeeded, as they finish; at most `most` wait in the executor at a time."""
-    waiting: dict[Future, Cell] = {}
+    waiting: dict[Future, str] = {}
     try:
         for cell in grid:
             if len(waiting) >= most:
@@ -90,7 +128,7 @@ def _outcomes(grid: list[Cell], cache: Cache, executor: Executor, most: int) -> 
                 cache.write(cell.key, {"error": message})
                 yield False
             else:
-                waiting[executor.submit(run_cell, cell.config)] = cell
+                waiting[executor.submit(work, cell.config)] = cell.key
         while waiting:
             yield from _collect(waiting, cache)
     finally:
@@ -98,10 +136,20 @@ def _outcomes(grid: list[Cell], cache: Cache, executor: Executor, most: int) -> 
             future.cancel()
 
 
-def _collect(waiting: dict[Future, Cell], cache: Cache) -> Iterator[bool]:
+def _collect(waiting: dict[Future, str], cache: Cache) -> Iterator[bool]:
     finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
     for future in finished:
-        cell = waiting.pop(future)
-        content = future.result()
-        cache.write(cell.key, content)
+        key, content = waiting.pop(future), _content(future)
+        cache.write(key, content)
         yield "error" not in content
+
+
+def _content(future: Future) -> Json:
+    """What a cell returned, or what kept it from returning, such as workers that die of it again and again."""
+    error = future.exception()
+    if error is None:
+        content: Json = future.result()
+        return content
+    if isinstance(error, BrokenExecutor) or not isinstance(error, Exception):
+        raise error
+    return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}

@@ -3,18 +3,19 @@
 import hashlib
 import itertools
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ntkflow import config as configuration
+from ntkflow import store
 from ntkflow._types import Json
 from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
-from ntkflow.sweep import fields
 from ntkflow.sweep.axis import Axis
-from ntkflow.sweep.fields import Value
+from ntkflow.sweep.fields import SIMULATE, Value
 
 DEFAULT_Y = ("nc.NC1.final",)
 SEED = "seed"
@@ -108,6 +109,17 @@ class SweepSpec:
         view = {name: value for name, value in self.view.as_dict().items() if value is not None}
         return {**self.base.tables(), "sweep": {"over": over, "seeds": self.seeds, **view}}
 
+    def stored_tables(self, directory: Path) -> Json:
+        """`tables` with copies in `directory` of the files the base names."""
+        copies: dict[str, Any] = {}
+        for name, path in base_files(self.base).items():
+            copy = directory / f"{name}.npz"
+            if path.resolve() != copy.resolve():
+                with path.open("rb") as source, store.atomic(copy) as target:
+                    shutil.copyfileobj(source, target)
+            copies[name] = Path(copy.name)
+        return replace(self, base=replace(self.base, **copies)).tables()
+
     def identity(self) -> str:
         """Hash of what decides the cells: base and grid, not the view; a file counts by its content.
 
@@ -152,7 +164,7 @@ def _axis_from(entry: Any, folder: Path) -> Axis:
         _checked("over.fields", name, str) for name in _checked("over.fields", entry["fields"], list)
     )
     values: Sequence[Any] = _checked("over.values", entry["values"], list)
-    if names and fields.kinds().get(names[0]) is Path:
+    if names and SIMULATE.kinds.get(names[0]) is Path:
         values = [folder / str(v) for v in values]
     return Axis(names, tuple(values), _checked("over.log", entry.get("log", False), bool))
 
@@ -172,7 +184,7 @@ def plain_config(config: SimulateConfig) -> Json:
         elif value is None or isinstance(value, tuple | list):
             values[name] = value
         else:
-            values[name] = fields.typed_value(name, name, value)
+            values[name] = SIMULATE.typed_value(name, name, value)
     return values
 
 

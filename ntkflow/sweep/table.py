@@ -2,18 +2,17 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ntkflow import store
 from ntkflow._types import Json
-from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
 from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.cell import Cell
@@ -23,6 +22,7 @@ from ntkflow.sweep.theory import theory_values
 # Columns about the cell itself, before the numbers.
 FACTS = ("key", "status", "error")
 DONE, FAILED = "done", "failed"
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,9 @@ class Table:
         """
         if quantity in self.columns:
             return self.columns[quantity]
-        if quantity in {field.name for field in fields(SimulateConfig)}:
-            found = [
-                name for name in self.numbers if name.startswith("config.") and name.endswith(f".{quantity}")
-            ]
-            if found:
-                return self.columns[found[0]]
+        found = [n for n in self.numbers if n.startswith("config.") and n.endswith(f".{quantity}")]
+        if found:
+            return self.columns[found[0]]
         near = get_close_matches(quantity, self.numbers, n=3, cutoff=0.4)
         remedy = f"did you mean {', '.join(near)}?" if near else "see the columns of table.csv"
         raise InputError(argument, repr(quantity), "is not a number in the summaries of this sweep", remedy)
@@ -72,6 +69,22 @@ class Table:
         """Every row as a plain dict."""
         for i in range(len(self)):
             yield {name: values[i].item() for name, values in self.columns.items()}
+
+    def to_xarray(self) -> Any:
+        """An xarray Dataset along `cell`, swept fields as coordinates (`set_index` and `unstack` give a grid).
+
+        Raises:
+            InputError: xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError:
+            raise InputError(
+                "to_xarray", "xarray", "is not installed", "install the extra: pip install 'ntkflow[xarray]'"
+            ) from None
+        arrays = {name: ("cell", values) for name, values in self.columns.items()}
+        coordinates = {name: arrays.pop(name) for name in self.swept}
+        return xarray.Dataset(arrays, coordinates, {"swept": list(self.swept)})
 
     def write(self, directory: Path) -> None:
         """Write table.csv and table.npz, the same content; NaN is an empty field in the csv."""
@@ -87,32 +100,65 @@ class Table:
 
 
 def build_table(spec: SweepSpec, grid: Sequence[Cell], cache: Cache) -> Table:
-    """The table of all cells, from their files."""
+    """The table of all cells of a sweep of simulations, from their files."""
     swept = tuple(name for axis in spec.all_axes for name in axis.fields)
+    return tabulate(swept, grid, cache, cell_numbers)
+
+
+class Point(Protocol):
+    """One cell as the table sees it: its swept fields and its address."""
+
+    @property
+    def point(self) -> Mapping[str, Any]:
+        """Swept fields and their values."""
+
+    @property
+    def key(self) -> str:
+        """Its address."""
+
+
+def tabulate(
+    swept: tuple[str, ...],
+    grid: Sequence[Point],
+    cache: Cache,
+    entries: Callable[[Json], Mapping[str, float | str]],
+) -> Table:
+    """The table of all cells, from their files.
+
+    Args:
+        swept: names of the swept fields, the first columns.
+        grid: the cells, one row each.
+        cache: where their files are.
+        entries: a finished cell's numbers and texts, by column.
+    """
     columns: dict[str, np.ndarray] = {name: _swept_column(name, grid) for name in swept}
     facts: list[tuple[str, str, str]] = []
-    numbers: list[dict[str, float]] = []
+    rows: list[Mapping[str, float | str]] = []
     for cell in grid:
         content = cache.read(cell.key)
         if content is None:
             failure = cache.read_failed(cell.key) or {}
-            facts.append((cell.key, FAILED, failure.get("error", {}).get("message", "not run")))
-            numbers.append({})
+            facts.append((cell.key, FAILED, failure.get("error", {}).get("message", NOT_RUN)))
+            rows.append({})
         else:
             facts.append((cell.key, DONE, ""))
-            numbers.append(cell_numbers(content))
+            rows.append(entries(content))
     for name, values in zip(FACTS, zip(*facts, strict=True), strict=True):
         columns[name] = np.array(values, dtype=str)
     # First seen first, so that related numbers stay side by side.
-    names = dict.fromkeys(name for row in numbers for name in row)
-    for name in names:
+    for name in dict.fromkeys(name for row in rows for name in row):
         # The summary has a t_end of its own, the time reached, beside a swept end time.
-        column = f"summary.{name}" if name in swept else name
-        columns[column] = np.array([row.get(name, np.nan) for row in numbers], dtype=float)
+        columns[f"summary.{name}" if name in swept else name] = _column([row.get(name) for row in rows])
     return Table(swept, columns)
 
 
-def _swept_column(name: str, grid: Sequence[Cell]) -> np.ndarray:
+def _column(values: Sequence[float | str | None]) -> np.ndarray:
+    if any(isinstance(v, str) for v in values):
+        return np.array(["" if v is None else str(v) for v in values], dtype=str)
+    return np.array([np.nan if v is None else v for v in values], dtype=float)
+
+
+def _swept_column(name: str, grid: Sequence[Point]) -> np.ndarray:
     values = [cell.point[name] for cell in grid]
     return np.array([v if isinstance(v, int | float) else str(v) for v in values])
 

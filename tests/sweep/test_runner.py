@@ -219,3 +219,19 @@ def test_a_killed_sweep_resumes_and_two_processes_share_a_directory(tmp_path):
     assert np.all(np.isfinite(json.loads(outputs[0])))
     # A pool that outlives its parent would wait for work for ever.
     assert not any(alive(pid) for pid in workers)
+
+
+def test_a_cell_whose_workers_die_again_and_again_is_recorded_and_costs_no_other(tmp_path):
+    """What a scheduler says when a cell has killed several workers is an exception of its own, not a broken pool."""
+
+    class Giving(Counting):
+        def submit(self, function, config):
+            if config.scale != 2:
+                return super().submit(function, config)
+            future = Future()
+            future.set_exception(RuntimeError("killed three workers"))
+            return future
+
+    table = run_sweep(grid("scale=1,2,3"), tmp_path / "s", Giving())
+    assert table.failed == ["killed three workers"]
+    assert list(table.columns["status"]) == ["done", "failed", "done"]

@@ -71,3 +71,14 @@ def test_entries_with_a_name_are_found_by_it_and_matrices_stay_out():
         "m": [3, 4],
     }
     assert dict(_flat("", value)) == {"rates.slow.rate": 1, "rates.fast.rate": 2, "m.0": 3, "m.1": 4}
+
+
+def test_the_table_is_an_xarray_dataset_with_the_swept_fields_as_coordinates(done):
+    xarray = pytest.importorskip("xarray")
+    table, _ = done
+    dataset = table.to_xarray()
+    assert isinstance(dataset, xarray.Dataset)
+    assert set(dataset.coords) == {"init", "kappa_d", "t_end"}
+    cube = dataset.set_index(cell=["init", "kappa_d", "t_end"]).unstack("cell")
+    chosen = cube["nc.NC1.final"].sel(init="relu", kappa_d=2.0).item()
+    assert chosen == table.column("nc.NC1.final")[4]
