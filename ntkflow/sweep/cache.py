@@ -1,6 +1,7 @@
 """The sweep directory: the specification, and one file per finished cell under its address."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -92,3 +93,16 @@ class Cache:
         store.write_json(self._path(key, failed), {"key": key, "version": __version__, **content})
         if not failed:
             self._path(key, failed=True).unlink(missing_ok=True)
+
+    def recorded(self, key: str, work: Callable[[], Json]) -> Json:
+        """What `work` gives, written by whoever did it; nothing is done that is on record already.
+
+        For long cells on workers that share the directory: a result that its worker could not hand over any
+        more is not lost.
+        """
+        content = self.read(key)
+        if content is None:
+            content = work()
+            if self._cells.is_dir():
+                self.write(key, content)
+        return content

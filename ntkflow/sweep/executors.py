@@ -1,11 +1,9 @@
-"""Where cells run: spawned local processes with one BLAS thread each, or a dask cluster."""
+"""Where short cells run: spawned local processes with one BLAS thread each."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 
 from ntkflow.errors import InputError
@@ -25,11 +23,12 @@ def local_processes(workers: int | None = None) -> ProcessPoolExecutor:
     if workers is not None and workers < 1:
         raise InputError("workers", workers, "must be at least 1", "give a whole number >= 1")
     return ProcessPoolExecutor(
-        workers or usable_cores(), mp_context=get_context("spawn"), initializer=_start_worker
+        workers or usable_cores(), mp_context=get_context("spawn"), initializer=start_worker
     )
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """What every worker process does first: one BLAS thread, and no life of its own."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
@@ -44,26 +43,3 @@ def _follow_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-@contextmanager
-def dask_cluster(address: str) -> Iterator[Executor]:
-    """The workers of a running dask scheduler, as an executor; they need ntkflow and, for files, the same paths.
-
-    Raises:
-        InputError: `distributed` is not installed, or nothing answers at the address.
-    """
-    try:
-        from distributed import Client
-    except ImportError:
-        raise InputError(
-            "--scheduler", address, "needs dask", "install the extra: pip install 'ntkflow[cluster]'"
-        ) from None
-    try:
-        client = Client(address)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "--scheduler", address, f"cannot be reached ({error})", "check the address of the dask scheduler"
-        ) from None
-    with client:
-        yield client.get_executor()
