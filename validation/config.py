@@ -65,6 +65,15 @@ class RunConfig:
                 "there are no batch statistics to freeze",
                 "use model.norm = 'batch'",
             )
+        if self.training.observed == "running" and not self.has_running_statistics:
+            raise InputError(
+                "training.observed", "running", "there are no running statistics", "leave it at its default"
+            )
+
+    @property
+    def has_running_statistics(self) -> bool:
+        """Whether training averages the statistics of its batches, for use in inference."""
+        return self.model.norm == "batch" and self.training.statistics == "batch"
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, one table per section."""

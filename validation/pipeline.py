@@ -196,8 +196,9 @@ def deviations(config: RunConfig) -> list[str]:
         found.append(f"warm-up of {training.warmup} steps: in the clock only")
     if training.loss != "mse":
         found.append(f"loss {training.loss}: not the squared error of eq. (4)")
-    if config.model.norm == "batch" and training.statistics == "batch":
-        found.append("batch normalisation: trained on batch statistics, measured on running ones")
+    if config.has_running_statistics:
+        of = "those of the training set" if training.observed == "recalibrated" else "running averages"
+        found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
     if config.model.name != "linear":
         found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
     return found

@@ -14,6 +14,7 @@ PAPER = TrainConfig(
     weight_decay=5e-4,
     drop_every=120,
     batch_per_class=12,
+    observed="running",
     snapshots=200,
 )
 
@@ -29,7 +30,7 @@ PRESETS: dict[str, RunConfig] = {
     "paper-small": RunConfig(
         data=DataConfig(name="fashion-mnist", per_class=120, test_per_class=100),
         model=ModelConfig(name="resnet20"),
-        training=replace(PAPER, epochs=60, drop_every=20, warmup=20, snapshots=40),
+        training=replace(PAPER, epochs=60, drop_every=20, warmup=20, observed="recalibrated", snapshots=40),
         kernels=KernelConfig(count=6, per_class=12, while_training=True),
     ),
     # About a minute on two cores.

@@ -14,6 +14,7 @@ INITIALISATIONS = ("lecun-normal", "uniform", "uniform-code", "he-normal")
 LOSSES = ("mse", "cross-entropy")
 REDUCTIONS = ("mean", "sum")
 STATISTICS = ("batch", "frozen")
+OBSERVED = ("recalibrated", "running")
 DECAYED = ("weights", "all")
 
 # width (channels of the first stage, growth of a DenseNet, hidden units), and features per unit of width
@@ -195,6 +196,9 @@ class TrainConfig:
             or "sum" over both, as in eq. (4).
         statistics: batch normalisation in training: "batch" statistics, or "frozen" at those of the training
             set at initialisation, so that samples do not see each other.
+        observed: statistics of batch normalisation with which snapshots observe the network: "recalibrated",
+            those of the training set at that step, or "running", the averages over past batches, as in the
+            paper's code, which lag behind at high rates.
         snapshots: about how many snapshots, log-spaced in steps; steps 0 and the last are always among them.
     """
 
@@ -212,6 +216,7 @@ class TrainConfig:
     loss: str = "mse"
     reduction: str = "mean"
     statistics: str = "batch"
+    observed: str = "recalibrated"
     snapshots: int = 40
 
     def __post_init__(self) -> None:
@@ -227,6 +232,7 @@ class TrainConfig:
         one_of("training.loss", self.loss, LOSSES)
         one_of("training.reduction", self.reduction, REDUCTIONS)
         one_of("training.statistics", self.statistics, STATISTICS)
+        one_of("training.observed", self.observed, OBSERVED)
         if self.nesterov and self.momentum == 0:
             raise InputError("training.nesterov", True, "needs momentum", "give training.momentum > 0")
 

@@ -148,10 +148,16 @@ def start(network: Network, config: TrainConfig, per_class: int = 1) -> TrainSta
 def prepared_start(network: Network, dataset: Dataset, config: TrainConfig) -> TrainState:
     """`start`; with frozen statistics, those of the training set at initialisation."""
     state = start(network, config, dataset.per_class)
-    if config.statistics != "frozen":
-        return state
+    return state if config.statistics != "frozen" else recalibrated(network, dataset, state)
+
+
+def recalibrated(network: Network, dataset: Dataset, state: TrainState) -> TrainState:
+    """The state with the normalisation statistics that the training set has now, on `CALIBRATION` samples at most.
+
+    Steps on batch statistics do not read these, so training goes on as if nothing had happened.
+    """
     rows = dataset.first_of_each_class(max(1, min(dataset.per_class, CALIBRATION // dataset.classes)))
-    statistics = jax.jit(network.calibrated)(*network.initial, jnp.asarray(dataset.x[rows]))
+    statistics = network.compiled_calibrated(*state.variables, jnp.asarray(dataset.x[rows]))
     return state._replace(variables=state.variables._replace(statistics=statistics))
 
 
@@ -204,7 +210,7 @@ def train(
     times, steps = flow_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
     begun, state = resume if resume is not None else (-1, prepared_start(network, dataset, recipe))
     x, labels = jnp.asarray(dataset.x), jnp.asarray(dataset.labels.astype(np.int32))
-    done = max(begun, 0)
+    done, refreshed = max(begun, 0), config.has_running_statistics and recipe.observed == "recalibrated"
     for target in (s for s in snapshot_steps(steps, recipe.snapshots) if s > begun):
         while done < target:
             # Up to the next multiple of a chunk, so that a resumed run cuts where an undisturbed one does.
@@ -215,6 +221,8 @@ def train(
                 _check_head(state, done)
                 progress(done)
                 checkpoint(done, state)
+        if refreshed:
+            state = recalibrated(network, dataset, state)
         yield observe(network, dataset, state, target, float(times[target]))
 
 

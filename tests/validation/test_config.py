@@ -35,6 +35,8 @@ def test_a_configuration_survives_a_toml_file(name, tmp_path):
         ({"training": {"nesterov": 1}}, "training.nesterov"),
         ({"training": {"stability": 1.0}}, "training.stability"),
         ({"training": {"statistics": "frozen"}}, "training.statistics"),
+        ({"training": {"observed": "running"}}, "training.observed"),
+        ({"training": {"observed": "batch"}}, "training.observed"),
         ({"training": {"decay_on": "biases"}}, "training.decay_on"),
         ({"data": {"per_class": 6}, "kernels": {"per_class": 7}}, "kernels.per_class"),
         ({"kernels": {"per_class": 1}}, "kernels.per_class"),

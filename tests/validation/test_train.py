@@ -111,6 +111,31 @@ def test_batch_statistics_move_in_training_and_do_not_couple_samples_when_measur
     np.testing.assert_allclose(alone, probe(network, variables, dataset.x)[:, :4], atol=1e-5)
 
 
+@pytest.mark.parametrize("observed", ["recalibrated", "running"])
+def test_snapshots_observe_the_network_that_is_trained_unless_averages_are_asked_for(observed):
+    config = replace(
+        CONFIG,
+        model=ModelConfig(features=4, width=2, norm="batch"),
+        training=replace(CONFIG.training, steps=6, snapshots=3, observed=observed),
+    )
+    dataset, network = prepare(config)
+    whole = list(train(config, dataset, network))
+    for snapshot in whole:
+        trained, _ = network.train_outputs(*snapshot.train.variables, jnp.asarray(dataset.x))
+        gap = np.abs(snapshot.state.logits - np.asarray(trained).T).max()
+        assert gap < 1e-5 if observed == "recalibrated" else gap > 1e-2
+    (last,) = list(train(config, dataset, network, resume=(whole[-2].step, whole[-2].train)))
+    same = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), last.train, whole[-1].train)
+    assert all(jax.tree.leaves(same))
+    # Whatever is observed, training itself is the same.
+    plain = start(network, config.training, dataset.per_class)
+    step = make_step(network, config.training, dataset.per_class)
+    for k in range(6):
+        rows = batch_indices(dataset.labels, 3, 2, CONFIG.seed, k)
+        plain = step(plain, jnp.asarray(dataset.x[rows]), jnp.asarray(dataset.labels[rows].astype(np.int32)))
+    np.testing.assert_array_equal(head(plain.variables)[0], whole[-1].state.W)
+
+
 def test_divergence_is_an_event_with_a_step_and_keeps_what_came_before():
     config = replace(CONFIG, training=TrainConfig(steps=400, learning_rate=1e6, snapshots=5))
     dataset, network = prepare(config)

@@ -121,6 +121,11 @@ class Network:
         """`features`, compiled once."""
         return jax.jit(self.features)
 
+    @cached_property
+    def compiled_calibrated(self) -> Any:
+        """`calibrated`, compiled once."""
+        return jax.jit(self.calibrated)
+
     def body_features(self, body: Tree, variables: Variables, x: jax.Array) -> jax.Array:
         """Features as a function of the body's parameters alone, for Jacobians."""
         return self.features({**variables.params, "body": body}, variables.statistics, x)
