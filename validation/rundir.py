@@ -49,7 +49,8 @@ from validation.train import Snapshot, TrainState
 OWNED = frozenset(
     {
         "config.toml", "metrics.jsonl", "training.json", "checkpoint.npz", "kernels.json", "comparison.json",
-        "summary.json", "snapshots", "parameters", "measurements", "figures", "lock",
+        "summary.json", "snapshots", "parameters", "measurements", "figures", "lock", "report.html",
+        "calibration.json",
     }
 )  # fmt: skip
 

@@ -1,0 +1,130 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.validation.report import synthetic
+from validation.report.page import page, write_page
+
+VOID = {"meta", "link", "input", "br"}
+
+
+class Tags(HTMLParser):
+    """Every tag is closed in order; collects identifiers, attributes and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.addresses, self.words, self.tags = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append((tag, found))
+        if "id" in found:
+            self.ids.append(found["id"])
+        self.addresses += [found[key] for key in ("href", "src", "xlink:href") if key in found]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    reports = [synthetic.report(), synthetic.report(title="Another run")]
+    return Tags(page(reports, synthetic.calibration()))
+
+
+def test_it_is_well_formed_and_identifiers_are_unique(whole):
+    assert len(whole.ids) == len(set(whole.ids))
+    assert {a[1:] for a in whole.addresses if a.startswith("#")} <= set(whole.ids)
+
+
+def test_nothing_is_loaded_from_anywhere(whole):
+    assert all(a.startswith(("#", "data:")) for a in whole.addresses)
+    assert "script" not in {tag for tag, _ in whole.tags}
+    assert "url(" not in page([synthetic.report()], None)
+
+
+def test_pictures_say_what_they_show_and_tables_have_headers(whole):
+    pictures = [found for tag, found in whole.tags if tag == "svg" and found.get("role") == "img"]
+    assert len(pictures) > 30
+    assert all(found["aria-label"] for found in pictures)
+    tables = sum(tag == "table" for tag, _ in whole.tags)
+    assert tables == sum(tag == "caption" for tag, _ in whole.tags) > 10
+    assert all(found.get("scope") in ("row", "col") for tag, found in whole.tags if tag == "th")
+
+
+def test_words_from_files_are_escaped(whole):
+    words = "".join(whole.words)
+    assert "measured constants break κ_c ≥ κ_n <0.1, 0.2>" in words
+    assert "# <not a tag>" in words
+    assert "is lost to it <b>." in words
+
+
+def test_the_verdict_names_worst_best_and_cheapest(whole):
+    words = "".join(whole.words)
+    assert "The three constants rung predicts the centred class means M with skill 0.41" in words
+    assert "the best rung, full tensor, with 0.99" in words
+    assert "traced N × N kernel, 7\u202f260 constants" in words
+
+
+def test_a_rung_worse_than_no_change_is_called_so():
+    window = synthetic.window()
+    window["rungs"][0]["skill"]["M"]["value"] = -0.7
+    text = page([synthetic.report(comparison={"windows": [window]})], None)
+    assert "worse than assuming that nothing changes" in text
+    assert "<b>−0.70</b>" in text
+
+
+def test_the_calibration_of_the_version_is_stated():
+    said = page([synthetic.report()], synthetic.calibration(version="9.9"), version="9.9")
+    assert "Calibration of version 9.9 passes" in said
+    assert "<b>fails</b>" in page([], synthetic.calibration(block_skill=0.9, passed=False))
+    assert "version 9.9 was not calibrated" in page([], None, version="9.9")
+
+
+def test_a_run_that_was_not_compared_still_has_a_page():
+    text = page([synthetic.report(comparison={}, kernels=[], metrics=[])], None)
+    assert "<h2>small CNN on digits" in text
+    Tags(text)
+
+
+def test_missing_numbers_are_gaps_and_dashes():
+    window = json.loads(json.dumps(synthetic.window()))
+    for rung in window["rungs"]:
+        rung["predicted"]["loss"] = [None] * 15
+        rung["skill"] |= {"M": None, "W": {"value": None, "error": None}}
+        rung["instantaneous"]["M"]["cosine"] = None
+    window |= {
+        "loss": {"first": None, "last": None},
+        "frontier": [],
+        "cheapest": None,
+        "attribution": [],
+        "sentence": None,
+    }
+    text = page([synthetic.report(comparison={"windows": [window]})], None)
+    Tags(text)
+    assert "nan" not in re.sub(r"[a-z]+nan|nan[a-z]+", "", text.lower())
+    assert "None" not in text
+
+
+def test_the_file_is_small_and_replaced_in_one_piece(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    write_page(path, [synthetic.report(), synthetic.report()], synthetic.calibration())
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert path.stat().st_size < 1_500_000
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

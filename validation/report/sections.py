@@ -1,0 +1,159 @@
+"""The sections of a page: what was trained, each window, the kernels, what the theory leaves out, the configuration."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from validation.report import scores
+from validation.report.frontier import frontier
+from validation.report.gather import KernelPicture, RunReport
+from validation.report.heat import heat_map
+from validation.report.overlays import figure, overlays, training_panes
+from validation.report.palette import Style, rung_key, styles
+from validation.report.tables import number_cell, table
+from validation.report.words import MODIFICATIONS, verdict, window_name
+
+CONSTANTS = (("kappa_d", "κ<sub>d</sub>"), ("kappa_c", "κ<sub>c</sub>"), ("kappa_n", "κ<sub>n</sub>"))
+
+
+def run_section(report: RunReport, anchor: str) -> str:
+    """Everything about one run.
+
+    Args:
+        report: the run.
+        anchor: identifier of the section; also keeps the switches of two runs apart.
+    """
+    wanted = {str(window["cheapest"]) for window in report.windows if window.get("cheapest")}
+    drawn = _own(styles(report.rungs, wanted), anchor)
+    kernels = [{"step": k.step, **k.facts} for k in report.kernels]
+    parts = [
+        f"<h2>{escape(report.title)}</h2><p>{escape(report.facts)}.</p>",
+        training_panes(report.metrics, kernels),
+        *(_window(window, drawn, anchor) for window in _shown(report.windows)),
+        scores.windows_table(report.windows, report.rungs, drawn),
+        _kernels(report.kernels, report.config),
+        _deviations(report.comparison),
+        _configuration(report),
+    ]
+    return f'<section id="{anchor}" class="run">{"".join(parts)}</section>'
+
+
+def _own(found: Mapping[str, Style], anchor: str) -> dict[str, Style]:
+    return {name: Style(f"{anchor}-{s.key}", s.title, s.colour, s.dash, s.shown) for name, s in found.items()}
+
+
+def _shown(windows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The leading window and the named ones; all of them would say the same at greater length."""
+    shown = [w for w in windows if w.get("leading") or not str(w.get("name", "step")).startswith("step")]
+    return shown or list(windows[:1])
+
+
+def _window(window: Mapping[str, Any], drawn: Mapping[str, Style], anchor: str) -> str:
+    identifier = f"{anchor}-{window['step']}"
+    said = "".join(f"<li>{sentence}</li>" for sentence in verdict({**window, "sentence": None}))
+    parts = [
+        f"<ul>{said}</ul>",
+        f"<h4>Observed and predicted</h4>{_legend(window['rungs'], drawn, identifier)}",
+        overlays(window, drawn),
+        _pace(window.get("step_times_rate")),
+        scores.attribution(window),
+        "<h4>Scores</h4>",
+        scores.horizon_table(window, drawn),
+        scores.instantaneous_table(window, drawn),
+        frontier(window, drawn),
+        f'<div class="pair"><div>{scores.rates_table(window, drawn)}</div>'
+        f"<div>{scores.invariant_table(window, drawn)}</div></div>",
+    ]
+    switches = _switches(window["rungs"], drawn, identifier)
+    opened = " open" if window.get("leading") else ""
+    return (
+        f'<details class="window" id="{identifier}"{opened}><summary><h3>Window: {escape(window_name(window))}</h3>'
+        f"</summary>{''.join(parts)}{switches}</details>"
+    )
+
+
+def _pace(rate: float | None) -> str:
+    if rate is None:
+        return ""
+    return (
+        f'<p class="note">Largest step times the fastest predicted rate: {rate:.3g}. Well below 1 gradient descent '
+        "follows the flow; at 2 it becomes unstable.</p>"
+    )
+
+
+def _legend(rungs: Sequence[Mapping[str, Any]], drawn: Mapping[str, Style], identifier: str) -> str:
+    """A switch for every rung that was run; works without scripts."""
+    usable = [r for r in rungs if not r.get("refused")]
+    groups = (
+        ("", [r for r in usable if not r.get("modifications")]),
+        (MODIFICATIONS, [r for r in usable if r.get("modifications")]),
+    )
+    words = '<span class="key"><i class="seen"></i>observed</span>'
+    for lead, members in groups:
+        if members and lead:
+            words += f'<span class="lead">{lead}</span>'
+        words += "".join(_switch(drawn[rung_key(r)], identifier) for r in members)
+    return f'<fieldset class="legend"><legend>Show</legend>{words}</fieldset>'
+
+
+def _switch(style: Style, identifier: str) -> str:
+    checked = " checked" if style.shown else ""
+    return (
+        f'<label><input type="checkbox" id="{identifier}-{style.key}"{checked}>'
+        f"{scores.swatch(style)}{escape(style.title)}</label>"
+    )
+
+
+def _switches(rungs: Sequence[Mapping[str, Any]], drawn: Mapping[str, Style], identifier: str) -> str:
+    rules = "".join(
+        f"#{identifier}:has(#{identifier}-{key}:not(:checked)) .panes .{key}{{display:none}}"
+        for key in (drawn[rung_key(r)].key for r in rungs if not r.get("refused"))
+    )
+    return f"<style>{rules}</style>" if rules else ""
+
+
+def _kernels(kernels: Sequence[KernelPicture], config: Mapping[str, Any]) -> str:
+    if not kernels:
+        return ""
+    C = config["data"]["classes"]
+    pictures = []
+    for kernel in kernels:
+        if kernel.matrix is None:
+            continue
+        s = len(kernel.matrix) // C
+        says = f"Kernel at step {kernel.step}: {C} classes of {s} samples, brighter is larger"
+        note = f"alignment {kernel.facts['alignment']:.3f}, residual of the blocks {kernel.facts['residual']:.3f}"
+        pictures.append(figure(f"Step {kernel.step}", heat_map(kernel.matrix, C, says), note))
+    rows = [(f"step {k.step}", _constants(k.facts)) for k in kernels]
+    names = [f"#{name}" for _, name in CONSTANTS]
+    columns = ["snapshot", *names, "#κ<sub>d</sub>−κ<sub>c</sub>", "#alignment", "#residual of the blocks"]
+    lead = (
+        "<p>The features' tangent kernel, mean over neurons, samples sorted by class. A block kernel has one colour "
+        "within the classes, one between them and one on the diagonal.</p>"
+    )
+    note = (
+        "± is the standard error from measuring some neurons or samples only; none where all were measured."
+    )
+    listed = table("Block constants of the measured kernels", columns, rows, note)
+    return f'<h3>Measured kernels</h3>{lead}<div class="heats">{"".join(pictures)}</div>{listed}'
+
+
+def _constants(facts: Mapping[str, Any]) -> list[str]:
+    names = (*(name for name, _ in CONSTANTS), "mu_single")
+    cells = [number_cell(facts[n]["value"], facts[n].get("standard_error") or None) for n in names]
+    return [*cells, number_cell(facts["alignment"], None, 3), number_cell(facts["residual"], None, 3)]
+
+
+def _deviations(comparison: Mapping[str, Any]) -> str:
+    found = comparison.get("deviations") or []
+    if not found:
+        return ""
+    return "<h3>Not in the theory</h3><ul>" + "".join(f"<li>{escape(line)}</li>" for line in found) + "</ul>"
+
+
+def _configuration(report: RunReport) -> str:
+    return (
+        "<h3>Configuration</h3><p>Written to <code>config.toml</code>; "
+        "<code>ntkflow validate run --config config.toml</code> runs it again.</p>"
+        f"<details><summary>config.toml</summary><pre>{escape(report.toml)}</pre></details>"
+    )
