@@ -12,16 +12,14 @@ from ntkflow.engines import choose
 from ntkflow.engines.base import Stepper, interpolant
 from ntkflow.errors import InputError, SolveError, real
 from ntkflow.problem import Problem
+from ntkflow.saving import knots_of, log_grid
 from ntkflow.solution import Solution, Stats
 from ntkflow.stopping import Reason, Stop
 from ntkflow.systems import Flow, RawFlow, ThinFlow, clock
 
 # Local errors add up along a run; with this factor the drift of E has stayed below the rtol asked for.
 TOLERANCE_SAFETY = 1 / 30
-SAVED_PER_DECADE = 30
 EARLIEST = 1e-60
-# States of large problems are saved less often, to stay below this.
-SAVED_BYTES = 2**30
 # The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
 NEARLY = 100.0
 BLIND_STEPS = 8
@@ -63,7 +61,8 @@ def solve(
         t_end: end time, in the units of the sum loss (4); None means `default_horizon`.
         stop: conditions that end the run earlier; None means `Stop()`, or no condition when `save_at` is given.
         save_at: exact times to save, increasing, from 0 to at most t_end; they set t_end when it is None.
-            None saves the engine's own steps, thinned to about 30 per decade of time.
+            None saves the engine's own steps, thinned to about 30 per decade of time, and the knots of a moving
+            kernel.
 
     Other Arguments:
         rtol: bound asked for the drift of E relative to the norms of its terms; the engine works at rtol/30.
@@ -88,7 +87,8 @@ def solve(
     flow = _flow(problem, form)
     choice = choose.choose(flow, horizon, engine)
     began = time.perf_counter()
-    run = _Run(flow, choice.engine, horizon, rtol, stop, times, max_steps, progress)
+    knots = [knot for knot in knots_of(problem.kernel) if knot < horizon]
+    run = _Run(flow, choice.engine, horizon, rtol, stop, times, knots, max_steps, progress)
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()
@@ -121,6 +121,7 @@ class _Run:
         rtol: float,
         stop: Stop,
         save_at: Times | None,
+        knots: Sequence[float],
         max_steps: int,
         progress: Progress | None,
     ) -> None:
@@ -145,8 +146,9 @@ class _Run:
         self.exact = save_at
         first = 1e-2 / max(flow.spectral_radius(y0), 1 / t_end)
         self.grid: Iterator[float] = iter(
-            save_at if save_at is not None else _log_grid(first, t_end, y0.nbytes)
+            save_at if save_at is not None else log_grid(first, t_end, y0.nbytes, knots)
         )
+        self.knots = [] if save_at is not None else list(knots)
         self.next = next(self.grid)
         if save_at is None or self.next == 0.0:
             self._save(0.0, y0)
@@ -205,10 +207,18 @@ class _Run:
                 while self.next <= t:
                     self._save(self.next, self.stepper.y.copy() if self.next == t else inside(self.next))
                     self.next = next(self.grid, math.inf)
-        elif t >= self.next or last:
+            return
+        self._save_knots(t)
+        if (t >= self.next or last) and t > self.times[-1]:
             self._save(t, self.stepper.y.copy())
-            while self.next <= t:
-                self.next = next(self.grid, math.inf)
+        while self.next <= t:
+            self.next = next(self.grid, math.inf)
+
+    def _save_knots(self, t: float) -> None:
+        """The states where the kernel changes its slope, exactly there: the law of E's motion has a kink."""
+        while self.knots and self.knots[0] <= t:
+            knot = self.knots.pop(0)
+            self._save(knot, self.stepper.y.copy() if knot == t else interpolant(self.stepper)(knot))
 
     def _save(self, t: float, y: Vector) -> None:
         self.times.append(float(t))
@@ -247,14 +257,6 @@ def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:
         size = float(np.sqrt(np.mean(block**2))) if block.size else 0.0
         parts.append(np.full(block.size, rtol * 1e-3 * (size if size > 0 else whole)))
     return np.concatenate(parts)
-
-
-def _log_grid(first: float, t_end: float, nbytes: int) -> np.ndarray:
-    first = min(first, t_end / 10)
-    decades = math.log10(t_end / first)
-    # Twice, because the list of states is copied into one array in the end.
-    count = max(2, math.ceil(min(decades * SAVED_PER_DECADE, max(2 * decades, SAVED_BYTES / (2 * nbytes)))))
-    return np.geomspace(first, t_end, count)
 
 
 def _checked_times(save_at: Sequence[float] | Times | None, t_end: float | None) -> Times | None:

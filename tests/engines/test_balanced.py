@@ -7,7 +7,7 @@ from hypothesis import strategies as draw
 from scipy.integrate import solve_ivp
 
 import ntkflow as nf
-from ntkflow import integrate
+from ntkflow import saving
 from ntkflow.engines.structured import newton_system, products
 from ntkflow.engines.structured.coordinates import Coordinates
 from ntkflow.engines.structured.newton_system import NewtonSystem
@@ -116,7 +116,7 @@ def test_products_by_rows_are_the_products(shape, given, monkeypatch):
 def test_a_large_problem_saves_fewer_states(monkeypatch):
     problem = balanced()
     many = len(nf.solve(problem, t_end=20.0, stop=nf.Stop(None, None, None)))
-    monkeypatch.setattr(integrate, "SAVED_BYTES", 40 * 8 * problem.state.W.size)
+    monkeypatch.setattr(saving, "SAVED_BYTES", 40 * 8 * problem.state.W.size)
     few = nf.solve(problem, t_end=20.0, stop=nf.Stop(None, None, None))
     assert 5 < len(few) < many / 2
     assert few.times[-1] == 20.0
