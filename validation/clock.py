@@ -21,6 +21,17 @@ def total_steps(config: TrainConfig, per_class: int) -> int:
     return -(-config.epochs * per_class // (config.batch_per_class or per_class))
 
 
+def epochs_of(config: TrainConfig, steps: Any, per_class: int) -> Any:
+    """Passes through the data after so many optimiser steps.
+
+    Args:
+        config: its batch size.
+        steps: numbers of steps.
+        per_class: m.
+    """
+    return steps * (config.batch_per_class or per_class) / per_class
+
+
 def learning_rate(config: TrainConfig, step: Any, per_class: int) -> Any:
     """Rate of optimiser step `step` (from 0): linear warm-up, then constant, divided by 10 every so many epochs.
 

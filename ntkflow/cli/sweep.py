@@ -115,7 +115,7 @@ def sweep(
             executor = stack.enter_context(dask_cluster(scheduler))
         elif workers is not None:
             executor = stack.enter_context(local_processes(workers))
-        progress = stack.enter_context(_progress(silent=json or quiet))
+        progress = stack.enter_context(sweep_progress(silent=json or quiet))
         try:
             table = run_sweep(spec, directory, executor, progress, overwrite)
         except KeyboardInterrupt:
@@ -220,7 +220,7 @@ def _report(
 
 
 @contextmanager
-def _progress(silent: bool) -> Iterator[SweepProgress | None]:
+def sweep_progress(silent: bool) -> Iterator[SweepProgress | None]:
     """A progress bar over cells, on terminals only; it vanishes when the sweep is done."""
     if silent or not sys.stderr.isatty():
         yield None
