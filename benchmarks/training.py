@@ -84,7 +84,7 @@ def main(
     first_metrics, metrics = seconds_of_metrics(config, dataset)
     m = dataset.per_class
     total = total_steps(config.training, m)
-    snapshots = len(snapshot_steps(total, config.training.snapshots))
+    snapshots = len(snapshot_steps(total, config.training.snapshots, config.training.spacing))
     in_steps, in_metrics = total * later / steps, snapshots * metrics
     batch = (config.training.batch_per_class or m) * dataset.classes
     result = {

@@ -11,6 +11,7 @@ import typer
 
 from ntkflow.errors import InputError
 from validation.measure_cli import kernels
+from validation.sweep_cli import show, sweep, table
 
 if TYPE_CHECKING:
     from validation.config import RunConfig
@@ -74,6 +75,9 @@ def train(
 
 
 app.command()(kernels)
+app.command()(sweep)
+app.command()(table)
+app.command()(show)
 
 
 @app.command()

@@ -98,12 +98,18 @@ def inertia_step(config: TrainConfig, N: int, C: int) -> float:
     return step * factor / (1 - beta) ** 2
 
 
-def snapshot_steps(steps: int, count: int) -> list[int]:
-    """About `count` steps from 0 to `steps`: log-spaced, since the flow is fast at first.
+def snapshot_steps(steps: int, count: int, spacing: str = "log") -> list[int]:
+    """About `count` steps from 0 to `steps`, both included.
 
-    Rounding early ones to distinct whole steps leaves fewer, so the ratio is refined until `count` remain.
+    Args:
+        steps: optimiser steps of the run.
+        count: how many.
+        spacing: "log", since the flow is fast at first, or "even". Rounding early log-spaced steps to distinct
+            whole ones leaves fewer, so the ratio is refined until `count` remain.
     """
     count = min(count, steps + 1)
+    if spacing == "even":
+        return [int(s) for s in np.unique(np.round(np.linspace(0, steps, max(count, 2))))]
     points = count
     while True:
         grid = np.unique(np.round(np.geomspace(1, steps, points)).astype(int)) if steps > 1 else np.array([1])

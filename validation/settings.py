@@ -15,6 +15,7 @@ LOSSES = ("mse", "cross-entropy")
 REDUCTIONS = ("mean", "sum")
 STATISTICS = ("batch", "frozen")
 OBSERVED = ("recalibrated", "running")
+SPACINGS = ("log", "even")
 DECAYED = ("weights", "all")
 
 # width (channels of the first stage, growth of a DenseNet, hidden units), and features per unit of width
@@ -199,7 +200,9 @@ class TrainConfig:
         observed: statistics of batch normalisation with which snapshots observe the network: "recalibrated",
             those of the training set at that step, or "running", the averages over past batches, as in the
             paper's code, which lag behind at high rates.
-        snapshots: about how many snapshots, log-spaced in steps; steps 0 and the last are always among them.
+        snapshots: about how many snapshots; steps 0 and the last are always among them.
+        spacing: how they are spaced in steps: "log", since the flow is fast at first, or "even", as the paper's
+            figures need, whose smoothing takes a point every so many epochs.
     """
 
     steps: int = 1000
@@ -218,6 +221,7 @@ class TrainConfig:
     statistics: str = "batch"
     observed: str = "recalibrated"
     snapshots: int = 40
+    spacing: str = "log"
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "epochs": 0, "warmup": 0, "drop_every": 0, "batch_per_class": 0, "snapshots": 2}
@@ -233,6 +237,7 @@ class TrainConfig:
         one_of("training.reduction", self.reduction, REDUCTIONS)
         one_of("training.statistics", self.statistics, STATISTICS)
         one_of("training.observed", self.observed, OBSERVED)
+        one_of("training.spacing", self.spacing, SPACINGS)
         if self.nesterov and self.momentum == 0:
             raise InputError("training.nesterov", True, "needs momentum", "give training.momentum > 0")
 
@@ -242,7 +247,7 @@ class KernelConfig:
     """Where and how the features' NTK is measured.
 
     Args:
-        count: number of snapshots at which it is measured, spread evenly over the log-spaced snapshots.
+        count: number of snapshots at which it is measured, spread evenly over the snapshots.
         neurons: feature neurons used, the first ones; 0 = all n.
         per_class: samples of each class used; 0 = all m.
         while_training: measure when the snapshot is taken, so that metrics.jsonl has the invariant's terms;

@@ -184,7 +184,7 @@ def train(
     checkpoint: Callable[[int, TrainState], Any] = _ignore,
     fused: bool | None = None,
 ) -> Iterator[Snapshot]:
-    """Train, yielding snapshots at log-spaced steps, the first and the last included.
+    """Train, yielding snapshots at the configured steps, the first and the last included.
 
     Args:
         config: the run; its learning rate must be a number, see `chosen_rate`.
@@ -211,7 +211,7 @@ def train(
     begun, state = resume if resume is not None else (-1, prepared_start(network, dataset, recipe))
     x, labels = jnp.asarray(dataset.x), jnp.asarray(dataset.labels.astype(np.int32))
     done, refreshed = max(begun, 0), config.has_running_statistics and recipe.observed == "recalibrated"
-    for target in (s for s in snapshot_steps(steps, recipe.snapshots) if s > begun):
+    for target in (s for s in snapshot_steps(steps, recipe.snapshots, recipe.spacing) if s > begun):
         while done < target:
             # Up to the next multiple of a chunk, so that a resumed run cuts where an undisturbed one does.
             ahead = range(done, min(target, (done // chunk + 1) * chunk))

@@ -101,8 +101,9 @@ def train_run(
 
 
 def planned_kernels(config: RunConfig, total: int) -> tuple[int, ...]:
-    """Steps whose snapshots are measured: spread evenly over the log-spaced snapshots."""
-    return spread_evenly(snapshot_steps(total, config.training.snapshots), config.kernels.count)
+    """Steps whose snapshots are measured: spread evenly over the snapshots."""
+    recipe = config.training
+    return spread_evenly(snapshot_steps(total, recipe.snapshots, recipe.spacing), config.kernels.count)
 
 
 def spread_evenly(steps: list[int], count: int) -> tuple[int, ...]:

@@ -126,3 +126,10 @@ def test_snapshots_start_and_end_the_run_and_are_dense_early(steps, count):
     if steps >= 1000:
         assert chosen[1:4] == [1, 2, 3]
         assert max(np.diff(chosen)) == chosen[-1] - chosen[-2]
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "expected"), [(6, 4, [0, 2, 4, 6]), (2, 9, [0, 1, 2]), (1, 2, [0, 1])]
+)
+def test_even_snapshots_are_a_constant_number_of_steps_apart(steps, count, expected):
+    assert snapshot_steps(steps, count, "even") == expected

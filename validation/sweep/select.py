@@ -4,6 +4,7 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ntkflow.errors import InputError
 from ntkflow.sweep.table import Table
 
 FORM = re.compile(r"\s*([\w.\-]+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*")
-SIGNS: dict[str, Callable[[np.ndarray, object], np.ndarray]] = {
+SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,

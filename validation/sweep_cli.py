@@ -32,7 +32,7 @@ def sweep(
     ),
     learning_rates: str = typer.Option(
         None,
-        help="START:STOP:COUNT:log, or r1,r2,r3; 'paper': 30 from 1e-4 to 10^0.25, the last 20 of them for "
+        help="START:STOP:COUNT:log, or r1,r2,r3; 'paper': 30 in [1e-4, 10^0.25], the last 20 of them for "
         "most pairs.",
         rich_help_panel=GRID,
     ),
