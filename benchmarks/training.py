@@ -1,14 +1,22 @@
 """Speed of training: images per second, share of the time in metrics, peak memory.
 
-Run: python benchmarks/training.py [--preset paper-small] [--steps 20] [--per-class 120] [--fused]
-Trains the preset's network with its recipe on random images of the right shape, so no data set is needed.
-Compilation is left out: the first call of everything is timed apart.
+Run: python benchmarks/training.py [--preset paper-small] [--steps 40] [--per-class 120] [--fused] [--no-kernels]
+         [--out training.json]
+Trains the preset's network with its recipe on random images of the right shape, so no data set is needed. A
+snapshot's metrics are those of metrics.jsonl: features of the probe, NC1-NC4, accuracies on all samples; where a
+kernel is measured, its block constants come on top. Compilation is left out: the first call of everything is timed
+apart. The minutes in all are computed from these rates for the preset's whole run; files are not in them.
 """
 
 import argparse
+import json
+import os
+import platform
 import resource
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +28,9 @@ from validation.datasets import Dataset
 from validation.datasets.batches import batches_of
 from validation.models import build
 from validation.presets import preset
-from validation.train import make_advance, observe, prepared_start
-from validation.training_run import snapshot_metrics
+from validation.snapshot_kernels import measure
+from validation.train import make_advance, observe, prepared_start, recalibrated
+from validation.training_run import planned_kernels, snapshot_metrics
 
 SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion-mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 
@@ -57,7 +66,19 @@ def seconds_of_metrics(config: RunConfig, dataset: Dataset) -> tuple[float, floa
     state, times = prepared_start(network, dataset, config.training), []
     for _ in range(2):
         began = time.perf_counter()
-        snapshot_metrics(observe(network, dataset, state, 0, 0.0), dataset, network)
+        seen = recalibrated(network, dataset, state) if config.recalibrates else state
+        snapshot_metrics(observe(network, dataset, seen, 0, 0.0), dataset, network)
+        times.append(time.perf_counter() - began)
+    return times[0], times[1]
+
+
+def seconds_of_kernel(config: RunConfig, dataset: Dataset) -> tuple[float, float]:
+    """Seconds of the first measured kernel, with compilation, and of the second."""
+    network = build(config.model, dataset.input_shape, dataset.classes, config.seed)
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        measure(network, network.initial, dataset, config.kernels)
         times.append(time.perf_counter() - began)
     return times[0], times[1]
 
@@ -71,43 +92,84 @@ def peak_memory() -> float:
     return used / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def host() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    device = jax.devices()[0]
+    return {
+        "device": f"{device.platform}: {device.device_kind}",
+        "processor": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
+
+
 def main(
-    name: str = "paper-small", steps: int = 20, per_class: int | None = None, fused: bool | None = None
+    name: str = "paper-small",
+    steps: int = 40,
+    per_class: int | None = None,
+    fused: bool | None = None,
+    kernels: bool = True,
+    out: Path | None = None,
 ) -> dict[str, float]:
-    """Print the table; returns its numbers."""
+    """Print the table, write it to a file when told; returns its numbers."""
     config = preset(name).with_per_class(per_class)
     if config.training.learning_rate == 0:
         raise SystemExit("this preset chooses its rate; its steps are those of `digits`")
     on_device = jax.default_backend() != "cpu" if fused is None else fused
     dataset = random_images(config.data)
-    first, later = seconds_of_steps(config, dataset, steps, on_device)
-    first_metrics, metrics = seconds_of_metrics(config, dataset)
     m = dataset.per_class
     total = total_steps(config.training, m)
+    first, later = seconds_of_steps(config, dataset, steps, on_device)
+    first_metrics, metrics = seconds_of_metrics(config, dataset)
+    measured = len(planned_kernels(config, total)) if kernels and config.kernels.while_training else 0
+    first_kernel, kernel = seconds_of_kernel(config, dataset) if measured else (0.0, 0.0)
     snapshots = len(snapshot_steps(total, config.training.snapshots, config.training.spacing))
-    in_steps, in_metrics = total * later / steps, snapshots * metrics
+    in_steps, in_metrics, in_kernels = total * later / steps, snapshots * metrics, measured * kernel
+    whole = in_steps + in_metrics + in_kernels
     batch = (config.training.batch_per_class or m) * dataset.classes
     result = {
         "images per second": steps * batch / later,
         "seconds per step": later / steps,
         "seconds per snapshot": metrics,
-        "share of metrics": in_metrics / (in_steps + in_metrics),
-        "minutes in all": (in_steps + in_metrics) / 60,
-        "compilation, seconds": first + first_metrics - metrics,
+        "seconds per kernel": kernel,
+        "share of metrics": in_metrics / whole,
+        "share of kernels": in_kernels / whole,
+        "minutes in all": whole / 60,
+        "compilation, seconds": first + first_metrics - metrics + first_kernel - kernel,
         "peak memory, MiB": peak_memory(),
     }
     kind = "one program" if on_device else "loop"
     print(f"{name}: {config.model.name}, batch {batch}, N {m * dataset.classes}, {jax.devices()[0]}, {kind}")
+    print(f"  {total} steps, {snapshots} snapshots, {measured} kernels in the whole run; {steps} steps timed")
     for key, value in result.items():
         print(f"  {key:22s} {value:10.4g}")
+    if out is not None:
+        record = {"model": config.model.name, "batch": batch, "N": m * dataset.classes, "loop": kind}
+        record |= {"steps": total, "snapshots": snapshots, "kernels": measured, "steps timed": steps}
+        write(out, name, {**record, **result})
     return result
+
+
+def write(out: Path, name: str, record: dict[str, Any]) -> None:
+    """Put one preset's numbers into a file that may hold others of the same machine."""
+    document: dict[str, Any] = {"host": host(), "presets": {}}
+    if out.exists():
+        found = json.loads(out.read_text(encoding="utf-8"))
+        document["presets"] = found["presets"] if found["host"] == document["host"] else {}
+    document["presets"][name] = record
+    temporary = out.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(out)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="paper-small")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--per-class", type=int)
     parser.add_argument("--fused", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--kernels", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--out", type=Path, help="JSON file; numbers of other presets in it are kept")
     given = parser.parse_args()
-    main(given.preset, given.steps, given.per_class, given.fused)
+    main(given.preset, given.steps, given.per_class, given.fused, given.kernels, given.out)

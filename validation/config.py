@@ -75,6 +75,11 @@ class RunConfig:
         """Whether training averages the statistics of its batches, for use in inference."""
         return self.model.norm == "batch" and self.training.statistics == "batch"
 
+    @property
+    def recalibrates(self) -> bool:
+        """Whether snapshots replace the running statistics by those of the training set."""
+        return self.has_running_statistics and self.training.observed == "recalibrated"
+
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, one table per section."""
         return asdict(self)

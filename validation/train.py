@@ -210,7 +210,7 @@ def train(
     times, steps = flow_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
     begun, state = resume if resume is not None else (-1, prepared_start(network, dataset, recipe))
     x, labels = jnp.asarray(dataset.x), jnp.asarray(dataset.labels.astype(np.int32))
-    done, refreshed = max(begun, 0), config.has_running_statistics and recipe.observed == "recalibrated"
+    done = max(begun, 0)
     for target in (s for s in snapshot_steps(steps, recipe.snapshots, recipe.spacing) if s > begun):
         while done < target:
             # Up to the next multiple of a chunk, so that a resumed run cuts where an undisturbed one does.
@@ -221,7 +221,7 @@ def train(
                 _check_head(state, done)
                 progress(done)
                 checkpoint(done, state)
-        if refreshed:
+        if config.recalibrates:
             state = recalibrated(network, dataset, state)
         yield observe(network, dataset, state, target, float(times[target]))
 
