@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,9 @@ DATA_DIR = typer.Option(
     help="Folder with the data set's files, or of folders by its name.",
 )
 DOWNLOAD = typer.Option(False, "--download", help="Fetch missing data into the user's cache.")
+SET = typer.Option(
+    None, "--set", help="FIELD=VALUE, replaces a setting, as training.learning_rate=0.1; repeat."
+)
 PER_CLASS = typer.Option(None, "--per-class", help="Replaces the number of training samples of each class.")
 FROM = typer.Option(None, "--from-snapshot", help="Step whose snapshot the drawn prediction starts from.")
 JSON = typer.Option(False, "--json", help="Print the summary as JSON and nothing else.")
@@ -55,6 +58,7 @@ def train(
     out: Path = OUT,
     seed: int | None = SEED,
     per_class: int | None = PER_CLASS,
+    set_: list[str] | None = SET,
     data_dir: Path | None = DATA_DIR,
     download: bool = DOWNLOAD,
     overwrite: bool = OVERWRITE,
@@ -65,7 +69,7 @@ def train(
     """Train a network and write snapshots; an interrupted run of the same configuration goes on."""
     from validation.pipeline import train_run
 
-    wanted = _configuration(preset, config, seed, per_class)
+    wanted = _configuration(preset, config, seed, per_class, set_ or ())
     run = _create(wanted, out, data_dir, download, overwrite, resume)
     with run.locked():
         with _progress(json or quiet) as progress:
@@ -102,6 +106,7 @@ def run(
     out: Path = OUT,
     seed: int | None = SEED,
     per_class: int | None = PER_CLASS,
+    set_: list[str] | None = SET,
     data_dir: Path | None = DATA_DIR,
     download: bool = DOWNLOAD,
     from_snapshot: int | None = FROM,
@@ -113,7 +118,7 @@ def run(
     """Train, measure, predict and compare in one go; an interrupted run goes on."""
     from validation.pipeline import Result, compare_run, measure_run, train_run
 
-    wanted = _configuration(preset, config, seed, per_class)
+    wanted = _configuration(preset, config, seed, per_class, set_ or ())
     directory = _create(wanted, out, data_dir, download, overwrite, resume)
     with directory.locked():
         windows: list[Any] = []
@@ -156,11 +161,16 @@ def _find_data(config: "RunConfig", data_dir: Path | None) -> None:
     find_files(config.data.name)
 
 
-def _configuration(preset: str, config: Path | None, seed: int | None, per_class: int | None) -> "RunConfig":
+def _configuration(
+    preset: str, config: Path | None, seed: int | None, per_class: int | None, texts: Sequence[str]
+) -> "RunConfig":
     from validation.config import RunConfig
     from validation.presets import preset as named
+    from validation.sweep.settings import SETTINGS, changed
 
     chosen = named(preset) if config is None else RunConfig.from_toml(config)
+    if texts:
+        chosen = changed(chosen, SETTINGS.read_settings(texts))
     return chosen.with_seed(seed).with_per_class(per_class)
 
 

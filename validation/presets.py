@@ -15,7 +15,9 @@ PAPER = TrainConfig(
     drop_every=120,
     batch_per_class=12,
     observed="running",
-    snapshots=200,
+    # every second epoch
+    snapshots=201,
+    spacing="even",
 )
 
 PRESETS: dict[str, RunConfig] = {
@@ -24,13 +26,15 @@ PRESETS: dict[str, RunConfig] = {
         data=DataConfig(name="fashion-mnist", per_class=6000, probe_per_class=120),
         model=ModelConfig(name="resnet20"),
         training=PAPER,
-        kernels=KernelConfig(count=40, per_class=12, while_training=True),
+        kernels=KernelConfig(count=201, per_class=12, while_training=True),
     ),
     # The same on 1200 images, with as many drops of the rate in fewer epochs.
     "paper-small": RunConfig(
         data=DataConfig(name="fashion-mnist", per_class=120, test_per_class=100),
         model=ModelConfig(name="resnet20"),
-        training=replace(PAPER, epochs=60, drop_every=20, warmup=20, observed="recalibrated", snapshots=40),
+        training=replace(
+            PAPER, epochs=60, drop_every=20, warmup=20, observed="recalibrated", snapshots=40, spacing="log"
+        ),
         kernels=KernelConfig(count=6, per_class=12, while_training=True),
     ),
     # About a minute on two cores.

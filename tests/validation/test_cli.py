@@ -89,6 +89,8 @@ def test_a_config_file_replays_a_run(finished, tmp_path, capsys):
         (("run", "--preset", "tiny", "--out", "{run}", "--overwrite", "--resume"), "contradicts --resume"),
         (("train", "--preset", "tiny", "--out", "{run}", "--resume"), "seed (3, not 0)"),
         (("train", "--config", "{tmp}/absent.toml", "--out", "{tmp}/new"), "cannot be read"),
+        (("train", "--set", "training.rate=1", "--out", "{tmp}/new"), "did you mean"),
+        (("train", "--set", "training.steps=few", "--out", "{tmp}/new"), "a whole number"),
         (("kernels", "--out", "{tmp}/new"), "not a run directory"),
         (("compare", "--out", "{run}", "--from-snapshot", "7"), "no kernel was measured there"),
     ],
@@ -126,7 +128,7 @@ def test_the_progress_line_shows_the_metrics_seen_last(capsys):
     assert "NC1-3 0.5 0.25 1, accuracy 0.50" in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_number_of_samples_is_set_on_the_command_line(tmp_path):
+def test_settings_are_replaced_on_the_command_line(tmp_path):
     words = (
         "train",
         "--config",
@@ -135,6 +137,10 @@ def test_the_number_of_samples_is_set_on_the_command_line(tmp_path):
         5,
         "--out",
         tmp_path / "run",
+        "--set",
+        "training.steps=2",
+        "--set",
+        "model.init=he-normal",
         "--quiet",
     )
     (tmp_path / "few.toml").write_text(
@@ -144,6 +150,7 @@ def test_the_number_of_samples_is_set_on_the_command_line(tmp_path):
     assert validate(*words) == 0
     config = RunConfig.from_toml(tmp_path / "run" / "config.toml")
     assert (config.data.per_class, config.data.probe_per_class, config.kernels.per_class) == (5, 5, 5)
+    assert (config.training.steps, config.model.init) == (2, "he-normal")
 
 
 def test_missing_files_are_said_before_a_directory_is_made(tmp_path, monkeypatch, capsys):

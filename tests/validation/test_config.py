@@ -4,8 +4,10 @@ import pytest
 
 from ntkflow.errors import InputError
 from ntkflow.store import write_toml
+from validation.clock import snapshot_steps, total_steps
 from validation.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from validation.presets import PRESETS, preset
+from validation.training_run import planned_kernels
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -76,3 +78,11 @@ def test_unknown_preset_and_unreadable_files_are_refused(tmp_path):
     (tmp_path / "broken.toml").write_text("a = [")
     with pytest.raises(InputError, match="not valid TOML"):
         RunConfig.from_toml(tmp_path / "broken.toml")
+
+
+def test_the_papers_recipe_is_observed_every_second_epoch_with_a_kernel():
+    config = preset("paper")
+    steps = snapshot_steps(total_steps(config.training, config.data.per_class), 201, config.training.spacing)
+    epoch = config.data.per_class // config.training.batch_per_class
+    assert steps == list(range(0, 400 * epoch + 1, 2 * epoch))
+    assert planned_kernels(config, steps[-1]) == tuple(steps)
