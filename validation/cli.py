@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ntkflow.errors import InputError
+from validation.export_cli import export
 from validation.measure_cli import kernels
 from validation.sweep_cli import show, sweep, table
 
@@ -79,6 +80,7 @@ def train(
 
 
 app.command()(kernels)
+app.command()(export)
 app.command()(sweep)
 app.command()(table)
 app.command()(show)

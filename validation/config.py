@@ -110,6 +110,10 @@ class RunConfig:
         """The same run from another seed; None changes nothing."""
         return self if seed is None else replace(self, seed=seed)
 
+    def with_rate(self, rate: float) -> "RunConfig":
+        """The same run at this learning rate, such as the one that was chosen for it."""
+        return replace(self, training=replace(self.training, learning_rate=rate))
+
     def with_per_class(self, per_class: int | None) -> "RunConfig":
         """The same run on so many samples of each class; probe, kernels and batches take at most these."""
         if per_class is None:

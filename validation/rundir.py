@@ -2,7 +2,7 @@
 
     config.toml          the complete RunConfig; replay with --config
     metrics.jsonl        one line per snapshot, appended
-    training.json        learning rate, parameters, samples, device; at the end how training ended
+    training.json        learning rate, parameters, samples, device, versions; at the end how training ended
     parameters/step_*.npz  parameters, running statistics and optimiser state, by name
     checkpoint.npz       the same, between snapshots, while training
     snapshots/step_*.npz   state files (H, W, b, labels; with K and the kappas once measured)

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import jax
 import numpy as np
 
 from ntkflow._types import Json
+from ntkflow.store import run_versions
 from validation import datasets
 from validation.blocks import fit
 from validation.clock import snapshot_steps, total_steps
@@ -184,10 +185,10 @@ def _begun(run: RunDirectory, dataset: Dataset, network: Network) -> RunConfig:
                 "unused": dataset.unused,
             },
             "device": jax.devices()[0].device_kind,
+            "made_by": run_versions(),
         }
         run.write_training(facts)
-    rate = float(facts["learning_rate"])
-    return replace(run.config, training=replace(run.config.training, learning_rate=rate))
+    return run.config.with_rate(float(facts["learning_rate"]))
 
 
 def _end(run: RunDirectory, outcome: Outcome) -> Outcome:

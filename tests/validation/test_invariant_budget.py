@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ntkflow.kernels import BlockKernel
+from ntkflow.sizes import Sizes
+from ntkflow.state import State
+from validation.clock import theory_decay
+from validation.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from validation.decay_response import decay_responder
+from validation.invariant_budget import budget, interpolated
+from validation.pipeline import prepare
+from validation.probe import invariant_terms
+from validation.train import train
+
+KERNEL = BlockKernel(2.0, 0.8, 0.3)
+SIZES = Sizes(C=3, m=4, n=5)
+# The network of theory 15, whose weights and features decay alike.
+LINEAR = RunConfig(
+    data=DataConfig(name="block", classes=3, per_class=4),
+    model=ModelConfig(name="linear", features=5, scale=0.7),
+    training=TrainConfig(steps=600, learning_rate=1e-3, reduction="sum", weight_decay=0.8, snapshots=20),
+)
+
+
+def state(seed):
+    rng = np.random.default_rng(seed)
+    return State(rng.normal(size=(5, 12)), rng.normal(size=(3, 5)), rng.normal(size=3))
+
+
+def test_decay_explains_the_whole_change_where_the_hypotheses_hold():
+    dataset, network = prepare(LINEAR)
+    snapshots = list(train(LINEAR, dataset, network))
+    respond = decay_responder(network, LINEAR)
+    answers = [respond(s.train.variables, dataset.x) for s in snapshots]
+    assert all(a.ratio == pytest.approx(1, abs=1e-5) for a in answers)
+    kernel = BlockKernel(LINEAR.data.kappa_d, LINEAR.data.kappa_c, LINEAR.data.kappa_n)
+    times, states = [s.time for s in snapshots], [s.state for s in snapshots]
+    rate = theory_decay(LINEAR.training, 12, 3)
+    found = budget(times, states, SIZES, [kernel] * len(times), 4, rate, [a.change for a in answers])
+    size = np.linalg.norm(found.first)
+    assert np.linalg.norm(found.kernel) == 0
+    assert np.linalg.norm(found.decay) > 0.5 * size
+    assert np.linalg.norm(found.rest) < 0.01 * size  # finite steps and the trapezoidal rule
+    assert np.linalg.norm(found.last) / size == pytest.approx(np.exp(-2 * rate * times[-1]), rel=0.01)
+    assert sum(found.shares().values()) == pytest.approx(1)
+    assert found.shares()["decay"] == pytest.approx(1, abs=0.01)
+    # Decay of W alone would have left more of E, in another direction.
+    assert np.linalg.norm(found.weights_only - found.decay) > 0.1 * size
+
+
+def test_a_kernel_that_moves_under_a_resting_state_has_the_whole_change():
+    moved, resting = BlockKernel(3.0, 1.5, 0.4), state(0)
+    still = np.zeros_like(resting.H)
+    found = budget([0.0, 1.0], [resting, resting], SIZES, [KERNEL, moved], 4, 0.0, [still, still])
+    change = invariant_terms(resting, SIZES, moved, 4).E - invariant_terms(resting, SIZES, KERNEL, 4).E
+    np.testing.assert_allclose(found.kernel, change, atol=1e-14)
+    np.testing.assert_allclose(found.rest, 0, atol=1e-14)
+    assert np.linalg.norm(change) > 0.1
+
+
+def test_a_state_that_moves_by_itself_has_the_rest():
+    one, two = state(0), state(1)
+    still = np.zeros_like(one.H)
+    found = budget([0.0, 1.0], [one, two], SIZES, [KERNEL, KERNEL], 4, 0.0, [still, still])
+    np.testing.assert_allclose(found.rest, found.last - found.first, atol=1e-14)
+    assert found.shares() == {"kernel": 0.0, "decay": 0.0, "rest": pytest.approx(1)}
+
+
+def test_kernels_between_measured_steps_lie_between_and_at_them_are_the_measured():
+    kernels = {0: KERNEL, 9: BlockKernel(4.0, 2.0, 0.5)}
+    assert interpolated(kernels, 9) == kernels[9]
+    assert interpolated(kernels, 50) == kernels[9]
+    half = interpolated(kernels, 2)  # log 3 is not half of log 10
+    assert half.kappa_d == pytest.approx(2 + 2 * np.log(3) / np.log(10))
+    assert half.kappa_n == pytest.approx(0.3 + 0.2 * np.log(3) / np.log(10))
+
+
+@pytest.mark.parametrize(
+    ("model", "degree"),
+    [
+        (ModelConfig(name="mlp", width=6, depth=1, features=5), 2),
+        (ModelConfig(name="mlp", width=6, depth=2, features=5), 3),
+        (ModelConfig(name="cnn", width=2, norm="batch", readout="pool", features=5), 0),
+    ],
+)
+def test_features_shrink_with_their_degree_and_not_behind_a_normalisation(model, degree):
+    config = replace(LINEAR, data=DataConfig(classes=3, per_class=4), model=model)
+    dataset, network = prepare(config)
+    answer = decay_responder(network, config)(network.initial, dataset.x)
+    assert answer.ratio == pytest.approx(degree, abs=0.02)  # normalisation adds a small number to variances
+    if degree:
+        assert answer.cosine == pytest.approx(1, abs=1e-5)

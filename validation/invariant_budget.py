@@ -1,0 +1,103 @@
+"""What moved the invariant of a trained network: the kernel's motion, weight decay, and the rest.
+
+Under the theory's hypotheses E is constant. With decay and a moving kernel it changes by known amounts (theory 11.1,
+11.2); whatever else is found is what the block kernel does not describe, finite steps and batches included.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkflow._types import FeatureMatrix, Features
+from ntkflow.kernels import BlockKernel
+from ntkflow.sizes import Sizes
+from ntkflow.state import State
+from validation.probe import invariant_terms
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """The change of E along a run, in parts that add up to it.
+
+    Attributes:
+        first: E at the first time.
+        last: E at the last time.
+        kernel: change because the kernel moved under the state.
+        decay: change because weights, and features with them, decayed.
+        weights_only: what the decay of W alone would have changed, features not decaying: -2 lw int W^T W dt / m.
+    """
+
+    first: FeatureMatrix
+    last: FeatureMatrix
+    kernel: FeatureMatrix
+    decay: FeatureMatrix
+    weights_only: FeatureMatrix
+
+    @property
+    def rest(self) -> FeatureMatrix:
+        """The change that neither explains."""
+        return self.last - self.first - self.kernel - self.decay
+
+    def shares(self) -> dict[str, float]:
+        """Projection of each part on the whole change, over its square; they add up to 1."""
+        change = self.last - self.first
+        square = float(np.vdot(change, change))
+        parts = {"kernel": self.kernel, "decay": self.decay, "rest": self.rest}
+        return {name: float(np.vdot(part, change)) / square for name, part in parts.items()}
+
+
+def interpolated(kernels: dict[int, BlockKernel], step: int) -> BlockKernel:
+    """The block kernel at a step between measured ones, linear in log(1 + step); the nearest one outside."""
+    known = sorted(kernels)
+    at, where = np.log1p(step), np.log1p(known)
+    constants = [
+        np.interp(at, where, [getattr(kernels[s], name) for s in known])
+        for name in ("kappa_d", "kappa_c", "kappa_n")
+    ]
+    return BlockKernel(*(float(v) for v in constants))
+
+
+def budget(
+    times: Sequence[float],
+    states: Sequence[State],
+    sizes: Sizes,
+    kernels: Sequence[BlockKernel],
+    m: int,
+    rate: float,
+    responses: Sequence[Features],
+) -> Budget:
+    """Add up the change of E between successive states.
+
+    From (s1, K1) to (s2, K2) the kernel's part is the mean over both states of E(s, K2) - E(s, K1). Decay changes E
+    at the rate 2 sym(E(dW, dH; W, H)), of which the trapezoidal rule takes the integral; E is quadratic, so a central
+    difference with any step is that derivative.
+
+    Args:
+        times: flow times of the states.
+        states: H on a probe, W, b.
+        sizes: sizes of the states.
+        kernels: block kernel at each time.
+        m: samples of each class in the data set.
+        rate: lw, decay rate of the weights per unit of flow time.
+        responses: change of H per unit of decay, (n, N) at each time: H' = lw response.
+    """
+
+    def E(state: State, kernel: BlockKernel) -> FeatureMatrix:
+        return invariant_terms(state, sizes, kernel, m).E
+
+    def moved(state: State, response: Features, by: float) -> State:
+        return State(state.H + by * response, state.W - by * state.W, state.b)
+
+    n = states[0].H.shape[0]
+    kernel, decay, weights = (np.zeros((n, n)) for _ in range(3))
+    slopes = [
+        (E(moved(s, r, 0.5), K) - E(moved(s, r, -0.5), K))
+        for s, r, K in zip(states, responses, kernels, strict=True)
+    ]
+    for i, length in enumerate(np.diff(times)):
+        one, two, K1, K2 = states[i], states[i + 1], kernels[i], kernels[i + 1]
+        kernel += (E(one, K2) - E(one, K1) + E(two, K2) - E(two, K1)) / 2
+        decay += rate * length * (slopes[i] + slopes[i + 1]) / 2
+        weights -= rate * length * (one.W.T @ one.W + two.W.T @ two.W) / m
+    return Budget(E(states[0], kernels[0]), E(states[-1], kernels[-1]), kernel, decay, weights)
