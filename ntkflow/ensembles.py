@@ -171,11 +171,10 @@ class _Task:
         """Integrate the member and evaluate its series; times that a failure left out are NaN."""
         problem = prepare(self.source).problem if isinstance(self.source, SimulateConfig) else self.source
         solution = solve(problem, save_at=self.times, throw=False, **vars(self.options))
-        stats, missing = solution.stats, len(self.times) - len(solution)
-        series = {
-            name: np.concatenate([values, np.full(missing, np.nan)])
-            for name, values in solution.series.items()
-        }
+        stats, kept = solution.stats, int(np.isin(solution.times, self.times).sum())
+        missing = np.full(len(self.times) - kept, np.nan)
+        # A member that failed between two times of the grid has its last state at the end.
+        series = {name: np.concatenate([v[:kept], missing]) for name, v in solution.series.items()}
         return Member(self.seed, solution.reason, stats.engine, stats.steps, stats.seconds), series
 
 

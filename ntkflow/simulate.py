@@ -15,9 +15,10 @@ from ntkflow.decay import Decay
 from ntkflow.discrete import Momentum, descend
 from ntkflow.discrete.solution import as_solution
 from ntkflow.errors import InputError, SolveError
-from ntkflow.integrate import Progress, default_horizon, solve
+from ntkflow.integrate import default_horizon, solve
 from ntkflow.kernels import BlockKernel, Kernel
 from ntkflow.losses import loss_named
+from ntkflow.marching import Progress
 from ntkflow.problem import Problem
 from ntkflow.sizes import Sizes
 from ntkflow.solution import Solution

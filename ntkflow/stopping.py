@@ -17,6 +17,8 @@ class Reason(Enum):
     MAX_STEPS = "max_steps"
     NOT_FINITE = "not_finite"
     STEP_FAILED = "step_failed"
+    STALLED = "stalled"
+    INACCURATE = "inaccurate"
 
     @property
     def sentence(self) -> str:
@@ -26,8 +28,12 @@ class Reason(Enum):
     @property
     def failed(self) -> bool:
         """Whether the end time or a target was not reached."""
-        return self in (Reason.MAX_STEPS, Reason.NOT_FINITE, Reason.STEP_FAILED)
+        return self in FAILURES
 
+
+FAILURES = frozenset(
+    {Reason.MAX_STEPS, Reason.NOT_FINITE, Reason.STEP_FAILED, Reason.STALLED, Reason.INACCURATE}
+)
 
 _SENTENCES = {
     Reason.NC1: "the within-class standard deviation fell below its target",
@@ -37,6 +43,13 @@ _SENTENCES = {
     Reason.MAX_STEPS: "the step limit was reached first; raise max_steps, shorten t_end or choose another engine",
     Reason.NOT_FINITE: "the state stopped being finite; the initial state is too large, lower rtol or the scale",
     Reason.STEP_FAILED: "the step size fell to rounding; loosen rtol or choose another engine",
+    Reason.STALLED: (
+        "the steps stalled: many of them changed nothing beyond rtol, and at their pace t_end is out of reach; "
+        "set a stationarity target, shorten t_end or choose another engine"
+    ),
+    Reason.INACCURATE: (
+        "accuracy was lost: E drifted by more than rtol, or the loss rose; lower rtol or choose another engine"
+    ),
 }
 
 

@@ -123,18 +123,18 @@ class ThinFlow:
 
     def blocks(self, y: Vector) -> tuple[np.ndarray, ...]:
         """H1, L, W, b."""
-        s = self.system.unpack(y)
+        s = self.unpack(y)
         return s.H1, s.L, s.W, s.b
 
     def loss(self, y: Vector) -> float:
         """The loss (4)."""
-        return self.system.loss(self.system.unpack(y))
+        return self.system.loss(self.unpack(y))
 
     def within_rms(self, y: Vector) -> float:
         """Root mean square within-class standard deviation per feature."""
-        return self.frame.within_rms(self._split(y))
+        return self.frame.within_rms(self.unpack(y))
 
-    def _split(self, y: Vector) -> ThinState:
+    def unpack(self, y: Vector) -> ThinState:
         """`ThinSystem.unpack` with the cuts worked out once: stop conditions ask after every step."""
         parts = [y[cut].reshape(shape) for cut, shape in self._cuts]
         return ThinState(*parts)
@@ -147,15 +147,15 @@ class ThinFlow:
 
     def spectral_radius(self, y: Vector) -> float:
         """Estimate of the largest rate at y."""
-        return self.system.spectral_radius(self.system.unpack(y))
+        return self.system.spectral_radius(self.unpack(y))
 
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """Thin state in all n coordinates."""
-        return self.frame.view(self.system.unpack(y))
+        return self.frame.view(self.unpack(y))
 
     def state(self, y: Vector) -> State:
         """The full state."""
-        return self.frame.compose(self.system.unpack(y))
+        return self.frame.compose(self.unpack(y))
 
 
 def _sample_system(problem: Problem, n: int) -> ThinSystem:

@@ -10,7 +10,7 @@ import typer
 
 from ntkflow import rundir, store
 from ntkflow.cli import drawing, options, table
-from ntkflow.integrate import Progress
+from ntkflow.marching import Progress
 from ntkflow.simulate import run
 from ntkflow.staging import numbered_directory, staged_directory
 from ntkflow.summary import summarise
