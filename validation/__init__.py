@@ -1,11 +1,12 @@
 """Real networks against the theory: train, measure the empirical kernels, predict, compare.
 
-`validation.measure(features, params, X, y)` measures the kernels of any network; see `validation.kernels`.
+`validation.measure(features, params, X, y)` measures the kernels of any network; see `validation.kernels`;
+`validation.kernel_figure(...)` draws them.
 """
 
 from typing import Any
 
-__all__ = ["measure"]
+__all__ = ["kernel_figure", "measure"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from validation.kernels import measure
 
         return measure
+    if name == "kernel_figure":
+        from validation.kernel_panes import kernel_figure
+
+        return kernel_figure
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

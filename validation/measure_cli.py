@@ -23,7 +23,8 @@ FULL = typer.Option(
 QUANTITY = typer.Option(
     None,
     "--quantity",
-    help="With --full: outputs, row-space, rayleigh, matrix, tensor, output-tensor; repeat.",
+    help="With --full: outputs, row-space, rayleigh, pair-norms, output-pair-norms, matrix, row-matrix, "
+    "tensor, output-tensor; repeat.",
 )
 METHOD = typer.Option(
     "auto", "--method", help="With --full: auto, gram, class-sums, probes or orthogonal-probes."
@@ -33,6 +34,14 @@ NEURONS = typer.Option(None, "--neurons", help="With --full: only the first so m
 SAMPLES = typer.Option(None, "--samples", help="With --full: only the first so many samples of each class.")
 PROBES = typer.Option(16, "--probes", help="With --full: random directions of the two methods that use them.")
 BN = typer.Option("eval", "--bn", help="With --full: batch normalisation: eval, recalibrated or batch.")
+FIGURE = typer.Option(
+    False,
+    "--figure",
+    help="Also draw figures/kernels.png: kernels, norms over pairs, alignment and block residual by epoch.",
+)
+OVERWRITE = typer.Option(
+    False, "--overwrite", help="With --full: replace measurements made with other settings."
+)
 JSON = typer.Option(False, "--json", help="Print the summary as JSON and nothing else.")
 QUIET = typer.Option(False, "--quiet", help="Print nothing.")
 
@@ -49,6 +58,8 @@ def kernels(
     samples: int | None = SAMPLES,
     probes: int = PROBES,
     bn: str = BN,
+    figure: bool = FIGURE,
+    overwrite: bool = OVERWRITE,
     json: bool = JSON,
     quiet: bool = QUIET,
 ) -> None:
@@ -63,34 +74,64 @@ def kernels(
     settings = Settings(
         method, memory, tuple(quantity) if quantity else None, neurons, samples, probes, bn, run.config.seed
     )
-    if not full:
-        _refuse_ignored(settings, run.config.seed)
+    if figure:
+        settings = _for_figure(settings, run)
+    elif not full:
+        _refuse_ignored(settings, overwrite, run.config.seed)
     with run.locked():
         with cli._progress(json or quiet) as progress:
             measure_run(run, from_snapshot, progress)
-            lines = _full(run, from_snapshot, settings, progress) if full else []
+            lines = _full(run, from_snapshot, settings, progress, overwrite) if full or figure else []
+            lines += _draw(run, from_snapshot) if figure else []
         cli._finish(run, [], json, quiet)
     if lines and not (json or quiet):
         typer.echo("\n".join(lines))
 
 
-def _refuse_ignored(settings: "Settings", seed: int) -> None:
+def _refuse_ignored(settings: "Settings", overwrite: bool, seed: int) -> None:
     from ntkflow.errors import InputError
     from validation.measurement_run import Settings
 
-    if settings != Settings(seed=seed):
+    if overwrite or settings != Settings(seed=seed):
         raise InputError("full", False, "the other options say how to measure in full", "add --full")
 
 
-def _full(run: "RunDirectory", extra: int | None, settings: "Settings", progress: Any) -> list[str]:
+def _for_figure(settings: "Settings", run: "RunDirectory") -> "Settings":
+    """The quantities of every pane, on the samples and neurons of the run's own kernels."""
+    from dataclasses import replace
+
+    from validation.measurement_run import FIGURE_QUANTITIES
+
+    own = run.config.kernels
+    quantities = tuple(dict.fromkeys((*(settings.quantities or ()), *FIGURE_QUANTITIES)))
+    return replace(
+        settings,
+        quantities=quantities,
+        neurons=settings.neurons or own.neurons or None,
+        per_class=settings.per_class or own.per_class or None,
+    )
+
+
+def _draw(run: "RunDirectory", step: int | None) -> list[str]:
+    from validation.kernel_panes import draw_kernels
+
+    return [f"figure: {draw_kernels(run, step)}"]
+
+
+def _full(
+    run: "RunDirectory", extra: int | None, settings: "Settings", progress: Any, overwrite: bool
+) -> list[str]:
     from validation.measurement_run import measure_in_full
     from validation.pipeline import kernel_steps, prepare
 
     dataset, network = prepare(run.config)
     lines = []
     for step, found, document in measure_in_full(
-        run, kernel_steps(run, extra), dataset, network, settings, progress
+        run, kernel_steps(run, extra), dataset, network, settings, progress, overwrite
     ):
+        if found is None:
+            lines.append(f"step {step}: was measured before")
+            continue
         kind = "random combinations" if "probes" in found.method else "neurons"
         lines.append(
             f"step {step}: {found.method}, bn {found.bn}, {found.neurons} {kind} (n = {found.total_neurons}), "

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,15 +13,22 @@ import numpy as np
 from flax import nnx
 
 from ntkflow._types import Json
+from ntkflow.errors import InputError
 from ntkflow.store import write_arrays, write_json
+from validation.config import RunConfig
 from validation.datasets import Dataset
 from validation.kernels import FolderStore, JaxBackend, Measurement, measure
+from validation.kernels.arguments import CHEAP
 from validation.models.base import Network, Variables
 from validation.rundir import RunDirectory
 from validation.train import head, start
 
 # called with (what is being done, amount done, amount in all)
 Progress = Callable[[str, int, int], None]
+
+
+# What the panes of a kernel figure show.
+FIGURE_QUANTITIES = ("outputs", "pair-norms", "output-pair-norms")
 
 
 @dataclass(frozen=True)
@@ -101,24 +108,67 @@ def measure_in_full(
     network: Network,
     settings: Settings,
     progress: Progress,
-) -> Iterator[tuple[int, Measurement, Json]]:
+    overwrite: bool = False,
+) -> Iterator[tuple[int, Measurement | None, Json]]:
     """Measure at each step and write measurements/STEP.json and .npz; an interrupted step goes on.
 
+    A step that was measured with these settings is kept; one that lacks some of the quantities is measured
+    with its own and these.
+
     Yields:
-        The step, what was found, and the document that was written.
+        The step, what was found (None when it was kept), and its document.
+
+    Raises:
+        InputError: a step was measured with other settings, and `overwrite` is not given.
     """
+    plans = [(step, *_planned(run, step, settings, overwrite)) for step in steps]
     template = start(network, run.config.training)
     folder = run.path / "measurements"
-    for step in steps:
+    for step, wanted, known in plans:
+        if known is not None:
+            yield step, None, known
+            continue
         began = time.perf_counter()
         state = run.read_train_state(step, template)
         store = FolderStore(folder / f".chunks-{step}")
-        found = measure_snapshot(network, state.variables, dataset, settings, store, progress)
+        found = measure_snapshot(network, state.variables, dataset, wanted, store, progress)
         seconds = time.perf_counter() - began
-        document = {"step": step, "seconds": seconds, "settings": asdict(settings), **found.to_dict()}
+        document = {"step": step, "seconds": seconds, "settings": asdict(wanted), **found.to_dict()}
         folder.mkdir(exist_ok=True)
         arrays: dict[str, np.ndarray] = found.arrays()
         write_arrays(folder / f"{step}.npz", arrays)
         write_json(folder / f"{step}.json", document)
         shutil.rmtree(store.path, ignore_errors=True)
         yield step, found, document
+
+
+def _planned(
+    run: RunDirectory, step: int, settings: Settings, overwrite: bool
+) -> tuple[Settings, Json | None]:
+    """What to measure at a step, and the document of it where that has been done."""
+    known = run.read_json(f"measurements/{step}.json")
+    if not known or overwrite:
+        return settings, None
+    before = Settings(**known["settings"])
+    before = replace(before, quantities=None if before.quantities is None else tuple(before.quantities))
+    # How much memory it may use changes no number.
+    if replace(before, quantities=None, memory="") != replace(settings, quantities=None, memory=""):
+        raise InputError(
+            "overwrite",
+            False,
+            f"step {step} was measured in full with other settings",
+            "give these again, or --overwrite",
+        )
+    union = tuple(dict.fromkeys([*_names(before), *_names(settings)]))
+    done = set(union) == set(_names(before))
+    return replace(settings, quantities=union), known if done else None
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    return CHEAP if settings.quantities is None else settings.quantities
+
+
+def epoch(config: RunConfig, step: int) -> float:
+    """Passes through the data after so many optimiser steps."""
+    m = config.data.per_class
+    return step * (config.training.batch_per_class or m) / m

@@ -9,7 +9,9 @@ from jaxtyping import Float64
 from ntkflow import kernels as rungs
 from ntkflow._types import ClassMatrix, PerClass, SampleKernel
 from ntkflow.errors import InputError
-from validation.kernels.components import Rayleigh
+from validation.kernels.arguments import one_of
+from validation.kernels.components import Head, Rayleigh
+from validation.kernels.pairs import PairNorms
 from validation.kernels.statistics import (
     NAMES,
     BlockSums,
@@ -56,6 +58,14 @@ class Summary:
         """|K - K_block|_F / |K|_F of the mean kernel."""
         return None if self.mean is None else block_residual(self.mean, self.labels)
 
+    @property
+    def block_square(self) -> float:
+        """|K_block|_F^2 of the block kernel with these constants on these samples."""
+        m, N = self.sums.counts, self.sums.counts.sum()
+        counts = N, (m * (m - 1)).sum(), N**2 - (m**2).sum()
+        values = (self.constants[name].value for name in NAMES[:3])
+        return float(sum(count * value**2 for count, value in zip(counts, values, strict=True) if count))
+
     def alignment(self, k: int | None = None) -> float | None:
         """Cosine of the mean kernel with Y^T Y on k samples of each class; by default on half, as the paper."""
         if self.mean is None:
@@ -92,12 +102,6 @@ class Measurement:
 
     Attributes:
         features: the features' NTK; constants are the paper's kappas.
-        outputs: the output NTK including the head's own contribution delta_ks (h_i . h_j + 1); the gammas.
-        row_space: the features' NTK averaged over orthonormal directions of the row space of W.
-        rayleigh: quotients along the residual's components.
-        matrix: matrix blocks between features.
-        full: the features' whole tensor, (n, N, n, N).
-        full_outputs: the output NTK's whole tensor, (C, N, C, N).
         order: index in the given samples of each measured one; they are sorted by class.
         counts: measured samples of each class.
         totals: samples of each class in all.
@@ -105,15 +109,19 @@ class Measurement:
         total_neurons: n.
         method: how.
         bn: mode of batch normalisation.
+        head: the classifier; None when there was none.
+        outputs: the output NTK including the head's own contribution delta_ks (h_i . h_j + 1); the gammas.
+        row_space: the features' NTK averaged over orthonormal directions of the row space of W.
+        rayleigh: quotients along the residual's components.
+        matrix: matrix blocks between features.
+        row_matrix: matrix blocks in the orthonormal basis `head.row_space` of the row space of W.
+        full: the features' whole tensor, (n, N, n, N).
+        full_outputs: the output NTK's whole tensor, (C, N, C, N).
+        pairs: norms of the features' NTK between every two neurons measured, and the share off the diagonal.
+        output_pairs: the same of the output NTK.
     """
 
     features: Summary
-    outputs: Summary | None
-    row_space: Summary | None
-    rayleigh: Rayleigh | None
-    matrix: MatrixBlocks | None
-    full: Tensor | None
-    full_outputs: Tensor | None
     order: np.ndarray
     counts: np.ndarray
     totals: np.ndarray
@@ -121,6 +129,16 @@ class Measurement:
     total_neurons: int
     method: str
     bn: str
+    head: Head | None = None
+    outputs: Summary | None = None
+    row_space: Summary | None = None
+    rayleigh: Rayleigh | None = None
+    matrix: MatrixBlocks | None = None
+    row_matrix: MatrixBlocks | None = None
+    full: Tensor | None = None
+    full_outputs: Tensor | None = None
+    pairs: PairNorms | None = None
+    output_pairs: PairNorms | None = None
 
     def __getattr__(self, name: str) -> Constant:
         """kappa_d, kappa_c, kappa_n, mu_single, mu_class, mu_global, gamma_d, gamma_c, gamma_n."""
@@ -132,6 +150,17 @@ class Measurement:
         if family == "gamma" and letter in NAMES[:3] and self.outputs is not None:
             return self.outputs.constants[letter]
         raise AttributeError(name)
+
+    @property
+    def neuron_pairs(self) -> PairNorms | None:
+        """`pairs`, or what the whole tensor says about them."""
+        return self.pairs or (PairNorms(self.full.norms**2) if self.full is not None else None)
+
+    @property
+    def class_pairs(self) -> PairNorms | None:
+        """`output_pairs`, or what the whole tensor says about them."""
+        full = self.full_outputs
+        return self.output_pairs or (PairNorms(full.norms**2) if full is not None else None)
 
     def block(self, of: str = "features") -> rungs.BlockKernel:
         """kappa_d, kappa_d - mu_single, kappa_n.
@@ -172,11 +201,21 @@ class Measurement:
         self._all_neurons()
         return rungs.KroneckerKernel(self.sample(of), A * (len(A) / np.trace(A)))
 
-    def matrix_block(self) -> rungs.MatrixBlockKernel:
-        """A_d, A_c, A_n in the convention of `MatrixBlockKernel`."""
+    def matrix_block(self, of: str = "features") -> rungs.MatrixBlockKernel:
+        """A_d, A_c, A_n in the convention of `MatrixBlockKernel`.
+
+        Args:
+            of: "features", or "row_space": the blocks restricted to the row space of W, outside of which each
+                acts as a multiple of the identity, its mean over the row space. Features outside are not
+                moved by these as long as W stays in its row space.
+        """
+        if of == "row_space":
+            blocks = self._row_blocks()
+            return rungs.MatrixBlockKernel(*(self._lifted(A) for A in blocks.rung))
+        one_of("of", of, ("features", "row_space"))
         blocks = self._matrix()
         self._all_neurons()
-        return rungs.MatrixBlockKernel(blocks.single, blocks.within - blocks.between, blocks.between)
+        return rungs.MatrixBlockKernel(*blocks.rung)
 
     def tensor(self) -> rungs.TensorKernel:
         """The whole tensor."""
@@ -187,7 +226,7 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for files and people; arrays stay attributes."""
-        full, outputs = self.full, self.full_outputs
+        own, outputs = self.neuron_pairs, self.class_pairs
         return {
             "method": self.method,
             "bn": self.bn,
@@ -199,9 +238,9 @@ class Measurement:
             "outputs": self.outputs.to_dict("gamma") if self.outputs else None,
             "row_space": self.row_space.to_dict("kappa") if self.row_space else None,
             "rayleigh": self.rayleigh.to_dict() if self.rayleigh else None,
-            "off_neuron_share": full.off_neuron_share if full else None,
-            "off_output_share": outputs.off_neuron_share if outputs else None,
-            "tensor_block_residual": full.block_residual(self.features.labels) if full else None,
+            "off_neuron_share": own.to_dict() if own else None,
+            "off_output_share": outputs.to_dict() if outputs else None,
+            "tensor_block_residual": own.residual(self.features.block_square) if own else None,
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -213,10 +252,12 @@ class Measurement:
                 found |= {f"{name}_mean": family.mean, f"{name}_norms": family.norms}
                 found[f"{name}_constants"] = family.sums.constants
         if self.matrix is not None:
-            blocks = (self.matrix.single, self.matrix.within - self.matrix.between, self.matrix.between)
-            found |= dict(zip(("A_d", "A_c", "A_n"), blocks, strict=True))
-        for tensor, name in ((self.full, "features"), (self.full_outputs, "outputs")):
-            found[f"{name}_pair_norms"] = None if tensor is None else tensor.norms
+            found |= dict(zip(("A_d", "A_c", "A_n"), self.matrix.rung, strict=True))
+        if self.row_matrix is not None and self.head is not None:
+            found |= dict(zip(("A_d_row", "A_c_row", "A_n_row"), self.row_matrix.rung, strict=True))
+            found["row_basis"] = self.head.row_space
+        for pairs, name in ((self.neuron_pairs, "features"), (self.class_pairs, "outputs")):
+            found[f"{name}_pair_norms"] = None if pairs is None else pairs.norms
         found["Theta"] = None if self.full is None else self.full.values
         return {name: value for name, value in found.items() if value is not None}
 
@@ -232,6 +273,20 @@ class Measurement:
         if self.full is not None:
             return blocks_of_tensor(self.full.values, self.features.labels)
         raise InputError("quantities", "no matrix blocks", "were not measured", "add 'matrix' or 'tensor'")
+
+    def _row_blocks(self) -> MatrixBlocks:
+        if self.row_matrix is not None:
+            return self.row_matrix
+        if self.head is None:
+            raise InputError("of", "row_space", "needs the classifier", "measure with head=(W, b)")
+        whole, B = self._matrix(), self.head.row_space
+        self._all_neurons()
+        return MatrixBlocks(*(B @ A @ B.T for A in (whole.diagonal, whole.single, whole.between)))
+
+    def _lifted(self, A: np.ndarray) -> np.ndarray:
+        B = self.head.row_space  # type: ignore[union-attr]
+        outside = np.eye(B.shape[1]) - B.T @ B
+        return B.T @ A @ B + np.trace(A) / len(A) * outside
 
     def _all_neurons(self) -> None:
         measured = self.matrix.diagonal if self.matrix is not None else None

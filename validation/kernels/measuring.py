@@ -11,19 +11,26 @@ import numpy as np
 from ntkflow._types import Features
 from ntkflow.errors import InputError
 from validation.kernels import class_sums, statistics, tensor
+from validation.kernels.arguments import (
+    METHODS,
+    MODES,
+    checked_head,
+    checked_quantities,
+    coupled,
+    neuron_directions,
+    one_of,
+    samples,
+)
 from validation.kernels.backend import Backend, FeatureFunction, JaxBackend, check_finite
 from validation.kernels.budget import Budget
 from validation.kernels.components import Head, rayleigh
 from validation.kernels.gram import fits, grams
 from validation.kernels.measurement import Measurement, Summary
+from validation.kernels.pairs import PairNorms, pair_norms
 from validation.kernels.statistics import NAMES, BlockSums, Constant
 from validation.kernels.store import ChunkStore, NoStore
 from validation.kernels.task import Progress, Task, silent
 
-METHODS = ("auto", "gram", "class-sums", "probes", "orthogonal-probes")
-QUANTITIES = ("outputs", "row-space", "rayleigh", "matrix", "tensor", "output-tensor")
-MODES = ("eval", "recalibrated", "batch")
-WITH_HEAD = ("outputs", "row-space", "rayleigh", "output-tensor")
 # Samples above which the N x N kernels cost more than they tell.
 LARGE = 4000
 # Neurons times samples: hours of exact gradients on two cores for a ResNet20.
@@ -65,7 +72,8 @@ def measure(
         memory: what the measurement may use, such as "1.5GiB".
         neurons: how many of the first neurons, or which; all by default. Not with probes, which use all.
         per_class: measure the first s samples of each class; standard errors are for a random order.
-        probes: random directions, for the two methods that use them.
+        probes: random directions, for the two methods that use them, and random sample vectors of the pair
+            norms, which are exact when these and the classes span the samples.
         bn: mode of batch normalisation the function runs in. "eval" and "recalibrated" (running statistics
             recomputed beforehand) are the same here; in "batch" mode samples see each other and only block
             constants and Rayleigh quotients exist.
@@ -77,21 +85,21 @@ def measure(
         InputError: parameters, inputs or features are not finite, sizes do not fit each other, a quantity does
             not exist in this mode, or the memory does not suffice.
     """
-    _one_of("method", method, METHODS)
-    _one_of("bn", bn, MODES)
-    order, labels, totals = _samples(X, y, per_class)
+    one_of("method", method, METHODS)
+    one_of("bn", bn, MODES)
+    order, labels, totals = samples(X, y, per_class)
     x = np.asarray(X)[order]
     check_finite(x, "X")
     backend = features if not callable(features) else JaxBackend(_three(features), params).check(x)
     task = Task(backend, x, labels, bn == "batch", Budget.parse(memory), store or NoStore(), progress)
     H = task.features()
-    found = _head(head, backend.n, task.C)
-    wanted = _quantities(quantities, found, bn)
+    found = checked_head(head, backend.n, task.C)
+    wanted = checked_quantities(quantities, found, bn)
     if bn != "batch":
         _refuse_coupling(task, H)
     chosen = _method(method, task, bn)
     plan = _Plan(task, chosen, totals, probes, np.random.default_rng(seed))
-    return _assemble(plan, _neurons(neurons, backend.n, chosen), found, H, wanted, order, bn)
+    return _assemble(plan, neuron_directions(neurons, backend.n, chosen), found, H, wanted, order, bn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +138,14 @@ class _Plan:
         constants = self._constants(sums, mean, k)
         return Summary(constants, sums, mean, task.labels, norms, population)
 
+    def pairs(
+        self, D: np.ndarray, full: tensor.Tensor | None, what: str, added: np.ndarray | None = None
+    ) -> PairNorms:
+        """Norms of all pairs of directions, from the tensor where it was measured."""
+        if full is not None:
+            return PairNorms(full.norms**2)
+        return pair_norms(self.task, D, max(self.probes, 2), self.rng, what, added)
+
     def _constants(
         self, sums: BlockSums, mean: np.ndarray | None, population: int | None
     ) -> dict[str, Constant]:
@@ -162,27 +178,35 @@ def _assemble(
     order: np.ndarray,
     bn: str,
 ) -> Measurement:
-    task, n = plan.task, len(H)
-    outputs = row_space = quotients = full = full_outputs = None
+    task, n, has = plan.task, len(H), wanted.__contains__
     own = plan.family(V, n, "features")
+    found: dict[str, Any] = (
+        {"rayleigh": rayleigh(task, head, H)} if head is not None and has("rayleigh") else {}
+    )
     if head is not None:
         added = H.T @ H + (0.0 if head.b is None else 1.0)
-        if "outputs" in wanted:
+        if has("outputs"):
             gained = head_sums(H, task.labels, head.b is not None)
-            outputs = plan.family(head.W, task.C, "outputs", gained, added)
-        if "row-space" in wanted:
-            row_space = plan.family(head.row_space, len(head.row_space), "row space")
-        if "rayleigh" in wanted:
-            quotients = rayleigh(task, head, H)
-        if "output-tensor" in wanted:
+            found["outputs"] = plan.family(head.W, task.C, "outputs", gained, added)
+        if has("row-space"):
+            found["row_space"] = plan.family(head.row_space, len(head.row_space), "row space")
+        if has("row-matrix"):
+            found["row_matrix"] = tensor.matrix_blocks(task, head.row_space, "row-space blocks")
+        if has("output-tensor"):
             Theta = tensor.full(task, head.W, "output tensor").values
-            full_outputs = tensor.Tensor(Theta + np.einsum("kl,ij->kilj", np.eye(task.C), added))
-    if "tensor" in wanted:
-        full = tensor.full(task, V)
-    matrix = tensor.matrix_blocks(task, V) if "matrix" in wanted else None
+            found["full_outputs"] = tensor.Tensor(Theta + np.einsum("kl,ij->kilj", np.eye(task.C), added))
+    if has("tensor"):
+        found["full"] = tensor.full(task, V)
+    if has("matrix"):
+        found["matrix"] = tensor.matrix_blocks(task, V)
+    # Last, so that asking for these changes no number drawn before.
+    if has("pair-norms"):
+        found["pairs"] = plan.pairs(V, found.get("full"), "pair norms")
+    if head is not None and has("output-pair-norms"):
+        found["output_pairs"] = plan.pairs(head.W, found.get("full_outputs"), "output pairs", added)
     return Measurement(
-        own, outputs, row_space, quotients, matrix, full, full_outputs, order, task.counts, plan.totals,
-        len(own.sums.diagonal), n, plan.method, bn,
+        features=own, head=head, order=order, counts=task.counts, totals=plan.totals,
+        neurons=len(own.sums.diagonal), total_neurons=n, method=plan.method, bn=bn, **found,
     )  # fmt: skip
 
 
@@ -209,66 +233,6 @@ def _three(features: Callable[[Any, Any], Any]) -> FeatureFunction:
     return call
 
 
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(name, value, f"must be one of {', '.join(allowed)}", "pick one of these")
-
-
-def _samples(X: Any, y: Any, per_class: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices of the measured samples sorted by class, their labels, and the counts in all."""
-    labels = np.asarray(y)
-    if labels.ndim != 1 or len(labels) != len(X) or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            "y", f"{labels.dtype} array of shape {labels.shape}", f"must be {len(X)} whole numbers", "fix it"
-        )
-    if len(labels) == 0 or labels.min() < 0:
-        raise InputError("y", "empty or negative labels", "must be 0 .. C-1", "renumber the classes")
-    totals = np.bincount(labels)
-    if len(totals) < 2 or totals.min() == 0:
-        raise InputError(
-            "y", f"counts {totals.tolist()}", "must have two or more classes, none empty", "renumber them"
-        )
-    if per_class is not None and per_class < 1:
-        raise InputError("per_class", per_class, "must be at least 1", "give None for all")
-    rows = [np.flatnonzero(labels == c)[:per_class] for c in range(len(totals))]
-    order = np.concatenate(rows)
-    return order, labels[order].astype(np.int64), totals
-
-
-def _head(head: tuple[Any, Any] | None, n: int, C: int) -> Head | None:
-    if head is None:
-        return None
-    W = np.asarray(head[0], dtype=np.float64)
-    b = None if head[1] is None else np.asarray(head[1], dtype=np.float64)
-    if W.shape != (C, n):
-        raise InputError("head", f"W of shape {W.shape}", f"must be (C, n) = ({C}, {n})", "transpose it")
-    if b is not None and b.shape != (C,):
-        raise InputError("head", f"b of shape {b.shape}", f"must be ({C},), or None", "fix it")
-    check_finite({"W": W, "b": b}, "head")
-    return Head(W, b)
-
-
-def _quantities(wanted: Sequence[str] | None, head: Head | None, bn: str) -> tuple[str, ...]:
-    if wanted is None:
-        return ("outputs", "row-space", "rayleigh") if head is not None else ()
-    for name in wanted:
-        _one_of("quantities", name, QUANTITIES)
-        if name in WITH_HEAD and head is None:
-            raise InputError("quantities", name, "needs the classifier", "give head=(W, b)")
-        if bn == "batch" and name in ("matrix", "tensor", "output-tensor"):
-            raise _coupled(name)
-    return tuple(wanted)
-
-
-def _coupled(what: str) -> InputError:
-    return InputError(
-        "bn",
-        "batch",
-        f"{what} looks at samples one by one, but in batch mode the features of each depend on all others",
-        "measure in 'eval' or 'recalibrated' mode, or with method 'probes'",
-    )
-
-
 def _refuse_coupling(task: Task, H: Features) -> None:
     alone = task.backend.features(task.x[:1])[0]
     if np.abs(alone - H[:, 0]).max() > 1e-3 * max(np.abs(H).max(), 1e-30):
@@ -283,21 +247,10 @@ def _refuse_coupling(task: Task, H: Features) -> None:
 def _method(method: str, task: Task, bn: str) -> str:
     if bn == "batch":
         if method not in ("auto", "probes"):
-            raise _coupled(f"method {method!r}")
+            raise coupled(f"method {method!r}")
         return "probes"
     if method != "auto":
         return method
     if task.backend.n * task.N > LONG:
         return "probes"
     return "gram" if task.N <= LARGE and fits(task) else "class-sums"
-
-
-def _neurons(neurons: int | Sequence[int] | None, n: int, method: str) -> np.ndarray:
-    if neurons is None:
-        return np.eye(n)
-    chosen = np.arange(neurons) if isinstance(neurons, int) else np.asarray(neurons)
-    if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= n or len(set(chosen.tolist())) < len(chosen):
-        raise InputError("neurons", neurons, f"must be different numbers within 0 .. {n - 1}", "fix them")
-    if "probes" in method:
-        raise InputError("neurons", neurons, "probes combine all neurons", "leave it out or use 'gram'")
-    return np.eye(n)[chosen]

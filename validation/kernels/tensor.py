@@ -1,6 +1,5 @@
 """All entries between neurons: the full tensor, its norms per pair of neurons, and matrix blocks."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,25 +29,9 @@ class Tensor:
         return np.sqrt(np.einsum("piqj,piqj->pq", self.values, self.values))
 
     @property
-    def off_neuron_share(self) -> float:
-        """Share of |Theta|^2 in entries between different neurons, which the scalar kernels drop."""
-        squares = self.norms**2
-        return float(1 - np.trace(squares) / squares.sum())
-
-    @property
     def mean(self) -> SampleKernel:
         """Mean over neurons of Theta_pp, N x N."""
         return np.einsum("pipj->ij", self.values) / len(self.values)
-
-    def block_residual(self, labels: np.ndarray) -> float:
-        """|Theta - K_block (x) I|_F / |Theta|_F with the nearest block kernel."""
-        K, n = self.mean, len(self.values)
-        same, eye = labels[:, None] == labels[None, :], np.eye(len(K), dtype=bool)
-        masks = (eye, same & ~eye, ~same)
-        fitted = sum(float(mask.sum()) * float(K[mask].mean()) ** 2 for mask in masks if mask.any())
-        # Projection: the squares of the fit and of the rest add up.
-        share = n * fitted / np.linalg.norm(self.values) ** 2
-        return math.sqrt(max(0.0, 1 - float(share)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +52,11 @@ class MatrixBlocks:
     def within(self) -> FeatureMatrix:
         """Mean over pairs of different samples of one class."""
         return self.diagonal - self.single
+
+    @property
+    def rung(self) -> tuple[FeatureMatrix, FeatureMatrix, FeatureMatrix]:
+        """A_d, A_c, A_n of a `MatrixBlockKernel`."""
+        return self.single, self.within - self.between, self.between
 
 
 def full(task: Task, V: Directions, what: str = "tensor") -> Tensor:

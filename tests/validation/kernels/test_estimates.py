@@ -88,12 +88,37 @@ def test_some_samples():
     check([f.features for f in found], exact.features, ALL[:4])
 
 
+def test_pair_norms(problem):
+    params, x, _, _ = problem
+    exact = measure(mixed, params, x, LABELS, quantities=("pair-norms",), probes=16).pairs
+    assert exact.probes == 0
+    found = [
+        measure(mixed, params, x, LABELS, neurons=8, quantities=("pair-norms",), probes=6, seed=s).pairs
+        for s in range(150)
+    ]
+    assert found[0].probes == 6
+    squares = np.stack([f.squares for f in found])
+    errors, stated = squares - exact.squares, np.stack([f.squares_error for f in found])
+    size = np.sqrt(np.mean(errors**2, axis=0))
+    # 36 different entries: one is allowed a little more than the usual three.
+    assert np.all(np.abs(errors.mean(axis=0)) < 4 * size / np.sqrt(len(found)))
+    # The jackknife of a quadratic statistic is generous by up to a half, never too small by much.
+    ratio = size / np.sqrt(np.mean(stated**2, axis=0))
+    assert np.all((ratio > 0.55) & (ratio < 1.2)), ratio
+    shares, stated = np.array([[f.share, f.share_error] for f in found]).T
+    assert abs(shares.mean() - exact.share) < 4 * shares.std() / np.sqrt(len(found)) + 0.02 * exact.share
+    assert 0.55 < np.sqrt(np.mean((shares - exact.share) ** 2) / np.mean(stated**2)) < 1.2
+
+
 def test_errors_that_cannot_be_told_are_not_invented(problem):
     params, x, _, _ = problem
     for settings in ({"neurons": 1}, {"method": "probes", "probes": 1}, {"per_class": 2}):
         found = measure(mixed, params, x, LABELS, **settings)
         assert found.kappa_d.standard_error is None
     assert measure(mixed, params, x, LABELS, method="class-sums", per_class=3).kappa_d.standard_error is None
+    pairs = measure(mixed, params, x, LABELS, quantities=("pair-norms",), probes=2).pairs
+    assert pairs.share_error is None
+    assert pairs.squares_error is None
 
 
 @pytest.mark.parametrize("m", [1, 2, 5, 6])

@@ -47,6 +47,9 @@ def test_exact_methods_are_the_pairwise_kernel(net):
     params, x, Theta, labels = problem(net)
     K = np.einsum("pipj->ij", Theta) / 4
     exact = measure(net, params, x, LABELS, method="gram", quantities=("tensor", "matrix"))
+    few = measure(net, params, x, LABELS, method="class-sums", quantities=("pair-norms",), probes=7)
+    close(few.pairs.squares, np.einsum("piqj,piqj->pq", Theta, Theta))
+    assert few.pairs.share == pytest.approx(exact.neuron_pairs.share, rel=1e-5)
     close(exact.features.mean, K)
     close(exact.features.trace, 4 * K)
     close(exact.full.values, Theta)
@@ -91,12 +94,24 @@ def test_outputs_contain_the_heads_own_kernel(method):
         found = measure(mlp, params, x, LABELS, head=(W, bias), method=method,
                         quantities=("outputs", "row-space", "output-tensor"))  # fmt: skip
         close(found.full_outputs.values, expected)
+        pairs = measure(mlp, params, x, LABELS, head=(W, bias), method=method,
+                        quantities=("output-pair-norms",)).output_pairs  # fmt: skip
+        close(pairs.norms, np.sqrt(np.einsum("kilj,kilj->kl", expected, expected)))
+        assert pairs.share_error == 0
         mean = np.einsum("kikj->ij", expected) / 3
         for name, value in expected_constants(mean, labels).items():
             close(found.outputs.constants[name].value, value, mean.max())
     assert found.gamma_d is found.outputs.constants["d"]
     basis = np.linalg.svd(W)[2][:3]
     row_space = np.einsum("kp,piqj,kq->ij", basis, Theta, basis) / 3
+    whole = blocks_of_tensor(Theta, labels)
+    for wanted in ("matrix", "row-matrix"):
+        rung = measure(mlp, params, x, LABELS, head=(W, b), method=method, quantities=(wanted,)).matrix_block(
+            of="row_space"
+        )
+        for found_matrix, expected in zip((rung.A_d, rung.A_c, rung.A_n), whole.rung, strict=True):
+            # The same operator on what lies in the row space, seen in the row space.
+            close(basis @ found_matrix @ basis.T, basis @ expected @ basis.T)
     for name, value in expected_constants(row_space, labels).items():
         close(found.row_space.constants[name].value, value, row_space.max())
 

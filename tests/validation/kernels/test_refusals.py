@@ -55,8 +55,8 @@ def test_the_linear_network_gives_back_its_inputs_kernel(method):
     assert values == pytest.approx([1.5, 0.9, 0.2, 0.6], rel=1e-6)
     expected = BlockKernel(1.5, 0.9, 0.2).eigenvalues(Sizes(C=3, m=4, n=3))
     assert [found.mu_class.value, found.mu_global.value] == pytest.approx(expected[1:], rel=1e-6)
-    assert found.full.off_neuron_share == pytest.approx(0, abs=1e-9)
-    assert found.full.block_residual(LABELS) == pytest.approx(0, abs=2e-3)
+    assert found.neuron_pairs.share == pytest.approx(0, abs=1e-9)
+    assert found.to_dict()["tensor_block_residual"] == pytest.approx(0, abs=2e-3)
     np.testing.assert_allclose(found.matrix.single, 0.6 * np.eye(3), atol=1e-6)
 
 
