@@ -199,6 +199,11 @@ class _Bar:
             self.tasks[what] = self.bar.add_task(what, total=total, seen="")
         self.bar.update(self.tasks[what], completed=done, seen=self.seen if what == "training" else "")
 
+    def say(self, line: str) -> None:
+        """A line above the bars."""
+        if not self.bar.disable:
+            self.bar.console.print(line, highlight=False)
+
     def observed(self, metrics: dict[str, Any]) -> None:
         """Show the NC metrics and the test accuracy of a snapshot beside the bar of the training."""
         collapse = " ".join(f"{metrics[name]:.2g}" for name in ("NC1", "NC2", "NC3"))

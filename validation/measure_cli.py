@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from validation.measurement_run import Settings
     from validation.rundir import RunDirectory
 
+# Seconds below which how long it will take is not said beforehand.
+WORTH_SAYING = 10.0
+
 OUT = typer.Option(Path("validate-run"), "--out", help="Run directory.")
 FROM = typer.Option(None, "--from-snapshot", help="A step to measure besides the run's own choice.")
 DATA_DIR = typer.Option(
@@ -124,10 +127,14 @@ def _full(
     from validation.measurement_run import measure_in_full
     from validation.pipeline import kernel_steps, prepare
 
+    def announce(step: int, forecast: Any) -> None:
+        if forecast.seconds > WORTH_SAYING:
+            progress.say(f"step {step}: {forecast}")
+
     dataset, network = prepare(run.config)
     lines = []
     for step, found, document in measure_in_full(
-        run, kernel_steps(run, extra), dataset, network, settings, progress, overwrite
+        run, kernel_steps(run, extra), dataset, network, settings, progress, overwrite, announce
     ):
         if found is None:
             lines.append(f"step {step}: was measured before")

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -19,12 +19,14 @@ from validation.config import RunConfig
 from validation.datasets import Dataset
 from validation.kernels import FolderStore, JaxBackend, Measurement, measure
 from validation.kernels.arguments import CHEAP
+from validation.kernels.forecast import Forecast
 from validation.models.base import Network, Variables
 from validation.rundir import RunDirectory
 from validation.train import head, start
 
 # called with (what is being done, amount done, amount in all)
 Progress = Callable[[str, int, int], None]
+Announce = Callable[[Forecast], object]
 
 
 # What the panes of a kernel figure show.
@@ -63,6 +65,7 @@ def measure_snapshot(
     settings: Settings,
     store: FolderStore | None = None,
     progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> Measurement:
     """Kernels of the body's parameters, with the network's own head.
 
@@ -73,6 +76,7 @@ def measure_snapshot(
         settings: how; with bn "recalibrated" the statistics are first those of all training samples, one batch.
         store: keeps finished chunks.
         progress: called as they are finished.
+        announce: called beforehand with how long it will take.
 
     Raises:
         InputError: see `validation.kernels.measure`.
@@ -87,7 +91,9 @@ def measure_snapshot(
     backend = JaxBackend(function, variables.params["body"], variables).check(dataset.x)
     if progress is not None:
         options["progress"] = progress
-    return measure(backend, None, dataset.x, dataset.labels, head=(W, b), store=store, **options)
+    return measure(
+        backend, None, dataset.x, dataset.labels, head=(W, b), store=store, announce=announce, **options
+    )
 
 
 @lru_cache(maxsize=8)
@@ -109,8 +115,11 @@ def measure_in_full(
     settings: Settings,
     progress: Progress,
     overwrite: bool = False,
+    announce: Callable[[int, Forecast], object] | None = None,
 ) -> Iterator[tuple[int, Measurement | None, Json]]:
     """Measure at each step and write measurements/STEP.json and .npz; an interrupted step goes on.
+
+    `announce` is called with each step and how long it will take, before it is measured.
 
     A step that was measured with these settings is kept; one that lacks some of the quantities is measured
     with its own and these.
@@ -131,7 +140,8 @@ def measure_in_full(
         began = time.perf_counter()
         state = run.read_train_state(step, template)
         store = FolderStore(folder / f".chunks-{step}")
-        found = measure_snapshot(network, state.variables, dataset, wanted, store, progress)
+        say = None if announce is None else partial(announce, step)
+        found = measure_snapshot(network, state.variables, dataset, wanted, store, progress, say)
         seconds = time.perf_counter() - began
         document = {"step": step, "seconds": seconds, "settings": asdict(wanted), **found.to_dict()}
         folder.mkdir(exist_ok=True)

@@ -100,7 +100,10 @@ def test_files_are_written_and_an_interrupted_step_goes_on(run, trained):
 
 def test_the_command(run):
     runner = CliRunner()
-    done = runner.invoke(app, ["kernels", "--out", str(run.path), "--full", "--method", "class-sums"])
+    command = ["kernels", "--out", str(run.path), "--full", "--method", "class-sums"]
+    refused = runner.invoke(app, command)
+    assert "other settings" in str(refused.exception)
+    done = runner.invoke(app, [*command, "--overwrite"])
     assert done.exit_code == 0, done.output
     assert "class-sums, bn eval, 4 neurons (n = 4), 12 of 12 samples" in done.output
     assert "gamma_d" in done.output

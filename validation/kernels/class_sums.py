@@ -93,19 +93,32 @@ def _class_means(task: Task, V: Directions) -> Means:
 
 def _exact_group(task: Task, V: Directions) -> Chunk:
     G = _class_means(task, V)
-    means = products(G)
-    diagonal, deviations = np.zeros((2, len(V), task.C))
-    B, k = task.backend.tile(task.x[: int(task.counts.max())], len(V), task.budget.workspace)
-    for c, start in enumerate(np.cumsum(task.counts) - task.counts):
-        for first, local in padded(int(task.counts[c]), B):
-            for skip, chosen in padded(len(V), k):
-                centre = G[c, chosen].astype(np.float32)
-                own, moved = task.backend.squares(task.x[start + local], V[chosen], centre)
-                diagonal[chosen[skip:], c] += own[first:, skip:].sum(axis=0)
-                deviations[chosen[skip:], c] += moved[first:, skip:].sum(axis=0)
+    means, parts = products(G), []
+    for c in range(task.C):
+
+        def compute(c: int = c) -> Chunk:
+            return _class_squares(task, V, G[c], c)
+
+        parts.append(task.part("squares", c, len(V) * task.N, (V, G[c]), compute))
+    diagonal, deviations = (np.stack([part[name] for part in parts], axis=1) for name in ("own", "moved"))
     m = task.counts
     within = np.where(m > 1, deviations / np.maximum(m - 1, 1), np.nan)
     return {"diagonal": diagonal / m, "within": within, "means": means}
+
+
+def _class_squares(task: Task, V: Directions, centre: Float64[np.ndarray, "k P"], c: int) -> Chunk:
+    """Sums over class c of |J_i|^2 and |J_i - centre|^2 of each direction."""
+    own, moved = np.zeros((2, len(V)))
+    B, k = task.backend.tile(task.x[: int(task.counts.max())], len(V), task.budget.workspace)
+    start = int(task.counts[:c].sum())
+    for first, local in padded(int(task.counts[c]), B):
+        for skip, chosen in padded(len(V), k):
+            squares = task.backend.squares(
+                task.x[start + local], V[chosen], centre[chosen].astype(np.float32)
+            )
+            own[chosen[skip:]] += squares[0, first:, skip:].sum(axis=0)
+            moved[chosen[skip:]] += squares[1, first:, skip:].sum(axis=0)
+    return {"own": own, "moved": moved}
 
 
 def _probe(task: Task, V: Directions, fresh: Directions, signs: np.ndarray) -> Chunk:

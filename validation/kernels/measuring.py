@@ -24,6 +24,7 @@ from validation.kernels.arguments import (
 from validation.kernels.backend import Backend, FeatureFunction, JaxBackend, check_finite
 from validation.kernels.budget import Budget
 from validation.kernels.components import Head, rayleigh
+from validation.kernels.forecast import Forecast, Work, forecast, of_method
 from validation.kernels.gram import fits, grams
 from validation.kernels.measurement import Measurement, Summary
 from validation.kernels.pairs import PairNorms, pair_norms
@@ -54,6 +55,7 @@ def measure(
     seed: int = 0,
     store: ChunkStore | None = None,
     progress: Progress = silent,
+    announce: Callable[[Forecast], object] | None = None,
 ) -> Measurement:
     """Empirical kernels of a network on samples X of classes y.
 
@@ -80,6 +82,7 @@ def measure(
         seed: of the probes.
         store: keeps finished chunks, so that a measurement that was interrupted goes on.
         progress: called with (what, done, in all).
+        announce: called once, before the long part, with how long it will take; costs a few gradients.
 
     Raises:
         InputError: parameters, inputs or features are not finite, sizes do not fit each other, a quantity does
@@ -99,7 +102,10 @@ def measure(
         _refuse_coupling(task, H)
     chosen = _method(method, task, bn)
     plan = _Plan(task, chosen, totals, probes, np.random.default_rng(seed))
-    return _assemble(plan, neuron_directions(neurons, backend.n, chosen), found, H, wanted, order, bn)
+    V = neuron_directions(neurons, backend.n, chosen)
+    if announce is not None:
+        announce(forecast(task, chosen, plan.work(len(V), found, wanted)))
+    return _assemble(plan, V, found, H, wanted, order, bn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +143,24 @@ class _Plan:
             mean, norms = (None if mean is None else mean + added), None
         constants = self._constants(sums, mean, k)
         return Summary(constants, sums, mean, task.labels, norms, population)
+
+    def work(self, k: int, head: Head | None, wanted: tuple[str, ...]) -> Work:
+        """How much there is to compute for k neurons and these quantities."""
+        N, C, has = self.task.N, self.task.C, wanted.__contains__
+        total = of_method(self.method, k, self.probes, N)
+        r = 0 if head is None else len(head.row_space)
+        total += of_method(self.method, C, self.probes, N) if has("outputs") else Work()
+        total += of_method(self.method, r, self.probes, N) if has("row-space") else Work()
+        total += Work(pulled=3 * N) if has("rayleigh") else Work()
+        for name, q in (("pair-norms", k), ("output-pair-norms", C)):
+            v = min(N, C + self.probes)
+            total += Work(rows=q * N, grams=(q * v / N) ** 2) if has(name) else Work()
+        for name, q in (("matrix", k), ("row-matrix", r)):
+            # Two products of q rows each for every sample.
+            total += Work(rows=q * N, pulled=q * N, grams=2 * q**2 / N) if has(name) else Work()
+        for name, q in (("tensor", k), ("output-tensor", C)):
+            total += Work(rows=q * N, grams=q**2) if has(name) else Work()
+        return total
 
     def pairs(
         self, D: np.ndarray, full: tensor.Tensor | None, what: str, added: np.ndarray | None = None

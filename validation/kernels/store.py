@@ -20,6 +20,9 @@ class ChunkStore(Protocol):
     def put(self, name: str, chunk: Chunk) -> None:
         """Keep a chunk; it is complete or absent, never torn."""
 
+    def drop(self, name: str) -> None:
+        """Forget a chunk that is part of one kept since."""
+
 
 class NoStore:
     """Keeps nothing."""
@@ -31,6 +34,10 @@ class NoStore:
 
     def put(self, name: str, chunk: Chunk) -> None:
         """Forget it."""
+
+    def drop(self, name: str) -> None:
+        """Nothing to forget."""
+        del name
 
 
 class FolderStore:
@@ -58,3 +65,7 @@ class FolderStore:
         with temporary.open("wb") as file:
             np.savez(file, **chunk)  # type: ignore[arg-type]
         temporary.replace(self.path / f"{name}.npz")
+
+    def drop(self, name: str) -> None:
+        """Remove the chunk's file, if there is one."""
+        (self.path / f"{name}.npz").unlink(missing_ok=True)

@@ -13,6 +13,9 @@ from validation.kernels.backend import Backend, Directions, Inputs
 from validation.kernels.budget import Budget
 from validation.kernels.store import Chunk, ChunkStore, NoStore
 
+# A chunk of more gradients than this is itself kept class by class while it is worked on: minutes on two cores.
+LONG_CHUNK = 20_000
+
 # called with (what is being done, amount done, amount in all)
 Progress = Callable[[str, int, int], None]
 
@@ -43,6 +46,7 @@ class Task:
     budget: Budget = field(default_factory=lambda: Budget(2**31))
     store: ChunkStore = field(default_factory=NoStore)
     progress: Progress = silent
+    _parts: list[str] = field(default_factory=list)
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -61,22 +65,42 @@ class Task:
 
     @cached_property
     def _digest(self) -> bytes:
-        parts = (self.backend.fingerprint(), self.x.tobytes(), self.labels.tobytes())
-        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
+        parts = (self.backend.fingerprint(), self.x, self.labels)
+        return hashlib.sha256(b"".join(_hashed(part) for part in parts)).digest()
 
     def stored(self, what: str, depends: tuple[np.ndarray, ...], compute: Callable[[], Chunk]) -> Chunk:
         """A chunk from the store, or computed and put there."""
         if isinstance(self.store, NoStore):
             return compute()
-        digest = hashlib.sha256(self._digest + repr(self.coupled).encode())
-        for array in depends:
-            digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-        name = f"{what}-{digest.hexdigest()[:24]}"
+        name = self._name(what, depends)
         chunk = self.store.get(name)
         if chunk is None:
             chunk = compute()
             self.store.put(name, chunk)
+        while self._parts:
+            self.store.drop(self._parts.pop())
         return chunk
+
+    def part(
+        self, what: str, c: int, gradients: int, depends: tuple[np.ndarray, ...], compute: Callable[[], Chunk]
+    ) -> Chunk:
+        """What class c gives to a chunk; of long chunks it is kept until the chunk is."""
+        if gradients <= LONG_CHUNK or isinstance(self.store, NoStore):
+            return compute()
+        name = self._name(f"part-{what}-{c}", depends)
+        chunk = self.store.get(name)
+        if chunk is None:
+            chunk = compute()
+            self.store.put(name, chunk)
+        self._parts.append(name)
+        self.progress(f"classes, {what}", c + 1, self.C)
+        return chunk
+
+    def _name(self, what: str, depends: tuple[np.ndarray, ...]) -> str:
+        digest = hashlib.sha256(self._digest + repr(self.coupled).encode())
+        for array in depends:
+            digest.update(repr(array.shape).encode() + _hashed(array))
+        return f"{what}-{digest.hexdigest()[:24]}"
 
     def jacobian(self, V: Directions, a: int, b: int) -> Float[np.ndarray, "N k w"]:
         """Columns a..b of the Jacobian of every direction on every sample."""
@@ -100,14 +124,28 @@ class Task:
                 cotangent = np.where(self.labels == c, weights[q], np.float32(0))[:, None] * V[q]
                 total[c, q] = self.backend.pull(self.x, cotangent[None])[0, a:b]
             return total
+        range_ = np.array([a, b])
+        for c in range(self.C):
+            count = len(V) * int(self.counts.sum())
+
+            def compute(c: int = c) -> Chunk:
+                return {"sum": self._class_gradient(V, weights, c, a, b)}
+
+            total[c] = self.part("sums", c, count, (V, weights, range_), compute)["sum"]
+        return total
+
+    def _class_gradient(
+        self, V: Directions, weights: Float[np.ndarray, "k N"], c: int, a: int, b: int
+    ) -> Float[np.ndarray, "k w"]:
+        total = np.zeros((len(V), b - a))
         B, k = self.backend.batch(self.x[: int(self.counts.max())], len(V), self.budget.workspace)
-        for c, start in enumerate(np.cumsum(self.counts) - self.counts):
-            for first, local in padded(int(self.counts[c]), B):
-                rows = start + local
-                fresh = weights[:, rows] * (np.arange(len(rows)) >= first)
-                for skip, chosen in padded(len(V), k):
-                    part = self.backend.pull(self.x[rows], V[chosen][:, None, :] * fresh[chosen][:, :, None])
-                    total[c, chosen[skip] : chosen[-1] + 1] += part[skip:, a:b]
+        start = int(self.counts[:c].sum())
+        for first, local in padded(int(self.counts[c]), B):
+            rows = start + local
+            fresh = weights[:, rows] * (np.arange(len(rows)) >= first)
+            for skip, chosen in padded(len(V), k):
+                part = self.backend.pull(self.x[rows], V[chosen][:, None, :] * fresh[chosen][:, :, None])
+                total[chosen[skip] : chosen[-1] + 1] += part[skip:, a:b]
         return total
 
     def gradients(self, cotangents: Float[np.ndarray, "k N n"]) -> Float[np.ndarray, "k P"]:
@@ -163,3 +201,7 @@ def padded(count: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
         rows = np.arange(b - size, b)
         first = size - (b - a)
         yield first, np.maximum(rows, 0)
+
+
+def _hashed(data: bytes | np.ndarray) -> bytes:
+    return hashlib.sha256(data if isinstance(data, bytes) else np.ascontiguousarray(data).data).digest()

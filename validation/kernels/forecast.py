@@ -1,0 +1,107 @@
+"""How long a measurement will take, from timing one call of each kind beforehand."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from validation.kernels.budget import COLUMNS
+from validation.kernels.task import Task
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a measurement is about to cost when nothing of it is stored yet.
+
+    Attributes:
+        method: how.
+        gradients: per-sample gradients and samples of batched ones, together.
+        seconds: about how long, on this machine as busy as it is now.
+    """
+
+    method: str
+    gradients: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"about {duration(self.seconds)} for {self.gradients:,} gradients by {self.method}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Amounts of one kind of computation.
+
+    Attributes:
+        rows: per-sample gradients.
+        squares: per-sample gradients reduced to squares.
+        pulled: samples times directions of batched gradients.
+        grams: N x N products over all parameters.
+    """
+
+    rows: int = 0
+    squares: int = 0
+    pulled: int = 0
+    grams: float | int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            self.rows + other.rows,
+            self.squares + other.squares,
+            self.pulled + other.pulled,
+            self.grams + other.grams,
+        )
+
+
+def of_method(method: str, directions: int, probes: int, N: int) -> Work:
+    """What the block constants of so many directions take."""
+    if method == "class-sums":
+        return Work(squares=directions * N, pulled=directions * N)
+    if method == "probes":
+        return Work(pulled=2 * probes * N)
+    k = min(probes, directions) if method == "orthogonal-probes" else directions
+    return Work(rows=k * N, grams=k)
+
+
+def forecast(task: Task, method: str, work: Work) -> Forecast:
+    """Time one call of every kind that the work needs, and multiply; a compilation is not counted twice.
+
+    Args:
+        task: network and samples.
+        method: name for people.
+        work: amounts.
+    """
+    backend, V = task.backend, np.eye(task.backend.n, dtype=np.float32)
+    limit, seconds = task.budget.workspace, 0.0
+    largest = task.x[: int(task.counts.max())]
+    if work.rows or work.squares:
+        B, k = backend.tile(task.x, len(V), limit)
+        seconds += work.rows * _timed(lambda: backend.rows(task.x[:B], V[:k])) / (B * k)
+    if work.squares:
+        B, k = backend.tile(largest, len(V), limit)
+        means = np.zeros((k, backend.P), np.float32)
+        seconds += work.squares * _timed(lambda: backend.squares(largest[:B], V[:k], means)) / (B * k)
+    if work.pulled:
+        whole = task.coupled
+        B, k = (len(task.x), 1) if whole else backend.batch(largest, len(V), limit)
+        x, v = (task.x if whole else largest[:B]), np.repeat(V[:k, None], B, axis=1)
+        seconds += work.pulled * _timed(lambda: backend.pull(x, v)) / (B * k) * (task.C if whole else 1)
+    if work.grams:
+        block = np.ones((task.N, min(COLUMNS, backend.P)), np.float32)
+        seconds += work.grams * _timed(lambda: block @ block.T) * backend.P / block.shape[1]
+    return Forecast(method, work.rows + work.squares + work.pulled, seconds)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    call()
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def duration(seconds: float) -> str:
+    """A time in words, to two figures at most."""
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * unit:
+            return f"{seconds / unit:.2g} {name}"
+    return f"{max(1, round(seconds))} s"
