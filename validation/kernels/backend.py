@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from ntkflow.errors import InputError
+from validation.kernels.factored import Factors
+from validation.kernels.layers import Layer, Traced, trace
 
 Inputs = np.ndarray
 Directions = Float[np.ndarray, "k n"]
@@ -57,6 +59,30 @@ class Backend(Protocol):
         """The parameters as bytes, for names of stored chunks."""
 
 
+@runtime_checkable
+class FactoringBackend(Backend, Protocol):
+    """A backend that also gives the gradients of dense and convolutional layers as products of factors.
+
+    Attributes:
+        layers: those where products of factors are cheaper; none when there are no such.
+        plain: numbers that are no such layer's weights.
+    """
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers whose weights `factors` takes apart."""
+
+    @property
+    def plain(self) -> int:
+        """Parameters outside these."""
+
+    def factors(self, x: Inputs, V: Directions) -> Factors:
+        """The same Jacobian as `rows`, in parts."""
+
+    def factor_tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
+        """Samples and directions to give `factors` at once so that it stays below `limit` bytes."""
+
+
 class Skeleton(NamedTuple):
     """What is left of a parameter tree without its arrays; hashable, so that functions compile once.
 
@@ -84,6 +110,7 @@ def _kind(leaf: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Compiled:
+    call: Any
     features: Any
     rows: Any
     pull: Any
@@ -96,13 +123,10 @@ def _compile(function: FeatureFunction, skeleton: Skeleton) -> _Compiled:
     def call(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array) -> jax.Array:
         return function(skeleton.join(varying, fixed), constants, x).astype(jnp.float32)
 
-    def flat(gradients: list[jax.Array]) -> jax.Array:
-        return jnp.concatenate([g.reshape(len(g), -1).astype(jnp.float32) for g in gradients], axis=1)
-
     def rows(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array, V: jax.Array) -> jax.Array:
         def one(xi: jax.Array) -> jax.Array:
             _, pull = jax.vjp(lambda q: call(q, fixed, constants, xi[None])[0], varying)
-            return flat(jax.vmap(pull)(V)[0])
+            return _flat(jax.vmap(pull)(V)[0])
 
         # Not lax.map: XLA's convolutions inside loops are an order of magnitude slower on CPU.
         with jax.default_matmul_precision("highest"):
@@ -111,13 +135,47 @@ def _compile(function: FeatureFunction, skeleton: Skeleton) -> _Compiled:
     def pull(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array, V: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             _, back = jax.vjp(lambda q: call(q, fixed, constants, x), varying)
-            return flat(jax.vmap(back)(V)[0])
+            return _flat(jax.vmap(back)(V)[0])
 
     def features(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             return call(varying, fixed, constants, x)
 
-    return _Compiled(jax.jit(features), jax.jit(rows), jax.jit(pull))
+    return _Compiled(call, jax.jit(features), jax.jit(rows), jax.jit(pull))
+
+
+def _flat(gradients: list[jax.Array]) -> jax.Array:
+    return jnp.concatenate([g.reshape(len(g), -1).astype(jnp.float32) for g in gradients], axis=1)
+
+
+def _factoring(traced: Traced) -> Any:
+    """The compiled function behind `factors`."""
+    layers = traced.layers
+    own = {layer.leaf for layer in layers}
+
+    def one(
+        xi: jax.Array, varying: list[jax.Array], fixed: Any, constants: Any, V: jax.Array
+    ) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
+        plain = [leaf for i, leaf in enumerate(varying) if i not in own]
+
+        def shifted(plain: list[jax.Array], shifts: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
+            rest = iter(plain)
+            leaves = [leaf if i in own else next(rest) for i, leaf in enumerate(varying)]
+            (h,), inputs = traced.run(jax.tree.leaves((leaves, fixed, constants, xi[None])), shifts)
+            return h[0], inputs
+
+        shifts = [jnp.zeros(layer.shape, jnp.float32) for layer in layers]
+        _, pull, inputs = jax.vjp(shifted, plain, shifts, has_aux=True)
+        by_plain, by_shift = jax.vmap(pull)(V)
+        rows = _flat(by_plain) if plain else jnp.zeros((len(V), 0), jnp.float32)
+        gradients = [jax.vmap(partial(traced.factor, i))(g) for i, g in enumerate(by_shift)]
+        return rows, inputs, gradients
+
+    def factors(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array, V: jax.Array) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return jax.vmap(one, in_axes=(0, None, None, None, None))(x, varying, fixed, constants, V)
+
+    return jax.jit(factors)
 
 
 # Squares of this many entries are summed in float32, the rest in float64 outside.
@@ -178,13 +236,32 @@ class JaxBackend:
         if len(shape) != 2 or shape[0] != len(x[:2]):
             raise InputError("features", f"output of shape {shape}", "must be (samples, n)", "flatten each h")
         self.n = int(shape[1])
+        self._sample = jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.asarray(x[:0]).dtype)
         return self
+
+    @property
+    def _traced(self) -> Traced:
+        known, key = self._functions.executables, ("traced", self._shapes, self._sample.shape)
+        if key not in known:
+            known[key] = trace(self._functions.call, *self._arrays, self._sample)
+        return known[key]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Dense and convolutional layers for which products of factors are cheaper."""
+        return self._traced.layers
+
+    @property
+    def plain(self) -> int:
+        """Parameters that are no such layer's weights."""
+        return self.P - sum(layer.K * layer.M for layer in self.layers)
 
     def _executable(self, name: str, x: Inputs, V: np.ndarray) -> Any:
         """Compiled ahead of time, which is what tells the memory it needs before it runs."""
         known, key = self._functions.executables, (name, self._shapes, x.shape, x.dtype.str, V.shape)
         if key not in known:
-            function = getattr(self._functions, name)
+            factoring = name == "factors"
+            function = _factoring(self._traced) if factoring else getattr(self._functions, name)
             known[key] = function.lower(*self._arrays, jnp.asarray(x), jnp.asarray(V)).compile()
         return known[key]
 
@@ -199,6 +276,12 @@ class JaxBackend:
     def rows(self, x: Inputs, V: Directions) -> Float[np.ndarray, "B k P"]:
         """Gradients of v_k . h(x_i)."""
         return np.asarray(self._rows(x, V))
+
+    def factors(self, x: Inputs, V: Directions) -> Factors:
+        """The same in parts."""
+        V = np.asarray(V, dtype=np.float32)
+        found = self._executable("factors", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V))
+        return Factors(*jax.tree.map(np.asarray, found))
 
     def pull(self, x: Inputs, cotangents: Float[np.ndarray, "k B n"]) -> Float[np.ndarray, "k P"]:
         """Gradients of sum_i cotangent_ki . h(x_i)."""
@@ -217,6 +300,12 @@ class JaxBackend:
         most = 16 if jax.default_backend() == "cpu" else 256
         k = min(k, most)
         return self._shrink("rows", x, max(1, most // k), k, limit)
+
+    def factor_tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
+        """Samples and directions per call of `factors`."""
+        most = 64 if jax.default_backend() == "cpu" else 1024
+        k = min(k, most)
+        return self._shrink("factors", x, max(1, most // k), k, limit)
 
     def batch(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions per call of `pull`."""

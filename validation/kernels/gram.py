@@ -1,13 +1,15 @@
 """Exact N x N kernels of directions v: K_v[i, j] = <grad v.h(x_i), grad v.h(x_j)>, in chunks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from ntkflow._types import SampleKernel
-from validation.kernels.backend import Directions
+from validation.kernels.backend import Directions, FactoringBackend
 from validation.kernels.budget import COLUMNS
+from validation.kernels.factored import layer_deviations, layer_kernels
 from validation.kernels.statistics import BlockSums, from_gram, stack
 from validation.kernels.store import Chunk
 from validation.kernels.task import Task
@@ -61,27 +63,34 @@ def _kernel_bytes(task: Task) -> int:
     return 3 * 8 * task.N**2
 
 
+def factoring(task: Task) -> FactoringBackend | None:
+    """The backend, if some layers' gradients are better left as factors."""
+    backend = task.backend
+    return backend if isinstance(backend, FactoringBackend) and backend.layers else None
+
+
 def group_size(task: Task, directions: int) -> int:
     """Directions handled at once: few enough for memory, enough to fill the network's batches."""
     task.budget.require(
         _kernel_bytes(task), task.budget.bytes // 4, "an N x N kernel", "raise it or use method 'class-sums'"
     )
     kernels = task.budget.bytes // 4 // _kernel_bytes(task)
-    jacobians = task.budget.jacobian // (4 * task.N * task.backend.P)
+    backend = factoring(task)
+    each = task.backend.P if backend is None else backend.plain + sum(2 * q.T * q.M for q in backend.layers)
+    common = 0 if backend is None else 4 * task.N * sum(3 * q.T * q.K for q in backend.layers)
+    jacobians = (task.budget.jacobian - common) // (4 * task.N * each)
     return max(1, min(directions, 16, jacobians, kernels))
 
 
 def _group(task: Task, V: Directions) -> Chunk:
     K = np.zeros((len(V), task.N, task.N))
     deviations = np.zeros((len(V), task.N))
-    for a, b in task.budget.columns(task.N * len(V), task.backend.P):
-        J = task.jacobian(V, a, b)
+    for rows in _rows(task, V, K, deviations):
         for q in range(len(V)):
-            for s in range(0, b - a, COLUMNS):
-                block = np.ascontiguousarray(J[:, q, s : s + COLUMNS])
+            for s in range(0, rows.shape[2], COLUMNS):
+                block = np.ascontiguousarray(rows[:, q, s : s + COLUMNS])
                 K[q] += block @ block.T
                 deviations[q] += squared_deviations(block, task.counts)
-        del J
     K = (K + K.transpose(0, 2, 1)) / 2
     sums = stack(
         [
@@ -96,6 +105,22 @@ def _group(task: Task, V: Directions) -> Chunk:
         "means": sums.means,
         "norms": np.linalg.norm(K, axis=(1, 2)),
     }
+
+
+def _rows(
+    task: Task, V: Directions, K: Float64[np.ndarray, "k N N"], deviations: Float64[np.ndarray, "k N"]
+) -> Iterator[Float[np.ndarray, "N k w"]]:
+    """Parts of the Jacobian; what layers give by their factors is added to K and the deviations instead."""
+    backend = factoring(task)
+    if backend is None:
+        for a, b in task.budget.columns(task.N * len(V), task.backend.P):
+            yield task.jacobian(V, a, b)
+        return
+    found = task.factors(backend, V)
+    for inputs, gradients in zip(found.inputs, found.gradients, strict=True):
+        K += layer_kernels(inputs, gradients)
+        deviations += layer_deviations(inputs, gradients, task.counts)
+    yield found.plain
 
 
 def squared_deviations(block: Float[np.ndarray, "N w"], counts: np.ndarray) -> Float64[np.ndarray, " N"]:

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ntkflow.errors import InputError
-from validation.kernels.backend import Backend, Directions, Inputs
+from validation.kernels.backend import Backend, Directions, FactoringBackend, Inputs
 from validation.kernels.budget import Budget
+from validation.kernels.factored import Factors
 from validation.kernels.store import Chunk, ChunkStore, NoStore
 
 # A chunk of more gradients than this is itself kept class by class while it is worked on: minutes on two cores.
@@ -111,6 +112,24 @@ class Task:
                 part = self.backend.rows(self.x[rows], V[chosen])
                 J[rows[first] : rows[-1] + 1, chosen[start] : chosen[-1] + 1] = part[first:, start:, a:b]
         return J
+
+    def factors(self, backend: FactoringBackend, V: Directions) -> Factors:
+        """The Jacobian of every direction on every sample, in parts."""
+        B, k = backend.factor_tile(self.x, len(V), self.budget.workspace)
+        layers = backend.layers
+        plain = np.empty((self.N, len(V), backend.plain), np.float32)
+        inputs = [np.empty((self.N, q.T, q.K), np.float32) for q in layers]
+        gradients = [np.empty((self.N, len(V), q.T, q.M), np.float32) for q in layers]
+        for first, rows in padded(self.N, B):
+            here = slice(rows[first], rows[-1] + 1)
+            for start, chosen in padded(len(V), k):
+                these = slice(chosen[start], chosen[-1] + 1)
+                part = backend.factors(self.x[rows], V[chosen])
+                plain[here, these] = part.plain[first:, start:]
+                for i in range(len(layers)):
+                    inputs[i][here] = part.inputs[i][first:]
+                    gradients[i][here, these] = part.gradients[i][first:, start:]
+        return Factors(plain, inputs, gradients)
 
     def class_gradients(
         self, V: Directions, weights: Float[np.ndarray, "k N"], a: int, b: int

@@ -7,8 +7,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import FeatureMatrix, SampleKernel
-from validation.kernels.backend import Directions
+from validation.kernels.backend import Directions, FactoringBackend
 from validation.kernels.budget import COLUMNS
+from validation.kernels.factored import layer_tensor
+from validation.kernels.gram import factoring
 from validation.kernels.store import Chunk
 from validation.kernels.task import Task, padded
 
@@ -72,6 +74,9 @@ def full(task: Task, V: Directions, what: str = "tensor") -> Tensor:
         f"a {rows} x {rows} tensor",
         "raise it or measure fewer neurons",
     )
+    backend = factoring(task)
+    if backend is not None:
+        return _shaped(task, task.stored("tensor", (V,), lambda: _factored(task, backend, V))["Theta"])
     Theta = np.zeros((rows, rows))
     columns = task.budget.columns(2 * rows, task.backend.P)
     for done, (a, b) in enumerate(columns, start=1):
@@ -81,9 +86,22 @@ def full(task: Task, V: Directions, what: str = "tensor") -> Tensor:
 
         Theta += task.stored(f"tensor-{a}-{b}", (V,), compute)["Theta"]
         task.progress(what, done, len(columns))
+    return _shaped(task, Theta)
+
+
+def _factored(task: Task, backend: FactoringBackend, V: Directions) -> Chunk:
+    found = task.factors(backend, V)
+    Theta = _contract(found.plain)
+    for inputs, gradients in zip(found.inputs, found.gradients, strict=True):
+        Theta += layer_tensor(inputs, gradients)
+    return {"Theta": Theta}
+
+
+def _shaped(task: Task, Theta: SampleKernel) -> Tensor:
     Theta += Theta.T.copy()
     Theta /= 2
-    return Tensor(Theta.reshape(task.N, len(V), task.N, len(V)).transpose(1, 0, 3, 2).copy())
+    k = len(Theta) // task.N
+    return Tensor(Theta.reshape(task.N, k, task.N, k).transpose(1, 0, 3, 2).copy())
 
 
 def _contract(J: np.ndarray) -> SampleKernel:

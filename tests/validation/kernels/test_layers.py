@@ -1,0 +1,146 @@
+"""Layers found in traced networks: which they are, and that their factors are the Jacobian."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.validation.kernels.nets import NETS, SHAPES, inputs, parameters
+from validation.kernels import JaxBackend, measure
+from validation.kernels.factored import layer_deviations, layer_kernels, layer_tensor
+from validation.kernels.layers import Layer, trace
+
+LABELS = np.array([0, 0, 1, 1, 2, 2])
+# Layers by name: the matrix used twice has none, all other weights have one.
+FOUND = {net.__name__: sorted(name for name in SHAPES[net] if name not in ("b", "d", "w")) for net in NETS}
+
+
+@pytest.fixture
+def all_win(monkeypatch):
+    monkeypatch.setattr(Layer, "wins", property(lambda _: True))
+
+
+def backend(net, params, x):
+    # A function of its own, so that nothing compiled under the real rule is found again.
+    return JaxBackend(lambda p, constants, x: net(p, x), params).check(x)
+
+
+def jacobian(factors):
+    """Rows of the Jacobian, in some order of the parameters, from its parts."""
+    layers = [
+        np.einsum("ntk,nqtm->nqkm", a, d).reshape(*d.shape[:2], -1)
+        for a, d in zip(factors.inputs, factors.gradients, strict=True)
+    ]
+    return np.concatenate([factors.plain, *layers], axis=2).astype(float)
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
+def test_factors_are_the_jacobian(net, all_win):
+    params, x = parameters(net), inputs(LABELS)
+    found, V = backend(net, params, x), np.random.default_rng(0).normal(size=(2, 4))
+    assert [sorted(params)[layer.leaf] for layer in found.layers] == FOUND[net.__name__]
+    J, rows = jacobian(found.factors(x, V)), found.rows(x, V).astype(float)
+    assert J.shape == rows.shape
+    gram = np.einsum("iqp,jrp->iqjr", rows, rows)
+    np.testing.assert_allclose(np.einsum("iqp,jrp->iqjr", J, J), gram, atol=2e-6 * np.abs(gram).max())
+
+
+def strided(p, x):
+    x = jax.lax.conv_general_dilated(
+        x.transpose(0, 3, 1, 2), p["k"], (2, 1), ((1, 0), (2, 1)), rhs_dilation=(1, 2),
+        dimension_numbers=("NCHW", "OIHW", "NHWC"),
+    )  # fmt: skip
+    return x.reshape(len(x), -1) @ p["out"]
+
+
+def left(p, x):
+    # As Equinox multiplies: the weights first, one sample at a time.
+    return jax.vmap(lambda xi: p["out"] @ jnp.tanh(p["a"] @ xi.ravel()))(x)
+
+
+def contracted(p, x):
+    # Two axes summed over at once, and several positions.
+    return jnp.einsum("bhwc,hcn->bwn", x, p["a"]).reshape(len(x), -1)
+
+
+def called(p, x):
+    return jax.jit(lambda w, x: jnp.tanh(x.reshape(len(x), -1)) @ w)(p["a"], x)
+
+
+OTHERS = {
+    strided: ({"k": (2, 1, 2, 2), "out": (20, 3)}, ["k", "out"]),
+    left: ({"a": (5, 16), "out": (3, 5)}, ["a", "out"]),
+    contracted: ({"a": (4, 1, 2)}, ["a"]),
+    called: ({"a": (16, 3)}, ["a"]),
+}
+
+
+@pytest.mark.parametrize("net", OTHERS, ids=lambda net: net.__name__)
+def test_layers_of_every_layout(net, all_win):
+    shapes, layers = OTHERS[net]
+    rng = np.random.default_rng(1)
+    params = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+    x = inputs(LABELS)
+    found = backend(net, params, x)
+    assert [sorted(params)[layer.leaf] for layer in found.layers] == layers
+    V = np.eye(found.n)[:3]
+    J, rows = jacobian(found.factors(x, V)), found.rows(x, V).astype(float)
+    gram = np.einsum("iqp,jrp->iqjr", rows, rows)
+    np.testing.assert_allclose(np.einsum("iqp,jrp->iqjr", J, J), gram, atol=2e-6 * np.abs(gram).max())
+
+
+def grouped(p, x):
+    x = jnp.concatenate([x, -x], axis=-1)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    x = jax.lax.conv_general_dilated(
+        x, p["w"], (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=2
+    )
+    return x.reshape(len(x), -1)[:, :3]
+
+
+UNUSABLE = {
+    "squared": lambda p, x: x.reshape(len(x), -1) @ p["w"] ** 2,
+    "added as well": lambda p, x: x.reshape(len(x), -1) @ p["w"] + p["w"].sum(),
+    "on both sides": lambda p, x: jnp.tile(x.reshape(len(x), -1).sum(1, keepdims=True), 3) * (
+        p["w"].T @ p["w"]).sum(0),
+    "grouped": grouped,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_weights_used_otherwise_are_no_layer(name, all_win):
+    net, shape = UNUSABLE[name], (3, 3, 1, 2) if name == "grouped" else (16, 3)
+    params, x = {"w": jnp.ones(shape)}, jax.ShapeDtypeStruct((1, 4, 4, 1), jnp.float32)
+    assert trace(lambda varying, x: net({"w": varying[0]}, x), [params["w"]], x).layers == ()
+
+
+def test_kernels_deviations_and_tensor_of_factors():
+    rng, counts = np.random.default_rng(0), np.array([2, 3])
+    a, d = rng.normal(size=(5, 3, 4)), rng.normal(size=(5, 2, 3, 6))
+    J = np.einsum("ntk,nqtm->nqkm", a, d).reshape(5, 2, -1)
+    np.testing.assert_allclose(layer_kernels(a, d), np.einsum("iqp,jqp->qij", J, J), rtol=1e-12)
+    np.testing.assert_allclose(layer_tensor(a, d).reshape(5, 2, 5, 2), np.einsum("iqp,jrp->iqjr", J, J))
+    means = np.concatenate([np.tile(part.mean(axis=0), (len(part), 1, 1)) for part in (J[:2], J[2:])])
+    np.testing.assert_allclose(layer_deviations(a, d, counts), ((J - means) ** 2).sum(axis=2).T, rtol=1e-9)
+
+
+def test_factors_are_used_where_they_win_and_the_numbers_are_the_same(monkeypatch):
+    params, x = parameters(NETS[0]), inputs(np.repeat([0, 1, 2], 4))
+    labels, net = np.repeat([0, 1, 2], 4), NETS[0]
+    measured = {}
+    for win in (True, False):
+        monkeypatch.setattr(Layer, "wins", property(lambda _, win=win: win))
+        calls = backend(net, params, x)
+        rows = []
+        monkeypatch.setattr(calls, "rows", lambda *a, rows=rows, own=calls.rows: rows.append(1) or own(*a))
+        measured[win] = measure(calls, None, x, labels, quantities=("tensor",))
+        assert bool(rows) is not win
+    one, other = measured[True], measured[False]
+    np.testing.assert_allclose(one.features.mean, other.features.mean, rtol=1e-5)
+    np.testing.assert_allclose(one.full.values, other.full.values, rtol=1e-4, atol=1e-6)
+    for name, constant in one.features.constants.items():
+        assert constant.value == pytest.approx(other.features.constants[name].value, rel=1e-5)
+    # The rule itself: one position always, sixteen of a thin layer never.
+    monkeypatch.undo()
+    assert Layer(0, (1, 24), 1, 256, 24).wins
+    assert not Layer(0, (1, 4, 4, 3), 16, 9, 3).wins
