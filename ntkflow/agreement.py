@@ -6,16 +6,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow import limits, rates
+from ntkflow import collapse, limits, rates, spectrum, zero_loss
 from ntkflow._types import Json
+from ntkflow.conserved import conserved
+from ntkflow.exact.decayed import weight_decay_drift
 from ntkflow.kernels import BlockKernel
-from ntkflow.prediction import Prediction
+from ntkflow.laws import STEP_LAW, laws
+from ntkflow.prediction import Prediction, decay_limit, drifts
 
 if TYPE_CHECKING:
     from ntkflow.solution import Solution
 
 # The limits are those at zero loss; a run that stopped before it says nothing of them.
 NEAR_ZERO_LOSS = 1e-4
+# Decay has made E forget its start by a factor exp(-FORGOTTEN).
+FORGOTTEN = 20.0
+# W W^T = x P and zero loss to this accuracy let x be followed along the minima.
+NEAR_COLLAPSE = 1e-2
+# The late decay of the loss is read off its last decades, where the slowest mode has outlived the others.
+LATE, SETTLED, ROUNDING = 1e3, 8.0, 1e-26
+# Spectra of kernels without blocks take an eigenvalue problem of size C N.
+MOST_MODES = 400
 
 
 @dataclass(frozen=True)
@@ -44,19 +55,52 @@ class Agreement:
         return {**vars(self), "digits": self.digits}
 
 
-def compare(solution: "Solution", prediction: Prediction) -> list[Agreement]:
-    """All comparisons that make sense for this run; empty when the theory predicts nothing it reached."""
-    series = solution.series
-    fitted = bool(series["loss"][-1] <= NEAR_ZERO_LOSS * series["loss"][0])
-    lines: list[Agreement] = []
-    if fitted and (prediction.limit is not None or prediction.facts.zero_E):
-        lines += _limits(solution, prediction)
-    lines += _bounds(solution, prediction)
-    if prediction.algebraic:
-        lines += _tail(solution)
-    elif (rate := _fitted_rate(solution)) is not None:
-        lines.append(rate)
+def compare(solution: "Solution", prediction: Prediction | None) -> list[Agreement]:
+    """All comparisons that make sense for this run: closed forms, then laws, then bounds.
+
+    Args:
+        solution: a solved problem.
+        prediction: what closed forms say beforehand; None where the problem has none.
+    """
+    if solution.law_error is not None:
+        return list(_steps(solution))
+    lines = list(_enforced(solution))
+    if _fitted(solution):
+        lines += _zero_loss(solution, prediction)
+        if (rate := _loss_rate(solution, prediction)) is not None:
+            lines.append(rate)
+    if prediction is not None:
+        lines += _bounds(solution, prediction)
+        if prediction.algebraic:
+            lines += _tail(solution, prediction)
+        elif (rate := _fitted_rate(solution)) is not None:
+            lines.append(rate)
+    for law in laws(solution.problem):
+        lines.append(Agreement(law.quantity, law.error(solution), law.sentence, law.bound))
     return lines
+
+
+def _fitted(solution: "Solution") -> bool:
+    """Whether the squared error is small beside that of zero outputs, N/2, and beside its start."""
+    problem, loss = solution.problem, solution.series["loss"]
+    return problem.plain and bool(loss[-1] <= NEAR_ZERO_LOSS * min(float(loss[0]), problem.sizes.N / 2))
+
+
+def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[Agreement]:
+    """The limit where it is known, else the equations of zero loss with E from the initial state."""
+    if prediction is not None and (prediction.limit is not None or prediction.facts.zero_E):
+        yield from _limits(solution, prediction)
+        return
+    problem = solution.problem
+    if problem.kernel.rung not in zero_loss.ON_SAMPLES:
+        return
+    weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
+    gaps = zero_loss.gaps(solution.final, weights - features, problem.sizes, problem.kernel)
+    yield Agreement(
+        "X = W W^T", gaps.weights, "X^2 = A Mc A^T + m W E W^T at zero loss, A = I - b 1^T (theory 5.1)"
+    )
+    what = "H1^T (H K^-1 H^T) H1 = A^T A - m H1^T E H1 at zero loss (theory 5.1)"
+    yield Agreement("class means", gaps.means, what)
 
 
 def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
@@ -97,20 +141,93 @@ def _bounds(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
         )
 
 
-def _tail(solution: "Solution") -> Iterator[Agreement]:
-    """Slope of 1/tr S over the last half of the time against 2m, once the loss is small."""
-    problem, t, tr_S = solution.problem, solution.times, solution.series["tr_S"]
+def _tail(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
+    """Slopes over the last half of the time against the universal constants, once the loss is small."""
+    problem, t, series = solution.problem, solution.times, solution.series
     assert isinstance(problem.kernel, BlockKernel)
     late = np.flatnonzero(t >= t[-1] / 2)
-    slowest = rates.class_rate(problem.sizes, problem.kernel)
-    if len(late) < 2 or t[-1] * slowest < 50:
+    fastest = rates.class_rate(problem.sizes, problem.kernel)
+    if len(late) < 2 or t[-1] * fastest < 50 or not _fitted(solution):
         return
-    first = late[0]
-    slope = (1 / tr_S[-1] - 1 / tr_S[first]) / (t[-1] - t[first])
-    law = 2 * problem.sizes.per_class
-    yield Agreement(
-        "tail of tr S", abs(slope / law - 1), f"1/tr S rises by {slope:.6g} per time, 2m = {law} (theory 7.3)"
+    first, sizes = late[0], problem.sizes
+    mu = problem.kernel.eigenvalues(sizes).mu_single
+    for name, key, power, word, law in (
+        ("tail of tr S", "tr_S", -1.0, "1/tr S", 2.0 * sizes.per_class),
+        ("tail of the loss", "loss", -0.5, "1/sqrt(loss)", float(np.sqrt(8 * mu))),
+        ("tail of NC3", "NC3", -2.0, "1/NC3^2", 2 * mu * (sizes.C - 1) * prediction.x_star),
+    ):
+        slope = (series[key][-1] ** power - series[key][first] ** power) / (t[-1] - t[first])
+        sentence = f"{word} rises by {slope:.6g} per time, the law says {law:.6g} (theory 7.3)"
+        yield Agreement(name, abs(float(slope) / law - 1), sentence)
+
+
+def _enforced(solution: "Solution") -> Iterator[Agreement]:
+    """What weight decay makes of the limit, once E has forgotten its start, or how it moves along the minima."""
+    problem, decay, t = solution.problem, solution.problem.decay, solution.times
+    limit = decay_limit(problem)
+    thin, _ = solution.thin(-1)
+    X = thin.W @ thin.W.T
+    if limit is not None and 2 * min(decay.W, decay.H) * t[-1] >= FORGOTTEN:
+        error = float(np.linalg.norm(X - limit.X) / np.linalg.norm(limit.X))
+        yield Agreement("W W^T", error, "the limit that decay enforces on a generic start (theory 11.1)")
+    if not drifts(problem):
+        return
+    assert isinstance(problem.kernel, BlockKernel)
+    half = int(np.searchsorted(t, t[-1] / 2))
+    before, after = (_contrast(solution, i) for i in (half, -1))
+    if before is None or after is None or half == len(t) - 1:
+        return
+    expected = weight_decay_drift(problem.sizes, problem.kernel, before, decay.W, float(t[-1] - t[half]))
+    sentence = (
+        f"W W^T = x P, x from {before:.6g} to {after:.6g} over the last half, the law says {expected:.6g}"
     )
+    error = abs((after - before) / (expected - before) - 1)
+    yield Agreement("drift of W W^T", error, f"{sentence}, to first order in the decay (theory 11.1)")
+
+
+def _contrast(solution: "Solution", i: int) -> float | None:
+    """x of W W^T = x P at a saved time, None where it has another form or the loss is large."""
+    thin, _ = solution.thin(i)
+    X, C = thin.W @ thin.W.T, solution.problem.sizes.C
+    x = float(np.trace(X)) / (C - 1)
+    close = np.linalg.norm(X - x * collapse.centring(C)) <= NEAR_COLLAPSE * np.linalg.norm(X)
+    return x if close and solution.series["loss"][i] <= NEAR_COLLAPSE * solution.problem.sizes.N / 2 else None
+
+
+def _steps(solution: "Solution") -> Iterator[Agreement]:
+    """Discrete steps: E against the law of every step."""
+    yield Agreement("motion of E", float(solution.law_error or 0.0), STEP_LAW)
+
+
+def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement | None:
+    """Late decay of the loss against the slowest rate of the exact spectrum at the point where the run ended."""
+    problem, loss, t = solution.problem, solution.series["loss"], solution.times
+    window = (loss <= LATE * max(float(loss[-1]), ROUNDING * problem.sizes.N)) & (
+        loss <= LATE**-1.5 * loss[0]
+    )
+    window &= loss > ROUNDING * problem.sizes.N
+    if window.sum() < 3 or (prediction is not None and prediction.algebraic):
+        return None
+    slowest = _slowest(solution)
+    if slowest is None or slowest * t[-1] < SETTLED:
+        return None
+    fitted = -float(np.polyfit(t[window], np.log(loss[window]), 1)[0]) / 2
+    sentence = f"sqrt(loss) falls at {fitted:.6g}, the slowest rate of the spectrum there is {slowest:.6g} (theory 7.1)"
+    return Agreement("decay rate of the loss", abs(fitted / slowest - 1), sentence)
+
+
+def _slowest(solution: "Solution") -> float | None:
+    """Slowest rate at the final state that is not zero; None where it would take too long."""
+    sizes, kernel = solution.problem.sizes, solution.problem.kernel
+    if isinstance(kernel, BlockKernel) and sizes.balanced:
+        thin, _ = solution.thin(-1)
+        found = rates.at_zero_loss(thin.H1, thin.W, sizes, kernel, thin.L)
+        every = np.append(found.coupled, found.within if found.multiplicity else [])
+        return float(every[every > spectrum.ZERO * found.fastest].min())
+    if sizes.C * sizes.N > MOST_MODES:
+        return None
+    final = solution.final
+    return spectrum.zero_loss_spectrum(kernel, final.H, final.W, sizes).slowest
 
 
 def _fitted_rate(solution: "Solution") -> Agreement | None:

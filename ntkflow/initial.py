@@ -152,9 +152,10 @@ def _weights(sizes: Sizes, rng: np.random.Generator, scale: float) -> np.ndarray
 def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool = False) -> np.ndarray:
     if rows > N - centred:
         raise InputError(
-            "m",
+            "N",
             N,
-            f"gives too few samples in all for {rows} balanced directions",
+            f"is too few samples in all for {rows} balanced directions"
+            + (", whose features have zero mean" if centred else ""),
             "use more samples per class",
         )
     Z = rng.standard_normal((N, rows))

@@ -11,7 +11,7 @@ from ntkflow.engines import choose
 from ntkflow.engines.base import Stepper, interpolant
 from ntkflow.saving import log_grid
 from ntkflow.stopping import Reason, Stop
-from ntkflow.systems import Flow
+from ntkflow.systems import Flow, relative_speed
 
 # The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
 NEARLY = 100.0
@@ -118,7 +118,7 @@ class Run:
         if stop.loss is not None and flow.loss(y) <= stop.loss:
             return Reason.LOSS
         if stop.stationarity is not None and self._nearly_stationary(y, stop.stationarity):
-            speed = _relative_speed(flow.blocks(y), flow.blocks(flow.field(t, y)))
+            speed = relative_speed(flow.blocks(y), flow.blocks(flow.field(t, y)))
             if speed <= stop.stationarity * flow.clock:
                 return Reason.STATIONARY
         if self.stepper.status == "finished":
@@ -174,21 +174,6 @@ class Run:
     def _save(self, t: float, y: Vector) -> None:
         self.times.append(float(t))
         self.packed.append(np.array(y))
-
-
-def _relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
-    """Largest relative rate of change of the features (all blocks but the last two), W and b.
-
-    Each against its own size, so that a huge bias does not hide that the features move; biases against 1/C.
-    """
-    b = now[-1]
-    sizes = (_norm(now[:-2]), _norm(now[-2:-1]), max(_norm(now[-1:]), 1 / math.sqrt(len(b))))
-    speeds = (_norm(change[:-2]), _norm(change[-2:-1]), _norm(change[-1:]))
-    return max(speed / size if size > 0 else speed for speed, size in zip(speeds, sizes, strict=True))
-
-
-def _norm(blocks: Sequence[np.ndarray]) -> float:
-    return math.sqrt(sum(float(np.vdot(block, block)) for block in blocks))
 
 
 def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:

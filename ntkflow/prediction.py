@@ -6,10 +6,13 @@ import numpy as np
 
 from ntkflow import bounds, conditions, limits, rates
 from ntkflow._types import Json
-from ntkflow.conditions import Condition, Facts
+from ntkflow.conditions import Condition
 from ntkflow.conserved import conserved
+from ntkflow.exact.decayed import regularised_limit
+from ntkflow.facts import Facts
 from ntkflow.kernels import BlockKernel
 from ntkflow.limits import Limit
+from ntkflow.losses import MSE
 from ntkflow.problem import Problem
 from ntkflow.rates import Mode
 
@@ -22,7 +25,8 @@ class Prediction:
         facts: what the initial state's invariant and means are like.
         conditions: for NC1-NC4, whether the run can or must reach it, and why.
         x_star: sqrt(m/mu_class), the eigenvalue of W W^T at collapse when E = 0.
-        rates: spectrum at neural collapse with E = 0 (theory 7.2).
+        rates: spectrum at neural collapse (theory 7.2).
+        rates_e: eigenvalue of E there: e where E = e times a projector leads to collapse, else 0.
         origin: spectrum at the saddle W = H = 0 (theory 7.4).
         stiffness_ratio: fastest over slowest of the exponential rates (theory 7.5).
         floor_tr_S: lower bound of tr S for all time (theory 3.5).
@@ -37,6 +41,7 @@ class Prediction:
     conditions: dict[str, Condition]
     x_star: float
     rates: tuple[Mode, ...]
+    rates_e: float
     origin: tuple[Mode, ...]
     stiffness_ratio: float
     floor_tr_S: float
@@ -48,9 +53,8 @@ class Prediction:
 
     @property
     def algebraic(self) -> bool:
-        """Whether the tails of theory 7.3 apply: E = 0, g = 0, b = 1/C and W^T 1 != 0."""
-        f = self.facts
-        return f.zero_E and f.centred and f.column_sums > conditions.ZERO and f.trace_S > 0
+        """Whether the tails of theory 7.3 apply: E = 0, g = 0, b = 1/C and W^T 1 != 0 with rank W = C."""
+        return self.facts.algebraic
 
     def as_dict(self) -> Json:
         """Plain values for summary.json."""
@@ -59,6 +63,7 @@ class Prediction:
             "conditions": {name: answer.as_dict() for name, answer in self.conditions.items()},
             "x_star": self.x_star,
             "rates": [mode.as_dict() for mode in self.rates],
+            "rates_e": self.rates_e,
             "origin": [mode.as_dict() for mode in self.origin],
             "stiffness_ratio": self.stiffness_ratio,
             "floor_tr_S": self.floor_tr_S,
@@ -86,7 +91,8 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
     sizes, kernel, state = problem.sizes, problem.kernel, problem.state
     assert isinstance(kernel, BlockKernel)
     facts = conditions.facts(sizes, kernel, state, relative)
-    spectrum = rates.at_collapse(sizes, kernel)
+    e = facts.collapse_e
+    spectrum = rates.at_collapse(sizes, kernel, e)
     return Prediction(
         facts=facts,
         conditions={
@@ -97,15 +103,34 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
         },
         x_star=limits.x_star(sizes, kernel),
         rates=spectrum,
+        rates_e=e,
         origin=rates.at_origin(sizes, kernel),
         stiffness_ratio=rates.stiffness_ratio(sizes, kernel),
         floor_tr_S=facts.floor,
         ceiling=bounds.guarantee(state, sizes, kernel, relative) if facts.signs.semidefinite else None,
         bias_bounds=bounds.bias_bounds(state, sizes, kernel),
-        limit=_limit(facts),
+        limit=facts.limit,
         largest_step=rates.largest_step(max(mode.rate for mode in spectrum)),
         collapse_time=None if sizes.per_class == 1 else rates.time_to_collapse(sizes, kernel, 1e6),
     )
+
+
+def decay_limit(problem: Problem) -> Limit | None:
+    """The collapse that decay of W and H enforces on a generic start, where decay alone decides (theory 11.1)."""
+    decay, kernel, sizes = problem.decay, problem.kernel, problem.sizes
+    if not (isinstance(problem.loss, MSE) and isinstance(kernel, BlockKernel) and sizes.balanced):
+        return None
+    strong = sizes.per_class * limits.eigenvalues(sizes, kernel).mu_class <= decay.W * decay.H
+    if not (decay.W > 0 and decay.H > 0) or decay.b > 0 or strong:
+        return None
+    return regularised_limit(sizes, kernel, decay)
+
+
+def drifts(problem: Problem) -> bool:
+    """Whether only W decays, so that the fitted state moves slowly along the minima (theory 11.1)."""
+    decay, kernel = problem.decay, problem.kernel
+    block = isinstance(problem.loss, MSE) and isinstance(kernel, BlockKernel) and problem.sizes.balanced
+    return block and decay.W > 0 and decay.H == decay.b == 0
 
 
 def sample_conditions(problem: Problem) -> dict[str, Condition]:
@@ -130,12 +155,3 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
         return {"NC1": Condition("yes", f"{reason}, {conditions.IF_FITTED}", counts)}
     reason = f"E has {signs.negative} negative eigenvalues, not more than C = {sizes.C}: neither excluded nor forced"
     return {"NC1": Condition("undetermined", reason, counts)}
-
-
-def _limit(facts: Facts) -> Limit | None:
-    """The Gram matrices where E and V alone decide them (theory 5.4, 5.5)."""
-    if not facts.limit_known or facts.saddle or not facts.can_fit:
-        return None
-    if facts.zero_E or facts.projector is None:
-        return limits.collapsed(facts.sizes, facts.kernel)
-    return limits.projector_invariant(facts.sizes, facts.kernel, *facts.projector)

@@ -8,12 +8,14 @@ from ntkflow import collapse, invariant
 from ntkflow.components import loss_components
 from ntkflow.conserved import conserved
 from ntkflow.dynamics import ThinSystem
+from ntkflow.kernels import BlockKernel
 from ntkflow.kernels.base import ThinCoefficients
 from ntkflow.losses import MSE
 from ntkflow.reduction import Frame
 from ntkflow.state import ThinState
 
 if TYPE_CHECKING:
+    from ntkflow.problem import Problem
     from ntkflow.solution import Solution
 
 DESCRIPTIONS: dict[str, str] = {
@@ -36,6 +38,7 @@ DESCRIPTIONS: dict[str, str] = {
     "tr_S": "trace of S = H2 H2^T",
     "W_norm": "|W|_F",
     "b_error": "|b - 1/C|, 0 at neural collapse",
+    "V": "|b - 1/C|^2 + (N / mu_global) |g|^2, which never rises (theory 3.3); scalar blocks only",
     **{name: "see ntkflow.collapse" for name in collapse.NAMES},
 }
 
@@ -44,7 +47,15 @@ def evaluate(solution: "Solution") -> dict[str, np.ndarray]:
     """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error."""
     rows = [{**_losses(solution, i), **_row(*solution.thin(i))} for i in range(len(solution))]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return {**columns, **_invariant_series(solution)}
+    return {**columns, **_lyapunov(solution.problem, columns), **_invariant_series(solution)}
+
+
+def _lyapunov(problem: "Problem", columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """V of biases and global mean for constant scalar blocks and balanced classes."""
+    kernel, sizes = problem.kernel, problem.sizes
+    if not (isinstance(kernel, BlockKernel) and sizes.balanced):
+        return {}
+    return {"V": columns["b_error"] ** 2 + sizes.N / kernel.eigenvalues(sizes).mu_global * columns["gg_norm"]}
 
 
 def _losses(solution: "Solution", i: int) -> dict[str, float]:

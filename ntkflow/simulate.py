@@ -112,7 +112,7 @@ def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
     if c.ensemble > 1:
         raise InputError("ensemble", c.ensemble, "is more than one run", "use ntkflow.ensemble")
     if c.step_size is not None:
-        return _descend(prepared)
+        return _descend(prepared, progress)
     return solve(
         prepared.problem,
         t_end=c.t_end,
@@ -124,7 +124,7 @@ def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
     )
 
 
-def _descend(prepared: Prepared) -> Solution:
+def _descend(prepared: Prepared, progress: Progress | None) -> Solution:
     c = prepared.config
     pace = Momentum(_given(c.step_size), c.momentum or 0.0, bool(c.nesterov))
     steps = max(1, math.ceil(_given(c.t_end) / pace.time_step))
@@ -145,6 +145,8 @@ def _descend(prepared: Prepared) -> Solution:
         c.batch_per_class,
         c.batch_seed or 0,
         every=max(1, steps // SAVED_STEPS),
+        stop=prepared.stop,
+        progress=progress,
     )
     if descent.losses[-1] > DIVERGED * max(float(descent.losses[0]), 1.0):
         raise SolveError(

@@ -91,6 +91,16 @@ class Solution:
 
         return evaluate(self)
 
+    @cached_property
+    def gap_to_law(self) -> float | None:
+        """Where E moves: the largest gap to the law of its motion, relative to E's terms (theory 11.1-11.5)."""
+        problem = self.problem
+        if self.law_error is not None or not (problem.decay.any or problem.kernel.rung == "scheduled"):
+            return self.law_error
+        from ntkflow.balance import balance
+
+        return balance(problem, self.times, [self.state(i) for i in range(len(self))]).error
+
     def __repr__(self) -> str:
         s = self.problem.sizes
         return (

@@ -7,9 +7,9 @@ import numpy as np
 from ntkflow import __version__, collapse, invariant
 from ntkflow._types import Json
 from ntkflow.agreement import compare
-from ntkflow.balance import balance
 from ntkflow.kernels import BlockKernel
-from ntkflow.prediction import Prediction, predict, predictable, sample_conditions
+from ntkflow.laws import STEP_LAW, laws
+from ntkflow.prediction import Prediction, decay_limit, predict, predictable, sample_conditions
 from ntkflow.problem import Problem
 
 if TYPE_CHECKING:
@@ -31,25 +31,36 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
         "invariant": _invariant(solution),
         "loss": _ends(solution, "loss"),
         "nc": {name: _ends(solution, name) for name in collapse.NAMES},
-        "predicted": predictions(problem, prediction) if flow else None,
-        "agreement": [] if prediction is None else [line.as_dict() for line in compare(solution, prediction)],
+        "predicted": predictions(problem, prediction, flow),
+        "agreement": [line.as_dict() for line in compare(solution, prediction)],
         "stop_reason": {"key": solution.reason.value, "sentence": solution.reason.sentence},
         "t_end": float(solution.times[-1]),
         "solver": solution.stats.as_dict(),
     }
 
 
-def predictions(problem: Problem, prediction: Prediction | None) -> Json | None:
-    """Plain values of all that is predicted; for kernels without closed forms, what E alone decides."""
-    if prediction is not None:
-        return prediction.as_dict()
-    answers = sample_conditions(problem)
-    if not answers:
-        return None
-    possible = answers["NC1"].verdict != "no"
+def predictions(problem: Problem, prediction: Prediction | None, flow: bool = True) -> Json:
+    """Plain values of all that is known beforehand.
+
+    Args:
+        problem: what is to be solved.
+        prediction: closed forms, where the problem is `predictable`; None elsewhere.
+        flow: False for discrete steps, of which only the law of their drift is known.
+    """
+    known = [
+        {"quantity": law.quantity, "sentence": law.sentence, "bound": law.bound} for law in laws(problem)
+    ]
+    if not flow:
+        known = [{"quantity": "motion of E", "sentence": STEP_LAW, "bound": False}]
+    if flow and prediction is not None:
+        return {**prediction.as_dict(), "laws": known}
+    answers = sample_conditions(problem) if flow else {}
+    limit = decay_limit(problem)
     return {
-        "nc1_possible": possible,
+        "nc1_possible": answers["NC1"].verdict != "no" if answers else None,
         "conditions": {name: answer.as_dict() for name, answer in answers.items()},
+        "limit": None if limit is None else limit.as_dict(),
+        "laws": known,
     }
 
 
@@ -77,7 +88,7 @@ def _invariant(solution: "Solution") -> Json:
         "norm_final": float(series["E_norm"][-1]),
         "drift": float(np.max(series["E_drift"])),
         "constant": not moves(solution),
-        "law_error": _law_error(solution),
+        "law_error": solution.gap_to_law,
         "alignment_initial": float(series["E_alignment"][0]),
         "alignment_final": float(series["E_alignment"][-1]),
         "eigen_signs": _eigen_signs(solution),
@@ -88,14 +99,6 @@ def moves(solution: "Solution") -> bool:
     """Whether E moves in truth, so that `drift` is no error: decay, a moving kernel, or discrete steps."""
     problem = solution.problem
     return problem.decay.any or problem.kernel.rung == "scheduled" or solution.law_error is not None
-
-
-def _law_error(solution: "Solution") -> float | None:
-    """Where E moves: the largest gap to the exact law of its motion (theory 11.1-11.5), relative to E's terms."""
-    if solution.law_error is not None or not moves(solution):
-        return solution.law_error
-    states = [solution.state(i) for i in range(len(solution))]
-    return balance(solution.problem, solution.times, states).error
 
 
 def _eigen_signs(solution: "Solution") -> Json | None:

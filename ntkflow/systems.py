@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -76,6 +77,21 @@ def clock(problem: Problem) -> float:
     probe = np.repeat(contrast, sizes.n, axis=0)
     gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
     return float(np.sqrt(sizes.N / sizes.C * gain))
+
+
+def relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
+    """Largest relative rate of change of the features (all blocks but the last two), W and b.
+
+    Each against its own size, so that a huge bias does not hide that the features move; biases against 1/C.
+    """
+    b = now[-1]
+    sizes = (_norm(now[:-2]), _norm(now[-2:-1]), max(_norm(now[-1:]), 1 / math.sqrt(len(b))))
+    speeds = (_norm(change[:-2]), _norm(change[-2:-1]), _norm(change[-1:]))
+    return max(speed / size if size > 0 else speed for speed, size in zip(speeds, sizes, strict=True))
+
+
+def _norm(blocks: Sequence[np.ndarray]) -> float:
+    return math.sqrt(sum(float(np.vdot(block, block)) for block in blocks))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ import ntkflow as nf
 from ntkflow.agreement import compare
 from ntkflow.prediction import predict, predictable, sample_conditions
 from tests.cli.test_simulate import run
+from tests.kernels import ladder
 
 SIZES, KERNEL = nf.Sizes(4, 5, 9), nf.BlockKernel(1.3, 0.5, 0.1)
 
@@ -75,18 +78,119 @@ def test_theory_prints_what_simulate_will_be_compared_with(capsys):
     for word in ("NC1", "rates", "origin", "x*", "ceiling", "stable at collapse"):
         assert word in text
     run("theory", "-C", 4, "-m", 5, "-n", 9, "--json")
-    import json
-
     report = json.loads(capsys.readouterr().out)
     X = np.array(report["predicted"]["limit"]["X"])
     mu = nf.BlockKernel(1, 0.5, 0.1).eigenvalues(SIZES)
     np.testing.assert_allclose(X, np.sqrt(5 / mu.mu_class) * (np.eye(4) - 0.25), atol=1e-14)
 
 
-def test_theory_refuses_what_it_knows_nothing_of(tmp_path, capsys):
-    np.savez(tmp_path / "k.npz", A_d=np.eye(5), A_c=np.eye(5), A_n=np.zeros((5, 5)))
-    run("theory", "-C", 3, "-m", 2, "-n", 5, "--kernel-file", tmp_path / "k.npz", expect=2)
-    assert "has no known conditions" in capsys.readouterr().err
+def test_theory_says_of_kernels_on_features_what_they_conserve(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    A, B = (M @ M.T + np.eye(5) for M in rng.standard_normal((2, 5, 5)))
+    for name, A_c, count in (("equal", A, 5), ("generic", B, 1)):
+        np.savez(tmp_path / f"{name}.npz", A_d=A, A_c=A_c, A_n=np.zeros((5, 5)))
+        run("theory", "-C", 3, "-m", 2, "-n", 5, "--kernel-file", tmp_path / f"{name}.npz", "--json")
+        predicted = json.loads(capsys.readouterr().out)["predicted"]
+        assert predicted["nc1_possible"] is None
+        assert predicted["laws"][0]["sentence"].startswith(f"{count} number")
+    run("theory", "-C", 3, "-m", 2, "-n", 5, "--kernel-file", tmp_path / "generic.npz")
+    assert "1 number is constant" in capsys.readouterr().out
+
+
+def test_theory_knows_the_limit_that_decay_enforces(capsys):
+    run("theory", "-C", 3, "-m", 4, "-n", 5, "--decay-w", 0.1, "--decay-h", 0.2, "--json")
+    predicted = json.loads(capsys.readouterr().out)["predicted"]
+    limit = nf.exact.regularised_limit(nf.Sizes(3, 4, 5), nf.BlockKernel(1, 0.5, 0.1), nf.Decay(0.1, 0.2))
+    np.testing.assert_array_equal(predicted["limit"]["X"], limit.X)
+    assert predicted["laws"][0]["quantity"] == "motion of E"
+
+
+def solved_as(sizes=SIZES, kernel=KERNEL, init="gaussian", t_end=None, **changes):
+    problem = nf.Problem(sizes, kernel, nf.initial.make(init, sizes, kernel, 1), **changes)
+    solution = nf.solve(problem, t_end=t_end, stop=nf.Stop(None, None, 1e-12))
+    return {
+        line.quantity: line for line in compare(solution, predict(problem) if predictable(problem) else None)
+    }
+
+
+@pytest.mark.parametrize("name", ladder.NAMES)
+def test_every_rung_is_compared_with_its_own_laws(name):
+    sizes = nf.Sizes(3, 3, 4)
+    problem = nf.Problem(sizes, ladder.make(name, sizes), nf.initial.make("gaussian", sizes, None, 1))
+    solution = nf.solve(problem, t_end=200.0)
+    found = {a.quantity: a for a in compare(solution, predict(problem) if predictable(problem) else None)}
+    assert found["invariant"].digits > 8
+    assert found["loss"].error == 0
+    assert found["decay rate of the loss"].digits > 1
+    if name in ("block", "class-block", "sample"):
+        assert found["X = W W^T"].digits > 6
+        assert found["class means"].digits > 6
+
+
+def test_a_loss_that_rises_and_an_invariant_that_moves_are_noticed():
+    solution, prediction = solved("gaussian", t_end=5.0)
+    wrong = dict(solution.series)
+    wrong["loss"] = wrong["loss"] + 2 * np.linspace(0, 1, len(solution)) * wrong["loss"][0]
+    wrong["V"] = wrong["V"][::-1]
+    wrong["tr_S"] = wrong["tr_S"] * np.linspace(1, 1.1, len(solution))
+    wrong["E_drift"] = wrong["E_drift"] + 1e-3
+    solution.__dict__["series"] = wrong
+    found = {line.quantity: line for line in compare(solution, prediction)}
+    for quantity in ("loss", "V of biases and mean", "spread within classes"):
+        assert found[quantity].bound
+        assert found[quantity].error > 1e-3
+    assert found["invariant"].digits < 3.1
+
+
+def test_a_limit_enforced_by_decay_is_reached_and_E_shrinks_exactly():
+    # In sizes where decay has forgotten the start before the run ends.
+    found = solved_as(decay=nf.Decay(0.3, 0.3), t_end=80.0)
+    assert found["W W^T"].digits > 8
+    assert found["motion of E"].digits > 8
+    assert "W W^T" not in solved_as(decay=nf.Decay(0.3, 0.3), t_end=8.0)
+    assert solved_as(decay=nf.Decay(0.3, 0.1), t_end=150.0)["W W^T"].digits > 8
+
+
+def test_decay_of_W_alone_moves_the_fitted_state_as_the_law_says():
+    found = solved_as(init="balanced-contrast", decay=nf.Decay(W=0.01), t_end=40.0)
+    assert found["drift of W W^T"].digits > 2
+    # Linear in the decay: ten times less of it leaves ten times less error.
+    slower = solved_as(init="balanced-contrast", decay=nf.Decay(W=0.001), t_end=40.0)
+    assert slower["drift of W W^T"].error < 0.3 * found["drift of W W^T"].error
+
+
+def test_softmax_keeps_the_column_sums():
+    found = solved_as(loss=nf.CrossEntropy(), t_end=20.0)
+    assert found["W^T 1"].digits > 8
+    assert found["invariant"].digits > 8
+
+
+def test_all_three_tails_have_their_universal_constants():
+    found = lines("balanced-centred")
+    for name in ("tail of tr S", "tail of the loss", "tail of NC3"):
+        assert found[name].digits > 3
+
+
+def test_no_tail_is_announced_where_W_has_rank_C_minus_one():
+    # n = C - 1 features: W^T 1 != 0 at the start, yet every direction of row(W) carries class means.
+    sizes = nf.Sizes(4, 5, 3)
+    state = nf.initial.make("balanced-centred", sizes, KERNEL, 1)
+    prediction = predict(nf.Problem(sizes, KERNEL, state))
+    assert not prediction.algebraic
+    assert "exponentially" in prediction.conditions["NC1"].sentence
+    solution = nf.solve(nf.Problem(sizes, KERNEL, state))
+    found = {line.quantity: line for line in compare(solution, prediction)}
+    assert solution.series["NC1"][-1] < 1e-8
+    assert found["decay rate of NC1"].digits > 4
+
+
+def test_a_loss_small_only_beside_a_huge_start_is_not_taken_for_zero():
+    # Four classes in one dimension cannot be fitted: the loss stays near 3, from 1e6.
+    sizes = nf.Sizes(4, 3, 1)
+    problem = nf.Problem(sizes, KERNEL, nf.initial.make("balanced-contrast", sizes, KERNEL, 5, 40.0))
+    solution = nf.solve(problem)
+    assert solution.series["loss"][-1] < 1e-4 * solution.series["loss"][0]
+    assert "W W^T" not in {line.quantity for line in compare(solution, predict(problem))}
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(12, "no"), (2, "undetermined")])

@@ -211,7 +211,7 @@ def test_accuracy_of_the_state_decides_what_counts_as_zero():
     rng = np.random.default_rng(0)
     rough = nf.State(state.H * (1 + 1e-7 * rng.standard_normal(state.H.shape)), state.W, state.b)
     assert not conditions.facts(SIZES, KERNEL, rough).zero_E
-    assert conditions.facts(SIZES, KERNEL, rough, relative=1e-6).limit_known
+    assert conditions.facts(SIZES, KERNEL, rough, relative=1e-6).limit is not None
 
 
 @given(strategies.problems())

@@ -1,6 +1,6 @@
 """Gradient descent on the problem's loss: finite steps, momentum, minibatches, coupled decay."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,11 +11,14 @@ from ntkflow._types import Times, Vector
 from ntkflow.conserved import Conserved, conserved
 from ntkflow.discrete.batches import batch_weights, check_batch
 from ntkflow.discrete.drift import Force, StepLaw, force
+from ntkflow.discrete.ends import Ends
 from ntkflow.discrete.momentum import Momentum
 from ntkflow.errors import LARGEST, InputError, SolveError
 from ntkflow.problem import Problem
 from ntkflow.state import State
+from ntkflow.stopping import Reason, Stop
 
+Progress = Callable[[float, float], None]
 Table = Float64[np.ndarray, "T k"]
 
 
@@ -35,6 +38,7 @@ class Descent:
         predicted: the same from the initial values and the law of each step, (T, k). Exact up to rounding
             for plain steps, minibatches and decay included; to leading order in eta with momentum.
         scale: size of E's terms at each, (T,).
+        reason: why it ended.
     """
 
     problem: Problem
@@ -47,6 +51,7 @@ class Descent:
     values: Table
     predicted: Table
     scale: Times
+    reason: Reason = Reason.T_END
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -85,6 +90,8 @@ def descend(
     batch_per_class: int | None = None,
     seed: int = 0,
     every: int = 1,
+    stop: Stop | None = None,
+    progress: Progress | None = None,
 ) -> Descent:
     """Descend with gradient steps of the sum loss, coupled decay, and the features' kernel as metric.
 
@@ -100,6 +107,8 @@ def descend(
         batch_per_class: samples drawn from each class, anew at each step; None for all.
         seed: of the draws.
         every: save every so many steps; the first and the last are always saved.
+        stop: conditions that end the descent earlier, asked at the saved steps; None means none.
+        progress: called with (flow time, fraction done) at the saved steps.
 
     Returns:
         The saved trajectory with the predicted change of E.
@@ -115,10 +124,19 @@ def descend(
         check_batch(problem.sizes, batch_per_class)
     law = StepLaw(problem, conserved(problem.kernel, problem.sizes), Momentum(eta, momentum, nesterov))
     rng = np.random.default_rng(seed)
-    saved = [
-        now for now in _march(law, steps, batch_per_class, rng) if now.step % every == 0 or now.step == steps
-    ]
-    return _collect(law, batch_per_class, saved)
+    ends = Ends(problem, stop or Stop(None, None, None), law.momentum.time_step)
+    saved: list[_Now] = []
+    before, reason = problem.state, None
+    for now in _march(law, steps, batch_per_class, rng):
+        if now.step % every == 0 or now.step == steps:
+            saved.append(now)
+            if progress is not None:
+                progress(now.step * law.momentum.time_step, now.step / steps)
+            reason = ends.reason(before, now.state) if now.step else None
+            if reason is not None:
+                break
+        before = now.state
+    return _collect(law, batch_per_class, saved, reason or Reason.T_END)
 
 
 def _march(law: StepLaw, steps: int, batch: int | None, rng: np.random.Generator) -> Iterator[_Now]:
@@ -175,7 +193,7 @@ def _move(
     return State(H, W, b), velocity
 
 
-def _collect(law: StepLaw, batch: int | None, saved: list[_Now]) -> Descent:
+def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason) -> Descent:
     problem, quantities = law.problem, law.quantities
     steps = np.array([now.step for now in saved], dtype=np.int64)
     times = steps * law.momentum.time_step
@@ -192,6 +210,7 @@ def _collect(law: StepLaw, batch: int | None, saved: list[_Now]) -> Descent:
         values=np.array([_values(quantities, s, t) for s, t in zip(states, times, strict=True)]),
         predicted=np.array([now.predicted for now in saved]),
         scale=np.array([quantities.scale(s, float(t)) for s, t in zip(states, times, strict=True)]),
+        reason=reason,
     )
 
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from ntkflow.discrete.descent import Descent
 from ntkflow.solution import Solution, Stats
-from ntkflow.stopping import Reason
 from ntkflow.systems import RawFlow
 
 
@@ -35,5 +34,5 @@ def as_solution(descent: Descent, seconds: float) -> Solution:
         seconds=seconds,
     )
     return Solution(
-        descent.problem, descent.times, packed, Reason.T_END, stats, flow, law_error=descent.error
+        descent.problem, descent.times, packed, descent.reason, stats, flow, law_error=descent.error
     )

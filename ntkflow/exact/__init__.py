@@ -2,7 +2,7 @@
 
 | what | where | theory |
 |---|---|---|
-| permutation symmetric sector: class contrasts, class sums, limits | `Sector` | 4.5 |
+| permutation symmetric sector: class contrasts, class sums, limits; recognised in a state | `Sector`, `sector_of` | 4.5 |
 | all class dynamics from H1 = W^T/x*, and the way into the saddle from H1 = -W^T/x* | `aligned_state` | 4.6, 6 |
 | the paper's "end of training" (44), R1 = 0 imposed | `FrozenClass` | 8 |
 | weight decay: the limit it enforces, and its drift when only W decays | `regularised_limit`, `weight_decay_drift` | 11.1 |
@@ -12,6 +12,7 @@ from ntkflow.exact.aligned import aligned_eigenvalues, aligned_state
 from ntkflow.exact.decayed import regularised_limit, weight_decay_drift
 from ntkflow.exact.frozen_class import FrozenClass
 from ntkflow.exact.lambert import lambert_w_of_exp
+from ntkflow.exact.recognise import sector_of
 from ntkflow.exact.sector import Sector
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "aligned_state",
     "lambert_w_of_exp",
     "regularised_limit",
+    "sector_of",
     "weight_decay_drift",
 ]

@@ -199,7 +199,7 @@ class Sector:
         Raises:
             InputError: sJ is not zero, or the state runs into the saddle wP = hP = 0.
         """
-        if self._into_saddle:
+        if self.into_saddle:
             raise InputError(
                 "wP, hP",
                 (self.wP, self.hP),
@@ -228,7 +228,8 @@ class Sector:
         return math.sqrt(eigenvalues(self.sizes, self.kernel).mu_global / self.sizes.per_class)
 
     @property
-    def _into_saddle(self) -> bool:
+    def into_saddle(self) -> bool:
+        """Whether the contrasts run into the saddle wP = hP = 0 instead of a zero of the loss."""
         mu, m = eigenvalues(self.sizes, self.kernel), self.sizes.per_class
         size = math.sqrt(mu.mu_class) * abs(self.wP) + math.sqrt(m) * abs(self.hP)
         plus = math.sqrt(mu.mu_class) * self.wP + math.sqrt(m) * self.hP

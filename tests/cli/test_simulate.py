@@ -53,7 +53,10 @@ def test_the_default_run_needs_no_arguments_and_collapses(tmp_path, monkeypatch,
     assert summary["invariant"]["drift"] <= 1e-8
     assert all(line["digits"] >= 5 for line in summary["agreement"])
     quantities = {line["quantity"] for line in summary["agreement"]}
-    assert quantities == {"W W^T", "H1^T H1", "ceiling of tr S", "decay rate of NC1"}
+    assert quantities == {
+        "W W^T", "H1^T H1", "ceiling of tr S", "decay rate of NC1", "decay rate of the loss", "invariant", "loss",
+        "spread within classes", "V of biases and mean",
+    }  # fmt: skip
 
 
 def test_the_summary_has_the_keys_that_others_build_on(done):

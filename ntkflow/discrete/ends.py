@@ -1,0 +1,50 @@
+"""When a descent ends before its last step: the stop conditions of the flow, asked at the saved steps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkflow.problem import Problem
+from ntkflow.state import State, class_means, spread
+from ntkflow.stopping import Reason, Stop
+from ntkflow.systems import clock, relative_speed
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Stop conditions of one descent.
+
+    Attributes:
+        problem: what is descended.
+        stop: the targets.
+        dt: flow time per step.
+    """
+
+    problem: Problem
+    stop: Stop
+    dt: float
+
+    def reason(self, before: State, now: State) -> Reason | None:
+        """Why the descent ends at `now`, whose previous step was `before`; None when it goes on."""
+        stop = self.stop
+        if stop.nc1 is not None and self._rms(self.problem.state) > stop.nc1 >= self._rms(now):
+            return Reason.NC1
+        if stop.loss is not None and self._loss(now) <= stop.loss:
+            return Reason.LOSS
+        if stop.stationarity is not None:
+            change = [(b - a) / self.dt for a, b in zip(_parts(before), _parts(now), strict=True)]
+            if relative_speed(_parts(now), change) <= stop.stationarity * clock(self.problem):
+                return Reason.STATIONARY
+        return None
+
+    def _rms(self, state: State) -> float:
+        sizes = self.problem.sizes
+        return float(np.sqrt(np.mean((state.H - spread(class_means(state.H, sizes), sizes)) ** 2)))
+
+    def _loss(self, state: State) -> float:
+        sizes = self.problem.sizes
+        return float(self.problem.loss.value(state.logits, np.eye(sizes.C)[:, sizes.labels]))
+
+
+def _parts(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return state.H, state.W, state.b

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow import zero_loss
+from ntkflow.conserved import conserved
+from tests import oracle
+from tests.kernels import ladder
+
+SIZES = nf.Sizes(3, 3, 5)
+
+
+def started(name, sizes=SIZES):
+    kernel = ladder.make(name, sizes)
+    return nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, None, 2))
+
+
+def invariant_of(problem):
+    weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
+    return weights - features
+
+
+@pytest.mark.parametrize("name", zero_loss.ON_SAMPLES)
+def test_every_zero_of_the_loss_obeys_the_equations_with_the_initial_E(name):
+    problem = started(name)
+    end = oracle.integrate_raw(problem, np.array([400.0]), rtol=1e-13)[0]
+    found = zero_loss.gaps(end, invariant_of(problem), SIZES, problem.kernel)
+    assert max(found.as_dict().values()) < 1e-10
+    half = oracle.integrate_raw(problem, np.array([0.3]), rtol=1e-10)[0]
+    early = zero_loss.gaps(half, invariant_of(problem), SIZES, problem.kernel)
+    assert min(early.as_dict().values()) > 1e-3
+
+
+def test_each_equation_notices_its_own_error():
+    problem = started("block")
+    end = oracle.integrate_raw(problem, np.array([400.0]), rtol=1e-12)[0]
+    E = invariant_of(problem)
+    wrong_E = zero_loss.gaps(end, 1.1 * E, SIZES, problem.kernel)
+    assert min(wrong_E.weights, wrong_E.means) > 1e-3
+    assert zero_loss.gaps(nf.State(end.H, end.W, end.b + 0.1), E, SIZES, problem.kernel).biases > 1e-2
+    assert zero_loss.gaps(nf.State(end.H, 1.1 * end.W, end.b), E, SIZES, problem.kernel).duality > 1e-2
+
+
+def test_the_class_gram_is_that_of_the_closed_forms():
+    kernel = nf.BlockKernel(2.0, 1.1, 0.4)
+    mu, m = kernel.eigenvalues(SIZES), 3
+    P = nf.collapse.centring(3)
+    want = m * (P / mu.mu_class + (np.eye(3) - P) / mu.mu_global)
+    np.testing.assert_allclose(zero_loss.class_gram(SIZES, kernel), want, rtol=1e-12)
+    dense = ladder.make("sample", SIZES)
+    np.testing.assert_allclose(
+        zero_loss.class_gram(SIZES, dense), nf.limits.class_gram(dense.K, SIZES.labels, 3), rtol=1e-12
+    )
+
+
+def test_duality_gives_the_third_metric():
+    problem = started("block")
+    end = oracle.integrate_raw(problem, np.array([400.0]), rtol=1e-12)[0]
+    M = nf.state.class_means(end.H, SIZES) @ nf.collapse.centring(3)
+    want = np.sqrt(2 - 2 * 2 / (np.linalg.norm(M) * np.linalg.norm(end.W)))
+    assert nf.collapse.measure(end, SIZES)["NC3"] == pytest.approx(want, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["kronecker", "matrix-block", "tensor"])
+def test_kernels_on_features_have_no_such_equations(name):
+    with pytest.raises(nf.InputError, match="is no constant kernel on samples"):
+        zero_loss.class_gram(SIZES, ladder.make(name, SIZES))
