@@ -49,7 +49,7 @@ from validation.train import Snapshot, TrainState
 OWNED = frozenset(
     {
         "config.toml", "metrics.jsonl", "training.json", "checkpoint.npz", "kernels.json", "comparison.json",
-        "summary.json", "snapshots", "parameters", "measurements", "figures", "lock", "report.html",
+        "summary.json", "snapshots", "parameters", "measurements", "ladder", "figures", "lock", "report.html",
         "calibration.json",
     }
 )  # fmt: skip
@@ -267,6 +267,10 @@ class RunDirectory:
 
     def _kernel_table(self) -> Json:
         return self.read_json("kernels.json")
+
+    def snapshot_path(self, step: int) -> Path:
+        """The state file of a snapshot."""
+        return self._snapshot(step)
 
     def _snapshot(self, step: int) -> Path:
         return self.path / "snapshots" / f"step_{step:07d}.npz"

@@ -1,0 +1,256 @@
+"""All that the rungs need to know of a network at the start of a window, measured once and kept in a file."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Features, SampleKernel
+from ntkflow.errors import InputError
+from ntkflow.sizes import Sizes
+from ntkflow.state import State
+from ntkflow.store import read_arrays, write_arrays
+from validation.blocks import BlockFit
+from validation.config import RunConfig
+from validation.datasets import Dataset
+from validation.kernels.backend import JaxBackend
+from validation.kernels.budget import Budget
+from validation.kernels.components import split
+from validation.kernels.gram import grams
+from validation.kernels.task import Progress, Task, silent
+from validation.ladder.descent import features_shrink
+from validation.ladder.linearised import (
+    FrozenOperator,
+    Linearised,
+    decayed_part,
+    training_direction,
+    velocity,
+)
+from validation.ladder.restricted import Basis, row_basis
+from validation.ladder.tensors import ClassKernels, class_kernels
+from validation.models.base import Network
+from validation.train import TrainState, head
+
+# Above this many neurons times samples the class kernels of all neurons take many minutes on two cores.
+CLASS_LIMIT = 100_000
+NAMES = ("within", "contrast", "mean")
+
+
+class Cache:
+    """Named arrays in one .npz, computed when first asked for.
+
+    Args:
+        path: the file; None keeps nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.arrays = read_arrays(path, "ladder")[0] if path is not None and path.exists() else {}
+
+    def get(self, names: tuple[str, ...], compute: Callable[[], tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+        """The arrays of these names."""
+        if not all(name in self.arrays for name in names):
+            self.arrays |= dict(zip(names, (np.asarray(a) for a in compute()), strict=True))
+            if self.path is not None:
+                self.path.parent.mkdir(exist_ok=True)
+                write_arrays(self.path, self.arrays)
+        return [self.arrays[name] for name in names]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A network at one snapshot, on the samples whose features were observed.
+
+    Attributes:
+        network, train_state, dataset, config, step: the snapshot.
+        state: H on the observed samples, W, b.
+        sizes: C, s, n.
+        fit: the block constants that the run measured.
+        kernel_mean: the mean over neurons of the N x N kernels of these samples, if the run measured it.
+        schedule: flow time after the start of this and later measured snapshots, and their constants.
+        probes: draws of signs for the kernels within classes.
+        cache: where measurements are kept.
+        progress: called as they go.
+    """
+
+    network: Network
+    train_state: TrainState
+    dataset: Dataset
+    config: RunConfig
+    step: int
+    state: State
+    sizes: Sizes
+    fit: BlockFit
+    kernel_mean: SampleKernel | None
+    schedule: tuple[tuple[float, BlockFit], ...]
+    probes: int = 2
+    cache: Cache = Cache(None)
+    progress: Progress = silent
+
+    @property
+    def m(self) -> int:
+        """Samples of each class that are trained on."""
+        return self.dataset.per_class
+
+    @property
+    def share(self) -> float:
+        """s/m: which part of the training samples is observed; their clock runs m/s times faster."""
+        return self.sizes.per_class / self.m
+
+    @property
+    def x(self) -> np.ndarray:
+        """Inputs of the observed samples."""
+        return self.dataset.x[self.dataset.first_of_each_class(self.dataset.probe_per_class)]
+
+    @cached_property
+    def basis(self) -> Basis:
+        """Orthonormal basis of the row space of W."""
+        return row_basis(self.state.W)
+
+    @cached_property
+    def task(self) -> Task:
+        """The samples for measuring kernels."""
+        variables = self.train_state.variables
+        backend = JaxBackend(self.network.body_features, variables.params["body"], variables).check(self.x)
+        return Task(backend, self.x, self.sizes.labels, budget=Budget.parse("2GiB"), progress=self.progress)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether normalisation moves along: trained on batch statistics and observed with the set's own."""
+        return self.config.has_running_statistics and self.config.training.observed == "recalibrated"
+
+    @cached_property
+    def linearised(self) -> Linearised:
+        """The Jacobian of the features as they are observed."""
+        return Linearised(self.network, self.train_state.variables, self.x, self.coupled)
+
+    @cached_property
+    def frozen(self) -> FrozenOperator:
+        """The whole tensor, applied."""
+        return FrozenOperator(self.linearised, self.sizes)
+
+    @cached_property
+    def still(self) -> FrozenOperator:
+        """The whole tensor with the statistics of normalisation held fixed, as kernels are measured."""
+        return FrozenOperator(Linearised(self.network, self.train_state.variables, self.x), self.sizes)
+
+    @cached_property
+    def residual(self) -> Float64[np.ndarray, "C N"]:
+        """R at the start."""
+        return self.state.logits - np.eye(self.sizes.C)[:, self.sizes.labels]
+
+    @cached_property
+    def classes(self) -> ClassKernels:
+        """T and D in the clock of the observed samples.
+
+        Raises:
+            InputError: too many neurons and samples.
+        """
+        n, N = self.sizes.n, self.sizes.N
+        if n * N > CLASS_LIMIT:
+            raise InputError(
+                "rungs",
+                f"{n} neurons on {N} samples",
+                f"the class kernels are measured up to {CLASS_LIMIT} of both together",
+                "observe fewer samples (data.probe_per_class)",
+            )
+        seed = [self.config.seed, 7, self.step]
+
+        def compute() -> tuple[np.ndarray, ...]:
+            found = class_kernels(self.task, self.probes, np.random.default_rng(seed))
+            return found.T.astype(np.float32), found.D.astype(np.float32), np.array(found.D_error or np.nan)
+
+        suffix = f"_{self.probes}"
+        T, D, error = self.cache.get((f"T{suffix}", f"D{suffix}", f"D_error{suffix}"), compute)
+        exact = float(error) if np.isfinite(error) else None
+        found = ClassKernels(T.astype(np.float64), self._levelled(D.astype(np.float64)), exact, self.sizes)
+        return found.for_data_set(self.m)
+
+    def _levelled(self, D: Float64[np.ndarray, "C n n"]) -> Float64[np.ndarray, "C n n"]:
+        """D with the exact traces, where the run measured the N x N kernel: only its shape is then estimated."""
+        if self.kernel_mean is None:
+            return D
+        s, labels = self.sizes.per_class, self.sizes.labels
+        K = self.kernel_mean
+        own = np.array([K[np.ix_(labels == c, labels == c)].sum() / s**2 for c in range(self.sizes.C)])
+        diagonal = np.array([np.diag(K)[labels == c].mean() for c in range(self.sizes.C)])
+        exact = np.maximum((diagonal - own) * s / (s - 1), 0.0)
+        traces = np.einsum("cpp->c", D) / self.sizes.n
+        return D * (exact / np.maximum(traces, np.finfo(float).tiny))[:, None, None]
+
+    @cached_property
+    def rayleigh(self) -> dict[str, float]:
+        """<G_k, Op[G_k]>/|G_k|^2 along the three components of the residual, in the observed samples' clock."""
+        G, images = self.components
+        sizes = np.einsum("kpi,kpi->k", G, G)
+        moved = np.einsum("kpi,kpi->k", G, images)
+        there = sizes > 1e-12 * sizes.sum()
+        values = dict(zip(NAMES, np.where(there, moved / np.where(there, sizes, 1.0), np.nan).tolist(), strict=True))
+        return {**values, "within": values["within"] * self.share}
+
+    @cached_property
+    def components(self) -> tuple[Float64[np.ndarray, "3 n N"], Float64[np.ndarray, "3 n N"]]:
+        """G_k = W^T R_k of the residual's components within classes, of class contrasts, of the mean; and Op[G_k]."""
+        R = split(self.residual, self.sizes.labels)
+        G = np.einsum("cn,kci->kni", self.state.W, R)
+        (images,) = self.cache.get(("images",), lambda: (np.stack([self.frozen.act(g) for g in G]),))
+        return G, images
+
+    @cached_property
+    def row_mean(self) -> SampleKernel:
+        """Mean over the directions of the row space of W of the N x N kernels."""
+        (K,) = self.cache.get(("row_mean",), lambda: (grams(self.task, self.basis, "row space").mean,))
+        return K
+
+    @cached_property
+    def observed_motion(self) -> Features:
+        """dH/dt: the features' derivative along the gradient that training follows, in the clock of all samples."""
+
+        def compute() -> tuple[np.ndarray, ...]:
+            direction = training_direction(
+                self.network, self.train_state, self.dataset, self.config, self.step
+            )
+            return (self.linearised.push(direction),)
+
+        (dH,) = self.cache.get(("observed_motion",), compute)
+        return dH
+
+    @cached_property
+    def shrinking(self) -> float:
+        """How fast H shrinks when the decaying parameters of the body shrink at rate 1."""
+        on = self.config.training.decay_on
+
+        def compute() -> tuple[np.ndarray, ...]:
+            moved = self.linearised.push(decayed_part(self.train_state.variables, on))
+            return (np.array(features_shrink(self.state.H, moved)),)
+
+        return float(self.cache.get(("shrinking",), compute)[0])
+
+    @cached_property
+    def momentum(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """The momentum buffers of H (that of the body, pushed forward), W and b; None without momentum."""
+        buffer = velocity(self.train_state)
+        if buffer is None:
+            return None
+        (H,) = self.cache.get(("velocity",), lambda: (self.linearised.push(buffer["body"]),))
+        shape = jax.tree.map(np.asarray, {"params": {"head": buffer["head"]}})
+        W, b = head(_Head(shape["params"]))  # type: ignore[arg-type]
+        return H, W, b
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What `train.head` reads, of a momentum buffer."""
+
+    params: dict[str, dict[str, np.ndarray]]
+
+
+def fingerprint(state: State) -> str:
+    """Name of a measurement's file: it belongs to this state alone."""
+    digest = hashlib.sha256(state.W.tobytes() + state.b.tobytes() + state.H.tobytes())
+    return digest.hexdigest()[:12]

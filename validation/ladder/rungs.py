@@ -1,0 +1,226 @@
+"""The rungs: what each assumes, how many constants it takes from the network, and its operator."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow.errors import InputError
+from ntkflow.kernels import BlockKernel, KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
+from ntkflow.state import class_means
+from validation.kernels.tensor import full
+from validation.ladder import restricted
+from validation.ladder.measured import Measured
+from validation.ladder.operators import KernelOperator, Operator, nystrom
+from validation.probe import probe_kernel
+
+# nN above which the tensor is applied instead of stored.
+TENSOR_ROWS = 2500
+# Samples above which the N x N kernel of all neurons is not measured on the side.
+SAMPLE_LIMIT = 1500
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A rung before it is built.
+
+    Attributes:
+        name: for --rungs and files.
+        title: in words.
+        constants: how many numbers it takes from the network, from what was measured. The row space of W is
+            part of the state that every prediction starts from, and free.
+        build: its operator on the observed samples.
+        costly: not among the default rungs of large networks.
+    """
+
+    name: str
+    title: str
+    constants: Callable[[Measured], int]
+    build: Callable[[Measured], Operator]
+    costly: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Rung:
+    """A rung on a network: its operator, or why there is none.
+
+    Attributes:
+        spec: what it is.
+        constants: how many.
+        operator: on the observed samples; None if refused.
+        refused: why.
+    """
+
+    spec: Spec
+    constants: int
+    operator: Operator | None
+    refused: str | None
+
+
+def _triangle(k: int) -> int:
+    return k * (k + 1) // 2
+
+
+def _block(found: Measured) -> Operator:
+    kernel = found.fit.kernel()
+    return KernelOperator(probe_kernel(kernel, found.sizes.per_class, found.m), found.sizes)
+
+
+def _scheduled(found: Measured) -> Operator:
+    s, knots = found.sizes.per_class, found.schedule
+    if len(knots) < 2:
+        raise InputError("kernels.count", len(knots), "no later kernel was measured", "measure more snapshots")
+    kernels = tuple(probe_kernel(fit.kernel(), s, found.m) for _, fit in knots)
+    return KernelOperator(ScheduledKernel(tuple(t / found.share for t, _ in knots), kernels), found.sizes)
+
+
+def _mean_kernel(found: Measured) -> Float64[np.ndarray, "N N"]:
+    if found.kernel_mean is None:
+        raise InputError(
+            "kernels.per_class",
+            found.config.kernels.per_class,
+            "the N x N kernel of the observed samples was not measured",
+            "measure all of them (kernels.per_class = 0, kernels.neurons = 0)",
+        )
+    return found.kernel_mean
+
+
+def on_probe(K: Float64[np.ndarray, "N N"], found: Measured) -> SampleKernel:
+    """An N x N kernel of s of m samples a class in their clock: deviations within classes feel s/m of it."""
+    share = found.share
+    if share < 1:
+        labels = found.sizes.labels
+        same = (labels[:, None] == labels) / found.sizes.per_class
+        root = same + np.sqrt(share) * (np.eye(len(K)) - same)
+        K = root @ K @ root
+    return SampleKernel.regularised(K)
+
+
+def _kronecker(found: Measured) -> Operator:
+    C, s = found.sizes.C, found.sizes.per_class
+    classes = found.classes
+    # Partial trace over samples, the mean of Theta(x, x): class means and deviations each hold a part of it.
+    A = np.einsum("pcqc->pq", classes.T) / C + classes.D.mean(axis=0) * (s - 1) / s
+    A = A * len(A) / np.trace(A)
+    values, vectors = np.linalg.eigh(A)
+    A = (vectors * np.maximum(values, 1e-10 * values[-1])) @ vectors.T
+    return KernelOperator(KroneckerKernel(on_probe(_mean_kernel(found), found), A), found.sizes)
+
+
+def _tensor(found: Measured) -> Operator:
+    if found.share < 1:
+        raise InputError("rungs", "tensor", "needs all training samples observed", "use data.probe_per_class = 0")
+    if found.coupled or found.sizes.n * found.sizes.N > TENSOR_ROWS:
+        return found.frozen
+    return KernelOperator(TensorKernel(full(found.task, np.eye(found.sizes.n)).values), found.sizes)
+
+
+def _still(found: Measured) -> Operator:
+    if not found.coupled:
+        raise InputError("rungs", "tensor-still", "is the tensor itself, no statistics move", "use tensor")
+    if found.share < 1:
+        raise InputError("rungs", "tensor-still", "needs all training samples observed", "use data.probe_per_class = 0")
+    return found.still
+
+
+def _krylov(k: int) -> Spec:
+    def build(found: Measured) -> Operator:
+        sums = class_means(found.state.W.T @ found.residual, found.sizes) * found.sizes.masses
+        return restricted.krylov(found.classes, sums, k, found.basis)
+
+    title = f"row-block, exact on the first {k} Krylov direction{'s' * (k > 1)} of the residual"
+    return Spec(f"krylov-{k}", title, lambda f: k * f.sizes.n * f.sizes.C + 3, build)
+
+
+def _modes(k: int) -> Spec:
+    return Spec(
+        f"row-modes-{k}",
+        f"{k} leading mode{'s' * (k > 1)} of the class kernel in the row space of W",
+        lambda f: k * len(f.basis) * f.sizes.C + 1,
+        lambda f: restricted.leading_modes(f.classes, k, f.basis),
+    )
+
+
+def _row_sizes(found: Measured) -> tuple[int, int]:
+    return len(found.basis), found.sizes.C
+
+
+SPECS: tuple[Spec, ...] = (
+    Spec("block", "three constants", lambda f: 3, _block),
+    Spec("block-in-time", "three constants, interpolated between measured snapshots",
+         lambda f: 3 * len(f.schedule), _scheduled),
+    Spec("rayleigh", "three constants as the residual sees them", lambda f: 3,
+         lambda f: restricted.quotients(f.rayleigh, f.sizes)),
+    Spec("row-block", "three constants averaged over the row space of W", lambda f: 3,
+         lambda f: restricted.scalar_blocks(f.classes, f.basis)),
+    Spec("class-block", "constants of every class and pair of classes",
+         lambda f: f.sizes.C + _triangle(f.sizes.C),
+         lambda f: restricted.scalar_classes(f.classes, np.eye(f.sizes.n))),
+    Spec("row-class-block", "constants of every class and pair, averaged over the row space of W",
+         lambda f: f.sizes.C + _triangle(f.sizes.C),
+         lambda f: restricted.scalar_classes(f.classes, f.basis)),
+    Spec("row-product", "classes times directions of the row space of W",
+         lambda f: _triangle(f.sizes.C) + _triangle(len(f.basis)) + 1,
+         lambda f: restricted.product(f.classes, f.basis)),
+    Spec("row-matrix-block", "three matrices in the row space of W", lambda f: 3 * _triangle(len(f.basis)),
+         lambda f: restricted.matrix_blocks(f.classes, f.basis)),
+    _modes(16),
+    _krylov(1), _krylov(2), _krylov(4), _krylov(8), _krylov(16),
+    Spec("matrix-block", "three matrices between features", lambda f: 3 * _triangle(f.sizes.n),
+         lambda f: restricted.matrix_blocks(f.classes)),
+    Spec("neuron-diagonal", "own constants of every neuron for every class and pair",
+         lambda f: f.sizes.n * (_triangle(f.sizes.C) + f.sizes.C),
+         lambda f: restricted.independent_neurons(f.classes)),
+    Spec("row-class-matrix", "matrices in the row space of W for every pair of classes",
+         lambda f: _triangle(len(f.basis) * f.sizes.C) + f.sizes.C * _triangle(len(f.basis)),
+         lambda f: restricted.class_matrices(f.classes, f.basis)),
+    Spec("class-matrix", "matrices between features for every pair of classes",
+         lambda f: _triangle(f.sizes.n * f.sizes.C) + f.sizes.C * _triangle(f.sizes.n),
+         lambda f: restricted.class_matrices(f.classes)),
+    Spec("sample", "the N x N kernel, mean over neurons", lambda f: _triangle(f.sizes.N),
+         lambda f: KernelOperator(on_probe(_mean_kernel(f), f), f.sizes)),
+    Spec("row-sample", "the N x N kernel, mean over the row space of W", lambda f: _triangle(f.sizes.N),
+         lambda f: KernelOperator(on_probe(f.row_mean, f), f.sizes), costly=True),
+    Spec("kronecker", "the N x N kernel times a matrix between features",
+         lambda f: _triangle(f.sizes.N) + _triangle(f.sizes.n) - 1, _kronecker),
+    Spec("components", "exact on the residual's three components at the start",
+         lambda f: 3 * f.sizes.n * f.sizes.N, lambda f: nystrom(*f.components, f.sizes)),
+    Spec("tensor-still", "the whole tensor, normalisation held still",
+         lambda f: _triangle(f.sizes.n * f.sizes.N), _still, costly=True),
+    Spec("tensor", "the whole tensor: the linearised network", lambda f: _triangle(f.sizes.n * f.sizes.N),
+         _tensor, costly=True),
+)  # fmt: skip
+NAMES = tuple(spec.name for spec in SPECS)
+
+
+def chosen(names: Sequence[str] | None, large: bool) -> list[Spec]:
+    """The rungs of these names, in the ladder's order; None: all, or all but the costly ones of a large network.
+
+    `krylov-K` and `row-modes-K` exist for every K.
+
+    Raises:
+        InputError: there is no rung of a name.
+    """
+    if names is None:
+        return [spec for spec in SPECS if not (large and spec.costly)]
+    specs = list(SPECS)
+    for name in names:
+        match = re.fullmatch(r"(krylov|row-modes)-([1-9]\d{0,3})", name)
+        if match and name not in NAMES:
+            specs.append((_krylov if match[1] == "krylov" else _modes)(int(match[2])))
+    known = {spec.name for spec in specs}
+    for name in names:
+        if name not in known:
+            raise InputError("rungs", name, f"must be all or of {', '.join(NAMES)}", "pick some of these")
+    return [spec for spec in specs if spec.name in names]
+
+
+def build(spec: Spec, found: Measured) -> Rung:
+    """The rung on a network; refusals keep their reason."""
+    constants = spec.constants(found)
+    try:
+        return Rung(spec, constants, spec.build(found), None)
+    except InputError as error:
+        return Rung(spec, constants, None, f"{error.argument} {error.rule}")
