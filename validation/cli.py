@@ -16,7 +16,7 @@ from validation.sweep_cli import show, sweep, table
 
 if TYPE_CHECKING:
     from validation.config import RunConfig
-    from validation.pipeline import Outcome, Window
+    from validation.pipeline import Outcome
     from validation.rundir import RunDirectory
 
 # Exit code of a training that diverged; 0, 1, 2 and 130 mean what they mean everywhere in ntkflow.
@@ -47,7 +47,10 @@ SET = typer.Option(
     None, "--set", help="FIELD=VALUE, replaces a setting, as training.learning_rate=0.1; repeat."
 )
 PER_CLASS = typer.Option(None, "--per-class", help="Replaces the number of training samples of each class.")
-FROM = typer.Option(None, "--from-snapshot", help="Step whose snapshot the drawn prediction starts from.")
+FROM = typer.Option(None, "--from-snapshot", help="Predict from this step to the end of the run.")
+RUNGS = typer.Option(
+    "auto", "--rungs", help="Rungs of the kernel ladder, separated by commas; auto (cheap enough) or all."
+)
 JSON = typer.Option(False, "--json", help="Print the summary as JSON and nothing else.")
 QUIET = typer.Option(False, "--quiet", help="Print nothing.")
 
@@ -75,7 +78,7 @@ def train(
     with run.locked():
         with _progress(json or quiet) as progress:
             outcome = train_run(run, progress, progress.observed)
-        _finish(run, [], json, quiet)
+        _finish(run, json, quiet)
     _exit(outcome)
 
 
@@ -88,17 +91,28 @@ app.command()(show)
 
 @app.command()
 def compare(
-    out: Path = OUT, from_snapshot: int | None = FROM, json: bool = JSON, quiet: bool = QUIET
+    out: Path = OUT,
+    from_snapshot: int | None = FROM,
+    rungs: str = RUNGS,
+    data_dir: Path | None = DATA_DIR,
+    json: bool = JSON,
+    quiet: bool = QUIET,
 ) -> None:
-    """Predict from every measured snapshot, compare with the run, draw the figure."""
+    """Predict from measured snapshots with every rung of the kernel ladder, compare, attribute the error."""
     from validation.pipeline import compare_run
     from validation.rundir import RunDirectory
 
     run = RunDirectory.open(out)
+    _find_data(run.config, data_dir)
     with run.locked():
         with _progress(json or quiet) as progress:
-            windows = compare_run(run, from_snapshot, progress)
-        _finish(run, windows, json, quiet)
+            compare_run(run, from_snapshot, progress, rung_names(rungs))
+        _finish(run, json, quiet)
+
+
+def rung_names(text: str) -> tuple[str, ...] | None:
+    """The option --rungs as `compare_run` wants it."""
+    return None if text == "auto" else tuple(name.strip() for name in text.split(","))
 
 
 @app.command()
@@ -112,6 +126,7 @@ def run(
     data_dir: Path | None = DATA_DIR,
     download: bool = DOWNLOAD,
     from_snapshot: int | None = FROM,
+    rungs: str = RUNGS,
     overwrite: bool = OVERWRITE,
     resume: bool = RESUME,
     json: bool = JSON,
@@ -123,13 +138,12 @@ def run(
     wanted = _configuration(preset, config, seed, per_class, set_ or ())
     directory = _create(wanted, out, data_dir, download, overwrite, resume)
     with directory.locked():
-        windows: list[Any] = []
         with _progress(json or quiet) as progress:
             outcome = train_run(directory, progress, progress.observed)
             if outcome.result is Result.COMPLETE:
                 measure_run(directory, from_snapshot, progress)
-                windows = compare_run(directory, from_snapshot, progress)
-        _finish(directory, windows, json, quiet)
+                compare_run(directory, from_snapshot, progress, rung_names(rungs))
+        _finish(directory, json, quiet)
     _exit(outcome)
 
 
@@ -224,11 +238,11 @@ def _progress(hidden: bool) -> Iterator[_Bar]:
         bar.stop()
 
 
-def _finish(run: "RunDirectory", windows: list["Window"], json: bool, quiet: bool) -> None:
+def _finish(run: "RunDirectory", json: bool, quiet: bool) -> None:
     from ntkflow.store import dump_json
     from validation.report import draw, summary
 
-    figure = draw(run, windows)
+    figure = draw(run)
     document = summary(run)
     run.write_summary(document)
     if json:
@@ -246,12 +260,22 @@ def _print(run: "RunDirectory", document: dict[str, Any], figure: str | None) ->
     names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "residual")
     for k in document["kernels"]:
         print(f"  kernel at step {k['step']:>7}: " + ", ".join(f"{name} {k[name]:.4g}" for name in names))
-    if document["windows"]:
-        print("skill of the prediction to the end of the run (1 perfect, 0 = no better than no change):")
     for w in document["windows"]:
-        scores = w["refused"] or "  ".join(f"{name} {value:.3f}" for name, value in w["skill"].items())
-        print(f"  from step {w['step']:>7}: {scores}")
+        _print_window(w)
     for line in document["deviations"]:
         print(f"  not in the theory: {line}")
     if figure:
         print(f"figure: {figure}")
+
+
+def _print_window(window: dict[str, Any]) -> None:
+    """Skill on centred class means of every rung, the cheapest that predicts, and what costs most."""
+    loss = window["loss"]
+    print(
+        f"{window['name']}: steps {window['step']} to {window['last_step']}, loss {loss['first']:.4g} to "
+        f"{loss['last']:.4g}; skill on centred class means (1 perfect, 0 = no better than no change):"
+    )
+    skills = {name: values["M"] for name, values in window["skill"].items()}
+    print("  " + ", ".join(f"{name} {'-' if v is None else f'{v:.2f}'}" for name, v in skills.items()))
+    print(f"  {window['sentence']}")
+    print(f"  cheapest rung with skill 0.8: {window['cheapest'] or 'none'}")

@@ -86,7 +86,7 @@ def kernels(
             measure_run(run, from_snapshot, progress)
             lines = _full(run, from_snapshot, settings, progress, overwrite) if full or figure else []
             lines += _draw(run, from_snapshot) if figure else []
-        cli._finish(run, [], json, quiet)
+        cli._finish(run, json, quiet)
     if lines and not (json or quiet):
         typer.echo("\n".join(lines))
 

@@ -1,18 +1,15 @@
 """The steps of a run on its directory: train, measure, compare. Each goes on from what is there."""
 
 import time
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Sequence
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from validation.blocks import BlockFit, fit
-from validation.compare import Comparison, compare
 from validation.config import RunConfig
-from validation.predict import predict
-from validation.probe import probe_kernel
-from validation.rundir import RunDirectory, StoredSnapshot
+from validation.ladder.run import LadderSettings
+from validation.ladder.run import compare_run as predict_windows
+from validation.rundir import RunDirectory
 from validation.snapshot_kernels import measure
 from validation.train import TrainState, start
 from validation.training_run import (
@@ -31,7 +28,6 @@ __all__ = [
     "Outcome",
     "Progress",
     "Result",
-    "Window",
     "compare_run",
     "deviations",
     "kernel_steps",
@@ -82,103 +78,29 @@ def measure_run(
     return run.kernels()
 
 
-@dataclass(frozen=True)
-class Window:
-    """One prediction: from a snapshot whose kernel was measured to the end of the run.
-
-    Attributes:
-        step: the snapshot it starts from.
-        comparison: scores; None when the measured kernel is no block kernel.
-        refused: why there is no comparison.
-        step_times_rate: largest step in flow time times the fastest rate of the predicted flow at its start;
-            well below 1 gradient descent follows the flow, at 2 it becomes unstable.
-    """
-
-    step: int
-    comparison: Comparison | None
-    refused: str | None
-    step_times_rate: float
-
-
 def compare_run(
-    run: RunDirectory, from_snapshot: int | None = None, progress: Progress = silent
-) -> list[Window]:
-    """Predict from every measured snapshot and compare; `from_snapshot`, by default the first, leads.
+    run: RunDirectory,
+    from_snapshot: int | None = None,
+    progress: Progress = silent,
+    rungs: Sequence[str] | None = None,
+) -> Json:
+    """Predict the run from measured snapshots with the rungs of the kernel ladder; see `validation.ladder`.
+
+    Args:
+        run: trained and measured.
+        from_snapshot: predict from this step to the end of the run; by default from the first measured snapshot,
+            and later ones, each until the loss has halved.
+        progress: called with (what, done, in all).
+        rungs: their names; None for those that are cheap enough for the network, ("all",) for all.
+
+    Returns:
+        What comparison.json holds.
 
     Raises:
-        InputError: nothing was measured, or not `from_snapshot`.
+        InputError: nothing was measured, or not `from_snapshot`; or there is no rung of a name.
     """
-    kernels, snapshots = run.kernels(), [run.read_snapshot(step) for step in run.steps()]
-    starts = [step for step in sorted(kernels) if step < run.steps()[-1]] if kernels else []
-    if not starts:
-        raise InputError(
-            "run", run.path, "has no measured kernel to predict from", "run `ntkflow validate kernels` first"
-        )
-    if from_snapshot is not None and from_snapshot not in starts:
-        raise InputError(
-            "from-snapshot",
-            from_snapshot,
-            f"no kernel was measured there, only at {starts}",
-            "pick one of these",
-        )
-    windows = []
-    for i, step in enumerate(starts):
-        windows.append(_window(run.config, step, kernels[step], [s for s in snapshots if s.step >= step]))
-        progress("predicting", i + 1, len(starts))
-    usable = [w.step for w in windows if w.comparison is not None]
-    lead = from_snapshot if from_snapshot is not None else (usable[0] if usable else starts[0])
-    run.write_comparison(comparison_document(run, windows, lead))
-    return sorted(windows, key=lambda w: (w.step != lead, w.step))
-
-
-def _window(config: RunConfig, step: int, kernel_fit: BlockFit, later: list[StoredSnapshot]) -> Window:
-    refused = _refusal(config, kernel_fit)
-    if refused is not None:
-        return Window(step, None, refused, float("nan"))
-    first = later[0]
-    times = np.array([s.time for s in later])
-    m, s = config.data.per_class, first.sizes.per_class
-    probe_times = times * m / s  # the clock of `probe_kernel`; t itself when all samples are observed
-    prediction = predict(first.state, first.sizes, probe_kernel(kernel_fit.kernel(), s, m), probe_times)
-    states = [prediction.state(i) for i in range(len(times))]
-    flow = prediction.solution.flow
-    largest = float(np.max(np.diff(probe_times) / np.diff([s.step for s in later])))
-    rate = flow.spectral_radius(prediction.solution.packed[0])
-    return Window(step, compare(times, [s.state for s in later], states, first.sizes), None, largest * rate)
-
-
-def _refusal(config: RunConfig, kernel_fit: BlockFit) -> str | None:
-    if config.training.loss != "mse":
-        return f"trained on {config.training.loss}; the prediction is for the squared error of eq. (4)"
-    if kernel_fit.broken_order is not None:
-        return f"measured constants break {kernel_fit.broken_order}"
-    return None
-
-
-def comparison_document(run: RunDirectory, windows: list[Window], lead: int) -> Json:
-    """comparison.json: the leading window in full, the scores of every window, and known deviations."""
-    leading = next(w for w in windows if w.step == lead)
-    return {
-        "from_snapshot": lead,
-        "refused": leading.refused,
-        "deviations": deviations(run.config),
-        "windows": [window_document(w) for w in windows],
-        "trajectory": leading.comparison.to_dict() if leading.comparison else None,
-    }
-
-
-def window_document(window: Window) -> Json:
-    """Scores of one window."""
-    scores = window.comparison
-    return {
-        "step": window.step,
-        "refused": window.refused,
-        "step_times_rate": window.step_times_rate,
-        "skill": scores.pooled if scores else None,
-        "loss_final": {"observed": scores.observed["loss"][-1], "predicted": scores.predicted["loss"][-1]}
-        if scores
-        else None,
-    }
+    settings = LadderSettings(rungs=None if rungs is None else tuple(rungs))
+    return predict_windows(run, from_snapshot, progress, settings, deviations)
 
 
 def deviations(config: RunConfig) -> list[str]:
@@ -186,7 +108,9 @@ def deviations(config: RunConfig) -> list[str]:
     training, found = config.training, []
     if training.momentum:
         kind = "Nesterov momentum" if training.nesterov else "momentum"
-        found.append(f"{kind} {training.momentum}: time is mapped, inertia is not modelled")
+        found.append(
+            f"{kind} {training.momentum}: the flow maps its time, the modified predictions have its inertia"
+        )
     if training.weight_decay:
         of = "all parameters" if training.decay_on == "all" else "weights"
         found.append(f"decay {training.weight_decay} of {of}: not in the predicted flow")

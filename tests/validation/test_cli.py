@@ -54,7 +54,9 @@ def test_a_run_leaves_a_complete_directory(finished):
     assert summary["training"]["last"]["step"] == 40
     assert summary["training"]["last"]["accuracy_train"] > 0.9
     assert [k["step"] for k in summary["kernels"]] == [0, 40]
-    assert summary["windows"][0]["skill"]["residual_class"] > 0.3
+    window = summary["windows"][0]
+    assert window["skill"]["tensor"]["residual_class"] > window["skill"]["block"]["residual_class"]
+    assert window["skill"]["tensor"]["M"] > 0.5
     assert any("drifts" in line for line in summary["deviations"])
 
 
@@ -68,7 +70,8 @@ def test_steps_on_their_own_print_one_json_document(finished, capsys):
 def test_words_for_people(finished, capsys):
     assert validate("compare", "--out", finished) == 0
     text = capsys.readouterr().out
-    assert "skill of the prediction" in text
+    assert "skill on centred class means" in text
+    assert "What costs most" in text
     assert "kernel at step" in text
     assert "comparison.png" in text
 

@@ -142,9 +142,10 @@ def test_steps_out_of_order_say_what_to_do_first(run):
 def test_a_chosen_start_is_measured_and_leads(run):
     train_run(run)
     measure_run(run, extra=1)
-    windows = compare_run(run, from_snapshot=1)
-    assert [w.step for w in windows] == [1, 0]
-    assert run.read_json("comparison.json")["from_snapshot"] == 1
+    document = compare_run(run, from_snapshot=1, rungs=("block",))
+    assert [(w["step"], w["last_step"], w["leading"]) for w in document["windows"]] == [(1, 12, True)]
+    assert run.read_json("comparison.json") == document
+    assert document["from_snapshot"] == 1
 
 
 def test_a_kernel_without_block_order_is_refused_and_the_others_compared(run):
@@ -153,10 +154,10 @@ def test_a_kernel_without_block_order_is_refused_and_the_others_compared(run):
     table = json.loads((run.path / "kernels.json").read_text())
     table["0"]["kappa_n"]["value"] = 9.0
     (run.path / "kernels.json").write_text(json.dumps(table))
-    windows = {w.step: w for w in compare_run(run)}
-    assert "kappa_c >= kappa_n" in windows[0].refused
-    assert windows[0].comparison is None
-    assert run.read_json("comparison.json")["from_snapshot"] == 1
+    refused, good = compare_run(run, rungs=("block", "class-block"))["windows"][0]["rungs"][:2]
+    assert "kappa_c >= kappa_n" in refused["refused"]
+    assert refused["skill"] is None
+    assert good["skill"]["M"]["value"] > 0.999
 
 
 def test_a_table_that_is_not_json_is_refused(run):

@@ -1,5 +1,6 @@
 """What broke the theory here: how much of the error each assumption costs, from one rung to the next."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,20 +13,21 @@ from validation.ladder.scores import Horizon, jackknife
 QUANTITY = "M"
 Key = tuple[str, tuple[str, ...]]
 
-STILL = "tensor-still"
+MOVING = "moving-block"
 # The chain: each relaxes one assumption of the rung before.
 CHAIN: tuple[tuple[str, str, str], ...] = (
-    ("three constants for all classes", "block", "class-block"),
+    ("normalisation that does not move", "block", MOVING),
+    ("three constants for all classes", MOVING, "class-block"),
     ("isotropic neurons", "class-block", "neuron-diagonal"),
     ("neurons that do not see each other", "neuron-diagonal", "class-matrix"),
-    ("homogeneous blocks", "class-matrix", STILL),
-    ("normalisation that does not move", STILL, "tensor"),
+    ("homogeneous blocks", "class-matrix", "tensor"),
 )
 # Not part of the chain: another way to the same end.
 ASIDE: tuple[tuple[str, str, str], ...] = (
     ("homogeneous blocks, isotropic neurons kept", "class-block", "sample"),
     ("constants that do not move", "block", "block-in-time"),
-    ("directions outside the row space of W", "row-block", "block"),
+    ("constants averaged over all directions", "block", "row-block"),
+    ("normalisation that does not move, whole tensor", "tensor-still", "tensor"),
 )
 # Modifications are added in this order, to the rung that carries them.
 CARRIER = "class-matrix"
@@ -82,16 +84,13 @@ def attribute(
         modifications: growing tuples of them, as they were run on `CARRIER`.
         coupled: whether normalisation moves; otherwise that assumption is none.
     """
-    chain = [link for link in CHAIN if coupled or link[1] != STILL]
-    if not coupled:
-        chain[-1] = (chain[-1][0], chain[-1][1], CHAIN[-1][2])
-    words = {end: assumption for assumption, _, end in chain}
+    words = {end: assumption for assumption, _, end in CHAIN if coupled or end != MOVING}
     names = [name for name in ("block", *words) if (name, ()) in scores]
     if len(names) < 2:
         return []
     order = ["block", *words]
     found = []
-    for a, b in zip(names[:-1], names[1:], strict=True):
+    for a, b in itertools.pairwise(names):
         between = order[order.index(a) + 1 : order.index(b) + 1]
         found.append(_cost(" and ".join(words[x] for x in between), a, b, scores[a, ()], scores[b, ()]))
     skipped = [words[x] for x in order[order.index(names[-1]) + 1 :]]

@@ -6,6 +6,7 @@ applications where an explicit method of fixed order needs tens of thousands. Or
 Sommeijer, Shampine and Verwer (1997), J. Comput. Appl. Math. 88, 315. Not in the paper.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def flow(
     y: Parts = (state.H, state.W, state.b)
     found, offsets = [state], np.asarray(times) - times[0]
     h = 0.0
-    for begin, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for begin, end in itertools.pairwise(offsets):
         y, h = _advance(field, y, float(begin), float(end), h, tolerance)
         found.append(State(*y))
         progress(float(end / offsets[-1]))
@@ -124,6 +125,8 @@ def _advance(
     field: FlowField, y: Parts, t: float, end: float, h: float, tolerance: float
 ) -> tuple[Parts, float]:
     F, rate = field(t, y), field.rate(y)
+    if not all(np.isfinite(part).all() for part in F):
+        raise SolveError(f"the flow left the finite numbers near t = {t:.6g}")
     h = h or _first_step(y, F, tolerance, rate)
     for _ in range(MAX_STEPS):
         step = min(h, end - t, 0.6 * MAX_STAGES**2 / rate)
@@ -166,7 +169,9 @@ def _error(y: Parts, fresh: Parts, F: Parts, F_fresh: Parts, h: float, tolerance
     scales = [max(float(np.linalg.norm(a)), float(np.linalg.norm(b))) for a, b in zip(y, fresh, strict=True)]
     scales[2] = max(scales[2], floor)
     return max(
-        float(np.linalg.norm(gap)) / (tolerance * scale) for gap, scale in zip(gaps, scales, strict=True) if scale
+        float(np.linalg.norm(gap)) / (tolerance * scale)
+        for gap, scale in zip(gaps, scales, strict=True)
+        if scale
     )
 
 
@@ -179,6 +184,5 @@ def _first_step(y: Parts, F: Parts, tolerance: float, rate: float) -> float:
 
 def _sum(weights: Sequence[float], parts: Sequence[Parts]) -> Parts:
     return tuple(
-        sum(w * x for w, x in zip(weights, blocks, strict=True))  # type: ignore[misc]
-        for blocks in zip(*parts, strict=True)
+        sum(w * x for w, x in zip(weights, blocks, strict=True)) for blocks in zip(*parts, strict=True)
     )

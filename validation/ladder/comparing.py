@@ -104,9 +104,7 @@ def compare_window(
     """
     sizes, first = measured.sizes, states[0]
     probe_times = times / measured.share
-    recipe = recipe_of(
-        measured.config, window.steps, measured.share, measured.momentum, measured.shrinking
-    )
+    recipe = recipe_of(measured.config, window.steps, measured.share, measured.momentum, measured.shrinking)
     R, W = measured.residual, first.W
     moved = measured.share * measured.observed_motion
     secant = (states[1].H - first.H) / (probe_times[1] - probe_times[0])
@@ -125,13 +123,19 @@ def compare_window(
     costs = attribution.attribute(horizons, _growing(recipe), measured.coupled)
     points = [_point(s) for s in scored if s.horizon is not None and not s.prediction.modifications]
     return WindowResult(
-        window, measured, times, states, series(states, sizes), scored, costs, frontier.frontier(points), differences
+        window,
+        measured,
+        times,
+        states,
+        series(states, sizes),
+        scored,
+        costs,
+        frontier.frontier(points),
+        differences,
     )
 
 
-def _predictions(
-    rung: Rung, first: State, times: Times, recipe: Recipe, ensemble: int
-) -> list[Prediction]:
+def _predictions(rung: Rung, first: State, times: Times, recipe: Recipe, ensemble: int) -> list[Prediction]:
     found = [by_flow(rung, first, times)]
     if rung.spec.name in MODIFIED and rung.operator is not None:
         growing = _growing(recipe)
@@ -173,7 +177,8 @@ def _point(scored: Scored) -> Point:
 
 def invariant_ratios(rung: Rung, measured: Measured, last: State) -> dict[str, float | None]:
     """|E(t) - E(0)| of the run over |E(0)|, and over the norms of E's terms: the first flatters (theory 14)."""
-    operator, nothing = rung.operator, {"relative_to_E0": None, "relative_to_terms": None}
+    operator = rung.operator
+    nothing: dict[str, float | None] = {"relative_to_E0": None, "relative_to_terms": None}
     known = isinstance(operator, KernelOperator) and operator.kernel.rung in ("block", "sample", "kronecker")
     if not known or measured.sizes.n * measured.sizes.N > INVARIANT_ROWS:
         return nothing

@@ -53,7 +53,9 @@ class Recipe:
         recipe = self
         if MOMENTUM not in kept and self.beta:
             built = 1 - self.beta ** (np.arange(len(self.eta)) + 1 + self.steps[0] + self.nesterov)
-            recipe = replace(recipe, eta=self.eta * built / (1 - self.beta), beta=0.0, nesterov=False, velocity=None)
+            recipe = replace(
+                recipe, eta=self.eta * built / (1 - self.beta), beta=0.0, nesterov=False, velocity=None
+            )
         if DECAY not in kept:
             recipe = replace(recipe, decay=(0.0, 0.0, 0.0))
         return recipe if MINIBATCH in kept else replace(recipe, batches=None)
@@ -133,7 +135,10 @@ def _iterate(
     columns, weight = np.arange(sizes.N), 1.0
     rows = None if recipe.batches is None else recipe.batches(seed)
     parts = [state.H.copy(), state.W.copy(), state.b.copy()]
-    velocity = [np.zeros_like(p) if recipe.velocity is None else recipe.velocity[i].copy() for i, p in enumerate(parts)]
+    velocity = [
+        np.zeros_like(p) if recipe.velocity is None else recipe.velocity[i].copy()
+        for i, p in enumerate(parts)
+    ]
     for k, eta in enumerate(recipe.eta):
         H, W, b = parts
         R = W @ H + b[:, None]

@@ -33,12 +33,16 @@ MEANING = {
 
 
 def comparison_document(
-    results: Sequence[WindowResult], kernels: Mapping[int, BlockFit], deviations: Sequence[str]
+    results: Sequence[WindowResult],
+    kernels: Mapping[int, BlockFit],
+    deviations: Sequence[str],
+    refused: str | None = None,
 ) -> Json:
-    """The whole file; the first result leads."""
+    """The whole file; the first result leads. Without results `refused` says why."""
     return {
         "version": __version__,
-        "from_snapshot": results[0].window.steps[0],
+        "from_snapshot": results[0].window.steps[0] if results else None,
+        "refused": refused,
         "deviations": list(deviations),
         "meaning": MEANING,
         "windows": [window_document(result, i == 0) for i, result in enumerate(results)],
@@ -107,7 +111,9 @@ def rung_document(scored: Scored, result: WindowResult) -> Json:
         "finite_difference": difference,
     }
     if found is None or prediction.states is None:
-        empty: dict[str, Any] = dict.fromkeys(("skill", "skill_at", "predicted", "band", "rates", "invariant"))
+        empty: dict[str, Any] = dict.fromkeys(
+            ("skill", "skill_at", "predicted", "band", "rates", "invariant")
+        )
         return {**base, **empty}
     centred = {q: found.skill(q).to_dict() for q in CENTRED}
     return {
@@ -139,7 +145,7 @@ def _band(scored: Scored, found: Horizon, result: WindowResult) -> Json | None:
             bands[name] = tuple(0.5 * N * np.maximum(edge, 0.0) ** 2 for edge in band)
         else:
             bands[name] = tuple(edge * np.sqrt(N / m) if quantity == "H2" else edge for edge in band)
-    return {"of": "probe sets", **_spans(bands)}  # type: ignore[arg-type]
+    return {"of": "probe sets", **_spans(bands)}
 
 
 def _spans(bands: Mapping[str, tuple[np.ndarray, np.ndarray] | None]) -> Json:

@@ -2,11 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import jax
 import numpy as np
 from jaxtyping import Float64
 
@@ -33,11 +32,15 @@ from validation.ladder.linearised import (
 )
 from validation.ladder.restricted import Basis, row_basis
 from validation.ladder.tensors import ClassKernels, class_kernels
-from validation.models.base import Network
+from validation.measurement_run import batch_features
+from validation.models.base import Network, Variables
 from validation.train import TrainState, head
 
-# Above this many neurons times samples the class kernels of all neurons take many minutes on two cores.
+# Neurons times samples above which the class kernels are measured in the row space of W only: they take a
+# gradient for every direction, class and sample, or where normalisation couples samples one of the whole set for
+# every direction and class.
 CLASS_LIMIT = 100_000
+COUPLED_LIMIT = 25_000
 NAMES = ("within", "contrast", "mean")
 
 
@@ -48,7 +51,7 @@ class Cache:
         path: the file; None keeps nothing.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.arrays = read_arrays(path, "ladder")[0] if path is not None and path.exists() else {}
 
@@ -89,7 +92,7 @@ class Measured:
     kernel_mean: SampleKernel | None
     schedule: tuple[tuple[float, BlockFit], ...]
     probes: int = 2
-    cache: Cache = Cache(None)
+    cache: Cache = field(default_factory=Cache)
     progress: Progress = silent
 
     @property
@@ -125,6 +128,16 @@ class Measured:
         return self.config.has_running_statistics and self.config.training.observed == "recalibrated"
 
     @cached_property
+    def full_task(self) -> Task:
+        """The same with normalisation as the features are observed, for gradients of sums over samples."""
+        if not self.coupled:
+            return self.task
+        variables = self.train_state.variables
+        features = batch_features(self.network)
+        backend = JaxBackend(features, variables.params["body"], variables).check(self.x)
+        return replace(self.task, backend=backend, coupled=True)
+
+    @cached_property
     def linearised(self) -> Linearised:
         """The Jacobian of the features as they are observed."""
         return Linearised(self.network, self.train_state.variables, self.x, self.coupled)
@@ -145,31 +158,40 @@ class Measured:
         return self.state.logits - np.eye(self.sizes.C)[:, self.sizes.labels]
 
     @cached_property
+    def row_classes(self) -> ClassKernels:
+        """T and D in the clock of the observed samples; of large networks in the row space of W only."""
+        limit = COUPLED_LIMIT if self.coupled else CLASS_LIMIT
+        whole = self.sizes.n * self.sizes.N <= limit
+        V = np.eye(self.sizes.n) if whole else self.basis
+        seed = [self.config.seed, 7, self.step]
+
+        def compute() -> tuple[np.ndarray, ...]:
+            found = class_kernels(self.full_task, V, self.probes, np.random.default_rng(seed))
+            return found.T.astype(np.float32), found.D.astype(np.float32), np.array(found.D_error or np.nan)
+
+        suffix = f"_{len(V)}_{self.probes}"
+        T, D, error = self.cache.get((f"T{suffix}", f"D{suffix}", f"D_error{suffix}"), compute)
+        exact = float(error) if np.isfinite(error) else None
+        D = D.astype(np.float64)
+        if whole and not self.coupled:
+            D = self._levelled(D)
+        return ClassKernels(T.astype(np.float64), D, exact, self.sizes, whole).for_data_set(self.m)
+
+    @property
     def classes(self) -> ClassKernels:
-        """T and D in the clock of the observed samples.
+        """The same with all directions of feature space.
 
         Raises:
             InputError: too many neurons and samples.
         """
-        n, N = self.sizes.n, self.sizes.N
-        if n * N > CLASS_LIMIT:
+        if not self.row_classes.whole:
             raise InputError(
                 "rungs",
-                f"{n} neurons on {N} samples",
-                f"the class kernels are measured up to {CLASS_LIMIT} of both together",
+                f"{self.sizes.n} neurons on {self.sizes.N} samples",
+                "are too many for class kernels outside the row space of W",
                 "observe fewer samples (data.probe_per_class)",
             )
-        seed = [self.config.seed, 7, self.step]
-
-        def compute() -> tuple[np.ndarray, ...]:
-            found = class_kernels(self.task, self.probes, np.random.default_rng(seed))
-            return found.T.astype(np.float32), found.D.astype(np.float32), np.array(found.D_error or np.nan)
-
-        suffix = f"_{self.probes}"
-        T, D, error = self.cache.get((f"T{suffix}", f"D{suffix}", f"D_error{suffix}"), compute)
-        exact = float(error) if np.isfinite(error) else None
-        found = ClassKernels(T.astype(np.float64), self._levelled(D.astype(np.float64)), exact, self.sizes)
-        return found.for_data_set(self.m)
+        return self.row_classes
 
     def _levelled(self, D: Float64[np.ndarray, "C n n"]) -> Float64[np.ndarray, "C n n"]:
         """D with the exact traces, where the run measured the N x N kernel: only its shape is then estimated."""
@@ -190,7 +212,9 @@ class Measured:
         sizes = np.einsum("kpi,kpi->k", G, G)
         moved = np.einsum("kpi,kpi->k", G, images)
         there = sizes > 1e-12 * sizes.sum()
-        values = dict(zip(NAMES, np.where(there, moved / np.where(there, sizes, 1.0), np.nan).tolist(), strict=True))
+        values = dict(
+            zip(NAMES, np.where(there, moved / np.where(there, sizes, 1.0), np.nan).tolist(), strict=True)
+        )
         return {**values, "within": values["within"] * self.share}
 
     @cached_property
@@ -238,16 +262,8 @@ class Measured:
         if buffer is None:
             return None
         (H,) = self.cache.get(("velocity",), lambda: (self.linearised.push(buffer["body"]),))
-        shape = jax.tree.map(np.asarray, {"params": {"head": buffer["head"]}})
-        W, b = head(_Head(shape["params"]))  # type: ignore[arg-type]
+        W, b = head(Variables(buffer, {}))
         return H, W, b
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What `train.head` reads, of a momentum buffer."""
-
-    params: dict[str, dict[str, np.ndarray]]
 
 
 def fingerprint(state: State) -> str:

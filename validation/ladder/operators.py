@@ -17,7 +17,7 @@ Residual = Float64[np.ndarray, "C N"]
 ClassTensor = Float64[np.ndarray, "n C n C"]
 WithinTensor = Float64[np.ndarray, "C n n"]
 
-POWER_STEPS = 30
+POWER_STEPS = 60
 
 
 class Operator(ABC):
@@ -48,7 +48,7 @@ class Operator(ABC):
             probe /= max(float(np.linalg.norm(probe)), np.finfo(float).tiny)
             probe = self.act(probe)
             before, found = found, float(np.linalg.norm(probe))
-            if abs(found - before) < 1e-3 * found:
+            if abs(found - before) < 2e-4 * found:
                 break
         return found
 
@@ -144,7 +144,9 @@ class FactorOperator(Operator):
         return ((flat @ G.reshape(-1)) @ flat).reshape(G.shape)
 
 
-def nystrom(Z: Float64[np.ndarray, "k n N"], images: Float64[np.ndarray, "k n N"], sizes: Sizes) -> FactorOperator:
+def nystrom(
+    Z: Float64[np.ndarray, "k n N"], images: Float64[np.ndarray, "k n N"], sizes: Sizes
+) -> FactorOperator:
     """The smallest operator that is exact on the span of Z: (Op Z)(Z^T Op Z)^{-1}(Op Z)^T.
 
     Args:

@@ -118,9 +118,7 @@ def krylov(found: ClassKernels, sums: Float64[np.ndarray, "n C"], k: int, U: Bas
     return ClassOperator(((shared + shared.T) / 2).reshape(n, C, n, C), blocks.D, found.sizes)
 
 
-def _explored(
-    found: ClassKernels, sums: Float64[np.ndarray, "n C"], k: int
-) -> Float64[np.ndarray, "nC k"]:
+def _explored(found: ClassKernels, sums: Float64[np.ndarray, "n C"], k: int) -> Float64[np.ndarray, "nC k"]:
     """Orthonormal basis of span(g, T g, .., T^(k-1) g), fewer vectors where the space is smaller."""
     n, C = found.sizes.n, found.sizes.C
     T, vector = found.T.reshape(n * C, n * C), sums.reshape(-1)

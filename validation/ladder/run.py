@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import Json
-from ntkflow.errors import InputError
 from ntkflow.sizes import Sizes
 from ntkflow.store import read_arrays
 from validation.blocks import BlockFit
@@ -66,20 +65,19 @@ def compare_run(
         deviations: hypotheses that the configuration breaks, in words.
 
     Raises:
-        InputError: nothing was measured, not `from_snapshot`, an unknown rung, or a loss other than the squared
-            error.
+        InputError: nothing was measured, not `from_snapshot`, or an unknown rung.
     """
-    if run.config.training.loss != "mse":
-        raise InputError(
-            "training.loss",
-            run.config.training.loss,
-            "the predictions are for the squared error of eq. (4)",
-            "train with loss = 'mse' to compare",
-        )
     chosen(_names(settings), large=True)
     kernels = run.kernels()
     losses = {int(row["step"]): float(row["loss"]) for row in run.metrics()}
     windows = choose(losses, list(kernels), from_snapshot, settings.windows)
+    if run.config.training.loss != "mse":
+        refused = (
+            f"trained on {run.config.training.loss}; the predictions are for the squared error of eq. (4)"
+        )
+        document = comparison_document([], kernels, deviations(run.config), refused)
+        run.write_comparison(document)
+        return document
     context = _Context(run, *prepare(run.config), kernels, settings, progress)
     results = [context.compare(window) for window in windows]
     document = comparison_document(results, kernels, deviations(run.config))
@@ -144,7 +142,9 @@ class _Context:
 
     def _config(self) -> RunConfig:
         """The configuration with the rate that was chosen when training began."""
-        rate = self.run.read_json("training.json").get("learning_rate", self.run.config.training.learning_rate)
+        rate = self.run.read_json("training.json").get(
+            "learning_rate", self.run.config.training.learning_rate
+        )
         return replace(self.run.config, training=replace(self.run.config.training, learning_rate=float(rate)))
 
     def _kernel_mean(self, step: int, sizes: Sizes) -> Float64[np.ndarray, "N N"] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow.errors import InputError
-from ntkflow.kernels import BlockKernel, KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
+from ntkflow.kernels import KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
 from ntkflow.state import class_means
 from validation.kernels.tensor import full
 from validation.ladder import restricted
@@ -71,7 +71,9 @@ def _block(found: Measured) -> Operator:
 def _scheduled(found: Measured) -> Operator:
     s, knots = found.sizes.per_class, found.schedule
     if len(knots) < 2:
-        raise InputError("kernels.count", len(knots), "no later kernel was measured", "measure more snapshots")
+        raise InputError(
+            "kernels.count", len(knots), "no later kernel was measured", "measure more snapshots"
+        )
     kernels = tuple(probe_kernel(fit.kernel(), s, found.m) for _, fit in knots)
     return KernelOperator(ScheduledKernel(tuple(t / found.share for t, _ in knots), kernels), found.sizes)
 
@@ -111,17 +113,29 @@ def _kronecker(found: Measured) -> Operator:
 
 def _tensor(found: Measured) -> Operator:
     if found.share < 1:
-        raise InputError("rungs", "tensor", "needs all training samples observed", "use data.probe_per_class = 0")
+        raise InputError(
+            "rungs", "tensor", "needs all training samples observed", "use data.probe_per_class = 0"
+        )
     if found.coupled or found.sizes.n * found.sizes.N > TENSOR_ROWS:
         return found.frozen
     return KernelOperator(TensorKernel(full(found.task, np.eye(found.sizes.n)).values), found.sizes)
+
+
+def _moving_block(found: Measured) -> Operator:
+    if not found.coupled:
+        raise InputError(
+            "rungs", "moving-block", "is the block kernel itself, no statistics move", "use block"
+        )
+    return restricted.scalar_blocks(found.classes, np.eye(found.sizes.n))
 
 
 def _still(found: Measured) -> Operator:
     if not found.coupled:
         raise InputError("rungs", "tensor-still", "is the tensor itself, no statistics move", "use tensor")
     if found.share < 1:
-        raise InputError("rungs", "tensor-still", "needs all training samples observed", "use data.probe_per_class = 0")
+        raise InputError(
+            "rungs", "tensor-still", "needs all training samples observed", "use data.probe_per_class = 0"
+        )
     return found.still
 
 
@@ -139,7 +153,7 @@ def _modes(k: int) -> Spec:
         f"row-modes-{k}",
         f"{k} leading mode{'s' * (k > 1)} of the class kernel in the row space of W",
         lambda f: k * len(f.basis) * f.sizes.C + 1,
-        lambda f: restricted.leading_modes(f.classes, k, f.basis),
+        lambda f: restricted.leading_modes(f.row_classes, k, f.basis),
     )
 
 
@@ -148,24 +162,25 @@ def _row_sizes(found: Measured) -> tuple[int, int]:
 
 
 SPECS: tuple[Spec, ...] = (
-    Spec("block", "three constants", lambda f: 3, _block),
+    Spec("block", "three constants", lambda _: 3, _block),
     Spec("block-in-time", "three constants, interpolated between measured snapshots",
          lambda f: 3 * len(f.schedule), _scheduled),
-    Spec("rayleigh", "three constants as the residual sees them", lambda f: 3,
+    Spec("moving-block", "three constants, normalisation moving along", lambda _: 3, _moving_block),
+    Spec("rayleigh", "three constants as the residual sees them", lambda _: 3,
          lambda f: restricted.quotients(f.rayleigh, f.sizes)),
-    Spec("row-block", "three constants averaged over the row space of W", lambda f: 3,
-         lambda f: restricted.scalar_blocks(f.classes, f.basis)),
+    Spec("row-block", "three constants averaged over the row space of W", lambda _: 3,
+         lambda f: restricted.scalar_blocks(f.row_classes, f.basis)),
     Spec("class-block", "constants of every class and pair of classes",
          lambda f: f.sizes.C + _triangle(f.sizes.C),
          lambda f: restricted.scalar_classes(f.classes, np.eye(f.sizes.n))),
     Spec("row-class-block", "constants of every class and pair, averaged over the row space of W",
          lambda f: f.sizes.C + _triangle(f.sizes.C),
-         lambda f: restricted.scalar_classes(f.classes, f.basis)),
+         lambda f: restricted.scalar_classes(f.row_classes, f.basis)),
     Spec("row-product", "classes times directions of the row space of W",
          lambda f: _triangle(f.sizes.C) + _triangle(len(f.basis)) + 1,
-         lambda f: restricted.product(f.classes, f.basis)),
+         lambda f: restricted.product(f.row_classes, f.basis)),
     Spec("row-matrix-block", "three matrices in the row space of W", lambda f: 3 * _triangle(len(f.basis)),
-         lambda f: restricted.matrix_blocks(f.classes, f.basis)),
+         lambda f: restricted.matrix_blocks(f.row_classes, f.basis)),
     _modes(16),
     _krylov(1), _krylov(2), _krylov(4), _krylov(8), _krylov(16),
     Spec("matrix-block", "three matrices between features", lambda f: 3 * _triangle(f.sizes.n),
@@ -175,7 +190,7 @@ SPECS: tuple[Spec, ...] = (
          lambda f: restricted.independent_neurons(f.classes)),
     Spec("row-class-matrix", "matrices in the row space of W for every pair of classes",
          lambda f: _triangle(len(f.basis) * f.sizes.C) + f.sizes.C * _triangle(len(f.basis)),
-         lambda f: restricted.class_matrices(f.classes, f.basis)),
+         lambda f: restricted.class_matrices(f.row_classes, f.basis)),
     Spec("class-matrix", "matrices between features for every pair of classes",
          lambda f: _triangle(f.sizes.n * f.sizes.C) + f.sizes.C * _triangle(f.sizes.n),
          lambda f: restricted.class_matrices(f.classes)),

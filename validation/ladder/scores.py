@@ -117,16 +117,17 @@ def parts_of(state: State, sizes: Sizes) -> dict[str, np.ndarray]:
 def horizon(observed: Sequence[State], predicted: Sequence[State], sizes: Sizes) -> Horizon:
     """Compare two sequences of states at the same times, for all samples and without each group."""
     names = (*CENTRED, *UNCENTRED)
-    errors, changes, norms = ({name: [] for name in names} for _ in range(3))
+    tables: list[dict[str, list[list[float]]]] = [{name: [] for name in names} for _ in range(3)]
+    errors, changes, norms = tables
     for kept in keep(sizes):
         seen = [parts_of(*subset(state, sizes, kept)) for state in observed]
         told = [parts_of(*subset(state, sizes, kept)) for state in predicted]
         for name in names:
             pairs = list(zip(seen, told, strict=True))
-            errors[name].append([np.sum((b[name] - a[name]) ** 2) for a, b in pairs])
-            changes[name].append([np.sum((a[name] - seen[0][name]) ** 2) for a in seen])
-            norms[name].append([np.linalg.norm(b[name]) for b in told])
-    return Horizon(*({k: np.array(v, dtype=np.float64) for k, v in d.items()} for d in (errors, changes, norms)))
+            errors[name].append([float(np.sum((b[name] - a[name]) ** 2)) for a, b in pairs])
+            changes[name].append([float(np.sum((a[name] - seen[0][name]) ** 2)) for a in seen])
+            norms[name].append([float(np.linalg.norm(b[name])) for b in told])
+    return Horizon(*({k: np.array(v, dtype=np.float64) for k, v in d.items()} for d in tables))
 
 
 def instantaneous(
@@ -146,7 +147,9 @@ def instantaneous(
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in PARTS}
     for kept in keep(sizes):
         counts = np.bincount(sizes.labels[kept], minlength=sizes.C)
-        small = sizes if len(kept) == sizes.N else Sizes(C=sizes.C, m=tuple(int(c) for c in counts), n=sizes.n)
+        small = (
+            sizes if len(kept) == sizes.N else Sizes(C=sizes.C, m=tuple(int(c) for c in counts), n=sizes.n)
+        )
         a, b = (split(dH[:, kept], basis, small) for dH in (observed, predicted))
         for name in PARTS:
             rows[name].append(_agreement(a[name], b[name]))

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow.sizes import Sizes
+from validation.kernels.backend import Directions
 from validation.kernels.budget import COLUMNS
 from validation.kernels.task import Task
 from validation.ladder.operators import ClassTensor, WithinTensor
@@ -18,16 +19,18 @@ class ClassKernels:
     Attributes:
         T: <mean gradient of feature p over class c, mean gradient of feature q over class d>, (n, C, n, C):
             exact for the samples measured, at any number of them.
-        D: covariance of the gradients within class c between features p and q, (C, n, n), unbiased over the
-            probes; divisor m_c - 1, so that for a block kernel every D_c is mu_single I.
-        D_error: relative standard error of the mean of tr D_c over classes from the probes; None for one probe.
+        D: covariance of the gradients within classes between features p and q, (C, n, n); divisor m_c - 1, so
+            that for a block kernel every D_c is mu_single I. Estimated by probes.
+        D_error: relative standard error of tr D from the probes; None for one probe.
         sizes: of the samples measured.
+        whole: whether all directions of feature space were measured; otherwise T and D vanish outside some.
     """
 
     T: ClassTensor
     D: WithinTensor
     D_error: float | None
     sizes: Sizes
+    whole: bool = True
 
     def for_data_set(self, m: float) -> "ClassKernels":
         """As operators on these s samples of each class in the clock (m/s) t of m of them.
@@ -38,7 +41,7 @@ class ClassKernels:
         s = self.sizes.N / self.sizes.C
         T, diagonal = self.T.copy(), np.arange(self.sizes.C)
         T[:, diagonal, :, diagonal] -= self.D * (1 / s - 1 / m)
-        return ClassKernels(T, self.D * (s / m), self.D_error, self.sizes)
+        return ClassKernels(T, self.D * (s / m), self.D_error, self.sizes, self.whole)
 
     @property
     def off_neuron_share(self) -> float:
@@ -46,59 +49,60 @@ class ClassKernels:
         squares = np.einsum("pcqd,pcqd->pq", self.T, self.T)
         return float(1 - np.trace(squares) / squares.sum())
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """For files; float32 is what they were measured in."""
-        error = np.array(np.nan if self.D_error is None else self.D_error)
-        return {"T": self.T.astype(np.float32), "D": self.D.astype(np.float32), "D_error": error}
 
+def class_kernels(task: Task, V: Directions, probes: int, rng: np.random.Generator) -> ClassKernels:
+    """Measure T exactly along the directions V, and the mean of D over classes by random signs.
 
-def class_kernels(task: Task, probes: int, rng: np.random.Generator) -> ClassKernels:
-    """Measure T exactly and D by random signs within classes.
-
-    With signs centred in the class and scaled to |w| = 1, E w w^T is the projector on deviations over
-    m_c - 1, so the gradient z of sum_i w_i h(x_i) has E z_p z_q = D_pq. Not in the paper.
+    With signs centred in every class and scaled to norm 1 there, E w_i w_j is the projector on deviations over
+    m_c - 1, so the gradient z of sum_i w_i h(x_i) has E z_p z_q = sum_c D_c,pq. Not in the paper.
 
     Args:
-        task: network and samples.
-        probes: draws of signs; each costs a gradient for every feature and sample, as T does.
+        task: network and samples; if they see each other in normalisation, so do they here.
+        V: orthonormal directions of feature space, one a row.
+        probes: draws of signs.
         rng: source of the signs.
     """
-    n, C = task.backend.n, task.C
-    sizes = Sizes(C=C, m=tuple(int(m) for m in task.counts), n=n)
-    V = np.eye(n)
-    flat = np.zeros((n * C, n * C))
-    within = np.zeros((probes, C, n, n))
-    signs = [_centred_signs(task.counts, rng) for _ in range(probes)]
-    for a, b in task.budget.columns(4 * n * C, task.backend.P):
-        G = task.class_gradients(V, np.ones((n, task.N)), a, b) / task.counts[:, None, None]
-        rows = G.transpose(1, 0, 2).reshape(n * C, -1)
-        for s in range(0, b - a, COLUMNS):
-            block = np.ascontiguousarray(rows[:, s : s + COLUMNS], dtype=np.float32)
-            flat += block @ block.T
-        for k, sign in enumerate(signs):
-            Z = task.class_gradients(V, np.tile(sign, (n, 1)), a, b).astype(np.float32)
-            within[k] += np.einsum("cpw,cqw->cpq", Z, Z, optimize=True)
-            task.progress("class kernels", k + 1, probes)
-    D = (within + within.transpose(0, 1, 3, 2)) / 2
-    return ClassKernels(
-        ((flat + flat.T) / 2).reshape(n, C, n, C), D.mean(axis=0), _probe_error(D), sizes
-    )
+    k, C = len(V), task.C
+    sizes = Sizes(C=C, m=tuple(int(m) for m in task.counts), n=task.backend.n)
+    flat = np.zeros((k * C, k * C))
+    for a, b in task.budget.columns(4 * k * C, task.backend.P):
+        G = task.class_gradients(V, np.ones((k, task.N)), a, b) / task.counts[:, None, None]
+        flat += _gram(G.transpose(1, 0, 2).reshape(k * C, -1))
+        task.progress("class kernels", b, task.backend.P)
+    within = np.zeros((probes, k, k))
+    for i in range(probes):
+        w = centred_signs(task.counts, rng)
+        within[i] = _gram(task.gradients(V[:, None, :] * w[:, None])) / C
+        task.progress("kernels within classes", i + 1, probes)
+    T = np.einsum("kp,kcld,lq->pcqd", V, flat.reshape(k, C, k, C), V, optimize=True)
+    D = np.repeat((V.T @ within.mean(axis=0) @ V)[None], C, axis=0)
+    return ClassKernels(T, D, _probe_error(within), sizes, k == task.backend.n)
 
 
-def _centred_signs(counts: np.ndarray, rng: np.random.Generator) -> Float64[np.ndarray, " N"]:
+def _gram(rows: np.ndarray) -> Float64[np.ndarray, "k k"]:
+    """Products of float32 rows, summed in float64 over runs of columns; symmetric."""
+    found = np.zeros((len(rows), len(rows)))
+    for s in range(0, rows.shape[1], COLUMNS):
+        block = np.ascontiguousarray(rows[:, s : s + COLUMNS], dtype=np.float32)
+        found += block @ block.T
+    return (found + found.T) / 2
+
+
+def centred_signs(counts: np.ndarray, rng: np.random.Generator) -> Float64[np.ndarray, " N"]:
+    """Random signs minus their mean in every class, scaled to norm 1 there; 0 for classes of one sample."""
     parts = []
     for m in counts:
         w = rng.choice([-1.0, 1.0], size=m)
         w -= w.mean()
         # All signs equal, which small classes meet now and then: any direction of deviations will do.
         if not w.any():
-            w = np.eye(m)[0] - 1 / m
+            w = rng.permutation(np.eye(m)[0] - 1 / m)
         parts.append(w / np.linalg.norm(w) if m > 1 else w * 0)
     return np.concatenate(parts)
 
 
-def _probe_error(D: Float64[np.ndarray, "k C n n"]) -> float | None:
-    traces = np.einsum("kcpp->k", D)
+def _probe_error(within: Float64[np.ndarray, "q k k"]) -> float | None:
+    traces = np.einsum("qkk->q", within)
     if len(traces) < 2 or traces.mean() <= 0:
         return None
     return float(traces.std(ddof=1) / np.sqrt(len(traces)) / traces.mean())

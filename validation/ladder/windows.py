@@ -30,10 +30,10 @@ class Window:
 def choose(
     losses: Mapping[int, float], measured: Sequence[int], start: int | None = None, count: int = 3
 ) -> list[Window]:
-    """Windows of a run, the leading one first.
+    """Windows of a run; the first leads.
 
     The first measured snapshot begins `early`, the last one from which the loss still falls by half begins
-    `late`, and others in between are spread evenly. With `start` that snapshot leads, to the end of the run.
+    `late`, and others in between are spread evenly. With `start` there is one window, from there to the end of the run.
 
     Args:
         losses: loss at every snapshot, by step.
@@ -57,7 +57,7 @@ def choose(
             raise InputError(
                 "from-snapshot", start, f"no kernel was measured there, only at {usable}", "pick one of these"
             )
-        found.append(Window(f"step {start}", _thinned([s for s in steps if s >= start]), False))
+        return [Window(f"step {start}", _thinned([s for s in steps if s >= start]), False)]
     found.append(_until_halved("early", usable[0], losses))
     later = [w for w in halving if w.steps[0] > usable[0]]
     if later:

@@ -1,10 +1,13 @@
 """What a finished run says in one page: the summary, and the figure of its comparison."""
 
+import numpy as np
+
 from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.store import run_versions
 from validation.blocks import BlockFit
-from validation.pipeline import Window, deviations
+from validation.compare import Comparison
+from validation.pipeline import deviations
 from validation.rundir import RunDirectory
 
 
@@ -28,7 +31,7 @@ def summary(run: RunDirectory) -> Json:
         },
         "kernels": [kernel_document(step, fit) for step, fit in kernels.items()],
         "from_snapshot": comparison.get("from_snapshot"),
-        "windows": comparison.get("windows", []),
+        "windows": [window_summary(window) for window in comparison.get("windows", [])],
     }
 
 
@@ -44,21 +47,59 @@ def kernel_document(step: int, fit: BlockFit) -> Json:
     }
 
 
-def draw(run: RunDirectory, windows: list[Window]) -> str | None:
-    """Write figures/comparison.png for the leading window; its path, or None without a comparison."""
+def window_summary(window: Json) -> Json:
+    """One window of comparison.json, short: skills of every rung's flow, and the cheapest that predicts."""
+    flows = [rung for rung in window["rungs"] if not rung["modifications"]]
+    return {
+        **{key: window[key] for key in ("name", "step", "last_step", "loss", "step_times_rate", "cheapest")},
+        "sentence": window["sentence"],
+        "skill": {
+            r["name"]: {q: s["value"] for q, s in r["skill"].items() if q != "uncentred"}
+            for r in flows
+            if r["skill"]
+        },
+        "refused": {r["name"]: r["refused"] for r in flows if r["refused"]},
+    }
+
+
+def draw(run: RunDirectory) -> str | None:
+    """Write figures/comparison.png for the leading window's first rung; its path, or None without one."""
     from validation.figures import comparison_figure
 
-    scored = {w.step: w.comparison for w in windows if w.comparison is not None}
-    if not windows or windows[0].comparison is None:
+    windows = run.read_json("comparison.json").get("windows", [])
+    found = {w["step"]: comparison_of(w) for w in windows}
+    scored = {step: pair for step, pair in found.items() if pair is not None}
+    if not windows or windows[0]["step"] not in scored:
         return None
-    config = run.config
+    config, (rung, lead) = run.config, scored[windows[0]["step"]]
     title = (
         f"{config.data.name}, {config.model.name}, N = {config.data.classes * config.data.per_class}, "
-        f"n = {config.model.features}: predicted from step {windows[0].step} with the measured block kernel"
+        f"n = {config.model.features}: predicted from step {windows[0]['step']} with {rung}"
     )
     final = run.path / "figures" / "comparison.png"
     temporary = final.with_name(".partial.png")
     final.parent.mkdir(exist_ok=True)
-    comparison_figure(windows[0].comparison, scored, title).savefig(temporary, dpi=110)
+    comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title).savefig(temporary, dpi=110)
     temporary.replace(final)
     return str(final)
+
+
+def comparison_of(window: Json) -> tuple[str, Comparison] | None:
+    """The first rung that predicted a window, in words, and its comparison."""
+    rung = next((r for r in window["rungs"] if r["skill"] and not r["modifications"]), None)
+    if rung is None:
+        return None
+    observed, predicted, skill = (
+        _arrays(part) for part in (window["observed"], rung["predicted"], rung["skill_at"])
+    )
+    pooled = {q: _number(rung["skill"][q]["value"]) for q in skill}
+    times = np.array(window["times"])
+    return str(rung["title"]), Comparison(times, observed, predicted, skill, pooled)
+
+
+def _arrays(series: Json) -> dict[str, np.ndarray]:
+    return {name: np.array([_number(v) for v in values]) for name, values in series.items()}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

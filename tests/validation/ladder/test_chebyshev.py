@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow.errors import SolveError
+from validation.ladder.chebyshev import coefficients, flow
+from validation.ladder.operators import KernelOperator, Operator
+
+SIZES = nf.Sizes(C=3, m=4, n=5)
+TIMES = np.array([0.3, 0.31, 0.8, 2.3])
+BLOCK = nf.BlockKernel(1.5, 0.9, 0.2)
+CLASSES = nf.ClassBlockKernel([1.5, 1.2, 2.0], 0.4 * np.eye(3) + 0.1)
+J = np.random.default_rng(1).normal(size=(12, 15))
+KERNELS = {
+    "block": BLOCK,
+    "class-block": CLASSES,
+    "sample": nf.SampleKernel(J @ J.T / 9),
+    "kronecker": nf.KroneckerKernel(nf.SampleKernel(J @ J.T / 9), np.diag([2.0, 1.0, 0.5, 1.0, 0.1])),
+    "scheduled": nf.ScheduledKernel((0.0, 1.0), (BLOCK, nf.BlockKernel(4.0, 2.0, 0.5))),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_it_agrees_with_the_integrators_of_the_simulator(name):
+    state = nf.initial.make("gaussian", SIZES, BLOCK, seed=3)
+    exact = nf.solve(nf.Problem(SIZES, KERNELS[name], state), save_at=TIMES - TIMES[0], rtol=1e-9)
+    found = flow(KernelOperator(KERNELS[name], SIZES), state, TIMES, tolerance=1e-7)
+    for i in range(len(TIMES)):
+        for part in ("H", "W", "b"):
+            np.testing.assert_allclose(getattr(found[i], part), getattr(exact.state(i), part), atol=2e-5)
+
+
+def test_the_error_follows_the_tolerance():
+    state = nf.initial.make("gaussian", SIZES, BLOCK, seed=0)
+    exact = nf.solve(nf.Problem(SIZES, BLOCK, state), save_at=TIMES - TIMES[0], rtol=1e-10).state(3)
+    errors = [
+        np.abs(flow(KernelOperator(BLOCK, SIZES), state, TIMES, tolerance)[3].H - exact.H).max()
+        for tolerance in (1e-3, 1e-6)
+    ]
+    assert errors[1] < 0.05 * errors[0]
+    assert errors[0] < 0.05
+
+
+def test_a_stiff_flow_needs_few_applications():
+    class Counted(KernelOperator):
+        calls = 0
+
+        def pull(self, W, R, t=0.0):
+            Counted.calls += 1
+            return super().pull(W, R, t)
+
+    sizes = nf.Sizes(C=3, m=50, n=5)
+    kernel = nf.BlockKernel(40.0, 20.0, 10.0)
+    state = nf.initial.make("gaussian", sizes, kernel, seed=0)
+    flow(Counted(kernel, sizes), state, np.array([0.0, 5.0]))
+    # rate times time is about 1e5: a Runge-Kutta method needs some 1e5 applications.
+    assert Counted.calls < 6000
+
+
+@pytest.mark.parametrize("stages", [2, 3, 7, 40])
+def test_the_scheme_is_consistent_to_second_order(stages):
+    k = coefficients(stages)
+    # On y' = t the scheme must give t^2/2 exactly, on y' = 1 it gives t: the abscissa are those of the stages.
+    before, now, square = 0.0, k.mu_F[1], [0.0, 0.0]
+    for j in range(2, stages + 1):
+        before, now = now, k.mu[j] * now + k.nu[j] * before + k.mu_F[j] + k.gamma_F[j]
+        square.append(k.mu[j] * square[-1] + k.nu[j] * square[-2] + k.mu_F[j] * k.c[j - 1])
+        assert k.c[j] == pytest.approx(now, abs=1e-9)
+    assert now == pytest.approx(1)
+    assert square[-1] == pytest.approx(0.5)
+
+
+def test_leaving_the_finite_numbers_is_said():
+    class Wrong(Operator):
+        sizes = SIZES
+        gain = 1.0
+
+        def act(self, G, t=0.0):
+            return np.full_like(G, np.nan)
+
+    state = nf.initial.make("gaussian", SIZES, BLOCK, seed=0)
+    with pytest.raises(SolveError, match="left the finite numbers"):
+        flow(Wrong(), state, np.array([0.0, 1.0]))

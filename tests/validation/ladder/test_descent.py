@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow.errors import SolveError
+from validation.ladder.descent import DECAY, MINIBATCH, MOMENTUM, STEP, Recipe, clock_of, descend, recipe_of
+from validation.ladder.measured import Measured
+from validation.ladder.operators import KernelOperator
+from validation.pipeline import prepare
+from validation.train import train
+
+from .networks import CONFIG
+
+SIZES = nf.Sizes(C=3, m=4, n=5)
+KERNEL = nf.BlockKernel(1.5, 0.9, 0.2)
+STATE = nf.initial.make("gaussian", SIZES, KERNEL, seed=0)
+
+
+@pytest.mark.parametrize(("beta", "nesterov"), [(0.0, False), (0.6, False), (0.6, True)])
+def test_it_takes_the_steps_of_the_simulator(beta, nesterov):
+    decay = (0.02, 0.03, 0.0)
+    problem = nf.Problem(SIZES, KERNEL, STATE, decay=nf.Decay(0.02, 0.03, 0.0))
+    theirs = nf.discrete.descend(problem, 30, 2e-3, beta, nesterov, every=10)
+    recipe = Recipe((0, 10, 20, 30), np.full(30, 2e-3), beta, nesterov, decay)
+    ours = descend(KernelOperator(KERNEL, SIZES), STATE, recipe)
+    for a, b in zip(ours, theirs.states, strict=True):
+        np.testing.assert_allclose(a.H, b.H, atol=1e-12)
+        np.testing.assert_allclose(a.W, b.W, atol=1e-12)
+        np.testing.assert_allclose(a.b, b.b, atol=1e-12)
+
+
+def test_with_everything_it_is_the_training_of_the_linear_network():
+    # Momentum, decay, warm-up, minibatches, from the middle of a run: nothing is left but float32.
+    recipe = replace(
+        CONFIG.training, momentum=0.7, nesterov=True, weight_decay=0.05, warmup=10, batch_per_class=2
+    )
+    config = replace(CONFIG, training=recipe)
+    dataset, network = prepare(config)
+    snapshots = [s for s in train(config, dataset, network) if s.step >= 5]
+    first = snapshots[0]
+    found = Measured(
+        network, first.train, dataset, config, first.step, first.state, first.sizes, None, None, ()
+    )
+    assert found.shrinking == pytest.approx(1, abs=1e-5)
+    steps = [s.step for s in snapshots]
+    whole = recipe_of(config, steps, found.share, found.momentum, found.shrinking)
+    assert whole.modifications == (STEP, MOMENTUM, DECAY, MINIBATCH)
+    states = descend(KernelOperator(KERNEL, SIZES), first.state, whole)
+    moved = np.linalg.norm(snapshots[-1].state.H - first.state.H)
+
+    def error(states):
+        return np.linalg.norm(states[-1].H - snapshots[-1].state.H) / moved
+
+    assert error(states) < 1e-4
+    # Each of them matters here: leaving it out shows.
+    for kept in ((STEP,), (STEP, MOMENTUM), (STEP, MOMENTUM, DECAY), (STEP, MOMENTUM, MINIBATCH)):
+        assert error(descend(KernelOperator(KERNEL, SIZES), first.state, whole.only(kept))) > 1e-3
+    assert error(descend(KernelOperator(KERNEL, SIZES), first.state, whole, seed=99)) > 1e-3
+    assert error(descend(KernelOperator(KERNEL, SIZES), first.state, replace(whole, velocity=None))) > 1e-3
+
+
+def test_without_momentum_steps_take_the_same_flow_time():
+    recipe = replace(CONFIG.training, momentum=0.7, warmup=10)
+    config = replace(CONFIG, training=recipe)
+    steps = [4, 30]
+    plain = recipe_of(config, steps, 1.0, None, 0.0).only((STEP,))
+    assert plain.eta.sum() == pytest.approx(np.diff(clock_of(config, steps))[0])
+    assert plain.beta == 0
+
+
+def test_a_part_of_the_samples_has_a_faster_clock_and_no_batches():
+    config = replace(CONFIG, training=replace(CONFIG.training, batch_per_class=2))
+    part, whole = (recipe_of(config, [0, 10], share, None, 0.0) for share in (0.5, 1.0))
+    np.testing.assert_allclose(part.eta, 2 * whole.eta)
+    assert part.batches is None
+    assert whole.batches(0).shape == (10, 6)
+
+
+def test_a_step_that_is_too_large_is_said():
+    with pytest.raises(SolveError, match="between steps 0 and 400"):
+        descend(KernelOperator(KERNEL, SIZES), STATE, Recipe((0, 400), np.full(400, 50.0)))

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from validation.ladder.rates import fitted
+from validation.ladder.scores import CENTRED, horizon, instantaneous, jackknife, keep
+
+SIZES = nf.Sizes(C=3, m=10, n=5)
+
+
+def state(seed):
+    rng = np.random.default_rng(seed)
+    return nf.State(rng.normal(size=(5, 30)), rng.normal(size=(3, 5)), rng.normal(size=3))
+
+
+A, B, C = (state(seed) for seed in range(3))
+
+
+def test_a_perfect_prediction_has_skill_one_and_no_change_has_none():
+    perfect, constant = horizon([A, B, C], [A, B, C], SIZES), horizon([A, B, C], [A, A, A], SIZES)
+    for name in CENTRED:
+        assert perfect.skill(name).value == 1
+        assert constant.skill(name).value == pytest.approx(0)
+        assert np.isnan(perfect.skill_at(name)[0])
+        assert (perfect.skill(name).error is None) == (name in ("W", "b"))
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(0).normal(size=7)
+    left = [np.delete(values, i).mean() for i in range(7)]
+    assert jackknife([values.mean(), *left]).error == pytest.approx(values.std(ddof=1) / np.sqrt(7))
+    assert jackknife([1.0]).error is None
+
+
+def test_groups_take_a_fifth_of_every_class_and_leave_nothing_out_twice():
+    whole, *left = keep(SIZES)
+    assert len(whole) == 30
+    assert [len(kept) for kept in left] == [24] * 5
+    missing = np.concatenate([np.setdiff1d(whole, kept) for kept in left])
+    np.testing.assert_array_equal(np.sort(missing), whole)
+    assert len(keep(nf.Sizes(C=3, m=2, n=5))) == 1
+
+
+def test_the_error_covers_other_samples():
+    # Skills of M on independent draws of the samples scatter as the jackknife of one draw says.
+    rng = np.random.default_rng(0)
+    move, found = rng.normal(size=(5, 3)), []
+    for _ in range(60):
+        H, noise = rng.normal(size=(2, 5, 30))
+        seen = nf.State(H + np.repeat(move, 10, axis=1) + noise, A.W, A.b)
+        told = nf.State(H + 0.7 * np.repeat(move, 10, axis=1), A.W, A.b)
+        found.append(horizon([nf.State(H, A.W, A.b), seen], [nf.State(H, A.W, A.b), told], SIZES).skill("M"))
+    spread, errors = np.std([s.value for s in found]), np.mean([s.error for s in found])
+    assert 0.6 < errors / spread < 1.6
+
+
+def test_parts_of_a_motion_are_scored_apart():
+    basis = np.eye(5)[:2]
+    rng = np.random.default_rng(0)
+    means, within = np.repeat(rng.normal(size=(5, 3)), 10, axis=1), rng.normal(size=(5, 3, 10))
+    within = (within - within.mean(axis=2, keepdims=True)).reshape(5, 30)
+    scores = instantaneous(2 * means - within, means + within, basis, SIZES)
+    assert scores["M"]["cosine"] == pytest.approx(1)
+    assert scores["M"]["error"] == pytest.approx(1)
+    assert scores["within"]["cosine"] == pytest.approx(-1)
+    assert scores["within"]["error"] == pytest.approx(2)
+    assert [scores[k]["cosine"] for k in ("dH_means", "global")] == pytest.approx([1, 1])
+    inside = instantaneous(basis.T @ basis @ (means + within), means + within, basis, SIZES)
+    assert inside["row_space"]["error"] == pytest.approx(0, abs=1e-12)
+    assert inside["off_row_space"]["error"] == pytest.approx(1)
+    assert inside["off_row_space"]["cosine"] is None
+    # Half of the samples have no means of their own, so errors exist.
+    assert scores["within"]["error_error"] < 0.1
+
+
+def test_what_does_not_move_has_no_score():
+    scores = instantaneous(np.ones((5, 30)), np.zeros((5, 30)), np.eye(5)[:2], SIZES)
+    assert scores["M"] == {"cosine": None, "error": None, "cosine_error": None, "error_error": None}
+
+
+def test_a_rate_is_found_with_its_range():
+    times = np.linspace(0, 3, 40)
+    noise = np.random.default_rng(0).normal(size=40)
+    rate = fitted(times, np.exp(-1.7 * times + 0.05 * noise))
+    assert rate.low < 1.7 < rate.high
+    assert rate.high - rate.low < 0.1
+    assert fitted(times, np.exp(-1.7 * times)).value == pytest.approx(1.7)
+    assert fitted(times[:2], np.ones(2)) is None
+    assert fitted(times, 0 * times) is None
