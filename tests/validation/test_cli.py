@@ -31,7 +31,8 @@ def validate(*words):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("cli") / "run"
-    assert validate("run", "--preset", "tiny", "--seed", 3, "--out", out, "--quiet") == 0
+    words = ("run", "--preset", "tiny", "--seed", 3, "--out", out, "--quiet")
+    assert validate(*words, "--rungs", "block, class-block, tensor") == 0
     return out
 
 
@@ -63,12 +64,12 @@ def test_a_run_leaves_a_complete_directory(finished):
 def test_steps_on_their_own_print_one_json_document(finished, capsys):
     assert validate("kernels", "--out", finished, "--from-snapshot", 2, "--json") == 0
     assert [k["step"] for k in json.loads(capsys.readouterr().out)["kernels"]] == [0, 2, 40]
-    assert validate("compare", "--out", finished, "--from-snapshot", 2, "--json") == 0
+    assert validate("compare", "--out", finished, "--from-snapshot", 2, "--rungs", "block", "--json") == 0
     assert json.loads(capsys.readouterr().out)["from_snapshot"] == 2
 
 
 def test_words_for_people(finished, capsys):
-    assert validate("compare", "--out", finished) == 0
+    assert validate("compare", "--out", finished, "--rungs", "block,class-block,tensor") == 0
     text = capsys.readouterr().out
     assert "skill on centred class means" in text
     assert "What costs most" in text

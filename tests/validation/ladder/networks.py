@@ -13,7 +13,7 @@ from validation.ladder.measured import Measured
 from validation.models.base import Classifier, Network
 from validation.pipeline import prepare
 from validation.snapshot_kernels import measure
-from validation.train import observe, start
+from validation.train import observe, recalibrated, start
 
 CONFIG = RunConfig(
     data=DataConfig(name="block", classes=3, per_class=4, kappa_d=1.5, kappa_c=0.9, kappa_n=0.2),
@@ -45,6 +45,8 @@ def measured(config=CONFIG, mixed=False, noise=0.0):
         shift = np.random.default_rng(0).normal(size=dataset.x.shape).astype(np.float32)
         dataset = replace(dataset, x=dataset.x + np.float32(noise) * shift)
     state = start(network, config.training, dataset.per_class)
+    if config.has_running_statistics:
+        state = recalibrated(network, dataset, state)
     seen = observe(network, dataset, state, 0, 0.0)
     kernel = measure(network, seen.train.variables, dataset, config.kernels)
     blocks = fit(kernel)

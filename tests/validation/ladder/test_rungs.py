@@ -107,7 +107,7 @@ def normalised():
         replace(
             NONLINEAR,
             data=DataConfig(classes=3, per_class=4),
-            model=ModelConfig(features=4, width=2, norm="batch"),
+            model=ModelConfig(features=4, width=2, norm="batch", readout="pool"),
         )
     )
 
