@@ -40,7 +40,9 @@ _NAMES = {
     "SolveError": "errors",
 }
 _MODULES = (
+    "agreement",
     "balance",
+    "balanced",
     "bounds",
     "collapse",
     "conditions",
@@ -51,6 +53,7 @@ _MODULES = (
     "initial",
     "invariant",
     "jaxflow",
+    "laws",
     "limits",
     "prediction",
     "rates",
@@ -59,6 +62,7 @@ _MODULES = (
     "spectrum",
     "store",
     "sweep",
+    "zero_loss",
 )
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]
@@ -80,7 +84,9 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     # "as" makes a re-export of each for type checkers.
+    from ntkflow import agreement as agreement
     from ntkflow import balance as balance
+    from ntkflow import balanced as balanced
     from ntkflow import bounds as bounds
     from ntkflow import collapse as collapse
     from ntkflow import conditions as conditions
@@ -91,6 +97,7 @@ if TYPE_CHECKING:
     from ntkflow import initial as initial
     from ntkflow import invariant as invariant
     from ntkflow import jaxflow as jaxflow
+    from ntkflow import laws as laws
     from ntkflow import limits as limits
     from ntkflow import prediction as prediction
     from ntkflow import rates as rates
@@ -99,6 +106,7 @@ if TYPE_CHECKING:
     from ntkflow import spectrum as spectrum
     from ntkflow import store as store
     from ntkflow import sweep as sweep
+    from ntkflow import zero_loss as zero_loss
     from ntkflow.decay import Decay as Decay
     from ntkflow.ensembles import Ensemble as Ensemble
     from ntkflow.ensembles import ensemble as ensemble

@@ -13,6 +13,7 @@ from ntkflow.exact.decayed import weight_decay_drift
 from ntkflow.kernels import BlockKernel
 from ntkflow.laws import STEP_LAW, laws
 from ntkflow.prediction import Prediction, decay_limit, drifts
+from ntkflow.problem import Problem
 
 if TYPE_CHECKING:
     from ntkflow.solution import Solution
@@ -23,8 +24,9 @@ NEAR_ZERO_LOSS = 1e-4
 FORGOTTEN = 20.0
 # W W^T = x P and zero loss to this accuracy let x be followed along the minima.
 NEAR_COLLAPSE = 1e-2
-# The late decay of the loss is read off its last decades, where the slowest mode has outlived the others.
-LATE, SETTLED, ROUNDING = 1e3, 8.0, 1e-26
+# The late decay of the loss is read off its last decades above the error of the outputs, where the slowest mode
+# has outlived the others: below DEEP of the loss of zero outputs.
+LATE, DEEP, SETTLED = 1e4, 1e-7, 8.0
 # Spectra of kernels without blocks take an eigenvalue problem of size C N.
 MOST_MODES = 400
 
@@ -95,6 +97,8 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
     if problem.kernel.rung not in zero_loss.ON_SAMPLES:
         return
     weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
+    if zero_loss.excess(solution.final, problem.sizes, problem.kernel) > NEAR_ZERO_LOSS:
+        return
     gaps = zero_loss.gaps(solution.final, weights - features, problem.sizes, problem.kernel)
     yield Agreement(
         "X = W W^T", gaps.weights, "X^2 = A Mc A^T + m W E W^T at zero loss, A = I - b 1^T (theory 5.1)"
@@ -202,11 +206,11 @@ def _steps(solution: "Solution") -> Iterator[Agreement]:
 def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement | None:
     """Late decay of the loss against the slowest rate of the exact spectrum at the point where the run ended."""
     problem, loss, t = solution.problem, solution.series["loss"], solution.times
-    window = (loss <= LATE * max(float(loss[-1]), ROUNDING * problem.sizes.N)) & (
-        loss <= LATE**-1.5 * loss[0]
-    )
-    window &= loss > ROUNDING * problem.sizes.N
-    if window.sum() < 3 or (prediction is not None and prediction.algebraic):
+    final, scale = solution.final, problem.sizes.N / 2
+    size = max(1.0, float(np.linalg.norm(final.W) * np.linalg.norm(final.H)) / np.sqrt(2 * scale))
+    floor = scale * (size * solution.stats.rtol) ** 2
+    window = (loss > floor) & (loss <= LATE * max(float(loss[-1]), floor)) & (loss <= DEEP * scale)
+    if window.sum() < 2 or _hides_slow_modes(problem, prediction):
         return None
     slowest = _slowest(solution)
     if slowest is None or slowest * t[-1] < SETTLED:
@@ -214,6 +218,13 @@ def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement
     fitted = -float(np.polyfit(t[window], np.log(loss[window]), 1)[0]) / 2
     sentence = f"sqrt(loss) falls at {fitted:.6g}, the slowest rate of the spectrum there is {slowest:.6g} (theory 7.1)"
     return Agreement("decay rate of the loss", abs(fitted / slowest - 1), sentence)
+
+
+def _hides_slow_modes(problem: Problem, prediction: Prediction | None) -> bool:
+    """Whether the slowest mode is not linear (theory 7.3), or not there: W^T 1 = 0 moves nothing along 1."""
+    if prediction is None:
+        return False
+    return prediction.algebraic or (prediction.facts.centred and problem.sizes.per_class == 1)
 
 
 def _slowest(solution: "Solution") -> float | None:

@@ -60,6 +60,21 @@ def class_gram(sizes: Sizes, kernel: Kernel) -> ClassMatrix:
     return (Mc + Mc.T) / 2
 
 
+def excess(state: State, sizes: Sizes, kernel: Kernel) -> float:
+    """tr R K^{-1} R^T over tr A Mc A^T: what is left of the loss where the kernel is slow, which `gaps` sees.
+
+    Args:
+        state: the state.
+        sizes: its sizes.
+        kernel: a constant kernel that acts on samples.
+    """
+    Y = np.eye(sizes.C)[:, sizes.labels]
+    R = state.logits - Y
+    A = np.eye(sizes.C) - state.b[:, None]
+    left = float(np.vdot(kernel.solve(R, sizes), R))
+    return left / max(float(np.trace(A @ class_gram(sizes, kernel) @ A.T)), np.finfo(float).tiny)
+
+
 def gaps(state: State, E: FeatureMatrix, sizes: Sizes, kernel: Kernel) -> Gaps:
     """How far a state is from the equations of zero loss.
 

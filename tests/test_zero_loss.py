@@ -41,6 +41,19 @@ def test_each_equation_notices_its_own_error():
     assert zero_loss.gaps(nf.State(end.H, 1.1 * end.W, end.b), E, SIZES, problem.kernel).duality > 1e-2
 
 
+def test_what_a_slow_kernel_has_not_fitted_yet_counts():
+    # mu_single = 1e-6: a loss of 1e-4 within classes is far from zero in the norm that the equations see.
+    kernel = nf.BlockKernel(1.0, 1 - 1e-6, 0.1)
+    x, P = nf.limits.x_star(SIZES, kernel), nf.collapse.centring(3)
+    W = np.sqrt(x) * P @ np.eye(3, 5)
+    end = nf.State(np.repeat(W.T / x, 3, axis=1), W, np.full(3, 1 / 3))
+    assert zero_loss.excess(end, SIZES, kernel) < 1e-20
+    wiggle = 1e-3 * np.tile([1.0, -1.0, 0.0], 3)
+    far = nf.State(end.H + np.outer(end.W[0], wiggle), end.W, end.b)
+    assert 0.5 * np.sum((far.logits - end.logits) ** 2) < 1e-4
+    assert zero_loss.excess(far, SIZES, kernel) > 1e-1
+
+
 def test_the_class_gram_is_that_of_the_closed_forms():
     kernel = nf.BlockKernel(2.0, 1.1, 0.4)
     mu, m = kernel.eigenvalues(SIZES), 3

@@ -2,7 +2,7 @@
 
 from ntkflow.discrete.batches import batch_weights
 from ntkflow.discrete.descent import Descent, descend
-from ntkflow.discrete.drift import StepLaw
+from ntkflow.discrete.drift import StepLaw, accumulated_bound
 from ntkflow.discrete.momentum import Momentum
 
-__all__ = ["Descent", "Momentum", "StepLaw", "batch_weights", "descend"]
+__all__ = ["Descent", "Momentum", "StepLaw", "accumulated_bound", "batch_weights", "descend"]

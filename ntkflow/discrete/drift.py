@@ -20,7 +20,23 @@ from ntkflow.conserved import Conserved
 from ntkflow.discrete.momentum import Momentum
 from ntkflow.kernels.base import Kernel
 from ntkflow.problem import Problem
+from ntkflow.sizes import Sizes
 from ntkflow.state import State
+
+
+def accumulated_bound(eta: float, sizes: Sizes, first: float, last: float) -> float:
+    """(eta/m)(L(0) - L(end)): bound of the trace norm of the total change of E by plain steps, to leading order.
+
+    One step changes m E by eta^2 times a matrix whose trace norm is at most -dL/dt, and eta dL/dt adds up to the
+    fall of the loss. No decay, no momentum, all samples (theory 11.3).
+
+    Args:
+        eta: step of the sum loss.
+        sizes: C, m, n; m is the mean over classes.
+        first: the loss at the start.
+        last: the loss at the end.
+    """
+    return eta * sizes.C / sizes.N * (first - last)
 
 
 class Force(NamedTuple):

@@ -5,7 +5,7 @@ import ntkflow as nf
 from ntkflow import invariant
 from ntkflow.conserved import conserved
 from ntkflow.decay import Decay
-from ntkflow.discrete import StepLaw, descend
+from ntkflow.discrete import StepLaw, accumulated_bound, descend
 from ntkflow.discrete.drift import force
 from ntkflow.discrete.momentum import Momentum
 from ntkflow.kernels import ScheduledKernel
@@ -172,3 +172,20 @@ def test_the_law_is_not_that_of_another_step_size():
         for eta in (0.1, 0.2)
     ]
     np.testing.assert_allclose(changes[1], 4 * changes[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [nf.MSE(), nf.CrossEntropy()], ids=["mse", "cross-entropy"])
+def test_the_drift_of_E_adds_up_to_at_most_the_fall_of_the_loss(loss):
+    # Theory 11.3: to leading order, and by no more than a factor of a few less than the bound.
+    sizes, kernel = nf.Sizes(3, 4, 6), nf.BlockKernel(1.0, 0.5, 0.1)
+    problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, kernel, 2), loss)
+    ratios = []
+    for eta, steps in ((2e-3, 600), (1e-3, 1200)):
+        descent = descend(problem, steps, eta)
+        before, after = (
+            nf.invariant.terms(state, sizes, kernel).E for state in (problem.state, descent.final)
+        )
+        moved = np.linalg.norm(after - before, "nuc")
+        ratios.append(moved / accumulated_bound(eta, sizes, descent.losses[0], descent.losses[-1]))
+    assert all(0.2 < ratio <= 1 for ratio in ratios)
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.05)
