@@ -119,9 +119,19 @@ def report(**changes):
 
 
 def calibration(**changes):
-    same = {"traced_skill": 0.999, "best_skill": 1.0, "blamed": "homogeneous blocks"}
     rows = [
-        {"departure": kind, "value": a, "residual": 0.05 + 0.5 * a, "block_skill": 1 - a**2 * f, **same}
+        {
+            "departure": kind,
+            "value": a,
+            "seeds": 3,
+            "residual": 0.05 + 0.5 * a,
+            **{
+                f"{rung}_{q}": {"value": 1 - a**2 * f, "error": 0.01}
+                for rung in ("block", "traced", "best")
+                for q in ("M", "H2")
+            },
+            "blamed": {"homogeneous blocks": 2, "isotropic neurons": 1},
+        }
         for kind, f in (("noise", 0.8), ("bend", 1.2), ("width", 2.0))
         for a in (0.1, 0.3, 0.6, 0.9)
     ]
