@@ -12,6 +12,7 @@ import typer
 from ntkflow.errors import InputError
 from validation.export_cli import export
 from validation.measure_cli import kernels
+from validation.report_cli import calibrate, report
 from validation.sweep_cli import show, sweep, table
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def train(
 
 app.command()(kernels)
 app.command()(export)
+app.command()(calibrate)
+app.command()(report)
 app.command()(sweep)
 app.command()(table)
 app.command()(show)

@@ -1,0 +1,130 @@
+import json
+
+import pytest
+
+from tests.validation.report import synthetic
+from validation.calibration import calibration_of, current, run, store
+from validation.calibration.cells import CONTROL, DEPARTURES, Cell, cells
+from validation.calibration.document import cell_row, document
+from validation.calibration.figure import calibration_figure
+
+
+def comparison(skill, traced=0.99):
+    window = synthetic.window()
+    for rung in window["rungs"]:
+        value = traced if rung["name"] == "sample" else skill
+        rung["skill"] = {q: {"value": value, "error": None} for q in ("M", "H2", "b")} | {
+            "uncentred": {"H1": {"value": -9}}
+        }
+    return {"windows": [synthetic.window("late", 300, False), window]}
+
+
+def kernels(kappa_d=1.5, residual=0.2):
+    constants = {"kappa_d": kappa_d, "kappa_c": 0.9, "kappa_n": 0.2}
+    return {"0": {**{name: {"value": value} for name, value in constants.items()}, "residual": residual}}
+
+
+def test_the_known_answer_comes_first_and_every_departure_has_its_seeds():
+    found = cells(seeds=2)
+    assert found[0] == Cell("none", 0.0, CONTROL)
+    assert len({cell.name for cell in found}) == len(found) == 1 + 2 * 12
+    assert {cell.departure for cell in found[1:]} == set(DEPARTURES)
+    assert [cell.departure for cell in cells(brief=True)] == ["none", "noise", "bend"]
+
+
+def test_a_row_says_how_far_and_how_well_and_what_costs_most():
+    row = cell_row(Cell("noise", 0.3, CONTROL), kernels(), comparison(0.6))
+    assert (row["block_M"], row["traced_H2"], row["best_M"], row["residual"]) == (0.6, 0.99, 0.99, 0.2)
+    assert row["blamed"] == "block structure"
+    assert row["kappa_error"] is None
+    control = cell_row(Cell("none", 0.0, CONTROL), kernels(kappa_d=1.5003), comparison(0.9995))
+    assert control["kappa_error"] == pytest.approx(2e-4)
+    assert control["block_worst"] == 0.9995
+
+
+@pytest.mark.parametrize(
+    ("skill", "kappa_d", "passed"), [(0.9995, 1.5, True), (0.998, 1.5, False), (0.9995, 1.501, False)]
+)
+def test_the_known_answer_has_to_come_out(skill, kappa_d, passed):
+    control, noise = Cell("none", 0.0, CONTROL), Cell("noise", 0.3, CONTROL)
+    rows = [(control, cell_row(control, kernels(kappa_d), comparison(skill)))]
+    rows += [(noise, cell_row(noise, kernels(), comparison(s))) for s in (0.5, 0.7)]
+    found = document(rows, brief=False, fingerprint="x")
+    assert found["passed"] is passed
+    (departure,) = found["departures"]
+    assert departure["block_M"] == {"value": pytest.approx(0.6), "error": pytest.approx(0.1)}
+    assert departure["seeds"] == 2
+    assert departure["blamed"] == {"block structure": 2}
+
+
+def test_the_figure_shows_every_departure():
+    control = {"block_M": 1.0, "block_H2": 1.0}
+    figure = calibration_figure({**synthetic.calibration(), "control": control})
+    assert [len(axes.containers) for axes in figure.axes] == [3, 3]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("calibration")
+    return out, run.calibrate(out, brief=True)
+
+
+def test_the_pipeline_gives_the_known_answer(made):
+    _, found = made
+    assert found["passed"]
+    assert found["block_skill"] >= 0.999
+    assert found["kappa_error"] < 1e-6
+    assert found["control"]["residual"] < 1e-6
+
+
+def test_departures_are_blamed_on_what_departs(made):
+    noise, bend = made[1]["departures"]
+    # Noise leaves the kernel constant and the same for all neurons: the N x N kernel still predicts everything.
+    assert noise["block_H2"]["value"] < 0.8
+    assert noise["traced_H2"]["value"] > 0.999
+    assert "homogeneous blocks" in next(iter(noise["blamed"]))
+    # A narrow nonlinear branch takes away both; only the richer rungs are left.
+    assert bend["traced_H2"]["value"] < bend["best_H2"]["value"]
+    assert bend["block_M"]["value"] < bend["best_M"]["value"]
+
+
+def test_finished_cells_are_not_run_again(made, monkeypatch):
+    out, found = made
+    trained = []
+    monkeypatch.setattr(run, "train_run", lambda directory: trained.append(directory.path.name))
+    monkeypatch.setattr(run, "measure_run", lambda directory: None)
+    monkeypatch.setattr(run, "compare_run", lambda *_, **__: None)
+    assert run.calibrate(out, brief=True) == found
+    assert trained == []
+
+
+def test_the_calibration_is_made_once_for_a_version_and_again_for_the_next(made, tmp_path, monkeypatch):
+    _, found = made
+    calls = []
+
+    def instead(*_, **__):
+        calls.append(1)
+        return {**found, "fingerprint": store.fingerprint()}
+
+    monkeypatch.setattr(run, "calibrate", instead)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    first = calibration_of(folder)
+    assert current(first)
+    assert json.loads((folder / "calibration.json").read_text()) == first
+    assert calibration_of(tmp_path) == first == calibration_of()
+    assert len(calls) == 1
+    monkeypatch.setattr(store, "fingerprint", lambda: "changed code")
+    assert not current(first)
+    assert calibration_of(folder)["fingerprint"] == "changed code"
+    assert json.loads((folder / "calibration.json").read_text())["fingerprint"] == "changed code"
+    assert len(calls) == 2
+
+
+def test_a_short_calibration_never_replaces_a_long_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    long = {"fingerprint": store.fingerprint(), "brief": False, "departures": [1, 2, 3]}
+    store.keep(long)
+    store.keep({**long, "brief": True, "departures": []})
+    assert calibration_of() == long

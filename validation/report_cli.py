@@ -1,0 +1,93 @@
+"""`ntkflow validate calibrate` and `ntkflow validate report`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ntkflow._types import Json
+
+OUT = typer.Option(Path("calibration"), "--out", help="Directory of the calibration.")
+BRIEF = typer.Option(False, "--brief", help="The known answer and two departures only; some seconds.")
+SEEDS = typer.Option(3, "--seeds", min=1, help="Seeds of every departure.")
+WORKERS = typer.Option(None, "--workers", min=1, help="Processes; by default one a core.")
+OVERWRITE = typer.Option(False, "--overwrite", help="Run again what is there already.")
+JSON = typer.Option(False, "--json", help="Print the document as JSON and nothing else.")
+QUIET = typer.Option(False, "--quiet", help="Print nothing.")
+RUNS = typer.Argument(..., help="Run directories that were compared, in the order in which they are shown.")
+TO = typer.Option(None, "--to", help="The file; by default report.html of the first run.")
+
+# Exit code of a calibration that does not give the known answer.
+EXIT_FAILED = 1
+
+
+def calibrate(
+    out: Path = OUT,
+    brief: bool = BRIEF,
+    seeds: int = SEEDS,
+    workers: int | None = WORKERS,
+    overwrite: bool = OVERWRITE,
+    json: bool = JSON,
+    quiet: bool = QUIET,
+) -> None:
+    """Run the known answer through the whole pipeline, then departures from it by degrees; goes on where it ended."""
+    from ntkflow.store import dump_json
+    from validation import cli
+    from validation.calibration.run import calibrate as run
+    from validation.calibration.run import check_place
+    from validation.calibration.store import keep
+    from validation.report.page import write_page
+
+    check_place(out, overwrite)
+    with cli._progress(json or quiet) as progress:
+        found = run(out, brief, seeds, workers, progress)
+    keep(found)
+    figure = _draw(found, out)
+    page = write_page(out / "report.html", [], found)
+    if json:
+        print(dump_json(found))
+    elif not quiet:
+        _print(found)
+        print(f"figure: {figure}\nreport: {page}")
+    if not found["passed"]:
+        raise SystemExit(EXIT_FAILED)
+
+
+def report(runs: list[Path] = RUNS, to: Path | None = TO, quiet: bool = QUIET) -> None:
+    """Write the page of runs that were compared, one or several together."""
+    from validation import cli
+    from validation.report.write import write_report
+    from validation.rundir import RunDirectory
+
+    opened = [RunDirectory.open(path) for path in runs]
+    with cli._progress(quiet) as progress:
+        page = write_report(opened, to, progress)
+    if not quiet:
+        print(f"report: {page}")
+
+
+def _draw(found: "Json", out: Path) -> Path:
+    from validation.calibration.figure import calibration_figure
+
+    final = out / "figures" / "calibration.png"
+    final.parent.mkdir(exist_ok=True)
+    temporary = final.with_name(".partial.png")
+    calibration_figure(found).savefig(temporary, dpi=110)
+    temporary.replace(final)
+    return final
+
+
+def _print(found: "Json") -> None:
+    verdict = "passed" if found["passed"] else "FAILED"
+    print(f"known answer {verdict}: lowest skill of three constants {found['block_skill']:.6f}, ", end="")
+    print(f"constants to {found['kappa_error']:.1e}")
+    if found["departures"]:
+        print(
+            "departure    amount  residual  skill of three constants: M    H2    of the traced kernel: M    H2"
+        )
+    for row in found["departures"]:
+        scores = [row[name]["value"] for name in ("block_M", "block_H2", "traced_M", "traced_H2")]
+        words = ["  none" if s is None else f"{s:6.3f}" for s in scores]
+        print(f"{row['departure']:<12} {row['value']:>6g}  {row['residual']:>8.3f}", end="")
+        print(f"{words[0]:>28}{words[1]:>8}{words[2]:>24}{words[3]:>8}")
