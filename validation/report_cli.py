@@ -1,12 +1,15 @@
 """`ntkflow validate calibrate` and `ntkflow validate report`."""
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from ntkflow._types import Json
+    from validation.config import RunConfig
+    from validation.rundir import RunDirectory
 
 OUT = typer.Option(Path("calibration"), "--out", help="Directory of the calibration.")
 BRIEF = typer.Option(False, "--brief", help="The known answer and two departures only; some seconds.")
@@ -65,6 +68,66 @@ def report(runs: list[Path] = RUNS, to: Path | None = TO, quiet: bool = QUIET) -
         page = write_report(opened, to, progress)
     if not quiet:
         print(f"report: {page}")
+
+
+def default_run(
+    out: Path,
+    seed: int | None,
+    per_class: int | None,
+    data_dir: Path | None,
+    overwrite: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """The calibration in brief, a network that the theory describes and one that it does not; one page."""
+    from ntkflow.store import dump_json
+    from validation import cli
+    from validation.report.write import write_report
+    from validation.showcase import PAGE, check_place, configurations, found_data
+
+    if data_dir is not None:
+        os.environ["NTKFLOW_DATA"] = str(data_dir)
+    check_place(out, overwrite)
+    if overwrite:
+        (out / PAGE).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    wanted = configurations(found_data(), seed, per_class)
+    with cli._progress(json or quiet) as progress:
+        runs = [_part(out / name, config, overwrite, progress) for name, config in wanted.items()]
+        page = write_report(runs, out / PAGE, progress)
+    if json:
+        print(dump_json({run.path.name: run.read_json("summary.json") for run in runs}))
+    elif not quiet:
+        for run in runs:
+            print("\n".join(_lines(run)))
+        print(f"report: {page}")
+
+
+def _part(path: Path, config: "RunConfig", overwrite: bool, progress: Any) -> "RunDirectory":
+    """One of the runs, from its start, from where it was interrupted, or as it is when it is finished."""
+    from validation.pipeline import compare_run, measure_run, train_run
+    from validation.report.summary import finish
+    from validation.rundir import RunDirectory
+    from validation.showcase import RUNGS
+
+    run = RunDirectory.create(path, config, overwrite, resume=not overwrite)
+    if run.read_json("summary.json"):
+        return run
+    with run.locked():
+        train_run(run, lambda what, done, total: progress(f"{path.name}: {what}", done, total))
+        measure_run(run, None, progress)
+        compare_run(run, None, lambda what, done, total: progress(f"{path.name}: {what}", done, total), RUNGS)
+        finish(run)
+    return run
+
+
+def _lines(run: "RunDirectory") -> list[str]:
+    """A run in a few lines: what it is, and for each window how the plainest and the best rung do."""
+    from validation.report.gather import gather
+    from validation.report.words import in_brief
+
+    report = gather(run)
+    return [f"{report.title}: {report.facts}", *(f"  {line}" for line in in_brief(report.windows))]
 
 
 def _draw(found: "Json", out: Path) -> Path:

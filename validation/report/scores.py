@@ -8,7 +8,7 @@ from validation.report.bars import cost_bars
 from validation.report.overlays import figure
 from validation.report.palette import Style, rung_key, rung_title
 from validation.report.tables import cell, number, number_cell, score_cell, table, value_of
-from validation.report.words import CHANGES, QUANTITIES
+from validation.report.words import CHANGES, QUANTITIES, UNCENTRED
 
 Rung = Mapping[str, Any]
 
@@ -30,24 +30,34 @@ def name_of(rung: Rung, styles: Mapping[str, Style]) -> str:
 
 
 def horizon_table(window: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
-    """Skill of every rung against the assumption that nothing changes."""
+    """Skill of every rung against the assumption that nothing changes; uncentred ones after the centred ones."""
     quantities = [q for q in QUANTITIES if any(q[0] in (r.get("skill") or {}) for r in window["rungs"])]
-    columns = ["rung", "#constants", *(f"#{abbreviation(short, says)}" for _, short, says in quantities)]
+    beside = [q for q in UNCENTRED if any(_score(r, q[0]) is not None for r in window["rungs"])]
+    columns = [
+        "rung",
+        "#constants",
+        *(f"#{abbreviation(short, says)}" for _, short, says in [*quantities, *beside]),
+    ]
     rows = []
     for rung in window["rungs"]:
+        cells = [score_cell(_score(rung, q)) for q, _, _ in [*quantities, *beside]]
         if rung.get("refused"):
-            reason = f'<td class="refused" colspan="{len(quantities)}">{escape(str(rung["refused"]))}</td>'
-            rows.append((name_of(rung, styles), [_count(rung), reason]))
-            continue
-        skill = rung.get("skill") or {}
-        rows.append(
-            (name_of(rung, styles), [_count(rung), *(score_cell(skill.get(q)) for q, _, _ in quantities)])
-        )
+            cells = [f'<td class="refused" colspan="{len(cells)}">{escape(str(rung["refused"]))}</td>']
+        rows.append((name_of(rung, styles), [_count(rung), *cells]))
     note = (
         "1 is perfect, 0 no better than assuming that nothing changes, below 0 worse. ± is a standard error, "
-        "where one was estimated. Uncentred quantities are left out: they flatter every rung."
+        "where one was estimated. The last two columns are not centred and flatter every rung: the global mean "
+        "dominates them."
+        if beside
+        else "1 is perfect, 0 no better than assuming that nothing changes, below 0 worse. ± is a standard error, "
+        "where one was estimated."
     )
     return table("Horizon: skill of the prediction, pooled over the window", columns, rows, note)
+
+
+def _score(rung: Rung, quantity: str) -> Any:
+    skill = rung.get("skill") or {}
+    return skill[quantity] if quantity in skill else (skill.get("uncentred") or {}).get(quantity)
 
 
 def _count(rung: Rung) -> str:
@@ -55,9 +65,9 @@ def _count(rung: Rung) -> str:
     return cell("–") if count is None else f'<td class="n">{count:,}</td>'.replace(",", "\u202f")
 
 
-def instantaneous_table(window: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
+def instantaneous_table(window: Mapping[str, Any], styles: Mapping[str, Style], meaning: str = "") -> str:
     """Cosine and relative error of the predicted change of the features at the start of the window."""
-    rungs = [r for r in window["rungs"] if r.get("instantaneous") and not r.get("refused")]
+    rungs = [r for r in window["rungs"] if r.get("instantaneous") and not r.get("modifications")]
     if not rungs:
         return ""
     parts = [q for q in CHANGES if any(q[0] in r["instantaneous"] for r in rungs)]
@@ -66,6 +76,8 @@ def instantaneous_table(window: Mapping[str, Any], styles: Mapping[str, Style]) 
     note = (
         "Cosine of the predicted with the observed change, then the relative error of the predicted change."
     )
+    if meaning:
+        note += f" Observed: {escape(meaning)}."
     return table("At one instant: dH/dt at the start of the window", columns, rows, note)
 
 

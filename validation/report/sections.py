@@ -29,7 +29,10 @@ def run_section(report: RunReport, anchor: str) -> str:
     parts = [
         f"<h2>{escape(report.title)}</h2><p>{escape(report.facts)}.</p>",
         training_panes(report.metrics, kernels),
-        *(_window(window, drawn, anchor) for window in _shown(report.windows)),
+        *(
+            _window(window, drawn, anchor, report.comparison.get("meaning") or {})
+            for window in _shown(report.windows)
+        ),
         scores.windows_table(report.windows, report.rungs, drawn),
         _kernels(report.kernels, report.config),
         _deviations(report.comparison),
@@ -48,18 +51,21 @@ def _shown(windows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return shown or list(windows[:1])
 
 
-def _window(window: Mapping[str, Any], drawn: Mapping[str, Style], anchor: str) -> str:
+def _window(
+    window: Mapping[str, Any], drawn: Mapping[str, Style], anchor: str, meaning: Mapping[str, str]
+) -> str:
     identifier = f"{anchor}-{window['step']}"
     said = "".join(f"<li>{sentence}</li>" for sentence in verdict({**window, "sentence": None}))
     parts = [
         f"<ul>{said}</ul>",
         f"<h4>Observed and predicted</h4>{_legend(window['rungs'], drawn, identifier)}",
         overlays(window, drawn),
+        _bands(window),
         _pace(window.get("step_times_rate")),
         scores.attribution(window),
         "<h4>Scores</h4>",
         scores.horizon_table(window, drawn),
-        scores.instantaneous_table(window, drawn),
+        scores.instantaneous_table(window, drawn, meaning.get("observed_motion", "")),
         frontier(window, drawn),
         f'<div class="pair"><div>{scores.rates_table(window, drawn)}</div>'
         f"<div>{scores.invariant_table(window, drawn)}</div></div>",
@@ -69,6 +75,20 @@ def _window(window: Mapping[str, Any], drawn: Mapping[str, Style], anchor: str) 
     return (
         f'<details class="window" id="{identifier}"{opened}><summary><h3>Window: {escape(window_name(window))}</h3>'
         f"</summary>{''.join(parts)}{switches}</details>"
+    )
+
+
+def _bands(window: Mapping[str, Any]) -> str:
+    """What the bands of this window are taken over."""
+    kinds = {
+        str(r["band"]["of"])
+        for r in window["rungs"]
+        if isinstance(r.get("band"), Mapping) and r["band"].get("of")
+    }
+    return (
+        f'<p class="note">Bands: standard errors over {escape(" or ".join(sorted(kinds)))}.</p>'
+        if kinds
+        else ""
     )
 
 

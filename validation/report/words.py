@@ -19,6 +19,14 @@ QUANTITIES: Sequence[tuple[str, str, str]] = (
     ("W", "W", "weights of the last layer"),
     ("b", "b", "biases of the last layer"),
 )
+UNCENTRED: Sequence[tuple[str, str, str]] = (
+    (
+        "H1",
+        "H<sub>1</sub>, uncentred",
+        "class means of the features with the global mean; flatters every rung",
+    ),
+    ("F", "F, uncentred", "outputs with their mean; flatters every rung"),
+)
 CHANGES: Sequence[tuple[str, str, str]] = (
     ("M", "M", "centred class means"),
     ("dH_means", "means", "class means, not centred"),
@@ -156,3 +164,18 @@ def calibration_sentence(calibration: Mapping[str, Any] | None, version: str) ->
         f"is exactly block structured, the three-constant rung has skill {skill:.5f} and its constants come back "
         f"to a relative {label(float(f'{error:.1e}'))}."
     )
+
+
+def in_brief(windows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For a terminal: one line a window."""
+    lines = []
+    for window in windows:
+        rungs = plain_rungs(window)
+        if not rungs:
+            lines.append(f"{window_name(window)}: no rung could be run")
+            continue
+        best = max(rungs, key=_score)
+        chosen = [rungs[0], *(r for r in rungs if r["name"] == "sample"), *([best] if best is not rungs[0] else [])]
+        scores = ", ".join(f"{name} {_score(r):.2f}" for name, r in {rung_title(r): r for r in chosen}.items())
+        lines.append(f"{window_name(window)}: skill on the class means: {scores}")
+    return lines
