@@ -106,7 +106,7 @@ def default_run(
 def _part(path: Path, config: "RunConfig", overwrite: bool, progress: Any) -> "RunDirectory":
     """One of the runs, from its start, from where it was interrupted, or as it is when it is finished."""
     from validation.pipeline import compare_run, measure_run, train_run
-    from validation.report.summary import finish
+    from validation.report.write import finish
     from validation.rundir import RunDirectory
     from validation.showcase import RUNGS
 

@@ -118,7 +118,9 @@ def _kappa_error(cell: Cell, kernels: Json) -> float:
 def _blamed(window: Json) -> str | None:
     """The assumption of the chain that costs most, if it costs a twentieth of the error and a thousandth in all."""
     costs = [row for row in window["attribution"] if row.get("chain", True) and row["cost"] is not None]
-    block = next((_value(r, "M") for r in window["rungs"] if r["name"] == "block" and not r["modifications"]), None)
+    block = next(
+        (_value(r, "M") for r in window["rungs"] if r["name"] == "block" and not r["modifications"]), None
+    )
     bar = max(0.001, 0.05 * (1 - (block or 0.0)))
     worst = max(costs, key=lambda row: row["cost"], default=None)
     return str(worst["assumption"]) if worst is not None and worst["cost"] > bar else None

@@ -175,7 +175,13 @@ def in_brief(windows: Sequence[Mapping[str, Any]]) -> list[str]:
             lines.append(f"{window_name(window)}: no rung could be run")
             continue
         best = max(rungs, key=_score)
-        chosen = [rungs[0], *(r for r in rungs if r["name"] == "sample"), *([best] if best is not rungs[0] else [])]
-        scores = ", ".join(f"{name} {_score(r):.2f}" for name, r in {rung_title(r): r for r in chosen}.items())
+        chosen = [
+            rungs[0],
+            *(r for r in rungs if r["name"] == "sample"),
+            *([best] if best is not rungs[0] else []),
+        ]
+        scores = ", ".join(
+            f"{name} {_score(r):.2f}" for name, r in {rung_title(r): r for r in chosen}.items()
+        )
         lines.append(f"{window_name(window)}: skill on the class means: {scores}")
     return lines

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ntkflow._types import Json
 from validation.calibration import calibration_of
 from validation.report.gather import gather
 from validation.report.page import write_page
+from validation.report.summary import draw, summary
 from validation.rundir import RunDirectory
 
 PAGE = "report.html"
@@ -30,3 +32,13 @@ def write_report(
     target = runs[0].path / PAGE if path is None else path
     calibration = calibration_of(target.parent, progress)
     return write_page(target, [gather(run) for run in runs], calibration)
+
+
+def finish(run: RunDirectory, progress: Callable[[str, int, int], Any] = lambda *_: None) -> Json:
+    """Figure, page and, last, the summary, which marks the run complete; what has not been done yet is left out."""
+    draw(run)
+    if run.read_json("comparison.json").get("windows"):
+        write_report([run], None, progress)
+    document = summary(run)
+    run.write_summary(document)
+    return document
