@@ -43,6 +43,7 @@ def calibrate(
     from validation.report.page import write_page
 
     check_place(out, overwrite)
+    (out / "cells").mkdir(parents=True, exist_ok=True)
     with cli._progress(json or quiet) as progress:
         found = run(out, brief, seeds, workers, progress)
     keep(found)

@@ -15,7 +15,7 @@ CONTROL = RunConfig(
 )
 NOISE = (0.1, 0.3, 1.0, 3.0)
 BEND = (0.1, 0.3, 1.0, 3.0)
-WIDTHS = (256, 32, 8, 2)
+WIDTHS = (256.0, 32.0, 8.0, 2.0)
 # Of the branch while it is bent by degrees, and how far it is bent while it is made narrow.
 WIDTH, BENT = 32, 1.0
 # Kinds of departure in the order in which they are shown.
@@ -63,11 +63,11 @@ def _control() -> Cell:
 
 
 def _departures(
-    noise: Sequence[float], bend: Sequence[float], widths: Sequence[int], seed: int
+    noise: Sequence[float], bend: Sequence[float], widths: Sequence[float], seed: int
 ) -> list[Cell]:
     found = [Cell("noise", a, _changed(seed, data={"noise": a})) for a in noise]
     found += [Cell("bend", a, _changed(seed, model=_bent(a, WIDTH))) for a in bend]
-    return found + [Cell("width", w, _changed(seed, model=_bent(BENT, w))) for w in widths]
+    return found + [Cell("width", w, _changed(seed, model=_bent(BENT, int(w)))) for w in widths]
 
 
 def _bent(bend: float, width: int) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""The commands that make pages, and the run without arguments, on networks of a few neurons."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ntkflow.cli.main import main
+from validation import showcase
+from validation.presets import preset
+from validation.rundir import RunDirectory
+
+
+def validate(*words):
+    """Exit code of `ntkflow validate WORDS`."""
+    try:
+        main(["validate", *(str(word) for word in words)])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def small(data, seed=None, per_class=None):
+    assert data in ("fashion-mnist", "digits")
+    control = preset("control")
+    short = replace(control, training=replace(control.training, steps=60, learning_rate=0.02, snapshots=8))
+    return {"mlp": short.with_seed(seed), "resnet": preset("tiny").with_seed(seed)}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("default") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(showcase, "configurations", small)
+        patch.setattr(showcase, "RUNGS", ("block", "class-block", "sample"))
+        assert validate("run", "--out", out, "--quiet") == 0
+    return out
+
+
+def test_no_arguments_give_two_runs_and_one_page(finished):
+    assert {path.name for path in finished.iterdir()} == {"mlp", "resnet", "calibration.json", "report.html"}
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    for words in (
+        "two-layer linear network on inputs",
+        "small CNN on digits",
+        "Calibration of version",
+        "not in the theory",
+    ):
+        assert words.lower() in text.lower()
+    assert (finished / "mlp" / "report.html").is_file()
+    skill = json.loads((finished / "mlp" / "summary.json").read_text())["windows"][0]["skill"]
+    assert skill["block"]["M"] > 0.99
+
+
+def test_a_finished_page_is_not_replaced_unasked(finished, capsys):
+    assert validate("run", "--out", finished) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert validate("run", "--out", finished / "mlp") == 2
+
+
+def test_an_interrupted_run_goes_on_with_what_is_missing(finished, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    out = tmp_path / "again"
+    shutil.copytree(finished, out)
+    (out / "report.html").unlink()
+    shutil.rmtree(out / "resnet")
+    before = (out / "mlp" / "metrics.jsonl").stat().st_mtime_ns
+    monkeypatch.setattr(showcase, "configurations", small)
+    monkeypatch.setattr(showcase, "RUNGS", ("block", "sample"))
+    assert validate("run", "--out", out) == 0
+    assert (out / "mlp" / "metrics.jsonl").stat().st_mtime_ns == before
+    printed = capsys.readouterr().out
+    assert "skill on the class means: three constants 1.00" in printed
+    assert printed.splitlines()[-1] == f"report: {out / 'report.html'}"
+    assert len(printed.splitlines()) <= 12
+
+
+@pytest.mark.parametrize(
+    "words", [("--rungs", "all"), ("--from-snapshot", 0), ("--set", "seed=3"), ("--download",)]
+)
+def test_settings_of_a_single_run_need_one(tmp_path, capsys, words):
+    assert validate("run", "--out", tmp_path / "new", *words) == 2
+    assert "give --preset or --config" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_several_runs_on_one_page(finished, tmp_path, capsys):
+    page = tmp_path / "both.html"
+    assert validate("report", finished / "resnet", finished / "mlp", "--to", page) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.index("<h2>small CNN") < text.index("<h2>two-layer linear")
+    assert capsys.readouterr().out == f"report: {page}\n"
+    assert validate("report", tmp_path) == 2
+
+
+def test_the_two_networks_differ_in_what_the_theory_needs():
+    found = showcase.configurations("digits", seed=4, per_class=6)
+    assert [c.model.name for c in found.values()] == ["mlp", "resnet8"]
+    assert {c.seed for c in found.values()} == {4}
+    assert {c.data.per_class for c in found.values()} == {6}
+    for config in found.values():
+        assert (
+            config.training.momentum == config.training.weight_decay == config.training.batch_per_class == 0
+        )
+
+
+def test_a_calibration_that_fails_has_its_exit_code(tmp_path, monkeypatch, capsys):
+    from tests.validation.report import synthetic
+    from validation.calibration import run
+
+    control = {"block_M": 0.9, "block_H2": 0.9}
+    failed = synthetic.calibration(passed=False, block_skill=0.9, control=control, fingerprint="another")
+    monkeypatch.setattr(run, "calibrate", lambda *_: failed)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert validate("calibrate", "--out", tmp_path / "cal") == 1
+    printed = capsys.readouterr().out
+    assert "known answer FAILED: lowest skill of three constants 0.900000" in printed
+    assert (tmp_path / "cal" / "figures" / "calibration.png").stat().st_size > 1000
+    assert "<b>fails</b>" in (tmp_path / "cal" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_directory_of_something_else_is_no_calibration(finished, capsys):
+    assert validate("calibrate", "--out", finished) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert RunDirectory.open(finished / "mlp").steps()
