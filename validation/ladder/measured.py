@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from ntkflow._types import Features, SampleKernel
 from ntkflow.errors import InputError
 from ntkflow.sizes import Sizes
-from ntkflow.state import State
+from ntkflow.state import State, class_means, spread
 from ntkflow.store import read_arrays, write_arrays
 from validation.blocks import BlockFit
 from validation.config import RunConfig
@@ -30,7 +30,7 @@ from validation.ladder.linearised import (
     training_direction,
     velocity,
 )
-from validation.ladder.restricted import Basis, row_basis
+from validation.ladder.restricted import Basis, explored, row_basis
 from validation.ladder.tensors import ClassKernels, class_kernels
 from validation.measurement_run import batch_features
 from validation.models.base import Network, Variables
@@ -160,8 +160,7 @@ class Measured:
     @cached_property
     def row_classes(self) -> ClassKernels:
         """T and D in the clock of the observed samples; of large networks in the row space of W only."""
-        limit = COUPLED_LIMIT if self.coupled else CLASS_LIMIT
-        whole = self.sizes.n * self.sizes.N <= limit
+        whole = self.whole
         V = np.eye(self.sizes.n) if whole else self.basis
         seed = [self.config.seed, 7, self.step]
 
@@ -184,7 +183,7 @@ class Measured:
         Raises:
             InputError: too many neurons and samples.
         """
-        if not self.row_classes.whole:
+        if not self.whole:
             raise InputError(
                 "rungs",
                 f"{self.sizes.n} neurons on {self.sizes.N} samples",
@@ -224,6 +223,31 @@ class Measured:
         G = np.einsum("cn,kci->kni", self.state.W, R)
         (images,) = self.cache.get(("images",), lambda: (np.stack([self.frozen.act(g) for g in G]),))
         return G, images
+
+    def explored(self, k: int) -> tuple[Float64[np.ndarray, "nC j"], Float64[np.ndarray, "nC j"]]:
+        """Krylov directions of class sums from the residual at the start, and what the class kernel makes of them.
+
+        The class kernel is taken from its matrix where all of it was measured, otherwise applied to each direction
+        by one pass through the network and back.
+        """
+        n, C, sizes = self.sizes.n, self.sizes.C, self.sizes
+        sums = class_means(self.state.W.T @ self.residual, sizes) * sizes.masses
+        if self.whole:
+            T = self.row_classes.T.reshape(n * C, n * C)
+            return explored(lambda z: (T @ z.reshape(-1)).reshape(n, C), sums, k)
+
+        def act(z: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, "n C"]:
+            return class_means(self.frozen.act(spread(z / sizes.masses, sizes)), sizes)
+
+        def compute() -> tuple[np.ndarray, ...]:
+            return explored(act, sums, k)
+
+        return tuple(self.cache.get((f"krylov_{k}", f"krylov_images_{k}"), compute))  # type: ignore[return-value]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the network is small enough for class kernels in all directions of feature space."""
+        return self.sizes.n * self.sizes.N <= (COUPLED_LIMIT if self.coupled else CLASS_LIMIT)
 
     @cached_property
     def row_mean(self) -> SampleKernel:

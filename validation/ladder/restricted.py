@@ -5,6 +5,8 @@ r <= C: entries of T and D outside it matter only for what leaves that space. Ea
 measured (T, D) to another pair and so to a rung; all keep the operator symmetric and positive semidefinite.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float64
 
@@ -98,32 +100,44 @@ def leading_modes(found: ClassKernels, k: int, U: Basis) -> ClassOperator:
     )
 
 
-def krylov(found: ClassKernels, sums: Float64[np.ndarray, "n C"], k: int, U: Basis) -> ClassOperator:
-    """Exact on the first k directions that the class means' motion explores, scalar blocks on all others.
+def krylov(
+    Z: Float64[np.ndarray, "nC k"], images: Float64[np.ndarray, "nC k"], rest: ClassOperator
+) -> ClassOperator:
+    """Exact on some directions of class sums, another operator on all others.
 
-    These directions Z are the Krylov space of T from the class sums of G = W^T R at the start. With the images
-    T Z, which are all that is stored, and the scalar blocks T0 averaged over U,
+    With the images T Z, which are all that is stored, and the other operator's T0,
         T Z (Z^T T Z)^{-1} (T Z)^T + Q^T T0 Q,   Q = I - Z (Z^T T Z)^{-1} (T Z)^T,
-    is positive semidefinite and maps Z to T Z. Within classes the mean of D over U.
+    is symmetric, positive semidefinite and maps Z to T Z. Within classes it is the other operator.
+
+    Args:
+        Z: orthonormal directions.
+        images: T Z.
+        rest: what holds elsewhere.
     """
-    n, C = found.sizes.n, found.sizes.C
-    T, Z = found.T.reshape(n * C, n * C), _explored(found, sums, k)
-    images = T @ Z
+    n, C = rest.sizes.n, rest.sizes.C
     values, vectors = np.linalg.eigh(Z.T @ images)
-    good = values > 1e-12 * values.max(initial=0.0)
+    good = values > 1e-7 * values.max(initial=0.0)
     inverse = (vectors[:, good] / values[good]) @ vectors[:, good].T
-    blocks = scalar_blocks(found, U)
     Q = np.eye(n * C) - Z @ inverse @ images.T
-    shared = images @ inverse @ images.T + Q.T @ blocks.T.reshape(n * C, n * C) @ Q
-    return ClassOperator(((shared + shared.T) / 2).reshape(n, C, n, C), blocks.D, found.sizes)
+    shared = images @ inverse @ images.T + Q.T @ rest.T.reshape(n * C, n * C) @ Q
+    return ClassOperator(((shared + shared.T) / 2).reshape(n, C, n, C), rest.D, rest.sizes)
 
 
-def _explored(found: ClassKernels, sums: Float64[np.ndarray, "n C"], k: int) -> Float64[np.ndarray, "nC k"]:
-    """Orthonormal basis of span(g, T g, .., T^(k-1) g), fewer vectors where the space is smaller."""
-    n, C = found.sizes.n, found.sizes.C
-    T, vector = found.T.reshape(n * C, n * C), sums.reshape(-1)
+def explored(
+    act: Callable[[Float64[np.ndarray, "n C"]], Float64[np.ndarray, "n C"]],
+    sums: Float64[np.ndarray, "n C"],
+    k: int,
+) -> tuple[Float64[np.ndarray, "nC k"], Float64[np.ndarray, "nC k"]]:
+    """Orthonormal basis of the Krylov space span(g, T g, .., T^(k-1) g), and T of it; fewer where it is smaller.
+
+    Args:
+        act: T.
+        sums: g, the class sums of G = W^T R at the start.
+        k: directions.
+    """
+    vector = sums.reshape(-1)
     size = float(np.linalg.norm(vector))
-    Z = np.empty((n * C, 0))
+    Z, images = np.empty((len(vector), 0)), np.empty((len(vector), 0))
     while Z.shape[1] < k and size > 0:
         fresh = vector / size
         for _ in range(2):
@@ -133,9 +147,10 @@ def _explored(found: ClassKernels, sums: Float64[np.ndarray, "n C"], k: int) -> 
         if left < 1e-5:
             break
         Z = np.column_stack([Z, fresh / left])
-        vector = T @ Z[:, -1]
+        vector = act(Z[:, -1].reshape(sums.shape)).reshape(-1)
+        images = np.column_stack([images, vector])
         size = float(np.linalg.norm(vector))
-    return Z
+    return Z, images
 
 
 def quotients(values: dict[str, float], sizes: Sizes) -> ClassOperator:

@@ -9,7 +9,6 @@ from jaxtyping import Float64
 
 from ntkflow.errors import InputError
 from ntkflow.kernels import KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
-from ntkflow.state import class_means
 from validation.kernels.tensor import full
 from validation.ladder import restricted
 from validation.ladder.measured import Measured
@@ -141,10 +140,10 @@ def _still(found: Measured) -> Operator:
 
 def _krylov(k: int) -> Spec:
     def build(found: Measured) -> Operator:
-        sums = class_means(found.state.W.T @ found.residual, found.sizes) * found.sizes.masses
-        return restricted.krylov(found.classes, sums, k, found.basis)
+        Z, images = found.explored(k)
+        return restricted.krylov(Z, images, restricted.quotients(found.rayleigh, found.sizes))
 
-    title = f"row-block, exact on the first {k} Krylov direction{'s' * (k > 1)} of the residual"
+    title = f"rayleigh, and exact on the first {k} Krylov direction{'s' * (k > 1)} of the residual"
     return Spec(f"krylov-{k}", title, lambda f: k * f.sizes.n * f.sizes.C + 3, build)
 
 

@@ -22,8 +22,18 @@ def matrix(operator):
     return np.stack([operator.act(G).reshape(-1) for G in basis], axis=1)
 
 
-FOUND = kernels()
 BASIS = restricted.row_basis(np.random.default_rng(1).normal(size=(3, 5)))
+FOUND = kernels()
+SUMS = np.random.default_rng(2).normal(size=(5, 3))
+
+
+def krylov(k, sums=SUMS):
+    """On the first k directions of T from `sums`, scalar blocks elsewhere."""
+    T = FOUND.T.reshape(15, 15)
+    Z, images = restricted.explored(lambda z: (T @ z.reshape(-1)).reshape(5, 3), sums, k)
+    return restricted.krylov(Z, images, restricted.scalar_blocks(FOUND, BASIS))
+
+
 MADE = {
     "scalar blocks": restricted.scalar_blocks(FOUND, BASIS),
     "scalar classes": restricted.scalar_classes(FOUND, BASIS),
@@ -34,7 +44,7 @@ MADE = {
     "neurons": restricted.independent_neurons(FOUND),
     "product": restricted.product(FOUND, BASIS),
     "modes": restricted.leading_modes(FOUND, 2, BASIS),
-    "krylov": restricted.krylov(FOUND, np.random.default_rng(2).normal(size=(5, 3)), 3, BASIS),
+    "krylov": krylov(3),
     "quotients": restricted.quotients({"within": 0.5, "contrast": float("nan"), "mean": 3.0}, SIZES),
 }
 
@@ -69,15 +79,14 @@ def test_what_is_in_the_row_space_stays_exact_there():
 
 
 def test_krylov_is_exact_on_what_it_explored_and_blocks_elsewhere():
-    sums = np.random.default_rng(2).normal(size=(5, 3))
     T = FOUND.T.reshape(15, 15)
     found = MADE["krylov"].T.reshape(15, 15)
     for power in range(3):
-        z = np.linalg.matrix_power(T, power) @ sums.reshape(-1)
+        z = np.linalg.matrix_power(T, power) @ SUMS.reshape(-1)
         np.testing.assert_allclose(found @ z, T @ z, rtol=1e-8)
-    none = restricted.krylov(FOUND, np.zeros((5, 3)), 3, BASIS)
+    none = krylov(3, np.zeros((5, 3)))
     np.testing.assert_allclose(none.T, MADE["scalar blocks"].T, atol=1e-12)
-    full = restricted.krylov(FOUND, sums, 15, BASIS)
+    full = krylov(15)
     np.testing.assert_allclose(full.T, FOUND.T, atol=1e-3 * np.abs(FOUND.T).max())
 
 
