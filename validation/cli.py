@@ -11,6 +11,7 @@ import typer
 
 from ntkflow.errors import InputError
 from validation.export_cli import export
+from validation.frontier_cli import frontier
 from validation.measure_cli import kernels
 from validation.report_cli import calibrate, default_run, report
 from validation.sweep_cli import show, sweep, table
@@ -90,6 +91,7 @@ app.command()(kernels)
 app.command()(export)
 app.command()(calibrate)
 app.command()(report)
+app.command()(frontier)
 app.command()(sweep)
 app.command()(table)
 app.command()(show)

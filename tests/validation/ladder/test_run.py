@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ntkflow.errors import InputError
 from validation.config import KernelConfig
+from validation.frontier_cli import frontier
 from validation.ladder import measured as measuring
 from validation.pipeline import compare_run, measure_run, train_run
 from validation.rundir import RunDirectory
@@ -106,3 +108,25 @@ def test_another_loss_is_refused_in_words(tmp_path):
     assert document["windows"] == []
     assert "cross-entropy" in document["refused"]
     assert run.read_json("comparison.json") == document
+
+
+def test_the_evidence_is_the_comparison_without_its_series(linear, tmp_path, capsys):
+    run, document = linear
+    frontier(run.path, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith(" *") for line in lines) >= 1
+    assert {line.split()[0].lstrip("*") for line in lines[2:-1]} == set(RUNGS)
+    kept = json.loads((tmp_path / "linear-ladder.json").read_text())
+    assert kept["command"].startswith("ntkflow validate compare --out linear --rungs block,")
+    skill = kept["windows"][0]["rungs"][0]["skill"]["M"]["value"]
+    assert skill == pytest.approx(document["windows"][0]["rungs"][0]["skill"]["M"]["value"], rel=1e-3)
+    assert not {"predicted", "skill_at", "band"} & set(kept["windows"][0]["rungs"][0])
+    assert (tmp_path / "linear-ladder.json").stat().st_size < (
+        run.path / "comparison.json"
+    ).stat().st_size / 3
+
+
+def test_there_is_no_frontier_without_a_comparison(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", CONFIG)
+    with pytest.raises(InputError, match="validate compare"):
+        frontier(run.path)

@@ -1,0 +1,79 @@
+"""A comparison without its trajectories: what is kept as evidence, and the table that people read."""
+
+from ntkflow._types import Json
+
+QUANTITIES = ("M", "H2", "F_centred", "W", "b", "residual_global", "residual_class", "residual_individual")
+PARTS = ("M", "within", "global", "off_row_space")
+
+
+def short(comparison: Json) -> Json:
+    """comparison.json with scores, costs and the frontier, to four digits; no series.
+
+    Args:
+        comparison: what `compare_run` returns.
+    """
+    windows = [_window(window) for window in comparison["windows"]]
+    kept = {key: comparison[key] for key in ("version", "deviations", "meaning", "refused", "kernels")}
+    return _rounded({**kept, "windows": windows})
+
+
+def _window(window: Json) -> Json:
+    keys = (
+        "name", "step", "last_step", "leading", "halved", "loss", "step_times_rate", "samples", "attribution",
+        "sentence", "frontier", "cheapest", "threshold",
+    )  # fmt: skip
+    return {**{key: window[key] for key in keys}, "rungs": [_rung(rung) for rung in window["rungs"]]}
+
+
+def _rung(rung: Json) -> Json:
+    keys = ("name", "constants", "modifications", "refused", "rates", "invariant")
+    instant, seen = rung["instantaneous"], rung["finite_difference"]
+    return {
+        **{key: rung[key] for key in keys},
+        "skill": {q: rung["skill"][q] for q in QUANTITIES} if rung["skill"] else None,
+        "instantaneous": {part: instant[part] for part in PARTS} if instant else None,
+        "finite_difference_cosine": {part: seen[part]["cosine"] for part in PARTS} if seen else None,
+    }
+
+
+def _rounded(value: object) -> Json:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]  # type: ignore[return-value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value  # type: ignore[return-value]
+
+
+def table(comparison: Json) -> list[str]:
+    """Lines: for each window every rung with its constants, cosine and error of dM at the start, skill on M."""
+    lines = []
+    for window in comparison["windows"]:
+        loss = window["loss"]
+        lines.append(
+            f"{window['name']}: steps {window['step']} to {window['last_step']}, loss {loss['first']:.4g} to "
+            f"{loss['last']:.4g}; cheapest with skill {window['threshold']}: {window['cheapest'] or 'none'}"
+        )
+        best = {point["rung"] for point in window["frontier"] if point["best"]}
+        lines.append(
+            f"  {'rung':<18}{'constants':>12}{'cos dM':>8}{'err dM':>8}{'skill M':>9}{'+-':>7}   H2 skill"
+        )
+        for rung in window["rungs"]:
+            if rung["skill"] and not rung["modifications"]:
+                lines.append(_line(rung, rung["name"] in best))
+    return lines
+
+
+def _line(rung: Json, best: bool) -> str:
+    motion, skill = rung["instantaneous"]["M"], rung["skill"]
+    numbers = (
+        motion["cosine"],
+        motion["error"],
+        skill["M"]["value"],
+        skill["M"]["error"],
+        skill["H2"]["value"],
+    )
+    cos, error, value, doubt, within = ("-" if x is None else f"{x:.3g}" for x in numbers)
+    mark = "*" if best else " "
+    return (
+        f" {mark}{rung['name']:<18}{rung['constants']:>12}{cos:>8}{error:>8}{value:>9}{doubt:>7}{within:>11}"
+    )
