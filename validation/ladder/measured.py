@@ -31,6 +31,7 @@ from validation.ladder.linearised import (
     velocity,
 )
 from validation.ladder.restricted import Basis, explored, row_basis
+from validation.ladder.subspace import residual_krylov
 from validation.ladder.tensors import ClassKernels, class_kernels
 from validation.measurement_run import batch_features
 from validation.models.base import Network, Variables
@@ -243,6 +244,19 @@ class Measured:
             return explored(act, sums, k)
 
         return tuple(self.cache.get((f"krylov_{k}", f"krylov_images_{k}"), compute))  # type: ignore[return-value]
+
+    def residual_directions(
+        self, blocks: int
+    ) -> tuple[Float64[np.ndarray, "k n N"], Float64[np.ndarray, "k n N"]]:
+        """Directions W^T R in which the residual moves, three a block, and what the whole tensor makes of them."""
+
+        def compute() -> tuple[np.ndarray, ...]:
+            found = residual_krylov(self.frozen.act, self.state, self.sizes, blocks)
+            return tuple(part.astype(np.float32) for part in found)
+
+        names = (f"residual_{blocks}", f"residual_images_{blocks}")
+        Z, images = self.cache.get(names, compute)
+        return Z.astype(np.float64), images.astype(np.float64)
 
     @property
     def whole(self) -> bool:

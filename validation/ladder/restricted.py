@@ -106,7 +106,7 @@ def krylov(
     """Exact on some directions of class sums, another operator on all others.
 
     With the images T Z, which are all that is stored, and the other operator's T0,
-        T Z (Z^T T Z)^{-1} (T Z)^T + Q^T T0 Q,   Q = I - Z (Z^T T Z)^{-1} (T Z)^T,
+        T Z (Z^T T Z)^{-1} (T Z)^T + P T0 P,   P = I - Z Z^T,
     is symmetric, positive semidefinite and maps Z to T Z. Within classes it is the other operator.
 
     Args:
@@ -118,8 +118,8 @@ def krylov(
     values, vectors = np.linalg.eigh(Z.T @ images)
     good = values > 1e-7 * values.max(initial=0.0)
     inverse = (vectors[:, good] / values[good]) @ vectors[:, good].T
-    Q = np.eye(n * C) - Z @ inverse @ images.T
-    shared = images @ inverse @ images.T + Q.T @ rest.T.reshape(n * C, n * C) @ Q
+    P = np.eye(n * C) - Z @ Z.T
+    shared = images @ inverse @ images.T + P @ rest.T.reshape(n * C, n * C) @ P
     return ClassOperator(((shared + shared.T) / 2).reshape(n, C, n, C), rest.D, rest.sizes)
 
 

@@ -13,6 +13,7 @@ from validation.kernels.tensor import full
 from validation.ladder import restricted
 from validation.ladder.measured import Measured
 from validation.ladder.operators import KernelOperator, Operator, nystrom
+from validation.ladder.subspace import corrected, sample_basis
 from validation.probe import probe_kernel
 
 # nN above which the tensor is applied instead of stored.
@@ -147,6 +148,43 @@ def _krylov(k: int) -> Spec:
     return Spec(f"krylov-{k}", title, lambda f: k * f.sizes.n * f.sizes.C + 3, build)
 
 
+def _residual(blocks: int, whole: bool) -> Spec:
+    """Exact on the residual's Krylov directions; otherwise projected on a few sample vectors."""
+
+    def build(found: Measured) -> Operator:
+        Z, images = found.residual_directions(blocks)
+        if not whole:
+            V = sample_basis(found.state, found.sizes)
+            Z, images = ((part @ V.T) @ V for part in (Z, images))
+        return corrected(Z, images, restricted.quotients(found.rayleigh, found.sizes))
+
+    def constants(found: Measured) -> int:
+        columns = found.sizes.N if whole else len(sample_basis(found.state, found.sizes))
+        return 3 * blocks * found.sizes.n * columns + 3
+
+    k, of = 3 * blocks, "all samples" if whole else "classes and the residual's directions within them"
+    name = f"residual-{k}" if whole else f"residual-classes-{k}"
+    return Spec(
+        name,
+        f"rayleigh, and exact on {k} directions of the residual over {of}",
+        constants,
+        build,
+        costly=blocks > 2,
+    )
+
+
+def _row_sample_modes(k: int) -> Spec:
+    def build(found: Measured) -> Operator:
+        values, vectors = np.linalg.eigh(found.row_mean)
+        V = vectors[:, -k:]
+        rest = max(float(values[:-k].mean()), 1e-12 * float(values[-1])) if k < len(values) else 0.0
+        K = (V * (values[-k:] - rest)) @ V.T + rest * np.eye(len(values))
+        return KernelOperator(on_probe(K, found), found.sizes)
+
+    title = f"{k} leading modes of the N x N kernel, mean over the row space of W"
+    return Spec(f"row-sample-modes-{k}", title, lambda f: k * f.sizes.N + 1, build, costly=True)
+
+
 def _modes(k: int) -> Spec:
     return Spec(
         f"row-modes-{k}",
@@ -199,6 +237,9 @@ SPECS: tuple[Spec, ...] = (
          lambda f: KernelOperator(on_probe(f.row_mean, f), f.sizes), costly=True),
     Spec("kronecker", "the N x N kernel times a matrix between features",
          lambda f: _triangle(f.sizes.N) + _triangle(f.sizes.n) - 1, _kronecker),
+    _row_sample_modes(10), _row_sample_modes(30),
+    _residual(1, False), _residual(2, False), _residual(4, False),
+    _residual(1, True), _residual(2, True), _residual(4, True),
     Spec("components", "exact on the residual's three components at the start",
          lambda f: 3 * f.sizes.n * f.sizes.N, lambda f: nystrom(*f.components, f.sizes)),
     Spec("tensor-still", "the whole tensor, normalisation held still",
