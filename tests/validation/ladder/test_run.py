@@ -112,10 +112,10 @@ def test_another_loss_is_refused_in_words(tmp_path):
 
 def test_the_evidence_is_the_comparison_without_its_series(linear, tmp_path, capsys):
     run, document = linear
-    frontier(run.path, tmp_path)
+    frontier(run.path, tmp_path, quiet=False)
     lines = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith(" *") for line in lines) >= 1
-    assert {line.split()[0].lstrip("*") for line in lines[2:-1]} == set(RUNGS)
+    assert {line.split()[0].lstrip("*") for line in lines[2:-1]} == set(RUNGS), lines
+    assert lines[2].startswith(" *block")
     kept = json.loads((tmp_path / "linear-ladder.json").read_text())
     assert kept["command"].startswith("ntkflow validate compare --out linear --rungs block,")
     skill = kept["windows"][0]["rungs"][0]["skill"]["M"]["value"]
@@ -129,4 +129,4 @@ def test_the_evidence_is_the_comparison_without_its_series(linear, tmp_path, cap
 def test_there_is_no_frontier_without_a_comparison(tmp_path):
     run = RunDirectory.create(tmp_path / "run", CONFIG)
     with pytest.raises(InputError, match="validate compare"):
-        frontier(run.path)
+        frontier(run.path, None, quiet=False)
