@@ -55,7 +55,7 @@ def table(comparison: Json) -> list[str]:
         )
         best = {point["rung"] for point in window["frontier"] if point["best"]}
         lines.append(
-            f"  {'rung':<18}{'constants':>12}{'cos dM':>8}{'err dM':>8}{'skill M':>9}{'+-':>7}   H2 skill"
+            f"  {'rung':<18}{'constants':>12}{'cos dM':>11}{'err dM':>11}{'skill M':>11}{'+-':>11}{'skill H2':>11}"
         )
         for rung in window["rungs"]:
             if rung["skill"] and not rung["modifications"]:
@@ -74,6 +74,4 @@ def _line(rung: Json, best: bool) -> str:
     )
     cos, error, value, doubt, within = ("-" if x is None else f"{x:.3g}" for x in numbers)
     mark = "*" if best else " "
-    return (
-        f" {mark}{rung['name']:<18}{rung['constants']:>12}{cos:>8}{error:>8}{value:>9}{doubt:>7}{within:>11}"
-    )
+    return f" {mark}{rung['name']:<18}{rung['constants']:>12}{cos:>11}{error:>11}{value:>11}{doubt:>11}{within:>11}"
