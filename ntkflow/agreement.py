@@ -26,7 +26,7 @@ FORGOTTEN = 20.0
 NEAR_COLLAPSE = 1e-2
 # The late decay of the loss is read off its last decades above the error of the outputs, where the slowest mode
 # has outlived the others: below DEEP of the loss of zero outputs.
-LATE, DEEP, SETTLED = 1e4, 1e-7, 8.0
+LATE, DEEP, SETTLED, STEADY = 1e5, 1e-7, 8.0, 0.05
 # Spectra of kernels without blocks take an eigenvalue problem of size C N.
 MOST_MODES = 400
 
@@ -210,12 +210,15 @@ def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement
     size = max(1.0, float(np.linalg.norm(final.W) * np.linalg.norm(final.H)) / np.sqrt(2 * scale))
     floor = scale * (size * solution.stats.rtol) ** 2
     window = (loss > floor) & (loss <= LATE * max(float(loss[-1]), floor)) & (loss <= DEEP * scale)
-    if window.sum() < 2 or _hides_slow_modes(problem, prediction):
+    if window.sum() < 3 or _hides_slow_modes(problem, prediction):
         return None
     slowest = _slowest(solution)
     if slowest is None or slowest * t[-1] < SETTLED:
         return None
-    fitted = -float(np.polyfit(t[window], np.log(loss[window]), 1)[0]) / 2
+    speeds = -np.diff(np.log(loss[window])) / (2 * np.diff(t[window]))
+    if np.ptp(speeds[-2:]) > STEADY * abs(speeds[-1]):
+        return None
+    fitted = float(speeds[-1])
     sentence = f"sqrt(loss) falls at {fitted:.6g}, the slowest rate of the spectrum there is {slowest:.6g} (theory 7.1)"
     return Agreement("decay rate of the loss", abs(fitted / slowest - 1), sentence)
 

@@ -10,6 +10,7 @@ from ntkflow._types import Times
 from ntkflow.audit import lost_accuracy
 from ntkflow.engines import choose
 from ntkflow.errors import InputError, SolveError, real
+from ntkflow.level_flow import LevelFlow, has_levels
 from ntkflow.marching import Progress, Run
 from ntkflow.problem import Problem
 from ntkflow.saving import knots_of
@@ -62,7 +63,7 @@ def solve(
     Other Arguments:
         rtol: bound asked for the drift of E relative to the norms of its terms; the engine works at rtol/30.
         engine: 'auto' or one of `ntkflow.engines.choose.NAMES`.
-        form: 'thin' (class-decomposed, eq. 25, or by samples for a kernel without blocks), 'raw' (eq. 19), or
+        form: 'thin' (class-decomposed, eq. 25 or 73, or by samples for a kernel without blocks), 'raw' (eq. 19), or
             'auto': thin where it exists.
         max_steps: limit on accepted steps.
         progress: called with (t, fraction done) after each step.
@@ -112,10 +113,13 @@ def solve(
 def _flow(problem: Problem, form: str) -> Flow:
     if form not in ("auto", "thin", "raw"):
         raise InputError("form", repr(form), "must be auto, thin or raw", "choose one of these")
-    if form == "thin" and not problem.has_thin:
-        what = f"{problem.loss.name} with a {problem.kernel.rung} kernel"
-        raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
-    return ThinFlow.build(problem) if problem.has_thin and form != "raw" else RawFlow.build(problem)
+    if form == "raw":
+        return RawFlow.build(problem)
+    if problem.has_thin:
+        return ThinFlow.build(problem)
+    if form == "thin" or has_levels(problem):
+        return LevelFlow.build(problem)
+    return RawFlow.build(problem)
 
 
 def _checked_times(save_at: Sequence[float] | Times | None, t_end: float | None) -> Times | None:
