@@ -24,9 +24,10 @@ RUNGS = (
     "sample",
     "kronecker",
     "components",
+    "tensor",
 )
 # Full batch, no momentum, no decay, small steps: what is left of the error is the kernel's.
-GENTLE = TrainConfig(steps=1000, learning_rate=0.0, stability=0.2, snapshots=32)
+GENTLE = TrainConfig(steps=600, learning_rate=0.0, stability=0.2, snapshots=32)
 
 
 def found_data() -> str:
@@ -51,7 +52,7 @@ def configurations(data: str, seed: int | None = None, per_class: int | None = N
     """
     mlp = RunConfig(
         data=DataConfig(name=data, per_class=15, test_per_class=50),
-        model=ModelConfig(name="mlp", width=128, features=16),
+        model=ModelConfig(name="mlp", width=512, features=12),
         training=GENTLE,
         kernels=KernelConfig(count=3, while_training=True),
     )

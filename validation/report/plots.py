@@ -93,7 +93,9 @@ def _axes(frame: Frame, x: Axis, y: Axis) -> str:
     for value, words in x.ticks():
         at = x(value)
         parts.append(svg.line(at, HEIGHT - BOTTOM, at, HEIGHT - BOTTOM + 4, stroke=FAINT))
-        parts.append(svg.text(at, HEIGHT - BOTTOM + 16, words, text_anchor="middle", class_="tick"))
+        # The last label ends where the picture does.
+        anchor = "middle" if at + LETTER * len(words) / 2 < x.end + RIGHT else "end"
+        parts.append(svg.text(at, HEIGHT - BOTTOM + 16, words, text_anchor=anchor, class_="tick"))
     for value, words in frame.rules:
         at = y(value)
         parts.append(svg.line(LEFT, at, x.end, at, stroke=FAINT, stroke_dasharray="4 3"))

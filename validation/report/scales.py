@@ -57,14 +57,17 @@ def linear_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:
-    """Powers of ten within [low, high], every so many; with 2 and 5 between them on a short axis."""
+    """Powers of ten within [low, high], every so many; with values between them on a short axis."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     decades = [10.0**k for k in range(first, last + 1)]
     if len(decades) >= 3:
         return decades[:: -(-len(decades) // count)]
-    fine = [s * 10.0**k for k in range(first - 1, last + 1) for s in (1, 2, 5)]
-    inside = [value for value in fine if low <= value * (1 + 1e-9) and value <= high * (1 + 1e-9)]
-    return inside if len(inside) >= 2 else linear_ticks(low, high, count)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        fine = [s * 10.0**k for k in range(first - 1, last + 1) for s in digits]
+        inside = [value for value in fine if low <= value * (1 + 1e-9) and value <= high * (1 + 1e-9)]
+        if 2 <= len(inside) <= count:
+            return inside
+    return decades if len(decades) >= 2 else linear_ticks(low, high, count)
 
 
 def label(value: float) -> str:

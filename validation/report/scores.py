@@ -8,7 +8,7 @@ from validation.report.bars import cost_bars
 from validation.report.overlays import figure
 from validation.report.palette import Style, rung_key, rung_title
 from validation.report.tables import cell, number, number_cell, score_cell, table, value_of
-from validation.report.words import CHANGES, QUANTITIES, UNCENTRED
+from validation.report.words import CHANGES, QUANTITIES, UNCENTRED, typeset
 
 Rung = Mapping[str, Any]
 
@@ -46,13 +46,13 @@ def horizon_table(window: Mapping[str, Any], styles: Mapping[str, Style]) -> str
         rows.append((name_of(rung, styles), [_count(rung), *cells]))
     note = (
         "1 is perfect, 0 no better than assuming that nothing changes, below 0 worse. ± is a standard error, "
-        "where one was estimated. The last two columns are not centred and flatter every rung: the global mean "
+        "where it reaches 0.005. The starred columns are not centred and flatter every rung: the global mean "
         "dominates them."
         if beside
         else "1 is perfect, 0 no better than assuming that nothing changes, below 0 worse. ± is a standard error, "
-        "where one was estimated."
+        "where it reaches 0.005."
     )
-    return table("Horizon: skill of the prediction, pooled over the window", columns, rows, note)
+    return table("Horizon: skill of the prediction, pooled over the window", columns, rows, note, wide=True)
 
 
 def _score(rung: Rung, quantity: str) -> Any:
@@ -78,7 +78,7 @@ def instantaneous_table(window: Mapping[str, Any], styles: Mapping[str, Style], 
     )
     if meaning:
         note += f" Observed: {escape(meaning)}."
-    return table("At one instant: dH/dt at the start of the window", columns, rows, note)
+    return table("At one instant: dH/dt at the start of the window", columns, rows, note, wide=True)
 
 
 def _change(found: Mapping[str, Any] | None) -> str:
@@ -100,7 +100,7 @@ def attribution(window: Mapping[str, Any]) -> str:
     costliest = max(chain or named, key=lambda row: row.get("cost") or 0.0)
     bars = cost_bars(chain, f"What each assumption costs in skill; most: {costliest['assumption']}")
     pictures = figure("Skill lost to each assumption", bars) if bars else ""
-    lead = f"<p>{escape(str(window['sentence']))}</p>" if window.get("sentence") else ""
+    lead = f"<p>{typeset(str(window['sentence']))}</p>" if window.get("sentence") else ""
     listed = _costs("Successive rungs drop one assumption each; its cost is the skill gained", chain)
     beside = f'<div class="beside">{pictures}<div>{listed}</div></div>'
     apart = _costs("Not part of that chain: other assumptions, dropped alone", aside)
@@ -132,7 +132,7 @@ def rates_table(window: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
     note = (
         "Predicted rate, then the rate fitted to the observed decay with its interval; per unit of flow time."
     )
-    return table("Rates of decay", columns, rows, note)
+    return table("Rates of decay", columns, rows, note, wide=True)
 
 
 def _rate(found: Mapping[str, Any] | None) -> str:
@@ -159,7 +159,7 @@ def invariant_table(window: Mapping[str, Any], styles: Mapping[str, Style]) -> s
         "Evaluated on the observed states with the rung's kernel; 0 in the theory. The first ratio alone looks good "
         "wherever one term dominates E; the second says whether the changes of the terms cancel."
     )
-    return table("The invariant E along the observed run", columns, rows, note)
+    return table("The invariant E along the observed run", columns, rows, note, wide=True)
 
 
 def windows_table(
@@ -177,7 +177,7 @@ def windows_table(
         if any(r.get("skill") for r in found):
             rows.append((name_of(rung, styles), [score_cell((r.get("skill") or {}).get("M")) for r in found]))
     note = "Each column predicts from that snapshot, with the kernel measured there."
-    return table("Skill on the centred class means M by starting snapshot", columns, rows, note)
+    return table("Skill on the centred class means M by starting snapshot", columns, rows, note, wide=True)
 
 
 def abbreviation(short: str, says: str) -> str:

@@ -11,7 +11,7 @@ from validation.report.heat import heat_map
 from validation.report.overlays import figure, overlays, training_panes
 from validation.report.palette import Style, rung_key, styles
 from validation.report.tables import number_cell, table
-from validation.report.words import MODIFICATIONS, verdict, window_name
+from validation.report.words import verdict, window_name
 
 CONSTANTS = (("kappa_d", "κ<sub>d</sub>"), ("kappa_c", "κ<sub>c</sub>"), ("kappa_n", "κ<sub>n</sub>"))
 
@@ -104,15 +104,18 @@ def _pace(rate: float | None) -> str:
 def _legend(rungs: Sequence[Mapping[str, Any]], drawn: Mapping[str, Style], identifier: str) -> str:
     """A switch for every rung that was run; works without scripts."""
     usable = [r for r in rungs if not r.get("refused")]
-    groups = (
-        ("", [r for r in usable if not r.get("modifications")]),
-        (MODIFICATIONS, [r for r in usable if r.get("modifications")]),
-    )
+    first = [r for r in usable if drawn[rung_key(r)].shown]
+    others = [r for r in usable if r not in first and not r.get("modifications")]
+    modified = [r for r in usable if r.get("modifications")]
     words = '<span class="key"><i class="seen"></i>observed</span>'
-    for lead, members in groups:
-        if members and lead:
-            words += f'<span class="lead">{lead}</span>'
-        words += "".join(_switch(drawn[rung_key(r)], identifier) for r in members)
+    words += "".join(_switch(drawn[rung_key(r)], identifier) for r in first)
+    for title, members in (
+        ("Further rungs", others),
+        ("With what the training did beyond the theory", modified),
+    ):
+        if members:
+            switches = "".join(_switch(drawn[rung_key(r)], identifier) for r in members)
+            words += f'<details><summary>{title}</summary><div class="switches">{switches}</div></details>'
     return f'<fieldset class="legend"><legend>Show</legend>{words}</fieldset>'
 
 

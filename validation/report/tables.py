@@ -10,7 +10,11 @@ Cell = str
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]], note: str = ""
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[Cell]]],
+    note: str = "",
+    wide: bool = False,
 ) -> str:
     """A table that scrolls within itself where the screen is narrower.
 
@@ -19,12 +23,14 @@ def table(
         columns: headers, HTML; the first stands above the row headers, a leading # marks a column of numbers.
         rows: header, HTML, and cells, each a whole <td> from this module.
         note: below it, HTML.
+        wide: rows are named by rungs, whose titles are long.
     """
     head = "".join(_header(name) for name in columns)
     body = "".join(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>' for name, cells in rows)
+    kind = ' class="wide"' if wide else ""
     below = f'<p class="note">{note}</p>' if note else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{_words(caption)}"><table>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{_words(caption)}"><table{kind}>'
         f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{below}"
     )
 
@@ -88,9 +94,12 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def _error(value: float | None, error: float | None, decimals: int | None = None) -> str:
-    if value is None or error is None:
+    # Errors that the shown digits do not have are left out.
+    if value is None or error is None or (decimals and error < 0.5 * 10**-decimals):
         return ""
-    shown = f"{error:.{decimals}f}" if decimals and error >= 0.005 else label(float(f"{error:.1g}"))
+    shown = (
+        f"{error:.{decimals}f}".removeprefix("0") if decimals and error < 10 else label(float(f"{error:.1g}"))
+    )
     return f'<span class="pm"> ±{shown}</span>'
 
 

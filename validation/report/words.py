@@ -1,5 +1,6 @@
 """What the numbers of a comparison say, in sentences and in names of quantities."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -22,10 +23,10 @@ QUANTITIES: Sequence[tuple[str, str, str]] = (
 UNCENTRED: Sequence[tuple[str, str, str]] = (
     (
         "H1",
-        "H<sub>1</sub>, uncentred",
+        "H<sub>1</sub>*",
         "class means of the features with the global mean; flatters every rung",
     ),
-    ("F", "F, uncentred", "outputs with their mean; flatters every rung"),
+    ("F", "F*", "outputs with their mean; flatters every rung"),
 )
 CHANGES: Sequence[tuple[str, str, str]] = (
     ("M", "M", "centred class means"),
@@ -35,7 +36,6 @@ CHANGES: Sequence[tuple[str, str, str]] = (
     ("row_space", "in row(W)", "the part in the row space of W"),
     ("off_row_space", "off row(W)", "the part outside the row space of W"),
 )
-MODIFICATIONS = "with what the training did beyond the theory: "
 NETWORKS = {
     "cnn": "small CNN",
     "mlp": "MLP",
@@ -111,8 +111,14 @@ def verdict(window: Mapping[str, Any]) -> list[str]:
     )
     found.append(_cheapest(window))
     if window.get("sentence"):
-        found.append(escape(str(window["sentence"])))
+        # Its beginning repeats the skill of three constants.
+        found.append(typeset(str(window["sentence"])[str(window["sentence"]).find("What costs most") :]))
     return [sentence for sentence in found if sentence]
+
+
+def typeset(sentence: str) -> str:
+    """A sentence of plain characters with the signs of a printed page, as HTML."""
+    return escape(re.sub(r"(?<=[ (])-(?=\d)", "−", sentence.replace("+-", "±")))
 
 
 def _score(rung: Mapping[str, Any]) -> float:
