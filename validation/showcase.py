@@ -27,7 +27,7 @@ RUNGS = (
     "tensor",
 )
 # Full batch, no momentum, no decay, small steps: what is left of the error is the kernel's.
-GENTLE = TrainConfig(steps=600, learning_rate=0.0, stability=0.2, snapshots=32)
+GENTLE = TrainConfig(steps=800, learning_rate=0.0, stability=0.2, snapshots=32)
 
 
 def found_data() -> str:
@@ -57,9 +57,9 @@ def configurations(data: str, seed: int | None = None, per_class: int | None = N
         kernels=KernelConfig(count=3, while_training=True),
     )
     resnet = RunConfig(
-        data=DataConfig(name=data, per_class=12, test_per_class=50),
-        model=ModelConfig(name="resnet8"),
-        training=replace(GENTLE, steps=400, learning_rate=0.1, warmup=20),
+        data=DataConfig(name=data, per_class=10, test_per_class=50),
+        model=ModelConfig(name="resnet8", norm="group"),
+        training=replace(GENTLE, steps=300, learning_rate=0.1, warmup=20),
         kernels=KernelConfig(count=3, while_training=True),
     )
     found = zip(PARTS, (mlp, resnet), strict=True)
