@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ntkflow.errors import InputError
+from validation import paper_cli
 from validation.export_cli import export
 from validation.frontier_cli import frontier
 from validation.measure_cli import kernels
@@ -95,6 +96,8 @@ app.command()(frontier)
 app.command()(sweep)
 app.command()(table)
 app.command()(show)
+app.command()(paper_cli.figure)
+app.command()(paper_cli.reproduce)
 
 
 @app.command()

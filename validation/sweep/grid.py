@@ -77,6 +77,32 @@ PAPER_PAIRS = tuple(
 )
 
 
+# Samples of each class there are, in whole batches of 12 a class. Source: the paper's code.
+SAMPLES = {"mnist": 5412, "fashion-mnist": 6000, "cifar10": 5000}
+# Samples of each class on which kernels of large networks are measured. Source: paper, appendix C.
+LARGE = {"vgg11": 4, "vgg16": 4}
+
+
+def of_pair(base: RunConfig, pair: Pair) -> RunConfig:
+    """A run on another pair, with no more samples of a class than there are, and of the kernels than fit.
+
+    Raises:
+        InputError: the changed run is not possible.
+    """
+    other = changed(base, {MODEL: pair.model, DATA: pair.data})
+    samples = min(base.data.per_class, SAMPLES.get(pair.data, base.data.per_class))
+    measured = min(base.kernels.per_class or samples, LARGE.get(pair.model, samples))
+    unchanged = measured == (base.kernels.per_class or samples)
+    return changed(
+        other,
+        {
+            "data.per_class": samples,
+            "data.probe_per_class": min(base.data.probe_per_class, samples),
+            "kernels.per_class": base.kernels.per_class if unchanged else measured,
+        },
+    )
+
+
 def paper_rates(pair: Pair) -> tuple[float, ...]:
     """The paper's learning rates of a pair."""
     return PAPER_RATES if pair in PAPER_PAIRS[:2] else PAPER_RATES[-20:]
@@ -105,9 +131,10 @@ class TrainingSweep:
 
     Attributes:
         base: what all have in common.
-        pairs: architectures and data; empty: the base's.
+        pairs: architectures and data, see `of_pair`; empty: the base's.
         rates: learning rates; empty: the base's; "paper": those of the paper for each pair.
         inits: initialisations; empty: the base's.
+        chosen: initialisations and rates that belong together, in place of `inits` and `rates`.
         seeds: number of seeds, counted from the base's.
         axes: other settings.
 
@@ -121,9 +148,10 @@ class TrainingSweep:
     inits: tuple[str, ...] = ()
     seeds: int = 1
     axes: tuple[Axis, ...] = ()
+    chosen: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in self.inits:
+        for name in (*self.inits, *(init for init, _ in self.chosen)):
             if name not in INITIALISATIONS:
                 raise InputError("init", name, f"must be one of {', '.join(INITIALISATIONS)}", "pick one")
         if self.seeds < 1:
@@ -132,6 +160,8 @@ class TrainingSweep:
             raise InputError(
                 "learning-rates", self.rates, "is neither numbers nor 'paper'", "give one of them"
             )
+        if self.chosen and (self.inits or self.rates):
+            raise InputError("chosen", self.chosen, "has no meaning beside inits and rates", "drop one")
         names = [*self._named, *(name for axis in self.axes for name in axis.fields)]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -140,7 +170,8 @@ class TrainingSweep:
     @property
     def _named(self) -> tuple[str, ...]:
         """Settings that have options of their own."""
-        taken = ((MODEL, self.pairs), (DATA, self.pairs), (INIT, self.inits), (RATE, self.rates))
+        inits, rates = self.inits or self.chosen, self.rates or self.chosen
+        taken = ((MODEL, self.pairs), (DATA, self.pairs), (INIT, inits), (RATE, rates))
         return (*(name for name, given in taken if given), SEED)
 
     @property
@@ -153,19 +184,19 @@ class TrainingSweep:
         """The settings of every cell, in grid order: seeds move fastest but for the other axes."""
         others = [[dict.fromkeys(axis.fields, value) for value in axis.values] for axis in self.axes]
         for pair in self.pairs or (None,):
-            rates = self._rates(pair)
-            for init, rate, seed in itertools.product(
-                self.inits or (None,), rates or (None,), range(self.seeds)
-            ):
-                point: dict[str, Value] = {SEED: self.base.seed + seed}
+            for (init, rate), seed in itertools.product(self._trainings(pair), range(self.seeds)):
+                given = {SEED: self.base.seed + seed, INIT: init, RATE: rate}
+                point: dict[str, Value] = {name: v for name, v in given.items() if v is not None}
                 if pair is not None:
                     point |= {MODEL: pair.model, DATA: pair.data}
-                if init is not None:
-                    point[INIT] = init
-                if rate is not None:
-                    point[RATE] = rate
                 for combination in itertools.product(*others):
                     yield {**point, **{name: v for part in combination for name, v in part.items()}}
+
+    def _trainings(self, pair: Pair | None) -> Iterator[tuple[str | None, float | None]]:
+        if self.chosen:
+            yield from self.chosen
+        else:
+            yield from itertools.product(self.inits or (None,), self._rates(pair) or (None,))
 
     def _rates(self, pair: Pair | None) -> tuple[float, ...]:
         if isinstance(self.rates, str):
@@ -181,7 +212,10 @@ class TrainingSweep:
         whole = {**{name: flat(self.base)[name] for name in self.swept}, **point}
         whole = {name: whole[name] for name in self.swept}
         try:
-            run = changed(self.base, point)
+            base = self.base
+            if self.pairs:
+                base = of_pair(base, Pair(str(point[MODEL]), str(point[DATA])))
+            run = changed(base, point)
             return Cell(whole, key_of(run), run)
         except InputError as error:
             given = {**flat(self.base), **point}
@@ -193,6 +227,7 @@ class TrainingSweep:
             "pairs": [str(pair) for pair in self.pairs],
             "rates": self.rates if isinstance(self.rates, str) else list(self.rates),
             "inits": list(self.inits),
+            "chosen": [{"init": init, "rate": rate} for init, rate in self.chosen],
             "seeds": self.seeds,
             "over": [axis.as_dict() for axis in self.axes],
         }
@@ -223,7 +258,7 @@ def sweep_from_tables(tables: Mapping[str, Any]) -> TrainingSweep:
     """
     base = RunConfig.from_dict({k: v for k, v in tables.items() if k not in ("sweep", "record")})
     content = dict(tables.get("sweep", {}))
-    known = ("pairs", "rates", "inits", "seeds", "over")
+    known = ("pairs", "rates", "inits", "chosen", "seeds", "over")
     for name in content:
         if name not in known:
             raise InputError("config", f"sweep.{name}", f"is not one of {', '.join(known)}", "drop it")
@@ -239,4 +274,5 @@ def sweep_from_tables(tables: Mapping[str, Any]) -> TrainingSweep:
         tuple(content.get("inits", ())),
         content.get("seeds", 1),
         tuple(axes),
+        tuple((entry["init"], float(entry["rate"])) for entry in content.get("chosen", ())),
     )

@@ -222,7 +222,8 @@ def test_epochs_of_a_record_count_passes_through_the_data():
     assert record.last("NC1") == 0.5
 
 
-def test_an_estimate_counts_what_there_is_to_do():
+def test_an_estimate_counts_what_there_is_to_do(monkeypatch):
+    monkeypatch.setattr("validation.sweep.running.local_workers", ThreadPoolExecutor)
     speed = Speed(0.1, 1.0, "cpu")
     config = sweep_preset("sweep-digits").base
     seconds = seconds_of(config, speed)

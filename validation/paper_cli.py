@@ -1,0 +1,61 @@
+"""`ntkflow validate figure` and `reproduce`: parse, call, print."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def figure(
+    number: int = typer.Argument(help="Figure of the paper, 1 to 20."),
+    path: list[Path] = typer.Argument(help="Sweep directories and run directories; one run for 1 and 13-20."),
+    out: Path = typer.Option(Path("figures"), help="Folder for figure-N.pdf and figure-N.png."),
+    raw: bool = typer.Option(False, "--raw", help="Curves over epochs as measured, not smoothed."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing."),
+) -> None:
+    """Draw a figure of the paper from trainings of one's own.
+
+    2-12 choose for each initialisation the trained network that collapsed most and the one that collapsed least.
+    """
+    from validation.paper import draw_figure
+
+    for written in draw_figure(number, path, out, raw):
+        if not quiet:
+            print(written)
+
+
+def reproduce(
+    number: int = typer.Argument(help="Figure of the paper, 1 to 20."),
+    preset: str = typer.Option("paper-small", help="paper, paper-small or digits: how much of it."),
+    out: Path = typer.Option(None, help="Folder. Default: reproduction/figure-N-PRESET."),
+    workers: int = typer.Option(None, help="Local processes. Default: one a core."),
+    scheduler: str = typer.Option(None, help="Address of a dask scheduler whose workers train."),
+    data_dir: Path = typer.Option(None, envvar="NTKFLOW_DATA", help="Folder with the data sets' files."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the estimate of time and stop."),
+    keep_runs: bool = typer.Option(False, "--keep-runs", help="Keep the run directory of every training."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing."),
+) -> None:
+    """Run what a figure of the paper needs, and draw it; an interrupted command goes on where it was.
+
+    Says first how long it will take, from a few steps measured here.
+    """
+    from validation.cli import _find_data
+    from validation.paper.registry import paper_figure
+    from validation.paper.reproduce import base_of, estimate_figure, scale_named
+    from validation.paper.reproduce import reproduce as run_and_draw
+    from validation.sweep_cli import run as run_sweep
+
+    wanted, scale = paper_figure(number), scale_named(preset)
+    if dry_run or not quiet:
+        print(estimate_figure(wanted, scale, workers).words(), flush=True)
+    if dry_run:
+        return
+    _find_data(base_of(wanted, scale), data_dir)
+    folder = out if out is not None else Path("reproduction") / f"figure-{number}-{preset}"
+
+    def run_grid(grid: Any, directory: Path) -> Any:
+        return run_sweep(grid, directory, workers, scheduler, data_dir, keep_runs, silent=quiet)
+
+    for written in run_and_draw(wanted, scale, folder, run_grid):
+        if not quiet:
+            print(written)
