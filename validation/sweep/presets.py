@@ -13,11 +13,13 @@ from validation.sweep.grid import PAPER, PAPER_INITS, PAPER_PAIRS, TrainingSweep
 # Eight rates over the upper half of the paper's range, the last one its last.
 REDUCED_RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(0.005, 10**0.25, 8))
 
-# The paper's recipe to the letter, epochs and drops included, on so few samples that an epoch is two steps.
+# The paper's recipe, epochs and drops included, on so few samples that an epoch is four steps of half its batch.
 DIGITS = RunConfig(
     data=DataConfig(name="digits", per_class=24, test_per_class=50),
     model=ModelConfig(name="resnet8"),
-    training=replace(PAPER_RECIPE, observed="recalibrated", snapshots=40, spacing="even"),
+    training=replace(
+        PAPER_RECIPE, batch_per_class=6, warmup=40, observed="recalibrated", snapshots=41, spacing="even"
+    ),
     kernels=KernelConfig(count=2, per_class=12, while_training=True),
 )
 _PAPER = preset("paper")
