@@ -1,0 +1,33 @@
+"""The SLURM script makes jobs of the right kind; no SLURM is needed to see them."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("dask_jobqueue")
+pytestmark = pytest.mark.filterwarnings("ignore")
+SCRIPT = Path(__file__).parent.parent / "examples" / "cluster" / "slurm_sweep.py"
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("slurm_sweep", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_jobs_are_workers_of_one_training_on_one_gpu(script, capsys):
+    words = ["--queue", "gpu", "--walltime", "04:00:00", "--print", "--", "--preset", "paper"]
+    assert script.main(words) == 0
+    job = capsys.readouterr().out
+    for line in ("#SBATCH -p gpu", "#SBATCH -t 04:00:00", "#SBATCH --gres=gpu:1", "#SBATCH -n 1"):
+        assert line in job
+    assert "--nthreads 1" in job
+    assert "XLA_PYTHON_CLIENT_PREALLOCATE=false" in job
+
+
+def test_what_follows_two_dashes_goes_to_the_sweep(script):
+    options, rest = script.parse(["--jobs", "3", "--", "--out", "s", "--seeds", "2"])
+    assert (options.jobs, rest) == (3, ["--out", "s", "--seeds", "2"])
