@@ -4,6 +4,7 @@ Pure functions of arrays; numpy and jax arrays both work.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,12 @@ class ThinSystem:
             class_kernel=(1 - share) * a.class_kernel + share * b.class_kernel,
             rates=(1 - share) * a.rates + share * b.rates,
         )
+
+    @cached_property
+    def inverse(self) -> ClassMatrix:
+        """Kc^{-1} M, symmetric: m E contains H1 times it times H1^T."""
+        inverse = np.linalg.solve(self.class_kernel, np.diag(self.masses))
+        return (inverse + inverse.T) / 2
 
     @property
     def C(self) -> int:

@@ -64,13 +64,13 @@ def thin_terms(thin: ThinState, system: ThinSystem, t: float = 0.0) -> Invariant
     """Terms of E of a thin state; `t` matters only when the kernel changes in time. Source: eq. (26)."""
     system = system.at(t)
     m = float(system.masses.mean())
-    inverse = np.linalg.solve(system.class_kernel, np.diag(system.masses))
+    inverse = system.inverse
     mean_weight = inverse.sum(axis=0)
     total = float(mean_weight.sum())
     g = thin.H1 @ mean_weight / total
     return InvariantTerms(
         weights=thin.W.T @ thin.W / m,
-        means=thin.H1 @ (inverse + inverse.T) @ thin.H1.T / (2 * m),
+        means=thin.H1 @ inverse @ thin.H1.T / m,
         global_mean=np.outer(g, g) * (total / m),
         within=(thin.L / system.rates) @ thin.L.T / m,
     )

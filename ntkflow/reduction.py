@@ -17,6 +17,9 @@ from ntkflow.state import State, ThinState, class_means, spread
 
 # Singular values below this fraction of the whole are rounding left over from subtracting means.
 RANK_TOLERANCE = 1e-13
+# From so many samples a feature on the Gram matrix is worth it, down to this share of its largest singular value.
+MANY = 20
+CLEAR = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +151,18 @@ def _columns(sizes: Sizes, classes: tuple[int, ...]) -> np.ndarray:
 
 def _thin_factor(deviations: Features, columns: np.ndarray, scale: float) -> tuple[WithinFactor, SampleFrame]:
     """L and Q with deviations[:, columns] = L Q^T there, Q zero elsewhere; r = numerical rank."""
-    D = deviations[:, columns]
+    every = len(columns) == deviations.shape[1]
+    D = deviations if every else deviations[:, columns]
+    cutoff = RANK_TOLERANCE * max(scale, np.finfo(float).tiny)
+    L, right = _by_gram(D, cutoff) or _by_svd(D, cutoff)
+    if every:
+        return L, right
+    Q = np.zeros((deviations.shape[1], L.shape[1]))
+    Q[columns] = right
+    return L, Q
+
+
+def _by_svd(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
     n, N = D.shape
     if n < N:
         tall, triangle = np.linalg.qr(D.T)
@@ -157,10 +171,29 @@ def _thin_factor(deviations: Features, columns: np.ndarray, scale: float) -> tup
     else:
         U, s, Vt = np.linalg.svd(D, full_matrices=False)
         right = Vt.T
-    r = int(np.sum(s > RANK_TOLERANCE * max(scale, np.finfo(float).tiny)))
-    Q = np.zeros((deviations.shape[1], r))
-    Q[columns] = right[:, :r]
-    return U[:, :r] * s[:r], Q
+    r = int(np.sum(s > cutoff))
+    return U[:, :r] * s[:r], right[:, :r]
+
+
+def _by_gram(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same for many samples, several times faster: from D D^T, made orthonormal a second time.
+
+    None where it would lose digits: singular values between `cutoff` and `CLEAR` of the largest.
+    """
+    n, N = D.shape
+    if MANY * n > N:
+        return None
+    values, U = np.linalg.eigh(D @ D.T)
+    U, s = U[:, ::-1], np.sqrt(np.maximum(values[::-1], 0.0))
+    r = int(np.sum(s > max(CLEAR * s[0], cutoff)))
+    U, s = U[:, :r], s[:r]
+    inside = U.T @ D
+    if r < n and float(np.linalg.norm(D - U @ inside)) > cutoff:
+        return None
+    inside /= s[:, None]
+    # Orthonormal but for eps/CLEAR^2; the Cholesky factor of what is missing restores it to rounding.
+    factor = np.linalg.cholesky(inside @ inside.T)
+    return (U * s) @ factor, np.linalg.solve(factor, inside).T
 
 
 def _subspace(thin: ThinState) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Metrics along a trajectory: plain named series with a unit and a meaning each."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ from ntkflow.state import ThinState
 if TYPE_CHECKING:
     from ntkflow.problem import Problem
     from ntkflow.solution import Solution
+
+Thin = tuple[ThinState, Frame]
 
 DESCRIPTIONS: dict[str, str] = {
     "loss": "1/2 |W H + b 1^T - Y|_F^2, sum over samples and outputs (eq. 4)",
@@ -45,9 +48,10 @@ DESCRIPTIONS: dict[str, str] = {
 
 def evaluate(solution: "Solution") -> dict[str, np.ndarray]:
     """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error."""
-    rows = [{**_losses(solution, i), **_row(*solution.thin(i))} for i in range(len(solution))]
+    thins = [solution.thin(i) for i in range(len(solution))]
+    rows = [{**_losses(solution, i, thin), **_row(thin, frame)} for i, (thin, frame) in enumerate(thins)]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return {**columns, **_lyapunov(solution.problem, columns), **_invariant_series(solution)}
+    return {**columns, **_lyapunov(solution.problem, columns), **_invariant_series(solution, thins)}
 
 
 def _lyapunov(problem: "Problem", columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -58,9 +62,9 @@ def _lyapunov(problem: "Problem", columns: dict[str, np.ndarray]) -> dict[str, n
     return {"V": columns["b_error"] ** 2 + sizes.N / kernel.eigenvalues(sizes).mu_global * columns["gg_norm"]}
 
 
-def _losses(solution: "Solution", i: int) -> dict[str, float]:
+def _losses(solution: "Solution", i: int, thin: ThinState) -> dict[str, float]:
     if isinstance(solution.problem.loss, MSE):
-        return loss_components(solution.thin(i)[0], solution.problem.sizes.masses)
+        return loss_components(thin, solution.problem.sizes.masses)
     return {"loss": float(solution.flow.loss(solution.packed[i]))}
 
 
@@ -79,23 +83,27 @@ def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
     }
 
 
-def _invariant_series(solution: "Solution") -> dict[str, np.ndarray]:
+def _invariant_series(solution: "Solution", thins: Sequence[Thin]) -> dict[str, np.ndarray]:
     """The terms of E where it is a matrix of blocks; what the rung conserves everywhere else.
 
     E_drift is that of an exact trajectory's zero; with decay or a moving kernel it is a real motion.
     """
     coefficients = solution.problem.kernel.thin(solution.problem.sizes)
-    rows = _block_rows(solution, coefficients) if coefficients is not None else _general_rows(solution)
+    rows = _general_rows(solution) if coefficients is None else _block_rows(solution, thins, coefficients)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def _block_rows(solution: "Solution", coefficients: ThinCoefficients) -> list[dict[str, float]]:
+def _block_rows(
+    solution: "Solution", thins: Sequence[Thin], coefficients: ThinCoefficients
+) -> list[dict[str, float]]:
     sizes = solution.problem.sizes
     rows = []
-    first = None
-    for i, t in enumerate(solution.times):
-        thin, frame = solution.thin(i)
-        system = ThinSystem.build(coefficients, sizes, frame.column_class, sizes.n).at(float(t))
+    first = built = columns = None
+    for t, (thin, frame) in zip(solution.times, thins, strict=True):
+        if built is None or frame.column_class != columns:
+            columns = frame.column_class
+            built = ThinSystem.build(coefficients, sizes, columns, sizes.n)
+        system = built.at(float(t))
         terms = invariant.thin_terms(thin, system)
         first = first or terms
         rows.append(

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 
 import ntkflow as nf
+from ntkflow import reduction
 from ntkflow.dynamics import ThinSystem, raw_field, residual
 from ntkflow.reduction import decompose
 from ntkflow.state import ThinState
@@ -62,3 +63,25 @@ def test_classes_with_different_rates_get_factors_of_their_own():
     own = np.flatnonzero(np.array(frame.column_class) == 1)
     assert np.all(frame.Q[np.ix_(sizes.labels != 1, own)] == 0)
     np.testing.assert_allclose(frame.compose(thin).H, state.H, atol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-6, 1e-12])
+@pytest.mark.parametrize("rank", [2, 4])
+def test_many_samples_are_factored_as_well_as_few(rank, spread, monkeypatch):
+    """By the Gram matrix where no digits are lost; singular values that it cannot resolve go another way."""
+    sizes, rng = nf.Sizes(3, 100, 4), np.random.default_rng(rank)
+    values = np.geomspace(1.0, spread, rank)
+    H = np.linalg.qr(rng.standard_normal((4, 4)))[0][:, :rank] * values @ rng.standard_normal((rank, 300))
+    state = nf.State(H, rng.standard_normal((3, 4)), np.zeros(3))
+    thin, frame = decompose(state, sizes, subspace=False)
+    np.testing.assert_allclose(frame.Q.T @ frame.Q, np.eye(rank), atol=1e-13)
+    np.testing.assert_allclose(frame.compose(thin).H, H, atol=1e-13)
+    monkeypatch.setattr(reduction, "MANY", 1e9)
+    slow, _ = decompose(state, sizes, subspace=False)
+    assert thin.L.shape == slow.L.shape == (4, rank)
+    np.testing.assert_allclose(
+        np.linalg.svd(thin.L, compute_uv=False), np.linalg.svd(slow.L, compute_uv=False), rtol=1e-9
+    )
+    monkeypatch.setattr(reduction, "MANY", 20)
+    fast = reduction._by_gram(H - np.repeat(thin.H1, 100, axis=1), 1e-13 * np.linalg.norm(H))
+    assert (fast is None) == (spread <= 1e-6)

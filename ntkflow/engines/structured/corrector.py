@@ -43,12 +43,13 @@ class BlockNorm:
             view[...] = number
         counts = np.bincount(self._block, minlength=5)[:4]
         self._counts, self._root = np.maximum(counts, 1), math.sqrt(counts.sum())
+        self._scales = np.zeros(5)
 
     def update(self, z: Flat) -> None:
         """Take the sizes of the blocks from z."""
         rms = np.sqrt(np.bincount(self._block, z * z, minlength=5)[:4] / self._counts)
-        scales = 1 / (self._root * (self.atol + self.rtol * rms))
-        np.take(np.append(scales, 0.0), self._block, out=self.weights)
+        self._scales[:4] = 1 / (self._root * (self.atol + self.rtol * rms))
+        np.take(self._scales, self._block, out=self.weights, mode="clip")
 
     def __call__(self, e: Flat) -> float:
         """Norm of a difference of two states; 1 is the tolerance."""
