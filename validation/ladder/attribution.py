@@ -31,6 +31,7 @@ ASIDE: tuple[tuple[str, str, str], ...] = (
 )
 # Modifications are added in this order, to the rung that carries them.
 CARRIER = "class-matrix"
+TOP = "tensor"
 WORDS = {
     STEP: "infinitesimal steps",
     MOMENTUM: "no inertia",
@@ -88,6 +89,11 @@ def attribute(
     names = [name for name in ("block", *words) if (name, ()) in scores]
     if len(names) < 2:
         return []
+    whole = modifications[-1] if modifications else ()
+    # With both run as trained, homogeneity is given up last and nothing of the modifications is left in the rest.
+    as_trained = whole != () and {(CARRIER, whole), (TOP, whole), (CARRIER, ())} <= set(scores)
+    if as_trained and TOP in names:
+        names.remove(TOP)
     order = ["block", *words]
     found = []
     for a, b in itertools.pairwise(names):
@@ -104,17 +110,22 @@ def attribute(
         found.append(_cost(added, _label(before), _label(kept), one, other))
         rest = rest - (other.replicates(QUANTITY) - one.replicates(QUANTITY))
         before = kept
+    end = names[-1]
+    if as_trained:
+        one, other = scores[CARRIER, whole], scores[TOP, whole]
+        found.append(_cost(words[TOP], _label(whole), _label(whole, TOP), one, other))
+        skipped, rest, end = [], 1 - other.replicates(QUANTITY), _label(whole, TOP)
     left = " and ".join([*skipped, "a kernel that does not move"])
     score = jackknife(rest.tolist())
-    found.append(Cost(left, names[-1], "observed", score.value, score.error))
+    found.append(Cost(left, end, "observed", score.value, score.error))
     for assumption, a, b in ASIDE:
         if (a, ()) in scores and (b, ()) in scores:
             found.append(_cost(assumption, a, b, scores[a, ()], scores[b, ()], chain=False))
     return found
 
 
-def _label(modifications: tuple[str, ...]) -> str:
-    return CARRIER if not modifications else f"{CARRIER} with {', '.join(modifications)}"
+def _label(modifications: tuple[str, ...], rung: str = CARRIER) -> str:
+    return rung if not modifications else f"{rung} with {', '.join(modifications)}"
 
 
 def _cost(words: str, a: str, b: str, before: Horizon, after: Horizon, chain: bool = True) -> Cost:

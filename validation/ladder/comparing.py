@@ -11,7 +11,7 @@ from ntkflow.errors import InputError
 from ntkflow.state import State
 from validation.compare import series
 from validation.ladder import attribution, frontier
-from validation.ladder.attribution import CARRIER, Cost, Key
+from validation.ladder.attribution import CARRIER, TOP, Cost, Key
 from validation.ladder.descent import DECAY, MINIBATCH, MOMENTUM, STEP, Recipe, recipe_of
 from validation.ladder.frontier import Point
 from validation.ladder.measured import Measured
@@ -23,6 +23,8 @@ from validation.ladder.windows import Window
 
 # Rungs that are also run with what the training did, one modification after the other.
 MODIFIED = ("block", CARRIER)
+# Steps up to which the linearised network also takes the training's own steps: each is a pass through it and back.
+FEW_STEPS = 300
 # nN above which the invariant of a rung is not evaluated: its operator has to be inverted.
 INVARIANT_ROWS = 100_000
 
@@ -143,6 +145,8 @@ def _predictions(rung: Rung, first: State, times: Times, recipe: Recipe, ensembl
             # Attribution needs every modification on one rung; the others are run with all of them.
             if rung.spec.name == CARRIER or kept == growing[-1]:
                 found.append(as_trained(rung, first, recipe.only(kept), ensemble))
+    elif rung.spec.name == TOP and rung.operator is not None and len(recipe.eta) <= FEW_STEPS:
+        found.append(as_trained(rung, first, recipe, ensemble=0))
     return found
 
 

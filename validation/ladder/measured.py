@@ -60,10 +60,18 @@ class Cache:
         """The arrays of these names."""
         if not all(name in self.arrays for name in names):
             self.arrays |= dict(zip(names, (np.asarray(a) for a in compute()), strict=True))
-            if self.path is not None:
-                self.path.parent.mkdir(exist_ok=True)
-                write_arrays(self.path, self.arrays)
+            self._write()
         return [self.arrays[name] for name in names]
+
+    def put(self, name: str, array: np.ndarray) -> None:
+        """Keep one array, in place of another of that name."""
+        self.arrays[name] = array
+        self._write()
+
+    def _write(self) -> None:
+        if self.path is not None:
+            self.path.parent.mkdir(exist_ok=True)
+            write_arrays(self.path, self.arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,8 +230,12 @@ class Measured:
         """G_k = W^T R_k of the residual's components within classes, of class contrasts, of the mean; and Op[G_k]."""
         R = split(self.residual, self.sizes.labels)
         G = np.einsum("cn,kci->kni", self.state.W, R)
-        (images,) = self.cache.get(("images",), lambda: (np.stack([self.frozen.act(g) for g in G]),))
-        return G, images
+        Z, images = self.residual_directions(1)
+        # The same directions at norm 1 of their residuals; images scale with them.
+        norms = np.einsum("kpi,kpi->k", Z, G) / np.maximum(
+            np.einsum("kpi,kpi->k", Z, Z), np.finfo(float).tiny
+        )
+        return G, images * norms[:, None, None]
 
     def explored(self, k: int) -> tuple[Float64[np.ndarray, "nC j"], Float64[np.ndarray, "nC j"]]:
         """Krylov directions of class sums from the residual at the start, and what the class kernel makes of them.
@@ -249,14 +261,11 @@ class Measured:
         self, blocks: int
     ) -> tuple[Float64[np.ndarray, "k n N"], Float64[np.ndarray, "k n N"]]:
         """Directions W^T R in which the residual moves, three a block, and what the whole tensor makes of them."""
-
-        def compute() -> tuple[np.ndarray, ...]:
-            found = residual_krylov(self.frozen.act, self.state, self.sizes, blocks)
-            return tuple(part.astype(np.float32) for part in found)
-
-        names = (f"residual_{blocks}", f"residual_images_{blocks}")
-        Z, images = self.cache.get(names, compute)
-        return Z.astype(np.float64), images.astype(np.float64)
+        known = self.cache.arrays.get("residual_images")
+        if known is None or len(known) < 3 * blocks:
+            _, known = residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
+            self.cache.put("residual_images", known)
+        return residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
 
     @property
     def whole(self) -> bool:

@@ -72,7 +72,11 @@ def corrected(Z: Stack, images: Stack, rest: Operator) -> CorrectedOperator:
 
 
 def residual_krylov(
-    act: Callable[[Features], Features], state: State, sizes: Sizes, blocks: int
+    act: Callable[[Features], Features],
+    state: State,
+    sizes: Sizes,
+    blocks: int,
+    known: Stack | None = None,
 ) -> tuple[Stack, Stack]:
     """G = W^T R and Op[G] for R in the Krylov space of the linearised residual dynamics.
 
@@ -81,20 +85,23 @@ def residual_krylov(
         state: H, W, b.
         sizes: of the samples.
         blocks: how often T is applied, the start included; each block has the three components of the residual.
+        known: images found before with fewer blocks; they are not made again.
 
     Returns:
         Directions and images, (3 blocks, n, N) each.
     """
     R = split(state.logits - np.eye(sizes.C)[:, sizes.labels], sizes.labels)
     gram = state.H.T @ state.H + 1.0
-    found, images, before = [], [], np.empty((0, R[0].size))
+    found: list[np.ndarray] = []
+    images: list[np.ndarray] = []
+    before = np.empty((0, R[0].size))
     for _ in range(blocks):
         fresh = []
         for component in R:
             component = _orthogonal(component, before)
             before = np.vstack([before, component.reshape(1, -1)])
             G = state.W.T @ component
-            image = act(G)
+            image = act(G) if known is None or len(images) >= len(known) else known[len(images)]
             found.append(G)
             images.append(image)
             fresh.append(component @ gram + state.W @ image)

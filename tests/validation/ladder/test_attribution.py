@@ -31,6 +31,17 @@ def test_the_costs_of_the_chain_add_up_to_the_whole_error():
     assert named["a kernel that does not move"] == pytest.approx(0.1 - 0.04)
 
 
+def test_a_tensor_that_was_trained_leaves_only_the_moving_kernel():
+    last = list(MODIFIED)[-1]
+    found = scores() | {("tensor", last): horizon_of(0.97, 0.01)}
+    chain = [c for c in attribute(found, list(MODIFIED)) if c.chain]
+    named = {c.assumption: c.cost for c in chain}
+    assert named["homogeneous blocks"] == pytest.approx(0.97 - 0.64)
+    assert named["a kernel that does not move"] == pytest.approx(0.03)
+    assert sum(named.values()) == pytest.approx(1 - RUNGS["block"])
+    assert chain[-1].start == "tensor with discrete step, momentum, minibatch"
+
+
 def test_missing_rungs_hand_their_assumption_on():
     costs = attribute(scores([n for n in RUNGS if n not in ("neuron-diagonal", "tensor")]), list(MODIFIED))
     named = {c.assumption: c.cost for c in costs if c.chain}

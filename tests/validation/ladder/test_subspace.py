@@ -54,6 +54,19 @@ def test_more_directions_predict_further():
     assert errors[1] < 0.6 * errors[0]
 
 
+def test_what_is_known_is_not_applied_again():
+    Z, images = found(2)
+
+    def only_new(G, calls=[]):  # noqa: B006
+        calls.append(G)
+        assert len(calls) <= 3
+        return TRUTH.act(G)
+
+    again = residual_krylov(only_new, STATE, SIZES, 2, images[:3])
+    np.testing.assert_allclose(again[0], Z)
+    np.testing.assert_allclose(again[1], images)
+
+
 def test_directions_come_from_the_residual_alone():
     Z, _ = found(1)
     R = STATE.logits - np.eye(3)[:, SIZES.labels]
