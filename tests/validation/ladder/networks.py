@@ -35,7 +35,7 @@ class Mixed(nnx.Module):
         return self.layer(x) @ jnp.asarray(MIXING.T, jnp.float32)
 
 
-def measured(config=CONFIG, mixed=False, noise=0.0):
+def measured(config=CONFIG, mixed=False, noise=0.0, with_kernel=True):
     """The network of a configuration at its start, its kernel measured; `noise` on the inputs breaks blocks."""
     dataset, network = prepare(config)
     if mixed:
@@ -48,8 +48,8 @@ def measured(config=CONFIG, mixed=False, noise=0.0):
     if config.has_running_statistics:
         state = recalibrated(network, dataset, state)
     seen = observe(network, dataset, state, 0, 0.0)
-    kernel = measure(network, seen.train.variables, dataset, config.kernels)
-    blocks = fit(kernel)
+    kernel = measure(network, seen.train.variables, dataset, config.kernels) if with_kernel else None
+    blocks = fit(kernel) if kernel else None
     return Measured(
         network,
         seen.train,
@@ -59,7 +59,7 @@ def measured(config=CONFIG, mixed=False, noise=0.0):
         seen.state,
         seen.sizes,
         blocks,
-        kernel.mean,
+        kernel.mean if kernel else None,
         ((0.0, blocks), (1.0, blocks)),
-        probes=30,
+        probes=30 if with_kernel else 1,
     )

@@ -108,7 +108,8 @@ def normalised():
             NONLINEAR,
             data=DataConfig(classes=3, per_class=4),
             model=ModelConfig(features=4, width=2, norm="batch", readout="pool"),
-        )
+        ),
+        with_kernel=False,
     )
 
 
