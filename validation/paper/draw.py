@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from ntkflow import store
 from ntkflow.errors import InputError
+from validation.config import RunConfig
 from validation.paper.choose import Selection, select
 from validation.paper.panes import curves, painters
 from validation.paper.registry import PaperFigure, paper_figure
@@ -96,14 +97,9 @@ def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = Tr
         paint(axes)
     for axes in grid[len(panes) :]:
         axes.set_axis_off()
-    shown = curves(selection)
-    handles = [Line2D([], [], label=curve.label, **curve.style()) for curve in shown]
+    handles = [Line2D([], [], label=curve.label, **curve.style()) for curve in curves(selection)]
     if handles:
-        free = grid[len(panes) :]
-        if free:
-            free[0].legend(handles=handles, fontsize=7.5, loc="upper left", frameon=False, handlelength=3)
-        else:
-            drawn.legend(handles=handles, fontsize=7.5, loc="outside lower center", ncol=3, frameon=False)
+        drawn.legend(handles=handles, fontsize=7.5, loc="outside lower center", ncol=3, frameon=False)
     drawn.suptitle(_title(figure, str(selection.pair), _recipe(selection)), fontsize=10)
     return drawn
 
@@ -114,10 +110,15 @@ def _title(figure: PaperFigure, pair: str, words: str) -> str:
 
 
 def _recipe(selection: Selection) -> str:
-    config = selection.chosen[0].all[0].config
+    configs = [record.config for chosen in selection.chosen for record in chosen.all]
+    lengths = {_length(config) for config in configs}
+    length = lengths.pop() if len(lengths) == 1 else "of several recipes"
+    config = configs[0]
+    loss = "squared error" if config.training.loss == "mse" else "cross-entropy"
+    return f"{config.model.name} on {config.data.name}, {length}, {loss}; red with collapse, blue without"
+
+
+def _length(config: RunConfig) -> str:
     recipe, data = config.training, config.data
     length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
-    return (
-        f"{config.model.name} on {data.name}, {data.classes * data.per_class} images, {length}, "
-        f"{'squared error' if recipe.loss == 'mse' else 'cross-entropy'}; red with collapse, blue without"
-    )
+    return f"{data.classes * data.per_class} images, {length}"

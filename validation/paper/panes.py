@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from validation.figures import BLUE, GREEN, ORANGE, PURPLE, RED
 from validation.paper.choose import Chosen, Selection
 from validation.paper.registry import FITTED
-from validation.paper.smooth import smoothed
+from validation.paper.smooth import equally_spaced, smoothed
 from validation.sweep.records import Record
 
 MARKERS = ("o", "s", "^", "D", "v")
@@ -78,16 +78,21 @@ OVER_EPOCHS: dict[str, tuple[str, str, bool]] = {
 
 
 def over_epochs(axes: Axes, letter: str, shown: Sequence[Curve], smooth: bool) -> None:
-    """Panes a-e: a metric over epochs; vertical lines where training accuracy reaches `FITTED`."""
+    """Panes a-e: a metric over epochs; vertical lines where training accuracy reaches `FITTED`.
+
+    Snapshots that are not equally spaced are drawn as they are: a filter for equal steps would invent values.
+    """
     title, name, log = OVER_EPOCHS[letter]
     for curve in shown:
         values, epochs = curve.record.series(name), curve.record.epochs
         known = np.isfinite(values)
         if not known.any():
             continue
-        values = smoothed(values[known]) if smooth else values[known]
+        at, values = epochs[known], values[known]
+        if smooth and equally_spaced(at):
+            values = smoothed(values)
         every = max(1, len(values) // 6)
-        axes.plot(epochs[known], values, markevery=(curve.init, every), **curve.style())
+        axes.plot(at, values, markevery=(curve.init, every), **curve.style())
         fitted = curve.record.epochs[curve.record.series("accuracy_train") >= FITTED]
         if fitted.size:
             axes.axvline(

@@ -25,3 +25,9 @@ def smoothed(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
     if size <= DEGREE + 1:
         return values.copy()
     return np.asarray(savgol_filter(values, size, DEGREE), dtype=float)
+
+
+def equally_spaced(epochs: np.ndarray) -> bool:
+    """Whether points are equally far apart, but for rounding to whole steps: others must not be smoothed."""
+    gaps = np.diff(epochs)
+    return bool(gaps.size) and bool(gaps.max() <= 1.5 * gaps.min())

@@ -13,7 +13,7 @@ from validation.paper.choose import select
 from validation.paper.draw import training_figure, write
 from validation.paper.panes import OVER_EPOCHS, curves, over_epochs, over_rates
 from validation.paper.reproduce import SCALES, Scale, epochs_of, kernels_of, rates_of, reproduce, scale_named
-from validation.paper.smooth import smoothed
+from validation.paper.smooth import equally_spaced, smoothed
 from validation.sweep import TrainingSweep, run_sweep
 from validation.sweep.grid import PAPER_PAIRS, Pair
 
@@ -81,6 +81,19 @@ def test_smoothing_keeps_lines_and_averages_noise():
     assert middle.std() == pytest.approx(noise.std() / np.sqrt(10), rel=0.3)
     np.testing.assert_allclose(middle[100], noise[116:126].mean(), atol=1e-12)
     np.testing.assert_array_equal(smoothed(np.array([1.0, 5.0])), [1.0, 5.0])
+
+
+def test_only_equally_spaced_points_are_smoothed():
+    assert equally_spaced(np.array([0, 8, 16, 24.5]))
+    assert not equally_spaced(np.array([0, 1, 2, 4, 8.0]))
+    records = [record("uniform", rate, rows=30) for rate in (0.1, 1.0)]
+    for one in records:
+        for k, row in enumerate(one.content["metrics"]):
+            row["step"] = k**2
+    axes = axes_of()
+    shown = curves(select(FIGURES[6], records))
+    over_epochs(axes, "c", shown, smooth=True)
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), shown[0].record.series("NC1"))
 
 
 def axes_of():
