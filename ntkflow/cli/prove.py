@@ -42,7 +42,7 @@ def prove_command(
     entries = prove(only, errata=errata)
     wrong = tuple(entry for entry in entries if not entry.as_recorded)
     if markdown is not None:
-        _write(markdown, errata_page(entries) if errata else full_page(entries))
+        _write(markdown, errata_page(entries, prove()) if errata else full_page(entries))
     if json_:
         typer.echo(json.dumps([_plain(entry) for entry in entries], indent=1))
     else:

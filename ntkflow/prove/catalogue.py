@@ -3,6 +3,7 @@
 from ntkflow.errors import InputError
 from ntkflow.prove import (
     biases,
+    derivations,
     dynamics,
     ladder,
     limits,
@@ -53,7 +54,7 @@ ERRATA_ORDER = [
 
 def claims() -> tuple[Claim, ...]:
     """Every claim: what holds, by subject, then the errata in the order of the paper."""
-    modules = (spectrum, dynamics, reductions, symmetric, limits, ladder, modifications)
+    modules = (spectrum, dynamics, derivations, reductions, symmetric, limits, ladder, modifications)
     errata = sorted(
         misprints.CLAIMS + biases.CLAIMS + relaxations.CLAIMS + wording.CLAIMS,
         key=lambda claim: ERRATA_ORDER.index(claim.key),

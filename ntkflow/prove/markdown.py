@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from ntkflow.prove.coverage import coverage_table
 from ntkflow.prove.entry import CORRECTED_TOLERANCE, Entry, Verdict, Witness
 
 ERRATA_COMMAND = "ntkflow prove --errata --markdown docs/errata.md"
@@ -9,8 +10,13 @@ _INSTEAD = {Verdict.PROVED: "Sharper", Verdict.STATED: "Instead"}
 FULL_COMMAND = "ntkflow prove --markdown FILE"
 
 
-def errata_page(entries: Sequence[Entry]) -> str:
-    """The errata of the paper: a summary table, then one section an entry."""
+def errata_page(entries: Sequence[Entry], everything: Sequence[Entry]) -> str:
+    """The errata of the paper: a summary table, one section an entry, and what became of every numbered equation.
+
+    Args:
+        entries: the errata.
+        everything: all entries, for the last part.
+    """
     lines = [
         f"<!-- Made by `{ERRATA_COMMAND}`; edit the claims, not this file. -->",
         "",
@@ -25,7 +31,23 @@ def errata_page(entries: Sequence[Entry]) -> str:
         "p = sqrt(m), x = x*, r = sqrt(1 - alpha C), s = |1 - beta C|; square brackets enclose 1 x 1 products.",
         "",
     ]
-    return "\n".join([*lines, *_table(entries), "", *_sections(entries)]).rstrip() + "\n"
+    return (
+        "\n".join([*lines, *_table(entries), "", *_sections(entries), *_numbered(everything)]).rstrip() + "\n"
+    )
+
+
+def _numbered(entries: Sequence[Entry]) -> list[str]:
+    return [
+        "## Every numbered equation",
+        "",
+        "`ntkflow prove --only KEY` repeats a proof. *Correct* means proved as printed, for symbolic C, m, n, under the",
+        "hypotheses that the paper states there; limits are those of states at zero loss.",
+        "",
+        "| equations | as printed | entries | how |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(map(_cell, row))} |" for row in coverage_table(entries)),
+        "",
+    ]
 
 
 def full_page(entries: Sequence[Entry]) -> str:
