@@ -6,11 +6,13 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.kernels import BlockKernel
 from ntkflow.store import run_versions
 from validation.clock import flow_times, theory_decay
 from validation.config import RunConfig
 from validation.decay_response import decay_responder
-from validation.invariant_budget import Budget, budget, interpolated
+from validation.invariant_budget import Budget, budget, distance_from_collapse, interpolated
+from validation.probe import invariant_terms
 from validation.report.summary import kernel_document
 from validation.rundir import RunDirectory
 from validation.train import start
@@ -64,7 +66,8 @@ def invariant_document(run: RunDirectory) -> Json | None:
     Keys: `relative`, |E|/|E0| at the last measured step, and `to_terms`, |E| over the sum of the norms of its terms,
     first and last; predicted `relative`s: `equal_decay`, exp(-2 lambda t), and `weights_only`, if W decays and the
     features do not; `parts`: norm over |E0| and share of the change for the moving kernel, the decay as the features
-    really answer to it, and the rest; `feature_decay`: lh/lw at the measured steps.
+    really answer to it, and the rest; `on_negative`: the same parts on the negative eigenspace of E0;
+    `distance_from_collapse`: of E from what NC1 with NC3 makes it; `feature_decay`: lh/lw at the measured steps.
     """
     kernels = {step: fit.kernel() for step, fit in run.kernels().items() if fit.broken_order is None}
     if len(kernels) < 2:
@@ -94,8 +97,19 @@ def invariant_document(run: RunDirectory) -> Json | None:
             name: {"norm": float(np.linalg.norm(part)) / size, "share": shares[name]}
             for name, part in parts.items()
         },
+        "on_negative": found.on_negative(),
+        "distance_from_collapse": {
+            name: _distance(run, step, kernels[step])
+            for name, step in (("first", min(kernels)), ("last", last))
+        },
         "feature_decay": ratios,
     }
+
+
+def _distance(run: RunDirectory, step: int, kernel: BlockKernel) -> float:
+    snapshot = run.read_snapshot(step)
+    found = invariant_terms(snapshot.state, snapshot.sizes, kernel, run.config.data.per_class)
+    return distance_from_collapse(found, snapshot.state.W)
 
 
 def _with_rate(run: RunDirectory) -> RunConfig:
@@ -108,7 +122,7 @@ def _to_terms(row: Json) -> float:
     )
 
 
-def _budget(run: RunDirectory, kernels: dict[int, Any]) -> tuple[Budget, list[Json]]:
+def _budget(run: RunDirectory, kernels: dict[int, BlockKernel]) -> tuple[Budget, list[Json]]:
     dataset, network = prepare(run.config)
     respond, template = decay_responder(network, run.config), start(network, run.config.training)
     x = dataset.x[dataset.first_of_each_class(dataset.probe_per_class)]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntkflow._types import FeatureMatrix, Features
+from ntkflow._types import FeatureMatrix, Features, Weights
+from ntkflow.invariant import InvariantTerms
 from ntkflow.kernels import BlockKernel
 from ntkflow.sizes import Sizes
 from ntkflow.state import State
@@ -45,6 +46,33 @@ class Budget:
         square = float(np.vdot(change, change))
         parts = {"kernel": self.kernel, "decay": self.decay, "rest": self.rest}
         return {name: float(np.vdot(part, change)) / square for name, part in parts.items()}
+
+    def on_negative(self) -> dict[str, float]:
+        """Traces on the negative eigenspace of the first E, over the size of its own: what became of that part.
+
+        Of its eigenvalues all but C forbid NC1 for as long as E stays (theory 3.5). `first` is -1; the parts are
+        what was added to it and give `last`.
+        """
+        values, vectors = np.linalg.eigh(self.first)
+        V = vectors[:, values < 0]
+        if V.shape[1] == 0:
+            return {}
+        size = -float(values[values < 0].sum())
+        named = {"first": self.first, "kernel": self.kernel, "decay": self.decay, "rest": self.rest}
+        return {name: float(np.vdot(V, A @ V)) / size for name, A in {**named, "last": self.last}.items()}
+
+
+def distance_from_collapse(terms: InvariantTerms, W: Weights) -> float:
+    """How far E + (C/mu_global) g g^T is from the multiples a Pi of the projector on the rows of centred W.
+
+    In the Frobenius norm, relative to the matrix itself; 0 exactly where W W^T is a multiple of P, NC1 and NC3 hold,
+    whatever the size and sign of a. Source: theory 6.
+    """
+    target = terms.E + terms.global_mean
+    centred = W - W.mean(axis=0)
+    rows = np.linalg.svd(centred, full_matrices=False)[2][: len(W) - 1]
+    a = float(np.vdot(rows.T, target @ rows.T)) / len(rows)
+    return float(np.linalg.norm(target - a * rows.T @ rows) / np.linalg.norm(target))
 
 
 def interpolated(kernels: dict[int, BlockKernel], step: int) -> BlockKernel:

@@ -3,13 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ntkflow import invariant
 from ntkflow.kernels import BlockKernel
 from ntkflow.sizes import Sizes
 from ntkflow.state import State
 from validation.clock import theory_decay
 from validation.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from validation.decay_response import decay_responder
-from validation.invariant_budget import budget, interpolated
+from validation.invariant_budget import budget, distance_from_collapse, interpolated
 from validation.pipeline import prepare
 from validation.probe import invariant_terms
 from validation.train import train
@@ -92,3 +93,33 @@ def test_features_shrink_with_their_degree_and_not_behind_a_normalisation(model,
     assert answer.ratio == pytest.approx(degree, abs=0.02)  # normalisation adds a small number to variances
     if degree:
         assert answer.cosine == pytest.approx(1, abs=1e-5)
+
+
+def test_the_negative_part_of_the_first_invariant_is_followed_by_the_same_parts():
+    moved, resting = BlockKernel(9.0, 1.5, 0.4), state(0)
+    still = np.zeros_like(resting.H)
+    found = budget([0.0, 1.0], [resting, resting], SIZES, [KERNEL, moved], 4, 0.0, [still, still])
+    parts = found.on_negative()
+    assert parts["first"] == pytest.approx(-1)
+    # mu_single grew from 1.2 to 7.5, so the variability of the features weighs less: E is less negative.
+    assert parts["kernel"] > 0.5
+    assert parts["first"] + parts["kernel"] == pytest.approx(parts["last"])
+    assert (parts["decay"], parts["rest"]) == (0, pytest.approx(0, abs=1e-12))
+    tame = State(0.01 * resting.H[:3], np.eye(3), resting.b)
+    assert budget([0.0], [tame], Sizes(3, 4, 3), [KERNEL], 4, 0.0, [tame.H]).on_negative() == {}
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0, 3.0])
+def test_the_distance_from_collapse_vanishes_at_collapse_of_any_scale_and_only_there(scale):
+    P = np.eye(3) - 1 / 3
+    frame = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 3)))[0]
+    W = scale * P @ frame.T
+    # Means dual to W and a common mean outside its rows, which only b sees.
+    H1 = frame @ P / scale + 0.3 * np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0][:, :1]
+    collapsed = State(np.repeat(H1, 4, axis=1), W, np.full(3, 1 / 3))
+    found = invariant.terms(collapsed, SIZES, KERNEL)
+    assert np.linalg.norm(found.E) > 0.01
+    assert distance_from_collapse(found, W) < 1e-12
+    spread_out = state(3)
+    noisy = State(collapsed.H + 0.1 * spread_out.H, W, collapsed.b)
+    assert distance_from_collapse(invariant.terms(noisy, SIZES, KERNEL), W) > 0.01
