@@ -14,9 +14,10 @@ from validation.ladder import attribution, frontier
 from validation.ladder.attribution import CARRIER, TOP, Cost, Key
 from validation.ladder.descent import DECAY, MINIBATCH, MOMENTUM, STEP, Recipe, recipe_of
 from validation.ladder.frontier import Point
-from validation.ladder.measured import Measured
+from validation.ladder.linearised import FrozenOperator
+from validation.ladder.measured import Cache, Measured
 from validation.ladder.operators import KernelOperator
-from validation.ladder.predictions import Prediction, as_trained, by_flow
+from validation.ladder.predictions import Prediction, as_trained, by_flow, kept
 from validation.ladder.rungs import Rung, Spec, build
 from validation.ladder.scores import Horizon, horizon, instantaneous
 from validation.ladder.windows import Window
@@ -118,7 +119,7 @@ def compare_window(
             dH = -rung.operator.pull(W, R)
             instant = instantaneous(dH, moved, measured.basis, sizes)
             differences[spec.name] = instantaneous(dH, secant, measured.basis, sizes)
-        for prediction in _predictions(rung, first, probe_times, recipe, ensemble):
+        for prediction in _predictions(rung, first, probe_times, recipe, ensemble, measured.cache):
             scored.append(_score(prediction, instant, states, measured))
         report(f"predicting {window.name}", i + 1, len(specs))
     horizons = {s.key: s.horizon for s in scored if s.horizon is not None}
@@ -137,16 +138,31 @@ def compare_window(
     )
 
 
-def _predictions(rung: Rung, first: State, times: Times, recipe: Recipe, ensemble: int) -> list[Prediction]:
+def _predictions(
+    rung: Rung, first: State, times: Times, recipe: Recipe, ensemble: int, cache: Cache
+) -> list[Prediction]:
+    if isinstance(rung.operator, FrozenOperator):
+        key = "-".join([rung.spec.name, *(str(step) for step in recipe.steps)])
+        return _costly(rung, first, times, recipe, key, cache)
     found = [by_flow(rung, first, times)]
     if rung.spec.name in MODIFIED and rung.operator is not None:
         growing = _growing(recipe)
-        for kept in growing:
+        for chosen in growing:
             # Attribution needs every modification on one rung; the others are run with all of them.
-            if rung.spec.name == CARRIER or kept == growing[-1]:
-                found.append(as_trained(rung, first, recipe.only(kept), ensemble))
+            if rung.spec.name == CARRIER or chosen == growing[-1]:
+                found.append(as_trained(rung, first, recipe.only(chosen), ensemble))
     elif rung.spec.name == TOP and rung.operator is not None and len(recipe.eta) <= FEW_STEPS:
         found.append(as_trained(rung, first, recipe, ensemble=0))
+    return found
+
+
+def _costly(
+    rung: Rung, first: State, times: Times, recipe: Recipe, key: str, cache: Cache
+) -> list[Prediction]:
+    """The flow, and the training's own steps over a short window, each kept: both pass through the network."""
+    found = [kept(by_flow, rung, first, times, key=f"flow-{key}", cache=cache)]
+    if rung.spec.name == TOP and len(recipe.eta) <= FEW_STEPS:
+        found.append(kept(as_trained, rung, first, recipe, 0, key=f"trained-{key}", cache=cache))
     return found
 
 

@@ -2,17 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ntkflow._types import Times
 from ntkflow.errors import SolveError
 from ntkflow.state import State
-from validation.ladder.chebyshev import flow
+from validation.ladder.chebyshev import FlowField, flow
 from validation.ladder.descent import MINIBATCH, Recipe, descend
+from validation.ladder.linearised import FrozenOperator
+from validation.ladder.measured import Cache
 from validation.ladder.operators import Operator
 from validation.ladder.rungs import Rung
 
+# Steps that accuracy asks for over a window, and passes through the network at most.
+STEPS_OF_A_WINDOW = 40
+MOST_PASSES = 800
+# float32 passes are no better.
+FROZEN_TOLERANCE = 1e-4
 # Draws of the batches, besides the training's own.
 ENSEMBLE = 3
 
@@ -44,8 +52,23 @@ class Prediction:
 def by_flow(
     rung: Rung, state: State, times: Times, progress: Callable[[float], object] = lambda _: None
 ) -> Prediction:
-    """The gradient flow under a rung, at flow times of the observed samples."""
-    return _guarded(rung, (), lambda operator: flow(operator, state, times, progress=progress))
+    """The gradient flow under a rung, at flow times of the observed samples.
+
+    Refused where an operator that passes through the network would have to be applied too often.
+    """
+
+    def run(operator: Operator) -> list[State]:
+        if not isinstance(operator, FrozenOperator):
+            return flow(operator, state, times, progress=progress)
+        stiffness = FlowField(operator, operator.sizes).rate((state.H, state.W, state.b)) * (
+            times[-1] - times[0]
+        )
+        passes = int(np.sqrt(1.54 * STEPS_OF_A_WINDOW * stiffness))
+        if passes > MOST_PASSES:
+            raise SolveError(f"the flow is so stiff that it needs some {passes} passes through the network")
+        return flow(operator, state, times, FROZEN_TOLERANCE, progress)
+
+    return _guarded(rung, (), run)
 
 
 def as_trained(rung: Rung, state: State, recipe: Recipe, ensemble: int = ENSEMBLE) -> Prediction:
@@ -69,3 +92,30 @@ def _guarded(
             return Prediction(rung, modifications, run(rung.operator))
     except SolveError as error:
         return Prediction(rung, modifications, None, refused=str(error))
+
+
+def kept(
+    run: Callable[..., Prediction], rung: Rung, first: State, *arguments: Any, key: str, cache: Cache
+) -> Prediction:
+    """A prediction from the file, or made and put there; refusals are made again.
+
+    Args:
+        run: `by_flow` or `as_trained`.
+        rung: the rung.
+        first: where to start.
+        arguments: the others of `run`.
+        key: name in the file.
+        cache: the file.
+    """
+    names = tuple(f"{key}-{part}" for part in ("H", "W", "b"))
+    if all(name in cache.arrays for name in names):
+        parts = zip(*(cache.arrays[name].astype(np.float64) for name in names), strict=True)
+        states = [State(H.copy(), W.copy(), b.copy()) for H, W, b in parts]
+        modifications = arguments[0].modifications if run is as_trained else ()
+        return Prediction(rung, modifications, states)
+    found = run(rung, first, *arguments)
+    if found.states is not None:
+        for name, part in zip(names, ("H", "W", "b"), strict=True):
+            stack = np.stack([getattr(state, part) for state in found.states])
+            cache.put(name, stack.astype(np.float32) if part == "H" else stack)
+    return found

@@ -1,0 +1,47 @@
+import numpy as np
+
+import ntkflow as nf
+from validation.ladder import predictions
+from validation.ladder.descent import Recipe
+from validation.ladder.measured import Cache
+from validation.ladder.operators import KernelOperator
+from validation.ladder.predictions import as_trained, by_flow, kept
+from validation.ladder.rungs import SPECS, Rung
+
+from .networks import NONLINEAR, measured
+
+TIMES = np.array([0.0, 0.02])
+
+
+def frozen():
+    found = measured(NONLINEAR, with_kernel=False)
+    return Rung(SPECS[-1], 1, found.frozen, None), found
+
+
+def test_a_costly_prediction_is_kept_and_one_that_is_too_stiff_is_refused(tmp_path, monkeypatch):
+    rung, found = frozen()
+    cache = Cache(tmp_path / "kept.npz")
+    once = kept(by_flow, rung, found.state, TIMES, key="flow", cache=cache)
+    again = kept(
+        by_flow, Rung(SPECS[-1], 1, None, "gone"), found.state, TIMES, key="flow", cache=Cache(cache.path)
+    )
+    np.testing.assert_allclose(again.states[1].H, once.states[1].H, rtol=1e-6)
+    np.testing.assert_array_equal(again.states[1].W, once.states[1].W)
+    assert np.abs(once.states[1].H - found.state.H).max() > 1e-3
+    monkeypatch.setattr(predictions, "MOST_PASSES", 1)
+    refused = by_flow(rung, found.state, TIMES)
+    assert refused.states is None
+    assert "passes through the network" in refused.refused
+
+
+def test_what_diverges_is_refused_in_words():
+    sizes, kernel = nf.Sizes(C=3, m=4, n=5), nf.BlockKernel(1.5, 0.9, 0.2)
+    rung = Rung(SPECS[0], 3, KernelOperator(kernel, sizes), None)
+    state = nf.initial.make("gaussian", sizes, kernel, seed=0)
+    found = as_trained(rung, state, Recipe((0, 400), np.full(400, 50.0)))
+    assert found.states is None
+    assert "left the finite numbers" in found.refused
+    assert (
+        as_trained(Rung(SPECS[0], 3, None, "no order"), state, Recipe((0, 4), np.ones(4))).refused
+        == "no order"
+    )
