@@ -22,7 +22,7 @@ from validation.ladder.rungs import Rung, Spec, build
 from validation.ladder.scores import Horizon, horizon, instantaneous
 from validation.ladder.windows import Window
 
-# Rungs that are also run with what the training did, one modification after the other.
+# Rungs whose steps are also taken with other draws of the batches.
 MODIFIED = ("block", CARRIER)
 # Steps up to which the linearised network also takes the training's own steps: each is a pass through it and back.
 FEW_STEPS = 300
@@ -124,7 +124,8 @@ def compare_window(
         report(f"predicting {window.name}", i + 1, len(specs))
     horizons = {s.key: s.horizon for s in scored if s.horizon is not None}
     costs = attribution.attribute(horizons, _growing(recipe), measured.coupled)
-    points = [_point(s) for s in scored if s.horizon is not None and not s.prediction.modifications]
+    whole = (_growing(recipe) or [()])[-1]
+    points = [_point(s) for s in scored if s.horizon is not None and s.key[1] in ((), whole)]
     return WindowResult(
         window,
         measured,
@@ -145,15 +146,13 @@ def _predictions(
         key = "-".join([rung.spec.name, *(str(step) for step in recipe.steps)])
         return _costly(rung, first, times, recipe, key, cache)
     found = [by_flow(rung, first, times)]
-    if rung.spec.name in MODIFIED and rung.operator is not None:
-        growing = _growing(recipe)
-        for chosen in growing:
-            # Attribution needs every modification on one rung; the others are run with all of them.
-            if rung.spec.name == CARRIER or chosen == growing[-1]:
-                found.append(as_trained(rung, first, recipe.only(chosen), ensemble))
-    elif rung.spec.name == TOP and rung.operator is not None and len(recipe.eta) <= FEW_STEPS:
-        found.append(as_trained(rung, first, recipe, ensemble=0))
-    return found
+    growing = _growing(recipe)
+    if rung.operator is None or not growing:
+        return found
+    if rung.spec.name == CARRIER:
+        # Attribution needs every modification on one rung; the others are run with all of them.
+        found += [as_trained(rung, first, recipe.only(part), 0) for part in growing[:-1]]
+    return [*found, as_trained(rung, first, recipe, ensemble if rung.spec.name in MODIFIED else 0)]
 
 
 def _costly(
@@ -192,7 +191,13 @@ def _score(
 def _point(scored: Scored) -> Point:
     assert scored.horizon is not None
     skill, rung = scored.horizon.skill("M"), scored.prediction.rung
-    return Point(rung.spec.name, rung.constants, skill.value, skill.error)
+    return Point(
+        rung.spec.name,
+        rung.constants,
+        skill.value,
+        skill.error,
+        trained=bool(scored.prediction.modifications),
+    )
 
 
 def invariant_ratios(rung: Rung, measured: Measured, last: State) -> dict[str, float | None]:

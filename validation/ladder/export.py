@@ -58,12 +58,12 @@ def table(comparison: Json) -> list[str]:
             f"  {'rung':<18}{'constants':>12}{'cos dM':>11}{'err dM':>11}{'skill M':>11}{'+-':>11}{'skill H2':>11}"
         )
         for rung in window["rungs"]:
-            if rung["skill"] and not rung["modifications"]:
-                lines.append(_line(rung, rung["name"] in best))
+            if rung["skill"]:
+                lines.append(_line(rung, best))
     return lines
 
 
-def _line(rung: Json, best: bool) -> str:
+def _line(rung: Json, best: set[str]) -> str:
     motion, skill = rung["instantaneous"]["M"], rung["skill"]
     numbers = (
         motion["cosine"],
@@ -73,5 +73,8 @@ def _line(rung: Json, best: bool) -> str:
         skill["H2"]["value"],
     )
     cos, error, value, doubt, within = ("-" if x is None else f"{x:.3g}" for x in numbers)
-    mark = "*" if best else " "
-    return f" {mark}{rung['name']:<18}{rung['constants']:>12}{cos:>11}{error:>11}{value:>11}{doubt:>11}{within:>11}"
+    label = rung["name"] + (" as trained" if rung["modifications"] else "")
+    mark = "*" if label in best else " "
+    with_what = ", ".join(rung["modifications"])
+    scores = f"{cos:>11}{error:>11}{value:>11}{doubt:>11}{within:>11}"
+    return f" {mark}{rung['name']:<18}{rung['constants']:>12}{scores}  {with_what}".rstrip()

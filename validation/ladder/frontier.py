@@ -1,7 +1,7 @@
 """The smallest description that predicts: skill against the number of constants."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class Point:
         skill: on centred class means.
         error: standard error over probe sets, or None.
         best: whether no rung with as few constants has a higher skill.
+        trained: whether it took the training's own steps, with momentum, decay and batches, instead of the flow.
     """
 
     rung: str
@@ -27,10 +28,17 @@ class Point:
     skill: float
     error: float | None
     best: bool = False
+    trained: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name, and whether as trained."""
+        return f"{self.rung} as trained" if self.trained else self.rung
 
     def to_dict(self) -> Json:
         """Plain values."""
-        return {**vars(self), "skill": self.skill if np.isfinite(self.skill) else None}
+        skill = self.skill if np.isfinite(self.skill) else None
+        return {**vars(self), "rung": self.label, "skill": skill}
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
@@ -39,11 +47,11 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     for point in sorted(points, key=lambda p: (p.constants, -p.skill if np.isfinite(p.skill) else np.inf)):
         best = bool(np.isfinite(point.skill)) and point.skill > highest
         highest = point.skill if best else highest
-        found.append(Point(point.rung, point.constants, point.skill, point.error, best))
+        found.append(replace(point, best=best))
     return found
 
 
 def cheapest(points: Sequence[Point], threshold: float = THRESHOLD) -> str | None:
     """The rung with the fewest constants whose skill reaches the threshold."""
     good = [p for p in points if p.skill >= threshold]
-    return min(good, key=lambda p: (p.constants, -p.skill)).rung if good else None
+    return min(good, key=lambda p: (p.constants, -p.skill)).label if good else None
