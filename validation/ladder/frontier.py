@@ -52,6 +52,6 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def cheapest(points: Sequence[Point], threshold: float = THRESHOLD) -> str | None:
-    """The rung with the fewest constants whose skill reaches the threshold."""
+    """The rung with the fewest constants whose skill reaches the threshold; the plain flow where that does."""
     good = [p for p in points if p.skill >= threshold]
-    return min(good, key=lambda p: (p.constants, -p.skill)).label if good else None
+    return min(good, key=lambda p: (p.constants, p.trained, -p.skill)).label if good else None

@@ -115,7 +115,7 @@ def test_the_evidence_is_the_comparison_without_its_series(linear, tmp_path, cap
     frontier(run.path, tmp_path, quiet=False)
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0].lstrip("*") for line in lines} >= {*RUNGS, "early:"}
-    assert lines[2].startswith(" *block")
+    assert any(line.startswith(" *block") for line in lines)
     kept = json.loads((tmp_path / "linear-ladder.json").read_text())
     assert kept["command"].startswith("ntkflow validate compare --out linear --rungs block,")
     skill = kept["windows"][0]["rungs"][0]["skill"]["M"]["value"]
