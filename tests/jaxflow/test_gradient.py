@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow import jaxflow, sensitivity
+from ntkflow import collapse, jaxflow, sensitivity
 from ntkflow.jaxflow.gradient import setting, split
 
 SIZES, TIME = nf.Sizes(3, (2, 4, 3), 5), 0.8
@@ -66,6 +66,26 @@ def test_metrics_are_those_of_the_series(name):
             setting(jnp.asarray([*KAPPAS.values()]), SIZES),
         )
     np.testing.assert_allclose(float(value), series, rtol=1e-12)
+
+
+def test_every_metric_of_a_summary_has_a_derivative_that_differences_confirm():
+    """Along one direction of the state, for all metrics at once; NC4 is piecewise constant."""
+    assert set(collapse.NAMES) - {"NC4"} <= set(jaxflow.METRICS)
+    rng = np.random.default_rng(3)
+    s, sizes = problem().state, SIZES
+    push = [rng.normal(size=part.shape) for part in (s.H, s.W, s.b)]
+    with jaxflow.x64():
+        around = setting(jnp.asarray([*KAPPAS.values()]), sizes)
+
+        def values(c):
+            H, W, b = (
+                jnp.asarray(x) + c * jnp.asarray(d) for x, d in zip((s.H, s.W, s.b), push, strict=True)
+            )
+            return jnp.stack([f(*split(H, sizes), W, b, around) for f in jaxflow.METRICS.values()])
+
+        slope = np.asarray(jax.jit(jax.jacfwd(values))(jnp.asarray(0.0)))
+        plus, minus = (np.asarray(values(c)) for c in (1e-5, -1e-5))
+    np.testing.assert_allclose(slope, (plus - minus) / 2e-5, rtol=1e-5, atol=1e-7)
 
 
 def test_members_of_an_ensemble_are_what_solve_gives():
