@@ -93,7 +93,7 @@ def measure(
     order, labels, totals = samples(X, y, per_class)
     x = np.asarray(X)[order]
     check_finite(x, "X")
-    backend = features if not callable(features) else JaxBackend(_three(features), params).check(x)
+    backend = _backend(features, params, x)
     task = Task(backend, x, labels, bn == "batch", Budget.parse(memory), store or NoStore(), progress)
     H = task.features()
     found = checked_head(head, backend.n, task.C)
@@ -244,6 +244,17 @@ def head_sums(H: Features, labels: np.ndarray, bias: bool) -> BlockSums:
     one = 1.0 if bias else 0.0
     diagonal = (H**2).sum(axis=0) @ Y / counts + one
     return BlockSums(counts.astype(float), diagonal[None], within[None], (H1.T @ H1 + one)[None])
+
+
+def _backend(features: Callable[[Any, Any], Any] | Backend, params: Any, x: np.ndarray) -> Backend:
+    if hasattr(features, "named_parameters"):
+        raise InputError(
+            "features",
+            type(features).__name__,
+            "is a PyTorch module, not a pure function",
+            "give validation.kernels.pytorch.TorchBackend(module, X), and None as params",
+        )
+    return JaxBackend(_three(features), params).check(x) if callable(features) else features
 
 
 @lru_cache(maxsize=32)

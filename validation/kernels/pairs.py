@@ -76,7 +76,12 @@ class PairNorms:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"share": self.share, "standard_error": self.share_error, "probes": self.probes}
+        return {
+            "share": self.share,
+            "standard_error": self.share_error,
+            "probes": self.probes,
+            "reduction": f"sums of squares over all pairs of samples and of {len(self.squares)} directions",
+        }
 
     def _error(self, value: np.ndarray, function: Any) -> np.ndarray | None:
         if not self.probes:

@@ -12,6 +12,7 @@ from ntkflow.sizes import Sizes
 from tests.validation.kernels.nets import inputs, mlp, parameters
 from validation.kernels import FolderStore, JaxBackend, measure
 from validation.kernels.budget import Budget
+from validation.kernels.layers import Layer
 
 LABELS = np.repeat([0, 1, 2], 4)
 
@@ -83,15 +84,20 @@ def test_matrix_blocks_and_tensor_agree_on_the_directions_they_share():
     np.testing.assert_allclose(of_blocks, mean, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["gram", "class-sums", "probes"])
-def test_mu_single_keeps_its_digits_when_it_is_a_millionth(method):
+@pytest.mark.parametrize("method", ["gram", "gram of rows", "class-sums", "probes"])
+def test_mu_single_keeps_its_digits_when_it_is_a_millionth(method, monkeypatch):
     # Samples that differ by 2^-11 of their size: kappa_d - kappa_c is 2e-7 of kappa_d.
     rng = np.random.default_rng(0)
     deviations = np.float64(2**-11) * rng.choice([-1.0, 1.0], size=(2, 20, 50))
     x = (rng.normal(size=(2, 50))[:, None] + deviations).reshape(40, 50).astype(np.float32)
     labels = np.repeat([0, 1], 20)
     exact = np.mean([np.var(x[labels == c].astype(float), axis=0, ddof=1).sum() for c in (0, 1)])
-    found = measure(linear, {"V": jnp.ones((50, 2))}, x, labels, method=method, probes=400, seed=1)
+    net = linear
+    if method == "gram of rows":
+        # Gradients written out, by a function that has not been compiled otherwise.
+        method, net = "gram", lambda p, x: linear(p, x)
+        monkeypatch.setattr(Layer, "wins", property(lambda _: False))
+    found = measure(net, {"V": jnp.ones((50, 2))}, x, labels, method=method, probes=400, seed=1)
     tolerance = 4 * found.mu_single.standard_error / exact if method == "probes" else 1e-3
     assert tolerance < 0.05
     assert found.mu_single.value == pytest.approx(exact, rel=tolerance)
@@ -141,6 +147,18 @@ def test_bad_settings_are_refused(settings, rule, problem):
 def test_bad_labels_are_refused(labels, problem):
     with pytest.raises(InputError, match=r"^y = "):
         measure(linear, *problem, labels)
+
+
+def test_a_module_of_another_framework_is_told_its_backend(problem):
+    class Module:
+        def named_parameters(self):
+            raise NotImplementedError
+
+        def __call__(self, x):
+            return x
+
+    with pytest.raises(InputError, match="TorchBackend"):
+        measure(Module(), None, problem[1], LABELS)
 
 
 def test_features_of_another_shape_are_refused(problem):
