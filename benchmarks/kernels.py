@@ -11,8 +11,9 @@ Same network, same images, one process per method so that each has its own peak 
   gram           this package's exact method on all neurons
   class-sums     this package's exact block constants without N x N kernels
   probes         this package's estimate
-Times leave compilation out: every method runs once on few samples or repeats the call. Peak memory is what the
-process added to the network and its first forward pass.
+Times leave compilation out: every method runs once on few samples or repeats the call. Beside the seconds on the
+clock stand those of all cores together, which say less about parallel work but do not depend on what else the
+machine does. Peak memory is what the process added to the network and its first forward pass.
 """
 
 import argparse
@@ -31,6 +32,21 @@ import numpy as np
 DEFAULT = ("pairwise", "plain", "gram, some", "gram", "class-sums", "probes")
 METHODS = (*DEFAULT, "gram, rows")
 CONSTANTS = ("kappa_d", "kappa_c", "kappa_n", "mu_single")
+
+
+class Clock:
+    """Seconds on the clock and of all cores together inside a with statement."""
+
+    def __enter__(self) -> "Clock":
+        self.began = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.took = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
+
+    def seconds(self, scale: float = 1.0) -> dict[str, float]:
+        """Both, times `scale`."""
+        return {"seconds": scale * self.took[0], "cpu_seconds": scale * self.took[1]}
 
 
 def problem(settings: dict[str, Any]) -> tuple[Any, Any, np.ndarray, np.ndarray]:
@@ -70,13 +86,17 @@ def pairwise(settings: dict[str, Any]) -> dict[str, Any]:
 
     entry(params, x[0], x[1]).block_until_ready()
     pairs = np.random.default_rng(1).integers(N, size=(settings["pairs"], 2))
-    began = time.perf_counter()
-    for i, j in pairs:
-        entry(params, x[i], x[j]).block_until_ready()
-    each = (time.perf_counter() - began) / len(pairs)
+    with Clock() as clock:
+        for i, j in pairs:
+            entry(params, x[i], x[j]).block_until_ready()
     n = jax.eval_shape(features, params, x[:1]).shape[1]
-    scaled = each * N * (N + 1) / 2
-    return {"neurons": 1, "seconds": scaled, "timed_pairs": len(pairs), "seconds_all_neurons": scaled * n}
+    scale = N * (N + 1) / 2 / len(pairs)
+    return {
+        "neurons": 1,
+        **clock.seconds(scale),
+        "timed_pairs": len(pairs),
+        "all_neurons": clock.seconds(scale * n),
+    }
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -93,13 +113,12 @@ def plain(settings: dict[str, Any]) -> dict[str, Any]:
         return jnp.concatenate([leaf.reshape(k, -1) for leaf in jax.tree.leaves(J)], axis=1)
 
     rows(params, jnp.asarray(x[0])).block_until_ready()
-    began = time.perf_counter()
-    J = jnp.stack([rows(params, jnp.asarray(xi)) for xi in x])
-    K = np.asarray(jnp.einsum("ikp,jkp->ij", J, J)) / k
-    seconds = time.perf_counter() - began
+    with Clock() as clock:
+        J = jnp.stack([rows(params, jnp.asarray(xi)) for xi in x])
+        K = np.asarray(jnp.einsum("ikp,jkp->ij", J, J)) / k
     same, eye = labels[:, None] == labels, np.eye(len(K), dtype=bool)
     d, c, n = (float(K[mask].mean()) for mask in (eye, same & ~eye, ~same))
-    return {"neurons": k, "seconds": seconds, "values": dict(zip(CONSTANTS, (d, c, n, d - c), strict=True))}
+    return {"neurons": k, **clock.seconds(), "values": dict(zip(CONSTANTS, (d, c, n, d - c), strict=True))}
 
 
 def ours(settings: dict[str, Any], method: str) -> dict[str, Any]:
@@ -121,13 +140,12 @@ def ours(settings: dict[str, Any], method: str) -> dict[str, Any]:
     if method in ("gram", "gram, rows"):
         few = {"neurons": 16}
     measure(features, params, x, labels, **{**chosen, **few})
-    began = time.perf_counter()
-    found = measure(features, params, x, labels, **chosen)
-    seconds = time.perf_counter() - began
+    with Clock() as clock:
+        found = measure(features, params, x, labels, **chosen)
     constants = {name: getattr(found, name) for name in CONSTANTS}
     return {
         "neurons": found.neurons if method != "probes" else found.total_neurons,
-        "seconds": seconds,
+        **clock.seconds(),
         "values": {name: c.value for name, c in constants.items()},
         "standard_errors": {name: c.standard_error for name, c in constants.items()},
     }
@@ -166,37 +184,41 @@ def main(
 ) -> dict[str, Any]:
     """Run every method in a process of its own, print the table, write the JSON."""
     facts, results = host(), {}
+    document: dict[str, Any] = {}
     print(f"{settings['model']}, {settings['classes']} x {settings['per_class']} images, {facts}")
     for method in methods:
         command = [sys.executable, __file__, "--child", method, "--settings", json.dumps(settings)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         result = results[method] = json.loads(done.stdout.splitlines()[-1])
-        print(f"{method:12s} {result['neurons']:4d} neurons {result['seconds']:9.2f} s", end="")
+        print(f"{method:12s} {result['neurons']:4d} neurons {result['seconds']:9.2f} s ", end="")
+        print(f"{result['cpu_seconds']:9.2f} s CPU", end="")
         print(f"   peak {result['peak_mib']:7.0f} MiB   {result.get('values', '')}", flush=True)
-    document = {"host": facts, "settings": settings, "results": results, "ratios": ratios(results)}
-    print(document["ratios"])
-    if out:
-        out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        document = {"host": facts, "settings": settings, "results": results, "ratios": ratios(results)}
+        if out:
+            # After every method: what was measured is kept.
+            out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    for name, value in ratios(results).items():
+        print(f"  {name}: {value:.4g}")
     return document
 
 
 def ratios(results: dict[str, Any]) -> dict[str, float]:
     """Speed against pairwise on all neurons, memory against plain, error of the estimate."""
     found: dict[str, float] = {}
-    if "pairwise" in results:
-        slow = results["pairwise"]
-        for method in set(results) & {"gram", "class-sums", "probes"}:
-            found[f"{method}: times faster than pairwise"] = (
-                slow["seconds_all_neurons"] / results[method]["seconds"]
-            )
+    for kind, words in (("seconds", ""), ("cpu_seconds", " in CPU time")):
+        if "pairwise" in results:
+            slow = results["pairwise"]["all_neurons"][kind]
+            for method in sorted(set(results) & {"gram", "class-sums", "probes"}):
+                found[f"{method}: times faster than pairwise{words}"] = slow / results[method][kind]
+        for name, fast, other in (
+            ("gram: times faster than plain", "gram, some", "plain"),
+            ("gram: times faster than with gradients written out", "gram", "gram, rows"),
+        ):
+            if {fast, other} <= set(results):
+                found[name + words] = results[other][kind] / results[fast][kind]
     if {"plain", "gram, some"} <= set(results):
         a, b = results["plain"], results["gram, some"]
         found["gram: share of plain's memory"] = b["peak_mib"] / a["peak_mib"]
-        found["gram: times faster than plain"] = a["seconds"] / b["seconds"]
-    if {"gram", "gram, rows"} <= set(results):
-        found["gram: times faster than with gradients written out"] = (
-            results["gram, rows"]["seconds"] / results["gram"]["seconds"]
-        )
     if {"gram", "probes"} <= set(results):
         exact, estimate = results["gram"]["values"], results["probes"]["values"]
         for name in CONSTANTS:
