@@ -210,6 +210,12 @@ def ratios(results: dict[str, Any]) -> dict[str, float]:
             slow = results["pairwise"]["all_neurons"][kind]
             for method in sorted(set(results) & {"gram", "class-sums", "probes"}):
                 found[f"{method}: times faster than pairwise{words}"] = slow / results[method][kind]
+            if "gram, some" in results:
+                some = results["gram, some"]
+                each = some[kind] / some["neurons"]
+                found[f"gram, some: times faster than pairwise, per neuron{words}"] = (
+                    results["pairwise"][kind] / each
+                )
         for name, fast, other in (
             ("gram: times faster than plain", "gram, some", "plain"),
             ("gram: times faster than with gradients written out", "gram", "gram, rows"),
