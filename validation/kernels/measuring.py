@@ -95,16 +95,16 @@ def measure(
     check_finite(x, "X")
     backend = _backend(features, params, x)
     task = Task(backend, x, labels, bn == "batch", Budget.parse(memory), store or NoStore(), progress)
-    H = task.features()
     found = checked_head(head, backend.n, task.C)
     wanted = checked_quantities(quantities, found, bn)
-    if bn != "batch":
-        _refuse_coupling(task, H)
     chosen = _method(method, task, bn)
     plan = _Plan(task, chosen, totals, probes, np.random.default_rng(seed))
     V = neuron_directions(neurons, backend.n, chosen)
     if announce is not None:
         announce(forecast(task, chosen, plan.work(len(V), found, wanted)))
+    H = task.features()
+    if bn != "batch":
+        _refuse_coupling(task, H)
     return _assemble(plan, V, found, H, wanted, order, bn)
 
 

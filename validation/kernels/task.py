@@ -197,6 +197,8 @@ class Task:
         H = np.empty((self.N, self.backend.n))
         for first, rows in padded(self.N, size):
             H[rows[first] : rows[-1] + 1] = self.backend.features(self.x[rows])[first:]
+            if self.N > LONG_CHUNK:
+                self.progress("forward", int(rows[-1]) + 1, self.N)
         bad = np.argwhere(~np.isfinite(H))
         if len(bad):
             i, p = bad[0]
