@@ -20,7 +20,7 @@ GLOSSARY = (
     ("skill", "1 − |predicted − observed|² / |observed − start|²: 1 is perfect, 0 no better than assuming that nothing changes."),
     ("window", "the stretch of training that is predicted, from its snapshot on."),
     ("band", "the range of a rung's prediction over probe sets or seeds, where one was computed."),
-    ("E", "the conserved matrix WᵀW/m − …, zero in the balanced case of Theorem 5.2."),
+    ("E", "the matrix (WᵀW − H K⁻¹Hᵀ)/m, conserved by the flow under a constant sample kernel K; zero in Theorem 5.2."),
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def run_section(report: RunReport, anchor: str) -> str:
             for window in _shown(report.windows)
         ),
         scores.windows_table(report.windows, report.rungs, drawn),
-        _kernels(report.kernels, report.config),
+        _kernels(report),
         _deviations(report.comparison),
         _configuration(report),
     ]
@@ -135,21 +135,25 @@ def _switches(rungs: Sequence[Mapping[str, Any]], drawn: Mapping[str, Style], id
     return f"<style>{rules}</style>" if rules else ""
 
 
-def _kernels(kernels: Sequence[KernelPicture], config: Mapping[str, Any]) -> str:
+def _kernels(report: RunReport) -> str:
+    kernels, C = report.kernels, report.config["data"]["classes"]
     if not kernels:
         return ""
-    C = config["data"]["classes"]
-    pictures = []
-    for kernel in kernels:
-        if kernel.matrix is None:
-            continue
-        s = len(kernel.matrix) // C
-        says = f"Kernel at step {kernel.step}: {C} classes of {s} samples, brighter is larger"
-        note = f"alignment {kernel.facts['alignment']:.3f}, residual of the blocks {kernel.facts['residual']:.3f}"
-        pictures.append(figure(f"Step {kernel.step}", heat_map(kernel.matrix, C, says), note))
-    rows = [(f"step {k.step}", _constants(k.facts)) for k in kernels]
+    pictures = "".join(_kernel_picture(kernel, C) for kernel in kernels if kernel.matrix is not None)
+    shares = {k["step"]: k.get("off_neuron_share") for k in report.comparison.get("kernels") or []}
+    rows = [
+        (f"step {k.step}", [*_constants(k.facts), number_cell(shares.get(k.step), None, 2)]) for k in kernels
+    ]
     names = [f"#{name}" for _, name in CONSTANTS]
-    columns = ["snapshot", *names, "#κ<sub>d</sub>−κ<sub>c</sub>", "#alignment", "#residual of the blocks"]
+    off = '#<abbr title="share of |Θ|² between different neurons, on class means and deviations">off-neuron share</abbr>'
+    columns = [
+        "snapshot",
+        *names,
+        "#κ<sub>d</sub>−κ<sub>c</sub>",
+        "#alignment",
+        "#residual of the blocks",
+        off,
+    ]
     lead = (
         "<p>The features' tangent kernel, mean over neurons, samples sorted by class. A block kernel has one colour "
         "within the classes, one between them and one on the diagonal.</p>"
@@ -158,7 +162,16 @@ def _kernels(kernels: Sequence[KernelPicture], config: Mapping[str, Any]) -> str
         "± is the standard error from measuring some neurons or samples only; none where all were measured."
     )
     listed = table("Block constants of the measured kernels", columns, rows, note)
-    return f'<h3>Measured kernels</h3>{lead}<div class="heats">{"".join(pictures)}</div>{listed}'
+    return f'<h3>Measured kernels</h3>{lead}<div class="heats">{pictures}</div>{listed}'
+
+
+def _kernel_picture(kernel: KernelPicture, C: int) -> str:
+    assert kernel.matrix is not None
+    says = (
+        f"Kernel at step {kernel.step}: {C} classes of {len(kernel.matrix) // C} samples, brighter is larger"
+    )
+    note = f"alignment {kernel.facts['alignment']:.3f}, residual of the blocks {kernel.facts['residual']:.3f}"
+    return figure(f"Step {kernel.step}", heat_map(kernel.matrix, C, says), note)
 
 
 def _constants(facts: Mapping[str, Any]) -> list[str]:
