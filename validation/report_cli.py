@@ -38,12 +38,11 @@ def calibrate(
     from ntkflow.store import dump_json
     from validation import cli
     from validation.calibration.run import calibrate as run
-    from validation.calibration.run import check_place
+    from validation.calibration.run import make_place
     from validation.calibration.store import keep
     from validation.report.page import write_page
 
-    check_place(out, overwrite)
-    (out / "cells").mkdir(parents=True, exist_ok=True)
+    make_place(out, overwrite)
     with cli._progress(json or quiet) as progress:
         found = run(out, brief, seeds, workers, progress)
     keep(found)

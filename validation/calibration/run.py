@@ -1,5 +1,6 @@
 """Run a calibration: every cell through the real pipeline, in processes of its own, resumable."""
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -26,10 +27,10 @@ def calibrate(
     workers: int | None = None,
     progress: Progress = lambda *_: None,
 ) -> Json:
-    """Run all cells and write OUT/calibration.json; cells that are there already are not run again.
+    """Run all cells and write OUT/calibration.json; cells that this code has run there already are kept.
 
     Args:
-        out: directory; each cell is a run directory in OUT/cells.
+        out: directory; each cell is a run directory in OUT/cells/FINGERPRINT.
         brief: the known answer and two departures only, in this process.
         seeds: of every departure.
         workers: processes; None: one a core; brief: none.
@@ -38,16 +39,17 @@ def calibrate(
     Returns:
         The document.
     """
-    (out / "cells").mkdir(parents=True, exist_ok=True)
+    folder = out / "cells" / fingerprint()
+    folder.mkdir(parents=True, exist_ok=True)
     wanted = cells(brief, seeds)
     rows: dict[str, Json] = {}
     if brief:
         for cell in wanted:
-            rows[cell.name] = run_cell(cell, out / "cells")
+            rows[cell.name] = run_cell(cell, folder)
             progress("calibrating", len(rows), len(wanted))
     else:
         with local_processes(workers) as pool:
-            futures = {pool.submit(run_cell, cell, out / "cells"): cell for cell in wanted}
+            futures = {pool.submit(run_cell, cell, folder): cell for cell in wanted}
             for future in as_completed(futures):
                 rows[futures[future].name] = future.result()
                 progress("calibrating", len(rows), len(wanted))
@@ -69,8 +71,15 @@ def run_cell(cell: Cell, folder: Path) -> Json:
         return cell_row(cell, run.read_json("kernels.json"), run.read_json("comparison.json"))
 
 
-def check_place(out: Path, overwrite: bool) -> None:
-    """Raise InputError where OUT holds anything but an earlier calibration."""
-    if not out.exists() or (out / "cells").is_dir():
-        return
-    refuse_existing(out, overwrite)
+def make_place(out: Path, overwrite: bool) -> None:
+    """A directory for a calibration; with `overwrite` without the cells of an earlier one.
+
+    Raises:
+        InputError: OUT holds anything else.
+    """
+    if (out / "cells").is_dir():
+        if overwrite:
+            shutil.rmtree(out / "cells")
+    else:
+        refuse_existing(out, overwrite=False)
+    (out / "cells").mkdir(parents=True, exist_ok=True)

@@ -96,6 +96,11 @@ def test_finished_cells_are_not_run_again(made, monkeypatch):
     monkeypatch.setattr(run, "compare_run", lambda *_, **__: None)
     assert run.calibrate(out, brief=True) == found
     assert trained == []
+    # Other code makes cells of its own.
+    monkeypatch.setattr(run, "fingerprint", lambda: "changed")
+    with pytest.raises(KeyError):
+        run.calibrate(out, brief=True)
+    assert trained == ["none-0-seed-0"]
 
 
 def test_the_calibration_is_made_once_for_a_version_and_again_for_the_next(made, tmp_path, monkeypatch):
