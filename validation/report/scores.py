@@ -95,7 +95,7 @@ def attribution(window: Mapping[str, Any]) -> str:
     if not found:
         return ""
     titles = {rung_key(r): rung_title(r) for r in window["rungs"]}
-    named = [{**row, **{end: titles.get(row[end], row[end]) for end in ("from", "to")}} for row in found]
+    named = [{**row, **{end: _titled(str(row[end]), titles) for end in ("from", "to")}} for row in found]
     chain, aside = ([row for row in named if row.get("chain", True) is kind] for kind in (True, False))
     costliest = max(chain or named, key=lambda row: row.get("cost") or 0.0)
     bars = cost_bars(chain, f"What each assumption costs in skill; most: {costliest['assumption']}")
@@ -105,6 +105,12 @@ def attribution(window: Mapping[str, Any]) -> str:
     beside = f'<div class="beside">{pictures}<div>{listed}</div></div>'
     apart = _costs("Not part of that chain: other assumptions, dropped alone", aside)
     return f"<h4>What broke the theory here</h4>{lead}{beside}{apart}"
+
+
+def _titled(rung: str, titles: Mapping[str, str]) -> str:
+    """A rung of the attribution in words; "NAME with MODIFICATIONS" keeps its ending."""
+    name, between, extra = rung.partition(" with ")
+    return titles.get(rung) or titles.get(name, name) + (f", with {extra}" if between else "")
 
 
 def _costs(caption: str, rows: Sequence[Mapping[str, Any]]) -> str:
