@@ -54,6 +54,11 @@ class Decay:
         """Whether some rate is not zero."""
         return any(self.rates)
 
+    @property
+    def moves_E(self) -> bool:
+        """Whether E moves under it: the biases do not enter E."""
+        return self.W > 0 or self.H > 0
+
     def as_dict(self) -> Json:
         """Plain values for files."""
         return asdict(self)

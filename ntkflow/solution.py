@@ -95,7 +95,7 @@ class Solution:
     def gap_to_law(self) -> float | None:
         """Where E moves: the largest gap to the law of its motion, relative to E's terms (theory 11.1-11.5)."""
         problem = self.problem
-        if self.law_error is not None or not (problem.decay.any or problem.kernel.rung == "scheduled"):
+        if self.law_error is not None or not (problem.decay.moves_E or problem.kernel.rung == "scheduled"):
             return self.law_error
         from ntkflow.balance import balance
 

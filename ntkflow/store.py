@@ -93,8 +93,13 @@ def read_arrays(path: Path, argument: str = "file") -> tuple[dict[str, np.ndarra
     """
     try:
         # Opened here, because np.load leaves its file open when the archive is damaged.
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        with path.open("rb") as handle:
+            if not zipfile.is_zipfile(handle):
+                # np.load would take any text for a pickle.
+                raise zipfile.BadZipFile("it is no .npz archive")
+            handle.seek(0)
+            with np.load(handle, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
         header = json.loads(str(arrays.pop("header"))) if "header" in arrays else {}
     except FileNotFoundError:
         raise InputError(argument, path, "does not exist", "check the path") from None

@@ -98,7 +98,7 @@ def _invariant(solution: "Solution") -> Json:
 def moves(solution: "Solution") -> bool:
     """Whether E moves in truth, so that `drift` is no error: decay, a moving kernel, or discrete steps."""
     problem = solution.problem
-    return problem.decay.any or problem.kernel.rung == "scheduled" or solution.law_error is not None
+    return problem.decay.moves_E or problem.kernel.rung == "scheduled" or solution.law_error is not None
 
 
 def _eigen_signs(solution: "Solution") -> Json | None:

@@ -6,6 +6,7 @@ import pytest
 import ntkflow as nf
 from ntkflow.agreement import compare
 from ntkflow.prediction import predict, predictable, sample_conditions
+from ntkflow.summary import moves
 from tests.cli.test_simulate import run
 from tests.kernels import ladder
 
@@ -157,6 +158,16 @@ def test_decay_of_W_alone_moves_the_fitted_state_as_the_law_says():
     # Linear in the decay: ten times less of it leaves ten times less error.
     slower = solved_as(init="balanced-contrast", decay=nf.Decay(W=0.001), t_end=40.0)
     assert slower["drift of W W^T"].error < 0.3 * found["drift of W W^T"].error
+
+
+def test_decay_of_the_biases_alone_leaves_E_where_it_is():
+    problem = nf.Problem(SIZES, KERNEL, nf.initial.make("gaussian", SIZES, KERNEL, 1), decay=nf.Decay(b=0.2))
+    solution = nf.solve(problem, t_end=5.0)
+    assert solution.gap_to_law is None
+    assert not moves(solution)
+    found = {line.quantity: line for line in compare(solution, None)}
+    assert found["invariant"].digits > 8
+    assert moves(nf.solve(nf.Problem(SIZES, KERNEL, problem.state, decay=nf.Decay(H=0.2)), t_end=0.1))
 
 
 def test_softmax_keeps_the_column_sums():

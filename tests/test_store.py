@@ -249,3 +249,15 @@ def test_python_objects_are_never_loaded_and_nobody_is_told_to(tmp_path):
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     with pytest.raises(nf.InputError, match="cannot be read"):
         store.read_state(tmp_path / "array.npz")
+
+
+@pytest.mark.parametrize("content", ["text", "one array", "nothing"])
+def test_what_is_no_archive_is_called_that(content, tmp_path):
+    path = tmp_path / "file.npz"
+    if content == "one array":
+        with path.open("wb") as handle:
+            np.save(handle, np.ones(3))
+    else:
+        path.write_text("no archive" if content == "text" else "")
+    with pytest.raises(nf.InputError, match=r"it is no \.npz archive"):
+        store.read_arrays(path)
