@@ -63,10 +63,20 @@ def _kernel_bytes(task: Task) -> int:
     return 3 * 8 * task.N**2
 
 
-def factoring(task: Task) -> FactoringBackend | None:
-    """The backend, if some layers' gradients are better left as factors."""
+def factoring(task: Task, directions: int = 1) -> FactoringBackend | None:
+    """The backend, if some layers' gradients are better left as factors and these fit into the memory."""
     backend = task.backend
-    return backend if isinstance(backend, FactoringBackend) and backend.layers else None
+    if not isinstance(backend, FactoringBackend) or not backend.layers:
+        return None
+    common, each = _factor_bytes(task, backend)
+    return backend if common + directions * each <= task.budget.jacobian else None
+
+
+def _factor_bytes(task: Task, backend: FactoringBackend) -> tuple[int, int]:
+    """Layers' inputs, and gradients of one direction; with what the deviations need besides."""
+    inputs = 3 * sum(layer.T * layer.K for layer in backend.layers)
+    gradients = backend.plain + 2 * sum(layer.T * layer.M for layer in backend.layers)
+    return 4 * task.N * inputs, 4 * task.N * gradients
 
 
 def group_size(task: Task, directions: int) -> int:
@@ -76,9 +86,8 @@ def group_size(task: Task, directions: int) -> int:
     )
     kernels = task.budget.bytes // 4 // _kernel_bytes(task)
     backend = factoring(task)
-    each = task.backend.P if backend is None else backend.plain + sum(2 * q.T * q.M for q in backend.layers)
-    common = 0 if backend is None else 4 * task.N * sum(3 * q.T * q.K for q in backend.layers)
-    jacobians = (task.budget.jacobian - common) // (4 * task.N * each)
+    common, each = (0, 4 * task.N * task.backend.P) if backend is None else _factor_bytes(task, backend)
+    jacobians = (task.budget.jacobian - common) // each
     return max(1, min(directions, 16, jacobians, kernels))
 
 

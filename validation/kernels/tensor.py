@@ -74,7 +74,7 @@ def full(task: Task, V: Directions, what: str = "tensor") -> Tensor:
         f"a {rows} x {rows} tensor",
         "raise it or measure fewer neurons",
     )
-    backend = factoring(task)
+    backend = factoring(task, len(V))
     if backend is not None:
         return _shaped(task, task.stored("tensor", (V,), lambda: _factored(task, backend, V))["Theta"])
     Theta = np.zeros((rows, rows))
