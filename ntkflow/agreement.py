@@ -27,7 +27,7 @@ NEAR_COLLAPSE = 1e-2
 # The late decay of the loss is read off its last decades above the error of the outputs, where the slowest mode
 # has outlived the others: below DEEP of the loss of zero outputs.
 LATE, DEEP, SETTLED, STEADY = 1e5, 1e-7, 8.0, 0.05
-# Spectra of kernels without blocks take an eigenvalue problem of size C N.
+# Spectra of kernels without blocks take an eigenvalue problem of size C N, those of scalar blocks C of size C + r.
 MOST_MODES = 400
 
 
@@ -235,6 +235,8 @@ def _slowest(solution: "Solution") -> float | None:
     sizes, kernel = solution.problem.sizes, solution.problem.kernel
     if isinstance(kernel, BlockKernel) and sizes.balanced:
         thin, _ = solution.thin(-1)
+        if sizes.C + thin.L.shape[1] > MOST_MODES:
+            return None
         found = rates.at_zero_loss(thin.H1, thin.W, sizes, kernel, thin.L)
         every = np.append(found.coupled, found.within if found.multiplicity else [])
         return float(every[every > spectrum.ZERO * found.fastest].min())
