@@ -193,7 +193,7 @@ def _by_gram(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray] | No
     inside /= s[:, None]
     # Orthonormal but for eps/CLEAR^2; the Cholesky factor of what is missing restores it to rounding.
     factor = np.linalg.cholesky(inside @ inside.T)
-    return (U * s) @ factor, np.linalg.solve(factor, inside).T
+    return (U * s) @ factor, (np.linalg.inv(factor) @ inside).T
 
 
 def _subspace(thin: ThinState) -> np.ndarray:

@@ -70,12 +70,16 @@ class Flow(Protocol):
 def clock(problem: Problem) -> float:
     """Rate sqrt(m mu_class) of the class means at a collapsed point, here from the kernel's action on them."""
     sizes = problem.sizes
-    contrast = np.zeros((1, sizes.N))
-    first, second = sizes.starts[0], sizes.starts[1]
-    contrast[0, first : first + sizes.counts[0]] = 1 / sizes.counts[0]
-    contrast[0, second : second + sizes.counts[1]] = -1 / sizes.counts[1]
-    probe = np.repeat(contrast, sizes.n, axis=0)
-    gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
+    means = np.zeros((1, sizes.C))
+    means[0, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
+    coefficients = problem.kernel.thin(sizes)
+    if coefficients is not None:
+        # The same on class means alone: features and samples need not be touched.
+        weighed = means * sizes.masses
+        gain = float(np.vdot(weighed, means @ coefficients.class_kernel) / np.vdot(weighed, means))
+    else:
+        probe = np.repeat(np.repeat(means, sizes.counts, axis=1), sizes.n, axis=0)
+        gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
     return float(np.sqrt(sizes.N / sizes.C * gain))
 
 
