@@ -9,6 +9,7 @@ import numpy as np
 from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.store import read_arrays
+from validation.pipeline import deviations
 from validation.report.heat import thinned
 from validation.report.palette import rung_key
 from validation.report.words import run_facts, run_title
@@ -76,7 +77,9 @@ class RunReport:
 
 def gather(run: RunDirectory) -> RunReport:
     """Read a run directory; whatever step has not been done yet is left out of the page."""
-    config = run.config.to_dict()
+    config, comparison = run.config.to_dict(), run.read_json("comparison.json")
+    if comparison and not comparison.get("deviations"):
+        comparison["deviations"] = deviations(run.config)
     return RunReport(
         title=run_title(config),
         facts=run_facts(config, run.read_json("training.json")),
@@ -84,7 +87,7 @@ def gather(run: RunDirectory) -> RunReport:
         toml=(run.path / "config.toml").read_text(encoding="utf-8"),
         metrics=run.metrics(),
         kernels=_kernels(run),
-        comparison=run.read_json("comparison.json"),
+        comparison=comparison,
     )
 
 

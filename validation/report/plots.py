@@ -136,9 +136,7 @@ def _band(curve: Curve, x: Axis, y: Axis) -> str:
             lower.append(below)
             upper.append(above)
     return (
-        svg.polygon([*lower, *reversed(upper)], fill=curve.colour, fill_opacity=0.16)
-        if len(lower) > 1
-        else ""
+        svg.polygon([*lower, *reversed(upper)], fill=curve.colour, fill_opacity=0.1) if len(lower) > 1 else ""
     )
 
 
