@@ -7,7 +7,7 @@ PARTS = ("M", "within", "global", "off_row_space")
 
 
 def short(comparison: Json) -> Json:
-    """comparison.json with scores, costs and the frontier, to four digits; no series.
+    """comparison.json with scores, costs and the frontier, to four digits; no series. Skills are [value, error].
 
     Args:
         comparison: what `compare_run` returns.
@@ -26,11 +26,19 @@ def _window(window: Json) -> Json:
 
 
 def _rung(rung: Json) -> Json:
-    keys = ("name", "constants", "modifications", "refused", "rates", "invariant")
+    base = {
+        **{key: rung[key] for key in ("name", "constants", "modifications", "refused")},
+        "skill": {q: [rung["skill"][q]["value"], rung["skill"][q]["error"]] for q in QUANTITIES}
+        if rung["skill"]
+        else None,
+    }
+    if rung["modifications"]:
+        # What is said of the start is the same as for the flow.
+        return base
     instant, seen = rung["instantaneous"], rung["finite_difference"]
     return {
-        **{key: rung[key] for key in keys},
-        "skill": {q: rung["skill"][q] for q in QUANTITIES} if rung["skill"] else None,
+        **base,
+        **{key: rung[key] for key in ("rates", "invariant")},
         "instantaneous": {part: instant[part] for part in PARTS} if instant else None,
         "finite_difference_cosine": {part: seen[part]["cosine"] for part in PARTS} if seen else None,
     }
