@@ -62,6 +62,7 @@ _MODULES = (
     "spectrum",
     "store",
     "sweep",
+    "taylor",
     "zero_loss",
 )
 
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     from ntkflow import spectrum as spectrum
     from ntkflow import store as store
     from ntkflow import sweep as sweep
+    from ntkflow import taylor as taylor
     from ntkflow import zero_loss as zero_loss
     from ntkflow.decay import Decay as Decay
     from ntkflow.ensembles import Ensemble as Ensemble
