@@ -21,8 +21,7 @@ from ntkflow.sweep.theory import theory_values
 
 # Columns about the cell itself, before the numbers.
 FACTS = ("key", "status", "error")
-DONE, FAILED = "done", "failed"
-NOT_RUN = "not run"
+DONE, FAILED, MISSING = "done", "failed", "missing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +136,9 @@ def tabulate(
     for cell in grid:
         content = cache.read(cell.key)
         if content is None:
-            failure = cache.read_failed(cell.key) or {}
-            facts.append((cell.key, FAILED, failure.get("error", {}).get("message", NOT_RUN)))
+            failure = cache.read_failed(cell.key)
+            message = "" if failure is None else str(failure["error"]["message"])
+            facts.append((cell.key, MISSING if failure is None else FAILED, message))
             rows.append({})
         else:
             facts.append((cell.key, DONE, ""))
