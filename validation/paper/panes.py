@@ -173,6 +173,7 @@ def at_the_end(axes: Axes, letter: str, shown: Sequence[Curve]) -> None:
         edge = "white" if curve.collapsed else curve.colour
         axes.bar(at, heights, 0.9 * width, color=face, edgecolor=edge, hatch=hatch, linewidth=0.7)
     axes.set_xticks(range(len(names)), [label for _, label in names])
+    axes.set_xlim(-0.5, len(names) - 0.5)
     title = "Moments of the features, norms" if letter == "i" else "Alignment of the kernels with YᵀY"
     _titled(axes, letter, title, "at the end of training")
     if letter == "i":
