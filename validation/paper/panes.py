@@ -92,7 +92,7 @@ def over_epochs(axes: Axes, letter: str, shown: Sequence[Curve], smooth: bool) -
         if smooth and equally_spaced(at):
             values = smoothed(values)
         every = max(1, len(values) // 6)
-        axes.plot(at, values, markevery=(curve.init, every), **curve.style())
+        axes.plot(at, values, markevery=(curve.init % every, every), **curve.style())
         fitted = curve.record.epochs[curve.record.series("accuracy_train") >= FITTED]
         if fitted.size:
             axes.axvline(
@@ -144,12 +144,15 @@ def over_rates(axes: Axes, letter: str, chosen: Chosen) -> None:
         if record is not None:
             axes.axvline(record.rate, color=colour, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     _log_axis(axes)
     right.set_ylim(0, 1.02)
     right.tick_params(labelsize=7)
     _titled(axes, letter, INITS.get(chosen.init, chosen.init), "learning rate")
     handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-    axes.legend(handles=handles, fontsize=6.5, framealpha=0.8, edgecolor="none", handlelength=1.8)
+    axes.legend(
+        handles=handles, loc="lower left", fontsize=6.5, framealpha=0.8, edgecolor="none", handlelength=1.8
+    )
 
 
 def _means(records: Sequence[Record], rates: np.ndarray, name: str) -> list[float]:

@@ -111,7 +111,7 @@ def test_a_pane_over_epochs_draws_every_chosen_network_and_when_it_fitted(smooth
     assert len(set(colours)) == 2
     # Blue ones first, so that the collapsed ones lie on top.
     assert colours == sorted(colours)
-    np.testing.assert_allclose(drawn[0].get_xdata()[[0, -1]], [0, 400])
+    np.testing.assert_allclose(drawn[0].get_xdata()[[0, -1]], [0, 200])
     expected = shown[0].record.series("invariant_norm")
     raw = np.allclose(drawn[0].get_ydata(), expected)
     assert raw is not smooth
