@@ -152,7 +152,14 @@ def main(
     for key, value in result.items():
         print(f"  {key:22s} {value:10.4g}")
     if out is not None:
-        record = {"model": config.model.name, "batch": batch, "N": m * dataset.classes, "loop": kind}
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        record: dict[str, Any] = {
+            "load": load,
+            "model": config.model.name,
+            "batch": batch,
+            "N": m * dataset.classes,
+            "loop": kind,
+        }
         record |= {"steps": total, "snapshots": snapshots, "kernels": measured, "steps timed": steps}
         write(out, name, {**record, **result})
     return result
