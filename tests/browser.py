@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +29,16 @@ FLAGS = (
     "--hide-scrollbars",
 )
 SECONDS = 60.0
+# The protocol's pipe is at 3 (commands) and 4 (answers). A process of its own puts it there: between fork and exec
+# nothing may run in a process that has threads of JAX.
+WIRE = """
+import os, sys
+spare = [os.dup(int(number)) for number in sys.argv[1:3]]
+for number, place in zip(spare, (3, 4)):
+    os.dup2(number, place)
+    os.set_inheritable(place, True)  # a number that was at its place already
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def installed():
@@ -41,18 +52,10 @@ class Browser:
     def __enter__(self):
         self.profile = tempfile.TemporaryDirectory()
         (read, to_browser), (from_browser, write) = os.pipe(), os.pipe()
-
-        def wire():
-            # The protocol's pipe is at 3 (commands) and 4 (answers).
-            spare = [os.dup(read), os.dup(write)]
-            os.dup2(spare[0], 3)
-            os.dup2(spare[1], 4)
-
         command = [installed(), *FLAGS, f"--user-data-dir={self.profile.name}", "about:blank"]
         self.process = subprocess.Popen(
-            command,
-            preexec_fn=wire,
-            close_fds=False,
+            [sys.executable, "-ISc", WIRE, str(read), str(write), *command],
+            pass_fds=(read, write),
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -63,12 +63,17 @@ class ClusterExecutor(Executor):
         future = call[0]
         if self._closing.is_set() or future.done():
             return
-        if remote.status == "finished":
-            future.set_result(remote.result())
-        elif remote.status == "error":
-            future.set_exception(remote.exception())
-        else:
-            self._lost.put(call)
+        try:
+            if remote.status == "finished":
+                future.set_result(remote.result())
+                return
+            if remote.status == "error":
+                future.set_exception(remote.exception())
+                return
+        except OSError:
+            # It ended, but scheduler and worker went before the result had been fetched.
+            pass
+        self._lost.put(call)
 
     def _forget(self, future: Future) -> None:
         remote = self._held.pop(future, None)

@@ -8,6 +8,7 @@ import pytest
 
 from ntkflow.errors import InputError
 from ntkflow.sweep import parse_axis
+from validation.clock import total_steps
 from validation.config import RunConfig
 from validation.presets import preset
 from validation.rundir import RunDirectory
@@ -227,8 +228,10 @@ def test_an_estimate_counts_what_there_is_to_do(monkeypatch):
     speed = Speed(0.1, 1.0, "cpu")
     config = sweep_preset("sweep-digits").base
     seconds = seconds_of(config, speed)
-    assert 80 < seconds < 300  # 800 steps of a tenth of a second, and the rest
-    assert seconds_of(changed(config, {"training.epochs": 800}), speed) == pytest.approx(seconds + 80)
+    steps = total_steps(config.training, config.data.per_class)
+    assert 0.1 * steps < seconds < 0.1 * steps + 150  # a tenth of a second each, and the rest
+    twice = changed(config, {"training.epochs": 2 * config.training.epochs})
+    assert seconds_of(twice, speed) == pytest.approx(seconds + 0.1 * steps)
     assert in_words(5400) == "1.5 hours"
     found = estimate(replace(GRID, inits=()), 1)
     assert (found.cells, found.steps, found.workers) == (3, 24, 1)
