@@ -25,10 +25,7 @@ def restored_tables(monkeypatch):
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    for name, reader in READERS.items():
-        monkeypatch.setitem(
-            READERS, name, reader
-        )  # a page that shows how to replace one replaces it for itself
+    restored_tables(monkeypatch)
     names: dict = {}
     for block in blocks:
         if "import torch" in block and find_spec("torch") is None:
