@@ -110,9 +110,9 @@ def verdict(window: Mapping[str, Any]) -> list[str]:
         f"{_worse(first)}; no richer rung does better."
     )
     found.append(_cheapest(window))
-    if window.get("sentence"):
-        # Its beginning repeats the skill of three constants.
-        found.append(typeset(str(window["sentence"])[str(window["sentence"]).find("What costs most") :]))
+    # The beginning of its sentence repeats the skill of three constants.
+    _, marker, rest = str(window.get("sentence") or "").partition("What costs most")
+    found.append(typeset(marker + rest))
     return [sentence for sentence in found if sentence]
 
 

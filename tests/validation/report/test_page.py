@@ -6,6 +6,7 @@ import pytest
 
 from tests.validation.report import synthetic
 from validation.report.page import page, write_page
+from validation.report.words import verdict
 
 VOID = {"meta", "link", "input", "br"}
 
@@ -79,6 +80,14 @@ def test_the_verdict_names_worst_best_and_cheapest(whole):
     assert "The three constants rung predicts the centred class means M with skill 0.41" in words
     assert "the best rung, full tensor, with 0.99" in words
     assert "traced N × N kernel, 7\u202f260 constants" in words
+
+
+@pytest.mark.parametrize(
+    ("sentence", "last"), [("Skill 0.1. What costs most: decay.", "What costs most: decay."), ("Skill 0.1.", "")]
+)
+def test_of_the_attribution_the_verdict_takes_what_costs_most(sentence, last):
+    found = verdict({**synthetic.window(), "sentence": sentence})
+    assert (found[-1] == last) if last else all(len(words) > 1 for words in found)
 
 
 def test_a_rung_worse_than_no_change_is_called_so():
