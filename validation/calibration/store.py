@@ -40,8 +40,7 @@ def place() -> Path:
 
 def keep(found: Json) -> None:
     """Keep a calibration of the running code, unless there is a longer one; without a place for it, do nothing."""
-    known = _read(place())
-    if known is not None and not known.get("brief") and found.get("brief"):
+    if _loses(_read(place()), found):
         return
     try:
         place().parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +55,7 @@ def calibration_of(
     """The calibration of the running code: from a run's folder, the user's cache, or made now, in brief.
 
     Args:
-        folder: may hold a calibration.json; gets one.
+        folder: may hold a calibration.json; gets one, in place of another's unless that is longer.
         progress: called as cells are done.
     """
     own = None if folder is None else folder / "calibration.json"
@@ -70,9 +69,14 @@ def calibration_of(
         with tempfile.TemporaryDirectory() as scratch:
             found = calibrate(Path(scratch) / "calibration", brief=True, progress=progress)
         keep(found)
-    if own is not None and found != _read(own):
+    if own is not None and (known := _read(own)) != found and not _loses(known, found):
         write_json(own, found)
     return found
+
+
+def _loses(known: Json | None, found: Json) -> bool:
+    """Whether a full calibration would be replaced by a brief one."""
+    return known is not None and not known.get("brief") and bool(found.get("brief"))
 
 
 def _read(path: Path) -> Json | None:

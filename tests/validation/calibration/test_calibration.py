@@ -133,3 +133,10 @@ def test_a_short_calibration_never_replaces_a_long_one(tmp_path, monkeypatch):
     store.keep(long)
     store.keep({**long, "brief": True, "departures": []})
     assert calibration_of() == long
+    elsewhere = tmp_path / "results" / "calibration.json"
+    elsewhere.parent.mkdir()
+    other = {"fingerprint": "other code", "brief": False, "departures": [1, 2, 3]}
+    elsewhere.write_text(json.dumps(other))
+    store.place().write_text(json.dumps({**long, "brief": True}))
+    assert calibration_of(elsewhere.parent)["brief"]
+    assert json.loads(elsewhere.read_text()) == other

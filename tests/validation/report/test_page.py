@@ -83,7 +83,8 @@ def test_the_verdict_names_worst_best_and_cheapest(whole):
 
 
 @pytest.mark.parametrize(
-    ("sentence", "last"), [("Skill 0.1. What costs most: decay.", "What costs most: decay."), ("Skill 0.1.", "")]
+    ("sentence", "last"),
+    [("Skill 0.1. What costs most: decay.", "What costs most: decay."), ("Skill 0.1.", "")],
 )
 def test_of_the_attribution_the_verdict_takes_what_costs_most(sentence, last):
     found = verdict({**synthetic.window(), "sentence": sentence})
