@@ -142,7 +142,7 @@ def _skill_of_windows(axes: Axes, windows: Mapping[int, Comparison]) -> None:
         )
     axes.set_xticks(range(len(steps)), [str(step) for step in steps], fontsize=8)
     axes.set_xlabel("predicted from step (kernel measured there)", fontsize=9)
-    _skill_axis(axes, "Skill to the end, by starting snapshot")
+    _skill_axis(axes, "Skill over each window, by its start")
     # Shared with the pane to the left, which has the same colours.
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.4)
 

@@ -1,5 +1,7 @@
 """What a finished run says in one page: the summary, and the figure of its comparison."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ntkflow import __version__
@@ -9,6 +11,9 @@ from validation.blocks import BlockFit
 from validation.compare import Comparison
 from validation.pipeline import deviations
 from validation.rundir import RunDirectory
+
+# Snapshots below which a curve shows nothing.
+FEW = 6
 
 
 def summary(run: RunDirectory) -> Json:
@@ -63,7 +68,10 @@ def window_summary(window: Json) -> Json:
 
 
 def draw(run: RunDirectory) -> str | None:
-    """Write figures/comparison.png for the leading window's first rung; its path, or None without one."""
+    """Write figures/comparison.png for one window's first rung; its path, or None without one.
+
+    The window is the leading one, or the one with most snapshots where that has too few to see a curve in.
+    """
     from validation.figures import comparison_figure
 
     windows = run.read_json("comparison.json").get("windows", [])
@@ -71,10 +79,11 @@ def draw(run: RunDirectory) -> str | None:
     scored = {step: pair for step, pair in found.items() if pair is not None}
     if not windows or windows[0]["step"] not in scored:
         return None
-    config, (rung, lead) = run.config, scored[windows[0]["step"]]
+    first = worth_drawing(windows[0]["step"], {step: len(c.times) for step, (_, c) in scored.items()})
+    config, (rung, lead) = run.config, scored[first]
     title = (
         f"{config.data.name}, {config.model.name}, N = {config.data.classes * config.data.per_class}, "
-        f"n = {config.model.features}: predicted from step {windows[0]['step']} with {rung}"
+        f"n = {config.model.features}: predicted from step {first} with {rung}"
     )
     final = run.path / "figures" / "comparison.png"
     temporary = final.with_name(".partial.png")
@@ -82,6 +91,11 @@ def draw(run: RunDirectory) -> str | None:
     comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title).savefig(temporary, dpi=110)
     temporary.replace(final)
     return str(final)
+
+
+def worth_drawing(leading: int, counts: Mapping[int, int]) -> int:
+    """The leading window's step, or that of the window with most snapshots where it has fewer than `FEW`."""
+    return leading if counts[leading] >= FEW else max(counts, key=lambda step: counts[step])
 
 
 def comparison_of(window: Json) -> tuple[str, Comparison] | None:
