@@ -13,7 +13,7 @@ from jaxtyping import Float64
 
 from ntkflow._types import Features, PerClass, SampleFrame, WithinFactor
 from ntkflow.sizes import Sizes
-from ntkflow.state import State, ThinState, class_means, spread
+from ntkflow.state import State, ThinState, class_means, deviations, spread
 
 # Singular values below this fraction of the whole are rounding left over from subtracting means.
 RANK_TOLERANCE = 1e-13
@@ -90,8 +90,8 @@ class SampleCoordinates:
 
     def within_rms(self, thin: ThinState) -> float:
         """Root mean square within-class standard deviation per feature."""
-        deviations = thin.H1 - spread(class_means(thin.H1, self.sizes), self.sizes)
-        return float(np.linalg.norm(deviations) / np.sqrt(self.sizes.N * self.sizes.n))
+        D = deviations(thin.H1, class_means(thin.H1, self.sizes), self.sizes)
+        return float(np.linalg.norm(D) / np.sqrt(self.sizes.N * self.sizes.n))
 
     def compose(self, thin: ThinState) -> State:
         """The full state (H, W, b)."""
@@ -123,12 +123,12 @@ def decompose(
     """
     state.check(sizes)
     H1 = class_means(state.H, sizes)
-    deviations = state.H - spread(H1, sizes)
+    D = deviations(state.H, H1, sizes)
     groups = _groups(sizes, within)
     scale = float(np.linalg.norm(state.H))
-    factors = [_thin_factor(deviations, _columns(sizes, group), scale) for group in groups]
-    L = np.hstack([factor for factor, _ in factors])
-    Q = np.hstack([frame for _, frame in factors])
+    factors = [_thin_factor(D, _columns(sizes, group), scale) for group in groups]
+    # One group, the usual case, is not copied: Q is as large as H.
+    L, Q = factors[0] if len(factors) == 1 else (np.hstack(parts) for parts in zip(*factors, strict=True))
     column_class = tuple(
         group[0] for group, (factor, _) in zip(groups, factors, strict=True) for _ in range(factor.shape[1])
     )
@@ -149,15 +149,15 @@ def _columns(sizes: Sizes, classes: tuple[int, ...]) -> np.ndarray:
     return np.flatnonzero(np.isin(sizes.labels, classes))
 
 
-def _thin_factor(deviations: Features, columns: np.ndarray, scale: float) -> tuple[WithinFactor, SampleFrame]:
-    """L and Q with deviations[:, columns] = L Q^T there, Q zero elsewhere; r = numerical rank."""
-    every = len(columns) == deviations.shape[1]
-    D = deviations if every else deviations[:, columns]
+def _thin_factor(whole: Features, columns: np.ndarray, scale: float) -> tuple[WithinFactor, SampleFrame]:
+    """L and Q with whole[:, columns] = L Q^T there, Q zero elsewhere; r = numerical rank."""
+    every = len(columns) == whole.shape[1]
+    D = whole if every else whole[:, columns]
     cutoff = RANK_TOLERANCE * max(scale, np.finfo(float).tiny)
     L, right = _by_gram(D, cutoff) or _by_svd(D, cutoff)
     if every:
         return L, right
-    Q = np.zeros((deviations.shape[1], L.shape[1]))
+    Q = np.zeros((whole.shape[1], L.shape[1]))
     Q[columns] = right
     return L, Q
 
@@ -187,10 +187,9 @@ def _by_gram(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray] | No
     U, s = U[:, ::-1], np.sqrt(np.maximum(values[::-1], 0.0))
     r = int(np.sum(s > max(CLEAR * s[0], cutoff)))
     U, s = U[:, :r], s[:r]
-    inside = U.T @ D
-    if r < n and float(np.linalg.norm(D - U @ inside)) > cutoff:
+    if r < n and float(np.linalg.norm(D - U @ (U.T @ D))) > cutoff:
         return None
-    inside /= s[:, None]
+    inside = (U / s).T @ D
     # Orthonormal but for eps/CLEAR^2; the Cholesky factor of what is missing restores it to rounding.
     factor = np.linalg.cholesky(inside @ inside.T)
     return (U * s) @ factor, (np.linalg.inv(factor) @ inside).T

@@ -164,3 +164,11 @@ def class_means(H: Features, sizes: Sizes) -> ClassMeans:
 def spread(H1: ClassMeans, sizes: Sizes) -> Features:
     """Repeat column c of H1 for every sample of class c: H1 Y."""
     return np.repeat(H1, sizes.counts, axis=1)
+
+
+def deviations(H: Features, H1: ClassMeans, sizes: Sizes) -> Features:
+    """What H has beyond H1 Y, the within-class part."""
+    if sizes.balanced:
+        # Several times faster for many samples, since H1 Y is never written out.
+        return (H.reshape(len(H), sizes.C, -1) - H1[:, :, None]).reshape(H.shape)
+    return H - spread(H1, sizes)
