@@ -4,57 +4,36 @@ At zero loss W H1 = A = I - b 1^T and W H2 = 0. With E = 0, X = W W^T and G = H1
 Mc = m Kc^{-1} = Y K^{-1} Y^T alone: X = (A Mc A^T)^{1/2} and G = Mc^{-1} # (A^T A) (theory section 5).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Json, Labels, SampleKernel, Weights
+from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Labels, SampleKernel, Weights
 from ntkflow.collapse import centring
 from ntkflow.errors import InputError
+from ntkflow.geometric_mean import geometric_mean
 from ntkflow.kernels import checks
 from ntkflow.kernels.block import BlockKernel, Eigenvalues
+from ntkflow.limit_point import Limit, complete
 from ntkflow.sizes import Sizes
 from ntkflow.state import checked_labels
 
-# Relative gap below which two numbers computed from the same closed form count as equal.
-SAME = 1e-10
-# Eigenvalues below this fraction of the largest are rounding.
-RANK = 1e-13
-
-
-@dataclass(frozen=True, eq=False)
-class Limit:
-    """Gram matrices of a zero-loss point, and what the collapse metrics are there.
-
-    Attributes:
-        X: W W^T, C x C.
-        G: H1^T H1, C x C.
-        MtM: M^T M with the centred class means M = H1 P, C x C.
-        b: biases, (C,).
-        trace_S: tr S = sum of the within-class variances of all classes, zero where NC1 holds.
-        NC1: mean within-class standard deviation (the code's metric); None where only tr S is known.
-        NC2: distance of M^T M / its norm from an ETF (the code's metric).
-        NC3: distance of M / its norm from W^T / its norm (the code's metric).
-        NC4: whether argmax(W h + b) is the nearest class mean for every feature vector h, not only in training.
-        hypotheses: the sentence that says when this limit holds.
-    """
-
-    X: ClassMatrix
-    G: ClassMatrix
-    MtM: ClassMatrix
-    b: Biases
-    trace_S: float
-    NC1: float | None
-    NC2: float
-    NC3: float
-    NC4: bool
-    hypotheses: str
-
-    def as_dict(self) -> Json:
-        """Plain values for files."""
-        arrays = {name: getattr(self, name).tolist() for name in ("X", "G", "MtM", "b")}
-        rest = ("trace_S", "NC1", "NC2", "NC3", "NC4", "hypotheses")
-        return {**arrays, **{name: getattr(self, name) for name in rest}}
+__all__ = [
+    "Limit",
+    "class_gram",
+    "collapsed",
+    "complete",
+    "deviation_bound",
+    "eigenvalues",
+    "equal_bias",
+    "gamma",
+    "general_kernel",
+    "geometric_mean",
+    "lambda_balanced_x",
+    "means_from_weights",
+    "projector_invariant",
+    "theta",
+    "x_star",
+    "zero_invariant",
+]
 
 
 def eigenvalues(sizes: Sizes, kernel: BlockKernel) -> Eigenvalues:
@@ -262,57 +241,6 @@ def deviation_bound(sizes: Sizes, E: FeatureMatrix) -> float:
     return sizes.per_class / 2 * float(np.linalg.norm(E))
 
 
-def geometric_mean(A: ClassMatrix, B: ClassMatrix) -> ClassMatrix:
-    """A # B = A^{1/2} (A^{-1/2} B A^{-1/2})^{1/2} A^{1/2}, the X >= 0 with X A^{-1} X = B.
-
-    Singular arguments are allowed: A # B is then the limit of (A + s I) # (B + s I) as s falls to 0, the
-    geometric mean of the Schur complements of A and B on the intersection of their ranges.
-
-    Args:
-        A: symmetric positive semidefinite.
-        B: the same.
-    """
-    A, B = checks.symmetric("A", A), checks.symmetric("B", B)
-    for name, M in (("A", A), ("B", B)):
-        values = np.linalg.eigvalsh(M)
-        if values[0] < -SAME * max(abs(values[-1]), np.finfo(float).tiny):
-            raise InputError(
-                name, f"smallest eigenvalue {values[0]:.3g}", "must be positive semidefinite", "project it"
-            )
-    V = _common_range(A, B)
-    if V.shape[1] == 0:
-        return np.zeros_like(A)
-    if V.shape[1] < A.shape[0]:
-        a, b = (np.linalg.inv(V.T @ np.linalg.pinv(M, rcond=RANK, hermitian=True) @ V) for M in (A, B))
-        return V @ geometric_mean((a + a.T) / 2, (b + b.T) / 2) @ V.T
-    # The better conditioned factor is the one to divide by.
-    first, second = sorted((A, B), key=np.linalg.cond)
-    values, vectors = np.linalg.eigh(first)
-    root = (vectors * np.sqrt(values)) @ vectors.T
-    _, s, Vt = np.linalg.svd(_factor(second).T @ ((vectors / np.sqrt(values)) @ vectors.T))
-    mean = root @ (Vt.T * s) @ Vt @ root
-    return (mean + mean.T) / 2
-
-
-def _factor(M: ClassMatrix) -> ClassMatrix:
-    """F with F F^T = M."""
-    values, vectors = np.linalg.eigh(M)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
-
-
-def _common_range(A: ClassMatrix, B: ClassMatrix) -> np.ndarray:
-    """Orthonormal basis of range(A) & range(B): the directions that neither kernel touches."""
-    kernels = []
-    for M in (A, B):
-        values, vectors = np.linalg.eigh(M)
-        kernels.append(vectors[:, values <= RANK * max(values[-1], np.finfo(float).tiny)])
-    both = np.hstack(kernels)
-    if both.shape[1] == 0:
-        return np.eye(A.shape[0])
-    U, s, _ = np.linalg.svd(both)
-    return U[:, int(np.sum(s > SAME)) :]
-
-
 def _kernel_roots(sizes: Sizes, kernel: BlockKernel) -> tuple[ClassMatrix, ClassMatrix]:
     """Mc^{1/2} and its inverse, from the two eigenvalues of Mc."""
     mu, m, P = kernel.eigenvalues(sizes), sizes.per_class, centring(sizes.C)
@@ -336,46 +264,3 @@ def _balanced(root: ClassMatrix, inverse_root: ClassMatrix, b: Biases, hypothese
     """X and G from one singular value decomposition of A Mc^{1/2}, whose square roots lose no digits."""
     U, s, Vt = np.linalg.svd(_zero_loss_outputs(b) @ root)
     return complete((U * s) @ U.T, inverse_root @ (Vt.T * s) @ Vt @ inverse_root, b, hypotheses)
-
-
-def complete(
-    X: ClassMatrix,
-    G: ClassMatrix,
-    b: Biases,
-    hypotheses: str,
-    trace_S: float = 0.0,
-    excess: float | None = None,
-) -> Limit:
-    """Complete a limit; `excess` is (|M| |W| / (C-1))^2 - 1 where it is known without cancellation.
-
-    <M, W^T> = C - 1 at every zero-loss point, so NC3^2 = 2 - 2 (1 + excess)^{-1/2} (theory 5.1).
-    """
-    C = len(b)
-    P = centring(C)
-    X, G = (X + X.T) / 2, (G + G.T) / 2
-    MtM = P @ G @ P
-    if excess is None:
-        excess = max(0.0, float(np.trace(MtM) * np.trace(X)) / (C - 1) ** 2 - 1)
-    return Limit(
-        X=X,
-        G=G,
-        MtM=MtM,
-        b=b,
-        trace_S=trace_S,
-        NC1=0.0 if trace_S == 0 else None,
-        NC2=float(np.linalg.norm(MtM / np.linalg.norm(MtM) - P / np.sqrt(C - 1))),
-        NC3=float(np.sqrt(-2 * np.expm1(-0.5 * np.log1p(excess)))),
-        NC4=_nearest_mean(X, G, b),
-        hypotheses=hypotheses,
-    )
-
-
-def _nearest_mean(X: ClassMatrix, G: ClassMatrix, b: Biases) -> bool:
-    """Whether W = k H1^T + 1 q^T with b_c + k |h_c|^2 / 2 the same for all c (theory section 6)."""
-    C = len(b)
-    P = centring(C)
-    weights, means = np.trace(P @ X @ P), np.trace(P @ G @ P)
-    k = weights / (C - 1)
-    offset = b + k * np.diag(G) / 2
-    parallel = weights * means <= (C - 1) ** 2 * (1 + SAME)
-    return bool(parallel and np.ptp(offset) <= SAME * max(1.0, float(np.abs(offset).max())))

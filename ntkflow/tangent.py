@@ -1,176 +1,26 @@
-"""The variational equation along a solved thin trajectory, forwards and adjoint, with its own error control.
+"""The variational equation along a solved thin trajectory, with its own error control.
 
-In the flat coordinates of `engines.structured.coordinates`, z = (B, A), the field is linearised to
-
-    dP = dA B + A dB,   dG' = -(dA^T P + W^T dP) D,   dA' = -(dP B^T + P dB^T),
-
-G the rows of B without the last, D the kernel on the columns of G. Without decay this is J = -D M with a
-symmetric M, the Hessian of the loss, so the transpose is D^-1 J D and one elimination solves both (not in the
-paper). Each step of the same formulas as the structured engine takes a new matrix and one linear solve per
-direction; steps follow the error of the tangents, not that of the state.
+Each step of the same formulas as the structured engine takes a new matrix of `linearised` and one linear solve
+per direction; steps follow the error of the tangents, not that of the state.
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float64
 
-from ntkflow._types import Times, Vector
-from ntkflow.dynamics import ThinSystem
-from ntkflow.engines.structured import StructuredBDF, formulas
-from ntkflow.engines.structured.coordinates import Coordinates
-from ntkflow.engines.structured.newton_system import NewtonSystem
+from ntkflow._types import Times
+from ntkflow.engines.structured import formulas
 from ntkflow.errors import SolveError
+from ntkflow.linearised import Columns, Linearised
 
-Columns = Float64[np.ndarray, "p F"]
 Source = Callable[[float], Columns]
 
-MOST_CORRECTIONS = 12
-LINEAR_TOLERANCE = 1e-4
 # Share of the error tolerance left to the linear solves.
 SOLVE_SHARE = 1e-2
 SAFETY, LARGEST_GROWTH, SMALLEST_GROWTH, WORTHWHILE_GROWTH = 0.9, 8.0, 0.2, 1.2
 MOST_STEPS = 100_000
 NEGLIGIBLE = 1e-3
-
-
-class Path:
-    """A thin trajectory solved by the structured engine, kept with its interpolants.
-
-    Args:
-        system: the thin system.
-        y0: packed initial state.
-        t_end: final time.
-        rtol: relative tolerance.
-
-    Raises:
-        SolveError: the integration failed.
-    """
-
-    def __init__(self, system: ThinSystem, y0: Vector, t_end: float, rtol: float) -> None:
-        self.system, self.t_end = system, float(t_end)
-        size = max(float(np.sqrt(np.mean(y0**2))), np.finfo(float).tiny)
-        stepper = StructuredBDF(system, 0.0, y0, t_end, max(rtol, 1e-13), 1e-3 * rtol * size)
-        self.ends: list[float] = []
-        self._pieces: list[Callable[[float], Vector]] = []
-        self._start = np.array(y0)
-        while stepper.status == "running":
-            stepper.step()
-            if stepper.status == "failed":
-                raise SolveError(f"the trajectory could not be followed: {stepper.message}")
-            self.ends.append(stepper.t)
-            self._pieces.append(stepper.dense())
-
-    def __call__(self, t: float) -> Vector:
-        """Packed state at t in [0, t_end]."""
-        if t <= 0:
-            return self._start
-        return self._pieces[min(bisect_left(self.ends, t), len(self.ends) - 1)](t)
-
-    @property
-    def stretches(self) -> list[tuple[float, float]]:
-        """Intervals on which the kernel is linear in time."""
-        inner = [t for t, _ in self.system.schedule if 0 < t < self.t_end]
-        return list(zip([0.0, *inner], [*inner, self.t_end], strict=True))
-
-
-class Linearised:
-    """J(t) along a path on one stretch, or its transpose with time running backwards from the stretch's end.
-
-    Args:
-        path: the trajectory.
-        stretch: where the kernel is linear in time.
-        adjoint: take the transpose; the time of all methods is then stretch[1] - t.
-    """
-
-    def __init__(self, path: Path, stretch: tuple[float, float], adjoint: bool = False) -> None:
-        self.coordinates = Coordinates.build(path.system, *stretch)
-        self.path, self.stretch, self.adjoint = path, stretch, adjoint
-
-    def time(self, tau: float) -> float:
-        """Flow time."""
-        return self.stretch[1] - tau if self.adjoint else tau
-
-    def at(self, tau: float) -> "Point":
-        """The linearisation at one time."""
-        return Point(self, self.time(tau))
-
-
-class Point:
-    """J, or its transpose, at one time of a path."""
-
-    def __init__(self, line: Linearised, t: float) -> None:
-        c = self.coordinates = line.coordinates
-        self.t, self.adjoint = t, line.adjoint
-        self.z = c.enter(line.path(t))
-        self.B, self.A = c.blocks(self.z)
-        self.P = self.A @ self.B - c.T
-        self.d, self.rest = c.d, np.zeros((0, 0))
-        if c.moving is not None:
-            self.d, self.rest = c.moving.at(t)
-
-    def kernel(self, G: np.ndarray) -> np.ndarray:
-        """G D, a stack of n x q matrices."""
-        out = G * self.d
-        if self.rest.size:
-            k = self.coordinates.groups
-            out[..., :k] += G[..., :k] @ self.rest
-        return out
-
-    def apply(self, S: Columns) -> Columns:
-        """J S or J^T S, direction by direction."""
-        c, n, p = self.coordinates, self.coordinates.n, len(S)
-        dG = S[:, : c.split].reshape(p, n + 1, c.q)[:, :n]
-        dA = S[:, c.split :].reshape(p, c.C, n + 1)
-        inner = self.kernel(dG) if self.adjoint else dG
-        W = self.A[:, :n]
-        dP = dA @ self.B + W @ inner
-        toG = np.swapaxes(dA[:, :, :n], 1, 2) @ self.P + W.T @ dP
-        toA = dP @ self.B.T
-        toA[:, :, :n] += self.P @ np.swapaxes(inner, 1, 2)
-        out = np.zeros_like(S)
-        out[:, : c.split].reshape(p, n + 1, c.q)[:, :n] = -(toG if self.adjoint else self.kernel(toG))
-        out[:, c.split :] = -toA.reshape(p, -1)
-        if any(c.decay):
-            lw, lh, lb = c.decay
-            out[:, : c.split] -= lh * S[:, : c.split]
-            out[:, c.split :] -= (dA * np.append(np.full(n, lw), lb)).reshape(p, -1)
-        return out
-
-    def solver(self, sigma: float) -> Callable[[np.ndarray], np.ndarray | None]:
-        """Approximate (sigma - J)^-1 of one direction, good to `LINEAR_TOLERANCE` for a kernel at rest."""
-        c = self.coordinates
-        matrix = NewtonSystem(c, self.t, self.z, sigma, LINEAR_TOLERANCE)
-        if not self.adjoint:
-            return matrix.solve
-        scale = np.ones(c.size)
-        c.blocks(scale)[0][:] = np.where(self.d != 0, self.d, 1.0)
-
-        def transposed(g: np.ndarray) -> np.ndarray | None:
-            x = matrix.solve(g * scale)
-            return None if x is None else x / scale
-
-        return transposed
-
-    def solve(self, sigma: float, G: Columns, enough: np.ndarray) -> Columns | None:
-        """(sigma - J) X = G by defect correction, until each defect is below `enough`; None when it is not."""
-        solver = self.solver(sigma)
-        X, rest = np.zeros_like(G), G
-        for _ in range(MOST_CORRECTIONS):
-            for i in np.flatnonzero(np.linalg.norm(rest, axis=1) > enough):
-                change = solver(rest[i])
-                if change is None:
-                    return None
-                X[i] += change
-            rest = G - sigma * X + self.apply(X)
-            size = np.linalg.norm(rest, axis=1)
-            if not np.all(np.isfinite(size)):
-                return None
-            if np.all(size <= enough):
-                return X
-        return None
 
 
 def march(
@@ -209,41 +59,32 @@ def march(
     largest = _sizes(S0, source, span, reach, scale)
     if typical is not None:
         largest = np.maximum(largest, NEGLIGIBLE * reach * typical)
-    p, F = S0.shape
-    D = np.zeros((formulas.HIGHEST_ORDER + 3, p * F))
     h = min(math.sqrt(rtol) / rate, end - tau)
-    D[0], D[1] = S0.ravel(), h * slope.ravel()
-    order, equal, at = 1, 0, 0
+    past = _History(S0, slope, h)
     out: list[Columns] = []
+    at = 0
     for _ in range(MOST_STEPS):
         if tau >= end:
-            return out, D[0].reshape(p, F).copy(), largest
+            return out, past.value(), largest
         left = end - tau
-        if h * 1.001 >= left and h != left:
-            D[: order + 1] = formulas.change_step(D[: order + 1], left / h)
-            h, equal = left, 0
-        d = _correction(line, source, tau + h, D, order, h, rtol * largest)
-        error = np.inf if d is None else formulas.ERROR[order] * _norm(d, rtol * largest)
+        if past.h * 1.001 >= left and past.h != left:
+            past.rescale(left / past.h)
+            past.h = left
+        d = _correction(line, source, tau + past.h, past, rtol * largest)
+        error = np.inf if d is None else formulas.ERROR[past.order] * _norm(d, rtol * largest)
         if d is None or error > 1:
-            growth = 0.3 if d is None else max(SAFETY * error ** (-1 / (order + 1)), SMALLEST_GROWTH)
-            D[: order + 1] = formulas.change_step(D[: order + 1], growth)
-            h, equal = h * growth, 0
-            if h < 1e-14 * max(end, 1e-300):
+            refused = 0.3 if d is None else max(SAFETY * error ** (-1 / (past.order + 1)), SMALLEST_GROWTH)
+            past.rescale(refused)
+            if past.h < 1e-14 * max(end, 1e-300):
                 break
             continue
-        tau = end if h == left else tau + h
-        equal += 1
-        _accept(D, d, order)
-        largest = np.maximum(largest, np.linalg.norm(D[0].reshape(p, F), axis=1))
+        tau = end if past.h == left else tau + past.h
+        past.accept(d)
+        largest = np.maximum(largest, np.linalg.norm(past.value(), axis=1))
         while at < len(stops) and stops[at] <= tau:
-            out.append(formulas.evaluate(D[: order + 1], (stops[at] - tau) / h).reshape(p, F))
+            out.append(past.value((stops[at] - tau) / past.h))
             at += 1
-        if equal > order:
-            best, growth = _next(D, error, order, rtol * largest)
-            if growth < SAFETY or growth > WORTHWHILE_GROWTH:
-                order = best
-                D[: order + 1] = formulas.change_step(D[: order + 1], growth)
-                h, equal = h * growth, 0
+        past.adapt(error, rtol * largest)
     raise SolveError(f"the tangents could not be followed past t = {line.time(tau):.6g}; loosen rtol")
 
 
@@ -265,16 +106,15 @@ def _correction(
     line: Linearised,
     source: Source | None,
     tau: float,
-    D: np.ndarray,
-    order: int,
-    h: float,
+    past: "_History",
     tolerance: np.ndarray,
 ) -> np.ndarray | None:
-    predicted, known = formulas.PREDICT[order] @ D[: order + 1]
+    """Correction of the predicted tangents at tau, flat; None when the linear solves fail."""
+    predicted, known = formulas.PREDICT[past.order] @ past.D[: past.order + 1]
     shape = (len(tolerance), -1)
-    sigma = float(formulas.LEADING[order]) / h
+    sigma = float(formulas.LEADING[past.order]) / past.h
     point = line.at(tau)
-    right = point.apply(predicted.reshape(shape)) - (known / h).reshape(shape)
+    right = point.apply(predicted.reshape(shape)) - (known / past.h).reshape(shape)
     if source is not None:
         right += source(tau)
     # The inverse of sigma - J is at most 1/sigma where J has no growing direction.
@@ -286,19 +126,55 @@ def _norm(d: np.ndarray, tolerance: np.ndarray) -> float:
     return float(np.max(np.linalg.norm(d.reshape(len(tolerance), -1), axis=1) / tolerance))
 
 
-def _accept(D: np.ndarray, d: np.ndarray, order: int) -> None:
-    D[order + 2] = d - D[order + 1]
-    D[order + 1] = d
-    for j in range(order, -1, -1):
-        D[j] += D[j + 1]
+class _History:
+    """The last points of a march as backward differences on a grid of step h, and the order in use.
 
+    Args:
+        start: tangents at the start, (p, F).
+        slope: their derivatives there, (p, F).
+        h: first step.
+    """
 
-def _next(D: np.ndarray, error: float, order: int, tolerance: np.ndarray) -> tuple[int, float]:
-    best, growth = order, max(error, 1e-10) ** (-1 / (order + 1))
-    for other, difference in ((order - 1, order), (order + 1, order + 2)):
-        if 1 <= other <= formulas.HIGHEST_ORDER:
-            size = formulas.ERROR[other] * _norm(D[difference], tolerance)
-            candidate = max(size, 1e-10) ** (-1 / (other + 1))
-            if candidate > growth:
-                best, growth = other, candidate
-    return best, min(LARGEST_GROWTH, SAFETY * growth)
+    def __init__(self, start: Columns, slope: Columns, h: float) -> None:
+        self.shape, self.h, self.order, self._equal = start.shape, h, 1, 0
+        self.D = np.zeros((formulas.HIGHEST_ORDER + 3, start.size))
+        self.D[0], self.D[1] = start.ravel(), h * slope.ravel()
+
+    def value(self, shift: float = 0.0) -> Columns:
+        """Tangents at so many steps after the last point, `shift` <= 0."""
+        flat = self.D[0].copy() if shift == 0 else formulas.evaluate(self.D[: self.order + 1], shift)
+        return flat.reshape(self.shape)
+
+    def rescale(self, ratio: float) -> None:
+        """Go on with `ratio` times the step."""
+        self.D[: self.order + 1] = formulas.change_step(self.D[: self.order + 1], ratio)
+        self.h, self._equal = self.h * ratio, 0
+
+    def accept(self, d: np.ndarray) -> None:
+        """One step on, by the predicted value and its correction."""
+        D, k = self.D, self.order
+        D[k + 2] = d - D[k + 1]
+        D[k + 1] = d
+        for j in range(k, -1, -1):
+            D[j] += D[j + 1]
+        self._equal += 1
+
+    def adapt(self, error: float, tolerance: np.ndarray) -> None:
+        """Choose order and step anew once enough equal steps lie behind, and when that is worth a new grid."""
+        if self._equal <= self.order:
+            return
+        best, growth = self._best(error, tolerance)
+        if growth < SAFETY or growth > WORTHWHILE_GROWTH:
+            self.order = best
+            self.rescale(growth)
+
+    def _best(self, error: float, tolerance: np.ndarray) -> tuple[int, float]:
+        """Order and growth of the next step, from the errors that the neighbouring orders would have made."""
+        k, best, growth = self.order, self.order, max(error, 1e-10) ** (-1 / (self.order + 1))
+        for other, difference in ((k - 1, k), (k + 1, k + 2)):
+            if 1 <= other <= formulas.HIGHEST_ORDER:
+                size = formulas.ERROR[other] * _norm(self.D[difference], tolerance)
+                candidate = max(size, 1e-10) ** (-1 / (other + 1))
+                if candidate > growth:
+                    best, growth = other, candidate
+        return best, min(LARGEST_GROWTH, SAFETY * growth)

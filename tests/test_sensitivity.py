@@ -7,8 +7,8 @@ import ntkflow as nf
 from ntkflow import sensitivity
 from ntkflow.dynamics import ThinSystem
 from ntkflow.engines.structured.coordinates import Coordinates
+from ntkflow.linearised import Linearised, Path
 from ntkflow.sensitivity import Direction
-from ntkflow.tangent import Linearised, Path
 from ntkflow.thin_jacobian import thin_jacobian
 
 STEP = 1e-4

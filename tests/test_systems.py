@@ -108,6 +108,7 @@ def test_the_thin_state_of_a_raw_flow_has_one_factor_per_within_class_rate():
     problem = nf.Problem(IMBALANCED, ladder.make("class-block", IMBALANCED), random_state(IMBALANCED))
     flow = RawFlow.build(problem)
     _, frame = flow.thin(flow.start())
+    assert set(frame.column_class) == {c for c, count in enumerate(IMBALANCED.counts) if count > 1}
     for q, c in enumerate(frame.column_class):
         assert np.all(frame.Q[IMBALANCED.labels != c, q] == 0)
 

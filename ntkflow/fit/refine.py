@@ -8,8 +8,8 @@ from jaxtyping import Float64
 from ntkflow.errors import SolveError
 from ntkflow.fit.family import Family, Parameters
 from ntkflow.fit.observed import Data
+from ntkflow.linearised import Path
 from ntkflow.sensitivity import PATH_SHARE, Direction, Thinned, adjoint, forward
-from ntkflow.tangent import Path
 
 # Derivatives only steer the iteration and scale the errors; these accuracies cost little and suffice.
 JACOBIAN_RTOL = 1e-5

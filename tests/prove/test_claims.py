@@ -68,10 +68,11 @@ def test_a_numeric_claim_without_a_witness_is_not_checked():
 
 
 def test_stated_entries_carry_no_equations(entries):
-    for entry in entries.values():
-        if entry.verdict is Verdict.STATED:
-            assert entry.equations == entry.remainders == ()
-            assert entry.technique
+    stated = [entry for entry in entries.values() if entry.verdict is Verdict.STATED]
+    assert stated
+    for entry in stated:
+        assert entry.equations == entry.remainders == ()
+        assert entry.technique
 
 
 def one_sign_turned(equation, position):
