@@ -1,6 +1,5 @@
 """`ntkflow simulate --ensemble K`: members, quantiles, the figure with bands, and what is written."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from json import loads as decode
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -17,12 +16,15 @@ from rich.table import Table
 from ntkflow import __version__, collapse, rundir, store
 from ntkflow._types import Json
 from ntkflow.cli.drawing import FORMATS
+from ntkflow.cli.output import bar, place
 from ntkflow.cli.table import number
 from ntkflow.ensembles import LEVELS, Ensemble, EnsembleProgress, ensemble
 from ntkflow.errors import InputError, SolveError
 from ntkflow.series import DESCRIPTIONS
 from ntkflow.simulate import Prepared
-from ntkflow.staging import numbered_directory, staged_directory
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 ARRAYS = "ensemble.npz"
 SHOWN = ("loss", "E_alignment", *(name for name in ("NC1", "NC2", "NC3", "NC4") if name in collapse.NAMES))
@@ -34,7 +36,7 @@ def run_ensemble(
     """Integrate the members of a prepared configuration and write the run directory."""
     config = prepared.config
     start = config.seed or 0
-    with _place(out, overwrite) as (directory, staged):
+    with place(out, "ensemble", overwrite) as (directory, staged):
         began = time.perf_counter()
         with _progress(silent=json or quiet) as progress:
             found = ensemble(config, range(start, start + config.ensemble), progress=progress)
@@ -166,26 +168,14 @@ def print_summary(summary: Json) -> None:
         console.print(f"seed {seed} failed: {sentence}")
 
 
-@contextmanager
-def _place(out: Path | None, overwrite: bool) -> Iterator[tuple[Path, Path]]:
-    """The run directory and the staged directory that becomes it."""
-    if out is None:
-        with numbered_directory(Path("runs"), "ensemble") as places:
-            yield places
-    else:
-        with staged_directory(out, overwrite, rundir.OWNED) as staged:
-            yield out, staged
+def _columns() -> "tuple[ProgressColumn, ...]":
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    return TextColumn("members"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
 
 
 @contextmanager
 def _progress(silent: bool) -> Iterator[EnsembleProgress | None]:
-    """A bar over the members, on terminals only."""
-    if silent or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("members"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    """A bar over the members."""
+    with bar(silent, _columns) as show:
+        yield None if show is None else lambda done, total: show(completed=done, total=total)

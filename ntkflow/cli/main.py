@@ -49,7 +49,10 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for name, (target, help_text) in COMMANDS.items():
-        app.command(name, help=help_text)(_load(target) if name == wanted else _stub)
+        if name == wanted:
+            app.command(name)(_load(target))  # its docstring says more
+        else:
+            app.command(name, help=help_text)(_stub)
     for name, load in _plugins().items():
         help_text = PLUGIN_HELP.get(name, "")
         if name == wanted:

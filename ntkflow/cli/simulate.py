@@ -4,16 +4,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ntkflow import rundir, store
 from ntkflow.cli import drawing, options, table
+from ntkflow.cli.output import bar, place
 from ntkflow.marching import Progress
 from ntkflow.simulate import run
-from ntkflow.staging import numbered_directory, staged_directory
 from ntkflow.summary import summarise
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 
 def simulate(
@@ -74,7 +77,7 @@ def simulate(
 
             run_ensemble(prepared, out, overwrite, figures, json, quiet)
             return
-        with _place(out, overwrite) as (directory, staged):
+        with place(out, "simulate", overwrite) as (directory, staged):
             with _progress(silent=json or quiet) as progress:
                 solution = run(prepared, progress)
             rundir.write_trajectory(staged, solution)
@@ -95,35 +98,22 @@ def simulate(
         print(f"Run written to {directory}")
 
 
-@contextmanager
-def _place(out: Path | None, overwrite: bool) -> Iterator[tuple[Path, Path]]:
-    """The run directory and the staged directory that becomes it."""
-    if out is None:
-        with numbered_directory(Path("runs"), "simulate") as places:
-            yield places
-    else:
-        with staged_directory(out, overwrite, rundir.OWNED) as staged:
-            yield out, staged
+def _columns() -> "tuple[ProgressColumn, ...]":
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
-
-@contextmanager
-def _progress(silent: bool) -> Iterator[Progress | None]:
-    """A progress bar over decades of flow time, on terminals only; it vanishes when the run is done."""
-    if silent or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
+    return (
         TextColumn("integrating"),
         BarColumn(),
         TextColumn("t = {task.fields[t]:.4g}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0, t=0.0)
-        yield lambda t, fraction: bar.update(task, completed=_decades_done(fraction), t=t)
+
+
+@contextmanager
+def _progress(silent: bool) -> Iterator[Progress | None]:
+    """A progress bar over decades of flow time."""
+    with bar(silent, _columns, total=1.0, t=0.0) as show:
+        yield None if show is None else lambda t, fraction: show(completed=_decades_done(fraction), t=t)
 
 
 def _decades_done(fraction: float) -> float:

@@ -6,97 +6,46 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ntkflow import config as configuration
 from ntkflow import store
 from ntkflow._types import Json
+from ntkflow.cli import sweep_options as options
+from ntkflow.cli.output import bar
 from ntkflow.errors import InputError
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
-from ntkflow.sweep.axis import FORMS
 from ntkflow.sweep.fields import SIMULATE
 from ntkflow.sweep.runner import SweepProgress
 from ntkflow.sweep.spec import SweepSpec, View
 from ntkflow.sweep.studies import mark_of, study_named, title_of, with_changes
 from ntkflow.sweep.table import Table
 
-GRID, FIGURE, RUNNING, OUTPUT = ("Grid", "Figure", "Running", "Output")
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 
 def sweep(
-    over: list[str] = typer.Option(
-        None,
-        "--over",
-        help=f"An axis: {FORMS}; may be given more than once. FIELD is any option of simulate in its config.toml; "
-        "FIELD1,FIELD2=... move together.",
-        rich_help_panel=GRID,
-    ),
-    seeds: int = typer.Option(
-        None, help="Run every cell with this many seeds; figures show quantiles.", rich_help_panel=GRID
-    ),
-    set_: list[str] = typer.Option(
-        None, "--set", help="FIELD=VALUE for all cells; may be given more than once.", rich_help_panel=GRID
-    ),
-    config: Path = typer.Option(
-        None, help="A config.toml of simulate, or a sweep.toml to replay.", rich_help_panel=GRID
-    ),
-    study: str = typer.Option(
-        None,
-        help="A shipped sweep: negative-eigenvalues, equal-bias or weight-decay.",
-        rich_help_panel=GRID,
-    ),
-    x: str = typer.Option(
-        None,
-        "--x",
-        help="Quantity on the x axis: a field, or a dotted path into summary.json. Default: the first axis.",
-        rich_help_panel=FIGURE,
-    ),
-    y: list[str] = typer.Option(
-        None,
-        "--y",
-        help="Quantity to draw, one pane each; may be given more than once. Default: nc.NC1.final.",
-        rich_help_panel=FIGURE,
-    ),
-    by: str = typer.Option(None, help="Field or quantity that tells colours apart.", rich_help_panel=FIGURE),
-    theory: list[str] = typer.Option(
-        None,
-        help="Quantity drawn as a dashed line over the pane of the same place, as theory.nc1_floor.",
-        rich_help_panel=FIGURE,
-    ),
-    log_x: bool = typer.Option(None, "--log-x", help="Log scale on the x axis.", rich_help_panel=FIGURE),
-    log_y: bool = typer.Option(
-        None,
-        "--log-y",
-        help="Log scale of the quantities, but for cosines and shares.",
-        rich_help_panel=FIGURE,
-    ),
-    figures: bool = typer.Option(True, help="Draw the figure.", rich_help_panel=FIGURE),
-    workers: int = typer.Option(None, help="Local processes. Default: one a core.", rich_help_panel=RUNNING),
-    scheduler: str = typer.Option(
-        None, help="Address of a dask scheduler whose workers run the cells.", rich_help_panel=RUNNING
-    ),
-    out: Path = typer.Option(
-        None,
-        help="Sweep directory. Default: runs/sweep- and the study's name or a hash.",
-        rich_help_panel=OUTPUT,
-    ),
-    overwrite: bool = typer.Option(
-        False,
-        "--overwrite",
-        help="Replace another sweep in the directory; finished cells that both share are kept.",
-        rich_help_panel=OUTPUT,
-    ),
-    json: bool = typer.Option(
-        False,
-        "--json",
-        help="Print counts and the table's main columns alone, as JSON.",
-        rich_help_panel=OUTPUT,
-    ),
-    quiet: bool = typer.Option(
-        False, "--quiet", "-q", help="Print nothing but errors.", rich_help_panel=OUTPUT
-    ),
+    over: options.Over = None,
+    seeds: options.Seeds = None,
+    set_: options.Set = None,
+    config: options.Config = None,
+    study: options.Study = None,
+    x: options.X = None,
+    y: options.Y = None,
+    by: options.By = None,
+    theory: options.Theory = None,
+    log_x: options.LogX = None,
+    log_y: options.LogY = None,
+    figures: options.Figures = True,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run the simulation over a grid of configurations and draw any quantity of its summaries.
 
@@ -219,23 +168,20 @@ def _report(
         )
 
 
+def _columns() -> "tuple[ProgressColumn, ...]":
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    note = TextColumn("{task.fields[note]}")
+    return TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note
+
+
 @contextmanager
 def sweep_progress(silent: bool) -> Iterator[SweepProgress | None]:
-    """A progress bar over cells, on terminals only; it vanishes when the sweep is done."""
-    if silent or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """A progress bar over cells."""
+    with bar(silent, _columns, total=None, note="") as show:
 
-    columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True
-    ) as bar:
-        task = bar.add_task("", total=None, note="")
+        def report(done: int, total: int, failed: int) -> None:
+            assert show is not None
+            show(total=total, completed=done + failed, note=f"{failed} failed" if failed else "")
 
-        def show(done: int, total: int, failed: int) -> None:
-            note = f"{failed} failed" if failed else ""
-            bar.update(task, total=total, completed=done + failed, note=note)
-
-        yield show
+        yield None if show is None else report
