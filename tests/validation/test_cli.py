@@ -4,8 +4,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from ntkflow.cli.main import main
-from validation.cli import _progress
+from tests.commands import exit_code
+from validation.cli.progress import progress
 from validation.config import RunConfig
 from validation.presets import preset
 
@@ -21,11 +21,7 @@ FILES = (
 
 def validate(*words):
     """Exit code of `ntkflow validate WORDS`."""
-    try:
-        main(["validate", *(str(word) for word in words)])
-    except SystemExit as end:
-        return end.code or 0
-    return 0
+    return exit_code("validate", *words)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +121,7 @@ def test_an_unfinished_run_goes_on_with_the_same_command(finished, tmp_path, cap
 
 
 def test_the_progress_line_shows_the_metrics_seen_last(capsys):
-    with _progress(hidden=False) as bar:
+    with progress(hidden=False) as bar:
         bar("training", 1, 2)
         bar.observed({"NC1": 0.5, "NC2": 0.25, "NC3": 1.0, "accuracy_train": 1.0, "accuracy_test": 0.5})
         bar("training", 2, 2)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from ntkflow.cli.main import main
+from tests.commands import exit_code
 from validation.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from validation.evidence import ROWS, SERIES, trajectory
 from validation.pipeline import train_run
@@ -18,11 +18,7 @@ CONFIG = RunConfig(
 
 
 def export(*words):
-    try:
-        main(["validate", "export", *(str(word) for word in words)])
-    except SystemExit as end:
-        return end.code or 0
-    return 0
+    return exit_code("validate", "export", *words)
 
 
 def test_a_document_says_what_was_run_and_what_came_out(tmp_path, capsys):

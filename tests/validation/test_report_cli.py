@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ntkflow.cli.main import main
+from tests.commands import exit_code
 from validation import showcase
 from validation.presets import preset
 from validation.rundir import RunDirectory
@@ -13,11 +13,7 @@ from validation.rundir import RunDirectory
 
 def validate(*words):
     """Exit code of `ntkflow validate WORDS`."""
-    try:
-        main(["validate", *(str(word) for word in words)])
-    except SystemExit as end:
-        return end.code or 0
-    return 0
+    return exit_code("validate", *words)
 
 
 def small(data, seed=None, per_class=None):

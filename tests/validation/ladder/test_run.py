@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ntkflow.errors import InputError
+from validation.cli.frontier import frontier
 from validation.config import KernelConfig
-from validation.frontier_cli import frontier
 from validation.ladder import measured as measuring
 from validation.pipeline import compare_run, measure_run, train_run
 from validation.rundir import RunDirectory

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ntkflow.cli.main import main
+from tests.commands import exit_code
 
 WORDS = (
     "sweep", "--config", "{tmp}/base.toml", "--learning-rates", "0.01,0.1,1e30", "--seeds", "1", "--out", "{tmp}/s",
@@ -27,11 +27,7 @@ def validate(folder, monkeypatch, capsys):
     monkeypatch.setattr("validation.sweep.running.local_workers", lambda workers=None: ThreadPoolExecutor(1))
 
     def run(*words):
-        try:
-            main(["validate", *(str(word).format(tmp=folder) for word in words)])
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
+        code = exit_code("validate", *(str(word).format(tmp=folder) for word in words))
         return code, *capsys.readouterr()
 
     return run

@@ -5,13 +5,15 @@ from typing import Any
 
 import typer
 
+from validation.cli import options
+
 
 def figure(
     number: int = typer.Argument(help="Figure of the paper, 1 to 20."),
     path: list[Path] = typer.Argument(help="Sweep directories and run directories; one run for 1 and 13-20."),
     out: Path = typer.Option(Path("figures"), help="Folder for figure-N.pdf and figure-N.png."),
     raw: bool = typer.Option(False, "--raw", help="Curves over epochs as measured, not smoothed."),
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors."),
 ) -> None:
     """Draw a figure of the paper from trainings of one's own.
 
@@ -31,26 +33,31 @@ def reproduce(
     workers: int = typer.Option(None, help="Local processes. Default: one a core."),
     scheduler: str = typer.Option(None, help="Address of a dask scheduler whose workers train."),
     data_dir: Path = typer.Option(None, envvar="NTKFLOW_DATA", help="Folder with the data sets' files."),
+    download: options.Download = False,
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the estimate of time and stop."),
     keep_runs: bool = typer.Option(False, "--keep-runs", help="Keep the run directory of every training."),
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors."),
 ) -> None:
     """Run what a figure of the paper needs, and draw it; an interrupted command goes on where it was.
 
     Says first how long it will take, from a few steps measured here.
     """
-    from validation.cli import _find_data
+    from validation.cli.sweep import run as run_sweep
+    from validation.datasets import fetch
     from validation.paper.registry import paper_figure
     from validation.paper.reproduce import base_of, estimate_figure, scale_named
     from validation.paper.reproduce import reproduce as run_and_draw
-    from validation.sweep_cli import run as run_sweep
 
     wanted, scale = paper_figure(number), scale_named(preset)
+    if not dry_run:
+        base = base_of(wanted, scale)
+        if download:
+            fetch(base.data.name)
+        options.find_data(base, data_dir)
     if dry_run or not quiet:
         print(estimate_figure(wanted, scale, workers).words(), flush=True)
     if dry_run:
         return
-    _find_data(base_of(wanted, scale), data_dir)
     folder = out if out is not None else Path("reproduction") / f"figure-{number}-{preset}"
 
     def run_grid(grid: Any, directory: Path) -> Any:

@@ -1,9 +1,12 @@
 """`ntkflow validate kernels`: the features' NTK at snapshots of a run."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from validation.cli import options
+from validation.cli.finish import finish
+from validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
     from validation.measurement_run import Settings
@@ -12,14 +15,7 @@ if TYPE_CHECKING:
 # Seconds below which how long it will take is not said beforehand.
 WORTH_SAYING = 10.0
 
-OUT = typer.Option(Path("validate-run"), "--out", help="Run directory.")
 FROM = typer.Option(None, "--from-snapshot", help="A step to measure besides the run's own choice.")
-DATA_DIR = typer.Option(
-    None,
-    "--data-dir",
-    envvar="NTKFLOW_DATA",
-    help="Folder with the data set's files, or of folders by its name.",
-)
 FULL = typer.Option(
     False, "--full", help="Also output NTK, row space, Rayleigh quotients and errors, to measurements/."
 )
@@ -45,14 +41,12 @@ FIGURE = typer.Option(
 OVERWRITE = typer.Option(
     False, "--overwrite", help="With --full: replace measurements made with other settings."
 )
-JSON = typer.Option(False, "--json", help="Print the summary as JSON and nothing else.")
-QUIET = typer.Option(False, "--quiet", help="Print nothing.")
 
 
 def kernels(
-    out: Path = OUT,
+    out: options.Out = options.RUN_OUT,
     from_snapshot: int | None = FROM,
-    data_dir: Path | None = DATA_DIR,
+    data_dir: options.DataDir = None,
     full: bool = FULL,
     quantity: list[str] | None = QUANTITY,
     method: str = METHOD,
@@ -63,17 +57,16 @@ def kernels(
     bn: str = BN,
     figure: bool = FIGURE,
     overwrite: bool = OVERWRITE,
-    json: bool = JSON,
-    quiet: bool = QUIET,
+    json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Measure the features' NTK at snapshots of a trained run; those already measured are kept."""
-    from validation import cli
     from validation.measurement_run import Settings
     from validation.pipeline import measure_run
     from validation.rundir import RunDirectory
 
     run = RunDirectory.open(out)
-    cli._find_data(run.config, data_dir)
+    options.find_data(run.config, data_dir)
     settings = Settings(
         method, memory, tuple(quantity) if quantity else None, neurons, samples, probes, bn, run.config.seed
     )
@@ -82,11 +75,11 @@ def kernels(
     elif not full:
         _refuse_ignored(settings, overwrite, run.config.seed)
     with run.locked():
-        with cli._progress(json or quiet) as progress:
-            measure_run(run, from_snapshot, progress)
-            lines = _full(run, from_snapshot, settings, progress, overwrite) if full or figure else []
+        with progress(json or quiet) as bar:
+            measure_run(run, from_snapshot, bar)
+            lines = _full(run, from_snapshot, settings, bar, overwrite) if full or figure else []
             lines += _draw(run, from_snapshot) if figure else []
-        cli._finish(run, json, quiet)
+        finish(run, json, quiet)
     if lines and not (json or quiet):
         typer.echo("\n".join(lines))
 
@@ -122,19 +115,19 @@ def _draw(run: "RunDirectory", step: int | None) -> list[str]:
 
 
 def _full(
-    run: "RunDirectory", extra: int | None, settings: "Settings", progress: Any, overwrite: bool
+    run: "RunDirectory", extra: int | None, settings: "Settings", bar: Bar, overwrite: bool
 ) -> list[str]:
     from validation.measurement_run import measure_in_full
     from validation.pipeline import kernel_steps, prepare
 
     def announce(step: int, forecast: Any) -> None:
         if forecast.seconds > WORTH_SAYING:
-            progress.say(f"step {step}: {forecast}")
+            bar.say(f"step {step}: {forecast}")
 
     dataset, network = prepare(run.config)
     lines = []
     for step, found, document in measure_in_full(
-        run, kernel_steps(run, extra), dataset, network, settings, progress, overwrite, announce
+        run, kernel_steps(run, extra), dataset, network, settings, bar, overwrite, announce
     ):
         if found is None:
             lines.append(f"step {step}: was measured before")

@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
+
+from validation.cli import options
+from validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
     from ntkflow._types import Json
@@ -17,7 +20,6 @@ SEEDS = typer.Option(3, "--seeds", min=1, help="Seeds of every departure.")
 WORKERS = typer.Option(None, "--workers", min=1, help="Processes; by default one a core.")
 OVERWRITE = typer.Option(False, "--overwrite", help="Run again what is there already.")
 JSON = typer.Option(False, "--json", help="Print the document as JSON and nothing else.")
-QUIET = typer.Option(False, "--quiet", help="Print nothing.")
 RUNS = typer.Argument(..., help="Run directories that were compared, in the order in which they are shown.")
 TO = typer.Option(None, "--to", help="The file; by default report.html of the first run.")
 
@@ -32,19 +34,18 @@ def calibrate(
     workers: int | None = WORKERS,
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
-    quiet: bool = QUIET,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run the known answer through the whole pipeline, then departures from it by degrees; goes on where it ended."""
     from ntkflow.store import dump_json
-    from validation import cli
     from validation.calibration.run import calibrate as run
     from validation.calibration.run import make_place
     from validation.calibration.store import keep
     from validation.report.page import write_page
 
     make_place(out, overwrite)
-    with cli._progress(json or quiet) as progress:
-        found = run(out, brief, seeds, workers, progress)
+    with progress(json or quiet) as bar:
+        found = run(out, brief, seeds, workers, bar)
     keep(found)
     figure = _draw(found, out)
     page = write_page(out / "report.html", [], found)
@@ -57,15 +58,14 @@ def calibrate(
         raise SystemExit(EXIT_FAILED)
 
 
-def report(runs: list[Path] = RUNS, to: Path | None = TO, quiet: bool = QUIET) -> None:
+def report(runs: list[Path] = RUNS, to: Path | None = TO, quiet: options.Quiet = False) -> None:
     """Write the page of runs that were compared, one or several together."""
-    from validation import cli
     from validation.report.write import write_report
     from validation.rundir import RunDirectory
 
     opened = [RunDirectory.open(path) for path in runs]
-    with cli._progress(quiet) as progress:
-        page = write_report(opened, to, progress)
+    with progress(quiet) as bar:
+        page = write_report(opened, to, bar)
     if not quiet:
         print(f"report: {page}")
 
@@ -81,7 +81,6 @@ def default_run(
 ) -> None:
     """The calibration in brief, a network that the theory describes and one that it does not; one page."""
     from ntkflow.store import dump_json
-    from validation import cli
     from validation.report.write import write_report
     from validation.showcase import PAGE, check_place, configurations, found_data
 
@@ -92,9 +91,9 @@ def default_run(
         (out / PAGE).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     wanted = configurations(found_data(), seed, per_class)
-    with cli._progress(json or quiet) as progress:
-        runs = [_part(out / name, config, overwrite, progress) for name, config in wanted.items()]
-        page = write_report(runs, out / PAGE, progress)
+    with progress(json or quiet) as bar:
+        runs = [_part(out / name, config, overwrite, bar) for name, config in wanted.items()]
+        page = write_report(runs, out / PAGE, bar)
     if json:
         print(dump_json({run.path.name: run.read_json("summary.json") for run in runs}))
     elif not quiet:
@@ -103,7 +102,7 @@ def default_run(
         print(f"report: {page}")
 
 
-def _part(path: Path, config: "RunConfig", overwrite: bool, progress: Any) -> "RunDirectory":
+def _part(path: Path, config: "RunConfig", overwrite: bool, bar: Bar) -> "RunDirectory":
     """One of the runs, from its start, from where it was interrupted, or as it is when it is finished."""
     from validation.pipeline import compare_run, measure_run, train_run
     from validation.report.write import finish
@@ -114,9 +113,9 @@ def _part(path: Path, config: "RunConfig", overwrite: bool, progress: Any) -> "R
     if run.read_json("summary.json"):
         return run
     with run.locked():
-        train_run(run, lambda what, done, total: progress(f"{path.name}: {what}", done, total))
-        measure_run(run, None, progress)
-        compare_run(run, None, lambda what, done, total: progress(f"{path.name}: {what}", done, total), RUNGS)
+        train_run(run, lambda what, done, total: bar(f"{path.name}: {what}", done, total))
+        measure_run(run, None, bar)
+        compare_run(run, None, lambda what, done, total: bar(f"{path.name}: {what}", done, total), RUNGS)
         finish(run)
     return run
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import typer
 
-OUT = typer.Option(Path("validate-run"), "--out", help="Run directory.")
+from validation.cli import options
+
 TO = typer.Option(None, "--to", help="Folder for NAME-ladder.json; NAME is the run directory's.")
-QUIET = typer.Option(False, "--quiet", help="Print nothing.")
 
 
-def frontier(out: Path = OUT, to: Path | None = TO, quiet: bool = QUIET) -> None:
+def frontier(out: options.Out = options.RUN_OUT, to: Path | None = TO, quiet: options.Quiet = False) -> None:
     """Print every rung of a compared run with its constants and skill; * marks the frontier."""
     from ntkflow.errors import InputError
     from ntkflow.store import write_json

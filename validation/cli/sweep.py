@@ -10,71 +10,37 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ntkflow.errors import InputError
+from validation.cli import sweep_options as options
+from validation.cli.options import find_data
 
 if TYPE_CHECKING:
     from ntkflow.sweep.table import Table
+    from validation.config import RunConfig
     from validation.sweep.grid import TrainingSweep
 
-GRID, RUNNING, OUTPUT = ("Grid", "Running", "Output")
 # What `table` prints unless it is told otherwise.
 COLUMNS = ("result", "NC1", "NC2", "NC3", "accuracy_train", "accuracy_test", "invariant_alignment", "seconds")
 
 
 def sweep(
-    preset: str = typer.Option(
-        "sweep-digits", help="What all trainings have in common.", rich_help_panel=GRID
-    ),
-    config: Path = typer.Option(
-        None, help="A config.toml in place of a preset, or a sweep.toml to replay.", rich_help_panel=GRID
-    ),
-    pair: list[str] = typer.Option(
-        None, help="MODEL/DATA, as resnet20/mnist; repeat. 'paper': its nine.", rich_help_panel=GRID
-    ),
-    learning_rates: str = typer.Option(
-        None,
-        help="START:STOP:COUNT:log, or r1,r2,r3; 'paper': 30 in [1e-4, 10^0.25], the last 20 of them for "
-        "most pairs.",
-        rich_help_panel=GRID,
-    ),
-    init: str = typer.Option(
-        None, help="Initialisations, as lecun-normal,uniform; 'paper': its three.", rich_help_panel=GRID
-    ),
-    seeds: int = typer.Option(None, help="Seeds of every training.", rich_help_panel=GRID),
-    over: list[str] = typer.Option(
-        None, help="Another axis, as training.weight_decay=0,5e-4; repeat.", rich_help_panel=GRID
-    ),
-    set_: list[str] = typer.Option(
-        None, "--set", help="FIELD=VALUE for all, as training.steps=500; repeat.", rich_help_panel=GRID
-    ),
-    workers: int = typer.Option(
-        None,
-        help="Local processes; several share one GPU. Default: one a core.",
-        rich_help_panel=RUNNING,
-    ),
-    scheduler: str = typer.Option(
-        None, help="Address of a dask scheduler whose workers train.", rich_help_panel=RUNNING
-    ),
-    data_dir: Path = typer.Option(
-        None, envvar="NTKFLOW_DATA", help="Folder with the data sets' files.", rich_help_panel=RUNNING
-    ),
-    dry_run: bool = typer.Option(
-        False,
-        "--dry-run",
-        help="Print the number of trainings and an estimate of time.",
-        rich_help_panel=RUNNING,
-    ),
-    out: Path = typer.Option(Path("validate-sweep"), help="Sweep directory.", rich_help_panel=OUTPUT),
-    keep_runs: bool = typer.Option(
-        False, "--keep-runs", help="Keep the run directory of every training.", rich_help_panel=OUTPUT
-    ),
-    overwrite: bool = typer.Option(
-        False,
-        "--overwrite",
-        help="Replace another sweep in the directory; trainings that both share are kept.",
-        rich_help_panel=OUTPUT,
-    ),
-    json: bool = typer.Option(False, "--json", help="Print counts alone, as JSON.", rich_help_panel=OUTPUT),
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing.", rich_help_panel=OUTPUT),
+    preset: options.Preset = "sweep-digits",
+    config: options.Config = None,
+    pair: options.Pairs = None,
+    learning_rates: options.LearningRates = None,
+    init: options.Init = None,
+    seeds: options.Seeds = None,
+    over: options.Over = None,
+    set_: options.Set = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    data_dir: options.DataDir = None,
+    download: options.Download = False,
+    dry_run: options.DryRun = False,
+    out: options.Out = options.SWEEP_OUT,
+    keep_runs: options.KeepRuns = False,
+    overwrite: options.Overwrite = False,
+    json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train over learning rates, initialisations, pairs and seeds.
 
@@ -86,6 +52,8 @@ def sweep(
     if dry_run:
         _estimate(grid, workers, json)
         return
+    if download:
+        fetch_data(grid)
     table = run(grid, out, workers, scheduler, data_dir, keep_runs, overwrite, silent=json or quiet)
     _report(table, out, json, quiet)
     if table.failed:
@@ -237,12 +205,27 @@ def _grid(
     return replace(grid, **given)
 
 
+def _by_data(grid: "TrainingSweep") -> "dict[str, RunConfig]":
+    """One training for each data set of a grid."""
+    return {cell.run.data.name: cell.run for cell in grid.cells if cell.run is not None}
+
+
+def fetch_data(grid: "TrainingSweep") -> None:
+    """What is missing of the data sets of a grid, into the user's cache.
+
+    Raises:
+        InputError: a host cannot be reached, or a file is not what it should be.
+    """
+    from validation.datasets import fetch
+
+    for name in _by_data(grid):
+        fetch(name)
+
+
 def _find_data(grid: "TrainingSweep", data_dir: Path | None) -> None:
     """Missing files are said before anything starts."""
-    from validation.cli import _find_data as find
-
-    for name in {cell.run.data.name: cell.run for cell in grid.cells if cell.run is not None}.values():
-        find(name, data_dir)
+    for config in _by_data(grid).values():
+        find_data(config, data_dir)
 
 
 def _estimate(grid: "TrainingSweep", workers: int | None, json: bool) -> None:

@@ -1,0 +1,52 @@
+"""What every command on a run ends with: summary, figure and page are written, and the run is told in words."""
+
+from typing import TYPE_CHECKING, Any
+
+from validation.cli.progress import progress
+
+if TYPE_CHECKING:
+    from validation.rundir import RunDirectory
+
+
+def finish(run: "RunDirectory", json: bool, quiet: bool) -> None:
+    """Write what can be written so far, and print it as JSON or in words."""
+    from ntkflow.store import dump_json
+    from validation.report.write import finish as write
+
+    with progress(json or quiet) as bar:
+        document = write(run, bar)
+    if json:
+        print(dump_json(document))
+    elif not quiet:
+        _print(run, document)
+
+
+def _print(run: "RunDirectory", document: dict[str, Any]) -> None:
+    last = document["training"]["last"]
+    if not last:
+        return
+    print(f"{run.path}: step {last['step']}, flow time {last['time']:.4g}, loss {last['loss']:.4g}, ", end="")
+    print(f"accuracy {last['accuracy_train']:.3f} / {last['accuracy_test']:.3f} (train / test)")
+    names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "residual")
+    for k in document["kernels"]:
+        print(f"  kernel at step {k['step']:>7}: " + ", ".join(f"{name} {k[name]:.4g}" for name in names))
+    for w in document["windows"]:
+        _print_window(w)
+    for line in document["deviations"]:
+        print(f"  not in the theory: {line}")
+    for what, name in (("figure", "figures/comparison.png"), ("report", "report.html")):
+        if (run.path / name).exists():
+            print(f"{what}: {run.path / name}")
+
+
+def _print_window(window: dict[str, Any]) -> None:
+    """Skill on centred class means of every rung, the cheapest that predicts, and what costs most."""
+    loss = window["loss"]
+    print(
+        f"{window['name']}: steps {window['step']} to {window['last_step']}, loss {loss['first']:.4g} to "
+        f"{loss['last']:.4g}; skill on centred class means (1 perfect, 0 = no better than no change):"
+    )
+    skills = {name: values["M"] for name, values in window["skill"].items()}
+    print("  " + ", ".join(f"{name} {'-' if v is None else f'{v:.2f}'}" for name, v in skills.items()))
+    print(f"  {window['sentence']}")
+    print(f"  cheapest rung with skill 0.8: {window['cheapest'] or 'none'}")

@@ -1,0 +1,108 @@
+"""Options that the commands share, so that one name means one thing everywhere, and how they become a run."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ntkflow.errors import InputError
+
+if TYPE_CHECKING:
+    from validation.config import RunConfig
+    from validation.rundir import RunDirectory
+
+RUN_OUT = Path("validate-run")
+
+Out = Annotated[Path, typer.Option("--out", help="Run directory.")]
+Preset = Annotated[str, typer.Option("--preset", help="paper, paper-small, digits, flow, control or tiny.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML file of a configuration, such as a run's config.toml.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Replaces the configuration's seed.")]
+PerClass = Annotated[
+    int | None,
+    typer.Option("--per-class", help="Replaces the number of training samples of each class."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="FIELD=VALUE, replaces a setting, as training.learning_rate=0.1; repeat."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="NTKFLOW_DATA",
+        help="Folder with the data set's files, or of folders by its name.",
+    ),
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch missing data into the user's cache.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run directory.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with an interrupted run of the same configuration.")
+]
+FromSnapshot = Annotated[
+    int | None, typer.Option("--from-snapshot", help="Predict from this step to the end of the run.")
+]
+Rungs = Annotated[
+    str,
+    typer.Option(
+        "--rungs",
+        help="Rungs of the kernel ladder, separated by commas; auto (cheap enough) or all.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def rung_names(text: str) -> tuple[str, ...] | None:
+    """The option --rungs as `compare_run` wants it."""
+    return None if text == "auto" else tuple(name.strip() for name in text.split(","))
+
+
+def configuration(
+    preset: str, config: Path | None, seed: int | None, per_class: int | None, texts: Sequence[str]
+) -> "RunConfig":
+    """The configuration of a preset or a file, with what the options replace."""
+    from validation.config import RunConfig
+    from validation.presets import preset as named
+    from validation.sweep.settings import SETTINGS, changed
+
+    chosen = named(preset) if config is None else RunConfig.from_toml(config)
+    if texts:
+        chosen = changed(chosen, SETTINGS.read_settings(texts))
+    return chosen.with_seed(seed).with_per_class(per_class)
+
+
+def create(
+    config: "RunConfig", out: Path, data_dir: Path | None, download: bool, overwrite: bool, resume: bool
+) -> "RunDirectory":
+    """The directory of a new run, or of one that was interrupted.
+
+    Raises:
+        InputError: the options contradict each other, the data are missing or the directory is taken.
+    """
+    from validation.datasets import fetch
+    from validation.rundir import RunDirectory
+
+    if overwrite and resume:
+        raise InputError("overwrite", True, "contradicts --resume", "give one of them")
+    if download:
+        fetch(config.data.name)
+    find_data(config, data_dir)
+    goes_on = resume or (not overwrite and RunDirectory.unfinished(out, config))
+    return RunDirectory.create(out, config, overwrite, goes_on)
+
+
+def find_data(config: "RunConfig", data_dir: Path | None) -> None:
+    """Missing files are said before a directory is made; the readers look where the variable says.
+
+    Raises:
+        InputError: the data set's files are nowhere.
+    """
+    from validation.datasets import find_files
+
+    if data_dir is not None:
+        os.environ["NTKFLOW_DATA"] = str(data_dir)
+    find_files(config.data.name)
