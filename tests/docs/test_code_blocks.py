@@ -1,14 +1,17 @@
-"""Every Python block of README and docs runs as it stands, in order, in an empty directory."""
+"""The code of README and docs runs as it stands, page by page, in order, in an empty directory.
+
+Every Python block runs, and every shell block marked `<!-- run -->`; a shell block that does not run says why, as
+`<!-- not run: needs a GPU -->`. Blocks of `text` are formulas.
+"""
 
 import re
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+from tests.commands import exit_code
+
+from .pages import LINK, PAGES, blocks, words_of
 
 
 def restored_tables(monkeypatch):
@@ -21,20 +24,38 @@ def restored_tables(monkeypatch):
             monkeypatch.setitem(table, name, entry)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_python_blocks_run(page, tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+def runs(block):
+    if block.language == "python":
+        # An extra; what the page says about it is tested where it is installed.
+        return not ("import torch" in block.code and find_spec("torch") is None)
+    return block.language == "sh" and block.mark == "run"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: f"{p.parent.name}-{p.name}")
+def test_blocks_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     restored_tables(monkeypatch)
     names: dict = {}
-    for block in blocks:
-        if "import torch" in block and find_spec("torch") is None:
-            continue  # an extra; what the page says about it is tested where it is installed
-        exec(compile(block, str(page), "exec"), names)
-    assert len(blocks) == page.read_text().count("```python")
+    for block in filter(runs, blocks(page)):
+        if block.language == "python":
+            exec(compile(block.code, str(page), "exec"), names)
+        else:
+            for words in words_of(block.code):
+                assert words[0] == "ntkflow"
+                assert exit_code(*words[1:]) == 0, " ".join(words)
+    capsys.readouterr()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: f"{p.parent.name}-{p.name}")
+def test_no_block_is_left_out_without_a_reason(page):
+    found = list(blocks(page))
+    assert len(found) == len(re.findall(r"^```", page.read_text(), re.MULTILINE)) / 2
+    assert {block.language for block in found} <= {"python", "sh", "text"}
+    silent = [block.code for block in found if block.language == "sh" and not block.mark]
+    assert not silent, "mark the block `<!-- run -->` or `<!-- not run: REASON -->`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: f"{p.parent.name}-{p.name}")
 def test_links_lead_somewhere(page):
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert not missing
