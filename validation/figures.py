@@ -8,11 +8,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from ntkflow.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from validation.compare import QUANTITIES, Comparison
 
-# Okabe & Ito's palette: told apart by colour-blind readers.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-COLOURS = ("black", BLUE, GREEN, ORANGE, RED, PURPLE, SKY, "#666666")
+# The last colour of the same palette.
+SKY = "#56B4E9"
+COLOURS = ("black", BLUE, GREEN, ORANGE, RED, PURPLE, SKY, GREY)
 
 # title, y label, log y, lines as (series, label, colour)
 PANES: Sequence[tuple[str, str, bool, Sequence[tuple[str, str, str]]]] = (

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ntkflow.errors import InputError
-from validation.figures import BLUE, GREEN, ORANGE
+from ntkflow.figures import BLUE, GREEN, ORANGE
+from validation.clock import epochs_of
+from validation.config import RunConfig
 from validation.kernel_view import KernelView, views_of
 from validation.kernels import Measurement
-from validation.measurement_run import epoch
 from validation.rundir import RunDirectory
 
 Shown = Measurement | KernelView
@@ -80,9 +81,10 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
     Raises:
         InputError: nothing was measured in full, or not that step.
     """
-    views = {epoch(run.config, at): view for at, view in views_of(run).items()}
-    config, last = run.config, step if step is not None else max(views_of(run), default=0)
-    at = None if step is None else epoch(config, step)
+    config = run.config
+    views = {_epoch(config, at): view for at, view in views_of(run).items()}
+    last = step if step is not None else max(views_of(run), default=0)
+    at = None if step is None else _epoch(config, step)
     figure = kernel_figure(views, at=at)
     drawn = f"{config.data.name}, {config.model.name}, step {last}"
     figure.suptitle(f"{drawn}: {figure.get_suptitle()}", fontsize=10)
@@ -92,6 +94,10 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
     figure.savefig(temporary, dpi=110)
     temporary.replace(final)
     return final
+
+
+def _epoch(config: RunConfig, step: int) -> float:
+    return float(epochs_of(config.training, step, config.data.per_class))
 
 
 def _mapping(kernels: Shown | Mapping[float, Shown]) -> Mapping[float, Shown]:

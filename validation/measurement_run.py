@@ -15,7 +15,6 @@ from flax import nnx
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.store import write_arrays, write_json
-from validation.config import RunConfig
 from validation.datasets import Dataset
 from validation.kernels import FolderStore, JaxBackend, Measurement, measure
 from validation.kernels.arguments import CHEAP
@@ -176,9 +175,3 @@ def _planned(
 
 def _names(settings: Settings) -> tuple[str, ...]:
     return CHEAP if settings.quantities is None else settings.quantities
-
-
-def epoch(config: RunConfig, step: int) -> float:
-    """Passes through the data after so many optimiser steps."""
-    m = config.data.per_class
-    return step * (config.training.batch_per_class or m) / m

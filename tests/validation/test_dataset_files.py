@@ -270,5 +270,8 @@ def test_offline_is_said_in_one_sentence(tmp_path, monkeypatch):
         download.download("mnist")
 
 
-def test_sets_without_files_need_no_download():
-    download.download("digits")
+def test_sets_without_files_need_no_download(monkeypatch):
+    asked = []
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *request, **_: asked.append(request))
+    assert not download.download("digits").exists()
+    assert not asked

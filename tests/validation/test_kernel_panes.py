@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 import validation
 from ntkflow.errors import InputError
 from validation.cli import app
+from validation.clock import epochs_of
 from validation.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from validation.kernel_panes import kernel_figure
 from validation.kernel_view import KernelView, views_of
 from validation.kernels import measure
-from validation.measurement_run import epoch
 from validation.pipeline import train_run
 from validation.rundir import RunDirectory
 
@@ -91,7 +91,7 @@ def test_the_command_draws_a_run_and_measures_each_step_once(tmp_path):
     assert drawn.read_bytes()[:4] == b"\x89PNG"
     views = views_of(run)
     assert list(views) == [0, 4]
-    assert [epoch(config, step) for step in views] == [0, 2]
+    assert [epochs_of(config.training, step, config.data.per_class) for step in views] == [0, 2]
     written = {path: path.stat().st_mtime_ns for path in (run.path / "measurements").iterdir()}
     again = runner.invoke(app, [*command, "--from-snapshot", "0"])
     assert again.output.count("was measured before") == 2

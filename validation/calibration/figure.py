@@ -5,6 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ntkflow._types import Json
+from ntkflow.figures import BLUE, GREEN, RED
 from validation.calibration.cells import DEPARTURES
 
 TITLES = {
@@ -13,7 +14,7 @@ TITLES = {
     "width": "the branch made narrow",
 }
 PANES = ("centred class means M", "deviations within classes H2")
-COLOURS = {"noise": "#0072B2", "bend": "#D55E00", "width": "#009E73"}
+COLOURS = {"noise": BLUE, "bend": RED, "width": GREEN}
 
 
 def calibration_figure(found: Json) -> Figure:

@@ -1,6 +1,7 @@
 """Where the files of a data set are looked for: told, installed by the system, cached."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ntkflow.errors import InputError
@@ -30,8 +31,15 @@ def places(name: str) -> list[Path]:
 
 def find_files(name: str) -> None:
     """Raise InputError when the files of a data set that has files are nowhere to be found."""
-    if name not in ("digits", "block"):
+    if name in _checks():
         find(name)
+
+
+def _checks() -> dict[str, Callable[[Path], bool]]:
+    """Whether a folder has all files, for every data set that comes from files."""
+    from validation.datasets import cifar, idx
+
+    return {"mnist": idx.complete, "fashion-mnist": idx.complete, "cifar10": cifar.complete}
 
 
 def find(name: str) -> Path:
@@ -40,17 +48,15 @@ def find(name: str) -> Path:
     Raises:
         InputError: none has.
     """
-    from validation.datasets import cifar, idx
-
-    complete = cifar.complete if name == "cifar10" else idx.complete
+    complete = _checks()[name]
     for place in places(name):
         if complete(place):
             return place
     looked = ", ".join(str(place) for place in places(name))
-    package = " or install Debian's dataset-fashion-mnist" if name in INSTALLED else ""
+    package = ", or install Debian's dataset-fashion-mnist" if name in INSTALLED else ""
     raise InputError(
         "data.name",
         name,
         f"its files are not in {looked}",
-        f"give --data-dir, pass --download{package}",
+        f"give --data-dir, pass --download to train, run, sweep or reproduce{package}",
     )

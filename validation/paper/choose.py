@@ -18,11 +18,11 @@ SCORE = "NC1_tirer"
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The two trainings of one initialisation; the same one twice when there is no other.
+    """The two trainings of one initialisation, and all it was chosen from.
 
     Attributes:
         init: initialisation.
-        collapsed: of the trained ones that with the least variability within classes.
+        collapsed: of the trained ones that with the least variability within classes; None when none trained.
         other: of the trained ones that with the most; None when only one trained.
         all: every training of this initialisation, by rate.
     """
@@ -40,7 +40,6 @@ class Selection:
     Attributes:
         pair: architecture and data set of the records, the figure's own where there are any of it.
         chosen: one entry for each initialisation.
-        seed: of the records shown over rates.
     """
 
     pair: Pair

@@ -9,6 +9,8 @@ from matplotlib.lines import Line2D
 
 from ntkflow import store
 from ntkflow.errors import InputError
+from ntkflow.sweep.cache import SPEC_FILE
+from validation.clock import epochs_of
 from validation.config import RunConfig
 from validation.paper.choose import Selection, select
 from validation.paper.panes import curves, painters
@@ -64,22 +66,31 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path]) -> Figure:
     """Figures 1 and 13-20: traced kernels, norms over pairs, alignment, and the block residual beside it."""
     from validation.kernel_panes import kernel_figure
     from validation.kernel_view import views_of
-    from validation.measurement_run import epoch
 
     if len(paths) != 1:
         raise InputError(
             "path", len(paths), f"figure {figure.number} shows one network", "give one run directory"
         )
+    if (paths[0] / SPEC_FILE).is_file():
+        raise InputError(
+            "path",
+            paths[0],
+            f"is a sweep, and figure {figure.number} shows one network",
+            f"give a run directory, such as one in {paths[0] / 'runs'} of a sweep with --keep-runs",
+        )
     run = RunDirectory.open(paths[0])
-    views = {epoch(run.config, step): view for step, view in views_of(run).items()}
+    config = run.config
+    views = {
+        float(epochs_of(config.training, step, config.data.per_class)): view
+        for step, view in views_of(run).items()
+    }
     if not views:
         raise InputError(
             "path",
             paths[0],
             "has no kernels measured in full",
-            "run `ntkflow validate kernels --figure` on it",
+            f"run `ntkflow validate kernels --figure --out {paths[0]}` first",
         )
-    config = run.config
     rate = float(run.read_json("training.json").get("learning_rate", config.training.learning_rate))
     shown = f"{config.model.name} on {config.data.name}, {config.model.init}, learning rate {rate:.3g}"
     return kernel_figure(views, title=_title(figure, f"{config.model.name}/{config.data.name}", shown))

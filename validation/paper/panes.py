@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from validation.figures import BLUE, GREEN, ORANGE, PURPLE, RED
+from ntkflow.figures import BLUE, GREEN, ORANGE, PURPLE, RED
 from validation.paper.choose import Chosen, Selection
 from validation.paper.registry import FITTED
 from validation.paper.smooth import equally_spaced, smoothed

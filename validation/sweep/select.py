@@ -28,7 +28,7 @@ def rows_where(table: Table, conditions: Sequence[str]) -> np.ndarray:
     """Whether each row satisfies all conditions, as FIELD=VALUE, FIELD<VALUE, FIELD>=VALUE.
 
     FIELD is any column, or the end of its name after a dot when that is clear (init for model.init); numbers
-    are equal to four digits. Source: none, this project's.
+    are equal to four digits.
 
     Raises:
         InputError: a condition of another form, a column that does not exist, a text compared with < or >.
