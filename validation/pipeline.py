@@ -40,7 +40,7 @@ __all__ = [
 
 
 def kernel_steps(run: RunDirectory, extra: int | None = None) -> list[int]:
-    """Snapshots to measure: spread evenly over the log-spaced ones, first and last included, and `extra`.
+    """Snapshots to measure: spread evenly over those there are, first and last included, and `extra`.
 
     Raises:
         InputError: there is no snapshot, or none at step `extra`.

@@ -1,7 +1,7 @@
 """What a proof is made of (`Equation`), what is claimed (`Claim`) and what came out (`Entry`)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import sympy
@@ -140,10 +140,6 @@ class Claim:
         if not printed_form:
             return Verdict.PROVED
         return Verdict.CORRECTED if counterexample and witness is not None else Verdict.NOT_PROVED
-
-    def mutated(self, change: Callable[[Equations], Equations]) -> "Claim":
-        """The claim with its equations changed."""
-        return replace(self, proof=lambda: change(self.proof()))
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def test_steps_stay_few_however_stiff(kernel, init, m):
     stepper = finish(start(*stiff(kernel, init, m), 1e-8))
     assert stepper.steps <= 650
     assert stepper.nfev <= 2.5 * stepper.steps
-    assert stepper.nlu == stepper.njev <= stepper.steps / 2
+    assert stepper.nlu <= stepper.steps / 2
     assert stepper.rejected <= stepper.steps / 20
 
 

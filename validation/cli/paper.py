@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from validation.cli import options
+from validation.cli.progress import progress
 
 
 def figure(
@@ -63,6 +64,8 @@ def reproduce(
     def run_grid(grid: Any, directory: Path) -> Any:
         return run_sweep(grid, directory, workers, scheduler, data_dir, keep_runs, silent=quiet)
 
-    for written in run_and_draw(wanted, scale, folder, run_grid):
+    with progress(quiet) as bar:
+        drawn = run_and_draw(wanted, scale, folder, run_grid, bar)
+    for written in drawn:
         if not quiet:
             print(written)

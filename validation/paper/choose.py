@@ -57,8 +57,12 @@ def select(figure: PaperFigure, records: Sequence[Record]) -> Selection:
     """
     fitting = [r for r in records if r.config.training.loss == figure.loss]
     if not fitting:
+        rule = f"shows trainings that minimised {figure.loss}, and there is none in the directories given"
         raise InputError(
-            "path", "no training", f"minimised {figure.loss}, which figure {figure.number} shows", "train one"
+            "figure",
+            figure.number,
+            rule,
+            f"train some with --set training.loss={figure.loss}, or all with reproduce",
         )
     pairs = {Pair(r.config.model.name, r.config.data.name) for r in fitting}
     if figure.pair not in pairs and len(pairs) > 1:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ntkflow.figures import BLUE, GREEN, ORANGE, PURPLE, RED
-from validation.paper.choose import Chosen, Selection
+from validation.paper.choose import TRAINED, Chosen, Selection
 from validation.paper.registry import FITTED
 from validation.paper.smooth import equally_spaced, smoothed
 from validation.sweep.records import Record
@@ -104,7 +104,8 @@ def over_epochs(axes: Axes, letter: str, shown: Sequence[Curve], smooth: bool) -
     else:
         axes.set_ylim(bottom=0, top=1.02 if name == "invariant_alignment" else None)
     if not axes.lines:
-        axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes, fontsize=8)
+        words = "not measured" if shown else f"no network reached {TRAINED:.0%} training accuracy"
+        axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, fontsize=8)
 
 
 # Metrics of panes f-h, the last on the right-hand scale.

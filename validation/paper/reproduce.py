@@ -16,6 +16,7 @@ from validation.sweep.grid import PAPER_INITS, TrainingSweep, of_pair, paper_rat
 from validation.sweep.presets import DIGITS, REDUCED_RATES
 from validation.sweep.records import find_records
 from validation.sweep.settings import changed
+from validation.training_run import Progress, silent
 
 # Runs a grid into a directory; the command adds a bar, and workers elsewhere.
 RunGrid = Callable[[TrainingSweep, Path], Table]
@@ -109,7 +110,9 @@ def estimate_figure(figure: PaperFigure, scale: Scale, workers: int | None) -> E
     return estimate_runs(runs, workers)
 
 
-def reproduce(figure: PaperFigure, scale: Scale, out: Path, run_grid: RunGrid) -> list[Path]:
+def reproduce(
+    figure: PaperFigure, scale: Scale, out: Path, run_grid: RunGrid, progress: Progress = silent
+) -> list[Path]:
     """Run what a figure needs and draw it; what is there already is kept, so that an interrupted call goes on.
 
     Args:
@@ -117,6 +120,7 @@ def reproduce(figure: PaperFigure, scale: Scale, out: Path, run_grid: RunGrid) -
         scale: how much of it.
         out: folder for rates/ and epochs/, or run/, and the figure's files.
         run_grid: runs a grid into a directory.
+        progress: called while the one network of a kernels figure is trained and measured.
 
     Returns:
         The files of the figure.
@@ -125,7 +129,7 @@ def reproduce(figure: PaperFigure, scale: Scale, out: Path, run_grid: RunGrid) -
         InputError: no training of the grid could be completed.
     """
     if figure.kind == "kernels":
-        measure_network(kernels_of(figure, scale), out / "run")
+        measure_network(kernels_of(figure, scale), out / "run", progress)
         return draw_figure(figure.number, [out / "run"], out)
     rates = rates_of(figure, scale)
     run_grid(rates, out / "rates")
@@ -138,7 +142,7 @@ def reproduce(figure: PaperFigure, scale: Scale, out: Path, run_grid: RunGrid) -
     return [path for raw in (False, True) for path in draw_figure(figure.number, paths, out, raw)]
 
 
-def measure_network(config: RunConfig, path: Path) -> None:
+def measure_network(config: RunConfig, path: Path, progress: Progress = silent) -> None:
     """Train one network, or go on with it, and measure everything that a kernels figure shows.
 
     Raises:
@@ -147,16 +151,16 @@ def measure_network(config: RunConfig, path: Path) -> None:
     from validation.measurement_run import FIGURE_QUANTITIES, Settings, measure_in_full
     from validation.pipeline import kernel_steps
     from validation.rundir import RunDirectory
-    from validation.training_run import Result, prepare, silent, train_run
+    from validation.training_run import Result, prepare, train_run
 
     path.parent.mkdir(parents=True, exist_ok=True)
     run = RunDirectory.create(path, config, resume=True)
     with run.locked():
-        outcome = train_run(run)
+        outcome = train_run(run, progress)
         if outcome.result is not Result.COMPLETE:
             raise InputError(
                 "learning rate", config.training.learning_rate, outcome.message, "choose a smaller one"
             )
         settings = Settings(quantities=FIGURE_QUANTITIES, per_class=config.kernels.per_class or None)
-        for _ in measure_in_full(run, kernel_steps(run), *prepare(config), settings, silent):
+        for _ in measure_in_full(run, kernel_steps(run), *prepare(config), settings, progress):
             pass

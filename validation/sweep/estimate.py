@@ -64,8 +64,8 @@ class Estimate:
     def words(self) -> str:
         """One line."""
         return (
-            f"{self.cells} trainings, {self.steps} steps: about {in_words(self.seconds)} with {self.workers} "
-            f"worker{'s' if self.workers > 1 else ''} on {self.device}"
+            f"{counted(self.cells, 'training')}, {self.steps} steps: about {in_words(self.seconds)} with "
+            f"{counted(self.workers, 'worker')} on {self.device}"
         )
 
 
@@ -139,6 +139,15 @@ def seconds_of(run: RunConfig, speed: Speed) -> float:
     steps = total_steps(recipe, data.per_class)
     # Features, accuracies and kernels are programs of their own.
     return 3 * speed.compiling + steps * speed.step + snapshots + measuring
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, in the plural where there are several.
+
+    >>> counted(1, "training"), counted(2, "training")
+    ('1 training', '2 trainings')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def in_words(seconds: float) -> str:

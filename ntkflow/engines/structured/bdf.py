@@ -50,7 +50,7 @@ class StructuredBDF:
         message: sentence that says why the integration failed and what to do; empty otherwise.
         steps: accepted steps.
         rejected: rejected steps.
-        work: evaluations of the field, matrices prepared and systems solved.
+        work: evaluations of the field and matrices prepared.
 
     Raises:
         InputError: a tolerance, time or shape is out of range, or the class kernel is not symmetrisable.
@@ -97,11 +97,6 @@ class StructuredBDF:
     def nlu(self) -> int:
         """Matrices prepared for Newton's iteration."""
         return self.work.matrices
-
-    @property
-    def njev(self) -> int:
-        """Evaluations of the Jacobian, one for each matrix."""
-        return self.nlu
 
     @property
     def y(self) -> Vector:

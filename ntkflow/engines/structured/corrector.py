@@ -64,12 +64,10 @@ class Work:
     Attributes:
         fields: evaluations of the field.
         matrices: matrices prepared, each from a new Jacobian.
-        systems: linear systems solved.
     """
 
     fields: int = 0
     matrices: int = 0
-    systems: int = 0
 
 
 class Corrector:
@@ -121,7 +119,6 @@ class Corrector:
             change = matrix.solve(rest)
             if change is None:
                 return None
-            self.work.systems += 1
             if relaxation != 1:
                 change *= relaxation
             z += change

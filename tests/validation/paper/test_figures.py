@@ -157,6 +157,12 @@ def test_a_pane_without_measurements_says_so():
     assert set(OVER_EPOCHS) == set("abcde")
 
 
+def test_a_pane_without_a_trained_network_says_so():
+    axes = axes_of()
+    over_epochs(axes, "c", curves(select(FIGURES[6], [record("uniform", 10.0)])), smooth=True)
+    assert [text.get_text() for text in axes.texts] == ["no network reached 99% training accuracy"]
+
+
 TINY = RunConfig.from_dict(
     {
         "data": {"name": "block", "classes": 2, "per_class": 3},
