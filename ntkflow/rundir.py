@@ -122,7 +122,7 @@ def load_run(directory: Path) -> Run:
             "give the directory of a finished run",
         )
     if (directory / "snapshots").is_dir():
-        raise InputError("run", directory, "is a run of `ntkflow validate`", "use `ntkflow validate compare`")
+        raise InputError("run", directory, "is a run of `ntkflow validate`", "use `ntkflow validate show`")
     summary = _summary(directory / SUMMARY)
     arrays, header = store.read_arrays(directory / TRAJECTORY, "run")
     series = header.get("series") if isinstance(header, dict) else None

@@ -116,14 +116,19 @@ class RunDirectory:
         """An existing run.
 
         Raises:
-            InputError: there is no run, or its configuration cannot be read.
+            InputError: there is no run, or one of `ntkflow simulate`, or its configuration cannot be read.
         """
         path = Path(path)
         if not (path / "config.toml").is_file():
             raise InputError(
                 "run", path, "is not a run directory (no config.toml)", "start with `ntkflow validate train`"
             )
-        return cls(path, RunConfig.from_dict(read_toml(path / "config.toml")))
+        tables = read_toml(path / "config.toml")
+        if "sizes" in tables:
+            raise InputError(
+                "run", path, "is a run of `ntkflow simulate`", "use `ntkflow show` or `ntkflow plot`"
+            )
+        return cls(path, RunConfig.from_dict(tables))
 
     @classmethod
     def unfinished(cls, path: Path, config: RunConfig) -> bool:

@@ -17,23 +17,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from dask_jobqueue import SLURMCluster
-from dask_jobqueue.local import LocalCluster
+from distributed import LocalCluster
 
 
 def cluster_of(options: argparse.Namespace) -> Any:
-    """A cluster whose jobs are workers of one training at a time; `--local` makes jobs of this machine."""
-    common: dict[str, Any] = {
-        "cores": 1,
-        "processes": 1,
-        "memory": options.memory,
-        "walltime": options.walltime,
-        # A GPU is shared with nobody; JAX takes memory as it needs it.
-        "job_script_prologue": ["export XLA_PYTHON_CLIENT_PREALLOCATE=false", "export OMP_NUM_THREADS=1"],
-    }
+    """A cluster whose workers take one training at a time; `--local` makes them processes of this machine."""
     if options.local:
-        return LocalCluster(**{k: v for k, v in common.items() if k != "walltime"})
+        return LocalCluster(
+            options.jobs, threads_per_worker=1, memory_limit=options.memory, dashboard_address=None
+        )
     gpus = [f"--gres=gpu:{options.gpus}"] if options.gpus else []
-    return SLURMCluster(queue=options.queue, account=options.account, job_extra_directives=gpus, **common)
+    return SLURMCluster(
+        queue=options.queue,
+        account=options.account,
+        job_extra_directives=gpus,
+        cores=1,
+        processes=1,
+        memory=options.memory,
+        walltime=options.walltime,
+        # A GPU is shared with nobody; JAX takes memory as it needs it.
+        job_script_prologue=["export XLA_PYTHON_CLIENT_PREALLOCATE=false", "export OMP_NUM_THREADS=1"],
+    )
 
 
 def parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -45,11 +49,14 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--gpus", type=int, default=1, help="GPUs of each job; 0 for CPU nodes")
     parser.add_argument("--memory", default="16GB")
     parser.add_argument("--walltime", default="08:00:00")
-    parser.add_argument("--local", action="store_true", help="jobs on this machine, to try the script")
+    parser.add_argument("--local", action="store_true", help="workers on this machine, to try the script")
     parser.add_argument("--print", action="store_true", help="print the job script and stop")
     own = list(words)
     rest = own[own.index("--") + 1 :] if "--" in own else []
-    return parser.parse_args(own[: own.index("--")] if "--" in own else own), rest
+    options = parser.parse_args(own[: own.index("--")] if "--" in own else own)
+    if options.local and options.print:
+        parser.error("--local submits no job whose script could be printed: drop --local or --print")
+    return options, rest
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -59,8 +66,18 @@ def main(words: Sequence[str] | None = None) -> int:
         if options.print:
             print(cluster.job_script())
             return 0
-        cluster.scale(jobs=options.jobs)
-        command = ["ntkflow", "validate", "sweep", "--scheduler", cluster.scheduler_address, *sweep]
+        if not options.local:
+            cluster.scale(jobs=options.jobs)
+        command = [
+            sys.executable,
+            "-m",
+            "ntkflow",
+            "validate",
+            "sweep",
+            "--scheduler",
+            cluster.scheduler_address,
+            *sweep,
+        ]
         return subprocess.run(command, check=False).returncode
 
 

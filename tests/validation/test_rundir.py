@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from ntkflow import store
+from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
+from ntkflow.rundir import load_run
 from validation.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from validation.pipeline import compare_run, kernel_steps, measure_run, train_run
 from validation.rundir import RunDirectory
@@ -36,6 +38,15 @@ def test_an_existing_directory_is_refused_and_overwritten_only_on_request(run):
     (run.path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"holds 'notes\.txt'"):
         RunDirectory.create(run.path, CONFIG, overwrite=True)
+
+
+def test_runs_of_the_simulation_are_told_from_those_of_a_network(tmp_path, run):
+    store.write_toml(tmp_path / "config.toml", SimulateConfig().tables())
+    with pytest.raises(InputError, match="run of `ntkflow simulate`; use `ntkflow show`"):
+        RunDirectory.open(tmp_path)
+    (run.path / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match="run of `ntkflow validate`; use `ntkflow validate show`"):
+        load_run(run.path)
 
 
 def test_what_is_not_a_run_is_never_overwritten(tmp_path):
