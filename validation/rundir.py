@@ -96,7 +96,7 @@ class RunDirectory:
         path = Path(path)
         if resume and (path / "config.toml").exists():
             found = cls.open(path)
-            difference = _first_difference(config.to_dict(), found.config.to_dict())
+            difference = first_difference(config.to_dict(), found.config.to_dict())
             if difference:
                 raise InputError(
                     "resume", path, f"was made with another {difference}", "drop --resume or the setting"
@@ -284,12 +284,13 @@ class RunDirectory:
         return self.path / "parameters" / f"step_{step:07d}.npz"
 
 
-def _first_difference(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> str | None:
+def first_difference(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> str | None:
+    """The first field in which two configurations differ, with both values; None where they are equal."""
     for key, value in a.items():
         if isinstance(value, Mapping):
-            inner = _first_difference(value, b[key], f"{prefix}{key}.")
+            inner = first_difference(value, b.get(key) or {}, f"{prefix}{key}.")
             if inner:
                 return inner
-        elif value != b[key]:
-            return f"{prefix}{key} ({b[key]}, not {value})"
+        elif value != b.get(key):
+            return f"{prefix}{key} ({b.get(key)}, not {value})"
     return None

@@ -27,6 +27,6 @@ def frontier(out: options.Out = options.RUN_OUT, to: Path | None = TO, quiet: op
         path = to / f"{run.path.resolve().name}-ladder.json"
         names = dict.fromkeys(rung["name"] for rung in comparison["windows"][0]["rungs"])
         command = f"ntkflow validate compare --out {run.path.resolve().name} --rungs {','.join(names)}"
-        write_json(path, {"command": command, **short(comparison)})
+        write_json(path, {"command": command, "config": run.config.to_dict(), **short(comparison)})
         if not quiet:
             typer.echo(f"written to {path}")

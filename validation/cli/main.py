@@ -14,6 +14,7 @@ from validation.cli.kernels import kernels
 from validation.cli.paper import figure, reproduce
 from validation.cli.progress import progress
 from validation.cli.report import calibrate, default_run, report
+from validation.cli.seeds import seeds
 from validation.cli.sweep import show, sweep, table
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def train(
     _exit(outcome)
 
 
-for command in (kernels, export, calibrate, report, frontier, sweep, table, show, figure, reproduce):
+for command in (kernels, export, calibrate, report, frontier, seeds, sweep, table, show, figure, reproduce):
     app.command()(command)
 
 

@@ -1,5 +1,7 @@
 """A comparison without its trajectories: what is kept as evidence, and the table that people read."""
 
+import re
+
 from ntkflow._types import Json
 
 QUANTITIES = ("M", "H2", "F_centred", "W", "b", "residual_global", "residual_class", "residual_individual")
@@ -50,6 +52,15 @@ def _rounded(value: object) -> Json:
     if isinstance(value, list):
         return [_rounded(inner) for inner in value]  # type: ignore[return-value]
     return float(f"{value:.4g}") if isinstance(value, float) else value  # type: ignore[return-value]
+
+
+def compact(text: str) -> str:
+    """JSON with every innermost list and object on one line."""
+    one = re.compile(r"([\[{])\n\s+([^\[\]{}]*?)\n\s+([\]}])")
+    for _ in range(2):
+        text = one.sub(lambda m: m[1] + re.sub(r"\n\s+", " ", m[2]) + m[3], text)
+        one = re.compile(r"(\{)\n\s+((?:[^{}\[\]]|\[[^\[\]{}\n]*\])*?)\n\s+(\})")
+    return text
 
 
 def table(comparison: Json) -> list[str]:

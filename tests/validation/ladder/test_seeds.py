@@ -1,0 +1,113 @@
+"""Scores over seeds: what is averaged, what is left apart, what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ntkflow.errors import InputError
+from validation.cli.frontier import frontier
+from validation.cli.seeds import seeds
+from validation.ladder.export import compact
+from validation.ladder.seeds import over_seeds, read, spread, table
+from validation.pipeline import compare_run
+
+from .networks import NONLINEAR
+from .test_run import finished
+
+RUNGS = ("block", "krylov-1", "class-matrix")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    place = tmp_path_factory.mktemp("seeds")
+    found = []
+    for seed in (0, 1, 2):
+        run = finished(place / f"net-seed{seed}", NONLINEAR.with_seed(seed))
+        compare_run(run, rungs=RUNGS)
+        found.append(run)
+    return found
+
+
+def test_mean_and_deviation_are_those_of_the_runs_own_files(runs, tmp_path, capsys):
+    seeds([run.path for run in runs], tmp_path, json=False, quiet=False)
+    text = capsys.readouterr().out
+    document = json.loads((tmp_path / "net-seed0-seeds.json").read_text())
+    assert document["command"] == "ntkflow validate seeds net-seed0 net-seed1 net-seed2"
+    assert document["seeds"] == [0, 1, 2]
+    for window in document["windows"]:
+        own = [next(w for w in run.read_json("comparison.json")["windows"]) for run in runs]
+        if window["name"] == "early":
+            assert window["cheapest"] == [w["cheapest"] for w in own]
+            for rung in window["rungs"]:
+                if not rung["modifications"]:
+                    for q in ("M", "H2", "W"):
+                        values = [_of(w, rung["name"])["skill"][q]["value"] for w in own]
+                        assert rung["skill"][q]["mean"] == pytest.approx(np.mean(values), abs=2e-4)
+                        assert rung["skill"][q]["sd"] == pytest.approx(np.std(values, ddof=1), abs=2e-4)
+                    cosines = [_of(w, rung["name"])["instantaneous"]["M"]["cosine"] for w in own]
+                    assert rung["instantaneous"]["M"]["cosine"]["values"] == pytest.approx(cosines, abs=2e-4)
+            costs = [
+                c["cost"] for w in own for c in w["attribution"] if c["assumption"] == "infinitesimal steps"
+            ]
+            row = next(c for c in window["attribution"] if c["assumption"] == "infinitesimal steps")
+            assert row["mean"] == pytest.approx(np.mean(costs), abs=2e-4)
+    assert "cheapest with skill 0.8 by seed: 0:" in text
+    assert text.count("krylov-1") >= 2
+
+
+def _of(window, name):
+    return next(r for r in window["rungs"] if r["name"] == name and not r["modifications"])
+
+
+def test_rungs_designed_on_a_seed_are_also_scored_without_it(runs):
+    document = over_seeds([read(run.path) for run in runs])
+    rungs = {r["name"]: r for r in document["windows"][0]["rungs"] if not r["modifications"]}
+    found = rungs["krylov-1"]["skill"]["M"]
+    assert found["untouched"] == pytest.approx(np.mean(found["values"][1:]), abs=2e-4)
+    assert found["untouched"] != found["mean"]
+    assert "untouched" not in rungs["block"]["skill"]["M"]
+    line = next(line for line in table(document) if line.split()[0] == "krylov-1")
+    assert f"{found['untouched']:.3g}" in line
+
+
+def test_a_seed_without_a_value_leaves_no_mean():
+    assert spread([0.5, None, 0.7], [0, 1, 2]) == {
+        "values": [0.5, None, 0.7],
+        "mean": None,
+        "sd": None,
+        "untouched": None,
+    }
+    assert spread([None, 0.5, 0.7], [0, 1, 2])["untouched"] == pytest.approx(0.6)
+    assert spread([1.0, 2.0], [1, 2]) == {"values": [1.0, 2.0], "mean": 1.5, "sd": 0.7071}
+
+
+def test_committed_files_say_the_same_as_the_directories(runs, tmp_path):
+    for run in runs:
+        frontier(run.path, tmp_path, quiet=True)
+    files = [tmp_path / f"{run.path.name}-ladder.json" for run in runs]
+    assert over_seeds([read(path) for path in files]) == over_seeds([read(run.path) for run in runs])
+
+
+def test_the_file_has_one_line_a_score():
+    value = {"a": {"values": [1.5, None], "mean": None}, "rows": [[1, 2], [3, 4]], "said": "[x] {y}"}
+    text = compact(json.dumps(value, indent=2))
+    assert json.loads(text) == value
+    assert '"a": {"values": [1.5, null], "mean": null},' in text.replace("\n", "|")
+
+
+def test_what_is_no_set_of_seeds_is_refused(runs, tmp_path):
+    first, second, _ = (read(run.path) for run in runs)
+    with pytest.raises(InputError, match="at least two"):
+        over_seeds([first])
+    with pytest.raises(InputError, match="repeat a seed"):
+        over_seeds([first, first])
+    other = {**second.config, "training": {**second.config["training"], "steps": 7}}
+    with pytest.raises(InputError, match=r"training\.steps \(7, not 300\)"):
+        over_seeds([first, replace(second, config=other)])
+    (tmp_path / "empty.json").write_text("{}")
+    with pytest.raises(InputError, match="frontier --to"):
+        read(tmp_path / "empty.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        read(tmp_path / "absent.json")
