@@ -8,9 +8,9 @@ import numpy as np
 from validation.blocks import KernelSample
 from validation.config import KernelConfig
 from validation.datasets import Dataset
-from validation.kernels.backend import JaxBackend
 from validation.kernels.budget import Budget
 from validation.kernels.gram import grams
+from validation.kernels.jax_backend import JaxBackend
 from validation.kernels.task import Task
 from validation.models.base import Network, Variables
 

@@ -26,7 +26,7 @@ QUANTITY = typer.Option(
     "tensor, output-tensor; repeat.",
 )
 METHOD = typer.Option(
-    "auto", "--method", help="With --full: auto, gram, class-sums, probes or orthogonal-probes."
+    "auto", "--method", help="With --full: auto, gram, class-sums, probes, sign-probes or orthogonal-probes."
 )
 MEMORY = typer.Option("2GiB", "--memory", help="With --full: what the measurement may use.")
 NEURONS = typer.Option(None, "--neurons", help="With --full: only the first so many neurons.")

@@ -9,7 +9,7 @@ from ntkflow.errors import InputError
 from validation.kernels.backend import check_finite
 from validation.kernels.components import Head
 
-METHODS = ("auto", "gram", "class-sums", "probes", "orthogonal-probes")
+METHODS = ("auto", "gram", "class-sums", "probes", "sign-probes", "orthogonal-probes")
 QUANTITIES = (
     "outputs", "row-space", "rayleigh", "pair-norms", "output-pair-norms", "matrix", "row-matrix", "tensor",
     "output-tensor",

@@ -6,6 +6,7 @@ sum_{i in c, j in c'} <J_i, J_j> = <sum_{i in c} J_i, sum_{j in c'} J_j>. Not in
 
 import numpy as np
 from jaxtyping import Float64
+from scipy.linalg import hadamard
 
 from validation.kernels.backend import Directions
 from validation.kernels.statistics import BlockSums
@@ -16,10 +17,10 @@ Means = Float64[np.ndarray, "C k P"]
 
 
 def exact(task: Task, V: Directions, what: str = "class sums") -> BlockSums:
-    """Exact block sums: gradients of the class means, then every sample's deviation from its class's.
+    """Exact block sums: class means, and the samples' deviations from them, in one pass over the samples.
 
-    Time: one batched and one per-sample gradient for each sample and direction. Memory: two copies of C
-    gradients for each direction in flight, one of them float64.
+    Time: one gradient for each sample and direction. Memory: two copies of C gradients for each direction in
+    flight, in float64.
     """
     k, parts = group_size(task, len(V)), []
     for a in range(0, len(V), k):
@@ -29,8 +30,8 @@ def exact(task: Task, V: Directions, what: str = "class sums") -> BlockSums:
     return _sums(task, parts)
 
 
-def probed(
-    task: Task, V: Directions, fresh: Directions, rng: np.random.Generator, what: str = "probes"
+def signed(
+    task: Task, V: Directions, fresh: Directions, rng: np.random.Generator, what: str = "sign probes"
 ) -> BlockSums:
     """Unbiased estimates from random directions: class means along V, deviations along sum-zero signs.
 
@@ -42,7 +43,7 @@ def probed(
     k, parts = group_size(task, len(V)), []
     for a in range(0, len(V), k):
         group = (V[a : a + k], fresh[a : a + k], signs[a : a + k])
-        parts.append(task.stored("probes", group, lambda group=group: _probe(task, *group)))  # type: ignore[misc]
+        parts.append(task.stored("signs", group, lambda group=group: _signed_group(task, *group)))  # type: ignore[misc]
         task.progress(what, min(a + k, len(V)), len(V))
     return _sums(task, parts)
 
@@ -53,9 +54,18 @@ def random_directions(k: int, n: int, rng: np.random.Generator) -> Directions:
 
 
 def orthonormal_directions(k: int, n: int, rng: np.random.Generator) -> Directions:
-    """k rows of a random orthogonal n x n matrix: the mean of v^T A v is exact at k = n."""
-    Q, R = np.linalg.qr(rng.normal(size=(n, n)))
-    return (Q * np.sign(np.diag(R))).T[:k]
+    """k rows of a random orthogonal n x n matrix: the mean of v^T A v is exact at k = n.
+
+    Rows of a Hadamard matrix where n is a power of two, else of the discrete Hartley transform, with random signs
+    of the columns. Their entries are of one size or nearly so, so that neurons with large kernels, which differ
+    most, enter every direction alike.
+    """
+    if n & (n - 1) == 0:
+        Q = hadamard(n) / np.sqrt(n)
+    else:
+        angles = 2 * np.pi * np.outer(np.arange(n), np.arange(n)) / n
+        Q = (np.cos(angles) + np.sin(angles)) / np.sqrt(n)
+    return Q[rng.permutation(n)[:k]] * rng.choice([-1.0, 1.0], size=n)
 
 
 def sum_zero_signs(counts: np.ndarray, rng: np.random.Generator) -> Float64[np.ndarray, " N"]:
@@ -92,36 +102,41 @@ def _class_means(task: Task, V: Directions) -> Means:
 
 
 def _exact_group(task: Task, V: Directions) -> Chunk:
-    G = _class_means(task, V)
-    means, parts = products(G), []
+    parts = []
     for c in range(task.C):
 
         def compute(c: int = c) -> Chunk:
-            return _class_squares(task, V, G[c], c)
+            return _class_moments(task, V, c)
 
-        parts.append(task.part("squares", c, len(V) * task.N, (V, G[c]), compute))
-    diagonal, deviations = (np.stack([part[name] for part in parts], axis=1) for name in ("own", "moved"))
+        parts.append(task.part("moments", c, len(V) * task.N, (V,), compute))
+    own, moved = (np.stack([part[name] for part in parts], axis=1) for name in ("own", "moved"))
     m = task.counts
-    within = np.where(m > 1, deviations / np.maximum(m - 1, 1), np.nan)
-    return {"diagonal": diagonal / m, "within": within, "means": means}
+    within = np.where(m > 1, moved / np.maximum(m - 1, 1), np.nan)
+    means = products(np.stack([part.pop("mean") for part in parts]))
+    return {"diagonal": own / m, "within": within, "means": means}
 
 
-def _class_squares(task: Task, V: Directions, centre: Float64[np.ndarray, "k P"], c: int) -> Chunk:
-    """Sums over class c of |J_i|^2 and |J_i - centre|^2 of each direction."""
-    own, moved = np.zeros((2, len(V)))
+def _class_moments(task: Task, V: Directions, c: int) -> Chunk:
+    """Mean of J_i over class c, and sums of |J_i|^2 and |J_i - mean|^2, of each direction."""
+    mean, (own, moved) = np.zeros((len(V), task.backend.P)), np.zeros((2, len(V)))
     B, k = task.backend.tile(task.x[: int(task.counts.max())], len(V), task.budget.workspace)
-    start = int(task.counts[:c].sum())
+    start, seen = int(task.counts[:c].sum()), 0
     for first, local in padded(int(task.counts[c]), B):
+        fresh = np.arange(len(local)) >= first
+        new = int(fresh.sum())
         for skip, chosen in padded(len(V), k):
-            squares = task.backend.squares(
-                task.x[start + local], V[chosen], centre[chosen].astype(np.float32)
-            )
-            own[chosen[skip:]] += squares[0, first:, skip:].sum(axis=0)
-            moved[chosen[skip:]] += squares[1, first:, skip:].sum(axis=0)
-    return {"own": own, "moved": moved}
+            part, these = task.backend.moments(task.x[start + local], V[chosen], fresh), chosen[skip:]
+            # Means of samples so far and of new ones: squares about each, and of their difference.
+            change = part.total[skip:] / new - mean[these]
+            own[these] += part.own[skip:]
+            between = seen * new / (seen + new) * np.einsum("kp,kp->k", change, change)
+            moved[these] += part.moved[skip:] + between
+            mean[these] += change * (new / (seen + new))
+        seen += new
+    return {"mean": mean, "own": own, "moved": moved}
 
 
-def _probe(task: Task, V: Directions, fresh: Directions, signs: np.ndarray) -> Chunk:
+def _signed_group(task: Task, V: Directions, fresh: Directions, signs: np.ndarray) -> Chunk:
     means = products(_class_means(task, V))
     moved = task.class_gradients(fresh, signs, 0, task.backend.P)
     m = task.counts

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from validation.kernels import two_level
 from validation.kernels.budget import COLUMNS
 from validation.kernels.task import Task
+from validation.kernels.threads import blas
 
 
 @dataclass(frozen=True)
@@ -34,32 +36,35 @@ class Work:
 
     Attributes:
         rows: per-sample gradients.
-        squares: per-sample gradients reduced to squares.
+        moments: per-sample gradients reduced to sums and squares.
         pulled: samples times directions of batched gradients.
         grams: N x N products over all parameters.
     """
 
     rows: int = 0
-    squares: int = 0
+    moments: int = 0
     pulled: int = 0
     grams: float | int = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(
             self.rows + other.rows,
-            self.squares + other.squares,
+            self.moments + other.moments,
             self.pulled + other.pulled,
             self.grams + other.grams,
         )
 
 
-def of_method(method: str, directions: int, probes: int, N: int) -> Work:
-    """What the block constants of so many directions take."""
+def of_method(method: str, directions: int, probes: int, counts: np.ndarray) -> Work:
+    """What the block constants of so many directions take on classes of these sizes."""
+    N, r = int(counts.sum()), min(probes, directions)
     if method == "class-sums":
-        return Work(squares=directions * N, pulled=directions * N)
+        return Work(moments=directions * N)
     if method == "probes":
+        return Work(moments=two_level.gradients(counts, directions, r))
+    if method == "sign-probes":
         return Work(pulled=2 * probes * N)
-    k = min(probes, directions) if method == "orthogonal-probes" else directions
+    k = r if method == "orthogonal-probes" else directions
     return Work(rows=k * N, grams=k)
 
 
@@ -74,13 +79,13 @@ def forecast(task: Task, method: str, work: Work) -> Forecast:
     backend, V = task.backend, np.eye(task.backend.n, dtype=np.float32)
     limit, seconds = task.budget.workspace, 0.0
     largest = task.x[: int(task.counts.max())]
-    if work.rows or work.squares:
+    if work.rows:
         B, k = backend.tile(task.x, len(V), limit)
         seconds += work.rows * _timed(lambda: backend.rows(task.x[:B], V[:k])) / (B * k)
-    if work.squares:
-        B, k = backend.tile(largest, len(V), limit)
-        means = np.zeros((k, backend.P), np.float32)
-        seconds += work.squares * _timed(lambda: backend.squares(largest[:B], V[:k], means)) / (B * k)
+    if work.moments:
+        B, k = backend.tile(largest, min(len(V), 8), limit)
+        fresh = np.ones(B, dtype=bool)
+        seconds += work.moments * _timed(lambda: backend.moments(largest[:B], V[:k], fresh)) / (B * k)
     if work.pulled:
         whole = task.coupled
         B, k = (len(task.x), 1) if whole else backend.batch(largest, len(V), limit)
@@ -88,8 +93,9 @@ def forecast(task: Task, method: str, work: Work) -> Forecast:
         seconds += work.pulled * _timed(lambda: backend.pull(x, v)) / (B * k) * (task.C if whole else 1)
     if work.grams:
         block = np.ones((task.N, min(COLUMNS, backend.P)), np.float32)
-        seconds += work.grams * _timed(lambda: block @ block.T) * backend.P / block.shape[1]
-    return Forecast(method, work.rows + work.squares + work.pulled, seconds)
+        with blas(task.N):
+            seconds += work.grams * _timed(lambda: block @ block.T) * backend.P / block.shape[1]
+    return Forecast(method, work.rows + work.moments + work.pulled, seconds)
 
 
 def _timed(call: Callable[[], object]) -> float:

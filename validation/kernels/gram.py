@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -13,6 +14,7 @@ from validation.kernels.factored import layer_deviations, layer_kernels
 from validation.kernels.statistics import BlockSums, from_gram, stack
 from validation.kernels.store import Chunk
 from validation.kernels.task import Task
+from validation.kernels.threads import blas
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +97,8 @@ def _group(task: Task, V: Directions) -> Chunk:
     K = np.zeros((len(V), task.N, task.N))
     deviations = np.zeros((len(V), task.N))
     for rows in _rows(task, V, K, deviations):
-        for q in range(len(V)):
-            for s in range(0, rows.shape[2], COLUMNS):
+        with blas(task.N):
+            for q, s in product(range(len(V)), range(0, rows.shape[2], COLUMNS)):
                 block = np.ascontiguousarray(rows[:, q, s : s + COLUMNS])
                 K[q] += block @ block.T
                 deviations[q] += squared_deviations(block, task.counts)
@@ -134,12 +136,13 @@ def _rows(
 
 def squared_deviations(block: Float[np.ndarray, "N w"], counts: np.ndarray) -> Float64[np.ndarray, " N"]:
     """|row - mean of its class|^2; rows sorted by class."""
-    labels = np.repeat(np.arange(len(counts)), counts)
-    # A product with float32 weights: an error in a mean only enters squared.
-    weights = (np.eye(len(counts))[:, labels] / counts[:, None]).astype(np.float32)
-    means = weights @ block
-    deviations = block - means[labels]
-    return np.square(deviations).sum(axis=1, dtype=np.float64)
+    found, first = np.empty(len(block)), 0
+    # Class by class, which stays in the cache; an error in a mean only enters squared.
+    for m in counts:
+        rows = block[first : first + m]
+        found[first : first + m] = [row @ row for row in rows - rows.mean(axis=0)]
+        first += m
+    return found
 
 
 def mu_within(

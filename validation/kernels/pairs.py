@@ -20,6 +20,7 @@ from validation.kernels.budget import COLUMNS
 from validation.kernels.class_sums import sum_zero_signs
 from validation.kernels.store import Chunk
 from validation.kernels.task import Task, padded
+from validation.kernels.threads import blas
 
 Replicates = Float64[np.ndarray, "r k k"]
 
@@ -185,9 +186,10 @@ def _projected(
 
 def _gram(G: Float[np.ndarray, "kr w"]) -> SampleKernel:
     S = np.zeros((len(G), len(G)))
-    for s in range(0, G.shape[1], COLUMNS):
-        block = np.ascontiguousarray(G[:, s : s + COLUMNS])
-        S += block @ block.T
+    with blas(len(G)):
+        for s in range(0, G.shape[1], COLUMNS):
+            block = np.ascontiguousarray(G[:, s : s + COLUMNS])
+            S += block @ block.T
     return S
 
 

@@ -10,6 +10,7 @@ from torch.func import functional_call, vjp, vmap
 
 from ntkflow.errors import InputError
 from validation.kernels.backend import Directions, Inputs, check_finite
+from validation.kernels.moments import Moments, moments_of
 
 # Rough size of activations and their gradients beside the rows of the Jacobian, in parameters.
 OVERHEAD = 4
@@ -68,12 +69,9 @@ class TorchBackend:
             self._pulled(self._tensor(x), self._tensor(cotangents.astype(np.float32))).detach().cpu().numpy()
         )
 
-    def squares(
-        self, x: Inputs, V: Directions, means: Float[np.ndarray, "k P"]
-    ) -> Float64[np.ndarray, "2 B k"]:
-        """|row|^2 and |row - mean|^2."""
-        rows = self.rows(x, V)
-        return np.stack([np.einsum("bkp,bkp->bk", r, r, dtype=np.float64) for r in (rows, rows - means)])
+    def moments(self, x: Inputs, V: Directions, fresh: np.ndarray) -> Moments:
+        """Of the rows of the fresh samples."""
+        return moments_of(self.rows(x, V)[fresh])
 
     def tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions per call of `rows`; from a rough estimate, torch tells nothing beforehand."""

@@ -13,6 +13,7 @@ from validation.kernels.factored import layer_tensor
 from validation.kernels.gram import factoring
 from validation.kernels.store import Chunk
 from validation.kernels.task import Task, padded
+from validation.kernels.threads import blas
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,16 @@ class MatrixBlocks:
         return self.single, self.within - self.between, self.between
 
 
+def blocks_of_tensor(Theta: Float64[np.ndarray, "n N n N"], labels: np.ndarray) -> MatrixBlocks:
+    """Matrix blocks as means of a measured tensor."""
+    N = len(labels)
+    same, eye = labels[:, None] == labels[None, :], np.eye(N, dtype=bool)
+    diagonal, within, between = (
+        np.einsum("piqj,ij->pq", Theta, mask / max(mask.sum(), 1)) for mask in (eye, same & ~eye, ~same)
+    )
+    return MatrixBlocks(diagonal, diagonal - within, between)
+
+
 def full(task: Task, V: Directions, what: str = "tensor") -> Tensor:
     """The tensor of the directions V; memory (kN)^2 float64 and a Jacobian chunk of kN rows.
 
@@ -107,9 +118,10 @@ def _shaped(task: Task, Theta: SampleKernel) -> Tensor:
 def _contract(J: np.ndarray) -> SampleKernel:
     rows = J.reshape(J.shape[0] * J.shape[1], -1)
     Theta = np.zeros((len(rows), len(rows)))
-    for s in range(0, rows.shape[1], COLUMNS):
-        block = np.ascontiguousarray(rows[:, s : s + COLUMNS])
-        Theta += block @ block.T
+    with blas(len(rows)):
+        for s in range(0, rows.shape[1], COLUMNS):
+            block = np.ascontiguousarray(rows[:, s : s + COLUMNS])
+            Theta += block @ block.T
     return Theta
 
 

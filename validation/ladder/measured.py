@@ -17,10 +17,10 @@ from ntkflow.store import read_arrays, write_arrays
 from validation.blocks import BlockFit
 from validation.config import RunConfig
 from validation.datasets import Dataset
-from validation.kernels.backend import JaxBackend
 from validation.kernels.budget import Budget
 from validation.kernels.components import split
 from validation.kernels.gram import grams
+from validation.kernels.jax_backend import JaxBackend
 from validation.kernels.task import Progress, Task, silent
 from validation.ladder.descent import features_shrink
 from validation.ladder.linearised import (

@@ -1,5 +1,7 @@
 """Estimators: right on average, and wrong by as much as their standard errors say."""
 
+from itertools import combinations
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from tests.validation.kernels.nets import inputs, mlp, parameters
 from validation.kernels import measure
 from validation.kernels.class_sums import orthonormal_directions, random_directions, sum_zero_signs
+from validation.kernels.statistics import BlockSums
+from validation.kernels.two_level import controlled
 
 # Odd and even classes.
 LABELS = np.repeat([0, 1, 2], [5, 6, 8])
@@ -39,16 +43,71 @@ def check(found, exact, names=ALL):
     assert np.all((ratio > 0.8) & (ratio < 1.25)), ratio
 
 
-def test_probes(problem):
+def test_sign_probes(problem):
     params, x, head, exact = problem
-    found = [
-        measure(
-            mixed, params, x, LABELS, head=head, quantities=("outputs",), method="probes", probes=40, seed=s
-        )
-        for s in range(80)
-    ]
+    settings = {"head": head, "quantities": ("outputs",), "method": "sign-probes", "probes": 40}
+    found = [measure(mixed, params, x, LABELS, seed=s, **settings) for s in range(80)]
     check([f.features for f in found], exact.features)
     check([f.outputs for f in found], exact.outputs)
+
+
+def wide(p, x):
+    # A third of the neurons have most of the kernel.
+    return jnp.tanh(x @ p["V"]) @ p["mix"]
+
+
+@pytest.mark.parametrize("probes", [4, 12])
+def test_probes(probes):
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1, 2, 3], [5, 6, 8, 9])
+    mix = (0.2 + rng.normal(size=(24, 48))) * np.exp(rng.normal(size=48))
+    params = {"V": jnp.asarray(rng.normal(size=(5, 24)), jnp.float32), "mix": jnp.asarray(mix, jnp.float32)}
+    x = (rng.normal(size=(4, 5))[labels] + rng.normal(size=(28, 5))).astype(np.float32)
+    exact = measure(wide, params, x, labels, method="gram")
+    found = [measure(wide, params, x, labels, method="probes", probes=probes, seed=s) for s in range(150)]
+    assert found[0].kappa_d.standard_error > 0
+    check([f.features for f in found], exact.features)
+
+
+def test_probes_of_all_directions_are_exact(problem):
+    params, x, _, exact = problem
+    for probes in (8, 40):
+        found = measure(mixed, params, x, LABELS, method="probes", probes=probes)
+        for name in ALL:
+            constant, expected = found.features.constants[name], exact.features.constants[name]
+            assert constant.value == pytest.approx(expected.value, rel=1e-5)
+            assert constant.standard_error == 0
+
+
+def some_sums(count, seed):
+    rng = np.random.default_rng(seed)
+    shapes = (count, 3), (count, 3), (count, 3, 3)
+    return [rng.normal(size=shape) ** 2 for shape in shapes]
+
+
+def test_the_mean_over_all_choices_of_directions_is_the_mean_over_directions():
+    # What few samples say has little to do with what all say, and is on another scale.
+    n, r, counts = 6, 3, np.array([2.0, 3.0, 4.0])
+    every, few = (
+        some_sums(n, 0),
+        [0.3 * a + 5 * b for a, b in zip(some_sums(n, 0), some_sums(n, 1), strict=True)],
+    )
+    found = []
+    for chosen in combinations(range(n), r):
+        order = [*chosen, *(q for q in range(n) if q not in chosen)]
+        sums = BlockSums(counts, *(field[list(chosen)] for field in every))
+        found.append(controlled(sums, BlockSums(np.full(3, 2.0), *(field[order] for field in few))))
+    for name, field in zip(("diagonal", "within", "means"), every, strict=True):
+        mean = np.mean([getattr(sums, name).mean(axis=0) for sums in found], axis=0)
+        np.testing.assert_allclose(mean, field.mean(axis=0), rtol=1e-12)
+
+
+def test_directions_that_few_samples_tell_everything_of_leave_no_error():
+    counts, every = np.array([2.0, 3.0, 4.0]), some_sums(40, 2)
+    few = BlockSums(np.full(3, 2.0), *(field - 0.5 for field in every))
+    found = controlled(BlockSums(counts, *(field[:5] for field in every)), few)
+    exact = BlockSums(counts, *every).constants
+    np.testing.assert_allclose(found.constants.mean(axis=0), exact.mean(axis=0), rtol=1e-12)
+    assert np.all(found.constants.std(axis=0) < 1e-12)
 
 
 def test_orthogonal_probes(problem):
@@ -131,9 +190,15 @@ def test_sum_zero_signs(m):
         np.testing.assert_allclose(signs.T @ signs / 4000, expected, atol=0.08)
 
 
-def test_directions():
+@pytest.mark.parametrize("n", [1, 7, 8, 12])
+def test_directions(n):
     rng = np.random.default_rng(0)
-    Q = orthonormal_directions(5, 7, rng)
-    np.testing.assert_allclose(Q @ Q.T, np.eye(5), atol=1e-12)
-    V = random_directions(3, 7, rng)
+    Q = orthonormal_directions(n, n, rng)
+    np.testing.assert_allclose(Q @ Q.T, np.eye(n), atol=1e-12)
+    # No neuron has much more than its share of any direction.
+    assert n * (Q**2).max() < 2.01
+    V = random_directions(3, n, rng)
     np.testing.assert_allclose((V**2).sum(axis=1), 1)
+    # Every direction comes first, with every sign.
+    firsts = np.array([orthonormal_directions(1, n, rng)[0] for _ in range(4000)])
+    np.testing.assert_allclose(firsts.T @ firsts / 4000, np.eye(n) / n, atol=0.05)

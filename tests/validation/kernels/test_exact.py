@@ -5,7 +5,7 @@ import pytest
 
 from tests.validation.kernels.nets import NETS, inputs, means, mlp, no_bias, pairwise, parameters
 from validation.kernels import measure
-from validation.kernels.measurement import blocks_of_tensor
+from validation.kernels.tensor import blocks_of_tensor
 
 # Unsorted and imbalanced.
 LABELS = np.array([2, 0, 1, 0, 2, 2, 0, 1, 0, 2])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.validation.kernels.nets import NETS, SHAPES, inputs, parameters
-from validation.kernels import JaxBackend, measure
+from validation.kernels import JaxBackend, jax_functions, measure
 from validation.kernels.factored import layer_deviations, layer_kernels, layer_tensor
 from validation.kernels.layers import Layer, trace
+from validation.kernels.moments import moments_of
 
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 # Layers by name: the matrix used twice has none, all other weights have one.
@@ -144,3 +145,31 @@ def test_factors_are_used_where_they_win_and_the_numbers_are_the_same(monkeypatc
     monkeypatch.undo()
     assert Layer(0, (1, 24), 1, 256, 24).wins
     assert not Layer(0, (1, 4, 4, 3), 16, 9, 3).wins
+
+
+def test_moments_of_rows_here_and_on_an_accelerator():
+    rows, fresh = np.random.default_rng(0).normal(size=(5, 2, 700)).astype(np.float32), np.arange(5) >= 2
+    total, own, moved = moments_of(rows[fresh])
+    kept = rows[2:].astype(float)
+    np.testing.assert_allclose(total, kept.sum(axis=0), atol=1e-5)
+    np.testing.assert_allclose(own, (kept**2).sum(axis=(0, 2)), rtol=1e-6)
+    np.testing.assert_allclose(moved, ((kept - kept.mean(axis=0)) ** 2).sum(axis=(0, 2)), rtol=1e-6)
+    there, *parts = jax_functions.moments(jnp.asarray(rows), jnp.asarray(fresh, jnp.float32))
+    np.testing.assert_allclose(there, total, atol=1e-5)
+    for part, expected in zip(parts, (own, moved), strict=True):
+        np.testing.assert_allclose(np.asarray(part, float).sum(axis=(0, 2)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("net", [*NETS, *OTHERS], ids=lambda net: net.__name__)
+def test_rows_are_in_the_order_of_pulled_gradients(net):
+    x = inputs(LABELS)
+    if net in OTHERS:
+        rng, shapes = np.random.default_rng(1), OTHERS[net][0]
+        params = {k: jnp.asarray(rng.normal(size=shape), jnp.float32) for k, shape in shapes.items()}
+    else:
+        params = parameters(net)
+    found = backend(net, params, x)
+    V = np.random.default_rng(0).normal(size=(2, found.n))
+    rows = found.rows(x, V).sum(axis=0)
+    pulled = found.pull(x, np.repeat(V[:, None], len(x), axis=1))
+    np.testing.assert_allclose(rows, pulled, atol=3e-6 * np.abs(pulled).max())

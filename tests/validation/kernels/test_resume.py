@@ -30,9 +30,9 @@ class Counted(JaxBackend):
         self.calls += 1
         return super().pull(x, cotangents)
 
-    def squares(self, x, V, means):
+    def moments(self, x, V, fresh):
         self.calls += 1
-        return super().squares(x, V, means)
+        return super().moments(x, V, fresh)
 
 
 def problem():
@@ -48,7 +48,7 @@ def small_chunks(patch):
     patch(task, "LONG_CHUNK", 0)
 
 
-def killed(folder, method):
+def killed(folder, method, probes):
     """In a process of its own: dies in the middle of the second direction's chunk."""
     small_chunks(setattr)
     backend, x = problem()
@@ -56,19 +56,26 @@ def killed(folder, method):
 
     def progress(what, done, total):
         del total
-        if what == "features":
+        if what.startswith("features"):
             chunks.append(done)
         elif chunks and done == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    measure(backend, None, x, LABELS, method=method, probes=3, store=FolderStore(folder), progress=progress)
+    measure(
+        backend, None, x, LABELS, method=method, probes=probes, store=FolderStore(folder), progress=progress
+    )
 
 
-@pytest.mark.parametrize("method", ["class-sums", "probes"])
-def test_a_killed_measurement_goes_on_inside_its_chunk(method, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("method", "probes", "calls", "chunks"),
+    # One chunk and two classes of the next were there. Probes: three directions on few samples, one on all.
+    [("class-sums", 3, (9, 4), 3), ("sign-probes", 3, (18, 10), 3), ("probes", 1, (12, 7), 4)],
+)
+def test_a_killed_measurement_goes_on_inside_its_chunk(method, probes, calls, chunks, tmp_path, monkeypatch):
     here = Path(__file__).resolve()
+    arguments = f"{str(tmp_path)!r}, {method!r}, {probes}"
     code = f"import sys; sys.path.insert(0, {str(here.parents[3])!r}); "
-    code += f"from tests.validation.kernels.test_resume import killed; killed({str(tmp_path)!r}, {method!r})"
+    code += f"from tests.validation.kernels.test_resume import killed; killed({arguments})"
     died = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert died.returncode == -signal.SIGKILL, died.stderr
     left = sorted(path.name.split("-")[0] for path in tmp_path.iterdir())
@@ -77,14 +84,15 @@ def test_a_killed_measurement_goes_on_inside_its_chunk(method, tmp_path, monkeyp
     assert len(left) == 3
     small_chunks(monkeypatch.setattr)
     whole, x = problem()
-    expected = measure(whole, None, x, LABELS, method=method, probes=3)
+    expected = measure(whole, None, x, LABELS, method=method, probes=probes)
     resumed, x = problem()
-    found = measure(resumed, None, x, LABELS, method=method, probes=3, store=FolderStore(tmp_path))
-    assert found.features.constants == expected.features.constants
-    # 3 directions of 2 x 3 classes, of which 6 and 2 were there.
-    assert (whole.calls, resumed.calls) == (18, 10)
+    found = measure(resumed, None, x, LABELS, method=method, probes=probes, store=FolderStore(tmp_path))
+    for name, constant in found.features.constants.items():
+        # repr, so that NaN is NaN.
+        assert repr(constant) == repr(expected.features.constants[name])
+    assert (whole.calls, resumed.calls) == calls
     # The parts of finished chunks are gone.
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == chunks
 
 
 def test_how_long_it_will_take_is_said_before_it_is_done():
@@ -96,13 +104,14 @@ def test_how_long_it_will_take_is_said_before_it_is_done():
 
     head = np.ones((3, 3)) + np.eye(3), None
     found = {}
-    for method in ("gram", "class-sums", "probes", "orthogonal-probes"):
+    for method in ("gram", "class-sums", "probes", "sign-probes", "orthogonal-probes"):
         settings = {"head": head, "method": method, "quantities": ("outputs", "pair-norms", "matrix")}
         found[method] = measure(backend, None, x, LABELS, probes=5, announce=announce, **settings)
     amounts = [forecast.gradients for forecast, _ in said]
     # Features and outputs; 3 neurons for pair norms, and twice for matrix blocks.
     both = 2 * 3 * 15
-    assert amounts == [both + 135, 2 * both + 135, 2 * 2 * 5 * 15 + 135, both + 135]
+    # As many probes as directions are all directions, except with signs.
+    assert amounts == [both + 135, both + 135, both + 135, 2 * 2 * 5 * 15 + 135, both + 135]
     assert all(forecast.seconds > 0 for forecast, _ in said)
     assert found["gram"].kappa_d.value == pytest.approx(found["class-sums"].kappa_d.value, rel=1e-5)
 

@@ -1,0 +1,59 @@
+"""A measurement stays within its memory, all that compiling leaves behind included."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from validation.kernels import budget
+
+HERE = Path(__file__).resolve()
+
+
+def peak_mib(memory: str) -> float:
+    """What a measurement of a ResNet20 adds to a process that has run it forward."""
+    import resource
+
+    import jax.numpy as jnp
+    import numpy as np
+
+    from validation.config import ModelConfig
+    from validation.kernels import measure
+    from validation.models import build
+
+    config = ModelConfig(name="resnet20", features=64, width=16, norm="batch")
+    network, labels = build(config, (28, 28, 1), 10, seed=0), np.repeat(np.arange(10), 4)
+    x, variables = np.random.default_rng(0).normal(size=(40, 28, 28, 1)).astype(np.float32), network.initial
+
+    def features(body, x):
+        return network.body_features(body, variables, x)
+
+    body = variables.params["body"]
+    features(body, jnp.asarray(x[:2])).block_until_ready()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    measure(features, body, x, labels, method="gram", neurons=8, memory=memory)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="kilobytes of ru_maxrss")
+def test_a_residual_network_stays_within_its_memory():
+    code = f"import sys; sys.path.insert(0, {str(HERE.parents[3])!r}); "
+    code += "from tests.validation.kernels.test_memory import peak_mib; print(peak_mib('384MiB'))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 150 < float(done.stdout) < 384
+
+
+def test_what_compiling_leaves_behind_is_given_back(monkeypatch):
+    from tests.validation.kernels.nets import inputs, mlp, parameters
+    from tests.validation.kernels.test_layers import LABELS, backend
+    from validation.kernels import jax_backend
+
+    calls = []
+    monkeypatch.setattr(jax_backend, "release", lambda: calls.append(1))
+    found, x = backend(mlp, parameters(mlp), inputs(LABELS)), inputs(LABELS)
+    for _ in range(2):
+        found.tile(x, 2, 2**30)
+    assert len(calls) == 1
+    budget.release()
