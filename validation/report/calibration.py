@@ -71,7 +71,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     note = "± is the standard error over seeds. The last column names the assumption that the attribution blames most."
-    return table("Departures from the known answer: skill", columns, listed, note)
+    return table("Departures from the known answer: skill", columns, listed, note, kind="tight")
 
 
 def _blamed(counts: Mapping[str, int]) -> str:

@@ -14,7 +14,7 @@ def table(
     columns: Sequence[str],
     rows: Sequence[tuple[str, Sequence[Cell]]],
     note: str = "",
-    wide: bool = False,
+    kind: str = "",
 ) -> str:
     """A table that scrolls within itself where the screen is narrower.
 
@@ -23,14 +23,15 @@ def table(
         columns: headers, HTML; the first stands above the row headers, a leading # marks a column of numbers.
         rows: header, HTML, and cells, each a whole <td> from this module.
         note: below it, HTML.
-        wide: rows are named by rungs, whose titles are long.
+        kind: `wide` if rows are named by rungs, whose titles are long; `tight` if headers may break into lines, so
+            that many columns fit.
     """
     head = "".join(_header(name) for name in columns)
     body = "".join(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>' for name, cells in rows)
-    kind = ' class="wide"' if wide else ""
+    named = f' class="{kind}"' if kind else ""
     below = f'<p class="note">{note}</p>' if note else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{_words(caption)}"><table{kind}>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{_words(caption)}"><table{named}>'
         f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{below}"
     )
 

@@ -49,6 +49,13 @@ def test_it_renders_quietly_without_network_and_fits_the_screen(browser, path, w
     assert min(images) > 100
 
 
+def test_the_calibration_table_shows_its_last_column_beside_a_scroll_bar(browser, path):
+    # A bar takes up to 17 pixels of a window of 1200, and fonts differ from machine to machine.
+    browser.open(path, 1120)
+    hidden = "[...document.querySelectorAll('#calibration .scroll')].map(e => e.scrollWidth - e.clientWidth)"
+    assert browser.value(hidden) == [0]
+
+
 def test_rungs_can_be_switched_off_and_on_without_scripts(browser, path):
     browser.open(path, 1200)
     switch = "document.querySelector('.window[open] .legend input:checked')"
