@@ -27,7 +27,8 @@ MEANING = {
     "observed_motion": "derivative of the features along the gradient that training follows, the mean over one "
     "epoch of batches, normalisation as in training; features in inference mode",
     "finite_difference": "difference of the first two snapshots over their flow time",
-    "errors": "standard errors over probe sets: jackknife, leaving out a fifth of the samples of each class",
+    "errors": "standard errors over probe sets: jackknife, leaving out a fifth of the samples of each class; "
+    "of W and b over classes: jackknife, leaving out the row of one class",
     "skill": "1 - |predicted - observed|^2 / |observed - observed at the start|^2, pooled over the window",
 }
 

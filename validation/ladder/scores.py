@@ -2,7 +2,7 @@
 
 Every score that averages over samples comes with a delete-a-group jackknife: the samples of each class are
 dealt into `GROUPS` groups, and the score is computed again without each. W and b are not averages over
-samples, so their scores have no such error.
+samples but have a row for each class: their scores come with a jackknife over classes, leaving out one row each.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,8 @@ from validation.compare import quantities
 GROUPS = 5
 CENTRED = ("M", "H2", "F_centred", "W", "b", "residual_global", "residual_class", "residual_individual")
 UNCENTRED = ("H1", "F")
+# Scored over classes instead of samples.
+BY_CLASS = ("W", "b")
 PARTS = ("dH_means", "M", "global", "within", "row_space", "off_row_space")
 
 Replicates = Float64[np.ndarray, "k"]
@@ -26,10 +28,10 @@ Replicates = Float64[np.ndarray, "k"]
 
 @dataclass(frozen=True)
 class Score:
-    """A number and its standard error over probe sets; None where it does not depend on samples.
+    """A number and its standard error, over probe sets or, for `BY_CLASS`, over classes.
 
     Attributes:
-        value: with all samples.
+        value: with all samples and classes.
         error: jackknife; None if there is none.
     """
 
@@ -68,7 +70,7 @@ def jackknife(values: Sequence[float]) -> Score:
 
 @dataclass(frozen=True, eq=False)
 class Horizon:
-    """How far a prediction is from the run, for every replicate of samples.
+    """How far a prediction is from the run, for every replicate: of samples, for `BY_CLASS` of classes.
 
     Attributes:
         errors: |predicted - observed|^2 by quantity, (replicates, T).
@@ -86,8 +88,7 @@ class Horizon:
 
     def skill(self, name: str) -> Score:
         """Pooled over all times after the first."""
-        score = jackknife(self.replicates(name).tolist())
-        return Score(score.value, None) if name in ("W", "b") else score
+        return jackknife(self.replicates(name).tolist())
 
     def skill_at(self, name: str) -> Float64[np.ndarray, " T"]:
         """At every time; NaN at the first."""
@@ -115,8 +116,8 @@ def parts_of(state: State, sizes: Sizes) -> dict[str, np.ndarray]:
 
 
 def horizon(observed: Sequence[State], predicted: Sequence[State], sizes: Sizes) -> Horizon:
-    """Compare two sequences of states at the same times, for all samples and without each group."""
-    names = (*CENTRED, *UNCENTRED)
+    """Compare two sequences of states at the same times, for all samples and without each group, and class."""
+    names = [name for name in (*CENTRED, *UNCENTRED) if name not in BY_CLASS]
     tables: list[dict[str, list[list[float]]]] = [{name: [] for name in names} for _ in range(3)]
     errors, changes, norms = tables
     for kept in keep(sizes):
@@ -127,7 +128,21 @@ def horizon(observed: Sequence[State], predicted: Sequence[State], sizes: Sizes)
             errors[name].append([float(np.sum((b[name] - a[name]) ** 2)) for a, b in pairs])
             changes[name].append([float(np.sum((a[name] - seen[0][name]) ** 2)) for a in seen])
             norms[name].append([float(np.linalg.norm(b[name])) for b in told])
+    for name in BY_CLASS:
+        a, b = (np.stack([getattr(s, name) for s in states]) for states in (observed, predicted))
+        for table, values in zip(tables, (b - a, a - a[0], b), strict=True):
+            table[name] = _without_each_row(values)
+        norms[name] = [np.sqrt(row).tolist() for row in norms[name]]
     return Horizon(*({k: np.array(v, dtype=np.float64) for k, v in d.items()} for d in tables))
+
+
+def _without_each_row(values: np.ndarray) -> list[list[float]]:
+    """Sums of squares at every time, (T,) each: of all rows, then without each row in turn."""
+    squares = (values**2).reshape(*values.shape[:2], -1).sum(axis=2)
+    return [
+        squares.sum(axis=1).tolist(),
+        *(np.delete(squares, c, axis=1).sum(axis=1).tolist() for c in range(squares.shape[1])),
+    ]
 
 
 def instantaneous(

@@ -45,14 +45,12 @@ def horizon_table(window: Mapping[str, Any], styles: Mapping[str, Style]) -> str
             cells = [f'<td class="refused" colspan="{len(cells)}">{escape(str(rung["refused"]))}</td>']
         rows.append((name_of(rung, styles), [_count(rung), *cells]))
     note = (
-        "1 is perfect, 0 no better than assuming that nothing changes, below 0 worse. ± is a standard error, "
-        "where it reaches 0.005. The starred columns are not centred and flatter every rung: the global mean "
-        "dominates them."
-        if beside
-        else "1 is perfect, 0 no better than assuming that nothing changes, below 0 worse. ± is a standard error, "
-        "where it reaches 0.005."
+        "1 is perfect, 0 no better than assuming that nothing changes, below 0 worse. ± is a standard error where it "
+        "reaches 0.005: over probe sets, for W and b over classes."
     )
-    return table("Horizon: skill of the prediction, pooled over the window", columns, rows, note, wide=True)
+    if beside:
+        note += " The starred columns are not centred and flatter every rung: the global mean dominates them."
+    return table("Horizon: skill of the prediction, pooled over the window", columns, rows, note, kind="wide")
 
 
 def _score(rung: Rung, quantity: str) -> Any:
@@ -78,7 +76,7 @@ def instantaneous_table(window: Mapping[str, Any], styles: Mapping[str, Style], 
     )
     if meaning:
         note += f" Observed: {escape(meaning)}."
-    return table("At one instant: dH/dt at the start of the window", columns, rows, note, wide=True)
+    return table("At one instant: dH/dt at the start of the window", columns, rows, note, kind="wide")
 
 
 def _change(found: Mapping[str, Any] | None) -> str:
@@ -138,7 +136,7 @@ def rates_table(window: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
     note = (
         "Predicted rate, then the rate fitted to the observed decay with its interval; per unit of flow time."
     )
-    return table("Rates of decay", columns, rows, note, wide=True)
+    return table("Rates of decay", columns, rows, note, kind="wide")
 
 
 def _rate(found: Mapping[str, Any] | None) -> str:
@@ -165,7 +163,7 @@ def invariant_table(window: Mapping[str, Any], styles: Mapping[str, Style]) -> s
         "Evaluated on the observed states with the rung's kernel; 0 in the theory. The first ratio alone looks good "
         "wherever one term dominates E; the second says whether the changes of the terms cancel."
     )
-    return table("The invariant E along the observed run", columns, rows, note, wide=True)
+    return table("The invariant E along the observed run", columns, rows, note, kind="wide")
 
 
 def windows_table(
@@ -183,7 +181,7 @@ def windows_table(
         if any(r.get("skill") for r in found):
             rows.append((name_of(rung, styles), [score_cell((r.get("skill") or {}).get("M")) for r in found]))
     note = "Each column predicts from that snapshot, with the kernel measured there."
-    return table("Skill on the centred class means M by starting snapshot", columns, rows, note, wide=True)
+    return table("Skill on the centred class means M by starting snapshot", columns, rows, note, kind="wide")
 
 
 def abbreviation(short: str, says: str) -> str:

@@ -22,7 +22,7 @@ def test_a_perfect_prediction_has_skill_one_and_no_change_has_none():
         assert perfect.skill(name).value == 1
         assert constant.skill(name).value == pytest.approx(0)
         assert np.isnan(perfect.skill_at(name)[0])
-        assert (perfect.skill(name).error is None) == (name in ("W", "b"))
+        assert perfect.skill(name).error == pytest.approx(0)
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error():
@@ -52,6 +52,22 @@ def test_the_error_covers_other_samples():
         found.append(horizon([nf.State(H, A.W, A.b), seen], [nf.State(H, A.W, A.b), told], SIZES).skill("M"))
     spread, errors = np.std([s.value for s in found]), np.mean([s.error for s in found])
     assert 0.6 < errors / spread < 1.6
+
+
+def test_the_error_of_weights_covers_other_classes():
+    # Skills of W and b whose rows are independent draws scatter as the jackknife over rows of one draw says.
+    rng = np.random.default_rng(0)
+    sizes, found = nf.Sizes(C=8, m=2, n=5), {"W": [], "b": []}
+    start = nf.State(np.zeros((5, 16)), np.zeros((8, 5)), np.zeros(8))
+    for _ in range(200):
+        W, b = rng.normal(size=(8, 5)), rng.normal(size=8)
+        told = nf.State(start.H, W * rng.uniform(0, 2, size=(8, 1)), b * rng.uniform(0, 2, size=8))
+        scores = horizon([start, nf.State(start.H, W, b)], [start, told], sizes)
+        for name, of in found.items():
+            of.append(scores.skill(name))
+    for name, of in found.items():
+        spread, errors = np.std([s.value for s in of]), np.sqrt(np.mean([s.error**2 for s in of]))
+        assert 0.7 < errors / spread < 1.4, name
 
 
 def test_parts_of_a_motion_are_scored_apart():
