@@ -119,8 +119,9 @@ class BlockFit:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "BlockFit":
-        """Inverse of `to_dict`."""
-        estimates = {name: Estimate(**values[name]) for name in NAMES}
+        """Inverse of `to_dict`, also as it comes from a file, where an error that cannot be told is null."""
+        numbers = {name: {k: np.nan if v is None else v for k, v in values[name].items()} for name in NAMES}
+        estimates = {name: Estimate(**numbers[name]) for name in NAMES}
         return cls(
             estimates["kappa_d"],
             estimates["kappa_c"],

@@ -1,7 +1,7 @@
 """The steps of a run on its directory: train, measure, compare. Each goes on from what is there."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
@@ -83,6 +83,7 @@ def compare_run(
     from_snapshot: int | None = None,
     progress: Progress = silent,
     rungs: Sequence[str] | None = None,
+    announce: Callable[[str], None] = lambda _: None,
 ) -> Json:
     """Predict the run from measured snapshots with the rungs of the kernel ladder; see `validation.ladder`.
 
@@ -91,7 +92,9 @@ def compare_run(
         from_snapshot: predict from this step to the end of the run; by default from the first measured snapshot,
             and later ones, each until the loss has halved.
         progress: called with (what, done, in all).
-        rungs: their names; None for those that are cheap enough for the network, ("all",) for all.
+        rungs: their names; None for those that are cheap enough for the network, ("all",) for all. Those named one by
+            one are run whatever they cost.
+        announce: told in a sentence what a costly part is about to take.
 
     Returns:
         What comparison.json holds.
@@ -99,7 +102,7 @@ def compare_run(
     Raises:
         InputError: nothing was measured, or not `from_snapshot`; or there is no rung of a name.
     """
-    settings = LadderSettings(rungs=None if rungs is None else tuple(rungs))
+    settings = LadderSettings(rungs=None if rungs is None else tuple(rungs), announce=announce)
     return predict_windows(run, from_snapshot, progress, settings, deviations)
 
 

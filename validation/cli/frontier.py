@@ -25,7 +25,9 @@ def frontier(out: options.Out = options.RUN_OUT, to: Path | None = TO, quiet: op
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
         path = to / f"{run.path.resolve().name}-ladder.json"
-        names = dict.fromkeys(rung["name"] for rung in comparison["windows"][0]["rungs"])
+        # What was refused everywhere would be run, whatever it costs, if the command named it.
+        rungs = [rung for window in comparison["windows"] for rung in window["rungs"]]
+        names = dict.fromkeys(rung["name"] for rung in rungs if not rung["refused"])
         command = f"ntkflow validate compare --out {run.path.resolve().name} --rungs {','.join(names)}"
         write_json(path, {"command": command, "config": run.config.to_dict(), **short(comparison)})
         if not quiet:

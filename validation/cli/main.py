@@ -80,7 +80,7 @@ def compare(
     options.find_data(run.config, data_dir)
     with run.locked():
         with progress(json or quiet) as bar:
-            compare_run(run, from_snapshot, bar, options.rung_names(rungs))
+            compare_run(run, from_snapshot, bar, options.rung_names(rungs), bar.say)
         finish(run, json, quiet)
 
 
@@ -127,7 +127,7 @@ def run(
             outcome = train_run(directory, bar, bar.observed)
             if outcome.result is Result.COMPLETE:
                 measure_run(directory, from_snapshot, bar)
-                compare_run(directory, from_snapshot, bar, options.rung_names(rungs))
+                compare_run(directory, from_snapshot, bar, options.rung_names(rungs), bar.say)
         finish(directory, json, quiet)
     _exit(outcome)
 

@@ -49,7 +49,7 @@ Rungs = Annotated[
     str,
     typer.Option(
         "--rungs",
-        help="Rungs of the kernel ladder, separated by commas; auto (cheap enough) or all.",
+        help="Rungs of the kernel ladder, separated by commas, run whatever they cost; auto (cheap enough) or all.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")]

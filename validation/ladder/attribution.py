@@ -1,13 +1,13 @@
 """What broke the theory here: how much of the error each assumption costs, from one rung to the next."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ntkflow._types import Json
-from validation.ladder.descent import DECAY, MINIBATCH, MOMENTUM, STEP
+from validation.ladder.descent import DECAY, MINIBATCH, MOMENTUM, NOMINAL, STEP
 from validation.ladder.scores import Horizon, jackknife
 
 QUANTITY = "M"
@@ -118,10 +118,18 @@ def attribute(
     left = " and ".join([*skipped, "a kernel that does not move"])
     score = jackknife(rest.tolist())
     found.append(Cost(left, end, "observed", score.value, score.error))
+    return [*found, *_aside(scores)]
+
+
+def _aside(scores: Mapping[Key, Horizon]) -> Iterator[Cost]:
+    """Costs that are not part of the chain."""
     for assumption, a, b in ASIDE:
         if (a, ()) in scores and (b, ()) in scores:
-            found.append(_cost(assumption, a, b, scores[a, ()], scores[b, ()], chain=False))
-    return found
+            yield _cost(assumption, a, b, scores[a, ()], scores[b, ()], chain=False)
+    clocked = [name for name in (CARRIER, "block") if {(name, (NOMINAL,)), (name, ())} <= set(scores)]
+    for name in clocked[:1]:
+        before, after = scores[name, (NOMINAL,)], scores[name, ()]
+        yield _cost("a rate that does not change", _label((NOMINAL,), name), name, before, after, chain=False)
 
 
 def _label(modifications: tuple[str, ...], rung: str = CARRIER) -> str:

@@ -1,22 +1,20 @@
 """One window of a run: measure at its start, predict with every rung, score, attribute."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ntkflow._types import Times
-from ntkflow.conserved import conserved
-from ntkflow.errors import InputError
+from ntkflow._types import Json, Times
 from ntkflow.state import State
 from validation.compare import series
 from validation.ladder import attribution, frontier
 from validation.ladder.attribution import CARRIER, TOP, Cost, Key
-from validation.ladder.descent import DECAY, MINIBATCH, MOMENTUM, STEP, Recipe, recipe_of
+from validation.ladder.descent import DECAY, MINIBATCH, MOMENTUM, NOMINAL, STEP, Recipe, clock_of, recipe_of
 from validation.ladder.frontier import Point
+from validation.ladder.invariants import Invariant, invariant_of
 from validation.ladder.linearised import FrozenOperator
-from validation.ladder.measured import Cache, Measured
-from validation.ladder.operators import KernelOperator
+from validation.ladder.measured import Measured
 from validation.ladder.predictions import Prediction, as_trained, by_flow, kept
 from validation.ladder.rungs import Rung, Spec, build
 from validation.ladder.scores import Horizon, horizon, instantaneous
@@ -26,8 +24,6 @@ from validation.ladder.windows import Window
 MODIFIED = ("block", CARRIER)
 # Steps up to which the linearised network also takes the training's own steps: each is a pass through it and back.
 FEW_STEPS = 300
-# nN above which the invariant of a rung is not evaluated: its operator has to be inverted.
-INVARIANT_ROWS = 100_000
 
 Report = Callable[[str, int, int], None]
 
@@ -41,12 +37,14 @@ class Scored:
         instant: scores of dH at the start; the same for all modifications of a rung.
         horizon: scores over the window.
         predicted: named series along the prediction.
+        draws: skill on M with each other draw of the batches.
     """
 
     prediction: Prediction
     instant: dict[str, dict[str, float | None]] | None
     horizon: Horizon | None
     predicted: dict[str, np.ndarray]
+    draws: tuple[float, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -68,6 +66,7 @@ class WindowResult:
         costs: attribution.
         points: frontier.
         finite_difference: scores of dH against the difference of the first two snapshots, by rung.
+        invariants: what each rung conserves.
     """
 
     window: Window
@@ -79,6 +78,7 @@ class WindowResult:
     costs: list[Cost]
     points: list[Point]
     finite_difference: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
+    invariants: dict[str, Invariant] = field(default_factory=dict)
 
     def of(self, name: str, modifications: tuple[str, ...] = ()) -> Scored | None:
         """One prediction, if it was made."""
@@ -111,7 +111,7 @@ def compare_window(
     R, W = measured.residual, first.W
     moved = measured.share * measured.observed_motion
     secant = (states[1].H - first.H) / (probe_times[1] - probe_times[0])
-    scored, differences = [], {}
+    scored, differences, invariants = [], {}, {}
     for i, spec in enumerate(specs):
         rung = build(spec, measured)
         instant = None
@@ -119,7 +119,9 @@ def compare_window(
             dH = -rung.operator.pull(W, R)
             instant = instantaneous(dH, moved, measured.basis, sizes)
             differences[spec.name] = instantaneous(dH, secant, measured.basis, sizes)
-        for prediction in _predictions(rung, first, probe_times, recipe, ensemble, measured.cache):
+            invariants[spec.name] = invariant_of(rung.operator, first, sizes)
+        nominal = _nominal(rung, first, window, probe_times, measured)
+        for prediction in [*_predictions(rung, first, probe_times, recipe, ensemble, measured), *nominal]:
             scored.append(_score(prediction, instant, states, measured))
         report(f"predicting {window.name}", i + 1, len(specs))
     horizons = {s.key: s.horizon for s in scored if s.horizon is not None}
@@ -136,15 +138,16 @@ def compare_window(
         costs,
         frontier.frontier(points),
         differences,
+        invariants,
     )
 
 
 def _predictions(
-    rung: Rung, first: State, times: Times, recipe: Recipe, ensemble: int, cache: Cache
+    rung: Rung, first: State, times: Times, recipe: Recipe, ensemble: int, measured: Measured
 ) -> list[Prediction]:
     if isinstance(rung.operator, FrozenOperator):
         key = "-".join([rung.spec.name, *(str(step) for step in recipe.steps)])
-        return _costly(rung, first, times, recipe, key, cache)
+        return _costly(rung, first, times, recipe, key, measured)
     found = [by_flow(rung, first, times)]
     growing = _growing(recipe)
     if rung.operator is None or not growing:
@@ -155,11 +158,20 @@ def _predictions(
     return [*found, as_trained(rung, first, recipe, ensemble if rung.spec.name in MODIFIED else 0)]
 
 
+def _nominal(rung: Rung, first: State, window: Window, times: Times, measured: Measured) -> list[Prediction]:
+    """The flow on a clock that ignores warm-up and drops of the rate, where there are any."""
+    clock = clock_of(measured.config, window.steps, scheduled=False) / measured.share
+    if rung.spec.name not in MODIFIED or np.allclose(np.diff(clock), np.diff(times), rtol=1e-9):
+        return []
+    return [replace(by_flow(rung, first, clock), modifications=(NOMINAL,))]
+
+
 def _costly(
-    rung: Rung, first: State, times: Times, recipe: Recipe, key: str, cache: Cache
+    rung: Rung, first: State, times: Times, recipe: Recipe, key: str, measured: Measured
 ) -> list[Prediction]:
     """The flow, and the training's own steps over a short window, each kept: both pass through the network."""
-    found = [kept(by_flow, rung, first, times, key=f"flow-{key}", cache=cache)]
+    cache, asked = measured.cache, rung.spec.name in measured.asked
+    found = [kept(by_flow, rung, first, times, asked, measured.announce, key=f"flow-{key}", cache=cache)]
     if rung.spec.name == TOP and len(recipe.eta) <= FEW_STEPS:
         found.append(kept(as_trained, rung, first, recipe, 0, key=f"trained-{key}", cache=cache))
     return found
@@ -183,9 +195,9 @@ def _score(
     if prediction.states is None:
         return Scored(prediction, instant, None, {})
     sizes = measured.sizes
-    return Scored(
-        prediction, instant, horizon(states, prediction.states, sizes), series(prediction.states, sizes)
-    )
+    members = tuple(horizon(states, member, sizes).skill("M").value for member in prediction.members)
+    found = horizon(states, prediction.states, sizes)
+    return Scored(prediction, instant, found, series(prediction.states, sizes), members)
 
 
 def _point(scored: Scored) -> Point:
@@ -200,23 +212,27 @@ def _point(scored: Scored) -> Point:
     )
 
 
-def invariant_ratios(rung: Rung, measured: Measured, last: State) -> dict[str, float | None]:
-    """|E(t) - E(0)| of the run over |E(0)|, and over the norms of E's terms: the first flatters (theory 14)."""
-    operator = rung.operator
-    nothing: dict[str, float | None] = {"relative_to_E0": None, "relative_to_terms": None}
-    known = isinstance(operator, KernelOperator) and operator.kernel.rung in ("block", "sample", "kronecker")
-    if not known or measured.sizes.n * measured.sizes.N > INVARIANT_ROWS:
-        return nothing
-    assert isinstance(operator, KernelOperator)
-    try:
-        quantity = conserved(operator.kernel, measured.sizes)
-    except InputError:
-        return nothing
-    before, after = quantity.values(measured.state), quantity.values(last)
-    size = float(np.linalg.norm(before))
+def invariant_ratios(scored: Scored, result: WindowResult) -> Json:
+    """What the rung conserves, and how much of it moved: along the run, and along the prediction itself.
+
+    Along a flow's own prediction nothing moves but by the integration; with steps, momentum and decay it does.
+    """
+    states = scored.prediction.states
+    invariant = result.invariants.get(scored.prediction.rung.spec.name)
+    if invariant is None or states is None:
+        return {
+            "of": None,
+            "reason": None,
+            "relative_to_E0": None,
+            "relative_to_terms": None,
+            "predicted": None,
+        }
+    first = result.measured.state
     return {
-        "relative_to_E0": float(np.linalg.norm(after - before)) / size if size else None,
-        "relative_to_terms": quantity.drift(measured.state, last),
+        "of": invariant.of,
+        "reason": invariant.reason,
+        **invariant.ratios(first, result.states[-1]),
+        "predicted": invariant.ratios(first, states[-1]),
     }
 
 

@@ -16,6 +16,8 @@ from validation.ladder.operators import Operator
 
 # What training did that the flow does not do, in the order in which it is added.
 STEP, MOMENTUM, DECAY, MINIBATCH = "discrete step", "momentum", "decay", "minibatch"
+# Not a modification of the flow but of its clock: what ignoring warm-up and drops of the rate would cost.
+NOMINAL = "nominal rate"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +166,8 @@ def features_shrink(H: Features, moved: Features) -> float:
     return float(np.vdot(H, moved) / max(np.vdot(H, H), np.finfo(float).tiny))
 
 
-def clock_of(config: RunConfig, steps: Sequence[int]) -> Float64[np.ndarray, " T"]:
-    """Flow times at some steps."""
-    times = flow_times(config.training, config.data.classes * config.data.per_class, config.data.classes)
+def clock_of(config: RunConfig, steps: Sequence[int], scheduled: bool = True) -> Float64[np.ndarray, " T"]:
+    """Flow times at some steps; if not `scheduled` without warm-up and drops of the rate."""
+    recipe = config.training if scheduled else replace(config.training, warmup=0, drop_every=0)
+    times = flow_times(recipe, config.data.classes * config.data.per_class, config.data.classes)
     return times[np.asarray(steps)]

@@ -29,6 +29,9 @@ MEANING = {
     "finite_difference": "difference of the first two snapshots over their flow time",
     "errors": "standard errors over probe sets: jackknife, leaving out a fifth of the samples of each class; "
     "of W and b over classes: jackknife, leaving out the row of one class",
+    "invariant": "of what each rung conserves, |change| over its size at the start, and over the sum of the norms of the "
+    "changes of its two terms, W^T W and sym(Op^-1[H] H^T); along the run, and along the prediction",
+    "draws": "skill on M with other draws of the batches than the training's own",
     "skill": "1 - |predicted - observed|^2 / |observed - observed at the start|^2, pooled over the window",
 }
 
@@ -110,6 +113,7 @@ def rung_document(scored: Scored, result: WindowResult) -> Json:
         "modifications": list(prediction.modifications),
         "instantaneous": scored.instant,
         "finite_difference": difference,
+        "draws": plain(scored.draws),
     }
     if found is None or prediction.states is None:
         empty: dict[str, Any] = dict.fromkeys(
@@ -124,7 +128,7 @@ def rung_document(scored: Scored, result: WindowResult) -> Json:
         "predicted": {q: plain(v) for q, v in scored.predicted.items()},
         "band": _band(scored, found, result),
         "rates": {part: _rates(q, found, result) for part, q in COMPONENTS.items()},
-        "invariant": invariant_ratios(rung, result.measured, result.states[-1]),
+        "invariant": invariant_ratios(scored, result),
     }
 
 

@@ -33,6 +33,8 @@ def _rung(rung: Json) -> Json:
         "skill": {q: [rung["skill"][q]["value"], rung["skill"][q]["error"]] for q in QUANTITIES}
         if rung["skill"]
         else None,
+        "invariant": rung["invariant"],
+        **({"draws": rung["draws"]} if rung["draws"] else {}),
     }
     if rung["modifications"]:
         # What is said of the start is the same as for the flow.
@@ -40,7 +42,7 @@ def _rung(rung: Json) -> Json:
     instant, seen = rung["instantaneous"], rung["finite_difference"]
     return {
         **base,
-        **{key: rung[key] for key in ("rates", "invariant")},
+        "rates": rung["rates"],
         "instantaneous": {part: instant[part] for part in PARTS} if instant else None,
         "finite_difference_cosine": {part: seen[part]["cosine"] for part in PARTS} if seen else None,
     }

@@ -19,6 +19,7 @@ from validation.config import RunConfig
 from validation.datasets import Dataset
 from validation.kernels.budget import Budget
 from validation.kernels.components import split
+from validation.kernels.forecast import Work, forecast
 from validation.kernels.gram import grams
 from validation.kernels.jax_backend import JaxBackend
 from validation.kernels.task import Progress, Task, silent
@@ -42,6 +43,8 @@ from validation.train import TrainState, head
 # every direction and class.
 CLASS_LIMIT = 100_000
 COUPLED_LIMIT = 25_000
+# n N^2 P up to which the N x N kernel of all neurons is measured on the side: some seconds.
+SIDE_LIMIT = 1e12
 NAMES = ("within", "contrast", "mean")
 
 
@@ -88,6 +91,8 @@ class Measured:
         probes: draws of signs for the kernels within classes.
         cache: where measurements are kept.
         progress: called as they go.
+        asked: rungs that were named one by one, whose measurements are made whatever they cost.
+        announce: told in a sentence what a costly part is about to take.
     """
 
     network: Network
@@ -103,6 +108,8 @@ class Measured:
     probes: int = 2
     cache: Cache = field(default_factory=Cache)
     progress: Progress = silent
+    asked: tuple[str, ...] = ()
+    announce: Callable[[str], None] = lambda _: None
 
     @property
     def m(self) -> int:
@@ -196,7 +203,8 @@ class Measured:
             raise InputError(
                 "rungs",
                 f"{self.sizes.n} neurons on {self.sizes.N} samples",
-                "are too many for class kernels outside the row space of W",
+                "are too many for class kernels outside the row space of W: "
+                f"{self.sizes.n * (self.sizes.C + self.probes)} gradients of sums over all samples for every window",
                 "observe fewer samples (data.probe_per_class)",
             )
         return self.row_classes
@@ -271,6 +279,29 @@ class Measured:
     def whole(self) -> bool:
         """Whether the network is small enough for class kernels in all directions of feature space."""
         return self.sizes.n * self.sizes.N <= (COUPLED_LIMIT if self.coupled else CLASS_LIMIT)
+
+    @cached_property
+    def mean_kernel(self) -> SampleKernel:
+        """Mean over all neurons of the N x N kernels: what the run measured, otherwise measured here.
+
+        Raises:
+            InputError: it would take long and neither `sample` nor `kronecker` was asked for by name.
+        """
+        if self.kernel_mean is not None:
+            return self.kernel_mean
+        n, N, task = self.sizes.n, self.sizes.N, self.task
+        if "mean_kernel" not in self.cache.arrays and n * N * N * task.backend.P > SIDE_LIMIT:
+            expected = forecast(task, "gram", Work(rows=n * N, grams=n))
+            if not {"sample", "kronecker"} & set(self.asked):
+                raise InputError(
+                    "rungs",
+                    "sample",
+                    f"needs the N x N kernel of all neurons on {N} samples, of which the run measured a part: {expected}",
+                    "name sample or kronecker in --rungs to measure it",
+                )
+            self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
+        (K,) = self.cache.get(("mean_kernel",), lambda: (grams(task, np.eye(n), "all neurons").mean,))
+        return K
 
     @cached_property
     def row_mean(self) -> SampleKernel:

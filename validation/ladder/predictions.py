@@ -1,5 +1,6 @@
 """Every rung's prediction of a window: by the flow, and with what the training did besides."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from ntkflow._types import Times
 from ntkflow.errors import SolveError
 from ntkflow.state import State
+from validation.kernels.forecast import duration
 from validation.ladder.chebyshev import FlowField, flow
 from validation.ladder.descent import MINIBATCH, Recipe, descend
 from validation.ladder.linearised import FrozenOperator
@@ -50,25 +52,48 @@ class Prediction:
 
 
 def by_flow(
-    rung: Rung, state: State, times: Times, progress: Callable[[float], object] = lambda _: None
+    rung: Rung,
+    state: State,
+    times: Times,
+    asked: bool = False,
+    announce: Callable[[str], None] = lambda _: None,
 ) -> Prediction:
     """The gradient flow under a rung, at flow times of the observed samples.
 
-    Refused where an operator that passes through the network would have to be applied too often.
+    Args:
+        rung: which; refused where it passes through the network more than `MOST_PASSES` times.
+        state: where to start.
+        times: of the predicted states, the first that of the start.
+        asked: run it all the same.
+        announce: told beforehand what that will take.
     """
 
     def run(operator: Operator) -> list[State]:
         if not isinstance(operator, FrozenOperator):
-            return flow(operator, state, times, progress=progress)
+            return flow(operator, state, times)
         stiffness = FlowField(operator, operator.sizes).rate((state.H, state.W, state.b)) * (
             times[-1] - times[0]
         )
         passes = int(np.sqrt(1.54 * STEPS_OF_A_WINDOW * stiffness))
         if passes > MOST_PASSES:
-            raise SolveError(f"the flow is so stiff that it needs some {passes} passes through the network")
-        return flow(operator, state, times, FROZEN_TOLERANCE, progress)
+            needed = (
+                f"some {passes} passes through the network, about {duration(passes * _pass(operator, state))}"
+            )
+            if not asked:
+                raise SolveError(
+                    f"the flow is so stiff that it needs {needed}; name {rung.spec.name} in --rungs to run it"
+                )
+            announce(f"{rung.spec.name}: {needed}")
+        return flow(operator, state, times, FROZEN_TOLERANCE)
 
     return _guarded(rung, (), run)
+
+
+def _pass(operator: Operator, state: State) -> float:
+    """Seconds of one application; its functions are compiled by now."""
+    began = time.perf_counter()
+    operator.act(state.H)
+    return time.perf_counter() - began
 
 
 def as_trained(rung: Rung, state: State, recipe: Recipe, ensemble: int = ENSEMBLE) -> Prediction:

@@ -37,12 +37,19 @@ class LadderSettings:
         windows: at most so many.
         probes: draws of signs for the kernels within classes.
         ensemble: draws of the batches besides the training's own.
+        announce: told in a sentence what a costly part is about to take.
     """
 
     rungs: tuple[str, ...] | None = None
     windows: int = 3
     probes: int = 2
     ensemble: int = 3
+    announce: Callable[[str], None] = lambda _: None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Rungs that were named one by one: these are run whatever they cost."""
+        return () if self.rungs in (None, ("all",)) else self.rungs or ()
 
 
 DEFAULT = LadderSettings()
@@ -138,6 +145,8 @@ class _Context:
             self.settings.probes,
             Cache(self.run.path / "ladder" / f"{step}-{fingerprint(first.state)}.npz"),
             self.progress,
+            self.settings.asked,
+            self.settings.announce,
         )
 
     def _config(self) -> RunConfig:

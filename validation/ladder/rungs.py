@@ -18,8 +18,6 @@ from validation.probe import probe_kernel
 
 # nN above which the tensor is applied instead of stored.
 TENSOR_ROWS = 2500
-# Samples above which the N x N kernel of all neurons is not measured on the side.
-SAMPLE_LIMIT = 1500
 
 
 @dataclass(frozen=True)
@@ -78,17 +76,6 @@ def _scheduled(found: Measured) -> Operator:
     return KernelOperator(ScheduledKernel(tuple(t / found.share for t, _ in knots), kernels), found.sizes)
 
 
-def _mean_kernel(found: Measured) -> Float64[np.ndarray, "N N"]:
-    if found.kernel_mean is None:
-        raise InputError(
-            "kernels.per_class",
-            found.config.kernels.per_class,
-            "the N x N kernel of the observed samples was not measured",
-            "measure all of them (kernels.per_class = 0, kernels.neurons = 0)",
-        )
-    return found.kernel_mean
-
-
 def on_probe(K: Float64[np.ndarray, "N N"], found: Measured) -> SampleKernel:
     """An N x N kernel of s of m samples a class in their clock: deviations within classes feel s/m of it."""
     share = found.share
@@ -108,7 +95,7 @@ def _kronecker(found: Measured) -> Operator:
     A = A * len(A) / np.trace(A)
     values, vectors = np.linalg.eigh(A)
     A = (vectors * np.maximum(values, 1e-10 * values[-1])) @ vectors.T
-    return KernelOperator(KroneckerKernel(on_probe(_mean_kernel(found), found), A), found.sizes)
+    return KernelOperator(KroneckerKernel(on_probe(found.mean_kernel, found), A), found.sizes)
 
 
 def _tensor(found: Measured) -> Operator:
@@ -235,7 +222,7 @@ SPECS: tuple[Spec, ...] = (
          lambda f: _triangle(f.sizes.n * f.sizes.C) + f.sizes.C * _triangle(f.sizes.n),
          lambda f: restricted.class_matrices(f.classes)),
     Spec("sample", "the N x N kernel, mean over neurons", lambda f: _triangle(f.sizes.N),
-         lambda f: KernelOperator(on_probe(_mean_kernel(f), f), f.sizes)),
+         lambda f: KernelOperator(on_probe(f.mean_kernel, f), f.sizes)),
     Spec("row-sample", "the N x N kernel, mean over the row space of W", lambda f: _triangle(f.sizes.N),
          lambda f: KernelOperator(on_probe(f.row_mean, f), f.sizes), costly=True),
     Spec("kronecker", "the N x N kernel times a matrix between features",
@@ -280,4 +267,4 @@ def build(spec: Spec, found: Measured) -> Rung:
     try:
         return Rung(spec, constants, spec.build(found), None)
     except InputError as error:
-        return Rung(spec, constants, None, f"{error.argument} {error.rule}")
+        return Rung(spec, constants, None, f"{error.argument} {error.rule}; {error.remedy}")

@@ -152,11 +152,14 @@ def _cheapest(window: Mapping[str, Any]) -> str:
     cheapest = window.get("cheapest")
     if not cheapest:
         return f"No rung reaches a skill of {threshold}."
-    rung = next((r for r in window["rungs"] if r["name"] == cheapest), None)
+    # "NAME as trained" took the training's own steps; its constants and title are those of the rung.
+    name, _, trained = str(cheapest).partition(" as ")
+    rung = next((r for r in window["rungs"] if r["name"] == name), None)
     if rung is None:
         return ""
     count = f"{rung['constants']:,}".replace(",", "\u202f")
-    return f"The smallest description with a skill of at least {threshold} is {escape(rung_title(rung))}, {count} constants."
+    how = " with the training's own steps" if trained else ""
+    return f"The smallest description with a skill of at least {threshold} is {escape(rung_title(rung))}{how}, {count} constants."
 
 
 def calibration_sentence(calibration: Mapping[str, Any] | None, version: str) -> str:

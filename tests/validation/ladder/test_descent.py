@@ -31,11 +31,23 @@ def test_it_takes_the_steps_of_the_simulator(beta, nesterov):
         np.testing.assert_allclose(a.b, b.b, atol=1e-12)
 
 
-def test_with_everything_it_is_the_training_of_the_linear_network():
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_with_everything_it_is_the_training_of_the_linear_network(reduction):
     # Momentum, decay, warm-up, minibatches, from the middle of a run: nothing is left but float32.
     recipe = replace(
-        CONFIG.training, momentum=0.7, nesterov=True, weight_decay=0.05, warmup=10, batch_per_class=2
+        CONFIG.training,
+        momentum=0.7,
+        nesterov=True,
+        weight_decay=0.05,
+        warmup=10,
+        batch_per_class=2,
+        drop_every=12,
     )
+    if reduction == "mean":
+        # The mean over a batch of 6 samples and 3 outputs: the same training with a larger rate and less decay.
+        recipe = replace(
+            recipe, reduction="mean", learning_rate=18 * recipe.learning_rate, weight_decay=0.05 / 18
+        )
     config = replace(CONFIG, training=recipe)
     dataset, network = prepare(config)
     snapshots = [s for s in train(config, dataset, network) if s.step >= 5]
@@ -68,6 +80,13 @@ def test_without_momentum_steps_take_the_same_flow_time():
     plain = recipe_of(config, steps, 1.0, None, 0.0).only((STEP,))
     assert plain.eta.sum() == pytest.approx(np.diff(clock_of(config, steps))[0])
     assert plain.beta == 0
+
+
+def test_the_clock_without_its_schedule_keeps_the_nominal_rate():
+    config = replace(CONFIG, training=replace(CONFIG.training, warmup=10, drop_every=20))
+    flat = replace(CONFIG, training=replace(CONFIG.training, warmup=0, drop_every=0))
+    np.testing.assert_array_equal(clock_of(config, [0, 30], scheduled=False), clock_of(flat, [0, 30]))
+    assert clock_of(config, [0, 30])[1] < clock_of(flat, [0, 30])[1]
 
 
 def test_a_part_of_the_samples_has_a_faster_clock_and_no_batches():

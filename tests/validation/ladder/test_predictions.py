@@ -31,7 +31,12 @@ def test_a_costly_prediction_is_kept_and_one_that_is_too_stiff_is_refused(tmp_pa
     monkeypatch.setattr(predictions, "MOST_PASSES", 1)
     refused = by_flow(rung, found.state, TIMES)
     assert refused.states is None
-    assert "passes through the network" in refused.refused
+    assert "passes through the network, about" in refused.refused
+    assert "name tensor in --rungs" in refused.refused
+    said = []
+    done = by_flow(rung, found.state, TIMES, True, said.append)
+    np.testing.assert_allclose(done.states[1].H, once.states[1].H, rtol=1e-6)
+    assert "passes through the network" in said[0]
 
 
 def test_what_diverges_is_refused_in_words():

@@ -49,7 +49,15 @@ def rung(name, title, constants, factor, skill, modifications=()):
         "predicted": predicted,
         "band": band if name in ("block", "sample") else None,
         "rates": {"class": {"predicted": 1.1, "fitted": 1.3, "low": 1.2, "high": 1.4}},
-        "invariant": {"relative_to_E0": 0.03, "relative_to_terms": 0.4},
+        "invariant": {"of": None, "reason": "has none: its kernel moves in time"}
+        if name == "block-scheduled"
+        else {
+            "of": "E",
+            "reason": None,
+            "relative_to_E0": 0.03,
+            "relative_to_terms": 0.4,
+            "predicted": {"relative_to_E0": 1e-6, "relative_to_terms": 2e-6},
+        },
     }
 
 

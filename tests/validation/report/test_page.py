@@ -80,6 +80,8 @@ def test_the_verdict_names_worst_best_and_cheapest(whole):
     assert "The three constants rung predicts the centred class means M with skill 0.41" in words
     assert "the best rung, full tensor, with 0.99" in words
     assert "traced N × N kernel, 7\u202f260 constants" in words
+    trained = "".join(verdict({**synthetic.window(), "cheapest": "matrix-block as trained"}))
+    assert "at least 0.8 is matrix blocks with the training's own steps, 1\u202f584 constants" in trained
 
 
 @pytest.mark.parametrize(
