@@ -50,6 +50,7 @@ class Drawer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            process_group=0,  # Ctrl-C is for the command alone, which ends this process itself
         )
 
     def __enter__(self) -> "Drawer":

@@ -91,8 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The parser's own errors; which package they come from depends on typer's version.
         if not hasattr(error, "format_message"):
             raise
-        _fail(f"{error.format_message()} See ntkflow --help", 2)
+        _misused(error)
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _misused(error: Any) -> NoReturn:
+    """What the parser says, with the command whose help tells more; a group called alone has shown its help."""
+    message = error.format_message()
+    if not message:
+        raise SystemExit(0)
+    context = getattr(error, "ctx", None)
+    command = "ntkflow" if context is None else context.command_path
+    _fail(f"{message}{'' if message[-1] in '.?!' else '.'} See {command} --help", 2)
 
 
 def _silence() -> None:

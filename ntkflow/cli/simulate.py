@@ -95,7 +95,8 @@ def simulate(
         print(store.dump_json(summary))
     elif not quiet:
         table.print_summary(summary)
-        print(f"Run written to {directory}")
+        drawn = f", its figure to {directory / 'figures' / 'run.png'}" if drawer and problem is None else ""
+        print(f"Run written to {directory}{drawn}")
 
 
 def _columns() -> "tuple[ProgressColumn, ...]":

@@ -201,6 +201,63 @@ def test_a_killed_run_leaves_nothing_that_looks_like_one_and_can_be_run_again(tm
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_ctrl_c_ends_the_run_in_one_line(tmp_path):
+    """It reaches the whole group of a terminal, and so would reach the process that draws."""
+    words = [
+        "simulate",
+        "-m",
+        "2000",
+        "-n",
+        "200",
+        "--init",
+        "gaussian",
+        "--engine",
+        "DOP853",
+        "--out",
+        tmp_path / "run",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ntkflow", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Shells let background jobs, such as these tests, inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    time.sleep(4)
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert error == "ntkflow: error: interrupted; nothing half-written was kept\n"
+    # Python ends by the signal itself where that struck inside an import; for a shell both are 130.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["simulat"], "Did you mean 'simulate'? See ntkflow --help"),
+        (["simulate", "-n", "x"], "integer. See ntkflow simulate --help"),
+        (["validate", "train", "--presett", "tiny"], "). See ntkflow validate train --help"),
+    ],
+)
+def test_what_is_mistyped_points_to_the_help_of_its_command(words, message, capsys):
+    run(*words, expect=2)
+    error = capsys.readouterr().err
+    assert error.endswith(f"{message}\n")
+    assert error.count("\n") == 1
+
+
+def test_a_group_called_alone_shows_its_help(capsys):
+    run("validate")
+    shown = capsys.readouterr()
+    assert "reproduce" in shown.out
+    assert shown.err == ""
+
+
 def test_the_record_names_versions_and_host(done):
     record = tomllib.loads((done / "config.toml").read_text())["record"]
     assert record["versions"]["ntkflow"] == nf.__version__
