@@ -6,6 +6,7 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.invariant import InvariantTerms
 from ntkflow.kernels import BlockKernel
 from ntkflow.store import run_versions
 from validation.clock import flow_times, theory_decay
@@ -78,7 +79,6 @@ def invariant_document(run: RunDirectory) -> Json | None:
     rate = theory_decay(config.training, N, config.data.classes)
     last = max(kernels)
     time = float(flow_times(_with_rate(run).training, N, config.data.classes)[last])
-    measured = {row["step"]: row for row in run.metrics() if "invariant_norm" in row}
     parts = {name: getattr(found, name) for name in ("kernel", "decay", "rest")}
     shares = found.shares()
     return {
@@ -86,7 +86,10 @@ def invariant_document(run: RunDirectory) -> Json | None:
         "time": time,
         "exponent": 2 * rate * time,
         "relative": float(np.linalg.norm(found.last)) / size,
-        "to_terms": {name: _to_terms(measured[s]) for name, s in (("first", min(kernels)), ("last", last))},
+        "to_terms": {
+            name: _to_terms(run, step, kernels[step])
+            for name, step in (("first", min(kernels)), ("last", last))
+        },
         "predicted": {
             "equal_decay": float(np.exp(-2 * rate * time)),
             "weights_only": float(np.linalg.norm(found.first + found.weights_only)) / size,
@@ -107,19 +110,22 @@ def invariant_document(run: RunDirectory) -> Json | None:
 
 
 def _distance(run: RunDirectory, step: int, kernel: BlockKernel) -> float:
+    return distance_from_collapse(_terms(run, step, kernel), run.read_snapshot(step).state.W)
+
+
+def _to_terms(run: RunDirectory, step: int, kernel: BlockKernel) -> float:
+    """From the snapshot and not from metrics.jsonl, which has E only of kernels measured while training."""
+    found = _terms(run, step, kernel)
+    return float(np.linalg.norm(found.E)) / found.scale
+
+
+def _terms(run: RunDirectory, step: int, kernel: BlockKernel) -> InvariantTerms:
     snapshot = run.read_snapshot(step)
-    found = invariant_terms(snapshot.state, snapshot.sizes, kernel, run.config.data.per_class)
-    return distance_from_collapse(found, snapshot.state.W)
+    return invariant_terms(snapshot.state, snapshot.sizes, kernel, run.config.data.per_class)
 
 
 def _with_rate(run: RunDirectory) -> RunConfig:
     return run.config.with_rate(float(run.read_json("training.json")["learning_rate"]))
-
-
-def _to_terms(row: Json) -> float:
-    return float(row["invariant_norm"]) / sum(
-        row[f"invariant_{name}_norm"] for name in ("weights", "means", "within")
-    )
 
 
 def _budget(run: RunDirectory, kernels: dict[int, BlockKernel]) -> tuple[Budget, list[Json]]:

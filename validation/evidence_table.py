@@ -42,7 +42,7 @@ def invariant_row(name: str, document: Json) -> list[str]:
         name,
         *(_n(value) for value in (found["relative"], predicted["equal_decay"], predicted["weights_only"])),
         f"{_n(terms['first'])} to {_n(terms['last'])}",
-        f"{_n(alignment[0])} to {_n(alignment[-1])}",
+        f"{_n(alignment[0])} to {_n(alignment[-1])}" if alignment else "not while training",
         f"{_n(distance['first'])} to {_n(distance['last'])}",
         f"{_n(ratios[0]['ratio'])} to {_n(ratios[-1]['ratio'])}",
     ]

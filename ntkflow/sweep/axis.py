@@ -68,17 +68,22 @@ class Axis:
         return {"fields": list(self.fields), "values": values, "log": self.log}
 
 
-def parse_axis(text: str, schema: Schema = SIMULATE) -> Axis:
+def parse_axis(text: str, schema: Schema = SIMULATE, argument: str | None = None) -> Axis:
     """The axis of one `--over` option: see `FORMS`.
 
     Several fields may stand before the sign, separated by commas. Ranges of whole-number fields are rounded,
     and numbers that become equal are kept once.
 
+    Args:
+        text: FIELD=VALUES.
+        schema: the fields there are.
+        argument: the option that errors name; None means --over.
+
     Raises:
         InputError: text that is not of these forms, and whatever `Axis` refuses.
     """
     names, sign, right = text.partition("=")
-    argument = f"--over {names}" if sign else "--over"
+    argument = argument or (f"--over {names}" if sign else "--over")
     if not sign or not names.strip() or not right.strip():
         raise InputError(argument, repr(text), "is not an axis", f"write {FORMS}")
     targets = tuple(name.strip() for name in names.split(","))

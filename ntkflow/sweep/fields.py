@@ -36,8 +36,11 @@ class Schema:
         """
         if name not in self.kinds:
             near = get_close_matches(name, self.kinds, n=1)
-            remedy = f"did you mean {near[0]}?" if near else "choose one of these"
-            raise InputError(argument, repr(name), f"is not one of {', '.join(self.kinds)}", remedy)
+            if near:
+                raise InputError(argument, repr(name), "is no field", f"did you mean {near[0]}?")
+            raise InputError(
+                argument, repr(name), f"is not one of {', '.join(self.kinds)}", "choose one of these"
+            )
         return self.kinds[name]
 
     def read_value(self, argument: str, name: str, text: str) -> Value:

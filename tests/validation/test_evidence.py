@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +7,8 @@ import pytest
 from tests.commands import exit_code
 from validation.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from validation.evidence import ROWS, SERIES, trajectory
-from validation.pipeline import train_run
+from validation.evidence_table import tables
+from validation.pipeline import measure_run, train_run
 from validation.rundir import RunDirectory
 
 CONFIG = RunConfig(
@@ -45,6 +47,22 @@ def test_a_document_says_what_was_run_and_what_came_out(tmp_path, capsys):
     assert [answer["step"] for answer in invariant["feature_decay"]] == [row["step"] for row in rows]
     first = invariant["feature_decay"][0]
     assert first["ratio"] == pytest.approx(2, abs=1e-3)
+
+
+def test_kernels_measured_after_training_tell_as_much(tmp_path):
+    """As `ntkflow validate run --preset tiny` leaves them; metrics.jsonl then has no E."""
+    while_training = RunDirectory.create(tmp_path / "while", CONFIG)
+    train_run(while_training)
+    after = RunDirectory.create(tmp_path / "after", replace(CONFIG, kernels=KernelConfig(count=3)))
+    train_run(after)
+    measure_run(after)
+    assert "invariant_norm" not in after.metrics()[-1]
+    for run in (while_training, after):
+        assert export("--out", run.path, "--to", tmp_path) == 0
+    first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("while", "after"))
+    for end in ("first", "last"):
+        assert second["invariant"]["to_terms"][end] == pytest.approx(first["invariant"]["to_terms"][end])
+    assert "not while training" in tables(tmp_path)
 
 
 def test_a_long_trajectory_is_thinned_and_keeps_its_ends():

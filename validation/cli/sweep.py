@@ -195,7 +195,8 @@ def _grid(
     if pairs:
         given["pairs"] = PAPER_PAIRS if pairs == [PAPER] else tuple(Pair.parse(text) for text in pairs)
     if rates is not None:
-        given["rates"] = PAPER if rates == PAPER else parse_axis(f"{RATE}={rates}", SETTINGS).values
+        axis = f"{RATE}={rates}"
+        given["rates"] = PAPER if rates == PAPER else parse_axis(axis, SETTINGS, "--learning-rates").values
     if init is not None:
         given["inits"] = PAPER_INITS if init == PAPER else tuple(word.strip() for word in init.split(","))
     if seeds is not None:

@@ -98,6 +98,7 @@ def test_figures_are_drawn_from_the_directory(validate, folder):
         (("sweep", "--learning-rates", "fast"), "training.learning_rate"),
         (("sweep", "--pair", "resnet20"), "is not MODEL/DATA"),
         (("sweep", "--set", "training.stepps=3"), "did you mean training.steps"),
+        (("sweep", "--learning-rates", "x"), "--learning-rates = 'x': must be a number"),
         (("sweep", "--workers", 1, "--scheduler", "tcp://a:1"), "has no meaning beside --scheduler"),
         (("table", "{tmp}"), "is not a sweep directory"),
         (("show", "{tmp}"), "is neither a sweep nor a run directory"),
