@@ -45,13 +45,16 @@ def _column(values: Sequence[Any]) -> np.ndarray:
 
 
 def print_run(record: Record) -> None:
-    """What one training was and how it ended, for people."""
-    config, facts = record.config, record.content["training"]
+    """What one training was and how it ended, or how far it is, for people."""
+    config, rows = record.config, record.rows
+    step = record.content["training"].get("step", rows[-1]["step"] if rows else 0)
     print(f"{record.where}")
     print(
         f"  {config.model.name} on {config.data.name}, {config.model.init}, rate {record.rate:.4g}, seed {config.seed}: "
-        f"{record.result} after {facts.get('step')} steps"
+        f"{record.result} after {step} steps"
     )
     for names in (FACTS, KERNEL):
         known = {name: record.last(name) for name in names}
-        print("  " + "  ".join(f"{name} {value:.4g}" for name, value in known.items() if value == value))
+        line = "  ".join(f"{name} {value:.4g}" for name, value in known.items() if value == value)
+        if line:
+            print(f"  {line}")

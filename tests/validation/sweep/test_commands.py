@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.commands import exit_code
+from validation.presets import preset
+from validation.rundir import RunDirectory
 
 WORDS = (
     "sweep", "--config", "{tmp}/base.toml", "--learning-rates", "0.01,0.1,1e30", "--seeds", "1", "--out", "{tmp}/s",
@@ -59,6 +61,15 @@ def test_the_table_is_printed_chosen_and_as_json(validate):
     assert len(rows) == 3
     assert rows[0]["training.learning_rate"] == 0.01
     assert rows[0]["config.training.steps"] == 8
+
+
+def test_show_says_how_far_an_unfinished_run_is(validate, folder):
+    RunDirectory.create(folder / "begun", preset("tiny"))
+    code, out, _ = validate("show", "{tmp}/begun")
+    assert code == 0
+    assert out.splitlines()[1:] == [
+        "  cnn on digits, lecun-normal, rate 0.2, seed 0: unfinished after 0 steps"
+    ]
 
 
 def test_show_finds_trainings_by_any_field_and_prints_the_one_that_is_left(validate):
