@@ -1,11 +1,16 @@
-"""The two kinds of failure a user can meet, each with a sentence that says what to do."""
+"""The ways in which a command can end early, each with a sentence that says what to do."""
+
+# Exit code of the command line after Ctrl-C, as shells have it.
+INTERRUPTED = 130
 
 
 class InputError(ValueError):
     """Bad input: names the argument, the value it had, the rule it broke and the remedy.
 
-    The command line prints it as one line and exits with code 2.
+    The command line prints it as one line and exits with its code.
     """
+
+    exit_code = 2
 
     def __init__(self, argument: str, value: object, rule: str, remedy: str) -> None:
         self.argument, self.value, self.rule, self.remedy = argument, value, rule, remedy
@@ -37,5 +42,13 @@ def real(argument: str, value: object, remedy: str = "give a number") -> float:
     return number
 
 
+class StoppedError(RuntimeError):
+    """Ctrl-C where what is done is kept; the message says how to go on."""
+
+    exit_code = INTERRUPTED
+
+
 class SolveError(RuntimeError):
     """An integration that could not be finished; the message is the sentence of its result code."""
+
+    exit_code = 1

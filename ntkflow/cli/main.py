@@ -10,7 +10,7 @@ import typer
 
 from ntkflow import __version__
 from ntkflow.cli.drawing import started_early
-from ntkflow.errors import InputError, SolveError
+from ntkflow.errors import INTERRUPTED, InputError, SolveError, StoppedError
 
 ENTRY_POINTS = "ntkflow.commands"
 
@@ -73,12 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             arguments = words or ["--help"]
             code = build(arguments)(args=arguments, prog_name="ntkflow", standalone_mode=False)
         sys.stdout.flush()
-    except InputError as error:
-        _fail(error, 2)
-    except SolveError as error:
-        _fail(error, 1)
+    except (InputError, SolveError, StoppedError) as error:
+        _fail(error, error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted; nothing half-written was kept", 130)
+        code = INTERRUPTED
     except MemoryError:
         _fail("not enough memory for these sizes; lower them", 1)
     except BrokenPipeError:
@@ -92,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not hasattr(error, "format_message"):
             raise
         _misused(error)
+    if code == INTERRUPTED:
+        # Some versions of the parser swallow Ctrl-C and return this code.
+        _fail("interrupted; nothing half-written was kept", INTERRUPTED)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ntkflow import rundir
 from ntkflow.staging import numbered_directory, staged_directory
 
+GOES_ON = "interrupted; the same command again goes on from here"
+
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 

@@ -14,8 +14,8 @@ from ntkflow import config as configuration
 from ntkflow import store
 from ntkflow._types import Json
 from ntkflow.cli import sweep_options as options
-from ntkflow.cli.output import bar
-from ntkflow.errors import InputError
+from ntkflow.cli.output import GOES_ON, bar
+from ntkflow.errors import InputError, StoppedError
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
 from ntkflow.sweep.fields import SIMULATE
 from ntkflow.sweep.runner import SweepProgress
@@ -68,8 +68,7 @@ def sweep(
         try:
             table = run_sweep(spec, directory, executor, progress, overwrite)
         except KeyboardInterrupt:
-            print("ntkflow: interrupted; the same command again goes on from here", file=sys.stderr)
-            raise typer.Exit(130) from None
+            raise StoppedError(GOES_ON) from None
     drawn = _draw(spec, table, directory) if figures and len(table.failed) < len(table) else None
     _report(spec, table, directory, drawn, json, quiet)
     if table.failed:

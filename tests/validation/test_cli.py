@@ -128,6 +128,16 @@ def test_the_progress_line_shows_the_metrics_seen_last(capsys):
     assert "NC1-3 0.5 0.25 1, accuracy 0.50" in " ".join(capsys.readouterr().err.split())
 
 
+def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("validation.pipeline.train_run", interrupt)
+    assert validate("train", "--preset", "tiny", "--out", tmp_path / "run") == 130
+    error = capsys.readouterr().err
+    assert error == "ntkflow: error: interrupted; the same command again goes on from here\n"
+
+
 def test_settings_are_replaced_on_the_command_line(tmp_path):
     words = (
         "train",

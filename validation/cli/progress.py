@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ntkflow.cli.output import GOES_ON
+from ntkflow.errors import StoppedError
+
 
 class Bar:
     """A rich progress bar with one line per stage; that of the training shows the metrics seen last."""
@@ -48,9 +51,15 @@ class Bar:
 
 @contextmanager
 def progress(hidden: bool) -> Iterator[Bar]:
-    """A bar that is stopped at the end, whatever happens."""
+    """A bar that is stopped at the end, whatever happens.
+
+    Raises:
+        StoppedError: Ctrl-C; every command with such a bar goes on where it was.
+    """
     bar = Bar(hidden)
     try:
         yield bar
+    except KeyboardInterrupt:
+        raise StoppedError(GOES_ON) from None
     finally:
         bar.stop()

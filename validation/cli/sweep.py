@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ntkflow.errors import InputError
+from ntkflow.cli.output import GOES_ON
+from ntkflow.errors import InputError, StoppedError
 from validation.cli import sweep_options as options
 from validation.cli.options import find_data
 
@@ -89,8 +90,7 @@ def run(
         try:
             return run_sweep(grid, out, executor, progress, overwrite, keep_runs, data_dir)
         except KeyboardInterrupt:
-            print("ntkflow: interrupted; the same command again goes on from here", file=sys.stderr)
-            raise typer.Exit(130) from None
+            raise StoppedError(GOES_ON) from None
 
 
 def table(
