@@ -126,12 +126,16 @@ def _class_moments(task: Task, V: Directions, c: int) -> Chunk:
         new = int(fresh.sum())
         for skip, chosen in padded(len(V), k):
             part, these = task.backend.moments(task.x[start + local], V[chosen], fresh), chosen[skip:]
-            # Means of samples so far and of new ones: squares about each, and of their difference.
-            change = part.total[skip:] / new - mean[these]
             own[these] += part.own[skip:]
-            between = seen * new / (seen + new) * np.einsum("kp,kp->k", change, change)
-            moved[these] += part.moved[skip:] + between
-            mean[these] += change * (new / (seen + new))
+            moved[these] += part.moved[skip:]
+            if seen == 0:
+                mean[these] = part.total[skip:] / np.float32(new)
+                continue
+            # Means of samples so far and of new ones: squares about each, and of their difference.
+            change = part.total[skip:] / np.float32(new) - mean[these]
+            moved[these] += seen * new / (seen + new) * np.einsum("kp,kp->k", change, change)
+            change *= new / (seen + new)
+            mean[these] += change
         seen += new
     return {"mean": mean, "own": own, "moved": moved}
 
