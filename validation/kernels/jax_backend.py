@@ -83,9 +83,10 @@ class JaxBackend:
 
     @property
     def _traced(self) -> Traced:
-        known, key = self._functions.executables, ("traced", self._shapes, self._sample.shape)
+        known, sample = self._functions.executables, self._sample
+        key = ("traced", self._shapes, sample.shape, str(sample.dtype))
         if key not in known:
-            known[key] = trace(self._functions.call, *self._arrays, self._sample)
+            known[key] = trace(self._functions.call, *self._arrays, sample)
         return known[key]
 
     @property

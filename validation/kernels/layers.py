@@ -75,7 +75,8 @@ class Traced:
         def layer(eqn: Any, given: list[Any], leaf: int, side: int) -> Any:
             seen[places[leaf]] = operands.inputs(eqn, given[1 - side], side)
             (result,) = _bind(eqn, given)
-            return [result + shifts[places[leaf]]]
+            # Half precision stays what it was: what follows was traced for it.
+            return [result + shifts[places[leaf]].astype(result.dtype)]
 
         outputs = _walk(jaxpr, self.closed.consts, inputs, tags, layer)
         return outputs, [seen[i] for i in range(len(self.layers))]

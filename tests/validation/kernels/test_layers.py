@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.validation.kernels.nets import NETS, SHAPES, inputs, parameters
+from tests.validation.kernels.nets import NETS, SHAPES, conv, inputs, parameters
 from validation.kernels import JaxBackend, jax_functions, measure
 from validation.kernels.factored import layer_deviations, layer_kernels, layer_tensor
 from validation.kernels.layers import Layer, trace
@@ -173,3 +173,34 @@ def test_rows_are_in_the_order_of_pulled_gradients(net):
     rows = found.rows(x, V).sum(axis=0)
     pulled = found.pull(x, np.repeat(V[:, None], len(x), axis=1))
     np.testing.assert_allclose(rows, pulled, atol=3e-6 * np.abs(pulled).max())
+
+
+def half(p, x):
+    x = x.astype(p["k"].dtype)
+    return conv(x, p["k"]).mean(axis=(1, 2)) @ p["out"] + p["d"]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=lambda t: t.__name__)
+def test_networks_in_half_precision_give_what_they_give_in_single(dtype, all_win):
+    rng, x = np.random.default_rng(0), inputs(LABELS)
+    shapes = {"k": (3, 3, 1, 4), "out": (4, 5), "d": (5,)}
+    # Rounded beforehand, so that the two differ only in what happens between the parameters and the features.
+    params = {
+        k: jnp.asarray(rng.normal(size=shape), dtype).astype(jnp.float32) for k, shape in shapes.items()
+    }
+    V = rng.normal(size=(2, 5))
+    single = backend(half, params, x).rows(x, V)
+    found = backend(half, {k: a.astype(dtype) for k, a in params.items()}, x)
+    np.testing.assert_allclose(found.rows(x, V), single, atol=0.02 * np.abs(single).max())
+    assert found.factors(x, V).plain.shape == (len(x), 2, 5)
+
+
+def test_inputs_of_another_type_are_traced_anew():
+    def net(p, constants, x):
+        return ((x - 1) * 2.0) @ p["w"]
+
+    params = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)), jnp.float32)}
+    x, V = np.arange(1, 25, dtype=np.float32).reshape(4, 6), np.eye(3)
+    expected = JaxBackend(net, params).check(x).rows(x, V)
+    whole = x.astype(np.uint8)
+    np.testing.assert_allclose(JaxBackend(net, params).check(whole).rows(whole, V), expected)
