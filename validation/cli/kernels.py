@@ -31,7 +31,11 @@ METHOD = typer.Option(
 MEMORY = typer.Option("2GiB", "--memory", help="With --full: what the measurement may use.")
 NEURONS = typer.Option(None, "--neurons", help="With --full: only the first so many neurons.")
 SAMPLES = typer.Option(None, "--samples", help="With --full: only the first so many samples of each class.")
-PROBES = typer.Option(16, "--probes", help="With --full: random directions of the two methods that use them.")
+PROBES = typer.Option(
+    16,
+    "--probes",
+    help="With --full: random directions, for the methods that use them and for norms over pairs.",
+)
 BN = typer.Option("eval", "--bn", help="With --full: batch normalisation: eval, recalibrated or batch.")
 FIGURE = typer.Option(
     False,

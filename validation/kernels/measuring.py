@@ -88,6 +88,8 @@ def measure(
     """
     one_of("method", method, METHODS)
     one_of("bn", bn, MODES)
+    if probes < 1:
+        raise InputError("probes", probes, "must be at least 1", "give such as 16")
     order, labels, totals = samples(X, y, per_class)
     x = np.asarray(X)[order]
     check_finite(x, "X")

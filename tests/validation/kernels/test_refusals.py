@@ -132,6 +132,8 @@ def test_what_is_not_finite_is_named(problem):
         ({"neurons": 4}, "within 0 .. 2"),
         ({"neurons": [0, 0]}, "different numbers"),
         ({"neurons": 2, "method": "probes"}, "combine all neurons"),
+        ({"method": "probes", "probes": 0}, "at least 1"),
+        ({"method": "orthogonal-probes", "probes": -1}, "at least 1"),
         ({"per_class": 0}, "at least 1"),
         ({"memory": "1MiB", "quantities": ("tensor",), "copies": 40}, "tensor"),
     ],
