@@ -5,13 +5,17 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.errors import SolveError
+from validation.ladder.chebyshev import flow
+from validation.ladder.comparing import compare_window
 from validation.ladder.descent import DECAY, MINIBATCH, MOMENTUM, STEP, Recipe, clock_of, descend, recipe_of
 from validation.ladder.measured import Measured
 from validation.ladder.operators import KernelOperator
+from validation.ladder.rungs import SPECS, build
+from validation.ladder.windows import Window
 from validation.pipeline import prepare
 from validation.train import train
 
-from .networks import CONFIG
+from .networks import CONFIG, measured
 
 SIZES = nf.Sizes(C=3, m=4, n=5)
 KERNEL = nf.BlockKernel(1.5, 0.9, 0.2)
@@ -100,3 +104,15 @@ def test_a_part_of_the_samples_has_a_faster_clock_and_no_batches():
 def test_a_step_that_is_too_large_is_said():
     with pytest.raises(SolveError, match="between steps 0 and 400"):
         descend(KernelOperator(KERNEL, SIZES), STATE, Recipe((0, 400), np.full(400, 50.0)))
+
+
+@pytest.mark.parametrize(("warmup", "expected"), [(30, ["nominal rate"]), (0, [])])
+def test_a_schedule_is_noticed_however_small_the_rate(warmup, expected):
+    recipe = replace(CONFIG.training, learning_rate=1e-10, warmup=warmup)
+    found = measured(replace(CONFIG, training=recipe))
+    window = Window("early", (0, 3, 6), True)
+    times = clock_of(found.config, window.steps)
+    block = next(s for s in SPECS if s.name == "block")
+    states = flow(build(block, found).operator, found.state, times)
+    result = compare_window(window, found, times, states, [block], lambda *_: None, 0)
+    assert [m for s in result.scored for m in s.key[1] if m == "nominal rate"] == expected
