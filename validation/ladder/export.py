@@ -1,6 +1,7 @@
 """A comparison without its trajectories: what is kept as evidence, and the table that people read."""
 
 import re
+from collections.abc import Sequence
 
 from ntkflow._types import Json
 
@@ -34,7 +35,8 @@ def _rung(rung: Json) -> Json:
         if rung["skill"]
         else None,
         "invariant": rung["invariant"],
-        **({"draws": rung["draws"]} if rung["draws"] else {}),
+        # Comparisons of earlier versions have none.
+        **({"draws": rung["draws"]} if rung.get("draws") else {}),
     }
     if rung["modifications"]:
         # What is said of the start is the same as for the flow.
@@ -74,7 +76,7 @@ def table(comparison: Json) -> list[str]:
             f"{window['name']}: steps {window['step']} to {window['last_step']}, loss {loss['first']:.4g} to "
             f"{loss['last']:.4g}; cheapest with skill {window['threshold']}: {window['cheapest'] or 'none'}"
         )
-        best = {point["rung"] for point in window["frontier"] if point["best"]}
+        best = [(point["rung"], point["skill"]) for point in window["frontier"] if point["best"]]
         lines.append(
             f"  {'rung':<18}{'constants':>12}{'cos dM':>11}{'err dM':>11}{'skill M':>11}{'+-':>11}{'skill H2':>11}"
         )
@@ -84,7 +86,7 @@ def table(comparison: Json) -> list[str]:
     return lines
 
 
-def _line(rung: Json, best: set[str]) -> str:
+def _line(rung: Json, best: Sequence[tuple[str, float]]) -> str:
     motion, skill = rung["instantaneous"]["M"], rung["skill"]
     numbers = (
         motion["cosine"],
@@ -95,7 +97,8 @@ def _line(rung: Json, best: set[str]) -> str:
     )
     cos, error, value, doubt, within = ("-" if x is None else f"{x:.3g}" for x in numbers)
     label = rung["name"] + (" as trained" if rung["modifications"] else "")
-    mark = "*" if label in best else " "
+    # By skill as well: a rung is also run with some of the modifications alone, and these are not on the frontier.
+    mark = "*" if (label, skill["M"]["value"]) in best else " "
     with_what = ", ".join(rung["modifications"])
     scores = f"{cos:>11}{error:>11}{value:>11}{doubt:>11}{within:>11}"
     return f" {mark}{rung['name']:<18}{rung['constants']:>12}{scores}  {with_what}".rstrip()

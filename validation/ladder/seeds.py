@@ -10,6 +10,7 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from validation.config import RunConfig
 from validation.ladder.export import QUANTITIES, short
 from validation.rundir import RunDirectory, first_difference
 
@@ -64,7 +65,8 @@ def read(path: Path) -> SeedRun:
         config, comparison, name = run.config.to_dict(), short(comparison), run.path.resolve().name
     else:
         comparison, name = _document(path), path.stem.removesuffix("-ladder")
-        config = comparison["config"]
+        # Complete, also where the file is older than one of its settings.
+        config = RunConfig.from_dict(comparison["config"]).to_dict()
     return SeedRun(name, config["seed"], {k: v for k, v in config.items() if k != "seed"}, comparison)
 
 
@@ -73,7 +75,8 @@ def _document(path: Path) -> Json:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("runs", path, "cannot be read as a comparison", "give a run directory") from error
-    if not isinstance(found, dict) or not found.get("windows") or "config" not in found:
+    # What this module writes has windows too, but of several versions and without a seed.
+    if not isinstance(found, dict) or not found.get("windows") or not {"config", "version"} <= set(found):
         raise InputError(
             "runs",
             path,

@@ -10,6 +10,7 @@ from ntkflow.errors import InputError
 from validation.cli.frontier import frontier
 from validation.config import KernelConfig
 from validation.ladder import measured as measuring
+from validation.ladder.export import table
 from validation.pipeline import compare_run, measure_run, train_run
 from validation.rundir import RunDirectory
 
@@ -122,6 +123,8 @@ def test_the_schedule_and_draws_of_the_batches_are_accounted_for(tmp_path):
     draws = by_key["class-matrix", "discrete step", "minibatch"]["draws"]
     assert len(draws) == len(set(draws)) == 3
     assert by_key["class-matrix",]["draws"] == []
+    marked = [line for line in table({"windows": [window]}) if line.startswith(" *")]
+    assert len(marked) == sum(point["best"] for point in window["frontier"])
 
 
 def test_the_kernel_of_all_samples_is_measured_when_asked_for(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from ntkflow.errors import InputError
 from validation.cli.frontier import frontier
 from validation.cli.seeds import seeds
-from validation.ladder.export import compact
+from validation.ladder.export import compact, short
 from validation.ladder.seeds import over_seeds, read, spread, table
 from validation.pipeline import compare_run
 
@@ -90,6 +90,19 @@ def test_committed_files_say_the_same_as_the_directories(runs, tmp_path):
     assert over_seeds([read(path) for path in files]) == over_seeds([read(run.path) for run in runs])
 
 
+def test_comparisons_of_earlier_versions_are_read(runs, tmp_path):
+    document = runs[0].read_json("comparison.json")
+    for window in document["windows"]:
+        for rung in window["rungs"]:
+            del rung["draws"]
+    frontier(runs[0].path, tmp_path, quiet=True)
+    path = tmp_path / "net-seed0-ladder.json"
+    new = json.loads(path.read_text())
+    del new["config"]["training"]["nesterov"]
+    path.write_text(json.dumps({**new, **short(document)}))
+    assert read(path).config == read(runs[0].path).config
+
+
 def test_the_file_has_one_line_a_score():
     value = {"a": {"values": [1.5, None], "mean": None}, "rows": [[1, 2], [3, 4]], "said": "[x] {y}"}
     text = compact(json.dumps(value, indent=2))
@@ -106,6 +119,9 @@ def test_what_is_no_set_of_seeds_is_refused(runs, tmp_path):
     other = {**second.config, "training": {**second.config["training"], "steps": 7}}
     with pytest.raises(InputError, match=r"training\.steps \(7, not 300\)"):
         over_seeds([first, replace(second, config=other)])
+    seeds([run.path for run in runs], tmp_path, json=False, quiet=True)
+    with pytest.raises(InputError, match="frontier --to"):
+        read(tmp_path / "net-seed0-seeds.json")
     (tmp_path / "empty.json").write_text("{}")
     with pytest.raises(InputError, match="frontier --to"):
         read(tmp_path / "empty.json")
