@@ -195,7 +195,10 @@ def corrected_inverse(operator: CorrectedOperator) -> Inverse:
     S[:k, :k], S[:k, k : 2 * k], S[k : 2 * k, :k] = Z @ A.T, -np.eye(k), -np.eye(k)
     S[2 * k :, 2 * k :] = operator.inverse
     solved = np.stack([base(v.reshape(shape)).reshape(-1) for v in V])
-    middle = np.linalg.solve(np.eye(3 * k) + S @ (V @ solved.T), S)
+    try:
+        middle = np.linalg.solve(np.eye(3 * k) + S @ (V @ solved.T), S)
+    except np.linalg.LinAlgError:
+        raise _NoInverseError(STILL) from None
 
     def apply(H: Features) -> Features:
         start = base(H).reshape(-1)
