@@ -1,10 +1,8 @@
 """All that the rungs need to know of a network at the start of a window, measured once and kept in a file."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,7 +11,6 @@ from ntkflow._types import Features, SampleKernel
 from ntkflow.errors import InputError
 from ntkflow.sizes import Sizes
 from ntkflow.state import State, class_means, spread
-from ntkflow.store import read_arrays, write_arrays
 from validation.blocks import BlockFit
 from validation.config import RunConfig
 from validation.datasets import Dataset
@@ -23,6 +20,7 @@ from validation.kernels.forecast import Work, forecast
 from validation.kernels.gram import grams
 from validation.kernels.jax_backend import JaxBackend
 from validation.kernels.task import Progress, Task, silent
+from validation.ladder.cache import Cache
 from validation.ladder.descent import features_shrink
 from validation.ladder.linearised import (
     FrozenOperator,
@@ -33,7 +31,7 @@ from validation.ladder.linearised import (
 )
 from validation.ladder.restricted import Basis, explored, row_basis
 from validation.ladder.subspace import residual_krylov
-from validation.ladder.tensors import ClassKernels, class_kernels
+from validation.ladder.tensors import ClassKernels, class_kernels, levelled
 from validation.measurement_run import batch_features
 from validation.models.base import Network, Variables
 from validation.train import TrainState, head
@@ -46,35 +44,6 @@ COUPLED_LIMIT = 25_000
 # n N^2 P up to which the N x N kernel of all neurons is measured on the side: some seconds.
 SIDE_LIMIT = 1e12
 NAMES = ("within", "contrast", "mean")
-
-
-class Cache:
-    """Named arrays in one .npz, computed when first asked for.
-
-    Args:
-        path: the file; None keeps nothing.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
-        self.arrays = read_arrays(path, "ladder")[0] if path is not None and path.exists() else {}
-
-    def get(self, names: tuple[str, ...], compute: Callable[[], tuple[np.ndarray, ...]]) -> list[np.ndarray]:
-        """The arrays of these names."""
-        if not all(name in self.arrays for name in names):
-            self.arrays |= dict(zip(names, (np.asarray(a) for a in compute()), strict=True))
-            self._write()
-        return [self.arrays[name] for name in names]
-
-    def put(self, name: str, array: np.ndarray) -> None:
-        """Keep one array, in place of another of that name."""
-        self.arrays[name] = array
-        self._write()
-
-    def _write(self) -> None:
-        if self.path is not None:
-            self.path.parent.mkdir(exist_ok=True)
-            write_arrays(self.path, self.arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +145,7 @@ class Measured:
     @cached_property
     def row_classes(self) -> ClassKernels:
         """T and D in the clock of the observed samples; of large networks in the row space of W only."""
-        whole = self.whole
-        V = np.eye(self.sizes.n) if whole else self.basis
+        V = np.eye(self.sizes.n) if self.whole else self.basis
         seed = [self.config.seed, 7, self.step]
 
         def compute() -> tuple[np.ndarray, ...]:
@@ -185,12 +153,12 @@ class Measured:
             return found.T.astype(np.float32), found.D.astype(np.float32), np.array(found.D_error or np.nan)
 
         suffix = f"_{len(V)}_{self.probes}"
-        T, D, error = self.cache.get((f"T{suffix}", f"D{suffix}", f"D_error{suffix}"), compute)
-        exact = float(error) if np.isfinite(error) else None
-        D = D.astype(np.float64)
-        if whole and not self.coupled:
-            D = self._levelled(D)
-        return ClassKernels(T.astype(np.float64), D, exact, self.sizes, whole).for_data_set(self.m)
+        found = self.cache.get((f"T{suffix}", f"D{suffix}", f"D_error{suffix}"), compute)
+        T, D, error = (array.astype(np.float64) for array in found)
+        if self.whole and not self.coupled and self.kernel_mean is not None:
+            D = levelled(D, self.kernel_mean, self.sizes)
+        doubt = float(error) if np.isfinite(error) else None
+        return ClassKernels(T, D, doubt, self.sizes, self.whole).for_data_set(self.m)
 
     @property
     def classes(self) -> ClassKernels:
@@ -208,18 +176,6 @@ class Measured:
                 "observe fewer samples (data.probe_per_class)",
             )
         return self.row_classes
-
-    def _levelled(self, D: Float64[np.ndarray, "C n n"]) -> Float64[np.ndarray, "C n n"]:
-        """D with the exact traces, where the run measured the N x N kernel: only its shape is then estimated."""
-        if self.kernel_mean is None:
-            return D
-        s, labels = self.sizes.per_class, self.sizes.labels
-        K = self.kernel_mean
-        own = np.array([K[np.ix_(labels == c, labels == c)].sum() / s**2 for c in range(self.sizes.C)])
-        diagonal = np.array([np.diag(K)[labels == c].mean() for c in range(self.sizes.C)])
-        exact = np.maximum((diagonal - own) * s / (s - 1), 0.0)
-        traces = np.einsum("cpp->c", D) / self.sizes.n
-        return D * (exact / np.maximum(traces, np.finfo(float).tiny))[:, None, None]
 
     @cached_property
     def rayleigh(self) -> dict[str, float]:
@@ -342,9 +298,3 @@ class Measured:
         (H,) = self.cache.get(("velocity",), lambda: (self.linearised.push(buffer["body"]),))
         W, b = head(Variables(buffer, {}))
         return H, W, b
-
-
-def fingerprint(state: State) -> str:
-    """Name of a measurement's file: it belongs to this state alone."""
-    digest = hashlib.sha256(state.W.tobytes() + state.b.tobytes() + state.H.tobytes())
-    return digest.hexdigest()[:12]

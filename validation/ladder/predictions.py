@@ -11,10 +11,10 @@ from ntkflow._types import Times
 from ntkflow.errors import SolveError
 from ntkflow.state import State
 from validation.kernels.forecast import duration
+from validation.ladder.cache import Cache
 from validation.ladder.chebyshev import FlowField, flow
 from validation.ladder.descent import MINIBATCH, Recipe, descend
 from validation.ladder.linearised import FrozenOperator
-from validation.ladder.measured import Cache
 from validation.ladder.operators import Operator
 from validation.ladder.rungs import Rung
 

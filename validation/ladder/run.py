@@ -12,9 +12,10 @@ from ntkflow.store import read_arrays
 from validation.blocks import BlockFit
 from validation.config import RunConfig
 from validation.datasets import Dataset
+from validation.ladder.cache import Cache, fingerprint
 from validation.ladder.comparing import WindowResult, compare_window
 from validation.ladder.document import comparison_document
-from validation.ladder.measured import Cache, Measured, fingerprint
+from validation.ladder.measured import Measured
 from validation.ladder.rungs import SPECS, Spec, chosen
 from validation.ladder.windows import Window, choose
 from validation.models.base import Network

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow._types import SampleKernel
 from ntkflow.sizes import Sizes
 from validation.kernels.backend import Directions
 from validation.kernels.budget import COLUMNS
@@ -106,3 +107,13 @@ def _probe_error(within: Float64[np.ndarray, "q k k"]) -> float | None:
     if len(traces) < 2 or traces.mean() <= 0:
         return None
     return float(traces.std(ddof=1) / np.sqrt(len(traces)) / traces.mean())
+
+
+def levelled(D: WithinTensor, K: SampleKernel, sizes: Sizes) -> WithinTensor:
+    """D with the exact traces, from the mean of the N x N kernels: only its shape is then estimated."""
+    s, labels = sizes.per_class, sizes.labels
+    own = np.array([K[np.ix_(labels == c, labels == c)].sum() / s**2 for c in range(sizes.C)])
+    diagonal = np.array([np.diag(K)[labels == c].mean() for c in range(sizes.C)])
+    exact = np.maximum((diagonal - own) * s / (s - 1), 0.0)
+    traces = np.einsum("cpp->c", D) / sizes.n
+    return D * (exact / np.maximum(traces, np.finfo(float).tiny))[:, None, None]

@@ -2,8 +2,8 @@ import numpy as np
 
 import ntkflow as nf
 from validation.ladder import predictions
+from validation.ladder.cache import Cache
 from validation.ladder.descent import Recipe
-from validation.ladder.measured import Cache
 from validation.ladder.operators import KernelOperator
 from validation.ladder.predictions import as_trained, by_flow, kept
 from validation.ladder.rungs import SPECS, Rung
