@@ -2,7 +2,7 @@
 
 The mean over n orthonormal directions is the mean over neurons. Directions differ far more than samples do, and
 differ alike on few samples and on all: what a direction has above the mean on a few samples of every class, where
-all n are affordable, is taken off its value on all samples. Not in the paper.
+all n are affordable (or of some classes), is taken off its value on all samples. Not in the paper.
 """
 
 from dataclasses import replace
@@ -42,28 +42,39 @@ def probed(
     few = few_samples(task.counts, q, r)
     if few is None:
         return exact(task, V, what), q
-    control = exact(subset(task, few), V, f"{what}, few samples")
+    control = exact(subset(task, *few), V, f"{what}, few samples")
     return controlled(exact(task, V[:r], what), control), q
 
 
-def few_samples(counts: np.ndarray, q: int, r: int) -> int | None:
-    """Samples of each class for all q directions beside r of them on all; None when all on all cost no more."""
-    few = max(2, int(SHARE * r * counts.sum() / (len(counts) * q)))
-    least = np.minimum(counts, few).sum()
-    return None if least * q + r * counts.sum() >= q * counts.sum() else few
+def few_samples(counts: np.ndarray, q: int, r: int) -> tuple[int, np.ndarray] | None:
+    """How many samples of which classes, for all q directions beside r of them on all samples.
+
+    Two of a class at least, since one says nothing of deviations from its mean; where that is too much, of fewer classes,
+    two at least. None when all directions on all samples cost no more.
+    """
+    affordable = SHARE * r * counts.sum() / q
+    few = max(2, int(affordable / len(counts)))
+    most = max(2, int(affordable / few))
+    classes = np.sort(np.argsort(-counts, kind="stable")[:most])
+    least = np.minimum(counts[classes], few).sum()
+    return None if least * q + r * counts.sum() >= q * counts.sum() else (few, classes)
 
 
 def gradients(counts: np.ndarray, q: int, r: int) -> int:
     """Per-sample gradients that `probed` takes."""
-    few = few_samples(counts, q, r)
-    return int(q * counts.sum() if few is None else q * np.minimum(counts, few).sum() + r * counts.sum())
+    chosen = few_samples(counts, q, r)
+    if chosen is None:
+        return int(q * counts.sum())
+    few, classes = chosen
+    return int(q * np.minimum(counts[classes], few).sum() + r * counts.sum())
 
 
-def subset(task: Task, few: int) -> Task:
-    """The same network on the first samples of each class."""
+def subset(task: Task, few: int, classes: np.ndarray) -> Task:
+    """The same network on the first samples of some classes, which are numbered anew."""
     starts = np.cumsum(task.counts) - task.counts
-    rows = np.concatenate([a + np.arange(min(m, few)) for a, m in zip(starts, task.counts, strict=True)])
-    return replace(task, x=task.x[rows], labels=task.labels[rows], _parts=[])
+    taken = np.minimum(task.counts[classes], few)
+    rows = np.concatenate([a + np.arange(m) for a, m in zip(starts[classes], taken, strict=True)])
+    return replace(task, x=task.x[rows], labels=np.repeat(np.arange(len(classes)), taken), _parts=[])
 
 
 def controlled(sums: BlockSums, control: BlockSums) -> BlockSums:
@@ -73,31 +84,37 @@ def controlled(sums: BlockSums, control: BlockSums) -> BlockSums:
         sums: of r directions drawn without replacement.
         control: of n directions, these the first.
     """
-    m, own = sums.counts, np.eye(len(sums.counts), dtype=bool)
-    pairs = np.multiply.outer(m, m)
-    within, between = (
-        _regressed(sums.means, control.means, np.where(mask, pairs, 0.0)) for mask in (own, ~own)
+    own, of_few = _kinds(sums.counts), _kinds(control.counts)
+    names = ("diagonal", "within", "means", "means")
+    d, w, within, between = (
+        _regressed(getattr(sums, name), getattr(control, name), *weights)
+        for name, *weights in zip(names, own, of_few, strict=True)
     )
-    return BlockSums(
-        m,
-        _regressed(sums.diagonal, control.diagonal, m),
-        _regressed(sums.within, control.within, m * (m - 1)),
-        np.where(own, within, between),
-    )
+    return BlockSums(sums.counts, d, w, np.where(np.eye(len(sums.counts), dtype=bool), within, between))
+
+
+def _kinds(m: np.ndarray) -> list[np.ndarray]:
+    """How many entries of the kernels stand behind each value: diagonal, pairs of a class, blocks of one class and of two."""
+    pairs, own = np.multiply.outer(m, m), np.eye(len(m), dtype=bool)
+    return [m, m * (m - 1), np.where(own, pairs, 0.0), np.where(own, 0.0, pairs)]
 
 
 def _regressed(
-    F: Float64[np.ndarray, "r *s"], f: Float64[np.ndarray, "n *s"], weights: np.ndarray
+    F: Float64[np.ndarray, "r *s"], f: Float64[np.ndarray, "n *z"], weights: np.ndarray, of_few: np.ndarray
 ) -> np.ndarray:
     """Values whose mean is unbiased for the mean of F over all n, and whose scatter is that of the residuals.
 
     The slope b_q of direction q comes from the r - 1 others. Given these, q is any of the n - r + 1 that are left,
     so F_q - b_q (f_q - mean of f over what is left) is unbiased for the mean of F over what is left; putting the
     others back and taking the mean over q gives mean_q F_q - b_q (f_q - f - (r / n) (f_q - f_r)), f the mean over
-    all n and f_r over the r.
+    all n and f_r over the r. Few samples of some classes alone have one number f for all.
     """
-    r, n = len(F), len(f)
-    b = _slopes(_weighted(F, weights), _weighted(f, weights)).reshape(r, *[1] * (F.ndim - 1))
+    r, n, alone = len(F), len(f), [1] * (F.ndim - 1)
+    alike = f.shape[1:] == F.shape[1:]
+    mean = _weighted(f, weights if alike else of_few)
+    b = _slopes(_weighted(F, weights), mean).reshape(r, *alone)
+    if not alike:
+        f = mean.reshape(n, *alone)
     above = f[:r] - f.mean(axis=0)
     taken = b * (above - r / n * (f[:r] - f[:r].mean(axis=0)))
     residuals = F - b * above
@@ -118,5 +135,6 @@ def _slopes(F: Float64[np.ndarray, " r"], f: Float64[np.ndarray, " n"]) -> Float
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """One number for each direction; classes without a value have weight 0."""
-    return (np.where(weights > 0, values, 0.0) * weights).reshape(len(values), -1).sum(axis=1)
+    """Mean over classes of each direction, (k,); classes without a value have weight 0, 0 where none has one."""
+    summed = (np.where(weights > 0, values, 0.0) * weights).reshape(len(values), -1).sum(axis=1)
+    return summed / max(float(weights.sum()), 1.0)

@@ -10,7 +10,7 @@ from tests.validation.kernels.nets import inputs, mlp, parameters
 from validation.kernels import measure
 from validation.kernels.class_sums import orthonormal_directions, random_directions, sum_zero_signs
 from validation.kernels.statistics import BlockSums
-from validation.kernels.two_level import controlled
+from validation.kernels.two_level import SHARE, controlled, few_samples, gradients
 
 # Odd and even classes.
 LABELS = np.repeat([0, 1, 2], [5, 6, 8])
@@ -84,8 +84,9 @@ def some_sums(count, seed):
     return [rng.normal(size=shape) ** 2 for shape in shapes]
 
 
-def test_the_mean_over_all_choices_of_directions_is_the_mean_over_directions():
-    # What few samples say has little to do with what all say, and is on another scale.
+@pytest.mark.parametrize("classes", [3, 2])
+def test_the_mean_over_all_choices_of_directions_is_the_mean_over_directions(classes):
+    # What few samples (of some classes) say has little to do with what all say, and is on another scale.
     n, r, counts = 6, 3, np.array([2.0, 3.0, 4.0])
     every, few = (
         some_sums(n, 0),
@@ -95,7 +96,9 @@ def test_the_mean_over_all_choices_of_directions_is_the_mean_over_directions():
     for chosen in combinations(range(n), r):
         order = [*chosen, *(q for q in range(n) if q not in chosen)]
         sums = BlockSums(counts, *(field[list(chosen)] for field in every))
-        found.append(controlled(sums, BlockSums(np.full(3, 2.0), *(field[order] for field in few))))
+        d, w, means = (field[order] for field in few)
+        control = d[:, :classes], w[:, :classes], means[:, :classes, :classes]
+        found.append(controlled(sums, BlockSums(np.full(classes, 2.0), *control)))
     for name, field in zip(("diagonal", "within", "means"), every, strict=True):
         mean = np.mean([getattr(sums, name).mean(axis=0) for sums in found], axis=0)
         np.testing.assert_allclose(mean, field.mean(axis=0), rtol=1e-12)
@@ -108,6 +111,17 @@ def test_directions_that_few_samples_tell_everything_of_leave_no_error():
     exact = BlockSums(counts, *every).constants
     np.testing.assert_allclose(found.constants.mean(axis=0), exact.mean(axis=0), rtol=1e-12)
     assert np.all(found.constants.std(axis=0) < 1e-12)
+
+
+def test_few_samples_cost_what_they_may():
+    counts = np.full(10, 12)
+    for r in (2, 4, 6, 8, 16, 32):
+        few, classes = few_samples(counts, 64, r)
+        cost = gradients(counts, 64, r)
+        assert cost == r * 120 + 64 * few * len(classes)
+        assert cost <= (1 + SHARE) * r * 120 + 1e-6 or few * len(classes) == 4
+    assert few_samples(counts, 64, 60) is None
+    assert gradients(counts, 64, 60) == 64 * 120
 
 
 def test_orthogonal_probes(problem):
