@@ -120,3 +120,11 @@ def test_a_directory_of_something_else_is_no_calibration(finished, capsys):
     assert validate("calibrate", "--out", finished) == 2
     assert "exists already" in capsys.readouterr().err
     assert RunDirectory.open(finished / "mlp").steps()
+
+
+def test_a_folder_without_the_data_asked_for_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(showcase, "found_data", lambda: "digits")
+    monkeypatch.setenv("NTKFLOW_DATA", "")
+    assert validate("run", "--data-dir", tmp_path, "--out", tmp_path / "run") == 2
+    assert "holds no Fashion-MNIST" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()

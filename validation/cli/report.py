@@ -80,12 +80,20 @@ def default_run(
     quiet: bool,
 ) -> None:
     """The calibration in brief, a network that the theory describes and one that it does not; one page."""
+    from ntkflow.errors import InputError
     from ntkflow.store import dump_json
     from validation.report.write import write_report
     from validation.showcase import PAGE, check_place, configurations, found_data
 
     if data_dir is not None:
         os.environ["NTKFLOW_DATA"] = str(data_dir)
+        if found_data() != "fashion-mnist":
+            raise InputError(
+                "data-dir",
+                data_dir,
+                "holds no Fashion-MNIST",
+                "give its folder, or leave this out for the digits",
+            )
     check_place(out, overwrite)
     if overwrite:
         (out / PAGE).unlink(missing_ok=True)

@@ -108,7 +108,8 @@ def _exact_group(task: Task, V: Directions) -> Chunk:
         def compute(c: int = c) -> Chunk:
             return _class_moments(task, V, c)
 
-        parts.append(task.part("moments", c, len(V) * task.N, (V,), compute))
+        # A copy of the dictionary, not of its arrays: what is popped below may still belong to a store.
+        parts.append(dict(task.part("moments", c, len(V) * task.N, (V,), compute)))
     own, moved = (np.stack([part[name] for part in parts], axis=1) for name in ("own", "moved"))
     m = task.counts
     within = np.where(m > 1, moved / np.maximum(m - 1, 1), np.nan)

@@ -184,10 +184,6 @@ def _modes(k: int) -> Spec:
     )
 
 
-def _row_sizes(found: Measured) -> tuple[int, int]:
-    return len(found.basis), found.sizes.C
-
-
 SPECS: tuple[Spec, ...] = (
     Spec("block", "three constants", lambda _: 3, _block),
     Spec("block-in-time", "three constants, interpolated between measured snapshots",

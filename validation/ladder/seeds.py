@@ -55,7 +55,7 @@ def read(path: Path) -> SeedRun:
     """A run directory that was compared, or what `ntkflow validate frontier --to` wrote of one.
 
     Raises:
-        InputError: there is no comparison in it, or it does not say of which configuration.
+        InputError: there is no comparison in it, it does not say of which configuration, or has several middle windows.
     """
     if path.is_dir():
         run = RunDirectory.open(path)
@@ -67,6 +67,14 @@ def read(path: Path) -> SeedRun:
         comparison, name = _document(path), path.stem.removesuffix("-ladder")
         # Complete, also where the file is older than one of its settings.
         config = RunConfig.from_dict(comparison["config"]).to_dict()
+    between = [w["name"] for w in comparison["windows"] if w["name"] not in ("early", "late")]
+    if len(between) > 1:
+        raise InputError(
+            "runs",
+            path,
+            f"has several windows between early and late ({', '.join(between)})",
+            "keep one of them",
+        )
     return SeedRun(name, config["seed"], {k: v for k, v in config.items() if k != "seed"}, comparison)
 
 

@@ -112,6 +112,9 @@ def _probe_error(within: Float64[np.ndarray, "q k k"]) -> float | None:
 def levelled(D: WithinTensor, K: SampleKernel, sizes: Sizes) -> WithinTensor:
     """D with the exact traces, from the mean of the N x N kernels: only its shape is then estimated."""
     s, labels = sizes.per_class, sizes.labels
+    if s == 1:
+        # Single samples have no deviations from their class mean.
+        return D
     own = np.array([K[np.ix_(labels == c, labels == c)].sum() / s**2 for c in range(sizes.C)])
     diagonal = np.array([np.diag(K)[labels == c].mean() for c in range(sizes.C)])
     exact = np.maximum((diagonal - own) * s / (s - 1), 0.0)

@@ -127,3 +127,13 @@ def test_what_is_no_set_of_seeds_is_refused(runs, tmp_path):
         read(tmp_path / "empty.json")
     with pytest.raises(InputError, match="cannot be read"):
         read(tmp_path / "absent.json")
+    document = {
+        **runs[0].read_json("comparison.json"),
+        "config": runs[0].config.to_dict(),
+        "version": "0",
+    }
+    middle = {**document["windows"][0], "name": "step 5"}
+    document["windows"] = [*document["windows"], middle, {**middle, "name": "step 9"}]
+    (tmp_path / "several.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="several windows between early and late"):
+        read(tmp_path / "several.json")
