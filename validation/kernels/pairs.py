@@ -18,6 +18,7 @@ from ntkflow.errors import InputError
 from validation.kernels.backend import Directions
 from validation.kernels.budget import COLUMNS
 from validation.kernels.class_sums import sum_zero_signs
+from validation.kernels.head_kernel import HeadKernel
 from validation.kernels.store import Chunk
 from validation.kernels.task import Task, padded
 from validation.kernels.threads import blas
@@ -103,7 +104,7 @@ def pair_norms(
     probes: int,
     rng: np.random.Generator,
     what: str = "pair norms",
-    added: SampleKernel | None = None,
+    added: HeadKernel | None = None,
 ) -> PairNorms:
     """Norms for all pairs of the directions V; exact when the probes would span the samples' space.
 
@@ -130,7 +131,7 @@ def pair_norms(
     S = _products(task, V, U, what)
     if added is not None:
         for p in range(len(V)):
-            S[p, :, p, :] += U @ added @ U.T
+            S[p, :, p, :] += added.between(U)
     return _estimate(S, exact)
 
 

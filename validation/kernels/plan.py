@@ -10,6 +10,7 @@ from validation.kernels import class_sums, statistics, tensor, two_level
 from validation.kernels.components import Head, rayleigh
 from validation.kernels.forecast import Work, of_method
 from validation.kernels.gram import grams
+from validation.kernels.head_kernel import HeadKernel
 from validation.kernels.measurement import Measurement
 from validation.kernels.pairs import PairNorms, pair_norms
 from validation.kernels.statistics import NAMES, BlockSums, Constant
@@ -35,8 +36,7 @@ class Plan:
     probes: int
     rng: np.random.Generator
 
-    def family(self, D: np.ndarray, population: int, what: str, head: BlockSums | None = None,
-               added: np.ndarray | None = None) -> Summary:  # fmt: skip
+    def family(self, D: np.ndarray, population: int, what: str, added: HeadKernel | None = None) -> Summary:
         """Kernels of the directions D, or of random combinations of them, plus what the head adds."""
         mean, norms, task, q = None, None, self.task, len(D)
         k: int | None = population
@@ -54,14 +54,15 @@ class Plan:
                 k = q
             result = grams(task, V, what)
             mean, sums, norms = result.mean, result.sums, result.norms
-        if head is not None:
+        if added is not None:
+            head = added.sums(task.labels)
             sums = BlockSums(
                 sums.counts,
                 sums.diagonal + head.diagonal,
                 sums.within + head.within,
                 sums.means + head.means,
             )
-            mean, norms = (None if mean is None else mean + added), None
+            mean, norms = (None if mean is None else mean + added.full), None
         constants = self._constants(sums, mean, k)
         return Summary(constants, sums, mean, task.labels, norms, population)
 
@@ -85,7 +86,7 @@ class Plan:
         return total
 
     def pairs(
-        self, D: np.ndarray, full: tensor.Tensor | None, what: str, added: np.ndarray | None = None
+        self, D: np.ndarray, full: tensor.Tensor | None, what: str, added: HeadKernel | None = None
     ) -> PairNorms:
         """Norms of all pairs of directions, from the tensor where it was measured."""
         if full is not None:
@@ -141,17 +142,18 @@ def assemble(
         {"rayleigh": rayleigh(task, head, H)} if head is not None and has("rayleigh") else {}
     )
     if head is not None:
-        added = H.T @ H + (0.0 if head.b is None else 1.0)
+        added = HeadKernel(H, head.b is not None)
         if has("outputs"):
-            gained = head_sums(H, task.labels, head.b is not None)
-            found["outputs"] = plan.family(head.W, task.C, "outputs", gained, added)
+            found["outputs"] = plan.family(head.W, task.C, "outputs", added)
         if has("row-space"):
             found["row_space"] = plan.family(head.row_space, len(head.row_space), "row space")
         if has("row-matrix"):
             found["row_matrix"] = tensor.matrix_blocks(task, head.row_space, "row-space blocks")
         if has("output-tensor"):
             Theta = tensor.full(task, head.W, "output tensor").values
-            found["full_outputs"] = tensor.Tensor(Theta + np.einsum("kl,ij->kilj", np.eye(task.C), added))
+            found["full_outputs"] = tensor.Tensor(
+                Theta + np.einsum("kl,ij->kilj", np.eye(task.C), added.full)
+            )
     if has("tensor"):
         found["full"] = tensor.full(task, V)
     if has("matrix"):
@@ -165,15 +167,3 @@ def assemble(
         features=own, head=head, order=order, counts=task.counts, totals=plan.totals,
         neurons=len(own.sums.diagonal), total_neurons=n, method=plan.method, bn=bn, **found,
     )  # fmt: skip
-
-
-def head_sums(H: Features, labels: np.ndarray, bias: bool) -> BlockSums:
-    """Block sums of H^T H + 1, what the head's own weights and bias add to the kernel of every output."""
-    counts = np.bincount(labels)
-    Y = np.eye(len(counts))[labels]
-    H1 = H @ Y / counts
-    deviations = ((H - H1[:, labels]) ** 2).sum(axis=0) @ Y
-    within = np.where(counts > 1, deviations / np.maximum(counts - 1, 1), np.nan)
-    one = 1.0 if bias else 0.0
-    diagonal = (H**2).sum(axis=0) @ Y / counts + one
-    return BlockSums(counts.astype(float), diagonal[None], within[None], (H1.T @ H1 + one)[None])

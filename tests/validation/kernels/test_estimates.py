@@ -9,6 +9,7 @@ import pytest
 from tests.validation.kernels.nets import inputs, mlp, parameters
 from validation.kernels import measure
 from validation.kernels.class_sums import orthonormal_directions, random_directions, sum_zero_signs
+from validation.kernels.head_kernel import HeadKernel
 from validation.kernels.statistics import BlockSums
 from validation.kernels.two_level import SHARE, controlled, few_samples, gradients
 
@@ -216,3 +217,11 @@ def test_directions(n):
     # Every direction comes first, with every sign.
     firsts = np.array([orthonormal_directions(1, n, rng)[0] for _ in range(4000)])
     np.testing.assert_allclose(firsts.T @ firsts / 4000, np.eye(n) / n, atol=0.05)
+
+
+def test_methods_without_kernels_between_samples_make_none_for_the_head_either(monkeypatch, problem):
+    params, x, head, exact = problem
+    monkeypatch.setattr(HeadKernel, "full", property(lambda _: pytest.fail("an N x N matrix")))
+    wanted = ("outputs", "row-space", "rayleigh", "output-pair-norms")
+    found = measure(mixed, params, x, LABELS, head=head, method="class-sums", quantities=wanted)
+    assert found.outputs.constants["d"].value == pytest.approx(exact.outputs.constants["d"].value, rel=1e-5)
