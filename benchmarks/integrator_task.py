@@ -185,7 +185,8 @@ def measure_peer(task: dict[str, Any]) -> dict[str, Any]:
     if method.startswith("diffrax "):
         # Inside a compiled loop nothing can be asked; the kernel ends the process.
         limit = math.ceil(time.process_time() + COMPILATION + cap)
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+        # Were the hard limit the same, the signal would be SIGKILL, which lack of memory sends too.
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10))
     try:
         # A slow peer is measured once, unless its first call compiles.
         enough = math.inf if method.startswith("diffrax ") else cap / 4

@@ -153,6 +153,8 @@ def in_process(task: dict[str, Any], threads: int, limit: float) -> dict[str, An
         return {"over_cap": True}
     if done.returncode == -signal.SIGXCPU:
         return {"over_cap": True}
+    if done.returncode == -signal.SIGKILL:
+        return {"error": ["killed by the system, which had no memory left"]}
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]}
     return {**json.loads(done.stdout.splitlines()[-1]), "load": began}
