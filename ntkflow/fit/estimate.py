@@ -20,7 +20,9 @@ NULL = 1e-6
 ILL_CONDITIONED = 1e4
 # Neighbouring residuals correlated by more than this are no noise.
 SYSTEMATIC = 0.8
+# Fraction of the largest parameter: closer to its bound than this a parameter lies on it.
 ACTIVE = 1e-6
+# Share of the motion; what is left below it is accuracy of the simulation, correlated or not.
 PRECISE = 1e-4
 INITIAL = ("noisy", "exact")
 

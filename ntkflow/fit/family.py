@@ -86,7 +86,10 @@ def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start:
         raise InputError("kind", repr(kind), f"must be one of {', '.join(KINDS)}", "choose one of these")
     if (knots is not None) != (kind == "schedule"):
         raise InputError(
-            "knots", knots, f"{'are needed' if knots is None else 'have no meaning'} here", "fix"
+            "knots",
+            knots,
+            f"{'are needed' if knots is None else 'have no meaning'} for kind = {kind}",
+            "give knots with kind = schedule, and only then",
         )
     if kind == "class-block":
         return _class_block(sizes)

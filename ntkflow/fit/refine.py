@@ -15,6 +15,7 @@ from ntkflow.sensitivity import PATH_SHARE, Direction, Thinned, adjoint, forward
 JACOBIAN_RTOL = 1e-5
 ERROR_RTOL = 1e-3
 PROBES = 6
+# In units of the motion, far above any residual of a simulation that succeeds.
 HOPELESS = 1e3
 
 Residuals = Float64[np.ndarray, "S D"]

@@ -12,6 +12,7 @@ from ntkflow.fit.family import Family, Parameters
 from ntkflow.fit.observed import Data
 from ntkflow.sizes import Sizes
 
+# Gauss points between neighbouring observations.
 NODES = 4
 
 

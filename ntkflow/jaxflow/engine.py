@@ -14,7 +14,7 @@ from ntkflow.jaxflow.flow import solver_named
 from ntkflow.jaxflow.precision import x64
 
 Array = Any
-# Below this stiffness explicit; above it implicit, as long as a dense Jacobian is affordable.
+# Spectral radius times final time. Below it explicit; above it implicit, as long as a dense Jacobian is affordable.
 EXPLICIT_STIFFNESS = 150.0
 DENSE_LIMIT = 1500
 SMALLEST_STEP = 1e-15

@@ -62,7 +62,10 @@ def ensemble(
     """
     if not problems or len({problem.sizes for problem in problems}) > 1:
         raise InputError(
-            "problems", f"{len(problems)} problems", "must be at least one, all of the same sizes", "split"
+            "problems",
+            f"{len(problems)} problems",
+            "must be at least one, all of the same sizes",
+            "give problems of one size, or call once for each",
         )
     kernels, sizes = [checked(problem) for problem in problems], problems[0].sizes
     for name in names:

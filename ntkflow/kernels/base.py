@@ -25,7 +25,8 @@ class ThinCoefficients:
     dh/dt = -within[c] W^T W h.
 
     Attributes:
-        class_kernel: C x C, diag(mu_s^c) + M B (theory L1); mu_class I + kappa_n m 11^T for equal blocks.
+        class_kernel: C x C, diag(within) + M B with B_cc' the kernel between classes (theory section 10, L1);
+            mu_class I + kappa_n m 11^T for equal blocks.
         within: mu_single of each class, shape (C,).
         schedule: knots (t, coefficients) of a kernel that changes in time, linear in between; the two
             fields above are then those of the first knot. Empty for a constant kernel.

@@ -45,7 +45,10 @@ class ScheduledKernel(Kernel):
         object.__setattr__(self, "kernels", kernels)
         if not kernels or len(times) != len(kernels):
             raise InputError(
-                "times", f"{len(times)} knots", f"must be one per kernel ({len(kernels)})", "give pairs"
+                "times",
+                f"{len(times)} knots",
+                f"must be one per kernel ({len(kernels)})",
+                "give a time for each",
             )
         if not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
             raise InputError(
@@ -57,7 +60,7 @@ class ScheduledKernel(Kernel):
                 "kernels",
                 sorted(set(rungs)),
                 "must be constant kernels of one rung",
-                "promote the simpler ones",
+                "write the simpler ones as the richest, as ClassBlockKernel.from_block does",
             )
 
     def check(self, sizes: Sizes) -> None:

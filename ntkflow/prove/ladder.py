@@ -47,7 +47,7 @@ def class_dependent() -> Equations:
         Equation("K K^{-1} = I", K * Ki, one),
         Equation("Y K^{-1} Y' = (B + V/D)^{-1}", Y * Ki * Y.T, M.Fi),
         Equation(
-            "H K^{-1} H' = H1 (B + V/D)^{-1} H1' + sum_c S_c/mu_c",
+            "H K^{-1} H' = H1 (B + V/D)^{-1} H1' + sum_c S_c/mu_s^c",
             features,
             H1 * M.Fi * H1.T + within * M.Ti * within.T,
         ),
@@ -191,7 +191,7 @@ def linear_network() -> Equations:
 CLAIMS = (
     Claim(
         "L1", "class-dependent blocks and imbalanced classes",
-        "E_K = W'W - H1 (B + diag(mu_c/m_c))^{-1} H1' - sum_c S_c/mu_c",
+        "E_K = W'W - H1 (B + diag(mu_s^c/m_c))^{-1} H1' - sum_c S_c/mu_s^c",
         "diagonal letters that commute, T Y' = Y' V; inverse kernel checked, then product rule", proof=class_dependent,
     ),
     Claim(

@@ -91,12 +91,12 @@ class Model:
 
     @cached_property
     def J(self) -> Poly:
-        """U u' / C."""
+        """Projector on the mean over classes, u u'/C."""
         return self.u * self.u.T / C
 
     @cached_property
     def P(self) -> Poly:
-        """I - J."""
+        """Projector on class contrasts, I - J."""
         return self.I - self.J
 
     @cached_property

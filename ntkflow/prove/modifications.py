@@ -9,7 +9,7 @@ lam_w, lam_h, eta = symbol["lam_w"], symbol["lam_h"], symbol["eta"]
 
 
 def scaled_invariant(M: Model) -> Poly:
-    """M E = W'W - H Ki H' for any kernel."""
+    """W'W - H Ki H' for any kernel, which is m E."""
     return M.W.T * M.W - M.H * M.Ki * M.H.T
 
 

@@ -11,7 +11,7 @@ p, q, r, s = (symbol[name] for name in ("p", "q", "r", "s"))
 
 
 def dimensionless() -> Equations:
-    """M = q^2 s, mu_class = s/q^2: W = q w, (H1, H2) = (h1, h2)/q, b kept, d/dtau = (1/s) d/dt."""
+    """With m = q^2 s, mu_class = s/q^2: W = q w, (H1, H2) = (h1, h2)/q, b kept, d/dtau = (1/s) d/dt."""
     M = Model(model_algebra(q**2 * s), mu_s, s / q**2, mu_g, q**2 * s)
     w, h1, h2, b = M.W, M.H1, M.H2, M.b
     W, H1, H2 = w * q, h1 / q, h2 / q

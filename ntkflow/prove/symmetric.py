@@ -72,7 +72,7 @@ def product_of_contrasts() -> Equations:
 
 
 def logistic_solution() -> Equations:
-    """Y = w_P^2 for e_P = s_P = 0, h_P = w_P/x*."""
+    """Logistic y = w_P^2 for e_P = s_P = 0, h_P = w_P/x*."""
     t, x, y0, size = sympy.symbols("t x y0 m", positive=True)
     rate = size / x  # sqrt(m mu_c) with mu_c = m/x^2
     y = x / (1 + (x / y0 - 1) * sympy.exp(-2 * rate * t))

@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from validation.report.overlays import figure
+from validation.report.overlays import colour_key, figure
 from validation.report.plots import Curve, Frame, pane
 from validation.report.tables import cell, number_cell, score_cell, table, value_of
 from validation.report.words import calibration_sentence
 
-# series of departures: key, title, colour, what is varied
+# kind of departure, title, colour
 DEPARTURES = (
     ("noise", "noise on the inputs", "#0072B2"),
     ("bend", "nonlinear branch mixed in", "#D55E00"),
     ("width", "the branch made narrow", "#009E73"),
 )
-
-
+# key, symbol, what it is
 QUANTITIES = (("M", "M", "centred class means"), ("H2", "H₂", "deviations from the class means"))
 
 
@@ -47,10 +46,7 @@ def calibration_picture(rows: list[dict[str, Any]], key: str, short: str, says: 
     whole = f"Skill of three constants on {short}, {says}, against the residual of the measured blocks"
     axis = "residual |K − K_block| / |K| at the start"
     frame = Frame(whole, axis, f"skill on {short}", y_range=(-1.05, 1.05), rules=((0.0, "no change"),))
-    key_words = " ".join(
-        f'<span class="key"><i style="background:{c.colour}"></i>{escape(c.label)}</span>' for c in curves
-    )
-    return figure(f"Skill on {short} against departure from blocks", pane(frame, curves), key_words)
+    return figure(f"Skill on {short} against departure from blocks", pane(frame, curves), colour_key(curves))
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

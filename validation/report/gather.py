@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.store import read_arrays
 from validation.pipeline import deviations
@@ -46,7 +45,6 @@ class RunReport:
         metrics: lines of metrics.jsonl.
         kernels: measured kernels by step.
         comparison: comparison.json; empty when nothing was compared.
-        version: that made the page.
     """
 
     title: str
@@ -56,7 +54,6 @@ class RunReport:
     metrics: list[Json]
     kernels: list[KernelPicture]
     comparison: Json
-    version: str = __version__
 
     @property
     def windows(self) -> list[Json]:

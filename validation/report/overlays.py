@@ -37,6 +37,13 @@ def figure(title: str, picture: str, note: str = "") -> str:
     return f"<figure><figcaption>{title}</figcaption>{picture}{below}</figure>"
 
 
+def colour_key(curves: Sequence[Curve]) -> str:
+    """Colours and labels of the curves of a pane without a legend of its own."""
+    return " ".join(
+        f'<span class="key"><i style="background:{c.colour}"></i>{escape(c.label)}</span>' for c in curves
+    )
+
+
 def overlays(window: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
     """One pane a quantity, and one for the skill on M over time."""
     times, panes = window.get("times", []), []
@@ -111,7 +118,4 @@ def _training_pane(
     names = ", ".join(c.label for c in curves)
     says = f"{title} over the steps of training: {names}"
     frame = Frame(says, "step", "", wide(steps), log, y_range, width=NARROW)
-    key = " ".join(
-        f'<span class="key"><i style="background:{c.colour}"></i>{escape(c.label)}</span>' for c in curves
-    )
-    return figure(title, pane(frame, curves), key)
+    return figure(title, pane(frame, curves), colour_key(curves))

@@ -19,7 +19,8 @@ GLOSSARY = (
              "and b forward from a snapshot, with the kernel measured there."),
     ("skill", "1 − |predicted − observed|² / |observed − start|²: 1 is perfect, 0 no better than assuming that nothing changes."),
     ("window", "the stretch of training that is predicted, from its snapshot on."),
-    ("band", "the range of a rung's prediction over probe sets or seeds, where one was computed."),
+    ("band", "around a rung's prediction, one standard error over probe sets or one standard deviation over draws of the "
+             "batches, where one was computed."),
     ("E", "the matrix (WᵀW − H K⁻¹Hᵀ)/m, conserved by the flow under a constant sample kernel K; zero in Theorem 5.2."),
 )  # fmt: skip
 

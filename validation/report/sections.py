@@ -85,11 +85,11 @@ def _bands(window: Mapping[str, Any]) -> str:
         for r in window["rungs"]
         if isinstance(r.get("band"), Mapping) and r["band"].get("of")
     }
-    return (
-        f'<p class="note">Bands: standard errors over {escape(" or ".join(sorted(kinds)))}.</p>'
-        if kinds
-        else ""
-    )
+    if not kinds:
+        return ""
+    # Draws are whole runs of a rung, whose spread is shown; probe sets estimate one number.
+    said = [f"standard {'deviation' if k.startswith('draws') else 'error'} over {k}" for k in sorted(kinds)]
+    return f'<p class="note">Bands: one {escape(" or one ".join(said))}.</p>'
 
 
 def _pace(rate: float | None) -> str:

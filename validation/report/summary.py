@@ -1,4 +1,4 @@
-"""What a finished run says in one page: the summary, and the figure of its comparison."""
+"""What a finished run says in short: summary.json, and the figure of its comparison."""
 
 from collections.abc import Mapping
 

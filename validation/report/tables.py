@@ -54,12 +54,11 @@ def number_cell(value: float | None, error: float | None = None, digits: int = 4
     return f'<td class="n">{number(value, digits)}{_error(value, error)}</td>'
 
 
-def score_cell(score: Any, perfect: float = 1.0) -> Cell:
-    """A score with its error, tinted: blue towards `perfect`, white at 0, orange below.
+def score_cell(score: Any) -> Cell:
+    """A score with its error, tinted: blue towards the perfect 1, white at 0, orange below.
 
     Args:
         score: number, {"value", "error"}, or None.
-        perfect: the best score.
     """
     value, error = value_of(score), error_of(score)
     if value is None:
@@ -68,7 +67,7 @@ def score_cell(score: Any, perfect: float = 1.0) -> Cell:
     if shown == "1.00" and value < 1 - 1e-4:
         shown = f"{value:.3f}"
     shown = shown.replace("-", "−")
-    return f'<td class="n" style="background:{tint(value / perfect)}">{shown}{_error(value, error, 2)}</td>'
+    return f'<td class="n" style="background:{tint(value)}">{shown}{_error(value, error, 2)}</td>'
 
 
 def tint(share: float) -> str:

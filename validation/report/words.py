@@ -102,12 +102,14 @@ def verdict(window: Mapping[str, Any]) -> list[str]:
     if not rungs:
         return [*found, "No rung could be run on it."]
     best, first = max(rungs, key=_score), rungs[0]
+    richer = (
+        "no richer rung does better"
+        if best is first
+        else f"the best rung, {escape(rung_title(best))}, with {_skill(best)}"
+    )
     found.append(
         f"The {escape(rung_title(first))} rung predicts the centred class means M with skill {_skill(first)}"
-        f"{_worse(first)}; the best rung, {escape(rung_title(best))}, with {_skill(best)}."
-        if best is not first
-        else f"The {escape(rung_title(first))} rung predicts the centred class means M with skill {_skill(first)}"
-        f"{_worse(first)}; no richer rung does better."
+        f"{_worse(first)}; {richer}."
     )
     found.append(_cheapest(window))
     # The beginning of its sentence repeats the skill of three constants.

@@ -140,3 +140,11 @@ def test_the_file_is_small_and_replaced_in_one_piece(tmp_path):
     assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert path.stat().st_size < 1_500_000
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_bands_are_called_what_they_are():
+    report = synthetic.report()
+    drawn = [r for r in report.windows[0]["rungs"] if r["band"]]
+    drawn[0]["band"]["of"], drawn[1]["band"]["of"] = "probe sets", "draws of the batches"
+    said = "Bands: one standard deviation over draws of the batches or one standard error over probe sets."
+    assert said in page([report], None)
