@@ -216,13 +216,14 @@ def test_ctrl_c_ends_the_run_in_one_line(tmp_path):
         "--out",
         tmp_path / "run",
     ]
+    # Shells let background jobs, such as these tests, inherit that Ctrl-C is ignored.
+    code = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "runpy.run_module('ntkflow', run_name='__main__', alter_sys=True)"
     process = subprocess.Popen(
-        [sys.executable, "-m", "ntkflow", *words],
+        [sys.executable, "-c", code, *map(str, words)],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Shells let background jobs, such as these tests, inherit that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(4)
     os.killpg(process.pid, signal.SIGINT)

@@ -68,8 +68,8 @@ def killed(folder, method, probes):
 
 @pytest.mark.parametrize(
     ("method", "probes", "calls", "chunks"),
-    # One chunk and two classes of the next were there. Probes: three directions on few samples, one on all.
-    [("class-sums", 3, (9, 4), 3), ("sign-probes", 3, (18, 10), 3), ("probes", 1, (12, 7), 4)],
+    # One chunk and two classes of the next were there. Probes: three directions on samples of two classes, one on all.
+    [("class-sums", 3, (9, 4), 3), ("sign-probes", 3, (18, 10), 3), ("probes", 1, (9, 5), 4)],
 )
 def test_a_killed_measurement_goes_on_inside_its_chunk(method, probes, calls, chunks, tmp_path, monkeypatch):
     here = Path(__file__).resolve()
