@@ -18,7 +18,7 @@ NEVER = nf.Stop(None, None, None)
 # Absolute tolerance of peers over their rtol.
 TINY_ATOL = 1e-3
 # CPU seconds that imports and compilations of a diffrax peer may take besides the cap.
-COMPILATION = 60
+COMPILATION = 25
 # Final state, steps, evaluations.
 Outcome = tuple[nf.State, int, int | None]
 
