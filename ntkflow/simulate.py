@@ -1,7 +1,6 @@
 """From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
 
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from ntkflow.decay import Decay
 from ntkflow.discrete import Momentum, descend
 from ntkflow.discrete.solution import as_solution
 from ntkflow.errors import InputError, SolveError
+from ntkflow.host import physical_memory
 from ntkflow.integrate import default_horizon, solve
 from ntkflow.kernels import BlockKernel, Kernel
 from ntkflow.losses import loss_named
@@ -95,8 +95,8 @@ def prepare(
 def _check_memory(sizes: Sizes) -> None:
     """Refuse what cannot fit before anything is allocated: features, their copies, and an n x n invariant."""
     needed = 8 * (4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n))
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > present:
+    present = physical_memory()
+    if present is not None and needed > present:
         gib = f"{needed / 2**30:.3g} GiB"
         raise InputError(
             "sizes",

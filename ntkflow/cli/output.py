@@ -4,12 +4,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ntkflow import rundir
+from ntkflow.errors import StoppedError
 from ntkflow.staging import numbered_directory, staged_directory
 
-GOES_ON = "interrupted; the same command again goes on from here"
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -24,6 +25,26 @@ def place(out: Path | None, kind: str, overwrite: bool) -> Iterator[tuple[Path, 
     else:
         with staged_directory(out, overwrite, rundir.OWNED) as staged:
             yield out, staged
+
+
+def warn(text: str) -> None:
+    """One line on standard error; nothing ends by it."""
+    print(f"ntkflow: warning: {' '.join(text.split())}", file=sys.stderr)
+
+
+def attempted(draw: Callable[[], T], remedy: str) -> T | None:
+    """What `draw` returns, or a warning where it fails: a figure never costs what it was drawn from, saved before.
+
+    Raises:
+        StoppedError: Ctrl-C while it was drawn.
+    """
+    try:
+        return draw()
+    except Exception as error:
+        warn(f"no figure ({error or type(error).__name__}); {remedy}")
+    except KeyboardInterrupt:
+        raise StoppedError(f"interrupted while the figure was drawn; the rest is kept, {remedy}") from None
+    return None
 
 
 @contextmanager

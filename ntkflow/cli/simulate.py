@@ -1,6 +1,5 @@
 """`ntkflow simulate`: parse, solve, print, write."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 
 from ntkflow import rundir, store
 from ntkflow.cli import drawing, options, table
-from ntkflow.cli.output import bar, place
+from ntkflow.cli.output import attempted, bar, place, warn
 from ntkflow.marching import Progress
 from ntkflow.simulate import run
 from ntkflow.summary import summarise
@@ -81,22 +80,29 @@ def simulate(
             with _progress(silent=json or quiet) as progress:
                 solution = run(prepared, progress)
             rundir.write_trajectory(staged, solution)
-            if drawer is not None:
-                drawer.start(staged)
             summary = summarise(solution, prepared)
             rundir.write_run(staged, prepared, solution, summary)
-            problem = None if drawer is None else drawer.wait()
-    # Printed when the run is safe: whoever reads the output may have gone away.
-    if problem is not None:
-        print(
-            f"ntkflow: warning: no figure ({problem}); `ntkflow plot {directory}` draws it", file=sys.stderr
-        )
+        # Drawn and printed when the run is safe: a figure may fail, and whoever reads the output may have gone away.
+        drawn = drawer is not None and draw(drawer, directory)
     if json:
         print(store.dump_json(summary))
     elif not quiet:
         table.print_summary(summary)
-        drawn = f", its figure to {directory / 'figures' / 'run.png'}" if drawer and problem is None else ""
-        print(f"Run written to {directory}{drawn}")
+        figure = f", its figure to {directory / 'figures' / 'run.png'}" if drawn else ""
+        print(f"Run written to {directory}{figure}")
+
+
+def draw(drawer: drawing.Drawer, directory: Path) -> bool:
+    """Whether the figure of a saved run could be drawn; otherwise there is a warning."""
+    remedy = f"`ntkflow plot {directory}` draws it"
+
+    def drawn() -> bool:
+        problem = drawer.draw(directory)
+        if problem is not None:
+            warn(f"no figure ({problem}); {remedy}")
+        return problem is None
+
+    return bool(attempted(drawn, remedy))
 
 
 def _columns() -> "tuple[ProgressColumn, ...]":

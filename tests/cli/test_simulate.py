@@ -132,7 +132,7 @@ def bad(tmp_path):
         "nan": (["--kappa-d", "nan"], "must be finite"),
         "missing state": (["--state", tmp_path / "no.npz"], "does not exist"),
         "bad state": (["--state", tmp_path / "text.npz"], "cannot be read as .npz"),
-        "existing": (["--out", tmp_path / "empty"], "exists already"),
+        "existing": (["--out", tmp_path], "exists already"),
         "not a run": (["--out", tmp_path, "--overwrite"], "is not a run directory"),
         "init": (["--init", "zero"], "must be one of gaussian"),
         "engine": (["--engine", "euler"], "must be one of auto"),

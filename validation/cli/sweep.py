@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ntkflow.cli.output import GOES_ON
+from ntkflow.cli.ends import GOES_ON
 from ntkflow.errors import InputError, StoppedError
 from validation.cli import sweep_options as options
 from validation.cli.options import find_data
