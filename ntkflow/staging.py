@@ -12,8 +12,9 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,7 +30,23 @@ STALE = 86400.0
 
 
 class InUseError(InputError):
-    """Another process writes there."""
+    """Another process writes there.
+
+    Attributes:
+        certain: False where that process may have been killed on another machine, which cannot be seen from here.
+    """
+
+    certain = True
+
+    @classmethod
+    def of(cls, error: locks.HeldError, path: Path, lock: Path) -> "InUseError":
+        """What to say of a place whose lock is held."""
+        remedy = "wait for it or choose another directory"
+        if not error.certain:
+            remedy = f"if that was killed, remove {lock}; otherwise {remedy}"
+        found = cls("out", path, f"is in use by {error.holder}", remedy)
+        found.certain = error.certain
+        return found
 
 
 def _temporary(path: Path, suffix: str = "partial") -> Path:
@@ -65,9 +82,15 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         temporary.unlink(missing_ok=True)
 
 
-def is_remains(name: str) -> bool:
-    """Whether only a write of this package that is going on, or was killed, gives a file such a name."""
-    return _REMAINS.fullmatch(name) is not None
+def is_remains(path: Path) -> bool:
+    """Whether something is only there while this package writes, or since that was killed."""
+    if _REMAINS.fullmatch(path.name) is not None:
+        return True
+    if not (path.name.startswith(".") and path.name.endswith(".lock")) or path.is_symlink():
+        return False
+    with suppress(OSError, ValueError):
+        return host.Process.read(path.read_text(encoding="utf-8")) is not None
+    return False
 
 
 def clean(folder: Path, deep: bool = False) -> None:
@@ -81,17 +104,19 @@ def clean(folder: Path, deep: bool = False) -> None:
         for entry in list(folder.iterdir()):
             if entry.is_symlink():
                 continue
-            if deep and entry.is_dir() and not is_remains(entry.name):
+            if deep and entry.is_dir() and not is_remains(entry):
                 clean(entry, deep)
-            elif is_remains(entry.name) and entry.is_file() and _abandoned(entry):
+            elif entry.is_file() and _abandoned(entry):
                 entry.unlink(missing_ok=True)
 
 
 def _abandoned(file: Path) -> bool:
     """Whether nobody writes a temporary file any more."""
     match = _REMAINS.fullmatch(file.name)
+    if match is None:
+        return False
     with suppress(OSError):
-        if match is not None and match[2] == _kernel():
+        if match[2] == _kernel():
             with file.open("rb+") as handle:
                 free = host.lock(handle.fileno())
             if free is not None:
@@ -135,29 +160,20 @@ def reserved(path: Path, patience: float = 0.0) -> Iterator[None]:
         InUseError: another process has it.
     """
     path = _absolute(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = locks.held(_lock_of(path), patience, remove=True)
-        lock.__enter__()
-    except locks.HeldError as error:
-        raise _in_use(path, error) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError("out", path, f"cannot be written ({reason})", "choose another directory") from None
-    with _entered(lock):
+    lock = path.with_name(f".{path.name}.lock")
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locks.held(lock, patience, remove=True))
+        except locks.HeldError as error:
+            raise InUseError.of(error, path, lock) from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(
+                "out", path, f"cannot be written ({reason})", "choose another directory"
+            ) from None
         _remove_remains(path)
         yield
-
-
-def _lock_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
-
-
-def _in_use(path: Path, error: locks.HeldError) -> InUseError:
-    remedy = "wait for it or choose another directory"
-    if not error.certain:
-        remedy = f"if that was killed, remove {_lock_of(path)}; otherwise {remedy}"
-    return InUseError("out", path, f"is being written by {error.holder}", remedy)
 
 
 @contextmanager
@@ -186,22 +202,21 @@ def staged(path: Path, overwrite: bool = False, owned: frozenset[str] | None = N
 def numbered_directory(parent: Path, stem: str) -> Iterator[tuple[Path, Path]]:
     """`staged_directory` at the first free of stem-001, stem-002 ...; yields (final path, staged path)."""
     _remove_numbered(parent, stem)
-    number = 1
-    while True:
-        path = parent / f"{stem}-{number:03d}"
-        if not path.exists():
+    with ExitStack() as stack:
+        for number in count(1):
+            path = parent / f"{stem}-{number:03d}"
+            if path.exists():
+                continue
             try:
-                staging = staged_directory(path)
-                staged = staging.__enter__()
-                break
+                staged = stack.enter_context(staged_directory(path))
             except InUseError:
-                pass
+                continue
             except InputError:
                 if not path.exists():
                     raise
-        number += 1
-    with _entered(staging):
-        yield path, staged
+            else:
+                yield path, staged
+                return
 
 
 def _remove_numbered(parent: Path, stem: str) -> None:
@@ -211,18 +226,6 @@ def _remove_numbered(parent: Path, stem: str) -> None:
     for match in (match for match in found if match is not None):
         with suppress(InputError), reserved(parent / match[1]):
             pass
-
-
-@contextmanager
-def _entered(context: Any) -> Iterator[None]:
-    """The rest of a context manager whose `__enter__` has been called."""
-    try:
-        yield
-    except BaseException as error:
-        if not context.__exit__(type(error), error, error.__traceback__):
-            raise
-    else:
-        context.__exit__(None, None, None)
 
 
 def refuse_existing(path: Path, overwrite: bool, owned: frozenset[str] | None = None) -> None:
@@ -235,8 +238,7 @@ def refuse_existing(path: Path, overwrite: bool, owned: frozenset[str] | None = 
         raise InputError("out", path, "is a symbolic link", "give the directory itself")
     if not path.exists():
         return
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}
-    names = {name for name in names if not is_remains(name)}
+    names = {entry.name for entry in path.iterdir() if not is_remains(entry)} if path.is_dir() else {""}
     if not names:
         return
     if not overwrite:

@@ -107,7 +107,8 @@ def prepared(config: Path | None, given: dict[str, Any]) -> Prepared:
         base = configuration.from_tables(store.read_toml(config), config.parent)
     complete = base.updated(options)
     if ":" in complete.loss and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # a loss of one's own usually lies where one works
+        # A loss of one's own usually lies where one works; last, so that nothing else is imported from there.
+        sys.path.append(str(Path.cwd()))
     measured = None if complete.state is None else store.read_state(complete.state)
     arrays = (
         None if complete.kernel_file is None else store.read_arrays(complete.kernel_file, "kernel_file")[0]

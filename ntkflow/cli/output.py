@@ -7,13 +7,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ntkflow import rundir
-from ntkflow.errors import StoppedError
-from ntkflow.staging import numbered_directory, staged_directory
+from ntkflow.errors import InputError, StoppedError
+from ntkflow.staging import MARK, numbered_directory, staged_directory
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
+
+    from ntkflow.simulate import Prepared
+
+
+def is_complete(out: Path | None, prepared: "Prepared", overwrite: bool) -> bool:
+    """Whether the finished run of a configuration lies at `out` already, with nothing left to do.
+
+    Raises:
+        InputError: a run of another configuration lies there; says in what that differs.
+    """
+    if out is None or overwrite or out.is_symlink() or not (out / rundir.SUMMARY).is_file():
+        return False
+    if (out / "snapshots").is_dir() or not (out / MARK).is_file():
+        return False  # of another command: refused, as whatever else lies there
+    difference = rundir.difference(out, prepared)
+    if difference is not None:
+        rule = f"exists already, and was made with another {difference}"
+        raise InputError("out", out, rule, "choose another directory or pass --overwrite")
+    return True
 
 
 @contextmanager

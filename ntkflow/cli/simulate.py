@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ntkflow import rundir, store
-from ntkflow.cli import drawing, options, table
-from ntkflow.cli.output import attempted, bar, place, warn
+from ntkflow.cli import drawing, options, runs, table
+from ntkflow.cli.output import attempted, bar, is_complete, place, warn
 from ntkflow.marching import Progress
 from ntkflow.simulate import run
 from ntkflow.summary import summarise
@@ -71,6 +71,9 @@ def simulate(
         # First of all, so that its slow imports overlap with everything here.
         drawer = stack.enter_context(drawing.drawer()) if figures else None
         prepared = options.prepared(config, given)
+        if out is not None and is_complete(out, prepared, overwrite):
+            show(out, json, quiet)
+            return
         if prepared.config.ensemble > 1:
             from ntkflow.cli.ensemble import run_ensemble
 
@@ -90,6 +93,14 @@ def simulate(
         table.print_summary(summary)
         figure = f", its figure to {directory / 'figures' / 'run.png'}" if drawn else ""
         print(f"Run written to {directory}{figure}")
+
+
+def show(directory: Path, json: bool, quiet: bool) -> None:
+    """What the same command printed when it ran, and that it did."""
+    if not quiet:
+        runs.show(directory, json)
+    if not (quiet or json):
+        print(f"{directory} is already complete; --overwrite runs it again")
 
 
 def draw(drawer: drawing.Drawer, directory: Path) -> bool:

@@ -100,12 +100,10 @@ class Cache:
         """Whether nothing is there but what a sweep was killed at when it had no specification yet."""
         if not self.directory.is_dir():
             return False
-        names = {entry.name for entry in self.directory.iterdir() if not staging.is_remains(entry.name)}
+        names = {entry.name for entry in self.directory.iterdir() if not staging.is_remains(entry)}
         return names <= {"cells", *COPIES} and not (
             self._cells.exists()
-            and (
-                not self._cells.is_dir() or any(not staging.is_remains(e.name) for e in self._cells.iterdir())
-            )
+            and (not self._cells.is_dir() or any(not staging.is_remains(e) for e in self._cells.iterdir()))
         )
 
     def _path(self, key: str, failed: bool = False) -> Path:

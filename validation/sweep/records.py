@@ -13,7 +13,7 @@ from ntkflow.errors import InputError
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from validation.clock import epochs_of
 from validation.config import RunConfig
-from validation.rundir import RunDirectory, StoredSnapshot
+from validation.rundir import RunDirectory, StoredSnapshot, run_paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,18 +104,18 @@ def final_norms(snapshot: StoredSnapshot) -> dict[str, float]:
 
 
 def find_records(paths: Iterable[Path]) -> list[Record]:
-    """All trainings under some sweep and run directories.
+    """All trainings under some sweep and run directories, or folders of runs.
 
     Raises:
-        InputError: a path is neither.
+        InputError: a path is neither, nor a folder of runs.
     """
     found: list[Record] = []
     for path in paths:
         if (path / SPEC_FILE).is_file():
             found += _of_sweep(path)
-        elif (path / "config.toml").is_file():
-            run = RunDirectory.open(path)
-            found.append(Record(run.config, record_of(run), path))
+        elif runs := [run for run in run_paths(path) if (run / "config.toml").is_file()]:
+            for run in map(RunDirectory.open, runs):
+                found.append(Record(run.config, record_of(run), run.path))
         else:
             raise InputError("path", path, "is neither a sweep nor a run directory", "check the path")
     return found

@@ -111,10 +111,10 @@ def test_figures_are_drawn_from_the_directory(validate, folder):
         (("sweep", "--set", "training.stepps=3"), "did you mean training.steps"),
         (("sweep", "--learning-rates", "x"), "--learning-rates = 'x': must be a number"),
         (("sweep", "--workers", 1, "--scheduler", "tcp://a:1"), "has no meaning beside --scheduler"),
-        (("table", "{tmp}"), "is not a sweep directory"),
-        (("show", "{tmp}"), "is neither a sweep nor a run directory"),
+        (("table", "{tmp}/none"), "is not a sweep directory"),
+        (("show", "{tmp}/none"), "is neither a sweep nor a run directory"),
         (("figure", 21, "{tmp}"), "must be 1 .. 20"),
-        (("figure", 1, "{tmp}"), "is not a run directory"),
+        (("figure", 1, "{tmp}/none"), "is not a run directory"),
         (("reproduce", 2, "--preset", "huge"), "must be one of paper, paper-small, digits"),
     ],
 )
