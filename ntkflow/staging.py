@@ -65,12 +65,9 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
     Text is written as UTF-8, whatever the terminal's encoding.
     """
-    temporary = _temporary(path)
+    temporary, opened = _opened(path, mode)
     try:
-        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as handle:
-            # Held until it has its name, so that `clean` in another process does not take it for remains.
-            with suppress(OSError):
-                host.lock(handle.fileno())
+        with opened as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -80,6 +77,24 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _opened(path: Path, mode: str) -> tuple[Path, IO[Any]]:
+    """A temporary file for `path`, locked until it is closed, so that `clean` elsewhere does not take it for remains."""
+    while True:
+        temporary = _temporary(path)
+        handle = temporary.open(mode, encoding=None if "b" in mode else "utf-8")
+        # Between the two lines above and below a cleaner may have seen it, and got the lock first.
+        if _locked(handle) is not False and os.fstat(handle.fileno()).st_nlink > 0:
+            return temporary, handle
+        handle.close()
+
+
+def _locked(handle: IO[Any]) -> bool | None:
+    try:
+        return host.lock(handle.fileno())
+    except OSError:
+        return None
 
 
 def is_remains(path: Path) -> bool:
@@ -106,23 +121,22 @@ def clean(folder: Path, deep: bool = False) -> None:
                 continue
             if deep and entry.is_dir() and not is_remains(entry):
                 clean(entry, deep)
-            elif entry.is_file() and _abandoned(entry):
-                entry.unlink(missing_ok=True)
+            elif entry.is_file():
+                _remove_if_abandoned(entry)
 
 
-def _abandoned(file: Path) -> bool:
-    """Whether nobody writes a temporary file any more."""
+def _remove_if_abandoned(file: Path) -> None:
+    """Remove a temporary file that nobody writes any more."""
     match = _REMAINS.fullmatch(file.name)
     if match is None:
-        return False
-    with suppress(OSError):
-        if match[2] == _kernel():
-            with file.open("rb+") as handle:
-                free = host.lock(handle.fileno())
-            if free is not None:
-                return free
-        return time.time() - file.stat().st_mtime > STALE
-    return False
+        return
+    with suppress(OSError), file.open("rb+") as handle:
+        free = _locked(handle)
+        if free is None or match[2] != _kernel():
+            free = free is not False and time.time() - file.stat().st_mtime > STALE
+        if free:
+            # While it is locked, so that who is about to write it sees that it is gone.
+            file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,0 +1,122 @@
+"""What lies in the folder where a command is started is never imported, not even by the processes it starts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+TRAPS = (
+    "numpy",
+    "random",
+    "select",
+    "signal",
+    "socket",
+    "struct",
+    "multiprocessing",
+    "matplotlib",
+    "ntkflow",
+)
+POOL = """
+import os, sys
+from ntkflow.sweep.executors import local_processes
+from ntkflow.sweep.isolated import IsolatedProcesses
+if __name__ == "__main__":
+    for make in (local_processes, IsolatedProcesses):
+        with make(1) as pool:
+            print(pool.submit(os.getenv, "PYTHONSAFEPATH").result())
+    print(os.getenv("PYTHONSAFEPATH"))
+"""
+
+
+@pytest.fixture
+def trapped(tmp_path):
+    """A folder full of modules that say so when they are imported."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    for name in TRAPS:
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'a').write({name!r})\n")
+    return folder
+
+
+def environment(**changes):
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    return {**kept, **changes}
+
+
+@pytest.mark.parametrize("safe", ["-P", "-s"])
+def test_simulate_and_its_drawing_process_import_nothing_from_there(trapped, safe):
+    if safe == "-s":
+        # `python -m` itself looks there for what it is told to run.
+        (trapped / "ntkflow.py").unlink()
+    command = [
+        sys.executable,
+        safe,
+        "-m",
+        "ntkflow",
+        "simulate",
+        "-C",
+        "2",
+        "-m",
+        "2",
+        "-n",
+        "3",
+        "--out",
+        "run",
+    ]
+    done = subprocess.run(
+        command, cwd=trapped, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert not (trapped.parent / "sprung").exists()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (trapped / "run" / "figures" / "run.png").is_file()
+
+
+def test_workers_import_nothing_from_there(trapped):
+    (trapped.parent / "pool.py").write_text(POOL)
+    done = subprocess.run(
+        [sys.executable, trapped.parent / "pool.py"], cwd=trapped, env=environment(), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert not (trapped.parent / "sprung").exists()
+    assert (done.stderr, done.stdout.split()) == ("", ["1", "1", "None"])
+
+
+STARTING = """
+import os, sys, time
+from pathlib import Path
+if __name__ == "__main__":
+    from ntkflow.sweep.executors import local_processes
+    with local_processes(2) as pool:
+        pool.submit(time.sleep, 60)
+        pool.submit(time.sleep, 60)
+        print("started", flush=True)
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise SystemExit(130)
+else:
+    time.sleep(0.5)  # a worker reads this script before it can answer
+"""
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["terminal", "parent alone"])
+def test_ctrl_c_while_workers_start_is_answered_in_silence(tmp_path, group):
+    (tmp_path / "script.py").write_text(STARTING)
+    # Shells let background jobs, such as these tests, inherit that Ctrl-C is ignored.
+    code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "script.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "started\n"
+    time.sleep(0.2)
+    if group:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")
