@@ -6,8 +6,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from functools import partial, wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from ntkflow.errors import INTERRUPTED, StoppedError
 
@@ -74,41 +74,69 @@ def complain(message: object) -> None:
 
 
 @contextmanager
-def leaving_in_time() -> Iterator[None]:
+def leaving_in_time() -> Iterator[threading.Event]:
     """After Ctrl-C the process ends within `GRACE` seconds, whatever it is doing.
 
     Python answers a signal between two of its own instructions: not while compiled code runs, and an answer that falls
     into a finaliser is lost. A thread is told of the signal by the system itself and ends the process; files are
     whole at any time, and what is left behind is removed at the next start.
+
+    Yields:
+        What is set once Ctrl-C was pressed.
     """
+    told, ended = threading.Event(), threading.Event()
     main_thread = threading.current_thread() is threading.main_thread()
     if (
         os.name == "nt"
         or not main_thread
         or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     ):
-        yield
+        yield told
         return
     read, write = os.pipe()
     os.set_blocking(write, False)
-    ended = threading.Event()
-    watcher = threading.Thread(target=_leave, args=(read, ended), daemon=True)
+    watcher = threading.Thread(target=_leave, args=(read, told, ended), daemon=True)
     watcher.start()
-    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    before, hook = signal.set_wakeup_fd(write, warn_on_full_buffer=False), sys.unraisablehook
+    sys.unraisablehook = partial(_answer_again, hook)
     try:
-        yield
+        yield told
     finally:
         ended.set()
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(before)
         os.close(write)
         watcher.join(1.0)
         os.close(read)
 
 
-def _leave(read: int, ended: threading.Event) -> None:
-    while told := os.read(read, 1):
-        if told[0] == signal.SIGINT:
+def _leave(read: int, told: threading.Event, ended: threading.Event) -> None:
+    while number := os.read(read, 1):
+        if number[0] == signal.SIGINT:
+            told.set()
             break
-    if told and not ended.wait(GRACE):
+    if told.is_set() and not ended.wait(GRACE):
         complain(AT_ONCE)
         os._exit(INTERRUPTED)
+
+
+def _answer_again(hook: Callable[[Any], Any], lost: Any) -> None:
+    """Ctrl-C that struck in a finaliser, which cannot pass it on, strikes again a moment later."""
+    if lost.exc_type is not None and issubclass(lost.exc_type, KeyboardInterrupt):
+        main_thread = threading.main_thread().ident
+        again = threading.Timer(0.02, signal.pthread_kill, (main_thread, signal.SIGINT))
+        again.daemon = True
+        again.start()
+    else:
+        hook(lost)
+
+
+def leave(code: int, interrupted: bool) -> NoReturn:
+    """End the process with what was printed on its way; after Ctrl-C without waiting for threads of compiled code.
+
+    These may still be at work, for seconds, or crash when what they use is taken down under them.
+    """
+    silence()
+    if interrupted and code == INTERRUPTED and "jax" in sys.modules:
+        os._exit(code)
+    raise SystemExit(code)

@@ -70,13 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Products of small matrices: contended BLAS threads cost far more than they bring.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    with ends.leaving_in_time():
+    with ends.leaving_in_time() as interrupted:
         code = _ended(lambda: _run(words))
     if code == 0:
         # What is printed may be on its way still, and the device may be full.
         code = _ended(_flush)
-    ends.silence()
-    raise SystemExit(code)
+    ends.leave(code, interrupted.is_set())
 
 
 def _run(words: Sequence[str]) -> int:

@@ -157,3 +157,33 @@ def test_commands_that_go_on_say_so_wherever_ctrl_c_strikes(command):
 
     with pytest.raises(StoppedError, match="the same command again goes on from here"):
         interrupted()
+
+
+LOST = """
+import gc, signal, sys, time
+from ntkflow.cli import main
+class Finalised:
+    def __del__(self):
+        print("finalising", flush=True)
+        time.sleep(60)
+def show():
+    Finalised()
+    time.sleep(60)
+main.COMMANDS["show"] = ("__main__:show", "")
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main.main(["show"])
+"""
+
+
+def test_ctrl_c_that_strikes_in_a_finaliser_is_not_lost():
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOST], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "finalising\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, errors) == (130, f"ntkflow: error: {ends.NOTHING_KEPT}\n")
