@@ -90,6 +90,8 @@ def _taken(path: Path) -> int | None:
 
 
 def _opened(path: Path) -> int:
+    if path.is_symlink():  # where the system has no O_NOFOLLOW
+        raise OSError(errno.ELOOP, f"{path.name!r} is a symbolic link", str(path))
     flags = os.O_RDWR | os.O_CREAT
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"):
         flags |= getattr(os, name, 0)

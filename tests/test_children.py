@@ -85,35 +85,32 @@ def test_workers_import_nothing_from_there(trapped):
 
 
 STARTING = """
-import os, sys, time
-from pathlib import Path
+import signal, time
 if __name__ == "__main__":
+    # Shells let background jobs, such as these tests, inherit that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from ntkflow.sweep.executors import local_processes
     with local_processes(2) as pool:
         pool.submit(time.sleep, 60)
         pool.submit(time.sleep, 60)
-        print("started", flush=True)
         try:
             time.sleep(60)
         except KeyboardInterrupt:
             raise SystemExit(130)
 else:
-    time.sleep(0.5)  # a worker reads this script before it can answer
+    print("starting", flush=True)
+    time.sleep(1)  # a worker reads this script before it can answer
 """
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["terminal", "parent alone"])
 def test_ctrl_c_while_workers_start_is_answered_in_silence(tmp_path, group):
     (tmp_path / "script.py").write_text(STARTING)
-    # Shells let background jobs, such as these tests, inherit that Ctrl-C is ignored.
-    code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path / "script.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
     )  # fmt: skip
-    assert process.stdout.readline() == "started\n"
-    time.sleep(0.2)
+    assert process.stdout.readline() == "starting\n"
     if group:
         os.killpg(process.pid, signal.SIGINT)
     else:
