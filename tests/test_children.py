@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -85,20 +84,20 @@ def test_workers_import_nothing_from_there(trapped):
 
 
 STARTING = """
-import signal, time
+import os, signal, time
 if __name__ == "__main__":
     # Shells let background jobs, such as these tests, inherit that Ctrl-C is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from ntkflow.sweep.executors import local_processes
-    with local_processes(2) as pool:
-        pool.submit(time.sleep, 60)
-        pool.submit(time.sleep, 60)
-        try:
+    try:
+        with local_processes(2) as pool:
+            pool.submit(time.sleep, 60)
+            pool.submit(time.sleep, 60)
             time.sleep(60)
-        except KeyboardInterrupt:
-            raise SystemExit(130)
+    except KeyboardInterrupt:
+        raise SystemExit(130)
 else:
-    print("starting", flush=True)
+    os.write(1, b"starting\\n")  # in one piece
     time.sleep(1)  # a worker reads this script before it can answer
 """
 
@@ -117,3 +116,30 @@ def test_ctrl_c_while_workers_start_is_answered_in_silence(tmp_path, group):
         os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "")
+
+
+STRUCK = """
+import os, signal, time
+from pathlib import Path
+from ntkflow.children import spawn_context
+from ntkflow.sweep.executors import start_worker
+if __name__ == "__main__":
+    worker = spawn_context().Process(target=start_worker)
+    worker.start()
+    while not Path("starting").exists():
+        time.sleep(0.01)
+    os.kill(worker.pid, signal.SIGINT)
+    worker.join()
+    print(worker.exitcode)
+else:
+    Path("starting").touch()
+    time.sleep(0.5)
+"""
+
+
+def test_ctrl_c_waits_until_a_starting_worker_can_answer(tmp_path):
+    (tmp_path / "script.py").write_text(STRUCK)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout, done.stderr) == (f"{-signal.SIGINT}\n", "")
