@@ -18,9 +18,6 @@ from ntkflow.solution import Solution, Stats
 from ntkflow.stopping import Reason, Stop
 from ntkflow.systems import Flow, RawFlow, ThinFlow, clock
 
-# Local errors add up along a run; with this factor the drift of E has stayed below the rtol asked for.
-# The structured engine, which restores E every few steps, needs less of it.
-TOLERANCE_SAFETY, STRUCTURED_SAFETY = 1 / 30, 1 / 20
 EARLIEST = 1e-60
 
 
@@ -83,17 +80,17 @@ def solve(
     stop = stop if stop is not None else (Stop() if times is None else Stop(None, None, None))
     _check_rtol(rtol)
     flow = _flow(problem, form)
-    choice = choose.choose(flow, horizon, engine)
     began = time.perf_counter()
     knots = [knot for knot in knots_of(problem.kernel) if knot < horizon]
-    inner = rtol * (STRUCTURED_SAFETY if choice.engine == choose.STRUCTURED else TOLERANCE_SAFETY)
-    run = Run(flow, choice.engine, horizon, inner, stop, times, knots, max_steps, progress)
+    run = Run(flow, engine, horizon, rtol, stop, times, knots, max_steps, progress)
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()
         packed = np.array(run.packed)
         if not reason.failed and lost_accuracy(problem, flow, packed, rtol):
             reason = Reason.INACCURATE
+    intervals = run.stepper.intervals
+    choice = choose.in_all([interval.choice for interval in intervals], len(run.packed[0]))
     stats = Stats(
         engine=choice.engine,
         because=choice.because,
@@ -103,7 +100,7 @@ def solve(
         steps=run.steps,
         evaluations=run.stepper.nfev,
         rtol=rtol,
-        rtol_internal=run.rtol,
+        rtol_internal=min(interval.rtol for interval in intervals),
         seconds=time.perf_counter() - began,
     )
     solution = Solution(problem, np.array(run.times), packed, reason, stats, flow)

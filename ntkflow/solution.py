@@ -18,11 +18,12 @@ class Stats:
     """What the integration cost and how it was set.
 
     Attributes:
-        engine: name of the engine.
+        engine: name of the engine; several, as 'DOP853+structured', where the intervals between the knots of a moving
+            kernel asked for different ones.
         because: why this engine.
         form: 'thin' or 'raw', the coordinates that were integrated.
         unknowns: length of the packed state.
-        stiffness: rho T, the largest rate at the start times the horizon.
+        stiffness: rho T, the largest rate at the start times the horizon; the sum over the intervals between knots.
         steps: accepted steps.
         evaluations: evaluations of the vector field.
         rtol: the tolerance asked for, also the bound on the drift of E.

@@ -17,6 +17,7 @@ from ntkflow.errors import InputError
 from ntkflow.kernels import Kernel, SampleKernel, ScheduledKernel
 from ntkflow.problem import Problem
 from ntkflow.reduction import Frame, SampleCoordinates, by_samples, decompose
+from ntkflow.sizes import Sizes
 from ntkflow.state import State, ThinState, class_means, spread
 
 
@@ -55,7 +56,11 @@ class Flow(Protocol):
         ...
 
     def spectral_radius(self, y: Vector) -> float:
-        """Estimate of the largest rate at y."""
+        """Estimate of the largest rate at y, under all kernels of a schedule."""
+        ...
+
+    def between(self, begin: float, end: float) -> "Flow":
+        """The flow from `begin` to `end`, between which no knot lies, in a clock that starts at `begin`."""
         ...
 
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
@@ -169,6 +174,10 @@ class ThinFlow:
         """Estimate of the largest rate at y."""
         return self.system.spectral_radius(self.unpack(y))
 
+    def between(self, begin: float, end: float) -> "ThinFlow":
+        """The flow on an interval without knots inside, in a clock that starts at `begin`."""
+        return replace(self, system=self.system.between(begin, end)) if self.system.schedule else self
+
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """Thin state in all n coordinates."""
         return self.frame.view(self.unpack(y))
@@ -198,13 +207,18 @@ class RawFlow:
     """Theorem 4.1 on (H, W, b) as it stands: any kernel of the ladder."""
 
     problem: Problem
+    kernel: Kernel
     clock: float
     form: str = "raw"
 
     @classmethod
     def build(cls, problem: Problem) -> "RawFlow":
         """From any problem."""
-        return cls(problem, clock(problem))
+        return cls(problem, problem.kernel, clock(problem))
+
+    def between(self, begin: float, end: float) -> "RawFlow":
+        """The flow on an interval without knots inside, in a clock that starts at `begin`."""
+        return replace(self, kernel=self.kernel.between(begin, end))
 
     def start(self) -> Vector:
         """The packed initial state, in the order H, W, b."""
@@ -222,7 +236,7 @@ class RawFlow:
         """dy/dt."""
         H, W, b = self.blocks(y)
         R = self.problem.loss.residual(self._outputs(y), self._targets)
-        flow = raw_field(H, W, R, self.problem.kernel.at(t), self.problem.sizes)
+        flow = raw_field(H, W, R, self.kernel.at(t), self.problem.sizes)
         lw, lh, lb = self.problem.decay.rates
         parts = zip(flow, (lh, lw, lb), (H, W, b), strict=True)
         return np.concatenate([(d - rate * part).ravel() for d, rate, part in parts])
@@ -240,12 +254,7 @@ class RawFlow:
         """Estimate of the largest rate at y for a loss with curvature up to 1, by a few power iterations."""
         H, W, _ = self.blocks(y)
         sizes = self.problem.sizes
-        probe = np.ones((sizes.n, sizes.N))
-        gain = 0.0
-        for _ in range(8):
-            image = self.problem.kernel.apply(probe, sizes)
-            gain = float(np.linalg.norm(image) / np.linalg.norm(probe))
-            probe = image / max(gain, np.finfo(float).tiny)
+        gain = max(_gain(kernel, sizes) for kernel in self.kernel.at_knots)
         decay = max(self.problem.decay.rates)
         return float(np.linalg.norm(H, 2) ** 2 + sizes.N + np.linalg.norm(W, 2) ** 2 * gain + decay)
 
@@ -267,3 +276,13 @@ class RawFlow:
     def _targets(self) -> np.ndarray:
         sizes = self.problem.sizes
         return np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+
+
+def _gain(kernel: Kernel, sizes: Sizes) -> float:
+    """Estimate of a constant kernel's largest eigenvalue, by a few power iterations."""
+    probe, gain = np.ones((sizes.n, sizes.N)), 0.0
+    for _ in range(8):
+        image = kernel.apply(probe, sizes)
+        gain = float(np.linalg.norm(image) / np.linalg.norm(probe))
+        probe = image / max(gain, np.finfo(float).tiny)
+    return gain

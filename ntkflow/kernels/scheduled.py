@@ -81,6 +81,21 @@ class ScheduledKernel(Kernel):
         left, right, share = bracket(self.times, t)
         return self.kernels[left] if share == 0 else mix(self.kernels[left], self.kernels[right], share)
 
+    @property
+    def at_knots(self) -> tuple[Kernel, ...]:
+        """The kernel at each knot."""
+        return self.kernels
+
+    def between(self, begin: float, end: float) -> Kernel:
+        """The kernel from `begin` to `end`, between which no knot lies, in a clock that starts at `begin`.
+
+        In a clock of its own an interval of any width keeps all digits of its time. Constant before the first
+        and after the last knot.
+        """
+        if end <= self.times[0] or begin >= self.times[-1]:
+            return self.at(begin)
+        return ScheduledKernel((0.0, end - begin), (self.at(begin), self.at(end)))
+
     def slope(self, t: float, G: Gradient, sizes: Sizes, before: bool = False) -> Gradient:
         """The operator's time derivative at t, from the right or with `before` from the left, applied to G.
 
