@@ -99,7 +99,8 @@ def descend(
     g = (Op[W^T R] + lh H, R H^T + lw W, R 1 + lb b). Flow time advances by eta / (1 - momentum) per step.
 
     Args:
-        problem: sizes, kernel, initial state, loss, decay. A moving kernel is taken at the start of each step.
+        problem: sizes, kernel, initial state, loss, decay. A moving kernel is taken at the start of each step: what
+            it does between two starts no step sees.
         steps: number of steps.
         eta: step size of the sum loss (4).
         momentum: 0 for plain gradient descent.
@@ -132,7 +133,7 @@ def descend(
             saved.append(now)
             if progress is not None:
                 progress(now.step * law.momentum.time_step, now.step / steps)
-            reason = ends.reason(before, now.state) if now.step else None
+            reason = ends.reason(before, now.state, now.step * law.momentum.time_step) if now.step else None
             if reason is not None:
                 break
         before = now.state

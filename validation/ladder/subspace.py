@@ -6,7 +6,7 @@ the network and back each; everywhere else another, smaller description stands i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -40,6 +40,15 @@ class CorrectedOperator(Operator):
     inverse: Float64[np.ndarray, "k k"]
     rest: Operator
     sizes: Sizes
+
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """Those of the rest."""
+        return self.rest.knots
+
+    def between(self, begin: float, end: float) -> "CorrectedOperator":
+        """The same with the rest between the two times."""
+        return replace(self, rest=self.rest.between(begin, end))
 
     def act(self, G: Features, t: float = 0.0) -> Features:
         """Op[G]."""
