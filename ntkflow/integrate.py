@@ -82,7 +82,9 @@ def solve(
     flow = _flow(problem, form)
     began = time.perf_counter()
     knots = [knot for knot in knots_of(problem.kernel) if knot < horizon]
-    run = Run(flow, engine, horizon, rtol, stop, times, knots, max_steps, progress)
+    # With decay on both, the origin may attract.
+    saddle = not (problem.decay.W and problem.decay.H)
+    run = Run(flow, engine, horizon, rtol, stop, times, knots, max_steps, progress, saddle=saddle)
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()

@@ -11,7 +11,7 @@ from ntkflow.engines.base import interpolant
 from ntkflow.engines.chain import Chain, Step
 from ntkflow.saving import log_grid
 from ntkflow.stopping import Reason, Stop
-from ntkflow.systems import Flow, relative_speed
+from ntkflow.systems import Flow, norm, relative_speed
 
 # The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
 NEARLY = 100.0
@@ -19,6 +19,9 @@ BLIND_STEPS = 8
 # So many steps that move the state by less than this many tolerances, at a pace that the step limit cannot cover.
 STALL_STEPS = 1000
 STALL_MOTION = 100.0
+# Features and weights that have both shrunk to a share d of their start by the stable directions of the saddle at the
+# origin carry an error rtol/d^2 in its unstable ones: at this many roots of rtol a hundredth of themselves.
+SADDLE_DEPTH = 10.0
 
 Progress = Callable[[float, float], None]
 
@@ -39,6 +42,7 @@ class Run:
         max_steps: limit on accepted steps.
         progress: called with (t, fraction done) after each step.
         observe: called after each accepted step, before its end is saved.
+        saddle: whether W = H = 0 is a saddle, so that a run that falls into it is to end.
 
     Attributes:
         stepper: what steps; `stepper.intervals` are those between the knots.
@@ -59,6 +63,7 @@ class Run:
         max_steps: int,
         progress: Progress | None,
         observe: Callable[[Step], None] | None = None,
+        saddle: bool = False,
     ) -> None:
         self.flow, self.stop, self.t_end = flow, stop, t_end
         self.max_steps, self.progress, self.observe = max_steps, progress, observe
@@ -67,6 +72,7 @@ class Run:
         self.steps = 0
         self.last = self.mark = (0.0, y0)
         self.blind = stop.nc1 is None and stop.loss is None and stop.stationarity is None
+        self.origin = self._features_and_weights(y0) if saddle else None
         self.spread = flow.within_rms(y0)
         self.times: list[float] = []
         self.packed: list[Vector] = []
@@ -120,6 +126,8 @@ class Run:
         t, y, stop, flow = self.stepper.t, self.stepper.y, self.stop, self.flow
         if not np.all(np.isfinite(y)):
             return Reason.NOT_FINITE
+        if self.origin is not None and self._at_saddle(y, self.origin):
+            return Reason.SADDLE
         if stop.nc1 is not None and self.spread > stop.nc1 >= flow.within_rms(y):
             return Reason.NC1
         if stop.loss is not None and flow.loss(y) <= stop.loss:
@@ -129,6 +137,17 @@ class Run:
         if self.stepper.status == "finished":
             return Reason.T_END
         return Reason.MAX_STEPS if self.steps >= self.max_steps else None
+
+    def _features_and_weights(self, y: Vector) -> tuple[float, float]:
+        blocks = self.flow.blocks(y)
+        return norm(blocks[:-2]), norm(blocks[-2:-1])
+
+    def _at_saddle(self, y: Vector, origin: tuple[float, float]) -> bool:
+        """Whether both have shrunk so far, and the outputs with them, that rounding decides where they go."""
+        depth = SADDLE_DEPTH * math.sqrt(self.stepper.interval.rtol)
+        now = self._features_and_weights(y)
+        shrunk = all(0 < size <= depth * start for size, start in zip(now, origin, strict=True))
+        return shrunk and now[0] * now[1] <= depth**2
 
     def _stationary(self, t: float, y: Vector, target: float) -> bool:
         """Whether y rests under the kernel of now and under all to come: a later one may move it again."""

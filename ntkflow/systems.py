@@ -16,7 +16,7 @@ from ntkflow.dynamics import ThinSystem, raw_field
 from ntkflow.errors import InputError
 from ntkflow.kernels import Kernel, SampleKernel, ScheduledKernel
 from ntkflow.problem import Problem
-from ntkflow.reduction import Frame, SampleCoordinates, by_samples, decompose
+from ntkflow.reduction import SQUARES_VANISH, Frame, SampleCoordinates, by_samples, decompose
 from ntkflow.sizes import Sizes
 from ntkflow.state import State, ThinState, class_means, spread
 
@@ -94,13 +94,35 @@ def relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> f
     Each against its own size, so that a huge bias does not hide that the features move; biases against 1/C.
     """
     b = now[-1]
-    sizes = (_norm(now[:-2]), _norm(now[-2:-1]), max(_norm(now[-1:]), 1 / math.sqrt(len(b))))
-    speeds = (_norm(change[:-2]), _norm(change[-2:-1]), _norm(change[-1:]))
-    return max(speed / size if size > 0 else speed for speed, size in zip(speeds, sizes, strict=True))
+    sizes = (norm(now[:-2]), norm(now[-2:-1]), max(norm(now[-1:]), 1 / math.sqrt(len(b))))
+    speeds = (norm(change[:-2]), norm(change[-2:-1]), norm(change[-1:]))
+    # What leaves zero, at however low a speed, is not at rest.
+    return (
+        max(
+            speed / size if size > 0 else math.inf for speed, size in zip(speeds, sizes, strict=True) if speed
+        )
+        if any(speeds)
+        else 0.0
+    )
 
 
-def _norm(blocks: Sequence[np.ndarray]) -> float:
-    return math.sqrt(sum(float(np.vdot(block, block)) for block in blocks))
+def norm(blocks: Sequence[np.ndarray]) -> float:
+    """Frobenius norm of all blocks together, also where their squares are below the smallest float."""
+    plain = math.sqrt(sum(float(np.vdot(block, block)) for block in blocks))
+    if plain > SQUARES_VANISH:
+        return plain
+    largest = max((float(np.abs(block).max(initial=0.0)) for block in blocks), default=0.0)
+    return (
+        largest * math.sqrt(sum(float(np.sum((block / largest) ** 2)) for block in blocks))
+        if largest
+        else 0.0
+    )
+
+
+def rms(block: np.ndarray) -> float:
+    """Root mean square of the entries, also where their squares are below the smallest float; 0 for none."""
+    plain = math.sqrt(np.mean(block**2)) if block.size else 0.0
+    return plain if plain > SQUARES_VANISH or not block.size else norm([block]) / math.sqrt(block.size)
 
 
 @dataclass(frozen=True, eq=False)

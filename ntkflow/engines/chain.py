@@ -14,11 +14,13 @@ import numpy as np
 from ntkflow._types import Vector
 from ntkflow.engines import choose, midpoint
 from ntkflow.engines.base import Interpolant, Stepper, interpolant
-from ntkflow.systems import Flow
+from ntkflow.systems import Flow, rms
 
 # Local errors add up along a run; with this factor the drift of E has stayed below the rtol asked for.
 # The structured engine, which restores E every few steps, needs less of it.
 TOLERANCE_SAFETY, STRUCTURED_SAFETY = 1 / 30, 1 / 20
+# Share of the natural size below which a block counts as zero for the absolute tolerance of others.
+NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,10 +181,31 @@ class Chain:
 
 
 def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:
-    """Absolute tolerance per block: a thousandth of rtol times the block's own size."""
-    whole = max(float(np.sqrt(np.mean(y0**2))), np.finfo(float).tiny)
-    parts = []
-    for block in flow.blocks(y0):
-        size = float(np.sqrt(np.mean(block**2))) if block.size else 0.0
-        parts.append(np.full(block.size, rtol * 1e-3 * (size if size > 0 else whole)))
+    """Absolute tolerance per block: a thousandth of rtol times the block's own size, above the smallest float.
+
+    Biases as good as zero have the size 1/C that they tend to. Features or weights as good as zero have that of
+    features and weights together, which drive each other; deviations within classes shrink by themselves, from
+    whatever size. So a state that is tiny as a whole is followed as it grows.
+    """
+    features, *within, weights, b = flow.blocks(y0)
+    natural, whole = 1 / len(b), rms(y0)
+    whole = whole if whole > NEGLIGIBLE * natural else natural
+    coupled = rms(np.concatenate([block.ravel() for block in (features, *within, weights)]))
+    # Nothing but zeros, or nearly: then the biases are all there is.
+    empty = coupled if 0 < coupled < NEGLIGIBLE * whole else whole
+
+    def size(block: np.ndarray, least: float, otherwise: float) -> float:
+        own = rms(block)
+        return own if own > least else otherwise
+
+    sizes = [
+        size(features, NEGLIGIBLE * coupled, empty),
+        *(size(block, 0.0, empty) for block in within),
+        size(weights, NEGLIGIBLE * coupled, empty),
+        size(b, NEGLIGIBLE * natural, whole),
+    ]
+    parts = [
+        np.full(block.size, max(rtol * 1e-3 * own, np.finfo(float).tiny))
+        for block, own in zip(flow.blocks(y0), sizes, strict=True)
+    ]
     return np.concatenate(parts)
