@@ -89,7 +89,7 @@ def solve(
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()
         packed = np.array(run.packed)
-        if not reason.failed and lost_accuracy(problem, flow, packed, rtol):
+        if not reason.failed and lost_accuracy(problem, flow, *_with_turns(run, packed), rtol):
             reason = Reason.INACCURATE
     intervals = run.stepper.intervals
     choice = choose.in_all([interval.choice for interval in intervals], len(run.packed[0]))
@@ -109,6 +109,13 @@ def solve(
     if reason.failed and throw:
         raise SolveError(f"integration ended at t = {run.times[-1]:.6g} of {horizon:.6g}: {reason.sentence}")
     return solution
+
+
+def _with_turns(run: Run, packed: np.ndarray) -> tuple[Times, np.ndarray]:
+    """Times and states saved, and those at the knots, in order."""
+    times = np.array([*run.times, *(t for t, _ in run.turns)])
+    times, first = np.unique(times, return_index=True)
+    return times, np.array([*packed, *(y for _, y in run.turns)])[first] if run.turns else packed
 
 
 def _flow(problem: Problem, form: str) -> Flow:

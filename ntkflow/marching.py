@@ -49,6 +49,7 @@ class Run:
         steps: accepted steps.
         times: saved times.
         packed: packed states there.
+        turns: (t, packed state) at the knots passed, whether saved or not; empty for a constant kernel.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Run:
         self.spread = flow.within_rms(y0)
         self.times: list[float] = []
         self.packed: list[Vector] = []
+        self.turns: list[tuple[float, Vector]] = []
         self.exact = save_at
         first = 1e-2 / max(flow.spectral_radius(y0), 1 / t_end)
         self.grid: Iterator[float] = iter(
@@ -110,6 +112,8 @@ class Run:
             if self.observe is not None and self.stepper.last is not None:
                 self.observe(self.stepper.last)
             reason = self._stop_reason()
+            if self.knots and self.stepper.t == self.stepper.interval.end:
+                self.turns.append((self.stepper.t, np.array(self.stepper.y)))
             if reason is not Reason.NOT_FINITE:
                 self._save_due(last=reason is not None)
             if self.progress is not None:

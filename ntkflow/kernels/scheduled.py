@@ -1,6 +1,8 @@
 """A kernel that changes in time: linear between kernels of one rung, as measured on a training run."""
 
+import math
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -86,6 +88,16 @@ class ScheduledKernel(Kernel):
         """The kernel at each knot."""
         return self.kernels
 
+    @property
+    def rests(self) -> list[tuple[float, float, Kernel]]:
+        """Stretches (begin, end, kernel) on which the kernel stands still, in time from 0 on."""
+        same = [_same(a, b) for a, b in pairwise(self.kernels)]
+        found = [(0.0, self.times[0], self.kernels[0])] if self.times[0] > 0 else []
+        for (begin, end), kernel, still in zip(pairwise(self.times), self.kernels[1:], same, strict=True):
+            if still and end > 0:
+                found.append((max(begin, 0.0), end, kernel))
+        return [*found, (max(self.times[-1], 0.0), math.inf, self.kernels[-1])]
+
     def between(self, begin: float, end: float) -> Kernel:
         """The kernel from `begin` to `end`, between which no knot lies, in a clock that starts at `begin`.
 
@@ -130,6 +142,11 @@ class ScheduledKernel(Kernel):
             return None
         first = schedule[0][1]
         return ThinCoefficients(first.class_kernel, first.within, schedule)
+
+
+def _same(a: Kernel, b: Kernel) -> bool:
+    pairs = ((getattr(a, field.name), getattr(b, field.name)) for field in fields(a))  # type: ignore[arg-type]
+    return all(_same(x, y) if isinstance(x, Kernel) else np.array_equal(x, y) for x, y in pairs)
 
 
 def mix(a: K, b: K, share: float) -> K:
