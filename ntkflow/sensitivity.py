@@ -117,7 +117,9 @@ def forward(
             row[:] = fine.project(direction.state.H, direction.state.W, direction.state.b).pack()
     out = [rows.copy() for t in times if t == 0]
     scale = None
-    for stretch in path.stretches:
+    # What is varied may have knots of its own, a peak between those of the kernel among them.
+    knots = [t for d in directions if d.kernel is not None for t, _ in d.kernel.schedule]
+    for stretch in path.stretches(knots):
         line = Linearised(path, stretch)
         stops = times[(times > stretch[0]) & (times <= stretch[1])]
         source = _source(line, fine, directions)
@@ -173,7 +175,7 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
     if times[0] == 0:
         total += weights[0]
     rows, scale = np.zeros_like(total), None
-    for stretch in reversed(path.stretches):
+    for stretch in reversed(path.stretches()):
         line = Linearised(path, stretch, adjoint=True)
         start, state = stretch[1], enter(line, rows, weighted=True)
         inside = np.flatnonzero((times > stretch[0]) & (times <= stretch[1]))

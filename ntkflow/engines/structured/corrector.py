@@ -53,7 +53,7 @@ class BlockNorm:
             # Squares of tiny states vanish; their largest entry is as good a size.
             largest = np.zeros(5)
             np.maximum.at(largest, self._block, np.abs(z))
-            rms = np.maximum(rms, largest[:4])
+            rms = np.where(rms > SQUARES_VANISH, rms, largest[:4])
         self._scales[:4] = 1 / (self._root * (self.atol + self.rtol * rms))
         np.take(self._scales, self._block, out=self.weights, mode="clip")
 
