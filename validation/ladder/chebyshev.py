@@ -118,15 +118,15 @@ def flow(
         for first, last in itertools.pairwise([float(begin), *knots, float(end)]):
             # Each interval has its own rates, and a step of before knows nothing of what comes after a knot.
             here = operator.between(first, last)
-            y, h = _advance(FlowField(here, here.sizes), y, last - first, 0.0 if operator.knots else h, tolerance)
+            y, h = _advance(
+                FlowField(here, here.sizes), y, last - first, 0.0 if operator.knots else h, tolerance
+            )
         found.append(State(*y))
         progress(float(end / offsets[-1]))
     return found
 
 
-def _advance(
-    field: FlowField, y: Parts, end: float, h: float, tolerance: float
-) -> tuple[Parts, float]:
+def _advance(field: FlowField, y: Parts, end: float, h: float, tolerance: float) -> tuple[Parts, float]:
     """The state after the time `end`, in the field's own clock, and the step to go on with."""
     t, F, rate = 0.0, field(0.0, y), field.rate(y)
     if not all(np.isfinite(part).all() for part in F):
