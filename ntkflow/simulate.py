@@ -1,6 +1,5 @@
 """From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
 
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -88,8 +87,9 @@ def prepare(
         config, kernel = _kernel(config, arrays, {})
     decay = Decay(config.decay_w, config.decay_h, config.decay_b)
     problem = Problem(sizes, kernel, state, loss_named(config.loss), decay)
-    t_end = config.t_end if config.t_end is not None else default_horizon(problem)
-    return Prepared(problem, replace(config, t_end=t_end), _stop(config), arrays)
+    if config.t_end is None and config.steps is None:
+        config = replace(config, t_end=default_horizon(problem))
+    return Prepared(problem, config, _stop(config), arrays)
 
 
 def _check_memory(sizes: Sizes) -> None:
@@ -127,14 +127,7 @@ def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
 def _descend(prepared: Prepared, progress: Progress | None) -> Solution:
     c = prepared.config
     pace = Momentum(_given(c.step_size), c.momentum or 0.0, bool(c.nesterov))
-    steps = max(1, math.ceil(_given(c.t_end) / pace.time_step))
-    if steps > MOST_STEPS:
-        raise InputError(
-            "--step-size",
-            c.step_size,
-            f"needs {steps} steps to t_end = {c.t_end:.4g}",
-            "raise it or lower --t-end",
-        )
+    steps = _number_of_steps(c, pace)
     began = time.perf_counter()
     descent = descend(
         prepared.problem,
@@ -154,6 +147,22 @@ def _descend(prepared: Prepared, progress: Progress | None) -> Solution:
             f"lower --step-size, stability needs less than about 2/rho (see `ntkflow theory`)"
         )
     return as_solution(descent, time.perf_counter() - began)
+
+
+def _number_of_steps(c: SimulateConfig, pace: Momentum) -> int:
+    if c.steps is not None:
+        if c.steps > MOST_STEPS:
+            raise InputError("--steps", c.steps, f"are more than {MOST_STEPS}", "lower it")
+        return c.steps
+    steps = pace.steps_to(_given(c.t_end))
+    if steps > MOST_STEPS:
+        raise InputError(
+            "--step-size",
+            c.step_size,
+            f"needs {steps} steps to t_end = {c.t_end:.4g}",
+            "raise it or lower --t-end",
+        )
+    return steps
 
 
 def _with_defaults(config: SimulateConfig, defaults: Mapping[str, Any]) -> SimulateConfig:

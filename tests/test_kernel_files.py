@@ -203,6 +203,25 @@ def test_options_of_steps_are_refused_without_a_step(tmp_path, capsys):
     assert "needs 300000000000 steps" in capsys.readouterr().err
 
 
+def test_so_many_steps_are_done_as_are_asked_for(tmp_path, capsys):
+    few = [*STEPS[:6], "--no-figures", "--quiet", "--init", "gaussian"]
+    for name, ends, steps in (("k", ["--steps", 7], 7), ("t", ["--t-end", 0.003], 10)):
+        run("simulate", *few, "--step-size", 0.0003, *ends, "--out", tmp_path / name)
+        summary = nf.rundir.load_run(tmp_path / name).summary
+        assert summary["solver"]["steps"] == steps
+        assert summary["t_end"] == pytest.approx(0.0003 * steps, rel=1e-14)
+    # Replayed from its file, and with another end.
+    again = ["simulate", "--config", tmp_path / "k" / "config.toml", "--no-figures", "--quiet"]
+    run(*again, "--out", tmp_path / "again")
+    run(*again, "--t-end", 0.003, "--out", tmp_path / "longer")
+    assert nf.rundir.load_run(tmp_path / "again").summary["solver"]["steps"] == 7
+    assert nf.rundir.load_run(tmp_path / "longer").summary["solver"]["steps"] == 10
+    run("simulate", *STEPS, "--step-size", 1e-3, "--steps", 3, "--out", tmp_path / "r", expect=2)
+    assert "--steps = 3: has no meaning beside --t-end" in capsys.readouterr().err
+    run("simulate", *few, "--step-size", 1e-3, "--steps", 10**7, "--out", tmp_path / "r", expect=2)
+    assert "--steps = 10000000: are more than 2000000" in capsys.readouterr().err
+
+
 def test_a_step_beyond_stability_ends_with_one_line(tmp_path, capsys):
     run("simulate", *STEPS, "--t-end", 50, "--step-size", 0.5, "--out", tmp_path / "r", expect=1)
     error = capsys.readouterr().err

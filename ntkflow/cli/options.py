@@ -63,6 +63,7 @@ DecayB = Annotated[float | None, _option(FLOW, "Decay on the biases b. (default:
 StepSize = Annotated[
     float | None, _option(STEPS, "Gradient descent with this step on the sum loss instead of the flow.")
 ]
+Steps = Annotated[int | None, _option(STEPS, "So many steps, instead of --t-end.", "--steps")]
 MomentumBeta = Annotated[float | None, _option(STEPS, "Momentum of the steps. (default: 0)", "--momentum")]
 Nesterov = Annotated[
     bool | None, _option(STEPS, "Kind of momentum. (default: heavy-ball)", "--nesterov/--heavy-ball")

@@ -38,6 +38,7 @@ def simulate(
     decay_h: options.DecayH = None,
     decay_b: options.DecayB = None,
     step_size: options.StepSize = None,
+    steps: options.Steps = None,
     momentum: options.MomentumBeta = None,
     nesterov: options.Nesterov = None,
     batch_per_class: options.BatchPerClass = None,

@@ -39,6 +39,10 @@ def cells(spec: SweepSpec) -> list[Cell]:
 
 def _cell(base: SimulateConfig, point: dict[str, Value]) -> Cell:
     values: dict = dict(point)
+    # An axis over one kind of end replaces the other in the base.
+    for one, other in (("steps", "t_end"), ("t_end", "steps")):
+        if one in point and other not in point:
+            values[other] = None
     try:
         config = absolute(replace(base, **values))
         return Cell(point, key_of(config), config)
