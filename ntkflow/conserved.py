@@ -61,6 +61,18 @@ class Conserved:
         """Norms of the two terms' conserved parts, added: the size against which drift is measured."""
         return sum(float(np.linalg.norm(self.symmetries.project(term))) for term in self.terms(state, t))
 
+    def rounding(self, state: State, t: float = 0.0) -> float:
+        """Change of `values`, over `scale`, when every entry of the state changes by a rounding error.
+
+        An ill conditioned kernel makes it much larger than the rounding error itself.
+        """
+        rng, size = np.random.default_rng(0), 1e-7
+        H, W = (x * (1 + size * rng.uniform(-1, 1, x.shape)) for x in (state.H, state.W))
+        change = float(np.linalg.norm(self.values(State(H, W, state.b), t) - self.values(state, t)))
+        scale = self.scale(state, t)
+        eps = float(np.finfo(float).eps)
+        return eps * max(1.0, change / size / scale) if scale else eps
+
     def drift(self, initial: State, now: State, t: float = 0.0) -> float:
         """|values(now) - values(initial)| over `scale(now)`; 0 for an exact trajectory of a constant kernel."""
         change = float(np.linalg.norm(self.values(now, t) - self.values(initial)))
