@@ -21,6 +21,10 @@ class InputError(ValueError):
         return type(self), (self.argument, self.value, self.rule, self.remedy)
 
 
+class LawWarning(UserWarning):
+    """A run that breaks a law which is exact: its numbers deserve no trust."""
+
+
 # The dynamics multiply up to four of the state's numbers with each other; beyond this they overflow.
 LARGEST = 1e60
 

@@ -1,6 +1,7 @@
 """`solve`: from a problem to a solution, with a stop condition and the reason it ended."""
 
 import time
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,9 +10,10 @@ from threadpoolctl import threadpool_limits
 from ntkflow._types import Times
 from ntkflow.audit import lost_accuracy
 from ntkflow.engines import choose
-from ntkflow.errors import InputError, SolveError, real
+from ntkflow.errors import InputError, LawWarning, SolveError, real
 from ntkflow.level_flow import LevelFlow, has_levels
 from ntkflow.marching import Progress, Run
+from ntkflow.motion import Motion, moves
 from ntkflow.problem import Problem
 from ntkflow.saving import knots_of
 from ntkflow.solution import Solution, Stats
@@ -74,6 +76,9 @@ def solve(
     Raises:
         InputError: an argument is out of its range.
         SolveError: the integration failed and `throw` is true.
+
+    Warns:
+        LawWarning: E moves, by decay or a moving kernel, and left the exact law of its motion.
     """
     times = _checked_times(save_at, t_end)
     horizon = _checked_horizon(t_end, times, problem)
@@ -82,9 +87,11 @@ def solve(
     flow = _flow(problem, form)
     began = time.perf_counter()
     knots = [knot for knot in knots_of(problem.kernel) if knot < horizon]
+    motion = Motion(problem, flow, rtol) if moves(problem) else None
+    observe = None if motion is None else motion.observe
     # With decay on both, the origin may attract.
     saddle = not (problem.decay.W and problem.decay.H)
-    run = Run(flow, engine, horizon, rtol, stop, times, knots, max_steps, progress, saddle=saddle)
+    run = Run(flow, engine, horizon, rtol, stop, times, knots, max_steps, progress, observe, saddle)
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()
@@ -105,9 +112,12 @@ def solve(
         rtol_internal=min(interval.rtol for interval in intervals),
         seconds=time.perf_counter() - began,
     )
-    solution = Solution(problem, np.array(run.times), packed, reason, stats, flow)
+    law = None if motion is None else motion.check(None if reason.failed else flow.state(packed[-1]))
+    solution = Solution(problem, np.array(run.times), packed, reason, stats, flow, law)
     if reason.failed and throw:
         raise SolveError(f"integration ended at t = {run.times[-1]:.6g} of {horizon:.6g}: {reason.sentence}")
+    if law is not None and law.failed and not reason.failed:
+        warnings.warn(law.sentence, LawWarning, stacklevel=2)
     return solution
 
 

@@ -10,6 +10,7 @@ and its derivative. A tensor is a pencil on all of H. Source of the law: theory 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float64
@@ -47,7 +48,9 @@ class Part:
     start: Vector
     end: Vector
 
-    def sum(self, columns: Columns, s: Weighting, still: Weighting, moving: Weighting | None) -> FeatureMatrix:
+    def sum(
+        self, columns: Columns, s: Weighting, still: Weighting, moving: Weighting | None
+    ) -> FeatureMatrix:
         """Sum over states of still Q - moving dQ/ds, Q = B^{-1} Z diag(1/d) Z^T at s, the state held in dQ/ds."""
         Z = columns if self.mix is None else columns @ self.mix
         d = (1 - s[:, None]) * self.start + s[:, None] * self.end
@@ -59,7 +62,7 @@ class Part:
             return (every * factor.ravel()) @ every.T
         transposed = Z.transpose(0, 2, 1)
         inside = (Z / d[:, None, :]) @ transposed
-        total = np.einsum("g,gij,gjk->ik", still, self.left.inverse(s), inside, optimize=True)
+        total = np.tensordot(still, self.left.inverse(s) @ inside, 1)
         if moving is None:
             return total
         turned = self.left.slope(s) @ inside
@@ -80,14 +83,16 @@ class TensorPart:
 
     pencil: Pencil
 
-    def sum(self, columns: Columns, s: Weighting, still: Weighting, moving: Weighting | None) -> FeatureMatrix:
+    def sum(
+        self, columns: Columns, s: Weighting, still: Weighting, moving: Weighting | None
+    ) -> FeatureMatrix:
         """As `Part.sum`; the columns are those of H."""
         X, d = self.pencil.X, self.pencil.at(s)
         factor = still[:, None] / d
         if moving is not None:
             factor = factor + moving[:, None] * (self.pencil.ends - 1) / d**2
         solved = ((columns.reshape(len(columns), -1) @ X) * factor) @ X.T
-        return np.einsum("gik,gjk->ij", solved.reshape(columns.shape), columns, optimize=True)
+        return np.concatenate(solved.reshape(columns.shape), axis=1) @ np.concatenate(columns, axis=1).T
 
     def growth(self, s: float, t: float) -> float:
         """As `Part.growth`."""
@@ -109,15 +114,16 @@ class Terms:
         self.sizes, self.moving = sizes, a is not b
         self.m = sizes.N / sizes.C
         blocks = flow.blocks(flow.start())
-        self._shapes = [block.shape for block in blocks]
-        self._ends = np.cumsum([block.size for block in blocks])
+        ends = np.cumsum([0, *(block.size for block in blocks)]).tolist()
+        self._cuts = [(slice(*cut), block.shape) for cut, block in zip(pairwise(ends), blocks, strict=True)]
         self._parts: list[Part | TensorPart] = list(_parts(flow, sizes, a, b))
         self._columns = _columns(flow, sizes, a)
 
     def weights(self, y: Packed, coefficients: Weighting) -> FeatureMatrix:
         """Sum over states of their coefficient times W^T W / m."""
         W = self._blocks(y)[-2]
-        return np.einsum("g,gci,gcj->ij", coefficients / self.m, W, W, optimize=True)
+        rows = W.reshape(-1, W.shape[2])
+        return (rows.T * np.repeat(coefficients / self.m, W.shape[1])) @ rows
 
     def features(
         self, y: Packed, s: Weighting, still: Weighting, moving: Weighting | None = None
@@ -142,8 +148,7 @@ class Terms:
         yield from self.panels(middle, t, growth)
 
     def _blocks(self, y: Packed) -> list[np.ndarray]:
-        pieces = np.split(y, self._ends[:-1], axis=1)
-        return [piece.reshape(len(y), *shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+        return [y[:, cut].reshape(len(y), *shape) for cut, shape in self._cuts]
 
 
 def _parts(flow: Flow, sizes: Sizes, a: Kernel, b: Kernel) -> Iterator[Part | TensorPart]:

@@ -24,17 +24,15 @@ class Pencil:
 
     @classmethod
     def of(cls, A: Square, B: Square) -> "Pencil":
-        """The pencil of two symmetric positive definite matrices.
-
-        Raises:
-            LinAlgError: A is not positive definite.
-        """
-        inverse = np.linalg.inv(np.linalg.cholesky((A + A.T) / 2))
-        if A is B or np.array_equal(A, B):
-            return cls(inverse.T, np.ones(len(A)))
-        middle = inverse @ B @ inverse.T
+        """The pencil of two symmetric positive definite matrices."""
+        values, U = np.linalg.eigh((A + A.T) / 2)
+        # Positive up to rounding, which must not stop a run.
+        root = U / np.sqrt(np.maximum(values, np.finfo(float).eps * values[-1]))
+        if np.array_equal(A, B):
+            return cls(root, np.ones(len(A)))
+        middle = root.T @ B @ root
         ends, V = np.linalg.eigh((middle + middle.T) / 2)
-        return cls(inverse.T @ V, ends)
+        return cls(root @ V, np.maximum(ends, np.finfo(float).eps * ends[-1]))
 
     def at(self, s: Any) -> np.ndarray:
         """The diagonal of X^T [(1 - s) A + s B] X at one s or, in rows, at several."""

@@ -1,6 +1,7 @@
 """`ntkflow simulate`: parse, solve, print, write."""
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from ntkflow import rundir, store
 from ntkflow.cli import drawing, options, table
 from ntkflow.cli.output import bar, place
+from ntkflow.errors import LawWarning
 from ntkflow.marching import Progress
 from ntkflow.simulate import run
 from ntkflow.summary import summarise
@@ -79,7 +81,9 @@ def simulate(
             run_ensemble(prepared, out, overwrite, figures, json, quiet)
             return
         with place(out, "simulate", overwrite) as (directory, staged):
-            with _progress(silent=json or quiet) as progress:
+            with _progress(silent=json or quiet) as progress, warnings.catch_warnings():
+                # The summary says it, in a line of its own.
+                warnings.simplefilter("ignore", LawWarning)
                 solution = run(prepared, progress)
             rundir.write_trajectory(staged, solution)
             if drawer is not None:
@@ -92,6 +96,9 @@ def simulate(
         print(
             f"ntkflow: warning: no figure ({problem}); `ntkflow plot {directory}` draws it", file=sys.stderr
         )
+    if json or quiet:
+        for sentence in summary["warnings"]:
+            print(f"ntkflow: warning: {sentence}", file=sys.stderr)
     if json:
         print(store.dump_json(summary))
     elif not quiet:

@@ -1,5 +1,6 @@
 """Gradient descent on the problem's loss: finite steps, momentum, minibatches, coupled decay."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +15,8 @@ from ntkflow.discrete.drift import Force, StepLaw, force
 from ntkflow.discrete.ends import Ends
 from ntkflow.discrete.momentum import Momentum
 from ntkflow.discrete.momentum_law import MomentumLaw
-from ntkflow.errors import LARGEST, InputError, SolveError
+from ntkflow.errors import LARGEST, InputError, LawWarning, SolveError
+from ntkflow.law_check import LawCheck
 from ntkflow.problem import Problem
 from ntkflow.state import State
 from ntkflow.stopping import Reason, Stop
@@ -87,6 +89,11 @@ class Descent:
         once = max(quantities.rounding(state, float(t)) for state, t in ends)
         return 1e-13 + (10 + int(self.steps[-1])) * once / (1 - self.momentum.beta)
 
+    @property
+    def law(self) -> LawCheck:
+        """How E kept the exact law of the steps."""
+        return LawCheck(self.error, self.drift, self.rounding, self.neglected)
+
     def _largest(self, gap: Table) -> float:
         scale = float(self.scale.max())
         return float(np.linalg.norm(gap, axis=1).max()) / scale if scale else 0.0
@@ -135,6 +142,9 @@ def descend(
     Raises:
         InputError: an argument is out of its range.
         SolveError: the iteration left the finite numbers, as for eta above 2 / (largest rate).
+
+    Warns:
+        LawWarning: E left the exact law of the steps.
     """
     for name, count in (("steps", steps), ("every", every)):
         if count < 1:
@@ -155,7 +165,10 @@ def descend(
             if reason is not None:
                 break
         before = now.state
-    return _collect(law, batch_per_class, saved, reason or Reason.T_END)
+    descent = _collect(law, batch_per_class, saved, reason or Reason.T_END)
+    if descent.law.failed:
+        warnings.warn(descent.law.sentence, LawWarning, stacklevel=2)
+    return descent
 
 
 def _march(law: StepLaw, steps: int, batch: int | None, rng: np.random.Generator) -> Iterator[_Now]:

@@ -117,8 +117,10 @@ def test_a_step_that_is_not_the_law_s_is_noticed(beta, nesterov, monkeypatch):
         return right(state, eta * (1 + 1e-7), by)
 
     monkeypatch.setattr(module, "_moved", wrong)
-    run = descend(problem(), 40, 2e-3, beta, nesterov)
+    with pytest.warns(nf.LawWarning, match="E does not move as its exact law says"):
+        run = descend(problem(), 40, 2e-3, beta, nesterov)
     assert run.error > 10 * run.rounding
+    assert run.law.failed
 
 
 def test_an_ill_conditioned_kernel_leaves_more_to_rounding():
