@@ -24,10 +24,12 @@ from ntkflow.systems import Flow
 
 # What of E has a law of its own: its entries, or the numbers that kernels on features leave.
 Numbers = Float64[np.ndarray, " k"]
-# Gauss-Legendre nodes of one panel, along which no eigenvalue of the kernel changes by more than GROWTH. With eight
-# nodes the pole of 1/d leaves 1e-12 of a term, and the squares of interpolants of degree seven are exact.
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
-GROWTH = 2.0
+# Gauss-Legendre nodes of a panel, and the largest factor by which an eigenvalue of the kernel may change along it: the
+# pole of 1/d then leaves some 1e-12 of a term. The engines of high order take long steps.
+LONG_STEPS = ("DOP853", "diffrax")
+LONG, SHORT = (5, 1.3), (3, 1.05)
+# Steps are evaluated together, so many or so many bytes of states at once, and E is compared with its law then.
+TOGETHER, BYTES = 4, 2**24
 # An exact law may be off by so many rtol, by so many rounding errors of E, and by so much at any rate.
 SLACK, ROUNDINGS, LEAST = 10.0, 1e3, 1e-11
 
@@ -50,6 +52,10 @@ class Motion:
         self.problem, self.flow, self.rtol = problem, flow, rtol
         self.t = 0.0
         self._interval: Interval | None = None
+        self._states: list[Packed] = []
+        self._nodes: list[Numbers] = []
+        self._shares: list[Numbers] = []
+        self._waiting = 0
         self._quantities = conserved(problem.kernel, problem.sizes)
         on_features = bool(problem.kernel.feature_matrices(problem.sizes))
         self._project = self._quantities.symmetries.project if on_features else np.ravel
@@ -66,18 +72,51 @@ class Motion:
         if not np.all(np.isfinite(step.stepper.y)):
             return
         if step.interval is not self._interval:
-            self._interval = step.interval
-            ends = self.problem.kernel.between(step.interval.begin, step.interval.end).at_knots
-            self._terms = Terms(self.flow, self.problem.sizes, ends[0], ends[-1])
+            self._enter(step.interval)
         width = step.interval.width
         s, t = step.span[0] / width, step.span[1] / width
         # Where a step fails soon after, states may be so large that their products overflow.
         with np.errstate(over="ignore", invalid="ignore"):
             if not self._exponential:
-                inside = step.inside
-                for a, b in self._terms.panels(s, t, GROWTH):
-                    self._integral += (b - a) / 2 * self._panel(a, b, width, inside)
-            self._compare(step.t, *self._look(t, step.stepper.y))
+                self._add(s, t, width, step.inside)
+            self._last = step.t, t, np.array(step.stepper.y)
+            self._waiting += 1
+            if self._waiting >= TOGETHER or sum(y.nbytes for y in self._states) > BYTES:
+                self._catch_up()
+
+    def _enter(self, interval: Interval) -> None:
+        if self._interval is not None:
+            self._catch_up()
+        self._interval = interval
+        ends = self.problem.kernel.between(interval.begin, interval.end).at_knots
+        self._terms = Terms(self.flow, self.problem.sizes, ends[0], ends[-1])
+        nodes, self._growth = LONG if interval.choice.engine in LONG_STEPS else SHORT
+        self._rule = np.polynomial.legendre.leggauss(nodes)
+
+    def _add(self, s: float, t: float, width: float, inside: Interpolant) -> None:
+        """Nodes, states and shares of the quadrature over one step, from s to t in units of the interval's width."""
+        nodes, shares = self._rule
+        for a, b in self._terms.panels(s, t, self._growth):
+            at = a + (b - a) * (1 + nodes) / 2
+            self._states.append(_states(inside, at * width))
+            self._nodes.append(at)
+            self._shares.append((b - a) / 2 * shares)
+
+    def _catch_up(self) -> None:
+        """Add what waits to the integral, and compare E with its law."""
+        if self._waiting == 0 or self._interval is None:
+            return
+        if self._states:
+            lw, lh, _ = self.problem.decay.rates
+            y, at, shares = (np.concatenate(x) for x in (self._states, self._nodes, self._shares))
+            width = self._interval.width
+            total = self._terms.features(y, at, 2 * lh * width * shares, shares)
+            if lw:
+                total = total - self._terms.weights(y, 2 * lw * width * shares)
+            self._integral += self._project(total)
+        t, s, y = self._last
+        self._compare(t, *self._look(s, y))
+        self._states, self._nodes, self._shares, self._waiting = [], [], [], 0
 
     def check(self, final: State | None) -> LawCheck:
         """How the law was kept.
@@ -85,6 +124,8 @@ class Motion:
         Args:
             final: the state at the end, where rounding is looked at; None where the run failed.
         """
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._catch_up()
         scale = self._scale if self._scale > 0 else 1.0
         rounding = 0.0 if final is None else self._quantities.rounding(final, self.t)
         allowed = max(SLACK * self.rtol, LEAST, ROUNDINGS * rounding)
@@ -95,16 +136,6 @@ class Motion:
         """Whether E(t) = exp(-2 l t) E(0): nothing needs to be integrated."""
         decay = self.problem.decay
         return decay.W == decay.H and not isinstance(self.problem.kernel, ScheduledKernel)
-
-    def _panel(self, a: float, b: float, width: float, inside: Interpolant) -> Numbers:
-        """Twice the mean of the right-hand side from a to b, in units of the interval's width."""
-        lw, lh, _ = self.problem.decay.rates
-        s = a + (b - a) * (1 + NODES) / 2
-        y = _states(inside, s * width)
-        total = self._terms.features(y, s, 2 * lh * width * WEIGHTS, WEIGHTS)
-        if lw:
-            total = total - self._terms.weights(y, 2 * lw * width * WEIGHTS)
-        return self._project(total)
 
     def _look(self, s: float, y: Vector) -> tuple[Numbers, Numbers]:
         """The two terms of E."""

@@ -181,8 +181,8 @@ def _on_samples(flow: Flow, sizes: Sizes, a: Kernel, b: Kernel, left: Pencil | N
     yield Part(left, pencil.X, np.ones(sizes.C), pencil.ends)
     owner = _owner(flow, sizes)
     if owner.size:
-        # A class of one sample has no deviations, and its rate may be zero.
-        start, end = (np.where(sizes.masses > 1, c.within, 1.0)[owner] for c in found)
+        # Classes of one sample have no deviations, and their rate may be zero.
+        start, end = (np.where(c.within > 0, c.within, 1.0)[owner] for c in found)
         yield Part(left, None, start, end)
 
 
