@@ -140,4 +140,5 @@ def budget(
     fine, coarse = parts(range(last + 1)), parts(sorted({*range(0, last, 2), last}))
     gap = (fine[0] + fine[1] - coarse[0] - coarse[1]) / 3
     sampling = float(np.linalg.norm(gap)) if last > 1 else float("nan")
-    return Budget(E(states[0], kernels[0]), E(states[-1], kernels[-1]), *fine, sampling)
+    first, end = E(states[0], kernels[0]), E(states[-1], kernels[-1])
+    return Budget(first, end, fine[0], fine[1], fine[2], sampling)
