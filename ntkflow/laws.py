@@ -116,7 +116,7 @@ def _shrinking(run: "Solution") -> float:
     start, gap, scale = quantities.values(run.state(0)), 0.0, 0.0
     for i, t in enumerate(run.times):
         state = run.state(i)
-        gap = max(gap, float(np.linalg.norm(quantities.values(state) - np.exp(-rate * t) * start)))
+        gap = max(gap, quantities.norm(quantities.values(state) - np.exp(-rate * t) * start))
         scale = max(scale, quantities.scale(state))
     return gap / scale if scale else 0.0
 

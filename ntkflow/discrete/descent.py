@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ntkflow._types import Times, Vector
+from ntkflow.commutant import Commutant
 from ntkflow.conserved import Conserved, conserved
 from ntkflow.discrete.batches import batch_weights, check_batch
 from ntkflow.discrete.drift import Force, StepLaw, force
@@ -38,6 +39,7 @@ class Descent:
         predicted: the same from the initial values and the law of each step, (T, k). Exact up to rounding
             for plain steps, minibatches and decay included; to leading order in eta with momentum.
         scale: size of E's terms at each, (T,).
+        symmetries: what `values` are numbers of; its `norm` is the Frobenius norm of what they describe.
         reason: why it ended.
     """
 
@@ -51,6 +53,7 @@ class Descent:
     values: Table
     predicted: Table
     scale: Times
+    symmetries: Commutant
     reason: Reason = Reason.T_END
 
     def __len__(self) -> int:
@@ -63,16 +66,16 @@ class Descent:
 
     @property
     def drift(self) -> float:
-        """Largest |values - values(0)| over the size of E's terms."""
+        """Largest Frobenius norm of the change of E's conserved part over the size of E's terms."""
         return self._largest(self.values - self.values[0])
 
     @property
     def error(self) -> float:
-        """Largest |values - predicted| over the size of E's terms."""
+        """Largest Frobenius norm of that part's gap to the prediction over the size of E's terms."""
         return self._largest(self.values - self.predicted)
 
     def _largest(self, gap: Table) -> float:
-        return float((np.linalg.norm(gap, axis=1) / self.scale.max()).max())
+        return float((self.symmetries.norm(gap) / self.scale.max()).max())
 
 
 class _Now(NamedTuple):
@@ -210,6 +213,7 @@ def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason)
         values=np.array([_values(quantities, s, t) for s, t in zip(states, times, strict=True)]),
         predicted=np.array([now.predicted for now in saved]),
         scale=np.array([quantities.scale(s, float(t)) for s, t in zip(states, times, strict=True)]),
+        symmetries=quantities.symmetries,
         reason=reason,
     )
 
