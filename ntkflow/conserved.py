@@ -13,8 +13,6 @@ Only eq. (26) is in the paper.
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ntkflow._types import FeatureMatrix, Vector
 from ntkflow.commutant import Commutant, commutant
 from ntkflow.kernels.base import Kernel
