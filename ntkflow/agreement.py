@@ -94,7 +94,7 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
         yield from _limits(solution, prediction)
         return
     problem = solution.problem
-    if problem.kernel.rung not in zero_loss.ON_SAMPLES:
+    if problem.kernel.rung not in limits.ON_SAMPLES:
         return
     weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
     if zero_loss.excess(solution.final, problem.sizes, problem.kernel) > NEAR_ZERO_LOSS:

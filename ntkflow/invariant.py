@@ -116,11 +116,3 @@ def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix
 def drift(initial: InvariantTerms, now: InvariantTerms) -> float:
     """|E(t) - E(0)|_F over `scale` at t, the norms of W^T W / m and H K^{-1} H^T / m added."""
     return float(np.linalg.norm(now.E - initial.E)) / now.scale if now.scale else 0.0
-
-
-def eigen_signs(E: FeatureMatrix, scale: float) -> dict[str, int]:
-    """Number of positive, negative and zero eigenvalues; zero means within rounding of `scale`."""
-    values = np.linalg.eigvalsh((E + E.T) / 2)
-    tolerance = 1e-10 * max(scale, np.finfo(float).tiny)
-    positive, negative = int(np.sum(values > tolerance)), int(np.sum(values < -tolerance))
-    return {"positive": positive, "negative": negative, "zero": len(values) - positive - negative}

@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ntkflow import bounds, conditions, limits, rates, spectrum
 from ntkflow._types import Json
 from ntkflow.conditions import Condition
-from ntkflow.conserved import conserved
 from ntkflow.exact.decayed import regularised_limit
 from ntkflow.facts import Facts
 from ntkflow.kernels import BlockKernel
@@ -136,11 +133,9 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
     Empty where it says nothing: kernels that act on features or move, other losses, decay.
     """
     kernel, sizes = problem.kernel, problem.sizes
-    if not problem.plain or kernel.rung not in ("block", "class-block", "sample"):
+    if not problem.plain or kernel.rung not in limits.ON_SAMPLES:
         return {}
-    weights, features = conserved(kernel, sizes).terms(problem.state)
-    scale = float(np.linalg.norm(weights) + np.linalg.norm(features))
-    signs = bounds.inertia(weights - features, 1e-12 * scale)
+    signs = bounds.inertia_of_E(sizes, kernel, problem.state)
     counts = {"negative": float(signs.negative), "C": float(sizes.C)}
     if bounds.nc1_impossible(signs, sizes):
         reason = f"impossible: E has {signs.negative} negative eigenvalues, more than C = {sizes.C}, and is constant"
