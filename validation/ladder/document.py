@@ -62,8 +62,9 @@ def _kernel(step: int, fit: BlockFit, results: Sequence[WindowResult]) -> Json:
         "step": step,
         **{name: getattr(fit, name).value for name in names},
         "errors": {name: _number(getattr(fit, name).standard_error) for name in names},
-        "block_residual": fit.residual,
+        "block_residual": fit.block_residual,
         "alignment": fit.alignment,
+        "alignment_k": fit.alignment_k,
         "off_neuron_share": share,
         "broken_order": fit.broken_order,
     }

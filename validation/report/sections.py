@@ -170,14 +170,15 @@ def _kernel_picture(kernel: KernelPicture, C: int) -> str:
     says = (
         f"Kernel at step {kernel.step}: {C} classes of {len(kernel.matrix) // C} samples, brighter is larger"
     )
-    note = f"alignment {kernel.facts['alignment']:.3f}, residual of the blocks {kernel.facts['residual']:.3f}"
+    facts = kernel.facts
+    note = f"alignment {facts['alignment']:.3f}, residual of the blocks {facts['block_residual']:.3f}"
     return figure(f"Step {kernel.step}", heat_map(kernel.matrix, C, says), note)
 
 
 def _constants(facts: Mapping[str, Any]) -> list[str]:
     names = (*(name for name, _ in CONSTANTS), "mu_single")
     cells = [number_cell(facts[n]["value"], facts[n].get("standard_error") or None) for n in names]
-    return [*cells, number_cell(facts["alignment"], None, 3), number_cell(facts["residual"], None, 3)]
+    return [*cells, number_cell(facts["alignment"], None, 3), number_cell(facts["block_residual"], None, 3)]
 
 
 def _deviations(comparison: Mapping[str, Any]) -> str:
