@@ -101,7 +101,9 @@ def residual_krylov(
             component = _orthogonal(component, before)
             before = np.vstack([before, component.reshape(1, -1)])
             G = state.W.T @ component
-            image = act(G) if known is None or len(images) >= len(known) else known[len(images)]
+            made = known is None or len(images) >= len(known)
+            # In C order whether made or known: the rounding of the products below depends on it.
+            image = np.ascontiguousarray(act(G)) if made else known[len(images)]
             found.append(G)
             images.append(image)
             fresh.append(component @ gram + state.W @ image)
