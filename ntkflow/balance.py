@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import checks
 from ntkflow._types import Times, Vector
 from ntkflow.commutant import Commutant
 from ntkflow.conserved import Conserved, conserved
@@ -98,7 +99,7 @@ def balance(problem: Problem, times: Sequence[float] | Times, states: Sequence[S
     Raises:
         InputError: there are fewer than two times, or not one state per time.
     """
-    t = np.asarray(times, dtype=np.float64)
+    t = checks.numbers("times", times, remedy="give finite times")
     if t.ndim != 1 or len(t) < 2 or len(t) != len(states):
         raise InputError(
             "times",
