@@ -11,10 +11,11 @@ from ntkflow.agreement import compare
 from ntkflow.conserved import conserved
 from ntkflow.discrete.descent import descend
 from ntkflow.discrete.solution import as_solution
+from ntkflow.integrate import default_horizon
 from ntkflow.prediction import predict, predictable
 from ntkflow.solution import Solution, Stats
 from ntkflow.summary import _invariant, block_constants, predictions
-from ntkflow.systems import RawFlow
+from ntkflow.systems import RawFlow, clock
 from tests.kernels import ladder
 from tests.test_conserved import random_state
 
@@ -91,6 +92,8 @@ def reported(run):
     lines = {f"{line.quantity}": line.error for line in compare(run, prediction)}
     return {
         **{name: values for name, values in run.series.items()},
+        "clock": clock(problem),
+        "horizon": default_horizon(problem),
         **flat(_invariant(run), "invariant"),
         **flat(block_constants(problem)),
         **flat(predictions(problem, prediction), "predicted"),
