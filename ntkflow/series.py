@@ -13,6 +13,7 @@ from ntkflow.kernels import BlockKernel
 from ntkflow.kernels.base import ThinCoefficients
 from ntkflow.losses import MSE
 from ntkflow.reduction import Frame
+from ntkflow.sizes import Sizes
 from ntkflow.state import ThinState
 
 if TYPE_CHECKING:
@@ -72,16 +73,22 @@ def _losses(solution: "Solution", i: int, thin: ThinState) -> dict[str, float]:
 
 def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
     sizes = frame.sizes
-    g = thin.H1.mean(axis=1)
-    m = sizes.N / sizes.C
     return {
         **collapse.measure_thin(thin, frame),
-        "H1H1_norm": float(np.linalg.norm(thin.H1.T @ thin.H1)),
-        "H2H2_norm": float(np.linalg.norm(thin.L.T @ thin.L)) / m,
-        "gg_norm": float(g @ g),
-        "tr_S": float(np.sum(thin.L**2)) / m,
+        **moments(thin, sizes),
+        "tr_S": float(np.sum(thin.L**2)) / (sizes.N / sizes.C),
         "W_norm": float(np.linalg.norm(thin.W)),
         "b_error": float(np.linalg.norm(thin.b - 1 / sizes.C)),
+    }
+
+
+def moments(thin: ThinState, sizes: Sizes) -> dict[str, float]:
+    """|H1 H1^T|, |H2 H2^T| and |g g^T|, Frobenius, of the features of eq. (24): H H^T = m (H1 H1^T + H2 H2^T)."""
+    g = thin.H1.mean(axis=1)
+    return {
+        "H1H1_norm": float(np.linalg.norm(thin.H1.T @ thin.H1)),
+        "H2H2_norm": float(np.linalg.norm(thin.L.T @ thin.L)) / (sizes.N / sizes.C),
+        "gg_norm": float(g @ g),
     }
 
 

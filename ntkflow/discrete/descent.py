@@ -66,16 +66,15 @@ class Descent:
 
     @property
     def drift(self) -> float:
-        """Largest Frobenius norm of the change of E's conserved part over the size of E's terms."""
-        return self._largest(self.values - self.values[0])
+        """Largest |E(t) - E(0)|_F of E's conserved part over the size of its terms at t, as the series `E_drift`."""
+        moved = self.symmetries.norm(self.values - self.values[0])
+        return float(np.divide(moved, self.scale, out=np.zeros_like(moved), where=self.scale > 0).max())
 
     @property
     def error(self) -> float:
-        """Largest Frobenius norm of that part's gap to the prediction over the size of E's terms."""
-        return self._largest(self.values - self.predicted)
-
-    def _largest(self, gap: Table) -> float:
-        return float((self.symmetries.norm(gap) / self.scale.max()).max())
+        """Largest Frobenius norm of that part's gap to the prediction over the largest size of E's terms."""
+        scale = float(self.scale.max())
+        return float(self.symmetries.norm(self.values - self.predicted).max()) / scale if scale else 0.0
 
 
 class _Now(NamedTuple):

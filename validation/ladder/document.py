@@ -65,13 +65,13 @@ def _kernel(step: int, fit: BlockFit, results: Sequence[WindowResult]) -> Json:
         "block_residual": fit.block_residual,
         "alignment": fit.alignment,
         "alignment_k": fit.alignment_k,
-        "off_neuron_share": share,
+        "off_neuron_share_of_means": share,
         "broken_order": fit.broken_order,
     }
 
 
 def _share(result: WindowResult) -> float | None:
-    return result.measured.classes.off_neuron_share if result.of("class-matrix") else None
+    return result.measured.classes.off_neuron_share_of_means if result.of("class-matrix") else None
 
 
 def window_document(result: WindowResult, leading: bool) -> Json:

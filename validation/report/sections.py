@@ -140,12 +140,12 @@ def _kernels(report: RunReport) -> str:
     if not kernels:
         return ""
     pictures = "".join(_kernel_picture(kernel, C) for kernel in kernels if kernel.matrix is not None)
-    shares = {k["step"]: k.get("off_neuron_share") for k in report.comparison.get("kernels") or []}
+    shares = {k["step"]: k.get("off_neuron_share_of_means") for k in report.comparison.get("kernels") or []}
     rows = [
         (f"step {k.step}", [*_constants(k.facts), number_cell(shares.get(k.step), None, 2)]) for k in kernels
     ]
     names = [f"#{name}" for _, name in CONSTANTS]
-    off = '#<abbr title="share of |Θ|² between different neurons, on class means and deviations">off-neuron share</abbr>'
+    off = '#<abbr title="share of |Θ|² between different neurons, on class means">off-neuron share</abbr>'
     columns = [
         "snapshot",
         *names,
