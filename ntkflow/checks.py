@@ -135,15 +135,15 @@ def times(argument: str, value: object, least: int = 1, start: float = 0.0) -> T
     return grid
 
 
-def class_indices(argument: str, value: object, N: int) -> Labels:
-    """N integers, one per sample, as int64.
+def class_indices(argument: str, value: object, N: int, why: str = "one per column of H") -> Labels:
+    """N integers as int64; `why` says why so many.
 
     Raises:
         InputError: another number of them, or they are no integers.
     """
     array = _plain(argument, value, "pass class indices 0 .. C-1")
     if array.shape != (N,):
-        rule = f"must have shape ({N},), one per column of H"
+        rule = f"must have shape ({N},), {why}"
         raise InputError(argument, f"array of shape {array.shape}", rule, "check both")
     if array.dtype.kind not in "iu":
         raise InputError(
