@@ -28,7 +28,7 @@ NEAR_COLLAPSE = 1e-2
 # The late decay of the loss is read off its last decades above the error of the outputs, where the slowest mode
 # has outlived the others: below DEEP of the loss of zero outputs.
 LATE, DEEP, SETTLED, STEADY = 1e5, 1e-7, 8.0, 0.05
-# Spectra of kernels without blocks take an eigenvalue problem of size C N, those of scalar blocks C of size C + r.
+# Spectra of kernels without blocks take an eigenvalue problem of size C N, those with blocks C of size C + r.
 MOST_MODES = 400
 
 
@@ -126,7 +126,7 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
         yield from _limits(solution, prediction)
         return
     problem = solution.problem
-    if problem.kernel.rung not in zero_loss.ON_SAMPLES:
+    if problem.kernel.rung not in limits.ON_SAMPLES:
         return
     weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
     if zero_loss.excess(solution.final, problem.sizes, problem.kernel) > NEAR_ZERO_LOSS:
@@ -276,17 +276,15 @@ def _hides_slow_modes(problem: Problem, prediction: Prediction | None) -> bool:
 def _slowest(solution: "Solution") -> float | None:
     """Slowest rate at the final state that is not zero; None where it would take too long."""
     sizes, kernel = solution.problem.sizes, solution.problem.kernel
-    if isinstance(kernel, BlockKernel) and sizes.balanced:
-        thin, _ = solution.thin(-1)
+    coefficients = kernel.thin(sizes)
+    if coefficients is not None:
+        thin, frame = solution.thin(-1)
         if sizes.C + thin.L.shape[1] > MOST_MODES:
             return None
-        found = rates.at_zero_loss(thin.H1, thin.W, sizes, kernel, thin.L)
-        every = np.append(found.coupled, found.within if found.multiplicity else [])
-        return float(every[every > spectrum.ZERO * found.fastest].min())
+        return spectrum.of_thin(thin, frame, coefficients).slowest
     if sizes.C * sizes.N > MOST_MODES:
         return None
-    final = solution.final
-    return spectrum.zero_loss_spectrum(kernel, final.H, final.W, sizes).slowest
+    return spectrum.at_zero_loss(sizes, kernel, solution.final.H, solution.final.W).slowest
 
 
 def _fitted_rate(solution: "Solution") -> Agreement | None:

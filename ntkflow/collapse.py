@@ -19,6 +19,10 @@ the class means, so that every class counts the same.
 | NC3_unit | the same, M with unit columns | paper, section 2.1 |
 | NC4 | share of samples whose predicted class is the nearest class mean's | paper, section 2.1 |
 
+All but NC1 are the same after a rotation of features, H -> Q^T H and W -> W Q, which changes nothing in the dynamics:
+the paper's NC1 averages standard deviations feature by feature, so it depends on the axes; NC1_frobenius does not and is
+what it is compared with. None depends on the order of classes or of the samples of a class.
+
 A metric that divides by zero (all class means equal, W = 0) is NaN.
 """
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ntkflow import checks
 from ntkflow._types import Times
 from ntkflow.audit import lost_accuracy
+from ntkflow.checks import real
 from ntkflow.engines import choose
-from ntkflow.errors import InputError, LawWarning, SolveError, real
+from ntkflow.errors import InputError, LawWarning, SolveError
 from ntkflow.level_flow import LevelFlow, has_levels
 from ntkflow.marching import Progress, Run
 from ntkflow.motion import Motion, moves
@@ -143,15 +145,7 @@ def _flow(problem: Problem, form: str) -> Flow:
 def _checked_times(save_at: Sequence[float] | Times | None, t_end: float | None) -> Times | None:
     if save_at is None:
         return None
-    times = np.asarray(save_at, dtype=np.float64)
-    if times.ndim != 1 or times.size == 0 or not np.all(np.isfinite(times)):
-        raise InputError(
-            "save_at", f"array of shape {times.shape}", "must be a list of finite times", "give at least one"
-        )
-    if times[0] < 0 or np.any(np.diff(times) <= 0):
-        raise InputError(
-            "save_at", times[:4], "must increase from a time >= 0", "sort the times and drop repeats"
-        )
+    times = checks.times("save_at", save_at)
     if t_end is not None and times[-1] > t_end:
         raise InputError("save_at", times[-1], f"lies after t_end = {t_end}", "raise t_end")
     return times

@@ -58,7 +58,7 @@ class Motion:
         self._waiting = 0
         self._quantities = conserved(problem.kernel, problem.sizes)
         on_features = bool(problem.kernel.feature_matrices(problem.sizes))
-        self._project = self._quantities.symmetries.project if on_features else np.ravel
+        self._project = self._quantities.symmetries.coordinates if on_features else np.ravel
         now = problem.kernel.at(0.0)
         self._terms = Terms(flow, problem.sizes, now, now)
         weights, features = self._look(0.0, flow.start())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import checks
 from ntkflow._types import Times, Vector
 from ntkflow.errors import InputError
 from ntkflow.linearised import Linearised, Path, Point
@@ -89,13 +90,9 @@ def solve(
 
 def checked_times(times: Sequence[float] | Times) -> Times:
     """Times as float64, or InputError."""
-    grid = np.asarray(times, dtype=np.float64)
-    if grid.ndim != 1 or grid.size == 0 or not np.all(np.isfinite(grid)):
-        raise InputError(
-            "times", f"array of shape {grid.shape}", "must be a list of finite times", "give one"
-        )
-    if grid[0] < 0 or np.any(np.diff(grid) <= 0) or grid[-1] <= 0:
-        raise InputError("times", grid[:4], "must increase from a time >= 0", "sort them and drop repeats")
+    grid = checks.times("times", times)
+    if grid[-1] <= 0:
+        raise InputError("times", grid[:4], "must increase from a time >= 0", "give a time > 0")
     return grid
 
 

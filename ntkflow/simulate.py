@@ -23,7 +23,7 @@ from ntkflow.sizes import Sizes
 from ntkflow.solution import Solution
 from ntkflow.state import State
 from ntkflow.stopping import Stop
-from ntkflow.store import StateFile, sort_kernel
+from ntkflow.store import StateFile, read_arrays, read_state, sort_kernel
 
 DEFAULT_SIZES = {"classes": 10, "per_class": 12, "features": 64}
 DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
@@ -64,12 +64,19 @@ def prepare(
 
     Args:
         config: options as given.
-        measured: content of the state file when `config.state` names one.
-        kernel_arrays: content of the kernel file when `config.kernel_file` names one.
+        measured: content of the state file that `config.state` names; None reads it.
+        kernel_arrays: content of the kernel file that `config.kernel_file` names; None reads it.
 
     Raises:
         InputError: options contradict each other or the files, or are out of range.
     """
+    # A file that is named is read, whoever calls: nothing else may be run and recorded under its name.
+    if measured is None and config.state is not None:
+        measured = read_state(config.state)
+    if kernel_arrays is None and config.kernel_file is not None:
+        kernel_arrays = read_arrays(config.kernel_file, "kernel_file")[0]
+    if kernel_arrays is not None:
+        kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
     if measured is None:
         config = _with_defaults(config, DEFAULT_SIZES)
         sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))

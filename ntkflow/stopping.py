@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 
 from ntkflow._types import Json
-from ntkflow.errors import InputError, real
+from ntkflow.checks import real
+from ntkflow.errors import InputError
 
 
 class Reason(Enum):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow import __version__, collapse, invariant
+from ntkflow import __version__, bounds, collapse
 from ntkflow._types import Json
 from ntkflow.agreement import compare, warnings_of
 from ntkflow.kernels import BlockKernel
@@ -97,7 +97,7 @@ def _invariant(solution: "Solution") -> Json:
         **_law(solution),
         "alignment_initial": float(series["E_alignment"][0]),
         "alignment_final": float(series["E_alignment"][-1]),
-        "eigen_signs": _eigen_signs(solution),
+        "eigen_signs": _eigen_signs(solution.problem),
     }
 
 
@@ -113,9 +113,9 @@ def moves(solution: "Solution") -> bool:
     return solution.law is not None
 
 
-def _eigen_signs(solution: "Solution") -> Json | None:
-    problem = solution.problem
-    if problem.kernel.thin(problem.sizes) is None:
+def _eigen_signs(problem: Problem) -> Json | None:
+    """How many eigenvalues of E are positive, negative and zero at the start; None unless K acts on samples."""
+    if problem.kernel.rung != "sample" and problem.kernel.thin(problem.sizes) is None:
         return None
-    start = invariant.terms(problem.state, problem.sizes, problem.kernel)
-    return invariant.eigen_signs(start.E, start.scale)
+    found = bounds.inertia_of_E(problem.sizes, problem.kernel, problem.state).as_dict()
+    return {name: found[name] for name in ("positive", "negative", "zero")}

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ntkflow._types import Vector
+from ntkflow._types import ClassMeans, Vector
 from ntkflow.dynamics import ThinSystem, raw_field
 from ntkflow.errors import InputError
 from ntkflow.kernels import Kernel, SampleKernel, ScheduledKernel
@@ -19,6 +19,9 @@ from ntkflow.problem import Problem
 from ntkflow.reduction import SQUARES_VANISH, Frame, SampleCoordinates, by_samples, decompose
 from ntkflow.sizes import Sizes
 from ntkflow.state import State, ThinState, class_means, spread
+
+# Contrasts below this share of what they are taken from are rounding.
+NOTHING = 1e-9
 
 
 @runtime_checkable
@@ -73,19 +76,33 @@ class Flow(Protocol):
 
 
 def clock(problem: Problem) -> float:
-    """Rate sqrt(m mu_class) of the class means at a collapsed point, here from the kernel's action on them."""
-    sizes = problem.sizes
-    means = np.zeros((1, sizes.C))
-    means[0, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
+    """Rate sqrt(m mu_class) of the class means at a collapsed point, here from the kernel's action on contrasts.
+
+    Of kernels that treat classes or features unlike, the contrasts are those of the rows of W, so that the clock depends
+    neither on the order of the classes nor on the axes of features.
+    """
+    sizes, means = problem.sizes, _contrasts(problem)
     coefficients = problem.kernel.thin(sizes)
     if coefficients is not None:
         # The same on class means alone: features and samples need not be touched.
         weighed = means * sizes.masses
         gain = float(np.vdot(weighed, means @ coefficients.class_kernel) / np.vdot(weighed, means))
     else:
-        probe = np.repeat(np.repeat(means, sizes.counts, axis=1), sizes.n, axis=0)
+        probe = np.repeat(means, sizes.counts, axis=1)
         gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
     return float(np.sqrt(sizes.N / sizes.C * gain))
+
+
+def _contrasts(problem: Problem) -> ClassMeans:
+    """Class means, n x C, whose sum over samples vanishes: from W, where it is zero from H, else along all features."""
+    sizes, state = problem.sizes, problem.state
+    for means in (state.W.T, class_means(state.H, sizes)):
+        centred = means - (means @ sizes.masses / sizes.N)[:, None]
+        if np.linalg.norm(centred) > NOTHING * np.linalg.norm(means):
+            return centred
+    contrast = np.zeros((sizes.n, sizes.C))
+    contrast[:, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
+    return contrast
 
 
 def relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:

@@ -77,7 +77,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     if invariant["law_error"] is not None:
         yield "error of the exact law of that motion", "", number(invariant["law_error"])
     meanings = {
-        "NC1": "NC1 within-class deviation",
+        "NC1": "NC1 within-class deviation, feature by feature",
         "NC2": "NC2 distance from the simplex ETF",
         "NC3": "NC3 distance from self-duality",
         "NC4": "NC4 nearest-mean agreement",

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ntkflow._types import Times, Vector
+from ntkflow.commutant import Commutant
 from ntkflow.conserved import Conserved, conserved
 from ntkflow.discrete.batches import batch_weights, check_batch
 from ntkflow.discrete.drift import Force, StepLaw, force
@@ -42,6 +43,7 @@ class Descent:
         leading: the same from the law of momentum to leading order in eta (theory 11.4), (T, k); `predicted` itself for
             plain steps.
         scale: size of E's terms at each, (T,).
+        symmetries: what `values` are numbers of; its `norm` is the Frobenius norm of what they describe.
         reason: why it ended.
     """
 
@@ -56,6 +58,7 @@ class Descent:
     predicted: Table
     leading: Table
     scale: Times
+    symmetries: Commutant
     reason: Reason = Reason.T_END
 
     def __len__(self) -> int:
@@ -68,12 +71,13 @@ class Descent:
 
     @property
     def drift(self) -> float:
-        """Largest |values - values(0)| over the size of E's terms."""
-        return self._largest(self.values - self.values[0])
+        """Largest |E(t) - E(0)|_F of E's conserved part over the size of its terms at t, as the series `E_drift`."""
+        moved = self.symmetries.norm(self.values - self.values[0])
+        return float(np.divide(moved, self.scale, out=np.zeros_like(moved), where=self.scale > 0).max())
 
     @property
     def error(self) -> float:
-        """Largest |values - predicted| over the size of E's terms."""
+        """Largest Frobenius norm of that part's gap to the prediction over the largest size of E's terms."""
         return self._largest(self.values - self.predicted)
 
     @property
@@ -96,7 +100,7 @@ class Descent:
 
     def _largest(self, gap: Table) -> float:
         scale = float(self.scale.max())
-        return float(np.linalg.norm(gap, axis=1).max()) / scale if scale else 0.0
+        return float(self.symmetries.norm(gap).max()) / scale if scale else 0.0
 
 
 class _Now(NamedTuple):
@@ -236,6 +240,7 @@ def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason)
         predicted=np.array([now.predicted for now in saved]),
         leading=np.array([now.leading for now in saved]),
         scale=np.array([quantities.scale(s, float(t)) for s, t in zip(states, times, strict=True)]),
+        symmetries=quantities.symmetries,
         reason=reason,
     )
 

@@ -8,6 +8,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from ntkflow._types import FeatureMatrix, Features, Json
+from ntkflow.checks import numbers
 from ntkflow.errors import InputError
 from ntkflow.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.kernels.timeline import bracket
@@ -41,7 +42,7 @@ class ScheduledKernel(Kernel):
     rung: ClassVar[str] = "scheduled"
 
     def __post_init__(self) -> None:
-        times = tuple(float(t) for t in self.times)
+        times = tuple(numbers("times", self.times, 1, "give finite times").tolist())
         kernels = tuple(self.kernels)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "kernels", kernels)
@@ -52,10 +53,8 @@ class ScheduledKernel(Kernel):
                 f"must be one per kernel ({len(kernels)})",
                 "give a time for each",
             )
-        if not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
-            raise InputError(
-                "times", list(times), "must be finite and increase", "sort them and drop repeats"
-            )
+        if np.any(np.diff(times) <= 0):
+            raise InputError("times", list(times), "must increase", "sort them and drop repeats")
         rungs = [kernel.rung for kernel in kernels]
         if len(set(rungs)) > 1 or self.rung in rungs:
             raise InputError(

@@ -159,7 +159,7 @@ class Measurement:
             "rayleigh": self.rayleigh.to_dict() if self.rayleigh else None,
             "off_neuron_share": own.to_dict() if own else None,
             "off_output_share": outputs.to_dict() if outputs else None,
-            "tensor_block_residual": own.residual(self.features.block_square) if own else None,
+            "tensor_block_residual": own.block_residual(self.features.block_square) if own else None,
         }
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -119,8 +119,22 @@ def block_residual(K: SampleKernel, labels: np.ndarray) -> float:
     return float(np.linalg.norm(K - fitted) / np.linalg.norm(K))
 
 
-def alignment(K: SampleKernel, labels: np.ndarray, k: int) -> float:
-    """<K, Y^T Y> / (|K| |Y^T Y|) on the first k samples of each class; depends on k even for a block kernel."""
+def alignment_samples(labels: np.ndarray) -> int:
+    """Samples of each class on which `alignment` is taken: half of the smallest class, at least one, as the paper."""
+    return max(1, int(np.bincount(labels).min()) // 2)
+
+
+def alignment(K: SampleKernel, labels: np.ndarray, k: int | None = None) -> float:
+    """Kernel alignment <K, Y^T Y> / (|K| |Y^T Y|) on the first k samples of each class, wherever it is reported.
+
+    It depends on k even for an exact block kernel (theory 9), so every file says k beside it.
+
+    Args:
+        K: kernel.
+        labels: class of each sample.
+        k: samples of each class; by default `alignment_samples`.
+    """
+    k = alignment_samples(labels) if k is None else k
     rows = np.concatenate([np.flatnonzero(labels == c)[:k] for c in range(int(labels.max()) + 1)])
     K, same = K[np.ix_(rows, rows)], labels[rows, None] == labels[None, rows]
     return float(K[same].sum() / (np.linalg.norm(K) * np.sqrt(same.sum())))

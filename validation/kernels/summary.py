@@ -7,7 +7,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import ClassMatrix, PerClass, SampleKernel
-from validation.kernels.statistics import NAMES, BlockSums, Constant, alignment, block_residual
+from validation.kernels.statistics import (
+    NAMES,
+    BlockSums,
+    Constant,
+    alignment,
+    alignment_samples,
+    block_residual,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +49,7 @@ class Summary:
         return None if self.mean is None else self.directions * self.mean
 
     @property
-    def residual(self) -> float | None:
+    def block_residual(self) -> float | None:
         """|K - K_block|_F / |K|_F of the mean kernel."""
         return None if self.mean is None else block_residual(self.mean, self.labels)
 
@@ -58,12 +65,7 @@ class Summary:
         """Cosine of the mean kernel with Y^T Y on k samples of each class; by default on half, as the paper."""
         if self.mean is None:
             return None
-        return alignment(self.mean, self.labels, self.half if k is None else k)
-
-    @property
-    def half(self) -> int:
-        """Half of the samples of the smallest class, at least one."""
-        return max(1, int(np.bincount(self.labels).min()) // 2)
+        return alignment(self.mean, self.labels, k)
 
     def to_dict(self, letter: str) -> dict[str, Any]:
         """Plain values; `letter` is kappa or gamma."""
@@ -73,8 +75,8 @@ class Summary:
             "class_diagonal": _plain(kd),
             "class_pairs": _plain(B),
             "alignment": self.alignment(),
-            "alignment_k": self.half,
-            "block_residual": self.residual,
+            "alignment_k": alignment_samples(self.labels),
+            "block_residual": self.block_residual,
             "reduction": f"mean over {len(self.sums.diagonal)} directions measured for the "
             f"{self.directions} there are, and over all entries of a kind",
         }

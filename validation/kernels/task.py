@@ -72,11 +72,11 @@ class Task:
     def stored(self, what: str, depends: tuple[np.ndarray, ...], compute: Callable[[], Chunk]) -> Chunk:
         """A chunk from the store, or computed and put there."""
         if isinstance(self.store, NoStore):
-            return compute()
+            return _as_read(compute())
         name = self._name(what, depends)
         chunk = self.store.get(name)
         if chunk is None:
-            chunk = compute()
+            chunk = _as_read(compute())
             self.store.put(name, chunk)
         while self._parts:
             self.store.drop(self._parts.pop())
@@ -87,11 +87,11 @@ class Task:
     ) -> Chunk:
         """What class c gives to a chunk; of long chunks it is kept until the chunk is."""
         if gradients <= LONG_CHUNK or isinstance(self.store, NoStore):
-            return compute()
+            return _as_read(compute())
         name = self._name(f"part-{what}-{c}", depends)
         chunk = self.store.get(name)
         if chunk is None:
-            chunk = compute()
+            chunk = _as_read(compute())
             self.store.put(name, chunk)
         self._parts.append(name)
         self.progress(f"classes, {what}", c + 1, self.C)
@@ -226,3 +226,8 @@ def padded(count: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
 
 def _hashed(data: bytes | np.ndarray) -> bytes:
     return hashlib.sha256(data if isinstance(data, bytes) else np.ascontiguousarray(data).data).digest()
+
+
+def _as_read(chunk: Chunk) -> Chunk:
+    """In C order, as arrays come out of a store: the rounding of what is made of them depends on it."""
+    return {name: np.asarray(array, order="C") for name, array in chunk.items()}

@@ -246,16 +246,20 @@ class Measured:
         if self.kernel_mean is not None:
             return self.kernel_mean
         n, N, task = self.sizes.n, self.sizes.N, self.task
-        if "mean_kernel" not in self.cache.arrays and n * N * N * task.backend.P > SIDE_LIMIT:
-            expected = forecast(task, "gram", Work(rows=n * N, grams=n))
-            if not {"sample", "kronecker"} & set(self.asked):
+        # Whether it is refused does not depend on what was kept; what it takes in time is told, not written.
+        if n * N * N * task.backend.P > SIDE_LIMIT:
+            asked = bool({"sample", "kronecker"} & set(self.asked))
+            if "mean_kernel" not in self.cache.arrays:
+                expected = forecast(task, "gram", Work(rows=n * N, grams=n))
+                self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
+            if not asked:
                 raise InputError(
                     "rungs",
                     "sample",
-                    f"needs the N x N kernel of all neurons on {N} samples, of which the run measured a part: {expected}",
+                    f"needs the N x N kernel of all neurons on {N} samples, of which the run measured a part: "
+                    f"{n * N:,} gradients and {n} products of them",
                     "name sample or kronecker in --rungs to measure it",
                 )
-            self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
         (K,) = self.cache.get(("mean_kernel",), lambda: (grams(task, np.eye(n), "all neurons").mean,))
         return K
 
