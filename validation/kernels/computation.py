@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -28,10 +28,22 @@ class UnknownPart(Exception):  # noqa: N818 - a finding, not a failure
     """A part of a computation whose contents cannot be seen, such as a callback into Python."""
 
 
-def digest(function: Callable[..., Any], *arguments: Any) -> tuple[bytes, tuple[int, ...]]:
-    """Digest of what a function does with arguments of these shapes, and the shape of what it gives.
+class Computation(NamedTuple):
+    """What a function does with arguments of some shapes.
 
-    Where a part of it cannot be seen the digest is one that never comes again.
+    Attributes:
+        digest: of it; where a part of it cannot be seen, one that never comes again.
+        shape: of what it gives.
+        custom: some operation has a derivative of its own, which is not seen here.
+    """
+
+    digest: bytes
+    shape: tuple[int, ...]
+    custom: bool
+
+
+def computation(function: Callable[..., Any], *arguments: Any) -> Computation:
+    """What a function computes with arguments of these shapes.
 
     Args:
         function: traced anew, whatever was traced of it before.
@@ -39,15 +51,16 @@ def digest(function: Callable[..., Any], *arguments: Any) -> tuple[bytes, tuple[
     """
     # JAX keeps what it traced by the function's identity: a new one has no past.
     closed = jax.make_jaxpr(lambda *given: function(*given))(*arguments)
-    found = hashlib.sha256()
+    found, custom = hashlib.sha256(), False
     shape = closed.out_avals[0].shape
     try:
         for part in _closed(closed):
             found.update(part)
             found.update(b"\0")
+            custom = custom or part.startswith(b"custom_")
     except UnknownPart:
-        return os.urandom(32), shape
-    return found.digest(), shape
+        return Computation(os.urandom(32), shape, True)
+    return Computation(found.digest(), shape, custom)
 
 
 def content(array: Any) -> bytes:

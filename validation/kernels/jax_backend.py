@@ -14,7 +14,7 @@ from ntkflow.errors import InputError
 from validation.kernels import jax_functions
 from validation.kernels.backend import Directions, FeatureFunction, Inputs, check_finite
 from validation.kernels.budget import release
-from validation.kernels.computation import content, digest
+from validation.kernels.computation import computation, content
 from validation.kernels.factored import Factors
 from validation.kernels.jax_functions import Skeleton
 from validation.kernels.layers import Layer, Traced, trace
@@ -92,14 +92,14 @@ class JaxBackend:
         few = jnp.asarray(x[:2])
         # A new object, of which JAX has traced nothing yet: what the function closes over may have changed.
         self._call = jax_functions.feature_call(self._features, self._skeleton)
-        forward, shape = digest(self._call, *self._arrays, few)
+        seen, shape, custom = computation(self._call, *self._arrays, few)
         if len(shape) != 2 or shape[0] != len(few):
             raise InputError("features", f"output of shape {shape}", "must be (samples, n)", "flatten each h")
         self.n = int(shape[1])
-        # The derivative as well: a function may have a rule of its own for it.
-        V = jnp.zeros((1, *shape), jnp.float32)
-        backward, _ = digest(jax_functions.pulling(self._call), *self._arrays, few, V)
-        self._computation = forward + backward
+        if custom:
+            V = jnp.zeros((1, *shape), jnp.float32)
+            seen += computation(jax_functions.pulling(self._call), *self._arrays, few, V).digest
+        self._computation = seen
         self._known = _compiled(self._computation)
         self._sample = jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.asarray(x[:0]).dtype)
         return self
