@@ -25,19 +25,25 @@ def in_range(task: Task, measured: Callable[[Task], Result]) -> Result:
     Raises:
         InputError: a gradient is NaN or infinite, or a kernel in every unit.
     """
-    try:
-        found = measured(task)
-        if not task.lost:
-            return found
-    except OutOfRange:
-        if task.settled:
-            raise
+    # What is not finite is looked for in the results.
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            found = measured(task)
+            if not task.lost:
+                return found
+        except OutOfRange:
+            if task.settled:
+                raise
+        return measured(_rescaled(task))
+
+
+def _rescaled(task: Task) -> Task:
     largest = largest_gradient(task)
     if largest == 0:
-        return measured(replace(task, settled=True))
+        return replace(task, settled=True)
     unit = 2.0 ** -round(np.log2(largest))
-    fresh = {"_parts": [], "_largest": []}
-    return measured(replace(task, backend=Scaled(task.backend, unit), unit=unit, settled=True, **fresh))
+    backend = Scaled(task.backend, unit)
+    return replace(task, backend=backend, unit=unit, settled=True, _parts=[], _largest=[])
 
 
 def largest_gradient(task: Task) -> float:
@@ -69,7 +75,7 @@ def _largest(task: Task, gradient: np.ndarray, neuron: int, row: int | None) -> 
     where = "the batch" if row is None else f"sample {task.given(row)}"
     raise InputError(
         "gradients",
-        f"{len(bad)} NaN or infinite values at neuron {neuron} of {where}, by {_name(task.backend, bad[0])}",
+        f"{len(bad)} NaN or infinite values at neuron {neuron} of {where}, by {_name(task.backend, int(bad[0]))}",
         "must be finite",
         "look for a square root, norm or logarithm at 0: finite features can have such gradients",
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow import kernels as rungs
-from ntkflow._types import Biases, Features, Weights
+from ntkflow._types import Features
 from ntkflow.errors import InputError
 from ntkflow.kernel_files import KAPPAS, NEEDS, build
 from ntkflow.problem import Problem
@@ -169,9 +169,9 @@ class Measurement:
 
     def problem(
         self,
-        H: Features | None = None,
-        W: Weights | None = None,
-        b: Biases | None = None,
+        H: np.ndarray | None = None,
+        W: np.ndarray | None = None,
+        b: np.ndarray | None = None,
         *,
         rung: str = "block",
         of: str = "features",
@@ -197,9 +197,9 @@ class Measurement:
     def save_state(
         self,
         path: Path | str,
-        H: Features | None = None,
-        W: Weights | None = None,
-        b: Biases | None = None,
+        H: np.ndarray | None = None,
+        W: np.ndarray | None = None,
+        b: np.ndarray | None = None,
         *,
         rung: str = "block",
         of: str = "features",
@@ -231,8 +231,8 @@ class Measurement:
         return np.arange(N) if order == "given" else np.argsort(self.labels, kind="stable")
 
     def _state(
-        self, H: Features | None, W: Weights | None, b: Biases | None
-    ) -> tuple[Features, Weights, Biases]:
+        self, H: np.ndarray | None, W: np.ndarray | None, b: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         H = self.H if H is None else np.asarray(H, dtype=np.float64)
         N, given = len(self.order), int(self.totals.sum())
         if H.ndim != 2 or H.shape[1] not in (N, given):
@@ -264,7 +264,8 @@ class Measurement:
         if rung == "matrix-block":
             blocks = self.matrix_block(of)
             return {name: getattr(blocks, name) for name in NEEDS[rung]}
-        return {"Theta": self.tensor().Theta}
+        self.tensor()
+        return {"Theta": self.full.values}  # type: ignore[union-attr]
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for files and people; arrays stay attributes."""
