@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +24,7 @@ SILENT = frozenset({
 })  # fmt: skip
 
 
-class UnknownPart(Exception):  # noqa: N818 - a finding, not a failure
+class UnknownPartError(Exception):
     """A part of a computation whose contents cannot be seen, such as a callback into Python."""
 
 
@@ -58,7 +58,7 @@ def computation(function: Callable[..., Any], *arguments: Any) -> Computation:
             found.update(part)
             found.update(b"\0")
             custom = custom or part.startswith(b"custom_")
-    except UnknownPart:
+    except UnknownPartError:
         return Computation(os.urandom(32), shape, True)
     return Computation(found.digest(), shape, custom)
 
@@ -68,7 +68,10 @@ def content(array: Any) -> bytes:
     if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
     value = np.asarray(array)
-    return f"{value.dtype.str} {value.shape} ".encode() + hashlib.sha256(np.ascontiguousarray(value).data).digest()
+    return (
+        f"{value.dtype.str} {value.shape} ".encode()
+        + hashlib.sha256(np.ascontiguousarray(value).data).digest()
+    )
 
 
 def _closed(closed: Any) -> Iterator[bytes]:
@@ -109,15 +112,9 @@ def _value(value: Any) -> Iterator[bytes]:
         yield from _operations(value)
     elif hasattr(value, "dtype") and hasattr(value, "shape"):
         yield content(value)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield repr(key).encode()
-            yield from _value(item)
-    elif isinstance(value, (set, frozenset)):
-        yield " ".join(sorted(repr(item) for item in value)).encode()
-    elif isinstance(value, (tuple, list)):
+    elif isinstance(value, (Mapping, set, frozenset, tuple, list)):
         yield f"{type(value).__name__} {len(value)}".encode()
-        for item in value:
+        for item in _items(value):
             yield from _value(item)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield type(value).__qualname__.encode()
@@ -128,8 +125,15 @@ def _value(value: Any) -> Iterator[bytes]:
         # Meshes of JAX can be called as well.
         foreign = callable(value) and not isinstance(value, type) and not _of_jax(type(value))
         if foreign or UNTOLD.search(text):
-            raise UnknownPart(text)
+            raise UnknownPartError(text)
         yield text.encode()
+
+
+def _items(value: Collection[Any]) -> Collection[Any]:
+    """Members of a collection, those without an order in one."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
 
 
 def _of_jax(kind: type) -> bool:

@@ -73,7 +73,9 @@ class JaxBackend:
         if not self.P:
             raise InputError(
                 "params",
-                f"none of {self.total} floating-point numbers is trained" if self.total else "no floating-point array",
+                f"none of {self.total} floating-point numbers is trained"
+                if self.total
+                else "no floating-point array",
                 "nothing to differentiate by",
                 "give some, or trainable=lambda path: True",
             )

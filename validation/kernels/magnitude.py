@@ -14,7 +14,7 @@ import numpy as np
 from ntkflow.errors import InputError
 from validation.kernels.backend import Backend, Directions, Inputs
 from validation.kernels.moments import Moments
-from validation.kernels.task import OutOfRange, Task, padded
+from validation.kernels.task import OutOfRangeError, Task, padded
 
 Result = TypeVar("Result")
 
@@ -31,7 +31,7 @@ def in_range(task: Task, measured: Callable[[Task], Result]) -> Result:
             found = measured(task)
             if not task.lost:
                 return found
-        except OutOfRange:
+        except OutOfRangeError:
             if task.settled:
                 raise
         return measured(_rescaled(task))
@@ -105,6 +105,7 @@ class Scaled:
         self.n, self.P = backend.n, backend.P
         self.features, self.tile, self.batch = backend.features, backend.tile, backend.batch
         self.pull_bytes, self.fingerprint = backend.pull_bytes, backend.fingerprint
+        self.total = getattr(backend, "total", backend.P)
 
     def rows(self, x: Inputs, V: Directions) -> np.ndarray:
         """Gradients of v_k . h(x_i)."""
@@ -117,5 +118,3 @@ class Scaled:
     def moments(self, x: Inputs, V: Directions, fresh: np.ndarray) -> Moments:
         """Of the rows of the fresh samples."""
         return self._backend.moments(x, V * self._unit, fresh)
-
-

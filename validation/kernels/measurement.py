@@ -241,7 +241,9 @@ class Measurement:
             )
         H = H if H.shape[1] == N else H[:, self.order]
         if W is None and self.head is None:
-            raise InputError("W", None, "a problem needs the classifier", "give W and b, or measure with head")
+            raise InputError(
+                "W", None, "a problem needs the classifier", "give W and b, or measure with head"
+            )
         if W is None and self.head is not None:
             W, b = self.head.W, self.head.b if b is None else b
         W = np.asarray(W, dtype=np.float64)

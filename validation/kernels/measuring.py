@@ -26,8 +26,8 @@ from validation.kernels.jax_backend import JaxBackend
 from validation.kernels.magnitude import in_range
 from validation.kernels.measurement import Measurement
 from validation.kernels.plan import Plan, assemble
-from validation.kernels.store import ChunkStore, NoStore
 from validation.kernels.randomness import untouched
+from validation.kernels.store import ChunkStore, NoStore
 from validation.kernels.task import Progress, Task, silent
 from validation.kernels.trainable import Trainable
 

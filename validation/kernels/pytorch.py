@@ -149,7 +149,7 @@ class TorchBackend:
             traced = make_fx(lambda *given: self._pulled(*given))(
                 dict(self._params), self._inputs(self._few), V
             )
-        except Exception:  # noqa: BLE001 - of many kinds, and each means that it cannot be seen
+        except Exception:  # of many kinds, and each means that it cannot be seen
             return os.urandom(32)
         found = hashlib.sha256(traced.code.encode())
         constants = [_attribute(traced, node.target) for node in traced.graph.nodes if node.op == "get_attr"]

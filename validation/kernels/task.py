@@ -31,7 +31,7 @@ def silent(what: str, done: int, total: int) -> None:
     del what, done, total
 
 
-class OutOfRange(InputError):
+class OutOfRangeError(InputError):
     """Products of gradients are not finite."""
 
 
@@ -93,7 +93,7 @@ class Task:
         """A chunk of products of two gradients from the store, or computed and put there.
 
         Raises:
-            OutOfRange: they are not finite, as when single precision does not hold them; nothing is stored.
+            OutOfRangeError: they are not finite, as when single precision does not hold them; nothing is stored.
         """
         if isinstance(self.store, NoStore):
             return self._own_unit(what, compute())
@@ -111,7 +111,7 @@ class Task:
         """Products of two gradients, formed in float64, in the unit of the features.
 
         Raises:
-            OutOfRange: they are not finite.
+            OutOfRangeError: they are not finite.
         """
         self._check_finite(what, {what: values})
         return values / self.unit**2
@@ -133,7 +133,7 @@ class Task:
             high, low = (np.fmax, np.fmin) if single and key in OF_PAIRS else (np.maximum, np.minimum)
             largest = max(float(high.reduce(value, axis=None)), -float(low.reduce(value, axis=None)))
             if not np.isfinite(largest) and not (key in OF_PAIRS and np.isnan(value).all()):
-                raise OutOfRange(
+                raise OutOfRangeError(
                     f"kernel ({what})",
                     f"{value.size - int(np.isfinite(value).sum())} NaN or infinite entries",
                     "must be finite",

@@ -110,4 +110,3 @@ def _kinds_of_flax(params: Any) -> np.ndarray:
 def names_of(params: Any, chosen: tuple[bool, ...]) -> list[str]:
     """Paths of the leaves that are chosen."""
     return [name for name, flag in zip(paths(params), chosen, strict=True) if flag]
-

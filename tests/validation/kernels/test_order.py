@@ -29,7 +29,12 @@ def test_all_samples_are_in_the_order_given(measured):
     np.testing.assert_allclose(found.H, H, atol=1e-6)
     assert found.labels.tolist() == LABELS.tolist()
     assert found.order.tolist() == list(range(10))
-    for given in (found.features.mean, found.sample().K, found.kronecker().K.K, found.arrays()["features_mean"]):
+    for given in (
+        found.features.mean,
+        found.sample().K,
+        found.kronecker().K.K,
+        found.arrays()["features_mean"],
+    ):
         np.testing.assert_allclose(given, K, atol=1e-5 * K.max())
     for given in (found.full.values, found.arrays()["Theta"], found.tensor().Theta.reshape(Theta.shape)):
         np.testing.assert_allclose(given, Theta, atol=1e-5 * Theta.max())

@@ -169,7 +169,10 @@ def test_frozen_parameters_are_not_counted():
 
 def test_a_mask_chooses():
     body = network()
-    masks = (lambda name: name.startswith("out"), {n: n.startswith("out") for n, _ in body.named_parameters()})
+    masks = (
+        lambda name: name.startswith("out"),
+        {n: n.startswith("out") for n, _ in body.named_parameters()},
+    )
     for mask in masks:
         found = measure(backend(body, trainable=mask), None, X, LABELS)
         expected = mean_of_squares(body, list(body.out.parameters()))
@@ -232,9 +235,13 @@ def test_what_cannot_be_traced_is_never_found():
 
 def test_processes_agree_on_the_name():
     code = f"import sys; sys.path.insert(0, {str(HERE.parents[3])!r}); "
-    code += "from tests.validation.kernels.test_pytorch import *; print(backend(network()).fingerprint().hex())"
+    code += (
+        "from tests.validation.kernels.test_pytorch import *; print(backend(network()).fingerprint().hex())"
+    )
     environment = {**os.environ, "PYTHONHASHSEED": "5"}
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+    )
     assert done.stdout.strip() == backend(network()).fingerprint().hex()
 
 

@@ -99,7 +99,7 @@ def test_only_the_collection_params_of_linen_is_trained():
 @pytest.mark.parametrize(
     ("mask", "rule"),
     [
-        (lambda path: False, "none of 143"),  # noqa: ARG005
+        (lambda path: False, "none of 143"),
         (lambda path: path, "str for a"),
         ({"a": True}, "another structure"),
         ({"a": 1, "b": False, "c": False, "out": True, "d": False}, "true or false"),
