@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
@@ -65,7 +66,7 @@ def computation(function: Callable[..., Any], *arguments: Any) -> Computation:
 
 def content(array: Any) -> bytes:
     """An array's kind, shape and numbers."""
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
     value = np.asarray(array)
     return (

@@ -218,7 +218,8 @@ class Measurement:
             InputError: see `problem`.
         """
         H, W, b = self._state(H, W, b)
-        write_state(Path(path), State(H, W, b), self.labels, **self._kernel_arrays(rung, of))
+        arrays: dict[str, Any] = self._kernel_arrays(rung, of)
+        write_state(Path(path), State(H, W, b), self.labels, **arrays)
 
     @property
     def labels(self) -> np.ndarray:
