@@ -15,6 +15,7 @@ from ntkflow.dynamics import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.kernels.base import Kernel
 from ntkflow.reduction import decompose
+from ntkflow.scaling import cosine
 from ntkflow.sizes import Sizes
 from ntkflow.state import State, ThinState
 
@@ -56,8 +57,7 @@ class InvariantTerms:
 
         Equals 1 at neural collapse only if the global mean vanishes (eq. 28, with a plus sign).
         """
-        norms = float(np.linalg.norm(self.weights) * np.linalg.norm(self.features))
-        return float(np.vdot(self.weights, self.features)) / norms if norms else float("nan")
+        return cosine(self.weights, self.features)
 
 
 def thin_terms(thin: ThinState, system: ThinSystem, t: float = 0.0) -> InvariantTerms:

@@ -13,6 +13,7 @@ from ntkflow.kernels import BlockKernel
 from ntkflow.kernels.base import ThinCoefficients
 from ntkflow.losses import MSE
 from ntkflow.reduction import Frame
+from ntkflow.scaling import cosine
 from ntkflow.sizes import Sizes
 from ntkflow.state import ThinState
 
@@ -146,12 +147,11 @@ def _general_rows(solution: "Solution") -> list[dict[str, float]]:
     for i, t in enumerate(solution.times):
         state = solution.state(i)
         weights, features = quantity.terms(state, float(t))
-        norms = float(np.linalg.norm(weights) * np.linalg.norm(features))
         rows.append(
             {
                 "E_norm": quantity.norm(quantity.values(state, float(t))),
                 "E_drift": quantity.drift(solution.state(0), state, float(t)),
-                "E_alignment": float(np.vdot(weights, features)) / norms if norms else float("nan"),
+                "E_alignment": cosine(weights, features),
                 "E_weights": float(np.linalg.norm(weights)),
                 "E_features": float(np.linalg.norm(features)),
             }

@@ -1,6 +1,6 @@
 """Constants of one family of kernels, and what their mean kernel looks like."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Summary:
         constants: d, c, n, mu_single, mu_class, mu_global; means over directions and entries. mu_class and
             mu_global are those of the measured samples.
         sums: block sums of each direction measured.
-        mean: kernel's mean over the directions, N x N, samples sorted by class; None without such a method.
+        mean: kernel's mean over the directions, N x N; None without such a method.
         labels: class of each of these samples.
         norms: |Theta_pp|_F of each direction measured, (k,); None without N x N kernels.
         directions: how many there are, of which len(sums) or probes of them were measured.
@@ -37,6 +37,11 @@ class Summary:
     labels: np.ndarray
     norms: Float64[np.ndarray, " k"] | None
     directions: int
+
+    def reordered(self, order: np.ndarray) -> "Summary":
+        """The same with the samples in another order."""
+        mean = None if self.mean is None else self.mean[np.ix_(order, order)]
+        return replace(self, mean=mean, labels=self.labels[order])
 
     @property
     def class_values(self) -> tuple[PerClass, ClassMatrix]:
