@@ -1,6 +1,7 @@
 """Outcome against prediction: to how many digits a finished run agrees with the theory."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ntkflow._types import Json
 from ntkflow.conserved import conserved
 from ntkflow.exact.decayed import weight_decay_drift
 from ntkflow.kernels import BlockKernel
-from ntkflow.laws import STEP_LAW, laws
+from ntkflow.laws import EXACT, LEADING, LIMIT, Law, laws, slack, step_laws
 from ntkflow.prediction import Prediction, decay_limit, drifts
 from ntkflow.problem import Problem
 
@@ -27,7 +28,7 @@ NEAR_COLLAPSE = 1e-2
 # The late decay of the loss is read off its last decades above the error of the outputs, where the slowest mode
 # has outlived the others: below DEEP of the loss of zero outputs.
 LATE, DEEP, SETTLED, STEADY = 1e5, 1e-7, 8.0, 0.05
-# Spectra of kernels without blocks take an eigenvalue problem of size C N, those of scalar blocks C of size C + r.
+# Spectra of kernels without blocks take an eigenvalue problem of size C N, those with blocks C of size C + r.
 MOST_MODES = 400
 
 
@@ -40,21 +41,35 @@ class Agreement:
         error: relative error; of a bound, by how much it was broken, 0 when it held.
         sentence: both sides and the source.
         bound: whether the prediction is an inequality.
+        order: 'exact', a law of every run; 'leading order', which leaves out higher ones; or 'limit', which a run
+            only approaches.
+        tolerance: of what is exact, the error that integration and rounding may leave; None elsewhere.
+        neglected: of a leading order, the size of what it leaves out where that is known, in the units of `error`.
     """
 
     quantity: str
     error: float
     sentence: str
     bound: bool = False
+    order: str = LIMIT
+    tolerance: float | None = None
+    neglected: float | None = None
 
     @property
     def digits(self) -> float:
-        """Number of digits that agree, at most 16."""
-        return round(float(min(16.0, -np.log10(max(self.error, 1e-17)))), 1)
+        """Number of digits that agree, 0 to 16."""
+        if not math.isfinite(self.error):
+            return 0.0
+        return round(float(min(16.0, max(0.0, -math.log10(max(self.error, 1e-17))))), 1)
+
+    @property
+    def failed(self) -> bool:
+        """Whether what is exact does not hold: the run or the theory is wrong."""
+        return self.tolerance is not None and not self.error <= self.tolerance
 
     def as_dict(self) -> Json:
         """Plain values for summary.json."""
-        return {**vars(self), "digits": self.digits}
+        return {**vars(self), "digits": self.digits, "failed": self.failed}
 
 
 def compare(solution: "Solution", prediction: Prediction | None) -> list[Agreement]:
@@ -64,8 +79,9 @@ def compare(solution: "Solution", prediction: Prediction | None) -> list[Agreeme
         solution: a solved problem.
         prediction: what closed forms say beforehand; None where the problem has none.
     """
-    if solution.law_error is not None:
-        return list(_steps(solution))
+    if solution.discrete:
+        momentum = solution.law is not None and solution.law.neglected is not None
+        return [_checked(law, solution) for law in step_laws(momentum)]
     lines = list(_enforced(solution))
     if _fitted(solution):
         lines += _zero_loss(solution, prediction)
@@ -77,9 +93,25 @@ def compare(solution: "Solution", prediction: Prediction | None) -> list[Agreeme
             lines += _tail(solution, prediction)
         elif (rate := _fitted_rate(solution)) is not None:
             lines.append(rate)
-    for law in laws(solution.problem):
-        lines.append(Agreement(law.quantity, law.error(solution), law.sentence, law.bound))
-    return lines
+    return lines + [_checked(law, solution) for law in laws(solution.problem)]
+
+
+def warnings_of(lines: Iterable[Agreement]) -> list[str]:
+    """A sentence for everything exact that does not hold."""
+    return [
+        f"{line.quantity}: an exact law fails by {line.error:.2g}, where integration and rounding explain "
+        f"{line.tolerance:.2g}; do not trust this run, lower rtol or choose another engine ({line.sentence})"
+        for line in lines
+        if line.failed
+    ]
+
+
+def _checked(law: Law, solution: "Solution") -> Agreement:
+    tolerance = law.tolerance(solution) if law.order == EXACT else None
+    neglected = None if law.neglected is None else law.neglected(solution)
+    moved = f"; E moved by {solution.law.motion:.2g} of its terms" if solution.law is not None else ""
+    sentence = law.sentence + (moved if law.quantity.startswith("motion of E") else "")
+    return Agreement(law.quantity, law.error(solution), sentence, law.bound, law.order, tolerance, neglected)
 
 
 def _fitted(solution: "Solution") -> bool:
@@ -94,7 +126,7 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
         yield from _limits(solution, prediction)
         return
     problem = solution.problem
-    if problem.kernel.rung not in zero_loss.ON_SAMPLES:
+    if problem.kernel.rung not in limits.ON_SAMPLES:
         return
     weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
     if zero_loss.excess(solution.final, problem.sizes, problem.kernel) > NEAR_ZERO_LOSS:
@@ -135,13 +167,20 @@ def _bounds(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
             "floor of tr S",
             broken,
             f"tr S ends at {tr_S[-1]:.4g}, above {floor:.4g} (theory 3.5)",
-            bound=True,
+            True,
+            EXACT,
+            slack(solution),
         )
     if prediction.ceiling is not None and tr_S[0] > 0:
         ceiling = prediction.ceiling.trace_at(solution.times)
         broken = max(0.0, float(((tr_S - ceiling) / ceiling).max()))
         yield Agreement(
-            "ceiling of tr S", broken, "E >= 0 guarantees at least a fall like 1/t (theory 3.6)", bound=True
+            "ceiling of tr S",
+            broken,
+            "E >= 0 guarantees at least a fall like 1/t (theory 3.6)",
+            True,
+            EXACT,
+            slack(solution),
         )
 
 
@@ -186,7 +225,16 @@ def _enforced(solution: "Solution") -> Iterator[Agreement]:
         f"W W^T = x P, x from {before:.6g} to {after:.6g} over the last half, the law says {expected:.6g}"
     )
     error = abs((after - before) / (expected - before) - 1)
-    yield Agreement("drift of W W^T", error, f"{sentence}, to first order in the decay (theory 11.1)")
+    # The outputs lag behind by lw over the rate at which the class means are fitted.
+    m, mu = problem.sizes.per_class, problem.kernel.eigenvalues(problem.sizes)
+    neglected = decay.W / (mu.mu_class * after + m / after)
+    yield Agreement(
+        "drift of W W^T",
+        error,
+        f"{sentence}, to first order in the decay (theory 11.1)",
+        order=LEADING,
+        neglected=neglected,
+    )
 
 
 def _contrast(solution: "Solution", i: int) -> float | None:
@@ -196,11 +244,6 @@ def _contrast(solution: "Solution", i: int) -> float | None:
     x = float(np.trace(X)) / (C - 1)
     close = np.linalg.norm(X - x * collapse.centring(C)) <= NEAR_COLLAPSE * np.linalg.norm(X)
     return x if close and solution.series["loss"][i] <= NEAR_COLLAPSE * solution.problem.sizes.N / 2 else None
-
-
-def _steps(solution: "Solution") -> Iterator[Agreement]:
-    """Discrete steps: E against the law of every step."""
-    yield Agreement("motion of E", float(solution.law_error or 0.0), STEP_LAW)
 
 
 def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement | None:
@@ -233,17 +276,15 @@ def _hides_slow_modes(problem: Problem, prediction: Prediction | None) -> bool:
 def _slowest(solution: "Solution") -> float | None:
     """Slowest rate at the final state that is not zero; None where it would take too long."""
     sizes, kernel = solution.problem.sizes, solution.problem.kernel
-    if isinstance(kernel, BlockKernel) and sizes.balanced:
-        thin, _ = solution.thin(-1)
+    coefficients = kernel.thin(sizes)
+    if coefficients is not None:
+        thin, frame = solution.thin(-1)
         if sizes.C + thin.L.shape[1] > MOST_MODES:
             return None
-        found = rates.at_zero_loss(thin.H1, thin.W, sizes, kernel, thin.L)
-        every = np.append(found.coupled, found.within if found.multiplicity else [])
-        return float(every[every > spectrum.ZERO * found.fastest].min())
+        return spectrum.of_thin(thin, frame, coefficients).slowest
     if sizes.C * sizes.N > MOST_MODES:
         return None
-    final = solution.final
-    return spectrum.zero_loss_spectrum(kernel, final.H, final.W, sizes).slowest
+    return spectrum.at_zero_loss(sizes, kernel, solution.final.H, solution.final.W).slowest
 
 
 def _fitted_rate(solution: "Solution") -> Agreement | None:

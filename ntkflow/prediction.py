@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from ntkflow import bounds, conditions, limits, rates
+from ntkflow import bounds, conditions, limits, rates, spectrum
 from ntkflow._types import Json
 from ntkflow.conditions import Condition
-from ntkflow.conserved import conserved
 from ntkflow.exact.decayed import regularised_limit
 from ntkflow.facts import Facts
 from ntkflow.kernels import BlockKernel
 from ntkflow.limits import Limit
 from ntkflow.losses import MSE
 from ntkflow.problem import Problem
-from ntkflow.rates import Mode
+from ntkflow.spectrum import Spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +22,9 @@ class Prediction:
         facts: what the initial state's invariant and means are like.
         conditions: for NC1-NC4, whether the run can or must reach it, and why.
         x_star: sqrt(m/mu_class), the eigenvalue of W W^T at collapse when E = 0.
-        rates: spectrum at neural collapse (theory 7.2).
+        collapse: spectrum at neural collapse (theory 7.2).
         rates_e: eigenvalue of E there: e where E = e times a projector leads to collapse, else 0.
         origin: spectrum at the saddle W = H = 0 (theory 7.4).
-        stiffness_ratio: fastest over slowest of the exponential rates (theory 7.5).
         floor_tr_S: lower bound of tr S for all time (theory 3.5).
         ceiling: guaranteed decay of tr S when E >= 0 (theory 3.6); None otherwise.
         bias_bounds: how far b and g can ever move (theory 3.3).
@@ -40,10 +36,9 @@ class Prediction:
     facts: Facts
     conditions: dict[str, Condition]
     x_star: float
-    rates: tuple[Mode, ...]
+    collapse: Spectrum
     rates_e: float
-    origin: tuple[Mode, ...]
-    stiffness_ratio: float
+    origin: Spectrum
     floor_tr_S: float
     ceiling: bounds.Ceiling | None
     bias_bounds: bounds.BiasBounds
@@ -62,10 +57,10 @@ class Prediction:
             "nc1_possible": self.conditions["NC1"].verdict != "no",
             "conditions": {name: answer.as_dict() for name, answer in self.conditions.items()},
             "x_star": self.x_star,
-            "rates": [mode.as_dict() for mode in self.rates],
+            "rates": [mode.as_dict() for mode in self.collapse.modes],
             "rates_e": self.rates_e,
-            "origin": [mode.as_dict() for mode in self.origin],
-            "stiffness_ratio": self.stiffness_ratio,
+            "origin": [mode.as_dict() for mode in self.origin.modes],
+            "stiffness_ratio": self.collapse.stiffness_ratio,
             "floor_tr_S": self.floor_tr_S,
             "ceiling": None if self.ceiling is None else self.ceiling.as_dict(),
             "bias_bounds": self.bias_bounds.as_dict(),
@@ -92,7 +87,7 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
     assert isinstance(kernel, BlockKernel)
     facts = conditions.facts(sizes, kernel, state, relative)
     e = facts.collapse_e
-    spectrum = rates.at_collapse(sizes, kernel, e)
+    collapse = spectrum.at_collapse(sizes, kernel, e)
     return Prediction(
         facts=facts,
         conditions={
@@ -102,15 +97,14 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
             "NC4": conditions.nc4(facts),
         },
         x_star=limits.x_star(sizes, kernel),
-        rates=spectrum,
+        collapse=collapse,
         rates_e=e,
-        origin=rates.at_origin(sizes, kernel),
-        stiffness_ratio=rates.stiffness_ratio(sizes, kernel),
+        origin=spectrum.at_origin(sizes, kernel),
         floor_tr_S=facts.floor,
         ceiling=bounds.guarantee(state, sizes, kernel, relative) if facts.signs.semidefinite else None,
         bias_bounds=bounds.bias_bounds(state, sizes, kernel),
         limit=facts.limit,
-        largest_step=rates.largest_step(max(mode.rate for mode in spectrum)),
+        largest_step=rates.largest_step(collapse.fastest),
         collapse_time=None if sizes.per_class == 1 else rates.time_to_collapse(sizes, kernel, 1e6),
     )
 
@@ -139,11 +133,9 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
     Empty where it says nothing: kernels that act on features or move, other losses, decay.
     """
     kernel, sizes = problem.kernel, problem.sizes
-    if not problem.plain or kernel.rung not in ("block", "class-block", "sample"):
+    if not problem.plain or kernel.rung not in limits.ON_SAMPLES:
         return {}
-    weights, features = conserved(kernel, sizes).terms(problem.state)
-    scale = float(np.linalg.norm(weights) + np.linalg.norm(features))
-    signs = bounds.inertia(weights - features, 1e-12 * scale)
+    signs = bounds.inertia_of_E(sizes, kernel, problem.state)
     counts = {"negative": float(signs.negative), "C": float(sizes.C)}
     if bounds.nc1_impossible(signs, sizes):
         reason = f"impossible: E has {signs.negative} negative eigenvalues, more than C = {sizes.C}, and is constant"

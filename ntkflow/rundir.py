@@ -1,6 +1,7 @@
 """The run directory of a simulation: config.toml, summary.json, trajectory.npz, states, figures."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -95,9 +96,9 @@ def difference(directory: Path, prepared: "Prepared") -> str | None:
     if not (directory / SUMMARY).is_file():
         raise InputError("run", directory, "is not a finished run", "choose another directory")
     config = configuration.from_tables(store.read_toml(directory / MARK), directory)
-    measured = None if config.state is None else store.read_state(config.state)
-    arrays = None if config.kernel_file is None else store.read_arrays(config.kernel_file, "kernel_file")[0]
-    found = prepare(config, measured, arrays)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when it ran
+        found = prepare(config)
     before, now = asdict(found.config), asdict(prepared.config)
     if (before["state"] is None) != (now["state"] is None):
         words = [c.init or "of a state file" for c in (found.config, prepared.config)]

@@ -231,7 +231,7 @@ def test_the_current_directory_can_be_replaced(tmp_path, monkeypatch):
     [
         ({"W": np.zeros((4, 3))}, "transpose one of them"),
         ({"meta": "{not json"}, "has a meta that is not JSON"),
-        ({"kappa_d": np.array("one"), "kappa_c": 0.5, "kappa_n": 0.1}, "must be a number"),
+        ({"kappa_d": np.array("one"), "kappa_c": 0.5, "kappa_n": 0.1}, "not text"),
     ],
 )
 def test_content_of_the_wrong_kind_is_named(tmp_path, state, change, message):

@@ -87,7 +87,7 @@ def measure_snapshot(
         statistics = jax.jit(network.calibrated)(*variables, jnp.asarray(dataset.x))
         variables = variables._replace(statistics=statistics)
     function = batch_features(network) if settings.bn == "batch" else network.body_features
-    backend = JaxBackend(function, variables.params["body"], variables).check(dataset.x)
+    backend = JaxBackend(function, variables.params["body"], variables)
     if progress is not None:
         options["progress"] = progress
     return measure(

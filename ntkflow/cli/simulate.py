@@ -1,5 +1,6 @@
 """`ntkflow simulate`: parse, solve, print, write."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 from ntkflow import rundir, store
 from ntkflow.cli import drawing, options, runs, table
 from ntkflow.cli.output import attempted, bar, is_complete, place, warn
+from ntkflow.errors import LawWarning
 from ntkflow.marching import Progress
 from ntkflow.simulate import run
 from ntkflow.summary import summarise
@@ -37,6 +39,7 @@ def simulate(
     decay_h: options.DecayH = None,
     decay_b: options.DecayB = None,
     step_size: options.StepSize = None,
+    steps: options.Steps = None,
     momentum: options.MomentumBeta = None,
     nesterov: options.Nesterov = None,
     batch_per_class: options.BatchPerClass = None,
@@ -80,13 +83,18 @@ def simulate(
             run_ensemble(prepared, out, overwrite, figures, json, quiet)
             return
         with place(out, "simulate", overwrite) as (directory, staged):
-            with _progress(silent=json or quiet) as progress:
+            with _progress(silent=json or quiet) as progress, warnings.catch_warnings():
+                # The summary says it, in a line of its own.
+                warnings.simplefilter("ignore", LawWarning)
                 solution = run(prepared, progress)
             rundir.write_trajectory(staged, solution)
             summary = summarise(solution, prepared)
             rundir.write_run(staged, prepared, solution, summary)
         # Drawn and printed when the run is safe: a figure may fail, and whoever reads the output may have gone away.
         drawn = drawer is not None and draw(drawer, directory)
+    if json or quiet:
+        for sentence in summary["warnings"]:
+            warn(sentence)
     if json:
         print(store.dump_json(summary))
     elif not quiet:

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ntkflow.laws import LEADING
+
 Row = tuple[str, str, str]
-# A bound broken by less than this, or by ten times the tolerance of the run, is broken by rounding or integration.
-HELD = 1e-9
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -26,6 +26,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console.print(Text("\nWhat the theory says of this run", style="bold"))
     print_pairs(console, _predictions(summary))
     solver = summary["solver"]
+    for sentence in summary.get("warnings", ()):
+        console.print(Text(f"\nWARNING: {sentence}", style="bold red"))
     console.print(
         Text(
             f"\nStopped at t = {number(summary['t_end'])}: {summary['stop_reason']['sentence']}.\n"
@@ -41,7 +43,8 @@ def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     grid.add_column(no_wrap=True)
     grid.add_column()
     for name, sentence in pairs:
-        grid.add_row(name, sentence)
+        # As text: brackets of formulas are no markup.
+        grid.add_row(Text(name), Text(sentence))
     console.print(grid)
 
 
@@ -72,9 +75,9 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     moved = "drift of E" if invariant["constant"] else "motion of E"
     yield f"{moved}, relative to its terms", "", number(invariant["drift"])
     if invariant["law_error"] is not None:
-        yield "error of the law of that motion", "", number(invariant["law_error"])
+        yield "error of the exact law of that motion", "", number(invariant["law_error"])
     meanings = {
-        "NC1": "NC1 within-class deviation",
+        "NC1": "NC1 within-class deviation, feature by feature",
         "NC2": "NC2 distance from the simplex ETF",
         "NC3": "NC3 distance from self-duality",
         "NC4": "NC4 nearest-mean agreement",
@@ -86,13 +89,26 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
 def _predictions(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Pairs of a name and a sentence: what was known beforehand, and how the run compares."""
     predicted, lines = summary["predicted"], summary["agreement"]
-    tolerance = max(HELD, 10 * (summary["solver"]["rtol"] or 0.0))
     if predicted is not None:
         yield from prediction_lines(predicted, laws=not lines)
     for line in lines:
-        held = "held" if line["error"] <= tolerance else f"broken by {number(line['error'])}"
-        verdict = held if line["bound"] else f"agrees to {line['digits']} digits"
-        yield line["quantity"], f"{verdict}: {line['sentence']}"
+        yield line["quantity"], f"{verdict(line)}: {line['sentence']}"
+
+
+def verdict(line: Mapping[str, Any]) -> str:
+    """How far a prediction and a run agree, in words."""
+    error = number(line["error"])
+    # Runs of earlier versions say less.
+    if line.get("failed"):
+        broken = "BROKEN by" if line["bound"] else "FAILS, off by"
+        return f"{broken} {error}, where integration and rounding explain {number(line['tolerance'])}"
+    if line["bound"]:
+        return "held"
+    if line.get("order") == LEADING:
+        neglected = line["neglected"]
+        size = "" if neglected in (None, line["error"]) else f", which neglects about {number(neglected)}"
+        return f"off by {error} as a leading order{size}"
+    return f"agrees to {line['digits']} digits" if line["digits"] > 0 else f"does not agree, off by {error}"
 
 
 def prediction_lines(predicted: Mapping[str, Any], laws: bool = True) -> Iterator[tuple[str, str]]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow.problem import Problem
+from ntkflow.saving import knots_of
 from ntkflow.state import State, class_means, spread
 from ntkflow.stopping import Reason, Stop
-from ntkflow.systems import clock, relative_speed
+from ntkflow.systems import RawFlow, clock, relative_speed
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +25,8 @@ class Ends:
     stop: Stop
     dt: float
 
-    def reason(self, before: State, now: State) -> Reason | None:
-        """Why the descent ends at `now`, whose previous step was `before`; None when it goes on."""
+    def reason(self, before: State, now: State, t: float = 0.0) -> Reason | None:
+        """Why the descent ends at `now`, at flow time t, whose previous step was `before`; None when it goes on."""
         stop = self.stop
         if stop.nc1 is not None and self._rms(self.problem.state) > stop.nc1 >= self._rms(now):
             return Reason.NC1
@@ -33,9 +34,18 @@ class Ends:
             return Reason.LOSS
         if stop.stationarity is not None:
             change = [(b - a) / self.dt for a, b in zip(_parts(before), _parts(now), strict=True)]
-            if relative_speed(_parts(now), change) <= stop.stationarity * clock(self.problem):
+            target = stop.stationarity * clock(self.problem)
+            if relative_speed(_parts(now), change) <= target and self._rests_ahead(now, t, target):
                 return Reason.STATIONARY
         return None
+
+    def _rests_ahead(self, now: State, t: float, target: float) -> bool:
+        """Whether no kernel that is still to come would move the state again."""
+        flow = RawFlow.build(self.problem)
+        y = np.concatenate([part.ravel() for part in _parts(now)])
+        ahead = [knot for knot in knots_of(self.problem.kernel) if knot > t]
+        speeds = (relative_speed(flow.blocks(y), flow.blocks(flow.field(knot, y))) for knot in ahead)
+        return all(speed <= target for speed in speeds)
 
     def _rms(self, state: State) -> float:
         sizes = self.problem.sizes

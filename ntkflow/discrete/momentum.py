@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from ntkflow.errors import InputError
+from ntkflow.rounding import whole_up
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Momentum:
         """
         lag = 1 - self.beta + 2 * self.beta**2 if self.nesterov else 1 + self.beta
         return self.eta * lag / (1 - self.beta) ** 2
+
+    def steps_to(self, t: float) -> int:
+        """Least number of steps that reach the flow time t > 0, up to rounding.
+
+        >>> Momentum(0.0003).steps_to(0.003)
+        10
+        """
+        return whole_up(t / self.time_step)
 
     def reach(self, k: int) -> float:
         """Flow time by which step k advances, k = 0, 1, ...: `time_step` once the velocity has built up."""

@@ -139,7 +139,8 @@ class Cache:
         """
         content = self.read(key)
         if content is None:
-            content = work()
+            # As it will be read again, in which what is not a number is None.
+            content = json.loads(store.dump_json(work()))
             if self._cells.is_dir():
                 self.write(key, content)
         return content

@@ -61,7 +61,7 @@ def _print(run: "RunDirectory", document: dict[str, Any]) -> None:
         return
     print(f"{run.path}: step {last['step']}, flow time {last['time']:.4g}, loss {last['loss']:.4g}, ", end="")
     print(f"accuracy {last['accuracy_train']:.3f} / {last['accuracy_test']:.3f} (train / test)")
-    names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "residual")
+    names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "block_residual")
     for k in document["kernels"]:
         print(f"  kernel at step {k['step']:>7}: " + ", ".join(f"{name} {k[name]:.4g}" for name in names))
     for w in document["windows"]:

@@ -47,7 +47,8 @@ def kernel_document(step: int, fit: BlockFit) -> Json:
         "step": step,
         **{name: getattr(fit, name).value for name in names},
         "alignment": fit.alignment,
-        "residual": fit.residual,
+        "alignment_k": fit.alignment_k,
+        "block_residual": fit.block_residual,
         "broken_order": fit.broken_order,
     }
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.reduction import decompose
+from ntkflow.series import moments
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from validation.clock import epochs_of
 from validation.config import RunConfig
@@ -90,17 +92,9 @@ def alignments(run: RunDirectory) -> dict[str, float]:
 
 
 def final_norms(snapshot: StoredSnapshot) -> dict[str, float]:
-    """|H1 H1^T|, |H2 H2^T| and |g g^T| of a snapshot, Frobenius. Source: panes i of the paper's figures 3-12.
-
-    H2 are the deviations from the class means over sqrt(m), so that H H^T = m (H1 H1^T + H2 H2^T), eq. (24).
-    """
-    H, C, n = snapshot.state.H, snapshot.sizes.C, snapshot.sizes.n
-    by_class = H.reshape(n, C, -1)
-    H1 = by_class.mean(axis=2)
-    H2 = (by_class - H1[:, :, None]).reshape(n, -1) / np.sqrt(by_class.shape[2])
-    moments = {"H1H1_norm": H1 @ H1.T, "H2H2_norm": H2 @ H2.T}
-    g = H1.mean(axis=1)
-    return {**{k: float(np.linalg.norm(v)) for k, v in moments.items()}, "gg_norm": float(g @ g)}
+    """Moments of the features of a snapshot. Source: panes i of the paper's figures 3-12."""
+    thin, _ = decompose(snapshot.state, snapshot.sizes, subspace=False)
+    return moments(thin, snapshot.sizes)
 
 
 def find_records(paths: Iterable[Path]) -> list[Record]:
