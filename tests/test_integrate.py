@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as draw
 
 import ntkflow as nf
@@ -40,7 +40,7 @@ def test_every_engine_gives_the_same_trajectory(engine):
         assert oracle.distance(solution.state(i), state) < 1e-7
 
 
-@settings(max_examples=15)
+@strategies.costly(15)
 @given(strategies.problems())
 def test_what_the_theory_says_holds_along_every_trajectory(problem):
     sizes, kernel = problem.sizes, problem.kernel
@@ -81,7 +81,7 @@ def assert_floor(states, sizes, kernel):
     assert min(np.sum(within(s, sizes) ** 2) for s in states) >= floor - 1e-9 * (1 + floor)
 
 
-@settings(max_examples=10)
+@strategies.costly(10)
 @given(strategies.sizes(least_m=2), strategies.kernels(), draw.integers(0, 99))
 def test_nc1_is_at_most_the_guaranteed_rate_when_E_is_positive(sizes, kernel, seed):
     # 3.6: tr S <= tr S0 / (1 + 2 m t tr S0 / r) and the largest eigenvalue likewise, r = rank S0.
@@ -95,7 +95,7 @@ def test_nc1_is_at_most_the_guaranteed_rate_when_E_is_positive(sizes, kernel, se
     assert np.all(largest <= 1 / (1 / largest[0] + growth) * (1 + 1e-7))
 
 
-@settings(max_examples=10)
+@strategies.costly(10)
 @given(strategies.problems(least_m=2))
 def test_the_flow_commutes_with_rotations_and_class_permutations(problem):
     sizes = problem.sizes
