@@ -49,6 +49,20 @@ def test_bounds_hold_and_say_so():
     assert lines("balanced")["ceiling of tr S"].error <= 1e-9
 
 
+def test_bounds_that_are_broken_say_by_how_much():
+    for init, quantity, change in (
+        ("gaussian", "floor of tr S", lambda low, _, t: np.where(t > 0, 0.75, 2.0) * low),
+        ("balanced", "ceiling of tr S", lambda _, high, t: np.where(t > 0, 1.25, 0.5) * high),
+    ):
+        solution, prediction = solved(init, t_end=5.0)
+        high = prediction.ceiling.trace_at(solution.times) if prediction.ceiling else None
+        broken = change(prediction.floor_tr_S, high, solution.times)
+        solution.__dict__["series"] = {**solution.series, "tr_S": broken}
+        found = {line.quantity: line for line in compare(solution, prediction)}[quantity]
+        assert found.bound
+        assert found.error == pytest.approx(0.25, rel=1e-9)
+
+
 def test_a_wrong_kernel_shows_as_lost_digits():
     # The comparison must be able to fail: predictions of another kernel agree with nothing.
     solution, _ = solved("balanced-contrast")

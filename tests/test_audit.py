@@ -54,6 +54,37 @@ def test_a_drift_beyond_rtol_is_a_failure_of_its_own(monkeypatch):
     assert nf.solve(problem(), t_end=2.0, rtol=1e-5).reason is nf.Reason.T_END
 
 
+def test_the_drift_allowed_is_rtol_itself_and_rounding_at_least(monkeypatch):
+    here = problem()
+    flow = ThinFlow.build(here)
+    y0 = flow.start()
+    harmed = np.stack([y0, y0 * (1 + 1e-6)])
+    found = audit.drift(here, flow, harmed)
+    assert 1e-6 < found < 2e-6
+    # Larger outputs may raise the loss; here E alone is asked.
+    monkeypatch.setattr(audit, "ERROR_IN_RTOL", 1e9)
+    assert audit.lost_accuracy(here, flow, harmed, found / 1.1)
+    assert not audit.lost_accuracy(here, flow, harmed, found * 1.1)
+    # Whatever rtol says, E is not known better than to some hundreds of roundings.
+    for size, lost in ((2e-14, False), (2e-13, True)):
+        assert audit.lost_accuracy(here, flow, np.stack([y0, y0 * (1 + size)]), 1e-30) is lost
+
+
+def test_the_rise_allowed_to_the_loss_is_the_error_of_the_outputs():
+    here = problem(loss=nf.CrossEntropy())
+    flow = RawFlow.build(here)
+    y0 = flow.start()
+    speed = -flow.field(0.0, y0)
+    rtol, residual = 1e-6, np.sqrt(2 * flow.loss(y0))
+    allowed = 30 * rtol * (3 + residual) * residual
+    # Uphill by a step so short that E stays to its square.
+    slope = (flow.loss(y0 + 1e-7 * speed) - flow.loss(y0)) / 1e-7
+    for share, lost in ((0.5, False), (2.0, True)):
+        uphill = np.stack([y0, y0 + share * allowed / slope * speed])
+        assert audit.drift(here, flow, uphill) < rtol
+        assert audit.lost_accuracy(here, flow, uphill, rtol) is lost
+
+
 @pytest.mark.parametrize("save_at", [[2.0], [0.0, 2.0]])
 def test_a_single_saved_state_is_compared_with_the_start(save_at, monkeypatch):
     tampered(monkeypatch, grown)
