@@ -252,6 +252,21 @@ def test_every_stop_condition_ends_a_run_and_says_so():
     assert stopped.series["NC1"][-1] <= 1e-3
 
 
+def test_a_stationary_state_moves_no_faster_than_the_target():
+    sizes, kernel, target = nf.Sizes(3, 4, 5), nf.BlockKernel(13.0, 5.0, 1.0), 1e-4
+    problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, kernel, 0))
+    solution = nf.solve(problem, t_end=1e4, stop=nf.Stop(None, None, target))
+    assert solution.reason is nf.Reason.STATIONARY
+    H, W, b = solution.final.H, solution.final.W, solution.final.b
+    R = W @ H + b[:, None] - np.repeat(np.eye(3), 4, axis=1)
+    moves = (W.T @ R @ kernel.matrix(sizes), R @ H.T, R.sum(axis=1))
+    speed = np.sqrt(sum(np.sum(move**2) for move in moves))
+    size = np.sqrt(sum(np.sum(part**2) for part in (H, W, b)))
+    clock = np.sqrt(4 * kernel.eigenvalues(sizes).mu_class)
+    # Below the target at the end, by no more than the length of a step.
+    assert 0.2 * target < speed / size / clock <= target
+
+
 def test_a_failed_run_raises_or_hands_over_what_it_has():
     problem = normal_problem()
     with pytest.raises(nf.SolveError, match="step limit"):
