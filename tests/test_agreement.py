@@ -5,6 +5,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.agreement import compare
+from ntkflow.laws import laws
 from ntkflow.prediction import predict, predictable, sample_conditions
 from ntkflow.summary import moves
 from tests.cli.test_simulate import run
@@ -188,6 +189,21 @@ def test_softmax_keeps_the_column_sums():
     found = solved_as(loss=nf.CrossEntropy(), t_end=20.0)
     assert found["W^T 1"].digits > 8
     assert found["invariant"].digits > 8
+
+
+@pytest.mark.parametrize("part", ["W", "b"])
+def test_softmax_that_moves_a_column_sum_is_noticed(part):
+    state = nf.initial.make("gaussian", SIZES, KERNEL, 1)
+    moved = {name: getattr(state, name) + (0.1 if name == part else 0.0) for name in ("H", "W", "b")}
+
+    class Run(list):
+        def state(self, i):
+            return self[i]
+
+    problem = nf.Problem(SIZES, KERNEL, state, loss=nf.CrossEntropy())
+    (law,) = (law for law in laws(problem) if law.quantity == "W^T 1")
+    assert law.error(Run([state, state])) == 0
+    assert law.error(Run([state, nf.State(**moved)])) > 0.01
 
 
 def test_all_three_tails_have_their_universal_constants():
