@@ -226,6 +226,20 @@ def test_a_start_beside_the_way_into_the_saddle_escapes_when_it_should():
     assert w * h == pytest.approx(1, rel=1e-12)
 
 
+@pytest.mark.parametrize("aside", [1e-2, 1e-6, 1e-13, -1e-13])
+def test_only_rounding_counts_as_the_way_into_the_saddle(aside):
+    x = limits.x_star(SIZES, KERNEL)
+    s = sector(wP=0.9, hP=-0.9 / x * (1 - aside), sP=0.0, sJ=0.0)
+    assert not s.into_saddle
+    # Which zero of the loss it is depends on eP alone, whichever side it leaves the saddle on.
+    P = centring(3)
+    assert np.vdot(P, s.limit().X) / 2 == pytest.approx(
+        limits.lambda_balanced_x(SIZES, KERNEL, s.e_P), rel=1e-12
+    )
+    assert sector(wP=0.9, hP=-0.9 / x, sP=0.0).into_saddle
+    assert sector(wP=5e-324, hP=0.0, sP=0.0).into_saddle is False
+
+
 def test_a_common_bias_far_above_may_end_far_above():
     k = np.sqrt(KERNEL.eigenvalues(SIZES).mu_global / 2)
     s = sector(wJ=3.0, hJ=-3.0 * k, sJ=0.0, beta=4.0)
