@@ -44,8 +44,8 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
     sP = float(np.trace(inside[: C - 1, : C - 1])) / (C - 1)
     sJ = 0.0 if axis is None else float(inside[-1, -1])
     expected = np.diag([sP] * (C - 1) + [sJ] * (axis is not None))
-    # Deviations are differences of features and have the rounding of those.
-    slack = zero * total + ROUNDING * float(np.linalg.norm(H1)) * np.sqrt(total)
+    # Deviations are differences of features and have the rounding of those; their squares may underflow.
+    slack = zero * total + ROUNDING * float(np.linalg.norm(H1)) * np.sqrt(total) + np.finfo(float).tiny
     # The rest of S would be frozen.
     if np.abs(inside - expected).max() > slack or total - np.trace(expected) > slack:
         return None

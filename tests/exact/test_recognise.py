@@ -15,6 +15,7 @@ numbers = draw.floats(-2, 2).map(lambda x: round(x, 3))
 
 
 @example(w=1.0, h=0.0, s=2.2e-16, wJ=0.0, hJ=1.0, beta=0.0)
+@example(w=1.0, h=0.0, s=5e-324, wJ=0.0, hJ=0.0, beta=0.0)
 @given(w=draw.floats(0.1, 2), h=numbers, s=draw.floats(0, 1), wJ=numbers, hJ=numbers, beta=numbers)
 def test_a_symmetric_state_gives_its_numbers_back(w, h, s, wJ, hJ, beta):
     sector = Sector(SIZES, KERNEL, w, h, s, wJ, hJ, 0.0, beta)
