@@ -128,28 +128,19 @@ class Sector:
         if self.sP != 0:
             raise InputError("sP", self.sP, "must be 0 for the closed form", "integrate `field` instead")
         m, mu = self.sizes.per_class, eigenvalues(self.sizes, self.kernel)
-        rate, t = class_rate(self.sizes, self.kernel), elapsed(t)
-        # Their product stays and half the difference of their squares is 2p: p = (plus^2 - minus^2)/4.
+        rate = class_rate(self.sizes, self.kernel)
+        z = rate * elapsed(t)
         scale = math.sqrt(rate)
         w, h = math.sqrt(mu.mu_class) * self.wP / scale, math.sqrt(m) * self.hP / scale
         plus, minus = w + h, w - h
         p = self.wP * self.hP
         if max(abs(plus), abs(minus)) <= LINEAR:
             # Near the saddle products of the two would underflow, and p is of no account.
-            linear = min(rate * t, math.log(LINEAR) - math.log(abs(plus)) if plus else math.inf)
+            linear = min(z, math.log(LINEAR) - math.log(abs(plus)) if plus else math.inf)
             plus, minus = _times_exp(plus, linear), _times_exp(minus, -linear)
-            t, p = t - linear / rate, (plus - minus) * (plus + minus) / 4
-        product = plus * minus
-        p = _fitted(p, abs(product) / 2, 2 * rate * t)
-        # The larger of the two is a sum without cancellation, the other follows from the product.
-        root = math.hypot(2 * p, product)
-        larger = math.sqrt(root + abs(2 * p))
-        if p > 0:
-            plus = math.copysign(larger, plus)
-            minus = product / plus
-        elif larger > 0:
-            minus = math.copysign(larger, minus)
-            plus = product / minus
+            z, p = z - linear, (plus - minus) * (plus + minus) / 4
+        if z > 0:
+            plus, minus = _grown(plus, minus, p, z)
         return (
             scale * (plus + minus) / (2 * math.sqrt(mu.mu_class)),
             scale * (plus - minus) / (2 * math.sqrt(m)),
@@ -159,9 +150,7 @@ class Sector:
         """(wJ, hJ) when the common bias has reached `beta`, for sJ = 0.
 
         With d = beta - beta(0) and k = sqrt(mu_global/m): wJ = wJ0 cosh(kd) + (hJ0/k) sinh(kd) and
-        hJ = hJ0 cosh(kd) + k wJ0 sinh(kd).
-
-        What overflows is infinite.
+        hJ = hJ0 cosh(kd) + k wJ0 sinh(kd); what overflows is infinite.
 
         Raises:
             InputError: sJ is not zero, or beta is not finite.
@@ -271,6 +260,21 @@ def _times_exp(amplitude: float, z: float) -> float:
         return 0.0
     exponent = z + math.log(abs(amplitude))
     return math.copysign(math.exp(exponent) if exponent < 700 else math.inf, amplitude)
+
+
+def _grown(plus: float, minus: float, p: float, z: float) -> tuple[float, float]:
+    """Both amplitudes after the time z = sqrt(m mu_c) t; their product stays, and p = (plus^2 - minus^2)/4."""
+    product = plus * minus
+    p = _fitted(p, abs(product) / 2, 2 * z)
+    # The larger of the two is a sum without cancellation, the other follows from the product.
+    larger = math.sqrt(math.hypot(2 * p, product) + abs(2 * p))
+    if larger == 0:
+        return 0.0, 0.0
+    if p > 0:
+        plus = math.copysign(larger, plus)
+        return plus, product / plus
+    minus = math.copysign(larger, minus)
+    return product / minus, minus
 
 
 def _fitted(p0: float, a: float, z: float) -> float:

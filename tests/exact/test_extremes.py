@@ -62,6 +62,7 @@ def contrast_of_many_digits(s, t):
 @example(wP=0.0, hP=2.2e-313, t=400.0)
 @example(wP=1e-170, hP=-3e-171, t=170.0)
 @example(wP=5e-324, hP=0.0, t=500.0)
+@example(wP=0.0, hP=1e-158, t=0.0)
 @example(wP=1e12, hP=-1e-320, t=1e-9)
 def test_contrasts_start_from_any_size(wP, hP, t):
     mu = KERNEL.eigenvalues(SIZES).mu_class
