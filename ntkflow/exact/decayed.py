@@ -7,13 +7,19 @@ import math
 
 import numpy as np
 
+from ntkflow.checks import real
 from ntkflow.collapse import centring
 from ntkflow.decay import Decay
 from ntkflow.errors import InputError
 from ntkflow.exact.lambert import lambert_w_of_exp
+from ntkflow.exact.times import elapsed
 from ntkflow.kernels.block import BlockKernel
-from ntkflow.limits import Limit, complete, eigenvalues
+from ntkflow.limits import Limit, complete, eigenvalues, x_star
+from ntkflow.rates import class_rate
 from ntkflow.sizes import Sizes
+
+# Above this ln y, x is so small that no drift with finite rate and time can be seen in it, and y overflows.
+SMALL = 600.0
 
 
 def regularised_limit(sizes: Sizes, kernel: BlockKernel, decay: Decay) -> Limit:
@@ -30,7 +36,7 @@ def regularised_limit(sizes: Sizes, kernel: BlockKernel, decay: Decay) -> Limit:
     Raises:
         InputError: a rate of W or H is zero, that of b is not, or decay is so strong that all is zero at the end.
     """
-    m, mu = sizes.per_class, eigenvalues(sizes, kernel)
+    rate = class_rate(sizes, kernel)
     if not (decay.W > 0 and decay.H > 0 and decay.b == 0):
         raise InputError(
             "decay",
@@ -38,16 +44,18 @@ def regularised_limit(sizes: Sizes, kernel: BlockKernel, decay: Decay) -> Limit:
             "must pull on W and H and not on b in this formula",
             "see weight_decay_drift",
         )
-    rho = math.sqrt(decay.W * decay.H / (m * mu.mu_class))
+    # Roots first: the product and the quotient of two rates may under- or overflow.
+    root_W, root_H = math.sqrt(decay.W), math.sqrt(decay.H)
+    rho = root_W * root_H / rate
     if rho >= 1:
         raise InputError(
             "decay",
             decay.rates,
-            f"is too strong: sqrt(lw lh) must stay below sqrt(m mu_class) = {math.sqrt(m * mu.mu_class):.3g}, "
+            f"is too strong: sqrt(lw lh) must stay below sqrt(m mu_class) = {rate:.3g}, "
             "beyond it W and H vanish",
             "lower a rate",
         )
-    P, ratio = centring(sizes.C), math.sqrt(decay.H * m / (decay.W * mu.mu_class))
+    P, ratio = centring(sizes.C), root_H / root_W * x_star(sizes, kernel)
     return complete(
         X=(1 - rho) * ratio * P,
         G=(1 - rho) / ratio * P,
@@ -69,9 +77,17 @@ def weight_decay_drift(sizes: Sizes, kernel: BlockKernel, x0: float, rate: float
         x0: x at t = 0, for example `limits.x_star`.
         rate: lw, small against the rates of the fit.
         t: flow time.
+
+    Raises:
+        InputError: x0 is not positive, rate or t is negative, or one of them is not finite.
     """
-    scale = sizes.per_class / eigenvalues(sizes, kernel).mu_class
+    x0, rate, t = real("x0", x0), real("rate", rate), elapsed(t)
     if not x0 > 0:
         raise InputError("x0", x0, "must be positive", "use limits.x_star or an observed value")
-    y0 = scale / x0**2
-    return math.sqrt(scale / lambert_w_of_exp(4 * rate * t + y0 + math.log(y0)))
+    if rate < 0:
+        raise InputError("rate", rate, "must be at least 0", "give a rate >= 0")
+    scale = sizes.per_class / eigenvalues(sizes, kernel).mu_class
+    log_y0 = math.log(scale) - 2 * math.log(x0)
+    if log_y0 > SMALL:
+        return x0
+    return math.sqrt(scale / lambert_w_of_exp(4 * rate * t + math.exp(log_y0) + log_y0))
