@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import ntkflow as nf
-from ntkflow.systems import RawFlow
+from ntkflow.dynamics.packed import RawFlow
 
 NEVER = nf.Stop(None, None, None)
 # Absolute tolerance of peers over their rtol.
@@ -39,7 +39,7 @@ def ours(problem: nf.Problem, case: dict[str, Any], rtol: float, engine: str = "
     """To the case's end time, or to the first stop condition; only the first and last state are kept."""
     if case["t_end"] is not None:
         return nf.solve(problem, save_at=[0.0, case["t_end"]], rtol=rtol, engine=engine)
-    from ntkflow.integrate import default_horizon
+    from ntkflow.integrate.solve import default_horizon
 
     return nf.solve(problem, save_at=[0.0, default_horizon(problem)], stop=nf.Stop(), rtol=rtol, throw=False)
 
@@ -203,7 +203,7 @@ def measure_peer(task: dict[str, Any]) -> dict[str, Any]:
 
 def measure_ensemble(task: dict[str, Any]) -> dict[str, Any]:
     """Wall time of an ensemble in local processes, their start included."""
-    from ntkflow.config import SimulateConfig
+    from ntkflow.runs.config import SimulateConfig
 
     case = task["case"]
     kd, kc, kn = case["kappa"]

@@ -51,8 +51,8 @@ class Clock:
 
 def problem(settings: dict[str, Any]) -> tuple[Any, Any, np.ndarray, np.ndarray]:
     """Features, parameters, images in clusters, labels."""
-    from validation.config import ModelConfig
-    from validation.models import build
+    from ntkflow_validation.config.config import ModelConfig
+    from ntkflow_validation.models import build
 
     size, C, m = settings["image"], settings["classes"], settings["per_class"]
     kind = settings["model"]
@@ -123,8 +123,8 @@ def plain(settings: dict[str, Any]) -> dict[str, Any]:
 
 def ours(settings: dict[str, Any], method: str) -> dict[str, Any]:
     """One method of this package; a first call, on some neurons where the timed one takes all, compiles."""
-    from validation.kernels import measure
-    from validation.kernels.layers import Layer
+    from ntkflow_validation.kernels import measure
+    from ntkflow_validation.kernels.backends.layers import Layer
 
     if method == "gram, rows":
         Layer.wins = property(lambda _: False)  # type: ignore[assignment,method-assign]

@@ -21,16 +21,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from validation.clock import snapshot_steps, total_steps
-from validation.config import DataConfig, RunConfig
-from validation.datasets import Dataset
-from validation.datasets.batches import batches_of
-from validation.models import build
-from validation.presets import preset
-from validation.snapshot_kernels import measure
-from validation.train import make_advance, observe, prepared_start, recalibrated
-from validation.training_run import planned_kernels, snapshot_metrics
+from ntkflow_validation.config.config import DataConfig, RunConfig
+from ntkflow_validation.config.presets import preset
+from ntkflow_validation.datasets import Dataset
+from ntkflow_validation.datasets.batches import batches_of
+from ntkflow_validation.kernels.snapshot_kernels import measure
+from ntkflow_validation.models import build
+from ntkflow_validation.runs.training_run import planned_kernels, snapshot_metrics
+from ntkflow_validation.training.clock import snapshot_steps, total_steps
+from ntkflow_validation.training.train import make_advance, observe, prepared_start, recalibrated
 
 # Steps are timed in so many blocks; the median and the fastest are printed, since other work on a machine only slows.
 BLOCKS = 5

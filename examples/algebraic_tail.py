@@ -4,7 +4,7 @@ The theorem asks for E = 0 and a zero feature mean. Under exactly these hypothes
 classifier, W^T 1, is used by no class mean: nothing but within-class noise pushes on it, and both die together
 like 1/t. So NC1 and NC3 are reached only as t^(-1/2), with constants that do not depend on where the run began;
 NC2 alone is exponential. If W(0)^T 1 = 0 as well, all of them are exponential. Dashed lines are the laws of
-`ntkflow.rates`, not fits.
+`ntkflow.theory.rates`, not fits.
 
 Run: python examples/algebraic_tail.py --out pictures
 """

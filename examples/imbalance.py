@@ -3,7 +3,7 @@
 Give the classes unequal numbers of samples m_c. The kernel is then a `ClassBlockKernel`, outside the paper, and
 the conserved matrix becomes E_K = W^T W - H K^-1 H^T. If it is zero and the loss vanishes, NC1 still holds, but
 class means no longer have equal norms or equal angles: NC2 fails. Where they end is decided by Y K^-1 Y^T and
-the final biases (`ntkflow.limits.general_kernel`): rarer classes end with longer means, and the classifier
+the final biases (`ntkflow.theory.limits.general_kernel`): rarer classes end with longer means, and the classifier
 gives them shorter weights.
 
 Run: python examples/imbalance.py --out pictures
@@ -16,7 +16,7 @@ from _pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label, panes, run,
 from matplotlib.axes import Axes
 
 import ntkflow as nf
-from ntkflow.kernels import ClassBlockKernel
+from ntkflow.problem.kernels import ClassBlockKernel
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED)
 

@@ -16,7 +16,7 @@ import numpy as np
 from _pictures import BLUE, GREEN, GREY, ORANGE, label, panes, run, save
 
 import ntkflow as nf
-from ntkflow.losses import LossPair, loss_named
+from ntkflow.problem.losses import LossPair, loss_named
 
 
 def log_cosh() -> LossPair:

@@ -15,8 +15,8 @@ import numpy as np
 from _pictures import BLUE, ORANGE, label, panes, run, save
 
 import ntkflow as nf
-from ntkflow.collapse import centring
-from ntkflow.decay import NO_DECAY, Decay
+from ntkflow.metrics.neural_collapse import centring
+from ntkflow.problem.decay import NO_DECAY, Decay
 
 SHOWN = (
     ("E_norm", "the invariant", r"$\|E\|_F$"),

@@ -14,69 +14,69 @@ __version__ = "0.1.0"
 
 # Loaded on first use: numpy, scipy and jax are slow to import and `ntkflow --help` needs none of them.
 _NAMES = {
-    "Sizes": "sizes",
-    "Kernel": "kernels",
-    "BlockKernel": "kernels",
-    "ClassBlockKernel": "kernels",
-    "SampleKernel": "kernels",
-    "KroneckerKernel": "kernels",
-    "MatrixBlockKernel": "kernels",
-    "TensorKernel": "kernels",
-    "ScheduledKernel": "kernels",
-    "Decay": "decay",
-    "MSE": "losses",
-    "CrossEntropy": "losses",
-    "LossPair": "losses",
-    "State": "state",
-    "ThinState": "state",
-    "Problem": "problem",
-    "Stop": "stopping",
-    "Reason": "stopping",
-    "Solution": "solution",
-    "solve": "integrate",
-    "ensemble": "ensembles",
-    "Ensemble": "ensembles",
-    "InputError": "errors",
-    "LawWarning": "errors",
-    "SolveError": "errors",
+    "Sizes": "ntkflow.problem.sizes",
+    "Kernel": "ntkflow.problem.kernels",
+    "BlockKernel": "ntkflow.problem.kernels",
+    "ClassBlockKernel": "ntkflow.problem.kernels",
+    "SampleKernel": "ntkflow.problem.kernels",
+    "KroneckerKernel": "ntkflow.problem.kernels",
+    "MatrixBlockKernel": "ntkflow.problem.kernels",
+    "TensorKernel": "ntkflow.problem.kernels",
+    "ScheduledKernel": "ntkflow.problem.kernels",
+    "Decay": "ntkflow.problem.decay",
+    "MSE": "ntkflow.problem.losses",
+    "CrossEntropy": "ntkflow.problem.losses",
+    "LossPair": "ntkflow.problem.losses",
+    "State": "ntkflow.problem.state",
+    "ThinState": "ntkflow.problem.state",
+    "Problem": "ntkflow.problem.problem",
+    "Stop": "ntkflow.integrate.stopping",
+    "Reason": "ntkflow.integrate.stopping",
+    "Solution": "ntkflow.integrate.solution",
+    "solve": "ntkflow.integrate.solve",
+    "ensemble": "ntkflow.runs.ensembles",
+    "Ensemble": "ntkflow.runs.ensembles",
+    "InputError": "ntkflow.errors",
+    "LawWarning": "ntkflow.errors",
+    "SolveError": "ntkflow.errors",
 }
-_MODULES = (
-    "agreement",
-    "balance",
-    "balanced",
-    "bounds",
-    "collapse",
-    "conditions",
-    "conserved",
-    "discrete",
-    "exact",
-    "fit",
-    "initial",
-    "invariant",
-    "jaxflow",
-    "laws",
-    "limits",
-    "prediction",
-    "rates",
-    "rundir",
-    "sensitivity",
-    "spectrum",
-    "store",
-    "sweep",
-    "taylor",
-    "zero_loss",
-)
+_MODULES = {
+    "agreement": "ntkflow.runs.agreement",
+    "balance": "ntkflow.metrics.balance",
+    "balanced": "ntkflow.theory.balanced",
+    "bounds": "ntkflow.theory.bounds",
+    "collapse": "ntkflow.metrics.neural_collapse",
+    "conditions": "ntkflow.theory.conditions",
+    "conserved": "ntkflow.metrics.conserved",
+    "discrete": "ntkflow.integrate.descent",
+    "exact": "ntkflow.theory.exact",
+    "fit": "ntkflow.fitting",
+    "initial": "ntkflow.problem.initial",
+    "invariant": "ntkflow.metrics.invariant",
+    "jaxflow": "ntkflow.derivatives",
+    "laws": "ntkflow.runs.laws",
+    "limits": "ntkflow.theory.limits",
+    "prediction": "ntkflow.theory.prediction",
+    "rates": "ntkflow.theory.rates",
+    "rundir": "ntkflow.runs.rundir",
+    "sensitivity": "ntkflow.derivatives.sensitivity",
+    "spectrum": "ntkflow.theory.spectrum",
+    "store": "ntkflow.runs.files",
+    "sweep": "ntkflow.sweep",
+    "taylor": "ntkflow.taylor",
+    "zero_loss": "ntkflow.theory.zero_loss",
+}
 
 __all__ = [*_NAMES, *_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _NAMES:
-        value = getattr(import_module(f"ntkflow.{_NAMES[name]}"), name)
+        value = getattr(import_module(_NAMES[name]), name)
         globals()[name] = value
         return value
     if name in _MODULES:
-        return import_module(f"ntkflow.{name}")
+        return import_module(_MODULES[name])
     raise AttributeError(f"module 'ntkflow' has no attribute {name!r}")
 
 
@@ -86,52 +86,49 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     # "as" makes a re-export of each for type checkers.
-    from ntkflow import agreement as agreement
-    from ntkflow import balance as balance
-    from ntkflow import balanced as balanced
-    from ntkflow import bounds as bounds
-    from ntkflow import collapse as collapse
-    from ntkflow import conditions as conditions
-    from ntkflow import conserved as conserved
-    from ntkflow import discrete as discrete
-    from ntkflow import exact as exact
-    from ntkflow import fit as fit
-    from ntkflow import initial as initial
-    from ntkflow import invariant as invariant
-    from ntkflow import jaxflow as jaxflow
-    from ntkflow import laws as laws
-    from ntkflow import limits as limits
-    from ntkflow import prediction as prediction
-    from ntkflow import rates as rates
-    from ntkflow import rundir as rundir
-    from ntkflow import sensitivity as sensitivity
-    from ntkflow import spectrum as spectrum
-    from ntkflow import store as store
-    from ntkflow import sweep as sweep
-    from ntkflow import taylor as taylor
-    from ntkflow import zero_loss as zero_loss
-    from ntkflow.decay import Decay as Decay
-    from ntkflow.ensembles import Ensemble as Ensemble
-    from ntkflow.ensembles import ensemble as ensemble
+    from ntkflow import derivatives as jaxflow
+    from ntkflow import fitting as fit
+    from ntkflow import sweep, taylor
+    from ntkflow.derivatives import sensitivity
     from ntkflow.errors import InputError as InputError
     from ntkflow.errors import LawWarning as LawWarning
     from ntkflow.errors import SolveError as SolveError
-    from ntkflow.integrate import solve as solve
-    from ntkflow.kernels import BlockKernel as BlockKernel
-    from ntkflow.kernels import ClassBlockKernel as ClassBlockKernel
-    from ntkflow.kernels import Kernel as Kernel
-    from ntkflow.kernels import KroneckerKernel as KroneckerKernel
-    from ntkflow.kernels import MatrixBlockKernel as MatrixBlockKernel
-    from ntkflow.kernels import SampleKernel as SampleKernel
-    from ntkflow.kernels import ScheduledKernel as ScheduledKernel
-    from ntkflow.kernels import TensorKernel as TensorKernel
-    from ntkflow.losses import MSE as MSE
-    from ntkflow.losses import CrossEntropy as CrossEntropy
-    from ntkflow.losses import LossPair as LossPair
-    from ntkflow.problem import Problem as Problem
-    from ntkflow.sizes import Sizes as Sizes
-    from ntkflow.solution import Solution as Solution
-    from ntkflow.state import State as State
-    from ntkflow.state import ThinState as ThinState
-    from ntkflow.stopping import Reason as Reason
-    from ntkflow.stopping import Stop as Stop
+    from ntkflow.integrate import descent as discrete
+    from ntkflow.integrate.solution import Solution as Solution
+    from ntkflow.integrate.solve import solve as solve
+    from ntkflow.integrate.stopping import Reason as Reason
+    from ntkflow.integrate.stopping import Stop as Stop
+    from ntkflow.metrics import balance, conserved, invariant
+    from ntkflow.metrics import neural_collapse as collapse
+    from ntkflow.problem import initial
+    from ntkflow.problem.decay import Decay as Decay
+    from ntkflow.problem.kernels import BlockKernel as BlockKernel
+    from ntkflow.problem.kernels import ClassBlockKernel as ClassBlockKernel
+    from ntkflow.problem.kernels import Kernel as Kernel
+    from ntkflow.problem.kernels import KroneckerKernel as KroneckerKernel
+    from ntkflow.problem.kernels import MatrixBlockKernel as MatrixBlockKernel
+    from ntkflow.problem.kernels import SampleKernel as SampleKernel
+    from ntkflow.problem.kernels import ScheduledKernel as ScheduledKernel
+    from ntkflow.problem.kernels import TensorKernel as TensorKernel
+    from ntkflow.problem.losses import MSE as MSE
+    from ntkflow.problem.losses import CrossEntropy as CrossEntropy
+    from ntkflow.problem.losses import LossPair as LossPair
+    from ntkflow.problem.problem import Problem as Problem
+    from ntkflow.problem.sizes import Sizes as Sizes
+    from ntkflow.problem.state import State as State
+    from ntkflow.problem.state import ThinState as ThinState
+    from ntkflow.runs import agreement, laws, rundir
+    from ntkflow.runs import files as store
+    from ntkflow.runs.ensembles import Ensemble as Ensemble
+    from ntkflow.runs.ensembles import ensemble as ensemble
+    from ntkflow.theory import (
+        balanced,
+        bounds,
+        conditions,
+        exact,
+        limits,
+        prediction,
+        rates,
+        spectrum,
+        zero_loss,
+    )

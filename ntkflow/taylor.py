@@ -18,7 +18,7 @@ import numpy as np
 from ntkflow import checks
 from ntkflow._types import Times
 from ntkflow.errors import InputError
-from ntkflow.problem import Problem
+from ntkflow.problem.problem import Problem
 
 # Arrays of any floating-point type.
 Array = Any

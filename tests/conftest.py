@@ -31,7 +31,7 @@ _PACKAGE = Path(__file__).parent.parent / "ntkflow"
 _INNER = [f"ntkflow.{path.stem}" for path in _PACKAGE.glob("*.py") if path.stem not in FRONT_DOORS]
 
 # Must come before the first import of the package, so that every annotated shape is checked.
-install_import_hook([*_INNER, "ntkflow.exact"], "beartype.beartype")
+install_import_hook([*_INNER, "ntkflow.theory.exact"], "beartype.beartype")
 
 import ntkflow as nf
 

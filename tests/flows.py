@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from scipy.integrate import solve_ivp
 
 import ntkflow as nf
-from ntkflow.systems import RawFlow
+from ntkflow.dynamics.packed import RawFlow
 
 
 def integrate(problem: nf.Problem, times: Sequence[float], rtol: float = 1e-13) -> list[nf.State]:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow import checks, fit, kernels, sensitivity, taylor
-from ntkflow.balance import balance
+from ntkflow import checks, fitting, taylor
+from ntkflow.derivatives import sensitivity
+from ntkflow.metrics.balance import balance
+from ntkflow.problem import kernels
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +55,7 @@ ARRAYS = {
     "knots": lambda f: kernels.ScheduledKernel(f(np.array([0.0, 1.0])), (BLOCK, BLOCK)),
     "save_at": lambda f: nf.solve(PROBLEM, save_at=f(np.array([0.0, 1.0]))),
     "times of sensitivities": lambda f: sensitivity.checked_times(f(np.array([0.0, 1.0]))),
-    "times of a fit": lambda f: fit.Observed(f(np.array([0.0, 1.0])), (STATE, STATE), SIZES),
+    "times of a fit": lambda f: fitting.Observed(f(np.array([0.0, 1.0])), (STATE, STATE), SIZES),
     "times of taylor": lambda f: taylor.integrate(PROBLEM, f(np.array([1.0]))),
     "times of a balance": lambda f: balance(PROBLEM, f(np.array([0.0, 1.0])), [STATE, STATE]),
     "times of an ensemble": lambda f: nf.ensemble([PROBLEM], times=f(np.array([0.0, 1.0]))),

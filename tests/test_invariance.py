@@ -6,19 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ntkflow as nf
-from ntkflow import kernels
-from ntkflow.agreement import compare
-from ntkflow.conserved import conserved
-from ntkflow.discrete.descent import descend
-from ntkflow.discrete.solution import as_solution
-from ntkflow.integrate import default_horizon
-from ntkflow.law_check import LawCheck
-from ntkflow.prediction import predict, predictable
-from ntkflow.solution import Solution, Stats
-from ntkflow.summary import _invariant, block_constants, predictions
-from ntkflow.systems import RawFlow, clock
-from tests.kernels import ladder
-from tests.test_conserved import random_state
+from ntkflow.dynamics.packed import RawFlow, clock
+from ntkflow.integrate.descent.descent import descend
+from ntkflow.integrate.descent.solution import as_solution
+from ntkflow.integrate.law_check import LawCheck
+from ntkflow.integrate.solution import Solution, Stats
+from ntkflow.integrate.solve import default_horizon
+from ntkflow.metrics.conserved import conserved
+from ntkflow.problem import kernels
+from ntkflow.runs.agreement import compare
+from ntkflow.runs.summary import _invariant, block_constants, predictions
+from ntkflow.theory.prediction import predict, predictable
+from tests.metrics.test_conserved import random_state
+from tests.problem.kernels import ladder
 
 RUNGS = (*ladder.NAMES, "scheduled")
 # The only number of all that depends on the axes of features: the paper's mean over them.

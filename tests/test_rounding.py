@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ntkflow.discrete import Momentum
+from ntkflow.integrate.descent import Momentum
 from ntkflow.rounding import SLACK, whole_up
 
 DIGITS = ("1", "1.2", "1.25", "1.5", "2", "2.5", "3", "4", "5", "6", "7", "8", "9")

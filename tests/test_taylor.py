@@ -5,11 +5,11 @@ import pytest
 
 import ntkflow as nf
 from ntkflow import taylor
-from ntkflow.collapse import centring
-from ntkflow.engines import choose
-from ntkflow.exact import aligned_state
-from tests.kernels import ladder
-from tests.test_conserved import random_state
+from ntkflow.integrate.engines import choose
+from ntkflow.metrics.neural_collapse import centring
+from ntkflow.theory.exact import aligned_state
+from tests.metrics.test_conserved import random_state
+from tests.problem.kernels import ladder
 
 EXTENDED = np.finfo(taylor.EXTENDED).eps < 1e-18
 TOLERANCES = (1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.datasets.cifar import read_python
+from ntkflow_validation.kernels import FolderStore
 
-from ntkflow import store
 from ntkflow.errors import InputError
+from ntkflow.runs import files
 from tests.commands import exit_code
-from validation.config import RunConfig
-from validation.datasets.cifar import read_python
-from validation.kernels import FolderStore
 
 SMALL = ("-C", 2, "-m", 2, "-n", 3, "--t-end", 0.1, "--no-figures", "--quiet")
 
@@ -56,7 +56,7 @@ def test_runs_of_others_run_nothing(hostile, command, tmp_path, capsys):
 
 def test_checkpoints_and_chunks_run_nothing(hostile):
     with pytest.raises(InputError, match="never loaded"):
-        store.read_arrays(hostile, "checkpoint")
+        files.read_arrays(hostile, "checkpoint")
     assert FolderStore(hostile.parent).get(hostile.stem) is None
 
 
@@ -75,7 +75,7 @@ def test_a_loss_that_names_a_module_is_imported_and_shadows_nothing(tmp_path, mo
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine_alone.py").write_text(
-        "open('sprung', 'w').close()\nfrom ntkflow.losses import SQUARED_ERROR as mse"
+        "open('sprung', 'w').close()\nfrom ntkflow.problem.losses import SQUARED_ERROR as mse"
     )
     (tmp_path / "numpy.py").write_text("open('shadowed', 'w').close()")
     assert exit_code("simulate", *SMALL, "--out", "run", "--loss", "mine_alone:mse") == 0

@@ -13,21 +13,27 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ntkflow import __version__, collapse, rundir, store
+from ntkflow import __version__
 from ntkflow._types import Json
-from ntkflow.cli.drawing import FORMATS
 from ntkflow.cli.output import attempted, bar, place
 from ntkflow.cli.table import number
-from ntkflow.ensembles import LEVELS, Ensemble, EnsembleProgress, ensemble
 from ntkflow.errors import InputError, SolveError
-from ntkflow.series import DESCRIPTIONS
-from ntkflow.simulate import Prepared
+from ntkflow.integrate.series import DESCRIPTIONS
+from ntkflow.metrics import neural_collapse
+from ntkflow.runs import files, rundir
+from ntkflow.runs.drawing import FORMATS
+from ntkflow.runs.ensembles import LEVELS, Ensemble, EnsembleProgress, ensemble
+from ntkflow.runs.simulate import Prepared
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
 ARRAYS = "ensemble.npz"
-SHOWN = ("loss", "E_alignment", *(name for name in ("NC1", "NC2", "NC3", "NC4") if name in collapse.NAMES))
+SHOWN = (
+    "loss",
+    "E_alignment",
+    *(name for name in ("NC1", "NC2", "NC3", "NC4") if name in neural_collapse.NAMES),
+)
 
 
 def run_ensemble(
@@ -45,7 +51,7 @@ def run_ensemble(
     if figures:
         attempted(lambda: draw(directory), f"`ntkflow plot {directory}` draws it")
     if json:
-        print(store.dump_json(summary))
+        print(files.dump_json(summary))
     elif not quiet:
         print_summary(summary)
         print(f"Run written to {directory}")
@@ -98,13 +104,13 @@ def write(directory: Path, found: Ensemble, prepared: Prepared, summary: Json) -
         "series": {name: DESCRIPTIONS[name] for name in found.series},
     }
     seeds = np.array([member.seed for member in found.members])
-    store.write_arrays(directory / ARRAYS, {"t": found.times, "seed": seeds, **found.series}, header)
+    files.write_arrays(directory / ARRAYS, {"t": found.times, "seed": seeds, **found.series}, header)
     config = prepared.config
     if config.kernel_file is not None:
-        store.write_arrays(directory / rundir.KERNEL_FILE, prepared.kernel_arrays)
+        files.write_arrays(directory / rundir.KERNEL_FILE, prepared.kernel_arrays)
         config = replace(config, kernel_file=Path(rundir.KERNEL_FILE))
-    store.write_toml(directory / "config.toml", {**config.tables(), "record": store.run_versions()})
-    store.write_json(directory / "summary.json", summary)
+    files.write_toml(directory / "config.toml", {**config.tables(), "record": files.run_versions()})
+    files.write_json(directory / "summary.json", summary)
 
 
 def read_summary(directory: Path) -> Json:
@@ -128,18 +134,18 @@ def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """
     if unknown := [suffix for suffix in formats if suffix not in FORMATS]:
         raise InputError("format", unknown[0], f"must be one of {', '.join(FORMATS)}", "choose one of these")
-    from ntkflow import figures, staging
-    from ntkflow.cli.ensemble_figure import ensemble_figure
+    from ntkflow.runs import atomic, figures
+    from ntkflow.runs.ensemble_figure import ensemble_figure
 
-    arrays, header = store.read_arrays(directory / ARRAYS, "run")
+    arrays, header = files.read_arrays(directory / ARRAYS, "run")
     series = {name: arrays[name] for name in header["series"]}
     figure = ensemble_figure(arrays["t"], series, header["title"])
     folder = directory / "figures"
     folder.mkdir(exist_ok=True)
-    staging.clean(folder)
+    atomic.clean(folder)
     written = [folder / f"ensemble.{suffix}" for suffix in formats]
     for path in written:
-        with store.atomic(path) as handle:
+        with files.atomic(path) as handle:
             figures.save(figure, handle, path.suffix[1:])
     return written
 

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ntkflow import store
 from ntkflow._types import Json
 from ntkflow.cli import observations
 from ntkflow.cli.table import number
 from ntkflow.errors import InputError
-from ntkflow.fit import Fit, Observed
-from ntkflow.fit import fit as estimate
+from ntkflow.fitting import Fit, Observed
+from ntkflow.fitting import fit as estimate
+from ntkflow.runs import files
 
 
 def fit(
@@ -49,7 +49,7 @@ def fit(
         observed = observed.window(start, end)
     found = estimate(observed, kind, knots=_numbers(knots), initial=initial, rtol=rtol)
     if json:
-        print(store.dump_json(_report(found, observed)))
+        print(files.dump_json(_report(found, observed)))
         return
     _print(found, observed)
 

@@ -10,8 +10,8 @@ import typer
 
 from ntkflow import __version__
 from ntkflow.cli import ends
-from ntkflow.cli.drawing import started_early
 from ntkflow.errors import INTERRUPTED, InputError, SolveError, StoppedError
+from ntkflow.runs.drawing import started_early
 
 ENTRY_POINTS = "ntkflow.commands"
 

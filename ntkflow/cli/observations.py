@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ntkflow import rundir, store
 from ntkflow.cli import options
 from ntkflow.errors import InputError
-from ntkflow.fit import Observed
-from ntkflow.losses import MSE
+from ntkflow.fitting import Observed
+from ntkflow.problem.losses import MSE
+from ntkflow.runs import files as store
+from ntkflow.runs import rundir
 
 ARRAYS = ("times", "H", "W", "b", "labels")
 TIME_KEYS = ("time", "t")

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ntkflow import config as configuration
-from ntkflow import store
-from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
-from ntkflow.kernel_files import UnusedArraysWarning
-from ntkflow.simulate import Prepared, prepare
+from ntkflow.problem.kernels.kernel_files import UnusedArraysWarning
+from ntkflow.runs import config as configuration
+from ntkflow.runs import files
+from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.simulate import Prepared, prepare
 
 
 def _option(panel: str, text: str, *names: str) -> Any:
@@ -107,7 +107,7 @@ def prepared(config: Path | None, given: dict[str, Any]) -> Prepared:
     options["per_class"] = _counts(options.get("per_class"))
     base = SimulateConfig()
     if config is not None:
-        base = configuration.from_tables(store.read_toml(config), config.parent)
+        base = configuration.from_tables(files.read_toml(config), config.parent)
     complete = base.updated(options)
     if ":" in complete.loss and str(Path.cwd()) not in sys.path:
         # A loss of one's own usually lies where one works; last, so that nothing else is imported from there.

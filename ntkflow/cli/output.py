@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ntkflow import rundir
 from ntkflow.errors import InputError, StoppedError
-from ntkflow.staging import MARK, numbered_directory, staged_directory
+from ntkflow.runs import rundir
+from ntkflow.runs.atomic import MARK, numbered_directory, staged_directory
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
-    from ntkflow.simulate import Prepared
+    from ntkflow.runs.simulate import Prepared
 
 
 def is_complete(out: Path | None, prepared: "Prepared", overwrite: bool) -> bool:

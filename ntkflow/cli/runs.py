@@ -4,9 +4,9 @@ from pathlib import Path
 
 import typer
 
-from ntkflow import rundir, store
 from ntkflow.cli import ensemble, table
-from ntkflow.cli.drawing import draw_run
+from ntkflow.runs import files, rundir
+from ntkflow.runs.drawing import draw_run
 
 
 def plot(
@@ -34,7 +34,7 @@ def show(
     several = (run / ensemble.ARRAYS).is_file()
     summary = ensemble.read_summary(run) if several else rundir.load_run(run).summary
     if json:
-        print(store.dump_json(summary))
+        print(files.dump_json(summary))
     elif several:
         ensemble.print_summary(summary)
     else:

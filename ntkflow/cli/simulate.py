@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ntkflow import rundir, store
-from ntkflow.cli import drawing, options, runs, table
+from ntkflow.cli import options, runs, table
 from ntkflow.cli.output import attempted, bar, is_complete, place, warn
 from ntkflow.errors import LawWarning
-from ntkflow.marching import Progress
-from ntkflow.simulate import run
-from ntkflow.summary import summarise
+from ntkflow.integrate.run import Progress
+from ntkflow.runs import drawing, files, rundir
+from ntkflow.runs.simulate import run
+from ntkflow.runs.summary import summarise
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -96,7 +96,7 @@ def simulate(
         for sentence in summary["warnings"]:
             warn(sentence)
     if json:
-        print(store.dump_json(summary))
+        print(files.dump_json(summary))
     elif not quiet:
         table.print_summary(summary)
         figure = f", its figure to {directory / 'figures' / 'run.png'}" if drawn else ""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ntkflow import config as configuration
-from ntkflow import store
 from ntkflow._types import Json
 from ntkflow.cli import sweep_options as options
 from ntkflow.cli.ends import GOES_ON, resumable
 from ntkflow.cli.output import attempted, bar
 from ntkflow.errors import InputError, StoppedError
+from ntkflow.runs import config as configuration
+from ntkflow.runs import files
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
 from ntkflow.sweep.fields import SIMULATE
 from ntkflow.sweep.runner import SweepProgress
@@ -107,7 +107,7 @@ def _spec(
         chosen = study_named(study)
         spec = with_changes(chosen, chosen.spec.base.updated(SIMULATE.read_settings(changes)), seeds)
         return replace(spec, view=replace(spec.view, **given))
-    tables = {} if config is None else store.read_toml(config)
+    tables = {} if config is None else files.read_toml(config)
     folder = Path() if config is None else config.parent
     if "sweep" in tables:
         spec = spec_from_tables(tables, folder)
@@ -134,14 +134,14 @@ def sweep_figure_of(spec: SweepSpec, table: Table) -> Callable[[Path], Path] | N
         return None
 
     def draw(directory: Path) -> Path:
-        from ntkflow import figures
+        from ntkflow.runs import figures
         from ntkflow.sweep.figure import sweep_figure
 
         figure = sweep_figure(spec, table, title_of(spec), mark_of(spec))
         assert figure is not None
         final = directory / "figures" / "sweep.png"
         final.parent.mkdir(exist_ok=True)
-        with store.atomic(final) as handle:
+        with files.atomic(final) as handle:
             figures.save(figure, handle, "png")
         return final
 
@@ -155,7 +155,7 @@ def _report(
     shown = [*table.swept, "status", *dict.fromkeys((*filter(None, [spec.view.x]), *spec.view.y))]
     if json:
         print(
-            store.dump_json(
+            files.dump_json(
                 {
                     "directory": directory,
                     "cells": len(table),

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ntkflow.laws import LEADING
+from ntkflow.runs.laws import LEADING
 
 Row = tuple[str, str, str]
 

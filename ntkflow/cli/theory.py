@@ -6,11 +6,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ntkflow import store
 from ntkflow.cli import options, table
 from ntkflow.cli.table import number
-from ntkflow.prediction import predict, predictable
-from ntkflow.summary import block_constants, predictions
+from ntkflow.runs import files
+from ntkflow.runs.summary import block_constants, predictions
+from ntkflow.theory.prediction import predict, predictable
 
 
 def theory(
@@ -49,7 +49,7 @@ def theory(
         "predicted": predicted,
     }
     if json:
-        print(store.dump_json(report))
+        print(files.dump_json(report))
         return
     console = Console(highlight=False)
     for line in table.headlines(report):

@@ -1,7 +1,8 @@
 """All claims in one list, and the one function that judges them."""
 
 from ntkflow.errors import InputError
-from ntkflow.prove import (
+from ntkflow.prove import wording
+from ntkflow.prove.claims import (
     biases,
     derivations,
     dynamics,
@@ -13,7 +14,6 @@ from ntkflow.prove import (
     relaxations,
     spectrum,
     symmetric,
-    wording,
 )
 from ntkflow.prove.entry import Claim, Entry
 

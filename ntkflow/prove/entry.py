@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import sympy
 
-from ntkflow.prove.scalars import vanishes
-from ntkflow.prove.words import Poly
+from ntkflow.prove.algebra.scalars import vanishes
+from ntkflow.prove.algebra.words import Poly
 
 CORRECTED_TOLERANCE = 1e-11
 

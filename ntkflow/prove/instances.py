@@ -6,10 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from ntkflow.prove.calculus import Monomial, Word
+from ntkflow.prove.algebra.calculus import Monomial, Word
+from ntkflow.prove.algebra.scalars import Number, evaluate
+from ntkflow.prove.algebra.words import Algebra, Poly
 from ntkflow.prove.entry import Equation, Fact
-from ntkflow.prove.scalars import Number, evaluate
-from ntkflow.prove.words import Algebra, Poly
 
 Matrices = Mapping[str, np.ndarray]
 

@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from ntkflow import __version__, staging, store
+from ntkflow import __version__
 from ntkflow._types import Json
-from ntkflow.config import PATHS
 from ntkflow.errors import InputError
+from ntkflow.runs import atomic, files
+from ntkflow.runs.config import PATHS
 
 SPEC_FILE = "sweep.toml"
 # Copies of the files that the base of a sweep names, written before its specification.
@@ -56,27 +57,27 @@ class Cache:
                 if self.directory.exists():
                     self._enter(self.directory, spec, identity)
                 else:
-                    with staging.staged(self.directory) as born:
+                    with atomic.staged(self.directory) as born:
                         self._enter(born, spec, identity)
         except OSError as error:
             raise InputError(
                 "out", self.directory, f"cannot be written ({error.strerror})", "choose another directory"
             ) from None
         for folder in (self.directory, self._cells, self.directory / "figures"):
-            staging.clean(folder)
+            atomic.clean(folder)
 
     def _reserved(self) -> AbstractContextManager[None]:
         """Whoever makes the directory goes first; in one that is there, only files appear, each of them whole."""
         if (self.directory / SPEC_FILE).is_file():
             return nullcontext()
-        return staging.reserved(self.directory, PATIENCE)
+        return atomic.reserved(self.directory, PATIENCE)
 
     @staticmethod
     def _enter(directory: Path, spec: Specification, identity: str) -> None:
         (directory / "cells").mkdir(exist_ok=True)
-        record = {**store.run_versions(), "sweep": identity}
+        record = {**files.run_versions(), "sweep": identity}
         # Last, since it makes the directory one of a sweep.
-        store.write_toml(directory / SPEC_FILE, {**spec.stored_tables(directory), "record": record})
+        files.write_toml(directory / SPEC_FILE, {**spec.stored_tables(directory), "record": record})
 
     def _refuse_others(self, identity: str, overwrite: bool) -> None:
         if not self.directory.exists():
@@ -87,7 +88,7 @@ class Cache:
             raise InputError(
                 "out", self.directory, "exists and is not a sweep directory", "choose another directory"
             )
-        before = store.read_toml(self.directory / SPEC_FILE).get("record", {}).get("sweep")
+        before = files.read_toml(self.directory / SPEC_FILE).get("record", {}).get("sweep")
         if before != identity and not overwrite:
             raise InputError(
                 "out",
@@ -100,10 +101,10 @@ class Cache:
         """Whether nothing is there but what a sweep was killed at when it had no specification yet."""
         if not self.directory.is_dir():
             return False
-        names = {entry.name for entry in self.directory.iterdir() if not staging.is_remains(entry)}
+        names = {entry.name for entry in self.directory.iterdir() if not atomic.is_remains(entry)}
         return names <= {"cells", *COPIES} and not (
             self._cells.exists()
-            and (not self._cells.is_dir() or any(not staging.is_remains(e) for e in self._cells.iterdir()))
+            and (not self._cells.is_dir() or any(not atomic.is_remains(e) for e in self._cells.iterdir()))
         )
 
     def _path(self, key: str, failed: bool = False) -> Path:
@@ -127,7 +128,7 @@ class Cache:
     def write(self, key: str, content: Json) -> None:
         """Record a finished or failed cell; a finished one drops the record of an earlier failure."""
         failed = "error" in content
-        store.write_json(self._path(key, failed), {"key": key, "version": __version__, **content})
+        files.write_json(self._path(key, failed), {"key": key, "version": __version__, **content})
         if not failed:
             self._path(key, failed=True).unlink(missing_ok=True)
 
@@ -140,7 +141,7 @@ class Cache:
         content = self.read(key)
         if content is None:
             # As it will be read again, in which what is not a number is None.
-            content = json.loads(store.dump_json(work()))
+            content = json.loads(files.dump_json(work()))
             if self._cells.is_dir():
                 self.write(key, content)
         return content

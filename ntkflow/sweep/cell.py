@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ntkflow import __version__, collapse
+from ntkflow import __version__
 from ntkflow._types import Json
-from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
-from ntkflow.simulate import Prepared, prepare, run
-from ntkflow.solution import Solution
-from ntkflow.summary import summarise
+from ntkflow.integrate.solution import Solution
+from ntkflow.metrics import neural_collapse
+from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.simulate import Prepared, prepare, run
+from ntkflow.runs.summary import summarise
 from ntkflow.sweep.fields import Value
 from ntkflow.sweep.spec import SweepSpec, absolute, digest, plain_config
 
@@ -92,7 +93,7 @@ def ends(solution: Solution) -> Json:
     series = {
         name: {"initial": float(values[0]), "final": float(values[-1])}
         for name, values in solution.series.items()
-        if name not in (*collapse.NAMES, "loss")  # the summary has these
+        if name not in (*neural_collapse.NAMES, "loss")  # the summary has these
     }
     facts = {
         "bias_mean": float(state.b.mean()),

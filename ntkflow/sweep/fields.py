@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
+from ntkflow.runs.config import SimulateConfig
 
 Value = bool | int | float | str | Path
 Kind = type[bool] | type[int] | type[float] | type[str] | type[Path]

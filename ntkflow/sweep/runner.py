@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError, SolveError
+from ntkflow.runs.processes.executors import local_processes
 from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.cell import cells, run_cell
-from ntkflow.sweep.executors import local_processes
 from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.table import Table, build_table
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ntkflow import config as configuration
-from ntkflow import store
 from ntkflow._types import Json
-from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
+from ntkflow.runs import config as configuration
+from ntkflow.runs import files
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.fields import SIMULATE, Value
 
@@ -115,7 +115,7 @@ class SweepSpec:
         for name, path in base_files(self.base).items():
             copy = directory / f"{name}.npz"
             if path.resolve() != copy.resolve():
-                with path.open("rb") as source, store.atomic(copy) as target:
+                with path.open("rb") as source, files.atomic(copy) as target:
                     shutil.copyfileobj(source, target)
             copies[name] = Path(copy.name)
         return replace(self, base=replace(self.base, **copies)).tables()

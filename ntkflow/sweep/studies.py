@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep.axis import Axis, parse_axis
 from ntkflow.sweep.spec import SweepSpec, View
 

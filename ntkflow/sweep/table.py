@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ntkflow import store
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.runs import files
 from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.cell import Cell
 from ntkflow.sweep.spec import SweepSpec
@@ -92,10 +92,10 @@ class Table:
         writer.writerow(self.columns)
         for row in self.rows():
             writer.writerow("" if isinstance(v, float) and isnan(v) else v for v in row.values())
-        with store.atomic(directory / "table.csv", "w") as handle:
+        with files.atomic(directory / "table.csv", "w") as handle:
             handle.write(text.getvalue())
         header = {"swept": list(self.swept), "rows": len(self)}
-        store.write_arrays(directory / "table.npz", self.columns, header)
+        files.write_arrays(directory / "table.npz", self.columns, header)
 
 
 def build_table(spec: SweepSpec, grid: Sequence[Cell], cache: Cache) -> Table:

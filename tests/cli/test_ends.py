@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from ntkflow import rundir
-from ntkflow.cli import drawing, ends, output
+from ntkflow.cli import ends, output
 from ntkflow.errors import StoppedError
+from ntkflow.runs import drawing, rundir
 from tests.commands import exit_code
 
 SMALL = "simulate -C 2 -m 2 -n 3 --out run"
@@ -75,7 +75,7 @@ def test_a_drawing_process_that_dies_is_a_warning(tmp_path, monkeypatch, capsys,
 
 def test_figures_of_ensembles_and_sweeps_cost_nothing_either(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ntkflow.figures.save", lambda *_: 1 / 0)
+    monkeypatch.setattr("ntkflow.runs.figures.save", lambda *_: 1 / 0)
     small = ("-C", 2, "-m", 2, "-n", 3, "--t-end", 0.1)
     assert exit_code("simulate", *small, "--ensemble", 2, "--out", "run", "--quiet") == 0
     assert "warning: no figure (division by zero); `ntkflow plot run` draws it" in capsys.readouterr().err
@@ -146,7 +146,7 @@ def test_ctrl_c_that_is_heard_is_not_hurried(monkeypatch):
 @pytest.mark.parametrize("command", ["kernels", "compare", "train", "run", "sweep", "reproduce", "calibrate"])
 def test_commands_that_go_on_say_so_wherever_ctrl_c_strikes(command):
     """Typer keeps the function of each command; those that go on are wrapped."""
-    from validation.cli.main import app
+    from ntkflow_validation.cli.main import app
 
     (found,) = (info.callback for info in app.registered_commands if info.callback.__name__ == command)
     assert found.__wrapped__ is not None

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow import collapse, rundir, store
 from ntkflow.cli.main import main
+from ntkflow.metrics import neural_collapse
+from ntkflow.runs import files, rundir
 
 SMALL = ["-C", "3", "-m", "4", "-n", "5", "--no-figures"]
 
@@ -65,7 +66,7 @@ def test_the_summary_has_the_keys_that_others_build_on(done):
         "version", "config", "sizes", "kernel", "eigenvalues", "alpha", "dimensionless", "invariant", "loss", "nc",
         "predicted", "agreement", "warnings", "stop_reason", "t_end", "solver",
     }  # fmt: skip
-    assert set(summary["nc"]) == set(collapse.NAMES)
+    assert set(summary["nc"]) == set(neural_collapse.NAMES)
     assert set(summary["eigenvalues"]) == {"mu_single", "mu_class", "mu_global"}
     assert {"engine", "steps", "evaluations", "rtol", "seconds"} <= set(summary["solver"])
 
@@ -83,7 +84,7 @@ def test_a_replay_gives_the_same_numbers(done, tmp_path):
 def test_a_measured_state_is_replayed_from_the_run_directory_alone(tmp_path):
     sizes, kernel = nf.Sizes(3, 4, 5), nf.BlockKernel(2, 1, 0.5)
     source = tmp_path / "state.npz"
-    store.write_state(source, nf.initial.make("relu", sizes, kernel), sizes.labels, kernel)
+    files.write_state(source, nf.initial.make("relu", sizes, kernel), sizes.labels, kernel)
     first, second = tmp_path / "a", tmp_path / "b"
     run("simulate", "--state", source, "--t-end", 2, "--out", first, "--no-figures", "--quiet")
     source.unlink()
@@ -336,9 +337,9 @@ def test_files_count_by_their_content_when_a_run_is_started_again(done, tmp_path
     (done / "final_state.npz").rename(tmp_path / "moved.npz")
     words = ("simulate", "--out", out, "--no-figures", "--state")
     run(*words, tmp_path / "moved.npz", "--quiet")
-    file = store.read_state(tmp_path / "moved.npz")
+    file = files.read_state(tmp_path / "moved.npz")
     file.state.b[0] += 1e-3
-    store.write_state(tmp_path / "moved.npz", file.state, file.sizes.labels, file.kernel)
+    files.write_state(tmp_path / "moved.npz", file.state, file.sizes.labels, file.kernel)
     run(*words, tmp_path / "moved.npz", expect=2)
     assert "was made with another b in the state file" in capsys.readouterr().err
     run("simulate", *SMALL, "--out", out, expect=2)

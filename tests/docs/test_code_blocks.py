@@ -10,14 +10,13 @@ from importlib.util import find_spec
 import pytest
 
 from tests.commands import exit_code
-
-from .pages import LINK, PAGES, blocks, words_of
+from tests.docs.pages import LINK, PAGES, blocks, words_of
 
 
 def restored_tables(monkeypatch):
     """Pages that show how to replace a network or a data set replace it for themselves."""
-    from validation.datasets import READERS
-    from validation.models.table import BODIES
+    from ntkflow_validation.datasets import READERS
+    from ntkflow_validation.models.table import BODIES
 
     for table in (READERS, BODIES):
         for name, entry in table.items():

@@ -4,8 +4,7 @@ import importlib.util
 import re
 
 from tests.commands import exit_code
-
-from .pages import PAGES, ROOT, blocks, words_of
+from tests.docs.pages import PAGES, ROOT, blocks, words_of
 
 EVERY = [
     words

@@ -6,10 +6,11 @@ import re
 import pytest
 
 from ntkflow.errors import InputError
-from ntkflow.prove import Verdict, claims, dynamics, misprints, modifications, prove, symmetric
+from ntkflow.prove import Verdict, claims, prove
+from ntkflow.prove.algebra.letters import Model, assume
+from ntkflow.prove.algebra.words import Poly
+from ntkflow.prove.claims import dynamics, misprints, modifications, symmetric
 from ntkflow.prove.entry import CORRECTED_TOLERANCE, Claim, Equation, Fact
-from ntkflow.prove.letters import Model, assume
-from ntkflow.prove.words import Poly
 
 ALL = {claim.key: claim for claim in claims()}
 PROVABLE = [key for key, claim in ALL.items() if claim.recorded in (Verdict.PROVED, Verdict.CORRECTED)]

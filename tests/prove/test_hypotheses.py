@@ -5,12 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ntkflow.prove import biases, misprints, relaxations
+from ntkflow.prove.algebra.letters import assume, model
+from ntkflow.prove.claims import biases, misprints, relaxations
+from ntkflow.prove.claims.ladder import class_dependent_algebra, matrix_blocks_model
+from ntkflow.prove.claims.limits import at_zero_loss, with_frame
+from ntkflow.prove.claims.spectrum import with_unit_vectors
 from ntkflow.prove.instances import Instance, counterexample, small_model
-from ntkflow.prove.ladder import class_dependent_algebra, matrix_blocks_model
-from ntkflow.prove.letters import assume, model
-from ntkflow.prove.limits import at_zero_loss, with_frame
-from ntkflow.prove.spectrum import with_unit_vectors
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_zero_loss(base):
 
 
 def test_gram_equations_at_a_concrete_zero_loss_state(base):
-    from ntkflow.prove.limits import any_invariant
+    from ntkflow.prove.claims.limits import any_invariant
 
     instance = extended(base, **zero_loss_state())
     for equation in any_invariant():

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from ntkflow.config import SimulateConfig
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import SweepSpec, View, parse_axis, run_sweep
 
 BASE = SimulateConfig(classes=2, per_class=2, features=3, init="gaussian", t_end=0.5)

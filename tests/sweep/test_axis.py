@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import Axis, parse_axis
 from ntkflow.sweep.fields import SIMULATE
 

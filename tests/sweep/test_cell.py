@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 import ntkflow as nf
-from ntkflow import store
-from ntkflow.config import SimulateConfig
+from ntkflow.runs import files
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import cell
 from tests.sweep.grids import BASE, grid
 
@@ -49,7 +49,7 @@ def test_a_file_is_addressed_by_its_content(tmp_path):
     sizes, kernel = nf.Sizes(2, 2, 3), nf.BlockKernel(1, 0.5, 0.1)
     keys = []
     for name, seed in (("a.npz", 0), ("b.npz", 0), ("c.npz", 1)):
-        store.write_state(
+        files.write_state(
             tmp_path / name, nf.initial.make("gaussian", sizes, kernel, seed), sizes.labels, kernel
         )
         keys.append(cell.key_of(SimulateConfig(state=tmp_path / name)))
@@ -74,6 +74,6 @@ def test_a_run_that_fails_gives_its_message_and_never_raises():
 def test_a_finished_cell_has_plain_values_only():
     content = cell.run_cell(BASE)
     assert set(content) == {"config", "summary", "ends"}
-    store.dump_json(content)
+    files.dump_json(content)
     assert content["ends"]["final"]["bias_spread"] > 0
     assert content["ends"]["series"]["W_norm"]["initial"] > 0

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow import store
-from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError, SolveError
+from ntkflow.runs import files
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import SweepSpec, View, cell, parse_axis, run_sweep, runner, spec_from_tables
 from tests.sweep.grids import BASE, grid, run_here
 
@@ -140,11 +140,11 @@ def test_what_is_no_sweep_is_left_alone(name, tmp_path):
 def test_the_specification_replays_from_the_directory_alone(tmp_path):
     sizes, kernel = nf.Sizes(2, 2, 3), nf.BlockKernel(1, 0.5, 0.1)
     source = tmp_path / "state.npz"
-    store.write_state(source, nf.initial.make("gaussian", sizes, kernel), sizes.labels, kernel)
+    files.write_state(source, nf.initial.make("gaussian", sizes, kernel), sizes.labels, kernel)
     spec = SweepSpec(SimulateConfig(state=source), (parse_axis("t_end=0.1,0.2"),))
     first = run_here(spec, tmp_path / "a")
     source.unlink()
-    again = spec_from_tables(store.read_toml(tmp_path / "a" / "sweep.toml"), tmp_path / "a")
+    again = spec_from_tables(files.read_toml(tmp_path / "a" / "sweep.toml"), tmp_path / "a")
     assert numbers(run_here(again, tmp_path / "b"))["key"] == numbers(first)["key"]
     counting = Counting()
     run_sweep(again, tmp_path / "a", counting)
@@ -162,7 +162,7 @@ def test_at_most_twice_the_workers_wait(tmp_path, monkeypatch):
 SCRIPT = """
 import sys
 from pathlib import Path
-from ntkflow.config import SimulateConfig
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import SweepSpec, local_processes, parse_axis, run_sweep
 base = SimulateConfig(classes=2, per_class=3, features=4, init="gaussian", t_end=float(sys.argv[2]))
 spec = SweepSpec(base, (parse_axis("scale=0.5:3:12"),))
@@ -263,7 +263,7 @@ def test_a_sweep_is_born_whole(tmp_path, monkeypatch):
 TOGETHER = """
 import sys, time
 from pathlib import Path
-from ntkflow.config import SimulateConfig
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import SweepSpec, parse_axis
 from ntkflow.sweep.cache import Cache
 spec = SweepSpec(SimulateConfig(), (parse_axis("scale=1,2"),))

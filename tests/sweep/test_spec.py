@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 import ntkflow as nf
-from ntkflow import store
-from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
+from ntkflow.runs import files
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import SweepSpec, View, parse_axis, spec_from_tables
 from tests.sweep.grids import BASE, grid
 
@@ -52,8 +52,8 @@ def test_a_specification_survives_its_toml(tmp_path):
         log_y=True,
         by="init",
     )
-    store.write_toml(tmp_path / "sweep.toml", spec.tables())
-    again = spec_from_tables(store.read_toml(tmp_path / "sweep.toml"), tmp_path)
+    files.write_toml(tmp_path / "sweep.toml", spec.tables())
+    again = spec_from_tables(files.read_toml(tmp_path / "sweep.toml"), tmp_path)
     assert again == spec
     assert again.identity() == spec.identity()
 
@@ -90,7 +90,7 @@ def test_a_state_file_counts_by_its_content(tmp_path):
 
     def identity(name, seed):
         path = tmp_path / name
-        store.write_state(path, nf.initial.make("gaussian", sizes, kernel, seed), sizes.labels, kernel)
+        files.write_state(path, nf.initial.make("gaussian", sizes, kernel, seed), sizes.labels, kernel)
         return SweepSpec(SimulateConfig(state=path), (parse_axis("t_end=1,2"),)).identity()
 
     assert identity("a.npz", 0) == identity("b.npz", 0) != identity("a.npz", 1)

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from ntkflow import store
 from ntkflow.errors import InputError
+from ntkflow.runs import files
 from ntkflow.sweep.table import _flat
 from tests.sweep.grids import grid, run_here
 
@@ -30,7 +30,7 @@ def test_one_row_per_cell_in_grid_order(done):
 
 def test_csv_and_npz_hold_the_same(done):
     table, directory = done
-    arrays, header = store.read_arrays(directory / "table.npz")
+    arrays, header = files.read_arrays(directory / "table.npz")
     with (directory / "table.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert list(arrays) == list(rows[0]) == list(table.columns)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ntkflow.config import SimulateConfig
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import cell, theory
 from ntkflow.sweep.table import cell_numbers
 

@@ -25,7 +25,7 @@ install_import_hook([f"validation.{name}" for name in NUMERICS], "beartype.beart
 @pytest.fixture(scope="session", autouse=True)
 def calibrated(tmp_path_factory):
     """Pages state the calibration of the running code; it is made in the tests of the calibration alone."""
-    from validation.calibration import store
+    from ntkflow_validation.calibration import store
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

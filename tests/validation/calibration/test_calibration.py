@@ -1,12 +1,12 @@
 import json
 
 import pytest
+from ntkflow_validation.calibration import calibration_of, current, run, store
+from ntkflow_validation.calibration.cells import CONTROL, DEPARTURES, Cell, cells
+from ntkflow_validation.calibration.document import cell_row, document
+from ntkflow_validation.calibration.figure import calibration_figure
 
 from tests.validation.report import synthetic
-from validation.calibration import calibration_of, current, run, store
-from validation.calibration.cells import CONTROL, DEPARTURES, Cell, cells
-from validation.calibration.document import cell_row, document
-from validation.calibration.figure import calibration_figure
 
 
 def comparison(skill, traced=0.99):

@@ -5,13 +5,17 @@ from itertools import combinations
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ntkflow_validation.kernels import measure
+from ntkflow_validation.kernels.methods.class_sums import (
+    orthonormal_directions,
+    random_directions,
+    sum_zero_signs,
+)
+from ntkflow_validation.kernels.methods.head_kernel import HeadKernel
+from ntkflow_validation.kernels.methods.two_level import SHARE, controlled, few_samples, gradients
+from ntkflow_validation.kernels.statistics import BlockSums
 
 from tests.validation.kernels.nets import inputs, mlp, parameters
-from validation.kernels import measure
-from validation.kernels.class_sums import orthonormal_directions, random_directions, sum_zero_signs
-from validation.kernels.head_kernel import HeadKernel
-from validation.kernels.statistics import BlockSums
-from validation.kernels.two_level import SHARE, controlled, few_samples, gradients
 
 # Odd and even classes.
 LABELS = np.repeat([0, 1, 2], [5, 6, 8])

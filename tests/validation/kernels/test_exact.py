@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from ntkflow_validation.kernels import measure
+from ntkflow_validation.kernels.methods.tensor import blocks_of_tensor
 
 from tests.validation.kernels.nets import NETS, inputs, means, mlp, no_bias, pairwise, parameters
-from validation.kernels import measure
-from validation.kernels.tensor import blocks_of_tensor
 
 # Unsorted and imbalanced.
 LABELS = np.array([2, 0, 1, 0, 2, 2, 0, 1, 0, 2])
@@ -136,7 +136,8 @@ def test_rayleigh_quotients_are_those_of_the_tensor():
 
 @pytest.mark.parametrize("memory", ["1MiB", "1.02MiB"])
 def test_small_memory_means_chunks_not_other_numbers(memory, monkeypatch):
-    from validation.kernels import budget, gram, tensor
+    from ntkflow_validation.kernels import budget
+    from ntkflow_validation.kernels.methods import gram, tensor
 
     monkeypatch.setattr(budget.Budget, "jacobian", property(lambda self: 4 * 60 * 10))
     for module in (budget, gram, tensor):

@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ntkflow_validation.kernels import FolderStore, measure
 
 from ntkflow.errors import InputError
 from tests.validation.kernels.nets import inputs, mlp, parameters
-from validation.kernels import FolderStore, measure
 
 LABELS = np.array([2, 0, 1, 0, 2, 2, 0, 1, 0])
 WANTED = ("pair-norms", "matrix", "tensor", "rayleigh")

@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from validation.kernels import budget
+from ntkflow_validation.kernels import budget
 
 HERE = Path(__file__).resolve()
 
@@ -21,10 +20,9 @@ def peak_mib(memory: str) -> float:
     """What a measurement of a ResNet20 adds to a process that has run it forward."""
     import jax.numpy as jnp
     import numpy as np
-
-    from validation.config import ModelConfig
-    from validation.kernels import measure
-    from validation.models import build
+    from ntkflow_validation.config.config import ModelConfig
+    from ntkflow_validation.kernels import measure
+    from ntkflow_validation.models import build
 
     config = ModelConfig(name="resnet20", features=64, width=16, norm="batch")
     network, labels = build(config, (28, 28, 1), 10, seed=0), np.repeat(np.arange(10), 4)
@@ -50,9 +48,10 @@ def test_a_residual_network_stays_within_its_memory():
 
 
 def test_what_compiling_leaves_behind_is_given_back(monkeypatch):
+    from ntkflow_validation.kernels.backends import jax_backend
+
+    from tests.validation.kernels.backends.test_layers import LABELS, backend
     from tests.validation.kernels.nets import inputs, mlp, parameters
-    from tests.validation.kernels.test_layers import LABELS, backend
-    from validation.kernels import jax_backend
 
     calls = []
     monkeypatch.setattr(jax_backend, "release", lambda: calls.append(1))

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from ntkflow_validation.kernels import measure
+from ntkflow_validation.runs.kernel_view import KernelView
 
 import ntkflow as nf
-from ntkflow import kernel_files, store
 from ntkflow.errors import InputError
+from ntkflow.problem.kernels import kernel_files
+from ntkflow.runs import files
 from tests.validation.kernels.nets import inputs, mlp, pairwise, parameters
-from validation.kernel_view import KernelView
-from validation.kernels import measure
 
 LABELS = np.array([2, 0, 1, 0, 2, 2, 0, 1, 0, 2])
 W, B = np.random.default_rng(3).normal(size=(3, 4)), np.zeros(3)
@@ -58,7 +59,7 @@ def test_problems_and_files_are_those_of_sorted_samples(rung, tmp_path):
         for rows in (np.arange(len(labels)), order)
     )
     found.save_state(tmp_path / "state.npz", H, rung=rung)
-    file = store.read_state(tmp_path / "state.npz")
+    file = files.read_state(tmp_path / "state.npz")
     from_file = nf.Problem(file.sizes, kernel_files.build(file.arrays, rung), file.state)
     expected = expected.problem(rung=rung)
     G = np.random.default_rng(0).normal(size=H.shape)
@@ -73,7 +74,7 @@ def test_problems_and_files_are_those_of_sorted_samples(rung, tmp_path):
 def test_the_obvious_file_is_right(measured, tmp_path):
     found, H, _ = measured
     np.savez(tmp_path / "own.npz", H=H, W=W, b=B, labels=LABELS, K=found.sample().K)
-    file = store.read_state(tmp_path / "own.npz")
+    file = files.read_state(tmp_path / "own.npz")
     np.testing.assert_array_equal(file.arrays["K"], found.sample(order="class").K)
 
 

@@ -2,17 +2,17 @@
 
 import jax
 import jax.numpy as jnp
+import ntkflow_validation
 import numpy as np
 import pytest
+from ntkflow_validation.kernels import FolderStore, JaxBackend, measure
+from ntkflow_validation.kernels.backends.layers import Layer
+from ntkflow_validation.kernels.budget import Budget
 
-import validation
 from ntkflow.errors import InputError
-from ntkflow.kernels import BlockKernel, MatrixBlockKernel, TensorKernel
-from ntkflow.sizes import Sizes
+from ntkflow.problem.kernels import BlockKernel, MatrixBlockKernel, TensorKernel
+from ntkflow.problem.sizes import Sizes
 from tests.validation.kernels.nets import inputs, mlp, parameters
-from validation.kernels import FolderStore, JaxBackend, measure
-from validation.kernels.budget import Budget
-from validation.kernels.layers import Layer
 
 LABELS = np.repeat([0, 1, 2], 4)
 
@@ -43,9 +43,9 @@ def block_inputs(kd, kc, kn):
 
 
 def test_the_package_has_the_function():
-    assert validation.measure is measure
+    assert ntkflow_validation.measure is measure
     with pytest.raises(AttributeError, match="nothing"):
-        _ = validation.nothing
+        _ = ntkflow_validation.nothing
 
 
 @pytest.mark.parametrize("method", ["gram", "class-sums"])
@@ -210,7 +210,7 @@ def test_batch_mode_gives_block_constants_and_nothing_that_looks_at_one_sample(p
 
 
 def test_the_method_follows_sizes_and_memory(problem, monkeypatch):
-    from validation.kernels import measuring
+    from ntkflow_validation.kernels import measuring
 
     params, x = problem
     many = np.tile(x, (20, 1)), np.tile(LABELS, 20)
@@ -222,7 +222,7 @@ def test_the_method_follows_sizes_and_memory(problem, monkeypatch):
 
 @pytest.mark.parametrize("method", ["gram", "class-sums", "probes", "sign-probes", "orthogonal-probes"])
 def test_an_interrupted_measurement_goes_on(method, problem, tmp_path, monkeypatch):
-    from validation.kernels import class_sums, gram
+    from ntkflow_validation.kernels.methods import class_sums, gram
 
     monkeypatch.setattr(gram, "group_size", lambda *args: 1)
     monkeypatch.setattr(class_sums, "group_size", lambda *args: 1)
@@ -297,7 +297,7 @@ def test_functions_as_haiku_makes_them():
 
 def test_torch_modules_give_the_same_result():
     torch = pytest.importorskip("torch")
-    from validation.kernels.pytorch import TorchBackend
+    from ntkflow_validation.kernels.backends.pytorch import TorchBackend
 
     params, x = parameters(mlp), inputs(LABELS).reshape(12, -1)
     layers = [torch.nn.Linear(16, 5), torch.nn.Tanh(), torch.nn.Linear(5, 6, bias=False), torch.nn.Tanh()]

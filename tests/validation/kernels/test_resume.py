@@ -9,9 +9,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from validation.kernels import FolderStore, JaxBackend, class_sums, measure, task
-from validation.kernels.forecast import Forecast, duration
+from ntkflow_validation.kernels import FolderStore, JaxBackend, measure, task
+from ntkflow_validation.kernels.forecast import Forecast, duration
+from ntkflow_validation.kernels.methods import class_sums
 
 LABELS = np.repeat([0, 1, 2], [4, 5, 6])
 

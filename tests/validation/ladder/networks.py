@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-
-from validation.blocks import fit
-from validation.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from validation.ladder.measured import Measured
-from validation.models.base import Classifier, Network
-from validation.pipeline import prepare
-from validation.snapshot_kernels import measure
-from validation.train import observe, recalibrated, start
+from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from ntkflow_validation.kernels.blocks import fit
+from ntkflow_validation.kernels.snapshot_kernels import measure
+from ntkflow_validation.ladder.measured import Measured
+from ntkflow_validation.models.base import Classifier, Network
+from ntkflow_validation.pipeline.pipeline import prepare
+from ntkflow_validation.training.train import observe, recalibrated, start
 
 CONFIG = RunConfig(
     data=DataConfig(name="block", classes=3, per_class=4, kappa_d=1.5, kappa_c=0.9, kappa_n=0.2),

@@ -5,18 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ntkflow_validation.cli.frontier import frontier
+from ntkflow_validation.config.config import KernelConfig
+from ntkflow_validation.ladder import measured as measuring
+from ntkflow_validation.ladder import rungs as rungs_module
+from ntkflow_validation.ladder.export import table
+from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
+from ntkflow_validation.runs.rundir import RunDirectory
 
 from ntkflow.errors import InputError
-from ntkflow.store import read_arrays, write_arrays
-from validation.cli.frontier import frontier
-from validation.config import KernelConfig
-from validation.ladder import measured as measuring
-from validation.ladder import rungs as rungs_module
-from validation.ladder.export import table
-from validation.pipeline import compare_run, measure_run, train_run
-from validation.rundir import RunDirectory
-
-from .networks import CONFIG, NONLINEAR
+from ntkflow.runs.files import read_arrays, write_arrays
+from tests.validation.ladder.networks import CONFIG, NONLINEAR
 
 RUNGS = ("block", "block-in-time", "class-block", "row-product", "class-matrix", "sample", "tensor")
 

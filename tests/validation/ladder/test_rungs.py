@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ntkflow_validation.config.config import DataConfig, ModelConfig
+from ntkflow_validation.ladder.operators.tensors import class_kernels
+from ntkflow_validation.ladder.rungs import NAMES, SPECS, build, chosen
 
 from ntkflow.errors import InputError
-from validation.config import DataConfig, ModelConfig
-from validation.ladder.rungs import NAMES, SPECS, build, chosen
-from validation.ladder.tensors import class_kernels
-
-from .networks import MIXING, NONLINEAR, measured
+from tests.validation.ladder.networks import MIXING, NONLINEAR, measured
 
 # Rungs that hold whatever the kernel is like inside a class of networks.
 BLOCKS = [n for n in NAMES if n not in ("row-modes-16", "tensor-still", "moving-block", "components")]

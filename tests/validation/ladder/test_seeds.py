@@ -5,16 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ntkflow_validation.cli.frontier import frontier
+from ntkflow_validation.cli.seeds import seeds
+from ntkflow_validation.ladder.export import compact, short
+from ntkflow_validation.ladder.seeds import over_seeds, read, spread, table
+from ntkflow_validation.pipeline.pipeline import compare_run
 
 from ntkflow.errors import InputError
-from validation.cli.frontier import frontier
-from validation.cli.seeds import seeds
-from validation.ladder.export import compact, short
-from validation.ladder.seeds import over_seeds, read, spread, table
-from validation.pipeline import compare_run
-
-from .networks import NONLINEAR
-from .test_run import finished
+from tests.validation.ladder.networks import NONLINEAR
+from tests.validation.ladder.test_run import finished
 
 RUNGS = ("block", "krylov-1", "class-matrix")
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-
-from validation.sweep.presets import DIGITS
-from validation.sweep.records import Record
-from validation.sweep.settings import changed
+from ntkflow_validation.sweep.presets import DIGITS
+from ntkflow_validation.sweep.records import Record
+from ntkflow_validation.sweep.settings import changed
 
 RATES = (0.01, 0.1, 1.0, 10.0)
 

@@ -4,18 +4,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.paper import FIGURES, draw_figure, paper_figure
+from ntkflow_validation.paper.choose import select
+from ntkflow_validation.paper.draw import training_figure, write
+from ntkflow_validation.paper.panes import OVER_EPOCHS, curves, over_epochs, over_rates
+from ntkflow_validation.paper.reproduce import (
+    SCALES,
+    Scale,
+    epochs_of,
+    kernels_of,
+    rates_of,
+    reproduce,
+    scale_named,
+)
+from ntkflow_validation.paper.smooth import equally_spaced, smoothed
+from ntkflow_validation.sweep import TrainingSweep, run_sweep
+from ntkflow_validation.sweep.grid import PAPER_PAIRS, Pair
 
 from ntkflow.errors import InputError
 from tests.validation.paper.invented import RATES, grid, record
-from validation.config import RunConfig
-from validation.paper import FIGURES, draw_figure, paper_figure
-from validation.paper.choose import select
-from validation.paper.draw import training_figure, write
-from validation.paper.panes import OVER_EPOCHS, curves, over_epochs, over_rates
-from validation.paper.reproduce import SCALES, Scale, epochs_of, kernels_of, rates_of, reproduce, scale_named
-from validation.paper.smooth import equally_spaced, smoothed
-from validation.sweep import TrainingSweep, run_sweep
-from validation.sweep.grid import PAPER_PAIRS, Pair
 
 
 def test_the_registry_is_the_paper():
@@ -175,7 +183,7 @@ TINY = RunConfig.from_dict(
 
 @pytest.fixture
 def few(monkeypatch):
-    import validation.paper.reproduce as module
+    import ntkflow_validation.paper.reproduce as module
 
     monkeypatch.setattr(module, "PAPER_INITS", ("lecun-normal",))
     return Scale(TINY, False, (0.1, 1.0), 6, 3, kernel_rate=0.3)
@@ -234,7 +242,7 @@ def test_the_papers_scale_has_the_papers_numbers():
 
 
 def test_the_chosen_trainings_replay_from_their_file():
-    from validation.sweep import sweep_from_tables
+    from ntkflow_validation.sweep import sweep_from_tables
 
     sweep = epochs_of(FIGURES[6], SCALES["digits"], select(FIGURES[6], grid()))
     again = sweep_from_tables(sweep.tables())

@@ -1,10 +1,9 @@
 """A run with a comparison as the pages take it, made of formulas: no network is trained for these tests."""
 
 import numpy as np
-
-from validation.config import RunConfig
-from validation.report.gather import KernelPicture, RunReport
-from validation.report.words import run_facts, run_title
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.report.gather import KernelPicture, RunReport
+from ntkflow_validation.report.words import run_facts, run_title
 
 T = np.concatenate([[0.0], np.geomspace(0.01, 10, 14)])
 RATES = {"loss": 1.4, "loss_class": 1.5, "loss_individual": 0.3, "NC1": 0.35, "NC2": 0.2, "NC3": 0.1}

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
-
-from validation.report.frontier import on_frontier
-from validation.report.heat import data_uri, heat_map, palette, png, thinned
-from validation.report.palette import rung_key, styles
-from validation.report.plots import HEIGHT, WIDTH, Curve, Frame, pane
-from validation.report.scales import Axis, label, linear_ticks, log_ticks, value_range
-from validation.report.tables import score_cell, tint
+from ntkflow_validation.report.drawing.heat import data_uri, heat_map, palette, png, thinned
+from ntkflow_validation.report.drawing.palette import rung_key, styles
+from ntkflow_validation.report.drawing.plots import HEIGHT, WIDTH, Curve, Frame, pane
+from ntkflow_validation.report.drawing.scales import Axis, label, linear_ticks, log_ticks, value_range
+from ntkflow_validation.report.frontier import on_frontier
+from ntkflow_validation.report.tables import score_cell, tint
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 8))

@@ -1,10 +1,10 @@
 """The page in a real headless browser, at the width of a desk and of a phone."""
 
 import pytest
+from ntkflow_validation.report.page import write_page
 
 from tests.browser import Browser, installed
 from tests.validation.report import synthetic
-from validation.report.page import write_page
 
 pytestmark = pytest.mark.skipif(
     installed() is None, reason="no Chromium is installed (apt-get install chromium)"

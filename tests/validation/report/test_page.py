@@ -3,10 +3,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from ntkflow_validation.report.page import page, write_page
+from ntkflow_validation.report.words import verdict
 
 from tests.validation.report import synthetic
-from validation.report.page import page, write_page
-from validation.report.words import verdict
 
 VOID = {"meta", "link", "input", "br"}
 

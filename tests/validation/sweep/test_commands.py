@@ -3,10 +3,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from ntkflow_validation.config.presets import preset
+from ntkflow_validation.runs.rundir import RunDirectory
 
 from tests.commands import exit_code
-from validation.presets import preset
-from validation.rundir import RunDirectory
 
 WORDS = (
     "sweep", "--config", "{tmp}/base.toml", "--learning-rates", "0.01,0.1,1e30", "--seeds", "1", "--out", "{tmp}/s",
@@ -26,7 +26,9 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def validate(folder, monkeypatch, capsys):
     """Runs a command with its cells in a thread; returns exit code, standard output and error."""
-    monkeypatch.setattr("validation.sweep.running.local_workers", lambda workers=None: ThreadPoolExecutor(1))
+    monkeypatch.setattr(
+        "ntkflow_validation.sweep.running.local_workers", lambda workers=None: ThreadPoolExecutor(1)
+    )
 
     def run(*words):
         code = exit_code("validate", *(str(word).format(tmp=folder) for word in words))
@@ -144,10 +146,11 @@ def test_a_cell_that_another_sweep_works_on_is_waited_for_and_not_run_twice(fold
     """The other one finishes it, and removes its run, while this one waits for the lock."""
     import shutil
 
+    from ntkflow_validation.config.config import RunConfig
+    from ntkflow_validation.sweep import cell
+    from ntkflow_validation.sweep.cell import CellTask, run_cell
+
     from ntkflow.sweep.cache import Cache
-    from validation.config import RunConfig
-    from validation.sweep import cell
-    from validation.sweep.cell import CellTask, run_cell
 
     directory = folder / "shared"
     task = CellTask("abc", RunConfig.from_toml(folder / "base.toml").to_dict(), str(directory))

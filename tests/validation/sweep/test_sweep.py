@@ -5,22 +5,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.presets import preset
+from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.sweep import (
+    Pair,
+    TrainingSweep,
+    find_records,
+    paper_rates,
+    run_sweep,
+    sweep_from_tables,
+)
+from ntkflow_validation.sweep import cell as cell_module
+from ntkflow_validation.sweep.estimate import Speed, estimate, in_words, seconds_of
+from ntkflow_validation.sweep.grid import PAPER_PAIRS, key_of
+from ntkflow_validation.sweep.presets import SWEEPS, sweep_preset
+from ntkflow_validation.sweep.records import Record, final_norms
+from ntkflow_validation.sweep.running import shared_device, tabulate_sweep
+from ntkflow_validation.sweep.select import rows_where
+from ntkflow_validation.sweep.settings import SETTINGS, changed, flat
+from ntkflow_validation.training.clock import total_steps
 
 from ntkflow.errors import InputError
 from ntkflow.sweep import parse_axis
-from validation.clock import total_steps
-from validation.config import RunConfig
-from validation.presets import preset
-from validation.rundir import RunDirectory
-from validation.sweep import Pair, TrainingSweep, find_records, paper_rates, run_sweep, sweep_from_tables
-from validation.sweep import cell as cell_module
-from validation.sweep.estimate import Speed, estimate, in_words, seconds_of
-from validation.sweep.grid import PAPER_PAIRS, key_of
-from validation.sweep.presets import SWEEPS, sweep_preset
-from validation.sweep.records import Record, final_norms
-from validation.sweep.running import shared_device, tabulate_sweep
-from validation.sweep.select import rows_where
-from validation.sweep.settings import SETTINGS, changed, flat
 
 # A linear network on block inputs: steps without convolutions.
 BASE = RunConfig.from_dict(
@@ -155,7 +162,7 @@ def test_impossible_cells_fail_alone_and_a_sweep_of_nothing_else_is_refused(tmp_
 
 
 def test_the_specification_replays_and_another_grid_is_refused(done, tmp_path):
-    from ntkflow.store import read_toml
+    from ntkflow.runs.files import read_toml
 
     again = sweep_from_tables(read_toml(done[1] / "sweep.toml"))
     assert [cell.key for cell in again.cells] == [cell.key for cell in GRID.cells]
@@ -199,8 +206,9 @@ def test_the_table_can_be_read_while_the_sweep_is_under_way(done):
 
 
 def test_moments_at_the_end_are_those_of_the_papers_pane_i():
+    from ntkflow_validation.runs.rundir import StoredSnapshot
+
     import ntkflow as nf
-    from validation.rundir import StoredSnapshot
 
     sizes = nf.Sizes(2, 3, 4)
     state = nf.initial.make("relu", sizes, nf.BlockKernel(1, 0.5, 0.1), seed=1)
@@ -224,7 +232,7 @@ def test_epochs_of_a_record_count_passes_through_the_data():
 
 
 def test_an_estimate_counts_what_there_is_to_do(monkeypatch):
-    monkeypatch.setattr("validation.sweep.running.local_workers", ThreadPoolExecutor)
+    monkeypatch.setattr("ntkflow_validation.sweep.running.local_workers", ThreadPoolExecutor)
     speed = Speed(0.1, 1.0, "cpu")
     config = sweep_preset("sweep-digits").base
     seconds = seconds_of(config, speed)

@@ -1,0 +1,215 @@
+"""Forward and adjoint sensitivities of stiff runs: how the state moves with the kernel and the initial state.
+
+Both integrate the variational equation along the structured engine's trajectory (`ntkflow.derivatives.tangent_linear`), so that
+rho T of 1e5 and more costs some hundred steps. For gradients of arbitrary metrics on mild problems see
+`ntkflow.derivatives`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow import checks
+from ntkflow._types import Times, Vector
+from ntkflow.derivatives.directions import Direction, Thinned, kernel_directions, thinned, within
+from ntkflow.derivatives.linearised import Linearised, Path, Point
+from ntkflow.derivatives.tangent_linear import Source, march
+from ntkflow.errors import InputError
+from ntkflow.problem.problem import Problem
+from ntkflow.problem.state import State
+
+__all__ = [
+    "Direction",
+    "Sensitivity",
+    "Thinned",
+    "adjoint",
+    "checked_times",
+    "enter",
+    "forward",
+    "kernel_directions",
+    "leave",
+    "solve",
+    "thinned",
+    "weigh",
+]
+
+# The trajectory is solved tighter than its tangents, which inherit its error.
+PATH_SHARE = 0.1
+
+Tangents = Float64[np.ndarray, "T p D"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """States along a trajectory and their derivatives.
+
+    Attributes:
+        times: times asked for, (T,).
+        states: state at each time.
+        derivatives: name of a direction to d(state)/d(parameter) at each time.
+    """
+
+    times: Times
+    states: list[State]
+    derivatives: dict[str, list[State]]
+
+
+def solve(
+    problem: Problem,
+    directions: Mapping[str, Direction] | None,
+    times: Sequence[float] | Times,
+    rtol: float = 1e-8,
+) -> Sensitivity:
+    """d(state)/d(parameter) at given times, for kernel constants and directions of the initial state.
+
+    Args:
+        problem: a squared-error problem with scalar or class-dependent blocks, constant or scheduled.
+        directions: by name; None means `kernel_directions`, every constant of the kernel.
+        times: increasing, the first >= 0, in units of the sum loss (4).
+        rtol: local error relative to the largest norm that the sensitivity has had.
+
+    Raises:
+        InputError: bad times, or the problem has no block structure.
+        SolveError: the integration failed.
+    """
+    chosen = kernel_directions(problem.kernel, problem.sizes) if directions is None else dict(directions)
+    grid = checked_times(times)
+    fine = thinned(problem, list(chosen.values()))
+    path = Path(fine.system, fine.initial.pack(), float(grid[-1]), PATH_SHARE * rtol)
+    tangents = forward(path, fine, list(chosen.values()), grid, rtol)
+    compose = fine.frame.compose
+    unpack = fine.system.unpack
+    return Sensitivity(
+        grid,
+        [compose(unpack(path(t))) for t in grid],
+        {name: [compose(unpack(row[k])) for row in tangents] for k, name in enumerate(chosen)},
+    )
+
+
+def checked_times(times: Sequence[float] | Times) -> Times:
+    """Times as float64, or InputError."""
+    grid = checks.times("times", times)
+    if grid[-1] <= 0:
+        raise InputError("times", grid[:4], "must increase from a time >= 0", "give a time > 0")
+    return grid
+
+
+def forward(
+    path: Path,
+    fine: Thinned,
+    directions: Sequence[Direction],
+    times: Times,
+    rtol: float,
+    start: Float64[np.ndarray, "p D"] | None = None,
+) -> Tangents:
+    """Packed thin tangents (T, p, D) at the times, for each direction.
+
+    `start`: packed thin changes of the initial state, one per direction, instead of the directions' own.
+    """
+    rows = np.zeros((len(directions), fine.system.size)) if start is None else start
+    for row, direction in zip(rows, directions, strict=True):
+        if direction.state is not None:
+            row[:] = fine.project(direction.state.H, direction.state.W, direction.state.b).pack()
+    out = [rows.copy() for t in times if t == 0]
+    scale = None
+    # What is varied may have knots of its own, a peak between those of the kernel among them.
+    knots = [t for d in directions if d.kernel is not None for t, _ in d.kernel.schedule]
+    for stretch in path.stretches(knots):
+        line = Linearised(path, stretch)
+        stops = times[(times > stretch[0]) & (times <= stretch[1])]
+        source = _source(line, fine, directions)
+        typical = _typical(line, directions)
+        found, last, scale = march(line, stretch, enter(line, rows), source, stops, rtol, scale, typical)
+        out += [leave(line, S) for S in found]
+        rows = leave(line, last)
+    return np.stack(out)
+
+
+def _source(line: Linearised, fine: Thinned, directions: Sequence[Direction]) -> Source | None:
+    """d(field)/d(parameter) at fixed state: the field with the kernel's change in place of the kernel."""
+    changes = [direction.kernel for direction in directions]
+    if all(change is None for change in changes):
+        return None
+    c = line.coordinates
+    columns = np.asarray(fine.frame.column_class, dtype=int)
+    k, s = c.groups, c.s
+
+    def source(tau: float) -> np.ndarray:
+        t = line.time(tau)
+        point = Point(line, t)
+        back = point.A[:, : c.n].T @ point.P
+        out = np.zeros((len(changes), c.size))
+        for row, change in zip(out, changes, strict=True):
+            if change is not None:
+                now = change.at(t)
+                into = c.blocks(row)[0][: c.n]
+                into[:, :k] = -back[:, :k] @ (c.U.T @ (now.class_kernel * (s / s[:, None])) @ c.U)
+                into[:, k:] = -back[:, k:] * now.within[columns]
+        return out
+
+    return source
+
+
+def _typical(line: Linearised, directions: Sequence[Direction]) -> Float64[np.ndarray, " p"]:
+    """Size that d(field)/d(parameter) has where the residual is as large as the targets."""
+    c = line.coordinates
+    size = float(np.linalg.norm(line.at(line.stretch[0]).A[:, : c.n]) * np.linalg.norm(c.T))
+    kernels = [direction.kernel for direction in directions]
+    largest = [0.0 if k is None else max(np.abs(row).max() for row in within(k)) for k in kernels]
+    means = [0.0 if k is None else float(np.abs(k.at(line.stretch[0]).class_kernel).max()) for k in kernels]
+    return size * np.maximum(largest, means)
+
+
+def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64[np.ndarray, "p D"]:
+    """sum_i S(t_i)^T weights[i], S the derivative by the initial state: a gradient by that state, (p, D).
+
+    Both are in packed thin coordinates whose H1 counts with the roots of the masses, in which iid noise of
+    (H, W, b) is iid noise.
+    """
+    total = np.zeros(weights.shape[1:])
+    if times[0] == 0:
+        total += weights[0]
+    rows, scale = np.zeros_like(total), None
+    for stretch in reversed(path.stretches()):
+        line = Linearised(path, stretch, adjoint=True)
+        start, state = stretch[1], enter(line, rows, weighted=True)
+        inside = np.flatnonzero((times > stretch[0]) & (times <= stretch[1]))
+        for i in inside[::-1]:
+            if times[i] < start:
+                span = (stretch[1] - start, stretch[1] - times[i])
+                _, state, scale = march(line, span, state, None, [], rtol, scale)
+            state = state + enter(line, weights[i], weighted=True)
+            start = times[i]
+        if np.any(state):
+            span = (stretch[1] - start, stretch[1] - stretch[0])
+            _, state, scale = march(line, span, state, None, [], rtol, scale)
+        rows = leave(line, state, weighted=True)
+    return total + rows
+
+
+def enter(line: Linearised, rows: np.ndarray, weighted: bool = False) -> np.ndarray:
+    """Flat directions of packed ones; `weighted`: H1 is already times the roots of the masses."""
+    c = line.coordinates
+    flat = np.stack([c.enter(_unweighted(c.s, c.n, row) if weighted else row) for row in rows])
+    flat[:, c.n * c.q : c.split] = 0.0
+    return flat
+
+
+def leave(line: Linearised, flat: np.ndarray, weighted: bool = False) -> np.ndarray:
+    """Packed directions of flat ones; the inverse of `enter`."""
+    c = line.coordinates
+    rows = np.stack([c.leave(z) for z in flat])
+    return np.stack([weigh(c.s, c.n, row) for row in rows]) if weighted else rows
+
+
+def weigh(s: np.ndarray, n: int, row: Vector) -> Vector:
+    """Packed vector with H1 times the roots of the masses s."""
+    out, k = row.copy(), n * len(s)
+    out[:k] = (row[:k].reshape(n, -1) * s).ravel()
+    return out
+
+
+def _unweighted(s: np.ndarray, n: int, row: Vector) -> Vector:
+    return weigh(1 / s, n, row)

@@ -1,0 +1,110 @@
+"""Many initial states, or many kernels, integrated in one vmapped call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ntkflow._types import Times
+from ntkflow.derivatives.gradient import checked, setting, split
+from ntkflow.derivatives.jax_metrics import Setting, metric
+from ntkflow.errors import InputError
+from ntkflow.integrate.engines import jax_flow
+from ntkflow.integrate.engines.precision import x64
+from ntkflow.problem.problem import Problem
+from ntkflow.problem.sizes import Sizes
+
+Array = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Metrics of the members of an ensemble.
+
+    Attributes:
+        times: (T,).
+        series: name to values (members, T); NaN from where a member failed.
+        failed: for each member whether it did not reach the end.
+    """
+
+    times: Times
+    series: dict[str, np.ndarray]
+    failed: np.ndarray
+
+
+def ensemble(
+    problems: Sequence[Problem],
+    times: Sequence[float] | Times,
+    *,
+    names: Sequence[str] = ("loss", "NC1", "NC2", "NC3", "E_norm"),
+    rtol: float = 1e-9,
+    atol: float = 1e-11,
+    solver: str = "Tsit5",
+    max_steps: int = 4096,
+) -> Ensemble:
+    """Solve problems of equal sizes together; one slow member makes all of them wait.
+
+    Args:
+        problems: block kernels, which may differ, and initial states.
+        times: increasing, positive.
+        names: keys of `METRICS`.
+        rtol: relative tolerance of the local error.
+        atol: absolute tolerance.
+        solver: as in `ntkflow.derivatives.solve`.
+        max_steps: limit on steps.
+
+    Raises:
+        InputError: no problem, different sizes, another kind of problem, or an unknown metric.
+    """
+    if not problems or len({problem.sizes for problem in problems}) > 1:
+        raise InputError(
+            "problems",
+            f"{len(problems)} problems",
+            "must be at least one, all of the same sizes",
+            "give problems of one size, or call once for each",
+        )
+    kernels, sizes = [checked(problem) for problem in problems], problems[0].sizes
+    for name in names:
+        metric(name)
+    grid = np.asarray(times, dtype=np.float64)
+    if grid.ndim != 1 or grid.size == 0 or not grid[0] > 0 or np.any(np.diff(grid) <= 0):
+        raise InputError("times", grid[:4], "must be positive and increase", "sort them and drop repeats")
+    options = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
+    with x64():
+        kappas = jnp.asarray([[k.kappa_d, k.kappa_c, k.kappa_n] for k in kernels])
+        states = [
+            jnp.stack([jnp.asarray(getattr(problem.state, part)) for problem in problems]) for part in "HWb"
+        ]
+        member = partial(_member, sizes, tuple(names), options, jnp.asarray(grid))
+        values, failed = jax.jit(jax.vmap(member))(kappas, *states)
+        series = {name: np.asarray(value) for name, value in values.items()}
+    return Ensemble(grid, series, np.asarray(failed) != 0)
+
+
+def _member(
+    sizes: Sizes,
+    names: tuple[str, ...],
+    options: dict[str, Any],
+    times: Array,
+    kappas: Array,
+    H: Array,
+    W: Array,
+    b: Array,
+) -> tuple[dict[str, Array], Array]:
+    H1, deviations = split(H, sizes)
+    found = jax_flow.solve(
+        kappas[0], kappas[1], kappas[2], H1, deviations, W, b, times, m=sizes.counts, **options
+    )
+    # The result code has no time axis.
+    states = found._replace(failed=jnp.zeros(len(times)))
+    around = setting(kappas, sizes)
+    values = {name: jax.vmap(partial(_at, name, around))(states) for name in names}
+    return {name: jnp.where(jnp.isfinite(v), v, jnp.nan) for name, v in values.items()}, found.failed
+
+
+def _at(name: str, around: Setting, state: jax_flow.Trajectory) -> Array:
+    return metric(name)(state.H1, state.L, state.W, state.b, around)

@@ -1,0 +1,168 @@
+"""The vector fields: Theorem 4.1 on (H, W, b) and Theorem 5.1 in thin form. Time is that of the sum loss (4).
+
+Pure functions of arrays; numpy and jax arrays both work.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import ClassMatrix, PerClass, Vector
+from ntkflow.problem.kernels.base import Kernel, ThinCoefficients
+from ntkflow.problem.kernels.timeline import bracket
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import ThinState
+
+Array = Any
+
+
+def residual(H: Array, W: Array, b: Array, Y: Array) -> Array:
+    """R = W H + b 1^T - Y, shape (C, N). Source: eq. (16)."""
+    return W @ H + b[:, None] - Y
+
+
+def raw_field(H: Array, W: Array, R: Array, kernel: Kernel, sizes: Sizes) -> tuple[Array, Array, Array]:
+    """(dH, dW, db)/dt for a residual R = dL/dF of any loss. Source: eq. (19)."""
+    return -kernel.apply(W.T @ R, sizes), -(R @ H.T), -R.sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class ThinSystem:
+    """Theorem 5.1 with MSE, for scalar or class-dependent blocks, in the thin form of theory 4.1.
+
+    dH1 = -W^T R1 Kc,  dL = -W^T W L diag(rates),  dW = -(R1 M H1^T + W L L^T),  db = -R1 m,
+    with R1 = W H1 + b 1^T - I and M = diag(masses), and with decay -lh H1, -lh L, -lw W, -lb b besides.
+    Cost per evaluation O(nC(C + r)), whatever m is.
+
+    Attributes:
+        masses: samples of each class, (C,).
+        class_kernel: Kc, (C, C).
+        rates: mu_single of the class each column of L belongs to, (r,).
+        n: number of feature coordinates of the (reduced) state.
+        decay: rates (lw, lh, lb) at which W, H and b are pulled to zero.
+        schedule: knots (t, system) of a kernel that changes in time; `class_kernel` and `rates` above are
+            then those of the first knot. Empty for a constant kernel.
+        targets: outputs that the means of the groups should have, (outputs, groups). None: the groups are the
+            classes and the targets the identity. With every sample a group of its own (masses 1, class_kernel
+            the N x N kernel, targets Y, no L) the system is Theorem 4.1 for any sample kernel.
+    """
+
+    masses: PerClass
+    class_kernel: ClassMatrix
+    rates: Float64[np.ndarray, " r"]
+    n: int
+    decay: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    schedule: tuple[tuple[float, "ThinSystem"], ...] = ()
+    targets: Float64[np.ndarray, "outputs C"] | None = None
+
+    @classmethod
+    def build(
+        cls,
+        coefficients: ThinCoefficients,
+        sizes: Sizes,
+        column_class: tuple[int, ...],
+        n_eff: int,
+        decay: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> "ThinSystem":
+        """From a kernel's coefficients and the frame of a decomposition."""
+        rates = coefficients.within[np.asarray(column_class, dtype=int)]
+        schedule = tuple(
+            (t, cls.build(knot, sizes, column_class, n_eff, decay)) for t, knot in coefficients.schedule
+        )
+        return cls(sizes.masses, coefficients.class_kernel, rates, n_eff, decay, schedule)
+
+    def at(self, t: float) -> "ThinSystem":
+        """The constant system in force at time t; itself when the kernel is constant."""
+        if not self.schedule:
+            return self
+        left, right, share = bracket([time for time, _ in self.schedule], t)
+        a, b = self.schedule[left][1], self.schedule[right][1]
+        if share == 0:
+            return a
+        return replace(
+            a,
+            class_kernel=(1 - share) * a.class_kernel + share * b.class_kernel,
+            rates=(1 - share) * a.rates + share * b.rates,
+        )
+
+    def between(self, begin: float, end: float) -> "ThinSystem":
+        """The system from `begin` to `end`, between which no knot lies, in a clock that starts at `begin`."""
+        if not self.schedule:
+            return self
+        if end <= self.schedule[0][0] or begin >= self.schedule[-1][0]:
+            return self.at(begin)
+        first, last = self.at(begin), self.at(end)
+        return replace(first, schedule=((0.0, first), (end - begin, last)))
+
+    @cached_property
+    def inverse(self) -> ClassMatrix:
+        """Kc^{-1} M, symmetric: m E contains H1 times it times H1^T."""
+        inverse = np.linalg.solve(self.class_kernel, np.diag(self.masses))
+        return (inverse + inverse.T) / 2
+
+    @property
+    def C(self) -> int:
+        """Number of classes, rows of W."""
+        return len(self.masses) if self.targets is None else len(self.targets)
+
+    @property
+    def goal(self) -> Float64[np.ndarray, "outputs C"]:
+        """Outputs that the means of the groups should have."""
+        return np.eye(self.C) if self.targets is None else self.targets
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of H1, L, W, b."""
+        return (self.n, len(self.masses)), (self.n, len(self.rates)), (self.C, self.n), (self.C,)
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns."""
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def field(self, H1: Array, L: Array, W: Array, b: Array) -> tuple[Array, Array, Array, Array]:
+        """(dH1, dL, dW, db)/dt of a constant system. Source: eq. (25)."""
+        R1 = W @ H1 + b[:, None] - self.goal
+        WL = W @ L
+        R1m = R1 * self.masses
+        parts = (
+            -(W.T @ (R1 @ self.class_kernel)),
+            -(W.T @ (WL * self.rates)),
+            -(R1m @ H1.T + WL @ L.T),
+            -R1m.sum(axis=1),
+        )
+        if not any(self.decay):
+            return parts
+        lw, lh, lb = self.decay
+        return parts[0] - lh * H1, parts[1] - lh * L, parts[2] - lw * W, parts[3] - lb * b
+
+    def unpack(self, y: Vector) -> ThinState:
+        """The state that `ThinState.pack` flattened."""
+        parts, start = [], 0
+        for shape in self.shapes:
+            stop = start + int(np.prod(shape))
+            parts.append(y[start:stop].reshape(shape))
+            start = stop
+        return ThinState(*parts)
+
+    def flat_field(self, t: float, y: Vector) -> Vector:
+        """dy/dt of the packed state at time t, which matters only when the kernel changes in time."""
+        s = self.unpack(y)
+        return np.concatenate([part.ravel() for part in self.at(t).field(s.H1, s.L, s.W, s.b)])
+
+    def loss(self, s: ThinState) -> float:
+        """1/2 |R|_F^2, summed over samples and outputs. Source: eq. (4)."""
+        R1 = s.W @ s.H1 + s.b[:, None] - self.goal
+        return 0.5 * float(np.sum(self.masses * R1**2) + np.sum((s.W @ s.L) ** 2))
+
+    def spectral_radius(self, s: ThinState) -> float:
+        """Upper estimate of the largest rate at a state: the residual operator's two terms (theory 7.1)."""
+        if self.schedule:
+            return max(system.spectral_radius(s) for _, system in self.schedule)
+        m = float(self.masses.max())
+        features = m * np.linalg.norm(s.H1.T @ s.H1 + 1.0, 2) + np.linalg.norm(s.L, 2) ** 2
+        kernel = max(float(np.linalg.norm(self.class_kernel, 2)), float(self.rates.max(initial=0.0)))
+        return float(features + np.linalg.norm(s.W, 2) ** 2 * kernel + max(self.decay))

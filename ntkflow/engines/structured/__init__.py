@@ -1,5 +1,0 @@
-"""A stiff integrator for the thin system whose Newton systems are solved by block elimination."""
-
-from ntkflow.engines.structured.bdf import StructuredBDF
-
-__all__ = ["StructuredBDF"]

@@ -1,0 +1,225 @@
+"""`fit`: estimates with standard errors, and what the data cannot tell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.fitting.family import Family, Parameters, family
+from ntkflow.fitting.observed import Data, Observed
+from ntkflow.fitting.refine import Optimum, Simulator
+from ntkflow.fitting.start import candidates
+from ntkflow.problem.kernels import Kernel
+
+# Singular values of the scaled Jacobian below this fraction of the largest are rounding.
+NULL = 1e-6
+ILL_CONDITIONED = 1e4
+# Neighbouring residuals correlated by more than this are no noise.
+SYSTEMATIC = 0.8
+# Fraction of the largest parameter: closer to its bound than this a parameter lies on it.
+ACTIVE = 1e-6
+# Share of the motion; what is left below it is accuracy of the simulation, correlated or not.
+PRECISE = 1e-4
+INITIAL = ("noisy", "exact")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One constant.
+
+    Attributes:
+        value: estimate; NaN where the data do not determine the constant.
+        error: standard error; infinite there.
+    """
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The kernel that explains a trajectory best.
+
+    Attributes:
+        kind: family it was chosen from.
+        kernel: the kernel; constants that are not determined have any values. Times of a schedule are those of the
+            observations.
+        estimates: kappas and eigenvalues by name.
+        start: kappas and eigenvalues of the linear start.
+        noise: estimated standard deviation of one observed entry of H, W or b.
+        misfit: norm of what is left over that of the moves from the first state; 1 is as bad as no motion.
+        condition: condition number of the column-normalised Jacobian.
+        warnings: sentences.
+        converged: whether the refinement met its tolerances.
+        evaluations: simulations.
+    """
+
+    kind: str
+    kernel: Kernel
+    estimates: dict[str, Estimate]
+    start: dict[str, float]
+    noise: float
+    misfit: float
+    condition: float
+    warnings: tuple[str, ...]
+    converged: bool
+    evaluations: int
+
+    def as_dict(self) -> Json:
+        """Plain values for files."""
+        plain: dict[str, Any] = {**vars(self), "kernel": self.kernel.as_dict()}
+        plain["estimates"] = {name: vars(estimate) for name, estimate in self.estimates.items()}
+        return plain
+
+
+def fit(
+    observed: Observed,
+    kind: str = "block",
+    *,
+    knots: Sequence[float] | None = None,
+    initial: str = "noisy",
+    rtol: float = 1e-8,
+) -> Fit:
+    """Estimate the kernel constants of an observed run of the squared-error flow without decay.
+
+    Main arguments:
+        observed: states at times of the sum loss (4).
+        kind: block, class-block or schedule.
+
+    Other Arguments:
+        knots: times of a schedule's knots; None takes the first, the middle and the last observation.
+        initial: 'noisy': the first state is observed like the others, and its noise counts in the errors;
+            'exact': it is known exactly.
+        rtol: relative tolerance of the simulations.
+
+    Returns:
+        Estimates with standard errors under independent noise of one size in every entry of H, W and b.
+
+    Raises:
+        InputError: an argument is out of range, or nothing moves.
+        SolveError: the trajectory of the best parameters cannot be simulated.
+    """
+    if initial not in INITIAL:
+        raise InputError("initial", repr(initial), "must be noisy or exact", "choose one of these")
+    if not 1e-11 <= rtol <= 1e-3:
+        raise InputError("rtol", rtol, "must lie in 1e-11 .. 1e-3", "1e-8 suits most uses")
+    if kind == "schedule" and knots is None:
+        knots = [
+            float(observed.times[i]) for i in sorted({0, len(observed.times) // 2, -1 % len(observed.times)})
+        ]
+    chosen = family(kind, observed.sizes, knots, float(observed.times[0]))
+    data = Data.build(observed, chosen)
+    if data.moves == 0:
+        raise InputError("observed", "constant states", "must move", "give a run that trains")
+    simulator = Simulator(data, chosen, rtol)
+    starts = candidates(data, chosen)
+    optimum = simulator.optimise(starts)
+    noise_in = simulator.initial_noise(optimum) if initial == "noisy" else (0.0, 0.0)
+    spread = _Spread.build(optimum, noise_in)
+    estimates = {name: spread.of(row, optimum.theta) for name, row in chosen.reported.items()}
+    left = float(np.sum(optimum.residuals**2)) + data.outside
+    return Fit(
+        kind=kind,
+        kernel=chosen.make(optimum.theta),
+        estimates=estimates,
+        start={name: float(row @ starts[0]) for name, row in chosen.reported.items()},
+        noise=spread.noise,
+        misfit=float(np.sqrt(left / data.moves)),
+        condition=spread.condition,
+        warnings=tuple(_warnings(data, chosen, optimum, spread, estimates)),
+        converged=optimum.converged,
+        evaluations=optimum.evaluations,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """Covariance of the parameters on the identified subspace, and the rest.
+
+    With residuals e - S e_0 of noise e, e_0 and (J^T J)^-1 = A, the covariance is noise^2 (A + A J^T S S^T J A),
+    and the residual sum of squares has the mean noise^2 (count - p + tr S^T S - tr A J^T S S^T J).
+    """
+
+    covariance: Float64[np.ndarray, "p p"]
+    null: Float64[np.ndarray, "k p"]
+    noise: float
+    condition: float
+
+    @classmethod
+    def build(cls, optimum: Optimum, noise_in: tuple[Any, float]) -> "_Spread":
+        J = optimum.jacobian.reshape(-1, len(optimum.theta))
+        lengths = np.linalg.norm(J, axis=0)
+        units = J / np.where(lengths > 0, lengths, 1.0)
+        values = np.linalg.svd(units, compute_uv=False)
+        s, V = np.linalg.svd(J, full_matrices=False)[1:]
+        keep = s > NULL * max(float(s[0]), 1e-300)
+        A = (V[keep].T / s[keep] ** 2) @ V[keep]
+        middle = A @ noise_in[0] if np.ndim(noise_in[0]) else np.zeros_like(A)
+        count = J.shape[0] - int(keep.sum()) + noise_in[1] - float(np.trace(middle))
+        variance = float(np.sum(optimum.residuals**2)) / max(count, 1.0)
+        condition = float(values[0] / values[-1]) if values[-1] > 0 else np.inf
+        return cls(variance * (A + middle @ A), V[~keep], float(np.sqrt(variance)), condition)
+
+    def of(self, row: Parameters, theta: Parameters) -> Estimate:
+        """A linear function of the parameters."""
+        if self.lost(row):
+            return Estimate(float("nan"), float("inf"))
+        return Estimate(float(row @ theta), float(np.sqrt(max(row @ self.covariance @ row, 0.0))))
+
+    def lost(self, row: Parameters) -> bool:
+        """Whether directions that move nothing change this linear function."""
+        return float(np.linalg.norm(self.null @ row)) > 1e-3 * float(np.linalg.norm(row))
+
+
+_REASONS = {
+    "mu_single": "the within-class part H2 of the data does not move",
+    "mu_class": "the centred class means of the residual do not move the features",
+    "mu_global": "the global mean of the residual has vanished",
+}
+
+
+def _warnings(
+    data: Data, chosen: Family, optimum: Optimum, spread: _Spread, estimates: dict[str, Estimate]
+) -> list[str]:
+    found = []
+    for name, estimate in estimates.items():
+        if np.isinf(estimate.error):
+            constant = name.split("[")[0].split(" at ")[0]
+            other = "it depends on what moves nothing observed"
+            reason = _REASONS.get(constant, other)
+            found.append(f"{name} is not identifiable: {reason}")
+        elif estimate.error > abs(estimate.value) > ACTIVE * float(np.abs(optimum.theta).max()):
+            found.append(f"{name} is not determined: its standard error exceeds it")
+    if not len(spread.null) and spread.condition > ILL_CONDITIONED:
+        found.append(
+            f"the parameters are nearly interchangeable: condition number {spread.condition:.2g} of the Jacobian"
+        )
+    size = float(np.abs(optimum.theta).max()) or 1.0
+    for k, (name, value, lower) in enumerate(zip(chosen.names, optimum.theta, chosen.lower, strict=True)):
+        if value - lower <= ACTIVE * size and not spread.lost(np.eye(len(chosen))[k]):
+            found.append(f"the bound {name} >= 0 is active: errors around it are one-sided")
+    if (share := _correlation(optimum.residuals)) > SYSTEMATIC and _relative(data, optimum) > PRECISE:
+        found.append(
+            f"neighbouring residuals are correlated ({share:.2f}): the model and not noise limits the fit, "
+            "and the standard errors are too small"
+        )
+    if not optimum.converged:
+        found.append("the refinement ended before it met its tolerances")
+    return found
+
+
+def _relative(data: Data, optimum: Optimum) -> float:
+    return float(np.sqrt(np.sum(optimum.residuals**2) / data.moves))
+
+
+def _correlation(residuals: np.ndarray) -> float:
+    """Correlation of the residuals at one time with those at the next; 0 with fewer than four times."""
+    if len(residuals) < 4:
+        return 0.0
+    a, b = residuals[:-1].ravel(), residuals[1:].ravel()
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norms if norms > 0 else 0.0

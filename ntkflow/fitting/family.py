@@ -1,0 +1,165 @@
+"""Families of kernels to choose from, each linear in its parameters.
+
+| kind | parameters | bounds |
+|---|---|---|
+| block | kappa_d - kappa_c, kappa_c - kappa_n, kappa_n | >= 0, which is kappa_d >= kappa_c >= kappa_n >= 0 |
+| class-block | mu_single of each class, B of each pair of classes | mu_single >= 0 |
+| schedule | those of block at each knot, linear in between | >= 0 |
+
+For class-block the order within B is not enforced: measured kernels may break it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow import checks
+from ntkflow.dynamics.fields import ThinSystem
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.thin import Frame
+
+KINDS = ("block", "class-block", "schedule")
+
+Parameters = Float64[np.ndarray, " p"]
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """A kernel for every parameter vector.
+
+    Attributes:
+        kind: one of `KINDS`.
+        names: of the parameters.
+        units: thin coefficients per unit of each parameter.
+        lower: bounds.
+        reported: quantity to its row over the parameters: the kappas and, where they exist, the eigenvalues.
+        make: the kernel of a parameter vector.
+        by_class: whether classes may differ in mu_single.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    units: tuple[ThinCoefficients, ...]
+    lower: Parameters
+    reported: dict[str, Parameters]
+    make: Callable[[Parameters], Kernel]
+    by_class: bool = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def coefficients(self, theta: Parameters) -> ThinCoefficients:
+        """Sum of the units."""
+
+        def total(parts: Sequence[ThinCoefficients]) -> tuple[np.ndarray, np.ndarray]:
+            pairs = list(zip(theta, parts, strict=True))
+            kernel = sum(x * part.class_kernel for x, part in pairs)
+            return np.asarray(kernel), np.asarray(sum(x * part.within for x, part in pairs))
+
+        knots = tuple(
+            (at, ThinCoefficients(*total([unit.schedule[i][1] for unit in self.units])))
+            for i, (at, _) in enumerate(self.units[0].schedule)
+        )
+        return ThinCoefficients(*total(self.units), knots)
+
+    def system(self, theta: Parameters, sizes: Sizes, frame: Frame) -> ThinSystem:
+        """The thin system of a parameter vector."""
+        return ThinSystem.build(self.coefficients(theta), sizes, frame.column_class, frame.n_eff)
+
+
+def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start: float = 0.0) -> Family:
+    """The family of a kind.
+
+    Args:
+        kind: one of `KINDS`.
+        sizes: C, m, n.
+        knots: times of the knots of a schedule, in the clock of the observations.
+        start: that clock at the first state.
+
+    Raises:
+        InputError: unknown kind, or knots missing, superfluous or not increasing.
+    """
+    if kind not in KINDS:
+        raise InputError("kind", repr(kind), f"must be one of {', '.join(KINDS)}", "choose one of these")
+    if (knots is not None) != (kind == "schedule"):
+        raise InputError(
+            "knots",
+            knots,
+            f"{'are needed' if knots is None else 'have no meaning'} for kind = {kind}",
+            "give knots with kind = schedule, and only then",
+        )
+    if kind == "class-block":
+        return _class_block(sizes)
+    if knots is None:
+        return _block(sizes)
+    return _schedule(sizes, checks.times("knots", knots, 2, -np.inf), start)
+
+
+def _units(sizes: Sizes) -> tuple[ThinCoefficients, ...]:
+    C = sizes.C
+    shapes = (np.zeros((C, C)), np.eye(C), np.ones((C, C)))
+    return tuple(ClassBlockKernel(np.ones(C), B).thin(sizes) for B in shapes)
+
+
+def _kernel(theta: Parameters) -> BlockKernel:
+    kn = float(theta[2])
+    kc = kn + float(theta[1])
+    return BlockKernel(kc + float(theta[0]), kc, kn)
+
+
+_KAPPAS = {"kappa_d": (1.0, 1.0, 1.0), "kappa_c": (0.0, 1.0, 1.0), "kappa_n": (0.0, 0.0, 1.0)}
+
+
+def _block(sizes: Sizes) -> Family:
+    rows = {name: np.array(row) for name, row in _KAPPAS.items()} | {"mu_single": np.array([1.0, 0.0, 0.0])}
+    if sizes.balanced:
+        m = float(sizes.per_class)
+        rows |= {"mu_class": np.array([1.0, m, 0.0]), "mu_global": np.array([1.0, m, float(sizes.N)])}
+    names = ("kappa_d - kappa_c", "kappa_c - kappa_n", "kappa_n")
+    return Family("block", names, _units(sizes), np.zeros(3), rows, _kernel)
+
+
+def _schedule(sizes: Sizes, knots: np.ndarray, start: float) -> Family:
+    k, base = len(knots), _block(sizes)
+    units, names, rows = [], [], {}
+    for i, at in enumerate(knots):
+        for j, unit in enumerate(base.units):
+            nothing = ThinCoefficients(0 * unit.class_kernel, 0 * unit.within)
+            schedule = tuple((float(t - start), unit if q == i else nothing) for q, t in enumerate(knots))
+            units.append(ThinCoefficients(schedule[0][1].class_kernel, schedule[0][1].within, schedule))
+            names.append(f"{base.names[j]} at {at:.6g}")
+        for name, row in base.reported.items():
+            rows[f"{name} at {at:.6g}"] = np.concatenate([row if q == i else 0 * row for q in range(k)])
+
+    def make(theta: Parameters) -> Kernel:
+        return ScheduledKernel(tuple(knots.tolist()), tuple(_kernel(row) for row in theta.reshape(k, 3)))
+
+    return Family("schedule", tuple(names), tuple(units), np.zeros(3 * k), rows, make)
+
+
+def _class_block(sizes: Sizes) -> Family:
+    C, eye = sizes.C, np.eye(sizes.C)
+    pairs = [(a, c) for a in range(C) for c in range(a, C)]
+    units = [ClassBlockKernel(eye[c], 0 * eye).thin(sizes) for c in range(C)]
+    for a, c in pairs:
+        B = np.zeros((C, C))
+        B[a, c] = B[c, a] = 1.0
+        # kappa_d moves along with the diagonal of B, so that mu_single stays.
+        units.append(ClassBlockKernel(np.diag(B).copy(), B).thin(sizes))
+    p = len(units)
+    names = [f"mu_single[{c}]" for c in range(C)] + [f"B[{a},{c}]" for a, c in pairs]
+    rows = dict(zip(names, np.eye(p), strict=True))
+    rows |= {f"kappa_d[{c}]": rows[f"mu_single[{c}]"] + rows[f"B[{c},{c}]"] for c in range(C)}
+
+    def make(theta: Parameters) -> Kernel:
+        B = np.zeros((C, C))
+        for value, (a, c) in zip(theta[C:], pairs, strict=True):
+            B[a, c] = B[c, a] = value
+        return ClassBlockKernel(theta[:C] + np.diag(B), B)
+
+    lower = np.concatenate([np.zeros(C), np.full(len(pairs), -np.inf)])
+    return Family("class-block", tuple(names), tuple(units), lower, rows, make, by_class=True)

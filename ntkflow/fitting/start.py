@@ -1,0 +1,104 @@
+"""Starting values by linear least squares, without any simulation.
+
+From integrals: H(t2) - H(t1) = -sum_k theta_k integral of W^T R B_k dt, with R from the data (eq. 19), is linear
+in the parameters; the integrand is interpolated between the observations. From the invariant: between any two
+times the changes of W^T W / m, S, H1 P H1^T and C g g^T are related by 1/mu_single, 1/mu_class, 1/mu_global
+(eq. 26, not used so in the paper), whatever happened in between; this one does not mind sparse times.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+
+from ntkflow.fitting.family import Family, Parameters
+from ntkflow.fitting.observed import Data
+from ntkflow.problem.sizes import Sizes
+
+# Gauss points between neighbouring observations.
+NODES = 4
+
+
+def candidates(data: Data, family: Family) -> list[Parameters]:
+    """Starting values, at least one; the better one is known after simulating them."""
+    found = [from_integrals(data, family)]
+    if family.kind == "block" and data.sizes.balanced:
+        found.append(from_invariant(data, found[0]))
+    return found
+
+
+def from_integrals(data: Data, family: Family) -> Parameters:
+    """Least squares over all windows between neighbouring times, within the family's bounds."""
+    from scipy.interpolate import make_interp_spline
+    from scipy.optimize import lsq_linear
+
+    pulls = make_interp_spline(data.times, _pulls(data), k=min(3, len(data.times) - 1))
+    nodes, shares = np.polynomial.legendre.leggauss(NODES)
+    features = _features(data, data.packed)
+    p = len(family)
+    triangle = np.zeros((0, p + 1))
+    for i, (start, end) in enumerate(pairwise(data.times.tolist())):
+        rows = np.zeros((features.shape[1], p + 1))
+        # Between knots the integrand is smooth.
+        inside = [knot for knot, _ in family.units[0].schedule if start < knot < end]
+        for a, b in pairwise([start, *inside, end]):
+            for node, share in zip(nodes, shares, strict=True):
+                at = a + (b - a) * (1 + node) / 2
+                rows[:, :p] -= share * (b - a) / 2 * _columns(data, family, pulls(at), at)
+        rows[:, p] = features[i + 1] - features[i]
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, rows]), mode="r"))
+    scale = float(np.abs(triangle).max()) or 1.0
+    A = triangle / scale
+    return lsq_linear(A[:, :p], A[:, p], (family.lower, np.inf), method="bvls").x
+
+
+def from_invariant(data: Data, other: Parameters) -> Parameters:
+    """Block constants from the conservation of E; where they come out empty, those of `other`."""
+    from scipy.optimize import nnls
+
+    sizes = data.sizes
+    terms = [_terms(data, row) for row in data.packed]
+    changes = np.stack([np.stack([(x - y).ravel() for x, y in zip(t, terms[0], strict=True)]) for t in terms])
+    left = np.concatenate(list(changes[:, 1:].transpose(0, 2, 1)))
+    inverse = nnls(left, changes[:, 0].ravel())[0]
+    m, N = float(sizes.per_class), float(sizes.N)
+    known = np.array([other[0], other[0] + m * other[1], other[0] + m * other[1] + N * other[2]])
+    usable = inverse > 1e-12 * max(float(inverse.max()), 1e-300)
+    mu = np.where(usable, 1 / np.where(usable, inverse, 1.0), known)
+    return np.maximum([mu[0], (mu[1] - mu[0]) / m, (mu[2] - mu[1]) / N], 0.0)
+
+
+def _terms(data: Data, row: np.ndarray) -> tuple[np.ndarray, ...]:
+    s, sizes = data.thin.system.unpack(row), data.sizes
+    m, g = float(sizes.per_class), s.H1.mean(axis=1)
+    M = s.H1 - g[:, None]
+    return s.W.T @ s.W / m, s.L @ s.L.T / m, M @ M.T, sizes.C * np.outer(g, g)
+
+
+def _features(data: Data, packed: np.ndarray) -> np.ndarray:
+    """H1 times the roots of the masses, and L: distances are those of H."""
+    n = data.thin.frame.n_eff
+    return data.weighed(packed)[:, : n * (data.sizes.C + data.thin.initial.L.shape[1])]
+
+
+def _pulls(data: Data) -> np.ndarray:
+    """W^T R1 and W^T W L at every time, flat."""
+    rows = []
+    for row in data.packed:
+        s = data.thin.system.unpack(row)
+        R1 = s.W @ s.H1 + s.b[:, None] - np.eye(data.sizes.C)
+        rows.append(np.concatenate([(s.W.T @ R1).ravel(), (s.W.T @ (s.W @ s.L)).ravel()]))
+    return np.stack(rows)
+
+
+def _columns(data: Data, family: Family, pull: np.ndarray, t: float) -> np.ndarray:
+    """W^T R B_k for each parameter, flat, weighed as in `_features`."""
+    sizes: Sizes = data.sizes
+    n, C = data.thin.frame.n_eff, sizes.C
+    means, within = pull[: n * C].reshape(n, C), pull[n * C :].reshape(n, -1)
+    of_column = np.asarray(data.thin.frame.column_class, dtype=int)
+    columns = []
+    for unit in family.units:
+        now = unit.at(t)
+        upper = (means @ now.class_kernel) * np.sqrt(sizes.masses)
+        columns.append(np.concatenate([upper.ravel(), (within * now.within[of_column]).ravel()]))
+    return np.stack(columns, axis=1)

@@ -1,0 +1,276 @@
+"""Variable-order, variable-step stiff integrator for the thin system, in numpy alone.
+
+Numerical differentiation formulas of orders 1 to 5 in quasi-constant-step form; a modified Newton iteration
+whose linear systems are solved by block elimination; the invariant E restored every few steps.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from ntkflow._types import FeatureMatrix, Vector
+from ntkflow.dynamics.fields import ThinSystem
+from ntkflow.errors import InputError
+from ntkflow.integrate.engines.structured import formulas, projection
+from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
+from ntkflow.integrate.engines.structured.corrector import BlockNorm, Corrector, Work
+
+SAFETY = 0.9
+LARGEST_GROWTH, SMALLEST_GROWTH = 10.0, 0.2
+# A smaller gain is not worth new differences and a new matrix.
+WORTHWHILE_GROWTH = 1.2
+AFTER_DIVERGENCE = 0.3
+# Rejections in a row after which the history is no longer believed.
+REJECTIONS_TO_RESTART = 4
+STEPS_BETWEEN_PROJECTIONS = 10
+ROUNDING_STEPS = 16
+SMALLEST_RTOL = 1e-14
+
+
+class StructuredBDF:
+    """One integration of a `ThinSystem` under way, in the manner of scipy's solver classes.
+
+    Args:
+        system: the thin system; decay and a kernel that moves linearly between knots are honoured.
+        t0: initial time, in units of the sum loss (4).
+        y0: packed initial state (H1, L, W, b), as from `ThinState.pack`.
+        t_end: final time, after t0.
+        rtol: relative tolerance of the local error of each of the blocks H1, L, W, b.
+        atol: absolute tolerance, one for all or one per entry of y0; each block uses its smallest.
+        first_step: initial step; None chooses one.
+        project: restore E every few steps, which changes W H by less than the tolerance. Ignored where E is
+            not conserved.
+
+    Attributes:
+        t: current time.
+        t_old: time before the last step; None before the first.
+        status: 'running', 'finished' or 'failed'.
+        message: sentence that says why the integration failed and what to do; empty otherwise.
+        steps: accepted steps.
+        rejected: rejected steps.
+        work: evaluations of the field and matrices prepared.
+
+    Raises:
+        InputError: a tolerance, time or shape is out of range, or the class kernel is not symmetrisable.
+    """
+
+    _coordinates: Coordinates
+    _corrector: Corrector
+    _norm: BlockNorm
+    _D: formulas.Differences
+    _leaf: FeatureMatrix | None
+    _y: Vector | None
+    _order: int
+    _next: tuple[int, float]
+
+    def __init__(
+        self,
+        system: ThinSystem,
+        t0: float,
+        y0: Vector,
+        t_end: float,
+        rtol: float,
+        atol: float | Vector,
+        first_step: float | None = None,
+        project: bool = True,
+    ) -> None:
+        _check(system, t0, y0, t_end, rtol, atol, first_step)
+        self.system, self.t_end, self.rtol, self.project = system, float(t_end), float(rtol), project
+        self.t = float(t0)
+        self.t_old: float | None = None
+        self.status, self.message = "running", ""
+        self.steps = self.rejected = 0
+        self.work = Work()
+        self._atol = np.broadcast_to(np.asarray(atol, dtype=np.float64), y0.shape)
+        self._knots = [knot for knot, _ in system.schedule if t0 < knot < t_end]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self._begin(np.array(y0, dtype=np.float64), first_step)
+
+    @property
+    def nfev(self) -> int:
+        """Evaluations of the field."""
+        return self.work.fields
+
+    @property
+    def nlu(self) -> int:
+        """Matrices prepared for Newton's iteration."""
+        return self.work.matrices
+
+    @property
+    def y(self) -> Vector:
+        """The packed state at t."""
+        if self._y is None:
+            self._y = self._coordinates.leave(self._D[0])
+        return self._y
+
+    @property
+    def order(self) -> int:
+        """Order of the last step."""
+        return self._order
+
+    def step(self) -> None:
+        """Take one accepted step, or set `status` to 'failed' and say why in `message`."""
+        if self.status != "running":
+            raise RuntimeError(f"the integration has {self.status}; start a new one")
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            if self._knots and self.t == self._knots[0]:
+                # The field has a kink here, which a polynomial through earlier points can't follow.
+                self._knots.pop(0)
+                self._begin(self.y, None)
+            if self.status == "running":
+                self._advance()
+
+    def dense(self) -> Callable[[float], Vector]:
+        """The interpolating polynomial of the last step, t in [t_old, t] to a packed state."""
+        if self.t_old is None:
+            raise RuntimeError("there is no step to interpolate yet; call step first")
+        D, t, h, leave = self._D[: self._order + 1].copy(), self.t, self._h, self._coordinates.leave
+        return lambda time: leave(formulas.evaluate(D, (time - t) / h))
+
+    def _begin(self, y: Vector, first_step: float | None) -> None:
+        """Start at order one; also after every knot of a moving kernel."""
+        self._coordinates = Coordinates.build(self.system, self.t, self._stop)
+        z = self._coordinates.enter(y)
+        self._corrector = Corrector(self._coordinates, self.work)
+        atol = np.array([piece.min(initial=math.inf) for piece in self._coordinates.cut(self._atol)])
+        self._norm = BlockNorm(self._coordinates, self.rtol, atol)
+        self._norm.update(z)
+        slope = self._coordinates.field(self.t, z, np.zeros_like(z))
+        self.work.fields += 1
+        self._y = None
+        self._order, self._equal, self._next = 1, 0, (1, 1.0)
+        self._leaf = projection.leaf(self._coordinates, z) if self._coordinates.conserves else None
+        self._D = np.zeros((formulas.HIGHEST_ORDER + 3, z.size))
+        self._D[0] = z
+        self._h = first_step or self._first_step(z, slope)
+        self._D[1] = self._h * slope
+        self._shortest = 1e-12 * self._h
+        if not (np.all(np.isfinite(slope)) and self._h > 0):
+            self._fail()
+
+    @property
+    def _stop(self) -> float:
+        return self._knots[0] if self._knots else self.t_end
+
+    def _first_step(self, z: Flat, slope: Flat) -> float:
+        """A step whose first-order error, h^2 |y''| / 2, is a fraction of the tolerance."""
+        span, speed = self._stop - self.t, self._norm(slope)
+        if not (math.isfinite(speed) and speed > 0):
+            return span if speed == 0 else math.nan
+        size = max(self._norm(z), 1.0)
+        probe = 1e-6 * size / speed
+        there = self._coordinates.field(self.t, z + probe * slope, np.zeros_like(z))
+        self.work.fields += 1
+        bend = self._norm(there - slope) / probe
+        curved = 0.7 / math.sqrt(bend) if bend > 0 else span
+        return min(span, curved, 1e-2 * size / speed)
+
+    def _advance(self) -> None:
+        order, ratio = self._next
+        self._order = order
+        if ratio != 1:
+            self._rescale(ratio)
+        self._norm.update(self._D[0])
+        refused = 0
+        while True:
+            landing = self._limit_step()
+            if not self._h > max(self._shortest, ROUNDING_STEPS * sys.float_info.epsilon * abs(self.t)):
+                return self._fail()
+            d = self._attempt()
+            error = math.inf if d is None else formulas.ERROR[self._order] * self._norm(d)
+            if d is not None and error <= 1:
+                return self._accept(d, error, landing)
+            self.rejected += 1
+            refused += 1
+            if refused >= REJECTIONS_TO_RESTART:
+                self._order = 1
+            growth = AFTER_DIVERGENCE if d is None else SAFETY * error ** (-1 / (self._order + 1))
+            self._rescale(max(growth, SMALLEST_GROWTH))
+
+    def _attempt(self) -> Flat | None:
+        k = self._order
+        predicted, known = formulas.PREDICT[k] @ self._D[: k + 1]
+        known /= self._h
+        sigma = float(formulas.LEADING[k]) / self._h
+        return self._corrector.correct(self.t + self._h, predicted, known, sigma, self._norm)
+
+    def _limit_step(self) -> bool:
+        """Shorten the step to the next time that must be hit; True when it ends there."""
+        left = self._stop - self.t
+        if self._h * 1.001 < left:
+            return False
+        if self._h != left:
+            self._rescale(left / self._h)
+        return True
+
+    def _rescale(self, ratio: float) -> None:
+        k = self._order
+        self._D[: k + 1] = formulas.change_step(self._D[: k + 1], ratio)
+        self._h *= ratio
+        self._equal = 0
+
+    def _accept(self, d: Flat, error: float, landing: bool) -> None:
+        D, k = self._D, self._order
+        self.t_old, self.t = self.t, self._stop if landing else self.t + self._h
+        self.status = "finished" if self.t >= self.t_end else "running"
+        self.steps += 1
+        self._equal += 1
+        D[k + 2] = d - D[k + 1]
+        D[k + 1] = d
+        for j in range(k, -1, -1):
+            D[j] += D[j + 1]
+        self._y = None
+        self._next = self._choose(error) if self._equal > k else (k, 1.0)
+        if self.project and self._leaf is not None and self.steps % STEPS_BETWEEN_PROJECTIONS == 0:
+            # Only D_0 moves: the whole history is translated, and its differences stay smooth.
+            projection.restore(self._coordinates, D[0], self._leaf)
+
+    def _choose(self, error: float) -> tuple[int, float]:
+        """Order and growth of the next step, from the errors that the neighbouring orders would have made."""
+        k, best, growth = self._order, self._order, _growth(error, self._order)
+        for other, difference in ((k - 1, k), (k + 1, k + 2)):
+            if 1 <= other <= formulas.HIGHEST_ORDER:
+                candidate = _growth(formulas.ERROR[other] * self._norm(self._D[difference]), other)
+                if candidate > growth:
+                    best, growth = other, candidate
+        growth = min(LARGEST_GROWTH, SAFETY * growth)
+        return (k, 1.0) if SAFETY <= growth < WORTHWHILE_GROWTH else (best, growth)
+
+    def _fail(self) -> None:
+        self.status = "failed"
+        if np.all(np.isfinite(self._D[:2])):
+            self.message = (
+                f"the step fell to {self._h:.2g} at t = {self.t:.6g}, too small to go on; "
+                "loosen rtol or choose another engine"
+            )
+        else:
+            self.message = (
+                f"the field is not finite at t = {self.t:.6g}; give a finite initial state of smaller scale"
+            )
+
+
+def _growth(error: float, order: int) -> float:
+    return float(max(error, 1e-10) ** (-1 / (order + 1)))
+
+
+def _check(
+    system: ThinSystem,
+    t0: float,
+    y0: Vector,
+    t_end: float,
+    rtol: float,
+    atol: float | Vector,
+    first_step: float | None,
+) -> None:
+    if y0.shape != (system.size,):
+        raise InputError("y0", f"array of shape {y0.shape}", f"must have shape ({system.size},)", "pack it")
+    if not (math.isfinite(t_end) and t_end > t0):
+        raise InputError("t_end", t_end, f"must be finite and after t0 = {t0}", "give a later time")
+    if not rtol >= SMALLEST_RTOL:
+        raise InputError("rtol", rtol, f"must be at least {SMALLEST_RTOL} in float64", "loosen it")
+    if not np.all(np.asarray(atol) > 0):
+        raise InputError("atol", atol, "must be positive", "give a tiny positive number for pure rtol")
+    if first_step is not None and not first_step > 0:
+        raise InputError("first_step", first_step, "must be positive", "leave it out to choose one")

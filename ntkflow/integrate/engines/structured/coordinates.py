@@ -1,0 +1,193 @@
+"""Coordinates in which the thin system has one uniform block, and its field there.
+
+With s = sqrt(masses) the class kernel Kc = diag(mu) + M B of the thin system becomes the symmetric
+diag(s) Kc diag(s)^-1 = U diag(k) U^T. Put
+
+    G = [H1 diag(s) U, L]  (n x q, q = C + r),   d = [k, rates],   e = [U^T s, 0],   T = [goal diag(s) U, 0];
+
+then, with the residual P = W G + b e^T - T, eq. (25) reads
+
+    dG/dt = -W^T P diag(d),   dW/dt = -P G^T,   db/dt = -P e,
+
+and W^T W - G diag(d)^-1 G^T is m E. The bias is one more column of W and e one more (constant) row of G:
+A = [W, b] is C x (n+1), B = [G; e^T] is (n+1) x q, P = A B - T and dA/dt = -P B^T. The flat vector is B, then A.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import ClassMatrix, PerClass, Vector
+from ntkflow.dynamics.fields import ThinSystem
+from ntkflow.errors import InputError
+from ntkflow.integrate.engines.structured.products import multiplier
+
+SYMMETRY_TOLERANCE = 1e-10
+
+Columns = Float64[np.ndarray, " q"]
+# Vectors in these coordinates; `Vector` is the packed state.
+Flat = Float64[np.ndarray, " F"]
+
+
+@dataclass(frozen=True, eq=False)
+class Moving:
+    """A kernel that changes linearly in time: U^T Kc U = base + (t - start) slope, no longer diagonal."""
+
+    start: float
+    base: ClassMatrix
+    slope: ClassMatrix
+    rates: Float64[np.ndarray, " r"]
+    rates_slope: Float64[np.ndarray, " r"]
+
+    def at(self, t: float) -> tuple[Columns, ClassMatrix]:
+        """Vector d with the diagonal at time t, and what is off the diagonal."""
+        kernel = self.base + (t - self.start) * self.slope
+        diagonal = np.diagonal(kernel).copy()
+        np.fill_diagonal(kernel, 0.0)
+        return np.concatenate([diagonal, self.rates + (t - self.start) * self.rates_slope]), kernel
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """The change of coordinates and the constants of one system on one stretch of time.
+
+    Attributes:
+        n: feature coordinates.
+        C: classes.
+        groups: columns of H1: the classes, or all samples of a kernel without blocks.
+        q: columns of G.
+        s: square roots of the masses.
+        U: eigenvectors of the symmetrised class kernel; in the middle of the stretch when it moves.
+        d: rate of each column of G, for a kernel at rest.
+        e: the constant row that multiplies the bias.
+        T: targets.
+        decay: rates (lw, lh, lb) at which W, H and b are pulled to zero.
+        moving: how the kernel moves, or None.
+    """
+
+    n: int
+    C: int
+    groups: int
+    q: int
+    s: PerClass
+    U: ClassMatrix
+    d: Columns
+    e: Columns
+    T: Float64[np.ndarray, "C q"]
+    decay: tuple[float, float, float]
+    moving: Moving | None = None
+
+    @classmethod
+    def build(cls, system: ThinSystem, start: float = 0.0, end: float = 0.0) -> "Coordinates":
+        """From a thin system whose kernel is constant or linear in time between `start` and `end`.
+
+        Raises:
+            InputError: the class kernel is not symmetric after weighting with the masses.
+        """
+        s, C, r = np.sqrt(system.masses), system.C, len(system.rates)
+        groups = len(s)
+        first, last = (_symmetrised(system.at(t).class_kernel, s) for t in (start, end))
+        k, U = np.linalg.eigh((first + last) / 2)
+        moving = None
+        if system.schedule and end > start:
+            rates, change = system.at(start).rates, system.at(end).rates - system.at(start).rates
+            span = end - start
+            moving = Moving(start, U.T @ first @ U, U.T @ (last - first) @ U / span, rates, change / span)
+        e, T = np.concatenate([s @ U, np.zeros(r)]), np.hstack([(system.goal * s) @ U, np.zeros((C, r))])
+        d = np.concatenate([k, system.at(start).rates])
+        return cls(system.n, C, groups, groups + r, s, U, d, e, T, system.decay, moving)
+
+    @cached_property
+    def multiply(self) -> Callable[..., np.ndarray]:
+        """How matrices of this size are multiplied."""
+        return multiplier(self.C * (self.n + 1) * self.q)
+
+    @cached_property
+    def split(self) -> int:
+        """Where A starts in the flat vector."""
+        return (self.n + 1) * self.q
+
+    @cached_property
+    def size(self) -> int:
+        """Length of the flat vector."""
+        return self.split + self.C * (self.n + 1)
+
+    @property
+    def conserves(self) -> bool:
+        """Whether W^T W - G diag(d)^-1 G^T is constant in time."""
+        return self.moving is None and not any(self.decay) and bool(self.d.min() > 0)
+
+    def blocks(self, z: Flat) -> tuple[np.ndarray, np.ndarray]:
+        """Views of B, (n+1) x q, and A, C x (n+1)."""
+        return z[: self.split].reshape(self.n + 1, self.q), z[self.split :].reshape(self.C, self.n + 1)
+
+    def parts(self, z: Flat) -> tuple[np.ndarray, ...]:
+        """Views of H1 diag(s) U, L, W and b."""
+        B, A = self.blocks(z)
+        n, k = self.n, self.groups
+        return B[:n, :k], B[:n, k:], A[:, :n], A[:, n]
+
+    def cut(self, y: Vector) -> list[np.ndarray]:
+        """The pieces H1, L, W, b of a packed thin state, flat."""
+        a, b = self.n * self.groups, self.n * self.q
+        c = b + self.n * self.C
+        return [y[:a], y[a:b], y[b:c], y[c:]]
+
+    def enter(self, y: Vector) -> Flat:
+        """Flat vector of a packed thin state (H1, L, W, b)."""
+        z = np.empty(self.size)
+        H1, *rest = self.cut(y)
+        to_H1, *to = self.parts(z)
+        to_H1[...] = (H1.reshape(self.n, self.groups) * self.s) @ self.U
+        for target, piece in zip(to, rest, strict=True):
+            target[...] = piece.reshape(target.shape)
+        self.blocks(z)[0][self.n] = self.e
+        return z
+
+    def leave(self, z: Flat) -> Vector:
+        """Packed thin state of a flat vector."""
+        G1, *rest = self.parts(z)
+        return np.concatenate([((G1 @ self.U.T) / self.s).ravel(), *(part.ravel() for part in rest)])
+
+    def rates_at(self, t: float) -> Columns:
+        """Vector d at time t; its off-diagonal companion is left to the field."""
+        return self.d if self.moving is None else self.moving.at(t)[0]
+
+    def field(self, t: float, z: Flat, out: Flat) -> Flat:
+        """dz/dt, written to `out`, whose row for e must be zero on entry."""
+        n = self.n
+        B, A = self.blocks(z)
+        dB, dA = self.blocks(out)
+        multiply = self.multiply
+        P = multiply(A, B)
+        np.subtract(self.T, P, out=P)
+        multiply(P, B.T, out=dA)
+        if self.moving is None:
+            P *= self.d
+        else:
+            d, rest = self.moving.at(t)
+            mixed = P[:, : self.groups] @ rest
+            P *= d
+            P[:, : self.groups] += mixed
+        multiply(A[:, :n].T, P, out=dB[:n])
+        if any(self.decay):
+            lw, lh, lb = self.decay
+            dB[:n] -= lh * B[:n]
+            dA[:, :n] -= lw * A[:, :n]
+            dA[:, n] -= lb * A[:, n]
+        return out
+
+
+def _symmetrised(kernel: ClassMatrix, s: PerClass) -> ClassMatrix:
+    scaled = kernel * (s / s[:, None])
+    if not np.allclose(scaled, scaled.T, rtol=0, atol=SYMMETRY_TOLERANCE * np.abs(scaled).max()):
+        raise InputError(
+            "class_kernel",
+            f"matrix of shape {kernel.shape}",
+            "must be diag(mu) + M B with a symmetric B",
+            "use another engine for such a kernel",
+        )
+    return (scaled + scaled.T) / 2

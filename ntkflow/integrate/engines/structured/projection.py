@@ -1,0 +1,40 @@
+"""Puts a state back on the leaf of constant E without changing its outputs.
+
+The invariant m E = W^T W - G diag(d)^-1 G^T changes by Lambda T + T Lambda, T = W^T W + G diag(d)^-1 G^T, when
+W becomes W (I + Lambda) and G becomes (I - Lambda) G with a small symmetric Lambda, and W G changes only to
+second order. So Lambda solves a Lyapunov equation, in the eigenbasis of T entry by entry (not in the paper).
+"""
+
+import numpy as np
+
+from ntkflow._types import FeatureMatrix
+from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
+
+# Directions in which T is this small beside its largest eigenvalue carry no E worth restoring.
+WEAK = 1e-6
+TINY = np.finfo(np.float64).tiny
+
+
+def leaf(coordinates: Coordinates, z: Flat) -> FeatureMatrix:
+    """Matrix m E at a flat vector."""
+    weights, features = _terms(coordinates, z)
+    return weights - features
+
+
+def restore(coordinates: Coordinates, z: Flat, target: FeatureMatrix) -> None:
+    """Move z, in place, to m E = target; one step of a quadratically convergent iteration."""
+    weights, features = _terms(coordinates, z)
+    t, V = np.linalg.eigh(weights + features)
+    sums = np.maximum(t[:, None] + t, 0.0)
+    gap = V.T @ (target - weights + features) @ V
+    shift = V @ (gap * sums / (sums**2 + (WEAK * t[-1]) ** 2 + TINY)) @ V.T
+    B, A = coordinates.blocks(z)
+    n = coordinates.n
+    B[:n] -= shift @ B[:n]
+    A[:, :n] += A[:, :n] @ shift
+
+
+def _terms(coordinates: Coordinates, z: Flat) -> tuple[FeatureMatrix, FeatureMatrix]:
+    B, A = coordinates.blocks(z)
+    G, W = B[: coordinates.n], A[:, : coordinates.n]
+    return W.T @ W, (G / coordinates.d) @ G.T

@@ -1,0 +1,236 @@
+"""One integration under way: steps, saves, and asks after every step whether to stop."""
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from ntkflow._types import Times, Vector
+from ntkflow.dynamics.packed import Flow, norm, relative_speed
+from ntkflow.integrate.engines.base import interpolant
+from ntkflow.integrate.engines.chain import Chain, Step
+from ntkflow.integrate.save_times import log_grid
+from ntkflow.integrate.stopping import Reason, Stop
+
+# The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
+NEARLY = 100.0
+BLIND_STEPS = 8
+# So many steps that move the state by less than this many tolerances, at a pace that the step limit cannot cover.
+STALL_STEPS = 1000
+STALL_MOTION = 100.0
+# Features and weights that have both shrunk to a share d of their start by the stable directions of the saddle at the
+# origin carry an error rtol/d^2 in its unstable ones: at this many roots of rtol a hundredth of themselves.
+SADDLE_DEPTH = 10.0
+# A step that fails is one that rounding has worn out if so many steps before it got nowhere.
+WORN_STEPS = 50
+
+Progress = Callable[[float, float], None]
+
+
+class Run:
+    """Steps an engine from 0 to t_end and keeps what is to be saved.
+
+    Args:
+        flow: the packed system.
+        engine: name of the engine, or 'auto'.
+        t_end: end time.
+        rtol: tolerance asked for; the engine works at a share of it.
+        stop: conditions that end the run earlier.
+        save_at: exact times to save; the state in which the run ends earlier is saved too. None: the engine's own
+            steps, thinned.
+        knots: times at which a moving kernel has a kink; steps end there and begin anew, and where `save_at` is
+            None the state there is saved.
+        max_steps: limit on accepted steps.
+        progress: called with (t, fraction done) after each step.
+        observe: called after each accepted step, before its end is saved.
+        saddle: whether W = H = 0 is a saddle, so that a run that falls into it is to end.
+
+    Attributes:
+        stepper: what steps; `stepper.intervals` are those between the knots.
+        steps: accepted steps.
+        times: saved times.
+        packed: packed states there.
+        turns: (t, packed state) at the knots passed, whether saved or not; empty for a constant kernel.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        engine: str,
+        t_end: float,
+        rtol: float,
+        stop: Stop,
+        save_at: Times | None,
+        knots: Sequence[float],
+        max_steps: int,
+        progress: Progress | None,
+        observe: Callable[[Step], None] | None = None,
+        saddle: bool = False,
+    ) -> None:
+        self.flow, self.stop, self.t_end = flow, stop, t_end
+        self.max_steps, self.progress, self.observe = max_steps, progress, observe
+        y0 = flow.start()
+        self.stepper = Chain(flow, knots, t_end, rtol, engine)
+        self.steps = 0
+        self.last = (0.0, y0)
+        self.mark = (0, 0.0, y0)
+        self.recent: deque[tuple[int, float, Vector]] = deque(maxlen=2)
+        self.blind = stop.nc1 is None and stop.loss is None and stop.stationarity is None
+        self.origin = self._features_and_weights(y0) if saddle else None
+        self.spread = flow.within_rms(y0)
+        self.times: list[float] = []
+        self.packed: list[Vector] = []
+        self.turns: list[tuple[float, Vector]] = []
+        self.exact = save_at
+        first = 1e-2 / max(flow.spectral_radius(y0), 1 / t_end)
+        self.grid: Iterator[float] = iter(
+            save_at if save_at is not None else log_grid(first, t_end, y0.nbytes, knots)
+        )
+        self.knots = list(knots)
+        self.next = next(self.grid)
+        if save_at is None or self.next == 0.0:
+            self._save(0.0, y0)
+            self.next = next(self.grid, math.inf) if save_at is not None else self.next
+
+    def march(self) -> Reason:
+        """Step until something ends the run."""
+        with warnings.catch_warnings():
+            # LSODA announces failures here too; its status tells them, and the result code says what to do.
+            warnings.filterwarnings("ignore", "lsoda:", UserWarning)
+            reason = self._until_something_ends_it()
+        self._save_end(reason)
+        return reason
+
+    def _until_something_ends_it(self) -> Reason:
+        reason = self._stop_reason() if self.exact is None else None
+        while reason is None:
+            if self.stepper.status != "failed":
+                # A trial step may overflow; the engine rejects it, or the check below ends the run.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    self.stepper.step()
+            if self.stepper.status == "failed":
+                reason = self._failure()
+                break
+            self.steps += 1
+            if self.observe is not None and self.stepper.last is not None:
+                self.observe(self.stepper.last)
+            if self.steps % WORN_STEPS == 0:
+                self.recent.append((self.steps, self.stepper.t, self.stepper.y.copy()))
+            reason = self._stop_reason()
+            if self.knots and self.stepper.t == self.stepper.interval.end:
+                self.turns.append((self.stepper.t, np.array(self.stepper.y)))
+            if reason is not Reason.NOT_FINITE:
+                self._save_due(last=reason is not None)
+            if self.progress is not None:
+                self.progress(self.stepper.t, self.stepper.t / self.t_end)
+        return reason
+
+    def _stop_reason(self) -> Reason | None:
+        if self.steps and self.steps % STALL_STEPS == 0:
+            before, self.mark = self.mark, (self.steps, self.stepper.t, self.stepper.y.copy())
+            if self._out_of_reach(before) and self._still(before):
+                return Reason.STALLED
+        # Engines refuse steps that are not finite; without targets a look now and then is enough.
+        within = self.stepper.t < self.stepper.interval.end
+        if self.blind and within and self.steps % BLIND_STEPS:
+            return Reason.MAX_STEPS if self.steps >= self.max_steps else None
+        t, y, stop, flow = self.stepper.t, self.stepper.y, self.stop, self.flow
+        if not np.all(np.isfinite(y)):
+            return Reason.NOT_FINITE
+        if self.origin is not None and self._at_saddle(y, self.origin):
+            return Reason.SADDLE
+        if stop.nc1 is not None and self.spread > stop.nc1 >= flow.within_rms(y):
+            return Reason.NC1
+        if stop.loss is not None and flow.loss(y) <= stop.loss:
+            return Reason.LOSS
+        if stop.stationarity is not None and self._stationary(t, y, stop.stationarity):
+            return Reason.STATIONARY
+        if self.stepper.status == "finished":
+            return Reason.T_END
+        return Reason.MAX_STEPS if self.steps >= self.max_steps else None
+
+    def _features_and_weights(self, y: Vector) -> tuple[float, float]:
+        blocks = self.flow.blocks(y)
+        return norm(blocks[:-2]), norm(blocks[-2:-1])
+
+    def _at_saddle(self, y: Vector, origin: tuple[float, float]) -> bool:
+        """Whether both have shrunk so far, and the outputs with them, that rounding decides where they go."""
+        depth = SADDLE_DEPTH * math.sqrt(self.stepper.interval.rtol)
+        now = self._features_and_weights(y)
+        shrunk = all(0 < size <= depth * start for size, start in zip(now, origin, strict=True))
+        return shrunk and now[0] * now[1] <= depth**2
+
+    def _stationary(self, t: float, y: Vector, target: float) -> bool:
+        """Whether y rests under the kernel of now and under all to come: a later one may move it again."""
+        if not self._nearly_stationary(y, target):
+            return False
+        ahead = [time for time in (*self.knots, self.t_end) if time > t] if self.knots else []
+        blocks, field = self.flow.blocks, self.flow.field
+        speeds = (relative_speed(blocks(y), blocks(field(time, y))) for time in (t, *ahead))
+        return all(speed <= target * self.flow.clock for speed in speeds)
+
+    def _nearly_stationary(self, y: Vector, target: float) -> bool:
+        """Whether the mean speed over the last step is near the target, so that the field is worth evaluating."""
+        (t, before), self.last = self.last, (self.stepper.t, y.copy())
+        span = (self.stepper.t - t) * self.flow.clock
+        moved = y - before
+        return bool(math.sqrt(moved @ moved) <= NEARLY * target * span * math.sqrt(y @ y))
+
+    def _failure(self) -> Reason:
+        """Why the engine gave up: whether it does so at rest, where rounding sets the steps, or stalls is chance."""
+        if not np.all(np.isfinite(self.stepper.y)):
+            return Reason.NOT_FINITE
+        if len(self.recent) < 2 or not self._out_of_reach(self.recent[0]):
+            return Reason.STEP_FAILED
+        return Reason.STALLED if self._still(self.recent[0]) or self._fitted() else Reason.STEP_FAILED
+
+    def _out_of_reach(self, before: tuple[int, float, Vector]) -> bool:
+        """Whether the interval's end cannot be reached within the step limit at the pace since then."""
+        steps, t, _ = before
+        now = self.stepper.t
+        return bool(
+            (now - t) * (self.max_steps - self.steps)
+            < (self.steps - steps) * (self.stepper.interval.end - now)
+        )
+
+    def _still(self, before: tuple[int, float, Vector]) -> bool:
+        """Whether rounding, and not the solution, has set the steps since then."""
+        y = self.stepper.y
+        moved = y - before[2]
+        return bool(math.sqrt(moved @ moved) <= STALL_MOTION * self.stepper.interval.rtol * math.sqrt(y @ y))
+
+    def _fitted(self) -> bool:
+        """Whether outputs have reached labels of size one to the tolerance: |R|^2 <= 2 L for the losses known."""
+        square = (STALL_MOTION * self.stepper.interval.rtol) ** 2
+        loss, start = self.flow.loss(self.stepper.y), self.flow.loss(self.flow.start())
+        return bool(0 <= 2 * loss <= square * min(1.0, 2 * start))
+
+    def _save_due(self, last: bool) -> None:
+        t = self.stepper.t
+        if self.exact is not None:
+            if self.next <= t:
+                inside = interpolant(self.stepper)
+                while self.next <= t:
+                    self._save(self.next, self.stepper.y.copy() if self.next == t else inside(self.next))
+                    self.next = next(self.grid, math.inf)
+            return
+        # Where the kernel changes its slope the law of E's motion has a kink: those states are saved too.
+        if (t >= self.next or last or t == self.stepper.interval.end) and t > self.times[-1]:
+            self._save(t, self.stepper.y.copy())
+        while self.next <= t:
+            self.next = next(self.grid, math.inf)
+
+    def _save_end(self, reason: Reason) -> None:
+        """The last finite state of a run that ended before its end time, unless it is there already."""
+        t, y = self.stepper.t, self.stepper.y
+        if np.all(np.isfinite(y)):
+            if reason is not Reason.T_END and (not self.times or t > self.times[-1]):
+                self._save(t, y.copy())
+        elif not self.times:
+            self._save(0.0, self.flow.start())
+
+    def _save(self, t: float, y: Vector) -> None:
+        self.times.append(float(t))
+        self.packed.append(np.array(y))

@@ -1,0 +1,50 @@
+"""Times at which a run is saved when the caller names none: evenly in the logarithm of time."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from ntkflow._types import Times
+from ntkflow.problem.kernels import Kernel, ScheduledKernel
+from ntkflow.rounding import whole_up
+
+PER_DECADE = 30
+# With many knots the decades after each are saved less densely, to stay near this number in all.
+MOST = 3000
+# States of large problems are saved less often, to stay below this.
+SAVED_BYTES = 2**30
+
+
+def knots_of(kernel: Kernel) -> tuple[float, ...]:
+    """Positive times at which a moving kernel changes its slope; none for a constant one."""
+    return tuple(t for t in kernel.times if t > 0) if isinstance(kernel, ScheduledKernel) else ()
+
+
+def log_grid(first: float, t_end: float, nbytes: int, knots: Sequence[float] = ()) -> Times:
+    """Increasing times up to t_end, dense after 0 and after every knot, where fast modes are stirred anew.
+
+    Args:
+        first: first time after 0 or a knot; a fraction of the fastest time constant.
+        t_end: last time.
+        nbytes: bytes of one saved state.
+        knots: times below t_end at which the field has a kink, increasing.
+    """
+    ends = [0.0, *knots, t_end]
+    spans = [(a, b - a) for a, b in pairwise(ends)]
+    decades = [math.log10(span / _first(first, span)) for _, span in spans]
+    # Twice, because the list of states is copied into one array in the end.
+    room = max(2 * sum(decades), SAVED_BYTES / (2 * nbytes))
+    density = min(PER_DECADE, max(MOST, PER_DECADE * decades[0]) / sum(decades), room / sum(decades))
+    parts = [
+        begin + np.geomspace(_first(first, span), span, max(2, whole_up(density * width)))
+        for (begin, span), width in zip(spans, decades, strict=True)
+    ]
+    grid = np.concatenate(parts)
+    grid[-1] = t_end
+    return np.unique(grid)
+
+
+def _first(first: float, span: float) -> float:
+    return min(first, span / 10)

@@ -1,0 +1,159 @@
+"""Metrics along a trajectory: plain named series with a unit and a meaning each."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkflow.dynamics.fields import ThinSystem
+from ntkflow.metrics import invariant, neural_collapse
+from ntkflow.metrics.components import loss_components
+from ntkflow.metrics.conserved import conserved
+from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.kernels.base import ThinCoefficients
+from ntkflow.problem.losses import MSE
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import ThinState
+from ntkflow.problem.thin import Frame
+from ntkflow.scaling import cosine
+
+if TYPE_CHECKING:
+    from ntkflow.integrate.solution import Solution
+    from ntkflow.problem.problem import Problem
+
+Thin = tuple[ThinState, Frame]
+
+DESCRIPTIONS: dict[str, str] = {
+    "loss": "1/2 |W H + b 1^T - Y|_F^2, sum over samples and outputs (eq. 4)",
+    "loss_global": "part of the loss in the global mean of the residual",
+    "loss_class": "part of the loss in the centred class means of the residual",
+    "loss_individual": "part of the loss in the residual of individual samples",
+    "E_norm": "|E|_F (eq. 26); of kernels that act on features, of the part of E that is conserved (theory 10)",
+    "E_drift": "|E(t) - E(0)|_F / (|W^T W / m|_F + |H K^{-1} H^T / m|_F at t), of the conserved part as E_norm",
+    "E_alignment": "cosine between W^T W and H K^{-1} H^T",
+    "E_weights": "|W^T W / m|_F",
+    "E_means": "|H1 (I - alpha 11^T) H1^T / mu_class|_F",
+    "E_within": "|H2 H2^T / mu_single|_F",
+    "E_eot_norm": "|W^T W - H H^T / mu_single|_F, constant only at the end of training (eq. 27)",
+    "E_features": "|H K^{-1} H^T / m|_F, the norm of the sum of the terms of class means and within classes",
+    "E_global_mean": "|(C / mu_global) g g^T|_F, the global mean's part of E_means",
+    "H1H1_norm": "|H1 H1^T|_F",
+    "H2H2_norm": "|H2 H2^T|_F = |S|_F",
+    "gg_norm": "|g g^T|_F, g the mean of the class means",
+    "tr_S": "trace of S = H2 H2^T",
+    "W_norm": "|W|_F",
+    "b_error": "|b - 1/C|, 0 at neural collapse",
+    "V": "|b - 1/C|^2 + (N / mu_global) |g|^2, which never rises (theory 3.3); scalar blocks only",
+    **{name: "see ntkflow.metrics.neural_collapse" for name in neural_collapse.NAMES},
+    "NC1": "mean over classes and features of the standard deviation within the class: alone of all series it depends on "
+    "the axes of feature space (the paper's code; NC1_frobenius does not)",
+}
+
+
+def evaluate(solution: "Solution") -> dict[str, np.ndarray]:
+    """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error."""
+    thins = [solution.thin(i) for i in range(len(solution))]
+    rows = [{**_losses(solution, i, thin), **_row(thin, frame)} for i, (thin, frame) in enumerate(thins)]
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return {**columns, **_lyapunov(solution.problem, columns), **_invariant_series(solution, thins)}
+
+
+def _lyapunov(problem: "Problem", columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """V of biases and global mean for constant scalar blocks and balanced classes."""
+    kernel, sizes = problem.kernel, problem.sizes
+    if not (isinstance(kernel, BlockKernel) and sizes.balanced):
+        return {}
+    return {"V": columns["b_error"] ** 2 + sizes.N / kernel.eigenvalues(sizes).mu_global * columns["gg_norm"]}
+
+
+def _losses(solution: "Solution", i: int, thin: ThinState) -> dict[str, float]:
+    if isinstance(solution.problem.loss, MSE):
+        return loss_components(thin, solution.problem.sizes.masses)
+    return {"loss": float(solution.flow.loss(solution.packed[i]))}
+
+
+def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
+    sizes = frame.sizes
+    return {
+        **neural_collapse.measure_thin(thin, frame),
+        **moments(thin, sizes),
+        "tr_S": float(np.sum(thin.L**2)) / (sizes.N / sizes.C),
+        "W_norm": float(np.linalg.norm(thin.W)),
+        "b_error": float(np.linalg.norm(thin.b - 1 / sizes.C)),
+    }
+
+
+def moments(thin: ThinState, sizes: Sizes) -> dict[str, float]:
+    """|H1 H1^T|, |H2 H2^T| and |g g^T|, Frobenius, of the features of eq. (24): H H^T = m (H1 H1^T + H2 H2^T)."""
+    g = thin.H1.mean(axis=1)
+    return {
+        "H1H1_norm": float(np.linalg.norm(thin.H1.T @ thin.H1)),
+        "H2H2_norm": float(np.linalg.norm(thin.L.T @ thin.L)) / (sizes.N / sizes.C),
+        "gg_norm": float(g @ g),
+    }
+
+
+def _invariant_series(solution: "Solution", thins: Sequence[Thin]) -> dict[str, np.ndarray]:
+    """The terms of E where it is a matrix of blocks; what the rung conserves everywhere else.
+
+    E_drift is that of an exact trajectory's zero; with decay or a moving kernel it is a real motion.
+    """
+    coefficients = solution.problem.kernel.thin(solution.problem.sizes)
+    rows = _general_rows(solution) if coefficients is None else _block_rows(solution, thins, coefficients)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _block_rows(
+    solution: "Solution", thins: Sequence[Thin], coefficients: ThinCoefficients
+) -> list[dict[str, float]]:
+    sizes = solution.problem.sizes
+    rows = []
+    first = built = columns = None
+    for t, (thin, frame) in zip(solution.times, thins, strict=True):
+        if built is None or frame.column_class != columns:
+            columns = frame.column_class
+            built = ThinSystem.build(coefficients, sizes, columns, sizes.n)
+        system = built.at(float(t))
+        terms = invariant.thin_terms(thin, system)
+        first = first or terms
+        rows.append(
+            {
+                "E_norm": float(np.linalg.norm(terms.E)),
+                "E_drift": invariant.drift(first, terms),
+                "E_alignment": terms.alignment,
+                "E_weights": float(np.linalg.norm(terms.weights)),
+                "E_means": float(np.linalg.norm(terms.means)),
+                "E_within": float(np.linalg.norm(terms.within)),
+                "E_features": float(np.linalg.norm(terms.features)),
+                "E_global_mean": float(np.linalg.norm(terms.global_mean)),
+                "E_eot_norm": _end_of_training(thin, system),
+            }
+        )
+    return rows
+
+
+def _end_of_training(thin: ThinState, system: ThinSystem) -> float:
+    """Norm of E_eot; NaN when the classes differ in mu_single, since eq. (27) has only one."""
+    mu = system.rates
+    if mu.size == 0 or np.ptp(mu) > 0:
+        return float("nan")
+    moments = (thin.H1 * system.masses) @ thin.H1.T + thin.L @ thin.L.T
+    return float(np.linalg.norm(thin.W.T @ thin.W - moments / mu[0]))
+
+
+def _general_rows(solution: "Solution") -> list[dict[str, float]]:
+    quantity = conserved(solution.problem.kernel, solution.problem.sizes)
+    rows = []
+    for i, t in enumerate(solution.times):
+        state = solution.state(i)
+        weights, features = quantity.terms(state, float(t))
+        rows.append(
+            {
+                "E_norm": quantity.norm(quantity.values(state, float(t))),
+                "E_drift": quantity.drift(solution.state(0), state, float(t)),
+                "E_alignment": cosine(weights, features),
+                "E_weights": float(np.linalg.norm(weights)),
+                "E_features": float(np.linalg.norm(features)),
+            }
+        )
+    return rows

@@ -1,0 +1,118 @@
+"""The invariant E of Theorem 5.1, its terms, their alignment, and E at the end of training.
+
+For a thin system E = [W^T W - H1 Kc^{-1} M H1^T - L diag(1/rates) L^T] / m, where m = N/C. For equal
+blocks this is eq. (26); for class-dependent blocks and imbalanced classes it is E_K / m (not in the paper).
+dE/dt = 0 for any loss.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ntkflow._types import FeatureMatrix
+from ntkflow.dynamics.fields import ThinSystem
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels.base import Kernel
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State, ThinState
+from ntkflow.problem.thin import decompose
+from ntkflow.scaling import cosine
+
+
+@dataclass(frozen=True, eq=False)
+class InvariantTerms:
+    """The terms of E, each n x n and positive semidefinite: E = weights - means - within.
+
+    Attributes:
+        weights: W^T W / m.
+        means: H1 (I - alpha 11^T) H1^T / mu_class, class means including the global one.
+        global_mean: the part (C / mu_global) g g^T of `means`, g the global mean.
+        within: H2 H2^T / mu_single.
+    """
+
+    weights: FeatureMatrix
+    means: FeatureMatrix
+    global_mean: FeatureMatrix
+    within: FeatureMatrix
+
+    @cached_property
+    def features(self) -> FeatureMatrix:
+        """H K^{-1} H^T / m, the sum of the feature terms."""
+        return self.means + self.within
+
+    @cached_property
+    def E(self) -> FeatureMatrix:
+        """The invariant matrix."""
+        return self.weights - self.features
+
+    @cached_property
+    def scale(self) -> float:
+        """|weights|_F + |features|_F, against which drift is measured: these two terms exist for every rung."""
+        return float(np.linalg.norm(self.weights) + np.linalg.norm(self.features))
+
+    @property
+    def alignment(self) -> float:
+        """Cosine between W^T W and H K^{-1} H^T, the panes b of the paper's figures; 1 when proportional.
+
+        Equals 1 at neural collapse only if the global mean vanishes (eq. 28, with a plus sign).
+        """
+        return cosine(self.weights, self.features)
+
+
+def thin_terms(thin: ThinState, system: ThinSystem, t: float = 0.0) -> InvariantTerms:
+    """Terms of E of a thin state; `t` matters only when the kernel changes in time. Source: eq. (26)."""
+    system = system.at(t)
+    m = float(system.masses.mean())
+    inverse = system.inverse
+    mean_weight = inverse.sum(axis=0)
+    total = float(mean_weight.sum())
+    g = thin.H1 @ mean_weight / total
+    return InvariantTerms(
+        weights=thin.W.T @ thin.W / m,
+        means=thin.H1 @ inverse @ thin.H1.T / m,
+        global_mean=np.outer(g, g) * (total / m),
+        within=(thin.L / system.rates) @ thin.L.T / m,
+    )
+
+
+def terms(state: State, sizes: Sizes, kernel: Kernel, t: float = 0.0) -> InvariantTerms:
+    """Terms of E of a full state under a block structured kernel; `t` as in `thin_terms`.
+
+    Raises:
+        InputError: the kernel is singular on these sizes or has no block structure.
+    """
+    kernel.check(sizes)
+    coefficients = kernel.thin(sizes)
+    if coefficients is None:
+        raise InputError(
+            "kernel",
+            kernel.rung,
+            "has no blocks, so the terms of eq. (26) do not exist",
+            "use ntkflow.metrics.conserved for what this rung conserves",
+        )
+    thin, frame = decompose(state, sizes, coefficients.groups, subspace=False)
+    return thin_terms(thin, ThinSystem.build(coefficients, sizes, frame.column_class, frame.n_eff), t)
+
+
+def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix:
+    """E_eot = W^T W - H H^T / mu_single, conserved only while the class-mean residual is zero. Source: eq. (27).
+
+    Raises:
+        InputError: the kernel is singular, or has no single mu_single.
+    """
+    kernel.check(sizes)
+    coefficients = kernel.thin(sizes)
+    if coefficients is None or np.ptp(coefficients.within) > 0:
+        raise InputError(
+            "kernel",
+            kernel.rung,
+            "has no mu_single common to all classes, which eq. (27) needs",
+            "use BlockKernel or class-dependent blocks with equal kappa_d - kappa_c",
+        )
+    return state.W.T @ state.W - state.H @ state.H.T / coefficients.within[0]
+
+
+def drift(initial: InvariantTerms, now: InvariantTerms) -> float:
+    """|E(t) - E(0)|_F over `scale` at t, the norms of W^T W / m and H K^{-1} H^T / m added."""
+    return float(np.linalg.norm(now.E - initial.E)) / now.scale if now.scale else 0.0

@@ -1,0 +1,1 @@
+"""What is simulated: sizes, states, kernels, losses, decay, initial states, and the thin form of a state."""

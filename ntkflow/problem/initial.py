@@ -1,0 +1,186 @@
+"""Initial states: random ones, and those with E = 0 that the theorems speak of. All seeded, all float64.
+
+Balanced states are built as H K^{-1/2} = W^T Z with Z Z^T = I, which is E = 0 exactly (theory 4.4).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ntkflow._types import Features
+from ntkflow.checks import real
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels.block import BlockKernel
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State, ThinState
+from ntkflow.problem.thin import Frame
+
+
+def gaussian(sizes: Sizes, rng: np.random.Generator, scale: float = 1.0) -> State:
+    """H ~ scale N(0, 1), W ~ scale N(0, 1/n), b = 0. For n > 2C and N >= n such a state never reaches NC1."""
+    H = scale * rng.standard_normal((sizes.n, sizes.N))
+    return State(H, _weights(sizes, rng, scale), np.zeros(sizes.C))
+
+
+def relu(sizes: Sizes, rng: np.random.Generator, scale: float = 1.0) -> State:
+    """Non-negative features with a large global mean, as after ReLU and pooling: H ~ scale |N(0, 1)| / 2."""
+    H = 0.5 * scale * np.abs(rng.standard_normal((sizes.n, sizes.N)))
+    return State(H, _weights(sizes, rng, scale), np.zeros(sizes.C))
+
+
+def balanced(sizes: Sizes, kernel: BlockKernel, rng: np.random.Generator, scale: float = 1.0) -> State:
+    """E = 0, otherwise generic: a global mean, W^T 1 != 0, b = 0."""
+    W = _weights(sizes, rng, scale)
+    return State(
+        _balanced_features(W, _orthonormal_rows(sizes.C, sizes.N, rng), kernel, sizes), W, np.zeros(sizes.C)
+    )
+
+
+def balanced_centred(
+    sizes: Sizes, kernel: BlockKernel, rng: np.random.Generator, scale: float = 1.0
+) -> State:
+    """E = 0, global mean zero, b = 1/C: the hypotheses of Theorem 5.2. W^T 1 != 0, so NC1 is only t^{-1/2}."""
+    W = _weights(sizes, rng, scale)
+    Z = _orthonormal_rows(sizes.C, sizes.N, rng, centred=True)
+    return State(_balanced_features(W, Z, kernel, sizes), W, np.full(sizes.C, 1 / sizes.C))
+
+
+def balanced_contrast(
+    sizes: Sizes, kernel: BlockKernel, rng: np.random.Generator, scale: float = 1.0
+) -> State:
+    """E = 0, global mean zero, b = 1/C and W^T 1 = 0: neural collapse is exponential."""
+    contrast = np.linalg.qr(np.eye(sizes.C)[:, 1:] - 1 / sizes.C)[0]
+    reduced = _weights(sizes, rng, scale)[1:]
+    Z = _orthonormal_rows(sizes.C - 1, sizes.N, rng, centred=True)
+    H = _balanced_features(reduced, Z, kernel, sizes)
+    return State(H, contrast @ reduced, np.full(sizes.C, 1 / sizes.C))
+
+
+def equal_bias(
+    sizes: Sizes,
+    kernel: BlockKernel,
+    rng: np.random.Generator,
+    scale: float = 1.0,
+    beta: float = 0.0,
+    share: float = 0.5,
+) -> State:
+    """E = 0 and permutation symmetric, so that b = beta(t) 1 for all time (theory 4.5).
+
+    Args:
+        sizes: sizes with n >= C and m >= 2, so that the frame and the within-class part fit.
+        kernel: scalar blocks.
+        rng: source of the random frames.
+        scale: norm of each row of W.
+        beta: initial value of every bias.
+        share: fraction of H K^{-1} H^T that lies in the class means; the rest is within classes.
+    """
+    C, m = sizes.C, sizes.per_class
+    if sizes.n < C:
+        raise InputError(
+            "n", sizes.n, f"must be at least C = {C} for an equal-bias state", "use more features"
+        )
+    if m < 2:
+        raise InputError("m", m, "must be at least 2 for an equal-bias state", "use more samples per class")
+    if not 0 <= share <= 1:
+        raise InputError("share", share, "must lie in 0 .. 1", "give a fraction")
+    mu = kernel.eigenvalues(sizes)
+    V = np.linalg.qr(rng.standard_normal((sizes.n, C)))[0]
+    J = np.full((C, C), 1 / C)
+    P = np.eye(C) - J
+    H1 = scale * np.sqrt(share / m) * V @ (np.sqrt(mu.mu_class) * P + np.sqrt(mu.mu_global) * J)
+    L = scale * np.sqrt((1 - share) * mu.mu_single) * V
+    Q = _within_frame(sizes, C, rng)
+    frame = Frame(sizes, Q, np.eye(sizes.n), (0,) * C)
+    return frame.compose(ThinState(H1, L, scale * V.T, np.full(C, float(beta))))
+
+
+NEEDS_KERNEL: dict[str, Callable[..., State]] = {
+    "balanced": balanced,
+    "balanced-centred": balanced_centred,
+    "balanced-contrast": balanced_contrast,
+    "equal-bias": equal_bias,
+}
+FREE: dict[str, Callable[..., State]] = {"gaussian": gaussian, "relu": relu}
+NAMES = (*FREE, *NEEDS_KERNEL)
+
+
+def make(
+    name: str,
+    sizes: Sizes,
+    kernel: BlockKernel | None = None,
+    seed: int = 0,
+    scale: float = 1.0,
+    beta: float | None = None,
+) -> State:
+    """Initial state by name (one of `NAMES`) from a seed.
+
+    Args:
+        name: gaussian and relu need no kernel; the others are balanced for `kernel`.
+        sizes: C, m, n.
+        kernel: scalar blocks.
+        seed: seed of the random numbers.
+        scale: scale of the state.
+        beta: initial bias of every class, for equal-bias only.
+
+    Raises:
+        InputError: unknown name, no scalar block kernel where one is needed, negative seed, a scale that is
+            not positive, or a beta that the state would ignore.
+    """
+    if name not in NAMES:
+        raise InputError("init", repr(name), f"must be one of {', '.join(NAMES)}", "choose one of these")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InputError("seed", repr(seed), "must be a whole number", "give an integer >= 0")
+    if seed < 0:
+        raise InputError("seed", seed, "must not be negative", "give a whole number >= 0")
+    if not real("scale", scale) > 0:
+        raise InputError("scale", scale, "must be positive and finite", "give a scale > 0")
+    if beta is not None and name != "equal-bias":
+        raise InputError("beta", beta, f"has no meaning for init {name}", "drop it, or use equal-bias")
+    rng = np.random.default_rng(seed)
+    if name in FREE:
+        return FREE[name](sizes, rng, scale=scale)
+    if not isinstance(kernel, BlockKernel):
+        raise InputError("init", repr(name), "is balanced for scalar blocks only", "use gaussian or relu")
+    kernel.check(sizes)
+    options = {} if beta is None else {"beta": beta}
+    return NEEDS_KERNEL[name](sizes, kernel, rng, scale=scale, **options)
+
+
+def _weights(sizes: Sizes, rng: np.random.Generator, scale: float) -> np.ndarray:
+    return scale * rng.standard_normal((sizes.C, sizes.n)) / np.sqrt(sizes.n)
+
+
+def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool = False) -> np.ndarray:
+    if rows > N - centred:
+        raise InputError(
+            "N",
+            N,
+            f"is too few samples in all for {rows} balanced directions"
+            + (", whose features have zero mean" if centred else ""),
+            "use more samples per class",
+        )
+    Z = rng.standard_normal((N, rows))
+    if centred:
+        Z -= Z.mean(axis=0)
+    return np.linalg.qr(Z)[0].T
+
+
+def _balanced_features(W: np.ndarray, Z: np.ndarray, kernel: BlockKernel, sizes: Sizes) -> Features:
+    """H = W^T Z K^{1/2}; the root acts by its three eigenvalues, without the N x N matrix."""
+    mu = kernel.eigenvalues(sizes)
+    blocks = Z.reshape(Z.shape[0], sizes.C, sizes.per_class)
+    classes = blocks.mean(axis=2, keepdims=True)
+    mean = classes.mean(axis=1, keepdims=True)
+    root = (
+        np.sqrt(mu.mu_single) * (blocks - classes)
+        + np.sqrt(mu.mu_class) * (classes - mean)
+        + np.sqrt(mu.mu_global) * np.broadcast_to(mean, classes.shape)
+    )
+    return W.T @ root.reshape(Z.shape)
+
+
+def _within_frame(sizes: Sizes, r: int, rng: np.random.Generator) -> np.ndarray:
+    """N x r orthonormal columns that sum to zero over every class."""
+    Z = rng.standard_normal((sizes.C, sizes.per_class, r))
+    Z -= Z.mean(axis=1, keepdims=True)
+    return np.linalg.qr(Z.reshape(sizes.N, r))[0]

@@ -1,0 +1,150 @@
+"""The paper's kernel: one value on the diagonal, one within a class, one between classes."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ntkflow._types import ClassMatrix, Features, Json, SampleKernel
+from ntkflow.checks import real
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels.base import Gradient, Kernel, ThinCoefficients
+from ntkflow.problem.sizes import Sizes
+
+
+class Eigenvalues(NamedTuple):
+    """The three eigenvalues of the block kernel (Table 1), smallest first."""
+
+    mu_single: float
+    mu_class: float
+    mu_global: float
+
+
+class Dimensionless(NamedTuple):
+    """The three numbers on which the balanced dynamics depend besides C and the initial state.
+
+    rho_s = mu_single/mu_class, rho_g = mu_global/mu_class, nu = sqrt(m/mu_class), in the clock
+    tau = sqrt(m mu_class) t (theory section 2).
+    """
+
+    rho_s: float
+    rho_g: float
+    nu: float
+
+
+@dataclass(frozen=True)
+class BlockKernel(Kernel):
+    """K = (kappa_d - kappa_c) I + (kappa_c - kappa_n) Y^T Y + kappa_n 11^T (Definition 3.1).
+
+    Args:
+        kappa_d: value for a sample with itself.
+        kappa_c: value for two samples of one class.
+        kappa_n: value for samples of different classes.
+
+    Raises:
+        InputError: a value is not finite, or kappa_d >= kappa_c >= kappa_n >= 0 is broken;
+            the message says which inequality.
+
+    >>> BlockKernel(1.0, 0.5, 0.25).eigenvalues(Sizes(C=2, m=4, n=3))
+    Eigenvalues(mu_single=0.5, mu_class=1.5, mu_global=3.5)
+    """
+
+    kappa_d: float
+    kappa_c: float
+    kappa_n: float
+
+    rung: ClassVar[str] = "block"
+
+    def __post_init__(self) -> None:
+        for name in ("kappa_d", "kappa_c", "kappa_n"):
+            object.__setattr__(self, name, real(name, getattr(self, name), "give a finite number"))
+        for high, low in (("kappa_d", "kappa_c"), ("kappa_c", "kappa_n")):
+            if getattr(self, high) < getattr(self, low):
+                raise InputError(
+                    high,
+                    getattr(self, high),
+                    f"breaks {high} >= {low} ({low} = {getattr(self, low)}), the order of a block kernel",
+                    f"raise {high} or lower {low}",
+                )
+        if self.kappa_n < 0:
+            raise InputError("kappa_n", self.kappa_n, "breaks kappa_n >= 0", "give a value >= 0")
+
+    def check(self, sizes: Sizes) -> None:
+        """Refuse a singular kernel: mu_single = 0 freezes all within-class deviations."""
+        if self.kappa_d == self.kappa_c and sizes.N > sizes.C:
+            raise InputError(
+                "kappa_d",
+                self.kappa_d,
+                "equals kappa_c, so mu_single = 0: deviations from the class means would be frozen "
+                "and the invariant E does not exist",
+                "give kappa_d > kappa_c",
+            )
+        if self.kappa_d == 0:
+            raise InputError("kappa_d", 0.0, "is zero: features would not move", "give kappa_d > 0")
+
+    def as_dict(self) -> Json:
+        """kappa_d, kappa_c, kappa_n and the rung."""
+        return {"rung": self.rung, **asdict(self)}
+
+    def eigenvalues(self, sizes: Sizes) -> Eigenvalues:
+        """mu_single (N-C times), mu_class (C-1 times), mu_global (once). Source: Table 1."""
+        m = sizes.per_class
+        mu_single = self.kappa_d - self.kappa_c
+        mu_class = mu_single + m * (self.kappa_c - self.kappa_n)
+        return Eigenvalues(mu_single, mu_class, mu_class + sizes.N * self.kappa_n)
+
+    def alpha(self, sizes: Sizes) -> float:
+        """The paper's alpha = kappa_n m / mu_global, between 0 and 1/C. Source: eq. (26)."""
+        return self.kappa_n * sizes.per_class / self.eigenvalues(sizes).mu_global
+
+    def dimensionless(self, sizes: Sizes) -> Dimensionless:
+        """rho_s, rho_g and nu."""
+        mu = self.eigenvalues(sizes)
+        return Dimensionless(
+            mu.mu_single / mu.mu_class, mu.mu_global / mu.mu_class, math.sqrt(sizes.per_class / mu.mu_class)
+        )
+
+    def class_kernel(self, sizes: Sizes) -> ClassMatrix:
+        """Kc = mu_class I + kappa_n m 11^T, the kernel of the class means. Source: eq. (25)."""
+        C, m = sizes.C, sizes.per_class
+        return self.eigenvalues(sizes).mu_class * np.eye(C) + self.kappa_n * m * np.ones((C, C))
+
+    def inverse_class_kernel(self, sizes: Sizes) -> ClassMatrix:
+        """Mc = m Kc^{-1} = (m/mu_class)(I - alpha 11^T), so that H K^{-1} H^T contains H1 Mc H1^T."""
+        C, m, mu = sizes.C, sizes.per_class, self.eigenvalues(sizes)
+        J = np.full((C, C), 1 / C)
+        return m * ((np.eye(C) - J) / mu.mu_class + J / mu.mu_global)
+
+    def matrix(self, sizes: Sizes) -> SampleKernel:
+        """The N x N kernel itself, for oracles and small problems."""
+        Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+        kd, kc, kn = self.kappa_d, self.kappa_c, self.kappa_n
+        return (kd - kc) * np.eye(sizes.N) + (kc - kn) * (Y.T @ Y) + kn
+
+    def apply(self, G: Gradient, sizes: Sizes) -> Gradient:
+        """G K in O(nN): deviations, class sums and the total sum instead of the N x N kernel (eq. 19)."""
+        kd, kc, kn = self.kappa_d, self.kappa_c, self.kappa_n
+        if not sizes.balanced:
+            Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+            class_sums = G @ Y.T
+            return (kd - kc) * G + ((kc - kn) * class_sums + kn * class_sums.sum(axis=1, keepdims=True)) @ Y
+        blocks: Any = G.reshape(G.shape[0], sizes.C, sizes.per_class)
+        class_sums = blocks.sum(axis=2, keepdims=True)
+        total = class_sums.sum(axis=1, keepdims=True)
+        return ((kd - kc) * blocks + ((kc - kn) * class_sums + kn * total)).reshape(G.shape)
+
+    def solve(self, H: Features, sizes: Sizes) -> Features:
+        """H K^{-1} in O(nN)."""
+        return self.thin(sizes).solve(H, sizes)
+
+    def thin(self, sizes: Sizes) -> ThinCoefficients:
+        """Theorem 5.1; for imbalanced classes Kc = mu_single I + M ((kappa_c - kappa_n) I + kappa_n 11^T).
+
+        The imbalanced form is the class-dependent one with equal constants (not in the paper).
+        """
+        mu_single, C = self.kappa_d - self.kappa_c, sizes.C
+        if sizes.balanced:
+            return ThinCoefficients(self.class_kernel(sizes), np.full(C, mu_single))
+        B = (self.kappa_c - self.kappa_n) * np.eye(C) + self.kappa_n
+        return ThinCoefficients(mu_single * np.eye(C) + sizes.masses[:, None] * B, np.full(C, mu_single))

@@ -1,0 +1,178 @@
+"""Kernels of every rung from named arrays, as state files and kernel files hold them.
+
+| rung | arrays |
+|---|---|
+| block | kappa_d, kappa_c, kappa_n (numbers) |
+| class-block | kappa_d (C,), B (C, C) |
+| sample | K (N, N) |
+| kronecker | K (N, N) or the three kappas, and A (n, n) |
+| matrix-block | A_d, A_c, A_n (n, n) |
+| tensor | Theta (n, N, n, N) |
+| scheduled | times (k,) and the arrays of any rung above with a leading axis k |
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ntkflow import checks
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels import (
+    BlockKernel,
+    ClassBlockKernel,
+    Kernel,
+    KroneckerKernel,
+    MatrixBlockKernel,
+    SampleKernel,
+    ScheduledKernel,
+    TensorKernel,
+)
+
+Arrays = Mapping[str, Any]  # arrays or numbers
+KAPPAS = ("kappa_d", "kappa_c", "kappa_n")
+
+# Simplest first: the rung chosen when none is named is the first whose arrays are all there.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "block": KAPPAS,
+    "class-block": ("kappa_d", "B"),
+    "kronecker": ("K", "A"),
+    "sample": ("K",),
+    "matrix-block": ("A_d", "A_c", "A_n"),
+    "tensor": ("Theta",),
+}
+RUNGS = (*NEEDS, "scheduled")
+ARRAYS = ("times", "Theta", "A_d", "A_c", "A_n", "A", "K", "B", *KAPPAS)
+# What else a state file may hold; a file of a kernel may be one.
+OF_STATES = ("H", "W", "b", "labels", "meta", "header", "K_sample", "neuron_constants")
+
+
+class UnusedArraysWarning(UserWarning):
+    """Arrays of a kernel that the chosen rung does not use."""
+
+
+def checked(arrays: Arrays, source: object) -> dict[str, Any]:
+    """The arrays of a kernel file; those of a state file beside them are left out.
+
+    Args:
+        arrays: all that the file holds.
+        source: the file, for messages.
+
+    Raises:
+        InputError: none of them belongs to a kernel.
+
+    Warns:
+        UnusedArraysWarning: a name is known neither to kernels nor to state files.
+    """
+    found = {name: value for name, value in arrays.items() if name in ARRAYS}
+    if not found:
+        holds = ", ".join(sorted(arrays)) or "nothing"
+        raise InputError(
+            "kernel_file",
+            source,
+            f"has no array of a kernel, it holds {holds}",
+            f"name them {', '.join(ARRAYS)}",
+        )
+    strange = sorted(set(arrays) - set(ARRAYS) - set(OF_STATES))
+    if strange:
+        _warn(
+            f"{source}: {', '.join(strange)} {_are(strange)} no array of a kernel and {_are(strange)} not used"
+        )
+    return found
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UnusedArraysWarning, stacklevel=3)
+
+
+def build(arrays: Arrays, rung: str | None = None) -> Kernel:
+    """The kernel that the arrays describe.
+
+    Args:
+        arrays: named arrays; samples already sorted by class.
+        rung: one of `RUNGS`; None chooses the simplest one whose arrays are there.
+
+    Raises:
+        InputError: unknown rung, arrays missing, of the wrong shape, or of something else than real numbers.
+
+    Warns:
+        UnusedArraysWarning: no rung is named, and the simplest one leaves arrays of a richer one unused.
+    """
+    if rung is not None and rung not in RUNGS:
+        raise InputError("rung", repr(rung), f"must be one of {', '.join(RUNGS)}", "choose one of these")
+    if "times" in arrays and rung in (None, "scheduled"):
+        return _scheduled(arrays)
+    chosen = rung or _simplest(arrays)
+    if chosen == "scheduled":
+        raise InputError("kernel", "scheduled", "needs the array 'times'", "add it, or choose another rung")
+    needs = ("A",) if chosen == "kronecker" and "K" not in arrays else NEEDS[chosen]
+    absent = [name for name in needs if name not in arrays]
+    if absent:
+        raise InputError("kernel", chosen, f"needs the array {absent[0]!r}", "add it, or choose another rung")
+    return _BUILDERS[chosen](arrays)
+
+
+def _simplest(arrays: Arrays) -> str:
+    """The simplest rung whose arrays are all there; warns of those that it leaves unused."""
+    chosen = _present(arrays)
+    unused = [name for name in ARRAYS if name in arrays and name not in (*NEEDS[chosen], "times")]
+    if unused:
+        complete = f"the {chosen} kernel's {', '.join(NEEDS[chosen])} {'are' if len(NEEDS[chosen]) > 1 else 'is'} complete"
+        _warn(
+            f"{', '.join(unused)} {_are(unused)} not used, because {complete}; name the rung to use another"
+        )
+    return chosen
+
+
+def _present(arrays: Arrays) -> str:
+    for rung, names in NEEDS.items():
+        if all(name in arrays for name in names):
+            return rung
+    raise InputError(
+        "kernel", "no kernel", "needs kappa_d, kappa_c, kappa_n or the arrays of another rung", "add them"
+    )
+
+
+def _scheduled(arrays: Arrays) -> Kernel:
+    times = checks.times("times", arrays["times"], 2, -np.inf)
+    moving = {name: np.asarray(value) for name, value in arrays.items() if name != "times" and name in ARRAYS}
+    for name, value in moving.items():
+        if value.shape[:1] != times.shape:
+            raise InputError(
+                name,
+                f"array of shape {value.shape}",
+                f"must have a leading axis of {len(times)} times",
+                "fix the file",
+            )
+    rung = _simplest(moving)
+    knots = [build({name: value[i] for name, value in moving.items()}, rung) for i in range(len(times))]
+    return ScheduledKernel(tuple(times.tolist()), tuple(knots))
+
+
+def _block(arrays: Arrays) -> BlockKernel:
+    for name in KAPPAS:
+        if np.ndim(arrays[name]) != 0:
+            raise InputError(
+                name, f"array of shape {np.shape(arrays[name])}", "must be one number", "see class-block"
+            )
+    return BlockKernel(*(checks.real(name, arrays[name], "fix the file") for name in KAPPAS))
+
+
+def _kronecker(arrays: Arrays) -> Kernel:
+    base = SampleKernel(arrays["K"]) if "K" in arrays else _block(arrays)
+    return KroneckerKernel(base, arrays["A"])
+
+
+_BUILDERS: dict[str, Callable[[Arrays], Kernel]] = {
+    "block": _block,
+    "class-block": lambda a: ClassBlockKernel(a["kappa_d"], a["B"]),
+    "sample": lambda a: SampleKernel(a["K"]),
+    "kronecker": _kronecker,
+    "matrix-block": lambda a: MatrixBlockKernel(a["A_d"], a["A_c"], a["A_n"]),
+    "tensor": lambda a: TensorKernel(a["Theta"]),
+}

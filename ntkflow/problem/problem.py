@@ -1,0 +1,55 @@
+"""A problem: sizes, kernel, initial state, loss and decay; what `solve` integrates."""
+
+from dataclasses import dataclass
+
+from ntkflow.errors import InputError
+from ntkflow.problem.decay import NO_DECAY, Decay
+from ntkflow.problem.kernels.base import Kernel
+from ntkflow.problem.kernels.sample import SampleKernel
+from ntkflow.problem.losses import MSE, SQUARED_ERROR, Loss
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Gradient flow of a sum loss, by default 1/2 |W H + b 1^T - Y|_F^2, under a feature kernel (Theorem 4.1).
+
+    Args:
+        sizes: C, m, n.
+        kernel: a rung of the kernel ladder; `ScheduledKernel` makes it move in time.
+        state: initial (H, W, b), samples ordered by class.
+        loss: a sum over samples; only MSE has a thin form and closed limits.
+        decay: rates at which W, H and b are pulled to zero.
+
+    Raises:
+        InputError: the state or the kernel does not fit the sizes, or the kernel is singular.
+    """
+
+    sizes: Sizes
+    kernel: Kernel
+    state: State
+    loss: Loss = SQUARED_ERROR
+    decay: Decay = NO_DECAY
+
+    def __post_init__(self) -> None:
+        kinds = {"sizes": Sizes, "kernel": Kernel, "state": State, "loss": Loss, "decay": Decay}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if isinstance(value, type) or not isinstance(value, kind):
+                raise InputError(
+                    name, type(value).__name__, f"must be a {kind.__name__}", "see help(ntkflow.Problem)"
+                )
+        self.state.check(self.sizes)
+        self.kernel.check(self.sizes)
+
+    @property
+    def has_thin(self) -> bool:
+        """Whether a thin form exists: squared error and a kernel that acts on samples only, blocks or not."""
+        by_samples = all(isinstance(kernel, SampleKernel) for kernel in self.kernel.at_knots)
+        return isinstance(self.loss, MSE) and (by_samples or self.kernel.thin(self.sizes) is not None)
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is the paper's flow: squared error, no decay, a constant kernel."""
+        return isinstance(self.loss, MSE) and not self.decay.any and self.kernel.rung != "scheduled"

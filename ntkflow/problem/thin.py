@@ -1,0 +1,222 @@
+"""Exact reductions of a state: (H, W, b) to the thin form, and n to the subspace the flow lives in.
+
+Both are changes of coordinates, not approximations (theory 4.1 and 4.3): within-class deviations keep
+their right singular vectors for all time, and every column of W^T and H stays in the span of the initial ones.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Features, PerClass, SampleFrame, WithinFactor
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State, ThinState, class_means, deviations, spread
+
+# Singular values below this fraction of the whole are rounding left over from subtracting means.
+RANK_TOLERANCE = 1e-13
+# From so many samples a feature on the Gram matrix is worth it, down to this share of its largest singular value.
+MANY = 20
+CLEAR = 1e-4
+# Norms below it have lost digits or are zero, because the squares in them are below the smallest float.
+SQUARES_VANISH = 1e-140
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The constant part of a decomposition: H = V (H1 Y + L Q^T), W = W_reduced V^T.
+
+    Attributes:
+        sizes: sizes of the full state.
+        Q: N x r, orthonormal columns, each summing to zero over every class.
+        V: n x n_eff, orthonormal columns; the identity when nothing was gained.
+        column_class: for each column of Q one class whose within-class rate it has.
+    """
+
+    sizes: Sizes
+    Q: SampleFrame
+    V: Float64[np.ndarray, "n n_eff"]
+    column_class: tuple[int, ...]
+
+    @property
+    def n_eff(self) -> int:
+        """Dimension of the subspace that the flow lives in."""
+        return int(self.V.shape[1])
+
+    @cached_property
+    def class_grams(self) -> Float64[np.ndarray, "C r r"]:
+        """Q_c^T Q_c of the rows of each class, so that class covariances are L (Q_c^T Q_c) L^T / m_c."""
+        rows = np.split(self.Q, self.sizes.starts[1:])
+        return np.stack([block.T @ block for block in rows])
+
+    def view(self, thin: ThinState) -> tuple[ThinState, "Frame"]:
+        """Class means and within-class factor in all n coordinates, and the frame they belong to."""
+        return self.lift(thin), self
+
+    def within_rms(self, thin: ThinState) -> float:
+        """Root mean square within-class standard deviation per feature."""
+        return float(np.linalg.norm(thin.L) / np.sqrt(self.sizes.N * self.sizes.n))
+
+    def lift(self, thin: ThinState) -> ThinState:
+        """The same thin state in all n feature coordinates."""
+        return ThinState(self.V @ thin.H1, self.V @ thin.L, thin.W @ self.V.T, thin.b)
+
+    def compose(self, thin: ThinState) -> State:
+        """The full state (H, W, b) of a reduced thin state. Source: eqs. (21)-(24)."""
+        H = spread(self.V @ thin.H1, self.sizes) + (self.V @ thin.L) @ self.Q.T
+        return State(H, thin.W @ self.V.T, thin.b.copy())
+
+
+@dataclass(frozen=True, eq=False)
+class SampleCoordinates:
+    """The frame of a system in which every sample is a group of its own: H = V H1.
+
+    Attributes:
+        sizes: sizes of the full state.
+        V: n x n_eff, orthonormal columns.
+    """
+
+    sizes: Sizes
+    V: Float64[np.ndarray, "n n_eff"]
+
+    @property
+    def n_eff(self) -> int:
+        """Dimension of the subspace that the flow lives in."""
+        return int(self.V.shape[1])
+
+    def view(self, thin: ThinState) -> tuple[ThinState, Frame]:
+        """Class means and within-class factor in all n coordinates, and the frame they belong to."""
+        return decompose(self.compose(thin), self.sizes, subspace=False)
+
+    def within_rms(self, thin: ThinState) -> float:
+        """Root mean square within-class standard deviation per feature."""
+        D = deviations(thin.H1, class_means(thin.H1, self.sizes), self.sizes)
+        return float(np.linalg.norm(D) / np.sqrt(self.sizes.N * self.sizes.n))
+
+    def compose(self, thin: ThinState) -> State:
+        """The full state (H, W, b)."""
+        return State(self.V @ thin.H1, thin.W @ self.V.T, thin.b.copy())
+
+
+def by_samples(state: State, sizes: Sizes) -> tuple[ThinState, SampleCoordinates]:
+    """The state with every sample a group of its own, in the smallest sufficient subspace."""
+    state.check(sizes)
+    unit = _unit(state)
+    V = _subspace(ThinState(state.H / unit, state.H[:, :0], state.W / unit, state.b))
+    thin = ThinState(V.T @ state.H, np.zeros((V.shape[1], 0)), state.W @ V, state.b)
+    return thin, SampleCoordinates(sizes, V)
+
+
+def decompose(
+    state: State, sizes: Sizes, within: PerClass | None = None, subspace: bool = True
+) -> tuple[ThinState, Frame]:
+    """Class means plus a thin factor of the within-class part, in the smallest sufficient subspace.
+
+    Args:
+        state: the full state, samples ordered by class.
+        sizes: its sizes.
+        within: mu_single of each class; classes with the same value share one factor.
+            None means all equal.
+        subspace: also replace n by n_eff = rank [W^T, H1, L].
+
+    Returns:
+        The thin state and the frame that turns it back: `frame.compose(thin)` is `state` to rounding.
+    """
+    state.check(sizes)
+    unit = _unit(state)
+    if unit != 1.0:
+        thin, frame = decompose(State(state.H / unit, state.W / unit, state.b), sizes, within, subspace)
+        return ThinState(unit * thin.H1, unit * thin.L, unit * thin.W, thin.b), frame
+    H1 = class_means(state.H, sizes)
+    D = deviations(state.H, H1, sizes)
+    groups = _groups(sizes, within)
+    scale = float(np.linalg.norm(state.H))
+    factors = [_thin_factor(D, _columns(sizes, group), scale) for group in groups]
+    # One group, the usual case, is not copied: Q is as large as H.
+    L, Q = factors[0] if len(factors) == 1 else (np.hstack(parts) for parts in zip(*factors, strict=True))
+    column_class = tuple(
+        group[0] for group, (factor, _) in zip(groups, factors, strict=True) for _ in range(factor.shape[1])
+    )
+    thin = ThinState(H1, L, state.W, state.b)
+    V = _subspace(thin) if subspace else np.eye(sizes.n)
+    if V.shape[1] < sizes.n:
+        thin = ThinState(V.T @ H1, V.T @ L, state.W @ V, state.b)
+    return thin, Frame(sizes, Q, V, column_class)
+
+
+def _unit(state: State) -> float:
+    """A power of two to measure features and weights in, 1 unless their squares would vanish."""
+    largest = max(float(np.abs(part).max(initial=0.0)) for part in (state.H, state.W))
+    return 1.0 if largest > SQUARES_VANISH or largest == 0 else 2.0 ** math.floor(math.log2(largest))
+
+
+def _groups(sizes: Sizes, within: PerClass | None) -> Sequence[tuple[int, ...]]:
+    if within is None:
+        return [tuple(range(sizes.C))]
+    return [tuple(int(c) for c in np.flatnonzero(within == value)) for value in np.unique(within)]
+
+
+def _columns(sizes: Sizes, classes: tuple[int, ...]) -> np.ndarray:
+    return np.flatnonzero(np.isin(sizes.labels, classes))
+
+
+def _thin_factor(whole: Features, columns: np.ndarray, scale: float) -> tuple[WithinFactor, SampleFrame]:
+    """L and Q with whole[:, columns] = L Q^T there, Q zero elsewhere; r = numerical rank."""
+    every = len(columns) == whole.shape[1]
+    D = whole if every else whole[:, columns]
+    cutoff = RANK_TOLERANCE * max(scale, np.finfo(float).tiny)
+    L, right = _by_gram(D, cutoff) or _by_svd(D, cutoff)
+    if every:
+        return L, right
+    Q = np.zeros((whole.shape[1], L.shape[1]))
+    Q[columns] = right
+    return L, Q
+
+
+def _by_svd(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    n, N = D.shape
+    if n < N:
+        tall, triangle = np.linalg.qr(D.T)
+        U, s, Vt = np.linalg.svd(triangle.T)
+        right = tall @ Vt.T
+    else:
+        U, s, Vt = np.linalg.svd(D, full_matrices=False)
+        right = Vt.T
+    r = int(np.sum(s > cutoff))
+    return U[:, :r] * s[:r], right[:, :r]
+
+
+def _by_gram(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same for many samples, several times faster: from D D^T, made orthonormal a second time.
+
+    None where it would lose digits: singular values between `cutoff` and `CLEAR` of the largest.
+    """
+    n, N = D.shape
+    if MANY * n > N:
+        return None
+    values, U = np.linalg.eigh(D @ D.T)
+    U, s = U[:, ::-1], np.sqrt(np.maximum(values[::-1], 0.0))
+    r = int(np.sum(s > max(CLEAR * s[0], cutoff)))
+    U, s = U[:, :r], s[:r]
+    if r < n and float(np.linalg.norm(D - U @ (U.T @ D))) > cutoff:
+        return None
+    inside = (U / s).T @ D
+    # Orthonormal but for eps/CLEAR^2; the Cholesky factor of what is missing restores it to rounding.
+    factor = np.linalg.cholesky(inside @ inside.T)
+    return (U * s) @ factor, (np.linalg.inv(factor) @ inside).T
+
+
+def _subspace(thin: ThinState) -> np.ndarray:
+    """Orthonormal basis of span [W^T, H1, L]; each block scaled to norm one so that none is drowned."""
+    blocks = [
+        block / norm for block in (thin.W.T, thin.H1, thin.L) if (norm := float(np.linalg.norm(block))) > 0
+    ]
+    n = thin.W.shape[1]
+    if not blocks:
+        return np.eye(n)[:, :1]
+    U, s, _ = np.linalg.svd(np.hstack(blocks), full_matrices=False)
+    rank = int(np.sum(s > RANK_TOLERANCE * s[0] * 10))
+    return np.eye(n) if rank == n else U[:, :rank]

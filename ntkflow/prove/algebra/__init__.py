@@ -1,0 +1,1 @@
+"""Polynomials in non-commuting matrices of symbolic size, over exact scalars."""

@@ -1,0 +1,1 @@
+"""What is claimed, equation by equation, each with its proof or its counterexample."""

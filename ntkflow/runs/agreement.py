@@ -1,0 +1,307 @@
+"""Outcome against prediction: to how many digits a finished run agrees with the theory."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow.metrics import neural_collapse
+from ntkflow.metrics.conserved import conserved
+from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.problem import Problem
+from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, step_laws
+from ntkflow.theory import limits, rates, spectrum, zero_loss
+from ntkflow.theory.exact.decayed import weight_decay_drift
+from ntkflow.theory.prediction import Prediction, decay_limit, drifts
+
+if TYPE_CHECKING:
+    from ntkflow.integrate.solution import Solution
+
+# The limits are those at zero loss; a run that stopped before it says nothing of them.
+NEAR_ZERO_LOSS = 1e-4
+# Decay has made E forget its start by a factor exp(-FORGOTTEN).
+FORGOTTEN = 20.0
+# W W^T = x P and zero loss to this accuracy let x be followed along the minima.
+NEAR_COLLAPSE = 1e-2
+# The late decay of the loss is read off its last decades above the error of the outputs, where the slowest mode
+# has outlived the others: below DEEP of the loss of zero outputs.
+LATE, DEEP, SETTLED, STEADY = 1e5, 1e-7, 8.0, 0.05
+# Spectra of kernels without blocks take an eigenvalue problem of size C N, those with blocks C of size C + r.
+MOST_MODES = 400
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One comparison: the relative error of a prediction, and what was compared.
+
+    Attributes:
+        quantity: what was predicted.
+        error: relative error; of a bound, by how much it was broken, 0 when it held.
+        sentence: both sides and the source.
+        bound: whether the prediction is an inequality.
+        order: 'exact', a law of every run; 'leading order', which leaves out higher ones; or 'limit', which a run
+            only approaches.
+        tolerance: of what is exact, the error that integration and rounding may leave; None elsewhere.
+        neglected: of a leading order, the size of what it leaves out where that is known, in the units of `error`.
+    """
+
+    quantity: str
+    error: float
+    sentence: str
+    bound: bool = False
+    order: str = LIMIT
+    tolerance: float | None = None
+    neglected: float | None = None
+
+    @property
+    def digits(self) -> float:
+        """Number of digits that agree, 0 to 16."""
+        if not math.isfinite(self.error):
+            return 0.0
+        return round(float(min(16.0, max(0.0, -math.log10(max(self.error, 1e-17))))), 1)
+
+    @property
+    def failed(self) -> bool:
+        """Whether what is exact does not hold: the run or the theory is wrong."""
+        return self.tolerance is not None and not self.error <= self.tolerance
+
+    def as_dict(self) -> Json:
+        """Plain values for summary.json."""
+        return {**vars(self), "digits": self.digits, "failed": self.failed}
+
+
+def compare(solution: "Solution", prediction: Prediction | None) -> list[Agreement]:
+    """All comparisons that make sense for this run: closed forms, then laws, then bounds.
+
+    Args:
+        solution: a solved problem.
+        prediction: what closed forms say beforehand; None where the problem has none.
+    """
+    if solution.discrete:
+        momentum = solution.law is not None and solution.law.neglected is not None
+        return [_checked(law, solution) for law in step_laws(momentum)]
+    lines = list(_enforced(solution))
+    if _fitted(solution):
+        lines += _zero_loss(solution, prediction)
+        if (rate := _loss_rate(solution, prediction)) is not None:
+            lines.append(rate)
+    if prediction is not None:
+        lines += _bounds(solution, prediction)
+        if prediction.algebraic:
+            lines += _tail(solution, prediction)
+        elif (rate := _fitted_rate(solution)) is not None:
+            lines.append(rate)
+    return lines + [_checked(law, solution) for law in laws(solution.problem)]
+
+
+def warnings_of(lines: Iterable[Agreement]) -> list[str]:
+    """A sentence for everything exact that does not hold."""
+    return [
+        f"{line.quantity}: an exact law fails by {line.error:.2g}, where integration and rounding explain "
+        f"{line.tolerance:.2g}; do not trust this run, lower rtol or choose another engine ({line.sentence})"
+        for line in lines
+        if line.failed
+    ]
+
+
+def _checked(law: Law, solution: "Solution") -> Agreement:
+    tolerance = law.tolerance(solution) if law.order == EXACT else None
+    neglected = None if law.neglected is None else law.neglected(solution)
+    moved = f"; E moved by {solution.law.motion:.2g} of its terms" if solution.law is not None else ""
+    sentence = law.sentence + (moved if law.quantity.startswith("motion of E") else "")
+    return Agreement(law.quantity, law.error(solution), sentence, law.bound, law.order, tolerance, neglected)
+
+
+def _fitted(solution: "Solution") -> bool:
+    """Whether the squared error is small beside that of zero outputs, N/2, and beside its start."""
+    problem, loss = solution.problem, solution.series["loss"]
+    return problem.plain and bool(loss[-1] <= NEAR_ZERO_LOSS * min(float(loss[0]), problem.sizes.N / 2))
+
+
+def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[Agreement]:
+    """The limit where it is known, else the equations of zero loss with E from the initial state."""
+    if prediction is not None and (prediction.limit is not None or prediction.facts.zero_E):
+        yield from _limits(solution, prediction)
+        return
+    problem = solution.problem
+    if problem.kernel.rung not in limits.ON_SAMPLES:
+        return
+    weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
+    if zero_loss.excess(solution.final, problem.sizes, problem.kernel) > NEAR_ZERO_LOSS:
+        return
+    gaps = zero_loss.gaps(solution.final, weights - features, problem.sizes, problem.kernel)
+    yield Agreement(
+        "X = W W^T", gaps.weights, "X^2 = A Mc A^T + m W E W^T at zero loss, A = I - b 1^T (theory 5.1)"
+    )
+    what = "H1^T (H K^-1 H^T) H1 = A^T A - m H1^T E H1 at zero loss (theory 5.1)"
+    yield Agreement("class means", gaps.means, what)
+
+
+def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
+    problem = solution.problem
+    assert isinstance(problem.kernel, BlockKernel)
+    thin, _ = solution.thin(-1)
+    expected, known = prediction.limit, "known from the initial state (theory 5.4, 5.5)"
+    if expected is None:
+        expected, known = (
+            limits.zero_invariant(problem.sizes, problem.kernel, thin.b),
+            "for E = 0 and the final biases (58)",
+        )
+    for name, observed, predicted in (
+        ("W W^T", thin.W @ thin.W.T, expected.X),
+        ("H1^T H1", thin.H1.T @ thin.H1, expected.G),
+    ):
+        error = float(np.linalg.norm(observed - predicted) / np.linalg.norm(predicted))
+        yield Agreement(name, error, f"limit {known}")
+
+
+def _bounds(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
+    """By how much the bounds that hold for all time are broken: 0 when they hold."""
+    tr_S = solution.series["tr_S"]
+    floor = prediction.floor_tr_S
+    if prediction.conditions["NC1"].verdict == "no" and floor > 0:
+        broken = max(0.0, float((floor - tr_S).max()) / floor)
+        yield Agreement(
+            "floor of tr S",
+            broken,
+            f"tr S ends at {tr_S[-1]:.4g}, above {floor:.4g} (theory 3.5)",
+            True,
+            EXACT,
+            slack(solution),
+        )
+    if prediction.ceiling is not None and tr_S[0] > 0:
+        ceiling = prediction.ceiling.trace_at(solution.times)
+        broken = max(0.0, float(((tr_S - ceiling) / ceiling).max()))
+        yield Agreement(
+            "ceiling of tr S",
+            broken,
+            "E >= 0 guarantees at least a fall like 1/t (theory 3.6)",
+            True,
+            EXACT,
+            slack(solution),
+        )
+
+
+def _tail(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
+    """Slopes over the last half of the time against the universal constants, once the loss is small."""
+    problem, t, series = solution.problem, solution.times, solution.series
+    assert isinstance(problem.kernel, BlockKernel)
+    late = np.flatnonzero(t >= t[-1] / 2)
+    fastest = rates.class_rate(problem.sizes, problem.kernel)
+    if len(late) < 2 or t[-1] * fastest < 50 or not _fitted(solution):
+        return
+    first, sizes = late[0], problem.sizes
+    mu = problem.kernel.eigenvalues(sizes).mu_single
+    for name, key, power, word, law in (
+        ("tail of tr S", "tr_S", -1.0, "1/tr S", 2.0 * sizes.per_class),
+        ("tail of the loss", "loss", -0.5, "1/sqrt(loss)", float(np.sqrt(8 * mu))),
+        ("tail of NC3", "NC3", -2.0, "1/NC3^2", 2 * mu * (sizes.C - 1) * prediction.x_star),
+    ):
+        slope = (series[key][-1] ** power - series[key][first] ** power) / (t[-1] - t[first])
+        sentence = f"{word} rises by {slope:.6g} per time, the law says {law:.6g} (theory 7.3)"
+        yield Agreement(name, abs(float(slope) / law - 1), sentence)
+
+
+def _enforced(solution: "Solution") -> Iterator[Agreement]:
+    """What weight decay makes of the limit, once E has forgotten its start, or how it moves along the minima."""
+    problem, decay, t = solution.problem, solution.problem.decay, solution.times
+    limit = decay_limit(problem)
+    thin, _ = solution.thin(-1)
+    X = thin.W @ thin.W.T
+    if limit is not None and 2 * min(decay.W, decay.H) * t[-1] >= FORGOTTEN:
+        error = float(np.linalg.norm(X - limit.X) / np.linalg.norm(limit.X))
+        yield Agreement("W W^T", error, "the limit that decay enforces on a generic start (theory 11.1)")
+    if not drifts(problem):
+        return
+    assert isinstance(problem.kernel, BlockKernel)
+    half = int(np.searchsorted(t, t[-1] / 2))
+    before, after = (_contrast(solution, i) for i in (half, -1))
+    if before is None or after is None or half == len(t) - 1:
+        return
+    expected = weight_decay_drift(problem.sizes, problem.kernel, before, decay.W, float(t[-1] - t[half]))
+    sentence = (
+        f"W W^T = x P, x from {before:.6g} to {after:.6g} over the last half, the law says {expected:.6g}"
+    )
+    error = abs((after - before) / (expected - before) - 1)
+    # The outputs lag behind by lw over the rate at which the class means are fitted.
+    m, mu = problem.sizes.per_class, problem.kernel.eigenvalues(problem.sizes)
+    neglected = decay.W / (mu.mu_class * after + m / after)
+    yield Agreement(
+        "drift of W W^T",
+        error,
+        f"{sentence}, to first order in the decay (theory 11.1)",
+        order=LEADING,
+        neglected=neglected,
+    )
+
+
+def _contrast(solution: "Solution", i: int) -> float | None:
+    """x of W W^T = x P at a saved time, None where it has another form or the loss is large."""
+    thin, _ = solution.thin(i)
+    X, C = thin.W @ thin.W.T, solution.problem.sizes.C
+    x = float(np.trace(X)) / (C - 1)
+    close = np.linalg.norm(X - x * neural_collapse.centring(C)) <= NEAR_COLLAPSE * np.linalg.norm(X)
+    return x if close and solution.series["loss"][i] <= NEAR_COLLAPSE * solution.problem.sizes.N / 2 else None
+
+
+def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement | None:
+    """Late decay of the loss against the slowest rate of the exact spectrum at the point where the run ended."""
+    problem, loss, t = solution.problem, solution.series["loss"], solution.times
+    final, scale = solution.final, problem.sizes.N / 2
+    size = max(1.0, float(np.linalg.norm(final.W) * np.linalg.norm(final.H)) / np.sqrt(2 * scale))
+    floor = scale * (size * solution.stats.rtol) ** 2
+    window = (loss > floor) & (loss <= LATE * max(float(loss[-1]), floor)) & (loss <= DEEP * scale)
+    if window.sum() < 3 or _hides_slow_modes(problem, prediction):
+        return None
+    slowest = _slowest(solution)
+    if slowest is None or slowest * t[-1] < SETTLED:
+        return None
+    speeds = -np.diff(np.log(loss[window])) / (2 * np.diff(t[window]))
+    if np.ptp(speeds[-2:]) > STEADY * abs(speeds[-1]):
+        return None
+    fitted = float(speeds[-1])
+    sentence = f"sqrt(loss) falls at {fitted:.6g}, the slowest rate of the spectrum there is {slowest:.6g} (theory 7.1)"
+    return Agreement("decay rate of the loss", abs(fitted / slowest - 1), sentence)
+
+
+def _hides_slow_modes(problem: Problem, prediction: Prediction | None) -> bool:
+    """Whether the slowest mode is not linear (theory 7.3), or not there: W^T 1 = 0 moves nothing along 1."""
+    if prediction is None:
+        return False
+    return prediction.algebraic or (prediction.facts.centred and problem.sizes.per_class == 1)
+
+
+def _slowest(solution: "Solution") -> float | None:
+    """Slowest rate at the final state that is not zero; None where it would take too long."""
+    sizes, kernel = solution.problem.sizes, solution.problem.kernel
+    coefficients = kernel.thin(sizes)
+    if coefficients is not None:
+        thin, frame = solution.thin(-1)
+        if sizes.C + thin.L.shape[1] > MOST_MODES:
+            return None
+        return spectrum.of_thin(thin, frame, coefficients).slowest
+    if sizes.C * sizes.N > MOST_MODES:
+        return None
+    return spectrum.at_zero_loss(sizes, kernel, solution.final.H, solution.final.W).slowest
+
+
+def _fitted_rate(solution: "Solution") -> Agreement | None:
+    """Decay rate of NC1 over its last decade against mu_single times the eigenvalue of W W^T that governs it."""
+    problem = solution.problem
+    assert isinstance(problem.kernel, BlockKernel)
+    nc1, t = solution.series["NC1_frobenius"], solution.times
+    window = (nc1 <= 30 * nc1[-1]) & (nc1 > 0) & (nc1 < 1e-2 * nc1[0])
+    if window.sum() < 4:
+        return None
+    fitted = -float(np.polyfit(t[window], np.log(nc1[window]), 1)[0])
+    thin, _ = solution.thin(-1)
+    U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
+    values = np.linalg.norm(thin.W @ U[:, s > 0.5 * s[0]], axis=0) ** 2
+    rate = problem.kernel.eigenvalues(problem.sizes).mu_single * float(values.mean())
+    sentence = (
+        f"fitted {fitted:.6g} against mu_single w = {rate:.6g}, w the eigenvalue of W^T W there (theory 7.2)"
+    )
+    return Agreement("decay rate of NC1", abs(fitted / rate - 1), sentence)

@@ -1,0 +1,264 @@
+"""Files: state files, JSON, TOML, tables of arrays. Written whole or not at all (`ntkflow.runs.atomic`), never pickled."""
+
+import json
+import os
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkflow._types import Json, Labels
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels import BlockKernel, kernel_files
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+from ntkflow.runs.atomic import atomic as atomic
+from ntkflow.runs.atomic import refuse_existing as refuse_existing
+from ntkflow.runs.atomic import staged_directory as staged_directory
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """JSON with NaN written as null, since NaN is not JSON."""
+    with atomic(path, "w") as handle:
+        handle.write(dump_json(value) + "\n")
+
+
+def dump_json(value: Any) -> str:
+    """One JSON text for files and `--json`: numpy scalars as numbers, NaN and infinities as null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
+    """TOML; keys whose value is None are left out, since TOML has no null."""
+    import tomli_w
+
+    def without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            k: without_none(v) if isinstance(v, Mapping) else v for k, v in table.items() if v is not None
+        }
+
+    with atomic(path) as handle:
+        tomli_w.dump(without_none(tables), handle)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Tables of a TOML file.
+
+    Raises:
+        InputError: the file is missing or not TOML.
+    """
+    try:
+        with path.open("rb") as handle:
+            return tomllib.load(handle)
+    except OSError as error:
+        raise InputError("config", path, f"cannot be read ({error.strerror})", "check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("config", path, f"is not TOML ({error})", "fix the file") from None
+
+
+def write_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None
+) -> None:
+    """An .npz of named arrays with a JSON header under the name `header`."""
+    extra = {} if header is None else {"header": np.array(dump_json(header))}
+    with atomic(path) as handle:
+        np.savez_compressed(handle, **dict(arrays), **extra)  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path, argument: str = "file") -> tuple[dict[str, np.ndarray], Json]:
+    """Arrays and JSON header of an .npz.
+
+    Raises:
+        InputError: the file is missing, truncated, not an .npz, or holds pickled objects.
+    """
+    try:
+        # Opened here, because np.load leaves its file open when the archive is damaged.
+        with path.open("rb") as handle:
+            if not zipfile.is_zipfile(handle):
+                # np.load would take any text for a pickle.
+                raise zipfile.BadZipFile("it is no .npz archive")
+            handle.seek(0)
+            with np.load(handle, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(str(arrays.pop("header"))) if "header" in arrays else {}
+    except FileNotFoundError:
+        raise InputError(argument, path, "does not exist", "check the path") from None
+    except (
+        OSError,
+        TypeError,
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise InputError(
+            argument,
+            path,
+            f"cannot be read as .npz ({_first_line(error)})",
+            "it may be truncated or of another format",
+        ) from None
+    return arrays, header
+
+
+def _first_line(error: Exception) -> str:
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    # numpy's own advice would be to load the objects, which runs whatever code the file holds.
+    return "it holds Python objects, which are never loaded" if "pickle" in text else text
+
+
+@dataclass(frozen=True, eq=False)
+class StateFile:
+    """What a state file holds, samples sorted by class.
+
+    Attributes:
+        state: H, W, b with sorted samples.
+        sizes: C, m (per class when imbalanced), n.
+        kernel: block kernel, when the file has the numbers kappa_d, kappa_c, kappa_n.
+        order: H_sorted = H_file[:, order].
+        arrays: all arrays of a kernel (see `ntkflow.problem.kernels.kernel_files`), K and Theta already in sorted order.
+        meta: free JSON.
+    """
+
+    state: State
+    sizes: Sizes
+    kernel: BlockKernel | None
+    order: Labels
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    meta: Json = field(default_factory=dict)
+
+
+def write_state(
+    path: Path,
+    state: State,
+    labels: Labels,
+    kernel: BlockKernel | None = None,
+    meta: Mapping[str, Any] | None = None,
+    **arrays: np.ndarray,
+) -> None:
+    """Write a state file: H (n,N), W (C,n), b (C,), labels (N,), optional kappas, K, A_d, A_c, A_n and meta."""
+    content: dict[str, np.ndarray] = {
+        "H": state.H,
+        "W": state.W,
+        "b": state.b,
+        "labels": np.asarray(labels),
+        **arrays,
+    }
+    if kernel is not None:
+        content |= {name: np.float64(getattr(kernel, name)) for name in ("kappa_d", "kappa_c", "kappa_n")}  # type: ignore[misc]
+    if meta is not None:
+        content["meta"] = np.array(dump_json(meta))
+    with atomic(Path(path)) as handle:
+        np.savez_compressed(handle, **content)  # type: ignore[arg-type]
+
+
+def read_state(path: Path) -> StateFile:
+    """Read and check a state file; labels may come in any order.
+
+    Float32 arrays, as networks give them, are widened to float64.
+
+    Raises:
+        InputError: unreadable file, missing array, wrong shape, NaN, label out of range, missing class,
+            or kappas that are incomplete or not ordered.
+    """
+    arrays, _ = read_arrays(Path(path), "state")
+    missing = [name for name in ("H", "W", "b", "labels") if name not in arrays]
+    if missing:
+        raise InputError("state", path, f"lacks the array {missing[0]!r}", "a state file has H, W, b, labels")
+    for name in ("H", "W", "b"):
+        if arrays[name].dtype == np.float32:
+            arrays[name] = arrays[name].astype(np.float64)
+    if arrays["W"].ndim != 2 or arrays["H"].ndim != 2:
+        raise InputError("state", path, "H and W must have 2 axes", "H is (n, N), W is (C, n)")
+    if arrays["H"].shape[0] != arrays["W"].shape[1]:
+        shapes = f"H of shape {arrays['H'].shape} and W of shape {arrays['W'].shape}"
+        raise InputError("state", path, f"has {shapes}: H is (n, N) and W is (C, n)", "transpose one of them")
+    state, sizes, order = State.from_samples(
+        arrays.pop("H"), arrays.pop("W"), arrays.pop("b"), arrays.pop("labels")
+    )
+    meta = _meta(path, arrays)
+    kernel = _kernel_of(path, arrays)
+    return StateFile(state, sizes, kernel, order, sort_kernel(arrays, sizes, order), meta)
+
+
+def sort_kernel(arrays: Mapping[str, np.ndarray], sizes: Sizes, order: Labels) -> dict[str, np.ndarray]:
+    """Kernel arrays with their samples in the order of the classes; a leading time axis is kept.
+
+    Raises:
+        InputError: K or Theta does not have one row per sample.
+    """
+    n, N = sizes.n, sizes.N
+    result = {name: arrays[name] for name in kernel_files.ARRAYS if name in arrays}
+    for name, shape in (("K", (N, N)), ("Theta", (n, N, n, N))):
+        if name not in result:
+            continue
+        if result[name].shape[-len(shape) :] != shape:
+            raise InputError(
+                name, f"array of shape {result[name].shape}", f"must be {shape}", "check the file"
+            )
+        for axis in (-1, -2) if name == "K" else (-1, -3):
+            result[name] = np.take(result[name], order, axis=axis)
+    return result
+
+
+def _meta(path: Path, arrays: dict[str, np.ndarray]) -> Json:
+    text = str(arrays.pop("meta")) if "meta" in arrays else "{}"
+    try:
+        meta = json.loads(text)
+    except ValueError:
+        raise InputError("state", path, "has a meta that is not JSON", "write it with json.dumps") from None
+    return meta if isinstance(meta, dict) else {"meta": meta}
+
+
+def _kernel_of(path: Path, arrays: dict[str, np.ndarray]) -> BlockKernel | None:
+    present = [name for name in kernel_files.KAPPAS if name in arrays]
+    if not present or "times" in arrays or "B" in arrays:
+        return None
+    if len(present) < 3:
+        absent = next(name for name in kernel_files.KAPPAS if name not in present)
+        raise InputError("state", path, f"has {present[0]} but not {absent}", "give all three kappas or none")
+    kernel = kernel_files.build(arrays, "block")
+    assert isinstance(kernel, BlockKernel)
+    return kernel
+
+
+def run_versions() -> Json:
+    """Versions and host facts that a run records, so that it can be repeated."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions: dict[str, str | None] = {}
+    for package in ("ntkflow", "numpy", "scipy", "jax", "flax", "optax"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # pragma: no cover -- only in a source tree that was never installed
+            versions[package] = None
+    return {
+        "versions": versions,
+        "host": {
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "cores": os.cpu_count(),
+        },
+    }

@@ -1,0 +1,53 @@
+"""Where short cells run: spawned local processes with one BLAS thread each."""
+
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import parent_process
+
+from ntkflow.errors import InputError
+from ntkflow.runs.processes.children import answer_interrupts, spawn_context
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool that does not wait for its cells when there is an error, or Ctrl-C, that was told to this process alone."""
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: object) -> None:
+        if kind is not None:
+            for process in list((self._processes or {}).values()):
+                process.terminate()
+        self.shutdown(wait=True, cancel_futures=kind is not None)
+
+
+def local_processes(workers: int | None = None) -> ProcessPoolExecutor:
+    """A pool of spawned processes, one BLAS thread each; None: one process a core.
+
+    Raises:
+        InputError: fewer than one worker.
+    """
+    if workers is not None and workers < 1:
+        raise InputError("workers", workers, "must be at least 1", "give a whole number >= 1")
+    return _Pool(workers or usable_cores(), mp_context=spawn_context(), initializer=start_worker)
+
+
+def start_worker() -> None:
+    """What every worker process does first: one BLAS thread, and no life of its own."""
+    # Ctrl-C ends a worker at once; the parent says what is left to do.
+    answer_interrupts()
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End with the parent: a pool whose parent was killed would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,187 @@
+"""The run directory of a simulation: config.toml, summary.json, trajectory.npz, states, figures."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.integrate.series import DESCRIPTIONS
+from ntkflow.problem.kernels import BlockKernel, Kernel
+from ntkflow.runs import config as configuration
+from ntkflow.runs import files
+from ntkflow.runs.atomic import MARK
+from ntkflow.runs.summary import moves
+
+if TYPE_CHECKING:
+    from ntkflow.integrate.solution import Solution
+    from ntkflow.runs.simulate import Prepared
+
+INITIAL_STATE = "initial_state.npz"
+FINAL_STATE = "final_state.npz"
+KERNEL_FILE = "kernel.npz"
+TRAJECTORY = "trajectory.npz"
+SUMMARY = "summary.json"
+# All that a run directory may hold; --overwrite replaces nothing else.
+OWNED = frozenset(
+    {"config.toml", SUMMARY, TRAJECTORY, "figures", INITIAL_STATE, FINAL_STATE, KERNEL_FILE, "ensemble.npz"}
+)
+
+
+def title(solution: "Solution") -> str:
+    """One line that says what was run."""
+    sizes, kernel = solution.problem.sizes, solution.problem.kernel
+    words = f"{kernel.rung} kernel"
+    if isinstance(kernel, BlockKernel):
+        words = f"kappa = ({kernel.kappa_d:.4g}, {kernel.kappa_c:.4g}, {kernel.kappa_n:.4g})"
+    return f"C = {sizes.C}, m = {sizes.m}, n = {sizes.n}, {words}; stopped: {solution.reason.value}"
+
+
+def write_trajectory(directory: Path, solution: "Solution") -> None:
+    """Write trajectory.npz: the times and the named series. It is all that drawing needs."""
+    files.write_arrays(directory / TRAJECTORY, {"t": solution.times, **solution.series}, _header(solution))
+
+
+def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summary: Json) -> None:
+    """Write everything but trajectory and figures into an existing (staged) directory.
+
+    A measured initial state and a kernel from a file are copied in, so that config.toml replays the run from the directory alone.
+    """
+    config = prepared.config
+    problem = solution.problem
+    labels = problem.sizes.labels
+    if config.state is not None:
+        files.write_state(directory / INITIAL_STATE, problem.state, labels, **prepared.kernel_arrays)
+        config = replace(config, state=Path(INITIAL_STATE), kernel_file=None)
+    elif config.kernel_file is not None:
+        files.write_arrays(directory / KERNEL_FILE, prepared.kernel_arrays)
+        config = replace(config, kernel_file=Path(KERNEL_FILE))
+    files.write_toml(directory / "config.toml", {**config.tables(), "record": files.run_versions()})
+    meta = {"t": solution.times[-1]}
+    files.write_state(directory / FINAL_STATE, solution.final, labels, _block(problem.kernel), meta)
+    files.write_json(directory / SUMMARY, summary)
+
+
+def _block(kernel: Kernel) -> BlockKernel | None:
+    return kernel if isinstance(kernel, BlockKernel) else None
+
+
+def _header(solution: "Solution") -> Json:
+    return {
+        "title": title(solution),
+        "sizes": solution.problem.sizes.as_dict(),
+        "kernel": solution.problem.kernel.as_dict(),
+        "E_constant": not moves(solution),
+        "time_unit": "flow time of the sum loss 1/2 |W H + b 1^T - Y|_F^2 (eq. 4)",
+        "dims": {"t": ["t"], **{name: ["t"] for name in solution.series}},
+        "series": {name: DESCRIPTIONS[name] for name in solution.series},
+    }
+
+
+def difference(directory: Path, prepared: "Prepared") -> str | None:
+    """The first setting in which a finished run differs from a configuration, with both values; None where none does.
+
+    Files count by what is in them, since a run holds copies under names of its own.
+
+    Raises:
+        InputError: there is no finished run, or it cannot be read.
+    """
+    from ntkflow.runs.simulate import prepare
+
+    if not (directory / SUMMARY).is_file():
+        raise InputError("run", directory, "is not a finished run", "choose another directory")
+    config = configuration.from_tables(files.read_toml(directory / MARK), directory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when it ran
+        found = prepare(config)
+    before, now = asdict(found.config), asdict(prepared.config)
+    if (before["state"] is None) != (now["state"] is None):
+        words = [c.init or "of a state file" for c in (found.config, prepared.config)]
+        return f"start ({words[0]}, not {words[1]})"
+    for name in configuration.PATHS:
+        del before[name], now[name]  # a run from a state file has the kernel's arrays in its copy of that
+    for name, value in now.items():
+        if before[name] != value:
+            return f"{name} ({before[name]}, not {value})"
+    state, other = found.problem.state, prepared.problem.state
+    for name in ("H", "W", "b"):
+        if not np.array_equal(getattr(state, name), getattr(other, name)):
+            return f"{name} in the state file"
+    return _differing_array(found.kernel_arrays, prepared.kernel_arrays)
+
+
+def _differing_array(before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]) -> str | None:
+    for name in sorted({*before, *now}):
+        if name not in before or name not in now or not np.array_equal(before[name], now[name]):
+            return f"array {name!r} of the kernel"
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run read back from its directory.
+
+    Attributes:
+        directory: where it lies.
+        summary: content of summary.json.
+        t: saved times, (T,).
+        series: named series, (T,) each.
+        header: sizes, kernel, units and meanings.
+    """
+
+    directory: Path
+    summary: Json
+    t: np.ndarray
+    series: dict[str, np.ndarray]
+    header: Json
+
+    def to_xarray(self) -> object:
+        """An xarray.Dataset with dimension t; needs the extra `ntkflow[xarray]`."""
+        import xarray
+
+        data = {
+            name: (("t",), values, {"description": self.header["series"][name]})
+            for name, values in self.series.items()
+        }
+        return xarray.Dataset(data, coords={"t": ("t", self.t, {"units": self.header["time_unit"]})})
+
+
+def load_run(directory: Path) -> Run:
+    """Read a run directory.
+
+    Raises:
+        InputError: it does not exist, is not a run of `ntkflow simulate`, or one of its files is damaged.
+    """
+    if not (directory / SUMMARY).is_file():
+        raise InputError(
+            "run",
+            directory,
+            "is not a run directory (no summary.json)",
+            "give the directory of a finished run",
+        )
+    if (directory / "snapshots").is_dir():
+        raise InputError("run", directory, "is a run of `ntkflow validate`", "use `ntkflow validate show`")
+    summary = _summary(directory / SUMMARY)
+    arrays, header = files.read_arrays(directory / TRAJECTORY, "run")
+    series = header.get("series") if isinstance(header, dict) else None
+    absent = [name for name in ("t", *(series or ["header"])) if name not in arrays]
+    if absent:
+        raise InputError("run", directory / TRAJECTORY, f"lacks {absent[0]!r}", "run the simulation again")
+    return Run(directory, summary, arrays.pop("t"), arrays, header)
+
+
+def _summary(path: Path) -> Json:
+    try:
+        summary = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError("run", path, f"cannot be read ({error})", "run the simulation again") from None
+    keys = ("sizes", "kernel", "eigenvalues", "loss", "invariant", "nc", "predicted", "agreement", "solver")
+    absent = [key for key in keys if not isinstance(summary, dict) or key not in summary]
+    if absent:
+        raise InputError("run", path, f"lacks {absent[0]!r}", "run the simulation again")
+    return summary

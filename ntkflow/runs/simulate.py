@@ -1,0 +1,239 @@
+"""From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ntkflow.errors import InputError, SolveError
+from ntkflow.integrate.descent import Momentum, descend
+from ntkflow.integrate.descent.solution import as_solution
+from ntkflow.integrate.run import Progress
+from ntkflow.integrate.solution import Solution
+from ntkflow.integrate.solve import default_horizon, solve
+from ntkflow.integrate.stopping import Stop
+from ntkflow.problem import initial
+from ntkflow.problem.decay import Decay
+from ntkflow.problem.kernels import BlockKernel, Kernel, kernel_files
+from ntkflow.problem.losses import loss_named
+from ntkflow.problem.problem import Problem
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+from ntkflow.runs.config import OFF, SimulateConfig
+from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
+from ntkflow.runs.processes.host import physical_memory
+
+DEFAULT_SIZES = {"classes": 10, "per_class": 12, "features": 64}
+DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
+DEFAULT_INITIAL = {"init": "balanced-contrast", "scale": 1.0, "seed": 0}
+# With a kernel from a file there may be no balanced state.
+DEFAULT_FREE_INITIAL = {**DEFAULT_INITIAL, "init": "gaussian"}
+
+# Discrete runs: more steps than this are taken for a mistake; about this many states are saved.
+MOST_STEPS = 2_000_000
+SAVED_STEPS = 400
+# A loss that grew by this factor has left the basin the steps started in.
+DIVERGED = 1e3
+
+Arrays = Mapping[str, Any]  # arrays or numbers, see `ntkflow.problem.kernels.kernel_files`
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A problem with the configuration completed: every default written out.
+
+    Attributes:
+        problem: what is solved.
+        config: the complete configuration.
+        stop: stop conditions.
+        kernel_arrays: arrays of a kernel that came from a file, samples sorted by class; empty otherwise.
+    """
+
+    problem: Problem
+    config: SimulateConfig
+    stop: Stop
+    kernel_arrays: Arrays
+
+
+def prepare(
+    config: SimulateConfig, measured: StateFile | None = None, kernel_arrays: Arrays | None = None
+) -> Prepared:
+    """Complete the configuration and build the problem.
+
+    Args:
+        config: options as given.
+        measured: content of the state file that `config.state` names; None reads it.
+        kernel_arrays: content of the kernel file that `config.kernel_file` names; None reads it.
+
+    Raises:
+        InputError: options contradict each other or the files, or are out of range.
+    """
+    # A file that is named is read, whoever calls: nothing else may be run and recorded under its name.
+    if measured is None and config.state is not None:
+        measured = read_state(config.state)
+    if kernel_arrays is None and config.kernel_file is not None:
+        kernel_arrays = read_arrays(config.kernel_file, "kernel_file")[0]
+    if kernel_arrays is not None:
+        kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
+    if measured is None:
+        config = _with_defaults(config, DEFAULT_SIZES)
+        sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))
+        _check_memory(sizes)
+        arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
+        config, kernel = _kernel(config, arrays, DEFAULT_KERNEL)
+        config, state = _initial(config, sizes, kernel)
+    else:
+        sizes, state = measured.sizes, measured.state
+        config = _with_sizes_of(config, sizes)
+        source = (
+            measured.arrays if kernel_arrays is None else sort_kernel(kernel_arrays, sizes, measured.order)
+        )
+        arrays = dict(source)
+        config, kernel = _kernel(config, arrays, {})
+    decay = Decay(config.decay_w, config.decay_h, config.decay_b)
+    problem = Problem(sizes, kernel, state, loss_named(config.loss), decay)
+    if config.t_end is None and config.steps is None:
+        config = replace(config, t_end=default_horizon(problem))
+    return Prepared(problem, config, _stop(config), arrays)
+
+
+def _check_memory(sizes: Sizes) -> None:
+    """Refuse what cannot fit before anything is allocated: features, their copies, and an n x n invariant."""
+    needed = 8 * (4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n))
+    present = physical_memory()
+    if present is not None and needed > present:
+        gib = f"{needed / 2**30:.3g} GiB"
+        raise InputError(
+            "sizes",
+            f"C = {sizes.C}, N = {sizes.N}, n = {sizes.n}",
+            f"need about {gib} of memory",
+            "lower them",
+        )
+
+
+def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
+    """Solve a prepared problem, as a flow or in discrete steps."""
+    c = prepared.config
+    if c.ensemble > 1:
+        raise InputError("ensemble", c.ensemble, "is more than one run", "use ntkflow.ensemble")
+    if c.step_size is not None:
+        return _descend(prepared, progress)
+    return solve(
+        prepared.problem,
+        t_end=c.t_end,
+        stop=prepared.stop,
+        rtol=c.rtol,
+        engine=c.engine,
+        form=c.form,
+        progress=progress,
+    )
+
+
+def _descend(prepared: Prepared, progress: Progress | None) -> Solution:
+    c = prepared.config
+    pace = Momentum(_given(c.step_size), c.momentum or 0.0, bool(c.nesterov))
+    steps = _number_of_steps(c, pace)
+    began = time.perf_counter()
+    descent = descend(
+        prepared.problem,
+        steps,
+        pace.eta,
+        pace.beta,
+        pace.nesterov,
+        c.batch_per_class,
+        c.batch_seed or 0,
+        every=max(1, steps // SAVED_STEPS),
+        stop=prepared.stop,
+        progress=progress,
+    )
+    if descent.losses[-1] > DIVERGED * max(float(descent.losses[0]), 1.0):
+        raise SolveError(
+            f"descent diverged: the loss rose from {descent.losses[0]:.3g} to {descent.losses[-1]:.3g}; "
+            f"lower --step-size, stability needs less than about 2/rho (see `ntkflow theory`)"
+        )
+    return as_solution(descent, time.perf_counter() - began)
+
+
+def _number_of_steps(c: SimulateConfig, pace: Momentum) -> int:
+    if c.steps is not None:
+        if c.steps > MOST_STEPS:
+            raise InputError("--steps", c.steps, f"are more than {MOST_STEPS}", "lower it")
+        return c.steps
+    steps = pace.steps_to(_given(c.t_end))
+    if steps > MOST_STEPS:
+        raise InputError(
+            "--step-size",
+            c.step_size,
+            f"needs {steps} steps to t_end = {c.t_end:.4g}",
+            "raise it or lower --t-end",
+        )
+    return steps
+
+
+def _with_defaults(config: SimulateConfig, defaults: Mapping[str, Any]) -> SimulateConfig:
+    return replace(
+        config, **{name: value for name, value in defaults.items() if getattr(config, name) is None}
+    )
+
+
+def _kernel(
+    config: SimulateConfig, arrays: Arrays, defaults: Mapping[str, float]
+) -> tuple[SimulateConfig, Kernel]:
+    """The kernel of the files, overridden by kappas given as options; or that of the options alone."""
+    if not arrays:
+        config = _with_defaults(config, defaults)
+    given = {name: getattr(config, name) for name in kernel_files.KAPPAS}
+    overrides = {name: np.float64(value) for name, value in given.items() if value is not None}
+    wants_block = config.rung == "block" or (config.rung is None and not arrays)
+    if wants_block and len({*arrays, *overrides} & set(kernel_files.KAPPAS)) < 3:
+        absent = next(name for name in kernel_files.KAPPAS if name not in {*arrays, *overrides})
+        remedy = f"measure one or pass --{absent.replace('_', '-')}"
+        raise InputError("kernel", config.state or config.kernel_file, f"{absent} is not known", remedy)
+    kernel = kernel_files.build({**arrays, **overrides}, config.rung)
+    if overrides and not isinstance(kernel, BlockKernel):
+        name = next(iter(overrides))
+        raise InputError(
+            f"--{name.replace('_', '-')}",
+            given[name],
+            f"has no meaning for a {kernel.rung} kernel",
+            "drop the option",
+        )
+    kappas: dict[str, Any] = {}
+    if isinstance(kernel, BlockKernel):
+        kappas = {name: getattr(kernel, name) for name in kernel_files.KAPPAS}
+    return replace(config, rung=kernel.rung, **kappas), kernel
+
+
+def _initial(config: SimulateConfig, sizes: Sizes, kernel: Kernel) -> tuple[SimulateConfig, State]:
+    balanced = isinstance(kernel, BlockKernel) and sizes.balanced
+    config = _with_defaults(config, DEFAULT_INITIAL if balanced else DEFAULT_FREE_INITIAL)
+    name, seed, scale = str(config.init), _given(config.seed), _given(config.scale)
+    block = kernel if isinstance(kernel, BlockKernel) else None
+    return config, initial.make(name, sizes, block, seed, scale, config.beta)
+
+
+def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
+    have: dict[str, Any] = {"classes": sizes.C, "features": sizes.n, "per_class": sizes.m}
+    for name, value in have.items():
+        given = getattr(config, name)
+        if given is not None and given != value:
+            raise InputError(
+                f"--{name.replace('_', '-')}",
+                given,
+                f"contradicts the state file, which has {value}",
+                "drop the option",
+            )
+    return replace(config, **have)
+
+
+def _stop(config: SimulateConfig) -> Stop:
+    targets = {"nc1": config.stop_nc1, "loss": config.stop_loss, "stationarity": config.stationarity}
+    return Stop(**{name: None if value == OFF else value for name, value in targets.items()})
+
+
+def _given(value: Any) -> Any:
+    if value is None:  # pragma: no cover -- _with_defaults has filled it
+        raise TypeError("an option was left open")
+    return value

@@ -1,0 +1,123 @@
+"""summary.json: what was run, what happened, what the theory predicted, and how far they agree."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkflow import __version__
+from ntkflow._types import Json
+from ntkflow.metrics import neural_collapse
+from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.problem import Problem
+from ntkflow.runs.agreement import compare, warnings_of
+from ntkflow.runs.laws import Law, laws, step_laws
+from ntkflow.theory import bounds
+from ntkflow.theory.prediction import Prediction, decay_limit, predict, predictable, sample_conditions
+
+if TYPE_CHECKING:
+    from ntkflow.integrate.solution import Solution
+    from ntkflow.runs.simulate import Prepared
+
+
+def summarise(solution: "Solution", prepared: "Prepared") -> Json:
+    """The summary of a run, plain values only."""
+    problem = solution.problem
+    flow = not solution.discrete
+    momentum = solution.law is not None and solution.law.neglected is not None
+    prediction = predict(problem) if flow and predictable(problem) else None
+    lines = compare(solution, prediction)
+    return {
+        "version": __version__,
+        "config": prepared.config.tables(),
+        "sizes": problem.sizes.as_dict(),
+        "kernel": problem.kernel.as_dict(),
+        **block_constants(problem),
+        "invariant": _invariant(solution),
+        "loss": _ends(solution, "loss"),
+        "nc": {name: _ends(solution, name) for name in neural_collapse.NAMES},
+        "predicted": predictions(problem, prediction, None if flow else step_laws(momentum)),
+        "agreement": [line.as_dict() for line in lines],
+        "warnings": warnings_of(lines),
+        "stop_reason": {"key": solution.reason.value, "sentence": solution.reason.sentence},
+        "t_end": float(solution.times[-1]),
+        "solver": solution.stats.as_dict(),
+    }
+
+
+def predictions(
+    problem: Problem, prediction: Prediction | None, of_steps: Sequence[Law] | None = None
+) -> Json:
+    """Plain values of all that is known beforehand.
+
+    Args:
+        problem: what is to be solved.
+        prediction: closed forms, where the problem is `predictable`; None elsewhere.
+        of_steps: the laws of discrete steps, of which nothing else is known; None for the flow.
+    """
+    flow = of_steps is None
+    known = [
+        {"quantity": law.quantity, "sentence": law.sentence, "bound": law.bound, "order": law.order}
+        for law in (laws(problem) if of_steps is None else of_steps)
+    ]
+    if flow and prediction is not None:
+        return {**prediction.as_dict(), "laws": known}
+    answers = sample_conditions(problem) if flow else {}
+    limit = decay_limit(problem)
+    return {
+        "nc1_possible": answers["NC1"].verdict != "no" if answers else None,
+        "conditions": {name: answer.as_dict() for name, answer in answers.items()},
+        "limit": None if limit is None else limit.as_dict(),
+        "laws": known,
+    }
+
+
+def _ends(solution: "Solution", name: str) -> Json:
+    values = solution.series[name]
+    return {"initial": float(values[0]), "final": float(values[-1])}
+
+
+def block_constants(problem: Problem) -> Json:
+    """Eigenvalues, alpha and the dimensionless numbers of scalar blocks and balanced classes; None elsewhere."""
+    kernel, sizes = problem.kernel, problem.sizes
+    if not (isinstance(kernel, BlockKernel) and sizes.balanced):
+        return {"eigenvalues": None, "alpha": None, "dimensionless": None}
+    return {
+        "eigenvalues": kernel.eigenvalues(sizes)._asdict(),
+        "alpha": kernel.alpha(sizes),
+        "dimensionless": kernel.dimensionless(sizes)._asdict(),
+    }
+
+
+def _invariant(solution: "Solution") -> Json:
+    series = solution.series
+    return {
+        "norm_initial": float(series["E_norm"][0]),
+        "norm_final": float(series["E_norm"][-1]),
+        "drift": float(np.max(series["E_drift"])),
+        "constant": not moves(solution),
+        **_law(solution),
+        "alignment_initial": float(series["E_alignment"][0]),
+        "alignment_final": float(series["E_alignment"][-1]),
+        "eigen_signs": _eigen_signs(solution.problem),
+    }
+
+
+def _law(solution: "Solution") -> Json:
+    law = solution.law
+    if law is None:
+        return {"law_error": None, "law_tolerance": None, "law_neglected": None}
+    return {"law_error": law.error, "law_tolerance": law.tolerance, "law_neglected": law.neglected}
+
+
+def moves(solution: "Solution") -> bool:
+    """Whether E moves in truth, so that `drift` is no error: decay, a moving kernel, or discrete steps."""
+    return solution.law is not None
+
+
+def _eigen_signs(problem: Problem) -> Json | None:
+    """How many eigenvalues of E are positive, negative and zero at the start; None unless K acts on samples."""
+    if problem.kernel.rung != "sample" and problem.kernel.thin(problem.sizes) is None:
+        return None
+    found = bounds.inertia_of_E(problem.sizes, problem.kernel, problem.state).as_dict()
+    return {name: found[name] for name in ("positive", "negative", "zero")}

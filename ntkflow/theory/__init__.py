@@ -1,0 +1,1 @@
+"""What can be said before integrating: limits, rates, bounds, conditions, closed forms."""

@@ -1,0 +1,210 @@
+"""Will this state collapse? Reasoned answers for NC1-NC4 from the initial state alone, before any integration.
+
+Each answer names the result it rests on (theory 3, 5 and 6). "yes" and "no" are statements about exact arithmetic
+and infinite time. Theorem 5.2 assumes that the loss tends to 0, which no known result guarantees: answers that
+need it say so.
+"""
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels.block import BlockKernel
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+from ntkflow.theory.bounds import nc1_impossible
+from ntkflow.theory.initial_facts import ZERO, Facts
+from ntkflow.theory.initial_facts import facts as facts
+
+VERDICTS = ("yes", "no", "undetermined")
+IF_FITTED = "provided that the loss tends to 0"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A reasoned answer.
+
+    Attributes:
+        verdict: "yes", "no" or "undetermined".
+        sentence: the reason, and what else is assumed.
+        numbers: the numbers that it rests on.
+    """
+
+    verdict: str
+    sentence: str
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise InputError("verdict", repr(self.verdict), f"must be one of {VERDICTS}", "choose one")
+
+    def as_dict(self) -> Json:
+        """Plain values for files."""
+        return asdict(self)
+
+
+def assess(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0) -> dict[str, Condition]:
+    """The answers for NC1, NC2, NC3 and NC4.
+
+    Args:
+        sizes: sizes of the state.
+        kernel: scalar blocks.
+        state: initial state.
+        relative: relative accuracy of the state; 0 means exact to rounding.
+    """
+    known = facts(sizes, kernel, state, relative)
+    return {"NC1": nc1(known), "NC2": nc2(known), "NC3": nc3(known), "NC4": nc4(known)}
+
+
+def nc1(f: Facts) -> Condition:
+    """Does the variability within classes vanish?"""
+    C, signs = f.sizes.C, f.signs
+    counts = {"negative": float(signs.negative), "C": float(C), "trace_S": f.trace_S}
+    if f.sizes.per_class == 1:
+        return Condition("yes", "vacuous: one sample per class has no variability")
+    if f.trace_S == 0:
+        return Condition("yes", "all samples of a class coincide from the start and stay together", counts)
+    if nc1_impossible(signs, f.sizes):
+        reason = (
+            f"impossible: E has {signs.negative} negative eigenvalues, more than C = {C}, and is constant"
+        )
+        return Condition("no", f"{reason}; tr S stays above {f.floor:.3g}", {**counts, "floor": f.floor})
+    if f.frozen > ZERO * f.trace_S:
+        reason = "part of the variability lies in directions that W and the class means never reach"
+        return Condition("no", f"impossible: {reason}, and stays frozen", {**counts, "floor": f.frozen})
+    if signs.semidefinite:
+        return Condition("yes", f"E >= 0, so tr S falls at least like 1/t; {_speed(f)}", counts)
+    if f.limit is not None:
+        return _nc1_known(f, counts)
+    if f.reach == C - 1:
+        reason = "all features lie in C - 1 dimensions, on all of which zero loss needs W to act"
+        return Condition("yes", f"{reason}, {IF_FITTED}", {**counts, "dimensions": float(f.reach)})
+    reason = (
+        f"E has {signs.negative} negative eigenvalues, not more than C = {C}: neither excluded nor forced"
+    )
+    return Condition("undetermined", reason, counts)
+
+
+def nc2(f: Facts) -> Condition:
+    """Do the centred class means end as an equiangular tight frame?"""
+    C = f.sizes.C
+    if C == 2:
+        return Condition("yes", "vacuous: two centred class means are opposite whatever happens")
+    if not f.can_fit:
+        reason = f"an equiangular tight frame of {C} means needs {C - 1} dimensions, the flow has {f.reach}"
+        return Condition("no", f"impossible: {reason}", {"dimensions": float(f.reach)})
+    if f.saddle:
+        return _at_saddle()
+    if f.symmetric:
+        reason = "the state is symmetric under relabelling of the classes, and the flow keeps it so"
+        return Condition("yes", f"{reason}; the means form the frame at all times, unless they merge")
+    if f.limit is not None:
+        return Condition("yes", f"{_known(f)}: M^T M tends to a multiple of P, {IF_FITTED}", {"NC2": 0.0})
+    if f.zero_E:
+        reason = "E = 0: it depends on the biases at the end, and holds if they are equal"
+        return Condition("undetermined", reason, {"bias_bound": float(np.sqrt(f.V))})
+    return Condition(
+        "undetermined", "E is not zero, so the limit of M^T M is not known", {"norm_E": f.norm_E}
+    )
+
+
+def nc3(f: Facts) -> Condition:
+    """Do the class means and the classifier end dual to each other?"""
+    if f.saddle:
+        return _at_saddle()
+    if not f.can_fit:
+        return _cannot_fit(f)
+    if f.limit is not None:
+        return _nc3_known(f)
+    if f.signs.semidefinite and not _may_be_dual(f):
+        reason = (
+            "E >= 0 forces NC1, and NC1 with NC3 needs E = a Pi - (C/mu_global) g g^T of rank C - 1 or less"
+        )
+        sentence = f"{reason}, with C - 2 equal eigenvalues: the spectrum of E is another, {IF_FITTED}"
+        return Condition("no", sentence, {"rank_E": float(f.signs.positive), "norm_E": f.norm_E})
+    if f.zero_E and f.symmetric and f.trace_S == 0 and f.column_sums > ZERO:
+        reason = "E = 0, equal biases, no variability and W^T 1 != 0: the biases end away from 1/C"
+        return Condition("no", f"{reason} (theory 4.5), {IF_FITTED}", {"column_sums": f.column_sums})
+    if f.zero_E:
+        reason = "E = 0: it holds exactly if the biases end at 1/C and the global mean at 0"
+        return Condition("undetermined", reason, {"bias_bound": float(np.sqrt(f.V))})
+    reason = (
+        "E is not zero; with NC1 it holds exactly if W W^T ends as x P and E = a Pi - (C/mu_global) g g^T"
+    )
+    return Condition("undetermined", reason, {"norm_E": f.norm_E})
+
+
+def nc4(f: Facts) -> Condition:
+    """Does the classifier end as the nearest class mean?"""
+    if f.saddle:
+        return _at_saddle()
+    if not f.can_fit:
+        return _cannot_fit(f)
+    if (f.limit is not None and f.limit.NC4) or (f.zero_E and f.symmetric):
+        cause = _known(f) if f.limit is not None else "E = 0 and equal biases"
+        return Condition("yes", f"{cause}: on the training data and for every feature vector, {IF_FITTED}")
+    first = nc1(f)
+    if first.verdict == "yes":
+        reason = "NC1 and zero loss with distinct class means imply it on the training data"
+        more = "; for other feature vectors it fails in general where the biases are unequal"
+        return Condition("yes", f"{reason}, {IF_FITTED}{more}", first.numbers)
+    return Condition("undetermined", f"it follows from NC1, for which the answer is {first.verdict!r}")
+
+
+def _speed(f: Facts) -> str:
+    if f.algebraic:
+        return "with g = 0, b = 1/C and W^T 1 != 0 like 1/(2mt) for generic features, no faster"
+    if f.zero_E and f.centred and f.can_fit:
+        where = "W^T 1 = 0" if f.column_sums <= ZERO else "W of rank C - 1"
+        return f"with g = 0 and {where} it falls exponentially, {IF_FITTED}"
+    return "exponentially if W W^T ends invertible"
+
+
+def _nc1_known(f: Facts, counts: dict[str, float]) -> Condition:
+    assert f.limit is not None
+    numbers = {**counts, "limit_trace_S": f.limit.trace_S}
+    if f.limit.trace_S == 0:
+        return Condition("yes", f"{_known(f)}: the features lie in row(W) at the end, {IF_FITTED}", numbers)
+    what = f"one direction stays frozen and tr S tends to mu_single |e| = {f.limit.trace_S:.3g}"
+    return Condition("no", f"{_known(f)}: {what}, {IF_FITTED}", numbers)
+
+
+def _nc3_known(f: Facts) -> Condition:
+    assert f.limit is not None
+    if f.limit.NC3 == 0:
+        return Condition("yes", f"{_known(f)}, {IF_FITTED}", {"NC3": 0.0, "column_sums": f.column_sums})
+    reason = f"{_known(f)}: W keeps a part along 1, and NC3 ends at {f.limit.NC3:.3g}"
+    return Condition("no", f"{reason}, {IF_FITTED}", {"NC3": f.limit.NC3})
+
+
+def _known(f: Facts) -> str:
+    tail = "zero global mean and biases that end at 1/C"
+    if f.centred and f.zero_E:
+        return f"E = 0 with {tail}"
+    if f.centred and f.projector is not None:
+        return f"E = {f.projector[0]:.3g} times a projector of rank {f.projector[1]} with {tail}"
+    beta = float("nan") if f.limit is None else float(f.limit.b[0])
+    return f"a symmetric state (theory 4.5) whose biases end at {beta:.4g}"
+
+
+def _may_be_dual(f: Facts) -> bool:
+    """E >= 0 and NC3: C-2 eigenvalues are equal, one lies between them and 0, the others vanish."""
+    C, positive, values = f.sizes.C, f.signs.positive, f.spectrum_E
+    if positive == 0:
+        return True
+    equal = C <= 3 or values[0] - values[C - 3] <= 2 * f.signs.tolerance
+    return C - 2 <= positive <= C - 1 and equal
+
+
+def _at_saddle() -> Condition:
+    reason = "the state runs into the saddle W = H = 0 and the loss does not vanish"
+    return Condition("no", f"{reason} in exact arithmetic; rounding errors let it escape later")
+
+
+def _cannot_fit(f: Facts) -> Condition:
+    reason = (
+        f"zero loss needs {f.sizes.C - 1} dimensions, the flow has {f.reach}: the theory of limits is silent"
+    )
+    return Condition("undetermined", reason, {"dimensions": float(f.reach)})

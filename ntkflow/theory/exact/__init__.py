@@ -1,0 +1,27 @@
+"""Solutions in closed form for all times: the oracles of the integrators, and laws to fit against.
+
+| what | where | theory |
+|---|---|---|
+| permutation symmetric sector: class contrasts, class sums, limits; recognised in a state | `Sector`, `sector_of` | 4.5 |
+| all class dynamics from H1 = W^T/x*, and the way into the saddle from H1 = -W^T/x* | `aligned_state` | 4.6, 6 |
+| the paper's "end of training" (44), R1 = 0 imposed | `FrozenClass` | 8 |
+| weight decay: the limit it enforces, and its drift when only W decays | `regularised_limit`, `weight_decay_drift` | 11.1 |
+"""
+
+from ntkflow.theory.exact.aligned import aligned_eigenvalues, aligned_state
+from ntkflow.theory.exact.decayed import regularised_limit, weight_decay_drift
+from ntkflow.theory.exact.frozen_class import FrozenClass
+from ntkflow.theory.exact.lambert import lambert_w_of_exp
+from ntkflow.theory.exact.recognise import sector_of
+from ntkflow.theory.exact.sector import Sector
+
+__all__ = [
+    "FrozenClass",
+    "Sector",
+    "aligned_eigenvalues",
+    "aligned_state",
+    "lambert_w_of_exp",
+    "regularised_limit",
+    "sector_of",
+    "weight_decay_drift",
+]

@@ -1,0 +1,82 @@
+"""Is this state in the permutation symmetric sector, up to a rotation of the features?"""
+
+import numpy as np
+
+from ntkflow.metrics.neural_collapse import centring
+from ntkflow.problem.kernels.block import BlockKernel
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+from ntkflow.problem.thin import decompose
+from ntkflow.theory.exact.sector import Sector
+
+# Relative rounding of a feature and of what is computed from it.
+ROUNDING = 1e-14
+
+
+def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-10) -> Sector | None:
+    """The seven numbers of a symmetric state, None when it is not of that form (theory 4.5).
+
+    Symmetry under relabelling is not enough: W^T and H1 must also be parallel, on contrasts and on sums.
+
+    Args:
+        state: the state.
+        sizes: its sizes.
+        kernel: scalar blocks.
+        zero: relative size below which a part counts as zero.
+    """
+    thin, _ = decompose(state, sizes, subspace=False)
+    C, W, H1, b = sizes.C, thin.W, thin.H1, thin.b
+    Z, one = _contrast_basis(C), np.full((C, 1), 1 / np.sqrt(C))
+    least = zero * max(float(np.linalg.norm(W)), float(np.linalg.norm(H1)))
+    contrasts, sums = (_pair(W.T @ basis, H1 @ basis, zero, least) for basis in (Z, one))
+    if contrasts is None or sums is None or np.ptp(b) > zero:
+        return None
+    wP, hP, frame = contrasts
+    wJ, hJ, axis = sums
+    if frame is None:
+        return None
+    total = float(np.sum(thin.L**2)) / sizes.per_class
+    directions = frame if axis is None else np.hstack([frame, axis])
+    if axis is not None and np.abs(frame.T @ axis).max() > zero:
+        return None
+    S = thin.L @ thin.L.T / sizes.per_class
+    inside = directions.T @ S @ directions
+    sP = float(np.trace(inside[: C - 1, : C - 1])) / (C - 1)
+    sJ = 0.0 if axis is None else float(inside[-1, -1])
+    expected = np.diag([sP] * (C - 1) + [sJ] * (axis is not None))
+    # Deviations are differences of features and have the rounding of those; their squares may underflow.
+    slack = zero * total + ROUNDING * float(np.linalg.norm(H1)) * np.sqrt(total) + np.finfo(float).tiny
+    # The rest of S would be frozen.
+    if np.abs(inside - expected).max() > slack or total - np.trace(expected) > slack:
+        return None
+    sP, sJ = (0.0 if s <= slack else s for s in (sP, sJ))
+    return Sector(sizes, kernel, wP, hP, sP, wJ, hJ, sJ, float(b.mean()))
+
+
+def _contrast_basis(C: int) -> np.ndarray:
+    """Orthonormal basis of the vectors that sum to zero, C x (C-1)."""
+    return np.linalg.qr(centring(C)[:, 1:])[0]
+
+
+def _pair(
+    A: np.ndarray, B: np.ndarray, zero: float, least: float
+) -> tuple[float, float, np.ndarray | None] | None:
+    """(a, b, V) with A = a V and B = b V for an orthonormal V; None when there is none.
+
+    The first of a, b that is not negligible is positive.
+
+    V itself is None when both are smaller than `least`.
+    """
+    size = max(float(np.linalg.norm(A)), float(np.linalg.norm(B)))
+    if size <= least:
+        return 0.0, 0.0, None
+    k = np.sqrt(A.shape[1])
+    larger = A if np.linalg.norm(A) >= np.linalg.norm(B) else B
+    V = larger * (k / np.linalg.norm(larger))
+    if np.abs(V.T @ V - np.eye(A.shape[1])).max() > zero:
+        return None
+    a, b = (float(np.vdot(V, M)) / A.shape[1] for M in (A, B))
+    if max(np.abs(A - a * V).max(), np.abs(B - b * V).max()) > zero * size:
+        return None
+    leading = a if abs(a) > zero * abs(b) else b
+    return (-a, -b, -V) if leading < 0 else (a, b, V)

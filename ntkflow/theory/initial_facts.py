@@ -1,0 +1,235 @@
+"""What an initial state decides beforehand: E and its signs, zero mean, symmetry, and the limit where it follows."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ntkflow.dynamics.fields import ThinSystem
+from ntkflow.metrics import invariant
+from ntkflow.metrics.neural_collapse import centring
+from ntkflow.problem.kernels.block import BlockKernel
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State, ThinState
+from ntkflow.problem.thin import decompose
+from ntkflow.theory.bounds import Inertia, bias_bounds, floor, inertia, rounding
+from ntkflow.theory.exact.recognise import sector_of
+from ntkflow.theory.exact.sector import Sector
+from ntkflow.theory.limits import Limit, collapsed, projector_invariant, x_star
+
+# Relative size below which a part of the state counts as zero.
+ZERO = 1e-10
+# The same for singular values of a whole trajectory's span.
+RANK = 1e-12
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the answers depend on, computed once.
+
+    Attributes:
+        sizes: sizes of the problem.
+        kernel: scalar blocks.
+        signs: inertia of E.
+        norm_E: |E|_F over the sum of the norms of its terms.
+        zero_E: whether E = 0 to rounding.
+        spectrum_E: eigenvalues of E, descending.
+        projector: (e, d) when E = e times a projector of rank d on a space that contains row(W).
+        V: |b - 1/C|^2 + (N/mu_global) |g|^2, which never rises.
+        centred: whether g = 0 for all time and b tends to 1/C: g = 0, and b = 1/C or b = beta 1, W^T 1 = 0.
+        column_sums: |W^T 1| / |W|.
+        trace_S: tr S.
+        frozen: the part of tr S in directions that W and the class means never see.
+        floor: bound that tr S cannot cross.
+        reach: dimension of the space that holds the whole trajectory.
+        symmetric: whether relabelling the classes is the same as rotating the features.
+        saddle: whether the state lies on the path into the saddle W = H = 0.
+        sector: the state as seven numbers when it lies in the sector of theory 4.5.
+    """
+
+    sizes: Sizes
+    kernel: BlockKernel
+    signs: Inertia
+    norm_E: float
+    zero_E: bool
+    spectrum_E: tuple[float, ...]
+    projector: tuple[float, int] | None
+    V: float
+    centred: bool
+    column_sums: float
+    trace_S: float
+    frozen: float
+    floor: float
+    reach: int
+    symmetric: bool
+    saddle: bool
+    sector: Sector | None
+
+    @property
+    def can_fit(self) -> bool:
+        """Zero loss needs W H1 of rank C-1 or more."""
+        return self.reach >= self.sizes.C - 1
+
+    @property
+    def algebraic(self) -> bool:
+        """Whether one direction of row(W) is left without linear decay (theory 7.3).
+
+        With E = 0, g = 0, b = 1/C and W^T 1 != 0 it exists when W has rank C, one more than the class means need.
+        """
+        uncentred = self.zero_E and self.centred and self.column_sums > ZERO
+        return uncentred and self.trace_S > 0 and self.reach >= self.sizes.C
+
+    @cached_property
+    def limit(self) -> Limit | None:
+        """The Gram matrices at zero loss where the initial state alone decides them (theory 4.5, 5.4, 5.5)."""
+        if self.saddle or not self.can_fit:
+            return None
+        if self.centred and self.zero_E:
+            return collapsed(self.sizes, self.kernel)
+        if self.centred and self.projector is not None:
+            return projector_invariant(self.sizes, self.kernel, *self.projector)
+        if self.sector is not None and self.sector.sJ == 0 and not self.sector.into_saddle:
+            return self.sector.limit()
+        return None
+
+    @property
+    def collapse_e(self) -> float:
+        """The eigenvalue e of E at the collapse that the limit is; 0 where it is another or unknown."""
+        if (
+            self.limit is None
+            or self.zero_E
+            or self.projector is None
+            or self.projector[1] != self.sizes.C - 1
+        ):
+            return 0.0
+        return self.projector[0] if self.centred else 0.0
+
+
+def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0) -> Facts:
+    """Everything that `nc1` .. `nc4` look at.
+
+    Args:
+        sizes: sizes of the state.
+        kernel: scalar blocks.
+        state: initial state.
+        relative: relative accuracy of the state; 0 means exact to rounding.
+    """
+    V = bias_bounds(state, sizes, kernel).V
+    thin, frame = decompose(state, sizes, subspace=False)
+    system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, sizes.n)
+    terms = invariant.thin_terms(thin, system)
+    tolerance, zero = rounding(sizes.n, terms.scale, relative), max(ZERO, relative)
+    values = np.sort(np.linalg.eigvalsh(terms.E))[::-1]
+    zero_E = bool(np.abs(values).max() <= tolerance)
+    spaces = _spread_spaces(thin)
+    column_sums = _ratio(float(np.linalg.norm(thin.W.sum(axis=0))), float(np.linalg.norm(thin.W)))
+    return Facts(
+        sizes=sizes,
+        kernel=kernel,
+        signs=inertia(terms.E, tolerance),
+        norm_E=_ratio(float(np.linalg.norm(terms.E)), terms.scale),
+        zero_E=zero_E,
+        spectrum_E=tuple(float(value) for value in values),
+        projector=None if zero_E else _projector(terms.E, thin, tolerance, zero),
+        V=V,
+        centred=_centred(thin, column_sums, zero),
+        column_sums=column_sums,
+        trace_S=float(np.sum(thin.L**2)) / sizes.per_class,
+        frozen=_frozen(thin, spaces) / sizes.per_class,
+        floor=floor(terms.E + tolerance * np.eye(sizes.n), sizes, kernel),
+        reach=_reach(thin),
+        symmetric=_symmetric(thin, spaces, zero),
+        saddle=_saddle(thin, sizes, kernel, zero),
+        sector=sector_of(state, sizes, kernel, zero),
+    )
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else 0.0
+
+
+def _centred(thin: ThinState, column_sums: float, zero: float) -> bool:
+    """Zero global mean for all time, and b -> 1/C (theory 3.8)."""
+    C, b = len(thin.b), thin.b
+    if np.linalg.norm(thin.H1.mean(axis=1)) > zero * max(float(np.linalg.norm(thin.H1)), ZERO):
+        return False
+    equal = float(np.ptp(b)) <= zero and column_sums <= zero
+    return bool(equal or np.abs(b - 1 / C).max() <= zero)
+
+
+def _projector(E: np.ndarray, thin: ThinState, tolerance: float, zero: float) -> tuple[float, int] | None:
+    """(e, d) of E = e Pi with row(W) in the range of Pi and d = C-1 or C."""
+    values, vectors = np.linalg.eigh(E)
+    there = np.abs(values) > tolerance
+    d, C = int(there.sum()), len(thin.b)
+    if d not in (C - 1, C) or np.ptp(values[there]) > max(2 * tolerance, zero * np.abs(values).max()):
+        return None
+    outside = np.linalg.norm(thin.W @ vectors[:, ~there])
+    return (float(values[there].mean()), d) if outside <= zero * np.linalg.norm(thin.W) else None
+
+
+def _spread_spaces(thin: ThinState) -> list[tuple[float, np.ndarray]]:
+    """Positive eigenvalues of L L^T, equal ones joined, each with a basis of its eigenspace."""
+    U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
+    if s.size == 0:
+        return []
+    cuts = np.flatnonzero(s[:-1] - s[1:] > ZERO * s[0]) + 1
+    parts = zip(np.split(s, cuts), np.split(U, cuts, axis=1), strict=True)
+    return [(float(np.mean(part**2)), V) for part, V in parts]
+
+
+def _sources(thin: ThinState) -> np.ndarray:
+    """[W^T, H1], each scaled to norm one."""
+    blocks = (thin.W.T, thin.H1)
+    return np.hstack([block / max(float(np.linalg.norm(block)), np.finfo(float).tiny) for block in blocks])
+
+
+def _reach(thin: ThinState) -> int:
+    """Dimension of span [W^T, H1, L], which the flow never leaves (theory 4.3)."""
+    spread = thin.L / max(float(np.linalg.norm(thin.L)), np.finfo(float).tiny)
+    s = np.linalg.svd(np.hstack([_sources(thin), spread]), compute_uv=False)
+    return int(np.sum(s > RANK * s[0]))
+
+
+def _frozen(thin: ThinState, spaces: list[tuple[float, np.ndarray]]) -> float:
+    """Trace of L L^T outside the smallest space that contains [W^T, H1] and that L L^T maps into itself."""
+    Z, total = _sources(thin), 0.0
+    for value, V in spaces:
+        seen = np.linalg.svd(V.T @ Z, compute_uv=False)
+        total += value * (V.shape[1] - int(np.sum(seen > ZERO)))
+    return total
+
+
+def _symmetric(thin: ThinState, spaces: list[tuple[float, np.ndarray]], zero: float) -> bool:
+    """Whether b is constant and all Gram matrices of [W^T, H1], also within each eigenspace of S, are a P + c J."""
+    C, Z = len(thin.b), _sources(thin)
+    if float(np.ptp(thin.b)) > zero:
+        return False
+    for gram in (Z.T @ Z, *(Z.T @ V @ V.T @ Z for _, V in spaces)):
+        for block in (gram[:C, :C], gram[:C, C:], gram[C:, C:]):
+            if np.abs(block - _symmetric_part(block)).max() > zero:
+                return False
+    return True
+
+
+def _symmetric_part(block: np.ndarray) -> np.ndarray:
+    """Mean of a C x C matrix over permutations of the classes."""
+    C = block.shape[0]
+    P = centring(C)
+    J = np.eye(C) - P
+    return float(np.trace(P @ block)) / (C - 1) * P + float(np.trace(J @ block)) * J
+
+
+def _saddle(thin: ThinState, sizes: Sizes, kernel: BlockKernel, zero: float) -> bool:
+    """W = 0 with all class means zero, or H1 = -W^T/x* on the manifold of theory 4.6 (theory 6)."""
+    size = float(np.linalg.norm(thin.W) + np.linalg.norm(thin.H1))
+    if size == 0:
+        return True
+    # Biases that are equal but not 1/C move by themselves, since W^T 1 = 0 and the mean vanishes.
+    if (
+        float(np.ptp(thin.b)) > zero
+        or np.linalg.norm(thin.L) > zero * size
+        or np.linalg.norm(thin.W.sum(axis=0)) > zero * size
+    ):
+        return False
+    return bool(np.linalg.norm(thin.H1 + thin.W.T / x_star(sizes, kernel)) <= zero * size)

@@ -1,0 +1,95 @@
+"""A zero-loss point: its Gram matrices, and what the collapse metrics are there."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkflow._types import Biases, ClassMatrix, Json
+from ntkflow.metrics.neural_collapse import centring
+
+# Relative gap below which two numbers computed from the same closed form count as equal.
+SAME = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """Gram matrices of a zero-loss point, and what the collapse metrics are there.
+
+    Attributes:
+        X: W W^T, C x C.
+        G: H1^T H1, C x C.
+        MtM: M^T M with the centred class means M = H1 P, C x C.
+        b: biases, (C,).
+        trace_S: tr S = sum of the within-class variances of all classes, zero where NC1 holds.
+        NC1: mean within-class standard deviation (the code's metric); None where only tr S is known.
+        NC2: distance of M^T M / its norm from an ETF (the code's metric).
+        NC3: distance of M / its norm from W^T / its norm (the code's metric).
+        NC4: whether argmax(W h + b) is the nearest class mean for every feature vector h, not only in training.
+        hypotheses: the sentence that says when this limit holds.
+    """
+
+    X: ClassMatrix
+    G: ClassMatrix
+    MtM: ClassMatrix
+    b: Biases
+    trace_S: float
+    NC1: float | None
+    NC2: float
+    NC3: float
+    NC4: bool
+    hypotheses: str
+
+    def as_dict(self) -> Json:
+        """Plain values for files."""
+        arrays = {name: getattr(self, name).tolist() for name in ("X", "G", "MtM", "b")}
+        rest = ("trace_S", "NC1", "NC2", "NC3", "NC4", "hypotheses")
+        return {**arrays, **{name: getattr(self, name) for name in rest}}
+
+
+def complete(
+    X: ClassMatrix,
+    G: ClassMatrix,
+    b: Biases,
+    hypotheses: str,
+    trace_S: float = 0.0,
+    excess: float | None = None,
+) -> Limit:
+    """Complete a limit; `excess` is (|M| |W| / (C-1))^2 - 1 where it is known without cancellation.
+
+    <M, W^T> = C - 1 at every zero-loss point, so NC3^2 = 2 - 2 (1 + excess)^{-1/2} (theory 5.1).
+    """
+    C = len(b)
+    P = centring(C)
+    X, G = (X + X.T) / 2, (G + G.T) / 2
+    MtM = P @ G @ P
+    if excess is None:
+        excess = max(0.0, float(np.trace(MtM) * np.trace(X)) / (C - 1) ** 2 - 1)
+    return Limit(
+        X=X,
+        G=G,
+        MtM=MtM,
+        b=b,
+        trace_S=trace_S,
+        NC1=0.0 if trace_S == 0 else None,
+        NC2=float(np.linalg.norm(_normalised(MtM) - P / np.sqrt(C - 1))),
+        NC3=float(np.sqrt(-2 * np.expm1(-0.5 * np.log1p(excess)))),
+        NC4=_nearest_mean(X, G, b),
+        hypotheses=hypotheses,
+    )
+
+
+def _normalised(A: ClassMatrix) -> ClassMatrix:
+    """A/|A|, also where the squares of its entries under- or overflow."""
+    A = A / np.abs(A).max()
+    return A / np.linalg.norm(A)
+
+
+def _nearest_mean(X: ClassMatrix, G: ClassMatrix, b: Biases) -> bool:
+    """Whether W = k H1^T + 1 q^T with b_c + k |h_c|^2 / 2 the same for all c (theory section 6)."""
+    C = len(b)
+    P = centring(C)
+    weights, means = np.trace(P @ X @ P), np.trace(P @ G @ P)
+    k = weights / (C - 1)
+    offset = b + k * np.diag(G) / 2
+    parallel = weights * means <= (C - 1) ** 2 * (1 + SAME)
+    return bool(parallel and np.ptp(offset) <= SAME * max(1.0, float(np.abs(offset).max())))

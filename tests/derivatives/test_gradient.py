@@ -1,0 +1,129 @@
+"""Gradients of metrics against independent differences and forward sensitivities; metrics against the series."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow import derivatives
+from ntkflow.derivatives import sensitivity
+from ntkflow.derivatives.gradient import setting, split
+from ntkflow.metrics import neural_collapse
+
+SIZES, TIME = nf.Sizes(3, (2, 4, 3), 5), 0.8
+KAPPAS = {"kappa_d": 1.3, "kappa_c": 0.6, "kappa_n": 0.2}
+
+
+def problem(kappas=KAPPAS):
+    rng = np.random.default_rng(0)
+    state = nf.State(rng.normal(size=(5, 9)), rng.normal(size=(3, 5)), rng.normal(size=3))
+    return nf.Problem(SIZES, nf.BlockKernel(**kappas), state)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return derivatives.gradient("loss", problem(), TIME)
+
+
+def test_the_value_and_the_derivative_by_time(found):
+    step = 1e-4
+    series = nf.solve(problem(), save_at=[TIME - step, TIME, TIME + step], rtol=1e-11).series["loss"]
+    np.testing.assert_allclose(found.value, series[1], rtol=1e-8)
+    np.testing.assert_allclose(found.t, (series[2] - series[0]) / (2 * step), rtol=1e-6)
+
+
+def test_forward_sensitivities_give_the_same_gradient(found):
+    rng = np.random.default_rng(1)
+    push = nf.State(rng.normal(size=(5, 9)), rng.normal(size=(3, 5)), rng.normal(size=3))
+    base = problem()
+    directions = sensitivity.kernel_directions(base.kernel, SIZES)
+    directions["push"] = sensitivity.Direction(state=push)
+    forward = sensitivity.solve(base, directions, [TIME], rtol=1e-9)
+    end = forward.states[0]
+    R = end.logits - np.eye(3)[:, SIZES.labels]
+    # dL = <R, dW H + W dH + db 1^T>
+    gradient = {
+        name: np.vdot(R, d[0].W @ end.H + end.W @ d[0].H + d[0].b[:, None])
+        for name, d in forward.derivatives.items()
+    }
+    for name in KAPPAS:
+        np.testing.assert_allclose(getattr(found, name), gradient[name], rtol=1e-6)
+    along = sum(np.vdot(getattr(found.state, part), getattr(push, part)) for part in "HWb")
+    np.testing.assert_allclose(along, gradient["push"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", derivatives.METRICS)
+def test_metrics_are_those_of_the_series(name):
+    base = problem()
+    series = nf.solve(base, save_at=[0.0, 0.1]).series[name][0]
+    s = base.state
+    with derivatives.x64():
+        H1, deviations = split(jnp.asarray(s.H), SIZES)
+        value = derivatives.metric(name)(
+            H1,
+            deviations,
+            jnp.asarray(s.W),
+            jnp.asarray(s.b),
+            setting(jnp.asarray([*KAPPAS.values()]), SIZES),
+        )
+    np.testing.assert_allclose(float(value), series, rtol=1e-12)
+
+
+def test_every_metric_of_a_summary_has_a_derivative_that_differences_confirm():
+    """Along one direction of the state, for all metrics at once; NC4 is piecewise constant."""
+    assert set(neural_collapse.NAMES) - {"NC4"} <= set(derivatives.METRICS)
+    rng = np.random.default_rng(3)
+    s, sizes = problem().state, SIZES
+    push = [rng.normal(size=part.shape) for part in (s.H, s.W, s.b)]
+    with derivatives.x64():
+        around = setting(jnp.asarray([*KAPPAS.values()]), sizes)
+
+        def values(c):
+            H, W, b = (
+                jnp.asarray(x) + c * jnp.asarray(d) for x, d in zip((s.H, s.W, s.b), push, strict=True)
+            )
+            return jnp.stack([f(*split(H, sizes), W, b, around) for f in derivatives.METRICS.values()])
+
+        slope = np.asarray(jax.jit(jax.jacfwd(values))(jnp.asarray(0.0)))
+        plus, minus = (np.asarray(values(c)) for c in (1e-5, -1e-5))
+    np.testing.assert_allclose(slope, (plus - minus) / 2e-5, rtol=1e-5, atol=1e-7)
+
+
+def test_members_of_an_ensemble_are_what_solve_gives():
+    second = problem({"kappa_d": 2.0, "kappa_c": 0.5, "kappa_n": 0.0})
+    times = [0.2, 0.7]
+    found = derivatives.ensemble([problem(), second], times, names=("loss", "E_alignment"))
+    assert not found.failed.any()
+    for i, member in enumerate((problem(), second)):
+        series = nf.solve(member, save_at=times, rtol=1e-10).series
+        for name, values in found.series.items():
+            np.testing.assert_allclose(values[i], series[name], rtol=1e-7)
+
+
+def test_jax_stays_as_it_was(found):
+    assert isinstance(found.value, float)
+    assert not jax.config.jax_enable_x64
+    assert jnp.ones(2).dtype == jnp.float32
+
+
+def test_refusals():
+    with pytest.raises(nf.InputError, match="metric"):
+        derivatives.gradient("NC4", problem(), 1.0)
+    with pytest.raises(nf.InputError, match="positive"):
+        derivatives.gradient("loss", problem(), 0.0)
+    with pytest.raises(nf.InputError, match="solver"):
+        derivatives.gradient("loss", problem(), 1.0, solver="Euler")
+    decaying = nf.Problem(SIZES, problem().kernel, problem().state, decay=nf.Decay(0.1, 0.1, 0.1))
+    with pytest.raises(nf.InputError, match="decay"):
+        derivatives.gradient("loss", decaying, 1.0)
+    with pytest.raises(nf.InputError, match="same sizes"):
+        derivatives.ensemble([], [1.0])
+    with pytest.raises(nf.InputError, match="increase"):
+        derivatives.ensemble([problem()], [1.0, 0.5])
+    traced = jax.eval_shape  # traces in float32 outside x64
+    s = problem().state
+    with pytest.raises(nf.InputError, match="x64"):
+        traced(
+            lambda t: derivatives.solve(1.0, 0.5, 0.1, s.H[:, :3], s.H, s.W, s.b, t, m=3), jnp.float32(1.0)
+        )

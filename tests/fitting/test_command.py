@@ -1,0 +1,107 @@
+"""`ntkflow fit`: every kind of input, both kinds of output, exit codes."""
+
+import json
+
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow.cli import main as command
+from ntkflow.cli import observations
+from tests.fitting.trajectories import BLOCK, simulated
+
+SIZES = nf.Sizes(2, 3, 3)
+TIMES = np.linspace(0.0, 1.0, 5)
+
+
+@pytest.fixture(autouse=True)
+def mounted(monkeypatch):
+    monkeypatch.setitem(command.COMMANDS, "fit", ("ntkflow.cli.fit:fit", "Fit."))
+
+
+@pytest.fixture(scope="module")
+def observed():
+    return simulated(SIZES, nf.BlockKernel(**BLOCK), TIMES)
+
+
+@pytest.fixture
+def stacked(observed, tmp_path):
+    """A file whose samples are not sorted."""
+    order = np.random.default_rng(0).permutation(SIZES.N)
+    arrays = {name: np.stack([getattr(s, name) for s in observed.states]) for name in "HWb"}
+    arrays["H"] = arrays["H"][:, :, order]
+    path = tmp_path / "seen.npz"
+    nf.store.write_arrays(path, {"times": TIMES, "labels": SIZES.labels[order], **arrays})
+    return path
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["fit", *map(str, words)])
+    return ended.value.code
+
+
+def test_json_of_a_stacked_file(stacked, capsys):
+    assert run(stacked, "--json", "--from", "0.2") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["observed"] == {"states": 4, "from": 0.25, "to": 1.0}
+    for name, value in BLOCK.items():
+        np.testing.assert_allclose(report["estimates"][name]["value"], value, rtol=1e-6)
+    assert report["kernel"]["rung"] == "block"
+
+
+def test_a_table_for_people(stacked, capsys):
+    assert run(stacked, "--kind", "schedule", "--knots", "0,1") == 0
+    out = capsys.readouterr().out
+    assert "kappa_d at 1" in out
+    assert "standard error" in out
+
+
+def test_snapshots_of_a_run_in_any_order(observed, tmp_path, capsys):
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    for name, i in zip("cabed", range(5), strict=True):
+        key = "time" if i % 2 else "t"
+        nf.store.write_state(folder / f"{name}.npz", observed.states[i], SIZES.labels, meta={key: TIMES[i]})
+    assert run(tmp_path, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["estimates"]
+    np.testing.assert_allclose(found["kappa_d"]["value"], 1.3, rtol=1e-6)
+
+
+def test_a_simulated_run(tmp_path, capsys):
+    out = tmp_path / "run"
+    sizes = ["-C", "2", "-m", "3", "-n", "4", "--t-end", "1", "--init", "gaussian"]
+    with pytest.raises(SystemExit):
+        command.main(["simulate", *sizes, "--rtol", "1e-10", "--no-figures", "--quiet", "--out", str(out)])
+    assert run(out, "--json", "--initial", "exact") == 0
+    found = json.loads(capsys.readouterr().out)["estimates"]
+    np.testing.assert_allclose(
+        [found[name]["value"] for name in ("kappa_d", "kappa_c", "kappa_n")], [1.0, 0.5, 0.1], rtol=1e-6
+    )
+
+
+def test_bad_input_is_one_line_and_exit_code_2(stacked, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    lacking = tmp_path / "lacking.npz"
+    nf.store.write_arrays(lacking, {"times": TIMES})
+    for words in (
+        (tmp_path / "nowhere",),
+        (empty,),
+        (lacking,),
+        (stacked, "--kind", "tensor"),
+        (stacked, "--kind", "schedule", "--knots", "a,b"),
+        (stacked, "--from", "0.9"),
+    ):
+        assert run(*words) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_states_of_different_samples_are_refused(observed, tmp_path):
+    for i, labels in enumerate((SIZES.labels, SIZES.labels[::-1])):
+        nf.store.write_state(tmp_path / f"{i}.npz", observed.states[i], labels, meta={"t": float(i)})
+    with pytest.raises(nf.InputError, match="other samples"):
+        observations.read(tmp_path)
+    nf.store.write_state(tmp_path / "1.npz", observed.states[1], SIZES.labels)
+    with pytest.raises(nf.InputError, match="no flow time"):
+        observations.read(tmp_path)

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow.integrate.descent import descend
+from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.simulate import prepare, run
+
+SIZES, KERNEL = nf.Sizes(3, 4, 5), nf.BlockKernel(1.0, 0.5, 0.1)
+PROBLEM = nf.Problem(SIZES, KERNEL, nf.initial.make("balanced-contrast", SIZES, KERNEL))
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [
+        (nf.Stop(1e-3, None, None), nf.Reason.NC1),
+        (nf.Stop(None, 1e-3, None), nf.Reason.LOSS),
+        (nf.Stop(None, None, 1e-4), nf.Reason.STATIONARY),
+        (nf.Stop(None, None, None), nf.Reason.T_END),
+    ],
+)
+def test_a_descent_ends_for_the_reasons_of_the_flow_at_about_its_time(stop, reason):
+    descent = descend(PROBLEM, 4000, 0.005, every=10, stop=stop)
+    flow = nf.solve(PROBLEM, t_end=20.0, stop=stop, form="raw")
+    assert descent.reason is flow.reason is reason
+    assert descent.times[-1] == pytest.approx(flow.times[-1], rel=0.05)
+    assert (descent.steps[-1] < 4000) == (reason is not nf.Reason.T_END)
+
+
+def test_a_target_met_at_the_start_is_ignored_as_in_the_flow():
+    still = nf.State(
+        np.repeat(nf.state.class_means(PROBLEM.state.H, SIZES), 4, axis=1), PROBLEM.state.W, PROBLEM.state.b
+    )
+    descent = descend(nf.Problem(SIZES, KERNEL, still), 20, 0.005, stop=nf.Stop(1e-3, None, None))
+    assert descent.steps[-1] == 20
+
+
+def test_a_descent_that_rests_goes_on_when_a_later_kernel_moves_it():
+    """Frozen features: W and b are fitted and rest long before the kernel wakes."""
+    sizes = nf.Sizes(2, 2, 2)
+    frozen = nf.BlockKernel(1e-14, 5e-15, 1e-15)
+    rng = np.random.default_rng(3)
+    state = nf.State(rng.standard_normal((2, 4)), rng.standard_normal((2, 2)), rng.standard_normal(2))
+    kernel = nf.ScheduledKernel((0.0, 300.0, 301.0), (frozen, frozen, nf.BlockKernel(1.3, 0.5, 0.1)))
+    problem, stop = nf.Problem(sizes, kernel, state), nf.Stop(None, None, 1e-5)
+    asleep = descend(nf.Problem(sizes, frozen, state), 6400, 0.05, every=100, stop=stop)
+    assert asleep.reason is nf.Reason.STATIONARY
+    assert asleep.times[-1] < 290.0
+    assert descend(problem, 6400, 0.05, every=100, stop=stop).times[-1] > 301.0
+
+
+def test_simulated_steps_stop_and_report_progress():
+    config = SimulateConfig(classes=3, per_class=4, features=5, step_size=0.005, stop_nc1=1e-3, t_end=20.0)
+    seen = []
+    solution = run(prepare(config), lambda t, fraction: seen.append(fraction))
+    assert solution.reason is nf.Reason.NC1
+    assert 0 < seen[-1] < 1
+    assert seen == sorted(seen)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow.problem.decay import Decay
+from ntkflow.problem.kernels import KroneckerKernel, SampleKernel, ScheduledKernel
+from ntkflow.problem.losses import MSE, CrossEntropy
+from tests.metrics.test_conserved import random_state
+
+SIZES, BLOCK = nf.Sizes(3, 2, 4), nf.BlockKernel(1.3, 0.5, 0.1)
+
+
+def problem(kernel=BLOCK, **changes):
+    return nf.Problem(SIZES, kernel, random_state(SIZES), **changes)
+
+
+def test_the_paper_s_flow_is_the_default():
+    default = problem()
+    assert default.loss == MSE()
+    assert default.decay == Decay()
+    assert default.has_thin
+    assert default.plain
+
+
+@pytest.mark.parametrize(
+    ("changes", "has_thin"),
+    [
+        ({"loss": CrossEntropy()}, False),
+        ({"decay": Decay(W=0.1)}, True),
+        ({"kernel": ScheduledKernel((0.0, 1.0), (BLOCK, nf.BlockKernel(2, 1, 0)))}, True),
+    ],
+)
+def test_modifications_are_not_plain(changes, has_thin):
+    assert not problem(**changes).plain
+    assert problem(**changes).has_thin is has_thin
+
+
+def test_a_kernel_without_blocks_has_no_thin_form():
+    assert problem(SampleKernel(np.eye(6))).has_thin
+    assert not problem(KroneckerKernel(np.eye(6), np.eye(SIZES.n))).has_thin
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernel": np.eye(6)}, "kernel = ndarray: must be a Kernel"),
+        ({"loss": "mse"}, "loss = str: must be a Loss"),
+        ({"loss": MSE}, "loss = type: must be a Loss"),
+        ({"decay": 0.1}, "decay = float: must be a Decay"),
+        ({"kernel": SampleKernel(np.eye(5))}, r"must have shape \(6, 6\)"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_refused(arguments, message):
+    with pytest.raises(nf.InputError, match=message):
+        problem(**arguments)
+
+
+def test_a_state_of_other_sizes_is_refused():
+    with pytest.raises(nf.InputError, match=r"H = array of shape \(4, 6\): must have shape \(4, 9\)"):
+        nf.Problem(nf.Sizes(3, 3, 4), BLOCK, random_state(SIZES))

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from hypothesis import given
+
+import ntkflow as nf
+from ntkflow.dynamics.fields import ThinSystem, raw_field, residual
+from ntkflow.problem import thin as reduction
+from ntkflow.problem.state import ThinState
+from ntkflow.problem.thin import decompose
+from tests import strategies
+
+
+@given(strategies.problems())
+def test_composing_undoes_decomposing(problem):
+    thin, frame = decompose(problem.state, problem.sizes)
+    back = frame.compose(thin)
+    for name in ("H", "W", "b"):
+        np.testing.assert_allclose(getattr(back, name), getattr(problem.state, name), atol=1e-12)
+
+
+@given(strategies.problems())
+def test_the_frame_is_orthonormal_and_sums_to_zero_over_classes(problem):
+    _, frame = decompose(problem.state, problem.sizes)
+    np.testing.assert_allclose(frame.Q.T @ frame.Q, np.eye(frame.Q.shape[1]), atol=1e-12)
+    np.testing.assert_allclose(frame.V.T @ frame.V, np.eye(frame.n_eff), atol=1e-12)
+    sums = np.add.reduceat(frame.Q, problem.sizes.starts, axis=0)
+    np.testing.assert_allclose(sums, 0, atol=1e-12)
+    np.testing.assert_allclose(frame.class_grams.sum(axis=0), np.eye(frame.Q.shape[1]), atol=1e-12)
+
+
+@given(strategies.problems())
+def test_theorem_5_1_in_thin_form_is_theorem_4_1(problem):
+    # eq. (19) -> eq. (25): the reduced field, composed, equals the raw field.
+    sizes, state, kernel = problem.sizes, problem.state, problem.kernel
+    Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+    raw = raw_field(state.H, state.W, residual(state.H, state.W, state.b, Y), kernel, sizes)
+    thin, frame = decompose(state, sizes)
+    system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, frame.n_eff)
+    reduced = frame.compose(ThinState(*system.field(thin.H1, thin.L, thin.W, thin.b)))
+    scale = max(np.abs(part).max() for part in raw)
+    for got, want in zip((reduced.H, reduced.W, reduced.b), raw, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-11 * scale)
+
+
+@pytest.mark.parametrize(("init", "n_eff"), [("balanced", 10), ("balanced-contrast", 9), ("gaussian", 64)])
+def test_balanced_states_live_in_the_row_space_of_W(init, n_eff):
+    sizes, kernel = nf.Sizes(10, 12, 64), nf.BlockKernel(1, 0.5, 0.1)
+    _, frame = decompose(nf.initial.make(init, sizes, kernel), sizes)
+    assert frame.n_eff == n_eff
+
+
+def test_one_sample_per_class_has_no_within_class_part():
+    sizes = nf.Sizes(3, 1, 5)
+    thin, _ = decompose(nf.initial.make("gaussian", sizes, nf.BlockKernel(1, 0.5, 0.1)), sizes)
+    assert thin.L.shape == (5, 0)
+
+
+def test_classes_with_different_rates_get_factors_of_their_own():
+    sizes = nf.Sizes(3, (4, 3, 5), 6)
+    state = nf.initial.gaussian(sizes, np.random.default_rng(1))
+    thin, frame = decompose(state, sizes, within=np.array([1.0, 2.0, 1.0]))
+    assert set(frame.column_class) == {0, 1}
+    own = np.flatnonzero(np.array(frame.column_class) == 1)
+    assert np.all(frame.Q[np.ix_(sizes.labels != 1, own)] == 0)
+    np.testing.assert_allclose(frame.compose(thin).H, state.H, atol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-6, 1e-12])
+@pytest.mark.parametrize("rank", [2, 4])
+def test_many_samples_are_factored_as_well_as_few(rank, spread, monkeypatch):
+    """By the Gram matrix where no digits are lost; singular values that it cannot resolve go another way."""
+    sizes, rng = nf.Sizes(3, 100, 4), np.random.default_rng(rank)
+    values = np.geomspace(1.0, spread, rank)
+    H = np.linalg.qr(rng.standard_normal((4, 4)))[0][:, :rank] * values @ rng.standard_normal((rank, 300))
+    state = nf.State(H, rng.standard_normal((3, 4)), np.zeros(3))
+    thin, frame = decompose(state, sizes, subspace=False)
+    np.testing.assert_allclose(frame.Q.T @ frame.Q, np.eye(rank), atol=1e-13)
+    np.testing.assert_allclose(frame.compose(thin).H, H, atol=1e-13)
+    monkeypatch.setattr(reduction, "MANY", 1e9)
+    slow, _ = decompose(state, sizes, subspace=False)
+    assert thin.L.shape == slow.L.shape == (4, rank)
+    np.testing.assert_allclose(
+        np.linalg.svd(thin.L, compute_uv=False), np.linalg.svd(slow.L, compute_uv=False), rtol=1e-9
+    )
+    monkeypatch.setattr(reduction, "MANY", 20)
+    fast = reduction._by_gram(H - np.repeat(thin.H1, 100, axis=1), 1e-13 * np.linalg.norm(H))
+    assert (fast is None) == (spread <= 1e-6)

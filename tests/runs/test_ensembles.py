@@ -1,0 +1,172 @@
+import json
+import tomllib
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow.cli.main import main
+from ntkflow.runs import ensembles, files
+from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.ensembles import common_grid
+from ntkflow.runs.simulate import prepare, run
+
+SMALL = SimulateConfig(classes=3, per_class=4, features=5, t_end=2.0, rtol=1e-6)
+ARGUMENTS = ["-C", "3", "-m", "4", "-n", "5", "--t-end", "2", "--rtol", "1e-6"]
+
+
+class Inline(Executor):
+    """Runs what is submitted at once and remembers it."""
+
+    def __init__(self):
+        self.submitted = []
+
+    def submit(self, function, /, *arguments, **options):
+        self.submitted.append(function)
+        future = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def command(*arguments, expect=0):
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in arguments])
+    assert (caught.value.code or 0) == expect
+
+
+def test_members_are_single_runs_bit_for_bit_in_spawned_processes():
+    found = nf.ensemble(SMALL, [5, 2])
+    for k, seed in enumerate((5, 2)):
+        problem = prepare(SimulateConfig(**{**vars(SMALL), "seed": seed})).problem
+        alone = nf.solve(problem, save_at=found.times, rtol=1e-6)
+        assert found.members[k].seed == seed
+        assert found.members[k].steps == alone.stats.steps
+        for name, values in alone.series.items():
+            np.testing.assert_array_equal(found.series[name][k], values)
+    assert np.any(found.series["loss"][0] != found.series["loss"][1])
+
+
+@pytest.mark.parametrize("engine", ["structured", "DOP853"])
+def test_any_executor_and_engine_give_members_in_the_order_of_the_seeds(engine):
+    inline = Inline()
+    plain = nf.ensemble(SMALL, range(7), inline, engine=engine)
+    assert len(inline.submitted) == 7
+    with ThreadPoolExecutor(1) as pool:
+        pooled = nf.ensemble(SMALL, range(7), pool, engine=engine)
+    assert [member.seed for member in pooled.members] == list(range(7))
+    assert {member.engine for member in pooled.members} == {engine}
+    np.testing.assert_array_equal(plain.series["NC1"], pooled.series["NC1"])
+
+
+def test_problems_need_no_seeds_and_may_differ():
+    problems = [prepare(SimulateConfig(**{**vars(SMALL), "kappa_c": k})).problem for k in (0.2, 0.6)]
+    found = nf.ensemble(problems, executor=Inline(), times=[0.0, 0.1, 1.0])
+    assert [member.seed for member in found.members] == [0, 1]
+    for k, problem in enumerate(problems):
+        alone = nf.solve(problem, save_at=[0.0, 0.1, 1.0])
+        np.testing.assert_array_equal(found.series["loss"][k], alone.series["loss"])
+
+
+def test_the_common_grid_reaches_the_end_time_and_begins_before_anything_moves():
+    grid = common_grid(SMALL)
+    assert grid[0] == 0
+    assert grid[-1] == 2.0
+    assert np.all(np.diff(grid) > 0)
+    series = nf.ensemble(SMALL, [0], Inline(), times=grid).series
+    assert abs(series["loss"][0, 1] / series["loss"][0, 0] - 1) < 0.05
+
+
+def test_quantiles_leave_out_what_is_missing():
+    series = {"a": np.array([[1.0, np.nan, np.nan], [2.0, 5.0, np.nan], [3.0, 7.0, np.nan]])}
+    found = ensembles.Ensemble(np.arange(3.0), series, ())
+    low, middle, high = found.quantiles("a", (0.0, 0.5, 1.0))
+    np.testing.assert_array_equal(low, [1, 5, np.nan])
+    np.testing.assert_array_equal(middle, [2, 6, np.nan])
+    np.testing.assert_array_equal(high, [3, 7, np.nan])
+    with pytest.raises(nf.InputError, match="is not a series"):
+        found.quantiles("b")
+    with pytest.raises(nf.InputError, match="must lie in 0"):
+        found.quantiles("a", (2.0,))
+
+
+def test_a_member_that_fails_is_kept_with_its_reason(monkeypatch):
+    solve = ensembles.solve
+
+    def short(problem, **options):
+        return solve(problem, max_steps=5, **options)
+
+    monkeypatch.setattr(ensembles, "solve", short)
+    found = nf.ensemble(SMALL, [0, 1], Inline())
+    assert len(found.failed) == 2
+    assert np.isfinite(found.series["loss"][0, 0])
+    assert np.isnan(found.series["loss"][0, -1])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nf.ensemble(SMALL), "seeds = None"),
+        (lambda: nf.ensemble(SMALL, []), "no members"),
+        (lambda: nf.ensemble(SMALL, [1, 1]), "a seed twice"),
+        (lambda: nf.ensemble([prepare(SMALL).problem], [1, 2]), "one for each of 1 problems"),
+        (lambda: nf.ensemble(SimulateConfig(step_size=0.1), [1]), "has no ensemble"),
+        (lambda: nf.ensemble(SMALL, [1], Inline(), times=[1.0, 0.5]), "must increase"),
+        (lambda: nf.ensemble(SMALL, [1], Inline(), engine="magic"), "engine = 'magic'"),
+        (lambda: SimulateConfig(ensemble=0), "--ensemble = 0"),
+        (lambda: SimulateConfig(ensemble=2, step_size=0.1), "--step-size"),
+        (lambda: run(prepare(SimulateConfig(ensemble=2))), "use ntkflow.ensemble"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(call, message):
+    with pytest.raises(nf.InputError, match=message):
+        call()
+
+
+def test_the_command_writes_every_member_and_can_be_replayed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ensembles, "local_processes", lambda: ThreadPoolExecutor(1))
+    out, again = tmp_path / "run", tmp_path / "again"
+    command("simulate", *ARGUMENTS, "--ensemble", 3, "--seed", 4, "--out", out)
+    assert "3 members, seeds 4 to 6" in capsys.readouterr().out
+    arrays, header = files.read_arrays(out / "ensemble.npz")
+    assert arrays["seed"].tolist() == [4, 5, 6]
+    assert all(arrays[name].shape == (3, len(arrays["t"])) for name in header["series"])
+    summary = json.loads((out / "summary.json").read_text())
+    np.testing.assert_allclose(
+        summary["quantiles"]["NC1"]["final"], np.quantile(arrays["NC1"][:, -1], [0.05, 0.5, 0.95])
+    )
+    assert summary["ensemble"]["failed"] == {}
+    assert summary["drift"] <= 1e-6
+    assert tomllib.loads((out / "config.toml").read_text())["run"]["ensemble"] == 3
+    assert (out / "figures" / "ensemble.png").read_bytes()[:4] == b"\x89PNG"
+
+    command("simulate", "--config", out / "config.toml", "--no-figures", "--json", "--out", again)
+    capsys.readouterr()
+    replayed, _ = files.read_arrays(again / "ensemble.npz")
+    np.testing.assert_array_equal(replayed["loss"], arrays["loss"])
+    assert not (again / "figures").exists()
+
+    command("show", out)
+    assert "3 members" in capsys.readouterr().out
+    command("plot", out, "--format", "svg")
+    assert (out / "figures" / "ensemble.svg").is_file()
+    command("plot", out, "--format", "gif", expect=2)
+
+
+def test_bands_of_the_figure_are_the_quantiles():
+    from ntkflow.runs.ensemble_figure import ensemble_figure
+
+    t = np.array([0.0, 0.1, 1.0])
+    values = np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 4.0], [1.0, 3.0, 9.0]])
+    figure = ensemble_figure(t, {"NC1": values}, "three")
+    axes = next(axes for axes in figure.axes if axes.get_title().startswith("NC1"))
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [2.0, 4.0])
+    low, high = np.quantile(values[:, 2], [0.05, 0.95])
+    edges = axes.collections[0].get_paths()[0].vertices
+    assert edges[:, 1].max() == pytest.approx(high)
+    assert edges[edges[:, 0] == 1.0, 1].min() == pytest.approx(low)
+    empty = next(axes for axes in figure.axes if axes.get_title().startswith("NC2"))
+    assert empty.texts

@@ -1,0 +1,88 @@
+import tomllib
+
+import pytest
+from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
+from ntkflow_validation.config.presets import PRESETS, preset
+from ntkflow_validation.runs.training_run import planned_kernels
+from ntkflow_validation.training.clock import snapshot_steps, total_steps
+
+from ntkflow.errors import InputError
+from ntkflow.runs.files import write_toml
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_configuration_survives_a_toml_file(name, tmp_path):
+    path = tmp_path / "config.toml"
+    write_toml(path, preset(name).to_dict())
+    assert RunConfig.from_toml(path) == preset(name)
+    assert set(tomllib.loads(path.read_text())) == {"seed", "data", "model", "training", "kernels"}
+
+
+@pytest.mark.parametrize(
+    ("values", "argument"),
+    [
+        ({"trainnig": {}}, "trainnig"),
+        ({"training": {"lr": 0.1}}, "training.lr"),
+        ({"training": 3}, "training"),
+        ({"training": {"momentum": 1.0}}, "training.momentum"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
+        ({"training": {"steps": 2.5}}, "training.steps"),
+        ({"training": {"loss": "hinge"}}, "training.loss"),
+        ({"data": {"classes": True}}, "data.classes"),
+        ({"data": {"per_class": 6}, "training": {"batch_per_class": 7}}, "training.batch_per_class"),
+        ({"data": {"per_class": 6, "probe_per_class": 7}}, "data.probe_per_class"),
+        ({"data": {"per_class": 6, "probe_per_class": 1}}, "data.probe_per_class"),
+        ({"data": {"scaling": "whitened"}}, "data.scaling"),
+        ({"training": {"nesterov": True}}, "training.nesterov"),
+        ({"training": {"nesterov": 1}}, "training.nesterov"),
+        ({"training": {"stability": 1.0}}, "training.stability"),
+        ({"training": {"statistics": "frozen"}}, "training.statistics"),
+        ({"training": {"observed": "running"}}, "training.observed"),
+        ({"training": {"observed": "batch"}}, "training.observed"),
+        ({"training": {"decay_on": "biases"}}, "training.decay_on"),
+        ({"data": {"per_class": 6}, "kernels": {"per_class": 7}}, "kernels.per_class"),
+        ({"kernels": {"per_class": 1}}, "kernels.per_class"),
+        ({"model": {"features": 4}, "kernels": {"neurons": 5}}, "kernels.neurons"),
+        ({"model": {"name": "mlp", "norm": "batch"}}, "model.norm"),
+        ({"data": {"name": "block"}}, "model.name"),
+        ({"data": {"name": "block", "scaling": "image"}}, "data.name"),
+        ({"data": {"noise": 0.1}}, "data.noise"),
+        ({"model": {"name": "linear", "bend": 0.1}}, "model.bend"),
+        ({"data": {"kappa_c": 2.0}}, "kappa_d"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(values, argument):
+    with pytest.raises(InputError) as caught:
+        RunConfig.from_dict(values)
+    assert caught.value.argument == argument
+
+
+def test_missing_settings_take_their_defaults():
+    config = RunConfig.from_dict({"model": {"width": 3}})
+    assert config == RunConfig(model=ModelConfig(width=3))
+    assert config.data == DataConfig()
+    assert (config.training, config.kernels) == (TrainConfig(), KernelConfig())
+
+
+def test_seed_is_replaced_only_when_given():
+    assert preset("tiny").with_seed(None) == preset("tiny")
+    assert preset("tiny").with_seed(7).seed == 7
+
+
+def test_unknown_preset_and_unreadable_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match="digits"):
+        preset("imagenet")
+    with pytest.raises(InputError, match="cannot be read"):
+        RunConfig.from_toml(tmp_path / "absent.toml")
+    (tmp_path / "broken.toml").write_text("a = [")
+    with pytest.raises(InputError, match="not valid TOML"):
+        RunConfig.from_toml(tmp_path / "broken.toml")
+
+
+def test_the_papers_recipe_is_observed_every_second_epoch_with_a_kernel():
+    config = preset("paper")
+    steps = snapshot_steps(total_steps(config.training, config.data.per_class), 201, config.training.spacing)
+    epoch = config.data.per_class // config.training.batch_per_class
+    assert steps == list(range(0, 400 * epoch + 1, 2 * epoch))
+    assert planned_kernels(config, steps[-1]) == tuple(steps)

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from ntkflow_validation.metrics.probe import batch_terms, invariant_metrics, invariant_terms, probe_kernel
+
+from ntkflow.integrate.solve import solve
+from ntkflow.metrics import invariant
+from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.problem import Problem
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+
+KERNEL = BlockKernel(2.0, 0.8, 0.3)
+C, n, s, copies = 3, 5, 4, 6
+m = s * copies
+SMALL, WHOLE = Sizes(C=C, m=s, n=n), Sizes(C=C, m=m, n=n)
+
+
+@pytest.fixture
+def states():
+    """A state of s samples of each class, and one of m whose samples are `copies` copies of these."""
+    rng = np.random.default_rng(0)
+    H, W, b = rng.normal(size=(n, C * s)), 0.3 * rng.normal(size=(C, n)), rng.normal(size=C)
+    blocks = H.reshape(n, C, s)
+    return State(H, W, b), State(np.tile(blocks, (1, 1, copies)).reshape(n, C * m), W, b)
+
+
+def test_a_probe_moves_as_the_data_set_does_in_its_own_clock(states):
+    small, whole = states
+    times = np.array([0.0, 0.01, 0.05])
+    all_samples = solve(Problem(WHOLE, KERNEL, whole), save_at=times, rtol=1e-10)
+    probe = solve(Problem(SMALL, probe_kernel(KERNEL, s, m), small), save_at=times * m / s, rtol=1e-10)
+    for i in (1, 2):
+        np.testing.assert_allclose(probe.state(i).W, all_samples.state(i).W, atol=1e-7)
+        np.testing.assert_allclose(probe.state(i).b, all_samples.state(i).b, atol=1e-7)
+        features = all_samples.state(i).H.reshape(n, C, copies, s)[:, :, 0]
+        np.testing.assert_allclose(probe.state(i).H.reshape(n, C, s), features, atol=1e-7)
+
+
+def test_the_invariant_of_the_data_set_from_a_probe_of_it(states):
+    small, whole = states
+    exact = invariant.terms(whole, WHOLE, KERNEL)
+    for name in ("weights", "means", "global_mean", "within", "E"):
+        found = getattr(invariant_terms(small, SMALL, KERNEL, m), name)
+        np.testing.assert_allclose(found, getattr(exact, name), atol=1e-12)
+    assert np.abs(batch_terms(small, SMALL, KERNEL, s).E - exact.E).max() > 0.1
+
+
+def test_metrics_name_the_batch_version_and_take_its_size(states):
+    small, _ = states
+    row = invariant_metrics(small, SMALL, KERNEL, m, batch_per_class=2)
+    assert row["invariant_batch_per_class"] == 2
+    kept = np.arange(C * s).reshape(C, s)[:, :2].ravel()
+    batch = State(small.H[:, kept], small.W, small.b)
+    expected = invariant.terms(batch, Sizes(C=C, m=2, n=n), KERNEL)
+    assert row["invariant_batch_norm"] == pytest.approx(np.linalg.norm(expected.E))
+    assert row["invariant_batch_alignment"] == pytest.approx(expected.alignment)
+    assert row["invariant_norm"] == pytest.approx(np.linalg.norm(invariant_terms(small, SMALL, KERNEL, m).E))
+    assert invariant_metrics(small, SMALL, KERNEL, m, 0)["invariant_batch_per_class"] == s

@@ -1,7 +1,0 @@
-"""Calibration: does the pipeline find the theory where it holds exactly, and how does it fail as it stops holding?"""
-
-from validation.calibration.document import passed
-from validation.calibration.run import calibrate
-from validation.calibration.store import calibration_of, current
-
-__all__ = ["calibrate", "calibration_of", "current", "passed"]

@@ -1,8 +1,0 @@
-"""`ntkflow validate`: each command parses, calls one public function and prints.
-
-The package is what the entry point loads, so its name stays; the application is in `validation.cli.main`.
-"""
-
-from validation.cli.main import app
-
-__all__ = ["app"]

@@ -1,0 +1,83 @@
+"""The runs of a calibration: the known answer, then departures from block structure by degrees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
+
+# The known answer: W V x + b on inputs with a block structured Gram matrix, small full-batch steps (theory 15).
+CONTROL = RunConfig(
+    data=DataConfig(name="block", classes=3, per_class=8, kappa_d=1.5, kappa_c=0.9, kappa_n=0.2),
+    model=ModelConfig(name="linear", features=6, scale=0.7),
+    training=TrainConfig(steps=1500, learning_rate=0.0, stability=0.03, reduction="sum", snapshots=24),
+    kernels=KernelConfig(count=2),
+)
+NOISE = (0.1, 0.3, 1.0, 3.0)
+BEND = (0.1, 0.3, 1.0, 3.0)
+WIDTHS = (256.0, 32.0, 8.0, 2.0)
+# Of the branch while it is bent by degrees, and how far it is bent while it is made narrow.
+WIDTH, BENT = 32, 1.0
+# Kinds of departure in the order in which they are shown.
+DEPARTURES = ("noise", "bend", "width")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run.
+
+    Attributes:
+        departure: "none" or one of `DEPARTURES`.
+        value: how far.
+        config: what is run.
+    """
+
+    departure: str
+    value: float
+    config: RunConfig
+
+    @property
+    def name(self) -> str:
+        """Name of its directory."""
+        return f"{self.departure}-{self.value:g}-seed-{self.config.seed}"
+
+
+def cells(brief: bool = False, seeds: int = 3) -> list[Cell]:
+    """The known answer first, then the departures; brief: two of them only, with one seed.
+
+    Noise on the inputs takes the sample kernel off blocks and leaves it constant and the same for every neuron.
+    A nonlinear branch of some width adds a kernel that is again block structured when infinitely wide, but
+    fluctuates, differs between neurons and drifts when it is not; making it narrow increases just that.
+
+    Args:
+        brief: for a report's statement of the calibration.
+        seeds: 0 .. seeds - 1, of every departure.
+    """
+    if brief:
+        return [_control(), *_departures(NOISE[2:3], BEND[2:3], (), 0)]
+    return [_control(), *(cell for seed in range(seeds) for cell in _departures(NOISE, BEND, WIDTHS, seed))]
+
+
+def _control() -> Cell:
+    return Cell("none", 0.0, CONTROL)
+
+
+def _departures(
+    noise: Sequence[float], bend: Sequence[float], widths: Sequence[float], seed: int
+) -> list[Cell]:
+    found = [Cell("noise", a, _changed(seed, data={"noise": a})) for a in noise]
+    found += [Cell("bend", a, _changed(seed, model=_bent(a, WIDTH))) for a in bend]
+    return found + [Cell("width", w, _changed(seed, model=_bent(BENT, int(w)))) for w in widths]
+
+
+def _bent(bend: float, width: int) -> dict[str, Any]:
+    return {"name": "bent", "bend": bend, "width": width}
+
+
+def _changed(seed: int, data: dict[str, Any] | None = None, model: dict[str, Any] | None = None) -> RunConfig:
+    return replace(
+        CONTROL,
+        seed=seed,
+        data=replace(CONTROL.data, **(data or {})),
+        model=replace(CONTROL.model, **(model or {})),
+    )

@@ -1,0 +1,85 @@
+"""Run a calibration: every cell through the real pipeline, in processes of its own, resumable."""
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import as_completed
+from pathlib import Path
+
+from ntkflow._types import Json
+from ntkflow.runs.atomic import refuse_existing
+from ntkflow.runs.files import write_json
+from ntkflow.runs.processes.executors import local_processes
+from ntkflow_validation.calibration.cells import Cell, cells
+from ntkflow_validation.calibration.document import cell_row, document
+from ntkflow_validation.calibration.store import fingerprint
+from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
+from ntkflow_validation.runs.rundir import RunDirectory
+
+# What is predicted of a cell: enough to say which assumption fails.
+RUNGS = ("block", "class-block", "neuron-diagonal", "class-matrix", "sample", "tensor")
+Progress = Callable[[str, int, int], object]
+
+
+def calibrate(
+    out: Path,
+    brief: bool = False,
+    seeds: int = 3,
+    workers: int | None = None,
+    progress: Progress = lambda *_: None,
+) -> Json:
+    """Run all cells and write OUT/calibration.json; cells that this code has run there already are kept.
+
+    Args:
+        out: directory; each cell is a run directory in OUT/cells/FINGERPRINT.
+        brief: the known answer and two departures only, in this process.
+        seeds: of every departure.
+        workers: processes; None: one a core; brief: none.
+        progress: called with ("calibrating", cells done, cells in all).
+
+    Returns:
+        The document.
+    """
+    folder = out / "cells" / fingerprint()
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = cells(brief, seeds)
+    rows: dict[str, Json] = {}
+    if brief:
+        for cell in wanted:
+            rows[cell.name] = run_cell(cell, folder)
+            progress("calibrating", len(rows), len(wanted))
+    else:
+        with local_processes(workers) as pool:
+            futures = {pool.submit(run_cell, cell, folder): cell for cell in wanted}
+            for future in as_completed(futures):
+                rows[futures[future].name] = future.result()
+                progress("calibrating", len(rows), len(wanted))
+    found = document([(cell, rows[cell.name]) for cell in wanted], brief, fingerprint())
+    write_json(out / "calibration.json", found)
+    return found
+
+
+def run_cell(cell: Cell, folder: Path) -> Json:
+    """Train, measure and predict one cell, or go on with it; its row of the document."""
+    path = folder / cell.name
+    resume = (path / "config.toml").exists()
+    run = RunDirectory.create(path, cell.config, resume=resume)
+    with run.locked():
+        if not run.read_json("comparison.json"):
+            train_run(run)
+            measure_run(run)
+            compare_run(run, from_snapshot=0, rungs=RUNGS)
+        return cell_row(cell, run.read_json("kernels.json"), run.read_json("comparison.json"))
+
+
+def make_place(out: Path, overwrite: bool) -> None:
+    """A directory for a calibration; with `overwrite` without the cells of an earlier one.
+
+    Raises:
+        InputError: OUT holds anything else.
+    """
+    if (out / "cells").is_dir():
+        if overwrite:
+            shutil.rmtree(out / "cells")
+    else:
+        refuse_existing(out, overwrite=False)
+    (out / "cells").mkdir(parents=True, exist_ok=True)

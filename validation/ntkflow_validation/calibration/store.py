@@ -1,0 +1,86 @@
+"""The calibration of the code that is running: kept in the user's cache, recomputed in brief when it has changed."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ntkflow
+import ntkflow_validation
+from ntkflow import __version__
+from ntkflow._types import Json
+from ntkflow.runs.files import write_json
+
+
+@cache
+def fingerprint() -> str:
+    """Of the source of both packages: a calibration holds for the code it was made with."""
+    digest = hashlib.sha256(__version__.encode())
+    for package in (ntkflow, ntkflow_validation):
+        root = Path(str(package.__file__)).parent
+        for path in sorted(root.rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def current(found: Json | None) -> bool:
+    """Whether a calibration is that of the running code."""
+    return bool(found) and found is not None and found.get("fingerprint") == fingerprint()
+
+
+def place() -> Path:
+    """Where the calibration of the running code is kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "ntkflow" / f"calibration-{fingerprint()}.json"
+
+
+def keep(found: Json) -> None:
+    """Keep a calibration of the running code, unless there is a longer one; without a place for it, do nothing."""
+    if _loses(_read(place()), found):
+        return
+    try:
+        place().parent.mkdir(parents=True, exist_ok=True)
+        write_json(place(), found)
+    except OSError:
+        return
+
+
+def calibration_of(
+    folder: Path | None = None, progress: Callable[[str, int, int], Any] = lambda *_: None
+) -> Json:
+    """The calibration of the running code: from a run's folder, the user's cache, or made now, in brief.
+
+    Args:
+        folder: may hold a calibration.json; gets one, in place of another's unless that is longer.
+        progress: called as cells are done.
+    """
+    own = None if folder is None else folder / "calibration.json"
+    for path in (own, place()):
+        found = None if path is None else _read(path)
+        if found is not None and current(found):
+            break
+    else:
+        from ntkflow_validation.calibration.run import calibrate
+
+        with tempfile.TemporaryDirectory() as scratch:
+            found = calibrate(Path(scratch) / "calibration", brief=True, progress=progress)
+        keep(found)
+    if own is not None and (known := _read(own)) != found and not _loses(known, found):
+        write_json(own, found)
+    return found
+
+
+def _loses(known: Json | None, found: Json) -> bool:
+    """Whether a full calibration would be replaced by a brief one."""
+    return known is not None and not known.get("brief") and bool(found.get("brief"))
+
+
+def _read(path: Path) -> Json | None:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,184 @@
+"""`ntkflow validate calibrate` and `ntkflow validate report`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ntkflow.cli.ends import resumable
+from ntkflow.cli.output import attempted
+from ntkflow_validation.cli import options
+from ntkflow_validation.cli.finish import print_next
+from ntkflow_validation.cli.progress import Bar, progress
+
+if TYPE_CHECKING:
+    from ntkflow._types import Json
+    from ntkflow_validation.config.config import RunConfig
+    from ntkflow_validation.runs.rundir import RunDirectory
+
+OUT = typer.Option(Path("calibration"), "--out", help="Directory of the calibration.")
+BRIEF = typer.Option(False, "--brief", help="The known answer and two departures only; some seconds.")
+SEEDS = typer.Option(3, "--seeds", min=1, help="Seeds of every departure.")
+WORKERS = typer.Option(None, "--workers", min=1, help="Processes; by default one a core.")
+OVERWRITE = typer.Option(False, "--overwrite", help="Run again what is there already.")
+JSON = typer.Option(False, "--json", help="Print the document as JSON and nothing else.")
+RUNS = typer.Argument(
+    None,
+    help="Run directories that were compared, or folders of them, in the order in which they are shown.  "
+    f"[default: {options.RUN_OUT}]",
+    show_default=False,
+)
+TO = typer.Option(None, "--to", help="The file; by default report.html of the first run or folder.")
+
+# Exit code of a calibration that does not give the known answer.
+EXIT_FAILED = 1
+
+
+@resumable
+def calibrate(
+    out: Path = OUT,
+    brief: bool = BRIEF,
+    seeds: int = SEEDS,
+    workers: int | None = WORKERS,
+    overwrite: bool = OVERWRITE,
+    json: bool = JSON,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run the known answer through the whole pipeline, then departures from it by degrees; goes on where it ended."""
+    from ntkflow.runs.files import dump_json
+    from ntkflow_validation.calibration.run import calibrate as run
+    from ntkflow_validation.calibration.run import make_place
+    from ntkflow_validation.calibration.store import keep
+    from ntkflow_validation.report.page import write_page
+
+    make_place(out, overwrite)
+    with progress(json or quiet) as bar:
+        found = run(out, brief, seeds, workers, bar)
+    keep(found)
+    again = "the same command again makes it"
+    figure = attempted(lambda: _draw(found, out), again)
+    page = attempted(lambda: write_page(out / "report.html", [], found), again)
+    if json:
+        print(dump_json(found))
+    elif not quiet:
+        _print(found)
+        for what, path in (("figure", figure), ("report", page)):
+            if path is not None:
+                print(f"{what}: {path}")
+    if not found["passed"]:
+        raise SystemExit(EXIT_FAILED)
+
+
+def report(runs: list[Path] | None = RUNS, to: Path | None = TO, quiet: options.Quiet = False) -> None:
+    """Write the page of runs that were compared, one or several together."""
+    from ntkflow_validation.report.write import PAGE, write_report
+    from ntkflow_validation.runs.rundir import RunDirectory, run_paths
+
+    places = runs or [options.RUN_OUT]
+    opened = [RunDirectory.open(run) for path in places for run in run_paths(path)]
+    with progress(quiet) as bar:
+        page = write_report(opened, places[0] / PAGE if to is None else to, bar)
+    if not quiet:
+        print(f"report: {page}")
+
+
+def default_run(
+    out: Path,
+    seed: int | None,
+    per_class: int | None,
+    data_dir: Path | None,
+    overwrite: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """The calibration in brief, a network that the theory describes and one that it does not; one page."""
+    from ntkflow.errors import InputError
+    from ntkflow.runs.atomic import clean
+    from ntkflow.runs.files import dump_json
+    from ntkflow_validation.cli.showcase import PAGE, check_place, configurations, found_data, is_complete
+    from ntkflow_validation.report.write import write_report
+
+    if data_dir is not None:
+        os.environ["NTKFLOW_DATA"] = str(data_dir)
+        if found_data() != "fashion-mnist":
+            raise InputError(
+                "data-dir",
+                data_dir,
+                "holds no Fashion-MNIST",
+                "give its folder, or leave this out for the digits",
+            )
+    check_place(out)
+    wanted = configurations(found_data(), seed, per_class)
+    complete = not overwrite and is_complete(out, wanted)
+    if overwrite:
+        (out / PAGE).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    clean(out)
+    with progress(json or quiet) as bar:
+        runs = [_part(out / name, config, overwrite, bar) for name, config in wanted.items()]
+        again = "the same command again makes it"
+        page = out / PAGE if complete else attempted(lambda: write_report(runs, out / PAGE, bar), again)
+    if json:
+        print(dump_json({run.path.name: run.read_json("summary.json") for run in runs}))
+    elif not quiet:
+        if complete:
+            print(f"{out} is already complete; --overwrite runs it again")
+        for run in runs:
+            print("\n".join(_lines(run)))
+        if page is not None:
+            print(f"report: {page}")
+        print_next(out)
+
+
+def _part(path: Path, config: "RunConfig", overwrite: bool, bar: Bar) -> "RunDirectory":
+    """One of the runs, from its start, from where it was interrupted, or as it is when it is finished."""
+    from ntkflow_validation.cli.showcase import RUNGS
+    from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
+    from ntkflow_validation.report.write import finish
+    from ntkflow_validation.runs.rundir import RunDirectory
+
+    run = RunDirectory.create(path, config, overwrite, resume=not overwrite)
+    if run.read_json("summary.json"):
+        return run
+    with run.locked():
+        train_run(run, lambda what, done, total: bar(f"{path.name}: {what}", done, total))
+        measure_run(run, None, bar)
+        compare_run(run, None, lambda what, done, total: bar(f"{path.name}: {what}", done, total), RUNGS)
+        finish(run, attempt=attempted)
+    return run
+
+
+def _lines(run: "RunDirectory") -> list[str]:
+    """A run in a few lines: what it is, and for each window how the plainest and the best rung do."""
+    from ntkflow_validation.report.gather import gather
+    from ntkflow_validation.report.words import in_brief
+
+    report = gather(run)
+    return [f"{report.title}: {report.facts}", *(f"  {line}" for line in in_brief(report.windows))]
+
+
+def _draw(found: "Json", out: Path) -> Path:
+    from ntkflow.runs.atomic import atomic
+    from ntkflow_validation.calibration.figure import calibration_figure
+
+    final = out / "figures" / "calibration.png"
+    final.parent.mkdir(exist_ok=True)
+    with atomic(final) as handle:
+        calibration_figure(found).savefig(handle, dpi=110, format="png")
+    return final
+
+
+def _print(found: "Json") -> None:
+    verdict = "passed" if found["passed"] else "FAILED"
+    print(f"known answer {verdict}: lowest skill of three constants {found['block_skill']:.6f}, ", end="")
+    print(f"constants to {found['kappa_error']:.1e}")
+    if found["departures"]:
+        print(
+            "departure    amount  residual  skill of three constants: M    H2    of the traced kernel: M    H2"
+        )
+    for row in found["departures"]:
+        scores = [row[name]["value"] for name in ("block_M", "block_H2", "traced_M", "traced_H2")]
+        words = ["  none" if s is None else f"{s:6.3f}" for s in scores]
+        print(f"{row['departure']:<12} {row['value']:>6g}  {row['residual']:>8.3f}", end="")
+        print(f"{words[0]:>28}{words[1]:>8}{words[2]:>24}{words[3]:>8}")

@@ -1,0 +1,152 @@
+"""RunConfig: every choice of a run, checked once before data are touched, to and from plain values."""
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ntkflow.errors import InputError
+from ntkflow_validation.config.settings import (
+    DATASETS,
+    MODELS,
+    DataConfig,
+    KernelConfig,
+    ModelConfig,
+    TrainConfig,
+    whole,
+)
+
+__all__ = ["DATASETS", "MODELS", "DataConfig", "KernelConfig", "ModelConfig", "RunConfig", "TrainConfig"]
+
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "training": TrainConfig,
+    "kernels": KernelConfig,
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run; two runs with equal configurations on one machine give equal numbers.
+
+    Raises:
+        InputError: a value or a combination of values is not possible; the message names it.
+
+    >>> RunConfig.from_dict({"seed": 3, "training": {"steps": 10}}).training.steps
+    10
+    """
+
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    kernels: KernelConfig = field(default_factory=KernelConfig)
+
+    def __post_init__(self) -> None:
+        whole("seed", self.seed, 0)
+        m, batch = self.data.per_class, self.training.batch_per_class
+        if batch > m:
+            raise InputError("training.batch_per_class", batch, f"exceeds data.per_class = {m}", "lower it")
+        if self.kernels.per_class > m:
+            raise InputError(
+                "kernels.per_class", self.kernels.per_class, f"exceeds data.per_class = {m}", "lower it"
+            )
+        if self.kernels.neurons > self.model.features:
+            raise InputError(
+                "kernels.neurons",
+                self.kernels.neurons,
+                f"exceeds model.features = {self.model.features}",
+                "lower it",
+            )
+        if self.data.name == "block" and self.model.name not in ("mlp", "linear", "bent"):
+            raise InputError(
+                "model.name",
+                self.model.name,
+                "the block inputs are vectors, not images",
+                "use linear, bent or mlp",
+            )
+        if self.training.statistics == "frozen" and self.model.norm != "batch":
+            raise InputError(
+                "training.statistics",
+                "frozen",
+                "there are no batch statistics to freeze",
+                "use model.norm = 'batch'",
+            )
+        if self.training.observed == "running" and not self.has_running_statistics:
+            raise InputError(
+                "training.observed", "running", "there are no running statistics", "leave it at its default"
+            )
+
+    @property
+    def has_running_statistics(self) -> bool:
+        """Whether training averages the statistics of its batches, for use in inference."""
+        return self.model.norm == "batch" and self.training.statistics == "batch"
+
+    @property
+    def recalibrates(self) -> bool:
+        """Whether snapshots replace the running statistics by those of the training set."""
+        return self.has_running_statistics and self.training.observed == "recalibrated"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, one table per section."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+        """Inverse of `to_dict`; missing keys take their defaults, unknown ones are refused by name."""
+        _known("", values, cls)
+        sections = {}
+        for name, kind in SECTIONS.items():
+            table = values.get(name, {})
+            _known(f"{name}.", table, kind)
+            sections[name] = kind(**table)
+        return cls(seed=values.get("seed", 0), **sections)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> "RunConfig":
+        """Read a configuration file."""
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError("config", path, f"cannot be read ({error.strerror})", "check the path") from None
+        except tomllib.TOMLDecodeError as error:
+            raise InputError("config", path, f"is not valid TOML ({error})", "fix the file") from None
+        return cls.from_dict(values)
+
+    def with_seed(self, seed: int | None) -> "RunConfig":
+        """The same run from another seed; None changes nothing."""
+        return self if seed is None else replace(self, seed=seed)
+
+    def with_rate(self, rate: float) -> "RunConfig":
+        """The same run at this learning rate, such as the one that was chosen for it."""
+        return replace(self, training=replace(self.training, learning_rate=rate))
+
+    def with_per_class(self, per_class: int | None) -> "RunConfig":
+        """The same run on so many samples of each class; probe, kernels and batches take at most these."""
+        if per_class is None:
+            return self
+        whole("data.per_class", per_class, 2)
+        data, kernels, training = self.data, self.kernels, self.training
+        return replace(
+            self,
+            data=replace(data, per_class=per_class, probe_per_class=min(data.probe_per_class, per_class)),
+            kernels=replace(kernels, per_class=min(kernels.per_class, per_class)),
+            training=replace(training, batch_per_class=min(training.batch_per_class, per_class)),
+        )
+
+
+def _known(prefix: str, values: object, kind: type) -> None:
+    if not isinstance(values, dict):
+        raise InputError(
+            prefix.rstrip(".") or "config", values, "must be a table of settings", "write it as a section"
+        )
+    names = [f.name for f in fields(kind)]
+    for key in values:
+        if key not in names:
+            raise InputError(
+                f"{prefix}{key}",
+                values[key],
+                f"no such setting; known: {', '.join(names)}",
+                "remove or rename it",
+            )

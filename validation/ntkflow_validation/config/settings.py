@@ -1,0 +1,269 @@
+"""The sections of a configuration: data, model, training, kernels; each checks its own values."""
+
+from dataclasses import dataclass, fields
+
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels import BlockKernel
+
+DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "block")
+SCALINGS = ("fixed", "image")
+MODELS = ("cnn", "mlp", "linear", "bent", "resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
+NORMS = ("auto", "none", "group", "batch")
+READOUTS = ("pool", "linear")
+INITIALISATIONS = ("lecun-normal", "uniform", "uniform-code", "he-normal")
+LOSSES = ("mse", "cross-entropy")
+REDUCTIONS = ("mean", "sum")
+STATISTICS = ("batch", "frozen")
+OBSERVED = ("recalibrated", "running")
+SPACINGS = ("log", "even")
+DECAYED = ("weights", "all")
+
+# width (channels of the first stage, growth of a DenseNet, hidden units), and features per unit of width
+WIDTHS = {"resnet8": 8, "resnet20": 16, "vgg11": 64, "vgg16": 64, "densenet40": 12, "mlp": 256, "bent": 64}
+FEATURES_PER_WIDTH = {"resnet8": 4, "resnet20": 4, "vgg11": 4, "vgg16": 4, "densenet40": 11}
+NORMALISED = ("resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
+# settings that only some models have
+ONLY = {
+    "depth": ("mlp",),
+    "readout": ("cnn",),
+    "scale": ("linear", "bent"),
+    "bend": ("bent",),
+    "width": (*WIDTHS, "cnn"),
+}
+
+
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise InputError(name, value, f"must be one of {', '.join(allowed)}", "pick one of these")
+
+
+def whole(name: str, value: object, least: int) -> None:
+    """Raise InputError unless `value` is a whole number >= `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(name, value, f"must be a whole number >= {least}", "give such a number")
+
+
+def number(name: str, value: object, low: float, high: float = float("inf")) -> None:
+    """Raise InputError unless `value` is a number in [low, high)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
+        raise InputError(name, value, f"must be a number in [{low:g}, {high:g})", "give such a number")
+
+
+def truth(name: str, value: object) -> None:
+    """Raise InputError unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise InputError(name, value, "must be true or false", "give one of these")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which samples: `per_class` of each of `classes` classes, balanced.
+
+    Args:
+        name: entry of `DATASETS`; "block" are synthetic inputs with an exactly block structured Gram matrix.
+        classes: C, the first C classes of the data set.
+        per_class: m, training samples of each class.
+        test_per_class: test samples of each class, at most; 0 = all. Without an official test set
+            (digits) they come from the samples that are not trained on.
+        probe_per_class: samples of each class on which H is observed in snapshots, the first ones; 0 = all m.
+        scaling: "fixed", the paper's pixel / 255 (digits: two fixed numbers), or "image", every image to
+            zero mean and unit variance.
+        kappa_d, kappa_c, kappa_n: Gram matrix of the "block" inputs; not used by other datasets.
+        noise: length of the Gaussian noise added to each "block" input, which takes the Gram matrix off blocks.
+    """
+
+    name: str = "digits"
+    classes: int = 10
+    per_class: int = 20
+    test_per_class: int = 0
+    probe_per_class: int = 0
+    scaling: str = "fixed"
+    kappa_d: float = 1.0
+    kappa_c: float = 0.5
+    kappa_n: float = 0.1
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        one_of("data.name", self.name, DATASETS)
+        for name, least in (("classes", 2), ("per_class", 2), ("test_per_class", 0), ("probe_per_class", 0)):
+            whole(f"data.{name}", getattr(self, name), least)
+        one_of("data.scaling", self.scaling, SCALINGS)
+        BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
+        number("data.noise", self.noise, 0)
+        if self.noise and self.name != "block":
+            raise InputError("data.noise", self.noise, "is for the block inputs only", "leave it at 0")
+        if self.probe_per_class == 1 or self.probe_per_class > self.per_class:
+            raise InputError(
+                "data.probe_per_class",
+                self.probe_per_class,
+                f"must be 0 or from 2 to data.per_class = {self.per_class}",
+                "change one",
+            )
+        if self.name == "block" and (self.scaling != "fixed" or self.test_per_class):
+            raise InputError(
+                "data.name", "block", "has no images to scale or to leave out", "drop the setting"
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network: features of dimension `features`, then a linear head.
+
+    Args:
+        name: entry of `MODELS`.
+        features: n, dimension of the last-layer features; 0 = the architecture's own (ResNet20 64,
+            ResNet8 32, VGG 256, DenseNet40 132, mlp 24, others 32). In the first four the width decides.
+        width: channels of the first stage or convolution, growth of the DenseNet, or units of the hidden
+            layers; 0 = the architecture's own (ResNet20 16, ResNet8 8, VGG 64, DenseNet40 12, mlp 256, cnn 16).
+        depth: hidden layers of the MLP.
+        norm: normalisation after each convolution; "batch" is measured with its running statistics, "group"
+            normalises each sample by itself; "auto" = batch for ResNet, VGG, DenseNet, none for the others.
+        readout: features of the cnn: "linear", a dense layer without activation, or "pool", mean channels.
+        scale: factor on the initial weights of the "linear" and the "bent" model.
+        bend: factor on the nonlinear branch of the "bent" model, whose hidden units are its `width`.
+        init: entry of `INITIALISATIONS`, see `ntkflow_validation.models.layers`.
+    """
+
+    name: str = "cnn"
+    features: int = 0
+    width: int = 0
+    depth: int = 2
+    norm: str = "auto"
+    readout: str = "linear"
+    scale: float = 1.0
+    bend: float = 0.0
+    init: str = "lecun-normal"
+
+    def __post_init__(self) -> None:
+        one_of("model.name", self.name, MODELS)
+        for name, least in (("features", 0), ("width", 0), ("depth", 1)):
+            whole(f"model.{name}", getattr(self, name), least)
+        one_of("model.norm", self.norm, NORMS)
+        one_of("model.readout", self.readout, READOUTS)
+        one_of("model.init", self.init, INITIALISATIONS)
+        number("model.scale", self.scale, 0)
+        number("model.bend", self.bend, 0)
+        defaults = {f.name: f.default for f in fields(self)}
+        for setting, names in ONLY.items():
+            value = getattr(self, setting)
+            if self.name not in names and value != defaults[setting]:
+                raise InputError(
+                    f"model.{setting}", value, f"is not a setting of {self.name}", "leave it at its default"
+                )
+        if self.name in ("mlp", "linear", "bent") and self.norm not in ("auto", "none"):
+            raise InputError(
+                "model.norm", self.norm, f"the {self.name} has no normalisation layers", "use norm = 'none'"
+            )
+        self._resolve()
+
+    def _resolve(self) -> None:
+        """Replace "the architecture's own" by its value, so that files and tables show the number."""
+        if self.width == 0 and self.name != "linear":
+            object.__setattr__(self, "width", WIDTHS.get(self.name, 16))
+        own = FEATURES_PER_WIDTH[self.name] * self.width if self.name in FEATURES_PER_WIDTH else None
+        if own is not None and self.features not in (0, own):
+            raise InputError(
+                "model.features",
+                self.features,
+                f"{self.name} of width {self.width} has {own} features",
+                "leave it out or change the width",
+            )
+        if self.features == 0:
+            object.__setattr__(self, "features", own or (24 if self.name == "mlp" else 32))
+        if self.norm == "auto":
+            object.__setattr__(self, "norm", "batch" if self.name in NORMALISED else "none")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How it is trained: SGD on 1/2 |f - y|^2 or on the cross-entropy of softmax f.
+
+    Args:
+        steps: optimiser steps; not used when `epochs` is given.
+        epochs: passes through the data; 0 = count in steps.
+        learning_rate: peak rate, per step; 0 = `stability` of the largest rate at which gradient descent is
+            stable at initialisation, 2 / (largest eigenvalue of the NTK of the loss that is differentiated).
+        stability: that share; used only with learning_rate = 0.
+        momentum: beta.
+        nesterov: Nesterov's form of momentum; otherwise heavy ball.
+        weight_decay: coupled L2 decay, lambda/2 |w|^2 added to the loss; 0 = none.
+        decay_on: what decays: "weights", tensors with more than one axis, as in the paper's code, or "all".
+        warmup: steps over which the rate rises linearly from 0 to its peak.
+        drop_every: epochs after which the rate is divided by 10, again and again; 0 = never.
+        batch_per_class: samples of each class in a batch; 0 = all, full batch.
+        loss: entry of `LOSSES`.
+        reduction: "mean" over samples and outputs (cross-entropy: over samples), as in the paper's code,
+            or "sum" over both, as in eq. (4).
+        statistics: batch normalisation in training: "batch" statistics, or "frozen" at those of the training
+            set at initialisation, so that samples do not see each other.
+        observed: statistics of batch normalisation with which snapshots observe the network: "recalibrated",
+            those of the training set at that step, or "running", the averages over past batches, as in the
+            paper's code, which lag behind at high rates.
+        snapshots: about how many snapshots; steps 0 and the last are always among them.
+        spacing: how they are spaced in steps: "log", since the flow is fast at first, or "even", as the paper's
+            figures need, whose smoothing takes a point every so many epochs.
+    """
+
+    steps: int = 1000
+    epochs: int = 0
+    learning_rate: float = 0.5
+    stability: float = 0.1
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    decay_on: str = "weights"
+    warmup: int = 0
+    drop_every: int = 0
+    batch_per_class: int = 0
+    loss: str = "mse"
+    reduction: str = "mean"
+    statistics: str = "batch"
+    observed: str = "recalibrated"
+    snapshots: int = 40
+    spacing: str = "log"
+
+    def __post_init__(self) -> None:
+        least = {"steps": 1, "epochs": 0, "warmup": 0, "drop_every": 0, "batch_per_class": 0, "snapshots": 2}
+        for name, smallest in least.items():
+            whole(f"training.{name}", getattr(self, name), smallest)
+        number("training.learning_rate", self.learning_rate, 0)
+        number("training.stability", self.stability, 1e-9, 1)
+        number("training.momentum", self.momentum, 0, 1)
+        number("training.weight_decay", self.weight_decay, 0)
+        truth("training.nesterov", self.nesterov)
+        one_of("training.decay_on", self.decay_on, DECAYED)
+        one_of("training.loss", self.loss, LOSSES)
+        one_of("training.reduction", self.reduction, REDUCTIONS)
+        one_of("training.statistics", self.statistics, STATISTICS)
+        one_of("training.observed", self.observed, OBSERVED)
+        one_of("training.spacing", self.spacing, SPACINGS)
+        if self.nesterov and self.momentum == 0:
+            raise InputError("training.nesterov", True, "needs momentum", "give training.momentum > 0")
+
+
+@dataclass(frozen=True)
+class KernelConfig:
+    """Where and how the features' NTK is measured.
+
+    Args:
+        count: number of snapshots at which it is measured, spread evenly over the snapshots.
+        neurons: feature neurons used, the first ones; 0 = all n.
+        per_class: samples of each class used; 0 = all m.
+        while_training: measure when the snapshot is taken, so that metrics.jsonl has the invariant's terms;
+            otherwise afterwards.
+    """
+
+    count: int = 6
+    neurons: int = 0
+    per_class: int = 0
+    while_training: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 1), ("neurons", 0), ("per_class", 0)):
+            whole(f"kernels.{name}", getattr(self, name), least)
+        truth("kernels.while_training", self.while_training)
+        if self.per_class == 1:
+            raise InputError(
+                "kernels.per_class", 1, "kappa_c needs two samples of a class", "give 0 or at least 2"
+            )

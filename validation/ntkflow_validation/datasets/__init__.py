@@ -1,0 +1,9 @@
+"""Training samples: balanced, sorted by class, the rest kept apart; balanced batches from a seed."""
+
+from ntkflow_validation.datasets.base import Dataset, Inputs
+from ntkflow_validation.datasets.batches import batch_indices
+from ntkflow_validation.datasets.download import download as fetch
+from ntkflow_validation.datasets.locate import find_files
+from ntkflow_validation.datasets.table import READERS, load
+
+__all__ = ["READERS", "Dataset", "Inputs", "batch_indices", "fetch", "find_files", "load"]

@@ -1,0 +1,87 @@
+"""MNIST and Fashion-MNIST: the IDX format, gzipped or not."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ntkflow.errors import InputError
+from ntkflow_validation.config.config import DataConfig
+from ntkflow_validation.datasets.base import Dataset, Images, from_two_sets
+from ntkflow_validation.datasets.locate import find
+
+UBYTE = 0x08
+TRAIN, TEST = ("train-images", "train-labels"), ("t10k-images", "t10k-labels")
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of unsigned bytes in an IDX file.
+
+    The format: two zero bytes, the type (8, unsigned byte), the number of axes, their sizes as big-endian
+    32-bit integers, then the values.
+
+    Raises:
+        InputError: the file cannot be read, is not IDX, or is shorter or longer than its header says.
+    """
+    data = _content(path)
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] != UBYTE:
+        raise InputError("data", path, "is not an IDX file of unsigned bytes", "download it again")
+    axes = data[3]
+    if len(data) < 4 + 4 * axes:
+        raise InputError("data", path, "ends inside its header", "download it again")
+    shape = struct.unpack(f">{axes}I", data[4 : 4 + 4 * axes])
+    expected, found = math.prod(shape), len(data) - 4 - 4 * axes
+    if expected != found:
+        raise InputError(
+            "data", path, f"has {found} bytes of values, its header says {expected}", "download it again"
+        )
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError("data", path, f"cannot be read ({error})", "download it again") from None
+
+
+def read_pair(folder: Path, names: tuple[str, str]) -> Images:
+    """Images and labels that belong together.
+
+    Raises:
+        InputError: a file is broken, or the two do not fit.
+    """
+    images, labels = read_idx(_file(folder, names[0], 3)), read_idx(_file(folder, names[1], 1))
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise InputError(
+            "data",
+            folder,
+            f"{names[0]} of shape {images.shape} and {names[1]} of shape {labels.shape} do not fit",
+            "download both again",
+        )
+    return Images(images[..., None], labels)
+
+
+def read_mnist(config: DataConfig, seed: int) -> Dataset:
+    """MNIST or Fashion-MNIST, (N, 28, 28, 1)."""
+    folder = find(config.name)
+    return from_two_sets(read_pair(folder, TRAIN), read_pair(folder, TEST), config, seed)
+
+
+def complete(folder: Path) -> bool:
+    """Whether a folder has all four files."""
+    wanted = [(name, axes) for names in (TRAIN, TEST) for name, axes in zip(names, (3, 1), strict=True)]
+    return all(_candidates(folder, name, axes) for name, axes in wanted)
+
+
+def _candidates(folder: Path, name: str, axes: int) -> list[Path]:
+    stems = (f"{name}-idx{axes}-ubyte", f"{name}.idx{axes}-ubyte")
+    return [p for stem in stems for p in (folder / stem, folder / f"{stem}.gz") if p.is_file()]
+
+
+def _file(folder: Path, name: str, axes: int) -> Path:
+    return _candidates(folder, name, axes)[0]

@@ -1,0 +1,65 @@
+"""Data sets by name, and the two that need no files."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ntkflow.errors import InputError
+from ntkflow_validation.config.config import DataConfig
+from ntkflow_validation.datasets.base import Dataset, Images, from_one_set
+from ntkflow_validation.datasets.cifar import read_cifar10
+from ntkflow_validation.datasets.idx import read_mnist
+
+Reader = Callable[[DataConfig, int], Dataset]
+
+
+def load(config: DataConfig, seed: int) -> Dataset:
+    """The dataset a configuration names.
+
+    Args:
+        config: which one and how much of it.
+        seed: decides which samples are drawn.
+
+    Raises:
+        InputError: files are missing or broken, or a class has too few samples.
+    """
+    if config.name != "block" and config.classes > 10:
+        raise InputError("data.classes", config.classes, f"{config.name} has 10 classes", "give at most 10")
+    return READERS[config.name](config, seed)
+
+
+def read_digits(config: DataConfig, seed: int) -> Dataset:
+    """The 1797 real 8x8 digits of scikit-learn as (N, 8, 8, 1)."""
+    from sklearn.datasets import load_digits  # slow to import, and only this reader needs it
+
+    digits = load_digits()
+    return from_one_set(Images(digits.images[..., None], digits.target), config, seed)
+
+
+def read_block(config: DataConfig, seed: int) -> Dataset:
+    """Inputs whose Gram matrix is exactly the block kernel (theory 15); as many more are for testing.
+
+    x_i = sqrt(kappa_n) e_0 + sqrt(kappa_c - kappa_n) e_class(i) + sqrt(kappa_d - kappa_c) e_sample(i), to which
+    `noise` adds a Gaussian vector of that expected length.
+    """
+    C, m = config.classes, config.per_class
+    labels = np.repeat(np.arange(C, dtype=np.int64), m)
+    common = np.full((C * m, 1), np.sqrt(config.kappa_n))
+    of_class = np.sqrt(config.kappa_c - config.kappa_n) * np.eye(C)[labels]
+    own = np.sqrt(config.kappa_d - config.kappa_c) * np.eye(C * m)
+    x = np.hstack([common, of_class, own, 0 * own])
+    x_test = np.hstack([common, of_class, 0 * own, own])
+    if config.noise:
+        noise = np.random.default_rng([seed, 3]).standard_normal((2, *x.shape)) / np.sqrt(x.shape[1])
+        x, x_test = x + config.noise * noise[0], x_test + config.noise * noise[1]
+    x, x_test = x.astype(np.float32), x_test.astype(np.float32)
+    return Dataset(x, labels, x_test, labels, C, probe_per_class=config.probe_per_class)
+
+
+READERS: dict[str, Reader] = {
+    "digits": read_digits,
+    "mnist": read_mnist,
+    "fashion-mnist": read_mnist,
+    "cifar10": read_cifar10,
+    "block": read_block,
+}

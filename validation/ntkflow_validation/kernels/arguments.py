@@ -1,0 +1,93 @@
+"""What `measure` is given, checked before anything is computed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ntkflow import checks
+from ntkflow.errors import InputError
+from ntkflow_validation.kernels.methods.components import Head
+
+METHODS = ("auto", "gram", "class-sums", "probes", "sign-probes", "orthogonal-probes")
+QUANTITIES = (
+    "outputs", "row-space", "rayleigh", "pair-norms", "output-pair-norms", "matrix", "row-matrix", "tensor",
+    "output-tensor",
+)  # fmt: skip
+MODES = ("eval", "recalibrated", "batch")
+WITH_HEAD = ("outputs", "row-space", "rayleigh", "output-pair-norms", "row-matrix", "output-tensor")
+# Measured with a head when nothing is named.
+CHEAP = ("outputs", "row-space", "rayleigh")
+# Block constants and quotients of whole batches; everything else looks at single samples.
+OF_BATCHES = ("outputs", "row-space", "rayleigh")
+
+
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless the value is among these."""
+    if value not in allowed:
+        raise InputError(name, value, f"must be one of {', '.join(allowed)}", "pick one of these")
+
+
+def samples(X: Any, y: Any, per_class: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices of the measured samples sorted by class, their labels, and the counts in all."""
+    labels = checks.class_indices("y", y, len(X), "one per sample of X")
+    if len(labels) == 0 or labels.min() < 0:
+        raise InputError("y", "empty or negative labels", "must be 0 .. C-1", "renumber the classes")
+    totals = np.bincount(labels)
+    if len(totals) < 2 or totals.min() == 0:
+        raise InputError(
+            "y", f"counts {totals.tolist()}", "must have two or more classes, none empty", "renumber them"
+        )
+    if per_class is not None and per_class < 1:
+        raise InputError("per_class", per_class, "must be at least 1", "give None for all")
+    rows = [np.flatnonzero(labels == c)[:per_class] for c in range(len(totals))]
+    order = np.concatenate(rows)
+    return order, labels[order].astype(np.int64), totals
+
+
+def checked_head(head: tuple[Any, Any] | None, n: int, C: int) -> Head | None:
+    """The classifier in float64, or None."""
+    if head is None:
+        return None
+    W = checks.numbers("head.W", head[0])
+    b = None if head[1] is None else checks.numbers("head.b", head[1])
+    if W.shape != (C, n):
+        raise InputError("head", f"W of shape {W.shape}", f"must be (C, n) = ({C}, {n})", "transpose it")
+    if b is not None and b.shape != (C,):
+        raise InputError("head", f"b of shape {b.shape}", f"must be ({C},), or None", "fix it")
+    return Head(W, b)
+
+
+def checked_quantities(wanted: Sequence[str] | None, head: Head | None, bn: str) -> tuple[str, ...]:
+    """Names of what to measure, each possible with this head in this mode; None chooses the cheap ones."""
+    if wanted is None:
+        return CHEAP if head is not None else ()
+    for name in wanted:
+        one_of("quantities", name, QUANTITIES)
+        if name in WITH_HEAD and head is None:
+            raise InputError("quantities", name, "needs the classifier", "give head=(W, b)")
+        if bn == "batch" and name not in OF_BATCHES:
+            raise coupled(name)
+    return tuple(wanted)
+
+
+def coupled(what: str) -> InputError:
+    """The refusal of what looks at single samples in batch mode."""
+    return InputError(
+        "bn",
+        "batch",
+        f"{what} looks at samples one by one, but in batch mode the features of each depend on all others",
+        "measure in 'eval' or 'recalibrated' mode, or with method 'probes'",
+    )
+
+
+def neuron_directions(neurons: int | Sequence[int] | None, n: int, method: str) -> np.ndarray:
+    """Rows of the identity for the chosen neurons, (k, n)."""
+    if neurons is None:
+        return np.eye(n)
+    chosen = np.arange(neurons) if isinstance(neurons, int) else np.asarray(neurons)
+    if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= n or len(set(chosen.tolist())) < len(chosen):
+        raise InputError("neurons", neurons, f"must be different numbers within 0 .. {n - 1}", "fix them")
+    if "probes" in method:
+        raise InputError("neurons", neurons, "probes combine all neurons", "leave it out or use 'gram'")
+    return np.eye(n)[chosen]

@@ -1,0 +1,223 @@
+"""Derivatives through JAX, compiled once for each function and shape."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float64
+
+from ntkflow.errors import InputError
+from ntkflow_validation.kernels.backends import jax_functions
+from ntkflow_validation.kernels.backends.base import Directions, FeatureFunction, Inputs, check_finite
+from ntkflow_validation.kernels.backends.computation import computation, content
+from ntkflow_validation.kernels.backends.factored import Factors
+from ntkflow_validation.kernels.backends.jax_functions import Skeleton
+from ntkflow_validation.kernels.backends.layers import Layer, Traced, trace
+from ntkflow_validation.kernels.backends.moments import Moments, moments_of
+from ntkflow_validation.kernels.backends.trainable import Trainable, flags, names_of
+from ntkflow_validation.kernels.budget import release
+
+# Numbers of gradients of one call on CPU.
+CACHED = 2**22
+# Computations of which compiled functions are kept.
+COMPILED = 32
+
+
+# Compiled functions of what was computed last, by name and shapes; the next snapshot compiles nothing.
+_SHELF: OrderedDict[Hashable, dict[Hashable, Any]] = OrderedDict()
+
+
+def _compiled(computation: bytes) -> dict[Hashable, Any]:
+    known = _SHELF.setdefault(computation, {})
+    _SHELF.move_to_end(computation)
+    while len(_SHELF) > COMPILED:
+        _SHELF.popitem(last=False)
+    return known
+
+
+class JaxBackend:
+    """Derivatives through JAX, for any pure function: Flax NNX and Linen, Equinox, haiku-style, plain.
+
+    `check` looks at what the function computes, with the numbers it closes over as they are then: what was compiled
+    for another computation is never used. `ntkflow_validation.measure` calls it every time.
+
+    Args:
+        features: function of (params, constants, x) giving (B, n); compiled once for what it computes.
+        params: tree whose trained floating-point arrays are differentiated by.
+        constants: its other numbers.
+        trainable: which of them; see `ntkflow_validation.measure`.
+
+    Raises:
+        InputError: a parameter is not finite, or there is none to differentiate by.
+    """
+
+    def __init__(
+        self, features: FeatureFunction, params: Any, constants: Any = None, trainable: Trainable = None
+    ) -> None:
+        check_finite(params, "params")
+        leaves, structure = jax.tree.flatten(params)
+        chosen, own = flags(params, trainable)
+        kinds = tuple(jax_functions.kind(leaf, c) for leaf, c in zip(leaves, chosen, strict=True))
+        parts = {
+            kind: [leaf for leaf, k in zip(leaves, kinds, strict=True) if k == kind]
+            for kind in ("varying", "fixed", "static")
+        }
+        self.P = sum(leaf.size for leaf in parts["varying"])
+        self.total = sum(leaf.size for leaf, is_own in zip(leaves, own, strict=True) if is_own)
+        sizes = [leaf.size for leaf in parts["varying"]]
+        self.columns = list(zip(names_of(params, chosen), sizes, strict=True))
+        if not self.P:
+            raise InputError(
+                "params",
+                f"none of {self.total} floating-point numbers is trained"
+                if self.total
+                else "no floating-point array",
+                "nothing to differentiate by",
+                "give some, or trainable=lambda path: True",
+            )
+        self._arrays = (parts["varying"], parts["fixed"], constants)
+        self._features, self._skeleton = features, Skeleton(structure, kinds, tuple(parts["static"]))
+        arrays, constant_structure = jax.tree.flatten(self._arrays)
+        self._shapes = (constant_structure, *((np.shape(a), _dtype(a)) for a in arrays))
+        self.n = 0
+
+    def check(self, x: Inputs) -> "JaxBackend":
+        """Learn n from the shape of the features, and what the function computes; to be called when it may have changed.
+
+        Raises:
+            InputError: the features are not (samples, n).
+        """
+        few = jnp.asarray(x[:2])
+        # A new object, of which JAX has traced nothing yet: what the function closes over may have changed.
+        self._call = jax_functions.feature_call(self._features, self._skeleton)
+        seen, shape, custom = computation(self._call, *self._arrays, few)
+        if len(shape) != 2 or shape[0] != len(few):
+            raise InputError("features", f"output of shape {shape}", "must be (samples, n)", "flatten each h")
+        self.n = int(shape[1])
+        if custom:
+            V = jnp.zeros((1, *shape), jnp.float32)
+            seen += computation(jax_functions.pulling(self._call), *self._arrays, few, V).digest
+        self._computation = seen
+        self._known = _compiled(self._computation)
+        self._sample = jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.asarray(x[:0]).dtype)
+        return self
+
+    @property
+    def _traced(self) -> Traced:
+        known, sample = self._known, self._sample
+        key = ("traced", self._shapes, sample.shape, str(sample.dtype))
+        if key not in known:
+            known[key] = trace(self._call, *self._arrays, sample)
+        return known[key]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Dense and convolutional layers for which products of factors are cheaper."""
+        return self._traced.winning.layers
+
+    @property
+    def plain(self) -> int:
+        """Parameters that are no such layer's weights."""
+        return self.P - sum(layer.K * layer.M for layer in self.layers)
+
+    def _executable(self, name: str, x: Inputs, *V: np.ndarray) -> Any:
+        """Compiled ahead of time, which is what tells the memory it needs before it runs."""
+        key = (name, self._shapes, x.shape, x.dtype.str, *(v.shape for v in V))
+        if key not in self._known:
+            function = jax.jit(self._function(name))
+            given = (jnp.asarray(a) for a in (x, *V))
+            self._known[key] = function.lower(*self._arrays, *given).compile()
+            # A compiler of a ResNet20 leaves some 200 MiB behind.
+            release()
+        return self._known[key]
+
+    def _function(self, name: str) -> Any:
+        if name == "features":
+            return self._call
+        if name == "pull":
+            return jax_functions.pulling(self._call)
+        if name == "factors":
+            return jax_functions.factoring(self._traced.winning)
+        return jax_functions.row_by_row(self._traced)
+
+    def features(self, x: Inputs) -> Float64[np.ndarray, "B n"]:
+        """h(x_i)."""
+        return np.asarray(self._executable("features", x)(*self._arrays, jnp.asarray(x)), dtype=np.float64)
+
+    def _rows(self, x: Inputs, V: Directions) -> jax.Array:
+        V = np.asarray(V, dtype=np.float32)
+        return self._executable("rows", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V))
+
+    def rows(self, x: Inputs, V: Directions) -> Float[np.ndarray, "B k P"]:
+        """Gradients of v_k . h(x_i)."""
+        return np.asarray(self._rows(x, V))
+
+    def factors(self, x: Inputs, V: Directions) -> Factors:
+        """The same in parts."""
+        V = np.asarray(V, dtype=np.float32)
+        found = self._executable("factors", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V))
+        return Factors(*jax.tree.map(np.asarray, found))
+
+    def pull(self, x: Inputs, cotangents: Float[np.ndarray, "k B n"]) -> Float[np.ndarray, "k P"]:
+        """Gradients of sum_i cotangent_ki . h(x_i)."""
+        V = np.asarray(cotangents, dtype=np.float32)
+        return np.asarray(self._executable("pull", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V)))
+
+    def moments(self, x: Inputs, V: Directions, fresh: np.ndarray) -> Moments:
+        """Of the rows of the fresh samples; on an accelerator without taking the rows from it."""
+        rows = self._rows(x, V)
+        if jax.default_backend() == "cpu":
+            return moments_of(np.asarray(rows)[fresh])
+        total, *parts = jax_functions.moments(rows, jnp.asarray(fresh, jnp.float32))
+        return Moments(np.asarray(total), *(np.asarray(p).sum(axis=(0, 2), dtype=np.float64) for p in parts))
+
+    def tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
+        """Samples and directions per call of `rows`."""
+        if jax.default_backend() == "cpu":
+            # Few gradients of large networks, and few samples, stay in the cache.
+            most = min(max(16, CACHED // self.P), 256)
+            k = min(k, most)
+            return self._shrink("rows", x, max(1, most // max(k, 4)), k, limit)
+        k = min(k, 256)
+        return self._shrink("rows", x, 256 // k, k, limit)
+
+    def factor_tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
+        """Samples and directions per call of `factors`."""
+        most = 64 if jax.default_backend() == "cpu" else 1024
+        k = min(k, most)
+        return self._shrink("factors", x, max(1, most // k), k, limit)
+
+    def batch(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
+        """Samples and directions per call of `pull`."""
+        return self._shrink("pull", x, 64 if jax.default_backend() == "cpu" else 1024, min(k, 4), limit)
+
+    def pull_bytes(self, x: Inputs, k: int) -> int:
+        """What `pull` of k directions on all of x at once needs."""
+        return self._needed("pull", x, k)
+
+    def _needed(self, name: str, x: Inputs, k: int) -> int:
+        V = np.zeros((k, len(x), self.n) if name == "pull" else (k, self.n), np.float32)
+        analysis = self._executable(name, x, V).memory_analysis()
+        # The output twice: on the device and as numpy.
+        return 0 if analysis is None else analysis.temp_size_in_bytes + 2 * analysis.output_size_in_bytes
+
+    def _shrink(self, name: str, x: Inputs, samples: int, k: int, limit: int) -> tuple[int, int]:
+        samples = min(samples, len(x))
+        while samples * k > 1 and self._needed(name, x[:samples], k) > limit:
+            samples, k = (samples, (k + 1) // 2) if k > 1 else (samples // 2, 1)
+        return samples, k
+
+    def fingerprint(self) -> bytes:
+        """What is computed, with what closed-over numbers, and the parameters and constants."""
+        found = hashlib.sha256(self._computation + repr(jax.tree.structure(self._arrays)).encode())
+        for leaf in jax.tree.leaves(self._arrays):
+            found.update(content(leaf if hasattr(leaf, "dtype") else np.asarray(leaf)))
+        return found.digest()
+
+
+def _dtype(number: Any) -> str:
+    return str(number.dtype if hasattr(number, "dtype") else np.asarray(number).dtype)

@@ -1,0 +1,174 @@
+"""measure: the empirical kernels of any network, by the method its sizes and the memory allow."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ntkflow._types import Features
+from ntkflow.errors import InputError
+from ntkflow_validation.kernels.arguments import (
+    METHODS,
+    MODES,
+    checked_head,
+    checked_quantities,
+    coupled,
+    neuron_directions,
+    one_of,
+    samples,
+)
+from ntkflow_validation.kernels.backends.base import Backend, Checked, FeatureFunction, check_finite
+from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
+from ntkflow_validation.kernels.backends.randomness import untouched
+from ntkflow_validation.kernels.backends.trainable import Trainable
+from ntkflow_validation.kernels.budget import Budget
+from ntkflow_validation.kernels.forecast import Forecast, forecast
+from ntkflow_validation.kernels.magnitude import in_range
+from ntkflow_validation.kernels.measurement import Measurement
+from ntkflow_validation.kernels.methods.gram import fits
+from ntkflow_validation.kernels.plan import Plan, assemble
+from ntkflow_validation.kernels.store import ChunkStore, NoStore
+from ntkflow_validation.kernels.task import Progress, Task, silent
+
+# Samples above which the N x N kernels cost more than they tell.
+LARGE = 4000
+# Neurons times samples: hours of exact gradients on two cores for a ResNet20.
+LONG = 2_000_000
+
+
+def measure(
+    features: Callable[[Any, Any], Any] | Backend,
+    params: Any,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    head: tuple[Any, Any] | None = None,
+    quantities: Sequence[str] | None = None,
+    method: str = "auto",
+    memory: str | int | Budget = "2GiB",
+    neurons: int | Sequence[int] | None = None,
+    trainable: Trainable = None,
+    per_class: int | None = None,
+    probes: int = 16,
+    bn: str = "eval",
+    seed: int = 0,
+    store: ChunkStore | None = None,
+    progress: Progress = silent,
+    announce: Callable[[Forecast], object] | None = None,
+) -> Measurement:
+    """Empirical kernels of a network on samples X of classes y.
+
+    Args:
+        features: pure function of (params, x) giving h(x), (B, n), for a batch x; or a `Backend`, whose
+            parameters are its own (then `params` is None).
+        params: what it is differentiated by: the body's parameters for the features' NTK of the paper.
+        X: inputs, (N, ...).
+        y: class of each, 0 .. C-1, in any order and number.
+        head: W (C, n) and b (C,) or None; with it the outputs, the row space of W and the residual exist.
+        quantities: of `QUANTITIES`, beside the features' block constants; by default "outputs", "row-space"
+            and "rayleigh" with a head, else none.
+        method: "gram" exact N x N kernels; "class-sums" exact block constants of any number of samples;
+            "probes" unbiased estimates of these; "sign-probes" the same without looking at single samples;
+            "orthogonal-probes" estimates of the traced N x N kernel; "auto" the first of gram, class-sums,
+            probes that is sensible for these sizes and this memory.
+        memory: what the measurement may use, such as "1.5GiB".
+        neurons: how many of the first neurons, or which; all by default. Not with probes, which use all.
+        trainable: what is differentiated by, when it is not all that the framework trains (Flax NNX `Param`s, Linen's
+            collection "params", every floating-point array of other trees): a tree of booleans like params, or like
+            its first levels, or a function of a parameter's path such as "layer.kernel". A backend takes its own.
+        per_class: measure the first s samples of each class; standard errors are for a random order.
+        probes: random directions, for the methods that use them, and random sample vectors of the pair
+            norms, which are exact when these and the classes span the samples.
+        bn: mode of batch normalisation the function runs in. "eval" and "recalibrated" (running statistics
+            recomputed beforehand) are the same here; in "batch" mode samples see each other and only block
+            constants and Rayleigh quotients exist.
+        seed: of the probes.
+        store: keeps finished chunks, so that a measurement that was interrupted goes on.
+        progress: called with (what, done, in all).
+        announce: called once, before the long part, with how long it will take; costs a few gradients.
+
+    Raises:
+        InputError: parameters, inputs or features are not finite, sizes do not fit each other, a quantity does
+            not exist in this mode, or the memory does not suffice.
+    """
+    one_of("method", method, METHODS)
+    one_of("bn", bn, MODES)
+    if probes < 1:
+        raise InputError("probes", probes, "must be at least 1", "give such as 16")
+    order, labels, totals = samples(X, y, per_class)
+    x = np.asarray(X)[order]
+    check_finite(x, "X")
+    with untouched():
+        backend = _backend(features, params, x, trainable)
+        budget = Budget.parse(memory)
+        task = Task(backend, x, labels, bn == "batch", budget, store or NoStore(), progress, order)
+        found = checked_head(head, backend.n, task.C)
+        wanted = checked_quantities(quantities, found, bn)
+        chosen = _method(method, task, bn)
+        V = neuron_directions(neurons, backend.n, chosen)
+        if announce is not None:
+            plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))
+            announce(forecast(task, chosen, plan.work(len(V), found, wanted)))
+        H = task.features()
+        if bn != "batch":
+            _refuse_coupling(task, H)
+
+        def measured(task: Task) -> Measurement:
+            plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))
+            return assemble(plan, V, found, H, wanted, bn)
+
+        return in_range(task, measured)
+
+
+def _backend(
+    features: Callable[[Any, Any], Any] | Backend, params: Any, x: np.ndarray, trainable: Trainable
+) -> Backend:
+    if hasattr(features, "named_parameters"):
+        raise InputError(
+            "features",
+            type(features).__name__,
+            "is a PyTorch module, not a pure function",
+            "give ntkflow_validation.kernels.backends.pytorch.TorchBackend(module, X), and None as params",
+        )
+    if callable(features):
+        return JaxBackend(_three(features), params, trainable=trainable).check(x)
+    if trainable is not None:
+        raise InputError(
+            "trainable", "a mask", "is not for a backend", f"give it to {type(features).__name__} itself"
+        )
+    # What it closes over may have changed since it was made.
+    return features.check(x) if isinstance(features, Checked) else features
+
+
+def _three(features: Callable[[Any, Any], Any]) -> FeatureFunction:
+    """The function with an empty middle argument."""
+
+    def call(params: Any, constants: Any, x: jax.Array) -> jax.Array:
+        del constants
+        return features(params, x)
+
+    return call
+
+
+def _refuse_coupling(task: Task, H: Features) -> None:
+    alone = task.backend.features(task.x[:1])[0]
+    if np.abs(alone - H[:, 0]).max() > 1e-3 * np.abs(H).max():
+        raise InputError(
+            "features",
+            "of a sample",
+            "depend on the other samples of the batch, as in batch normalisation in training mode",
+            "use inference mode, or bn='batch' for block constants alone",
+        )
+
+
+def _method(method: str, task: Task, bn: str) -> str:
+    if bn == "batch":
+        if method not in ("auto", "probes", "sign-probes"):
+            raise coupled(f"method {method!r}")
+        return "sign-probes"
+    if method != "auto":
+        return method
+    if task.backend.n * task.N > LONG:
+        return "probes"
+    return "gram" if task.N <= LARGE and fits(task) else "class-sums"

@@ -1,0 +1,153 @@
+"""Exact N x N kernels of directions v: K_v[i, j] = <grad v.h(x_i), grad v.h(x_j)>, in chunks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from ntkflow._types import SampleKernel
+from ntkflow_validation.kernels.backends.base import Directions, FactoringBackend
+from ntkflow_validation.kernels.backends.factored import layer_deviations, layer_kernels
+from ntkflow_validation.kernels.budget import COLUMNS
+from ntkflow_validation.kernels.statistics import BlockSums, from_gram, stack
+from ntkflow_validation.kernels.store import Chunk
+from ntkflow_validation.kernels.task import Task
+from ntkflow_validation.kernels.threads import blas
+
+
+@dataclass(frozen=True, eq=False)
+class Grams:
+    """Kernels of several directions.
+
+    Attributes:
+        mean: mean of their kernels, N x N.
+        sums: block sums of each.
+        norms: |K_v|_F of each, (k,).
+    """
+
+    mean: SampleKernel
+    sums: BlockSums
+    norms: Float64[np.ndarray, " k"]
+
+
+def grams(task: Task, V: Directions, what: str = "kernels") -> Grams:
+    """The kernels of the directions V, one after the other; one chunk of the store each group.
+
+    Memory: a Jacobian chunk of N rows a direction in flight, and one N x N kernel for each of these.
+
+    Args:
+        task: network and samples.
+        V: directions; rows of the identity for neurons.
+        what: name for progress and stored chunks.
+    """
+    k = group_size(task, len(V))
+    mean, sums, norms = np.zeros((task.N, task.N)), [], []
+    for a in range(0, len(V), k):
+        group = V[a : a + k]
+        chunk = task.stored(what, (group,), lambda group=group: _group(task, group))  # type: ignore[misc]
+        mean += chunk["total"]
+        sums.append(
+            BlockSums(task.counts.astype(float), *(chunk[f] for f in ("diagonal", "within", "means")))
+        )
+        norms.append(chunk["norms"])
+        task.progress(what, min(a + k, len(V)), len(V))
+    return Grams(mean / len(V), stack(sums), np.concatenate(norms))
+
+
+def fits(task: Task) -> bool:
+    """Whether N x N kernels fit into their share of the memory."""
+    return _kernel_bytes(task) <= task.budget.bytes // 4
+
+
+def _kernel_bytes(task: Task) -> int:
+    return 3 * 8 * task.N**2
+
+
+def factoring(task: Task, directions: int = 1) -> FactoringBackend | None:
+    """The backend, if some layers' gradients are better left as factors and these fit into the memory."""
+    backend = task.backend
+    if not isinstance(backend, FactoringBackend) or not backend.layers:
+        return None
+    common, each = _factor_bytes(task, backend)
+    return backend if common + directions * each <= task.budget.jacobian else None
+
+
+def _factor_bytes(task: Task, backend: FactoringBackend) -> tuple[int, int]:
+    """Layers' inputs, and gradients of one direction; with what the deviations need besides."""
+    inputs = 3 * sum(layer.T * layer.K for layer in backend.layers)
+    gradients = backend.plain + 2 * sum(layer.T * layer.M for layer in backend.layers)
+    return 4 * task.N * inputs, 4 * task.N * gradients
+
+
+def group_size(task: Task, directions: int) -> int:
+    """Directions handled at once: few enough for memory, enough to fill the network's batches."""
+    task.budget.require(
+        _kernel_bytes(task), task.budget.bytes // 4, "an N x N kernel", "raise it or use method 'class-sums'"
+    )
+    kernels = task.budget.bytes // 4 // _kernel_bytes(task)
+    backend = factoring(task)
+    common, each = (0, 4 * task.N * task.backend.P) if backend is None else _factor_bytes(task, backend)
+    jacobians = (task.budget.jacobian - common) // each
+    return max(1, min(directions, 16, jacobians, kernels))
+
+
+def _group(task: Task, V: Directions) -> Chunk:
+    K = np.zeros((len(V), task.N, task.N))
+    deviations = np.zeros((len(V), task.N))
+    for rows in _rows(task, V, K, deviations):
+        with blas(task.N):
+            for q, s in product(range(len(V)), range(0, rows.shape[2], COLUMNS)):
+                block = np.ascontiguousarray(rows[:, q, s : s + COLUMNS])
+                K[q] += block @ block.T
+                deviations[q] += squared_deviations(block, task.counts)
+    K = (K + K.transpose(0, 2, 1)) / 2
+    sums = stack(
+        [
+            from_gram(K_q, task.labels, mu_within(d, task.labels, task.counts))
+            for K_q, d in zip(K, deviations, strict=True)
+        ]
+    )
+    return {
+        "total": K.sum(axis=0),
+        "diagonal": sums.diagonal,
+        "within": sums.within,
+        "means": sums.means,
+        "norms": np.linalg.norm(K, axis=(1, 2)),
+    }
+
+
+def _rows(
+    task: Task, V: Directions, K: Float64[np.ndarray, "k N N"], deviations: Float64[np.ndarray, "k N"]
+) -> Iterator[Float[np.ndarray, "N k w"]]:
+    """Parts of the Jacobian; what layers give by their factors is added to K and the deviations instead."""
+    backend = factoring(task)
+    if backend is None:
+        for a, b in task.budget.columns(task.N * len(V), task.backend.P):
+            yield task.jacobian(V, a, b)
+        return
+    found = task.factors(backend, V)
+    for inputs, gradients in zip(found.inputs, found.gradients, strict=True):
+        K += layer_kernels(inputs, gradients)
+        deviations += layer_deviations(inputs, gradients, task.counts)
+    yield found.plain
+
+
+def squared_deviations(block: Float[np.ndarray, "N w"], counts: np.ndarray) -> Float64[np.ndarray, " N"]:
+    """|row - mean of its class|^2; rows sorted by class."""
+    found, first = np.empty(len(block)), 0
+    # Class by class, which stays in the cache; an error in a mean only enters squared.
+    for m in counts:
+        rows = block[first : first + m]
+        found[first : first + m] = [row @ row for row in rows - rows.mean(axis=0)]
+        first += m
+    return found
+
+
+def mu_within(
+    deviations: Float64[np.ndarray, " N"], labels: np.ndarray, counts: np.ndarray
+) -> Float64[np.ndarray, " C"]:
+    """Sum of squared deviations over m_c - 1; NaN for classes of one sample."""
+    total = np.bincount(labels, weights=deviations)
+    return np.where(counts > 1, total / np.maximum(counts - 1, 1), np.nan)

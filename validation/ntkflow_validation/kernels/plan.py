@@ -1,0 +1,182 @@
+"""What a measurement consists of: families of directions, their constants with errors, and the work they are."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ntkflow._types import Features
+from ntkflow_validation.kernels import statistics
+from ntkflow_validation.kernels.forecast import Work, of_method
+from ntkflow_validation.kernels.measurement import Measurement
+from ntkflow_validation.kernels.methods import class_sums, tensor, two_level
+from ntkflow_validation.kernels.methods.components import Head, rayleigh
+from ntkflow_validation.kernels.methods.gram import grams
+from ntkflow_validation.kernels.methods.head_kernel import HeadKernel
+from ntkflow_validation.kernels.methods.pairs import PairNorms, pair_norms
+from ntkflow_validation.kernels.statistics import NAMES, BlockSums, Constant
+from ntkflow_validation.kernels.summary import Summary
+from ntkflow_validation.kernels.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A task and how to do it.
+
+    Attributes:
+        task: network and samples.
+        method: one of `METHODS` but "auto".
+        totals: samples of each class in all.
+        probes: random directions.
+        rng: their source.
+    """
+
+    task: Task
+    method: str
+    totals: np.ndarray
+    probes: int
+    rng: np.random.Generator
+
+    def family(self, D: np.ndarray, population: int, what: str, added: HeadKernel | None = None) -> Summary:
+        """Kernels of the directions D, or of random combinations of them, plus what the head adds."""
+        mean, norms, task, q = None, None, self.task, len(D)
+        k: int | None = population
+        if self.method == "class-sums":
+            sums = class_sums.exact(task, D, what)
+        elif self.method == "probes":
+            sums, k = two_level.probed(task, D, self.probes, self.rng, what)
+        elif self.method == "sign-probes":
+            V, fresh = (class_sums.random_directions(self.probes, q, self.rng) @ D for _ in range(2))
+            sums, k = class_sums.signed(task, V, fresh, self.rng, what), None
+        else:
+            V = D
+            if self.method == "orthogonal-probes":
+                V = class_sums.orthonormal_directions(min(self.probes, q), q, self.rng) @ D
+                k = q
+            result = grams(task, V, what)
+            mean, sums, norms = result.mean, result.sums, result.norms
+        if added is not None:
+            head = added.sums(task.labels)
+            sums = BlockSums(
+                sums.counts,
+                sums.diagonal + head.diagonal,
+                sums.within + head.within,
+                sums.means + head.means,
+            )
+            mean, norms = (None if mean is None else mean + added.full), None
+        constants = self._constants(sums, mean, k)
+        return Summary(constants, sums, mean, task.labels, norms, population)
+
+    def work(self, k: int, head: Head | None, wanted: tuple[str, ...]) -> Work:
+        """How much there is to compute for k neurons and these quantities."""
+        N, C, has = self.task.N, self.task.C, wanted.__contains__
+        counts = self.task.counts
+        total = of_method(self.method, k, self.probes, counts)
+        r = 0 if head is None else len(head.row_space)
+        total += of_method(self.method, C, self.probes, counts) if has("outputs") else Work()
+        total += of_method(self.method, r, self.probes, counts) if has("row-space") else Work()
+        total += Work(pulled=3 * N) if has("rayleigh") else Work()
+        for name, q in (("pair-norms", k), ("output-pair-norms", C)):
+            v = min(N, C + self.probes)
+            total += Work(rows=q * N, grams=(q * v / N) ** 2) if has(name) else Work()
+        for name, q in (("matrix", k), ("row-matrix", r)):
+            # Two products of q rows each for every sample.
+            total += Work(rows=q * N, pulled=q * N, grams=2 * q**2 / N) if has(name) else Work()
+        for name, q in (("tensor", k), ("output-tensor", C)):
+            total += Work(rows=q * N, grams=q**2) if has(name) else Work()
+        return total
+
+    def pairs(
+        self, D: np.ndarray, full: tensor.Tensor | None, what: str, added: HeadKernel | None = None
+    ) -> PairNorms:
+        """Norms of all pairs of directions, from the tensor where it was measured."""
+        if full is not None:
+            return PairNorms(full.norms**2)
+        return pair_norms(self.task, D, max(self.probes, 2), self.rng, what, added)
+
+    def _constants(
+        self, sums: BlockSums, mean: np.ndarray | None, population: int | None
+    ) -> dict[str, Constant]:
+        values, labels = sums.constants, self.task.labels
+        entries = [None] * 6 if mean is None else statistics.entry_spreads(mean, labels)
+        classes = statistics.class_spreads(sums)
+        errors = np.hypot(
+            statistics.direction_error(values, population),
+            statistics.sampling_error(mean, labels, self.totals.astype(float)),
+        )
+        probed = "probes" in self.method
+        return {
+            name: Constant(
+                float(values[:, i].mean()),
+                entries[i],
+                None if probed else float(values[:, i].std()),
+                classes[i],
+                None if np.isnan(errors[i]) else float(errors[i]),
+            )
+            for i, name in enumerate(NAMES)
+        }
+
+
+def assemble(
+    plan: Plan,
+    V: np.ndarray,
+    head: Head | None,
+    H: Features,
+    wanted: tuple[str, ...],
+    bn: str,
+) -> Measurement:
+    """Measure everything that is wanted; samples of the result in the order they were given in.
+
+    Args:
+        plan: how.
+        V: neurons, rows of the identity.
+        head: the classifier.
+        H: features.
+        wanted: quantities.
+        bn: mode of batch normalisation.
+    """
+    task, n, has = plan.task, len(H), wanted.__contains__
+    own = plan.family(V, n, "features")
+    found: dict[str, Any] = (
+        {"rayleigh": rayleigh(task, head, H)} if head is not None and has("rayleigh") else {}
+    )
+    if head is not None:
+        added = HeadKernel(H, head.b is not None)
+        if has("outputs"):
+            found["outputs"] = plan.family(head.W, task.C, "outputs", added)
+        if has("row-space"):
+            found["row_space"] = plan.family(head.row_space, len(head.row_space), "row space")
+        if has("row-matrix"):
+            found["row_matrix"] = tensor.matrix_blocks(task, head.row_space, "row-space blocks")
+        if has("output-tensor"):
+            Theta = tensor.full(task, head.W, "output tensor").values
+            found["full_outputs"] = tensor.Tensor(
+                Theta + np.einsum("kl,ij->kilj", np.eye(task.C), added.full)
+            )
+    if has("tensor"):
+        found["full"] = tensor.full(task, V)
+    if has("matrix"):
+        found["matrix"] = tensor.matrix_blocks(task, V)
+    # Last, so that asking for these changes no number drawn before.
+    if has("pair-norms"):
+        found["pairs"] = plan.pairs(V, found.get("full"), "pair norms")
+    if head is not None and has("output-pair-norms"):
+        found["output_pairs"] = plan.pairs(head.W, found.get("full_outputs"), "output pairs", added)
+    return _in_given_order(plan, head, H, own, found, bn)
+
+
+def _in_given_order(
+    plan: Plan, head: Head | None, H: Features, own: Summary, found: dict[str, Any], bn: str
+) -> Measurement:
+    """What was found on samples sorted by class, with the samples as they were given."""
+    task = plan.task
+    order = np.arange(task.N) if task.order is None else task.order
+    back = np.argsort(order)
+    for name, value in found.items():
+        if isinstance(value, (Summary, tensor.Tensor)):
+            found[name] = value.reordered(back)
+    return Measurement(
+        features=own.reordered(back), H=H[:, back], head=head, order=order[back], counts=task.counts, totals=plan.totals,
+        neurons=len(own.sums.diagonal), total_neurons=len(H), parameters=task.backend.P,
+        total_parameters=getattr(task.backend, "total", task.backend.P), method=plan.method, bn=bn, **found,
+    )  # fmt: skip

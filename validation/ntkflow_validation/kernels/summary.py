@@ -1,0 +1,91 @@
+"""Constants of one family of kernels, and what their mean kernel looks like."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import ClassMatrix, PerClass, SampleKernel
+from ntkflow_validation.kernels.statistics import (
+    NAMES,
+    BlockSums,
+    Constant,
+    alignment,
+    alignment_samples,
+    block_residual,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """Kernels of one family of directions: neurons, outputs, or the row space of W.
+
+    Attributes:
+        constants: d, c, n, mu_single, mu_class, mu_global; means over directions and entries. mu_class and
+            mu_global are those of the measured samples.
+        sums: block sums of each direction measured.
+        mean: kernel's mean over the directions, N x N; None without such a method.
+        labels: class of each of these samples.
+        norms: |Theta_pp|_F of each direction measured, (k,); None without N x N kernels.
+        directions: how many there are, of which len(sums) or probes of them were measured.
+    """
+
+    constants: dict[str, Constant]
+    sums: BlockSums
+    mean: SampleKernel | None
+    labels: np.ndarray
+    norms: Float64[np.ndarray, " k"] | None
+    directions: int
+
+    def reordered(self, order: np.ndarray) -> "Summary":
+        """The same with the samples in another order."""
+        mean = None if self.mean is None else self.mean[np.ix_(order, order)]
+        return replace(self, mean=mean, labels=self.labels[order])
+
+    @property
+    def class_values(self) -> tuple[PerClass, ClassMatrix]:
+        """kappa_d of every class (C,) and B (C, C), means over directions."""
+        return self.sums.class_values
+
+    @property
+    def trace(self) -> SampleKernel | None:
+        """Sum over directions of their kernels, the traced kernel, N x N."""
+        return None if self.mean is None else self.directions * self.mean
+
+    @property
+    def block_residual(self) -> float | None:
+        """|K - K_block|_F / |K|_F of the mean kernel."""
+        return None if self.mean is None else block_residual(self.mean, self.labels)
+
+    @property
+    def block_square(self) -> float:
+        """|K_block|_F^2 of the block kernel with these constants on these samples."""
+        m, N = self.sums.counts, self.sums.counts.sum()
+        counts = N, (m * (m - 1)).sum(), N**2 - (m**2).sum()
+        values = (self.constants[name].value for name in NAMES[:3])
+        return float(sum(count * value**2 for count, value in zip(counts, values, strict=True) if count))
+
+    def alignment(self, k: int | None = None) -> float | None:
+        """Cosine of the mean kernel with Y^T Y on k samples of each class; by default on half, as the paper."""
+        if self.mean is None:
+            return None
+        return alignment(self.mean, self.labels, k)
+
+    def to_dict(self, letter: str) -> dict[str, Any]:
+        """Plain values; `letter` is kappa or gamma."""
+        kd, B = self.class_values
+        return {
+            **{f"{letter}_{k}" if len(k) == 1 else k: v.to_dict() for k, v in self.constants.items()},
+            "class_diagonal": _plain(kd),
+            "class_pairs": _plain(B),
+            "alignment": self.alignment(),
+            "alignment_k": alignment_samples(self.labels),
+            "block_residual": self.block_residual,
+            "reduction": f"mean over {len(self.sums.diagonal)} directions measured for the "
+            f"{self.directions} there are, and over all entries of a kind",
+        }
+
+
+def _plain(values: np.ndarray) -> Any:
+    return np.where(np.isfinite(values), values.astype(object), None).tolist()  # type: ignore[call-overload]

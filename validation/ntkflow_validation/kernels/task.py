@@ -1,0 +1,294 @@
+"""One measurement's inputs, and the loops over samples that every method shares."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from ntkflow.errors import InputError
+from ntkflow_validation.kernels.backends.base import Backend, Directions, FactoringBackend, Inputs
+from ntkflow_validation.kernels.backends.factored import Factors
+from ntkflow_validation.kernels.budget import Budget
+from ntkflow_validation.kernels.store import Chunk, ChunkStore, NoStore
+
+# A chunk of more gradients than this is itself kept class by class while it is worked on: minutes on two cores.
+LONG_CHUNK = 20_000
+
+# Kernels below this may have lost squares of gradients to the end of single precision.
+SMALLEST = 1e-12
+# What a chunk has no number for where a class has a single sample.
+OF_PAIRS = ("within", "s")
+
+# called with (what is being done, amount done, amount in all)
+Progress = Callable[[str, int, int], None]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """No progress."""
+    del what, done, total
+
+
+class OutOfRangeError(InputError):
+    """Products of gradients are not finite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A network, its samples sorted by class, and how to work on them.
+
+    Attributes:
+        backend: the network.
+        x: inputs, (N, ...), sorted by class.
+        labels: class of each.
+        coupled: samples see each other (batch normalisation in batch mode), so all go through together.
+        budget: memory.
+        store: finished chunks.
+        progress: called as chunks are finished.
+        order: index in the given samples of each, for people; None when they were given so.
+        unit: what the backend's gradients are multiplied by; kernels are divided by its square.
+        settled: the unit was chosen for these gradients, so that small kernels are what they are.
+    """
+
+    backend: Backend
+    x: Inputs
+    labels: np.ndarray
+    coupled: bool = False
+    budget: Budget = field(default_factory=lambda: Budget(2**31))
+    store: ChunkStore = field(default_factory=NoStore)
+    progress: Progress = silent
+    order: np.ndarray | None = None
+    unit: float = 1.0
+    settled: bool = False
+    _parts: list[str] = field(default_factory=list)
+    _largest: list[float] = field(default_factory=list)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Samples of each class, (C,)."""
+        return np.bincount(self.labels)
+
+    @property
+    def C(self) -> int:
+        """Classes."""
+        return len(self.counts)
+
+    @property
+    def N(self) -> int:
+        """Samples."""
+        return len(self.labels)
+
+    @cached_property
+    def _digest(self) -> bytes:
+        parts = (_hashed(self.x), _hashed(self.labels), repr(self.unit).encode())
+        return hashlib.sha256(self.backend.fingerprint() + b"".join(parts)).digest()
+
+    def given(self, row: int) -> int:
+        """Number of a sample among those the caller gave."""
+        return row if self.order is None else int(self.order[row])
+
+    def stored(self, what: str, depends: tuple[np.ndarray, ...], compute: Callable[[], Chunk]) -> Chunk:
+        """A chunk of products of two gradients from the store, or computed and put there.
+
+        Raises:
+            OutOfRangeError: they are not finite, as when single precision does not hold them; nothing is stored.
+        """
+        if isinstance(self.store, NoStore):
+            return self._own_unit(what, _as_read(compute()))
+        name = self._name(what, depends)
+        chunk = self.store.get(name)
+        if chunk is None:
+            chunk = _as_read(compute())
+            self._check_finite(what, chunk)
+            self.store.put(name, chunk)
+        while self._parts:
+            self.store.drop(self._parts.pop())
+        return self._own_unit(what, chunk)
+
+    def products(self, what: str, values: np.ndarray) -> np.ndarray:
+        """Products of two gradients, formed in float64, in the unit of the features.
+
+        Raises:
+            OutOfRangeError: they are not finite.
+        """
+        self._check_finite(what, {what: values})
+        return values / self.unit**2
+
+    @property
+    def lost(self) -> bool:
+        """Whether squares of gradients fell below single precision in all that was measured."""
+        return not self.settled and max(self._largest, default=1.0) < SMALLEST
+
+    def _own_unit(self, what: str, chunk: Chunk) -> Chunk:
+        self._largest.append(self._check_finite(what, chunk))
+        return chunk if self.unit == 1 else {key: value / self.unit**2 for key, value in chunk.items()}
+
+    def _check_finite(self, what: str, chunk: Chunk) -> float:
+        """Largest entry of all."""
+        single, found = self.counts.min() < 2, 0.0
+        for key, value in chunk.items():
+            # Reductions, since a copy of a tensor would not be in the budget.
+            high, low = (np.fmax, np.fmin) if single and key in OF_PAIRS else (np.maximum, np.minimum)
+            largest = max(float(high.reduce(value, axis=None)), -float(low.reduce(value, axis=None)))
+            if not np.isfinite(largest) and not (key in OF_PAIRS and np.isnan(value).all()):
+                raise OutOfRangeError(
+                    f"kernel ({what})",
+                    f"{value.size - int(np.isfinite(value).sum())} NaN or infinite entries",
+                    "must be finite",
+                    "scale the network, the inputs or the head",
+                )
+            found = max(found, largest) if np.isfinite(largest) else found
+        return found
+
+    def part(
+        self, what: str, c: int, gradients: int, depends: tuple[np.ndarray, ...], compute: Callable[[], Chunk]
+    ) -> Chunk:
+        """What class c gives to a chunk; of long chunks it is kept until the chunk is."""
+        if gradients <= LONG_CHUNK or isinstance(self.store, NoStore):
+            return _as_read(compute())
+        name = self._name(f"part-{what}-{c}", depends)
+        chunk = self.store.get(name)
+        if chunk is None:
+            chunk = _as_read(compute())
+            self.store.put(name, chunk)
+        self._parts.append(name)
+        self.progress(f"classes, {what}", c + 1, self.C)
+        return chunk
+
+    def _name(self, what: str, depends: tuple[np.ndarray, ...]) -> str:
+        digest = hashlib.sha256(self._digest + repr(self.coupled).encode())
+        for array in depends:
+            digest.update(_hashed(array))
+        return f"{what}-{digest.hexdigest()[:24]}"
+
+    def jacobian(self, V: Directions, a: int, b: int) -> Float[np.ndarray, "N k w"]:
+        """Columns a..b of the Jacobian of every direction on every sample."""
+        B, k = self.backend.tile(self.x, len(V), self.budget.workspace)
+        J = np.empty((self.N, len(V), b - a), np.float32)
+        for first, rows in padded(self.N, B):
+            for start, chosen in padded(len(V), k):
+                part = self.backend.rows(self.x[rows], V[chosen])
+                J[rows[first] : rows[-1] + 1, chosen[start] : chosen[-1] + 1] = part[first:, start:, a:b]
+        return J
+
+    def factors(self, backend: FactoringBackend, V: Directions) -> Factors:
+        """The Jacobian of every direction on every sample, in parts."""
+        B, k = backend.factor_tile(self.x, len(V), self.budget.workspace)
+        layers = backend.layers
+        plain = np.empty((self.N, len(V), backend.plain), np.float32)
+        inputs = [np.empty((self.N, q.T, q.K), np.float32) for q in layers]
+        gradients = [np.empty((self.N, len(V), q.T, q.M), np.float32) for q in layers]
+        for first, rows in padded(self.N, B):
+            here = slice(rows[first], rows[-1] + 1)
+            for start, chosen in padded(len(V), k):
+                these = slice(chosen[start], chosen[-1] + 1)
+                part = backend.factors(self.x[rows], V[chosen])
+                plain[here, these] = part.plain[first:, start:]
+                for i in range(len(layers)):
+                    inputs[i][here] = part.inputs[i][first:]
+                    gradients[i][here, these] = part.gradients[i][first:, start:]
+        return Factors(plain, inputs, gradients)
+
+    def class_gradients(
+        self, V: Directions, weights: Float[np.ndarray, "k N"], a: int, b: int
+    ) -> Float[np.ndarray, "C k w"]:
+        """sum_{i in c} weight_ki grad(v_k . h(x_i)) of every class, columns a..b; summed in float64."""
+        total = np.zeros((self.C, len(V), b - a))
+        V, weights = V.astype(np.float32), weights.astype(np.float32)
+        if self.coupled:
+            self._require_whole()
+            for c, q in np.ndindex(self.C, len(V)):
+                cotangent = np.where(self.labels == c, weights[q], np.float32(0))[:, None] * V[q]
+                total[c, q] = self.backend.pull(self.x, cotangent[None])[0, a:b]
+            return total
+        range_ = np.array([a, b])
+        for c in range(self.C):
+            count = len(V) * int(self.counts.sum())
+
+            def compute(c: int = c) -> Chunk:
+                return {"sum": self._class_gradient(V, weights, c, a, b)}
+
+            total[c] = self.part("sums", c, count, (V, weights, range_), compute)["sum"]
+        return total
+
+    def _class_gradient(
+        self, V: Directions, weights: Float[np.ndarray, "k N"], c: int, a: int, b: int
+    ) -> Float[np.ndarray, "k w"]:
+        total = np.zeros((len(V), b - a))
+        B, k = self.backend.batch(self.x[: int(self.counts.max())], len(V), self.budget.workspace)
+        start = int(self.counts[:c].sum())
+        for first, local in padded(int(self.counts[c]), B):
+            rows = start + local
+            fresh = weights[:, rows] * (np.arange(len(rows)) >= first)
+            for skip, chosen in padded(len(V), k):
+                part = self.backend.pull(self.x[rows], V[chosen][:, None, :] * fresh[chosen][:, :, None])
+                total[chosen[skip] : chosen[-1] + 1] += part[skip:, a:b]
+        return total
+
+    def gradients(self, cotangents: Float[np.ndarray, "k N n"]) -> Float[np.ndarray, "k P"]:
+        """sum_i grad(cotangent_ki . h(x_i)); summed over batches in float64."""
+        if self.coupled:
+            self._require_whole()
+            return np.concatenate([self.backend.pull(self.x, v[None]) for v in cotangents]).astype(np.float64)
+        total = np.zeros((len(cotangents), self.backend.P))
+        B, k = self.backend.batch(self.x, len(cotangents), self.budget.workspace)
+        for first, rows in padded(self.N, B):
+            fresh = np.arange(len(rows)) >= first
+            for skip, chosen in padded(len(cotangents), k):
+                part = cotangents[np.ix_(chosen, rows)] * fresh[None, :, None]
+                total[chosen[skip:]] += self.backend.pull(self.x[rows], part)[skip:]
+        return total
+
+    def _require_whole(self) -> None:
+        needed = self.backend.pull_bytes(self.x, 1)
+        self.budget.require(
+            needed, self.budget.bytes // 2, f"one batch of all {self.N} samples", "raise it or measure fewer"
+        )
+
+    def features(self) -> Float[np.ndarray, "n N"]:
+        """H in float64.
+
+        Raises:
+            InputError: a feature is not finite.
+        """
+        size = self.N if self.coupled else min(self.N, 64)
+        H = np.empty((self.N, self.backend.n))
+        for first, rows in padded(self.N, size):
+            H[rows[first] : rows[-1] + 1] = self.backend.features(self.x[rows])[first:]
+            if self.N > LONG_CHUNK:
+                self.progress("forward", int(rows[-1]) + 1, self.N)
+        bad = np.argwhere(~np.isfinite(H))
+        if len(bad):
+            i, p = bad[0]
+            raise InputError(
+                "features",
+                f"{len(bad)} NaN or infinite values, the first at neuron {p} of sample {self.given(int(i))}",
+                "must be finite",
+                "check the parameters' sizes and the inputs",
+            )
+        return H.T
+
+
+def padded(count: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Index ranges of one common length that cover `count`, with how many of the first were seen before.
+
+    One shape means one compilation: the last range begins early instead of ending late. When `count` is
+    below `size`, index 0 fills up the range from the front.
+    """
+    for a in range(0, count, size):
+        b = min(count, a + size)
+        rows = np.arange(b - size, b)
+        first = size - (b - a)
+        yield first, np.maximum(rows, 0)
+
+
+def _hashed(array: np.ndarray) -> bytes:
+    kind = f"{array.dtype.str} {array.shape} ".encode()
+    return kind + hashlib.sha256(np.ascontiguousarray(array).data).digest()
+
+
+def _as_read(chunk: Chunk) -> Chunk:
+    """In C order, as arrays come out of a store: the rounding of what is made of them depends on it."""
+    return {name: np.asarray(array, order="C") for name, array in chunk.items()}

@@ -1,0 +1,308 @@
+"""All that the rungs need to know of a network at the start of a window, measured once and kept in a file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Features, SampleKernel
+from ntkflow.errors import InputError
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State, class_means, spread
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.datasets import Dataset
+from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
+from ntkflow_validation.kernels.blocks import BlockFit
+from ntkflow_validation.kernels.budget import Budget
+from ntkflow_validation.kernels.forecast import Work, forecast
+from ntkflow_validation.kernels.magnitude import in_range
+from ntkflow_validation.kernels.methods.components import split
+from ntkflow_validation.kernels.methods.gram import grams
+from ntkflow_validation.kernels.task import Progress, Task, silent
+from ntkflow_validation.ladder.cache import Cache
+from ntkflow_validation.ladder.operators.linearised import (
+    FrozenOperator,
+    Linearised,
+    decayed_part,
+    training_direction,
+    velocity,
+)
+from ntkflow_validation.ladder.operators.restricted import Basis, explored, row_basis
+from ntkflow_validation.ladder.operators.subspace import residual_krylov
+from ntkflow_validation.ladder.operators.tensors import ClassKernels, class_kernels, levelled
+from ntkflow_validation.ladder.predict.descent import features_shrink
+from ntkflow_validation.models.base import Network, Variables
+from ntkflow_validation.runs.measurement_run import batch_features
+from ntkflow_validation.training.train import TrainState, head
+
+# Neurons times samples above which the class kernels are measured in the row space of W only: they take a
+# gradient for every direction, class and sample, or where normalisation couples samples one of the whole set for
+# every direction and class.
+CLASS_LIMIT = 100_000
+COUPLED_LIMIT = 25_000
+# n N^2 P up to which the N x N kernel of all neurons is measured on the side: some seconds.
+SIDE_LIMIT = 1e12
+NAMES = ("within", "contrast", "mean")
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A network at one snapshot, on the samples whose features were observed.
+
+    Attributes:
+        network, train_state, dataset, config, step: the snapshot.
+        state: H on the observed samples, W, b.
+        sizes: C, s, n.
+        fit: the block constants that the run measured.
+        kernel_mean: the mean over neurons of the N x N kernels of these samples, if the run measured it.
+        schedule: flow time after the start of this and later measured snapshots, and their constants.
+        probes: draws of signs for the kernels within classes.
+        cache: where measurements are kept.
+        progress: called as they go.
+        asked: rungs that were named one by one, whose measurements are made whatever they cost.
+        announce: told in a sentence what a costly part is about to take.
+    """
+
+    network: Network
+    train_state: TrainState
+    dataset: Dataset
+    config: RunConfig
+    step: int
+    state: State
+    sizes: Sizes
+    fit: BlockFit
+    kernel_mean: SampleKernel | None
+    schedule: tuple[tuple[float, BlockFit], ...]
+    probes: int = 2
+    cache: Cache = field(default_factory=Cache)
+    progress: Progress = silent
+    asked: tuple[str, ...] = ()
+    announce: Callable[[str], None] = lambda _: None
+
+    @property
+    def m(self) -> int:
+        """Samples of each class that are trained on."""
+        return self.dataset.per_class
+
+    @property
+    def share(self) -> float:
+        """s/m: which part of the training samples is observed; their clock runs m/s times faster."""
+        return self.sizes.per_class / self.m
+
+    @property
+    def x(self) -> np.ndarray:
+        """Inputs of the observed samples."""
+        return self.dataset.x[self.dataset.first_of_each_class(self.dataset.probe_per_class)]
+
+    @cached_property
+    def basis(self) -> Basis:
+        """Orthonormal basis of the row space of W."""
+        return row_basis(self.state.W)
+
+    @cached_property
+    def task(self) -> Task:
+        """The samples for measuring kernels."""
+        variables = self.train_state.variables
+        backend = JaxBackend(self.network.body_features, variables.params["body"], variables).check(self.x)
+        return Task(backend, self.x, self.sizes.labels, budget=Budget.parse("2GiB"), progress=self.progress)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether normalisation moves along: trained on batch statistics and observed with the set's own."""
+        return self.config.has_running_statistics and self.config.training.observed == "recalibrated"
+
+    @cached_property
+    def full_task(self) -> Task:
+        """The same with normalisation as the features are observed, for gradients of sums over samples."""
+        if not self.coupled:
+            return self.task
+        variables = self.train_state.variables
+        features = batch_features(self.network)
+        backend = JaxBackend(features, variables.params["body"], variables).check(self.x)
+        return replace(self.task, backend=backend, coupled=True)
+
+    @cached_property
+    def linearised(self) -> Linearised:
+        """The Jacobian of the features as they are observed."""
+        return Linearised(self.network, self.train_state.variables, self.x, self.coupled)
+
+    @cached_property
+    def frozen(self) -> FrozenOperator:
+        """The whole tensor, applied."""
+        return FrozenOperator(self.linearised, self.sizes)
+
+    @cached_property
+    def still(self) -> FrozenOperator:
+        """The whole tensor with the statistics of normalisation held fixed, as kernels are measured."""
+        return FrozenOperator(Linearised(self.network, self.train_state.variables, self.x), self.sizes)
+
+    @cached_property
+    def residual(self) -> Float64[np.ndarray, "C N"]:
+        """R at the start."""
+        return self.state.logits - np.eye(self.sizes.C)[:, self.sizes.labels]
+
+    @cached_property
+    def row_classes(self) -> ClassKernels:
+        """T and D in the clock of the observed samples; of large networks in the row space of W only."""
+        V = np.eye(self.sizes.n) if self.whole else self.basis
+        seed = [self.config.seed, 7, self.step]
+
+        def compute() -> tuple[np.ndarray, ...]:
+            found = class_kernels(self.full_task, V, self.probes, np.random.default_rng(seed))
+            return found.T.astype(np.float32), found.D.astype(np.float32), np.array(found.D_error or np.nan)
+
+        suffix = f"_{len(V)}_{self.probes}"
+        found = self.cache.get((f"T{suffix}", f"D{suffix}", f"D_error{suffix}"), compute)
+        T, D, error = (array.astype(np.float64) for array in found)
+        if self.whole and not self.coupled and self.kernel_mean is not None:
+            D = levelled(D, self.kernel_mean, self.sizes)
+        doubt = float(error) if np.isfinite(error) else None
+        return ClassKernels(T, D, doubt, self.sizes, self.whole).for_data_set(self.m)
+
+    @property
+    def classes(self) -> ClassKernels:
+        """The same with all directions of feature space.
+
+        Raises:
+            InputError: too many neurons and samples.
+        """
+        if not self.whole:
+            raise InputError(
+                "rungs",
+                f"{self.sizes.n} neurons on {self.sizes.N} samples",
+                "are too many for class kernels outside the row space of W: "
+                f"{self.sizes.n * (self.sizes.C + self.probes)} gradients of sums over all samples for every window",
+                "observe fewer samples (data.probe_per_class)",
+            )
+        return self.row_classes
+
+    @cached_property
+    def rayleigh(self) -> dict[str, float]:
+        """<G_k, Op[G_k]>/|G_k|^2 along the three components of the residual, in the observed samples' clock."""
+        G, images = self.components
+        sizes = np.einsum("kpi,kpi->k", G, G)
+        moved = np.einsum("kpi,kpi->k", G, images)
+        there = sizes > 1e-12 * sizes.sum()
+        values = dict(
+            zip(NAMES, np.where(there, moved / np.where(there, sizes, 1.0), np.nan).tolist(), strict=True)
+        )
+        return {**values, "within": values["within"] * self.share}
+
+    @cached_property
+    def components(self) -> tuple[Float64[np.ndarray, "3 n N"], Float64[np.ndarray, "3 n N"]]:
+        """G_k = W^T R_k of the residual's components within classes, of class contrasts, of the mean; and Op[G_k]."""
+        R = split(self.residual, self.sizes.labels)
+        G = np.einsum("cn,kci->kni", self.state.W, R)
+        Z, images = self.residual_directions(1)
+        # The same directions at norm 1 of their residuals; images scale with them.
+        norms = np.einsum("kpi,kpi->k", Z, G) / np.maximum(
+            np.einsum("kpi,kpi->k", Z, Z), np.finfo(float).tiny
+        )
+        return G, images * norms[:, None, None]
+
+    def explored(self, k: int) -> tuple[Float64[np.ndarray, "nC j"], Float64[np.ndarray, "nC j"]]:
+        """Krylov directions of class sums from the residual at the start, and what the class kernel makes of them.
+
+        The class kernel is taken from its matrix where all of it was measured, otherwise applied to each direction
+        by one pass through the network and back.
+        """
+        n, C, sizes = self.sizes.n, self.sizes.C, self.sizes
+        sums = class_means(self.state.W.T @ self.residual, sizes) * sizes.masses
+        if self.whole:
+            T = self.row_classes.T.reshape(n * C, n * C)
+            return explored(lambda z: (T @ z.reshape(-1)).reshape(n, C), sums, k)
+
+        def act(z: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, "n C"]:
+            return class_means(self.frozen.act(spread(z / sizes.masses, sizes)), sizes)
+
+        def compute() -> tuple[np.ndarray, ...]:
+            return explored(act, sums, k)
+
+        return tuple(self.cache.get((f"krylov_{k}", f"krylov_images_{k}"), compute))  # type: ignore[return-value]
+
+    def residual_directions(
+        self, blocks: int
+    ) -> tuple[Float64[np.ndarray, "k n N"], Float64[np.ndarray, "k n N"]]:
+        """Directions W^T R in which the residual moves, three a block, and what the whole tensor makes of them."""
+        known = self.cache.arrays.get("residual_images")
+        if known is None or len(known) < 3 * blocks:
+            _, known = residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
+            self.cache.put("residual_images", known)
+        return residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the network is small enough for class kernels in all directions of feature space."""
+        return self.sizes.n * self.sizes.N <= (COUPLED_LIMIT if self.coupled else CLASS_LIMIT)
+
+    @cached_property
+    def mean_kernel(self) -> SampleKernel:
+        """Mean over all neurons of the N x N kernels: what the run measured, otherwise measured here.
+
+        Raises:
+            InputError: it would take long and neither `sample` nor `kronecker` was asked for by name.
+        """
+        if self.kernel_mean is not None:
+            return self.kernel_mean
+        n, N, task = self.sizes.n, self.sizes.N, self.task
+        # Whether it is refused does not depend on what was kept; what it takes in time is told, not written.
+        if n * N * N * task.backend.P > SIDE_LIMIT:
+            asked = bool({"sample", "kronecker"} & set(self.asked))
+            if "mean_kernel" not in self.cache.arrays:
+                expected = forecast(task, "gram", Work(rows=n * N, grams=n))
+                self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
+            if not asked:
+                raise InputError(
+                    "rungs",
+                    "sample",
+                    f"needs the N x N kernel of all neurons on {N} samples, of which the run measured a part: "
+                    f"{n * N:,} gradients and {n} products of them",
+                    "name sample or kronecker in --rungs to measure it",
+                )
+        (K,) = self.cache.get(("mean_kernel",), lambda: (self._mean(np.eye(n), "all neurons"),))
+        return K
+
+    @cached_property
+    def row_mean(self) -> SampleKernel:
+        """Mean over the directions of the row space of W of the N x N kernels."""
+        (K,) = self.cache.get(("row_mean",), lambda: (self._mean(self.basis, "row space"),))
+        return K
+
+    def _mean(self, V: Float64[np.ndarray, "k n"], what: str) -> SampleKernel:
+        return in_range(self.task, lambda task: grams(task, V, what).mean)
+
+    @cached_property
+    def observed_motion(self) -> Features:
+        """dH/dt: the features' derivative along the gradient that training follows, in the clock of all samples."""
+
+        def compute() -> tuple[np.ndarray, ...]:
+            direction = training_direction(
+                self.network, self.train_state, self.dataset, self.config, self.step
+            )
+            return (self.linearised.push(direction),)
+
+        (dH,) = self.cache.get(("observed_motion",), compute)
+        return dH
+
+    @cached_property
+    def shrinking(self) -> float:
+        """How fast H shrinks when the decaying parameters of the body shrink at rate 1."""
+        on = self.config.training.decay_on
+
+        def compute() -> tuple[np.ndarray, ...]:
+            moved = self.linearised.push(decayed_part(self.train_state.variables, on))
+            return (np.array(features_shrink(self.state.H, moved)),)
+
+        return float(self.cache.get(("shrinking",), compute)[0])
+
+    @cached_property
+    def momentum(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """The momentum buffers of H (that of the body, pushed forward), W and b; None without momentum."""
+        buffer = velocity(self.train_state)
+        if buffer is None:
+            return None
+        (H,) = self.cache.get(("velocity",), lambda: (self.linearised.push(buffer["body"]),))
+        W, b = head(Variables(buffer, {}))
+        return H, W, b

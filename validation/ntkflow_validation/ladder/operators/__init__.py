@@ -1,0 +1,1 @@
+"""What each rung does to a network, as an operator on n x N matrices."""

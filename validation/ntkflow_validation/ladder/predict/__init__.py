@@ -1,0 +1,1 @@
+"""Trajectories under an operator: by the flow and by the steps that training took."""

@@ -1,0 +1,175 @@
+"""`compare_run`: from a run directory with measured kernels to comparison.json."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Json
+from ntkflow.problem.sizes import Sizes
+from ntkflow.runs.files import read_arrays
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.datasets import Dataset
+from ntkflow_validation.kernels.blocks import BlockFit
+from ntkflow_validation.ladder.cache import Cache, fingerprint
+from ntkflow_validation.ladder.comparing import WindowResult, compare_window
+from ntkflow_validation.ladder.document import comparison_document
+from ntkflow_validation.ladder.measured import Measured
+from ntkflow_validation.ladder.rungs import SPECS, Spec, chosen
+from ntkflow_validation.ladder.score.windows import Window, choose
+from ntkflow_validation.models.base import Network
+from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
+from ntkflow_validation.runs.training_run import prepare
+from ntkflow_validation.training.train import start
+
+# Parameters times samples: above this the rungs that pass through the network again and again are left out.
+LARGE = 20_000_000
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class LadderSettings:
+    """What to compare.
+
+    Args:
+        rungs: names of rungs; None for those that are cheap enough, ("all",) for all.
+        windows: at most so many.
+        probes: draws of signs for the kernels within classes.
+        ensemble: draws of the batches besides the training's own.
+        announce: told in a sentence what a costly part is about to take.
+    """
+
+    rungs: tuple[str, ...] | None = None
+    windows: int = 3
+    probes: int = 2
+    ensemble: int = 3
+    announce: Callable[[str], None] = lambda _: None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Rungs that were named one by one: these are run whatever they cost."""
+        return () if self.rungs in (None, ("all",)) else self.rungs or ()
+
+
+DEFAULT = LadderSettings()
+
+
+def compare_run(
+    run: RunDirectory,
+    from_snapshot: int | None = None,
+    progress: Progress = lambda *_: None,
+    settings: LadderSettings = DEFAULT,
+    deviations: Callable[[RunConfig], list[str]] = lambda _: [],
+) -> Json:
+    """Predict windows of a run with every rung, write comparison.json, return it.
+
+    Args:
+        run: trained, with measured kernels.
+        from_snapshot: a measured step that leads, predicted to the end of the run.
+        progress: called with (what, done, in all).
+        settings: rungs and windows.
+        deviations: hypotheses that the configuration breaks, in words.
+
+    Raises:
+        InputError: nothing was measured, not `from_snapshot`, or an unknown rung.
+    """
+    chosen(_names(settings), large=True)
+    kernels = run.kernels()
+    losses = {int(row["step"]): float(row["loss"]) for row in run.metrics()}
+    windows = choose(losses, list(kernels), from_snapshot, settings.windows)
+    if run.config.training.loss != "mse":
+        refused = (
+            f"trained on {run.config.training.loss}; the predictions are for the squared error of eq. (4)"
+        )
+        document = comparison_document([], kernels, deviations(run.config), refused)
+        run.write_comparison(document)
+        return document
+    context = _Context(run, *prepare(run.config), kernels, settings, progress)
+    results = [context.compare(window) for window in windows]
+    document = comparison_document(results, kernels, deviations(run.config))
+    run.write_comparison(document)
+    return document
+
+
+def _names(settings: LadderSettings) -> tuple[str, ...] | None:
+    if settings.rungs == ("all",):
+        return tuple(spec.name for spec in SPECS)
+    return settings.rungs
+
+
+@dataclass(frozen=True, eq=False)
+class _Context:
+    """A run, loaded once for all windows."""
+
+    run: RunDirectory
+    dataset: Dataset
+    network: Network
+    kernels: dict[int, BlockFit]
+    settings: LadderSettings
+    progress: Progress
+
+    def compare(self, window: Window) -> WindowResult:
+        """One window."""
+        snapshots = [self.run.read_snapshot(step) for step in window.steps]
+        times = np.array([s.time for s in snapshots])
+        measured = self._measured(window, snapshots[0], times)
+        return compare_window(
+            window,
+            measured,
+            times,
+            [s.state for s in snapshots],
+            self._specs(measured),
+            self.progress,
+            self.settings.ensemble,
+        )
+
+    def _specs(self, measured: Measured) -> list[Spec]:
+        large = measured.task.backend.P * measured.sizes.N > LARGE
+        return chosen(_names(self.settings), large)
+
+    def _measured(self, window: Window, first: StoredSnapshot, times: Float64[np.ndarray, " T"]) -> Measured:
+        config, step = self._config(), window.steps[0]
+        template = start(self.network, config.training, self.dataset.per_class)
+        return Measured(
+            self.network,
+            self.run.read_train_state(step, template),
+            self.dataset,
+            config,
+            step,
+            first.state,
+            first.sizes,
+            self.kernels[step],
+            self._kernel_mean(step, first.sizes),
+            self._schedule(step, first.time, float(times[-1])),
+            self.settings.probes,
+            Cache(self.run.path / "ladder" / f"{step}-{fingerprint(first.state)}.npz"),
+            self.progress,
+            self.settings.asked,
+            self.settings.announce,
+        )
+
+    def _config(self) -> RunConfig:
+        """The configuration with the rate that was chosen when training began."""
+        rate = self.run.read_json("training.json").get(
+            "learning_rate", self.run.config.training.learning_rate
+        )
+        return replace(self.run.config, training=replace(self.run.config.training, learning_rate=float(rate)))
+
+    def _kernel_mean(self, step: int, sizes: Sizes) -> Float64[np.ndarray, "N N"] | None:
+        """The N x N kernel of all neurons on the observed samples, if that is what the run measured."""
+        arrays, _ = read_arrays(self.run.snapshot_path(step), "snapshot")
+        K = arrays.get("K", arrays.get("K_sample"))
+        whole = K is not None and len(K) == sizes.N and self.kernels[step].neurons == sizes.n
+        return np.asarray(K, dtype=np.float64) if whole else None
+
+    def _schedule(self, step: int, begin: float, end: float) -> tuple[tuple[float, BlockFit], ...]:
+        """Measured constants from the start to the first measurement after the end of the window."""
+        knots = []
+        for later in sorted(s for s in self.kernels if s >= step):
+            time = self.run.read_snapshot(later).time
+            knots.append((time - begin, self.kernels[later]))
+            if time >= end:
+                break
+        return tuple(knots)

@@ -1,0 +1,1 @@
+"""Predicted against observed: windows, scores with errors, attribution, invariants, rates."""

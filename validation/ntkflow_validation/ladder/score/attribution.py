@@ -1,0 +1,174 @@
+"""What broke the theory here: how much of the error each assumption costs, from one rung to the next."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow_validation.ladder.predict.descent import DECAY, MINIBATCH, MOMENTUM, NOMINAL, STEP
+from ntkflow_validation.ladder.score.scores import Horizon, jackknife
+
+QUANTITY = "M"
+Key = tuple[str, tuple[str, ...]]
+
+MOVING = "moving-block"
+# The chain: each relaxes one assumption of the rung before.
+CHAIN: tuple[tuple[str, str, str], ...] = (
+    ("normalisation that does not move", "block", MOVING),
+    ("three constants for all classes", MOVING, "class-block"),
+    ("isotropic neurons", "class-block", "neuron-diagonal"),
+    ("neurons that do not see each other", "neuron-diagonal", "class-matrix"),
+    ("homogeneous blocks", "class-matrix", "tensor"),
+)
+# Not part of the chain: another way to the same end.
+ASIDE: tuple[tuple[str, str, str], ...] = (
+    ("homogeneous blocks, isotropic neurons kept", "class-block", "sample"),
+    ("constants that do not move", "block", "block-in-time"),
+    ("constants averaged over all directions", "block", "row-block"),
+    ("normalisation that does not move, whole tensor", "tensor-still", "tensor"),
+)
+# Modifications are added in this order, to the rung that carries them.
+CARRIER = "class-matrix"
+TOP = "tensor"
+WORDS = {
+    STEP: "infinitesimal steps",
+    MOMENTUM: "no inertia",
+    DECAY: "no decay",
+    MINIBATCH: "all samples at once",
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one assumption costs.
+
+    Attributes:
+        assumption: in words.
+        start: rung that makes it.
+        end: rung that does not; "observed" for what no rung explains.
+        cost: skill gained by giving it up.
+        error: standard error over probe sets, or None.
+        chain: whether the costs of the chain add up to the whole error of its first rung.
+    """
+
+    assumption: str
+    start: str
+    end: str
+    cost: float
+    error: float | None
+    chain: bool = True
+
+    def to_dict(self) -> Json:
+        """Plain values."""
+        return {
+            "assumption": self.assumption,
+            "from": self.start,
+            "to": self.end,
+            "cost": self.cost if np.isfinite(self.cost) else None,
+            "error": self.error,
+            "quantity": QUANTITY,
+            "chain": self.chain,
+        }
+
+
+def attribute(
+    scores: Mapping[Key, Horizon], modifications: Sequence[tuple[str, ...]], coupled: bool = False
+) -> list[Cost]:
+    """Costs along the chain, then of the modifications, then the rest, then the ones aside.
+
+    Rungs that are missing are skipped: the next one found takes over both assumptions.
+
+    Args:
+        scores: of every prediction, by rung and modifications.
+        modifications: growing tuples of them, as they were run on `CARRIER`.
+        coupled: whether normalisation moves; otherwise that assumption is none.
+    """
+    words = {end: assumption for assumption, _, end in CHAIN if coupled or end != MOVING}
+    names = [name for name in ("block", *words) if (name, ()) in scores]
+    if len(names) < 2:
+        return []
+    whole = modifications[-1] if modifications else ()
+    # With both run as trained, homogeneity is given up last and nothing of the modifications is left in the rest.
+    as_trained = whole != () and {(CARRIER, whole), (TOP, whole), (CARRIER, ())} <= set(scores)
+    if as_trained and TOP in names:
+        names.remove(TOP)
+    order = ["block", *words]
+    found = []
+    for a, b in itertools.pairwise(names):
+        between = order[order.index(a) + 1 : order.index(b) + 1]
+        found.append(_cost(" and ".join(words[x] for x in between), a, b, scores[a, ()], scores[b, ()]))
+    skipped = [words[x] for x in order[order.index(names[-1]) + 1 :]]
+    rest = 1 - scores[names[-1], ()].replicates(QUANTITY)
+    before: tuple[str, ...] = ()
+    for kept in modifications:
+        if (CARRIER, kept) not in scores or (CARRIER, before) not in scores:
+            continue
+        added = " and ".join(WORDS[x] for x in kept if x not in before)
+        one, other = scores[CARRIER, before], scores[CARRIER, kept]
+        found.append(_cost(added, _label(before), _label(kept), one, other))
+        rest = rest - (other.replicates(QUANTITY) - one.replicates(QUANTITY))
+        before = kept
+    end = names[-1]
+    if as_trained:
+        one, other = scores[CARRIER, whole], scores[TOP, whole]
+        found.append(_cost(words[TOP], _label(whole), _label(whole, TOP), one, other))
+        skipped, rest, end = [], 1 - other.replicates(QUANTITY), _label(whole, TOP)
+    left = " and ".join([*skipped, "a kernel that does not move"])
+    score = jackknife(rest.tolist())
+    found.append(Cost(left, end, "observed", score.value, score.error))
+    return [*found, *_aside(scores)]
+
+
+def _aside(scores: Mapping[Key, Horizon]) -> Iterator[Cost]:
+    """Costs that are not part of the chain."""
+    for assumption, a, b in ASIDE:
+        if (a, ()) in scores and (b, ()) in scores:
+            yield _cost(assumption, a, b, scores[a, ()], scores[b, ()], chain=False)
+    clocked = [name for name in (CARRIER, "block") if {(name, (NOMINAL,)), (name, ())} <= set(scores)]
+    for name in clocked[:1]:
+        before, after = scores[name, (NOMINAL,)], scores[name, ()]
+        yield _cost("a rate that does not change", _label((NOMINAL,), name), name, before, after, chain=False)
+
+
+def _label(modifications: tuple[str, ...], rung: str = CARRIER) -> str:
+    return rung if not modifications else f"{rung} with {', '.join(modifications)}"
+
+
+def _cost(words: str, a: str, b: str, before: Horizon, after: Horizon, chain: bool = True) -> Cost:
+    score = jackknife((after.replicates(QUANTITY) - before.replicates(QUANTITY)).tolist())
+    return Cost(words, a, b, score.value, score.error, chain)
+
+
+def sentence(costs: Sequence[Cost], first: float) -> str:
+    """The honest sentence: how far the first rung is off, and which assumptions that is due to."""
+    chain = [c for c in costs if c.chain and np.isfinite(c.cost)]
+    if not chain or not np.isfinite(first):
+        return "There is nothing to attribute: a rung of the chain is missing."
+    error = 1 - first
+    opening = (
+        f"On the centred class means the three-constant kernel has skill {first:.2f}, "
+        f"that is {_amount(error)} of the error of assuming that nothing changes."
+    )
+    # Below this share of the whole a cost is not worth a clause.
+    large = [c for c in sorted(chain, key=lambda c: -c.cost) if c.cost > max(0.05 * error, 0.01)]
+    negative = [c for c in chain if c.cost < -max(0.05 * error, 0.01)]
+    parts = [opening]
+    if large:
+        listed = "; ".join(f"{c.assumption} ({_signed(c)})" for c in large)
+        parts.append(f"What costs most: {listed}.")
+    if negative:
+        listed = "; ".join(f"{c.assumption} ({_signed(c)})" for c in negative)
+        parts.append(f"Giving up these makes it worse, so errors cancel: {listed}.")
+    return " ".join(parts)
+
+
+def _signed(cost: Cost) -> str:
+    sure = "" if cost.error is None else f" +- {cost.error:.2g}"
+    doubt = "" if cost.error is None or abs(cost.cost) > 2 * cost.error else ", not significant"
+    return f"{cost.cost:+.2g}{sure}{doubt}"
+
+
+def _amount(share: float) -> str:
+    return f"{100 * share:.0f} %" if share < 10 else f"{share:.3g} times"

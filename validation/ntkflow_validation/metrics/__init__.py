@@ -1,0 +1,1 @@
+"""Numbers of an observed network: collapse, invariant, predicted against observed."""

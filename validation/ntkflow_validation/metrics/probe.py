@@ -1,0 +1,81 @@
+"""Kernels and invariants of a data set, evaluated where H is known on some samples of each class only."""
+
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow.metrics import invariant
+from ntkflow.metrics.invariant import InvariantTerms
+from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+
+# Samples of each class in the paper's batches of 120.
+PAPER_BATCH = 12
+
+
+def probe_kernel(kernel: BlockKernel, s: int, m: int) -> BlockKernel:
+    """The kernel under which s samples of each class move as all m do under `kernel`.
+
+    The class means and W obey dH1/dt = -W^T R1 Kc, dW/dt = -m (R1 H1^T + W H2 H2^T) with
+    Kc = mu_class I + kappa_n m 11^T, and deviations shrink at the rate mu_single W^T W. In the time (m/s) t
+    these are the equations of s samples with the kernel (s/m) mu_single on top of the same kappa_c and
+    kappa_n: its mu_class, mu_single and kappa_n s are s/m times the original ones (not in the paper).
+    """
+    if s == m:
+        return kernel
+    mu_single = (kernel.kappa_d - kernel.kappa_c) * s / m
+    return BlockKernel(kernel.kappa_c + mu_single, kernel.kappa_c, kernel.kappa_n)
+
+
+def invariant_terms(state: State, sizes: Sizes, kernel: BlockKernel, m: int) -> InvariantTerms:
+    """Terms of E with the data set's m and N, from a state that holds s of its m samples of each class.
+
+    E of the s samples under `probe_kernel` is m/s times E of the data set with its class means and
+    within-class covariance replaced by those of the samples. Source: eq. (26).
+
+    Args:
+        state: H on s samples of each class, W, b.
+        sizes: sizes of that state.
+        kernel: block kernel of the data set.
+        m: samples of each class in the data set.
+    """
+    s = sizes.per_class
+    terms = invariant.terms(state, sizes, probe_kernel(kernel, s, m))
+    share = s / m
+    return InvariantTerms(
+        share * terms.weights, share * terms.means, share * terms.global_mean, share * terms.within
+    )
+
+
+def batch_terms(state: State, sizes: Sizes, kernel: BlockKernel, batch: int) -> InvariantTerms:
+    """What the paper computes: E with the m, N and H of a batch in place of the data set's.
+
+    It is not conserved by training on all data (theory 11.5); it is here to be compared with the paper.
+    """
+    rows = np.arange(sizes.N).reshape(sizes.C, -1)[:, :batch].ravel()
+    small, small_sizes, _ = State.from_samples(state.H[:, rows], state.W, state.b, sizes.labels[rows])
+    return invariant.terms(small, small_sizes, kernel)
+
+
+def invariant_metrics(state: State, sizes: Sizes, kernel: BlockKernel, m: int, batch_per_class: int) -> Json:
+    """Norms and alignment for metrics.jsonl: of the data set, and under `invariant_batch_` of a batch.
+
+    Args:
+        state: H on the probe, W, b.
+        sizes: sizes of that state.
+        kernel: block kernel measured there.
+        m: samples of each class in the data set.
+        batch_per_class: samples of each class in a training batch; 0 = full batch, then the paper's 12 or fewer.
+    """
+    terms = invariant_terms(state, sizes, kernel, m)
+    batch = min(batch_per_class or PAPER_BATCH, sizes.per_class)
+    of_batch = batch_terms(state, sizes, kernel, batch)
+    parts = {name: getattr(terms, name) for name in ("weights", "means", "global_mean", "within")}
+    return {
+        "invariant_norm": float(np.linalg.norm(terms.E)),
+        "invariant_alignment": terms.alignment,
+        **{f"invariant_{name}_norm": float(np.linalg.norm(part)) for name, part in parts.items()},
+        "invariant_batch_per_class": batch,
+        "invariant_batch_norm": float(np.linalg.norm(of_batch.E)),
+        "invariant_batch_alignment": of_batch.alignment,
+    }

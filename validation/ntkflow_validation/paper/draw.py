@@ -1,0 +1,136 @@
+"""A figure of the paper from directories, as vector PDF and as PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ntkflow.errors import InputError
+from ntkflow.runs import files
+from ntkflow.sweep.cache import SPEC_FILE
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.paper.choose import Selection, select
+from ntkflow_validation.paper.panes import curves, painters
+from ntkflow_validation.paper.registry import PaperFigure, paper_figure
+from ntkflow_validation.runs.rundir import RunDirectory, run_paths
+from ntkflow_validation.sweep.records import find_records
+from ntkflow_validation.training.clock import epochs_of
+
+FORMATS = ("pdf", "png")
+DPI = 200
+
+
+def draw_figure(number: int, paths: Sequence[Path], out: Path, raw: bool = False) -> list[Path]:
+    """Draw figure `number` of the paper from run and sweep directories.
+
+    Args:
+        number: 1 .. 20.
+        paths: training figures take any mixture of sweep and run directories; kernel figures one run directory
+            whose kernels were measured, as by `ntkflow validate kernels --figure`.
+        out: folder for figure-N.pdf and figure-N.png.
+        raw: curves over epochs as they are, not smoothed; the files are named figure-N-raw.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: no such figure, or nothing in the directories that it shows.
+    """
+    figure = paper_figure(number)
+    if figure.kind == "kernels":
+        if raw:
+            raise InputError("raw", True, f"figure {number} has no curves to smooth", "leave it out")
+        drawn = kernels_figure(figure, paths)
+    else:
+        drawn = training_figure(figure, select(figure, find_records(paths)), smooth=not raw)
+    name = f"figure-{number}-raw" if raw else f"figure-{number}"
+    return write(drawn, out, name)
+
+
+def write(figure: Figure, out: Path, name: str) -> list[Path]:
+    """NAME.pdf and NAME.png, each whole or not at all, without the date, which would make each a change."""
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix in FORMATS:
+        path = out / f"{name}.{suffix}"
+        with files.atomic(path) as handle:
+            metadata = {"CreationDate": None} if suffix == "pdf" else {}
+            figure.savefig(handle, format=suffix, dpi=DPI, metadata=metadata)
+        written.append(path)
+    return written
+
+
+def kernels_figure(figure: PaperFigure, paths: Sequence[Path]) -> Figure:
+    """Figures 1 and 13-20: traced kernels, norms over pairs, alignment, and the block residual beside it."""
+    from ntkflow_validation.figures.kernel_panes import kernel_figure
+    from ntkflow_validation.runs.kernel_view import views_of
+
+    paths = [run for path in paths for run in run_paths(path)]
+    if len(paths) != 1:
+        raise InputError(
+            "path", len(paths), f"figure {figure.number} shows one network", "give one run directory"
+        )
+    if (paths[0] / SPEC_FILE).is_file():
+        raise InputError(
+            "path",
+            paths[0],
+            f"is a sweep, and figure {figure.number} shows one network",
+            f"give a run directory, such as one in {paths[0] / 'runs'} of a sweep with --keep-runs",
+        )
+    run = RunDirectory.open(paths[0])
+    config = run.config
+    views = {
+        float(epochs_of(config.training, step, config.data.per_class)): view
+        for step, view in views_of(run).items()
+    }
+    if not views:
+        raise InputError(
+            "path",
+            paths[0],
+            "has no kernels measured in full",
+            f"run `ntkflow validate kernels {paths[0]} --figure` first",
+        )
+    rate = float(run.read_json("training.json").get("learning_rate", config.training.learning_rate))
+    shown = f"{config.model.name} on {config.data.name}, {config.model.init}, learning rate {rate:.3g}"
+    return kernel_figure(views, title=_title(figure, f"{config.model.name}/{config.data.name}", shown))
+
+
+def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = True) -> Figure:
+    """Figures 2-12: all panes of the figure, and a legend that says which network is which."""
+    panes = list(painters(selection, figure.panes, smooth))
+    columns = 5
+    rows = -(-len(panes) // columns)
+    drawn = Figure(figsize=(3.1 * columns, 2.75 * rows + 0.95), layout="constrained")
+    FigureCanvasAgg(drawn)
+    grid = list(drawn.subplots(rows, columns).flat)
+    for axes, paint in zip(grid, panes, strict=False):
+        paint(axes)
+    for axes in grid[len(panes) :]:
+        axes.set_axis_off()
+    handles = [Line2D([], [], label=curve.label, **curve.style()) for curve in curves(selection)]
+    if handles:
+        drawn.legend(handles=handles, fontsize=7.5, loc="outside lower center", ncol=3, frameon=False)
+    drawn.suptitle(_title(figure, str(selection.pair), _recipe(selection)), fontsize=10)
+    return drawn
+
+
+def _title(figure: PaperFigure, pair: str, words: str) -> str:
+    reduced = "" if pair == str(figure.pair) else f", which in the paper is {figure.pair}"
+    return f"As Figure {figure.number}{reduced}: {words}"
+
+
+def _recipe(selection: Selection) -> str:
+    configs = [record.config for chosen in selection.chosen for record in chosen.all]
+    lengths = {_length(config) for config in configs}
+    length = lengths.pop() if len(lengths) == 1 else "of several recipes"
+    config = configs[0]
+    loss = "squared error" if config.training.loss == "mse" else "cross-entropy"
+    return f"{config.model.name} on {config.data.name}, {length}, {loss}; red with collapse, blue without"
+
+
+def _length(config: RunConfig) -> str:
+    recipe, data = config.training, config.data
+    length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
+    return f"{data.classes * data.per_class} images, {length}"

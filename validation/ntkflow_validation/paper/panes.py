@@ -1,0 +1,213 @@
+"""The panes of a training figure, each from a selection of records. Records in, axes drawn."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from ntkflow.runs.figures import BLUE, GREEN, ORANGE, PURPLE, RED
+from ntkflow_validation.paper.choose import TRAINED, Chosen, Selection
+from ntkflow_validation.paper.registry import FITTED
+from ntkflow_validation.paper.smooth import equally_spaced, smoothed
+from ntkflow_validation.sweep.records import Record
+
+MARKERS = ("o", "s", "^", "D", "v")
+STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
+COLLAPSED, OTHER = RED, BLUE
+INITS = {"lecun-normal": "LeCun normal", "uniform": "uniform", "he-normal": "He normal"}
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One chosen training and how it looks.
+
+    Attributes:
+        record: what is drawn.
+        init: place of its initialisation, which decides line style and marker.
+        collapsed: which decides the colour, and whether markers are filled.
+    """
+
+    record: Record
+    init: int
+    collapsed: bool
+
+    @property
+    def colour(self) -> str:
+        """Vermillion with collapse, blue without."""
+        return COLLAPSED if self.collapsed else OTHER
+
+    @property
+    def label(self) -> str:
+        """Rate, test accuracy and alignment of the features' kernel, as in the paper's legends."""
+        record = self.record
+        init = INITS.get(record.config.model.init, record.config.model.init)
+        aligned = record.last("alignment_features")
+        words = f"{init}, rate {record.rate:.2g}: test {100 * record.last('accuracy_test'):.1f} %"
+        return words + (f", alignment {aligned:.2f}" if np.isfinite(aligned) else "")
+
+    def style(self) -> dict:
+        """Line and marker."""
+        face = self.colour if self.collapsed else "white"
+        return {
+            "color": self.colour, "linestyle": STYLES[self.init % 5], "marker": MARKERS[self.init % 5],
+            "markerfacecolor": face, "markeredgecolor": self.colour, "markersize": 4, "linewidth": 1.2,
+        }  # fmt: skip
+
+
+def curves(selection: Selection) -> list[Curve]:
+    """The chosen trainings, collapsed ones last, so that they lie on top."""
+    found = []
+    for collapsed in (False, True):
+        for place, chosen in enumerate(selection.chosen):
+            record = chosen.collapsed if collapsed else chosen.other
+            if record is not None:
+                found.append(Curve(record, place, collapsed))
+    return found
+
+
+# letter: title, metric, log scale. Definitions of the metrics: ntkflow.metrics.neural_collapse, ntkflow_validation.metrics.probe.
+OVER_EPOCHS: dict[str, tuple[str, str, bool]] = {
+    "a": ("Norm of the invariant, ‖E‖", "invariant_norm", True),
+    "b": ("Alignment of its terms", "invariant_alignment", False),
+    "c": ("NC1: variability within classes", "NC1", True),
+    "d": ("NC2: distance from simplex ETF", "NC2", False),
+    "e": ("NC3: distance from self-duality", "NC3", False),
+}
+
+
+def over_epochs(axes: Axes, letter: str, shown: Sequence[Curve], smooth: bool) -> None:
+    """Panes a-e: a metric over epochs; vertical lines where training accuracy reaches `FITTED`.
+
+    Snapshots that are not equally spaced are drawn as they are: a filter for equal steps would invent values.
+    """
+    title, name, log = OVER_EPOCHS[letter]
+    for curve in shown:
+        values, epochs = curve.record.series(name), curve.record.epochs
+        known = np.isfinite(values)
+        if not known.any():
+            continue
+        at, values = epochs[known], values[known]
+        if smooth and equally_spaced(at):
+            values = smoothed(values)
+        every = max(1, len(values) // 6)
+        axes.plot(at, values, markevery=(curve.init % every, every), **curve.style())
+        fitted = curve.record.epochs[curve.record.series("accuracy_train") >= FITTED]
+        if fitted.size:
+            axes.axvline(
+                fitted[0], color=curve.colour, linestyle=STYLES[curve.init % 5], linewidth=0.7, alpha=0.7
+            )
+    _titled(axes, letter, title, "epoch")
+    if log:
+        _log_axis(axes)
+    else:
+        axes.set_ylim(bottom=0, top=1.02 if name == "invariant_alignment" else None)
+    if not axes.lines:
+        words = "not measured" if shown else f"no network reached {TRAINED:.0%} training accuracy"
+        axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, fontsize=8)
+
+
+# Metrics of panes f-h, the last on the right-hand scale.
+OVER_RATES = (("NC1", "NC1", BLUE, "o"), ("NC2", "NC2", ORANGE, "s"), ("NC3", "NC3", GREEN, "^"))
+
+
+def over_rates(axes: Axes, letter: str, chosen: Chosen) -> None:
+    """Panes f-h: NC metrics and test accuracy at the end against the learning rate, one initialisation each.
+
+    Points are means over seeds; trainings that diverged stand at the bottom as crosses.
+    """
+    complete = [r for r in chosen.all if r.result == "complete"]
+    rates = np.array(sorted({r.rate for r in complete}))
+    right = axes.twinx()
+    for name, label, colour, marker in OVER_RATES:
+        axes.plot(
+            rates,
+            _means(complete, rates, name),
+            marker=marker,
+            color=colour,
+            markersize=3.5,
+            linewidth=1.1,
+            label=label,
+        )
+    accuracies = _means(complete, rates, "accuracy_test")
+    right.plot(rates, accuracies, "--D", color="black", markersize=3, linewidth=1, label="test accuracy")
+    gone = sorted({r.rate for r in chosen.all if r.result == "diverged"})
+    axes.plot(
+        gone,
+        [0.02] * len(gone),
+        "x",
+        color=PURPLE,
+        transform=axes.get_xaxis_transform(),
+        label="diverged" if gone else None,
+    )
+    for record, colour in ((chosen.collapsed, COLLAPSED), (chosen.other, OTHER)):
+        if record is not None:
+            axes.axvline(record.rate, color=colour, linewidth=0.8, linestyle=":")
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    _log_axis(axes)
+    right.set_ylim(0, 1.02)
+    right.tick_params(labelsize=7)
+    _titled(axes, letter, INITS.get(chosen.init, chosen.init), "learning rate")
+    handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+    axes.legend(
+        handles=handles, loc="lower left", fontsize=6.5, framealpha=0.8, edgecolor="none", handlelength=1.8
+    )
+
+
+def _means(records: Sequence[Record], rates: np.ndarray, name: str) -> list[float]:
+    groups = [[r.last(name) for r in records if r.rate == rate] for rate in rates]
+    return [float(np.mean(values)) for values in groups]
+
+
+MOMENTS = (("H1H1_norm", "H₁H₁ᵀ"), ("H2H2_norm", "H₂H₂ᵀ"), ("gg_norm", "⟨h⟩⟨h⟩ᵀ"))
+ALIGNMENTS = (("alignment_outputs", "Θ"), ("alignment_features", "Θʰ"))
+
+
+def at_the_end(axes: Axes, letter: str, shown: Sequence[Curve]) -> None:
+    """Panes i and j: norms of the features' moments, and alignments of the kernels, at the end of training."""
+    names = MOMENTS if letter == "i" else ALIGNMENTS
+    width = 0.8 / max(len(shown), 1)
+    for place, curve in enumerate(shown):
+        heights = [curve.record.last(name) for name, _ in names]
+        at = np.arange(len(names)) + (place - (len(shown) - 1) / 2) * width
+        face = curve.colour if curve.collapsed else "white"
+        hatch = ("", "///", "...", "xxx", "++")[curve.init % 5]
+        edge = "white" if curve.collapsed else curve.colour
+        axes.bar(at, heights, 0.9 * width, color=face, edgecolor=edge, hatch=hatch, linewidth=0.7)
+    axes.set_xticks(range(len(names)), [label for _, label in names])
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    title = "Moments of the features, norms" if letter == "i" else "Alignment of the kernels with YᵀY"
+    _titled(axes, letter, title, "at the end of training")
+    if letter == "i":
+        _log_axis(axes)
+    else:
+        axes.set_ylim(0, 1)
+
+
+def painters(selection: Selection, letters: str, smooth: bool) -> Iterator[Callable[[Axes], None]]:
+    """What draws each of some panes, in their order."""
+    shown = curves(selection)
+    by_init = dict(zip("fgh", selection.chosen, strict=False))
+    for letter in letters:
+        if letter in OVER_EPOCHS:
+            yield lambda axes, letter=letter: over_epochs(axes, letter, shown, smooth)  # type: ignore[misc]
+        elif letter in by_init:
+            yield lambda axes, letter=letter: over_rates(axes, letter, by_init[letter])  # type: ignore[misc]
+        elif letter in "ij":
+            yield lambda axes, letter=letter: at_the_end(axes, letter, shown)  # type: ignore[misc]
+
+
+def _titled(axes: Axes, letter: str, title: str, label: str) -> None:
+    axes.set_title(f"{letter}) {title}", fontsize=9, loc="left")
+    axes.set_xlabel(label, fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(True, color="0.92", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _log_axis(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,1 @@
+"""Train, measure, predict, compare: all stages of a run in one go."""

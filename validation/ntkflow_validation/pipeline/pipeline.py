@@ -1,0 +1,131 @@
+"""The steps of a run on its directory: train, measure, compare. Each goes on from what is there."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.kernels.blocks import BlockFit, fit
+from ntkflow_validation.kernels.snapshot_kernels import measure
+from ntkflow_validation.ladder.run import LadderSettings
+from ntkflow_validation.ladder.run import compare_run as predict_windows
+from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.runs.training_run import (
+    Outcome,
+    Progress,
+    Result,
+    prepare,
+    read_outcome,
+    silent,
+    snapshot_metrics,
+    spread_evenly,
+    train_run,
+)
+from ntkflow_validation.training.train import TrainState, start
+
+__all__ = [
+    "Outcome",
+    "Progress",
+    "Result",
+    "compare_run",
+    "deviations",
+    "kernel_steps",
+    "measure_run",
+    "prepare",
+    "read_outcome",
+    "snapshot_metrics",
+    "train_run",
+]
+
+
+def kernel_steps(run: RunDirectory, extra: int | None = None) -> list[int]:
+    """Snapshots to measure: spread evenly over those there are, first and last included, and `extra`.
+
+    Raises:
+        InputError: there is no snapshot, or none at step `extra`.
+    """
+    steps = run.steps()
+    if not steps:
+        raise InputError("run", run.path, "has no snapshots", "run `ntkflow validate train` first")
+    if extra is not None and extra not in steps:
+        raise InputError(
+            "from-snapshot", extra, f"no snapshot at that step; there are {steps}", "pick one of these"
+        )
+    return sorted({*spread_evenly(steps, run.config.kernels.count), *([] if extra is None else [extra])})
+
+
+def measure_run(
+    run: RunDirectory, extra: int | None = None, progress: Progress = silent
+) -> dict[int, BlockFit]:
+    """Measure the kernels not measured yet and write each as it is done."""
+    wanted = [step for step in kernel_steps(run, extra) if step not in run.kernels()]
+    if wanted:
+        dataset, network = prepare(run.config)
+        template = start(network, run.config.training)
+        neurons = run.config.kernels.neurons or run.config.model.features
+        for i, step in enumerate(wanted):
+            began = time.perf_counter()
+            state: TrainState = run.read_train_state(step, template)
+            measured = measure(
+                network,
+                state.variables,
+                dataset,
+                run.config.kernels,
+                lambda p, i=i: progress("measuring kernels", i * neurons + p, len(wanted) * neurons),  # type: ignore[misc]
+            )
+            run.write_kernel(step, measured, fit(measured), time.perf_counter() - began)
+    return run.kernels()
+
+
+def compare_run(
+    run: RunDirectory,
+    from_snapshot: int | None = None,
+    progress: Progress = silent,
+    rungs: Sequence[str] | None = None,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Json:
+    """Predict the run from measured snapshots with the rungs of the kernel ladder; see `ntkflow_validation.ladder`.
+
+    Args:
+        run: trained and measured.
+        from_snapshot: predict from this step to the end of the run; by default from the first measured snapshot,
+            and later ones, each until the loss has halved.
+        progress: called with (what, done, in all).
+        rungs: their names; None for those that are cheap enough for the network, ("all",) for all. Those named one by
+            one are run whatever they cost.
+        announce: told in a sentence what a costly part is about to take.
+
+    Returns:
+        What comparison.json holds.
+
+    Raises:
+        InputError: nothing was measured, or not `from_snapshot`; or there is no rung of a name.
+    """
+    settings = LadderSettings(rungs=None if rungs is None else tuple(rungs), announce=announce)
+    return predict_windows(run, from_snapshot, progress, settings, deviations)
+
+
+def deviations(config: RunConfig) -> list[str]:
+    """Hypotheses of the theory that the run does not satisfy, in words."""
+    training, found = config.training, []
+    if training.momentum:
+        kind = "Nesterov momentum" if training.nesterov else "momentum"
+        found.append(
+            f"{kind} {training.momentum}: the flow maps its time, the modified predictions have its inertia"
+        )
+    if training.weight_decay:
+        of = "all parameters" if training.decay_on == "all" else "weights"
+        found.append(f"decay {training.weight_decay} of {of}: not in the predicted flow")
+    if training.batch_per_class:
+        found.append(f"batches of {training.batch_per_class} per class: the flow is that of their mean")
+    if training.warmup:
+        found.append(f"warm-up of {training.warmup} steps: in the clock only")
+    if training.loss != "mse":
+        found.append(f"loss {training.loss}: not the squared error of eq. (4)")
+    if config.has_running_statistics:
+        of = "those of the training set" if training.observed == "recalibrated" else "running averages"
+        found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
+    if config.model.name != "linear":
+        found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
+    return found

@@ -1,0 +1,1 @@
+"""SVG drawing for the page: axes, curves, bars, heat maps."""

@@ -1,0 +1,124 @@
+"""Observed points under each rung's line: the panes of one window, and of the training itself."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from ntkflow_validation.report.drawing.palette import Style, rung_key, rung_title
+from ntkflow_validation.report.drawing.plots import INK, NARROW, Curve, Frame, pane
+
+# series, title, logarithmic
+OBSERVED: Sequence[tuple[str, str, bool]] = (
+    ("loss", "Loss", True),
+    ("loss_class", "Loss: class part", True),
+    ("loss_individual", "Loss: individual part", True),
+    ("M_norm", "Class means, |M|", False),
+    ("H2_norm", "Within classes, |H₂|", False),
+    ("W_norm", "Weights, |W|", False),
+    ("b_norm", "Biases, |b|", False),
+    ("NC1", "NC1, variability within classes", True),
+    ("NC2", "NC2, distance from a simplex", False),
+    ("NC3", "NC3, distance of M from Wᵀ", False),
+)
+TRAINING: Sequence[tuple[str, bool, Sequence[tuple[str, str, str]]]] = (
+    ("Loss and its parts", True, (
+        ("loss", "all", INK), ("loss_class", "class", "#0072B2"), ("loss_individual", "individual", "#D55E00"))),
+    ("Accuracy", False, (("accuracy_train", "train", INK), ("accuracy_test", "test", "#D55E00"))),
+    ("Neural collapse", True, (("NC1", "NC1", INK), ("NC2", "NC2", "#0072B2"), ("NC3", "NC3", "#D55E00"))),
+)  # fmt: skip
+TIME = "flow time t of the sum loss"
+# A time axis is logarithmic where it spans more than this.
+SPAN = 30.0
+
+
+def figure(title: str, picture: str, note: str = "") -> str:
+    """A picture with its caption."""
+    below = f'<p class="note">{note}</p>' if note else ""
+    return f"<figure><figcaption>{title}</figcaption>{picture}{below}</figure>"
+
+
+def colour_key(curves: Sequence[Curve]) -> str:
+    """Colours and labels of the curves of a pane without a legend of its own."""
+    return " ".join(
+        f'<span class="key"><i style="background:{c.colour}"></i>{escape(c.label)}</span>' for c in curves
+    )
+
+
+def overlays(window: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
+    """One pane a quantity, and one for the skill on M over time."""
+    times, panes = window.get("times", []), []
+    log = wide(times)
+    for name, title, log_y in OBSERVED:
+        seen = window.get("observed", {}).get(name)
+        if seen is None or not any(v is not None for v in seen):
+            continue
+        curves = [_line(rung, styles[rung_key(rung)], times, name) for rung in window["rungs"]]
+        points = Curve("observed", times, seen, line=False, points=True, leads=True)
+        frame = Frame(f"{title} over {TIME}: observed points, one line for each rung", TIME, "", log, log_y)
+        panes.append(figure(title, pane(frame, [c for c in curves if c] + [points])))
+    panes.append(_skill_pane(window, styles, log))
+    return f'<div class="panes">{"".join(panes)}</div>'
+
+
+def wide(times: Sequence[float | None]) -> bool:
+    """Whether times want a logarithmic axis."""
+    positive = [t for t in times if t]
+    return bool(positive) and max(positive) > SPAN * min(positive)
+
+
+def _line(rung: Mapping[str, Any], style: Style, times: Sequence[float], name: str) -> Curve | None:
+    values = (rung.get("predicted") or {}).get(name)
+    if rung.get("refused") or values is None:
+        return None
+    band = (rung.get("band") or {}).get(name) or {}
+    low, high = band.get("low") or (), band.get("high") or ()
+    return Curve(rung_title(rung), times, values, style.colour, style.key, style.dash, low=low, high=high)
+
+
+def _skill_pane(window: Mapping[str, Any], styles: Mapping[str, Style], log: bool) -> str:
+    times, curves = window.get("times", []), []
+    for rung in window.get("rungs", []):
+        values = (rung.get("skill_at") or {}).get("M")
+        if values is not None and not rung.get("refused"):
+            style = styles[rung_key(rung)]
+            curves.append(Curve(rung_title(rung), times, values, style.colour, style.key, style.dash))
+    if not curves:
+        return ""
+    title = "Skill on M over time"
+    rules = ((0.0, "no change"),)
+    frame = Frame(f"{title}: one line for each rung", TIME, "", log, False, (-1.05, 1.05), rules)
+    return figure(title, pane(frame, curves))
+
+
+def training_panes(metrics: Sequence[Mapping[str, Any]], kernels: Sequence[Mapping[str, Any]]) -> str:
+    """Loss, accuracy and collapse over the steps, and the block structure of the measured kernels."""
+    panes = [_training_pane(title, log, lines, metrics) for title, log, lines in TRAINING]
+    lines = (
+        ("alignment", "alignment with classes", INK),
+        ("block_residual", "residual of the blocks", "#D55E00"),
+    )
+    if len(kernels) > 1:
+        panes.append(_training_pane("Kernel: block structure", False, lines, kernels, (0.0, 1.05)))
+    return f'<div class="panes four">{"".join(panes)}</div>'
+
+
+def _training_pane(
+    title: str,
+    log: bool,
+    lines: Sequence[tuple[str, str, str]],
+    rows: Sequence[Mapping[str, Any]],
+    y_range: tuple[float, float] | None = None,
+) -> str:
+    # Step 0 has no place on a logarithmic axis; it stands where step 1/2 would.
+    steps = [max(float(row["step"]), 0.5) for row in rows]
+    curves = [
+        Curve(label, steps, [row.get(name) for row in rows], colour, points=len(rows) < 12)
+        for name, label, colour in lines
+        if any(row.get(name) is not None for row in rows)
+    ]
+    if not curves:
+        return ""
+    names = ", ".join(c.label for c in curves)
+    says = f"{title} over the steps of training: {names}"
+    frame = Frame(says, "step", "", wide(steps), log, y_range, width=NARROW)
+    return figure(title, pane(frame, curves), colour_key(curves))

@@ -1,0 +1,196 @@
+"""The sections of a page: what was trained, each window, the kernels, what the theory leaves out, the configuration."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from ntkflow_validation.report import scores
+from ntkflow_validation.report.drawing.heat import heat_map
+from ntkflow_validation.report.drawing.overlays import figure, overlays, training_panes
+from ntkflow_validation.report.drawing.palette import Style, rung_key, styles
+from ntkflow_validation.report.frontier import frontier
+from ntkflow_validation.report.gather import KernelPicture, RunReport
+from ntkflow_validation.report.tables import number_cell, table
+from ntkflow_validation.report.words import verdict, window_name
+
+CONSTANTS = (("kappa_d", "κ<sub>d</sub>"), ("kappa_c", "κ<sub>c</sub>"), ("kappa_n", "κ<sub>n</sub>"))
+
+
+def run_section(report: RunReport, anchor: str) -> str:
+    """Everything about one run.
+
+    Args:
+        report: the run.
+        anchor: identifier of the section; also keeps the switches of two runs apart.
+    """
+    wanted = {str(window["cheapest"]) for window in report.windows if window.get("cheapest")}
+    drawn = _own(styles(report.rungs, wanted), anchor)
+    kernels = [{"step": k.step, **k.facts} for k in report.kernels]
+    parts = [
+        f"<h2>{escape(report.title)}</h2><p>{escape(report.facts)}.</p>",
+        training_panes(report.metrics, kernels),
+        *(
+            _window(window, drawn, anchor, report.comparison.get("meaning") or {})
+            for window in _shown(report.windows)
+        ),
+        scores.windows_table(report.windows, report.rungs, drawn),
+        _kernels(report),
+        _deviations(report.comparison),
+        _configuration(report),
+    ]
+    return f'<section id="{anchor}" class="run">{"".join(parts)}</section>'
+
+
+def _own(found: Mapping[str, Style], anchor: str) -> dict[str, Style]:
+    return {name: Style(f"{anchor}-{s.key}", s.title, s.colour, s.dash, s.shown) for name, s in found.items()}
+
+
+def _shown(windows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The leading window and the named ones; all of them would say the same at greater length."""
+    shown = [w for w in windows if w.get("leading") or not str(w.get("name", "step")).startswith("step")]
+    return shown or list(windows[:1])
+
+
+def _window(
+    window: Mapping[str, Any], drawn: Mapping[str, Style], anchor: str, meaning: Mapping[str, str]
+) -> str:
+    identifier = f"{anchor}-{window['step']}"
+    said = "".join(f"<li>{sentence}</li>" for sentence in verdict({**window, "sentence": None}))
+    parts = [
+        f"<ul>{said}</ul>",
+        f"<h4>Observed and predicted</h4>{_legend(window['rungs'], drawn, identifier)}",
+        overlays(window, drawn),
+        _bands(window),
+        _pace(window.get("step_times_rate")),
+        scores.attribution(window),
+        "<h4>Scores</h4>",
+        scores.horizon_table(window, drawn),
+        scores.instantaneous_table(window, drawn, meaning.get("observed_motion", "")),
+        frontier(window, drawn),
+        f'<div class="pair"><div>{scores.rates_table(window, drawn)}</div>'
+        f"<div>{scores.invariant_table(window, drawn)}</div></div>",
+    ]
+    switches = _switches(window["rungs"], drawn, identifier)
+    opened = " open" if window.get("leading") else ""
+    return (
+        f'<details class="window" id="{identifier}"{opened}><summary><h3>Window: {escape(window_name(window))}</h3>'
+        f"</summary>{''.join(parts)}{switches}</details>"
+    )
+
+
+def _bands(window: Mapping[str, Any]) -> str:
+    """What the bands of this window are taken over."""
+    kinds = {
+        str(r["band"]["of"])
+        for r in window["rungs"]
+        if isinstance(r.get("band"), Mapping) and r["band"].get("of")
+    }
+    if not kinds:
+        return ""
+    # Draws are whole runs of a rung, whose spread is shown; probe sets estimate one number.
+    said = [f"standard {'deviation' if k.startswith('draws') else 'error'} over {k}" for k in sorted(kinds)]
+    return f'<p class="note">Bands: one {escape(" or one ".join(said))}.</p>'
+
+
+def _pace(rate: float | None) -> str:
+    if rate is None:
+        return ""
+    return (
+        f'<p class="note">Largest step times the fastest predicted rate: {rate:.3g}. Well below 1 gradient descent '
+        "follows the flow; at 2 it becomes unstable.</p>"
+    )
+
+
+def _legend(rungs: Sequence[Mapping[str, Any]], drawn: Mapping[str, Style], identifier: str) -> str:
+    """A switch for every rung that was run; works without scripts."""
+    usable = [r for r in rungs if not r.get("refused")]
+    first = [r for r in usable if drawn[rung_key(r)].shown]
+    others = [r for r in usable if r not in first and not r.get("modifications")]
+    modified = [r for r in usable if r.get("modifications")]
+    words = '<span class="key"><i class="seen"></i>observed</span>'
+    words += "".join(_switch(drawn[rung_key(r)], identifier) for r in first)
+    for title, members in (
+        ("Further rungs", others),
+        ("With what the training did beyond the theory", modified),
+    ):
+        if members:
+            switches = "".join(_switch(drawn[rung_key(r)], identifier) for r in members)
+            words += f'<details><summary>{title}</summary><div class="switches">{switches}</div></details>'
+    return f'<fieldset class="legend"><legend>Show</legend>{words}</fieldset>'
+
+
+def _switch(style: Style, identifier: str) -> str:
+    checked = " checked" if style.shown else ""
+    return (
+        f'<label><input type="checkbox" id="{identifier}-{style.key}"{checked}>'
+        f"{scores.swatch(style)}{escape(style.title)}</label>"
+    )
+
+
+def _switches(rungs: Sequence[Mapping[str, Any]], drawn: Mapping[str, Style], identifier: str) -> str:
+    rules = "".join(
+        f"#{identifier}:has(#{identifier}-{key}:not(:checked)) .panes .{key}{{display:none}}"
+        for key in (drawn[rung_key(r)].key for r in rungs if not r.get("refused"))
+    )
+    return f"<style>{rules}</style>" if rules else ""
+
+
+def _kernels(report: RunReport) -> str:
+    kernels, C = report.kernels, report.config["data"]["classes"]
+    if not kernels:
+        return ""
+    pictures = "".join(_kernel_picture(kernel, C) for kernel in kernels if kernel.matrix is not None)
+    shares = {k["step"]: k.get("off_neuron_share_of_means") for k in report.comparison.get("kernels") or []}
+    rows = [
+        (f"step {k.step}", [*_constants(k.facts), number_cell(shares.get(k.step), None, 2)]) for k in kernels
+    ]
+    names = [f"#{name}" for _, name in CONSTANTS]
+    off = '#<abbr title="share of |Θ|² between different neurons, on class means">off-neuron share</abbr>'
+    columns = [
+        "snapshot",
+        *names,
+        "#κ<sub>d</sub>−κ<sub>c</sub>",
+        "#alignment",
+        "#residual of the blocks",
+        off,
+    ]
+    lead = (
+        "<p>The features' tangent kernel, mean over neurons, samples sorted by class. A block kernel has one colour "
+        "within the classes, one between them and one on the diagonal.</p>"
+    )
+    note = (
+        "± is the standard error from measuring some neurons or samples only; none where all were measured."
+    )
+    listed = table("Block constants of the measured kernels", columns, rows, note)
+    return f'<h3>Measured kernels</h3>{lead}<div class="heats">{pictures}</div>{listed}'
+
+
+def _kernel_picture(kernel: KernelPicture, C: int) -> str:
+    assert kernel.matrix is not None
+    says = (
+        f"Kernel at step {kernel.step}: {C} classes of {len(kernel.matrix) // C} samples, brighter is larger"
+    )
+    facts = kernel.facts
+    note = f"alignment {facts['alignment']:.3f}, residual of the blocks {facts['block_residual']:.3f}"
+    return figure(f"Step {kernel.step}", heat_map(kernel.matrix, C, says), note)
+
+
+def _constants(facts: Mapping[str, Any]) -> list[str]:
+    names = (*(name for name, _ in CONSTANTS), "mu_single")
+    cells = [number_cell(facts[n]["value"], facts[n].get("standard_error") or None) for n in names]
+    return [*cells, number_cell(facts["alignment"], None, 3), number_cell(facts["block_residual"], None, 3)]
+
+
+def _deviations(comparison: Mapping[str, Any]) -> str:
+    found = comparison.get("deviations") or []
+    if not found:
+        return ""
+    return "<h3>Not in the theory</h3><ul>" + "".join(f"<li>{escape(line)}</li>" for line in found) + "</ul>"
+
+
+def _configuration(report: RunReport) -> str:
+    return (
+        "<h3>Configuration</h3><p>Written to <code>config.toml</code>; "
+        "<code>ntkflow validate run --config config.toml</code> runs it again.</p>"
+        f"<details><summary>config.toml</summary><pre>{escape(report.toml)}</pre></details>"
+    )

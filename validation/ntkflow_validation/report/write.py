@@ -1,0 +1,56 @@
+"""Write report.html for one or several runs, with the calibration of the running code."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ntkflow._types import Json
+from ntkflow_validation.calibration import calibration_of
+from ntkflow_validation.report.gather import gather
+from ntkflow_validation.report.page import write_page
+from ntkflow_validation.report.summary import draw, summary
+from ntkflow_validation.runs.rundir import RunDirectory
+
+PAGE = "report.html"
+Attempt = Callable[[Callable[[], object], str], object]
+
+
+def write_report(
+    runs: Sequence[RunDirectory],
+    path: Path | None = None,
+    progress: Callable[[str, int, int], Any] = lambda *_: None,
+) -> Path:
+    """The page of some runs.
+
+    Args:
+        runs: compared runs, in the order in which they are shown.
+        path: the file; by default report.html of the first run.
+        progress: called while a calibration is made that this version does not have yet.
+
+    Returns:
+        The file.
+    """
+    target = runs[0].path / PAGE if path is None else path
+    calibration = calibration_of(target.parent, progress)
+    return write_page(target, [gather(run) for run in runs], calibration)
+
+
+def finish(
+    run: RunDirectory,
+    progress: Callable[[str, int, int], Any] = lambda *_: None,
+    attempt: Attempt = lambda make, _: make(),
+) -> Json:
+    """Figure, page and, last, the summary, which marks the run complete; what has not been done yet is left out.
+
+    Args:
+        run: which.
+        progress: called while a calibration is made.
+        attempt: calls what makes figure and page, and may make less of an error in it; told what to do then.
+    """
+    again = f"`ntkflow validate report {run.path}` makes it"
+    attempt(lambda: draw(run), again)
+    if run.read_json("comparison.json").get("windows"):
+        attempt(lambda: write_report([run], None, progress), again)
+    document = summary(run)
+    run.write_summary(document)
+    return document

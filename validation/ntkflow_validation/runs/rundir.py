@@ -1,0 +1,322 @@
+"""The run directory: configuration, metrics, state files, kernels, comparison, summary.
+
+    config.toml          the complete RunConfig; replay with --config
+    metrics.jsonl        one line per snapshot, appended
+    training.json        learning rate, parameters, samples, device, versions; at the end how training ended
+    parameters/step_*.npz  parameters, running statistics and optimiser state, by name
+    checkpoint.npz       the same, between snapshots, while training
+    snapshots/step_*.npz   state files (H, W, b, labels; with K and the kappas once measured)
+    kernels.json, comparison.json, summary.json, figures/
+    lock                 locked while a process works on the run; holds its number
+
+Every file but metrics.jsonl is written under a temporary name and renamed. A snapshot exists once
+its state file, written last, has its name; a torn last line of metrics.jsonl is not read.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+from ntkflow.runs.atomic import MARK
+from ntkflow.runs.files import (
+    atomic,
+    dump_json,
+    read_arrays,
+    read_state,
+    read_toml,
+    staged_directory,
+    write_arrays,
+    write_json,
+    write_state,
+    write_toml,
+)
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.kernels.blocks import BlockFit, KernelSample
+from ntkflow_validation.models.base import from_named, named_leaves
+from ntkflow_validation.runs.lock import LOCK, locked
+from ntkflow_validation.training.train import Snapshot, TrainState
+
+# All that a run directory may hold; --overwrite replaces nothing else.
+OWNED = frozenset(
+    {
+        "config.toml", "metrics.jsonl", "training.json", "checkpoint.npz", "kernels.json", "comparison.json",
+        "summary.json", "snapshots", "parameters", "measurements", "ladder", "figures", "lock", "report.html",
+        "calibration.json",
+    }
+)  # fmt: skip
+# Seconds to wait for another process that makes the directory; it writes one small file.
+MAKING = 60.0
+
+
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """A snapshot as it stands on disk, without parameters.
+
+    Attributes:
+        step: optimiser steps done.
+        time: flow time.
+        state: H, W, b, samples sorted by class.
+        sizes: C, m, n.
+    """
+
+    step: int
+    time: float
+    state: State
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run on disk; `create` starts or resumes one, `open` reads one.
+
+    Attributes:
+        path: the directory.
+        config: the run's configuration.
+    """
+
+    path: Path
+    config: RunConfig
+
+    @classmethod
+    def create(
+        cls, path: Path, config: RunConfig, overwrite: bool = False, resume: bool = False
+    ) -> "RunDirectory":
+        """A new directory, or with `resume` an existing one of the same configuration.
+
+        With `resume` processes that start together share it; the lock of the run is what they work under in turn.
+
+        Raises:
+            InputError: the directory exists and neither flag is given, or the configurations differ.
+        """
+        path = Path(path)
+        if resume and (path / MARK).exists():
+            return cls._resumed(path, config)
+        if overwrite and (path / LOCK).exists():
+            with locked(path):  # a run in progress is not overwritten
+                pass
+        try:
+            with staged_directory(path, overwrite, OWNED, MAKING if resume else 0.0) as staged:
+                for folder in ("snapshots", "parameters", "figures"):
+                    (staged / folder).mkdir()
+                write_toml(staged / MARK, config.to_dict())
+        except InputError:
+            if resume and (path / MARK).exists():
+                return cls._resumed(path, config)  # another process was first
+            raise
+        return cls(path, config)
+
+    @classmethod
+    def _resumed(cls, path: Path, config: RunConfig) -> "RunDirectory":
+        found = cls.open(path)
+        difference = first_difference(config.to_dict(), found.config.to_dict())
+        if difference:
+            raise InputError(
+                "resume", path, f"was made with another {difference}", "drop --resume or the setting"
+            )
+        return found
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """An existing run.
+
+        Raises:
+            InputError: there is no run, or one of `ntkflow simulate`, or its configuration cannot be read.
+        """
+        path = Path(path)
+        if not (path / "config.toml").is_file():
+            raise InputError(
+                "run", path, "is not a run directory (no config.toml)", "start with `ntkflow validate train`"
+            )
+        tables = read_toml(path / "config.toml")
+        if "sizes" in tables:
+            raise InputError(
+                "run", path, "is a run of `ntkflow simulate`", "use `ntkflow show` or `ntkflow plot`"
+            )
+        return cls(path, RunConfig.from_dict(tables))
+
+    @classmethod
+    def difference(cls, path: Path, config: RunConfig) -> str | None:
+        """In what the run in a directory differs from a configuration; None where it does not, or there is none."""
+        if not (Path(path) / MARK).is_file():
+            return None
+        return first_difference(config.to_dict(), cls.open(path).config.to_dict())
+
+    def locked(self, patience: float = 0.0) -> AbstractContextManager[None]:
+        """A context in which no other process may work on this run.
+
+        Args:
+            patience: seconds to wait for another one.
+
+        Raises:
+            InUseError: another one does.
+        """
+        return locked(self.path, patience)
+
+    def write_snapshot(self, snapshot: Snapshot, metrics: Mapping[str, Any]) -> None:
+        """Parameters first, then the metrics line, the state file last: it marks the snapshot complete."""
+        write_arrays(self._parameters(snapshot.step), named_leaves(snapshot.train._asdict()))
+        line = {"step": snapshot.step, "time": snapshot.time, **metrics}
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(json.loads(dump_json(line)), allow_nan=False) + "\n")
+        meta = {"step": snapshot.step, "time": snapshot.time}
+        write_state(self._snapshot(snapshot.step), snapshot.state, snapshot.sizes.labels, meta=meta)
+
+    def steps(self) -> list[int]:
+        """Steps of the complete snapshots, increasing."""
+        names = (self.path / "snapshots").glob("step_*.npz")
+        return sorted(int(name.stem.removeprefix("step_")) for name in names)
+
+    def read_snapshot(self, step: int) -> StoredSnapshot:
+        """State and flow time at one step."""
+        file = read_state(self._snapshot(step))
+        return StoredSnapshot(int(file.meta["step"]), float(file.meta["time"]), file.state, file.sizes)
+
+    def read_train_state(self, step: int, template: TrainState) -> TrainState:
+        """Parameters and optimiser state at one step."""
+        arrays, _ = read_arrays(self._parameters(step), "parameters")
+        restored: TrainState = from_named(template._asdict(), arrays)
+        return TrainState(**restored)  # type: ignore[arg-type]
+
+    def write_checkpoint(self, step: int, state: TrainState) -> None:
+        """Replace checkpoint.npz."""
+        write_arrays(self._checkpoint, {**named_leaves(state._asdict()), "step": np.array(step)})
+
+    def remove_checkpoint(self) -> None:
+        """Remove checkpoint.npz, if there is one."""
+        self._checkpoint.unlink(missing_ok=True)
+
+    def read_latest(self, template: TrainState) -> tuple[int, TrainState] | None:
+        """Step and state that training goes on from: checkpoint or snapshot, whichever is later; None at first.
+
+        A checkpoint between two snapshots is only used when the snapshots before it are complete, which
+        they are, since it is written after them.
+        """
+        steps = self.steps()
+        if self._checkpoint.exists():
+            arrays, _ = read_arrays(self._checkpoint, "checkpoint")
+            step = int(arrays.pop("step"))
+            if steps and step > steps[-1]:
+                return step, TrainState(**from_named(template._asdict(), arrays))
+        return (steps[-1], self.read_train_state(steps[-1], template)) if steps else None
+
+    def write_training(self, value: Mapping[str, Any]) -> None:
+        """training.json."""
+        write_json(self.path / "training.json", value)
+
+    def metrics(self) -> list[Json]:
+        """Lines of metrics.jsonl, one per step; a torn line or one whose snapshot is missing is left out."""
+        path = self.path / "metrics.jsonl"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        complete, rows = set(self.steps()), {}
+        for line in text.splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if row["step"] in complete:
+                rows[row["step"]] = row
+        return [rows[step] for step in sorted(rows)]
+
+    def repair_metrics(self) -> None:
+        """Rewrite metrics.jsonl with its complete lines only, before a resumed run appends to it."""
+        rows = self.metrics()
+        with atomic(self.path / "metrics.jsonl", "w") as handle:
+            handle.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def write_kernel(self, step: int, measured: KernelSample, fit: BlockFit, seconds: float) -> None:
+        """Add one measured kernel to kernels.json, and K with the kappas to the snapshot's state file."""
+        kernels = self._kernel_table()
+        kernels[str(step)] = {"step": step, "seconds": seconds, **fit.to_dict()}
+        file = read_state(self._snapshot(step))
+        # A state file's kernel is that of its own samples; with a smaller probe kernels.json alone has it.
+        whole = file.sizes.per_class == measured.total_per_class
+        kernel: BlockKernel | None = fit.kernel() if whole and not fit.broken_order else None
+        arrays: dict[str, np.ndarray] = {"neuron_constants": measured.constants}
+        # A state file's K is N x N; a kernel of fewer samples goes under its own name.
+        arrays["K" if whole and measured.per_class == measured.total_per_class else "K_sample"] = (
+            measured.mean
+        )
+        write_state(self._snapshot(step), file.state, file.sizes.labels, kernel, file.meta, **arrays)
+        write_json(self.path / "kernels.json", {key: kernels[key] for key in sorted(kernels, key=int)})
+
+    def kernels(self) -> dict[int, BlockFit]:
+        """Fitted kernels by step."""
+        table = self._kernel_table()
+        drop = ("step", "seconds", "broken_order")
+        return {
+            int(k): BlockFit.from_dict({a: b for a, b in v.items() if a not in drop})
+            for k, v in table.items()
+        }
+
+    def write_comparison(self, value: Mapping[str, Any]) -> None:
+        """comparison.json."""
+        write_json(self.path / "comparison.json", value)
+
+    def write_summary(self, value: Mapping[str, Any]) -> None:
+        """summary.json, written last: it marks the run complete."""
+        write_json(self.path / "summary.json", value)
+
+    def read_json(self, name: str) -> Json:
+        """A JSON file of the run; empty when it is not there yet.
+
+        Raises:
+            InputError: the file is not JSON.
+        """
+        path = self.path / name
+        if not path.exists():
+            return {}
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(
+                name, path, f"is not JSON ({error})", "remove the file and run the step again"
+            ) from None
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.path / "checkpoint.npz"
+
+    def _kernel_table(self) -> Json:
+        return self.read_json("kernels.json")
+
+    def snapshot_path(self, step: int) -> Path:
+        """The state file of a snapshot."""
+        return self._snapshot(step)
+
+    def _snapshot(self, step: int) -> Path:
+        return self.path / "snapshots" / f"step_{step:07d}.npz"
+
+    def _parameters(self, step: int) -> Path:
+        return self.path / "parameters" / f"step_{step:07d}.npz"
+
+
+def run_paths(path: Path) -> list[Path]:
+    """The runs that a path stands for: itself, or those in a folder that is no run, as `validate run` makes."""
+    path = Path(path)
+    if not (path / MARK).is_file() and path.is_dir():
+        inside = (entry for entry in sorted(path.iterdir()) if not entry.name.startswith("."))
+        found = [run for run in inside if (run / MARK).is_file() and (run / "snapshots").is_dir()]
+        return found or [path]
+    return [path]
+
+
+def first_difference(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> str | None:
+    """The first field in which two configurations differ, with both values; None where they are equal."""
+    for key, value in a.items():
+        if isinstance(value, Mapping):
+            inner = first_difference(value, b.get(key) or {}, f"{prefix}{key}.")
+            if inner:
+                return inner
+        elif value != b.get(key):
+            return f"{prefix}{key} ({b.get(key)}, not {value})"
+    return None

@@ -1,0 +1,231 @@
+"""Training on a run directory: snapshots, metrics, checkpoints, how it ended."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import jax
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow.runs.files import run_versions
+from ntkflow_validation import datasets
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.datasets import Dataset
+from ntkflow_validation.kernels.blocks import fit
+from ntkflow_validation.kernels.snapshot_kernels import measure
+from ntkflow_validation.metrics.compare import observables
+from ntkflow_validation.metrics.probe import invariant_metrics
+from ntkflow_validation.models import Network, build
+from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.training.clock import snapshot_steps, total_steps
+from ntkflow_validation.training.train import (
+    DivergedError,
+    Snapshot,
+    TrainState,
+    accuracy,
+    chosen_rate,
+    start,
+    train,
+)
+
+# called with (what is being done, amount done, amount in all)
+Progress = Callable[[str, int, int], None]
+# Seconds between checkpoints: what a kill costs at most, beside the time since the last snapshot.
+CHECKPOINT_EVERY = 30.0
+
+
+class Result(StrEnum):
+    """How a training ended.
+
+    `COMPLETE`: all steps done. `DIVERGED`: parameters or features left the finite numbers; the snapshots
+    before that are kept and can be measured.
+    """
+
+    COMPLETE = "complete"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a training.
+
+    Attributes:
+        result: the result code.
+        step: optimiser steps done.
+        message: what happened, in words; empty when complete.
+    """
+
+    result: Result
+    step: int
+    message: str = ""
+
+
+def prepare(config: RunConfig) -> tuple[Dataset, Network]:
+    """The dataset and the freshly initialised network of a configuration."""
+    dataset = datasets.load(config.data, config.seed)
+    return dataset, build(config.model, dataset.input_shape, dataset.classes, config.seed)
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """No progress."""
+    del what, done, total
+
+
+def train_run(
+    run: RunDirectory, progress: Progress = silent, observed: Callable[[Json], object] = lambda _: None
+) -> Outcome:
+    """Train and write snapshots; goes on from the latest checkpoint or snapshot, if there is one.
+
+    Args:
+        run: the directory.
+        progress: called with ("training", steps done, steps in all).
+        observed: called with the metrics of every snapshot.
+
+    Returns:
+        How it ended; a training that had ended before is left alone.
+    """
+    ended = read_outcome(run)
+    if ended is not None:
+        return ended
+    dataset, network = prepare(run.config)
+    config = _begun(run, dataset, network)
+    resume = run.read_latest(start(network, config.training))
+    run.repair_metrics()
+    total = total_steps(config.training, dataset.per_class)
+    kernel_steps = planned_kernels(config, total) if config.kernels.while_training else ()
+    if resume is not None:
+        _missing_kernels(run, dataset, network, kernel_steps)
+    saver = _Saver(run)
+    report = _throttled(lambda step: progress("training", step, total))
+    try:
+        for snapshot in train(config, dataset, network, resume, report, saver):
+            row = write_snapshot(run, config, snapshot, dataset, network, snapshot.step in kernel_steps)
+            observed(row)
+            progress("training", snapshot.step, total)
+    except DivergedError as error:
+        return _end(run, Outcome(Result.DIVERGED, error.step, str(error)))
+    return _end(run, Outcome(Result.COMPLETE, total))
+
+
+def planned_kernels(config: RunConfig, total: int) -> tuple[int, ...]:
+    """Steps whose snapshots are measured: spread evenly over the snapshots."""
+    recipe = config.training
+    return spread_evenly(snapshot_steps(total, recipe.snapshots, recipe.spacing), config.kernels.count)
+
+
+def spread_evenly(steps: list[int], count: int) -> tuple[int, ...]:
+    """`count` of some steps, by position, the first and the last included."""
+    chosen = np.unique(np.round(np.linspace(0, len(steps) - 1, count)).astype(int))
+    return tuple(steps[i] for i in chosen)
+
+
+def write_snapshot(
+    run: RunDirectory,
+    config: RunConfig,
+    snapshot: Snapshot,
+    dataset: Dataset,
+    network: Network,
+    with_kernel: bool,
+) -> Json:
+    """One snapshot with its metrics, which are returned, and the kernel measured there if asked for."""
+    metrics = snapshot_metrics(snapshot, dataset, network)
+    if not with_kernel:
+        run.write_snapshot(snapshot, metrics)
+        return metrics
+    began = time.perf_counter()
+    measured = measure(network, snapshot.train.variables, dataset, config.kernels)
+    seconds, blocks = time.perf_counter() - began, fit(measured)
+    if blocks.broken_order is None:
+        m, batch = dataset.per_class, config.training.batch_per_class
+        metrics |= invariant_metrics(snapshot.state, snapshot.sizes, blocks.kernel(), m, batch)
+    else:
+        metrics["invariant_refused"] = f"measured constants break {blocks.broken_order}"
+    run.write_snapshot(snapshot, metrics)
+    run.write_kernel(snapshot.step, measured, blocks, seconds)
+    return metrics
+
+
+def _missing_kernels(run: RunDirectory, dataset: Dataset, network: Network, steps: tuple[int, ...]) -> None:
+    """Kernels of complete snapshots that a kill left without one: the kernel is written after the snapshot."""
+    template = start(network, run.config.training)
+    for step in (s for s in run.steps() if s in steps and s not in run.kernels()):
+        began = time.perf_counter()
+        variables = run.read_train_state(step, template).variables
+        measured = measure(network, variables, dataset, run.config.kernels)
+        run.write_kernel(step, measured, fit(measured), time.perf_counter() - began)
+
+
+def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> Json:
+    """The line of metrics.jsonl: losses, norms, NC metrics on the probe, accuracies on all samples."""
+    variables, state = snapshot.train.variables, snapshot.state
+    if len(dataset.labels) == snapshot.sizes.N:
+        # All samples have just been observed, in the same order.
+        trained = float(np.mean(state.logits.argmax(axis=0) == dataset.labels))
+    else:
+        trained = accuracy(network, variables, dataset.x, dataset.labels)
+    return {
+        **observables(state, snapshot.sizes),
+        "accuracy_train": trained,
+        "accuracy_test": accuracy(network, variables, dataset.x_test, dataset.labels_test),
+    }
+
+
+def read_outcome(run: RunDirectory) -> Outcome | None:
+    """How the training ended, or None while it has not."""
+    found = run.read_json("training.json")
+    if "result" not in found:
+        return None
+    return Outcome(Result(found["result"]), found["step"], found["message"])
+
+
+def _begun(run: RunDirectory, dataset: Dataset, network: Network) -> RunConfig:
+    """The configuration with its learning rate chosen, once for all restarts; facts go to training.json."""
+    facts = run.read_json("training.json")
+    if not facts:
+        facts = {
+            "learning_rate": chosen_rate(network, dataset, run.config.training, run.config.seed),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(network.initial.params)),
+            "samples": {
+                "train": len(dataset.labels),
+                "test": len(dataset.labels_test),
+                "unused": dataset.unused,
+            },
+            "device": jax.devices()[0].device_kind,
+            "made_by": run_versions(),
+        }
+        run.write_training(facts)
+    return run.config.with_rate(float(facts["learning_rate"]))
+
+
+def _end(run: RunDirectory, outcome: Outcome) -> Outcome:
+    facts = run.read_json("training.json")
+    ending = {"result": str(outcome.result), "step": outcome.step, "message": outcome.message}
+    run.write_training({**facts, **ending})
+    run.remove_checkpoint()
+    return outcome
+
+
+class _Saver:
+    """Writes a checkpoint when enough time has passed since the last; the numbers do not depend on when."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self.last = time.monotonic()
+
+    def __call__(self, step: int, state: TrainState) -> None:
+        if time.monotonic() - self.last >= CHECKPOINT_EVERY:
+            self.run.write_checkpoint(step, state)
+            self.last = time.monotonic()
+
+
+def _throttled(report: Callable[[int], None], seconds: float = 0.2) -> Callable[[int], None]:
+    last = [0.0]
+
+    def call(step: int) -> None:
+        if time.monotonic() - last[0] >= seconds:
+            last[0] = time.monotonic()
+            report(step)
+
+    return call

@@ -1,0 +1,98 @@
+"""One cell of a sweep of trainings: a run directory from start to end, wherever it had got to."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ntkflow._types import Json
+from ntkflow.runs.atomic import InUseError
+from ntkflow.sweep.cache import Cache
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.runs.rundir import RunDirectory
+
+# Seconds to wait for a run directory that a process on another machine may still work on.
+PATIENCE = 300.0
+# Seconds between two looks at whether it has finished the cell.
+LOOK = 2.0
+
+
+@dataclass(frozen=True)
+class CellTask:
+    """What travels to a worker.
+
+    Attributes:
+        key: address of the cell.
+        config: a RunConfig as nested plain values.
+        directory: the sweep's directory; workers share it.
+        data_dir: where its files are, when the sweep was told.
+    """
+
+    key: str
+    config: Json
+    directory: str
+    data_dir: str | None = None
+
+    @property
+    def run_directory(self) -> Path:
+        """Where the cell trains."""
+        return Path(self.directory) / "runs" / self.key[:16]
+
+
+def run_cell(task: CellTask) -> Json:
+    """Train and measure, or go on with it: {config, training, metrics, kernels, final, seconds}, or {error}.
+
+    A training that diverged is a result. Never raises: one bad cell must not cost the others.
+    """
+    cache = Cache(Path(task.directory))
+    return cache.recorded(task.key, lambda: _content(task, cache))
+
+
+def _content(task: CellTask, cache: Cache) -> Json:
+    if task.data_dir is not None:
+        os.environ["NTKFLOW_DATA"] = task.data_dir
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _train(task)
+        except Exception as error:
+            # Another sweep that shares the directory may have finished it, and removed the run.
+            known = cache.read(task.key)
+            if known is not None:
+                return known
+            # Who surely works on it will end; who may have been killed on another machine is not waited for for ever.
+            if not isinstance(error, InUseError) or (not error.certain and time.monotonic() > deadline):
+                return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
+
+
+def _train(task: CellTask) -> Json:
+    from ntkflow_validation.runs.training_run import Result, train_run
+    from ntkflow_validation.sweep.records import record_of
+
+    config = RunConfig.from_dict(task.config)
+    path = task.run_directory
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run = RunDirectory.create(path, config, resume=True)
+    began = time.perf_counter()
+    with run.locked(LOOK):
+        known = Cache(Path(task.directory)).read(task.key)
+        if known is not None:
+            return known
+        outcome = train_run(run)
+        if outcome.result is Result.COMPLETE:
+            measure_end(run)
+        content = record_of(run)
+    return {"config": config.to_dict(), **content, "seconds": time.perf_counter() - began}
+
+
+def measure_end(run: RunDirectory) -> None:
+    """The output NTK at the last snapshot, whose alignment panes j show; once."""
+    from ntkflow_validation.runs.measurement_run import Settings, measure_in_full
+    from ntkflow_validation.runs.training_run import prepare, silent
+
+    step = run.steps()[-1]
+    if (run.path / "measurements" / f"{step}.json").exists():
+        return
+    settings = Settings(quantities=("outputs",), per_class=run.config.kernels.per_class or None)
+    for _ in measure_in_full(run, [step], *prepare(run.config), settings, silent):
+        pass

@@ -1,0 +1,148 @@
+"""What is kept of a training: everything that the paper's figures over epochs and rates are drawn from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.integrate.series import moments
+from ntkflow.problem.thin import decompose
+from ntkflow.sweep.cache import SPEC_FILE, Cache
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
+from ntkflow_validation.training.clock import epochs_of
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One training, wherever it was read from.
+
+    Attributes:
+        config: its configuration.
+        content: {training, metrics, kernels, final, seconds}, plain values.
+        where: the run directory, or the cell's file.
+    """
+
+    config: RunConfig
+    content: Json
+    where: Path
+
+    @property
+    def rows(self) -> list[Json]:
+        """Lines of metrics.jsonl."""
+        return list(self.content["metrics"])
+
+    @property
+    def rate(self) -> float:
+        """The learning rate that was used."""
+        return float(self.content["training"].get("learning_rate", self.config.training.learning_rate))
+
+    @property
+    def result(self) -> str:
+        """complete or diverged."""
+        return str(self.content["training"].get("result", "unfinished"))
+
+    def last(self, name: str) -> float:
+        """A metric at the end, NaN when there is none."""
+        found = self.content["final"].get(name)
+        if found is None and self.rows:
+            found = self.rows[-1].get(name)
+        return float("nan") if found is None else float(found)
+
+    @cached_property
+    def epochs(self) -> np.ndarray:
+        """Passes through the data at every row, (T,)."""
+        steps = np.array([row["step"] for row in self.rows], dtype=float)
+        return epochs_of(self.config.training, steps, self.config.data.per_class)
+
+    def series(self, name: str) -> np.ndarray:
+        """A metric at every row, NaN where it was not measured, (T,)."""
+        values = [row.get(name) for row in self.rows]
+        return np.array([np.nan if v is None else v for v in values], dtype=float)
+
+
+def record_of(run: RunDirectory) -> Json:
+    """The content of a record from a run directory."""
+    return {
+        "training": run.read_json("training.json"),
+        "metrics": run.metrics(),
+        "kernels": run.read_json("kernels.json"),
+        "final": {**final_norms(run.read_snapshot(run.steps()[-1])), **alignments(run)}
+        if run.steps()
+        else {},
+    }
+
+
+def alignments(run: RunDirectory) -> dict[str, float]:
+    """Cosines of the traced kernels Theta^h and Theta with Y^T Y at the end, as far as they were measured."""
+    step = run.steps()[-1]
+    kernel = run.read_json("kernels.json").get(str(step), {})
+    found = {"alignment_features": kernel["alignment"]} if kernel else {}
+    full = run.read_json(f"measurements/{step}.json")
+    for family in ("features", "outputs"):
+        value = (full.get(family) or {}).get("alignment")
+        if value is not None:
+            found[f"alignment_{family}"] = value
+    return found
+
+
+def final_norms(snapshot: StoredSnapshot) -> dict[str, float]:
+    """Moments of the features of a snapshot. Source: panes i of the paper's figures 3-12."""
+    thin, _ = decompose(snapshot.state, snapshot.sizes, subspace=False)
+    return moments(thin, snapshot.sizes)
+
+
+def find_records(paths: Iterable[Path]) -> list[Record]:
+    """All trainings under some sweep and run directories, or folders of runs.
+
+    Raises:
+        InputError: a path is neither, nor a folder of runs.
+    """
+    found: list[Record] = []
+    for path in paths:
+        if (path / SPEC_FILE).is_file():
+            found += _of_sweep(path)
+        elif runs := [run for run in run_paths(path) if (run / "config.toml").is_file()]:
+            for run in map(RunDirectory.open, runs):
+                found.append(Record(run.config, record_of(run), run.path))
+        else:
+            raise InputError("path", path, "is neither a sweep nor a run directory", "check the path")
+    return found
+
+
+def _of_sweep(path: Path) -> list[Record]:
+    records = []
+    for file in sorted((path / "cells").glob("*.json")):
+        content = Cache(path).read(file.name.removesuffix(".json"))
+        if content is not None:
+            records.append(Record(RunConfig.from_dict(content["config"]), content, file))
+    return records
+
+
+def entries(content: Json) -> dict[str, float | str]:
+    """A cell's row of the table: settings, how it ended, every metric at the end, and at the start."""
+    row: dict[str, float | str] = {}
+    for section, values in content["config"].items():
+        if isinstance(values, Mapping):
+            row |= {f"config.{section}.{name}": _entry(value) for name, value in values.items()}
+    facts = content["training"]
+    row["result"] = str(facts.get("result"))
+    for name in ("learning_rate", "step", "parameters"):
+        row[name] = _entry(facts.get(name))
+    row["seconds"] = _entry(content.get("seconds"))
+    rows = content["metrics"]
+    if rows:
+        row |= {name: _entry(value) for name, value in {**rows[-1], **content["final"]}.items()}
+        row |= {f"start.{name}": _entry(value) for name, value in rows[0].items()}
+    return row
+
+
+def _entry(value: Any) -> float | str:
+    if value is None:
+        return float("nan")
+    return float(value) if isinstance(value, bool | int | float) else str(value)

@@ -1,0 +1,49 @@
+"""The settings of a run as a sweep sees them: one flat name for each, and how a cell changes them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ntkflow.sweep.fields import Schema, Value, schema_of
+from ntkflow_validation.config.config import SECTIONS, RunConfig
+from ntkflow_validation.config.settings import ModelConfig
+
+SEED, DATA, MODEL, INIT, RATE = "seed", "data.name", "model.name", "model.init", "training.learning_rate"
+
+# What a sweep of trainings can vary: seed, data.per_class, training.learning_rate ...
+SETTINGS: Schema = schema_of(*((f"{name}.", section) for name, section in SECTIONS.items()))
+SETTINGS = Schema({SEED: int, **SETTINGS.kinds}, SETTINGS.lists)
+
+
+def flat(config: RunConfig) -> dict[str, Any]:
+    """Every setting by its flat name."""
+    values: dict[str, Any] = {}
+    for name, value in config.to_dict().items():
+        if isinstance(value, Mapping):
+            values |= {f"{name}.{key}": item for key, item in value.items()}
+        else:
+            values[name] = value
+    return values
+
+
+def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
+    """A run with some settings changed; what an architecture decides by itself is decided anew.
+
+    Another architecture keeps of the old one only its initialisation, another width has its own number of
+    features.
+
+    Raises:
+        InputError: the changed run is not possible.
+    """
+    tables = base.to_dict()
+    if changes.get(MODEL, base.model.name) != base.model.name:
+        tables["model"] = {"name": changes[MODEL], "init": base.model.init}
+    elif changes.get("model.width", base.model.width) != base.model.width:
+        tables["model"]["features"] = asdict(ModelConfig())["features"] if base.model.name == "cnn" else 0
+    for name, value in changes.items():
+        section, _, key = name.partition(".")
+        if key:
+            tables[section][key] = value
+        else:
+            tables[section] = value
+    return RunConfig.from_dict(tables)

@@ -1,0 +1,1 @@
+"""The training loop, its objective, and the clock that turns steps into flow time."""

@@ -1,0 +1,118 @@
+"""The only place that turns optimiser steps into flow time, the time of the theory's sum loss (eq. 4)."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ntkflow._types import Times
+from ntkflow_validation.config.config import TrainConfig
+
+
+def total_steps(config: TrainConfig, per_class: int) -> int:
+    """Optimiser steps of a run; epochs are rounded up to whole steps.
+
+    Args:
+        config: `steps`, or `epochs` and `batch_per_class`.
+        per_class: m, training samples of each class.
+    """
+    if config.epochs == 0:
+        return config.steps
+    return -(-config.epochs * per_class // (config.batch_per_class or per_class))
+
+
+def epochs_of(config: TrainConfig, steps: Any, per_class: int) -> Any:
+    """Passes through the data after so many optimiser steps.
+
+    Args:
+        config: its batch size.
+        steps: numbers of steps.
+        per_class: m.
+    """
+    return steps * (config.batch_per_class or per_class) / per_class
+
+
+def learning_rate(config: TrainConfig, step: Any, per_class: int) -> Any:
+    """Rate of optimiser step `step` (from 0): linear warm-up, then constant, divided by 10 every so many epochs.
+
+    Args:
+        config: rate and schedule.
+        step: numpy or traced whole numbers.
+        per_class: m, which with the batch size says when an epoch ends.
+    """
+    xp = np if isinstance(step, np.ndarray | int | float) else jnp
+    rate = config.learning_rate + 0.0 * step
+    if config.warmup:
+        rate = config.learning_rate * xp.minimum(1.0, (step + 1) / config.warmup)
+    if config.drop_every:
+        # Whole numbers: the epoch of a step must not depend on rounding.
+        drops = step * (config.batch_per_class or per_class) // (config.drop_every * per_class)
+        rate = rate * 0.1**drops
+    return rate
+
+
+def loss_scale(config: TrainConfig, N: int, C: int) -> float:
+    """Sum loss over all N samples divided by the loss that is differentiated, in expectation over batches.
+
+    The mean over samples and outputs gives N C; that of the cross-entropy is over samples only and gives N.
+    The sum over a batch of B samples gives N / B, since a class-balanced batch has in expectation B / N of
+    the full gradient. Source: theory 11.6.
+    """
+    if config.reduction == "mean":
+        return float(N * C if config.loss == "mse" else N)
+    return N / (config.batch_per_class * C) if config.batch_per_class else 1.0
+
+
+def flow_times(config: TrainConfig, N: int, C: int) -> Times:
+    """Flow time before each step and after the last, (steps + 1,).
+
+    Without momentum t_k = sum_{j<k} eta_j / s with s = `loss_scale`. Heavy-ball momentum adds up gradients,
+    v_j = sum_{i<=j} beta^(j-i) g_i, so under a slowly varying gradient step j takes the time
+    eta_j (1 - beta^(j+1))/(1 - beta) / s: the factor 1/(1 - beta) of theory 11.6 once j >> 1/(1 - beta),
+    and exact for a constant gradient before. Nesterov's form steps along g_j + beta v_j, which is one power
+    of beta ahead.
+    """
+    steps = np.arange(total_steps(config, N // C))
+    ahead = 2 if config.nesterov else 1
+    build_up = (1 - config.momentum ** (steps + ahead)) / (1 - config.momentum)
+    increments = learning_rate(config, steps, N // C) * build_up / loss_scale(config, N, C)
+    return np.concatenate([[0.0], np.cumsum(increments)])
+
+
+def theory_decay(config: TrainConfig, N: int, C: int) -> float:
+    """The decay rate lambda of the theory, per unit of flow time: N C lambda for the mean loss (theory 11.6).
+
+    Equal decay of weights and features shrinks E by exp(-2 lambda t).
+    """
+    return loss_scale(config, N, C) * config.weight_decay
+
+
+def inertia_step(config: TrainConfig, N: int, C: int) -> float:
+    """The step eta_eff at the peak rate, in flow time: the iterates follow x' = F - (eta_eff/2) F' F.
+
+    eta for plain descent, eta (1 + beta)/(1 - beta)^2 for heavy ball, eta (1 - beta + 2 beta^2)/(1 - beta)^2 for
+    Nesterov's form, in units of flow time 1/(1 - beta) faster. Source: theory 11.4.
+    """
+    beta, step = config.momentum, config.learning_rate / loss_scale(config, N, C)
+    factor = 1 - beta + 2 * beta**2 if config.nesterov else 1 + beta
+    return step * factor / (1 - beta) ** 2
+
+
+def snapshot_steps(steps: int, count: int, spacing: str = "log") -> list[int]:
+    """About `count` steps from 0 to `steps`, both included.
+
+    Args:
+        steps: optimiser steps of the run.
+        count: how many.
+        spacing: "log", since the flow is fast at first, or "even". Rounding early log-spaced steps to distinct
+            whole ones leaves fewer, so the ratio is refined until `count` remain.
+    """
+    count = min(count, steps + 1)
+    if spacing == "even":
+        return [int(s) for s in np.unique(np.round(np.linspace(0, steps, max(count, 2))))]
+    points = count
+    while True:
+        grid = np.unique(np.round(np.geomspace(1, steps, points)).astype(int)) if steps > 1 else np.array([1])
+        if len(grid) + 1 >= count:
+            return [0, *(int(s) for s in grid)]
+        points += 1 + points // 20

@@ -1,0 +1,87 @@
+"""The loss that is differentiated, and the largest rate at which gradient descent on it is stable."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ntkflow_validation.config.config import TrainConfig
+from ntkflow_validation.models.base import Network, Tree, Variables
+
+POWER_ITERATIONS = 40
+
+
+def sum_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """1/2 |f - y|^2 over all samples and outputs. Source: eq. (4)."""
+    targets = jax.nn.one_hot(labels, outputs.shape[1], dtype=outputs.dtype)
+    return 0.5 * jnp.sum((outputs - targets) ** 2)
+
+
+def sum_cross_entropy(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """-log softmax(f)_y summed over all samples; its gradient by f is softmax(f) - y."""
+    logits = outputs - jax.nn.logsumexp(outputs, axis=1, keepdims=True)
+    return -jnp.sum(jnp.take_along_axis(logits, labels[:, None], axis=1))
+
+
+def divisor(config: TrainConfig, samples: int, classes: int) -> int:
+    """What the sum loss of a batch is divided by: the paper's code takes means over samples and outputs."""
+    if config.reduction == "sum":
+        return 1
+    return samples * classes if config.loss == "mse" else samples
+
+
+def forward(
+    network: Network, config: TrainConfig, params: Tree, statistics: Tree, x: jax.Array
+) -> tuple[jax.Array, Tree]:
+    """Outputs as training sees them, and the statistics afterwards."""
+    if config.statistics == "frozen":
+        return network.outputs(params, statistics, x), statistics
+    return network.train_outputs(params, statistics, x)
+
+
+def objective(
+    network: Network, config: TrainConfig, params: Tree, statistics: Tree, x: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, Tree]:
+    """The loss of a batch, without decay, and the statistics afterwards."""
+    outputs, statistics = forward(network, config, params, statistics, x)
+    loss = sum_loss if config.loss == "mse" else sum_cross_entropy
+    return loss(outputs, labels) / divisor(config, *outputs.shape), statistics
+
+
+def largest_eigenvalue(network: Network, config: TrainConfig, variables: Variables, x: jax.Array) -> float:
+    """Largest eigenvalue of the NTK of all outputs and parameters on x, by power iteration on J^T J.
+
+    The eigenvalue of class means stands far above the rest, so a few dozen iterations settle it.
+    """
+    params, statistics = variables
+
+    def outputs(p: Tree) -> jax.Array:
+        return forward(network, config, p, statistics, x)[0]
+
+    @jax.jit
+    def iterate(v: Tree) -> tuple[Tree, jax.Array]:
+        v = jax.tree.map(lambda leaf: leaf / _norm(v), v)
+        image = jax.jvp(outputs, (params,), (v,))[1]
+        return jax.vjp(outputs, params)[1](image)[0], jnp.sum(image**2)
+
+    keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(params)))
+    draws = [jax.random.normal(k, p.shape) for k, p in zip(keys, jax.tree.leaves(params), strict=True)]
+    v, value = jax.tree.unflatten(jax.tree.structure(params), draws), jnp.zeros(())
+    for _ in range(POWER_ITERATIONS):
+        v, value = iterate(v)
+    return float(value)
+
+
+def stable_rate(
+    network: Network, config: TrainConfig, variables: Variables, x: jax.Array, classes: int
+) -> float:
+    """2 / (largest eigenvalue of the Hessian's Gauss-Newton part) for a batch x, plain gradient descent.
+
+    For the mean loss eta/(N C) < 2/lambda_max (theory 7.2, 11.6). The cross-entropy curves at most half as
+    much as the squared error, so for it the true bound is at least twice as high.
+    """
+    return 2 * divisor(config, len(x), classes) / largest_eigenvalue(network, config, variables, x)
+
+
+def _norm(tree: Tree) -> Any:
+    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))

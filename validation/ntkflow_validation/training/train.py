@@ -1,0 +1,278 @@
+"""Training: one jitted step and a generator of snapshots. It neither prints nor writes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ntkflow.errors import InputError
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+from ntkflow_validation.config.config import RunConfig, TrainConfig
+from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
+from ntkflow_validation.datasets.batches import batches_of
+from ntkflow_validation.models.base import Network, Tree, Variables
+from ntkflow_validation.training.clock import flow_times, learning_rate, snapshot_steps, total_steps
+from ntkflow_validation.training.objective import objective, stable_rate
+
+# Steps between two looks at the state. XLA runs ahead of Python; waiting keeps Ctrl-C and the bar honest.
+CHUNK = 50
+# The same where many steps are one program: an epoch of Fashion-MNIST in the paper's batches.
+FUSED_CHUNK = 500
+PROBE_BATCH = 512
+# Samples whose statistics stand for the training set's when they are frozen.
+CALIBRATION = 2000
+
+StepFunction = Callable[["TrainState", jax.Array, jax.Array], "TrainState"]
+AdvanceFunction = Callable[["TrainState", jax.Array, jax.Array, np.ndarray], "TrainState"]
+
+
+class TrainState(NamedTuple):
+    """Everything that training continues from.
+
+    Attributes:
+        variables: the network's numbers.
+        optimiser: optax state.
+    """
+
+    variables: Variables
+    optimiser: Tree
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The network at one step, and what the theory calls its state.
+
+    Attributes:
+        step: optimiser steps done.
+        time: flow time of the sum loss (4), from `clock`.
+        state: H on the dataset's probe in inference mode, W and b, float64.
+        sizes: C, m, n of that state.
+        train: parameters and optimiser state, from which training can go on.
+    """
+
+    step: int
+    time: float
+    state: State
+    sizes: Sizes
+    train: TrainState
+
+
+class DivergedError(Exception):
+    """Training left the finite numbers.
+
+    Attributes:
+        step: optimiser steps done when it was seen.
+    """
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"training diverged before step {step} ({what} is not finite)")
+        self.step = step
+
+
+def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformation:
+    """SGD with the clock's learning rate, momentum, and decay of weights or of everything."""
+    everything = config.decay_on == "all"
+    decay = optax.add_decayed_weights(
+        config.weight_decay, mask=lambda tree: jax.tree.map(lambda p: everything or p.ndim > 1, tree)
+    )
+    sgd = optax.sgd(
+        lambda step: learning_rate(config, step, per_class),
+        momentum=config.momentum or None,
+        nesterov=config.nesterov,
+    )
+    return optax.chain(decay, sgd) if config.weight_decay else sgd
+
+
+def make_step(network: Network, config: TrainConfig, per_class: int) -> StepFunction:
+    """The jitted step on a batch."""
+    rule = optimiser(config, per_class)
+
+    @jax.jit
+    def step(state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
+        params, statistics = state.variables
+        loss = partial(objective, network, config)
+        gradient, statistics = jax.grad(loss, has_aux=True)(params, statistics, x, labels)
+        updates, optimiser_state = rule.update(gradient, state.optimiser, params)
+        return TrainState(Variables(optax.apply_updates(params, updates), statistics), optimiser_state)
+
+    return step
+
+
+def make_advance(network: Network, config: TrainConfig, per_class: int, fused: bool) -> AdvanceFunction:
+    """Several steps in a row: from (state, x, labels, batches) with one row of indices a step.
+
+    Args:
+        network: structure.
+        config: recipe.
+        per_class: m.
+        fused: run the whole row of steps as one program on the device, for GPUs; otherwise a Python loop
+            over a jitted step, since on CPU convolutions inside a compiled loop run many times slower.
+    """
+    step, full = make_step(network, config, per_class), config.batch_per_class == 0
+
+    def looped(state: TrainState, x: jax.Array, labels: jax.Array, batches: np.ndarray) -> TrainState:
+        for chosen in batches:
+            state = step(state, x, labels) if full else step(state, x[chosen], labels[chosen])
+        return state
+
+    @jax.jit
+    def scanned(
+        state: TrainState, x: jax.Array, labels: jax.Array, batches: jax.Array, count: jax.Array
+    ) -> TrainState:
+        # A loop whose length is a number, not a shape: one compilation serves the gaps between all snapshots.
+        def body(k: jax.Array, state: TrainState) -> TrainState:
+            return step(state, x, labels) if full else step(state, x[batches[k]], labels[batches[k]])
+
+        return jax.lax.fori_loop(0, count, body, state)
+
+    def padded(state: TrainState, x: jax.Array, labels: jax.Array, batches: np.ndarray) -> TrainState:
+        rows = np.zeros((FUSED_CHUNK, 1 if full else batches.shape[1]), np.int32)
+        if not full:
+            rows[: len(batches)] = batches
+        return scanned(state, x, labels, jnp.asarray(rows), jnp.asarray(len(batches), jnp.int32))
+
+    return padded if fused else looped
+
+
+def start(network: Network, config: TrainConfig, per_class: int = 1) -> TrainState:
+    """The state before the first step, statistics as the network has them."""
+    return TrainState(network.initial, optimiser(config, per_class).init(network.initial.params))
+
+
+def prepared_start(network: Network, dataset: Dataset, config: TrainConfig) -> TrainState:
+    """`start`; with frozen statistics, those of the training set at initialisation."""
+    state = start(network, config, dataset.per_class)
+    return state if config.statistics != "frozen" else recalibrated(network, dataset, state)
+
+
+def recalibrated(network: Network, dataset: Dataset, state: TrainState) -> TrainState:
+    """The state with the normalisation statistics that the training set has now, on `CALIBRATION` samples at most.
+
+    Steps on batch statistics do not read these, so training goes on as if nothing had happened.
+    """
+    rows = dataset.first_of_each_class(max(1, min(dataset.per_class, CALIBRATION // dataset.classes)))
+    statistics = network.compiled_calibrated(*state.variables, jnp.asarray(dataset.x[rows]))
+    return state._replace(variables=state.variables._replace(statistics=statistics))
+
+
+def chosen_rate(network: Network, dataset: Dataset, config: TrainConfig, seed: int) -> float:
+    """The configured learning rate; for 0 the configured share of the largest stable one on the first batch."""
+    if config.learning_rate > 0:
+        return config.learning_rate
+    rows = batch_indices(dataset.labels, dataset.classes, config.batch_per_class, seed, 0)
+    variables = prepared_start(network, dataset, config).variables
+    bound = stable_rate(network, config, variables, jnp.asarray(dataset.x[rows]), dataset.classes)
+    return config.stability * bound
+
+
+def _ignore(*_: Any) -> None:
+    pass
+
+
+def train(
+    config: RunConfig,
+    dataset: Dataset,
+    network: Network,
+    resume: tuple[int, TrainState] | None = None,
+    progress: Callable[[int], Any] = _ignore,
+    checkpoint: Callable[[int, TrainState], Any] = _ignore,
+    fused: bool | None = None,
+) -> Iterator[Snapshot]:
+    """Train, yielding snapshots at the configured steps, the first and the last included.
+
+    Args:
+        config: the run; its learning rate must be a number, see `chosen_rate`.
+        dataset: training samples, sorted and balanced; its probe is what snapshots observe.
+        network: structure and initial variables.
+        resume: step and state to go on from; that step is not yielded again.
+        progress: called with the number of steps done, every `CHUNK` (fused: `FUSED_CHUNK`).
+        checkpoint: called with the steps done and the state, as often.
+        fused: see `make_advance`; by default wherever the device is not a CPU.
+
+    Yields:
+        Snapshots in order of steps.
+
+    Raises:
+        InputError: the learning rate is 0.
+        DivergedError: training diverged.
+    """
+    recipe, m = config.training, dataset.per_class
+    if recipe.learning_rate == 0:
+        raise InputError("training.learning_rate", 0, "has not been chosen yet", "use `chosen_rate`")
+    on_device = jax.default_backend() != "cpu" if fused is None else fused
+    advance, chunk = make_advance(network, recipe, m, on_device), FUSED_CHUNK if on_device else CHUNK
+    times, steps = flow_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
+    begun, state = resume if resume is not None else (-1, prepared_start(network, dataset, recipe))
+    x, labels = jnp.asarray(dataset.x), jnp.asarray(dataset.labels.astype(np.int32))
+    done = max(begun, 0)
+    for target in (s for s in snapshot_steps(steps, recipe.snapshots, recipe.spacing) if s > begun):
+        while done < target:
+            # Up to the next multiple of a chunk, so that a resumed run cuts where an undisturbed one does.
+            ahead = range(done, min(target, (done // chunk + 1) * chunk))
+            rows = batches_of(dataset.labels, dataset.classes, recipe.batch_per_class, config.seed, ahead)
+            state, done = advance(state, x, labels, rows), ahead.stop
+            if done % chunk == 0:
+                _check_head(state, done)
+                progress(done)
+                checkpoint(done, state)
+        if config.recalibrates:
+            state = recalibrated(network, dataset, state)
+        yield observe(network, dataset, state, target, float(times[target]))
+
+
+def _check_head(state: TrainState, step: int) -> None:
+    """Whatever diverges reaches the head at once; looking at it also waits for the device."""
+    if not np.isfinite(np.asarray(state.variables.params["head"]["kernel"])).all():
+        raise DivergedError(step, "params.head.kernel")
+
+
+def probe(network: Network, variables: Variables, x: Inputs) -> np.ndarray:
+    """Features in inference mode, n x N in float64."""
+    run, parts = network.compiled_features, []
+    for i in range(0, len(x), PROBE_BATCH):
+        batch = x[i : i + PROBE_BATCH]
+        # The last batch is filled up: another shape would be compiled for it.
+        filled = np.resize(batch, (PROBE_BATCH, *x.shape[1:])) if i and len(batch) < PROBE_BATCH else batch
+        parts.append(np.asarray(run(*variables, jnp.asarray(filled)), dtype=np.float64)[: len(batch)])
+    return np.concatenate(parts).T
+
+
+def observe(network: Network, dataset: Dataset, train_state: TrainState, step: int, time: float) -> Snapshot:
+    """The snapshot of a training state, on the dataset's probe.
+
+    Raises:
+        DivergedError: a parameter or a feature is not finite.
+    """
+    variables = train_state.variables
+    try:
+        variables.check_finite()
+    except InputError as error:
+        raise DivergedError(step, error.argument) from None
+    rows = dataset.first_of_each_class(dataset.probe_per_class)
+    H = probe(network, variables, dataset.x[rows])
+    if not np.isfinite(H).all():
+        raise DivergedError(step, "a feature")
+    W, b = head(variables)
+    state, sizes, _ = State.from_samples(H, W, b, dataset.labels[rows])
+    return Snapshot(step, time, state, sizes, train_state)
+
+
+def head(variables: Variables) -> tuple[np.ndarray, np.ndarray]:
+    """W (C x n) and b (C) in float64."""
+    layer = variables.params["head"]
+    return np.asarray(layer["kernel"], dtype=np.float64).T.copy(), np.asarray(layer["bias"], dtype=np.float64)
+
+
+def accuracy(network: Network, variables: Variables, x: Inputs, labels: np.ndarray) -> float:
+    """Share of samples classified correctly; NaN without samples."""
+    if len(labels) == 0:
+        return float("nan")
+    W, b = head(variables)
+    outputs = W @ probe(network, variables, x) + b[:, None]
+    return float(np.mean(outputs.argmax(axis=0) == labels))

@@ -1,5 +1,0 @@
-"""What a finished run says: its summary, its figure, and one page that shows everything."""
-
-from validation.report.summary import draw, kernel_document, summary
-
-__all__ = ["draw", "kernel_document", "summary"]
