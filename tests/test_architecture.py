@@ -1,60 +1,164 @@
-"""Imports point one way: validation -> ntkflow, the edge -> numerics, never back."""
+"""The rooms of the house: each has a number and imports only rooms of smaller numbers; no module in a circle."""
 
 import ast
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# The edge: files, plots, terminal. Numerics import none of these.
-EDGE = {"staging", "store", "rundir", "figures", "cli", "summary", "sweep"}
+PLACES = {"ntkflow": ROOT / "ntkflow", "ntkflow_validation": ROOT / "validation" / "ntkflow_validation"}
+
+# Rooms that share a number never import each other; a sub-room stands on the floor of its room.
+FLOORS = {
+    "ntkflow.errors": 0,
+    "ntkflow.checks": 0,
+    "ntkflow._types": 0,
+    "ntkflow.prove": 0.5,
+    "ntkflow.problem": 1,
+    "ntkflow.dynamics": 2,
+    "ntkflow.metrics": 3,
+    "ntkflow.theory": 4,
+    "ntkflow.integrate": 5,
+    "ntkflow.derivatives": 6,
+    "ntkflow.fitting": 7,
+    "ntkflow.runs": 8,
+    "ntkflow.sweep": 9,
+    "ntkflow.cli": 10,
+    "ntkflow_validation.config": 20,
+    "ntkflow_validation.datasets": 21,
+    "ntkflow_validation.models": 21,
+    "ntkflow_validation.kernels": 22,
+    "ntkflow_validation.metrics": 22.5,
+    "ntkflow_validation.training": 23,
+    "ntkflow_validation.runs": 24,
+    "ntkflow_validation.ladder": 26,
+    "ntkflow_validation.figures": 26.5,
+    "ntkflow_validation.pipeline": 27,
+    "ntkflow_validation.evidence": 27.5,
+    "ntkflow_validation.calibration": 28,
+    "ntkflow_validation.sweep": 28,
+    "ntkflow_validation.paper": 29,
+    "ntkflow_validation.report": 30,
+    "ntkflow_validation.cli": 31,
+}
+# The front doors lead everywhere, on first use.
+DOORS = {"ntkflow", "ntkflow.__main__", "ntkflow_validation"}
+# Within a room that mixes speeds, only what is imported when a module is loaded makes `--help` slow.
 SLOW = {"jax", "matplotlib", "scipy", "sympy", "flax", "optax", "diffrax", "rich"}
-ON_DEMAND = {"figures", "prove", "cli", "jaxflow"}
-SIDES = {"simulate", "ensembles", "__init__", "__main__"}
-
-
-def modules(package):
-    return sorted((ROOT / package).rglob("*.py"))
-
-
-def imported(path, top_level_only=False):
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else ast.walk(tree)
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def room(path):
-    return path.relative_to(ROOT / "ntkflow").parts[0].removesuffix(".py")
-
-
-@pytest.mark.parametrize("path", modules("ntkflow"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_ntkflow_never_imports_validation(path):
-    assert not [name for name in imported(path) if name.split(".")[0] == "validation"]
-
-
-@pytest.mark.parametrize("path", modules("ntkflow"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_numerics_know_nothing_of_the_edge(path):
-    # `simulate` takes what a state file holds; `sweep` runs and stores whole simulations; `ensembles` uses its pool.
-    if room(path) in EDGE | SIDES:
-        return
-    reached = {name.split(".")[1] for name in imported(path) if name.startswith("ntkflow.")}
-    assert not reached & EDGE
-
-
-@pytest.mark.parametrize("path", modules("ntkflow"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_slow_packages_are_imported_only_where_they_are_needed(path):
-    if room(path) in ON_DEMAND:
-        return
-    assert not {name.split(".")[0] for name in imported(path, top_level_only=True)} & SLOW
-
-
-@pytest.mark.parametrize(
-    "path", modules("ntkflow") + modules("validation"), ids=lambda p: str(p.relative_to(ROOT))
+ON_DEMAND = (
+    "ntkflow.prove",
+    "ntkflow.derivatives",
+    "ntkflow.cli",
+    "ntkflow.runs.figures",
+    "ntkflow.sweep.heat",
 )
-def test_modules_stay_small(path):
-    assert len(path.read_text().splitlines()) <= 400
+MOST_LINES, MOST_MODULES = 400, 15
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Dotted name to file, of both packages."""
+    found = {}
+    for package, folder in PLACES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join([package, *(part for part in parts if part != "__init__")])] = path
+    return found
+
+
+def imports(name: str, top_level_only: bool = False) -> Iterator[tuple[str, int]]:
+    """Modules of the two packages, or names of others, that a module imports, with the line."""
+    tree = ast.parse(modules()[name].read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield (full if full in modules() else node.module), node.lineno
+
+
+def room(name: str) -> str | None:
+    """The room of the table that a module lies in."""
+    return next((r for r in FLOORS if name == r or name.startswith(f"{r}.")), None)
+
+
+def where(name: str, line: int) -> str:
+    return f"{modules()[name].relative_to(ROOT)}:{line}"
+
+
+def test_every_module_has_a_room():
+    assert [name for name in modules() if name not in DOORS and room(name) is None] == []
+
+
+def test_imports_run_down_the_floors():
+    offenders = []
+    for name in modules():
+        for target, line in imports(name):
+            here, there = room(name), room(target)
+            if name in DOORS or target.split(".")[0] not in PLACES:
+                continue
+            if target in DOORS:
+                # The version is all that the first door has for its own house.
+                upward = target == "ntkflow_validation" or name == target
+            else:
+                upward = here != there and FLOORS[there] >= FLOORS[here]
+            if upward:
+                offenders.append(f"{where(name, line)} imports {target}")
+    assert offenders == []
+
+
+def test_no_module_imports_itself_around_a_circle():
+    # What is imported inside a function is a circle too: the two are one room that nobody can enter alone.
+    edges = {
+        name: {target for target, _ in imports(name) if target in modules() and target != name}
+        for name in modules()
+        if name not in DOORS
+    }
+    circles, done = [], set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            circles.append(" -> ".join([*path[path.index(name) :], name]))
+            return
+        if name in done or name not in edges:
+            return
+        for target in sorted(edges[name]):
+            visit(target, (*path, name))
+        done.add(name)
+
+    for name in edges:
+        visit(name, ())
+    assert circles == []
+
+
+def test_slow_packages_are_imported_only_where_they_are_needed():
+    offenders = [
+        f"{where(name, line)} imports {target}"
+        for name in modules()
+        if name.startswith("ntkflow.") and not name.startswith(ON_DEMAND)
+        for target, line in imports(name, top_level_only=True)
+        if target.split(".")[0] in SLOW
+    ]
+    assert offenders == []
+
+
+def test_modules_and_rooms_stay_small():
+    long = [str(p) for p in modules().values() if len(p.read_text().splitlines()) > MOST_LINES]
+    folders = {path.parent for path in modules().values()}
+    full = [
+        str(f) for f in folders if len([p for p in f.glob("*.py") if p.stem != "__init__"]) > MOST_MODULES
+    ]
+    assert (long, full) == ([], [])
+
+
+@pytest.mark.parametrize("package", PLACES)
+def test_every_room_says_what_it_holds(package):
+    silent = [
+        name
+        for name, path in modules().items()
+        if name.startswith(package) and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ntkflow import __version__
 from ntkflow._types import Json
@@ -19,6 +19,7 @@ COPIES = tuple(f"{name}.npz" for name in PATHS)
 PATIENCE = 60.0
 
 
+@runtime_checkable
 class Specification(Protocol):
     """What a sweep directory asks of the sweep in it: of simulations, or of trainings."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError, SolveError
@@ -20,6 +20,7 @@ SweepProgress = Callable[[int, int, int], None]
 IN_FLIGHT = 1000
 
 
+@runtime_checkable
 class Task(Protocol):
     """One cell as the runner sees it."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isnan
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -104,6 +104,7 @@ def build_table(spec: SweepSpec, grid: Sequence[Cell], cache: Cache) -> Table:
     return tabulate(swept, grid, cache, cell_numbers)
 
 
+@runtime_checkable
 class Point(Protocol):
     """One cell as the table sees it: its swept fields and its address."""
 

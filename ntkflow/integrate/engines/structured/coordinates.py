@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Shaped
 
 from ntkflow._types import ClassMatrix, PerClass, Vector
 from ntkflow.dynamics.fields import ThinSystem
@@ -28,8 +28,10 @@ from ntkflow.integrate.engines.structured.products import multiplier
 SYMMETRY_TOLERANCE = 1e-10
 
 Columns = Float64[np.ndarray, " q"]
-# Vectors in these coordinates; `Vector` is the packed state.
+# Vectors in these coordinates; `Vector` is the packed state. Single precision belongs to the preconditioner, and whole
+# numbers to tables of block sizes.
 Flat = Float64[np.ndarray, " F"]
+Like = Shaped[np.ndarray, " F"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +122,11 @@ class Coordinates:
         """Whether W^T W - G diag(d)^-1 G^T is constant in time."""
         return self.moving is None and not any(self.decay) and bool(self.d.min() > 0)
 
-    def blocks(self, z: Flat) -> tuple[np.ndarray, np.ndarray]:
+    def blocks(self, z: Like) -> tuple[np.ndarray, np.ndarray]:
         """Views of B, (n+1) x q, and A, C x (n+1)."""
         return z[: self.split].reshape(self.n + 1, self.q), z[self.split :].reshape(self.C, self.n + 1)
 
-    def parts(self, z: Flat) -> tuple[np.ndarray, ...]:
+    def parts(self, z: Like) -> tuple[np.ndarray, ...]:
         """Views of H1 diag(s) U, L, W and b."""
         B, A = self.blocks(z)
         n, k = self.n, self.groups
