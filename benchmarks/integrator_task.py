@@ -259,7 +259,7 @@ def main() -> None:
         np.savez(task["reference"], H=state.H, W=state.W, b=state.b)
         row: dict[str, Any] = {}
     elif task["method"] == "extended":
-        from ntkflow import taylor
+        import taylor
 
         exact = taylor.integrate(problem_of(task["case"]), [task["case"]["t_end"]])[0]
         np.savez(task["reference"], **{name: getattr(exact, name).astype(np.float64) for name in "HWb"})

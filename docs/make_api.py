@@ -14,7 +14,7 @@ import ntkflow
 
 # Modules of validation that others are meant to import, in the order of the pipeline.
 VALIDATION = (
-    "validation",
+    "ntkflow_validation",
     "ntkflow_validation.config.config",
     "ntkflow_validation.config.presets",
     "ntkflow_validation.datasets",
@@ -82,7 +82,7 @@ def page() -> str:
     parts = [
         HEAD,
         "\n".join(["| name | |", "|---|---|", *rows, ""]),
-        *(section(f"ntkflow.{name}", f"nf.{name}") for name in modules),
+        *(section(getattr(ntkflow, name).__name__, f"nf.{name}") for name in modules),
         "## validation\n\nReal networks; what `ntkflow validate` is made of.\n",
         *(section(name, name) for name in VALIDATION),
     ]

@@ -63,7 +63,6 @@ _MODULES = {
     "spectrum": "ntkflow.theory.spectrum",
     "store": "ntkflow.runs.files",
     "sweep": "ntkflow.sweep",
-    "taylor": "ntkflow.taylor",
     "zero_loss": "ntkflow.theory.zero_loss",
 }
 
@@ -88,7 +87,7 @@ if TYPE_CHECKING:
     # "as" makes a re-export of each for type checkers.
     from ntkflow import derivatives as jaxflow
     from ntkflow import fitting as fit
-    from ntkflow import sweep, taylor
+    from ntkflow import sweep as sweep
     from ntkflow.derivatives import sensitivity
     from ntkflow.errors import InputError as InputError
     from ntkflow.errors import LawWarning as LawWarning

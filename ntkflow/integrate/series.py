@@ -1,25 +1,43 @@
 """Metrics along a trajectory: plain named series with a unit and a meaning each."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from ntkflow._types import Times
 from ntkflow.dynamics.fields import ThinSystem
+from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant, neural_collapse
 from ntkflow.metrics.components import loss_components
 from ntkflow.metrics.conserved import conserved
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.kernels.base import ThinCoefficients
 from ntkflow.problem.losses import MSE
+from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
-from ntkflow.problem.state import ThinState
+from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import Frame
 from ntkflow.scaling import cosine
 
-if TYPE_CHECKING:
-    from ntkflow.integrate.solution import Solution
-    from ntkflow.problem.problem import Problem
+
+@runtime_checkable
+class Trajectory(Protocol):
+    """What the metrics look at: saved times, and the states there in full and in thin form."""
+
+    problem: Problem
+    times: Times
+    packed: np.ndarray
+    flow: Flow
+
+    def __len__(self) -> int: ...
+
+    def state(self, i: int) -> State:
+        """Full state at saved time i."""
+
+    def thin(self, i: int) -> tuple[ThinState, Frame]:
+        """Thin state at saved time i and its frame."""
+
 
 Thin = tuple[ThinState, Frame]
 
@@ -50,15 +68,15 @@ DESCRIPTIONS: dict[str, str] = {
 }
 
 
-def evaluate(solution: "Solution") -> dict[str, np.ndarray]:
+def evaluate(trajectory: Trajectory) -> dict[str, np.ndarray]:
     """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error."""
-    thins = [solution.thin(i) for i in range(len(solution))]
-    rows = [{**_losses(solution, i, thin), **_row(thin, frame)} for i, (thin, frame) in enumerate(thins)]
+    thins = [trajectory.thin(i) for i in range(len(trajectory))]
+    rows = [{**_losses(trajectory, i, thin), **_row(thin, frame)} for i, (thin, frame) in enumerate(thins)]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return {**columns, **_lyapunov(solution.problem, columns), **_invariant_series(solution, thins)}
+    return {**columns, **_lyapunov(trajectory.problem, columns), **_invariant_series(trajectory, thins)}
 
 
-def _lyapunov(problem: "Problem", columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _lyapunov(problem: Problem, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """V of biases and global mean for constant scalar blocks and balanced classes."""
     kernel, sizes = problem.kernel, problem.sizes
     if not (isinstance(kernel, BlockKernel) and sizes.balanced):
@@ -66,10 +84,10 @@ def _lyapunov(problem: "Problem", columns: dict[str, np.ndarray]) -> dict[str, n
     return {"V": columns["b_error"] ** 2 + sizes.N / kernel.eigenvalues(sizes).mu_global * columns["gg_norm"]}
 
 
-def _losses(solution: "Solution", i: int, thin: ThinState) -> dict[str, float]:
-    if isinstance(solution.problem.loss, MSE):
-        return loss_components(thin, solution.problem.sizes.masses)
-    return {"loss": float(solution.flow.loss(solution.packed[i]))}
+def _losses(trajectory: Trajectory, i: int, thin: ThinState) -> dict[str, float]:
+    if isinstance(trajectory.problem.loss, MSE):
+        return loss_components(thin, trajectory.problem.sizes.masses)
+    return {"loss": float(trajectory.flow.loss(trajectory.packed[i]))}
 
 
 def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
@@ -93,23 +111,23 @@ def moments(thin: ThinState, sizes: Sizes) -> dict[str, float]:
     }
 
 
-def _invariant_series(solution: "Solution", thins: Sequence[Thin]) -> dict[str, np.ndarray]:
+def _invariant_series(trajectory: Trajectory, thins: Sequence[Thin]) -> dict[str, np.ndarray]:
     """The terms of E where it is a matrix of blocks; what the rung conserves everywhere else.
 
     E_drift is that of an exact trajectory's zero; with decay or a moving kernel it is a real motion.
     """
-    coefficients = solution.problem.kernel.thin(solution.problem.sizes)
-    rows = _general_rows(solution) if coefficients is None else _block_rows(solution, thins, coefficients)
+    coefficients = trajectory.problem.kernel.thin(trajectory.problem.sizes)
+    rows = _general_rows(trajectory) if coefficients is None else _block_rows(trajectory, thins, coefficients)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def _block_rows(
-    solution: "Solution", thins: Sequence[Thin], coefficients: ThinCoefficients
+    trajectory: Trajectory, thins: Sequence[Thin], coefficients: ThinCoefficients
 ) -> list[dict[str, float]]:
-    sizes = solution.problem.sizes
+    sizes = trajectory.problem.sizes
     rows = []
     first = built = columns = None
-    for t, (thin, frame) in zip(solution.times, thins, strict=True):
+    for t, (thin, frame) in zip(trajectory.times, thins, strict=True):
         if built is None or frame.column_class != columns:
             columns = frame.column_class
             built = ThinSystem.build(coefficients, sizes, columns, sizes.n)
@@ -141,16 +159,16 @@ def _end_of_training(thin: ThinState, system: ThinSystem) -> float:
     return float(np.linalg.norm(thin.W.T @ thin.W - moments / mu[0]))
 
 
-def _general_rows(solution: "Solution") -> list[dict[str, float]]:
-    quantity = conserved(solution.problem.kernel, solution.problem.sizes)
+def _general_rows(trajectory: Trajectory) -> list[dict[str, float]]:
+    quantity = conserved(trajectory.problem.kernel, trajectory.problem.sizes)
     rows = []
-    for i, t in enumerate(solution.times):
-        state = solution.state(i)
+    for i, t in enumerate(trajectory.times):
+        state = trajectory.state(i)
         weights, features = quantity.terms(state, float(t))
         rows.append(
             {
                 "E_norm": quantity.norm(quantity.values(state, float(t))),
-                "E_drift": quantity.drift(solution.state(0), state, float(t)),
+                "E_drift": quantity.drift(trajectory.state(0), state, float(t)),
                 "E_alignment": cosine(weights, features),
                 "E_weights": float(np.linalg.norm(weights)),
                 "E_features": float(np.linalg.norm(features)),

@@ -8,6 +8,7 @@ import numpy as np
 from ntkflow._types import Json, Times
 from ntkflow.dynamics.packed import Flow
 from ntkflow.integrate.law_check import LawCheck
+from ntkflow.integrate.series import evaluate
 from ntkflow.integrate.stopping import Reason
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State, ThinState
@@ -91,8 +92,6 @@ class Solution:
     @cached_property
     def series(self) -> dict[str, np.ndarray]:
         """Named metrics along the trajectory, each of shape (T,); see `ntkflow.integrate.series.DESCRIPTIONS`."""
-        from ntkflow.integrate.series import evaluate
-
         return evaluate(self)
 
     @property

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "integrators.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "integrators.py"
 
 
 def test_the_quick_benchmark_compares_at_equal_accuracy_and_saves_host_facts(tmp_path):

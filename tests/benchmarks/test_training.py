@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "training.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "training.py"
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("dask_jobqueue")
 pytestmark = pytest.mark.filterwarnings("ignore")
-SCRIPT = Path(__file__).parent.parent / "examples" / "cluster" / "slurm_sweep.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "cluster" / "slurm_sweep.py"
 
 
 @pytest.fixture

@@ -103,7 +103,9 @@ def test_a_generic_wide_state_has_C_positive_eigenvalues_at_most():
 
 def test_kernels_without_blocks_are_sent_to_their_own_invariants():
     state = random_state(SIZES)
-    with pytest.raises(nf.InputError, match=r"kernel = sample: has no blocks.*use ntkflow\.conserved"):
+    with pytest.raises(
+        nf.InputError, match=r"kernel = sample: has no blocks.*use ntkflow\.metrics\.conserved"
+    ):
         invariant.terms(state, SIZES, ladder.make("sample", SIZES))
     with pytest.raises(nf.InputError, match="kernel = class-block: has no mu_single common"):
         invariant.end_of_training(state, SIZES, ladder.make("class-block", SIZES))

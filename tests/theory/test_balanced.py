@@ -3,6 +3,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import ntkflow as nf
+from ntkflow.problem.state import class_means
 from ntkflow.problem.thin import decompose
 from ntkflow.theory.balanced import Balanced
 from tests import oracle
@@ -39,7 +40,7 @@ def test_a_later_state_is_reduced_to_what_the_reduced_flow_gives():
     end = oracle.integrate_raw(problem, np.array([0.5]), rtol=1e-13)[0]
     later = Balanced.of(end, sizes, KERNEL, relative=1e-10)
     np.testing.assert_allclose(
-        later.X @ later.Z1, end.W @ nf.state.class_means(end.H, sizes) @ _inverse_root(sizes), atol=1e-10
+        later.X @ later.Z1, end.W @ class_means(end.H, sizes) @ _inverse_root(sizes), atol=1e-10
     )
     assert np.linalg.norm(later.Z1, 2) <= 1 + 1e-9
 

@@ -55,7 +55,7 @@ def test_zero_invariant_is_where_a_balanced_flow_ends(m, seed):
 def test_general_kernel_is_where_a_balanced_flow_ends_and_needs_no_blocks():
     sizes, rng = nf.Sizes(3, 2, 4), np.random.default_rng(3)
     root = rng.standard_normal((6, 6)) / 2 + np.eye(6)
-    kernel = nf.kernels.SampleKernel(root @ root.T + np.eye(6))
+    kernel = nf.SampleKernel(root @ root.T + np.eye(6))
     values, vectors = np.linalg.eigh(kernel.K)
     W = rng.standard_normal((3, 4))
     Z = np.linalg.qr(rng.standard_normal((6, 3)))[0].T

@@ -3,6 +3,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.metrics.conserved import conserved
+from ntkflow.problem.state import class_means
 from ntkflow.theory import zero_loss
 from tests import oracle
 from tests.problem.kernels import ladder
@@ -70,7 +71,7 @@ def test_the_class_gram_is_that_of_the_closed_forms():
 def test_duality_gives_the_third_metric():
     problem = started("block")
     end = oracle.integrate_raw(problem, np.array([400.0]), rtol=1e-12)[0]
-    M = nf.state.class_means(end.H, SIZES) @ nf.collapse.centring(3)
+    M = class_means(end.H, SIZES) @ nf.collapse.centring(3)
     want = np.sqrt(2 - 2 * 2 / (np.linalg.norm(M) * np.linalg.norm(end.W)))
     assert nf.collapse.measure(end, SIZES)["NC3"] == pytest.approx(want, rel=1e-9)
 

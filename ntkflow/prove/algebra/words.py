@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Union
 
-from ntkflow.prove.algebra.calculus import Factor, Letter, Monomial, Word, equal_words, product_rule, show
+from ntkflow.prove.algebra.calculus import Factor, Letter, Monomial, Word, equal_words, show
 from ntkflow.prove.algebra.scalars import ONE, Scalar, scalar
 
 Shape = tuple[str, str]
@@ -290,3 +290,35 @@ class Poly:
         return (
             " + ".join(show(c, key) for key, c in sorted(self.terms.items(), key=lambda item: item[0])) or "0"
         )
+
+
+def product_rule(
+    poly: Poly, rates: Mapping[str, Poly], scalars: Mapping[str, Scalar]
+) -> Iterator[tuple[Scalar, tuple[Factor, ...], Word]]:
+    """Raw terms of the time derivative of a Poly."""
+    for (factors, word), c in poly.terms.items():
+        for name, speed in scalars.items():
+            generator = next(g for g in c.field.gens if str(g) == name)
+            yield c.diff(generator) * speed, factors, word
+        for d, f, w in _word_rule(poly.algebra, word, rates):
+            yield c * d, factors + f, w
+        for i, (kind, inner) in enumerate(factors):
+            rest = factors[:i] + factors[i + 1 :]
+            for d, f, w in _word_rule(poly.algebra, inner, rates):
+                if w or kind == "s":
+                    yield c * d, (*rest, *f, (kind, w)), word
+                else:
+                    yield c * d * poly.algebra.sizes[poly.algebra.space(inner[0])[0]], rest + f, word
+
+
+def _word_rule(
+    algebra: Algebra, word: Word, rates: Mapping[str, Poly]
+) -> Iterator[tuple[Scalar, tuple[Factor, ...], Word]]:
+    for i, token in enumerate(word):
+        name = token.removesuffix("'")
+        if name in rates:
+            speed = rates[name].T if token.endswith("'") else rates[name]
+            if speed.shape != algebra.space(token):
+                raise ValueError(f"rate of {name} has shape {speed.shape}")
+            for (f, w), d in speed.terms.items():
+                yield d, f, word[:i] + w + word[i + 1 :]

@@ -3,6 +3,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.integrate.descent import descend
+from ntkflow.problem.state import class_means
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.simulate import prepare, run
 
@@ -29,7 +30,7 @@ def test_a_descent_ends_for_the_reasons_of_the_flow_at_about_its_time(stop, reas
 
 def test_a_target_met_at_the_start_is_ignored_as_in_the_flow():
     still = nf.State(
-        np.repeat(nf.state.class_means(PROBLEM.state.H, SIZES), 4, axis=1), PROBLEM.state.W, PROBLEM.state.b
+        np.repeat(class_means(PROBLEM.state.H, SIZES), 4, axis=1), PROBLEM.state.W, PROBLEM.state.b
     )
     descent = descend(nf.Problem(SIZES, KERNEL, still), 20, 0.005, stop=nf.Stop(1e-3, None, None))
     assert descent.steps[-1] == 20

@@ -99,7 +99,7 @@ def test_finished_cells_are_not_run_again(made, monkeypatch):
     assert run.calibrate(out, brief=True) == found
     assert trained == []
     # Other code makes cells of its own.
-    monkeypatch.setattr(run, "fingerprint", lambda: "changed")
+    monkeypatch.setattr(store, "fingerprint", lambda: "changed")
     with pytest.raises(KeyError):
         run.calibrate(out, brief=True)
     assert trained == ["none-0-seed-0"]

@@ -1,6 +1,7 @@
 """Run a calibration: every cell through the real pipeline, in processes of its own, resumable."""
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -9,9 +10,9 @@ from ntkflow._types import Json
 from ntkflow.runs.atomic import refuse_existing
 from ntkflow.runs.files import write_json
 from ntkflow.runs.processes.executors import local_processes
+from ntkflow_validation.calibration import store
 from ntkflow_validation.calibration.cells import Cell, cells
 from ntkflow_validation.calibration.document import cell_row, document
-from ntkflow_validation.calibration.store import fingerprint
 from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
 from ntkflow_validation.runs.rundir import RunDirectory
 
@@ -39,7 +40,7 @@ def calibrate(
     Returns:
         The document.
     """
-    folder = out / "cells" / fingerprint()
+    folder = out / "cells" / store.fingerprint()
     folder.mkdir(parents=True, exist_ok=True)
     wanted = cells(brief, seeds)
     rows: dict[str, Json] = {}
@@ -53,8 +54,29 @@ def calibrate(
             for future in as_completed(futures):
                 rows[futures[future].name] = future.result()
                 progress("calibrating", len(rows), len(wanted))
-    found = document([(cell, rows[cell.name]) for cell in wanted], brief, fingerprint())
+    found = document([(cell, rows[cell.name]) for cell in wanted], brief, store.fingerprint())
     write_json(out / "calibration.json", found)
+    return found
+
+
+def calibration_of(folder: Path | None = None, progress: Progress = lambda *_: None) -> Json:
+    """The calibration of the running code: from a run's folder, the user's cache, or made now, in brief.
+
+    Args:
+        folder: may hold a calibration.json; gets one, in place of another's unless that is longer.
+        progress: called as cells are done.
+    """
+    own = None if folder is None else folder / "calibration.json"
+    for path in (own, store.place()):
+        found = None if path is None else store.read(path)
+        if found is not None and store.current(found):
+            break
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            found = calibrate(Path(scratch) / "calibration", brief=True, progress=progress)
+        store.keep(found)
+    if own is not None and (known := store.read(own)) != found and not store.loses(known, found):
+        write_json(own, found)
     return found
 
 

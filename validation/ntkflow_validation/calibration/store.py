@@ -3,11 +3,8 @@
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import ntkflow
 import ntkflow_validation
@@ -40,7 +37,7 @@ def place() -> Path:
 
 def keep(found: Json) -> None:
     """Keep a calibration of the running code, unless there is a longer one; without a place for it, do nothing."""
-    if _loses(_read(place()), found):
+    if loses(read(place()), found):
         return
     try:
         place().parent.mkdir(parents=True, exist_ok=True)
@@ -49,37 +46,13 @@ def keep(found: Json) -> None:
         return
 
 
-def calibration_of(
-    folder: Path | None = None, progress: Callable[[str, int, int], Any] = lambda *_: None
-) -> Json:
-    """The calibration of the running code: from a run's folder, the user's cache, or made now, in brief.
-
-    Args:
-        folder: may hold a calibration.json; gets one, in place of another's unless that is longer.
-        progress: called as cells are done.
-    """
-    own = None if folder is None else folder / "calibration.json"
-    for path in (own, place()):
-        found = None if path is None else _read(path)
-        if found is not None and current(found):
-            break
-    else:
-        from ntkflow_validation.calibration.run import calibrate
-
-        with tempfile.TemporaryDirectory() as scratch:
-            found = calibrate(Path(scratch) / "calibration", brief=True, progress=progress)
-        keep(found)
-    if own is not None and (known := _read(own)) != found and not _loses(known, found):
-        write_json(own, found)
-    return found
-
-
-def _loses(known: Json | None, found: Json) -> bool:
+def loses(known: Json | None, found: Json) -> bool:
     """Whether a full calibration would be replaced by a brief one."""
     return known is not None and not known.get("brief") and bool(found.get("brief"))
 
 
-def _read(path: Path) -> Json | None:
+def read(path: Path) -> Json | None:
+    """A calibration's file; None where there is none that can be read."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from ntkflow.errors import InputError
 from ntkflow.runs.atomic import is_remains, refuse_existing
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
-from ntkflow_validation.datasets.locate import find_files
+from ntkflow_validation.datasets import find_files
 from ntkflow_validation.runs.rundir import RunDirectory
 
 # Names of the parts, in the order in which they are run and shown.

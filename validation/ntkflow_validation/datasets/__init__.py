@@ -3,7 +3,6 @@
 from ntkflow_validation.datasets.base import Dataset, Inputs
 from ntkflow_validation.datasets.batches import batch_indices
 from ntkflow_validation.datasets.download import download as fetch
-from ntkflow_validation.datasets.locate import find_files
-from ntkflow_validation.datasets.table import READERS, load
+from ntkflow_validation.datasets.table import READERS, find_files, load
 
 __all__ = ["READERS", "Dataset", "Inputs", "batch_indices", "fetch", "find_files", "load"]

@@ -31,7 +31,7 @@ Contents = dict[str, bytes]
 
 def read_cifar10(config: DataConfig, seed: int) -> Dataset:
     """CIFAR-10, (N, 32, 32, 3)."""
-    contents, (training, testing) = _contents(find(config.name))
+    contents, (training, testing) = _contents(find(config.name, complete))
     sets = [_joined([_parse(name, contents[name]) for name in names]) for names in (training, testing)]
     return from_two_sets(sets[0], sets[1], config, seed)
 

@@ -68,7 +68,7 @@ def read_pair(folder: Path, names: tuple[str, str]) -> Images:
 
 def read_mnist(config: DataConfig, seed: int) -> Dataset:
     """MNIST or Fashion-MNIST, (N, 28, 28, 1)."""
-    folder = find(config.name)
+    folder = find(config.name, complete)
     return from_two_sets(read_pair(folder, TRAIN), read_pair(folder, TEST), config, seed)
 
 

@@ -29,26 +29,16 @@ def places(name: str) -> list[Path]:
     return [*([INSTALLED[name]] if name in INSTALLED else []), cache(name)]
 
 
-def find_files(name: str) -> None:
-    """Raise InputError when the files of a data set that has files are nowhere to be found."""
-    if name in _checks():
-        find(name)
-
-
-def _checks() -> dict[str, Callable[[Path], bool]]:
-    """Whether a folder has all files, for every data set that comes from files."""
-    from ntkflow_validation.datasets import cifar, idx
-
-    return {"mnist": idx.complete, "fashion-mnist": idx.complete, "cifar10": cifar.complete}
-
-
-def find(name: str) -> Path:
+def find(name: str, complete: Callable[[Path], bool]) -> Path:
     """The first place that has all files of a data set.
+
+    Args:
+        name: of the data set.
+        complete: whether a folder has all of them; the format's reader knows.
 
     Raises:
         InputError: none has.
     """
-    complete = _checks()[name]
     for place in places(name):
         if complete(place):
             return place

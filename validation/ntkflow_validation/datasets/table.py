@@ -1,14 +1,15 @@
 """Data sets by name, and the two that need no files."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from ntkflow.errors import InputError
 from ntkflow_validation.config.config import DataConfig
+from ntkflow_validation.datasets import cifar, idx
 from ntkflow_validation.datasets.base import Dataset, Images, from_one_set
-from ntkflow_validation.datasets.cifar import read_cifar10
-from ntkflow_validation.datasets.idx import read_mnist
+from ntkflow_validation.datasets.locate import find
 
 Reader = Callable[[DataConfig, int], Dataset]
 
@@ -26,6 +27,12 @@ def load(config: DataConfig, seed: int) -> Dataset:
     if config.name != "block" and config.classes > 10:
         raise InputError("data.classes", config.classes, f"{config.name} has 10 classes", "give at most 10")
     return READERS[config.name](config, seed)
+
+
+def find_files(name: str) -> None:
+    """Raise InputError when the files of a data set that has files are nowhere to be found."""
+    if name in COMPLETE:
+        find(name, COMPLETE[name])
 
 
 def read_digits(config: DataConfig, seed: int) -> Dataset:
@@ -58,8 +65,15 @@ def read_block(config: DataConfig, seed: int) -> Dataset:
 
 READERS: dict[str, Reader] = {
     "digits": read_digits,
-    "mnist": read_mnist,
-    "fashion-mnist": read_mnist,
-    "cifar10": read_cifar10,
+    "mnist": idx.read_mnist,
+    "fashion-mnist": idx.read_mnist,
+    "cifar10": cifar.read_cifar10,
     "block": read_block,
+}
+
+# Whether a folder has all files, for every data set that comes from files.
+COMPLETE: dict[str, Callable[[Path], bool]] = {
+    "mnist": idx.complete,
+    "fashion-mnist": idx.complete,
+    "cifar10": cifar.complete,
 }

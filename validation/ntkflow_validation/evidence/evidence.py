@@ -13,7 +13,7 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.evidence.decay_response import decay_responder
 from ntkflow_validation.evidence.invariant_budget import Budget, budget, distance_from_collapse, interpolated
 from ntkflow_validation.metrics.probe import invariant_terms
-from ntkflow_validation.report.summary import kernel_document
+from ntkflow_validation.pipeline.summary import kernel_document
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.runs.training_run import prepare
 from ntkflow_validation.training.clock import flow_times, theory_decay

@@ -6,9 +6,9 @@ from typing import Any
 
 from ntkflow._types import Json
 from ntkflow_validation.calibration import calibration_of
+from ntkflow_validation.pipeline.summary import draw, summary
 from ntkflow_validation.report.gather import gather
 from ntkflow_validation.report.page import write_page
-from ntkflow_validation.report.summary import draw, summary
 from ntkflow_validation.runs.rundir import RunDirectory
 
 PAGE = "report.html"

@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from ntkflow._types import ClassMatrix, PerClass, Vector
+from ntkflow._types import Vector
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines.structured.products import multiplier
@@ -28,6 +28,9 @@ from ntkflow.integrate.engines.structured.products import multiplier
 SYMMETRY_TOLERANCE = 1e-10
 
 Columns = Float64[np.ndarray, " q"]
+# Groups are the columns of H1: the classes, or every sample of a kernel without blocks.
+PerGroup = Float64[np.ndarray, " G"]
+GroupMatrix = Float64[np.ndarray, "G G"]
 # Vectors in these coordinates; `Vector` is the packed state. Single precision belongs to the preconditioner, and whole
 # numbers to tables of block sizes.
 Flat = Float64[np.ndarray, " F"]
@@ -39,12 +42,12 @@ class Moving:
     """A kernel that changes linearly in time: U^T Kc U = base + (t - start) slope, no longer diagonal."""
 
     start: float
-    base: ClassMatrix
-    slope: ClassMatrix
+    base: GroupMatrix
+    slope: GroupMatrix
     rates: Float64[np.ndarray, " r"]
     rates_slope: Float64[np.ndarray, " r"]
 
-    def at(self, t: float) -> tuple[Columns, ClassMatrix]:
+    def at(self, t: float) -> tuple[Columns, GroupMatrix]:
         """Vector d with the diagonal at time t, and what is off the diagonal."""
         kernel = self.base + (t - self.start) * self.slope
         diagonal = np.diagonal(kernel).copy()
@@ -74,8 +77,8 @@ class Coordinates:
     C: int
     groups: int
     q: int
-    s: PerClass
-    U: ClassMatrix
+    s: PerGroup
+    U: GroupMatrix
     d: Columns
     e: Columns
     T: Float64[np.ndarray, "C q"]
@@ -183,7 +186,7 @@ class Coordinates:
         return out
 
 
-def _symmetrised(kernel: ClassMatrix, s: PerClass) -> ClassMatrix:
+def _symmetrised(kernel: GroupMatrix, s: PerGroup) -> GroupMatrix:
     scaled = kernel * (s / s[:, None])
     if not np.allclose(scaled, scaled.T, rtol=0, atol=SYMMETRY_TOLERANCE * np.abs(scaled).max()):
         raise InputError(

@@ -15,7 +15,7 @@ one for each group of similar w_i, precondition conjugate gradients. Decay adds 
 """
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 from ntkflow.integrate.engines.structured.products import concurrently
@@ -35,7 +35,8 @@ FLOATS = (
 # From this n + 1 on inverses are taken one by one, on all cores.
 ONE_BY_ONE_FROM = 200
 
-Rows = Float64[np.ndarray, "C n1"]
+# In float64, or in float32 where products dominate.
+Rows = Float[np.ndarray, "C n1"]
 
 
 class NewtonSystem:
@@ -85,7 +86,7 @@ class NewtonSystem:
         for name in FLOATS:
             setattr(self, name, getattr(self, name).astype(np.float32))
 
-    def _inverses(self) -> Float64[np.ndarray, "groups n1 n1"]:
+    def _inverses(self) -> Float[np.ndarray, "groups n1 n1"]:
         if len(self.groups) == len(self.phi):
             phi = self.phi
         else:
@@ -96,7 +97,7 @@ class NewtonSystem:
             rows[:, k, k] += self.sigma_A
             return np.linalg.inv(rows)
 
-        def inverse(share: Float64[np.ndarray, " q"]) -> Float64[np.ndarray, "n1 n1"]:
+        def inverse(share: Float[np.ndarray, " q"]) -> Float[np.ndarray, "n1 n1"]:
             row = (self.B * share) @ self.B.T
             row[k, k] += self.sigma_A
             return np.linalg.inv(row)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow import taylor
+from benchmarks import taylor
 from ntkflow.integrate.engines import choose
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.theory.exact import aligned_state

@@ -1,4 +1,4 @@
-from ntkflow_validation.report.summary import worth_drawing
+from ntkflow_validation.pipeline.summary import worth_drawing
 
 
 def test_a_window_too_short_for_a_curve_gives_way_to_the_longest():
