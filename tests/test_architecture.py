@@ -13,8 +13,10 @@ PLACES = {"ntkflow": ROOT / "ntkflow", "ntkflow_validation": ROOT / "validation"
 # Rooms that share a number never import each other; a sub-room stands on the floor of its room.
 FLOORS = {
     "ntkflow.errors": 0,
-    "ntkflow.checks": 0,
+    "ntkflow.checks": 0.1,
     "ntkflow._types": 0,
+    "ntkflow.rounding": 0.1,
+    "ntkflow.scaling": 0.1,
     "ntkflow.prove": 0.5,
     "ntkflow.problem": 1,
     "ntkflow.dynamics": 2,

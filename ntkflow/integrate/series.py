@@ -25,10 +25,21 @@ from ntkflow.scaling import cosine
 class Trajectory(Protocol):
     """What the metrics look at: saved times, and the states there in full and in thin form."""
 
-    problem: Problem
-    times: Times
-    packed: np.ndarray
-    flow: Flow
+    @property
+    def problem(self) -> Problem:
+        """What was integrated."""
+
+    @property
+    def times(self) -> Times:
+        """Saved times, (T,)."""
+
+    @property
+    def packed(self) -> np.ndarray:
+        """Packed states there, (T, D)."""
+
+    @property
+    def flow(self) -> Flow:
+        """What packed them."""
 
     def __len__(self) -> int: ...
 

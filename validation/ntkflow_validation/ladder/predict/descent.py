@@ -46,7 +46,7 @@ class Recipe:
 
     @property
     def times(self) -> Float64[np.ndarray, " k"]:
-        """Flow time from the first snapshot to the start of each step, as `ntkflow_validation.training.clock.flow_times` has it."""
+        """Flow time from the first snapshot to the start of each step, as `training.clock.flow_times` has it."""
         spans = self.eta * self._built_up / (1 - self.beta)
         return np.concatenate([[0.0], np.cumsum(spans)])[:-1]
 
