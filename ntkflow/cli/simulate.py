@@ -106,7 +106,7 @@ def simulate(
 def show(directory: Path, json: bool, quiet: bool) -> None:
     """What the same command printed when it ran, and that it did."""
     if not quiet:
-        runs.show(directory, json)
+        runs.show([directory], json)
     if not (quiet or json):
         print(f"{directory} is already complete; --overwrite runs it again")
 

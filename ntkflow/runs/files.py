@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import Json, Labels
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel, kernel_files
@@ -76,20 +77,25 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def write_arrays(
-    path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None
+    path: Path | str,
+    arrays: Mapping[str, np.ndarray],
+    header: Mapping[str, Any] | None = None,
+    compressed: bool = True,
 ) -> None:
     """An .npz of named arrays with a JSON header under the name `header`."""
+    write = np.savez_compressed if compressed else np.savez
     extra = {} if header is None else {"header": np.array(dump_json(header))}
-    with atomic(path) as handle:
-        np.savez_compressed(handle, **dict(arrays), **extra)  # type: ignore[arg-type]
+    with atomic(Path(path)) as handle:
+        write(handle, **dict(arrays), **extra)  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path, argument: str = "file") -> tuple[dict[str, np.ndarray], Json]:
+def read_arrays(path: Path | str, argument: str = "file") -> tuple[dict[str, np.ndarray], Json]:
     """Arrays and JSON header of an .npz.
 
     Raises:
         InputError: the file is missing, truncated, not an .npz, or holds pickled objects.
     """
+    path = Path(path)
     try:
         # Opened here, because np.load leaves its file open when the archive is damaged.
         with path.open("rb") as handle:
@@ -147,9 +153,11 @@ class StateFile:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     meta: Json = field(default_factory=dict)
 
+    __repr__ = views.short
+
 
 def write_state(
-    path: Path,
+    path: Path | str,
     state: State,
     labels: Labels,
     kernel: BlockKernel | None = None,
@@ -172,7 +180,7 @@ def write_state(
         np.savez_compressed(handle, **content)  # type: ignore[arg-type]
 
 
-def read_state(path: Path) -> StateFile:
+def read_state(path: Path | str) -> StateFile:
     """Read and check a state file; labels may come in any order.
 
     Float32 arrays, as networks give them, are widened to float64.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.descent import Momentum, descend
 from ntkflow.integrate.descent.solution import as_solution
@@ -55,6 +56,8 @@ class Prepared:
     config: SimulateConfig
     stop: Stop
     kernel_arrays: Arrays
+
+    __repr__ = views.short
 
 
 def prepare(

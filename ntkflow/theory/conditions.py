@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from ntkflow._lazy import lister
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.block import BlockKernel
@@ -17,6 +18,9 @@ from ntkflow.problem.state import State
 from ntkflow.theory.bounds import nc1_impossible
 from ntkflow.theory.initial_facts import ZERO, Facts
 from ntkflow.theory.initial_facts import facts as facts
+
+__all__ = ["VERDICTS", "Condition", "assess"]
+__dir__ = lister(__all__)
 
 VERDICTS = ("yes", "no", "undetermined")
 IF_FITTED = "provided that the loss tends to 0"

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ntkflow import views
+from ntkflow._lazy import lister
 from ntkflow._types import Json
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.losses import MSE
@@ -12,6 +14,9 @@ from ntkflow.theory.exact.decayed import regularised_limit
 from ntkflow.theory.initial_facts import Facts
 from ntkflow.theory.limits import Limit
 from ntkflow.theory.spectrum import Spectrum
+
+__all__ = ["Prediction", "decay_limit", "drifts", "predict", "predictable", "sample_conditions"]
+__dir__ = lister(__all__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +50,8 @@ class Prediction:
     limit: Limit | None
     largest_step: float
     collapse_time: float | None
+
+    __repr__ = views.short
 
     @property
     def algebraic(self) -> bool:

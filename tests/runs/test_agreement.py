@@ -119,7 +119,9 @@ def test_theory_says_of_kernels_on_features_what_they_conserve(tmp_path, capsys)
 def test_theory_knows_the_limit_that_decay_enforces(capsys):
     run("theory", "-C", 3, "-m", 4, "-n", 5, "--decay-w", 0.1, "--decay-h", 0.2, "--json")
     predicted = json.loads(capsys.readouterr().out)["predicted"]
-    limit = nf.exact.regularised_limit(nf.Sizes(3, 4, 5), nf.BlockKernel(1, 0.5, 0.1), nf.Decay(0.1, 0.2))
+    limit = nf.theory.exact.regularised_limit(
+        nf.Sizes(3, 4, 5), nf.BlockKernel(1, 0.5, 0.1), nf.Decay(0.1, 0.2)
+    )
     np.testing.assert_array_equal(predicted["limit"]["X"], limit.X)
     assert predicted["laws"][0]["quantity"] == "motion of E"
 

@@ -16,10 +16,10 @@ from ntkflow.theory.exact import (
     Sector,
     aligned_eigenvalues,
     aligned_state,
-    lambert_w_of_exp,
     regularised_limit,
     weight_decay_drift,
 )
+from ntkflow.theory.exact.lambert import lambert_w_of_exp
 
 SIZES, KERNEL = nf.Sizes(3, 2, 4), nf.BlockKernel(2.3, 1.1, 0.4)
 # Products of two smallest numbers have 648 zeros.
