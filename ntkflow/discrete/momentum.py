@@ -10,6 +10,7 @@ to step. Per unit of flow time eta/(1-beta) this gives `effective_step` and `tim
 import math
 from dataclasses import dataclass
 
+from ntkflow import clock
 from ntkflow.errors import InputError
 
 
@@ -54,10 +55,8 @@ class Momentum:
 
         eta (1 + beta) / (1 - beta)^2 for the heavy ball, eta (1 - beta + 2 beta^2) / (1 - beta)^2 for Nesterov.
         """
-        lag = 1 - self.beta + 2 * self.beta**2 if self.nesterov else 1 + self.beta
-        return self.eta * lag / (1 - self.beta) ** 2
+        return clock.drift_step(self.eta, self.beta, self.nesterov)
 
     def reach(self, k: int) -> float:
         """Flow time by which step k advances, k = 0, 1, ...: `time_step` once the velocity has built up."""
-        built = self.beta ** (k + 1)
-        return self.time_step * (1 - self.beta * built if self.nesterov else 1 - built)
+        return float(self.eta * clock.build_up(k, self.beta, self.nesterov))
