@@ -87,7 +87,7 @@ def solve(
     began = time.perf_counter()
     knots = [knot for knot in knots_of(problem.kernel) if knot < horizon]
     inner = rtol * (STRUCTURED_SAFETY if choice.engine == choose.STRUCTURED else TOLERANCE_SAFETY)
-    run = Run(flow, choice.engine, horizon, inner, stop, times, knots, max_steps, progress)
+    run = Run(flow, problem.sizes, choice.engine, horizon, inner, stop, times, knots, max_steps, progress)
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()

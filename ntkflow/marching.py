@@ -10,8 +10,9 @@ from ntkflow._types import Times, Vector
 from ntkflow.engines import choose
 from ntkflow.engines.base import Stepper, interpolant
 from ntkflow.saving import log_grid
+from ntkflow.sizes import Sizes
 from ntkflow.stopping import Reason, Stop
-from ntkflow.systems import Flow, relative_speed
+from ntkflow.systems import Flow, class_speed, relative_speed
 
 # The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
 NEARLY = 100.0
@@ -28,6 +29,7 @@ class Run:
 
     Args:
         flow: the packed system.
+        sizes: of the problem.
         engine: name of the engine.
         t_end: end time.
         rtol: tolerance given to the engine.
@@ -47,6 +49,7 @@ class Run:
     def __init__(
         self,
         flow: Flow,
+        sizes: Sizes,
         engine: str,
         t_end: float,
         rtol: float,
@@ -56,7 +59,7 @@ class Run:
         max_steps: int,
         progress: Progress | None,
     ) -> None:
-        self.flow, self.stop, self.t_end, self.rtol = flow, stop, t_end, rtol
+        self.flow, self.sizes, self.stop, self.t_end, self.rtol = flow, sizes, stop, t_end, rtol
         self.max_steps, self.progress = max_steps, progress
         y0 = flow.start()
         self.stepper: Stepper = choose.start(engine, flow, y0, t_end, rtol, _absolute(flow, y0, rtol))
@@ -71,6 +74,8 @@ class Run:
         self.grid: Iterator[float] = iter(
             save_at if save_at is not None else log_grid(first, t_end, y0.nbytes, knots)
         )
+        # What rests now may move again under another kernel.
+        self.still_from = max(knots, default=0.0)
         self.knots = [] if save_at is not None else list(knots)
         self.next = next(self.grid)
         if save_at is None or self.next == 0.0:
@@ -113,17 +118,29 @@ class Run:
         t, y, stop, flow = self.stepper.t, self.stepper.y, self.stop, self.flow
         if not np.all(np.isfinite(y)):
             return Reason.NOT_FINITE
-        if stop.nc1 is not None and self.spread > stop.nc1 >= flow.within_rms(y):
+        if stop.nc1 is not None and self._collapsed(y, stop.nc1):
             return Reason.NC1
         if stop.loss is not None and flow.loss(y) <= stop.loss:
             return Reason.LOSS
         if stop.stationarity is not None and self._nearly_stationary(y, stop.stationarity):
             speed = relative_speed(flow.blocks(y), flow.blocks(flow.field(t, y)))
-            if speed <= stop.stationarity * flow.clock:
+            if speed <= stop.stationarity * flow.clock and t >= self.still_from:
                 return Reason.STATIONARY
         if self.stepper.status == "finished":
             return Reason.T_END
         return Reason.MAX_STEPS if self.steps >= self.max_steps else None
+
+    def _collapsed(self, y: Vector, target: float) -> bool:
+        """Whether deviations are below the target, and the class means, W and b move as little per unit of tau.
+
+        Decay takes the deviations away long before it has decided which classes survive, and a large mu_single
+        before the classes are fitted.
+        """
+        t, flow = self.stepper.t, self.flow
+        if t < self.still_from or not self.spread > target >= flow.within_rms(y):
+            return False
+        speed = class_speed(flow.blocks(y), flow.blocks(flow.field(t, y)), self.sizes)
+        return speed <= target * flow.clock
 
     def _nearly_stationary(self, y: Vector, target: float) -> bool:
         """Whether the mean speed over the last step is near the target, so that the field is worth evaluating."""

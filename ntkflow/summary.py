@@ -6,10 +6,13 @@ import numpy as np
 
 from ntkflow import __version__, collapse, invariant
 from ntkflow._types import Json
-from ntkflow.agreement import compare
+from ntkflow.conditions import Condition
+from ntkflow import decay_conditions
+from ntkflow.agreement import compare, waiting
+from ntkflow.decay_conditions import Decayed
 from ntkflow.kernels import BlockKernel
 from ntkflow.laws import STEP_LAW, laws
-from ntkflow.prediction import Prediction, decay_limit, predict, predictable, sample_conditions
+from ntkflow.prediction import Prediction, predict, predictable, sample_conditions
 from ntkflow.problem import Problem
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     problem = solution.problem
     flow = solution.law_error is None
     prediction = predict(problem) if flow and predictable(problem) else None
+    decayed = decay_conditions.predict(problem) if flow and problem.decay.any else None
+    end = None if decayed is None else decayed.end
     return {
         "version": __version__,
         "config": prepared.config.tables(),
@@ -31,20 +36,25 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
         "invariant": _invariant(solution),
         "loss": _ends(solution, "loss"),
         "nc": {name: _ends(solution, name) for name in collapse.NAMES},
-        "predicted": predictions(problem, prediction, flow),
-        "agreement": [line.as_dict() for line in compare(solution, prediction)],
+        "predicted": predictions(problem, prediction, decayed, flow),
+        "optimiser": None if prepared.optimiser is None else prepared.optimiser.as_dict(),
+        "agreement": [line.as_dict() for line in compare(solution, prediction, end)],
+        "waiting": [line.as_dict() for line in waiting(solution, prediction, end)],
         "stop_reason": {"key": solution.reason.value, "sentence": solution.reason.sentence},
         "t_end": float(solution.times[-1]),
         "solver": solution.stats.as_dict(),
     }
 
 
-def predictions(problem: Problem, prediction: Prediction | None, flow: bool = True) -> Json:
+def predictions(
+    problem: Problem, prediction: Prediction | None, decayed: Decayed | None = None, flow: bool = True
+) -> Json:
     """Plain values of all that is known beforehand.
 
     Args:
         problem: what is to be solved.
         prediction: closed forms, where the problem is `predictable`; None elsewhere.
+        decayed: what decay makes of the run; None without decay.
         flow: False for discrete steps, of which only the law of their drift is known.
     """
     known = [
@@ -54,11 +64,17 @@ def predictions(problem: Problem, prediction: Prediction | None, flow: bool = Tr
         known = [{"quantity": "motion of E", "sentence": STEP_LAW, "bound": False}]
     if flow and prediction is not None:
         return {**prediction.as_dict(), "laws": known}
-    answers = sample_conditions(problem) if flow else {}
-    limit = decay_limit(problem)
+    answers: dict[str, Condition] = {}
+    limit = None
+    if decayed is not None:
+        answers, limit = decayed.conditions, None if decayed.end is None else decayed.end.limit
+    elif flow:
+        answers = sample_conditions(problem)
+    verdict = answers["NC1"].verdict if answers else "undetermined"
     return {
-        "nc1_possible": answers["NC1"].verdict != "no" if answers else None,
+        "nc1_possible": None if verdict == "undetermined" else verdict == "yes",
         "conditions": {name: answer.as_dict() for name, answer in answers.items()},
+        "decay": None if decayed is None else decayed.as_dict(problem),
         "limit": None if limit is None else limit.as_dict(),
         "laws": known,
     }

@@ -17,6 +17,7 @@ from ntkflow.errors import InputError
 from ntkflow.kernels import Kernel, SampleKernel, ScheduledKernel
 from ntkflow.problem import Problem
 from ntkflow.reduction import Frame, SampleCoordinates, by_samples, decompose
+from ntkflow.sizes import Sizes
 from ntkflow.state import State, ThinState, class_means, spread
 
 
@@ -92,6 +93,16 @@ def relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> f
     sizes = (_norm(now[:-2]), _norm(now[-2:-1]), max(_norm(now[-1:]), 1 / math.sqrt(len(b))))
     speeds = (_norm(change[:-2]), _norm(change[-2:-1]), _norm(change[-1:]))
     return max(speed / size if size > 0 else speed for speed, size in zip(speeds, sizes, strict=True))
+
+
+def class_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray], sizes: Sizes) -> float:
+    """`relative_speed` of the class means, W and b alone, from blocks whose first is H1 or all samples."""
+
+    def of_classes(blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        first = blocks[0] if blocks[0].shape[1] == sizes.C else class_means(blocks[0], sizes)
+        return first, blocks[-2], blocks[-1]
+
+    return relative_speed(of_classes(now), of_classes(change))
 
 
 def _norm(blocks: Sequence[np.ndarray]) -> float:

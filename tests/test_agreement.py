@@ -76,7 +76,7 @@ def test_only_the_papers_flow_is_predicted():
 def test_theory_prints_what_simulate_will_be_compared_with(capsys):
     run("theory", "-C", 4, "-m", 5, "-n", 9)
     text = capsys.readouterr().out
-    for word in ("NC1", "rates", "origin", "x*", "ceiling", "stable at collapse"):
+    for word in ("NC1", "Rates of the residual", "Rates near W = H = 0", "x*", "tr S(t) <=", "stable at collapse"):
         assert word in text
     run("theory", "-C", 4, "-m", 5, "-n", 9, "--json")
     report = json.loads(capsys.readouterr().out)

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ntkflow.sizes import repeated
+
 Row = tuple[str, str, str]
 # A bound broken by less than this, or by ten times the tolerance of the run, is broken by rounding or integration.
 HELD = 1e-9
@@ -41,7 +43,8 @@ def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     grid.add_column(no_wrap=True)
     grid.add_column()
     for name, sentence in pairs:
-        grid.add_row(name, sentence)
+        # Brackets in a sentence are no markup.
+        grid.add_row(Text(name), Text(sentence))
     console.print(grid)
 
 
@@ -57,7 +60,8 @@ def number(value: object) -> str:
 def headlines(summary: Mapping[str, Any]) -> Iterator[str]:
     """Sizes, kernel constants and eigenvalues, a line each."""
     s, kernel, mu = summary["sizes"], summary["kernel"], summary["eigenvalues"]
-    yield f"C = {s['C']} classes, m = {s['m']} per class, n = {s['n']} features, N = {s['N']} samples"
+    m = repeated(s["m"]) if isinstance(s["m"], list) else s["m"]
+    yield f"C = {s['C']} classes, m = {m} per class, n = {s['n']} features, N = {s['N']} samples"
     if mu is not None:
         yield ", ".join(f"{name} = {kernel[name]:.10g}" for name in ("kappa_d", "kappa_c", "kappa_n"))
         yield ", ".join(f"{name} = {number(mu[name])}" for name in ("mu_single", "mu_class", "mu_global"))
@@ -85,39 +89,19 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
 
 def _predictions(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Pairs of a name and a sentence: what was known beforehand, and how the run compares."""
+    from ntkflow.cli import predicted as words
+
     predicted, lines = summary["predicted"], summary["agreement"]
     tolerance = max(HELD, 10 * (summary["solver"]["rtol"] or 0.0))
     if predicted is not None:
-        yield from prediction_lines(predicted, laws=not lines)
+        for part in (words.answers, words.limit, words.bounds, words.times):
+            yield from part(predicted)
+        yield from words.decay(predicted.get("decay"))
+        yield from words.optimiser(summary.get("optimiser"), predicted)
+        if not lines:
+            yield from words.laws(predicted)
     for line in lines:
         held = "held" if line["error"] <= tolerance else f"broken by {number(line['error'])}"
         verdict = held if line["bound"] else f"agrees to {line['digits']} digits"
         yield line["quantity"], f"{verdict}: {line['sentence']}"
-
-
-def prediction_lines(predicted: Mapping[str, Any], laws: bool = True) -> Iterator[tuple[str, str]]:
-    """The part of a summary that is known before integrating, as pairs of a name and a sentence.
-
-    Args:
-        predicted: that part.
-        laws: also the laws, which a finished run repeats beside how well they held.
-    """
-    for name, answer in predicted["conditions"].items():
-        yield name, f"{answer['verdict']}: {answer['sentence']}"
-    if "rates" in predicted:
-        yield "rates", "; ".join(f"{mode['name']} {number(mode['rate'])}" for mode in predicted["rates"])
-        e = predicted.get("rates_e", 0.0)
-        where = "E = 0" if e == 0 else f"E = {number(e)} times a projector"
-        yield (
-            "",
-            f"at neural collapse with {where}; fastest over slowest {number(predicted['stiffness_ratio'])}",
-        )
-        if not predicted["nc1_possible"]:
-            yield "floor", f"tr S can never fall below {number(predicted['floor_tr_S'])}"
-    if predicted.get("limit") is not None:
-        yield "limit", predicted["limit"]["hypotheses"]
-    if "bias_bounds" in predicted:
-        bound = predicted["bias_bounds"]
-        yield "bounds", f"|b - 1/C| <= {number(bound['b'])} and |g| <= {number(bound['g'])} for all time"
-    if laws:
-        yield from ((law["quantity"], law["sentence"]) for law in predicted.get("laws", ()))
+    yield from ((line["quantity"], line["sentence"]) for line in summary.get("waiting", ()))

@@ -132,7 +132,7 @@ def descend(
             saved.append(now)
             if progress is not None:
                 progress(now.step * law.momentum.time_step, now.step / steps)
-            reason = ends.reason(before, now.state) if now.step else None
+            reason = ends.reason(before, now.state, now.step * ends.dt) if now.step else None
             if reason is not None:
                 break
         before = now.state

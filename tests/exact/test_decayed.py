@@ -78,8 +78,8 @@ def test_the_drift_is_that_of_the_whole_flow_to_leading_order():
 
 
 def test_bad_input_is_refused_with_a_reason():
-    for decay in (Decay(0.1, 0.0, 0.0), Decay(0.0, 0.1, 0.0), Decay(0.1, 0.1, 0.1)):
-        with pytest.raises(nf.InputError, match="must pull on W and H"):
+    for decay in (Decay(0.1, 0.0, 0.0), Decay(0.0, 0.1, 0.0)):
+        with pytest.raises(nf.InputError, match="must pull on W and on H"):
             regularised_limit(SIZES, KERNEL, decay)
     with pytest.raises(nf.InputError, match="too strong"):
         regularised_limit(SIZES, KERNEL, Decay(100.0, 100.0, 0.0))
