@@ -13,7 +13,7 @@ from ntkflow.enforced import Enforced
 from ntkflow.exact.decayed import feature_decay_drift, weight_decay_drift
 from ntkflow.kernels import BlockKernel
 from ntkflow.laws import STEP_LAW, laws
-from ntkflow.prediction import Prediction, drifts
+from ntkflow.prediction import Prediction
 from ntkflow.problem import Problem
 from ntkflow.systems import relative_speed
 
@@ -251,7 +251,7 @@ def _enforced(solution: "Solution", end: Enforced | None) -> Iterator[Agreement]
     problem, t = solution.problem, solution.times
     if end is not None and _arrived(solution, end.slowest):
         yield from _end_of_decay(solution, end)
-    if not drifts(problem):
+    if not decay_conditions.drifts(problem):
         return
     assert isinstance(problem.kernel, BlockKernel)
     half = int(np.searchsorted(t, t[-1] / 2))

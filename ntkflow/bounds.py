@@ -16,7 +16,7 @@ from ntkflow.kernels.block import BlockKernel
 from ntkflow.limits import eigenvalues
 from ntkflow.reduction import decompose
 from ntkflow.sizes import Sizes
-from ntkflow.state import State
+from ntkflow.state import State, class_means, spread
 
 # Rounding of E, in units of machine epsilon times the dimension times the norms of its terms.
 ROUNDING = 16.0
@@ -94,6 +94,11 @@ def floor_eigenvalues(E: FeatureMatrix, sizes: Sizes, kernel: BlockKernel) -> Fl
 def floor(E: FeatureMatrix, sizes: Sizes, kernel: BlockKernel) -> float:
     """Lower bound of tr S at all times, the sum of `floor_eigenvalues` (theory 3.5)."""
     return float(floor_eigenvalues(E, sizes, kernel).sum())
+
+
+def deviation(state: State, sizes: Sizes) -> float:
+    """NC1_frobenius, the root of the mean squared distance of a sample from its class mean."""
+    return float(np.linalg.norm(state.H - spread(class_means(state.H, sizes), sizes))) / float(np.sqrt(sizes.N))
 
 
 def means_ceiling(state: State, sizes: Sizes, kernel: BlockKernel) -> float:

@@ -33,7 +33,7 @@ def assess(problem: Problem, end: Enforced | None, known: Facts | None) -> Answe
         known: facts of the start, for scalar blocks and balanced classes; None elsewhere.
     """
     decay = problem.decay
-    if known is not None and (known.still or (known.saddle and decay.W == decay.H and decay.b == 0)):
+    if known is not None and isinstance(problem.loss, MSE) and (known.still or (known.saddle and decay.W == decay.H and decay.b == 0)):
         return {"NC1": nc1(problem, end), **{name: conditions.at_saddle() for name in ("NC2", "NC3", "NC4")}}
     if end is not None:
         return {"NC1": nc1(problem, end), **_enforced(problem, end)}
@@ -52,7 +52,7 @@ def nc1(problem: Problem, end: Enforced | None) -> Condition:
         return conditions.one_sample()
     if isinstance(problem.loss, MSE) and decay.H > 0 and within_shrinks(problem):
         law = f"tr S(t) <= exp(-{2 * decay.H:.4g} t) tr S(0), for every start"
-        dead = " -- but the class means merge as well" if end is not None and end.NC2 is None else ""
+        dead = ", but the class means merge as well" if end is not None and end.NC2 is None else ""
         return Condition(
             "yes", f"decay of H takes all deviations from the class means away: {law}{dead}", {"rate": 2 * decay.H}
         )
@@ -157,6 +157,10 @@ def _drifting_nc1(problem: Problem, f: Facts) -> Condition:
 
 def _biases_alone(f: Facts) -> Answers:
     """E is constant, so that what rests on it alone holds; the biases end at zero where the classes can be fitted."""
+    if f.centred and f.column_sums <= conditions.ZERO:
+        apart = "decay of b moves nothing else, since g = 0, W^T 1 = 0 and the biases are equal"
+        plain = {"NC1": conditions.nc1(f), "NC2": conditions.nc2(f), "NC3": conditions.nc3(f), "NC4": conditions.nc4(f)}
+        return {name: replace(a, sentence=f"{apart}; without it: {a.sentence}") for name, a in plain.items()}
     f = replace(f, centred=False, saddle=False, sector=None, biases_decay=True)
     answers = {"NC1": conditions.nc1(f), "NC2": conditions.nc2(f), "NC3": conditions.nc3(f), "NC4": conditions.nc4(f)}
     if f.can_fit and answers["NC3"].verdict != "no":
@@ -209,6 +213,13 @@ def forgotten(problem: Problem, end: Enforced | None) -> tuple[float, bool] | No
     return None if end is None or end.slowest is None else (end.slowest, False)
 
 
+def drifts(problem: Problem) -> bool:
+    """Whether W alone or H alone decays, so that the fitted state moves slowly along the minima (theory 11.1)."""
+    decay, kernel = problem.decay, problem.kernel
+    block = isinstance(problem.loss, MSE) and isinstance(kernel, BlockKernel) and problem.sizes.balanced
+    return block and (decay.W > 0) != (decay.H > 0) and decay.b == 0
+
+
 def thresholds(problem: Problem) -> list[tuple[int, int, float]]:
     """Class sizes m_c that occur more than once, how often, and sqrt(m_c mu_class^c) with mu_class^c for m_c samples.
 
@@ -246,6 +257,7 @@ class Decayed:
             "end": None if self.end is None else self.end.as_dict(),
             "E_forgotten_at_rate": rate,
             "E_forgotten_exactly": exact,
+            "drifts": drifts(problem),
             "thresholds": [{"m": m, "classes": count, "rate": rate} for m, count, rate in thresholds(problem)],
             "of_the_mean_loss": {name: value / scale for name, value in problem.decay.as_dict().items()},
         }

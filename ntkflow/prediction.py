@@ -9,7 +9,7 @@ from ntkflow._types import Json
 from ntkflow.conditions import Condition
 from ntkflow.conserved import conserved
 from ntkflow.facts import Facts
-from ntkflow.kernels import BlockKernel
+from ntkflow.kernels import BlockKernel, SampleKernel
 from ntkflow.limits import Limit
 from ntkflow.losses import MSE, CrossEntropy
 from ntkflow.problem import Problem
@@ -151,13 +151,6 @@ def _collapse_time(f: Facts, e: float) -> float | None:
     return None if conditions.nc1(f).verdict == "no" else rates.time_to_collapse(sizes, kernel, 1e6)
 
 
-def drifts(problem: Problem) -> bool:
-    """Whether W alone or H alone decays, so that the fitted state moves slowly along the minima (theory 11.1)."""
-    decay, kernel = problem.decay, problem.kernel
-    block = isinstance(problem.loss, MSE) and isinstance(kernel, BlockKernel) and problem.sizes.balanced
-    return block and (decay.W > 0) != (decay.H > 0) and decay.b == 0
-
-
 def sample_conditions(problem: Problem) -> dict[str, Condition]:
     """What E_K alone says of NC1 for any kernel that acts on samples, blocks or not (theory 5.6, 10 L2).
 
@@ -190,12 +183,14 @@ def _sample_nc1(problem: Problem) -> dict[str, Condition]:
     counts = {"negative": float(signs.negative), "C": float(sizes.C)}
     if bounds.nc1_impossible(signs, sizes):
         least = float(np.linalg.eigvalsh(features - weights)[::-1][sizes.C :].clip(min=0).sum())
-        share = least / float(np.trace(features))
+        # -E is D K^{-1/2} (I - Pi) K^{-1/2} D^T, D the deviations and Pi of rank C, and what has rank C or is negative.
+        never = float(np.sqrt(least * _least_within(problem) / sizes.N))
+        now = bounds.deviation(problem.state, sizes)
         reason = (
-            f"E has {signs.negative} negative eigenvalues, more than C = {sizes.C}, and is constant: "
-            f"tr H K^-1 H^T keeps a part that is no class mean, {100 * share:.3g} % of it as it is now"
+            f"NC1_frobenius cannot fall below {never:.3g} (it is {now:.3g} now); "
+            f"E has {signs.negative} negative eigenvalues, more than C = {sizes.C}, and is constant"
         )
-        return {"NC1": Condition("no", reason, {**counts, "floor_share": share})}
+        return {"NC1": Condition("no", reason, {**counts, "NC1_frobenius": never})}
     if signs.semidefinite:
         reason = (
             "E >= 0: the features end in the row space of W, where zero loss makes them equal within a class"
@@ -203,3 +198,12 @@ def _sample_nc1(problem: Problem) -> dict[str, Condition]:
         return {"NC1": Condition("yes", f"{reason}, {conditions.IF_FITTED}", counts)}
     reason = f"E has {signs.negative} negative eigenvalues, not more than C = {sizes.C}: neither excluded nor forced"
     return {"NC1": Condition("undetermined", reason, counts)}
+
+
+def _least_within(problem: Problem) -> float:
+    """Smallest eigenvalue of the kernel on deviations from class means, or one below it."""
+    coefficients = problem.kernel.thin(problem.sizes)
+    if coefficients is not None:
+        return float(coefficients.within[problem.sizes.masses > 1].min())
+    assert isinstance(problem.kernel, SampleKernel)
+    return float(np.linalg.eigvalsh(problem.kernel.K)[0])

@@ -1,6 +1,7 @@
 """What is known of a problem before it is integrated, in words: pairs of a name and a sentence, and tables of rates."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import log
 from typing import Any
 
 from rich.console import Console
@@ -66,10 +67,13 @@ def decay(found: Mapping[str, Any] | None) -> Iterator[Pair]:
     names = {"W": "lw", "H": "lh", "b": "lb"}
     rates = {names[name]: rate for name, rate in found["rates"].items() if rate}
     mean = {names[name]: value for name, value in found["of_the_mean_loss"].items() if value}
-    yield (
-        "decay",
-        f"{_listed(rates)} per unit of flow time; as weight decay of an optimiser with the mean loss {_listed(mean)}",
-    )
+    yield "decay", f"{_listed(rates)} per unit of flow time"
+    yield "optimiser", f"one with the mean loss would call that a weight decay of {_listed(mean)}"
+    if found["drifts"]:
+        way = "falls to half" if "lw" in rates else "doubles"
+        # From y = 1 to y = 4 in y + ln y = 4 l t + const, y = m/(mu_class x^2) or its inverse.
+        half = (3 + log(4)) / (4 * max(rates.values()))
+        yield "drift", f"once fitted, x of W W^T = x P {way} from x* within t = {number(half)}, to first order in the decay"
     end = found["end"]
     if end is not None:
         yield from _end(end)
@@ -131,7 +135,7 @@ def laws(predicted: Mapping[str, Any]) -> Iterator[Pair]:
 
 def times(predicted: Mapping[str, Any]) -> Iterator[Pair]:
     """How long collapse takes and which steps are stable there; "would be" where it is not what happens."""
-    if "x_star" not in predicted or not predicted["fits"]:
+    if "x_star" not in predicted or not predicted.get("fits"):
         return
     would = "" if predicted["collapses"] else "would be "
     yield "x*", f"sqrt(m/mu_class) = {number(predicted['x_star'])}, the eigenvalue of W W^T at collapse with E = 0"
@@ -140,6 +144,9 @@ def times(predicted: Mapping[str, Any]) -> Iterator[Pair]:
         yield "time", "no rate: tr S falls like 1/(2 m t) and NC3 like 1/sqrt(t), one direction of W being used up (theory 7.3)"
     elif took is not None and (predicted["collapses"] or predicted["limit"] is not None):
         yield "time", f"NC1 falls by {FACTOR} within t = {number(took)}, once the classes are fitted"
+    elif took is not None and predicted["zero_E"]:
+        slower = "the slower the nearer the biases end to 1/C (theory 7.3)"
+        yield "time", f"NC1 falls by {FACTOR} within t = {number(took)} at the earliest, {slower}"
     elif took is not None:
         yield "time", f"NC1 would fall by {FACTOR} within t = {number(took)} if E were 0, which it is not"
     yield (
@@ -173,7 +180,7 @@ def optimiser(found: Mapping[str, Any] | None, predicted: Mapping[str, Any]) -> 
 
 def print_rates(console: Console, predicted: Mapping[str, Any]) -> None:
     """The spectrum at collapse as a table: mode, rate, multiplicity."""
-    if "rates" not in predicted or not predicted["fits"]:
+    if "rates" not in predicted or not predicted.get("fits"):
         return
     e = predicted.get("rates_e", 0.0)
     where = "with E = 0" if e == 0 else f"with E = {number(e)} times a projector"

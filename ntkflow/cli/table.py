@@ -25,8 +25,13 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for label, start, end in _rows(summary):
         grid.add_row(label, start, end)
     console.print(grid)
-    console.print(Text("\nWhat the theory says of this run", style="bold"))
-    print_pairs(console, _predictions(summary))
+    for title, pairs in (
+        ("What the theory says of this run beforehand", _beforehand(summary)),
+        ("How the run compares", _compared(summary)),
+    ):
+        if found := list(pairs):
+            console.print(Text(f"\n{title}", style="bold"))
+            print_pairs(console, found)
     solver = summary["solver"]
     console.print(
         Text(
@@ -62,9 +67,24 @@ def headlines(summary: Mapping[str, Any]) -> Iterator[str]:
     s, kernel, mu = summary["sizes"], summary["kernel"], summary["eigenvalues"]
     m = repeated(s["m"]) if isinstance(s["m"], list) else s["m"]
     yield f"C = {s['C']} classes, m = {m} per class, n = {s['n']} features, N = {s['N']} samples"
+    yield from _kernel(kernel)
     if mu is not None:
-        yield ", ".join(f"{name} = {kernel[name]:.10g}" for name in ("kappa_d", "kappa_c", "kappa_n"))
         yield ", ".join(f"{name} = {number(mu[name])}" for name in ("mu_single", "mu_class", "mu_global"))
+
+
+def _kernel(kernel: Mapping[str, Any]) -> Iterator[str]:
+    """The kernel's constants, what repeats summarised; of other rungs the name."""
+    if kernel["rung"] == "block":
+        yield ", ".join(f"{name} = {kernel[name]:.10g}" for name in ("kappa_d", "kappa_c", "kappa_n"))
+    elif kernel["rung"] == "class-block":
+        B, C = kernel["B"], len(kernel["B"])
+        within = repeated([number(B[c][c]) for c in range(C)])
+        between = [B[c][d] for c in range(C) for d in range(C) if c != d]
+        spread = number(min(between)) if min(between) == max(between) else f"{number(min(between))} to {number(max(between))}"
+        kappa_d = repeated([number(value) for value in kernel["kappa_d"]])
+        yield f"class-block kernel: kappa_d = {kappa_d}; kappa_c = {within}; kappa_n = {spread}"
+    else:
+        yield f"{kernel['rung']} kernel"
 
 
 def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
@@ -87,20 +107,25 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
         yield meaning, number(nc[name]["initial"]), number(nc[name]["final"])
 
 
-def _predictions(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Pairs of a name and a sentence: what was known beforehand, and how the run compares."""
+def _beforehand(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was known before the run."""
     from ntkflow.cli import predicted as words
 
-    predicted, lines = summary["predicted"], summary["agreement"]
+    predicted = summary["predicted"]
+    if predicted is None:
+        return
+    for part in (words.answers, words.limit, words.bounds, words.times):
+        yield from part(predicted)
+    yield from words.decay(predicted.get("decay"))
+    yield from words.optimiser(summary.get("optimiser"), predicted)
+    if not summary["agreement"]:
+        yield from words.laws(predicted)
+
+
+def _compared(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How the run agrees with it, and what it cannot be compared with."""
     tolerance = max(HELD, 10 * (summary["solver"]["rtol"] or 0.0))
-    if predicted is not None:
-        for part in (words.answers, words.limit, words.bounds, words.times):
-            yield from part(predicted)
-        yield from words.decay(predicted.get("decay"))
-        yield from words.optimiser(summary.get("optimiser"), predicted)
-        if not lines:
-            yield from words.laws(predicted)
-    for line in lines:
+    for line in summary["agreement"]:
         held = "held" if line["error"] <= tolerance else f"broken by {number(line['error'])}"
         verdict = held if line["bound"] else f"agrees to {line['digits']} digits"
         yield line["quantity"], f"{verdict}: {line['sentence']}"
