@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -236,7 +237,8 @@ def _symmetric(thin: ThinState, spaces: list[tuple[float, np.ndarray]], zero: fl
     C, Z = len(thin.b), _sources(thin)
     if float(np.ptp(thin.b)) > zero:
         return False
-    for gram in (Z.T @ Z, *(Z.T @ V @ V.T @ Z for _, V in spaces)):
+    # One at a time: a start without symmetry fails at the first, and all of them would fill the memory.
+    for gram in chain((Z.T @ Z,), ((Z.T @ V) @ (V.T @ Z) for _, V in spaces)):
         for block in (gram[:C, :C], gram[:C, C:], gram[C:, C:]):
             if np.abs(block - _symmetric_part(block)).max() > zero:
                 return False
