@@ -44,10 +44,13 @@ _MODULES = (
     "balance",
     "balanced",
     "bounds",
+    "clock",
     "collapse",
     "conditions",
     "conserved",
+    "decay_conditions",
     "discrete",
+    "enforced",
     "exact",
     "fit",
     "initial",
@@ -89,10 +92,13 @@ if TYPE_CHECKING:
     from ntkflow import balance as balance
     from ntkflow import balanced as balanced
     from ntkflow import bounds as bounds
+    from ntkflow import clock as clock
     from ntkflow import collapse as collapse
     from ntkflow import conditions as conditions
     from ntkflow import conserved as conserved
+    from ntkflow import decay_conditions as decay_conditions
     from ntkflow import discrete as discrete
+    from ntkflow import enforced as enforced
     from ntkflow import exact as exact
     from ntkflow import fit as fit
     from ntkflow import initial as initial

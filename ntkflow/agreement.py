@@ -194,12 +194,12 @@ def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
             limits.zero_invariant(problem.sizes, problem.kernel, thin.b),
             "for E = 0 and the final biases (58)",
         )
-    X, name = thin.W @ thin.W.T, "W W^T"
+    X, seen = thin.W @ thin.W.T, "W W^T"
     if prediction.algebraic:
         P = collapse.centring(problem.sizes.C)
-        X, name = P @ X @ P, "P W W^T P"
+        X, seen = P @ X @ P, "P W W^T P"
     for name, observed, predicted in (
-        (name, X, expected.X),
+        (seen, X, expected.X),
         ("H1^T H1", thin.H1.T @ thin.H1, expected.G),
     ):
         error = float(np.linalg.norm(observed - predicted) / np.linalg.norm(predicted))

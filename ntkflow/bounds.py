@@ -98,7 +98,9 @@ def floor(E: FeatureMatrix, sizes: Sizes, kernel: BlockKernel) -> float:
 
 def deviation(state: State, sizes: Sizes) -> float:
     """NC1_frobenius, the root of the mean squared distance of a sample from its class mean."""
-    return float(np.linalg.norm(state.H - spread(class_means(state.H, sizes), sizes))) / float(np.sqrt(sizes.N))
+    return float(np.linalg.norm(state.H - spread(class_means(state.H, sizes), sizes))) / float(
+        np.sqrt(sizes.N)
+    )
 
 
 def means_ceiling(state: State, sizes: Sizes, kernel: BlockKernel) -> float:
@@ -141,7 +143,11 @@ def nc1_floors(least: float, state: State, sizes: Sizes, kernel: BlockKernel) ->
     C, m = sizes.C, sizes.per_class
     blocks = (state.H.reshape(sizes.n, C, m)).transpose(1, 0, 2)
     deviations = blocks - blocks.mean(axis=2, keepdims=True)
-    grams = (np.swapaxes(deviations, 1, 2) @ deviations if m <= sizes.n else deviations @ np.swapaxes(deviations, 1, 2)) / m
+    grams = (
+        np.swapaxes(deviations, 1, 2) @ deviations
+        if m <= sizes.n
+        else deviations @ np.swapaxes(deviations, 1, 2)
+    ) / m
     largest = float(np.sqrt(max(0.0, float(np.linalg.eigvalsh(grams)[:, -1].max()))))
     means = means_ceiling(state, sizes, kernel)
     return {

@@ -32,7 +32,9 @@ def loss_scale(loss: str, reduction: str, samples: int, classes: int, batch: int
         batch: samples in a batch; None for all.
     """
     if reduction not in REDUCTIONS:
-        raise InputError("reduction", repr(reduction), f"must be one of {', '.join(REDUCTIONS)}", "choose one")
+        raise InputError(
+            "reduction", repr(reduction), f"must be one of {', '.join(REDUCTIONS)}", "choose one"
+        )
     if reduction == "mean":
         return float(samples * classes if loss == "mse" else samples)
     return samples / batch if batch else 1.0
@@ -120,11 +122,15 @@ class Optimiser:
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None and not 0 < real("learning_rate", self.learning_rate) < np.inf:
-            raise InputError("learning_rate", self.learning_rate, "must be positive and finite", "give a rate > 0")
+            raise InputError(
+                "learning_rate", self.learning_rate, "must be positive and finite", "give a rate > 0"
+            )
         if not 0 <= real("momentum", self.momentum) < 1:
             raise InputError("momentum", self.momentum, "must lie in 0 <= momentum < 1", "0.9 is usual")
         if self.weight_decay is not None and not 0 <= real("weight_decay", self.weight_decay) < np.inf:
-            raise InputError("weight_decay", self.weight_decay, "must be finite and at least 0", "give a rate >= 0")
+            raise InputError(
+                "weight_decay", self.weight_decay, "must be finite and at least 0", "give a rate >= 0"
+            )
 
     @property
     def rate(self) -> float:

@@ -109,7 +109,11 @@ def _stays(f: Facts, least: float, reason: str) -> str:
     now, never = np.sqrt(f.trace_S / C), np.sqrt(least / C)
     start = f"NC1_frobenius cannot fall below {never:.3g} (it is {now:.3g} now, {_share(least / f.trace_S)} of tr S stays)"
     tirer = least / f.means if f.means > 0 else np.inf
-    small = f", which counts as collapsed: {tirer:.2g} of the class means' squared spread" if tirer < COLLAPSED else ""
+    small = (
+        f", which counts as collapsed: {tirer:.2g} of the class means' squared spread"
+        if tirer < COLLAPSED
+        else ""
+    )
     return f"{start}{small}; {reason}"
 
 

@@ -13,6 +13,7 @@ from ntkflow._types import Json
 from ntkflow.clock import loss_scale
 from ntkflow.conditions import IF_FITTED, Condition
 from ntkflow.enforced import Enforced, enforced
+from ntkflow.facts import ZERO as NOTHING
 from ntkflow.facts import Facts, facts, reach
 from ntkflow.kernels import BlockKernel
 from ntkflow.losses import MSE, CrossEntropy
@@ -33,7 +34,11 @@ def assess(problem: Problem, end: Enforced | None, known: Facts | None) -> Answe
         known: facts of the start, for scalar blocks and balanced classes; None elsewhere.
     """
     decay = problem.decay
-    if known is not None and isinstance(problem.loss, MSE) and (known.still or (known.saddle and decay.W == decay.H and decay.b == 0)):
+    if (
+        known is not None
+        and isinstance(problem.loss, MSE)
+        and (known.still or (known.saddle and decay.W == decay.H and decay.b == 0))
+    ):
         return {"NC1": nc1(problem, end), **{name: conditions.at_saddle() for name in ("NC2", "NC3", "NC4")}}
     if end is not None:
         return {"NC1": nc1(problem, end), **_enforced(problem, end)}
@@ -54,7 +59,9 @@ def nc1(problem: Problem, end: Enforced | None) -> Condition:
         law = f"tr S(t) <= exp(-{2 * decay.H:.4g} t) tr S(0), for every start"
         dead = ", but the class means merge as well" if end is not None and end.NC2 is None else ""
         return Condition(
-            "yes", f"decay of H takes all deviations from the class means away: {law}{dead}", {"rate": 2 * decay.H}
+            "yes",
+            f"decay of H takes all deviations from the class means away: {law}{dead}",
+            {"rate": 2 * decay.H},
         )
     if end is not None and end.NC1 > 0:
         reason = "the kernel differs from sample to sample, so that the minimum does too"
@@ -89,7 +96,9 @@ def _enforced(problem: Problem, end: Enforced) -> Answers:
         return {**answers, "NC4": Condition("undetermined", few, numbers)}
     if end.NC3 is not None and end.NC3 > ZERO:
         why = "decay of b is strong enough for W and the global mean to take its place"
-        answers["NC3"] = Condition("no", f"{why}: W keeps a part along 1, and NC3 ends at {end.NC3:.4g}", numbers)
+        answers["NC3"] = Condition(
+            "no", f"{why}: W keeps a part along 1, and NC3 ends at {end.NC3:.4g}", numbers
+        )
     more = ", on the training data and for every feature vector" if end.NC4 else ""
     return {**answers, "NC4": Condition("yes" if end.NC4 else "undetermined", reason + more, numbers)}
 
@@ -99,17 +108,27 @@ def _computed(problem: Problem, end: Enforced) -> Answers:
     assert end.NC2 is not None
     assert end.NC3 is not None
     answers = {}
-    why = "the classes differ in size or kernel" if not problem.sizes.balanced else "the kernel differs between classes"
+    why = (
+        "the classes differ in size or kernel"
+        if not problem.sizes.balanced
+        else "the kernel differs between classes"
+    )
     for name, value in (("NC2", end.NC2), ("NC3", end.NC3)):
         verdict = "yes" if value <= ZERO else "no"
-        sentence = f"decay enforces it {GENERIC}" if verdict == "yes" else f"{why}: it ends at {value:.4g} {GENERIC}"
+        sentence = (
+            f"decay enforces it {GENERIC}" if verdict == "yes" else f"{why}: it ends at {value:.4g} {GENERIC}"
+        )
         answers[name] = Condition(verdict, sentence, {name: value})
     if end.NC4 is None:
         answers["NC4"] = Condition("undetermined", "NC1 does not hold, and NC4 can fail on single samples")
     elif end.NC4:
         answers["NC4"] = Condition("yes", f"on the training data, {GENERIC}")
     else:
-        merged = f"{number_of(end.merged)} end with one mean" if end.merged else "some class means are misclassified"
+        merged = (
+            f"{number_of(end.merged)} end with one mean"
+            if end.merged
+            else "some class means are misclassified"
+        )
         answers["NC4"] = Condition("no", f"{merged}, {GENERIC}")
     return answers
 
@@ -119,7 +138,9 @@ def _dies(problem: Problem, end: Enforced) -> Condition:
     what = "W and H vanish" if end.rank == 0 else "all class means end as one"
     reason = f"decay is too strong: {what}, and every sample gets the same output"
     if end.rho is not None:
-        return Condition("no", f"{reason}, because rho = sqrt(lw lh/(m mu_class)) = {end.rho:.4g} >= 1", {"rho": end.rho})
+        return Condition(
+            "no", f"{reason}, because rho = sqrt(lw lh/(m mu_class)) = {end.rho:.4g} >= 1", {"rho": end.rho}
+        )
     return Condition("no", reason, {"merged": float(C)})
 
 
@@ -143,7 +164,7 @@ def _drifting_nc1(problem: Problem, f: Facts) -> Condition:
         return nc1(problem, None)
     if f.trace_S == 0:
         return Condition("yes", "all samples of a class coincide from the start and stay together")
-    if f.frozen > conditions.ZERO * f.trace_S:
+    if f.frozen > NOTHING * f.trace_S:
         return conditions.frozen(f)
     if f.reach == f.sizes.C - 1:
         reason = "W acts on every direction of the features, though it fades like t^(-1/4)"
@@ -157,12 +178,22 @@ def _drifting_nc1(problem: Problem, f: Facts) -> Condition:
 
 def _biases_alone(f: Facts) -> Answers:
     """E is constant, so that what rests on it alone holds; the biases end at zero where the classes can be fitted."""
-    if f.centred and f.column_sums <= conditions.ZERO:
+    if f.centred and f.column_sums <= NOTHING:
         apart = "decay of b moves nothing else, since g = 0, W^T 1 = 0 and the biases are equal"
-        plain = {"NC1": conditions.nc1(f), "NC2": conditions.nc2(f), "NC3": conditions.nc3(f), "NC4": conditions.nc4(f)}
+        plain = {
+            "NC1": conditions.nc1(f),
+            "NC2": conditions.nc2(f),
+            "NC3": conditions.nc3(f),
+            "NC4": conditions.nc4(f),
+        }
         return {name: replace(a, sentence=f"{apart}; without it: {a.sentence}") for name, a in plain.items()}
     f = replace(f, centred=False, saddle=False, sector=None, biases_decay=True)
-    answers = {"NC1": conditions.nc1(f), "NC2": conditions.nc2(f), "NC3": conditions.nc3(f), "NC4": conditions.nc4(f)}
+    answers = {
+        "NC1": conditions.nc1(f),
+        "NC2": conditions.nc2(f),
+        "NC3": conditions.nc3(f),
+        "NC4": conditions.nc4(f),
+    }
     if f.can_fit and answers["NC3"].verdict != "no":
         reason = "the biases end at zero, so that zero loss needs W to keep a part along 1"
         answers["NC3"] = Condition("no", f"{reason}, {IF_FITTED}")
@@ -258,7 +289,9 @@ class Decayed:
             "E_forgotten_at_rate": rate,
             "E_forgotten_exactly": exact,
             "drifts": drifts(problem),
-            "thresholds": [{"m": m, "classes": count, "rate": rate} for m, count, rate in thresholds(problem)],
+            "thresholds": [
+                {"m": m, "classes": count, "rate": rate} for m, count, rate in thresholds(problem)
+            ],
             "of_the_mean_loss": {name: value / scale for name, value in problem.decay.as_dict().items()},
         }
 

@@ -85,9 +85,7 @@ def _balanced(problem: Problem, reach: int) -> Enforced | None:
     if common and reach < contrasts + 1:
         return None
     rank = min(reach, contrasts)
-    loss = sizes.per_class / 2 * (
-        rank * min(rho, 1.0) ** 2 + (sizes.C - 1 - rank) + min(left, mean) ** 2
-    )
+    loss = sizes.per_class / 2 * (rank * min(rho, 1.0) ** 2 + (sizes.C - 1 - rank) + min(left, mean) ** 2)
     rates = _rates(problem, reach) if decay.b or rank < contrasts else decay_rates(sizes, kernel, decay)
     slowest = None if rates is None else float(rates[0])
     if rank == 0:
@@ -98,9 +96,7 @@ def _balanced(problem: Problem, reach: int) -> Enforced | None:
         frame = math.sqrt(2 - 2 * math.sqrt(rank / (sizes.C - 1)))
         return Enforced(rank, loss, rho, 0.0, frame, 0.0, None, (), slowest, None)
     limit = regularised_limit(sizes, kernel, decay)
-    return Enforced(
-        rank + int(common), loss, rho, 0.0, limit.NC2, limit.NC3, limit.NC4, (), slowest, limit
-    )
+    return Enforced(rank + int(common), loss, rho, 0.0, limit.NC2, limit.NC3, limit.NC4, (), slowest, limit)
 
 
 def _softmax(problem: Problem, reach: int) -> Enforced | None:
@@ -150,9 +146,7 @@ def _convex(problem: Problem, reach: int) -> Enforced | None:
     limit = _point(found.W @ found.W.T, G, F, found.b, sizes.C * spread**2, text)
     own = bool(np.all((F + found.b[:, None]).argmax(axis=0) == np.arange(sizes.C)) and not merged)
     NC4 = own if spread == 0 else None
-    return Enforced(
-        found.rank, found.loss, None, spread, limit.NC2, limit.NC3, NC4, merged, slowest, limit
-    )
+    return Enforced(found.rank, found.loss, None, spread, limit.NC2, limit.NC3, NC4, merged, slowest, limit)
 
 
 def _minimum(problem: Problem) -> Minimum | None:
@@ -183,7 +177,9 @@ def _within_rates(problem: Problem, found: Minimum, reach: int) -> list[float]:
     coefficients = problem.kernel.thin(problem.sizes)
     if coefficients is None or problem.sizes.N == problem.sizes.C:
         return []
-    least = float(coefficients.within.min()) * float(np.linalg.eigvalsh(found.W.T @ found.W).min(initial=np.inf))
+    least = float(coefficients.within.min()) * float(
+        np.linalg.eigvalsh(found.W.T @ found.W).min(initial=np.inf)
+    )
     return [problem.decay.H] if reach > found.rank else [problem.decay.H + least]
 
 

@@ -182,7 +182,9 @@ def time_to_collapse(sizes: Sizes, kernel: BlockKernel, factor: float, e: float 
         )
     if not factor >= 1:
         raise InputError("factor", factor, "must be at least 1", "give NC1 now over NC1 wanted")
-    return float(np.log(factor)) / (eigenvalues(sizes, kernel).mu_single * lambda_balanced_x(sizes, kernel, e))
+    return float(np.log(factor)) / (
+        eigenvalues(sizes, kernel).mu_single * lambda_balanced_x(sizes, kernel, e)
+    )
 
 
 def plateau_time(sizes: Sizes, kernel: BlockKernel, scale: float) -> float:

@@ -11,7 +11,6 @@ import numpy as np
 from ntkflow._types import Labels, PerClass
 from ntkflow.errors import InputError
 
-
 # More different runs than this are shortened to the range of the values.
 SHOWN = 8
 

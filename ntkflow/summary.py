@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow import __version__, collapse, invariant
+from ntkflow import __version__, collapse, decay_conditions, invariant
 from ntkflow._types import Json
-from ntkflow.conditions import Condition
-from ntkflow import decay_conditions
 from ntkflow.agreement import compare, waiting
+from ntkflow.conditions import Condition
 from ntkflow.decay_conditions import Decayed
 from ntkflow.kernels import BlockKernel
 from ntkflow.laws import STEP_LAW, laws

@@ -77,7 +77,14 @@ def test_only_the_papers_flow_is_predicted():
 def test_theory_prints_what_simulate_will_be_compared_with(capsys):
     run("theory", "-C", 4, "-m", 5, "-n", 9)
     text = capsys.readouterr().out
-    for word in ("NC1", "Rates of the residual", "Rates near W = H = 0", "x*", "tr S(t) <=", "stable at collapse"):
+    for word in (
+        "NC1",
+        "Rates of the residual",
+        "Rates near W = H = 0",
+        "x*",
+        "tr S(t) <=",
+        "stable at collapse",
+    ):
         assert word in text
     run("theory", "-C", 4, "-m", 5, "-n", 9, "--json")
     report = json.loads(capsys.readouterr().out)
@@ -253,9 +260,13 @@ def test_a_limit_that_the_run_is_on_its_way_to_is_not_compared_but_named():
 
 
 def test_a_wrong_limit_under_decay_would_be_seen():
-    problem = nf.Problem(SIZES, KERNEL, nf.initial.make("gaussian", SIZES, KERNEL, 1), decay=nf.Decay(0.3, 0.3))
+    problem = nf.Problem(
+        SIZES, KERNEL, nf.initial.make("gaussian", SIZES, KERNEL, 1), decay=nf.Decay(0.3, 0.3)
+    )
     other = nf.Problem(SIZES, KERNEL, problem.state, decay=nf.Decay(0.3, 0.4))
-    found = {line.quantity: line for line in compare(nf.solve(problem), None, decay_conditions.predict(other).end)}
+    found = {
+        line.quantity: line for line in compare(nf.solve(problem), None, decay_conditions.predict(other).end)
+    }
     assert found["W W^T"].digits < 2
     assert found["loss"].digits < 2
 
@@ -265,7 +276,10 @@ def test_zero_loss_limits_are_not_compared_before_the_state_rests():
     solution, prediction = solved("balanced-contrast", stop=nf.Stop(None, 2e-4, None))
     assert solution.series["loss"][-1] < 1e-4 * solution.series["loss"][0]
     assert "W W^T" not in {line.quantity for line in compare(solution, prediction)}
-    assert "still" in waiting(solution, prediction)[0].sentence or "approached" in waiting(solution, prediction)[0].sentence
+    assert (
+        "still" in waiting(solution, prediction)[0].sentence
+        or "approached" in waiting(solution, prediction)[0].sentence
+    )
     early, prediction = solved("balanced-contrast", t_end=0.05)
     assert "the limit is one of zero loss" in waiting(early, prediction)[0].sentence
 

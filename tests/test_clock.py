@@ -5,8 +5,8 @@ import pytest
 
 import ntkflow as nf
 from ntkflow import clock
-from ntkflow.simulate import prepare
 from ntkflow.config import SimulateConfig
+from ntkflow.simulate import prepare
 
 SIZES, KERNEL = nf.Sizes(3, 4, 5), nf.BlockKernel(1.0, 0.5, 0.1)
 NC = SIZES.N * SIZES.C
@@ -64,17 +64,20 @@ def test_weight_decay_of_the_options_is_that_of_the_theory():
     assert prepared.optimiser.time_step == pytest.approx(0.1 / 36 / 0.5)
     assert prepare(SimulateConfig(**base, weight_decay=0.02, loss_reduction="sum")).problem.decay.W == 0.02
     entropy = prepare(SimulateConfig(**base, weight_decay=0.02, loss="cross-entropy"))
-    assert entropy.problem.decay.W == pytest.approx(0.24)
+    assert pytest.approx(0.24) == entropy.problem.decay.W
     # What is written out can be replayed, and changed.
     assert prepare(prepared.config).problem.decay.rates == prepared.problem.decay.rates
-    assert prepare(prepared.config.updated({"weight_decay": 0.01})).problem.decay.W == pytest.approx(0.36)
+    assert pytest.approx(0.36) == prepare(prepared.config.updated({"weight_decay": 0.01})).problem.decay.W
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"weight_decay": 0.1, "decay_w": 0.2}, "--weight-decay = 0.1: contradicts --decay-w"),
-        ({"learning_rate": 0.1, "step_size": 0.2}, "--learning-rate = 0.1: has no meaning beside --step-size"),
+        (
+            {"learning_rate": 0.1, "step_size": 0.2},
+            "--learning-rate = 0.1: has no meaning beside --step-size",
+        ),
         ({"loss_reduction": "sum"}, "--loss-reduction = sum: says how to convert"),
         ({"momentum": 0.9}, "--momentum = 0.9: has no meaning for the flow"),
     ],

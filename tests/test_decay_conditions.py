@@ -26,7 +26,14 @@ def series(*arguments, times, **changes):
 
 def test_every_problem_with_decay_gets_four_answers_with_reasons():
     sizes = nf.Sizes(4, (3, 1, 2, 5), 6)
-    for decay in (Decay(0.1, 0.2), Decay(W=0.1), Decay(H=0.1), Decay(b=0.1), Decay(0.1, 0.0, 0.1), Decay.equal(9.0)):
+    for decay in (
+        Decay(0.1, 0.2),
+        Decay(W=0.1),
+        Decay(H=0.1),
+        Decay(b=0.1),
+        Decay(0.1, 0.0, 0.1),
+        Decay.equal(9.0),
+    ):
         for changes in ({}, {"sizes": sizes}, {"loss": nf.CrossEntropy()}, {"sizes": nf.Sizes(4, 3, 2)}):
             found = decay_conditions.predict(problem(decay, **changes))
             assert tuple(found.conditions) == NAMES
@@ -59,7 +66,12 @@ def test_decay_of_one_alone_collapses_slowly(decay, n):
     sizes = nf.Sizes(4, 3, n)
     found = verdicts(decay, sizes=sizes)
     open_spread = decay.H == 0 and n > 3
-    assert found == {"NC1": "undetermined" if open_spread else "yes", "NC2": "yes", "NC3": "yes", "NC4": "yes"}
+    assert found == {
+        "NC1": "undetermined" if open_spread else "yes",
+        "NC2": "yes",
+        "NC3": "yes",
+        "NC4": "yes",
+    }
     run = series(decay, sizes=sizes, times=np.array([100.0, 1e3, 1e4]))
     # NC2 falls like 1/t with corrections that fade slowly, and what W and H1 do not share at least like t^(-1/4).
     assert run["NC2"][2] == pytest.approx(run["NC2"][1] / 10, rel=0.2)

@@ -61,7 +61,9 @@ def test_a_random_start_ends_there(problem):
 @pytest.mark.parametrize(("C", "n", "b"), [(5, 2, 0.0), (4, 1, 0.0), (5, 3, 0.5)])
 def test_too_few_features_keep_as_many_contrasts_as_there_are_features(C, n, b):
     kernel, decay = nf.BlockKernel(1.5, 0.7, 0.2), Decay(0.5, 0.3, b)
-    problem = nf.Problem(nf.Sizes(C, 2, n), kernel, nf.initial.make("gaussian", nf.Sizes(C, 2, n), None, 3), decay=decay)
+    problem = nf.Problem(
+        nf.Sizes(C, 2, n), kernel, nf.initial.make("gaussian", nf.Sizes(C, 2, n), None, 3), decay=decay
+    )
     end = enforced(problem, n)
     solution, metrics = end_of(problem, 0.2)
     assert end.rank == n
@@ -93,7 +95,10 @@ def test_a_kernel_that_differs_within_classes_keeps_a_spread():
     sizes, rng = nf.Sizes(3, 4, 6), np.random.default_rng(0)
     X = rng.standard_normal((30, 12))
     problem = nf.Problem(
-        sizes, nf.SampleKernel(X.T @ X / 30), nf.initial.make("gaussian", sizes, None, 1), decay=Decay(0.3, 0.2)
+        sizes,
+        nf.SampleKernel(X.T @ X / 30),
+        nf.initial.make("gaussian", sizes, None, 1),
+        decay=Decay(0.3, 0.2),
     )
     end = enforced(problem, 6)
     _, metrics = end_of(problem, end.slowest)
@@ -102,7 +107,12 @@ def test_a_kernel_that_differs_within_classes_keeps_a_spread():
     assert metrics["NC2"] == pytest.approx(end.NC2, rel=1e-6)
     assert metrics["NC3"] == pytest.approx(end.NC3, rel=1e-5)
     answers = decay_conditions.predict(problem).conditions
-    assert [answers[name].verdict for name in ("NC1", "NC2", "NC3", "NC4")] == ["no", "no", "no", "undetermined"]
+    assert [answers[name].verdict for name in ("NC1", "NC2", "NC3", "NC4")] == [
+        "no",
+        "no",
+        "no",
+        "undetermined",
+    ]
 
 
 def test_minority_classes_merge_beyond_their_threshold():

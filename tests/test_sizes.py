@@ -48,5 +48,7 @@ def test_what_repeats_is_summarised():
     assert repeated([20, 10, 5, 5]) == "20, 10, 2 x 5"
     assert repeated([12] * 100) == "100 x 12"
     assert repeated(range(500, 400, -1)) == "100 values from 401 to 500"
-    with pytest.raises(nf.InputError, match=r"m = 99 counts \(99 x 12\): must have one count per class, C = 100"):
+    with pytest.raises(
+        nf.InputError, match=r"m = 99 counts \(99 x 12\): must have one count per class, C = 100"
+    ):
         nf.Sizes(100, (12,) * 99, 5)

@@ -74,9 +74,7 @@ def theory_decay(config: TrainConfig, N: int, C: int) -> float:
 
 def inertia_step(config: TrainConfig, N: int, C: int) -> float:
     """The step eta_eff at the peak rate, in flow time, see `ntkflow.clock.drift_step`."""
-    return clock.drift_step(
-        config.learning_rate / loss_scale(config, N, C), config.momentum, config.nesterov
-    )
+    return clock.drift_step(config.learning_rate / loss_scale(config, N, C), config.momentum, config.nesterov)
 
 
 def snapshot_steps(steps: int, count: int, spacing: str = "log") -> list[int]:

@@ -74,7 +74,9 @@ BatchPerClass = Annotated[int | None, _option(STEPS, "Samples per class in a min
 BatchSeed = Annotated[int | None, _option(STEPS, "Seed of the minibatches. (default: 0)")]
 LearningRate = Annotated[
     float | None,
-    _option(OPTIMISER, "Learning rate of an optimiser: times are told in its steps as well. The run stays a flow."),
+    _option(
+        OPTIMISER, "Learning rate of an optimiser: times are told in its steps as well. The run stays a flow."
+    ),
 ]
 WeightDecay = Annotated[
     float | None,

@@ -35,7 +35,10 @@ def answers(predicted: Mapping[str, Any]) -> Iterator[Pair]:
         size = predicted["norm_E"]
         yield "E", "zero" if predicted["zero_E"] else f"|E| is {100 * size:.3g} % of the norms of its terms"
     if predicted.get("least_loss"):
-        yield "loss", f"never below {number(predicted['least_loss'])} = m (C - 1 - n)/2: n features fit n + 1 classes at most"
+        yield (
+            "loss",
+            f"never below {number(predicted['least_loss'])} = m (C - 1 - n)/2: n features fit n + 1 classes at most",
+        )
 
 
 def limit(predicted: Mapping[str, Any]) -> Iterator[Pair]:
@@ -57,7 +60,8 @@ def matrix(entries: Sequence[Sequence[float]]) -> str:
     scale = SAME * max(abs(value) for value in diagonal)
     if max(diagonal) - min(diagonal) <= scale and max(rest) - min(rest) <= scale:
         return f"{number(diagonal[0])} on, {number(rest[0])} off the diagonal"
-    return f"{repeated([number(value) for value in diagonal])} on the diagonal, from {number(min(rest))} to {number(max(rest))} off it"
+    on = repeated([number(value) for value in diagonal])
+    return f"{on} on the diagonal, from {number(min(rest))} to {number(max(rest))} off it"
 
 
 def decay(found: Mapping[str, Any] | None) -> Iterator[Pair]:
@@ -73,7 +77,10 @@ def decay(found: Mapping[str, Any] | None) -> Iterator[Pair]:
         way = "falls to half" if "lw" in rates else "doubles"
         # From y = 1 to y = 4 in y + ln y = 4 l t + const, y = m/(mu_class x^2) or its inverse.
         half = (3 + log(4)) / (4 * max(rates.values()))
-        yield "drift", f"once fitted, x of W W^T = x P {way} from x* within t = {number(half)}, to first order in the decay"
+        yield (
+            "drift",
+            f"once fitted, x of W W^T = x P {way} from x* within t = {number(half)}, to first order in the decay",
+        )
     end = found["end"]
     if end is not None:
         yield from _end(end)
@@ -121,7 +128,10 @@ def bounds(predicted: Mapping[str, Any]) -> Iterator[Pair]:
     if bound is not None and bound["b"] <= ROUNDING:
         yield "b and g", "b = 1/C and g = 0 stay as they are, g the global mean"
     elif bound is not None:
-        yield "b and g", f"|b - 1/C| <= {number(bound['b'])} and |g| <= {number(bound['g'])}, g the global mean"
+        yield (
+            "b and g",
+            f"|b - 1/C| <= {number(bound['b'])} and |g| <= {number(bound['g'])}, g the global mean",
+        )
     start = predicted.get("ceiling")
     if start is not None and start["trace"] > 0:
         law = f"tr S(t) <= {number(start['trace'])}/(1 + 2 m t {number(start['trace'])}/{start['rank']})"
@@ -138,10 +148,16 @@ def times(predicted: Mapping[str, Any]) -> Iterator[Pair]:
     if "x_star" not in predicted or not predicted.get("fits"):
         return
     would = "" if predicted["collapses"] else "would be "
-    yield "x*", f"sqrt(m/mu_class) = {number(predicted['x_star'])}, the eigenvalue of W W^T at collapse with E = 0"
+    yield (
+        "x*",
+        f"sqrt(m/mu_class) = {number(predicted['x_star'])}, the eigenvalue of W W^T at collapse with E = 0",
+    )
     took = predicted["collapse_time"]
     if predicted["algebraic_tail"]:
-        yield "time", "no rate: tr S falls like 1/(2 m t) and NC3 like 1/sqrt(t), one direction of W being used up (theory 7.3)"
+        yield (
+            "time",
+            "no rate: tr S falls like 1/(2 m t) and NC3 like 1/sqrt(t), one direction of W being used up (theory 7.3)",
+        )
     elif took is not None and (predicted["collapses"] or predicted["limit"] is not None):
         yield "time", f"NC1 falls by {FACTOR} within t = {number(took)}, once the classes are fitted"
     elif took is not None and predicted["zero_E"]:
@@ -191,7 +207,9 @@ def print_rates(console: Console, predicted: Mapping[str, Any]) -> None:
     console.print(Text(f"\n{title}", style="bold"))
     _print_modes(console, "mode: over outputs, over samples", predicted["rates"])
     ratio = number(predicted["stiffness_ratio"])
-    console.print(Text(f"A mode falls like exp(-rate t), t the flow time. Fastest over slowest, but for zero: {ratio}."))
+    console.print(
+        Text(f"A mode falls like exp(-rate t), t the flow time. Fastest over slowest, but for zero: {ratio}.")
+    )
 
 
 def print_origin(console: Console, predicted: Mapping[str, Any]) -> None:

@@ -80,7 +80,11 @@ def _kernel(kernel: Mapping[str, Any]) -> Iterator[str]:
         B, C = kernel["B"], len(kernel["B"])
         within = repeated([number(B[c][c]) for c in range(C)])
         between = [B[c][d] for c in range(C) for d in range(C) if c != d]
-        spread = number(min(between)) if min(between) == max(between) else f"{number(min(between))} to {number(max(between))}"
+        spread = (
+            number(min(between))
+            if min(between) == max(between)
+            else f"{number(min(between))} to {number(max(between))}"
+        )
         kappa_d = repeated([number(value) for value in kernel["kappa_d"]])
         yield f"class-block kernel: kappa_d = {kappa_d}; kappa_c = {within}; kappa_n = {spread}"
     else:

@@ -128,7 +128,15 @@ def minimum(kernel: Gram, target: Columns, row: Row, decay: Decay) -> Minimum:
     force = goal - T @ gram
     b = (target - T @ root) @ row / (row @ row + decay.b)
     return Minimum(
-        U, s, Vt, b, root, T @ root + np.outer(b, row) - target, row, decay, _violated(force, U, Vt, float(cost))
+        U,
+        s,
+        Vt,
+        b,
+        root,
+        T @ root + np.outer(b, row) - target,
+        row,
+        decay,
+        _violated(force, U, Vt, float(cost)),
     )
 
 

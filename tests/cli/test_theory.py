@@ -152,7 +152,9 @@ def test_every_setting_has_four_answers_named_rows_and_short_lists(arguments, co
 def test_every_rung_gets_answers_with_reasons(name, decay):
     sizes = nf.Sizes(3, 3, 4)
     if name == "scheduled":
-        kernel = nf.ScheduledKernel((0.0, 1.0), (nf.BlockKernel(1.0, 0.5, 0.1), nf.BlockKernel(2.0, 0.5, 0.1)))
+        kernel = nf.ScheduledKernel(
+            (0.0, 1.0), (nf.BlockKernel(1.0, 0.5, 0.1), nf.BlockKernel(2.0, 0.5, 0.1))
+        )
     else:
         kernel = ladder.make(name, sizes)
     problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, None, 1), decay=decay)

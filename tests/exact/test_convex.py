@@ -39,7 +39,11 @@ def test_no_other_point_of_the_functional_lies_lower(seed, lw, lh, lb):
     rng = np.random.default_rng(seed)
     C, k, n = 3, 4, 5
     A = rng.standard_normal((k, k + 1))
-    K, target, row = A @ A.T / k + 0.1 * np.eye(k), rng.standard_normal((C, k)), np.abs(rng.standard_normal(k)) + 0.3
+    K, target, row = (
+        A @ A.T / k + 0.1 * np.eye(k),
+        rng.standard_normal((C, k)),
+        np.abs(rng.standard_normal(k)) + 0.3,
+    )
     decay = Decay(lw, lh, lb)
     found = minimum(K, target, row, decay)
 
@@ -56,7 +60,11 @@ def test_no_other_point_of_the_functional_lies_lower(seed, lw, lh, lb):
     assert least <= other.fun * (1 + 1e-9)
     assert least == pytest.approx(other.fun, rel=1e-4)
     at = np.concatenate(
-        [np.pad(found.W, ((0, 0), (0, n - found.rank))).ravel(), np.pad(found.Z, ((0, n - found.rank), (0, 0))).ravel(), found.b]
+        [
+            np.pad(found.W, ((0, 0), (0, n - found.rank))).ravel(),
+            np.pad(found.Z, ((0, n - found.rank), (0, 0))).ravel(),
+            found.b,
+        ]
     )
     value, slope = functional(at)
     assert value == pytest.approx(least, rel=1e-9)
@@ -68,7 +76,9 @@ def test_without_biases_each_class_has_its_own_threshold():
     sizes, kernel, decay = nf.Sizes(3, (9, 4, 2), 5), nf.BlockKernel(1.0, 0.5, 0.0), Decay(2.0, 1.5, 1e9)
     found = by_classes(kernel, sizes, decay)
     mu = 0.5 + 0.5 * sizes.masses
-    expected = np.maximum(0, (1 - np.sqrt(3.0 / (sizes.masses * mu))) * np.sqrt(1.5 * sizes.masses / (2.0 * mu)))
+    expected = np.maximum(
+        0, (1 - np.sqrt(3.0 / (sizes.masses * mu))) * np.sqrt(1.5 * sizes.masses / (2.0 * mu))
+    )
     np.testing.assert_allclose(np.sum(found.W**2, axis=1), expected, atol=1e-7)
     assert (expected[2], found.rank) == (0, 2)
 

@@ -71,7 +71,7 @@ def test_the_rates_are_those_of_the_linearised_flow(n, decay):
     # Jacobian of the whole field by central differences; its zeros are rotations of the features.
     sizes, K, Y = nf.Sizes(3, 2, n), KERNEL.matrix(SIZES), np.repeat(np.eye(3), 2, axis=1)
     rng = np.random.default_rng(0)
-    alive = decay.W * decay.H < 2 * KERNEL.eigenvalues(sizes).mu_class
+    alive = 2 * KERNEL.eigenvalues(sizes).mu_class > decay.W * decay.H
     W = np.zeros((3, n))
     if alive:
         values, vectors = np.linalg.eigh(regularised_limit(sizes, KERNEL, decay).X)
