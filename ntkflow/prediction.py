@@ -182,8 +182,10 @@ def _sample_nc1(problem: Problem) -> dict[str, Condition]:
     signs = bounds.inertia(weights - features, 1e-12 * scale)
     counts = {"negative": float(signs.negative), "C": float(sizes.C)}
     if bounds.nc1_impossible(signs, sizes):
-        least = float(np.linalg.eigvalsh(features - weights)[::-1][sizes.C :].clip(min=0).sum())
-        # -E is D K^{-1/2} (I - Pi) K^{-1/2} D^T, D the deviations and Pi of rank C, and what has rank C or is negative.
+        state = problem.state
+        minus_mE = kernel.solve(state.H, sizes) @ state.H.T - state.W.T @ state.W
+        least = float(np.linalg.eigvalsh(minus_mE)[::-1][sizes.C :].clip(min=0).sum())
+        # -m E is D K^{-1/2} (I - Pi) K^{-1/2} D^T, D the deviations and Pi of rank C, and what has rank C or is negative.
         never = float(np.sqrt(least * _least_within(problem) / sizes.N))
         now = bounds.deviation(problem.state, sizes)
         reason = (

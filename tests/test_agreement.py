@@ -253,6 +253,9 @@ def test_a_limit_that_the_run_is_on_its_way_to_is_not_compared_but_named():
     (left,) = waiting(short, None, end)
     assert left.quantity == "W W^T"
     assert "exp(-0.397 t), which takes about t = 34.8" in left.sentence
+    # Time enough for the slowest mode, as it seems, and still on the way.
+    later = nf.solve(problem, t_end=16.0, stop=nf.Stop(None, None, None))
+    assert "W W^T" not in {line.quantity for line in compare(later, None)}
     found = {line.quantity: line for line in compare(long, None)}
     assert found["W W^T"].digits > 8
     assert found["loss"].digits > 8
@@ -304,3 +307,10 @@ def test_kernels_without_equal_blocks_get_a_floor_in_units_of_NC1():
         floor = answer.numbers["NC1_frobenius"]
         final = nf.solve(problem, t_end=50.0).series["NC1_frobenius"]
         assert 0.05 * final[-1] < floor <= final.min()
+    # Equal class blocks are scalar blocks, which have a floor by another way.
+    sizes, block = nf.Sizes(3, 4, 12), nf.BlockKernel(1.0, 0.5, 0.1)
+    problem = nf.Problem(
+        sizes, nf.ClassBlockKernel.from_block(block, 3), nf.initial.make("gaussian", sizes, None, 2)
+    )
+    expected = np.sqrt(nf.conditions.facts(sizes, block, problem.state).floor / 3)
+    assert sample_conditions(problem)["NC1"].numbers["NC1_frobenius"] == pytest.approx(expected, rel=1e-9)
