@@ -77,7 +77,7 @@ def main(
     kernel = ClassBlockKernel.from_block(nf.BlockKernel(1.0, 0.2, 0.1), C)
     problem = nf.Problem(sizes, kernel, balanced_state(sizes, kernel, seed=3))
     solution = nf.solve(problem, t_end=t_end, stop=nf.Stop(1e-10, stationarity=None), rtol=1e-11)
-    limit = nf.limits.general_kernel(kernel.matrix(sizes), sizes.labels, solution.final.b)
+    limit = nf.limits.general_kernel(sizes, kernel, solution.final.b)
     track = [class_means(solution.state(i), sizes) for i in range(len(solution))]
     norms = np.array([centred(H1.T @ H1)[0] for H1 in track])
 

@@ -27,7 +27,7 @@ PARTS = (
 
 def rate(name: str, sizes: nf.Sizes, kernel: nf.BlockKernel) -> float:
     """Rate of a mode of the residual at collapse."""
-    return next(mode.rate for mode in nf.rates.at_collapse(sizes, kernel) if mode.name == name)
+    return nf.spectrum.at_collapse(sizes, kernel).rate(name)
 
 
 def slope(t: np.ndarray, loss: np.ndarray, start: float, stop: float) -> float:

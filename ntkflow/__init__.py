@@ -37,6 +37,7 @@ _NAMES = {
     "ensemble": "ensembles",
     "Ensemble": "ensembles",
     "InputError": "errors",
+    "LawWarning": "errors",
     "SolveError": "errors",
 }
 _MODULES = (
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
     from ntkflow.ensembles import Ensemble as Ensemble
     from ntkflow.ensembles import ensemble as ensemble
     from ntkflow.errors import InputError as InputError
+    from ntkflow.errors import LawWarning as LawWarning
     from ntkflow.errors import SolveError as SolveError
     from ntkflow.integrate import solve as solve
     from ntkflow.kernels import BlockKernel as BlockKernel

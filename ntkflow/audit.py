@@ -1,10 +1,12 @@
 """Whether a finished integration deserves belief: E must stay put and the loss must not rise."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from ntkflow import invariant
+from ntkflow._types import Times
 from ntkflow.conserved import conserved
 from ntkflow.dynamics import ThinSystem
 from ntkflow.kernels import ScheduledKernel
@@ -20,21 +22,45 @@ ROUNDING = 1e-13
 ERROR_IN_RTOL = 30.0
 
 
-def lost_accuracy(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float) -> bool:
+def lost_accuracy(problem: Problem, flow: Flow, times: Times, packed: np.ndarray, rtol: float) -> bool:
     """Whether E drifted by more than rtol, or the loss rose by more than the error of the outputs explains.
 
-    With decay or a moving kernel E moves in truth and nothing is looked at; `balance` compares it with its law.
+    With decay E moves in truth and nothing is looked at; `balance` compares it with its law. While a kernel moves E
+    moves too, but the loss still never rises, and between knots with one and the same kernel, before the first and
+    after the last, E stays put.
 
     Args:
         problem: what was solved.
         flow: its packed system.
+        times: saved times, (T,).
         packed: saved states, (T, unknowns).
         rtol: bound of the drift, relative to the norms of E's terms.
     """
-    if problem.decay.any or isinstance(problem.kernel, ScheduledKernel):
+    if problem.decay.any:
         return False
-    some = np.vstack([flow.start(), _spread_out(packed, LOOKS)])
-    return drift(problem, flow, some) > max(rtol, ROUNDING) or _loss_rose(problem, flow, some, rtol)
+    if isinstance(problem.kernel, ScheduledKernel):
+        drifted = _drifted_at_rest(problem, flow, times, packed, rtol)
+    else:
+        drifted = drift(problem, flow, _some(flow, packed)) > max(rtol, ROUNDING)
+    return drifted or _loss_rose(problem, flow, _some(flow, packed), rtol)
+
+
+def _some(flow: Flow, packed: np.ndarray) -> np.ndarray:
+    return np.vstack([flow.start(), _spread_out(packed, LOOKS)])
+
+
+def _drifted_at_rest(problem: Problem, flow: Flow, times: Times, packed: np.ndarray, rtol: float) -> bool:
+    """Whether E drifted in a stretch of a schedule on which the kernel does not move."""
+    schedule = problem.kernel
+    assert isinstance(schedule, ScheduledKernel)
+    if times[0] > 0:
+        times, packed = np.append(0.0, times), np.vstack([flow.start(), packed])
+    for begin, end, kernel in schedule.rests:
+        inside = packed[(times >= begin) & (times <= end)]
+        still = replace(problem, kernel=kernel) if len(inside) > 1 else problem
+        if len(inside) > 1 and drift(still, flow, _spread_out(inside, LOOKS)) > max(rtol, ROUNDING):
+            return True
+    return False
 
 
 def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:

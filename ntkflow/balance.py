@@ -14,7 +14,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import checks
 from ntkflow._types import Times, Vector
+from ntkflow.commutant import Commutant
 from ntkflow.conserved import Conserved, conserved
 from ntkflow.errors import InputError
 from ntkflow.kernels.scheduled import ScheduledKernel
@@ -36,6 +38,7 @@ class Balance:
         values: the numbers along the run, (T, k).
         integral: integral of the stated right-hand side from the first saved time, (T, k).
         scale: size of E's terms at each time, (T,).
+        symmetries: what the numbers are numbers of; its `norm` is the Frobenius norm of what they describe.
     """
 
     names: tuple[str, ...]
@@ -43,6 +46,7 @@ class Balance:
     values: Table
     integral: Table
     scale: Times
+    symmetries: Commutant
 
     @property
     def gap(self) -> Table:
@@ -51,9 +55,9 @@ class Balance:
 
     @property
     def error(self) -> float:
-        """Largest norm of the gap over the largest size of E's terms."""
+        """Largest Frobenius norm of the gap over the largest size of E's terms."""
         scale = float(self.scale.max())
-        return float(np.linalg.norm(self.gap, axis=1).max()) / scale if scale else 0.0
+        return float(self.symmetries.norm(self.gap).max()) / scale if scale else 0.0
 
 
 def rate(problem: Problem, state: State, t: float = 0.0, before: bool = False) -> Vector:
@@ -95,7 +99,7 @@ def balance(problem: Problem, times: Sequence[float] | Times, states: Sequence[S
     Raises:
         InputError: there are fewer than two times, or not one state per time.
     """
-    t = np.asarray(times, dtype=np.float64)
+    t = checks.numbers("times", times, remedy="give finite times")
     if t.ndim != 1 or len(t) < 2 or len(t) != len(states):
         raise InputError(
             "times",
@@ -112,7 +116,7 @@ def balance(problem: Problem, times: Sequence[float] | Times, states: Sequence[S
         smooth = rates[first : last + 1].copy()
         smooth[-1] = _rate(problem, quantities, states[last], t[last], True)
         integral[first : last + 1] = integral[first] + _antiderivative(t[first : last + 1], smooth)
-    return Balance(quantities.names, t, values, integral, scale)
+    return Balance(quantities.names, t, values, integral, scale, quantities.symmetries)
 
 
 def _knots(problem: Problem) -> Sequence[float]:

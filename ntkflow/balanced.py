@@ -59,7 +59,7 @@ class Balanced:
         eigenvalues(sizes, kernel)
         terms = invariant.terms(state, sizes, kernel)
         size = float(np.linalg.norm(terms.E))
-        if size > rounding(terms, relative):
+        if size > rounding(sizes.n, terms.scale, relative):
             raise InputError(
                 "state",
                 f"|E| = {size:.3g}",

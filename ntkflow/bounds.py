@@ -11,7 +11,9 @@ from jaxtyping import Float64
 
 from ntkflow import invariant
 from ntkflow._types import FeatureMatrix, Json, Vector
+from ntkflow.conserved import conserved
 from ntkflow.errors import InputError
+from ntkflow.kernels.base import Kernel
 from ntkflow.kernels.block import BlockKernel
 from ntkflow.limits import eigenvalues
 from ntkflow.reduction import decompose
@@ -20,6 +22,8 @@ from ntkflow.state import State, class_means, spread
 
 # Rounding of E, in units of machine epsilon times the dimension times the norms of its terms.
 ROUNDING = 16.0
+# Relative error of H K^{-1} H^T by a solve with the N x N kernel.
+SOLVED = 1e-12
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,16 @@ class Inertia:
         return asdict(self)
 
 
-def rounding(terms: invariant.InvariantTerms, relative: float = 0.0) -> float:
+def rounding(n: int, scale: float, relative: float = 0.0) -> float:
     """Size of the error of E: that of float64, or `relative` times the norms of the terms if that is more.
 
     Args:
-        terms: the terms of E.
+        n: features.
+        scale: the norms of E's terms added, `InvariantTerms.scale`.
         relative: relative accuracy of the state, for states that come from a solver or a measurement.
     """
-    unit = ROUNDING * terms.weights.shape[0] * float(np.finfo(np.float64).eps)
-    return max(unit, relative) * terms.scale
+    unit = ROUNDING * n * float(np.finfo(np.float64).eps)
+    return max(unit, relative) * scale
 
 
 def inertia(E: FeatureMatrix, tolerance: float) -> Inertia:
@@ -64,6 +69,15 @@ def inertia(E: FeatureMatrix, tolerance: float) -> Inertia:
     values = np.linalg.eigvalsh((E + E.T) / 2)
     positive, negative = int(np.sum(values > tolerance)), int(np.sum(values < -tolerance))
     return Inertia(positive, negative, len(values) - positive - negative, tolerance)
+
+
+def inertia_of_E(sizes: Sizes, kernel: Kernel, state: State) -> Inertia:
+    """Signs of E of a state under any kernel that acts on samples; of a moving one at t = 0."""
+    weights, features = conserved(kernel, sizes).terms(state)
+    scale = float(np.linalg.norm(weights) + np.linalg.norm(features))
+    # Blocks are inverted exactly; the solve with a general K loses digits.
+    relative = 0.0 if kernel.thin(sizes) is not None else SOLVED
+    return inertia(weights - features, rounding(sizes.n, scale, relative))
 
 
 def nc1_impossible(signs: Inertia, sizes: Sizes) -> bool:
@@ -203,7 +217,7 @@ def guarantee(state: State, sizes: Sizes, kernel: BlockKernel, relative: float =
     """
     eigenvalues(sizes, kernel)
     terms = invariant.terms(state, sizes, kernel)
-    signs = inertia(terms.E, rounding(terms, relative))
+    signs = inertia(terms.E, rounding(sizes.n, terms.scale, relative))
     if not signs.semidefinite:
         raise InputError(
             "state",

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ntkflow._types import Json, Times, Vector
-from ntkflow.errors import InputError, real
+from ntkflow.checks import real
+from ntkflow.errors import InputError
 
 REDUCTIONS = ("mean", "sum")
 DECAYS = ("coupled", "decoupled")

@@ -19,13 +19,18 @@ the class means, so that every class counts the same.
 | NC3_unit | the same, M with unit columns | paper, section 2.1 |
 | NC4 | share of samples whose predicted class is the nearest class mean's | paper, section 2.1 |
 
+All but NC1 are the same after a rotation of features, H -> Q^T H and W -> W Q, which changes nothing in the dynamics:
+the paper's NC1 averages standard deviations feature by feature, so it depends on the axes; NC1_frobenius does not and is
+what it is compared with. None depends on the order of classes or of the samples of a class.
+
 A metric that divides by zero (all class means equal, W = 0) is NaN.
 """
 
 import numpy as np
 
-from ntkflow._types import ClassMatrix
+from ntkflow._types import ClassMatrix, ClassMeans, WithinFactor
 from ntkflow.reduction import Frame, decompose
+from ntkflow.scaling import unit
 from ntkflow.sizes import Sizes
 from ntkflow.state import State, ThinState
 
@@ -47,37 +52,47 @@ def measure(state: State, sizes: Sizes) -> dict[str, float]:
 
 
 def measure_thin(thin: ThinState, frame: Frame) -> dict[str, float]:
-    """All metrics of a thin state in all n feature coordinates (`Frame.lift` first)."""
-    M = thin.H1 - thin.H1.mean(axis=1, keepdims=True)
+    """All metrics of a thin state in all n feature coordinates (`Frame.lift` first).
+
+    Features of any size that float64 holds: means, deviations and weights are measured each in their own unit.
+    """
+    M, of_means = unit(thin.H1 - thin.H1.mean(axis=1, keepdims=True))
+    L, of_deviations = unit(thin.L)
+    W, _ = unit(thin.W)
     gram = M.T @ M
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         values = {
-            **_nc1(thin, frame, M, gram),
+            **_nc1(L, frame, M, gram, of_deviations, of_means),
             **_nc2(gram),
-            "NC3": _duality(M, thin.W),
-            "NC3_unit": _duality(M / np.sqrt(np.diag(gram)), thin.W),
+            "NC3": _duality(M, W),
+            "NC3_unit": _duality(M / np.sqrt(np.diag(gram)), W),
             "NC4": _nc4(thin, frame),
         }
     return {name: float(values[name]) for name in NAMES}
 
 
-def _nc1(thin: ThinState, frame: Frame, M: np.ndarray, gram: ClassMatrix) -> dict[str, float]:
+def _nc1(
+    L: WithinFactor, frame: Frame, M: ClassMeans, gram: ClassMatrix, of_deviations: float, of_means: float
+) -> dict[str, float]:
+    """Every NC1 from L and M in units of `of_deviations` and `of_means`."""
     sizes = frame.sizes
     C, N, masses = sizes.C, sizes.N, sizes.masses
     # variances[c, f] of feature f within class c
-    variances = np.einsum("fr,crf->cf", thin.L, frame.class_grams @ thin.L.T) / masses[:, None]
+    variances = np.einsum("fr,crf->cf", L, frame.class_grams @ L.T) / masses[:, None]
     variances = np.maximum(variances, 0.0)
-    total = float(np.sum(thin.L**2))
+    total = np.sum(L**2)
     pinv = np.linalg.pinv(gram, rcond=1e-12, hermitian=True)
     spread = variances.sum(axis=1)
     squares = np.diag(gram)[:, None] + np.diag(gram)[None, :] - 2 * gram
     off = ~np.eye(C, dtype=bool)
+    # No deviations stay none, however small the means are.
+    ratio = np.float64(of_deviations / of_means) ** 2 if total > 0 else np.float64(1.0)
     return {
-        "NC1": np.sqrt(variances).mean(),
-        "NC1_frobenius": np.sqrt(total / N),
-        "NC1_papyan": np.sum((pinv @ (M.T @ thin.L)) ** 2) / N if np.any(gram) else np.nan,
-        "NC1_tirer": np.float64(total / N) / np.float64(np.trace(gram) / C),
-        "NC1_galanti": ((spread[:, None] + spread[None, :]) / (2 * squares))[off].mean(),
+        "NC1": np.sqrt(variances).mean() * of_deviations,
+        "NC1_frobenius": np.sqrt(total / N) * of_deviations,
+        "NC1_papyan": np.sum((pinv @ (M.T @ L)) ** 2) / N * ratio if np.any(gram) else np.nan,
+        "NC1_tirer": (total / N) / (np.trace(gram) / C) * ratio,
+        "NC1_galanti": ((spread[:, None] + spread[None, :]) / (2 * squares))[off].mean() * ratio,
     }
 
 
@@ -102,8 +117,15 @@ def _duality(M: np.ndarray, W: np.ndarray) -> float:
 def _nc4(thin: ThinState, frame: Frame) -> float:
     """Agreement of argmax(W h + b) with the nearest class mean; C x N products only."""
     counts = frame.sizes.counts
-    logits = np.repeat(thin.W @ thin.H1 + thin.b[:, None], counts, axis=1) + (thin.W @ thin.L) @ frame.Q.T
-    means = thin.H1.T @ thin.H1
+    _, of_features = unit(np.concatenate([thin.H1, thin.L], axis=1))
+    H1, L = thin.H1 / of_features, thin.L / of_features
+    W, of_weights = unit(thin.W)
+    b, of_biases = unit(thin.b)
+    # Both terms of the logits in the unit of the larger one.
+    of_logits = max(of_weights * of_features, of_biases)
+    W, b = W * (of_weights * of_features / of_logits), b * (of_biases / of_logits)
+    logits = np.repeat(W @ H1 + b[:, None], counts, axis=1) + (W @ L) @ frame.Q.T
+    means = H1.T @ H1
     # argmin |h - mean_c|^2 = argmax (mean_c . h - |mean_c|^2 / 2)
-    scores = np.repeat(means, counts, axis=1) + (thin.H1.T @ thin.L) @ frame.Q.T - np.diag(means)[:, None] / 2
+    scores = np.repeat(means, counts, axis=1) + (H1.T @ L) @ frame.Q.T - np.diag(means)[:, None] / 2
     return float(np.mean(logits.argmax(axis=0) == scores.argmax(axis=0)))

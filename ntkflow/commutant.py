@@ -34,6 +34,17 @@ class Block:
             return inside[np.triu_indices(inside.shape[0])]
         return np.array([float(np.vdot(s, inside)) for s in self.symmetries])
 
+    @property
+    def weights(self) -> Vector:
+        """What the square of each number of `project` counts in a squared Frobenius norm.
+
+        An entry off the diagonal stands for two; tr(s F) is <s, F>, whose share in the direction s is <s, F>/|s|.
+        """
+        if self.symmetries is None:
+            rows, columns = np.triu_indices(self.U.shape[1])
+            return np.where(rows == columns, 1.0, 2.0)
+        return np.array([1 / float(np.vdot(s, s)) for s in self.symmetries])
+
     def names(self, label: str) -> list[str]:
         """A name for each number that `project` gives."""
         if self.symmetries is None:
@@ -61,6 +72,22 @@ class Commutant:
     def project(self, F: FeatureMatrix) -> Vector:
         """tr(x F) for a basis of the x, (k,)."""
         return np.concatenate([block.project(F) for block in self.blocks])
+
+    @cached_property
+    def _roots(self) -> Vector:
+        return np.sqrt(np.concatenate([block.weights for block in self.blocks]))
+
+    def coordinates(self, F: FeatureMatrix) -> Vector:
+        """F's orthogonal projection on the commutant in an orthonormal basis of it, (k,)."""
+        return self._roots * self.project(F)
+
+    def norm(self, values: Float64[np.ndarray, "*T k"]) -> Float64[np.ndarray, "*T"]:
+        """Frobenius norm of the projection whose numbers `project` gave; |F|_F where every x commutes.
+
+        It does not depend on the basis of features or of the x, as the norm of the bare numbers would: their
+        triangle of a symmetric matrix has each entry off the diagonal once.
+        """
+        return np.asarray(np.linalg.norm(self._roots * values, axis=-1))
 
 
 def commutant(family: Sequence[FeatureMatrix], n: int) -> Commutant:

@@ -13,7 +13,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "kernel": ("rung", "kappa_d", "kappa_c", "kappa_n", "kernel_file"),
     "initial": ("init", "scale", "beta", "seed", "state"),
     "flow": ("loss", "decay_w", "decay_h", "decay_b"),
-    "steps": ("step_size", "momentum", "nesterov", "batch_per_class", "batch_seed"),
+    "steps": ("step_size", "steps", "momentum", "nesterov", "batch_per_class", "batch_seed"),
     "optimiser": ("learning_rate", "weight_decay", "loss_reduction"),
     "run": ("t_end", "rtol", "engine", "form", "ensemble"),
     "stop": ("stop_nc1", "stop_loss", "stationarity"),
@@ -45,6 +45,7 @@ class SimulateConfig:
         decay_h: decay rate of H.
         decay_b: decay rate of b.
         step_size: eta of discrete gradient steps on the sum loss; None: the continuous flow.
+        steps: number of steps; the step size and `t_end` give it when None.
         momentum: momentum of the steps, or of the optimiser of `learning_rate`.
         nesterov: Nesterov's momentum instead of the heavy ball.
         batch_per_class: samples per class and step; None: all.
@@ -53,7 +54,7 @@ class SimulateConfig:
         weight_decay: of an optimiser, coupled, on W and on the features as on one layer; takes the place of decay_w and
             decay_h, see `ntkflow.clock`.
         loss_reduction: what the optimiser differentiates, "mean" (over samples, and for mse over outputs) or "sum".
-        t_end: end time; None means `ntkflow.integrate.default_horizon`.
+        t_end: end time; None means `ntkflow.integrate.default_horizon`, or what `steps` reaches. Refused beside `steps`.
         rtol: bound on the drift of E.
         engine: integrator.
         form: thin, raw or auto.
@@ -81,6 +82,7 @@ class SimulateConfig:
     decay_h: float = 0.0
     decay_b: float = 0.0
     step_size: float | None = None
+    steps: int | None = None
     momentum: float | None = None
     nesterov: bool | None = None
     batch_per_class: int | None = None
@@ -120,6 +122,15 @@ class SimulateConfig:
                         "has no meaning for the flow",
                         "give --step-size, or --learning-rate with a momentum, or drop it",
                     )
+        self._check_steps()
+
+    def _check_steps(self) -> None:
+        if self.steps is None:
+            return
+        if self.t_end is not None:
+            raise InputError("--steps", self.steps, "has no meaning beside --t-end", "drop one of the two")
+        if self.steps < 1:
+            raise InputError("--steps", self.steps, "must be at least 1", "give a number of steps")
 
     def _check_optimiser(self) -> None:
         if self.learning_rate is not None and self.step_size is not None:
@@ -160,6 +171,11 @@ class SimulateConfig:
             base = replace(base, init=None, scale=None, beta=None, seed=None)
         if any(name in given for name in ("init", "scale", "beta", "seed")) and "state" not in given:
             base = replace(base, state=None)
+        # The one end given replaces the other.
+        if "steps" in given and "t_end" not in given:
+            base = replace(base, t_end=None)
+        if "t_end" in given and "steps" not in given:
+            base = replace(base, steps=None)
         return replace(base, **given)
 
     def tables(self) -> dict[str, dict[str, Any]]:
@@ -196,7 +212,7 @@ def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
     return SimulateConfig(**values)
 
 
-_WHOLE = ("ensemble", "classes", "per_class", "features", "seed", "batch_per_class", "batch_seed")
+_WHOLE = ("ensemble", "classes", "per_class", "features", "seed", "steps", "batch_per_class", "batch_seed")
 _TEXT = ("rung", "init", "loss", "loss_reduction", "engine", "form", *PATHS)
 
 

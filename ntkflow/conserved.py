@@ -57,13 +57,33 @@ class Conserved:
         weights, features = self.terms(state, t)
         return self.symmetries.project(weights - features)
 
+    def norm(self, values: Vector) -> float:
+        """Frobenius norm of the part of F that such numbers describe; |E|_F where all of E is conserved.
+
+        Args:
+            values: the numbers of one matrix, as `values` gives them, or a difference of two such, (k,).
+        """
+        return float(self.symmetries.norm(values))
+
     def scale(self, state: State, t: float = 0.0) -> float:
-        """Norms of the two terms' conserved parts, added: the size against which drift is measured."""
-        return sum(float(np.linalg.norm(self.symmetries.project(term))) for term in self.terms(state, t))
+        """Frobenius norms of the two terms' conserved parts, added: the size against which drift is measured."""
+        return sum(self.norm(self.symmetries.project(term)) for term in self.terms(state, t))
+
+    def rounding(self, state: State, t: float = 0.0) -> float:
+        """Change of `values`, over `scale`, when every entry of the state changes by a rounding error.
+
+        An ill conditioned kernel makes it much larger than the rounding error itself.
+        """
+        rng, size = np.random.default_rng(0), 1e-7
+        H, W = (x * (1 + size * rng.uniform(-1, 1, x.shape)) for x in (state.H, state.W))
+        change = self.norm(self.values(State(H, W, state.b), t) - self.values(state, t))
+        scale = self.scale(state, t)
+        eps = float(np.finfo(float).eps)
+        return eps * max(1.0, change / size / scale) if scale else eps
 
     def drift(self, initial: State, now: State, t: float = 0.0) -> float:
-        """|values(now) - values(initial)| over `scale(now)`; 0 for an exact trajectory of a constant kernel."""
-        change = float(np.linalg.norm(self.values(now, t) - self.values(initial)))
+        """`norm` of the change of `values` over `scale(now)`; 0 for an exact trajectory of a constant kernel."""
+        change = self.norm(self.values(now, t) - self.values(initial))
         scale = self.scale(now, t)
         return change / scale if scale else 0.0
 

@@ -4,7 +4,8 @@ import math
 from dataclasses import asdict, dataclass
 
 from ntkflow._types import Json
-from ntkflow.errors import InputError, real
+from ntkflow.checks import real
+from ntkflow.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,15 @@ class ThinSystem:
             rates=(1 - share) * a.rates + share * b.rates,
         )
 
+    def between(self, begin: float, end: float) -> "ThinSystem":
+        """The system from `begin` to `end`, between which no knot lies, in a clock that starts at `begin`."""
+        if not self.schedule:
+            return self
+        if end <= self.schedule[0][0] or begin >= self.schedule[-1][0]:
+            return self.at(begin)
+        first, last = self.at(begin), self.at(end)
+        return replace(first, schedule=((0.0, first), (end - begin, last)))
+
     @cached_property
     def inverse(self) -> ClassMatrix:
         """Kc^{-1} M, symmetric: m E contains H1 times it times H1^T."""

@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import checks
 from ntkflow._types import Times
 from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError, SolveError
@@ -128,7 +129,7 @@ def ensemble(
         engine if engine is not None else given.engine,
         form if form is not None else given.form,
     )
-    grid = common_grid(source) if times is None else np.asarray(times, dtype=np.float64)
+    grid = common_grid(source) if times is None else checks.times("times", times)
     tasks = (_Task(_member_source(source, k, seed), seed, grid, options) for k, seed in enumerate(names))
     if executor is not None:
         outcomes = _gather(tasks, len(names), executor, progress)

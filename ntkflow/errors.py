@@ -21,25 +21,12 @@ class InputError(ValueError):
         return type(self), (self.argument, self.value, self.rule, self.remedy)
 
 
+class LawWarning(UserWarning):
+    """A run that breaks a law which is exact: its numbers deserve no trust."""
+
+
 # The dynamics multiply up to four of the state's numbers with each other; beyond this they overflow.
 LARGEST = 1e60
-
-
-def real(argument: str, value: object, remedy: str = "give a number") -> float:
-    """A finite float of reasonable size.
-
-    Raises:
-        InputError: it is no number, not finite, or too large for the dynamics.
-    """
-    if isinstance(value, str | bytes):
-        raise InputError(argument, repr(value), "must be a number, not text", remedy)
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise InputError(argument, value, "must be a number", remedy) from None
-    if not abs(number) <= LARGEST:
-        raise InputError(argument, number, f"must be finite and at most {LARGEST:g}", remedy)
-    return number
 
 
 class StoppedError(RuntimeError):

@@ -138,7 +138,7 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
     thin, frame = decompose(state, sizes, subspace=False)
     system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, sizes.n)
     terms = invariant.thin_terms(thin, system)
-    tolerance, zero = rounding(terms, relative), max(ZERO, relative)
+    tolerance, zero = rounding(sizes.n, terms.scale, relative), max(ZERO, relative)
     values = np.sort(np.linalg.eigvalsh(terms.E))[::-1]
     zero_E = bool(np.abs(values).max() <= tolerance)
     spaces = _spread_spaces(thin)

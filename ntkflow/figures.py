@@ -31,7 +31,7 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         "norm",
         True,
         (
-            ("E_size", "sum of the norms of its terms", GREY, ":"),
+            ("E_size", "‖WᵀW/m‖ + ‖HK⁻¹Hᵀ/m‖", GREY, ":"),
             ("E_norm", "‖E‖, Frobenius", BLUE, "-"),
             ("E_peak", "‖E‖ so far: zero but for errors", BLUE, "-"),
             ("E_drift_peak", "relative drift so far", RED, "--"),
@@ -69,7 +69,10 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         "NC1: variability",
         "standard deviation within a class",
         True,
-        (("NC1", "mean over classes, features", BLUE, "-"), ("NC1_frobenius", "Frobenius", GREY, "--")),
+        (
+            ("NC1", "mean over classes and features as given", BLUE, "-"),
+            ("NC1_frobenius", "Frobenius", GREY, "--"),
+        ),
     ),
     ("NC2: simplex ETF", "distance", True, (("NC2", "MᵀM from ETF", BLUE, "-"),)),
     ("NC3: self-duality", "distance", True, (("NC3", "M from Wᵀ", BLUE, "-"),)),
@@ -114,8 +117,8 @@ def _invariant_lines(series: Series, constant: bool) -> Series:
     """Running maxima where only errors are seen: an engine that restores E makes a saw of them."""
     if "E_norm" not in series:
         return {}
-    size = sum(series[name] for name in ("E_weights", "E_means", "E_features", "E_within") if name in series)
-    lines = {"E_size": np.asarray(size)}
+    # The size against which `E_drift` is measured.
+    lines = {"E_size": series["E_weights"] + series["E_features"]}
     if not constant:
         return {**lines, "E_motion": series["E_drift"]}
     lines["E_drift_peak"] = np.maximum.accumulate(series["E_drift"])

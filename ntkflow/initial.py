@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ntkflow._types import Features
-from ntkflow.errors import InputError, real
+from ntkflow.checks import real
+from ntkflow.errors import InputError
 from ntkflow.kernels.block import BlockKernel
 from ntkflow.reduction import Frame
 from ntkflow.sizes import Sizes

@@ -1,26 +1,27 @@
 """`solve`: from a problem to a solution, with a stop condition and the reason it ended."""
 
 import time
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ntkflow import checks
 from ntkflow._types import Times
 from ntkflow.audit import lost_accuracy
+from ntkflow.checks import real
 from ntkflow.engines import choose
-from ntkflow.errors import InputError, SolveError, real
+from ntkflow.errors import InputError, LawWarning, SolveError
 from ntkflow.level_flow import LevelFlow, has_levels
 from ntkflow.marching import Progress, Run
+from ntkflow.motion import Motion, moves
 from ntkflow.problem import Problem
 from ntkflow.saving import knots_of
 from ntkflow.solution import Solution, Stats
 from ntkflow.stopping import Reason, Stop
 from ntkflow.systems import Flow, RawFlow, ThinFlow, clock
 
-# Local errors add up along a run; with this factor the drift of E has stayed below the rtol asked for.
-# The structured engine, which restores E every few steps, needs less of it.
-TOLERANCE_SAFETY, STRUCTURED_SAFETY = 1 / 30, 1 / 20
 EARLIEST = 1e-60
 
 
@@ -77,23 +78,32 @@ def solve(
     Raises:
         InputError: an argument is out of its range.
         SolveError: the integration failed and `throw` is true.
+
+    Warns:
+        LawWarning: E moves, by decay or a moving kernel, and left the exact law of its motion.
     """
     times = _checked_times(save_at, t_end)
     horizon = _checked_horizon(t_end, times, problem)
     stop = stop if stop is not None else (Stop() if times is None else Stop(None, None, None))
     _check_rtol(rtol)
     flow = _flow(problem, form)
-    choice = choose.choose(flow, horizon, engine)
     began = time.perf_counter()
     knots = [knot for knot in knots_of(problem.kernel) if knot < horizon]
-    inner = rtol * (STRUCTURED_SAFETY if choice.engine == choose.STRUCTURED else TOLERANCE_SAFETY)
-    run = Run(flow, problem.sizes, choice.engine, horizon, inner, stop, times, knots, max_steps, progress)
+    motion = Motion(problem, flow, rtol) if moves(problem) else None
+    observe = None if motion is None else motion.observe
+    # With decay on both, the origin may attract.
+    saddle = not (problem.decay.W and problem.decay.H)
+    run = Run(
+        flow, problem.sizes, engine, horizon, rtol, stop, times, knots, max_steps, progress, observe, saddle
+    )
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()
         packed = np.array(run.packed)
-        if not reason.failed and lost_accuracy(problem, flow, packed, rtol):
+        if not reason.failed and lost_accuracy(problem, flow, *_with_turns(run, packed), rtol):
             reason = Reason.INACCURATE
+    intervals = run.stepper.intervals
+    choice = choose.in_all([interval.choice for interval in intervals], len(run.packed[0]))
     stats = Stats(
         engine=choice.engine,
         because=choice.because,
@@ -103,13 +113,23 @@ def solve(
         steps=run.steps,
         evaluations=run.stepper.nfev,
         rtol=rtol,
-        rtol_internal=run.rtol,
+        rtol_internal=min(interval.rtol for interval in intervals),
         seconds=time.perf_counter() - began,
     )
-    solution = Solution(problem, np.array(run.times), packed, reason, stats, flow)
+    law = None if motion is None else motion.check(None if reason.failed else flow.state(packed[-1]))
+    solution = Solution(problem, np.array(run.times), packed, reason, stats, flow, law)
     if reason.failed and throw:
         raise SolveError(f"integration ended at t = {run.times[-1]:.6g} of {horizon:.6g}: {reason.sentence}")
+    if law is not None and law.failed and not reason.failed:
+        warnings.warn(law.sentence, LawWarning, stacklevel=2)
     return solution
+
+
+def _with_turns(run: Run, packed: np.ndarray) -> tuple[Times, np.ndarray]:
+    """Times and states saved, and those at the knots, in order."""
+    times = np.array([*run.times, *(t for t, _ in run.turns)])
+    times, first = np.unique(times, return_index=True)
+    return times, np.array([*packed, *(y for _, y in run.turns)])[first] if run.turns else packed
 
 
 def _flow(problem: Problem, form: str) -> Flow:
@@ -127,15 +147,7 @@ def _flow(problem: Problem, form: str) -> Flow:
 def _checked_times(save_at: Sequence[float] | Times | None, t_end: float | None) -> Times | None:
     if save_at is None:
         return None
-    times = np.asarray(save_at, dtype=np.float64)
-    if times.ndim != 1 or times.size == 0 or not np.all(np.isfinite(times)):
-        raise InputError(
-            "save_at", f"array of shape {times.shape}", "must be a list of finite times", "give at least one"
-        )
-    if times[0] < 0 or np.any(np.diff(times) <= 0):
-        raise InputError(
-            "save_at", times[:4], "must increase from a time >= 0", "sort the times and drop repeats"
-        )
+    times = checks.times("save_at", save_at)
     if t_end is not None and times[-1] > t_end:
         raise InputError("save_at", times[-1], f"lies after t_end = {t_end}", "raise t_end")
     return times

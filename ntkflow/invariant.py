@@ -15,6 +15,7 @@ from ntkflow.dynamics import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.kernels.base import Kernel
 from ntkflow.reduction import decompose
+from ntkflow.scaling import cosine
 from ntkflow.sizes import Sizes
 from ntkflow.state import State, ThinState
 
@@ -47,8 +48,8 @@ class InvariantTerms:
 
     @cached_property
     def scale(self) -> float:
-        """Sum of the Frobenius norms of the terms, against which drift is measured."""
-        return sum(float(np.linalg.norm(term)) for term in (self.weights, self.means, self.within))
+        """|weights|_F + |features|_F, against which drift is measured: these two terms exist for every rung."""
+        return float(np.linalg.norm(self.weights) + np.linalg.norm(self.features))
 
     @property
     def alignment(self) -> float:
@@ -56,8 +57,7 @@ class InvariantTerms:
 
         Equals 1 at neural collapse only if the global mean vanishes (eq. 28, with a plus sign).
         """
-        norms = float(np.linalg.norm(self.weights) * np.linalg.norm(self.features))
-        return float(np.vdot(self.weights, self.features)) / norms if norms else float("nan")
+        return cosine(self.weights, self.features)
 
 
 def thin_terms(thin: ThinState, system: ThinSystem, t: float = 0.0) -> InvariantTerms:
@@ -114,13 +114,5 @@ def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix
 
 
 def drift(initial: InvariantTerms, now: InvariantTerms) -> float:
-    """|E(t) - E(0)|_F over the sum of the norms of E's terms at t."""
+    """|E(t) - E(0)|_F over `scale` at t, the norms of W^T W / m and H K^{-1} H^T / m added."""
     return float(np.linalg.norm(now.E - initial.E)) / now.scale if now.scale else 0.0
-
-
-def eigen_signs(E: FeatureMatrix, scale: float) -> dict[str, int]:
-    """Number of positive, negative and zero eigenvalues; zero means within rounding of `scale`."""
-    values = np.linalg.eigvalsh((E + E.T) / 2)
-    tolerance = 1e-10 * max(scale, np.finfo(float).tiny)
-    positive, negative = int(np.sum(values > tolerance)), int(np.sum(values < -tolerance))
-    return {"positive": positive, "negative": negative, "zero": len(values) - positive - negative}

@@ -11,11 +11,13 @@
 | scheduled | times (k,) and the arrays of any rung above with a leading axis k |
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow.kernels import (
     BlockKernel,
@@ -42,6 +44,50 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 RUNGS = (*NEEDS, "scheduled")
 ARRAYS = ("times", "Theta", "A_d", "A_c", "A_n", "A", "K", "B", *KAPPAS)
+# What else a state file may hold; a file of a kernel may be one.
+OF_STATES = ("H", "W", "b", "labels", "meta", "header", "K_sample", "neuron_constants")
+
+
+class UnusedArraysWarning(UserWarning):
+    """Arrays of a kernel that the chosen rung does not use."""
+
+
+def checked(arrays: Arrays, source: object) -> dict[str, Any]:
+    """The arrays of a kernel file; those of a state file beside them are left out.
+
+    Args:
+        arrays: all that the file holds.
+        source: the file, for messages.
+
+    Raises:
+        InputError: none of them belongs to a kernel.
+
+    Warns:
+        UnusedArraysWarning: a name is known neither to kernels nor to state files.
+    """
+    found = {name: value for name, value in arrays.items() if name in ARRAYS}
+    if not found:
+        holds = ", ".join(sorted(arrays)) or "nothing"
+        raise InputError(
+            "kernel_file",
+            source,
+            f"has no array of a kernel, it holds {holds}",
+            f"name them {', '.join(ARRAYS)}",
+        )
+    strange = sorted(set(arrays) - set(ARRAYS) - set(OF_STATES))
+    if strange:
+        _warn(
+            f"{source}: {', '.join(strange)} {_are(strange)} no array of a kernel and {_are(strange)} not used"
+        )
+    return found
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UnusedArraysWarning, stacklevel=3)
 
 
 def build(arrays: Arrays, rung: str | None = None) -> Kernel:
@@ -52,13 +98,16 @@ def build(arrays: Arrays, rung: str | None = None) -> Kernel:
         rung: one of `RUNGS`; None chooses the simplest one whose arrays are there.
 
     Raises:
-        InputError: unknown rung, arrays missing, or of the wrong shape.
+        InputError: unknown rung, arrays missing, of the wrong shape, or of something else than real numbers.
+
+    Warns:
+        UnusedArraysWarning: no rung is named, and the simplest one leaves arrays of a richer one unused.
     """
     if rung is not None and rung not in RUNGS:
         raise InputError("rung", repr(rung), f"must be one of {', '.join(RUNGS)}", "choose one of these")
     if "times" in arrays and rung in (None, "scheduled"):
         return _scheduled(arrays)
-    chosen = rung or _present(arrays)
+    chosen = rung or _simplest(arrays)
     if chosen == "scheduled":
         raise InputError("kernel", "scheduled", "needs the array 'times'", "add it, or choose another rung")
     needs = ("A",) if chosen == "kronecker" and "K" not in arrays else NEEDS[chosen]
@@ -66,6 +115,18 @@ def build(arrays: Arrays, rung: str | None = None) -> Kernel:
     if absent:
         raise InputError("kernel", chosen, f"needs the array {absent[0]!r}", "add it, or choose another rung")
     return _BUILDERS[chosen](arrays)
+
+
+def _simplest(arrays: Arrays) -> str:
+    """The simplest rung whose arrays are all there; warns of those that it leaves unused."""
+    chosen = _present(arrays)
+    unused = [name for name in ARRAYS if name in arrays and name not in (*NEEDS[chosen], "times")]
+    if unused:
+        complete = f"the {chosen} kernel's {', '.join(NEEDS[chosen])} {'are' if len(NEEDS[chosen]) > 1 else 'is'} complete"
+        _warn(
+            f"{', '.join(unused)} {_are(unused)} not used, because {complete}; name the rung to use another"
+        )
+    return chosen
 
 
 def _present(arrays: Arrays) -> str:
@@ -78,12 +139,8 @@ def _present(arrays: Arrays) -> str:
 
 
 def _scheduled(arrays: Arrays) -> Kernel:
-    times = np.asarray(arrays["times"], dtype=np.float64)
-    if times.ndim != 1 or len(times) < 2:
-        raise InputError(
-            "times", f"array of shape {times.shape}", "must list at least two times", "fix the file"
-        )
-    moving = {name: value for name, value in arrays.items() if name != "times"}
+    times = checks.times("times", arrays["times"], 2, -np.inf)
+    moving = {name: np.asarray(value) for name, value in arrays.items() if name != "times" and name in ARRAYS}
     for name, value in moving.items():
         if value.shape[:1] != times.shape:
             raise InputError(
@@ -92,19 +149,18 @@ def _scheduled(arrays: Arrays) -> Kernel:
                 f"must have a leading axis of {len(times)} times",
                 "fix the file",
             )
-    knots = [build({name: value[i] for name, value in moving.items()}) for i in range(len(times))]
+    rung = _simplest(moving)
+    knots = [build({name: value[i] for name, value in moving.items()}, rung) for i in range(len(times))]
     return ScheduledKernel(tuple(times.tolist()), tuple(knots))
 
 
 def _block(arrays: Arrays) -> BlockKernel:
     for name in KAPPAS:
-        if np.asarray(arrays[name]).dtype.kind not in "iuf":
-            raise InputError(name, np.asarray(arrays[name]).tolist(), "must be a number", "fix the file")
         if np.ndim(arrays[name]) != 0:
             raise InputError(
                 name, f"array of shape {np.shape(arrays[name])}", "must be one number", "see class-block"
             )
-    return BlockKernel(*(float(arrays[name]) for name in KAPPAS))
+    return BlockKernel(*(checks.real(name, arrays[name], "fix the file") for name in KAPPAS))
 
 
 def _kronecker(arrays: Arrays) -> Kernel:

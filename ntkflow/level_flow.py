@@ -8,14 +8,14 @@ so within-class deviations keep their right singular vectors here too, and the c
 matrices mix features, so the flow leaves the span of [W^T, H1, L] and n stays n.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ntkflow._types import FeatureMatrix, Vector
 from ntkflow.dynamics import ThinSystem
 from ntkflow.errors import InputError
-from ntkflow.kernels import BlockKernel, Kernel, KroneckerKernel, MatrixBlockKernel, ScheduledKernel
+from ntkflow.kernels import BlockKernel, Kernel, KroneckerKernel, MatrixBlockKernel
 from ntkflow.losses import MSE
 from ntkflow.problem import Problem
 from ntkflow.reduction import Frame, decompose
@@ -40,8 +40,7 @@ def levels(kernel: Kernel, sizes: Sizes) -> Levels | None:
 
 def has_levels(problem: Problem) -> bool:
     """Whether `LevelFlow` integrates the problem: the squared error, and such a kernel at all times."""
-    kernel = problem.kernel
-    knots = kernel.kernels if isinstance(kernel, ScheduledKernel) else (kernel,)
+    knots = problem.kernel.at_knots
     return isinstance(problem.loss, MSE) and all(levels(knot, problem.sizes) is not None for knot in knots)
 
 
@@ -50,6 +49,7 @@ class LevelFlow:
     """Eq. (73) with the thin factor, packed as H1, L, W, b."""
 
     problem: Problem
+    kernel: Kernel
     shape: ThinSystem
     frame: Frame
     initial: ThinState
@@ -71,7 +71,7 @@ class LevelFlow:
         # Its shapes and masses are used, not its kernel, which acts on features here.
         r, C = thin.L.shape[1], sizes.C
         shape = ThinSystem(sizes.masses, np.eye(C), np.ones(r), sizes.n, problem.decay.rates)
-        return cls(problem, shape, frame, thin, clock(problem))
+        return cls(problem, problem.kernel, shape, frame, thin, clock(problem))
 
     def start(self) -> Vector:
         """The packed initial state."""
@@ -80,9 +80,7 @@ class LevelFlow:
     def field(self, t: float, y: Vector) -> Vector:
         """dy/dt."""
         s, m = self.shape.unpack(y), self.problem.sizes.per_class
-        found = levels(self.problem.kernel.at(t), self.problem.sizes)
-        assert found is not None
-        within, contrast, mean = found
+        within, contrast, mean = self._levels(self.kernel.at(t))
         R1 = self._residual(s)
         G, WL = s.W.T @ R1, s.W @ s.L
         g = G.mean(axis=1, keepdims=True)
@@ -111,12 +109,15 @@ class LevelFlow:
     def spectral_radius(self, y: Vector) -> float:
         """Estimate of the largest rate at y."""
         s, sizes = self.shape.unpack(y), self.problem.sizes
-        found = levels(self.problem.kernel.at(0.0), sizes)
-        assert found is not None
+        found = [level for kernel in self.kernel.at_knots for level in self._levels(kernel)]
         largest = max(float(np.linalg.norm(level, 2)) for level in found)
         moment = sizes.per_class * s.H1 @ s.H1.T + s.L @ s.L.T
         weights = float(np.linalg.norm(s.W, 2)) ** 2
         return float(np.linalg.norm(moment, 2)) + sizes.N + weights * largest + max(self.problem.decay.rates)
+
+    def between(self, begin: float, end: float) -> "LevelFlow":
+        """The flow on an interval without knots inside, in a clock that starts at `begin`."""
+        return replace(self, kernel=self.kernel.between(begin, end))
 
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """The thin state and its frame."""
@@ -125,6 +126,11 @@ class LevelFlow:
     def state(self, y: Vector) -> State:
         """The full state."""
         return self.frame.compose(self.shape.unpack(y))
+
+    def _levels(self, kernel: Kernel) -> Levels:
+        found = levels(kernel, self.problem.sizes)
+        assert found is not None
+        return found
 
     def _residual(self, s: ThinState) -> np.ndarray:
         return s.W @ s.H1 + s.b[:, None] - np.eye(len(s.b))

@@ -6,17 +6,17 @@ Mc = m Kc^{-1} = Y K^{-1} Y^T alone: X = (A Mc A^T)^{1/2} and G = Mc^{-1} # (A^T
 
 import numpy as np
 
-from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Labels, SampleKernel, Weights
+from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Weights
 from ntkflow.collapse import centring
 from ntkflow.errors import InputError
 from ntkflow.geometric_mean import geometric_mean
-from ntkflow.kernels import checks
+from ntkflow.kernels import Kernel, checks
 from ntkflow.kernels.block import BlockKernel, Eigenvalues
 from ntkflow.limit_point import Limit, complete
 from ntkflow.sizes import Sizes
-from ntkflow.state import checked_labels
 
 __all__ = [
+    "ON_SAMPLES",
     "Limit",
     "class_gram",
     "collapsed",
@@ -34,6 +34,10 @@ __all__ = [
     "x_star",
     "zero_invariant",
 ]
+
+
+# Rungs that act on samples alone, for which Y K^{-1} Y^T exists.
+ON_SAMPLES = ("block", "class-block", "sample")
 
 
 def eigenvalues(sizes: Sizes, kernel: BlockKernel) -> Eigenvalues:
@@ -196,35 +200,40 @@ def projector_invariant(sizes: Sizes, kernel: BlockKernel, e: float, d: int) -> 
     )
 
 
-def class_gram(K: SampleKernel, labels: Labels, C: int) -> ClassMatrix:
-    """Mc = Y K^{-1} Y^T, which takes the place of m Kc^{-1} for any symmetric positive kernel K.
+def class_gram(sizes: Sizes, kernel: Kernel) -> ClassMatrix:
+    """Mc = Y K^{-1} Y^T of any constant kernel that acts on samples; m Kc^{-1} for scalar blocks.
 
     Args:
-        K: sample kernel, N x N.
-        labels: class of each sample, in any order.
-        C: number of classes.
+        sizes: sizes of the problem.
+        kernel: a constant kernel that acts on samples, ordered by class.
+
+    Raises:
+        InputError: the kernel acts on features or moves, or is singular on these sizes.
     """
-    K = checks.symmetric("K", K)
-    checks.positive("K", np.linalg.eigvalsh(K), "the kernel")
-    Y = np.eye(C)[:, checked_labels(labels, C, K.shape[0])]
-    Mc = Y @ np.linalg.solve(K, Y.T)
+    if kernel.rung not in ON_SAMPLES:
+        raise InputError(
+            "kernel", kernel.rung, "is no constant kernel on samples", f"use one of {', '.join(ON_SAMPLES)}"
+        )
+    kernel.check(sizes)
+    Y = np.eye(sizes.C)[:, sizes.labels]
+    Mc = kernel.solve(Y, sizes) @ Y.T
     return (Mc + Mc.T) / 2
 
 
-def general_kernel(K: SampleKernel, labels: Labels, b: Biases) -> Limit:
-    """E_K = W^T W - H K^{-1} H^T = 0 for any constant symmetric positive kernel: `zero_invariant` with its Mc.
+def general_kernel(sizes: Sizes, kernel: Kernel, b: Biases) -> Limit:
+    """E_K = W^T W - H K^{-1} H^T = 0 for any constant kernel on samples: `zero_invariant` with its Mc.
 
     NC1 needs no block structure; NC2 and NC3 hold or fail with P (Y K^{-1} Y^T) P.
 
     Args:
-        K: sample kernel, N x N.
-        labels: class of each sample, in any order.
+        sizes: sizes of the problem, imbalanced or not.
+        kernel: a constant kernel that acts on samples, ordered by class.
         b: biases of the limit, (C,).
 
     Source: not in the paper (theory 5.6).
     """
-    b = checks.array("b", b, 1)
-    values, vectors = np.linalg.eigh(class_gram(K, labels, len(b)))
+    b = _biases(b, sizes.C)
+    values, vectors = np.linalg.eigh(class_gram(sizes, kernel))
     root = (vectors * np.sqrt(values)) @ vectors.T
     inverse_root = (vectors / np.sqrt(values)) @ vectors.T
     return _balanced(

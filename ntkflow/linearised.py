@@ -10,7 +10,7 @@ paper).
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from jaxtyping import Float64
@@ -61,10 +61,10 @@ class Path:
             return self._start
         return self._pieces[min(bisect_left(self.ends, t), len(self.ends) - 1)](t)
 
-    @property
-    def stretches(self) -> list[tuple[float, float]]:
-        """Intervals on which the kernel is linear in time."""
-        inner = [t for t, _ in self.system.schedule if 0 < t < self.t_end]
+    def stretches(self, further: Iterable[float] = ()) -> list[tuple[float, float]]:
+        """Intervals on which the kernel is linear in time, cut at further times as well."""
+        knots = {*(t for t, _ in self.system.schedule), *further}
+        inner = sorted(t for t in knots if 0 < t < self.t_end)
         return list(zip([0.0, *inner], [*inner, self.t_end], strict=True))
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ntkflow._types import Times, Vector
-from ntkflow.engines import choose
-from ntkflow.engines.base import Stepper, interpolant
+from ntkflow.engines.base import interpolant
+from ntkflow.engines.chain import Chain, Step
 from ntkflow.saving import log_grid
 from ntkflow.sizes import Sizes
 from ntkflow.stopping import Reason, Stop
-from ntkflow.systems import Flow, class_speed, relative_speed
+from ntkflow.systems import Flow, Speed, class_speed, norm, relative_speed
 
 # The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
 NEARLY = 100.0
@@ -20,6 +20,9 @@ BLIND_STEPS = 8
 # So many steps that move the state by less than this many tolerances, at a pace that the step limit cannot cover.
 STALL_STEPS = 1000
 STALL_MOTION = 100.0
+# Features and weights that have both shrunk to a share d of their start by the stable directions of the saddle at the
+# origin carry an error rtol/d^2 in its unstable ones: at this many roots of rtol a hundredth of themselves.
+SADDLE_DEPTH = 10.0
 
 Progress = Callable[[float, float], None]
 
@@ -30,20 +33,25 @@ class Run:
     Args:
         flow: the packed system.
         sizes: of the problem.
-        engine: name of the engine.
+        engine: name of the engine, or 'auto'.
         t_end: end time.
-        rtol: tolerance given to the engine.
+        rtol: tolerance asked for; the engine works at a share of it.
         stop: conditions that end the run earlier.
         save_at: exact times to save; the state in which the run ends earlier is saved too. None: the engine's own
             steps, thinned.
-        knots: times at which a moving kernel has a kink, saved exactly where `save_at` is None.
+        knots: times at which a moving kernel has a kink; steps end there and begin anew, and where `save_at` is
+            None the state there is saved.
         max_steps: limit on accepted steps.
         progress: called with (t, fraction done) after each step.
+        observe: called after each accepted step, before its end is saved.
+        saddle: whether W = H = 0 is a saddle, so that a run that falls into it is to end.
 
     Attributes:
+        stepper: what steps; `stepper.intervals` are those between the knots.
         steps: accepted steps.
         times: saved times.
         packed: packed states there.
+        turns: (t, packed state) at the knots passed, whether saved or not; empty for a constant kernel.
     """
 
     def __init__(
@@ -58,25 +66,27 @@ class Run:
         knots: Sequence[float],
         max_steps: int,
         progress: Progress | None,
+        observe: Callable[[Step], None] | None = None,
+        saddle: bool = False,
     ) -> None:
-        self.flow, self.sizes, self.stop, self.t_end, self.rtol = flow, sizes, stop, t_end, rtol
-        self.max_steps, self.progress = max_steps, progress
+        self.flow, self.sizes, self.stop, self.t_end = flow, sizes, stop, t_end
+        self.max_steps, self.progress, self.observe = max_steps, progress, observe
         y0 = flow.start()
-        self.stepper: Stepper = choose.start(engine, flow, y0, t_end, rtol, _absolute(flow, y0, rtol))
+        self.stepper = Chain(flow, knots, t_end, rtol, engine)
         self.steps = 0
         self.last = self.mark = (0.0, y0)
         self.blind = stop.nc1 is None and stop.loss is None and stop.stationarity is None
+        self.origin = self._features_and_weights(y0) if saddle else None
         self.spread = flow.within_rms(y0)
         self.times: list[float] = []
         self.packed: list[Vector] = []
+        self.turns: list[tuple[float, Vector]] = []
         self.exact = save_at
         first = 1e-2 / max(flow.spectral_radius(y0), 1 / t_end)
         self.grid: Iterator[float] = iter(
             save_at if save_at is not None else log_grid(first, t_end, y0.nbytes, knots)
         )
-        # What rests now may move again under another kernel.
-        self.still_from = max(knots, default=0.0)
-        self.knots = [] if save_at is not None else list(knots)
+        self.knots = list(knots)
         self.next = next(self.grid)
         if save_at is None or self.next == 0.0:
             self._save(0.0, y0)
@@ -102,7 +112,11 @@ class Run:
                 reason = Reason.STEP_FAILED if np.all(np.isfinite(self.stepper.y)) else Reason.NOT_FINITE
                 break
             self.steps += 1
+            if self.observe is not None and self.stepper.last is not None:
+                self.observe(self.stepper.last)
             reason = self._stop_reason()
+            if self.knots and self.stepper.t == self.stepper.interval.end:
+                self.turns.append((self.stepper.t, np.array(self.stepper.y)))
             if reason is not Reason.NOT_FINITE:
                 self._save_due(last=reason is not None)
             if self.progress is not None:
@@ -113,34 +127,56 @@ class Run:
         if self.steps and self.steps % STALL_STEPS == 0 and self._stalled():
             return Reason.STALLED
         # Engines refuse steps that are not finite; without targets a look now and then is enough.
-        if self.blind and self.stepper.status == "running" and self.steps % BLIND_STEPS:
+        within = self.stepper.t < self.stepper.interval.end
+        if self.blind and within and self.steps % BLIND_STEPS:
             return Reason.MAX_STEPS if self.steps >= self.max_steps else None
         t, y, stop, flow = self.stepper.t, self.stepper.y, self.stop, self.flow
         if not np.all(np.isfinite(y)):
             return Reason.NOT_FINITE
-        if stop.nc1 is not None and self._collapsed(y, stop.nc1):
+        if self.origin is not None and self._at_saddle(y, self.origin):
+            return Reason.SADDLE
+        if stop.nc1 is not None and self._collapsed(t, y, stop.nc1):
             return Reason.NC1
         if stop.loss is not None and flow.loss(y) <= stop.loss:
             return Reason.LOSS
-        if stop.stationarity is not None and self._nearly_stationary(y, stop.stationarity):
-            speed = relative_speed(flow.blocks(y), flow.blocks(flow.field(t, y)))
-            if speed <= stop.stationarity * flow.clock and t >= self.still_from:
-                return Reason.STATIONARY
+        if stop.stationarity is not None and self._stationary(t, y, stop.stationarity):
+            return Reason.STATIONARY
         if self.stepper.status == "finished":
             return Reason.T_END
         return Reason.MAX_STEPS if self.steps >= self.max_steps else None
 
-    def _collapsed(self, y: Vector, target: float) -> bool:
+    def _features_and_weights(self, y: Vector) -> tuple[float, float]:
+        blocks = self.flow.blocks(y)
+        return norm(blocks[:-2]), norm(blocks[-2:-1])
+
+    def _at_saddle(self, y: Vector, origin: tuple[float, float]) -> bool:
+        """Whether both have shrunk so far, and the outputs with them, that rounding decides where they go."""
+        depth = SADDLE_DEPTH * math.sqrt(self.stepper.interval.rtol)
+        now = self._features_and_weights(y)
+        shrunk = all(0 < size <= depth * start for size, start in zip(now, origin, strict=True))
+        return shrunk and now[0] * now[1] <= depth**2
+
+    def _collapsed(self, t: float, y: Vector, target: float) -> bool:
         """Whether deviations are below the target, and the class means, W and b move as little per unit of tau.
 
         Decay takes the deviations away long before it has decided which classes survive, and a large mu_single
         before the classes are fitted.
         """
-        t, flow = self.stepper.t, self.flow
-        if t < self.still_from or not self.spread > target >= flow.within_rms(y):
-            return False
-        speed = class_speed(flow.blocks(y), flow.blocks(flow.field(t, y)), self.sizes)
-        return speed <= target * flow.clock
+
+        def speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
+            return class_speed(now, change, self.sizes)
+
+        return self.spread > target >= self.flow.within_rms(y) and self._rests(t, y, target, speed)
+
+    def _stationary(self, t: float, y: Vector, target: float) -> bool:
+        return self._nearly_stationary(y, target) and self._rests(t, y, target, relative_speed)
+
+    def _rests(self, t: float, y: Vector, target: float, speed: Speed) -> bool:
+        """Whether y rests under the kernel of now and under all to come: a later one may move it again."""
+        ahead = [time for time in (*self.knots, self.t_end) if time > t] if self.knots else []
+        blocks, field = self.flow.blocks, self.flow.field
+        speeds = (speed(blocks(y), blocks(field(time, y))) for time in (t, *ahead))
+        return all(found <= target * self.flow.clock for found in speeds)
 
     def _nearly_stationary(self, y: Vector, target: float) -> bool:
         """Whether the mean speed over the last step is near the target, so that the field is worth evaluating."""
@@ -150,12 +186,13 @@ class Run:
         return bool(math.sqrt(moved @ moved) <= NEARLY * target * span * math.sqrt(y @ y))
 
     def _stalled(self) -> bool:
-        """Whether rounding, and not the solution, has set the last steps, and the end is out of reach."""
+        """Whether rounding, and not the solution, has set the last steps, and the interval's end is out of reach."""
         (t, before), self.mark = self.mark, (self.stepper.t, self.stepper.y.copy())
         now, y = self.mark
         moved = y - before
-        out_of_reach = (now - t) * (self.max_steps - self.steps) < STALL_STEPS * (self.t_end - now)
-        still = math.sqrt(moved @ moved) <= STALL_MOTION * self.rtol * math.sqrt(y @ y)
+        interval = self.stepper.interval
+        out_of_reach = (now - t) * (self.max_steps - self.steps) < STALL_STEPS * (interval.end - now)
+        still = math.sqrt(moved @ moved) <= STALL_MOTION * interval.rtol * math.sqrt(y @ y)
         return bool(out_of_reach and still)
 
     def _save_due(self, last: bool) -> None:
@@ -167,17 +204,11 @@ class Run:
                     self._save(self.next, self.stepper.y.copy() if self.next == t else inside(self.next))
                     self.next = next(self.grid, math.inf)
             return
-        self._save_knots(t)
-        if (t >= self.next or last) and t > self.times[-1]:
+        # Where the kernel changes its slope the law of E's motion has a kink: those states are saved too.
+        if (t >= self.next or last or t == self.stepper.interval.end) and t > self.times[-1]:
             self._save(t, self.stepper.y.copy())
         while self.next <= t:
             self.next = next(self.grid, math.inf)
-
-    def _save_knots(self, t: float) -> None:
-        """The states where the kernel changes its slope, exactly there: the law of E's motion has a kink."""
-        while self.knots and self.knots[0] <= t:
-            knot = self.knots.pop(0)
-            self._save(knot, self.stepper.y.copy() if knot == t else interpolant(self.stepper)(knot))
 
     def _save_end(self, reason: Reason) -> None:
         """The last finite state of a run that ended before its end time, unless it is there already."""
@@ -191,13 +222,3 @@ class Run:
     def _save(self, t: float, y: Vector) -> None:
         self.times.append(float(t))
         self.packed.append(np.array(y))
-
-
-def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:
-    """Absolute tolerance per block: a thousandth of rtol times the block's own size."""
-    whole = max(float(np.sqrt(np.mean(y0**2))), np.finfo(float).tiny)
-    parts = []
-    for block in flow.blocks(y0):
-        size = float(np.sqrt(np.mean(block**2))) if block.size else 0.0
-        parts.append(np.full(block.size, rtol * 1e-3 * (size if size > 0 else whole)))
-    return np.concatenate(parts)

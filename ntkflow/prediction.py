@@ -4,17 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntkflow import bounds, conditions, limits, rates
+from ntkflow import bounds, conditions, limits, rates, spectrum
 from ntkflow._types import Json
 from ntkflow.conditions import Condition
-from ntkflow.conserved import conserved
 from ntkflow.facts import Facts
 from ntkflow.kernels import BlockKernel, SampleKernel
 from ntkflow.limits import Limit
 from ntkflow.losses import MSE, CrossEntropy
 from ntkflow.problem import Problem
-from ntkflow.rates import Mode
-from ntkflow.zero_loss import ON_SAMPLES
+from ntkflow.spectrum import Spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +23,9 @@ class Prediction:
         facts: what the initial state's invariant and means are like.
         conditions: for NC1-NC4, whether the run can or must reach it, and why.
         x_star: sqrt(m/mu_class), the eigenvalue of W W^T at collapse when E = 0.
-        rates: spectrum at neural collapse (theory 7.2).
+        collapse: spectrum at neural collapse (theory 7.2).
         rates_e: eigenvalue of E there: e where E = e times a projector leads to collapse, else 0.
         origin: spectrum at the saddle W = H = 0 (theory 7.4).
-        stiffness_ratio: fastest over slowest of the exponential rates (theory 7.5).
         floor_tr_S: lower bound of tr S for all time (theory 3.5).
         nc1_floors: the same in the published measures of NC1; empty where nothing keeps tr S from zero.
         ceiling: guaranteed decay of tr S when E >= 0 (theory 3.6); None otherwise.
@@ -43,10 +40,9 @@ class Prediction:
     facts: Facts
     conditions: dict[str, Condition]
     x_star: float
-    rates: tuple[Mode, ...]
+    collapse: Spectrum
     rates_e: float
-    origin: tuple[Mode, ...]
-    stiffness_ratio: float
+    origin: Spectrum
     floor_tr_S: float
     nc1_floors: dict[str, float]
     ceiling: bounds.Ceiling | None
@@ -72,10 +68,10 @@ class Prediction:
             "nc1_possible": self.conditions["NC1"].verdict != "no",
             "conditions": {name: answer.as_dict() for name, answer in self.conditions.items()},
             "x_star": self.x_star,
-            "rates": [mode.as_dict() for mode in self.rates],
+            "rates": [mode.as_dict() for mode in self.collapse.modes],
             "rates_e": self.rates_e,
-            "origin": [mode.as_dict() for mode in self.origin],
-            "stiffness_ratio": self.stiffness_ratio,
+            "origin": [mode.as_dict() for mode in self.origin.modes],
+            "stiffness_ratio": self.collapse.stiffness_ratio,
             "floor_tr_S": self.floor_tr_S,
             "floor_share": self.floor_share,
             "nc1_floors": self.nc1_floors,
@@ -109,7 +105,7 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
     assert isinstance(kernel, BlockKernel)
     facts = conditions.facts(sizes, kernel, state, relative)
     e = facts.collapse_e
-    spectrum = rates.at_collapse(sizes, kernel, e)
+    collapse = spectrum.at_collapse(sizes, kernel, e)
     NC1 = conditions.nc1(facts)
     least = NC1.numbers.get("floor", 0.0) if NC1.verdict == "no" else 0.0
     limit = facts.limit
@@ -123,16 +119,15 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
             "NC4": conditions.nc4(facts),
         },
         x_star=limits.x_star(sizes, kernel),
-        rates=spectrum,
+        collapse=collapse,
         rates_e=e,
-        origin=rates.at_origin(sizes, kernel),
-        stiffness_ratio=rates.stiffness_ratio(sizes, kernel),
+        origin=spectrum.at_origin(sizes, kernel),
         floor_tr_S=max(facts.floor, least),
         nc1_floors=bounds.nc1_floors(least, state, sizes, kernel) if least > 0 else {},
         ceiling=bounds.guarantee(state, sizes, kernel, relative) if facts.signs.semidefinite else None,
         bias_bounds=bounds.bias_bounds(state, sizes, kernel),
         limit=limit,
-        largest_step=rates.largest_step(max(mode.rate for mode in spectrum)),
+        largest_step=rates.largest_step(collapse.fastest),
         collapses=collapses,
         collapse_time=_collapse_time(facts, e),
     )
@@ -166,7 +161,7 @@ def _silent(problem: Problem) -> Condition:
         known = "with the cross-entropy and no decay W and H grow without end, and no result covers the block flow"
     elif not isinstance(problem.loss, MSE):
         known = "for a loss of one's own no limit is known"
-    elif problem.kernel.rung not in ON_SAMPLES:
+    elif problem.kernel.rung not in limits.ON_SAMPLES:
         known = f"for a {problem.kernel.rung} kernel no limit is known; what it conserves stands below"
     else:
         known = "for imbalanced classes, and for kernels without equal blocks, the limit depends on the whole start"
@@ -175,11 +170,9 @@ def _silent(problem: Problem) -> Condition:
 
 def _sample_nc1(problem: Problem) -> dict[str, Condition]:
     kernel, sizes = problem.kernel, problem.sizes
-    if not problem.plain or kernel.rung not in ON_SAMPLES:
+    if not problem.plain or kernel.rung not in limits.ON_SAMPLES:
         return {}
-    weights, features = conserved(kernel, sizes).terms(problem.state)
-    scale = float(np.linalg.norm(weights) + np.linalg.norm(features))
-    signs = bounds.inertia(weights - features, 1e-12 * scale)
+    signs = bounds.inertia_of_E(sizes, kernel, problem.state)
     counts = {"negative": float(signs.negative), "C": float(sizes.C)}
     if bounds.nc1_impossible(signs, sizes):
         state = problem.state

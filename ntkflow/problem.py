@@ -6,7 +6,6 @@ from ntkflow.decay import NO_DECAY, Decay
 from ntkflow.errors import InputError
 from ntkflow.kernels.base import Kernel
 from ntkflow.kernels.sample import SampleKernel
-from ntkflow.kernels.scheduled import ScheduledKernel
 from ntkflow.losses import MSE, SQUARED_ERROR, Loss
 from ntkflow.sizes import Sizes
 from ntkflow.state import State
@@ -47,8 +46,7 @@ class Problem:
     @property
     def has_thin(self) -> bool:
         """Whether a thin form exists: squared error and a kernel that acts on samples only, blocks or not."""
-        kernels = self.kernel.kernels if isinstance(self.kernel, ScheduledKernel) else (self.kernel,)
-        by_samples = all(isinstance(kernel, SampleKernel) for kernel in kernels)
+        by_samples = all(isinstance(kernel, SampleKernel) for kernel in self.kernel.at_knots)
         return isinstance(self.loss, MSE) and (by_samples or self.kernel.thin(self.sizes) is not None)
 
     @property

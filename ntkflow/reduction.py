@@ -4,6 +4,7 @@ Both are changes of coordinates, not approximations (theory 4.1 and 4.3): within
 their right singular vectors for all time, and every column of W^T and H stays in the span of the initial ones.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ RANK_TOLERANCE = 1e-13
 # From so many samples a feature on the Gram matrix is worth it, down to this share of its largest singular value.
 MANY = 20
 CLEAR = 1e-4
+# Norms below it have lost digits or are zero, because the squares in them are below the smallest float.
+SQUARES_VANISH = 1e-140
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +104,8 @@ class SampleCoordinates:
 def by_samples(state: State, sizes: Sizes) -> tuple[ThinState, SampleCoordinates]:
     """The state with every sample a group of its own, in the smallest sufficient subspace."""
     state.check(sizes)
-    V = _subspace(ThinState(state.H, state.H[:, :0], state.W, state.b))
+    unit = _unit(state)
+    V = _subspace(ThinState(state.H / unit, state.H[:, :0], state.W / unit, state.b))
     thin = ThinState(V.T @ state.H, np.zeros((V.shape[1], 0)), state.W @ V, state.b)
     return thin, SampleCoordinates(sizes, V)
 
@@ -122,6 +126,10 @@ def decompose(
         The thin state and the frame that turns it back: `frame.compose(thin)` is `state` to rounding.
     """
     state.check(sizes)
+    unit = _unit(state)
+    if unit != 1.0:
+        thin, frame = decompose(State(state.H / unit, state.W / unit, state.b), sizes, within, subspace)
+        return ThinState(unit * thin.H1, unit * thin.L, unit * thin.W, thin.b), frame
     H1 = class_means(state.H, sizes)
     D = deviations(state.H, H1, sizes)
     groups = _groups(sizes, within)
@@ -137,6 +145,12 @@ def decompose(
     if V.shape[1] < sizes.n:
         thin = ThinState(V.T @ H1, V.T @ L, state.W @ V, state.b)
     return thin, Frame(sizes, Q, V, column_class)
+
+
+def _unit(state: State) -> float:
+    """A power of two to measure features and weights in, 1 unless their squares would vanish."""
+    largest = max(float(np.abs(part).max(initial=0.0)) for part in (state.H, state.W))
+    return 1.0 if largest > SQUARES_VANISH or largest == 0 else 2.0 ** math.floor(math.log2(largest))
 
 
 def _groups(sizes: Sizes, within: PerClass | None) -> Sequence[tuple[int, ...]]:

@@ -1,17 +1,21 @@
 """The run directory of a simulation: config.toml, summary.json, trajectory.npz, states, figures."""
 
 import json
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ntkflow import config as configuration
 from ntkflow import store
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.kernels import BlockKernel, Kernel
 from ntkflow.series import DESCRIPTIONS
+from ntkflow.staging import MARK
 from ntkflow.summary import moves
 
 if TYPE_CHECKING:
@@ -77,6 +81,45 @@ def _header(solution: "Solution") -> Json:
         "dims": {"t": ["t"], **{name: ["t"] for name in solution.series}},
         "series": {name: DESCRIPTIONS[name] for name in solution.series},
     }
+
+
+def difference(directory: Path, prepared: "Prepared") -> str | None:
+    """The first setting in which a finished run differs from a configuration, with both values; None where none does.
+
+    Files count by what is in them, since a run holds copies under names of its own.
+
+    Raises:
+        InputError: there is no finished run, or it cannot be read.
+    """
+    from ntkflow.simulate import prepare
+
+    if not (directory / SUMMARY).is_file():
+        raise InputError("run", directory, "is not a finished run", "choose another directory")
+    config = configuration.from_tables(store.read_toml(directory / MARK), directory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when it ran
+        found = prepare(config)
+    before, now = asdict(found.config), asdict(prepared.config)
+    if (before["state"] is None) != (now["state"] is None):
+        words = [c.init or "of a state file" for c in (found.config, prepared.config)]
+        return f"start ({words[0]}, not {words[1]})"
+    for name in configuration.PATHS:
+        del before[name], now[name]  # a run from a state file has the kernel's arrays in its copy of that
+    for name, value in now.items():
+        if before[name] != value:
+            return f"{name} ({before[name]}, not {value})"
+    state, other = found.problem.state, prepared.problem.state
+    for name in ("H", "W", "b"):
+        if not np.array_equal(getattr(state, name), getattr(other, name)):
+            return f"{name} in the state file"
+    return _differing_array(found.kernel_arrays, prepared.kernel_arrays)
+
+
+def _differing_array(before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]) -> str | None:
+    for name in sorted({*before, *now}):
+        if name not in before or name not in now or not np.array_equal(before[name], now[name]):
+            return f"array {name!r} of the kernel"
+    return None
 
 
 @dataclass(frozen=True, eq=False)

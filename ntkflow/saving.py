@@ -8,6 +8,7 @@ import numpy as np
 
 from ntkflow._types import Times
 from ntkflow.kernels import Kernel, ScheduledKernel
+from ntkflow.rounding import whole_up
 
 PER_DECADE = 30
 # With many knots the decades after each are saved less densely, to stay near this number in all.
@@ -37,7 +38,7 @@ def log_grid(first: float, t_end: float, nbytes: int, knots: Sequence[float] = (
     room = max(2 * sum(decades), SAVED_BYTES / (2 * nbytes))
     density = min(PER_DECADE, max(MOST, PER_DECADE * decades[0]) / sum(decades), room / sum(decades))
     parts = [
-        begin + np.geomspace(_first(first, span), span, max(2, math.ceil(density * width)))
+        begin + np.geomspace(_first(first, span), span, max(2, whole_up(density * width)))
         for (begin, span), width in zip(spans, decades, strict=True)
     ]
     grid = np.concatenate(parts)

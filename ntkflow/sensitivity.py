@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import checks
 from ntkflow._types import Times, Vector
 from ntkflow.errors import InputError
 from ntkflow.linearised import Linearised, Path, Point
@@ -89,13 +90,9 @@ def solve(
 
 def checked_times(times: Sequence[float] | Times) -> Times:
     """Times as float64, or InputError."""
-    grid = np.asarray(times, dtype=np.float64)
-    if grid.ndim != 1 or grid.size == 0 or not np.all(np.isfinite(grid)):
-        raise InputError(
-            "times", f"array of shape {grid.shape}", "must be a list of finite times", "give one"
-        )
-    if grid[0] < 0 or np.any(np.diff(grid) <= 0) or grid[-1] <= 0:
-        raise InputError("times", grid[:4], "must increase from a time >= 0", "sort them and drop repeats")
+    grid = checks.times("times", times)
+    if grid[-1] <= 0:
+        raise InputError("times", grid[:4], "must increase from a time >= 0", "give a time > 0")
     return grid
 
 
@@ -117,7 +114,9 @@ def forward(
             row[:] = fine.project(direction.state.H, direction.state.W, direction.state.b).pack()
     out = [rows.copy() for t in times if t == 0]
     scale = None
-    for stretch in path.stretches:
+    # What is varied may have knots of its own, a peak between those of the kernel among them.
+    knots = [t for d in directions if d.kernel is not None for t, _ in d.kernel.schedule]
+    for stretch in path.stretches(knots):
         line = Linearised(path, stretch)
         stops = times[(times > stretch[0]) & (times <= stretch[1])]
         source = _source(line, fine, directions)
@@ -173,7 +172,7 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
     if times[0] == 0:
         total += weights[0]
     rows, scale = np.zeros_like(total), None
-    for stretch in reversed(path.stretches):
+    for stretch in reversed(path.stretches()):
         line = Linearised(path, stretch, adjoint=True)
         start, state = stretch[1], enter(line, rows, weighted=True)
         inside = np.flatnonzero((times > stretch[0]) & (times <= stretch[1]))

@@ -13,6 +13,8 @@ from ntkflow.kernels import BlockKernel
 from ntkflow.kernels.base import ThinCoefficients
 from ntkflow.losses import MSE
 from ntkflow.reduction import Frame
+from ntkflow.scaling import cosine
+from ntkflow.sizes import Sizes
 from ntkflow.state import ThinState
 
 if TYPE_CHECKING:
@@ -26,14 +28,14 @@ DESCRIPTIONS: dict[str, str] = {
     "loss_global": "part of the loss in the global mean of the residual",
     "loss_class": "part of the loss in the centred class means of the residual",
     "loss_individual": "part of the loss in the residual of individual samples",
-    "E_norm": "|E|_F (eq. 26), or the norm of what the rung conserves (theory 10)",
-    "E_drift": "|E(t) - E(0)|_F / sum of the norms of E's terms at t",
+    "E_norm": "|E|_F (eq. 26); of kernels that act on features, of the part of E that is conserved (theory 10)",
+    "E_drift": "|E(t) - E(0)|_F / (|W^T W / m|_F + |H K^{-1} H^T / m|_F at t), of the conserved part as E_norm",
     "E_alignment": "cosine between W^T W and H K^{-1} H^T",
     "E_weights": "|W^T W / m|_F",
     "E_means": "|H1 (I - alpha 11^T) H1^T / mu_class|_F",
     "E_within": "|H2 H2^T / mu_single|_F",
     "E_eot_norm": "|W^T W - H H^T / mu_single|_F, constant only at the end of training (eq. 27)",
-    "E_features": "|H K^{-1} H^T / m|_F, for kernels without scalar blocks",
+    "E_features": "|H K^{-1} H^T / m|_F, the norm of the sum of the terms of class means and within classes",
     "E_global_mean": "|(C / mu_global) g g^T|_F, the global mean's part of E_means",
     "H1H1_norm": "|H1 H1^T|_F",
     "H2H2_norm": "|H2 H2^T|_F = |S|_F",
@@ -43,6 +45,8 @@ DESCRIPTIONS: dict[str, str] = {
     "b_error": "|b - 1/C|, 0 at neural collapse",
     "V": "|b - 1/C|^2 + (N / mu_global) |g|^2, which never rises (theory 3.3); scalar blocks only",
     **{name: "see ntkflow.collapse" for name in collapse.NAMES},
+    "NC1": "mean over classes and features of the standard deviation within the class: alone of all series it depends on "
+    "the axes of feature space (the paper's code; NC1_frobenius does not)",
 }
 
 
@@ -70,16 +74,22 @@ def _losses(solution: "Solution", i: int, thin: ThinState) -> dict[str, float]:
 
 def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
     sizes = frame.sizes
-    g = thin.H1.mean(axis=1)
-    m = sizes.N / sizes.C
     return {
         **collapse.measure_thin(thin, frame),
-        "H1H1_norm": float(np.linalg.norm(thin.H1.T @ thin.H1)),
-        "H2H2_norm": float(np.linalg.norm(thin.L.T @ thin.L)) / m,
-        "gg_norm": float(g @ g),
-        "tr_S": float(np.sum(thin.L**2)) / m,
+        **moments(thin, sizes),
+        "tr_S": float(np.sum(thin.L**2)) / (sizes.N / sizes.C),
         "W_norm": float(np.linalg.norm(thin.W)),
         "b_error": float(np.linalg.norm(thin.b - 1 / sizes.C)),
+    }
+
+
+def moments(thin: ThinState, sizes: Sizes) -> dict[str, float]:
+    """|H1 H1^T|, |H2 H2^T| and |g g^T|, Frobenius, of the features of eq. (24): H H^T = m (H1 H1^T + H2 H2^T)."""
+    g = thin.H1.mean(axis=1)
+    return {
+        "H1H1_norm": float(np.linalg.norm(thin.H1.T @ thin.H1)),
+        "H2H2_norm": float(np.linalg.norm(thin.L.T @ thin.L)) / (sizes.N / sizes.C),
+        "gg_norm": float(g @ g),
     }
 
 
@@ -114,6 +124,7 @@ def _block_rows(
                 "E_weights": float(np.linalg.norm(terms.weights)),
                 "E_means": float(np.linalg.norm(terms.means)),
                 "E_within": float(np.linalg.norm(terms.within)),
+                "E_features": float(np.linalg.norm(terms.features)),
                 "E_global_mean": float(np.linalg.norm(terms.global_mean)),
                 "E_eot_norm": _end_of_training(thin, system),
             }
@@ -136,12 +147,11 @@ def _general_rows(solution: "Solution") -> list[dict[str, float]]:
     for i, t in enumerate(solution.times):
         state = solution.state(i)
         weights, features = quantity.terms(state, float(t))
-        norms = float(np.linalg.norm(weights) * np.linalg.norm(features))
         rows.append(
             {
-                "E_norm": float(np.linalg.norm(quantity.values(state, float(t)))),
+                "E_norm": quantity.norm(quantity.values(state, float(t))),
                 "E_drift": quantity.drift(solution.state(0), state, float(t)),
-                "E_alignment": float(np.vdot(weights, features)) / norms if norms else float("nan"),
+                "E_alignment": cosine(weights, features),
                 "E_weights": float(np.linalg.norm(weights)),
                 "E_features": float(np.linalg.norm(features)),
             }

@@ -1,7 +1,5 @@
 """From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
 
-import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from ntkflow.decay import Decay
 from ntkflow.discrete import Momentum, descend
 from ntkflow.discrete.solution import as_solution
 from ntkflow.errors import InputError, SolveError
+from ntkflow.host import physical_memory
 from ntkflow.integrate import default_horizon, solve
 from ntkflow.kernels import BlockKernel, Kernel
 from ntkflow.losses import loss_named
@@ -25,7 +24,7 @@ from ntkflow.sizes import Sizes, repeated
 from ntkflow.solution import Solution
 from ntkflow.state import State
 from ntkflow.stopping import Stop
-from ntkflow.store import StateFile, sort_kernel
+from ntkflow.store import StateFile, read_arrays, read_state, sort_kernel
 
 DEFAULT_SIZES = {"classes": 10, "per_class": 12, "features": 64}
 DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
@@ -68,12 +67,19 @@ def prepare(
 
     Args:
         config: options as given.
-        measured: content of the state file when `config.state` names one.
-        kernel_arrays: content of the kernel file when `config.kernel_file` names one.
+        measured: content of the state file that `config.state` names; None reads it.
+        kernel_arrays: content of the kernel file that `config.kernel_file` names; None reads it.
 
     Raises:
         InputError: options contradict each other or the files, or are out of range.
     """
+    # A file that is named is read, whoever calls: nothing else may be run and recorded under its name.
+    if measured is None and config.state is not None:
+        measured = read_state(config.state)
+    if kernel_arrays is None and config.kernel_file is not None:
+        kernel_arrays = read_arrays(config.kernel_file, "kernel_file")[0]
+    if kernel_arrays is not None:
+        kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
     if measured is None:
         config = _with_defaults(config, DEFAULT_SIZES)
         sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))
@@ -95,8 +101,9 @@ def prepare(
         assert optimiser is not None
         decay = Decay(optimiser.rate, optimiser.rate, config.decay_b)
     problem = Problem(sizes, kernel, state, loss_named(config.loss), decay)
-    t_end = config.t_end if config.t_end is not None else default_horizon(problem)
-    return Prepared(problem, replace(config, t_end=t_end), _stop(config), arrays, optimiser)
+    if config.t_end is None and config.steps is None:
+        config = replace(config, t_end=default_horizon(problem))
+    return Prepared(problem, config, _stop(config), arrays, optimiser)
 
 
 def _optimiser(config: SimulateConfig, sizes: Sizes) -> Optimiser | None:
@@ -112,8 +119,8 @@ def _optimiser(config: SimulateConfig, sizes: Sizes) -> Optimiser | None:
 def _check_memory(sizes: Sizes) -> None:
     """Refuse what cannot fit before anything is allocated: features, their copies, and an n x n invariant."""
     needed = 8 * (4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n))
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > present:
+    present = physical_memory()
+    if present is not None and needed > present:
         gib = f"{needed / 2**30:.3g} GiB"
         raise InputError(
             "sizes",
@@ -144,14 +151,7 @@ def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
 def _descend(prepared: Prepared, progress: Progress | None) -> Solution:
     c = prepared.config
     pace = Momentum(_given(c.step_size), c.momentum or 0.0, bool(c.nesterov))
-    steps = max(1, math.ceil(_given(c.t_end) / pace.time_step))
-    if steps > MOST_STEPS:
-        raise InputError(
-            "--step-size",
-            c.step_size,
-            f"needs {steps} steps to t_end = {c.t_end:.4g}",
-            "raise it or lower --t-end",
-        )
+    steps = _number_of_steps(c, pace)
     began = time.perf_counter()
     descent = descend(
         prepared.problem,
@@ -171,6 +171,22 @@ def _descend(prepared: Prepared, progress: Progress | None) -> Solution:
             f"lower --step-size, stability needs less than about 2/rho (see `ntkflow theory`)"
         )
     return as_solution(descent, time.perf_counter() - began)
+
+
+def _number_of_steps(c: SimulateConfig, pace: Momentum) -> int:
+    if c.steps is not None:
+        if c.steps > MOST_STEPS:
+            raise InputError("--steps", c.steps, f"are more than {MOST_STEPS}", "lower it")
+        return c.steps
+    steps = pace.steps_to(_given(c.t_end))
+    if steps > MOST_STEPS:
+        raise InputError(
+            "--step-size",
+            c.step_size,
+            f"needs {steps} steps to t_end = {c.t_end:.4g}",
+            "raise it or lower --t-end",
+        )
+    return steps
 
 
 def _with_defaults(config: SimulateConfig, defaults: Mapping[str, Any]) -> SimulateConfig:

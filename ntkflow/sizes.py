@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from operator import index
 
 import numpy as np
 
 from ntkflow._types import Labels, PerClass
+from ntkflow.checks import whole
 from ntkflow.errors import InputError
 
 # More different runs than this are shortened to the range of the values.
@@ -26,16 +26,6 @@ def repeated(values: Iterable[object]) -> str:
         every = [value for value, count in runs for _ in range(count)]
         return f"{len(every)} values from {min(every)} to {max(every)}"  # type: ignore[type-var]
     return ", ".join(str(value) if count == 1 else f"{count} x {value}" for value, count in runs)
-
-
-def _count(name: str, value: object, least: int, why: str) -> int:
-    try:
-        number = index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise InputError(name, value, "must be a whole number", f"give an integer >= {least}") from None
-    if number < least:
-        raise InputError(name, number, f"must be at least {least}, {why}", f"give an integer >= {least}")
-    return number
 
 
 @dataclass(frozen=True)
@@ -62,9 +52,9 @@ class Sizes:
     n: int
 
     def __post_init__(self) -> None:
-        C = _count("C", self.C, 2, "there is nothing to classify otherwise")
+        C = whole("C", self.C, 2, "there is nothing to classify otherwise")
         object.__setattr__(self, "C", C)
-        object.__setattr__(self, "n", _count("n", self.n, 1, "features need a dimension"))
+        object.__setattr__(self, "n", whole("n", self.n, 1, "features need a dimension"))
         object.__setattr__(self, "m", _per_class(C, self.m))
 
     @cached_property
@@ -121,10 +111,13 @@ class Sizes:
 
 
 def _per_class(C: int, m: object) -> int | tuple[int, ...]:
-    if isinstance(m, Iterable):
-        counts = tuple(_count("m", value, 1, "every class needs a sample") for value in m)
+    strange = isinstance(m, np.ndarray) and (m.dtype.kind not in "iu" or isinstance(m, np.ma.MaskedArray))
+    if strange or isinstance(m, str | bytes):
+        raise InputError("m", m, "must be a whole number, or one per class", "give counts")
+    if isinstance(m, Iterable) and not (isinstance(m, np.ndarray) and m.ndim == 0):
+        counts = tuple(whole("m", value, 1, "every class needs a sample") for value in m)
         if len(counts) != C:
             text = f"{len(counts)} counts ({repeated(counts)})"
             raise InputError("m", text, f"must have one count per class, C = {C}", "give C counts")
         return counts[0] if len(set(counts)) == 1 else counts
-    return _count("m", m, 1, "every class needs a sample")
+    return whole("m", m, 1, "every class needs a sample")

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from ntkflow._types import Json, Times
+from ntkflow.law_check import LawCheck
 from ntkflow.problem import Problem
 from ntkflow.reduction import Frame
 from ntkflow.state import State, ThinState
@@ -18,11 +19,12 @@ class Stats:
     """What the integration cost and how it was set.
 
     Attributes:
-        engine: name of the engine.
+        engine: name of the engine; several, as 'DOP853+structured', where the intervals between the knots of a moving
+            kernel asked for different ones.
         because: why this engine.
         form: 'thin' or 'raw', the coordinates that were integrated.
         unknowns: length of the packed state.
-        stiffness: rho T, the largest rate at the start times the horizon.
+        stiffness: rho T, the largest rate at the start times the horizon; the sum over the intervals between knots.
         steps: accepted steps.
         evaluations: evaluations of the vector field.
         rtol: the tolerance asked for, also the bound on the drift of E.
@@ -57,7 +59,8 @@ class Solution:
         reason: why it ended.
         stats: cost and settings.
         flow: the packed system.
-        law_error: for discrete steps, the largest gap between E and the law of its drift, relative to E's terms.
+        law: how E kept the exact law of its motion; None where E stays put.
+        discrete: whether these are discrete steps and not the flow.
     """
 
     problem: Problem
@@ -66,7 +69,8 @@ class Solution:
     reason: Reason
     stats: Stats
     flow: Flow
-    law_error: float | None = None
+    law: LawCheck | None = None
+    discrete: bool = False
 
     def __len__(self) -> int:
         return len(self.times)
@@ -91,15 +95,10 @@ class Solution:
 
         return evaluate(self)
 
-    @cached_property
+    @property
     def gap_to_law(self) -> float | None:
-        """Where E moves: the largest gap to the law of its motion, relative to E's terms (theory 11.1-11.5)."""
-        problem = self.problem
-        if self.law_error is not None or not (problem.decay.moves_E or problem.kernel.rung == "scheduled"):
-            return self.law_error
-        from ntkflow.balance import balance
-
-        return balance(problem, self.times, [self.state(i) for i in range(len(self))]).error
+        """Where E moves: the largest gap to the exact law of its motion, relative to E's terms (theory 11.1-11.5)."""
+        return None if self.law is None else self.law.error
 
     def __repr__(self) -> str:
         s = self.problem.sizes

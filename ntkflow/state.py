@@ -4,30 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._types import Biases, ClassMeans, Features, Labels, Weights, WithinFactor
-from ntkflow.errors import LARGEST, InputError
+from ntkflow.errors import InputError
 from ntkflow.sizes import Sizes
-
-
-def _checked(name: str, array: object, ndim: int) -> np.ndarray:
-    value = np.asarray(array)
-    if value.dtype != np.float64:
-        raise InputError(
-            name, f"{value.dtype} array", "the dynamics are float64", f"pass {name}.astype('float64')"
-        )
-    if value.ndim != ndim:
-        raise InputError(name, f"array of shape {value.shape}", f"must have {ndim} axes", "reshape it")
-    bad = value.size - int(np.isfinite(value).sum())
-    if bad:
-        raise InputError(
-            name, f"array with {bad} NaN or infinite entries", "must be finite", "clean the state"
-        )
-    largest = float(np.abs(value).max(initial=0.0))
-    if largest > LARGEST:
-        raise InputError(
-            name, f"array with entries up to {largest:.3g}", f"must be at most {LARGEST:g}", "scale it"
-        )
-    return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +24,7 @@ class State:
 
     def __post_init__(self) -> None:
         for name, ndim in (("H", 2), ("W", 2), ("b", 1)):
-            object.__setattr__(self, name, _checked(name, getattr(self, name), ndim))
+            object.__setattr__(self, name, checks.double(name, getattr(self, name), ndim))
         (n, _), (C, n_of_W) = self.H.shape, self.W.shape
         if n_of_W != n:
             raise InputError(
@@ -90,10 +70,14 @@ class State:
         Raises:
             InputError: a label is out of range or not whole, or a class has no sample.
         """
-        labels = checked_labels(labels, C=np.asarray(W).shape[0], N=np.asarray(H).shape[-1])
+        # Before numpy copies them: a copy of a masked array has no mask.
+        H, W, b = (
+            checks.double(name, part, ndim) for name, part, ndim in (("H", H, 2), ("W", W, 2), ("b", b, 1))
+        )
+        labels = checked_labels(labels, C=W.shape[0], N=H.shape[1])
         order = np.argsort(labels, kind="stable")
         counts = np.bincount(labels, minlength=W.shape[0])
-        state = cls(np.ascontiguousarray(np.asarray(H)[:, order]), W, b)
+        state = cls(np.ascontiguousarray(H[:, order]), W, b)
         return state, Sizes(C=W.shape[0], m=tuple(int(c) for c in counts), n=H.shape[0]), order
 
     @property
@@ -104,18 +88,7 @@ class State:
 
 def checked_labels(labels: object, C: int, N: int) -> Labels:
     """Labels as int64, or InputError naming the first one that is wrong."""
-    values = np.asarray(labels)
-    if values.shape != (N,):
-        raise InputError(
-            "labels",
-            f"array of shape {values.shape}",
-            f"must have shape ({N},), one per column of H",
-            "check both",
-        )
-    if not np.issubdtype(values.dtype, np.integer):
-        raise InputError(
-            "labels", f"{values.dtype} array", "must hold integers", "pass class indices 0 .. C-1"
-        )
+    values = checks.class_indices("labels", labels, N)
     outside = np.flatnonzero((values < 0) | (values >= C))
     if outside.size:
         raise InputError(
@@ -132,7 +105,7 @@ def checked_labels(labels: object, C: int, N: int) -> Labels:
             "every class needs a sample",
             "add samples or drop the row of W",
         )
-    return values.astype(np.int64)
+    return values
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 
 from ntkflow._types import Json
-from ntkflow.errors import InputError, real
+from ntkflow.checks import real
+from ntkflow.errors import InputError
 
 
 class Reason(Enum):
@@ -18,6 +19,7 @@ class Reason(Enum):
     NOT_FINITE = "not_finite"
     STEP_FAILED = "step_failed"
     STALLED = "stalled"
+    SADDLE = "saddle"
     INACCURATE = "inaccurate"
 
     @property
@@ -32,7 +34,14 @@ class Reason(Enum):
 
 
 FAILURES = frozenset(
-    {Reason.MAX_STEPS, Reason.NOT_FINITE, Reason.STEP_FAILED, Reason.STALLED, Reason.INACCURATE}
+    {
+        Reason.MAX_STEPS,
+        Reason.NOT_FINITE,
+        Reason.STEP_FAILED,
+        Reason.STALLED,
+        Reason.SADDLE,
+        Reason.INACCURATE,
+    }
 )
 
 _SENTENCES = {
@@ -46,6 +55,10 @@ _SENTENCES = {
     Reason.STALLED: (
         "the steps stalled: many of them changed nothing beyond rtol, and at their pace t_end is out of reach; "
         "set a stationarity target, shorten t_end or choose another engine"
+    ),
+    Reason.SADDLE: (
+        "the state fell into the saddle W = H = 0 (theory 7.4), and from here on rounding, not the flow, decides "
+        "how it leaves; choose another initial state, or a t_end before this time"
     ),
     Reason.INACCURATE: (
         "accuracy was lost: E drifted by more than rtol, or the loss rose; lower rtol or choose another engine"
@@ -65,7 +78,7 @@ class Stop:
         loss: target for the loss (4), a sum over samples.
         stationarity: target for |dy/dtau| / |y|, y = (H, W, b), tau = sqrt(m mu_class) t.
 
-    Neither nc1 nor stationarity ends a run before the last knot of a kernel that moves.
+    Neither nc1 nor stationarity ends a run that a kernel still to come would move again.
 
     Raises:
         InputError: a target is not positive.

@@ -1,16 +1,17 @@
 """summary.json: what was run, what happened, what the theory predicted, and how far they agree."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow import __version__, collapse, decay_conditions, invariant
+from ntkflow import __version__, bounds, collapse, decay_conditions
 from ntkflow._types import Json
-from ntkflow.agreement import compare, waiting
+from ntkflow.agreement import compare, waiting, warnings_of
 from ntkflow.conditions import Condition
 from ntkflow.decay_conditions import Decayed
 from ntkflow.kernels import BlockKernel
-from ntkflow.laws import STEP_LAW, laws
+from ntkflow.laws import Law, laws, step_laws
 from ntkflow.prediction import Prediction, predict, predictable, sample_conditions
 from ntkflow.problem import Problem
 
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     """The summary of a run, plain values only."""
     problem = solution.problem
-    flow = solution.law_error is None
+    flow = not solution.discrete
+    momentum = solution.law is not None and solution.law.neglected is not None
     prediction = predict(problem) if flow and predictable(problem) else None
     decayed = decay_conditions.predict(problem) if flow and problem.decay.any else None
     end = None if decayed is None else decayed.end
+    lines = compare(solution, prediction, end)
     return {
         "version": __version__,
         "config": prepared.config.tables(),
@@ -35,10 +38,11 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
         "invariant": _invariant(solution),
         "loss": _ends(solution, "loss"),
         "nc": {name: _ends(solution, name) for name in collapse.NAMES},
-        "predicted": predictions(problem, prediction, decayed, flow),
+        "predicted": predictions(problem, prediction, decayed, None if flow else step_laws(momentum)),
         "optimiser": None if prepared.optimiser is None else prepared.optimiser.as_dict(),
-        "agreement": [line.as_dict() for line in compare(solution, prediction, end)],
+        "agreement": [line.as_dict() for line in lines],
         "waiting": [line.as_dict() for line in waiting(solution, prediction, end)],
+        "warnings": warnings_of(lines),
         "stop_reason": {"key": solution.reason.value, "sentence": solution.reason.sentence},
         "t_end": float(solution.times[-1]),
         "solver": solution.stats.as_dict(),
@@ -46,7 +50,10 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
 
 
 def predictions(
-    problem: Problem, prediction: Prediction | None, decayed: Decayed | None = None, flow: bool = True
+    problem: Problem,
+    prediction: Prediction | None,
+    decayed: Decayed | None = None,
+    of_steps: Sequence[Law] | None = None,
 ) -> Json:
     """Plain values of all that is known beforehand.
 
@@ -54,13 +61,13 @@ def predictions(
         problem: what is to be solved.
         prediction: closed forms, where the problem is `predictable`; None elsewhere.
         decayed: what decay makes of the run; None without decay.
-        flow: False for discrete steps, of which only the law of their drift is known.
+        of_steps: the laws of discrete steps, of which nothing else is known; None for the flow.
     """
+    flow = of_steps is None
     known = [
-        {"quantity": law.quantity, "sentence": law.sentence, "bound": law.bound} for law in laws(problem)
+        {"quantity": law.quantity, "sentence": law.sentence, "bound": law.bound, "order": law.order}
+        for law in (laws(problem) if of_steps is None else of_steps)
     ]
-    if not flow:
-        known = [{"quantity": "motion of E", "sentence": STEP_LAW, "bound": False}]
     if flow and prediction is not None:
         return {**prediction.as_dict(), "laws": known}
     answers: dict[str, Condition] = {}
@@ -103,22 +110,28 @@ def _invariant(solution: "Solution") -> Json:
         "norm_final": float(series["E_norm"][-1]),
         "drift": float(np.max(series["E_drift"])),
         "constant": not moves(solution),
-        "law_error": solution.gap_to_law,
+        **_law(solution),
         "alignment_initial": float(series["E_alignment"][0]),
         "alignment_final": float(series["E_alignment"][-1]),
-        "eigen_signs": _eigen_signs(solution),
+        "eigen_signs": _eigen_signs(solution.problem),
     }
+
+
+def _law(solution: "Solution") -> Json:
+    law = solution.law
+    if law is None:
+        return {"law_error": None, "law_tolerance": None, "law_neglected": None}
+    return {"law_error": law.error, "law_tolerance": law.tolerance, "law_neglected": law.neglected}
 
 
 def moves(solution: "Solution") -> bool:
     """Whether E moves in truth, so that `drift` is no error: decay, a moving kernel, or discrete steps."""
-    problem = solution.problem
-    return problem.decay.moves_E or problem.kernel.rung == "scheduled" or solution.law_error is not None
+    return solution.law is not None
 
 
-def _eigen_signs(solution: "Solution") -> Json | None:
-    problem = solution.problem
-    if problem.kernel.thin(problem.sizes) is None:
+def _eigen_signs(problem: Problem) -> Json | None:
+    """How many eigenvalues of E are positive, negative and zero at the start; None unless K acts on samples."""
+    if problem.kernel.rung != "sample" and problem.kernel.thin(problem.sizes) is None:
         return None
-    start = invariant.terms(problem.state, problem.sizes, problem.kernel)
-    return invariant.eigen_signs(start.E, start.scale)
+    found = bounds.inertia_of_E(problem.sizes, problem.kernel, problem.state).as_dict()
+    return {name: found[name] for name in ("positive", "negative", "zero")}

@@ -4,21 +4,27 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ntkflow._types import Vector
+from ntkflow._types import ClassMeans, Vector
 from ntkflow.dynamics import ThinSystem, raw_field
 from ntkflow.errors import InputError
 from ntkflow.kernels import Kernel, SampleKernel, ScheduledKernel
 from ntkflow.problem import Problem
-from ntkflow.reduction import Frame, SampleCoordinates, by_samples, decompose
+from ntkflow.reduction import SQUARES_VANISH, Frame, SampleCoordinates, by_samples, decompose
 from ntkflow.sizes import Sizes
 from ntkflow.state import State, ThinState, class_means, spread
+
+# How fast a state moves beside its size: of its blocks and of their change per unit of time.
+Speed = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], float]
+
+# Contrasts below this share of what they are taken from are rounding.
+NOTHING = 1e-9
 
 
 @runtime_checkable
@@ -56,7 +62,11 @@ class Flow(Protocol):
         ...
 
     def spectral_radius(self, y: Vector) -> float:
-        """Estimate of the largest rate at y."""
+        """Estimate of the largest rate at y, under all kernels of a schedule."""
+        ...
+
+    def between(self, begin: float, end: float) -> "Flow":
+        """The flow from `begin` to `end`, between which no knot lies, in a clock that starts at `begin`."""
         ...
 
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
@@ -69,19 +79,33 @@ class Flow(Protocol):
 
 
 def clock(problem: Problem) -> float:
-    """Rate sqrt(m mu_class) of the class means at a collapsed point, here from the kernel's action on them."""
-    sizes = problem.sizes
-    means = np.zeros((1, sizes.C))
-    means[0, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
+    """Rate sqrt(m mu_class) of the class means at a collapsed point, here from the kernel's action on contrasts.
+
+    Of kernels that treat classes or features unlike, the contrasts are those of the rows of W, so that the clock depends
+    neither on the order of the classes nor on the axes of features.
+    """
+    sizes, means = problem.sizes, _contrasts(problem)
     coefficients = problem.kernel.thin(sizes)
     if coefficients is not None:
         # The same on class means alone: features and samples need not be touched.
         weighed = means * sizes.masses
         gain = float(np.vdot(weighed, means @ coefficients.class_kernel) / np.vdot(weighed, means))
     else:
-        probe = np.repeat(np.repeat(means, sizes.counts, axis=1), sizes.n, axis=0)
+        probe = np.repeat(means, sizes.counts, axis=1)
         gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
     return float(np.sqrt(sizes.N / sizes.C * gain))
+
+
+def _contrasts(problem: Problem) -> ClassMeans:
+    """Class means, n x C, whose sum over samples vanishes: from W, where it is zero from H, else along all features."""
+    sizes, state = problem.sizes, problem.state
+    for means in (state.W.T, class_means(state.H, sizes)):
+        centred = means - (means @ sizes.masses / sizes.N)[:, None]
+        if np.linalg.norm(centred) > NOTHING * np.linalg.norm(means):
+            return centred
+    contrast = np.zeros((sizes.n, sizes.C))
+    contrast[:, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
+    return contrast
 
 
 def relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
@@ -90,9 +114,16 @@ def relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> f
     Each against its own size, so that a huge bias does not hide that the features move; biases against 1/C.
     """
     b = now[-1]
-    sizes = (_norm(now[:-2]), _norm(now[-2:-1]), max(_norm(now[-1:]), 1 / math.sqrt(len(b))))
-    speeds = (_norm(change[:-2]), _norm(change[-2:-1]), _norm(change[-1:]))
-    return max(speed / size if size > 0 else speed for speed, size in zip(speeds, sizes, strict=True))
+    sizes = (norm(now[:-2]), norm(now[-2:-1]), max(norm(now[-1:]), 1 / math.sqrt(len(b))))
+    speeds = (norm(change[:-2]), norm(change[-2:-1]), norm(change[-1:]))
+    # What leaves zero, at however low a speed, is not at rest.
+    return (
+        max(
+            speed / size if size > 0 else math.inf for speed, size in zip(speeds, sizes, strict=True) if speed
+        )
+        if any(speeds)
+        else 0.0
+    )
 
 
 def class_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray], sizes: Sizes) -> float:
@@ -105,8 +136,23 @@ def class_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray], sizes: 
     return relative_speed(of_classes(now), of_classes(change))
 
 
-def _norm(blocks: Sequence[np.ndarray]) -> float:
-    return math.sqrt(sum(float(np.vdot(block, block)) for block in blocks))
+def norm(blocks: Sequence[np.ndarray]) -> float:
+    """Frobenius norm of all blocks together, also where their squares are below the smallest float."""
+    plain = math.sqrt(sum(float(np.vdot(block, block)) for block in blocks))
+    if plain > SQUARES_VANISH:
+        return plain
+    largest = max((float(np.abs(block).max(initial=0.0)) for block in blocks), default=0.0)
+    return (
+        largest * math.sqrt(sum(float(np.sum((block / largest) ** 2)) for block in blocks))
+        if largest
+        else 0.0
+    )
+
+
+def rms(block: np.ndarray) -> float:
+    """Root mean square of the entries, also where their squares are below the smallest float; 0 for none."""
+    plain = math.sqrt(np.mean(block**2)) if block.size else 0.0
+    return plain if plain > SQUARES_VANISH or not block.size else norm([block]) / math.sqrt(block.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +226,10 @@ class ThinFlow:
         """Estimate of the largest rate at y."""
         return self.system.spectral_radius(self.unpack(y))
 
+    def between(self, begin: float, end: float) -> "ThinFlow":
+        """The flow on an interval without knots inside, in a clock that starts at `begin`."""
+        return replace(self, system=self.system.between(begin, end)) if self.system.schedule else self
+
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """Thin state in all n coordinates."""
         return self.frame.view(self.unpack(y))
@@ -209,13 +259,18 @@ class RawFlow:
     """Theorem 4.1 on (H, W, b) as it stands: any kernel of the ladder."""
 
     problem: Problem
+    kernel: Kernel
     clock: float
     form: str = "raw"
 
     @classmethod
     def build(cls, problem: Problem) -> "RawFlow":
         """From any problem."""
-        return cls(problem, clock(problem))
+        return cls(problem, problem.kernel, clock(problem))
+
+    def between(self, begin: float, end: float) -> "RawFlow":
+        """The flow on an interval without knots inside, in a clock that starts at `begin`."""
+        return replace(self, kernel=self.kernel.between(begin, end))
 
     def start(self) -> Vector:
         """The packed initial state, in the order H, W, b."""
@@ -233,7 +288,7 @@ class RawFlow:
         """dy/dt."""
         H, W, b = self.blocks(y)
         R = self.problem.loss.residual(self._outputs(y), self._targets)
-        flow = raw_field(H, W, R, self.problem.kernel.at(t), self.problem.sizes)
+        flow = raw_field(H, W, R, self.kernel.at(t), self.problem.sizes)
         lw, lh, lb = self.problem.decay.rates
         parts = zip(flow, (lh, lw, lb), (H, W, b), strict=True)
         return np.concatenate([(d - rate * part).ravel() for d, rate, part in parts])
@@ -251,12 +306,7 @@ class RawFlow:
         """Estimate of the largest rate at y for a loss with curvature up to 1, by a few power iterations."""
         H, W, _ = self.blocks(y)
         sizes = self.problem.sizes
-        probe = np.ones((sizes.n, sizes.N))
-        gain = 0.0
-        for _ in range(8):
-            image = self.problem.kernel.apply(probe, sizes)
-            gain = float(np.linalg.norm(image) / np.linalg.norm(probe))
-            probe = image / max(gain, np.finfo(float).tiny)
+        gain = max(_gain(kernel, sizes) for kernel in self.kernel.at_knots)
         decay = max(self.problem.decay.rates)
         return float(np.linalg.norm(H, 2) ** 2 + sizes.N + np.linalg.norm(W, 2) ** 2 * gain + decay)
 
@@ -278,3 +328,13 @@ class RawFlow:
     def _targets(self) -> np.ndarray:
         sizes = self.problem.sizes
         return np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+
+
+def _gain(kernel: Kernel, sizes: Sizes) -> float:
+    """Estimate of a constant kernel's largest eigenvalue, by a few power iterations."""
+    probe, gain = np.ones((sizes.n, sizes.N)), 0.0
+    for _ in range(8):
+        image = kernel.apply(probe, sizes)
+        gain = float(np.linalg.norm(image) / np.linalg.norm(probe))
+        probe = image / max(gain, np.finfo(float).tiny)
+    return gain

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._types import Times
 from ntkflow.errors import InputError
 from ntkflow.problem import Problem
@@ -61,8 +62,8 @@ def integrate(
     if not problem.plain or problem.kernel.rung not in RUNGS:
         what = f"{problem.kernel.rung} kernel, {problem.loss.name} loss, decay {problem.decay.rates}"
         raise InputError("problem", what, "must be the plain flow of a kernel between samples", "simplify it")
-    grid = np.asarray(times, dtype=np.float64)
-    if grid.ndim != 1 or grid.size == 0 or not grid[0] > 0 or np.any(np.diff(grid) <= 0):
+    grid = checks.times("times", times)
+    if not grid[0] > 0:
         raise InputError("times", grid[:4], "must be positive and increase", "sort them and drop repeats")
     # Column s of K is the kernel's action on the unit vector of sample s.
     K = problem.kernel.apply(np.eye(problem.sizes.N), problem.sizes).astype(dtype)

@@ -13,14 +13,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ntkflow._types import ClassMatrix, FeatureMatrix, Json
+from ntkflow._types import FeatureMatrix, Json
 from ntkflow.collapse import centring
-from ntkflow.errors import InputError
 from ntkflow.kernels import Kernel
+from ntkflow.limits import class_gram
 from ntkflow.sizes import Sizes
 from ntkflow.state import State, class_means
-
-ON_SAMPLES = ("block", "class-block", "sample")
 
 
 @dataclass(frozen=True)
@@ -42,22 +40,6 @@ class Gaps:
     def as_dict(self) -> Json:
         """Plain values for files."""
         return asdict(self)
-
-
-def class_gram(sizes: Sizes, kernel: Kernel) -> ClassMatrix:
-    """Mc = Y K^{-1} Y^T of any constant kernel that acts on samples.
-
-    Raises:
-        InputError: the kernel acts on features or moves, or is singular on these sizes.
-    """
-    if kernel.rung not in ON_SAMPLES:
-        raise InputError(
-            "kernel", kernel.rung, "is no constant kernel on samples", f"use one of {', '.join(ON_SAMPLES)}"
-        )
-    kernel.check(sizes)
-    Y = np.eye(sizes.C)[:, sizes.labels]
-    Mc = kernel.solve(Y, sizes) @ Y.T
-    return (Mc + Mc.T) / 2
 
 
 def excess(state: State, sizes: Sizes, kernel: Kernel) -> float:

@@ -67,9 +67,9 @@ def test_a_loss_that_rises_is_a_failure_though_E_stays(loss):
     flow = RawFlow.build(here)
     ahead = nf.solve(here, save_at=[0.2], form="raw").packed[-1]
     y0 = flow.start()
-    assert not audit.lost_accuracy(here, flow, np.stack([y0, ahead]), 1e-8)
+    assert not audit.lost_accuracy(here, flow, np.array([0.0, 0.2]), np.stack([y0, ahead]), 1e-8)
     assert audit.drift(here, flow, np.stack([ahead, y0])) < 1e-9
-    assert audit.lost_accuracy(here, flow, np.stack([y0, ahead, y0]), 1e-8)
+    assert audit.lost_accuracy(here, flow, np.array([0.0, 0.2, 0.4]), np.stack([y0, ahead, y0]), 1e-8)
 
 
 def test_of_a_user_s_loss_only_E_is_asked():
@@ -95,6 +95,29 @@ def test_where_E_moves_in_truth_nothing_is_suspected():
         solution = nf.solve(here, t_end=2.0)
         assert solution.series["E_drift"].max() > 1e-2
         assert solution.reason is nf.Reason.T_END
+
+
+LOW, HIGH = nf.BlockKernel(1, 0.5, 0.1), nf.BlockKernel(3, 1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("times", "kernels"),
+    [((0.5, 0.6), (LOW, HIGH)), ((0.0, 0.5, 1.0), (HIGH, LOW, LOW)), ((0.0, 0.1), (LOW, HIGH))],
+)
+@pytest.mark.parametrize("save_at", [None, [0.2, 0.4, 0.7, 0.9, 1.5]])
+def test_a_moving_kernel_is_examined_where_it_stands_still(times, kernels, save_at, monkeypatch):
+    here = problem(nf.ScheduledKernel(times, kernels))
+    assert not nf.solve(here, save_at=save_at, t_end=1.5).reason.failed
+    tampered(monkeypatch, grown)
+    assert nf.solve(here, save_at=save_at, t_end=1.5, throw=False).reason is nf.Reason.INACCURATE
+
+
+def test_the_loss_of_a_moving_kernel_may_not_rise():
+    here = problem(nf.ScheduledKernel((0.0, 9.0), (LOW, HIGH)))
+    flow = ThinFlow.build(here)
+    y0, ahead = flow.start(), nf.solve(here, save_at=[0.2]).packed[-1]
+    assert not audit.lost_accuracy(here, flow, np.array([0.0, 0.2]), np.stack([y0, ahead]), 1e-8)
+    assert audit.lost_accuracy(here, flow, np.array([0.0, 0.2, 0.4]), np.stack([y0, ahead, y0]), 1e-8)
 
 
 @pytest.mark.parametrize(

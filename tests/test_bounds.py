@@ -54,7 +54,7 @@ def test_the_floor_stays_under_a_wide_random_state_to_its_end():
     floor = bounds.floor(terms.E, SIZES, KERNEL)
     traces = [np.trace(covariance(s, SIZES)) for s in run(SIZES, KERNEL, state, np.array([1.0, 40.0]))]
     assert 0.1 * traces[0] < floor < traces[-1] < traces[1] < traces[0]
-    signs = bounds.inertia(terms.E, bounds.rounding(terms))
+    signs = bounds.inertia(terms.E, bounds.rounding(terms.E.shape[0], terms.scale))
     assert bounds.nc1_impossible(signs, SIZES)
     assert signs.negative >= 4
     assert signs.positive <= 3
@@ -105,7 +105,7 @@ def test_one_sample_per_class_has_nothing_to_bound():
 @given(strategies.problems())
 def test_inertia_counts_every_eigenvalue_and_finds_at_most_C_positive(problem):
     terms = invariant.terms(problem.state, problem.sizes, problem.kernel)
-    signs = bounds.inertia(terms.E, bounds.rounding(terms))
+    signs = bounds.inertia(terms.E, bounds.rounding(terms.E.shape[0], terms.scale))
     assert signs.positive + signs.negative + signs.zero == problem.sizes.n
     assert signs.positive <= problem.sizes.C
     rank = np.linalg.matrix_rank(np.hstack([problem.state.W.T, problem.state.H]))
@@ -120,7 +120,7 @@ def test_balanced_states_have_no_sign_at_all(m, kernel):
     sizes = nf.Sizes(4, m, 12)
     state = nf.initial.make("balanced", sizes, kernel, seed=m)
     terms = invariant.terms(state, sizes, kernel)
-    signs = bounds.inertia(terms.E, bounds.rounding(terms))
+    signs = bounds.inertia(terms.E, bounds.rounding(terms.E.shape[0], terms.scale))
     assert (signs.positive, signs.negative, signs.zero) == (0, 0, 12)
     assert signs.semidefinite
 

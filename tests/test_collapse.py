@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
 import ntkflow as nf
 from ntkflow import collapse
+from ntkflow.reduction import decompose
+from ntkflow.state import ThinState
 from tests import strategies
 
 
@@ -86,3 +89,19 @@ def test_rotating_the_features_changes_only_the_metric_per_feature():
     before, after = collapse.measure(state, sizes), collapse.measure(rotated, sizes)
     assert before.pop("NC1") != pytest.approx(after.pop("NC1"), rel=1e-6)
     assert before == pytest.approx(after, rel=1e-9)
+
+
+@given(strategies.problems(least_m=2), st.integers(-150, 150), st.integers(-140, 0))
+def test_metrics_see_no_units(problem, of_features, of_deviations):
+    thin, frame = decompose(problem.state, problem.sizes, subspace=False)
+    c, d = 10.0**of_features, 10.0**of_deviations
+    # The head undoes the features' unit, so that the outputs are the same.
+    expected = collapse.measure_thin(ThinState(thin.H1, thin.L, thin.W, thin.b), frame)
+    scaled = collapse.measure_thin(ThinState(c * thin.H1, c * thin.L, thin.W / c, thin.b), frame)
+    for name, value in expected.items():
+        factor = c if name in ("NC1", "NC1_frobenius") else 1.0
+        assert scaled[name] == pytest.approx(factor * value, rel=1e-6, abs=1e-12 * factor), name
+    smaller = collapse.measure_thin(ThinState(thin.H1, d * thin.L, thin.W, thin.b), frame)
+    for name in collapse.NC1_NAMES:
+        factor = d if name in ("NC1", "NC1_frobenius") else d**2
+        assert smaller[name] == pytest.approx(factor * expected[name], rel=1e-6, abs=0), name

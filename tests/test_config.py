@@ -84,3 +84,24 @@ def test_a_state_without_a_kernel_needs_one_given():
 def test_sizes_that_contradict_the_state_are_refused():
     with pytest.raises(nf.InputError, match="--features = 7: contradicts the state file, which has 5"):
         prepare(SimulateConfig(state=Path("a.npz"), features=7), measured(nf.BlockKernel(3, 2, 1)))
+
+
+def test_one_end_of_the_steps_replaces_the_other():
+    timed = SimulateConfig(step_size=0.01, t_end=2.0)
+    counted = timed.updated({"steps": 5})
+    assert (counted.steps, counted.t_end) == (5, None)
+    assert (counted.updated({"t_end": 1.0}).steps, counted.updated({"t_end": 1.0}).t_end) == (None, 1.0)
+    assert prepare(counted).config.t_end is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 5}, "--steps = 5: has no meaning for the flow"),
+        ({"steps": 5, "step_size": 0.1, "t_end": 1.0}, "--steps = 5: has no meaning beside --t-end"),
+        ({"steps": 0, "step_size": 0.1}, "--steps = 0: must be at least 1"),
+    ],
+)
+def test_numbers_of_steps_that_mean_nothing_are_refused(options, message):
+    with pytest.raises(nf.InputError, match=message):
+        SimulateConfig(**options)

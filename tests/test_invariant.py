@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 
 import ntkflow as nf
-from ntkflow import invariant
+from ntkflow import bounds, invariant
 from ntkflow.conserved import conserved
 from ntkflow.kernels import ClassBlockKernel, ScheduledKernel
 from tests import strategies
@@ -89,15 +89,15 @@ def test_E_at_the_end_of_training_is_conserved_when_class_residuals_are_frozen_a
 
 def test_eigenvalues_are_counted_by_sign_within_rounding():
     E = np.diag([2.0, 1e-12, -1e-12, -3.0, -0.1])
-    assert invariant.eigen_signs(E, 1.0) == {"positive": 1, "negative": 2, "zero": 2}
+    found = bounds.inertia(E, 1e-10)
+    assert (found.positive, found.negative, found.zero) == (1, 2, 2)
 
 
 def test_a_generic_wide_state_has_C_positive_eigenvalues_at_most():
     sizes = nf.Sizes(3, 10, 9)
-    terms = invariant.terms(random_state(sizes), sizes, BLOCK)
-    signs = invariant.eigen_signs(terms.E, terms.scale)
-    assert signs["positive"] <= 3
-    assert signs["negative"] >= 6
+    signs = bounds.inertia_of_E(sizes, BLOCK, random_state(sizes))
+    assert signs.positive <= 3
+    assert signs.negative >= 6
 
 
 def test_kernels_without_blocks_are_sent_to_their_own_invariants():

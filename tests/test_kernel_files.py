@@ -3,6 +3,8 @@ import pytest
 
 import ntkflow as nf
 from ntkflow import kernel_files, store
+from ntkflow.config import SimulateConfig
+from ntkflow.simulate import prepare
 from tests.cli.test_simulate import run
 
 SIZES = nf.Sizes(3, 4, 2)
@@ -136,7 +138,10 @@ def test_cross_entropy_conserves_E_too(tmp_path):
 
 def test_the_simplest_kernel_is_taken_unless_another_is_named():
     both = {**arrays("block"), **arrays("sample"), "A": A}
-    assert kernel_files.build(both).rung == "block"
+    with pytest.warns(
+        kernel_files.UnusedArraysWarning, match="A, K are not used, because the block kernel's"
+    ):
+        assert kernel_files.build(both).rung == "block"
     assert kernel_files.build(both, "sample").rung == "sample"
     assert kernel_files.build(both, "kronecker").rung == "kronecker"
     assert kernel_files.build({**arrays("block"), "A": A}, "kronecker").rung == "kronecker"
@@ -149,14 +154,86 @@ def test_the_simplest_kernel_is_taken_unless_another_is_named():
         ({"K": np.eye(3)}, "tensor", "needs the array 'Theta'"),
         ({"K": np.eye(3)}, "fancy", "rung = 'fancy': must be one of"),
         ({"K": np.eye(3)}, "scheduled", "needs the array 'times'"),
-        ({"times": np.array([0.0]), "K": np.eye(3)[None]}, None, "at least two times"),
+        (
+            {"times": np.array([0.0]), "K": np.eye(3)[None]},
+            None,
+            "must be a list of finite times, at least 2",
+        ),
         ({"times": np.array([0.0, 1.0]), "K": np.eye(3)}, None, "leading axis of 2 times"),
+        ({"times": ["0", "1"], "K": np.stack([np.eye(3)] * 2)}, None, "times .* not text"),
+        ({"K": np.eye(3) * 1j}, None, "K = complex128 array: must hold real numbers, not complex numbers"),
+        ({"K": np.eye(3).astype(str)}, None, "K .* not text"),
+        ({"K": np.eye(3).astype(object)}, None, "K .* not Python objects"),
+        ({"K": np.eye(3) > 0}, None, "K .* not truth values"),
+        ({"kappa_d": np.str_("1"), "kappa_c": 0.5, "kappa_n": 0.1}, None, "kappa_d .* not text"),
+        ({"kappa_d": 1 + 0j, "kappa_c": 0.5, "kappa_n": 0.1}, None, "kappa_d .* not complex"),
+        ({"kappa_d": True, "kappa_c": 0.5, "kappa_n": 0.1}, None, "kappa_d .* not truth"),
         ({"kappa_d": np.ones(3), "kappa_c": 0.5, "kappa_n": 0.1}, "block", "must be one number"),
     ],
 )
 def test_bad_kernel_files_are_named(content, rung, message):
     with pytest.raises(nf.InputError, match=message):
         kernel_files.build(content, rung)
+
+
+def test_a_kernel_file_without_a_kernel_is_refused_and_nothing_else_is_run_under_its_name(tmp_path, capsys):
+    file = tmp_path / "k.npz"
+    common = ["-C", 3, "-m", 4, "-n", 2, "--t-end", 0.1, "--no-figures", "--kernel-file", file]
+    for content in ({}, {"kernel": np.eye(12)}, {"H": np.ones((2, 12))}):
+        np.savez(file, **content)
+        run("simulate", *common, "--out", tmp_path / "r", expect=2)
+        error = capsys.readouterr().err
+        assert "has no array of a kernel" in error
+        assert error.count("\n") == 1
+        with pytest.raises(nf.InputError, match="has no array of a kernel"):
+            nf.ensemble(SimulateConfig(classes=3, per_class=4, features=2, kernel_file=file), [0, 1])
+    np.savez(file, K=1j * np.eye(12))
+    run("simulate", *common, "--out", tmp_path / "r", expect=2)
+    assert "not complex numbers" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_kernel_file_that_is_named_is_read_whoever_prepares(tmp_path):
+    np.savez(tmp_path / "k.npz", **arrays("sample"))
+    found = prepare(SimulateConfig(classes=3, per_class=4, features=2, kernel_file=tmp_path / "k.npz"))
+    np.testing.assert_allclose(found.problem.kernel.K, arrays("sample")["K"])
+
+
+def test_arrays_that_are_not_used_are_named_on_the_command_line(tmp_path, capsys):
+    file = tmp_path / "k.npz"
+    common = [
+        "-C",
+        3,
+        "-m",
+        4,
+        "-n",
+        2,
+        "--t-end",
+        0.1,
+        "--no-figures",
+        "--init",
+        "gaussian",
+        "--kernel-file",
+        file,
+    ]
+    np.savez(file, **arrays("block"), **arrays("sample"), kappaa=1.0)
+    run("simulate", *common, "--out", tmp_path / "a")
+    lines = capsys.readouterr().err.splitlines()
+    assert f"ntkflow: warning: {file}: kappaa is no array of a kernel and is not used" in lines
+    assert any(
+        line.startswith("ntkflow: warning: K is not used, because the block kernel's") for line in lines
+    )
+    # A rung that is named leaves nothing to wonder about, and what is replayed has one.
+    np.savez(file, **arrays("block"), **arrays("sample"))
+    run("simulate", *common, "--rung", "sample", "--out", tmp_path / "b")
+    config = tmp_path / "b" / "config.toml"
+    run("simulate", "--config", config, "--out", tmp_path / "c", "--no-figures")
+    assert "warning" not in capsys.readouterr().err
+    # As a moving kernel too, once for all its knots.
+    moving = {name: np.stack([v, 2 * v]) for name, v in {**arrays("block"), **arrays("sample")}.items()}
+    with pytest.warns(kernel_files.UnusedArraysWarning) as caught:
+        kernel_files.build({"times": [0.0, 1.0], **moving})
+    assert len(caught) == 1
 
 
 STEPS = ["-C", 3, "-m", 2, "-n", 4, "--init", "gaussian", "--t-end", 0.3, "--no-figures", "--quiet"]
@@ -201,6 +278,25 @@ def test_options_of_steps_are_refused_without_a_step(tmp_path, capsys):
     assert "--momentum = 0.9: has no meaning for the flow" in capsys.readouterr().err
     run("simulate", *STEPS, "--step-size", 1e-12, "--out", tmp_path / "r", expect=2)
     assert "needs 300000000000 steps" in capsys.readouterr().err
+
+
+def test_so_many_steps_are_done_as_are_asked_for(tmp_path, capsys):
+    few = [*STEPS[:6], "--no-figures", "--quiet", "--init", "gaussian"]
+    for name, ends, steps in (("k", ["--steps", 7], 7), ("t", ["--t-end", 0.003], 10)):
+        run("simulate", *few, "--step-size", 0.0003, *ends, "--out", tmp_path / name)
+        summary = nf.rundir.load_run(tmp_path / name).summary
+        assert summary["solver"]["steps"] == steps
+        assert summary["t_end"] == pytest.approx(0.0003 * steps, rel=1e-14)
+    # Replayed from its file, and with another end.
+    again = ["simulate", "--config", tmp_path / "k" / "config.toml", "--no-figures", "--quiet"]
+    run(*again, "--out", tmp_path / "again")
+    run(*again, "--t-end", 0.003, "--out", tmp_path / "longer")
+    assert nf.rundir.load_run(tmp_path / "again").summary["solver"]["steps"] == 7
+    assert nf.rundir.load_run(tmp_path / "longer").summary["solver"]["steps"] == 10
+    run("simulate", *STEPS, "--step-size", 1e-3, "--steps", 3, "--out", tmp_path / "r", expect=2)
+    assert "--steps = 3: has no meaning beside --t-end" in capsys.readouterr().err
+    run("simulate", *few, "--step-size", 1e-3, "--steps", 10**7, "--out", tmp_path / "r", expect=2)
+    assert "--steps = 10000000: are more than 2000000" in capsys.readouterr().err
 
 
 def test_a_step_beyond_stability_ends_with_one_line(tmp_path, capsys):

@@ -71,11 +71,11 @@ def test_general_kernel_is_where_a_balanced_flow_ends_and_needs_no_blocks():
     problem = Given()
     problem.sizes, problem.kernel, problem.state = sizes, Dense(), nf.State(H, W, np.zeros(3))
     end = oracle.integrate_raw(problem, np.array([40.0]), rtol=1e-13)[0]
-    limit = limits.general_kernel(kernel.K, sizes.labels, end.b)
+    limit = limits.general_kernel(sizes, kernel, end.b)
     check(limit, decompose(end, sizes, subspace=False)[0], nf.collapse.measure(end, sizes), 1e-9)
-    # Labels in another order, kernel permuted with them.
-    order = np.array([3, 0, 5, 1, 4, 2])
-    again = limits.general_kernel(kernel.K[np.ix_(order, order)], sizes.labels[order], end.b)
+    # Samples of a class in another order, kernel permuted with them.
+    order = np.array([1, 0, 2, 3, 5, 4])
+    again = limits.general_kernel(sizes, nf.SampleKernel(kernel.K[np.ix_(order, order)]), end.b)
     np.testing.assert_allclose(again.X, limit.X, atol=1e-12)
 
 
@@ -85,7 +85,7 @@ def test_general_kernel_with_blocks_is_zero_invariant(sizes, kernel):
         kernel = nf.BlockKernel(1.5, 1.0, 0.2)
     b = np.linspace(-0.3, 0.5, sizes.C)
     a = limits.zero_invariant(sizes, kernel, b)
-    c = limits.general_kernel(kernel.matrix(sizes), sizes.labels, b)
+    c = limits.general_kernel(sizes, nf.SampleKernel(kernel.matrix(sizes)), b)
     scale = np.abs(a.X).max() + np.abs(a.G).max()
     np.testing.assert_allclose(c.X, a.X, atol=1e-9 * scale)
     np.testing.assert_allclose(c.G, a.G, atol=1e-9 * scale)
@@ -278,7 +278,7 @@ def test_bad_input_is_refused_with_a_reason():
     with pytest.raises(nf.InputError, match="positive semidefinite"):
         limits.geometric_mean(np.diag([1.0, -1.0]), np.eye(2))
     with pytest.raises(nf.InputError, match="singular"):
-        limits.general_kernel(np.ones((4, 4)), np.array([0, 0, 1, 1]), np.zeros(2))
+        limits.general_kernel(nf.Sizes(2, 2, 3), nf.SampleKernel(np.ones((4, 4))), np.zeros(2))
 
 
 def test_a_limit_is_plain_data():

@@ -1,14 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import ntkflow as nf
-from ntkflow import limits, rates
+from ntkflow import limits, rates, spectrum
 from ntkflow.collapse import centring
 from ntkflow.dynamics import raw_field, residual
 from ntkflow.reduction import decompose
-from tests import oracle, strategies
+from tests import oracle
 from tests.test_limits import CASES, projector_state
 
 SIZES, KERNEL = nf.Sizes(3, 2, 5), nf.BlockKernel(2.6, 1.1, 0.4)
@@ -22,94 +20,14 @@ def collapse_point(sizes, kernel, e=0.0):
     return nf.State(np.repeat(W.T / x, sizes.m, axis=1), W, np.full(sizes.C, 1 / sizes.C))
 
 
-def jacobian(sizes, kernel, state, step=1e-4):
-    """Central differences of the raw field: exact but for rounding of a cubic field, after one extrapolation."""
-    Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
-    cuts = np.cumsum([state.H.size, state.W.size])
-
-    def field(y):
-        H, W, b = np.split(y, cuts)
-        H, W = H.reshape(state.H.shape), W.reshape(state.W.shape)
-        return np.concatenate([d.ravel() for d in raw_field(H, W, residual(H, W, b, Y), kernel, sizes)])
-
-    y0 = np.concatenate([state.H.ravel(), state.W.ravel(), state.b])
-
-    def differences(h):
-        return np.stack([(field(y0 + h * e) - field(y0 - h * e)) / (2 * h) for e in np.eye(y0.size)], axis=1)
-
-    return (4 * differences(step) - differences(2 * step)) / 3
-
-
-def residual_spectrum(sizes, kernel, state):
-    """kron(I, H^T H + 11^T) + kron(W W^T, K), written out."""
-    big = np.kron(np.eye(sizes.C), state.H.T @ state.H + 1.0) + np.kron(
-        state.W @ state.W.T, kernel.matrix(sizes)
-    )
-    return np.linalg.eigvalsh(big)
-
-
-def expand(modes):
-    return np.sort(np.concatenate([np.full(mode.multiplicity, mode.rate) for mode in modes]))
-
-
-@pytest.mark.parametrize(("sizes", "kernel"), CASES)
-@pytest.mark.parametrize("e", [0.0, 0.3, -0.3])
-def test_the_table_of_rates_at_collapse_is_the_spectrum_of_the_residual(sizes, kernel, e):
-    spectrum = residual_spectrum(sizes, kernel, collapse_point(sizes, kernel, e))
-    table = expand(rates.at_collapse(sizes, kernel, e))
-    np.testing.assert_allclose(table, spectrum, atol=1e-12 * spectrum[-1])
-
-
-def test_the_table_of_rates_is_the_spectrum_of_the_jacobian_of_the_flow():
-    state = collapse_point(SIZES, KERNEL)
-    # The flow is a gradient flow in the metric K^{-1}: its spectrum is real.
-    values = np.sort(-np.linalg.eigvals(jacobian(SIZES, KERNEL, state)).real)
-    table = expand(rates.at_collapse(SIZES, KERNEL))
-    table = table[table > 0]
-    padded = np.sort(np.concatenate([np.zeros(values.size - table.size), table]))
-    np.testing.assert_allclose(values, padded, atol=1e-7 * table[-1])
-
-
-@pytest.mark.parametrize("kernel", [KERNEL, nf.BlockKernel(0.9, 0.4, 0.4)])
-def test_the_rates_at_the_origin_are_the_spectrum_of_the_jacobian(kernel):
-    C, n, N = SIZES.C, SIZES.n, SIZES.N
-    state = nf.State(np.zeros((n, N)), np.zeros((C, n)), np.full(C, 1 / C))
-    values = np.sort(-np.linalg.eigvals(jacobian(SIZES, kernel, state)).real)
-    np.testing.assert_allclose(values, expand(rates.at_origin(SIZES, kernel)), atol=1e-9)
-
-
-@given(strategies.sizes(), strategies.kernels(), st.integers(0, 10**6), st.integers(0, 3))
-def test_the_thin_spectrum_is_that_of_the_whole_operator(sizes, kernel, seed, r):
-    # The identity holds for every state, zero loss or not.
-    rng = np.random.default_rng(seed)
-    H1 = rng.standard_normal((sizes.n, sizes.C))
-    H = np.repeat(H1, sizes.m, axis=1)
-    if sizes.m > 1 and r:
-        deviation = rng.standard_normal((sizes.n, sizes.N))
-        deviation[:, r:] = 0
-        H = (
-            H
-            + deviation
-            - np.repeat(np.add.reduceat(deviation, sizes.starts, axis=1) / sizes.masses, sizes.counts, axis=1)
-        )
-    state = nf.State(H, rng.standard_normal((sizes.C, sizes.n)), np.zeros(sizes.C))
-    thin, _ = decompose(state, sizes, subspace=False)
-    spectrum = rates.at_zero_loss(thin.H1, thin.W, sizes, kernel, thin.L)
-    whole = residual_spectrum(sizes, kernel, state)
-    ours = np.sort(np.concatenate([spectrum.coupled, np.repeat(spectrum.within, spectrum.multiplicity)]))
-    np.testing.assert_allclose(ours, whole, atol=1e-11 * whole[-1])
-    assert spectrum.fastest == pytest.approx(whole[-1], rel=1e-10)
-    assert spectrum.slowest == pytest.approx(whole[0], abs=1e-11 * whole[-1])
-
-
 def test_an_observed_run_approaches_collapse_at_the_rates_of_the_table():
     kernel = nf.BlockKernel(5.0, 1.1, 0.4)
     e = 0.2
     state = projector_state(SIZES, kernel, e, 2, np.random.default_rng(0))
     early, late = oracle.integrate_raw(nf.Problem(SIZES, kernel, state), np.array([5.0, 6.0]), rtol=1e-13)
     observed = np.log(nf.collapse.measure(early, SIZES)["NC1"] / nf.collapse.measure(late, SIZES)["NC1"])
-    table = {mode.name: mode.rate for mode in rates.at_collapse(SIZES, kernel, e)}
-    assert observed == pytest.approx(table["contrast, within class"], rel=1e-5)
+    rate = spectrum.at_collapse(SIZES, kernel, e).rate("contrast, within class")
+    assert observed == pytest.approx(rate, rel=1e-5)
 
 
 def test_time_to_collapse_is_the_time_NC1_takes():
@@ -137,13 +55,6 @@ def test_the_slowest_within_class_rate_is_mu_single_times_the_smallest_eigenvalu
         X = limits.equal_bias(sizes, kernel, beta).X
         expected = kernel.eigenvalues(sizes).mu_single * np.linalg.eigvalsh(X)[0]
         assert rates.slowest_within(sizes, kernel, beta) == pytest.approx(expected, rel=1e-9, abs=1e-12)
-
-
-@pytest.mark.parametrize(("sizes", "kernel"), CASES)
-def test_the_stiffness_ratio_is_the_ratio_of_rates_of_the_table(sizes, kernel):
-    modes = {mode.name: mode.rate for mode in rates.at_collapse(sizes, kernel)}
-    within, ratio = modes["contrast, within class"], rates.stiffness_ratio(sizes, kernel)
-    assert ratio == (pytest.approx(max(modes.values()) / within) if within else np.inf)
 
 
 def test_the_algebraic_tail_is_exact_once_the_classes_are_fitted():
@@ -200,7 +111,7 @@ def test_a_small_start_stays_near_the_origin_for_the_plateau_time():
 @pytest.mark.parametrize(("factor", "stable"), [(0.95, True), (1.05, False)])
 def test_gradient_descent_is_stable_below_the_largest_step_only(factor, stable):
     point = collapse_point(SIZES, KERNEL)
-    step = factor * rates.largest_step(max(mode.rate for mode in rates.at_collapse(SIZES, KERNEL)))
+    step = factor * rates.largest_step(spectrum.at_collapse(SIZES, KERNEL).fastest)
     rng = np.random.default_rng(0)
     H, W, b = point.H + 1e-6 * rng.standard_normal(point.H.shape), point.W, point.b
     Y = np.repeat(np.eye(3), 2, axis=1)
@@ -222,11 +133,3 @@ def test_bad_input_is_refused_with_a_reason():
         rates.plateau_time(SIZES, KERNEL, 0.0)
     with pytest.raises(nf.InputError, match="fastest rate"):
         rates.largest_step(0.0)
-
-
-def test_modes_are_plain_data_and_add_up():
-    modes = rates.at_collapse(SIZES, KERNEL)
-    assert modes[3].as_dict() == {"name": "sum over outputs, global mean", "rate": 6.0, "multiplicity": 1}
-    assert sum(mode.multiplicity for mode in modes) == SIZES.C * SIZES.N
-    origin = sum(mode.multiplicity for mode in rates.at_origin(SIZES, KERNEL))
-    assert origin == SIZES.n * SIZES.N + SIZES.C * SIZES.n + SIZES.C

@@ -47,7 +47,7 @@ def test_many_knots_do_not_save_without_bound():
 
 
 @pytest.mark.parametrize(("name", "options"), [
-    ("block", {}), ("sample", {}), ("matrix-block", {}), ("block", {"engine": "DOP853", "form": "raw"}),
+    ("block", {}), ("sample", {"engine": "structured"}), ("matrix-block", {}), ("block", {"engine": "DOP853", "form": "raw"}),
 ])  # fmt: skip
 def test_the_law_of_a_moving_kernel_is_met_along_a_run_with_its_own_saved_times(name, options):
     problem = nf.Problem(SIZES, moving(name), random_state(SIZES))

@@ -7,6 +7,7 @@ import ntkflow as nf
 from ntkflow import sensitivity
 from ntkflow.dynamics import ThinSystem
 from ntkflow.engines.structured.coordinates import Coordinates
+from ntkflow.kernels import ThinCoefficients
 from ntkflow.linearised import Linearised, Path
 from ntkflow.sensitivity import Direction
 from ntkflow.thin_jacobian import thin_jacobian
@@ -97,6 +98,27 @@ def test_knots_of_a_schedule():
     for name, (k, j) in names.items():
         plus, minus = (states(problem(k, j, step), times) for step in (STEP, -STEP))
         assert gap(found.derivatives[name], plus, minus, STEP) < 5e-6
+
+
+def test_a_direction_with_a_narrow_peak_of_its_own_is_not_stepped_over():
+    """A constant kernel, varied by a peak of unit area: as good as a kernel of twice the rate for that moment."""
+    sizes, at, width = nf.Sizes(2, 3, 4), 0.3, 1e-4
+    kernel, state = nf.BlockKernel(1.3, 0.6, 0.2), drawn(sizes)
+    unit = kernel.thin(sizes)
+    knots = tuple(
+        (t, ThinCoefficients(share * unit.class_kernel, share * unit.within))
+        for t, share in ((0.0, 0.0), (at, 0.0), (at + width / 2, 2 / width), (at + width, 0.0), (1.0, 0.0))
+    )
+    peak = Direction(ThinCoefficients(0 * unit.class_kernel, 0 * unit.within, knots))
+    found = sensitivity.solve(nf.Problem(sizes, kernel, state), {"peak": peak}, [1.0])
+
+    def varied(step):
+        heights = (1.0, 1.0, 1 + 2 * step / width, 1.0)
+        kernels = [nf.BlockKernel(1.3 * x, 0.6 * x, 0.2 * x) for x in heights]
+        moving = nf.ScheduledKernel((0.0, at, at + width / 2, at + width), tuple(kernels))
+        return states(nf.Problem(sizes, moving, state), [1.0])
+
+    assert gap(found.derivatives["peak"], varied(1e-5), varied(-1e-5), 1e-5) < 1e-4
 
 
 def test_stiff_runs_where_explicit_methods_would_need_1e5_evaluations():

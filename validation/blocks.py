@@ -64,8 +64,9 @@ class BlockFit:
         kappa_c: within a class; kappa_d - mu_single, which equals the mean entry but for rounding.
         kappa_n: between classes.
         mu_single: kappa_d - kappa_c, measured directly on sum-zero combinations within a class.
-        alignment: <K, Y^T Y> / norms.
-        residual: |K - K_block|_F / |K|_F; 0 when the kernel is exactly block structured.
+        alignment: <K, Y^T Y> / norms on `alignment_k` samples of each class.
+        alignment_k: half of those measured, as the paper.
+        block_residual: |K - K_block|_F / |K|_F; 0 when the kernel is exactly block structured.
         neurons: neurons measured.
         per_class: samples of each class measured.
     """
@@ -75,7 +76,8 @@ class BlockFit:
     kappa_n: Estimate
     mu_single: Estimate
     alignment: float
-    residual: float
+    alignment_k: int
+    block_residual: float
     neurons: int
     per_class: int
 
@@ -128,7 +130,9 @@ class BlockFit:
             estimates["kappa_n"],
             estimates["mu_single"],
             values["alignment"],
-            values["residual"],
+            # Earlier files took it on all samples and had another name for the residual.
+            values.get("alignment_k", values["per_class"]),
+            values["block_residual"] if "block_residual" in values else values["residual"],
             values["neurons"],
             values["per_class"],
         )
@@ -151,8 +155,9 @@ def fit(measured: KernelSample) -> BlockFit:
         c,
         n,
         mu,
-        alignment=statistics.alignment(K, labels, measured.per_class),
-        residual=statistics.block_residual(K, labels),
+        alignment=statistics.alignment(K, labels),
+        alignment_k=statistics.alignment_samples(labels),
+        block_residual=statistics.block_residual(K, labels),
         neurons=len(measured.constants),
         per_class=measured.per_class,
     )

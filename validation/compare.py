@@ -13,6 +13,7 @@ from ntkflow.errors import InputError
 from ntkflow.reduction import decompose
 from ntkflow.sizes import Sizes
 from ntkflow.state import State, class_means, spread
+from validation.kernels.components import split
 
 # Quantities with a skill; the docstring of `quantities` says what each is.
 QUANTITIES = ("residual_global", "residual_class", "residual_individual", "M", "H2", "F_centred", "W", "b")
@@ -94,12 +95,11 @@ def quantities(state: State, sizes: Sizes) -> dict[str, np.ndarray]:
     H1 = class_means(state.H, sizes)
     F = state.logits
     R = F - np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
-    R_class = spread(class_means(R, sizes), sizes)
-    R_global = np.repeat(R.mean(axis=1, keepdims=True), sizes.N, axis=1)
+    within, contrast, mean = split(R, sizes.labels)
     return {
-        "residual_global": R_global,
-        "residual_class": R_class - R_global,
-        "residual_individual": R - R_class,
+        "residual_global": mean,
+        "residual_class": contrast,
+        "residual_individual": within,
         "M": H1 - H1.mean(axis=1, keepdims=True),
         "H2": state.H - spread(H1, sizes),
         "F_centred": F - F.mean(axis=1, keepdims=True),

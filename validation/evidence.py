@@ -64,10 +64,11 @@ def _short(value: Any) -> Any:
 def invariant_document(run: RunDirectory) -> Json | None:
     """Whether E vanished, what the laws of decay say of it, and what moved it; None without two block kernels.
 
-    Keys: `relative`, |E|/|E0| at the last measured step, and `to_terms`, |E| over the sum of the norms of its terms,
+    Keys: `relative`, |E|/|E0| at the last measured step, and `to_terms`, |E| over the sum of the norms of its three terms,
     first and last; predicted `relative`s: `equal_decay`, exp(-2 lambda t), and `weights_only`, if W decays and the
     features do not; `parts`: norm over |E0| and share of the change for the moving kernel, the decay as the features
-    really answer to it, and the rest; `on_negative`: the same parts on the negative eigenspace of E0;
+    really answer to it, and the rest; `sampling`, the norm over |E0| of what these owe to the spacing of the
+    snapshots; `on_negative`: the same parts on the negative eigenspace of E0;
     `distance_from_collapse`: of E from what NC1 with NC3 makes it; `feature_decay`: lh/lw at the measured steps.
     """
     kernels = {step: fit.kernel() for step, fit in run.kernels().items() if fit.broken_order is None}
@@ -100,6 +101,7 @@ def invariant_document(run: RunDirectory) -> Json | None:
             name: {"norm": float(np.linalg.norm(part)) / size, "share": shares[name]}
             for name, part in parts.items()
         },
+        "sampling": found.sampling / size,
         "on_negative": found.on_negative(),
         "distance_from_collapse": {
             name: _distance(run, step, kernels[step])
@@ -116,7 +118,8 @@ def _distance(run: RunDirectory, step: int, kernel: BlockKernel) -> float:
 def _to_terms(run: RunDirectory, step: int, kernel: BlockKernel) -> float:
     """From the snapshot and not from metrics.jsonl, which has E only of kernels measured while training."""
     found = _terms(run, step, kernel)
-    return float(np.linalg.norm(found.E)) / found.scale
+    parts = (found.weights, found.means, found.within)
+    return float(np.linalg.norm(found.E)) / sum(float(np.linalg.norm(part)) for part in parts)
 
 
 def _terms(run: RunDirectory, step: int, kernel: BlockKernel) -> InvariantTerms:

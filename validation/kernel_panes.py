@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ntkflow.errors import InputError
 from ntkflow.figures import BLUE, GREEN, ORANGE
+from ntkflow.staging import atomic
 from validation.clock import epochs_of
 from validation.config import RunConfig
 from validation.kernel_view import KernelView, views_of
@@ -90,9 +91,8 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
     figure.suptitle(f"{drawn}: {figure.get_suptitle()}", fontsize=10)
     final = run.path / "figures" / f"kernels.{suffix}"
     final.parent.mkdir(exist_ok=True)
-    temporary = final.with_name(f".partial.{suffix}")
-    figure.savefig(temporary, dpi=110)
-    temporary.replace(final)
+    with atomic(final) as handle:
+        figure.savefig(handle, dpi=110, format=suffix)
     return final
 
 

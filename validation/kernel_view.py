@@ -51,7 +51,10 @@ class KernelView:
     def _from(cls, arrays: Mapping[str, np.ndarray], numbers: Json) -> "KernelView":
         names = ("outputs_mean", "features_mean", "outputs_pair_norms", "features_pair_norms")
         outputs, features, output_norms, neuron_norms = (arrays.get(name) for name in names)
-        return cls(arrays["labels"], outputs, features, output_norms, neuron_norms, numbers)
+        # A picture shows classes as blocks, whatever the order in which the samples were given.
+        order = np.argsort(arrays["labels"], kind="stable")
+        outputs, features = (None if K is None else K[np.ix_(order, order)] for K in (outputs, features))
+        return cls(arrays["labels"][order], outputs, features, output_norms, neuron_norms, numbers)
 
     def number(self, family: str, name: str) -> float:
         """A number of "features" or "outputs"; NaN when it was not measured."""

@@ -1,45 +1,40 @@
 """One process at a time on a run directory.
 
-The file `lock` holds the number and host of the process that works on the run. What counts is the operating
-system's lock on that file, which ends with its process however that ends: after a kill the file is still
-there, but it is stale, and the next process takes it over without asking.
+The file `lock` says which process works on the run, and on which machine. After a kill the file is still there, but
+nobody holds it, and the next process takes it over without asking; see `ntkflow.locks`.
 """
 
-import fcntl
-import os
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ntkflow import locks
 from ntkflow.errors import InputError
+from ntkflow.staging import InUseError, clean
+
+LOCK = "lock"
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a run directory.
+def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold the lock of a run directory, and remove the files in it that killed processes were writing.
+
+    Args:
+        path: the run directory.
+        patience: seconds to wait for another process.
 
     Raises:
-        InputError: another process holds it, or it cannot be written.
+        InUseError: another process holds it.
+        InputError: it cannot be written.
     """
-    file = path / "lock"
-    try:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise InputError(
-            "out", path, f"cannot be locked ({error.strerror})", "choose another directory"
-        ) from None
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+            stack.enter_context(locks.held(path / LOCK, patience))
+        except locks.HeldError as error:
+            raise InUseError.of(error, path, path / LOCK) from None
+        except OSError as error:
             raise InputError(
-                "out", path, f"is in use by {holder}", "wait for it or choose another directory"
+                "out", path, f"cannot be locked ({error.strerror})", "choose another directory"
             ) from None
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        clean(path, deep=True)
         yield
-        os.ftruncate(handle, 0)
-    finally:
-        os.close(handle)

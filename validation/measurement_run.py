@@ -87,7 +87,7 @@ def measure_snapshot(
         statistics = jax.jit(network.calibrated)(*variables, jnp.asarray(dataset.x))
         variables = variables._replace(statistics=statistics)
     function = batch_features(network) if settings.bn == "batch" else network.body_features
-    backend = JaxBackend(function, variables.params["body"], variables).check(dataset.x)
+    backend = JaxBackend(function, variables.params["body"], variables)
     if progress is not None:
         options["progress"] = progress
     return measure(
@@ -133,12 +133,14 @@ def measure_in_full(
     template = start(network, run.config.training)
     folder = run.path / "measurements"
     for step, wanted, known in plans:
+        store = FolderStore(folder / f".chunks-{step}")
         if known is not None:
+            # A kill between the document and this leaves them.
+            shutil.rmtree(store.path, ignore_errors=True)
             yield step, None, known
             continue
         began = time.perf_counter()
         state = run.read_train_state(step, template)
-        store = FolderStore(folder / f".chunks-{step}")
         say = None if announce is None else partial(announce, step)
         found = measure_snapshot(network, state.variables, dataset, wanted, store, progress, say)
         seconds = time.perf_counter() - began

@@ -26,6 +26,7 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.kernels import BlockKernel
 from ntkflow.sizes import Sizes
+from ntkflow.staging import MARK
 from ntkflow.state import State
 from ntkflow.store import (
     atomic,
@@ -41,7 +42,7 @@ from ntkflow.store import (
 )
 from validation.blocks import BlockFit, KernelSample
 from validation.config import RunConfig
-from validation.lock import locked
+from validation.lock import LOCK, locked
 from validation.models.base import from_named, named_leaves
 from validation.train import Snapshot, TrainState
 
@@ -53,6 +54,8 @@ OWNED = frozenset(
         "calibration.json",
     }
 )  # fmt: skip
+# Seconds to wait for another process that makes the directory; it writes one small file.
+MAKING = 60.0
 
 
 @dataclass(frozen=True)
@@ -90,26 +93,37 @@ class RunDirectory:
     ) -> "RunDirectory":
         """A new directory, or with `resume` an existing one of the same configuration.
 
+        With `resume` processes that start together share it; the lock of the run is what they work under in turn.
+
         Raises:
             InputError: the directory exists and neither flag is given, or the configurations differ.
         """
         path = Path(path)
-        if resume and (path / "config.toml").exists():
-            found = cls.open(path)
-            difference = first_difference(config.to_dict(), found.config.to_dict())
-            if difference:
-                raise InputError(
-                    "resume", path, f"was made with another {difference}", "drop --resume or the setting"
-                )
-            return found
-        if overwrite and (path / "lock").is_file():
+        if resume and (path / MARK).exists():
+            return cls._resumed(path, config)
+        if overwrite and (path / LOCK).exists():
             with locked(path):  # a run in progress is not overwritten
                 pass
-        with staged_directory(path, overwrite, OWNED) as staged:
-            for folder in ("snapshots", "parameters", "figures"):
-                (staged / folder).mkdir()
-            write_toml(staged / "config.toml", config.to_dict())
+        try:
+            with staged_directory(path, overwrite, OWNED, MAKING if resume else 0.0) as staged:
+                for folder in ("snapshots", "parameters", "figures"):
+                    (staged / folder).mkdir()
+                write_toml(staged / MARK, config.to_dict())
+        except InputError:
+            if resume and (path / MARK).exists():
+                return cls._resumed(path, config)  # another process was first
+            raise
         return cls(path, config)
+
+    @classmethod
+    def _resumed(cls, path: Path, config: RunConfig) -> "RunDirectory":
+        found = cls.open(path)
+        difference = first_difference(config.to_dict(), found.config.to_dict())
+        if difference:
+            raise InputError(
+                "resume", path, f"was made with another {difference}", "drop --resume or the setting"
+            )
+        return found
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
@@ -131,20 +145,22 @@ class RunDirectory:
         return cls(path, RunConfig.from_dict(tables))
 
     @classmethod
-    def unfinished(cls, path: Path, config: RunConfig) -> bool:
-        """Whether a directory holds a run of this configuration that did not come to its summary."""
-        path = Path(path)
-        if not (path / "config.toml").is_file() or (path / "summary.json").exists():
-            return False
-        return cls.open(path).config == config
+    def difference(cls, path: Path, config: RunConfig) -> str | None:
+        """In what the run in a directory differs from a configuration; None where it does not, or there is none."""
+        if not (Path(path) / MARK).is_file():
+            return None
+        return first_difference(config.to_dict(), cls.open(path).config.to_dict())
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self, patience: float = 0.0) -> AbstractContextManager[None]:
         """A context in which no other process may work on this run.
 
+        Args:
+            patience: seconds to wait for another one.
+
         Raises:
-            InputError: another one does.
+            InUseError: another one does.
         """
-        return locked(self.path)
+        return locked(self.path, patience)
 
     def write_snapshot(self, snapshot: Snapshot, metrics: Mapping[str, Any]) -> None:
         """Parameters first, then the metrics line, the state file last: it marks the snapshot complete."""
@@ -282,6 +298,16 @@ class RunDirectory:
 
     def _parameters(self, step: int) -> Path:
         return self.path / "parameters" / f"step_{step:07d}.npz"
+
+
+def run_paths(path: Path) -> list[Path]:
+    """The runs that a path stands for: itself, or those in a folder that is no run, as `validate run` makes."""
+    path = Path(path)
+    if not (path / MARK).is_file() and path.is_dir():
+        inside = (entry for entry in sorted(path.iterdir()) if not entry.name.startswith("."))
+        found = [run for run in inside if (run / MARK).is_file() and (run / "snapshots").is_dir()]
+        return found or [path]
+    return [path]
 
 
 def first_difference(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> str | None:

@@ -1,12 +1,14 @@
 """What `ntkflow validate run` does with no arguments: a network that the theory describes, and one that it does not."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ntkflow.errors import InputError
-from ntkflow.staging import refuse_existing
+from ntkflow.staging import is_remains, refuse_existing
 from validation.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from validation.datasets.locate import find_files
+from validation.rundir import RunDirectory
 
 # Names of the parts, in the order in which they are run and shown.
 PARTS = ("mlp", "resnet")
@@ -66,14 +68,27 @@ def configurations(data: str, seed: int | None = None, per_class: int | None = N
     return {name: config.with_seed(seed).with_per_class(per_class) for name, config in found}
 
 
-def check_place(out: Path, overwrite: bool) -> None:
-    """Raise InputError where OUT holds a finished page, or anything that is not an unfinished one's.
+def check_place(out: Path) -> None:
+    """Raise InputError where OUT holds anything that is not of such a run, or is of one with other settings.
 
     With `overwrite` the parts and the page of an earlier run are replaced.
     """
     if not out.exists():
         return
-    names = {entry.name for entry in out.iterdir()} if out.is_dir() else {""}
-    foreign = names - {*PARTS, "calibration.json", PAGE}
-    if foreign or (PAGE in names and not overwrite):
+    names = {entry.name for entry in out.iterdir() if not is_remains(entry)} if out.is_dir() else {""}
+    if names - {*PARTS, "calibration.json", PAGE}:
         refuse_existing(out, overwrite=False)
+
+
+def is_complete(out: Path, wanted: Mapping[str, RunConfig]) -> bool:
+    """Whether OUT holds the page of these runs.
+
+    Raises:
+        InputError: what is there was made with other settings.
+    """
+    for name, config in wanted.items():
+        difference = RunDirectory.difference(out / name, config)
+        if difference is not None:
+            rule = f"exists already, and its {name} was made with another {difference}"
+            raise InputError("out", out, rule, "choose another directory or pass --overwrite")
+    return (out / PAGE).is_file() and all((out / name / "summary.json").is_file() for name in wanted)

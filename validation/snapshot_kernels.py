@@ -11,6 +11,7 @@ from validation.datasets import Dataset
 from validation.kernels.budget import Budget
 from validation.kernels.gram import grams
 from validation.kernels.jax_backend import JaxBackend
+from validation.kernels.magnitude import in_range
 from validation.kernels.task import Task
 from validation.models.base import Network, Variables
 
@@ -48,5 +49,6 @@ def measure(
         budget=Budget.parse(memory),
         progress=lambda _, done, __: progress and progress(done),
     )
-    found = grams(task, np.eye(backend.n)[: config.neurons or backend.n])
+    V = np.eye(backend.n)[: config.neurons or backend.n]
+    found = in_range(task, lambda task: grams(task, V))
     return KernelSample(labels, found.mean, found.sums.constants[:, :4], backend.n, dataset.per_class)

@@ -36,7 +36,12 @@ def cluster_of(options: argparse.Namespace) -> Any:
         memory=options.memory,
         walltime=options.walltime,
         # A GPU is shared with nobody; JAX takes memory as it needs it.
-        job_script_prologue=["export XLA_PYTHON_CLIENT_PREALLOCATE=false", "export OMP_NUM_THREADS=1"],
+        # Nothing is imported from the folder a worker starts in.
+        job_script_prologue=[
+            "export XLA_PYTHON_CLIENT_PREALLOCATE=false",
+            "export OMP_NUM_THREADS=1",
+            "export PYTHONSAFEPATH=1",
+        ],
     )
 
 
@@ -70,6 +75,7 @@ def main(words: Sequence[str] | None = None) -> int:
             cluster.scale(jobs=options.jobs)
         command = [
             sys.executable,
+            "-P",
             "-m",
             "ntkflow",
             "validate",

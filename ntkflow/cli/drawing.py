@@ -1,15 +1,18 @@
 """Figures drawn in a second process, so that importing matplotlib overlaps with the integration.
 
-Run as `python -m ntkflow.cli.drawing`: reads run directories, one a line, and draws each.
+That process runs `serve`. Whatever becomes of it, the run is safe on disk before it is asked for anything.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from ntkflow import host
+from ntkflow.children import python_command
 from ntkflow.errors import InputError
 
 FORMATS = ("png", "pdf", "svg")
@@ -17,7 +20,7 @@ FORMATS = ("png", "pdf", "svg")
 
 def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """Draw the figure of a run directory into its folder `figures`; returns the files."""
-    from ntkflow import figures, store
+    from ntkflow import figures, staging, store
 
     for suffix in formats:
         if suffix not in FORMATS:
@@ -29,6 +32,7 @@ def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]
     written = []
     try:
         folder.mkdir(exist_ok=True)
+        staging.clean(folder)
         for suffix in formats:
             with store.atomic(folder / f"run.{suffix}") as handle:
                 figures.save(figure, handle, suffix)
@@ -45,40 +49,48 @@ class Drawer:
     """A drawing process, started early and used once; a context manager that never leaves it behind."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ntkflow.cli.drawing"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            process_group=0,  # Ctrl-C is for the command alone, which ends this process itself
-        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._problem: str | None = None
+        try:
+            self._process = subprocess.Popen(
+                python_command("from ntkflow.cli.drawing import serve; serve()"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # it answers with one line; a traceback is nobody's help
+                **host.own_group(),  # Ctrl-C is for the command alone, which ends this process itself
+            )
+        except OSError as error:
+            self._problem = f"no process could be started ({error.strerror or error})"
 
     def __enter__(self) -> "Drawer":
         return self
 
-    def start(self, directory: Path) -> None:
-        """Begin to draw the run in `directory`."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{directory.resolve()}\n")
-        self._process.stdin.close()
-
-    def wait(self) -> str | None:
-        """Wait until the figure is on disk; returns what went wrong, or None."""
-        assert self._process.stdout is not None
-        answer = self._process.stdout.read().strip()
-        if self._process.wait() != 0:
-            return "the drawing process ended early"
-        return answer or None
+    def draw(self, directory: Path) -> str | None:
+        """Draw the run in `directory` and wait until it is on disk; returns what went wrong, or None."""
+        if self._process is None:
+            return self._problem
+        try:
+            # As bytes: the terminal's encoding may have no letters for the name.
+            answer, _ = self._process.communicate(os.fsencode(directory.resolve()))
+        except OSError as error:
+            return str(error.strerror or error)
+        said = " ".join(answer.decode(errors="replace").split())
+        if self._process.returncode != 0:
+            return said or f"the drawing process ended early, with code {self._process.returncode}"
+        return said or None
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._process is None:
+            return
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None and not pipe.closed:
-                pipe.close()
+                with suppress(OSError):
+                    pipe.close()
 
 
 _early: list[Drawer] = []
@@ -104,16 +116,14 @@ def drawer() -> Drawer:
     return _early.pop() if _early else Drawer()
 
 
-def _serve() -> None:
-    """Draw what standard input names; answer with one line for each failure."""
-    import ntkflow.figures  # noqa: F401 -- the slow import, done while the parent integrates
+def serve() -> None:
+    """Draw the run that standard input names; answer with one line where that fails."""
+    try:
+        import ntkflow.figures  # noqa: F401 -- the slow import, done while the parent integrates
 
-    for line in sys.stdin:
-        try:
-            draw_run(Path(line.rstrip("\n")))
-        except Exception as error:
-            print(" ".join(str(error).split()) or type(error).__name__)
-
-
-if __name__ == "__main__":
-    _serve()
+        name = sys.stdin.buffer.read()
+        if name:
+            draw_run(Path(os.fsdecode(name)))
+    except Exception as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        sys.stdout.buffer.write(line.encode(errors="replace"))

@@ -16,7 +16,7 @@ from rich.table import Table
 from ntkflow import __version__, collapse, rundir, store
 from ntkflow._types import Json
 from ntkflow.cli.drawing import FORMATS
-from ntkflow.cli.output import bar, place
+from ntkflow.cli.output import attempted, bar, place
 from ntkflow.cli.table import number
 from ntkflow.ensembles import LEVELS, Ensemble, EnsembleProgress, ensemble
 from ntkflow.errors import InputError, SolveError
@@ -42,8 +42,8 @@ def run_ensemble(
             found = ensemble(config, range(start, start + config.ensemble), progress=progress)
         summary = summarise(found, prepared, time.perf_counter() - began)
         write(staged, found, prepared, summary)
-        if figures:
-            draw(staged)
+    if figures:
+        attempted(lambda: draw(directory), f"`ntkflow plot {directory}` draws it")
     if json:
         print(store.dump_json(summary))
     elif not quiet:
@@ -128,7 +128,7 @@ def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """
     if unknown := [suffix for suffix in formats if suffix not in FORMATS]:
         raise InputError("format", unknown[0], f"must be one of {', '.join(FORMATS)}", "choose one of these")
-    from ntkflow import figures
+    from ntkflow import figures, staging
     from ntkflow.cli.ensemble_figure import ensemble_figure
 
     arrays, header = store.read_arrays(directory / ARRAYS, "run")
@@ -136,9 +136,11 @@ def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     figure = ensemble_figure(arrays["t"], series, header["title"])
     folder = directory / "figures"
     folder.mkdir(exist_ok=True)
+    staging.clean(folder)
     written = [folder / f"ensemble.{suffix}" for suffix in formats]
     for path in written:
-        figures.save(figure, path)
+        with store.atomic(path) as handle:
+            figures.save(figure, handle, path.suffix[1:])
     return written
 
 

@@ -4,11 +4,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 
 from ntkflow import __version__
+from ntkflow.cli import ends
 from ntkflow.cli.drawing import started_early
 from ntkflow.errors import INTERRUPTED, InputError, SolveError, StoppedError
 
@@ -63,57 +64,69 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: exit code 0, 1 (failed), 2 (bad input), 130 (interrupted)."""
+    """Entry point: exit code 0, 1 (failed), 2 (bad input), 3 (diverged), 130 (interrupted)."""
+    ends.open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Products of small matrices: contended BLAS threads cost far more than they bring.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
+    with ends.leaving_in_time() as interrupted:
+        code = _ended(lambda: _run(words))
+    if code == 0:
+        # What is printed may be on its way still, and the device may be full.
+        code = _ended(_flush)
+    ends.leave(code, interrupted.is_set())
+
+
+def _run(words: Sequence[str]) -> int:
+    with started_early(words):
+        code = build(words)(args=words or ["--help"], prog_name="ntkflow", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def _flush() -> int:
+    sys.stdout.flush()
+    return 0
+
+
+def _ended(run: Callable[[], int]) -> int:
+    """The exit code of what is run; whatever it raises becomes one line."""
     try:
-        with started_early(words):
-            arguments = words or ["--help"]
-            code = build(arguments)(args=arguments, prog_name="ntkflow", standalone_mode=False)
-        sys.stdout.flush()
+        code = run()
     except (InputError, SolveError, StoppedError) as error:
-        _fail(error, error.exit_code)
+        return _failed(error, error.exit_code)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 0
     except KeyboardInterrupt:
         code = INTERRUPTED
     except MemoryError:
-        _fail("not enough memory for these sizes; lower them", 1)
+        return _failed("not enough memory for these sizes; lower them", 1)
     except BrokenPipeError:
-        # The reader has gone, as in `| head`; what was computed is on disk already.
-        _silence()
-        raise SystemExit(1) from None
+        return 1  # the reader has gone, as in `| head`; what was computed is on disk already
     except OSError as error:
-        _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+        return _failed(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     except Exception as error:
         # The parser's own errors; which package they come from depends on typer's version.
         if not hasattr(error, "format_message"):
             raise
-        _misused(error)
-    if code == INTERRUPTED:
-        # Some versions of the parser swallow Ctrl-C and return this code.
-        _fail("interrupted; nothing half-written was kept", INTERRUPTED)
-    raise SystemExit(code if isinstance(code, int) else 0)
+        return _misused(error)
+    # Some versions of the parser swallow Ctrl-C and return this code.
+    return _failed(ends.NOTHING_KEPT, INTERRUPTED) if code == INTERRUPTED else code
 
 
-def _misused(error: Any) -> NoReturn:
+def _misused(error: Any) -> int:
     """What the parser says, with the command whose help tells more; a group called alone has shown its help."""
     message = error.format_message()
     if not message:
-        raise SystemExit(0)
+        return 0
     context = getattr(error, "ctx", None)
     command = "ntkflow" if context is None else context.command_path
-    _fail(f"{message}{'' if message[-1] in '.?!' else '.'} See {command} --help", 2)
+    return _failed(f"{message}{'' if message[-1] in '.?!' else '.'} See {command} --help", 2)
 
 
-def _silence() -> None:
-    """Keep the interpreter from flushing into the closed pipe when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fail(message: object, code: int) -> NoReturn:
-    print(f"ntkflow: error: {' '.join(str(message).split())}", file=sys.stderr)
-    raise SystemExit(code)
+def _failed(message: object, code: int) -> int:
+    ends.complain(message)
+    return code
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,6 +1,7 @@
 """Options that commands share, so that one name means one thing everywhere."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from ntkflow import config as configuration
 from ntkflow import store
 from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
+from ntkflow.kernel_files import UnusedArraysWarning
 from ntkflow.simulate import Prepared, prepare
 
 
@@ -64,6 +66,7 @@ DecayB = Annotated[float | None, _option(FLOW, "Decay on the biases b. (default:
 StepSize = Annotated[
     float | None, _option(STEPS, "Gradient descent with this step on the sum loss instead of the flow.")
 ]
+Steps = Annotated[int | None, _option(STEPS, "So many steps, instead of --t-end.", "--steps")]
 MomentumBeta = Annotated[
     float | None, _option(STEPS, "Momentum of the steps, or of --learning-rate. (default: 0)", "--momentum")
 ]
@@ -141,12 +144,17 @@ def prepared(config: Path | None, given: dict[str, Any]) -> Prepared:
                 )
     complete = base.updated(options)
     if ":" in complete.loss and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # a loss of one's own usually lies where one works
-    measured = None if complete.state is None else store.read_state(complete.state)
-    arrays = (
-        None if complete.kernel_file is None else store.read_arrays(complete.kernel_file, "kernel_file")[0]
-    )
-    return prepare(complete, measured, arrays)
+        # A loss of one's own usually lies where one works; last, so that nothing else is imported from there.
+        sys.path.append(str(Path.cwd()))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnusedArraysWarning)
+        found = prepare(complete)
+    for warning in caught:
+        if not issubclass(warning.category, UnusedArraysWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif not given.get("quiet"):
+            print(f"ntkflow: warning: {warning.message}", file=sys.stderr)
+    return found
 
 
 def _counts(text: str | None) -> int | tuple[int, ...] | None:

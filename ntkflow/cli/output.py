@@ -4,15 +4,35 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ntkflow import rundir
-from ntkflow.staging import numbered_directory, staged_directory
+from ntkflow.errors import InputError, StoppedError
+from ntkflow.staging import MARK, numbered_directory, staged_directory
 
-GOES_ON = "interrupted; the same command again goes on from here"
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
+
+    from ntkflow.simulate import Prepared
+
+
+def is_complete(out: Path | None, prepared: "Prepared", overwrite: bool) -> bool:
+    """Whether the finished run of a configuration lies at `out` already, with nothing left to do.
+
+    Raises:
+        InputError: a run of another configuration lies there; says in what that differs.
+    """
+    if out is None or overwrite or out.is_symlink() or not (out / rundir.SUMMARY).is_file():
+        return False
+    if (out / "snapshots").is_dir() or not (out / MARK).is_file():
+        return False  # of another command: refused, as whatever else lies there
+    difference = rundir.difference(out, prepared)
+    if difference is not None:
+        rule = f"exists already, and was made with another {difference}"
+        raise InputError("out", out, rule, "choose another directory or pass --overwrite")
+    return True
 
 
 @contextmanager
@@ -24,6 +44,26 @@ def place(out: Path | None, kind: str, overwrite: bool) -> Iterator[tuple[Path, 
     else:
         with staged_directory(out, overwrite, rundir.OWNED) as staged:
             yield out, staged
+
+
+def warn(text: str) -> None:
+    """One line on standard error; nothing ends by it."""
+    print(f"ntkflow: warning: {' '.join(text.split())}", file=sys.stderr)
+
+
+def attempted(draw: Callable[[], T], remedy: str) -> T | None:
+    """What `draw` returns, or a warning where it fails: a figure never costs what it was drawn from, saved before.
+
+    Raises:
+        StoppedError: Ctrl-C while it was drawn.
+    """
+    try:
+        return draw()
+    except Exception as error:
+        warn(f"no figure ({error or type(error).__name__}); {remedy}")
+    except KeyboardInterrupt:
+        raise StoppedError(f"interrupted while the figure was drawn; the rest is kept, {remedy}") from None
+    return None
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """`ntkflow simulate`: parse, solve, print, write."""
 
-import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ntkflow import rundir, store
-from ntkflow.cli import drawing, options, table
-from ntkflow.cli.output import bar, place
+from ntkflow.cli import drawing, options, runs, table
+from ntkflow.cli.output import attempted, bar, is_complete, place, warn
+from ntkflow.errors import LawWarning
 from ntkflow.marching import Progress
 from ntkflow.simulate import run
 from ntkflow.summary import summarise
@@ -38,6 +39,7 @@ def simulate(
     decay_h: options.DecayH = None,
     decay_b: options.DecayB = None,
     step_size: options.StepSize = None,
+    steps: options.Steps = None,
     momentum: options.MomentumBeta = None,
     nesterov: options.Nesterov = None,
     batch_per_class: options.BatchPerClass = None,
@@ -75,31 +77,54 @@ def simulate(
         # First of all, so that its slow imports overlap with everything here.
         drawer = stack.enter_context(drawing.drawer()) if figures else None
         prepared = options.prepared(config, given)
+        if out is not None and is_complete(out, prepared, overwrite):
+            show(out, json, quiet)
+            return
         if prepared.config.ensemble > 1:
             from ntkflow.cli.ensemble import run_ensemble
 
             run_ensemble(prepared, out, overwrite, figures, json, quiet)
             return
         with place(out, "simulate", overwrite) as (directory, staged):
-            with _progress(silent=json or quiet) as progress:
+            with _progress(silent=json or quiet) as progress, warnings.catch_warnings():
+                # The summary says it, in a line of its own.
+                warnings.simplefilter("ignore", LawWarning)
                 solution = run(prepared, progress)
             rundir.write_trajectory(staged, solution)
-            if drawer is not None:
-                drawer.start(staged)
             summary = summarise(solution, prepared)
             rundir.write_run(staged, prepared, solution, summary)
-            problem = None if drawer is None else drawer.wait()
-    # Printed when the run is safe: whoever reads the output may have gone away.
-    if problem is not None:
-        print(
-            f"ntkflow: warning: no figure ({problem}); `ntkflow plot {directory}` draws it", file=sys.stderr
-        )
+        # Drawn and printed when the run is safe: a figure may fail, and whoever reads the output may have gone away.
+        drawn = drawer is not None and draw(drawer, directory)
+    if json or quiet:
+        for sentence in summary["warnings"]:
+            warn(sentence)
     if json:
         print(store.dump_json(summary))
     elif not quiet:
         table.print_summary(summary)
-        drawn = f", its figure to {directory / 'figures' / 'run.png'}" if drawer and problem is None else ""
-        print(f"Run written to {directory}{drawn}")
+        figure = f", its figure to {directory / 'figures' / 'run.png'}" if drawn else ""
+        print(f"Run written to {directory}{figure}")
+
+
+def show(directory: Path, json: bool, quiet: bool) -> None:
+    """What the same command printed when it ran, and that it did."""
+    if not quiet:
+        runs.show(directory, json)
+    if not (quiet or json):
+        print(f"{directory} is already complete; --overwrite runs it again")
+
+
+def draw(drawer: drawing.Drawer, directory: Path) -> bool:
+    """Whether the figure of a saved run could be drawn; otherwise there is a warning."""
+    remedy = f"`ntkflow plot {directory}` draws it"
+
+    def drawn() -> bool:
+        problem = drawer.draw(directory)
+        if problem is not None:
+            warn(f"no figure ({problem}); {remedy}")
+        return problem is None
+
+    return bool(attempted(drawn, remedy))
 
 
 def _columns() -> "tuple[ProgressColumn, ...]":

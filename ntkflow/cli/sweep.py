@@ -1,8 +1,7 @@
 """`ntkflow sweep`: parse, run the cells that are missing, tabulate, draw."""
 
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,8 @@ from ntkflow import config as configuration
 from ntkflow import store
 from ntkflow._types import Json
 from ntkflow.cli import sweep_options as options
-from ntkflow.cli.output import GOES_ON, bar
+from ntkflow.cli.ends import GOES_ON, resumable
+from ntkflow.cli.output import attempted, bar
 from ntkflow.errors import InputError, StoppedError
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
 from ntkflow.sweep.fields import SIMULATE
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
 
+@resumable
 def sweep(
     over: options.Over = None,
     seeds: options.Seeds = None,
@@ -69,7 +70,12 @@ def sweep(
             table = run_sweep(spec, directory, executor, progress, overwrite)
         except KeyboardInterrupt:
             raise StoppedError(GOES_ON) from None
-    drawn = _draw(spec, table, directory) if figures and len(table.failed) < len(table) else None
+    drawn = None
+    if figures and len(table.failed) < len(table):
+        # The picture is decided here, since options that name no quantity are bad input; it is drawn with less right.
+        figure = sweep_figure_of(spec, table)
+        again = "the same command again draws it from the cells there are"
+        drawn = figure and attempted(lambda: figure(directory), again)
     _report(spec, table, directory, drawn, json, quiet)
     if table.failed:
         raise typer.Exit(1)
@@ -116,20 +122,30 @@ def _spec(
     return SweepSpec(base, axes, seeds or 0, View(**given))
 
 
-def _draw(spec: SweepSpec, table: Table, directory: Path) -> Path | None:
-    """Draw figures/sweep.png; None when the sweep has too many axes for a figure."""
-    from ntkflow import figures
-    from ntkflow.sweep.figure import sweep_figure
+def sweep_figure_of(spec: SweepSpec, table: Table) -> Callable[[Path], Path] | None:
+    """What draws figures/sweep.png into a directory; None when the sweep has too many axes for a figure.
 
-    figure = sweep_figure(spec, table, title_of(spec), mark_of(spec))
-    if figure is None:
+    Raises:
+        InputError: --x, --y, --by or --theory name what has no numbers.
+    """
+    from ntkflow.sweep.plan import plan
+
+    if plan(spec, table) is None:
         return None
-    final = directory / "figures" / "sweep.png"
-    final.parent.mkdir(exist_ok=True)
-    temporary = final.with_name(f".sweep-{os.getpid()}.png")
-    figures.save(figure, temporary)
-    temporary.replace(final)
-    return final
+
+    def draw(directory: Path) -> Path:
+        from ntkflow import figures
+        from ntkflow.sweep.figure import sweep_figure
+
+        figure = sweep_figure(spec, table, title_of(spec), mark_of(spec))
+        assert figure is not None
+        final = directory / "figures" / "sweep.png"
+        final.parent.mkdir(exist_ok=True)
+        with store.atomic(final) as handle:
+            figures.save(figure, handle, "png")
+        return final
+
+    return draw
 
 
 def _report(

@@ -7,11 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ntkflow.laws import LEADING
 from ntkflow.sizes import repeated
 
 Row = tuple[str, str, str]
-# A bound broken by less than this, or by ten times the tolerance of the run, is broken by rounding or integration.
-HELD = 1e-9
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -33,6 +32,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             console.print(Text(f"\n{title}", style="bold"))
             print_pairs(console, found)
     solver = summary["solver"]
+    for sentence in summary.get("warnings", ()):
+        console.print(Text(f"\nWARNING: {sentence}", style="bold red"))
     console.print(
         Text(
             f"\nStopped at t = {number(summary['t_end'])}: {summary['stop_reason']['sentence']}.\n"
@@ -48,7 +49,7 @@ def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     grid.add_column(no_wrap=True)
     grid.add_column()
     for name, sentence in pairs:
-        # Brackets in a sentence are no markup.
+        # As text: brackets of formulas are no markup.
         grid.add_row(Text(name), Text(sentence))
     console.print(grid)
 
@@ -100,9 +101,9 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
     moved = "drift of E" if invariant["constant"] else "motion of E"
     yield f"{moved}, relative to its terms", "", number(invariant["drift"])
     if invariant["law_error"] is not None:
-        yield "error of the law of that motion", "", number(invariant["law_error"])
+        yield "error of the exact law of that motion", "", number(invariant["law_error"])
     meanings = {
-        "NC1": "NC1 within-class deviation",
+        "NC1": "NC1 within-class deviation, feature by feature",
         "NC2": "NC2 distance from the simplex ETF",
         "NC3": "NC3 distance from self-duality",
         "NC4": "NC4 nearest-mean agreement",
@@ -128,9 +129,22 @@ def _beforehand(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _compared(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """How the run agrees with it, and what it cannot be compared with."""
-    tolerance = max(HELD, 10 * (summary["solver"]["rtol"] or 0.0))
     for line in summary["agreement"]:
-        held = "held" if line["error"] <= tolerance else f"broken by {number(line['error'])}"
-        verdict = held if line["bound"] else f"agrees to {line['digits']} digits"
-        yield line["quantity"], f"{verdict}: {line['sentence']}"
+        yield line["quantity"], f"{verdict(line)}: {line['sentence']}"
     yield from ((line["quantity"], line["sentence"]) for line in summary.get("waiting", ()))
+
+
+def verdict(line: Mapping[str, Any]) -> str:
+    """How far a prediction and a run agree, in words."""
+    error = number(line["error"])
+    # Runs of earlier versions say less.
+    if line.get("failed"):
+        broken = "BROKEN by" if line["bound"] else "FAILS, off by"
+        return f"{broken} {error}, where integration and rounding explain {number(line['tolerance'])}"
+    if line["bound"]:
+        return "held"
+    if line.get("order") == LEADING:
+        neglected = line["neglected"]
+        size = "" if neglected in (None, line["error"]) else f", which neglects about {number(neglected)}"
+        return f"off by {error} as a leading order{size}"
+    return f"agrees to {line['digits']} digits" if line["digits"] > 0 else f"does not agree, off by {error}"

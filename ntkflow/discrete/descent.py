@@ -1,5 +1,6 @@
 """Gradient descent on the problem's loss: finite steps, momentum, minibatches, coupled decay."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,12 +9,15 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ntkflow._types import Times, Vector
+from ntkflow.commutant import Commutant
 from ntkflow.conserved import Conserved, conserved
 from ntkflow.discrete.batches import batch_weights, check_batch
 from ntkflow.discrete.drift import Force, StepLaw, force
 from ntkflow.discrete.ends import Ends
 from ntkflow.discrete.momentum import Momentum
-from ntkflow.errors import LARGEST, InputError, SolveError
+from ntkflow.discrete.momentum_law import MomentumLaw
+from ntkflow.errors import LARGEST, InputError, LawWarning, SolveError
+from ntkflow.law_check import LawCheck
 from ntkflow.problem import Problem
 from ntkflow.state import State
 from ntkflow.stopping import Reason, Stop
@@ -35,9 +39,11 @@ class Descent:
         states: full states.
         losses: the loss on all samples at each, (T,).
         values: what the flow would conserve, (T, k); see `ntkflow.conserved`.
-        predicted: the same from the initial values and the law of each step, (T, k). Exact up to rounding
-            for plain steps, minibatches and decay included; to leading order in eta with momentum.
+        predicted: the same from the initial values and the exact law of each step, (T, k).
+        leading: the same from the law of momentum to leading order in eta (theory 11.4), (T, k); `predicted` itself for
+            plain steps.
         scale: size of E's terms at each, (T,).
+        symmetries: what `values` are numbers of; its `norm` is the Frobenius norm of what they describe.
         reason: why it ended.
     """
 
@@ -50,7 +56,9 @@ class Descent:
     losses: Times
     values: Table
     predicted: Table
+    leading: Table
     scale: Times
+    symmetries: Commutant
     reason: Reason = Reason.T_END
 
     def __len__(self) -> int:
@@ -63,22 +71,43 @@ class Descent:
 
     @property
     def drift(self) -> float:
-        """Largest |values - values(0)| over the size of E's terms."""
-        return self._largest(self.values - self.values[0])
+        """Largest |E(t) - E(0)|_F of E's conserved part over the size of its terms at t, as the series `E_drift`."""
+        moved = self.symmetries.norm(self.values - self.values[0])
+        return float(np.divide(moved, self.scale, out=np.zeros_like(moved), where=self.scale > 0).max())
 
     @property
     def error(self) -> float:
-        """Largest |values - predicted| over the size of E's terms."""
+        """Largest Frobenius norm of that part's gap to the prediction over the largest size of E's terms."""
         return self._largest(self.values - self.predicted)
 
+    @property
+    def neglected(self) -> float | None:
+        """Largest |values - leading| over the size of E's terms: what the leading order leaves out; None if nothing."""
+        return self._largest(self.values - self.leading) if self.momentum.beta else None
+
+    @property
+    def rounding(self) -> float:
+        """The `error` that rounding alone may leave: that of E's value, once for every step."""
+        quantities = conserved(self.problem.kernel, self.problem.sizes)
+        ends = zip(self.states[:: max(1, len(self) - 1)], self.times[:: max(1, len(self) - 1)], strict=True)
+        once = max(quantities.rounding(state, float(t)) for state, t in ends)
+        return 1e-13 + (10 + int(self.steps[-1])) * once / (1 - self.momentum.beta)
+
+    @property
+    def law(self) -> LawCheck:
+        """How E kept the exact law of the steps."""
+        return LawCheck(self.error, self.drift, self.rounding, self.neglected)
+
     def _largest(self, gap: Table) -> float:
-        return float((np.linalg.norm(gap, axis=1) / self.scale.max()).max())
+        scale = float(self.scale.max())
+        return float(self.symmetries.norm(gap).max()) / scale if scale else 0.0
 
 
 class _Now(NamedTuple):
     step: int
     state: State
     predicted: Vector
+    leading: Vector
 
 
 def descend(
@@ -99,7 +128,8 @@ def descend(
     g = (Op[W^T R] + lh H, R H^T + lw W, R 1 + lb b). Flow time advances by eta / (1 - momentum) per step.
 
     Args:
-        problem: sizes, kernel, initial state, loss, decay. A moving kernel is taken at the start of each step.
+        problem: sizes, kernel, initial state, loss, decay. A moving kernel is taken at the start of each step: what
+            it does between two starts no step sees.
         steps: number of steps.
         eta: step size of the sum loss (4).
         momentum: 0 for plain gradient descent.
@@ -116,6 +146,9 @@ def descend(
     Raises:
         InputError: an argument is out of its range.
         SolveError: the iteration left the finite numbers, as for eta above 2 / (largest rate).
+
+    Warns:
+        LawWarning: E left the exact law of the steps.
     """
     for name, count in (("steps", steps), ("every", every)):
         if count < 1:
@@ -132,35 +165,40 @@ def descend(
             saved.append(now)
             if progress is not None:
                 progress(now.step * law.momentum.time_step, now.step / steps)
-            reason = ends.reason(before, now.state, now.step * ends.dt) if now.step else None
+            reason = ends.reason(before, now.state, now.step * law.momentum.time_step) if now.step else None
             if reason is not None:
                 break
         before = now.state
-    return _collect(law, batch_per_class, saved, reason or Reason.T_END)
+    descent = _collect(law, batch_per_class, saved, reason or Reason.T_END)
+    if descent.law.failed:
+        warnings.warn(descent.law.sentence, LawWarning, stacklevel=2)
+    return descent
 
 
 def _march(law: StepLaw, steps: int, batch: int | None, rng: np.random.Generator) -> Iterator[_Now]:
     problem, dt = law.problem, law.momentum.time_step
-    state, velocity = problem.state, None
-    predicted = law.quantities.values(state)
-    yield _Now(0, state, predicted)
+    state, exact = problem.state, MomentumLaw(law)
+    predicted = leading = law.quantities.values(state)
+    yield _Now(0, state, predicted, leading)
     for k in range(steps):
         t = k * dt
         # A diverging iteration overflows before its state does.
         with np.errstate(over="ignore", invalid="ignore"):
             step, full = _forces(law, state, t, batch, rng)
-            change = law.change(state, k, step, full)
-            moved, velocity = _move(law.momentum, state, velocity, step)
+            displacement, change = exact.step(state, k, step)
+            approximate = law.change(state, k, step, full) if law.momentum.beta else change
+            moved = _moved(state, law.momentum.eta, displacement)
         if moved is None:
             raise SolveError(
                 f"descent left the finite numbers at step {k + 1}: eta = {law.momentum.eta} is too large "
                 f"for the rates at hand; largest weight before {np.abs(state.W).max():.3g}"
             )
-        state, predicted = moved, predicted + change
+        state, predicted, leading = moved, predicted + change, leading + approximate
         if problem.kernel.at(t) is not problem.kernel.at(t + dt):
             # The kernel's own motion between two steps changes E without any step.
-            predicted = predicted + law.quantities.values(state, t + dt) - law.quantities.values(state, t)
-        yield _Now(k + 1, state, predicted)
+            motion = law.quantities.values(state, t + dt) - law.quantities.values(state, t)
+            predicted, leading = predicted + motion, leading + motion
+        yield _Now(k + 1, state, predicted, leading)
 
 
 def _forces(
@@ -176,21 +214,12 @@ def _forces(
     return step, force(problem, kernel, state, R) if law.momentum.beta else None
 
 
-def _move(
-    momentum: Momentum, state: State, velocity: tuple[np.ndarray, ...] | None, step: Force
-) -> tuple[State | None, tuple[np.ndarray, ...]]:
-    """The next state, None when it is out of all bounds, and the next velocity."""
-    pulls = (step.H, step.W, step.b)
-    if velocity is None:
-        velocity = tuple(np.zeros_like(p) for p in pulls)
-    velocity = tuple(momentum.beta * v + p for v, p in zip(velocity, pulls, strict=True))
-    moves = velocity
-    if momentum.nesterov:
-        moves = tuple(p + momentum.beta * v for v, p in zip(velocity, pulls, strict=True))
-    H, W, b = (x + momentum.eta * move for x, move in zip((state.H, state.W, state.b), moves, strict=True))
+def _moved(state: State, eta: float, by: Force) -> State | None:
+    """The next state; None when it is out of all bounds."""
+    H, W, b = state.H + eta * by.H, state.W + eta * by.W, state.b + eta * by.b
     if not all(np.abs(x).max(initial=0.0) <= LARGEST for x in (H, W, b)):
-        return None, velocity
-    return State(H, W, b), velocity
+        return None
+    return State(H, W, b)
 
 
 def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason) -> Descent:
@@ -209,7 +238,9 @@ def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason)
         losses=np.array([float(problem.loss.value(s.logits, Y)) for s in states]),
         values=np.array([_values(quantities, s, t) for s, t in zip(states, times, strict=True)]),
         predicted=np.array([now.predicted for now in saved]),
+        leading=np.array([now.leading for now in saved]),
         scale=np.array([quantities.scale(s, float(t)) for s, t in zip(states, times, strict=True)]),
+        symmetries=quantities.symmetries,
         reason=reason,
     )
 

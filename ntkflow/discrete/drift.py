@@ -7,7 +7,8 @@ F(x) = [W^T W - sym(Op^{-1}[H] H^T)] / m of `ntkflow.conserved` by exactly eta D
 for any residual R, masked and weighted ones included. Without decay D = 0 and for a sample kernel
     m dE = eta^2 [H R^T R H^T - W^T R K R^T W];
 with equal decay m E+ = (1 - eta l)^2 m E + eta^2 [...]. Momentum obeys it to leading order with the step of
-`Momentum.effective_step`; the extra -D'/2 is the modified flow x' = F - (eta_eff/2) F'F. Not in the paper.
+`Momentum.effective_step`; the extra -D'/2 is the modified flow x' = F - (eta_eff/2) F'F. Its exact law is that of
+`ntkflow.discrete.momentum_law`. Not in the paper.
 """
 
 from dataclasses import dataclass
@@ -40,12 +41,19 @@ def accumulated_bound(eta: float, sizes: Sizes, first: float, last: float) -> fl
 
 
 class Force(NamedTuple):
-    """F(x): minus the gradient a step follows, decay included; `potential` is Op^{-1} of its H part."""
+    """F(x): minus the gradient a step follows, decay included; `potential` is Op^{-1} of its H part.
+
+    Sums of forces, velocities and displacements, have the same parts.
+    """
 
     H: Features
     W: Weights
     b: Biases
     potential: Features
+
+    def after(self, beta: float, before: "Force") -> "Force":
+        """This force plus `beta` times an earlier sum of forces."""
+        return Force(*(new + beta * old for new, old in zip(self, before, strict=True)))
 
 
 def force(problem: Problem, kernel: Kernel, state: State, R: np.ndarray) -> Force:
@@ -64,6 +72,8 @@ def force(problem: Problem, kernel: Kernel, state: State, R: np.ndarray) -> Forc
 @dataclass(frozen=True, eq=False)
 class StepLaw:
     """Change of the conserved numbers in one step: exact for plain steps, leading order with momentum.
+
+    With momentum `ntkflow.discrete.momentum_law.MomentumLaw` is exact.
 
     Attributes:
         problem: kernel, loss, decay.
@@ -86,13 +96,13 @@ class StepLaw:
         """
         eta, dt = self.momentum.effective_step, self.momentum.time_step
         t = k * dt
-        drift = self.momentum.reach(k) * self._decay(state, t)
+        drift = self.momentum.reach(k) * self.decay(state, t)
         mean = step if full is None else full
-        second = self._second(mean)
+        second = self.pair(mean, mean)
         drift = drift + dt * eta * second
         if full is not None:
             # Independent noise gains (sum c)^2 only, which is the time step instead of the effective step.
-            drift = drift + dt * dt * (self._second(step) - second)
+            drift = drift + dt * dt * (self.pair(step, step) - second)
         if self.problem.decay.any and eta != dt:
             drift = drift - dt * (eta - dt) / 2 * self._decay_slope(state, t, mean)
         return self.quantities.symmetries.project(drift)
@@ -101,12 +111,16 @@ class StepLaw:
     def _m(self) -> float:
         return self.problem.sizes.N / self.problem.sizes.C
 
-    def _second(self, f: Force) -> FeatureMatrix:
-        """Q: the quadratic form of a displacement F."""
-        features = f.potential @ f.H.T
-        return (f.W.T @ f.W - (features + features.T) / 2) / self._m
+    def pair(self, f: Force, g: Force) -> FeatureMatrix:
+        """B(f, g), the symmetric bilinear form of Q(f) = B(f, f), for two displacements."""
+        features = f.potential @ g.H.T
+        if f is not g:
+            # Equal to its mirror image in every direction that commutes with the operator, and only there.
+            features = (features + g.potential @ f.H.T) / 2
+        total = f.W.T @ g.W - features
+        return (total + total.T) / (2 * self._m)
 
-    def _decay(self, state: State, t: float) -> FeatureMatrix:
+    def decay(self, state: State, t: float) -> FeatureMatrix:
         """D: the derivative of the quadratic form along F, to which decay alone contributes."""
         lw, lh, _ = self.problem.decay.rates
         if not self.problem.decay.any:

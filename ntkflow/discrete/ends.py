@@ -1,5 +1,6 @@
 """When a descent ends before its last step: the stop conditions of the flow, asked at the saved steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from ntkflow.problem import Problem
 from ntkflow.saving import knots_of
 from ntkflow.state import State, class_means, spread
 from ntkflow.stopping import Reason, Stop
-from ntkflow.systems import class_speed, clock, relative_speed
+from ntkflow.systems import RawFlow, Speed, class_speed, clock, relative_speed
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,20 +29,28 @@ class Ends:
     def reason(self, before: State, now: State, t: float) -> Reason | None:
         """Why the descent ends at `now`, at flow time t, whose previous step was `before`; None when it goes on."""
         stop = self.stop
-        # What rests now may move again under another kernel.
-        still = t >= max(knots_of(self.problem.kernel), default=0.0)
-        change = [(b - a) / self.dt for a, b in zip(_parts(before), _parts(now), strict=True)]
-        if stop.nc1 is not None and still and self._rms(self.problem.state) > stop.nc1 >= self._rms(now):
-            speed = class_speed(_parts(now), change, self.problem.sizes)
-            if speed <= stop.nc1 * clock(self.problem):
-                return Reason.NC1
+        fallen = stop.nc1 is not None and self._rms(self.problem.state) > stop.nc1 >= self._rms(now)
+        if stop.nc1 is not None and fallen and self._rests(before, now, t, stop.nc1, self._class_speed):
+            return Reason.NC1
         if stop.loss is not None and self._loss(now) <= stop.loss:
             return Reason.LOSS
-        if stop.stationarity is not None and still:
-            speed = relative_speed(_parts(now), change)
-            if speed <= stop.stationarity * clock(self.problem):
-                return Reason.STATIONARY
+        if stop.stationarity is not None and self._rests(before, now, t, stop.stationarity, relative_speed):
+            return Reason.STATIONARY
         return None
+
+    def _class_speed(self, now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
+        return class_speed(now, change, self.problem.sizes)
+
+    def _rests(self, before: State, now: State, t: float, target: float, speed: Speed) -> bool:
+        """Whether the last step moved the state by no more, and no kernel that is still to come would."""
+        change = [(b - a) / self.dt for a, b in zip(_parts(before), _parts(now), strict=True)]
+        limit = target * clock(self.problem)
+        if speed(_parts(now), change) > limit:
+            return False
+        flow = RawFlow.build(self.problem)
+        y = np.concatenate([part.ravel() for part in _parts(now)])
+        ahead = [knot for knot in knots_of(self.problem.kernel) if knot > t]
+        return all(speed(flow.blocks(y), flow.blocks(flow.field(knot, y))) <= limit for knot in ahead)
 
     def _rms(self, state: State) -> float:
         sizes = self.problem.sizes

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ntkflow import clock
 from ntkflow.errors import InputError
+from ntkflow.rounding import whole_up
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Momentum:
         eta (1 + beta) / (1 - beta)^2 for the heavy ball, eta (1 - beta + 2 beta^2) / (1 - beta)^2 for Nesterov.
         """
         return clock.drift_step(self.eta, self.beta, self.nesterov)
+
+    def steps_to(self, t: float) -> int:
+        """Least number of steps that reach the flow time t > 0, up to rounding.
+
+        >>> Momentum(0.0003).steps_to(0.003)
+        10
+        """
+        return whole_up(t / self.time_step)
 
     def reach(self, k: int) -> float:
         """Flow time by which step k advances, k = 0, 1, ...: `time_step` once the velocity has built up."""

@@ -8,7 +8,7 @@ from ntkflow.systems import RawFlow
 
 
 def as_solution(descent: Descent, seconds: float) -> Solution:
-    """The descent's states at their flow times; `law_error` says how well E followed the law of its steps.
+    """The descent's states at their flow times; `law` says how well E followed the law of its steps.
 
     Args:
         descent: what was run.
@@ -34,5 +34,5 @@ def as_solution(descent: Descent, seconds: float) -> Solution:
         seconds=seconds,
     )
     return Solution(
-        descent.problem, descent.times, packed, descent.reason, stats, flow, law_error=descent.error
+        descent.problem, descent.times, packed, descent.reason, stats, flow, law=descent.law, discrete=True
     )

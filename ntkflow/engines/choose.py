@@ -1,5 +1,6 @@
 """Which engine integrates a problem, the sentence that explains the choice, and its start."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ntkflow._types import Vector
@@ -17,15 +18,23 @@ EXPLICIT_STIFFNESS = 150.0
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine's name, the stiffness it was chosen for, and why."""
+    """An engine and why it was chosen.
+
+    Attributes:
+        engine: its name.
+        stiffness: rho T, the largest rate at the start times the horizon; summed up over the intervals of a run.
+        because: the reason, a sentence with rho T and the number of unknowns.
+        reason: the reason alone.
+    """
 
     engine: str
     stiffness: float
     because: str
+    reason: str
 
 
-def choose(flow: Flow, t_end: float, requested: str = "auto") -> Choice:
-    """Pick an engine from the form and the stiffness rho T.
+def choose(flow: Flow, y: Vector, t_end: float, requested: str = "auto") -> Choice:
+    """Pick an engine from the form and the stiffness rho T, rho the largest rate at the packed state y.
 
     Raises:
         InputError: the requested engine does not exist, or cannot integrate this form.
@@ -37,18 +46,35 @@ def choose(flow: Flow, t_end: float, requested: str = "auto") -> Choice:
     thin = isinstance(flow, ThinFlow)
     if requested in (STRUCTURED, DIFFRAX) and not thin:
         raise InputError("engine", repr(requested), "needs the thin form", "use engine='DOP853' or 'LSODA'")
-    y = flow.start()
     stiffness = flow.spectral_radius(y) * t_end
-    facts = f"rho T = {stiffness:.2g}, {y.size} unknowns"
-    if requested != "auto":
-        return Choice(requested, stiffness, f"requested ({facts})")
+    engine, reason = (requested, "requested") if requested != "auto" else _automatic(stiffness, thin, y.size)
+    return Choice(engine, stiffness, f"{reason} (rho T = {stiffness:.2g}, {y.size} unknowns)", reason)
+
+
+def _automatic(stiffness: float, thin: bool, unknowns: int) -> tuple[str, str]:
     if stiffness <= EXPLICIT_STIFFNESS:
-        return Choice("DOP853", stiffness, f"not stiff on this horizon ({facts})")
+        return "DOP853", "not stiff on this horizon"
     if thin:
-        return Choice(STRUCTURED, stiffness, f"stiff, and the thin form has block elimination ({facts})")
-    if y.size <= scipy_engine.DENSE_LIMIT:
-        return Choice("LSODA", stiffness, f"stiff, few enough unknowns for a dense Jacobian ({facts})")
-    return Choice("DOP853", stiffness, f"stiff, but too many unknowns for a dense Jacobian ({facts})")
+        return STRUCTURED, "stiff, and the thin form has block elimination"
+    if unknowns <= scipy_engine.DENSE_LIMIT:
+        return "LSODA", "stiff, few enough unknowns for a dense Jacobian"
+    return "DOP853", "stiff, but too many unknowns for a dense Jacobian"
+
+
+def in_all(choices: Sequence[Choice], unknowns: int) -> Choice:
+    """One choice that stands for those of all intervals of a run; engines are named in the order of first use."""
+    if len(choices) == 1:
+        return choices[0]
+    alike: dict[tuple[str, str], list[float]] = {}
+    for choice in choices:
+        alike.setdefault((choice.engine, choice.reason), []).append(choice.stiffness)
+    parts = [
+        f"{engine} in {len(found)}, {reason} (rho T up to {max(found):.2g} in one)"
+        for (engine, reason), found in alike.items()
+    ]
+    because = f"{len(choices)} intervals between knots, {unknowns} unknowns: {'; '.join(parts)}"
+    engines = "+".join(dict.fromkeys(choice.engine for choice in choices))
+    return Choice(engines, sum(choice.stiffness for choice in choices), because, because)
 
 
 def start(engine: str, flow: Flow, y0: Vector, t_end: float, rtol: float, atol: Vector) -> Stepper:

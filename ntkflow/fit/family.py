@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import checks
 from ntkflow.dynamics import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
@@ -95,10 +96,7 @@ def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start:
         return _class_block(sizes)
     if knots is None:
         return _block(sizes)
-    grid = np.asarray(knots, dtype=np.float64)
-    if grid.ndim != 1 or len(grid) < 2 or not np.all(np.isfinite(grid)) or np.any(np.diff(grid) <= 0):
-        raise InputError("knots", list(knots), "must be at least two increasing times", "sort them")
-    return _schedule(sizes, grid, start)
+    return _schedule(sizes, checks.times("knots", knots, 2, -np.inf), start)
 
 
 def _units(sizes: Sizes) -> tuple[ThinCoefficients, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import checks
 from ntkflow._types import Labels, Times
 from ntkflow.errors import InputError
 from ntkflow.fit.family import Family
@@ -33,7 +34,7 @@ class Observed:
     sizes: Sizes
 
     def __post_init__(self) -> None:
-        times = np.asarray(self.times, dtype=np.float64)
+        times = checks.numbers("times", self.times, 1, "give finite times")
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "states", tuple(self.states))
         if times.ndim != 1 or len(times) < 2 or len(times) != len(self.states):
@@ -43,7 +44,7 @@ class Observed:
                 "must be one per state, at least two",
                 "give more states",
             )
-        if not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
+        if np.any(np.diff(times) <= 0):
             raise InputError("times", times[:4], "must be finite and increase", "sort them and drop repeats")
         for state in self.states:
             state.check(self.sizes)
@@ -57,8 +58,8 @@ class Observed:
         Raises:
             InputError: shapes that do not fit, labels out of range, values that are not finite.
         """
-        H, W, b = (np.asarray(part, dtype=np.float64) for part in (H, W, b))
-        grid = np.asarray(times, dtype=np.float64)
+        H, W, b = (checks.numbers(name, part) for name, part in (("H", H), ("W", W), ("b", b)))
+        grid = checks.numbers("times", times)
         for name, part, ndim in (("H", H, 3), ("W", W, 3), ("b", b, 2)):
             if part.ndim != ndim or len(part) != grid.size:
                 raise InputError(

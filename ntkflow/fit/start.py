@@ -6,6 +6,8 @@ times the changes of W^T W / m, S, H1 P H1^T and C g g^T are related by 1/mu_sin
 (eq. 26, not used so in the paper), whatever happened in between; this one does not mind sparse times.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from ntkflow.fit.family import Family, Parameters
@@ -34,12 +36,14 @@ def from_integrals(data: Data, family: Family) -> Parameters:
     features = _features(data, data.packed)
     p = len(family)
     triangle = np.zeros((0, p + 1))
-    for i in range(len(data.times) - 1):
-        t, span = data.times[i], data.times[i + 1] - data.times[i]
+    for i, (start, end) in enumerate(pairwise(data.times.tolist())):
         rows = np.zeros((features.shape[1], p + 1))
-        for node, share in zip(nodes, shares, strict=True):
-            at = t + span * (1 + node) / 2
-            rows[:, :p] -= share * span / 2 * _columns(data, family, pulls(at), at)
+        # Between knots the integrand is smooth.
+        inside = [knot for knot, _ in family.units[0].schedule if start < knot < end]
+        for a, b in pairwise([start, *inside, end]):
+            for node, share in zip(nodes, shares, strict=True):
+                at = a + (b - a) * (1 + node) / 2
+                rows[:, :p] -= share * (b - a) / 2 * _columns(data, family, pulls(at), at)
         rows[:, p] = features[i + 1] - features[i]
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, rows]), mode="r"))
     scale = float(np.abs(triangle).max()) or 1.0

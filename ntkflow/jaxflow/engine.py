@@ -1,7 +1,8 @@
 """diffrax's solvers as engines of `ntkflow.solve`: one compiled step at a time behind the `Stepper` protocol."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import diffrax
 import jax
@@ -43,33 +44,13 @@ class DiffraxStepper:
         self.t, self.y, self.status, self.nfev = 0.0, np.array(y0), "running", 0
         self.t_end = float(t_end)
         self._stages = 7 if stiff else 14
+        self._how = ("Kvaerno5" if stiff else "Dopri8", float(max(rtol, 1e-13)), float(rtol))
         with x64():
-            self._solver: Any = solver_named("Kvaerno5" if stiff else "Dopri8", max(rtol, 1e-13))
-            self._controller: Any = diffrax.PIDController(
-                rtol=rtol, atol=jnp.asarray(atol), pcoeff=0.4, icoeff=0.3
-            )
-            self._term = diffrax.ODETerm(packed_field(system))
-            self._attempt = jax.jit(self._one)
-            y = jnp.asarray(self.y)
-            start, end = jnp.asarray(0.0), jnp.asarray(self.t_end)
-            self._next, self._memory = self._controller.init(
-                self._term, start, end, y, None, None, self._solver.func, self._solver.error_order(self._term)
-            )
-            self._carry = self._solver.init(self._term, start, self._next, y, None)
+            self._atol, self._constants = jnp.asarray(atol), constants(system)
+            y, end = jnp.asarray(self.y), jnp.asarray(self.t_end)
+            self._next, self._memory, self._carry = _first(self._how, self._atol, self._constants, y, end)
+            self._interpolation: Any = solver_named(self._how[0]).interpolation_cls
         self._dense: Callable[[float], Vector] | None = None
-
-    def _one(self, t: Array, after: Array, y: Array, carry: Any, memory: Any) -> tuple[Any, ...]:
-        made_jump = jnp.asarray(False)
-        new, error, dense, moved, result = self._solver.step(self._term, t, after, y, None, carry, made_jump)
-        failed = result != diffrax.RESULTS.successful
-        error = jnp.where(failed | ~jnp.isfinite(error), jnp.inf, error)
-        adapted = self._controller.adapt_step_size(
-            t, after, y, new, None, error, self._solver.error_order(self._term), memory
-        )
-        keep, t0, t1, _, memory, _ = adapted
-        y = jnp.where(keep, new, y)
-        carry = jax.tree.map(lambda a, b: jnp.where(keep, a, b), moved, carry)
-        return keep, t0, t1, y, carry, memory, dense
 
     def step(self) -> None:
         """Take one accepted step, or set `status` to 'failed'."""
@@ -82,14 +63,19 @@ class DiffraxStepper:
                 if not after - t > SMALLEST_STEP * max(self.t_end, t):
                     self.status = "failed"
                     return
-                keep, _, following, y, self._carry, self._memory, dense = self._attempt(
-                    jnp.asarray(t), jnp.asarray(after), jnp.asarray(self.y), self._carry, self._memory
+                keep, _, following, y, self._carry, self._memory, dense = _attempt(
+                    self._how,
+                    self._atol,
+                    self._constants,
+                    (jnp.asarray(t), jnp.asarray(after), jnp.asarray(self.y)),
+                    self._carry,
+                    self._memory,
                 )
                 self.nfev += self._stages
                 length = float(following) - (after if keep else t)
                 self._next = (after if keep else t) + length
             self.t, self.y = after, np.asarray(y)
-            interpolation = self._solver.interpolation_cls(t0=t, t1=after, **dense)
+            interpolation = self._interpolation(t0=t, t1=after, **dense)
         self._dense = lambda time: _evaluated(interpolation, time)
         if self.t >= self.t_end:
             self.status = "finished"
@@ -106,30 +92,91 @@ def _evaluated(interpolation: Any, time: float) -> Vector:
         return np.asarray(interpolation.evaluate(jnp.asarray(time)))
 
 
-def packed_field(system: ThinSystem) -> Callable[[Array, Array, Any], Array]:
-    """dy/dt of the packed thin state (H1, L, W, b), for constant and scheduled kernels."""
+class Constants(NamedTuple):
+    """A thin system as arrays, so that systems of one shape share one compiled step.
+
+    Attributes:
+        times: knots, (k,); one for a constant kernel.
+        kernels: class kernel at each knot, (k, C, C).
+        rates: rates of the columns of L at each knot, (k, r).
+        masses: samples of each class, (C,).
+        goal: outputs that the means should have, (outputs, C).
+        decay: rates of W, H and b, (3,).
+    """
+
+    times: Array
+    kernels: Array
+    rates: Array
+    masses: Array
+    goal: Array
+    decay: Array
+
+
+def constants(system: ThinSystem) -> Constants:
+    """The arrays of a thin system; call inside `x64()`."""
     knots = system.schedule or ((0.0, system),)
-    times = jnp.asarray([t for t, _ in knots])
-    kernels = jnp.stack([jnp.asarray(knot.class_kernel) for _, knot in knots])
-    rates = jnp.stack([jnp.asarray(knot.rates) for _, knot in knots])
-    masses, goal = jnp.asarray(system.masses), jnp.asarray(system.goal)
-    cuts = np.cumsum([int(np.prod(shape)) for shape in system.shapes])[:-1]
+    return Constants(
+        jnp.asarray([t for t, _ in knots]),
+        jnp.stack([jnp.asarray(knot.class_kernel) for _, knot in knots]),
+        jnp.stack([jnp.asarray(knot.rates) for _, knot in knots]),
+        jnp.asarray(system.masses),
+        jnp.asarray(system.goal),
+        jnp.asarray(system.decay),
+    )
+
+
+def packed_field(t: Array, y: Array, system: Constants) -> Array:
+    """dy/dt of the packed thin state (H1, L, W, b), for constant and scheduled kernels."""
+    C, groups = system.goal.shape
+    r = system.rates.shape[1]
+    n = (y.size - C) // (groups + r + C)
+    shapes = (n, groups), (n, r), (C, n), (C,)
+    cuts = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+    H1, L, W, b = (part.reshape(shape) for part, shape in zip(jnp.split(y, cuts), shapes, strict=True))
+    # Weight of each knot: the piecewise linear function that is one there and zero at the others.
+    hats = jax.vmap(lambda row: jnp.interp(t, system.times, row))(jnp.eye(len(system.times), dtype=y.dtype))
     lw, lh, lb = system.decay
+    R1, WL = W @ H1 + b[:, None] - system.goal, W @ L
+    R1m = R1 * system.masses
+    parts = (
+        -(W.T @ (R1 @ jnp.tensordot(hats, system.kernels, 1))) - lh * H1,
+        -(W.T @ (WL * (hats @ system.rates))) - lh * L,
+        -(R1m @ H1.T + WL @ L.T) - lw * W,
+        -R1m.sum(axis=1) - lb * b,
+    )
+    return jnp.concatenate([part.ravel() for part in parts])
 
-    def field(t: Array, y: Array, _: Any) -> Array:
-        H1, L, W, b = (
-            part.reshape(shape) for part, shape in zip(jnp.split(y, cuts), system.shapes, strict=True)
-        )
-        # Weight of each knot: the piecewise linear function that is one there and zero at the others.
-        hats = jax.vmap(lambda row: jnp.interp(t, times, row))(jnp.eye(len(knots), dtype=y.dtype))
-        R1, WL = W @ H1 + b[:, None] - goal, W @ L
-        R1m = R1 * masses
-        parts = (
-            -(W.T @ (R1 @ jnp.tensordot(hats, kernels, 1))) - lh * H1,
-            -(W.T @ (WL * (hats @ rates))) - lh * L,
-            -(R1m @ H1.T + WL @ L.T) - lw * W,
-            -R1m.sum(axis=1) - lb * b,
-        )
-        return jnp.concatenate([part.ravel() for part in parts])
 
-    return field
+How = tuple[str, float, float]
+
+
+def _parts(name: str, newton: float, rtol: float, atol: Array) -> tuple[Any, Any, Any]:
+    """Solver, step size controller and term."""
+    controller: Any = diffrax.PIDController(rtol=rtol, atol=atol, pcoeff=0.4, icoeff=0.3)
+    return solver_named(name, newton), controller, diffrax.ODETerm(packed_field)
+
+
+@partial(jax.jit, static_argnums=0)
+def _first(how: How, atol: Array, system: Constants, y: Array, end: Array) -> tuple[Array, Any, Any]:
+    """End of the first trial step, and what controller and solver remember."""
+    solver, controller, term = _parts(*how, atol)
+    start, order = jnp.zeros_like(end), solver.error_order(term)
+    after, memory = controller.init(term, start, end, y, None, system, solver.func, order)
+    return after, memory, solver.init(term, start, after, y, system)
+
+
+@partial(jax.jit, static_argnums=0)
+def _attempt(
+    how: How, atol: Array, system: Constants, now: tuple[Array, Array, Array], carry: Any, memory: Any
+) -> tuple[Any, ...]:
+    """One trial step from now[0] to now[1]; whether it is kept, and where the next one leads."""
+    solver, controller, term = _parts(*how, atol)
+    t, after, y = now
+    new, error, dense, moved, result = solver.step(term, t, after, y, system, carry, jnp.asarray(False))
+    failed = result != diffrax.RESULTS.successful
+    error = jnp.where(failed | ~jnp.isfinite(error), jnp.inf, error)
+    adapted = controller.adapt_step_size(t, after, y, new, system, error, solver.error_order(term), memory)
+    keep, t0, t1, _, memory, _ = adapted
+    y = jnp.where(keep, new, y)
+    carry = jax.tree.map(lambda a, b: jnp.where(keep, a, b), moved, carry)
+    return keep, t0, t1, y, carry, memory, dense

@@ -158,6 +158,12 @@ def e_within(H1: Array, L: Array, W: Array, b: Array, s: Setting) -> Array:
     return jnp.linalg.norm(L.T @ L) / (s.mu_single * jnp.mean(s.masses))
 
 
+def e_features(H1: Array, L: Array, W: Array, b: Array, s: Setting) -> Array:
+    """|H K^-1 H^T / m|_F, the sum of the terms of class means and within classes."""
+    del b
+    return jnp.linalg.norm(_terms(H1, L, W, s)[1])
+
+
 def h1h1_norm(H1: Array, L: Array, W: Array, b: Array, s: Setting) -> Array:
     """|H1 H1^T|_F."""
     del L, W, b, s
@@ -257,6 +263,7 @@ METRICS: dict[str, Metric] = {
     "E_weights": e_weights,
     "E_means": e_means,
     "E_within": e_within,
+    "E_features": e_features,
     "W_norm": w_norm,
     "b_error": b_error,
 }

@@ -89,6 +89,16 @@ class Kernel(ABC):
         del t
         return self
 
+    @property
+    def at_knots(self) -> tuple["Kernel", ...]:
+        """The constant kernels that it moves between; itself alone when constant."""
+        return (self,)
+
+    def between(self, begin: float, end: float) -> "Kernel":
+        """The kernel on an interval without knots inside, in a clock that starts at `begin`; itself when constant."""
+        del begin, end
+        return self
+
     def feature_matrices(self, sizes: Sizes) -> tuple[FeatureMatrix, ...]:
         """Matrices A, n x n, through which the operator acts on features.
 

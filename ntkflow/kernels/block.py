@@ -7,7 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ntkflow._types import ClassMatrix, Features, Json, SampleKernel
-from ntkflow.errors import InputError, real
+from ntkflow.checks import real
+from ntkflow.errors import InputError
 from ntkflow.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.sizes import Sizes
 

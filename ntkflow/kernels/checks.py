@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ntkflow.checks import numbers
 from ntkflow.errors import InputError
 
 # Asymmetry up to this fraction of the largest entry is rounding and is symmetrised away.
@@ -10,18 +11,7 @@ SYMMETRY = 1e-10
 
 def array(name: str, value: object, ndim: int) -> np.ndarray:
     """A finite float64 array with `ndim` axes, contiguous."""
-    try:
-        result = np.ascontiguousarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(name, type(value).__name__, "must be an array of numbers", "pass an array") from None
-    if result.ndim != ndim:
-        raise InputError(name, f"array of shape {result.shape}", f"must have {ndim} axes", "reshape it")
-    bad = result.size - int(np.isfinite(result).sum())
-    if bad:
-        raise InputError(
-            name, f"array with {bad} NaN or infinite entries", "must be finite", "measure the kernel again"
-        )
-    return result
+    return numbers(name, value, ndim, "measure the kernel again")
 
 
 def symmetric(name: str, value: object) -> np.ndarray:

@@ -50,7 +50,10 @@ class MatrixBlockKernel(Kernel):
             within: kernel of two samples of one class, n x n.
             between: kernel of samples of different classes, n x n.
         """
-        d, c, k = (np.asarray(value, dtype=np.float64) for value in (diagonal, within, between))
+        d, c, k = (
+            checks.array(name, value, 2)
+            for name, value in (("diagonal", diagonal), ("within", within), ("between", between))
+        )
         checks.shape("within", c.shape, d.shape, "as diagonal")
         checks.shape("between", k.shape, d.shape, "as diagonal")
         return cls(d - c, c - k, k)

@@ -1,11 +1,14 @@
 """A kernel that changes in time: linear between kernels of one rung, as measured on a training run."""
 
+import math
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import ClassVar, TypeVar
 
 import numpy as np
 
 from ntkflow._types import FeatureMatrix, Features, Json
+from ntkflow.checks import numbers
 from ntkflow.errors import InputError
 from ntkflow.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.kernels.timeline import bracket
@@ -39,7 +42,7 @@ class ScheduledKernel(Kernel):
     rung: ClassVar[str] = "scheduled"
 
     def __post_init__(self) -> None:
-        times = tuple(float(t) for t in self.times)
+        times = tuple(numbers("times", self.times, 1, "give finite times").tolist())
         kernels = tuple(self.kernels)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "kernels", kernels)
@@ -50,10 +53,8 @@ class ScheduledKernel(Kernel):
                 f"must be one per kernel ({len(kernels)})",
                 "give a time for each",
             )
-        if not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
-            raise InputError(
-                "times", list(times), "must be finite and increase", "sort them and drop repeats"
-            )
+        if np.any(np.diff(times) <= 0):
+            raise InputError("times", list(times), "must increase", "sort them and drop repeats")
         rungs = [kernel.rung for kernel in kernels]
         if len(set(rungs)) > 1 or self.rung in rungs:
             raise InputError(
@@ -80,6 +81,31 @@ class ScheduledKernel(Kernel):
         """The constant kernel in force at time t."""
         left, right, share = bracket(self.times, t)
         return self.kernels[left] if share == 0 else mix(self.kernels[left], self.kernels[right], share)
+
+    @property
+    def at_knots(self) -> tuple[Kernel, ...]:
+        """The kernel at each knot."""
+        return self.kernels
+
+    @property
+    def rests(self) -> list[tuple[float, float, Kernel]]:
+        """Stretches (begin, end, kernel) on which the kernel stands still, in time from 0 on."""
+        same = [_same(a, b) for a, b in pairwise(self.kernels)]
+        found = [(0.0, self.times[0], self.kernels[0])] if self.times[0] > 0 else []
+        for (begin, end), kernel, still in zip(pairwise(self.times), self.kernels[1:], same, strict=True):
+            if still and end > 0:
+                found.append((max(begin, 0.0), end, kernel))
+        return [*found, (max(self.times[-1], 0.0), math.inf, self.kernels[-1])]
+
+    def between(self, begin: float, end: float) -> Kernel:
+        """The kernel from `begin` to `end`, between which no knot lies, in a clock that starts at `begin`.
+
+        In a clock of its own an interval of any width keeps all digits of its time. Constant before the first
+        and after the last knot.
+        """
+        if end <= self.times[0] or begin >= self.times[-1]:
+            return self.at(begin)
+        return ScheduledKernel((0.0, end - begin), (self.at(begin), self.at(end)))
 
     def slope(self, t: float, G: Gradient, sizes: Sizes, before: bool = False) -> Gradient:
         """The operator's time derivative at t, from the right or with `before` from the left, applied to G.
@@ -115,6 +141,11 @@ class ScheduledKernel(Kernel):
             return None
         first = schedule[0][1]
         return ThinCoefficients(first.class_kernel, first.within, schedule)
+
+
+def _same(a: Kernel, b: Kernel) -> bool:
+    pairs = ((getattr(a, field.name), getattr(b, field.name)) for field in fields(a))  # type: ignore[arg-type]
+    return all(_same(x, y) if isinstance(x, Kernel) else np.array_equal(x, y) for x, y in pairs)
 
 
 def mix(a: K, b: K, share: float) -> K:

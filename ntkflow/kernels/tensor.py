@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import FeatureMatrix, Features, Json
+from ntkflow.checks import numbers
 from ntkflow.errors import InputError
 from ntkflow.kernels import checks
 from ntkflow.kernels.base import Gradient, Kernel
@@ -33,7 +34,7 @@ class TensorKernel(Kernel):
     rung: ClassVar[str] = "tensor"
 
     def __post_init__(self) -> None:
-        Theta = np.asarray(self.Theta)
+        Theta = numbers("Theta", self.Theta, remedy="measure the kernel again")
         if Theta.ndim == 4:
             n, N = Theta.shape[:2]
             if Theta.shape != (n, N, n, N):

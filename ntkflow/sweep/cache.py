@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from ntkflow import __version__, store
+from ntkflow import __version__, staging, store
 from ntkflow._types import Json
+from ntkflow.config import PATHS
 from ntkflow.errors import InputError
 
 SPEC_FILE = "sweep.toml"
+# Copies of the files that the base of a sweep names, written before its specification.
+COPIES = tuple(f"{name}.npz" for name in PATHS)
+# Seconds to wait for another process that makes the directory; it writes two small files.
+PATIENCE = 60.0
 
 
 class Specification(Protocol):
@@ -32,6 +38,8 @@ class Cache:
     def open(self, spec: Specification, overwrite: bool = False) -> None:
         """Create the directory, or enter it again when it holds the same sweep.
 
+        It is born whole: others see none, or one with its specification. Processes that start together share it.
+
         Args:
             spec: the sweep; another view of the same grid is the same sweep.
             overwrite: replace another sweep's specification; cells that both share are kept.
@@ -40,22 +48,41 @@ class Cache:
             InputError: another sweep, something else, or nothing that can be written lies there.
         """
         identity = spec.identity()
+        # Looked at first, so that what is refused is not even locked.
         self._refuse_others(identity, overwrite)
         try:
-            self._cells.mkdir(parents=True, exist_ok=True)
-            record = {**store.run_versions(), "sweep": identity}
-            tables = {**spec.stored_tables(self.directory), "record": record}
-            store.write_toml(self.directory / SPEC_FILE, tables)
+            with self._reserved():
+                self._refuse_others(identity, overwrite)
+                if self.directory.exists():
+                    self._enter(self.directory, spec, identity)
+                else:
+                    with staging.staged(self.directory) as born:
+                        self._enter(born, spec, identity)
         except OSError as error:
             raise InputError(
                 "out", self.directory, f"cannot be written ({error.strerror})", "choose another directory"
             ) from None
+        for folder in (self.directory, self._cells, self.directory / "figures"):
+            staging.clean(folder)
+
+    def _reserved(self) -> AbstractContextManager[None]:
+        """Whoever makes the directory goes first; in one that is there, only files appear, each of them whole."""
+        if (self.directory / SPEC_FILE).is_file():
+            return nullcontext()
+        return staging.reserved(self.directory, PATIENCE)
+
+    @staticmethod
+    def _enter(directory: Path, spec: Specification, identity: str) -> None:
+        (directory / "cells").mkdir(exist_ok=True)
+        record = {**store.run_versions(), "sweep": identity}
+        # Last, since it makes the directory one of a sweep.
+        store.write_toml(directory / SPEC_FILE, {**spec.stored_tables(directory), "record": record})
 
     def _refuse_others(self, identity: str, overwrite: bool) -> None:
         if not self.directory.exists():
             return
         if not (self.directory / SPEC_FILE).is_file():
-            if self.directory.is_dir() and not any(self.directory.iterdir()):
+            if self._unborn():
                 return
             raise InputError(
                 "out", self.directory, "exists and is not a sweep directory", "choose another directory"
@@ -68,6 +95,16 @@ class Cache:
                 "holds another sweep",
                 "choose another directory, or pass --overwrite, which keeps the cells both share",
             )
+
+    def _unborn(self) -> bool:
+        """Whether nothing is there but what a sweep was killed at when it had no specification yet."""
+        if not self.directory.is_dir():
+            return False
+        names = {entry.name for entry in self.directory.iterdir() if not staging.is_remains(entry)}
+        return names <= {"cells", *COPIES} and not (
+            self._cells.exists()
+            and (not self._cells.is_dir() or any(not staging.is_remains(e) for e in self._cells.iterdir()))
+        )
 
     def _path(self, key: str, failed: bool = False) -> Path:
         return self._cells / (f"{key}.failed.json" if failed else f"{key}.json")
@@ -102,7 +139,8 @@ class Cache:
         """
         content = self.read(key)
         if content is None:
-            content = work()
+            # As it will be read again, in which what is not a number is None.
+            content = json.loads(store.dump_json(work()))
             if self._cells.is_dir():
                 self.write(key, content)
         return content

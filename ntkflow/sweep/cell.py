@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ntkflow import __version__, collapse, store
+from ntkflow import __version__, collapse
 from ntkflow._types import Json
 from ntkflow.config import SimulateConfig
 from ntkflow.errors import InputError
@@ -39,6 +39,10 @@ def cells(spec: SweepSpec) -> list[Cell]:
 
 def _cell(base: SimulateConfig, point: dict[str, Value]) -> Cell:
     values: dict = dict(point)
+    # An axis over one kind of end replaces the other in the base.
+    for one, other in (("steps", "t_end"), ("t_end", "steps")):
+        if one in point and other not in point:
+            values[other] = None
     try:
         config = absolute(replace(base, **values))
         return Cell(point, key_of(config), config)
@@ -62,9 +66,7 @@ def key_of(config: SimulateConfig) -> str:
 
 def load(config: SimulateConfig) -> Prepared:
     """Read the files a configuration names and prepare its problem."""
-    measured = None if config.state is None else store.read_state(config.state)
-    arrays = None if config.kernel_file is None else store.read_arrays(config.kernel_file, "kernel_file")[0]
-    return prepare(config, measured, arrays)
+    return prepare(config)
 
 
 def run_cell(config: SimulateConfig) -> Json:

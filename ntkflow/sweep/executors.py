@@ -1,17 +1,27 @@
 """Where short cells run: spawned local processes with one BLAS thread each."""
 
 import os
-import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 
+from ntkflow.children import answer_interrupts, spawn_context
 from ntkflow.errors import InputError
 
 
 def usable_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool that does not wait for its cells when there is an error, or Ctrl-C, that was told to this process alone."""
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: object) -> None:
+        if kind is not None:
+            for process in list((self._processes or {}).values()):
+                process.terminate()
+        self.shutdown(wait=True, cancel_futures=kind is not None)
 
 
 def local_processes(workers: int | None = None) -> ProcessPoolExecutor:
@@ -22,18 +32,16 @@ def local_processes(workers: int | None = None) -> ProcessPoolExecutor:
     """
     if workers is not None and workers < 1:
         raise InputError("workers", workers, "must be at least 1", "give a whole number >= 1")
-    return ProcessPoolExecutor(
-        workers or usable_cores(), mp_context=get_context("spawn"), initializer=start_worker
-    )
+    return _Pool(workers or usable_cores(), mp_context=spawn_context(), initializer=start_worker)
 
 
 def start_worker() -> None:
     """What every worker process does first: one BLAS thread, and no life of its own."""
+    # Ctrl-C ends a worker at once; the parent says what is left to do.
+    answer_interrupts()
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    # Ctrl-C ends a worker at once; the parent says what is left to do.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

@@ -4,12 +4,12 @@ import os
 import pickle
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Event, Lock
 from typing import Any
 
+from ntkflow.children import spawn_context
 from ntkflow.errors import InputError
 from ntkflow.sweep.executors import start_worker, usable_cores
 
@@ -39,6 +39,7 @@ class IsolatedProcesses(ThreadPoolExecutor):
             raise InputError("workers", workers, "must be at least 1", "give a whole number >= 1")
         super().__init__(workers or usable_cores())
         self._environment = dict(environment or {})
+        self._context = spawn_context()
         self._closing, self._lock = Event(), Lock()
         self._processes: set[BaseProcess] = set()
 
@@ -61,8 +62,8 @@ class IsolatedProcesses(ThreadPoolExecutor):
 
     def _attend(self, call: bytes) -> Any:
         for _ in range(ATTEMPTS):
-            ours, theirs = get_context("spawn").Pipe(duplex=False)
-            process = get_context("spawn").Process(target=_serve, args=(theirs, call, self._environment))
+            ours, theirs = self._context.Pipe(duplex=False)
+            process = self._context.Process(target=_serve, args=(theirs, call, self._environment))
             with self._lock:
                 if self._closing.is_set():
                     raise CancelledError

@@ -63,7 +63,7 @@ def test_the_summary_has_the_keys_that_others_build_on(done):
     summary = json.loads((done / "summary.json").read_text())
     assert set(summary) == {
         "version", "config", "sizes", "kernel", "eigenvalues", "alpha", "dimensionless", "invariant", "loss", "nc",
-        "predicted", "optimiser", "agreement", "waiting", "stop_reason", "t_end", "solver",
+        "predicted", "optimiser", "agreement", "waiting", "warnings", "stop_reason", "t_end", "solver",
     }  # fmt: skip
     assert set(summary["nc"]) == set(collapse.NAMES)
     assert set(summary["eigenvalues"]) == {"mu_single", "mu_class", "mu_global"}
@@ -132,7 +132,7 @@ def bad(tmp_path):
         "nan": (["--kappa-d", "nan"], "must be finite"),
         "missing state": (["--state", tmp_path / "no.npz"], "does not exist"),
         "bad state": (["--state", tmp_path / "text.npz"], "cannot be read as .npz"),
-        "existing": (["--out", tmp_path / "empty"], "exists already"),
+        "existing": (["--out", tmp_path], "exists already"),
         "not a run": (["--out", tmp_path, "--overwrite"], "is not a run directory"),
         "init": (["--init", "zero"], "must be one of gaussian"),
         "engine": (["--engine", "euler"], "must be one of auto"),
@@ -309,3 +309,44 @@ def test_damaged_summaries_are_refused(content, done, capsys):
     for command in ("show", "plot"):
         run(command, done, expect=2)
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_finished_run_started_again_is_complete_and_another_one_is_told_apart(tmp_path, capsys):
+    words = ("simulate", *SMALL, "--out", tmp_path / "run")
+    run(*words)
+    first = capsys.readouterr().out
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
+    run(*words)
+    again = capsys.readouterr().out
+    assert again.splitlines()[:-1] == first.splitlines()[:-1]
+    assert again.endswith(f"{tmp_path / 'run'} is already complete; --overwrite runs it again\n")
+    run(*words, "--json")
+    assert json.loads(capsys.readouterr().out)["sizes"]["C"] == 3
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    run(*words, "--seed", 4, expect=2)
+    assert "exists already, and was made with another seed (0, not 4); choose" in capsys.readouterr().err
+    run(*words, "--ensemble", 3, expect=2)
+    assert "another ensemble (1, not 3)" in capsys.readouterr().err
+    run(*words, "--seed", 4, "--overwrite", "--quiet")
+
+
+def test_files_count_by_their_content_when_a_run_is_started_again(done, tmp_path, capsys):
+    out = tmp_path / "next"
+    run("simulate", "--state", done / "final_state.npz", "--out", out, "--no-figures", "--quiet")
+    (done / "final_state.npz").rename(tmp_path / "moved.npz")
+    words = ("simulate", "--out", out, "--no-figures", "--state")
+    run(*words, tmp_path / "moved.npz", "--quiet")
+    file = store.read_state(tmp_path / "moved.npz")
+    file.state.b[0] += 1e-3
+    store.write_state(tmp_path / "moved.npz", file.state, file.sizes.labels, file.kernel)
+    run(*words, tmp_path / "moved.npz", expect=2)
+    assert "was made with another b in the state file" in capsys.readouterr().err
+    run("simulate", *SMALL, "--out", out, expect=2)
+    assert "another start (of a state file, not balanced-contrast)" in capsys.readouterr().err
+
+
+def test_an_ensemble_started_again_is_complete(tmp_path, capsys):
+    words = ("simulate", *SMALL, "--t-end", 1, "--ensemble", 2, "--out", tmp_path / "run")
+    run(*words, "--quiet")
+    run(*words)
+    assert "is already complete" in capsys.readouterr().out

@@ -35,6 +35,20 @@ def test_a_target_met_at_the_start_is_ignored_as_in_the_flow():
     assert descent.steps[-1] == 20
 
 
+def test_a_descent_that_rests_goes_on_when_a_later_kernel_moves_it():
+    """Frozen features: W and b are fitted and rest long before the kernel wakes."""
+    sizes = nf.Sizes(2, 2, 2)
+    frozen = nf.BlockKernel(1e-14, 5e-15, 1e-15)
+    rng = np.random.default_rng(3)
+    state = nf.State(rng.standard_normal((2, 4)), rng.standard_normal((2, 2)), rng.standard_normal(2))
+    kernel = nf.ScheduledKernel((0.0, 300.0, 301.0), (frozen, frozen, nf.BlockKernel(1.3, 0.5, 0.1)))
+    problem, stop = nf.Problem(sizes, kernel, state), nf.Stop(None, None, 1e-5)
+    asleep = descend(nf.Problem(sizes, frozen, state), 6400, 0.05, every=100, stop=stop)
+    assert asleep.reason is nf.Reason.STATIONARY
+    assert asleep.times[-1] < 290.0
+    assert descend(problem, 6400, 0.05, every=100, stop=stop).times[-1] > 301.0
+
+
 def test_simulated_steps_stop_and_report_progress():
     config = SimulateConfig(classes=3, per_class=4, features=5, step_size=0.005, stop_nc1=1e-3, t_end=20.0)
     seen = []

@@ -109,7 +109,7 @@ THREE = nf.Sizes(3, 1, 3)
         (lambda: kernels.SampleKernel(SKEW), r"K = matrix with .* must be symmetric"),
         (lambda: kernels.SampleKernel(np.ones((2, 3))), r"K = array of shape \(2, 3\): must be square"),
         (lambda: kernels.SampleKernel(EYE * np.nan), "K = array with 9 NaN"),
-        (lambda: kernels.SampleKernel("x"), "K = str: must be an array of numbers"),
+        (lambda: kernels.SampleKernel("x"), "must hold real numbers, not text"),
         (lambda: kernels.SampleKernel(FLAT).check(THREE), "K is singular: 1 of 3 directions would be frozen"),
         (
             lambda: kernels.SampleKernel(MIXED).check(THREE),

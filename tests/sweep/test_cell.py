@@ -30,6 +30,15 @@ def test_any_change_has_another_address(name):
     assert cell.key_of(replace(BASE, **{name: CHANGES[name]})) != cell.key_of(BASE)
 
 
+def test_an_axis_over_the_number_of_steps_replaces_the_end_time_of_the_base():
+    steps = cell.cells(grid("steps=2,5", base=replace(BASE, step_size=0.01, t_end=0.5)))
+    assert [(c.problem, c.config.steps, c.config.t_end) for c in steps] == [(None, 2, None), (None, 5, None)]
+    found = cell.run_cell(steps[1].config)
+    assert found["summary"]["solver"]["steps"] == 5
+    back = cell.cells(grid("t_end=0.1,0.2", base=steps[0].config))
+    assert [(c.config.steps, c.config.t_end) for c in back] == [(None, 0.1), (None, 0.2)]
+
+
 def test_the_version_is_part_of_the_address(monkeypatch):
     before = cell.key_of(BASE)
     monkeypatch.setattr(cell, "__version__", "9.9.9")

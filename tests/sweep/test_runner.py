@@ -235,3 +235,51 @@ def test_a_cell_whose_workers_die_again_and_again_is_recorded_and_costs_no_other
     table = run_sweep(grid("scale=1,2,3"), tmp_path / "s", Giving())
     assert table.failed == ["killed three workers"]
     assert list(table.columns["status"]) == ["done", "failed", "done"]
+
+
+def test_a_sweep_killed_before_it_had_a_specification_starts_again(tmp_path):
+    """Whatever was made by then is taken for nothing: a folder for cells, copies, files half written."""
+    directory = tmp_path / "s"
+    (directory / "cells").mkdir(parents=True)
+    (directory / ".sweep.toml.01234567-01234567.partial").touch()
+    assert len(run_here(grid("scale=1,2"), directory)) == 2
+    (tmp_path / "other" / "cells").mkdir(parents=True)
+    (tmp_path / "other" / "cells" / "mine.json").touch()
+    with pytest.raises(InputError, match="is not a sweep directory"):
+        run_here(grid("scale=1,2"), tmp_path / "other")
+
+
+def test_a_sweep_is_born_whole(tmp_path, monkeypatch):
+    def killed(*_):
+        assert not (tmp_path / "s").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ntkflow.sweep.cache.store.write_toml", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_here(grid("scale=1,2"), tmp_path / "s")
+    assert not list(tmp_path.iterdir())
+
+
+TOGETHER = """
+import sys, time
+from pathlib import Path
+from ntkflow.config import SimulateConfig
+from ntkflow.sweep import SweepSpec, parse_axis
+from ntkflow.sweep.cache import Cache
+spec = SweepSpec(SimulateConfig(), (parse_axis("scale=1,2"),))
+for number in range(40):
+    while time.time() < float(sys.argv[2]) + 0.02 * number:
+        pass
+    Cache(Path(sys.argv[1]) / f"s{number}").open(spec)
+"""
+
+
+def test_sweeps_that_start_together_share_their_directory(tmp_path):
+    """As the tasks of a job array do."""
+    command = [sys.executable, "-c", TOGETHER, tmp_path, str(time.time() + 2)]
+    tasks = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [task.communicate(timeout=120)[1] for task in tasks] == 4 * [""]
+    assert [task.returncode for task in tasks] == 4 * [0]
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == sorted(f"s{number}" for number in range(40))
+    assert all((tmp_path / name / "sweep.toml").is_file() for name in found)

@@ -5,7 +5,9 @@ from ntkflow.errors import InputError
 from ntkflow.kernels import BlockKernel
 from ntkflow.sizes import Sizes
 from validation.blocks import NAMES, BlockFit, KernelSample, fit
+from validation.kernels import statistics
 from validation.kernels.statistics import from_gram, stack
+from validation.kernels.summary import Summary
 
 SIZES = Sizes(C=3, m=4, n=2)
 
@@ -37,9 +39,11 @@ def test_an_exact_block_kernel_comes_back():
     result = fit_of([kernel.matrix(SIZES)], SIZES.labels)
     assert [getattr(result, name).value for name in NAMES] == pytest.approx([2.0, 0.7, 0.3, 1.3], rel=1e-12)
     assert [getattr(result, name).spread_entries for name in NAMES] == pytest.approx([0] * 4, abs=1e-12)
-    assert result.residual == pytest.approx(0, abs=1e-12)
+    assert result.block_residual == pytest.approx(0, abs=1e-12)
     assert result.kernel().eigenvalues(SIZES) == pytest.approx(kernel.eigenvalues(SIZES), rel=1e-12)
-    k, C = SIZES.m, SIZES.C
+    # The paper's half of the samples.
+    k, C = SIZES.m // 2, SIZES.C
+    assert result.alignment_k == k
     expected = (2.0 + (k - 1) * 0.7) / np.sqrt(k * (4.0 + (k - 1) * 0.49 + k * (C - 1) * 0.09))
     assert result.alignment == pytest.approx(expected, rel=1e-12)
 
@@ -50,7 +54,7 @@ def test_the_order_of_samples_does_not_matter():
     sorted_fit, shuffled = fit_of([gram], labels), fit_of([gram[np.ix_(order, order)]], labels[order])
     for name in NAMES:
         assert getattr(shuffled, name).value == pytest.approx(getattr(sorted_fit, name).value, rel=1e-12)
-    assert shuffled.residual == pytest.approx(sorted_fit.residual, rel=1e-12)
+    assert shuffled.block_residual == pytest.approx(sorted_fit.block_residual, rel=1e-12)
 
 
 def test_constants_are_means_over_neurons_and_spread_is_theirs():
@@ -69,7 +73,7 @@ def test_the_residual_is_what_no_block_kernel_explains():
         for kd, kc, kn in [(result.kappa_d.value + a, result.kappa_c.value + b, result.kappa_n.value + c)
                            for a in (-1e-3, 0, 1e-3) for b in (-1e-3, 0, 1e-3) for c in (-1e-3, 0, 1e-3)]
     )  # fmt: skip
-    assert result.residual == pytest.approx(best / np.linalg.norm(gram), rel=1e-12)
+    assert result.block_residual == pytest.approx(best / np.linalg.norm(gram), rel=1e-12)
 
 
 def test_standard_errors_vanish_only_when_everything_was_measured():
@@ -134,3 +138,23 @@ def test_a_fit_survives_its_dictionary():
     result = fit_of([noisy(7, SIZES.labels)], SIZES.labels)
     values = {k: v for k, v in result.to_dict().items() if k != "broken_order"}
     assert BlockFit.from_dict(values) == result
+
+
+def test_alignment_and_block_residual_are_one_number_wherever_they_are_reported():
+    labels = SIZES.labels
+    gram = noisy(3, labels)
+    result, sums = fit_of([gram], labels), sums_of(gram, labels)
+    summary = Summary({}, sums, gram, labels, None, 1)
+    assert result.alignment == summary.alignment() == statistics.alignment(gram, labels)
+    assert result.alignment != statistics.alignment(gram, labels, SIZES.m)
+    assert result.block_residual == summary.block_residual
+    written = summary.to_dict("kappa")
+    assert (written["alignment"], written["alignment_k"]) == (result.alignment, result.alignment_k)
+    assert BlockFit.from_dict(result.to_dict()) == result
+
+
+def test_files_of_earlier_versions_say_on_how_many_samples_their_alignment_was_taken():
+    found = fit_of([noisy(3, SIZES.labels)], SIZES.labels).to_dict()
+    earlier = {name: value for name, value in found.items() if name not in ("alignment_k", "block_residual")}
+    read = BlockFit.from_dict({**earlier, "residual": 0.25})
+    assert (read.alignment_k, read.block_residual) == (SIZES.m, 0.25)

@@ -56,7 +56,7 @@ def test_every_pane_shows_its_quantity_as_a_fraction_of_the_largest_value(measur
     np.testing.assert_array_equal(features.get_xdata(), [0, 1, 100])
     np.testing.assert_allclose(features.get_ydata(), [m.features.alignment() for m in measured.values()])
     np.testing.assert_allclose(outputs.get_ydata(), [m.outputs.alignment() for m in measured.values()])
-    residuals = [m.pairs.residual(m.features.block_square) for m in measured.values()]
+    residuals = [m.pairs.block_residual(m.features.block_square) for m in measured.values()]
     np.testing.assert_allclose(distance.lines[2].get_ydata(), residuals)
     assert f"{found.pairs.share:.2f}" in figure.axes[3].get_xlabel()
 

@@ -41,7 +41,7 @@ def test_the_measured_constants_are_those_of_the_inputs_before_and_after_trainin
         result = fit(measure(network, snapshot.train.variables, dataset, config.kernels))
         values = [result.kappa_d.value, result.kappa_c.value, result.kappa_n.value, result.mu_single.value]
         assert values == pytest.approx([1.5, 0.9, 0.2, 0.6], rel=1e-6)
-        assert result.residual < 1e-6
+        assert result.block_residual < 1e-6
         assert result.neurons == 5
         assert result.kappa_d.spread_neurons < 1e-6
     assert np.abs(snapshots[-1].state.H - snapshots[0].state.H).max() > 0.1

@@ -14,6 +14,7 @@ from validation.measurement_run import Settings, batch_features, measure_in_full
 from validation.pipeline import prepare, train_run
 from validation.rundir import RunDirectory
 from validation.train import head, probe, start
+from validation.training_run import silent
 
 CONFIG = RunConfig(
     data=DataConfig(name="digits", classes=3, per_class=4),
@@ -128,3 +129,16 @@ def test_a_store_is_only_read_for_the_same_question(trained, tmp_path):
         network, variables, dataset, replace(Settings(), quantities=(), per_class=2), store
     )
     assert third.kappa_d.value != first.kappa_d.value
+
+
+def test_chunks_that_a_kill_left_beside_their_document_are_removed(run):
+    """The document is written first; the next command that measures the step finds it done."""
+    step, settings = run.steps()[1], Settings(quantities=("outputs",), neurons=2)
+    for times in (1, 2):
+        chunks = run.path / "measurements" / f".chunks-{step}"
+        if times == 2:
+            chunks.mkdir()
+            (chunks / "left.npz").touch()
+        ((_, found, _),) = measure_in_full(run, [step], *prepare(CONFIG), settings, silent)
+        assert (found is None) is (times == 2)
+        assert not chunks.exists()

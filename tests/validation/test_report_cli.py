@@ -48,10 +48,41 @@ def test_no_arguments_give_two_runs_and_one_page(finished):
     assert skill["block"]["M"] > 0.99
 
 
-def test_a_finished_page_is_not_replaced_unasked(finished, capsys):
-    assert validate("run", "--out", finished) == 2
-    assert "exists already" in capsys.readouterr().err
+def test_a_finished_page_is_left_alone_and_another_one_is_not_replaced_unasked(finished, monkeypatch, capsys):
+    monkeypatch.setattr(showcase, "configurations", small)
+    before = (finished / "report.html").stat().st_mtime_ns
+    assert validate("run", "--out", finished) == 0
+    assert f"{finished} is already complete" in capsys.readouterr().out
+    assert (finished / "report.html").stat().st_mtime_ns == before
+    assert validate("run", "--out", finished, "--seed", 5) == 2
+    assert "its mlp was made with another seed (0, not 5)" in capsys.readouterr().err
     assert validate("run", "--out", finished / "mlp") == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_what_a_run_names_next_takes_the_folder_it_made(finished, monkeypatch, capsys):
+    monkeypatch.setattr(showcase, "configurations", small)
+    assert validate("run", "--out", finished) == 0
+    named = capsys.readouterr().out.partition("next: ")[2].splitlines()
+    commands = [line.split()[2:] for line in named]
+    assert [words[0] for words in commands] == ["show", "frontier", "kernels"]
+    for words in commands[:2]:
+        assert validate(*words) == 0
+        told = capsys.readouterr().out
+        assert "mlp" in told
+        assert "resnet" in told or "2 trainings" in told
+    assert validate("report", finished, "--quiet") == 0
+    assert validate("export", finished, "--to", finished.parent / "exported") == 0
+    assert {path.stem for path in (finished.parent / "exported").iterdir()} == {"mlp", "resnet"}
+
+
+def test_kernels_and_compare_take_all_runs_of_a_folder(finished, capsys):
+    assert validate("kernels", finished, "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"mlp", "resnet"}
+    assert validate("compare", finished, "--rungs", "block", "--json") == 0
+    assert {len(found["windows"]) > 0 for found in json.loads(capsys.readouterr().out).values()} == {True}
+    assert validate("compare", finished, "--out", finished) == 2
+    assert "has no meaning beside RUN" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_goes_on_with_what_is_missing(finished, tmp_path, monkeypatch, capsys):
@@ -68,8 +99,8 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(finished, tmp_path, mon
     assert (out / "mlp" / "metrics.jsonl").stat().st_mtime_ns == before
     printed = capsys.readouterr().out
     assert "skill on the class means: three constants 1.00" in printed
-    assert printed.splitlines()[-1] == f"report: {out / 'report.html'}"
-    assert len(printed.splitlines()) <= 12
+    assert f"\nreport: {out / 'report.html'}\nnext: ntkflow validate show {out}\n" in printed
+    assert len(printed.splitlines()) <= 15
 
 
 @pytest.mark.parametrize(

@@ -179,3 +179,39 @@ def test_the_chosen_rate_is_chosen_once(tmp_path, monkeypatch):
     facts = run.read_json("training.json")
     assert facts["learning_rate"] == rate
     assert facts["samples"] == {"train": 15, "test": 15, "unused": 0}
+
+
+def test_the_lock_of_a_run_follows_no_link(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", CONFIG)
+    (tmp_path / "victim").write_text("years of work")
+    (run.path / "lock").symlink_to("../victim")
+    with pytest.raises(InputError, match="'lock' is a symbolic link"), run.locked():
+        pass
+    with pytest.raises(InputError, match="'lock' is a symbolic link"):
+        RunDirectory.create(run.path, CONFIG, overwrite=True)
+    assert (tmp_path / "victim").read_text() == "years of work"
+
+
+def test_who_works_on_a_run_removes_what_kills_left_in_it(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", CONFIG)
+    file = run.path / "snapshots" / ".step_0000001.npz.01234567-01234567.partial"
+    file.touch()
+    os.utime(file, (0, 0))
+    with run.locked():
+        assert not file.exists()
+
+
+def test_processes_that_start_a_run_together_share_it(tmp_path, monkeypatch):
+    """The second comes while the first makes the directory, and waits."""
+    from ntkflow import staging
+
+    path, real = tmp_path / "run", staging.reserved
+
+    def late(place, patience=0.0):
+        monkeypatch.setattr(staging, "reserved", real)
+        RunDirectory.create(path, CONFIG)
+        return real(place, patience)
+
+    monkeypatch.setattr(staging, "reserved", late)
+    assert RunDirectory.create(path, CONFIG, resume=True).config == CONFIG
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]

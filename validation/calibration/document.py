@@ -48,7 +48,7 @@ def _pooled(rows: Sequence[Json]) -> Json:
     blamed = Counter(row["blamed"] for row in rows if row["blamed"])
     return {
         **pooled,
-        "residual": float(np.mean([r["residual"] for r in rows])),
+        "block_residual": float(np.mean([r["block_residual"] for r in rows])),
         "blamed": dict(blamed.most_common()),
     }
 
@@ -73,7 +73,7 @@ def cell_row(cell: Cell, kernels: Json, comparison: Json) -> Json:
         comparison: its comparison.json.
 
     Returns:
-        residual of the blocks at the start; skill on M and H2 of three constants, of the traced kernel and of the
+        block residual at the start; skill on M and H2 of three constants, of the traced kernel and of the
         best rung; the lowest skill of three constants on any quantity; relative error of the constants, for the
         known answer only; the assumption that costs most.
     """
@@ -86,7 +86,7 @@ def cell_row(cell: Cell, kernels: Json, comparison: Json) -> Json:
         for quantity in ("M", "H2")
     }
     return {
-        "residual": kernels["0"]["residual"],
+        "block_residual": kernels["0"]["block_residual"],
         **scores,
         "block_worst": _worst(rungs.get("block")),
         "kappa_error": _kappa_error(cell, kernels) if cell.departure == "none" else None,

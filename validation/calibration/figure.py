@@ -24,12 +24,15 @@ def calibration_figure(found: Json) -> Figure:
     for axes, quantity, title in zip(figure.subplots(1, 2, sharey=True), ("M", "H2"), PANES, strict=True):
         for kind in DEPARTURES:
             rows = sorted(
-                (r for r in found["departures"] if r["departure"] == kind), key=lambda r: r["residual"]
+                (r for r in found["departures"] if r["departure"] == kind), key=lambda r: r["block_residual"]
             )
             scores = [r[f"block_{quantity}"] for r in rows]
             y = np.array([np.nan if s["value"] is None else s["value"] for s in scores], dtype=np.float64)
             error = [s["error"] or 0.0 for s in scores]
-            x, style = [r["residual"] for r in rows], {"color": COLOURS[kind], "markersize": 4, "capsize": 2}
+            x, style = (
+                [r["block_residual"] for r in rows],
+                {"color": COLOURS[kind], "markersize": 4, "capsize": 2},
+            )
             axes.errorbar(x, np.maximum(y, -1), error, fmt="o-", label=TITLES[kind], **style)
         axes.plot([0], [found["control"][f"block_{quantity}"]], "k*", markersize=9, label="known answer")
         axes.axhline(0, color="0.6", linewidth=0.8)

@@ -1,7 +1,11 @@
 """What every command on a run ends with: summary, figure and page are written, and the run is told in words."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from ntkflow.cli.output import attempted
 from validation.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -10,15 +14,45 @@ if TYPE_CHECKING:
 
 def finish(run: "RunDirectory", json: bool, quiet: bool) -> None:
     """Write what can be written so far, and print it as JSON or in words."""
-    from ntkflow.store import dump_json
+    tell({run: written(run, json or quiet)}, json, quiet)
+
+
+def written(run: "RunDirectory", silent: bool) -> dict[str, Any]:
+    """Write what can be written so far; the summary."""
     from validation.report.write import finish as write
 
-    with progress(json or quiet) as bar:
-        document = write(run, bar)
+    with progress(silent) as bar:
+        return write(run, bar, attempted)
+
+
+def tell(documents: "Mapping[RunDirectory, dict[str, Any]]", json: bool, quiet: bool) -> None:
+    """Print the summaries of runs, of several under their names."""
+    from ntkflow.store import dump_json
+
     if json:
-        print(dump_json(document))
+        several = {run.path.name: document for run, document in documents.items()}
+        print(dump_json(several if len(several) != 1 else next(iter(several.values()))))
     elif not quiet:
-        _print(run, document)
+        for run, document in documents.items():
+            _print(run, document)
+
+
+def tell_complete(run: "RunDirectory", json: bool, quiet: bool) -> None:
+    """Say that there is nothing left to do; the summary as JSON is what it was."""
+    if json:
+        tell({run: run.read_json("summary.json")}, json, quiet)
+    elif not quiet:
+        print(f"{run.path} is already complete; --overwrite runs it again")
+
+
+def print_next(path: Path) -> None:
+    """What to look at after `ntkflow validate run`."""
+    place = quote(str(path))
+    print(
+        f"next: ntkflow validate show {place}\n"
+        f"      ntkflow validate frontier {place}\n"
+        f"      ntkflow validate kernels {place} --figure"
+    )
 
 
 def _print(run: "RunDirectory", document: dict[str, Any]) -> None:
@@ -27,7 +61,7 @@ def _print(run: "RunDirectory", document: dict[str, Any]) -> None:
         return
     print(f"{run.path}: step {last['step']}, flow time {last['time']:.4g}, loss {last['loss']:.4g}, ", end="")
     print(f"accuracy {last['accuracy_train']:.3f} / {last['accuracy_test']:.3f} (train / test)")
-    names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "residual")
+    names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "block_residual")
     for k in document["kernels"]:
         print(f"  kernel at step {k['step']:>7}: " + ", ".join(f"{name} {k[name]:.4g}" for name in names))
     for w in document["windows"]:

@@ -1,34 +1,61 @@
 """`ntkflow validate frontier`: skill against the number of constants, from a run that was compared."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from validation.cli import options
 
+if TYPE_CHECKING:
+    from ntkflow._types import Json
+    from validation.rundir import RunDirectory
+
 TO = typer.Option(None, "--to", help="Folder for NAME-ladder.json; NAME is the run directory's.")
 
 
-def frontier(out: options.Out = options.RUN_OUT, to: Path | None = TO, quiet: options.Quiet = False) -> None:
+def frontier(
+    run: options.Run = None,
+    to: Path | None = TO,
+    quiet: options.Quiet = False,
+    out: options.OldOut = None,
+) -> None:
     """Print every rung of a compared run with its constants and skill; * marks the frontier."""
-    from ntkflow.errors import InputError
-    from ntkflow.store import write_json
-    from validation.ladder.export import short, table
-    from validation.rundir import RunDirectory
+    from validation.ladder.export import table
 
-    run = RunDirectory.open(out)
+    runs = options.runs_at(run, out)
+    comparisons = [_comparison(found) for found in runs]
+    for found, comparison in zip(runs, comparisons, strict=True):
+        if not quiet:
+            if len(runs) > 1:
+                typer.echo(f"{found.path}:")
+            typer.echo("\n".join(table(comparison)))
+        if to is not None:
+            path = _written(found, comparison, to)
+            if not quiet:
+                typer.echo(f"written to {path}")
+
+
+def _comparison(run: "RunDirectory") -> "Json":
+    from ntkflow.errors import InputError
+
     comparison = run.read_json("comparison.json")
     if not comparison.get("windows"):
-        raise InputError("out", out, "has no comparison", "run `ntkflow validate compare` first")
-    if not quiet:
-        typer.echo("\n".join(table(comparison)))
-    if to is not None:
-        to.mkdir(parents=True, exist_ok=True)
-        path = to / f"{run.path.resolve().name}-ladder.json"
-        # What was refused everywhere would be run, whatever it costs, if the command named it.
-        rungs = [rung for window in comparison["windows"] for rung in window["rungs"]]
-        names = dict.fromkeys(rung["name"] for rung in rungs if not rung["refused"])
-        command = f"ntkflow validate compare --out {run.path.resolve().name} --rungs {','.join(names)}"
-        write_json(path, {"command": command, "config": run.config.to_dict(), **short(comparison)})
-        if not quiet:
-            typer.echo(f"written to {path}")
+        remedy = f"run `ntkflow validate compare {run.path}` first"
+        raise InputError("run", run.path, "has no comparison", remedy)
+    return comparison
+
+
+def _written(run: "RunDirectory", comparison: "Json", to: Path) -> Path:
+    from ntkflow.store import write_json
+    from validation.ladder.export import short
+
+    to.mkdir(parents=True, exist_ok=True)
+    name = run.path.resolve().name
+    path = to / f"{name}-ladder.json"
+    # What was refused everywhere would be run, whatever it costs, if the command named it.
+    rungs = [rung for window in comparison["windows"] for rung in window["rungs"]]
+    names = dict.fromkeys(rung["name"] for rung in rungs if not rung["refused"])
+    command = f"ntkflow validate compare {name} --rungs {','.join(names)}"
+    write_json(path, {"command": command, "config": run.config.to_dict(), **short(comparison)})
+    return path

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ntkflow.cli.ends import resumable
+from ntkflow.cli.output import attempted
 from validation.cli import options
-from validation.cli.finish import finish
+from validation.cli.finish import tell, written
 from validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
@@ -47,8 +49,9 @@ OVERWRITE = typer.Option(
 )
 
 
+@resumable
 def kernels(
-    out: options.Out = options.RUN_OUT,
+    run: options.Run = None,
     from_snapshot: int | None = FROM,
     data_dir: options.DataDir = None,
     full: bool = FULL,
@@ -63,27 +66,29 @@ def kernels(
     overwrite: bool = OVERWRITE,
     json: options.AsJson = False,
     quiet: options.Quiet = False,
+    out: options.OldOut = None,
 ) -> None:
     """Measure the features' NTK at snapshots of a trained run; those already measured are kept."""
     from validation.measurement_run import Settings
     from validation.pipeline import measure_run
-    from validation.rundir import RunDirectory
 
-    run = RunDirectory.open(out)
-    options.find_data(run.config, data_dir)
-    settings = Settings(
-        method, memory, tuple(quantity) if quantity else None, neurons, samples, probes, bn, run.config.seed
-    )
-    if figure:
-        settings = _for_figure(settings, run)
-    elif not full:
-        _refuse_ignored(settings, overwrite, run.config.seed)
-    with run.locked():
-        with progress(json or quiet) as bar:
-            measure_run(run, from_snapshot, bar)
-            lines = _full(run, from_snapshot, settings, bar, overwrite) if full or figure else []
-            lines += _draw(run, from_snapshot) if figure else []
-        finish(run, json, quiet)
+    named = tuple(quantity) if quantity else None
+    documents: dict[RunDirectory, dict[str, Any]] = {}
+    lines: list[str] = []
+    for found in options.runs_at(run, out):
+        options.find_data(found.config, data_dir)
+        settings = Settings(method, memory, named, neurons, samples, probes, bn, found.config.seed)
+        if figure:
+            settings = _for_figure(settings, found)
+        elif not full:
+            _refuse_ignored(settings, overwrite, found.config.seed)
+        with found.locked():
+            with progress(json or quiet) as bar:
+                measure_run(found, from_snapshot, bar)
+                lines += _full(found, from_snapshot, settings, bar, overwrite) if full or figure else []
+                lines += _draw(found, from_snapshot) if figure else []
+            documents[found] = written(found, json or quiet)
+    tell(documents, json, quiet)
     if lines and not (json or quiet):
         typer.echo("\n".join(lines))
 
@@ -115,7 +120,8 @@ def _for_figure(settings: "Settings", run: "RunDirectory") -> "Settings":
 def _draw(run: "RunDirectory", step: int | None) -> list[str]:
     from validation.kernel_panes import draw_kernels
 
-    return [f"figure: {draw_kernels(run, step)}"]
+    drawn = attempted(lambda: draw_kernels(run, step), "the same command again draws it")
+    return [] if drawn is None else [f"figure: {drawn}"]
 
 
 def _full(

@@ -1,14 +1,15 @@
 """The application `ntkflow validate`, and the commands that train, compare, or do everything in one go."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ntkflow.cli.ends import resumable
 from ntkflow.errors import InputError
 from validation.cli import options
 from validation.cli.export import export
-from validation.cli.finish import finish
+from validation.cli.finish import finish, print_next, tell, tell_complete, written
 from validation.cli.frontier import frontier
 from validation.cli.kernels import kernels
 from validation.cli.paper import figure, reproduce
@@ -19,6 +20,7 @@ from validation.cli.sweep import show, sweep, table
 
 if TYPE_CHECKING:
     from validation.pipeline import Outcome
+    from validation.rundir import RunDirectory
 
 # Exit code of a training that diverged; 0, 1, 2 and 130 mean what they mean everywhere in ntkflow.
 EXIT_DIVERGED = 3
@@ -33,6 +35,7 @@ app = typer.Typer(
 
 
 @app.command()
+@resumable
 def train(
     preset: options.Preset = "digits",
     config: options.Config = None,
@@ -48,10 +51,15 @@ def train(
     quiet: options.Quiet = False,
 ) -> None:
     """Train a network and write snapshots; an interrupted run of the same configuration goes on."""
-    from validation.pipeline import train_run
+    from validation.pipeline import read_outcome, train_run
 
     wanted = options.configuration(preset, config, seed, per_class, set_ or ())
     run = options.create(wanted, out, data_dir, download, overwrite, resume)
+    ended = None if overwrite else read_outcome(run)
+    if ended is not None and run.read_json("summary.json"):
+        tell_complete(run, json, quiet)
+        _exit(ended)
+        return
     with run.locked():
         with progress(json or quiet) as bar:
             outcome = train_run(run, bar, bar.observed)
@@ -64,27 +72,31 @@ for command in (kernels, export, calibrate, report, frontier, seeds, sweep, tabl
 
 
 @app.command()
+@resumable
 def compare(
-    out: options.Out = options.RUN_OUT,
+    run: options.Run = None,
     from_snapshot: options.FromSnapshot = None,
     rungs: options.Rungs = "auto",
     data_dir: options.DataDir = None,
     json: options.AsJson = False,
     quiet: options.Quiet = False,
+    out: options.OldOut = None,
 ) -> None:
     """Predict from measured snapshots with every rung of the kernel ladder, compare, attribute the error."""
     from validation.pipeline import compare_run
-    from validation.rundir import RunDirectory
 
-    run = RunDirectory.open(out)
-    options.find_data(run.config, data_dir)
-    with run.locked():
-        with progress(json or quiet) as bar:
-            compare_run(run, from_snapshot, bar, options.rung_names(rungs), bar.say)
-        finish(run, json, quiet)
+    documents: dict[RunDirectory, dict[str, Any]] = {}
+    for found in options.runs_at(run, out):
+        options.find_data(found.config, data_dir)
+        with found.locked():
+            with progress(json or quiet) as bar:
+                compare_run(found, from_snapshot, bar, options.rung_names(rungs), bar.say)
+            documents[found] = written(found, json or quiet)
+    tell(documents, json, quiet)
 
 
 @app.command()
+@resumable
 def run(
     preset: Annotated[
         str | None,
@@ -111,7 +123,7 @@ def run(
     With neither --preset nor --config: an MLP that the theory describes and a small ResNet that it does not, on one
     page, in some minutes.
     """
-    from validation.pipeline import Result, compare_run, measure_run, train_run
+    from validation.pipeline import Result, compare_run, measure_run, read_outcome, train_run
 
     if preset is None and config is None:
         if download or from_snapshot is not None or rungs != "auto" or set_:
@@ -122,6 +134,11 @@ def run(
         return
     wanted = options.configuration(preset or "digits", config, seed, per_class, set_ or ())
     directory = options.create(wanted, out, data_dir, download, overwrite, resume)
+    ended = None if overwrite or rungs != "auto" or from_snapshot is not None else read_outcome(directory)
+    if ended is not None and _compared(directory, ended):
+        tell_complete(directory, json, quiet)
+        _end(ended, directory, json or quiet)
+        return
     with directory.locked():
         with progress(json or quiet) as bar:
             outcome = train_run(directory, bar, bar.observed)
@@ -129,6 +146,19 @@ def run(
                 measure_run(directory, from_snapshot, bar)
                 compare_run(directory, from_snapshot, bar, options.rung_names(rungs), bar.say)
         finish(directory, json, quiet)
+    _end(outcome, directory, json or quiet)
+
+
+def _compared(run: "RunDirectory", ended: "Outcome") -> bool:
+    """Whether all that can be done with a training that ended has been done."""
+    return bool(run.read_json("summary.json")) and (
+        bool(ended.message) or bool(run.read_json("comparison.json").get("windows"))
+    )
+
+
+def _end(outcome: "Outcome", run: "RunDirectory", silent: bool) -> None:
+    if not (silent or outcome.message):
+        print_next(run.path)
     _exit(outcome)
 
 

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 RUN_OUT = Path("validate-run")
 
 Out = Annotated[Path, typer.Option("--out", help="Run directory.")]
+Run = Annotated[
+    Path | None,
+    typer.Argument(
+        help=f"Run directory, or a folder of runs: all in it.  [default: {RUN_OUT}]", show_default=False
+    ),
+]
+# What commands that read a run called it before; commands that stand in documents still do.
+OldOut = Annotated[Path | None, typer.Option("--out", hidden=True)]
 Preset = Annotated[str, typer.Option("--preset", help="paper, paper-small, digits, flow, control or tiny.")]
 Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file of a configuration, such as a run's config.toml.")
@@ -78,7 +86,7 @@ def configuration(
 def create(
     config: "RunConfig", out: Path, data_dir: Path | None, download: bool, overwrite: bool, resume: bool
 ) -> "RunDirectory":
-    """The directory of a new run, or of one that was interrupted.
+    """The directory of a new run, or of one of the same configuration, however far that is.
 
     Raises:
         InputError: the options contradict each other, the data are missing or the directory is taken.
@@ -91,8 +99,25 @@ def create(
     if download:
         fetch(config.data.name)
     find_data(config, data_dir)
-    goes_on = resume or (not overwrite and RunDirectory.unfinished(out, config))
-    return RunDirectory.create(out, config, overwrite, goes_on)
+    if not (overwrite or resume):
+        difference = RunDirectory.difference(out, config)
+        if difference is not None:
+            rule = f"exists already, and was made with another {difference}"
+            raise InputError("out", out, rule, "choose another directory or pass --overwrite")
+    return RunDirectory.create(out, config, overwrite, resume=not overwrite)
+
+
+def runs_at(run: Path | None, out: Path | None) -> "list[RunDirectory]":
+    """The runs that a command is about: the one named, all in the folder named, or those where `run` writes.
+
+    Raises:
+        InputError: two places were named, or there is no run.
+    """
+    from validation.rundir import RunDirectory, run_paths
+
+    if run is not None and out is not None:
+        raise InputError("--out", out, "has no meaning beside RUN", "drop it")
+    return [RunDirectory.open(path) for path in run_paths(run or out or RUN_OUT)]
 
 
 def find_data(config: "RunConfig", data_dir: Path | None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from ntkflow.cli.ends import resumable
 from validation.cli import options
 from validation.cli.progress import progress
 
@@ -27,6 +28,7 @@ def figure(
             print(written)
 
 
+@resumable
 def reproduce(
     number: int = typer.Argument(help="Figure of the paper, 1 to 20."),
     preset: str = typer.Option("paper-small", help="paper, paper-small or digits: how much of it."),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ntkflow.cli.output import GOES_ON
+from ntkflow.cli.ends import GOES_ON
 from ntkflow.errors import StoppedError
 
 

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ntkflow.cli.ends import resumable
+from ntkflow.cli.output import attempted
 from validation.cli import options
+from validation.cli.finish import print_next
 from validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
@@ -20,13 +23,19 @@ SEEDS = typer.Option(3, "--seeds", min=1, help="Seeds of every departure.")
 WORKERS = typer.Option(None, "--workers", min=1, help="Processes; by default one a core.")
 OVERWRITE = typer.Option(False, "--overwrite", help="Run again what is there already.")
 JSON = typer.Option(False, "--json", help="Print the document as JSON and nothing else.")
-RUNS = typer.Argument(..., help="Run directories that were compared, in the order in which they are shown.")
-TO = typer.Option(None, "--to", help="The file; by default report.html of the first run.")
+RUNS = typer.Argument(
+    None,
+    help="Run directories that were compared, or folders of them, in the order in which they are shown.  "
+    f"[default: {options.RUN_OUT}]",
+    show_default=False,
+)
+TO = typer.Option(None, "--to", help="The file; by default report.html of the first run or folder.")
 
 # Exit code of a calibration that does not give the known answer.
 EXIT_FAILED = 1
 
 
+@resumable
 def calibrate(
     out: Path = OUT,
     brief: bool = BRIEF,
@@ -47,25 +56,29 @@ def calibrate(
     with progress(json or quiet) as bar:
         found = run(out, brief, seeds, workers, bar)
     keep(found)
-    figure = _draw(found, out)
-    page = write_page(out / "report.html", [], found)
+    again = "the same command again makes it"
+    figure = attempted(lambda: _draw(found, out), again)
+    page = attempted(lambda: write_page(out / "report.html", [], found), again)
     if json:
         print(dump_json(found))
     elif not quiet:
         _print(found)
-        print(f"figure: {figure}\nreport: {page}")
+        for what, path in (("figure", figure), ("report", page)):
+            if path is not None:
+                print(f"{what}: {path}")
     if not found["passed"]:
         raise SystemExit(EXIT_FAILED)
 
 
-def report(runs: list[Path] = RUNS, to: Path | None = TO, quiet: options.Quiet = False) -> None:
+def report(runs: list[Path] | None = RUNS, to: Path | None = TO, quiet: options.Quiet = False) -> None:
     """Write the page of runs that were compared, one or several together."""
-    from validation.report.write import write_report
-    from validation.rundir import RunDirectory
+    from validation.report.write import PAGE, write_report
+    from validation.rundir import RunDirectory, run_paths
 
-    opened = [RunDirectory.open(path) for path in runs]
+    places = runs or [options.RUN_OUT]
+    opened = [RunDirectory.open(run) for path in places for run in run_paths(path)]
     with progress(quiet) as bar:
-        page = write_report(opened, to, bar)
+        page = write_report(opened, places[0] / PAGE if to is None else to, bar)
     if not quiet:
         print(f"report: {page}")
 
@@ -81,9 +94,10 @@ def default_run(
 ) -> None:
     """The calibration in brief, a network that the theory describes and one that it does not; one page."""
     from ntkflow.errors import InputError
+    from ntkflow.staging import clean
     from ntkflow.store import dump_json
     from validation.report.write import write_report
-    from validation.showcase import PAGE, check_place, configurations, found_data
+    from validation.showcase import PAGE, check_place, configurations, found_data, is_complete
 
     if data_dir is not None:
         os.environ["NTKFLOW_DATA"] = str(data_dir)
@@ -94,20 +108,27 @@ def default_run(
                 "holds no Fashion-MNIST",
                 "give its folder, or leave this out for the digits",
             )
-    check_place(out, overwrite)
+    check_place(out)
+    wanted = configurations(found_data(), seed, per_class)
+    complete = not overwrite and is_complete(out, wanted)
     if overwrite:
         (out / PAGE).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    wanted = configurations(found_data(), seed, per_class)
+    clean(out)
     with progress(json or quiet) as bar:
         runs = [_part(out / name, config, overwrite, bar) for name, config in wanted.items()]
-        page = write_report(runs, out / PAGE, bar)
+        again = "the same command again makes it"
+        page = out / PAGE if complete else attempted(lambda: write_report(runs, out / PAGE, bar), again)
     if json:
         print(dump_json({run.path.name: run.read_json("summary.json") for run in runs}))
     elif not quiet:
+        if complete:
+            print(f"{out} is already complete; --overwrite runs it again")
         for run in runs:
             print("\n".join(_lines(run)))
-        print(f"report: {page}")
+        if page is not None:
+            print(f"report: {page}")
+        print_next(out)
 
 
 def _part(path: Path, config: "RunConfig", overwrite: bool, bar: Bar) -> "RunDirectory":
@@ -124,7 +145,7 @@ def _part(path: Path, config: "RunConfig", overwrite: bool, bar: Bar) -> "RunDir
         train_run(run, lambda what, done, total: bar(f"{path.name}: {what}", done, total))
         measure_run(run, None, bar)
         compare_run(run, None, lambda what, done, total: bar(f"{path.name}: {what}", done, total), RUNGS)
-        finish(run)
+        finish(run, attempt=attempted)
     return run
 
 
@@ -138,13 +159,13 @@ def _lines(run: "RunDirectory") -> list[str]:
 
 
 def _draw(found: "Json", out: Path) -> Path:
+    from ntkflow.staging import atomic
     from validation.calibration.figure import calibration_figure
 
     final = out / "figures" / "calibration.png"
     final.parent.mkdir(exist_ok=True)
-    temporary = final.with_name(".partial.png")
-    calibration_figure(found).savefig(temporary, dpi=110)
-    temporary.replace(final)
+    with atomic(final) as handle:
+        calibration_figure(found).savefig(handle, dpi=110, format="png")
     return final
 
 

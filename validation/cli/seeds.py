@@ -22,8 +22,9 @@ def seeds(
     from ntkflow.store import atomic, dump_json
     from validation.ladder.export import compact
     from validation.ladder.seeds import over_seeds, read, table
+    from validation.rundir import run_paths
 
-    document = over_seeds([read(path) for path in runs])
+    document = over_seeds([read(path) for folder in runs for path in run_paths(folder)])
     document = {"command": f"ntkflow validate seeds {' '.join(document['runs'])}", **document}
     if json:
         typer.echo(dump_json(document))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ntkflow.cli.output import GOES_ON
+from ntkflow.cli.ends import GOES_ON, resumable
+from ntkflow.cli.output import warn
 from ntkflow.errors import InputError, StoppedError
 from validation.cli import sweep_options as options
 from validation.cli.options import find_data
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 COLUMNS = ("result", "NC1", "NC2", "NC3", "accuracy_train", "accuracy_test", "invariant_alignment", "seconds")
 
 
+@resumable
 def sweep(
     preset: options.Preset = "sweep-digits",
     config: options.Config = None,
@@ -106,7 +108,7 @@ def table(
     from validation.sweep.select import column_named, rows_where
 
     found = read_table(out)
-    found.write(out)
+    current = _brought_up_to_date(found, out)
     chosen = rows_where(found, where or [])
     names = [column_named(found, name, "column") for name in column or ()]
     rows = [row for row, keep in zip(found.rows(), chosen, strict=True) if keep]
@@ -116,11 +118,22 @@ def table(
         return
     shown = names or [name for name in COLUMNS if name in found.columns]
     print_rows([*found.swept, "status", *shown], rows)
-    print(f"{len(rows)} of {len(found)} trainings; all {len(found.columns)} columns in {out / 'table.csv'}")
+    where_all = f"; all {len(found.columns)} columns in {out / 'table.csv'}" if current else ""
+    print(f"{len(rows)} of {len(found)} trainings{where_all}")
+
+
+def _brought_up_to_date(table: "Table", out: Path) -> bool:
+    """Write the table's files where that is allowed: a sweep is read from wherever it lies."""
+    try:
+        table.write(out)
+    except OSError as error:
+        warn(f"{out / 'table.csv'} could not be brought up to date ({error.strerror})")
+        return False
+    return True
 
 
 def show(
-    path: list[Path] = typer.Argument(help="Sweep directories and run directories."),
+    path: list[Path] = typer.Argument(help="Sweep directories, run directories, folders of runs."),
     where: list[str] = typer.Option(None, help="FIELD=VALUE, FIELD<VALUE ... on any field; repeat."),
     json: bool = typer.Option(False, "--json", help="Print what was found as JSON, with all fields."),
 ) -> None:

@@ -6,7 +6,7 @@ import urllib.request
 from pathlib import Path
 
 from ntkflow.errors import InputError
-from ntkflow.store import atomic
+from ntkflow.staging import atomic, clean
 from validation.datasets.locate import cache
 
 TIMEOUT = 60  # seconds without an answer
@@ -74,6 +74,7 @@ def _fetch(url: str, path: Path, checksum: str) -> None:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        clean(path.parent)
         with atomic(path) as handle:
             handle.write(data)
     except OSError as error:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow.errors import InputError
-from validation.kernels.backend import check_finite
 from validation.kernels.components import Head
 
 METHODS = ("auto", "gram", "class-sums", "probes", "sign-probes", "orthogonal-probes")
@@ -30,11 +30,7 @@ def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 def samples(X: Any, y: Any, per_class: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of the measured samples sorted by class, their labels, and the counts in all."""
-    labels = np.asarray(y)
-    if labels.ndim != 1 or len(labels) != len(X) or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            "y", f"{labels.dtype} array of shape {labels.shape}", f"must be {len(X)} whole numbers", "fix it"
-        )
+    labels = checks.class_indices("y", y, len(X), "one per sample of X")
     if len(labels) == 0 or labels.min() < 0:
         raise InputError("y", "empty or negative labels", "must be 0 .. C-1", "renumber the classes")
     totals = np.bincount(labels)
@@ -53,13 +49,12 @@ def checked_head(head: tuple[Any, Any] | None, n: int, C: int) -> Head | None:
     """The classifier in float64, or None."""
     if head is None:
         return None
-    W = np.asarray(head[0], dtype=np.float64)
-    b = None if head[1] is None else np.asarray(head[1], dtype=np.float64)
+    W = checks.numbers("head.W", head[0])
+    b = None if head[1] is None else checks.numbers("head.b", head[1])
     if W.shape != (C, n):
         raise InputError("head", f"W of shape {W.shape}", f"must be (C, n) = ({C}, {n})", "transpose it")
     if b is not None and b.shape != (C,):
         raise InputError("head", f"b of shape {b.shape}", f"must be ({C},), or None", "fix it")
-    check_finite({"W": W, "b": b}, "head")
     return Head(W, b)
 
 

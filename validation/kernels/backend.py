@@ -23,6 +23,9 @@ FeatureFunction = Callable[[Any, Any, jax.Array], jax.Array]
 class Backend(Protocol):
     """A network's features h(x) and their derivatives; float32 or better inside, numpy outside.
 
+    One may also have `total`, how many parameters the network has, P when it has none; and `columns`, the names and
+    sizes of the parameters that are differentiated by, in their order in a row.
+
     Attributes:
         n: features.
         P: numbers that are differentiated by.
@@ -53,7 +56,15 @@ class Backend(Protocol):
         """What `pull` of k directions on all of x at once needs."""
 
     def fingerprint(self) -> bytes:
-        """The parameters as bytes, for names of stored chunks."""
+        """Digest of the function, of all it closes over and of its parameters, for names of stored chunks."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A backend that looks anew at what it computes before every measurement."""
+
+    def check(self, x: Inputs) -> Backend:
+        """The backend for such inputs."""
 
 
 @runtime_checkable

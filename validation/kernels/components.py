@@ -77,7 +77,7 @@ def rayleigh(task: Task, head: Head, H: Features) -> Rayleigh:
     R = split(head.residual(H, task.labels), task.labels)
     G = np.einsum("cn,kcN->kNn", head.W, R)
     gradients = task.gradients(G)
-    moved = np.einsum("kp,kp->k", gradients, gradients)
+    moved = task.products("rayleigh", np.einsum("kp,kp->k", gradients, gradients))
     own = np.array([np.sum((r @ H.T) ** 2) for r in R])
     own += 0.0 if head.b is None else np.sum(R.sum(axis=2) ** 2, axis=1)
     sizes, pulled = np.sum(R**2, axis=(1, 2)), np.sum(G**2, axis=(1, 2))

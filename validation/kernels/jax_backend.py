@@ -1,7 +1,8 @@
 """Derivatives through JAX, compiled once for each function and shape."""
 
-from dataclasses import dataclass, field
-from functools import lru_cache
+import hashlib
+from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -13,80 +14,104 @@ from ntkflow.errors import InputError
 from validation.kernels import jax_functions
 from validation.kernels.backend import Directions, FeatureFunction, Inputs, check_finite
 from validation.kernels.budget import release
+from validation.kernels.computation import computation, content
 from validation.kernels.factored import Factors
 from validation.kernels.jax_functions import Skeleton
 from validation.kernels.layers import Layer, Traced, trace
 from validation.kernels.moments import Moments, moments_of
+from validation.kernels.trainable import Trainable, flags, names_of
 
 # Numbers of gradients of one call on CPU.
 CACHED = 2**22
+# Computations of which compiled functions are kept.
+COMPILED = 32
 
 
-@dataclass(frozen=True, eq=False)
-class _Compiled:
-    call: Any
-    features: Any
-    # by name and shapes; lives as long as the functions, so that the next snapshot compiles nothing
-    executables: dict[Any, Any] = field(default_factory=dict)
+# Compiled functions of what was computed last, by name and shapes; the next snapshot compiles nothing.
+_SHELF: OrderedDict[Hashable, dict[Hashable, Any]] = OrderedDict()
 
 
-@lru_cache(maxsize=32)
-def _compile(function: FeatureFunction, skeleton: Skeleton) -> _Compiled:
-    call = jax_functions.feature_call(function, skeleton)
-    return _Compiled(call, jax.jit(call))
+def _compiled(computation: bytes) -> dict[Hashable, Any]:
+    known = _SHELF.setdefault(computation, {})
+    _SHELF.move_to_end(computation)
+    while len(_SHELF) > COMPILED:
+        _SHELF.popitem(last=False)
+    return known
 
 
 class JaxBackend:
     """Derivatives through JAX, for any pure function: Flax NNX and Linen, Equinox, haiku-style, plain.
 
+    `check` looks at what the function computes, with the numbers it closes over as they are then: what was compiled
+    for another computation is never used. `validation.measure` calls it every time.
+
     Args:
-        features: function of (params, constants, x) giving (B, n); compiled once for each function object.
-        params: tree whose floating-point arrays are differentiated by.
+        features: function of (params, constants, x) giving (B, n); compiled once for what it computes.
+        params: tree whose trained floating-point arrays are differentiated by.
         constants: its other numbers.
+        trainable: which of them; see `validation.measure`.
 
     Raises:
-        InputError: a parameter is not finite, or there is none.
+        InputError: a parameter is not finite, or there is none to differentiate by.
     """
 
-    def __init__(self, features: FeatureFunction, params: Any, constants: Any = None) -> None:
+    def __init__(
+        self, features: FeatureFunction, params: Any, constants: Any = None, trainable: Trainable = None
+    ) -> None:
         check_finite(params, "params")
         leaves, structure = jax.tree.flatten(params)
-        kinds = tuple(jax_functions.kind(leaf) for leaf in leaves)
-        chosen = {
+        chosen, own = flags(params, trainable)
+        kinds = tuple(jax_functions.kind(leaf, c) for leaf, c in zip(leaves, chosen, strict=True))
+        parts = {
             kind: [leaf for leaf, k in zip(leaves, kinds, strict=True) if k == kind]
             for kind in ("varying", "fixed", "static")
         }
-        self.P = sum(leaf.size for leaf in chosen["varying"])
+        self.P = sum(leaf.size for leaf in parts["varying"])
+        self.total = sum(leaf.size for leaf, is_own in zip(leaves, own, strict=True) if is_own)
+        sizes = [leaf.size for leaf in parts["varying"]]
+        self.columns = list(zip(names_of(params, chosen), sizes, strict=True))
         if not self.P:
-            raise InputError("params", "no floating-point array", "nothing to differentiate by", "give some")
-        self._arrays = (chosen["varying"], chosen["fixed"], constants)
-        self._functions = _compile(features, Skeleton(structure, kinds, tuple(chosen["static"])))
+            raise InputError(
+                "params",
+                f"none of {self.total} floating-point numbers is trained"
+                if self.total
+                else "no floating-point array",
+                "nothing to differentiate by",
+                "give some, or trainable=lambda path: True",
+            )
+        self._arrays = (parts["varying"], parts["fixed"], constants)
+        self._features, self._skeleton = features, Skeleton(structure, kinds, tuple(parts["static"]))
         arrays, constant_structure = jax.tree.flatten(self._arrays)
-        self._shapes = (constant_structure, *((np.shape(a), str(np.asarray(a).dtype)) for a in arrays))
+        self._shapes = (constant_structure, *((np.shape(a), _dtype(a)) for a in arrays))
         self.n = 0
 
     def check(self, x: Inputs) -> "JaxBackend":
-        """Learn n from the shape of the features.
+        """Learn n from the shape of the features, and what the function computes; to be called when it may have changed.
 
         Raises:
             InputError: the features are not (samples, n).
         """
-        known, key = self._functions.executables, ("shape", self._shapes, x.shape[1:])
-        if key not in known:
-            known[key] = jax.eval_shape(self._functions.features, *self._arrays, jnp.asarray(x[:2])).shape
-        shape = known[key]
-        if len(shape) != 2 or shape[0] != len(x[:2]):
+        few = jnp.asarray(x[:2])
+        # A new object, of which JAX has traced nothing yet: what the function closes over may have changed.
+        self._call = jax_functions.feature_call(self._features, self._skeleton)
+        seen, shape, custom = computation(self._call, *self._arrays, few)
+        if len(shape) != 2 or shape[0] != len(few):
             raise InputError("features", f"output of shape {shape}", "must be (samples, n)", "flatten each h")
         self.n = int(shape[1])
+        if custom:
+            V = jnp.zeros((1, *shape), jnp.float32)
+            seen += computation(jax_functions.pulling(self._call), *self._arrays, few, V).digest
+        self._computation = seen
+        self._known = _compiled(self._computation)
         self._sample = jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.asarray(x[:0]).dtype)
         return self
 
     @property
     def _traced(self) -> Traced:
-        known, sample = self._functions.executables, self._sample
+        known, sample = self._known, self._sample
         key = ("traced", self._shapes, sample.shape, str(sample.dtype))
         if key not in known:
-            known[key] = trace(self._functions.call, *self._arrays, sample)
+            known[key] = trace(self._call, *self._arrays, sample)
         return known[key]
 
     @property
@@ -99,26 +124,29 @@ class JaxBackend:
         """Parameters that are no such layer's weights."""
         return self.P - sum(layer.K * layer.M for layer in self.layers)
 
-    def _executable(self, name: str, x: Inputs, V: np.ndarray) -> Any:
+    def _executable(self, name: str, x: Inputs, *V: np.ndarray) -> Any:
         """Compiled ahead of time, which is what tells the memory it needs before it runs."""
-        known, key = self._functions.executables, (name, self._shapes, x.shape, x.dtype.str, V.shape)
-        if key not in known:
+        key = (name, self._shapes, x.shape, x.dtype.str, *(v.shape for v in V))
+        if key not in self._known:
             function = jax.jit(self._function(name))
-            known[key] = function.lower(*self._arrays, jnp.asarray(x), jnp.asarray(V)).compile()
+            given = (jnp.asarray(a) for a in (x, *V))
+            self._known[key] = function.lower(*self._arrays, *given).compile()
             # A compiler of a ResNet20 leaves some 200 MiB behind.
             release()
-        return known[key]
+        return self._known[key]
 
     def _function(self, name: str) -> Any:
+        if name == "features":
+            return self._call
         if name == "pull":
-            return jax_functions.pulling(self._functions.call)
+            return jax_functions.pulling(self._call)
         if name == "factors":
             return jax_functions.factoring(self._traced.winning)
         return jax_functions.row_by_row(self._traced)
 
     def features(self, x: Inputs) -> Float64[np.ndarray, "B n"]:
         """h(x_i)."""
-        return np.asarray(self._functions.features(*self._arrays, jnp.asarray(x)), dtype=np.float64)
+        return np.asarray(self._executable("features", x)(*self._arrays, jnp.asarray(x)), dtype=np.float64)
 
     def _rows(self, x: Inputs, V: Directions) -> jax.Array:
         V = np.asarray(V, dtype=np.float32)
@@ -184,5 +212,12 @@ class JaxBackend:
         return samples, k
 
     def fingerprint(self) -> bytes:
-        """The parameters and constants as bytes."""
-        return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self._arrays))
+        """What is computed, with what closed-over numbers, and the parameters and constants."""
+        found = hashlib.sha256(self._computation + repr(jax.tree.structure(self._arrays)).encode())
+        for leaf in jax.tree.leaves(self._arrays):
+            found.update(content(leaf if hasattr(leaf, "dtype") else np.asarray(leaf)))
+        return found.digest()
+
+
+def _dtype(number: Any) -> str:
+    return str(number.dtype if hasattr(number, "dtype") else np.asarray(number).dtype)

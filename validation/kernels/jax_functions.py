@@ -33,11 +33,11 @@ class Skeleton(NamedTuple):
         return jax.tree.unflatten(self.structure, [next(sources[kind]) for kind in self.kinds])
 
 
-def kind(leaf: Any) -> str:
-    """Which of these a leaf is."""
+def kind(leaf: Any, chosen: bool) -> str:
+    """Which of these a leaf is; `chosen` ones are differentiated by."""
     if not hasattr(leaf, "dtype"):
         return "static"
-    return "varying" if jnp.issubdtype(leaf.dtype, jnp.inexact) else "fixed"
+    return "varying" if chosen else "fixed"
 
 
 def feature_call(function: FeatureFunction, skeleton: Skeleton) -> Any:

@@ -1,12 +1,18 @@
 """What a measurement found, and the rungs of the kernel ladder it gives."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ntkflow import kernels as rungs
+from ntkflow._types import Features
 from ntkflow.errors import InputError
+from ntkflow.kernel_files import KAPPAS, NEEDS, build
+from ntkflow.problem import Problem
+from ntkflow.state import State
+from ntkflow.store import sort_kernel, write_state
 from validation.kernels.arguments import one_of
 from validation.kernels.components import Head, Rayleigh
 from validation.kernels.pairs import PairNorms
@@ -21,11 +27,15 @@ class Measurement:
 
     Attributes:
         features: the features' NTK; constants are the paper's kappas.
-        order: index in the given samples of each measured one; they are sorted by class.
+        H: measured features, (n, N).
+        order: index in the given samples of each measured one, rising: kernels, features and labels have their samples
+            in the order in which these were given.
         counts: measured samples of each class.
         totals: samples of each class in all.
         neurons: neurons, or random combinations of them, that were measured.
         total_neurons: n.
+        parameters: how many numbers were differentiated by.
+        total_parameters: how many parameters there are, those that are frozen included.
         method: how.
         bn: mode of batch normalisation.
         head: the classifier; None when there was none.
@@ -41,11 +51,14 @@ class Measurement:
     """
 
     features: Summary
+    H: Features
     order: np.ndarray
     counts: np.ndarray
     totals: np.ndarray
     neurons: int
     total_neurons: int
+    parameters: int
+    total_parameters: int
     method: str
     bn: str
     head: Head | None = None
@@ -107,18 +120,29 @@ class Measurement:
             )
         return rungs.ClassBlockKernel(kd, B)
 
-    def sample(self, of: str = "features") -> rungs.SampleKernel:
-        """The mean over neurons of the N x N kernels, samples sorted by class."""
-        family = self._family(of)
+    def sample(self, of: str = "features", order: str = "given") -> rungs.SampleKernel:
+        """The mean over neurons of the N x N kernels.
+
+        Args:
+            of: "features" or "row_space".
+            order: "given", as the samples were given, which state files hold beside H and labels in that order; or
+                "class", sorted by class, which `ntkflow.Problem` takes. `problem` and `save_state` see to it.
+        """
+        rows, family = self._rows(order), self._family(of)
         if family.mean is None:
             raise InputError("method", self.method, "does not form N x N kernels", "measure with 'gram'")
-        return rungs.SampleKernel(family.mean)
+        return rungs.SampleKernel(family.mean[np.ix_(rows, rows)])
 
-    def kronecker(self, of: str = "features") -> rungs.KroneckerKernel:
-        """K (x) A from the partial traces: K = tr_n Theta / n, A = tr_N Theta normalised to trace n."""
+    def kronecker(self, of: str = "features", order: str = "given") -> rungs.KroneckerKernel:
+        """K (x) A from the partial traces: K = tr_n Theta / n, A = tr_N Theta normalised to trace n.
+
+        Args:
+            of: "features" or "row_space", for K.
+            order: of the samples; see `sample`.
+        """
         A = np.einsum("piqi->pq", self.full.values) if self.full is not None else self._matrix().diagonal
         self._all_neurons()
-        return rungs.KroneckerKernel(self.sample(of), A * (len(A) / np.trace(A)))
+        return rungs.KroneckerKernel(self.sample(of, order), A * (len(A) / np.trace(A)))
 
     def matrix_block(self, of: str = "features") -> rungs.MatrixBlockKernel:
         """A_d, A_c, A_n in the convention of `MatrixBlockKernel`.
@@ -136,12 +160,115 @@ class Measurement:
         self._all_neurons()
         return rungs.MatrixBlockKernel(*blocks.rung)
 
-    def tensor(self) -> rungs.TensorKernel:
-        """The whole tensor."""
+    def tensor(self, order: str = "given") -> rungs.TensorKernel:
+        """The whole tensor; for the order of the samples see `sample`."""
         self._all_neurons()
         if self.full is None:
             raise InputError("quantities", "no tensor", "was not measured", "add 'tensor'")
-        return rungs.TensorKernel(self.full.values)
+        return rungs.TensorKernel(self.full.reordered(self._rows(order)).values)
+
+    def problem(
+        self,
+        H: np.ndarray | None = None,
+        W: np.ndarray | None = None,
+        b: np.ndarray | None = None,
+        *,
+        rung: str = "block",
+        of: str = "features",
+    ) -> Problem:
+        """What `ntkflow.solve` integrates: a state and a kernel of this measurement, their samples sorted alike.
+
+        Args:
+            H: features (n, N) in the order in which the samples were given, all of them or the measured ones; by
+                default those that were measured.
+            W: head (C, n); by default that of the measurement.
+            b: its biases (C,).
+            rung: block, class-block, sample, kronecker, matrix-block or tensor.
+            of: "features" or "row_space".
+
+        Raises:
+            InputError: sizes do not fit, there is no head, or the rung was not measured.
+        """
+        H, W, b = self._state(H, W, b)
+        state, sizes, order = State.from_samples(H, W, b, self.labels)
+        arrays = sort_kernel(self._kernel_arrays(rung, of), sizes, order)
+        return Problem(sizes, build(arrays, rung), state)
+
+    def save_state(
+        self,
+        path: Path | str,
+        H: np.ndarray | None = None,
+        W: np.ndarray | None = None,
+        b: np.ndarray | None = None,
+        *,
+        rung: str = "block",
+        of: str = "features",
+    ) -> None:
+        """Write a state file with a kernel, for `ntkflow simulate --state`, samples in the order given.
+
+        Args:
+            path: where.
+            H: see `problem`, also for what else there is.
+            W: head (C, n).
+            b: its biases (C,).
+            rung: see `problem`.
+            of: "features" or "row_space".
+
+        Raises:
+            InputError: see `problem`.
+        """
+        H, W, b = self._state(H, W, b)
+        arrays: dict[str, Any] = self._kernel_arrays(rung, of)
+        write_state(Path(path), State(H, W, b), self.labels, **arrays)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class of each measured sample, in the order given."""
+        return self.features.labels
+
+    def _rows(self, order: str) -> np.ndarray:
+        one_of("order", order, ("given", "class"))
+        N = len(self.labels)
+        return np.arange(N) if order == "given" else np.argsort(self.labels, kind="stable")
+
+    def _state(
+        self, H: np.ndarray | None, W: np.ndarray | None, b: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        H = self.H if H is None else np.asarray(H, dtype=np.float64)
+        N, given = len(self.order), int(self.totals.sum())
+        if H.ndim != 2 or H.shape[1] not in (N, given):
+            raise InputError(
+                "H", f"array of shape {H.shape}", f"must be (n, {given}), one column a sample", "transpose it"
+            )
+        H = H if H.shape[1] == N else H[:, self.order]
+        if W is None and self.head is None:
+            raise InputError(
+                "W", None, "a problem needs the classifier", "give W and b, or measure with head"
+            )
+        if W is None and self.head is not None:
+            W, b = self.head.W, self.head.b if b is None else b
+        W = np.asarray(W, dtype=np.float64)
+        return H, W, np.zeros(len(W)) if b is None else np.asarray(b, dtype=np.float64)
+
+    def _kernel_arrays(self, rung: str, of: str) -> dict[str, np.ndarray]:
+        """Arrays of a rung as files name them, samples in the order given."""
+        one_of("rung", rung, tuple(NEEDS))
+        if rung == "block":
+            block = self.block(of)
+            return {name: np.asarray(getattr(block, name)) for name in KAPPAS}
+        if rung == "class-block":
+            classes = self.class_block(of)
+            return {"kappa_d": classes.kappa_d, "B": classes.B}
+        if rung == "sample":
+            return {"K": self.sample(of).K}
+        if rung == "kronecker":
+            both = self.kronecker(of)
+            return {"K": self.sample(of).K, "A": both.A}
+        if rung == "matrix-block":
+            blocks = self.matrix_block(of)
+            return {name: getattr(blocks, name) for name in NEEDS[rung]}
+        self.tensor()
+        return {"Theta": self.full.values}  # type: ignore[union-attr]
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for files and people; arrays stay attributes."""
@@ -153,17 +280,19 @@ class Measurement:
             "samples_in_all": self.totals.tolist(),
             "neurons": self.neurons,
             "neurons_in_all": self.total_neurons,
+            "parameters": self.parameters,
+            "parameters_in_all": self.total_parameters,
             "features": self.features.to_dict("kappa"),
             "outputs": self.outputs.to_dict("gamma") if self.outputs else None,
             "row_space": self.row_space.to_dict("kappa") if self.row_space else None,
             "rayleigh": self.rayleigh.to_dict() if self.rayleigh else None,
             "off_neuron_share": own.to_dict() if own else None,
             "off_output_share": outputs.to_dict() if outputs else None,
-            "tensor_block_residual": own.residual(self.features.block_square) if own else None,
+            "tensor_block_residual": own.block_residual(self.features.block_square) if own else None,
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything that is an array, by name."""
+        """Everything that is an array, by name; samples in the order given."""
         found: dict[str, np.ndarray | None] = {"labels": self.features.labels, "order": self.order}
         for name in ("features", "outputs", "row_space"):
             family: Summary | None = getattr(self, name)

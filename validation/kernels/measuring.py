@@ -1,7 +1,6 @@
 """measure: the empirical kernels of any network, by the method its sizes and the memory allow."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -19,15 +18,18 @@ from validation.kernels.arguments import (
     one_of,
     samples,
 )
-from validation.kernels.backend import Backend, FeatureFunction, check_finite
+from validation.kernels.backend import Backend, Checked, FeatureFunction, check_finite
 from validation.kernels.budget import Budget
 from validation.kernels.forecast import Forecast, forecast
 from validation.kernels.gram import fits
 from validation.kernels.jax_backend import JaxBackend
+from validation.kernels.magnitude import in_range
 from validation.kernels.measurement import Measurement
 from validation.kernels.plan import Plan, assemble
+from validation.kernels.randomness import untouched
 from validation.kernels.store import ChunkStore, NoStore
 from validation.kernels.task import Progress, Task, silent
+from validation.kernels.trainable import Trainable
 
 # Samples above which the N x N kernels cost more than they tell.
 LARGE = 4000
@@ -46,6 +48,7 @@ def measure(
     method: str = "auto",
     memory: str | int | Budget = "2GiB",
     neurons: int | Sequence[int] | None = None,
+    trainable: Trainable = None,
     per_class: int | None = None,
     probes: int = 16,
     bn: str = "eval",
@@ -71,6 +74,9 @@ def measure(
             probes that is sensible for these sizes and this memory.
         memory: what the measurement may use, such as "1.5GiB".
         neurons: how many of the first neurons, or which; all by default. Not with probes, which use all.
+        trainable: what is differentiated by, when it is not all that the framework trains (Flax NNX `Param`s, Linen's
+            collection "params", every floating-point array of other trees): a tree of booleans like params, or like
+            its first levels, or a function of a parameter's path such as "layer.kernel". A backend takes its own.
         per_class: measure the first s samples of each class; standard errors are for a random order.
         probes: random directions, for the methods that use them, and random sample vectors of the pair
             norms, which are exact when these and the classes span the samples.
@@ -93,22 +99,31 @@ def measure(
     order, labels, totals = samples(X, y, per_class)
     x = np.asarray(X)[order]
     check_finite(x, "X")
-    backend = _backend(features, params, x)
-    task = Task(backend, x, labels, bn == "batch", Budget.parse(memory), store or NoStore(), progress)
-    found = checked_head(head, backend.n, task.C)
-    wanted = checked_quantities(quantities, found, bn)
-    chosen = _method(method, task, bn)
-    plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))
-    V = neuron_directions(neurons, backend.n, chosen)
-    if announce is not None:
-        announce(forecast(task, chosen, plan.work(len(V), found, wanted)))
-    H = task.features()
-    if bn != "batch":
-        _refuse_coupling(task, H)
-    return assemble(plan, V, found, H, wanted, order, bn)
+    with untouched():
+        backend = _backend(features, params, x, trainable)
+        budget = Budget.parse(memory)
+        task = Task(backend, x, labels, bn == "batch", budget, store or NoStore(), progress, order)
+        found = checked_head(head, backend.n, task.C)
+        wanted = checked_quantities(quantities, found, bn)
+        chosen = _method(method, task, bn)
+        V = neuron_directions(neurons, backend.n, chosen)
+        if announce is not None:
+            plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))
+            announce(forecast(task, chosen, plan.work(len(V), found, wanted)))
+        H = task.features()
+        if bn != "batch":
+            _refuse_coupling(task, H)
+
+        def measured(task: Task) -> Measurement:
+            plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))
+            return assemble(plan, V, found, H, wanted, bn)
+
+        return in_range(task, measured)
 
 
-def _backend(features: Callable[[Any, Any], Any] | Backend, params: Any, x: np.ndarray) -> Backend:
+def _backend(
+    features: Callable[[Any, Any], Any] | Backend, params: Any, x: np.ndarray, trainable: Trainable
+) -> Backend:
     if hasattr(features, "named_parameters"):
         raise InputError(
             "features",
@@ -116,12 +131,18 @@ def _backend(features: Callable[[Any, Any], Any] | Backend, params: Any, x: np.n
             "is a PyTorch module, not a pure function",
             "give validation.kernels.pytorch.TorchBackend(module, X), and None as params",
         )
-    return JaxBackend(_three(features), params).check(x) if callable(features) else features
+    if callable(features):
+        return JaxBackend(_three(features), params, trainable=trainable).check(x)
+    if trainable is not None:
+        raise InputError(
+            "trainable", "a mask", "is not for a backend", f"give it to {type(features).__name__} itself"
+        )
+    # What it closes over may have changed since it was made.
+    return features.check(x) if isinstance(features, Checked) else features
 
 
-@lru_cache(maxsize=32)
 def _three(features: Callable[[Any, Any], Any]) -> FeatureFunction:
-    """The function with an empty middle argument; one object per function, so that it compiles once."""
+    """The function with an empty middle argument."""
 
     def call(params: Any, constants: Any, x: jax.Array) -> jax.Array:
         del constants
@@ -132,7 +153,7 @@ def _three(features: Callable[[Any, Any], Any]) -> FeatureFunction:
 
 def _refuse_coupling(task: Task, H: Features) -> None:
     alone = task.backend.features(task.x[:1])[0]
-    if np.abs(alone - H[:, 0]).max() > 1e-3 * max(np.abs(H).max(), 1e-30):
+    if np.abs(alone - H[:, 0]).max() > 1e-3 * np.abs(H).max():
         raise InputError(
             "features",
             "of a sample",

@@ -67,7 +67,7 @@ class PairNorms:
         error = self._error(np.asarray(self.share), _share)
         return None if error is None else float(error)
 
-    def residual(self, block_square: float) -> float:
+    def block_residual(self, block_square: float) -> float:
         """|Theta - K_block (x) I|_F / |Theta|_F.
 
         Args:

@@ -122,10 +122,9 @@ def assemble(
     head: Head | None,
     H: Features,
     wanted: tuple[str, ...],
-    order: np.ndarray,
     bn: str,
 ) -> Measurement:
-    """Measure everything that is wanted.
+    """Measure everything that is wanted; samples of the result in the order they were given in.
 
     Args:
         plan: how.
@@ -133,7 +132,6 @@ def assemble(
         head: the classifier.
         H: features.
         wanted: quantities.
-        order: index in the given samples of each measured one.
         bn: mode of batch normalisation.
     """
     task, n, has = plan.task, len(H), wanted.__contains__
@@ -163,7 +161,21 @@ def assemble(
         found["pairs"] = plan.pairs(V, found.get("full"), "pair norms")
     if head is not None and has("output-pair-norms"):
         found["output_pairs"] = plan.pairs(head.W, found.get("full_outputs"), "output pairs", added)
+    return _in_given_order(plan, head, H, own, found, bn)
+
+
+def _in_given_order(
+    plan: Plan, head: Head | None, H: Features, own: Summary, found: dict[str, Any], bn: str
+) -> Measurement:
+    """What was found on samples sorted by class, with the samples as they were given."""
+    task = plan.task
+    order = np.arange(task.N) if task.order is None else task.order
+    back = np.argsort(order)
+    for name, value in found.items():
+        if isinstance(value, (Summary, tensor.Tensor)):
+            found[name] = value.reordered(back)
     return Measurement(
-        features=own, head=head, order=order, counts=task.counts, totals=plan.totals,
-        neurons=len(own.sums.diagonal), total_neurons=n, method=plan.method, bn=bn, **found,
+        features=own.reordered(back), H=H[:, back], head=head, order=order[back], counts=task.counts, totals=plan.totals,
+        neurons=len(own.sums.diagonal), total_neurons=len(H), parameters=task.backend.P,
+        total_parameters=getattr(task.backend, "total", task.backend.P), method=plan.method, bn=bn, **found,
     )  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import SampleKernel
+from ntkflow.scaling import cosine, unit
 
 NAMES = ("d", "c", "n", "mu_single", "mu_class", "mu_global")
 Counts = Float64[np.ndarray, " C"]
@@ -109,21 +110,36 @@ def stack(parts: list[BlockSums]) -> BlockSums:
 
 
 def block_residual(K: SampleKernel, labels: np.ndarray) -> float:
-    """|K - K_block|_F / |K|_F with the projection of K on block kernels; 0 for an exact block kernel."""
+    """|K - K_block|_F / |K|_F, NaN for K = 0, with the projection of K on block kernels; 0 for an exact block kernel."""
     same = labels[:, None] == labels[None, :]
     eye = np.eye(len(K), dtype=bool)
+    K, _ = unit(K)
     fitted = np.zeros_like(K)
     for mask in (eye, same & ~eye, ~same):
         if mask.any():
             fitted[mask] = K[mask].mean()
-    return float(np.linalg.norm(K - fitted) / np.linalg.norm(K))
+    return float(np.linalg.norm(K - fitted) / np.linalg.norm(K)) if np.any(K) else float("nan")
 
 
-def alignment(K: SampleKernel, labels: np.ndarray, k: int) -> float:
-    """<K, Y^T Y> / (|K| |Y^T Y|) on the first k samples of each class; depends on k even for a block kernel."""
+def alignment_samples(labels: np.ndarray) -> int:
+    """Samples of each class on which `alignment` is taken: half of the smallest class, at least one, as the paper."""
+    return max(1, int(np.bincount(labels).min()) // 2)
+
+
+def alignment(K: SampleKernel, labels: np.ndarray, k: int | None = None) -> float:
+    """Kernel alignment <K, Y^T Y> / (|K| |Y^T Y|) on the first k samples of each class, wherever it is reported.
+
+    It depends on k even for an exact block kernel (theory 9), so every file says k beside it.
+
+    Args:
+        K: kernel.
+        labels: class of each sample.
+        k: samples of each class; by default `alignment_samples`.
+    """
+    k = alignment_samples(labels) if k is None else k
     rows = np.concatenate([np.flatnonzero(labels == c)[:k] for c in range(int(labels.max()) + 1)])
     K, same = K[np.ix_(rows, rows)], labels[rows, None] == labels[None, rows]
-    return float(K[same].sum() / (np.linalg.norm(K) * np.sqrt(same.sum())))
+    return cosine(K, same.astype(np.float64))
 
 
 def entry_spreads(K: SampleKernel, labels: np.ndarray) -> list[float | None]:

@@ -1,11 +1,12 @@
 """Chunks of a long measurement, so that an interrupted one goes on where it stopped."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+
+from ntkflow.staging import atomic
 
 Chunk = dict[str, np.ndarray]
 
@@ -61,10 +62,8 @@ class FolderStore:
     def put(self, name: str, chunk: Chunk) -> None:
         """Write a chunk atomically."""
         self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f".{name}.{os.getpid()}.npz"
-        with temporary.open("wb") as file:
+        with atomic(self.path / f"{name}.npz") as file:
             np.savez(file, **chunk)  # type: ignore[arg-type]
-        temporary.replace(self.path / f"{name}.npz")
 
     def drop(self, name: str) -> None:
         """Remove the chunk's file, if there is one."""

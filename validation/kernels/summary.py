@@ -1,13 +1,20 @@
 """Constants of one family of kernels, and what their mean kernel looks like."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import ClassMatrix, PerClass, SampleKernel
-from validation.kernels.statistics import NAMES, BlockSums, Constant, alignment, block_residual
+from validation.kernels.statistics import (
+    NAMES,
+    BlockSums,
+    Constant,
+    alignment,
+    alignment_samples,
+    block_residual,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +25,7 @@ class Summary:
         constants: d, c, n, mu_single, mu_class, mu_global; means over directions and entries. mu_class and
             mu_global are those of the measured samples.
         sums: block sums of each direction measured.
-        mean: kernel's mean over the directions, N x N, samples sorted by class; None without such a method.
+        mean: kernel's mean over the directions, N x N; None without such a method.
         labels: class of each of these samples.
         norms: |Theta_pp|_F of each direction measured, (k,); None without N x N kernels.
         directions: how many there are, of which len(sums) or probes of them were measured.
@@ -31,6 +38,11 @@ class Summary:
     norms: Float64[np.ndarray, " k"] | None
     directions: int
 
+    def reordered(self, order: np.ndarray) -> "Summary":
+        """The same with the samples in another order."""
+        mean = None if self.mean is None else self.mean[np.ix_(order, order)]
+        return replace(self, mean=mean, labels=self.labels[order])
+
     @property
     def class_values(self) -> tuple[PerClass, ClassMatrix]:
         """kappa_d of every class (C,) and B (C, C), means over directions."""
@@ -42,7 +54,7 @@ class Summary:
         return None if self.mean is None else self.directions * self.mean
 
     @property
-    def residual(self) -> float | None:
+    def block_residual(self) -> float | None:
         """|K - K_block|_F / |K|_F of the mean kernel."""
         return None if self.mean is None else block_residual(self.mean, self.labels)
 
@@ -58,12 +70,7 @@ class Summary:
         """Cosine of the mean kernel with Y^T Y on k samples of each class; by default on half, as the paper."""
         if self.mean is None:
             return None
-        return alignment(self.mean, self.labels, self.half if k is None else k)
-
-    @property
-    def half(self) -> int:
-        """Half of the samples of the smallest class, at least one."""
-        return max(1, int(np.bincount(self.labels).min()) // 2)
+        return alignment(self.mean, self.labels, k)
 
     def to_dict(self, letter: str) -> dict[str, Any]:
         """Plain values; `letter` is kappa or gamma."""
@@ -73,8 +80,8 @@ class Summary:
             "class_diagonal": _plain(kd),
             "class_pairs": _plain(B),
             "alignment": self.alignment(),
-            "alignment_k": self.half,
-            "block_residual": self.residual,
+            "alignment_k": alignment_samples(self.labels),
+            "block_residual": self.block_residual,
             "reduction": f"mean over {len(self.sums.diagonal)} directions measured for the "
             f"{self.directions} there are, and over all entries of a kind",
         }

@@ -17,6 +17,11 @@ from validation.kernels.store import Chunk, ChunkStore, NoStore
 # A chunk of more gradients than this is itself kept class by class while it is worked on: minutes on two cores.
 LONG_CHUNK = 20_000
 
+# Kernels below this may have lost squares of gradients to the end of single precision.
+SMALLEST = 1e-12
+# What a chunk has no number for where a class has a single sample.
+OF_PAIRS = ("within", "s")
+
 # called with (what is being done, amount done, amount in all)
 Progress = Callable[[str, int, int], None]
 
@@ -24,6 +29,10 @@ Progress = Callable[[str, int, int], None]
 def silent(what: str, done: int, total: int) -> None:
     """No progress."""
     del what, done, total
+
+
+class OutOfRangeError(InputError):
+    """Products of gradients are not finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +47,9 @@ class Task:
         budget: memory.
         store: finished chunks.
         progress: called as chunks are finished.
+        order: index in the given samples of each, for people; None when they were given so.
+        unit: what the backend's gradients are multiplied by; kernels are divided by its square.
+        settled: the unit was chosen for these gradients, so that small kernels are what they are.
     """
 
     backend: Backend
@@ -47,7 +59,11 @@ class Task:
     budget: Budget = field(default_factory=lambda: Budget(2**31))
     store: ChunkStore = field(default_factory=NoStore)
     progress: Progress = silent
+    order: np.ndarray | None = None
+    unit: float = 1.0
+    settled: bool = False
     _parts: list[str] = field(default_factory=list)
+    _largest: list[float] = field(default_factory=list)
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -66,32 +82,76 @@ class Task:
 
     @cached_property
     def _digest(self) -> bytes:
-        parts = (self.backend.fingerprint(), self.x, self.labels)
-        return hashlib.sha256(b"".join(_hashed(part) for part in parts)).digest()
+        parts = (_hashed(self.x), _hashed(self.labels), repr(self.unit).encode())
+        return hashlib.sha256(self.backend.fingerprint() + b"".join(parts)).digest()
+
+    def given(self, row: int) -> int:
+        """Number of a sample among those the caller gave."""
+        return row if self.order is None else int(self.order[row])
 
     def stored(self, what: str, depends: tuple[np.ndarray, ...], compute: Callable[[], Chunk]) -> Chunk:
-        """A chunk from the store, or computed and put there."""
+        """A chunk of products of two gradients from the store, or computed and put there.
+
+        Raises:
+            OutOfRangeError: they are not finite, as when single precision does not hold them; nothing is stored.
+        """
         if isinstance(self.store, NoStore):
-            return compute()
+            return self._own_unit(what, _as_read(compute()))
         name = self._name(what, depends)
         chunk = self.store.get(name)
         if chunk is None:
-            chunk = compute()
+            chunk = _as_read(compute())
+            self._check_finite(what, chunk)
             self.store.put(name, chunk)
         while self._parts:
             self.store.drop(self._parts.pop())
-        return chunk
+        return self._own_unit(what, chunk)
+
+    def products(self, what: str, values: np.ndarray) -> np.ndarray:
+        """Products of two gradients, formed in float64, in the unit of the features.
+
+        Raises:
+            OutOfRangeError: they are not finite.
+        """
+        self._check_finite(what, {what: values})
+        return values / self.unit**2
+
+    @property
+    def lost(self) -> bool:
+        """Whether squares of gradients fell below single precision in all that was measured."""
+        return not self.settled and max(self._largest, default=1.0) < SMALLEST
+
+    def _own_unit(self, what: str, chunk: Chunk) -> Chunk:
+        self._largest.append(self._check_finite(what, chunk))
+        return chunk if self.unit == 1 else {key: value / self.unit**2 for key, value in chunk.items()}
+
+    def _check_finite(self, what: str, chunk: Chunk) -> float:
+        """Largest entry of all."""
+        single, found = self.counts.min() < 2, 0.0
+        for key, value in chunk.items():
+            # Reductions, since a copy of a tensor would not be in the budget.
+            high, low = (np.fmax, np.fmin) if single and key in OF_PAIRS else (np.maximum, np.minimum)
+            largest = max(float(high.reduce(value, axis=None)), -float(low.reduce(value, axis=None)))
+            if not np.isfinite(largest) and not (key in OF_PAIRS and np.isnan(value).all()):
+                raise OutOfRangeError(
+                    f"kernel ({what})",
+                    f"{value.size - int(np.isfinite(value).sum())} NaN or infinite entries",
+                    "must be finite",
+                    "scale the network, the inputs or the head",
+                )
+            found = max(found, largest) if np.isfinite(largest) else found
+        return found
 
     def part(
         self, what: str, c: int, gradients: int, depends: tuple[np.ndarray, ...], compute: Callable[[], Chunk]
     ) -> Chunk:
         """What class c gives to a chunk; of long chunks it is kept until the chunk is."""
         if gradients <= LONG_CHUNK or isinstance(self.store, NoStore):
-            return compute()
+            return _as_read(compute())
         name = self._name(f"part-{what}-{c}", depends)
         chunk = self.store.get(name)
         if chunk is None:
-            chunk = compute()
+            chunk = _as_read(compute())
             self.store.put(name, chunk)
         self._parts.append(name)
         self.progress(f"classes, {what}", c + 1, self.C)
@@ -100,7 +160,7 @@ class Task:
     def _name(self, what: str, depends: tuple[np.ndarray, ...]) -> str:
         digest = hashlib.sha256(self._digest + repr(self.coupled).encode())
         for array in depends:
-            digest.update(repr(array.shape).encode() + _hashed(array))
+            digest.update(_hashed(array))
         return f"{what}-{digest.hexdigest()[:24]}"
 
     def jacobian(self, V: Directions, a: int, b: int) -> Float[np.ndarray, "N k w"]:
@@ -204,7 +264,7 @@ class Task:
             i, p = bad[0]
             raise InputError(
                 "features",
-                f"{len(bad)} NaN or infinite values, the first at neuron {p} of sample {i} of the sorted set",
+                f"{len(bad)} NaN or infinite values, the first at neuron {p} of sample {self.given(int(i))}",
                 "must be finite",
                 "check the parameters' sizes and the inputs",
             )
@@ -224,5 +284,11 @@ def padded(count: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
         yield first, np.maximum(rows, 0)
 
 
-def _hashed(data: bytes | np.ndarray) -> bytes:
-    return hashlib.sha256(data if isinstance(data, bytes) else np.ascontiguousarray(data).data).digest()
+def _hashed(array: np.ndarray) -> bytes:
+    kind = f"{array.dtype.str} {array.shape} ".encode()
+    return kind + hashlib.sha256(np.ascontiguousarray(array).data).digest()
+
+
+def _as_read(chunk: Chunk) -> Chunk:
+    """In C order, as arrays come out of a store: the rounding of what is made of them depends on it."""
+    return {name: np.asarray(array, order="C") for name, array in chunk.items()}

@@ -26,6 +26,12 @@ class Tensor:
 
     values: Float64[np.ndarray, "n N n N"]
 
+    def reordered(self, order: np.ndarray) -> "Tensor":
+        """The same with the samples in another order."""
+        if np.array_equal(order, np.arange(len(order))):
+            return self  # it may be large
+        return Tensor(self.values[:, order][:, :, :, order])
+
     @cached_property
     def norms(self) -> FeatureMatrix:
         """|Theta_pq|_F over samples for every pair, n x n; panes c and d of the paper's Figure 1."""

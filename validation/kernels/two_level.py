@@ -74,7 +74,9 @@ def subset(task: Task, few: int, classes: np.ndarray) -> Task:
     starts = np.cumsum(task.counts) - task.counts
     taken = np.minimum(task.counts[classes], few)
     rows = np.concatenate([a + np.arange(m) for a, m in zip(starts[classes], taken, strict=True)])
-    return replace(task, x=task.x[rows], labels=np.repeat(np.arange(len(classes)), taken), _parts=[])
+    labels = np.repeat(np.arange(len(classes)), taken)
+    order = rows if task.order is None else task.order[rows]
+    return replace(task, x=task.x[rows], labels=labels, order=order, _parts=[])
 
 
 def controlled(sums: BlockSums, control: BlockSums) -> BlockSums:

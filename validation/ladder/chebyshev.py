@@ -101,7 +101,7 @@ def flow(
     """States at `times`, of which the first is the start.
 
     Args:
-        operator: the rung; its time runs from 0 at the start.
+        operator: the rung; its time runs from 0 at the start. Steps end at its knots.
         state: where to start.
         times: increasing.
         tolerance: error of a step relative to the size of H, W and b each.
@@ -110,21 +110,25 @@ def flow(
     Raises:
         SolveError: the solution left the finite numbers.
     """
-    field = FlowField(operator, operator.sizes)
     y: Parts = (state.H, state.W, state.b)
     found, offsets = [state], np.asarray(times) - times[0]
     h = 0.0
     for begin, end in itertools.pairwise(offsets):
-        y, h = _advance(field, y, float(begin), float(end), h, tolerance)
+        knots = [knot for knot in operator.knots if begin < knot < end]
+        for first, last in itertools.pairwise([float(begin), *knots, float(end)]):
+            # Each interval has its own rates, and a step of before knows nothing of what comes after a knot.
+            here = operator.between(first, last)
+            y, h = _advance(
+                FlowField(here, here.sizes), y, last - first, 0.0 if operator.knots else h, tolerance
+            )
         found.append(State(*y))
         progress(float(end / offsets[-1]))
     return found
 
 
-def _advance(
-    field: FlowField, y: Parts, t: float, end: float, h: float, tolerance: float
-) -> tuple[Parts, float]:
-    F, rate = field(t, y), field.rate(y)
+def _advance(field: FlowField, y: Parts, end: float, h: float, tolerance: float) -> tuple[Parts, float]:
+    """The state after the time `end`, in the field's own clock, and the step to go on with."""
+    t, F, rate = 0.0, field(0.0, y), field.rate(y)
     if not all(np.isfinite(part).all() for part in F):
         raise SolveError(f"the flow left the finite numbers near t = {t:.6g}")
     h = h or _first_step(y, F, tolerance, rate)
@@ -141,13 +145,13 @@ def _advance(
         else:
             factor = min(5.0, max(0.1, 0.8 * max(error, 1e-12) ** (-1 / 3)))
             h = step * factor if step == h or factor < 1 else max(h, step * factor)
-        if h < 1e-14 * max(end, 1e-300):
-            break
         if math.isfinite(error) and error <= 1:
             t, y, F = t + step, fresh, F_fresh
             if t >= end:
                 return y, h
             rate = field.rate(y)
+        if h < 1e-14 * max(end, 1e-300):
+            break
     raise SolveError(f"the flow left the finite numbers near t = {t:.6g}")
 
 

@@ -15,7 +15,7 @@ from validation.ladder.frontier import Point
 from validation.ladder.invariants import Invariant, invariant_of
 from validation.ladder.linearised import FrozenOperator
 from validation.ladder.measured import Measured
-from validation.ladder.predictions import Prediction, as_trained, by_flow, kept
+from validation.ladder.predictions import Prediction, as_trained, by_costly_flow, by_flow, kept
 from validation.ladder.rungs import Rung, Spec, build
 from validation.ladder.scores import Horizon, horizon, instantaneous
 from validation.ladder.windows import Window
@@ -171,7 +171,7 @@ def _costly(
 ) -> list[Prediction]:
     """The flow, and the training's own steps over a short window, each kept: both pass through the network."""
     cache, asked = measured.cache, rung.spec.name in measured.asked
-    found = [kept(by_flow, rung, first, times, asked, measured.announce, key=f"flow-{key}", cache=cache)]
+    found = [by_costly_flow(rung, first, times, f"flow-{key}", cache, asked, measured.announce)]
     if rung.spec.name == TOP and len(recipe.eta) <= FEW_STEPS:
         found.append(kept(as_trained, rung, first, recipe, 0, key=f"trained-{key}", cache=cache))
     return found

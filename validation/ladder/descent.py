@@ -45,6 +45,17 @@ class Recipe:
     seed: int = 0
 
     @property
+    def times(self) -> Float64[np.ndarray, " k"]:
+        """Flow time from the first snapshot to the start of each step, as `validation.clock.flow_times` has it."""
+        spans = self.eta * self._built_up / (1 - self.beta)
+        return np.concatenate([[0.0], np.cumsum(spans)])[:-1]
+
+    @property
+    def _built_up(self) -> Float64[np.ndarray, " k"]:
+        """The share of its final size that the velocity has reached in each step."""
+        return 1 - self.beta ** (np.arange(len(self.eta)) + 1 + self.steps[0] + self.nesterov)
+
+    @property
     def modifications(self) -> tuple[str, ...]:
         """Which ones there are."""
         present = ((STEP, True), (MOMENTUM, self.beta > 0), (DECAY, any(self.decay)))
@@ -54,10 +65,8 @@ class Recipe:
         """The recipe with some modifications left out; without momentum a step is 1/(1 - beta) times longer."""
         recipe = self
         if MOMENTUM not in kept and self.beta:
-            built = 1 - self.beta ** (np.arange(len(self.eta)) + 1 + self.steps[0] + self.nesterov)
-            recipe = replace(
-                recipe, eta=self.eta * built / (1 - self.beta), beta=0.0, nesterov=False, velocity=None
-            )
+            eta = self.eta * self._built_up / (1 - self.beta)
+            recipe = replace(recipe, eta=eta, beta=0.0, nesterov=False, velocity=None)
         if DECAY not in kept:
             recipe = replace(recipe, decay=(0.0, 0.0, 0.0))
         return recipe if MINIBATCH in kept else replace(recipe, batches=None)
@@ -107,7 +116,8 @@ def descend(operator: Operator, state: State, recipe: Recipe, seed: int | None =
     """States at the recipe's steps.
 
     One step is x <- x - eta v, v <- beta v + g (Nesterov: x <- x - eta (g + beta v)), with
-    g = (Op[W^T R] + lh H, R H^T + lw W, R 1 + lb b) and R weighted by N/B on the batch.
+    g = (Op[W^T R] + lh H, R H^T + lw W, R 1 + lb b) and R weighted by N/B on the batch. An operator that moves is
+    that of the flow time at which the step begins.
 
     Args:
         operator: the rung.
@@ -141,7 +151,7 @@ def _iterate(
         np.zeros_like(p) if recipe.velocity is None else recipe.velocity[i].copy()
         for i, p in enumerate(parts)
     ]
-    for k, eta in enumerate(recipe.eta):
+    for k, (eta, t) in enumerate(zip(recipe.eta, recipe.times, strict=True)):
         H, W, b = parts
         R = W @ H + b[:, None]
         R[sizes.labels, columns] -= 1.0
@@ -150,7 +160,7 @@ def _iterate(
             kept = np.zeros(sizes.N)
             kept[rows[k]] = weight
             R *= kept
-        pulls = [operator.pull(W, R), R @ H.T, R.sum(axis=1)]
+        pulls = [operator.pull(W, R, t), R @ H.T, R.sum(axis=1)]
         for i, rate in enumerate((recipe.decay[1], recipe.decay[0], recipe.decay[2])):
             if rate:
                 pulls[i] = pulls[i] + rate * parts[i]

@@ -62,15 +62,16 @@ def _kernel(step: int, fit: BlockFit, results: Sequence[WindowResult]) -> Json:
         "step": step,
         **{name: getattr(fit, name).value for name in names},
         "errors": {name: _number(getattr(fit, name).standard_error) for name in names},
-        "block_residual": fit.residual,
+        "block_residual": fit.block_residual,
         "alignment": fit.alignment,
-        "off_neuron_share": share,
+        "alignment_k": fit.alignment_k,
+        "off_neuron_share_of_means": share,
         "broken_order": fit.broken_order,
     }
 
 
 def _share(result: WindowResult) -> float | None:
-    return result.measured.classes.off_neuron_share if result.of("class-matrix") else None
+    return result.measured.classes.off_neuron_share_of_means if result.of("class-matrix") else None
 
 
 def window_document(result: WindowResult, leading: bool) -> Json:

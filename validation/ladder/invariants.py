@@ -39,7 +39,8 @@ class Invariant:
     Attributes:
         of: which part of E is conserved; None if there is none.
         inverse: Op^{-1}.
-        project: the conserved numbers of an n x n matrix.
+        project: the conserved numbers of a symmetric n x n matrix, whose root of the sum of squares is the Frobenius norm
+            of its conserved part up to one factor.
         sizes: of the samples.
         reason: why there is none.
     """
@@ -124,7 +125,7 @@ def _of_kernel(operator: KernelOperator, sizes: Sizes) -> tuple[str, Inverse, Pr
     if isinstance(kernel, TensorKernel):
         return TRACE, inverse, _trace
     if kernel.rung == "kronecker":
-        return "eigenblocks of E", inverse, conserved(kernel, sizes).symmetries.project
+        return "eigenblocks of E", inverse, conserved(kernel, sizes).symmetries.coordinates
     return WHOLE, inverse, np.ravel
 
 

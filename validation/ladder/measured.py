@@ -19,6 +19,7 @@ from validation.kernels.components import split
 from validation.kernels.forecast import Work, forecast
 from validation.kernels.gram import grams
 from validation.kernels.jax_backend import JaxBackend
+from validation.kernels.magnitude import in_range
 from validation.kernels.task import Progress, Task, silent
 from validation.ladder.cache import Cache
 from validation.ladder.descent import features_shrink
@@ -246,24 +247,31 @@ class Measured:
         if self.kernel_mean is not None:
             return self.kernel_mean
         n, N, task = self.sizes.n, self.sizes.N, self.task
-        if "mean_kernel" not in self.cache.arrays and n * N * N * task.backend.P > SIDE_LIMIT:
-            expected = forecast(task, "gram", Work(rows=n * N, grams=n))
-            if not {"sample", "kronecker"} & set(self.asked):
+        # Whether it is refused does not depend on what was kept; what it takes in time is told, not written.
+        if n * N * N * task.backend.P > SIDE_LIMIT:
+            asked = bool({"sample", "kronecker"} & set(self.asked))
+            if "mean_kernel" not in self.cache.arrays:
+                expected = forecast(task, "gram", Work(rows=n * N, grams=n))
+                self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
+            if not asked:
                 raise InputError(
                     "rungs",
                     "sample",
-                    f"needs the N x N kernel of all neurons on {N} samples, of which the run measured a part: {expected}",
+                    f"needs the N x N kernel of all neurons on {N} samples, of which the run measured a part: "
+                    f"{n * N:,} gradients and {n} products of them",
                     "name sample or kronecker in --rungs to measure it",
                 )
-            self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
-        (K,) = self.cache.get(("mean_kernel",), lambda: (grams(task, np.eye(n), "all neurons").mean,))
+        (K,) = self.cache.get(("mean_kernel",), lambda: (self._mean(np.eye(n), "all neurons"),))
         return K
 
     @cached_property
     def row_mean(self) -> SampleKernel:
         """Mean over the directions of the row space of W of the N x N kernels."""
-        (K,) = self.cache.get(("row_mean",), lambda: (grams(self.task, self.basis, "row space").mean,))
+        (K,) = self.cache.get(("row_mean",), lambda: (self._mean(self.basis, "row space"),))
         return K
+
+    def _mean(self, V: Float64[np.ndarray, "k n"], what: str) -> SampleKernel:
+        return in_range(self.task, lambda task: grams(task, V, what).mean)
 
     @cached_property
     def observed_motion(self) -> Features:

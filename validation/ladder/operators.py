@@ -37,6 +37,16 @@ class Operator(ABC):
         """Op[W^T R], the shape in which the dynamics need it."""
         return self.act(W.T @ R, t)
 
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """Times at which a moving operator changes its slope, where steps in time must end; none if constant."""
+        return ()
+
+    def between(self, begin: float, end: float) -> "Operator":
+        """The operator between two times without a knot in between, in a clock that starts at `begin`."""
+        del begin, end
+        return self
+
     @cached_property
     def gain(self) -> float:
         """Its largest eigenvalue, by power iteration from a fixed start."""
@@ -81,6 +91,15 @@ class KernelOperator(Operator):
         if isinstance(kernel, KroneckerKernel) and isinstance(kernel.K, SampleKernel):
             return (kernel.A @ W.T) @ (R @ kernel.K.K)
         return kernel.apply(W.T @ R, self.sizes)
+
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """The knots of a schedule."""
+        return self.kernel.times if isinstance(self.kernel, ScheduledKernel) else ()
+
+    def between(self, begin: float, end: float) -> "KernelOperator":
+        """That of the kernel between the two times."""
+        return KernelOperator(self.kernel.between(begin, end), self.sizes)
 
     @cached_property
     def gain(self) -> float:

@@ -12,7 +12,7 @@ from ntkflow.errors import SolveError
 from ntkflow.state import State
 from validation.kernels.forecast import duration
 from validation.ladder.cache import Cache
-from validation.ladder.chebyshev import FlowField, flow
+from validation.ladder.chebyshev import TOLERANCE, FlowField, flow
 from validation.ladder.descent import MINIBATCH, Recipe, descend
 from validation.ladder.linearised import FrozenOperator
 from validation.ladder.operators import Operator
@@ -51,42 +51,64 @@ class Prediction:
         return self.rung.spec.name, self.modifications
 
 
-def by_flow(
-    rung: Rung,
-    state: State,
-    times: Times,
-    asked: bool = False,
-    announce: Callable[[str], None] = lambda _: None,
-) -> Prediction:
+def by_flow(rung: Rung, state: State, times: Times) -> Prediction:
     """The gradient flow under a rung, at flow times of the observed samples.
 
     Args:
-        rung: which; refused where it passes through the network more than `MOST_PASSES` times.
+        rung: which.
         state: where to start.
         times: of the predicted states, the first that of the start.
-        asked: run it all the same.
-        announce: told beforehand what that will take.
     """
 
     def run(operator: Operator) -> list[State]:
-        if not isinstance(operator, FrozenOperator):
-            return flow(operator, state, times)
-        stiffness = FlowField(operator, operator.sizes).rate((state.H, state.W, state.b)) * (
-            times[-1] - times[0]
-        )
-        passes = int(np.sqrt(1.54 * STEPS_OF_A_WINDOW * stiffness))
-        if passes > MOST_PASSES:
-            needed = (
-                f"some {passes} passes through the network, about {duration(passes * _pass(operator, state))}"
-            )
-            if not asked:
-                raise SolveError(
-                    f"the flow is so stiff that it needs {needed}; name {rung.spec.name} in --rungs to run it"
-                )
-            announce(f"{rung.spec.name}: {needed}")
-        return flow(operator, state, times, FROZEN_TOLERANCE)
+        frozen = isinstance(operator, FrozenOperator)
+        return flow(operator, state, times, FROZEN_TOLERANCE if frozen else TOLERANCE)
 
     return _guarded(rung, (), run)
+
+
+def by_costly_flow(
+    rung: Rung,
+    state: State,
+    times: Times,
+    key: str,
+    cache: Cache,
+    asked: bool = False,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Prediction:
+    """The flow of a rung that passes through the network, kept; refused where that takes more than `MOST_PASSES`.
+
+    Whether it is refused, and in what words, depends on the rung and on `asked` alone, not on what was kept: how long
+    it would take is told, and does not stand in the result.
+
+    Args:
+        rung: which.
+        state: where to start.
+        times: of the predicted states, the first that of the start.
+        key: name in the file.
+        cache: the file.
+        asked: run it all the same.
+        announce: told what it takes, in time too.
+    """
+    operator = rung.operator
+    assert isinstance(operator, FrozenOperator)
+    (found,) = cache.get((f"{key}-passes",), lambda: (np.array(_passes(operator, state, times)),))
+    passes = int(found)
+    if passes > MOST_PASSES:
+        needed = f"some {passes} passes through the network"
+        announce(f"{rung.spec.name}: {needed}, about {duration(passes * _pass(operator, state))}")
+        if not asked:
+            refused = (
+                f"the flow is so stiff that it needs {needed}; name {rung.spec.name} in --rungs to run it"
+            )
+            return Prediction(rung, (), None, refused=refused)
+    return kept(by_flow, rung, state, times, key=key, cache=cache)
+
+
+def _passes(operator: FrozenOperator, state: State, times: Times) -> int:
+    """Passes through the network that the stabilised integrator takes over a window."""
+    rate = FlowField(operator, operator.sizes).rate((state.H, state.W, state.b))
+    return int(np.sqrt(1.54 * STEPS_OF_A_WINDOW * rate * (times[-1] - times[0])))
 
 
 def _pass(operator: Operator, state: State) -> float:
@@ -124,6 +146,8 @@ def kept(
 ) -> Prediction:
     """A prediction from the file, or made and put there; refusals are made again.
 
+    H is kept, and handed out, to float32: the same whether it was in the file or not.
+
     Args:
         run: `by_flow` or `as_trained`.
         rung: the rung.
@@ -133,14 +157,13 @@ def kept(
         cache: the file.
     """
     names = tuple(f"{key}-{part}" for part in ("H", "W", "b"))
-    if all(name in cache.arrays for name in names):
-        parts = zip(*(cache.arrays[name].astype(np.float64) for name in names), strict=True)
-        states = [State(H.copy(), W.copy(), b.copy()) for H, W, b in parts]
-        modifications = arguments[0].modifications if run is as_trained else ()
-        return Prediction(rung, modifications, states)
-    found = run(rung, first, *arguments)
-    if found.states is not None:
+    if not all(name in cache.arrays for name in names):
+        found = run(rung, first, *arguments)
+        if found.states is None:
+            return found
         for name, part in zip(names, ("H", "W", "b"), strict=True):
             stack = np.stack([getattr(state, part) for state in found.states])
             cache.put(name, stack.astype(np.float32) if part == "H" else stack)
-    return found
+    parts = zip(*(cache.arrays[name].astype(np.float64) for name in names), strict=True)
+    states = [State(H.copy(), W.copy(), b.copy()) for H, W, b in parts]
+    return Prediction(rung, arguments[0].modifications if run is as_trained else (), states)

@@ -22,6 +22,8 @@ UNCENTRED = ("H1", "F")
 # Scored over classes instead of samples.
 BY_CLASS = ("W", "b")
 PARTS = ("dH_means", "M", "global", "within", "row_space", "off_row_space")
+# A part below this share of the whole dH is rounding: it has no direction, and nothing is predicted of it.
+NOTHING = 1e-10
 
 Replicates = Float64[np.ndarray, "k"]
 
@@ -157,7 +159,8 @@ def instantaneous(
         sizes: of the samples.
 
     Returns:
-        For each of `PARTS`: cosine, error = |predicted - observed| / |observed|, and their standard errors.
+        For each of `PARTS`: cosine, error = |predicted - observed| / |observed|, and their standard errors. A part that
+        is rounding beside the whole (`NOTHING`) has no cosine, and no error where it was not observed: None.
     """
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in PARTS}
     for kept in keep(sizes):
@@ -166,8 +169,9 @@ def instantaneous(
             sizes if len(kept) == sizes.N else Sizes(C=sizes.C, m=tuple(int(c) for c in counts), n=sizes.n)
         )
         a, b = (split(dH[:, kept], basis, small) for dH in (observed, predicted))
+        floors = [NOTHING * float(np.linalg.norm(dH[:, kept])) for dH in (observed, predicted)]
         for name in PARTS:
-            rows[name].append(_agreement(a[name], b[name]))
+            rows[name].append(_agreement(a[name], b[name], *floors))
     found = {}
     for name, values in rows.items():
         cosine, error = (jackknife([v[i] for v in values]) for i in range(2))
@@ -194,11 +198,13 @@ def split(dH: Features, basis: Float64[np.ndarray, "r n"], sizes: Sizes) -> dict
     }
 
 
-def _agreement(observed: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
+def _agreement(
+    observed: np.ndarray, predicted: np.ndarray, least_seen: float, least_told: float
+) -> tuple[float, float]:
     size, other = float(np.linalg.norm(observed)), float(np.linalg.norm(predicted))
-    if size == 0:
+    if size <= least_seen:
         return float("nan"), float("nan")
-    cosine = float(np.vdot(observed, predicted)) / (size * other) if other else float("nan")
+    cosine = float(np.vdot(observed, predicted)) / (size * other) if other > least_told else float("nan")
     return cosine, float(np.linalg.norm(predicted - observed)) / size
 
 

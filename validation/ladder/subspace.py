@@ -6,7 +6,7 @@ the network and back each; everywhere else another, smaller description stands i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -40,6 +40,15 @@ class CorrectedOperator(Operator):
     inverse: Float64[np.ndarray, "k k"]
     rest: Operator
     sizes: Sizes
+
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """Those of the rest."""
+        return self.rest.knots
+
+    def between(self, begin: float, end: float) -> "CorrectedOperator":
+        """The same with the rest between the two times."""
+        return replace(self, rest=self.rest.between(begin, end))
 
     def act(self, G: Features, t: float = 0.0) -> Features:
         """Op[G]."""
@@ -92,6 +101,7 @@ def residual_krylov(
     """
     R = split(state.logits - np.eye(sizes.C)[:, sizes.labels], sizes.labels)
     gram = state.H.T @ state.H + 1.0
+    there = 0 if known is None else len(known)
     found: list[np.ndarray] = []
     images: list[np.ndarray] = []
     before = np.empty((0, R[0].size))
@@ -101,7 +111,8 @@ def residual_krylov(
             component = _orthogonal(component, before)
             before = np.vstack([before, component.reshape(1, -1)])
             G = state.W.T @ component
-            image = act(G) if known is None or len(images) >= len(known) else known[len(images)]
+            # In C order whether made or known: the rounding of the products below depends on it.
+            image = np.ascontiguousarray(act(G)) if len(images) >= there else known[len(images)]  # type: ignore[index]
             found.append(G)
             images.append(image)
             fresh.append(component @ gram + state.W @ image)

@@ -45,8 +45,8 @@ class ClassKernels:
         return ClassKernels(T, self.D * (s / m), self.D_error, self.sizes, self.whole)
 
     @property
-    def off_neuron_share(self) -> float:
-        """Share of |T|^2 between different features, which every scalar kernel drops."""
+    def off_neuron_share_of_means(self) -> float:
+        """Share of |T|^2 between different features, which every scalar kernel drops; of |Theta|^2 see `PairNorms.share`."""
         squares = np.einsum("pcqd,pcqd->pq", self.T, self.T)
         return float(1 - np.trace(squares) / squares.sum())
 

@@ -15,7 +15,7 @@ from validation.config import RunConfig
 from validation.paper.choose import Selection, select
 from validation.paper.panes import curves, painters
 from validation.paper.registry import PaperFigure, paper_figure
-from validation.rundir import RunDirectory
+from validation.rundir import RunDirectory, run_paths
 from validation.sweep.records import find_records
 
 FORMATS = ("pdf", "png")
@@ -67,6 +67,7 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path]) -> Figure:
     from validation.kernel_panes import kernel_figure
     from validation.kernel_view import views_of
 
+    paths = [run for path in paths for run in run_paths(path)]
     if len(paths) != 1:
         raise InputError(
             "path", len(paths), f"figure {figure.number} shows one network", "give one run directory"
@@ -89,7 +90,7 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path]) -> Figure:
             "path",
             paths[0],
             "has no kernels measured in full",
-            f"run `ntkflow validate kernels --figure --out {paths[0]}` first",
+            f"run `ntkflow validate kernels {paths[0]} --figure` first",
         )
     rate = float(run.read_json("training.json").get("learning_rate", config.training.learning_rate))
     shown = f"{config.model.name} on {config.data.name}, {config.model.init}, learning rate {rate:.3g}"

@@ -39,8 +39,8 @@ def calibration_picture(rows: list[dict[str, Any]], key: str, short: str, says: 
     """Skill of three constants against the residual of the blocks, one line a kind of departure."""
     curves = []
     for kind, title, colour in DEPARTURES:
-        members = sorted((r for r in rows if r["departure"] == kind), key=lambda r: r["residual"])
-        x, y = [r["residual"] for r in members], [value_of(r[f"block_{key}"]) for r in members]
+        members = sorted((r for r in rows if r["departure"] == kind), key=lambda r: r["block_residual"])
+        x, y = [r["block_residual"] for r in members], [value_of(r[f"block_{key}"]) for r in members]
         if members:
             curves.append(Curve(title, x, y, colour, points=True))
     whole = f"Skill of three constants on {short}, {says}, against the residual of the measured blocks"
@@ -59,7 +59,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             escape(titles.get(row["departure"], row["departure"])),
             [
                 f'<td class="n">{row["value"]:g}</td>',
-                number_cell(row["residual"], None, 3),
+                number_cell(row["block_residual"], None, 3),
                 *(score_cell(row.get(name)) for name in names),
                 cell(_blamed(row.get("blamed") or {})),
             ],

@@ -93,7 +93,10 @@ def _skill_pane(window: Mapping[str, Any], styles: Mapping[str, Style], log: boo
 def training_panes(metrics: Sequence[Mapping[str, Any]], kernels: Sequence[Mapping[str, Any]]) -> str:
     """Loss, accuracy and collapse over the steps, and the block structure of the measured kernels."""
     panes = [_training_pane(title, log, lines, metrics) for title, log, lines in TRAINING]
-    lines = (("alignment", "alignment with classes", INK), ("residual", "residual of the blocks", "#D55E00"))
+    lines = (
+        ("alignment", "alignment with classes", INK),
+        ("block_residual", "residual of the blocks", "#D55E00"),
+    )
     if len(kernels) > 1:
         panes.append(_training_pane("Kernel: block structure", False, lines, kernels, (0.0, 1.05)))
     return f'<div class="panes four">{"".join(panes)}</div>'

@@ -140,12 +140,12 @@ def _kernels(report: RunReport) -> str:
     if not kernels:
         return ""
     pictures = "".join(_kernel_picture(kernel, C) for kernel in kernels if kernel.matrix is not None)
-    shares = {k["step"]: k.get("off_neuron_share") for k in report.comparison.get("kernels") or []}
+    shares = {k["step"]: k.get("off_neuron_share_of_means") for k in report.comparison.get("kernels") or []}
     rows = [
         (f"step {k.step}", [*_constants(k.facts), number_cell(shares.get(k.step), None, 2)]) for k in kernels
     ]
     names = [f"#{name}" for _, name in CONSTANTS]
-    off = '#<abbr title="share of |Θ|² between different neurons, on class means and deviations">off-neuron share</abbr>'
+    off = '#<abbr title="share of |Θ|² between different neurons, on class means">off-neuron share</abbr>'
     columns = [
         "snapshot",
         *names,
@@ -170,14 +170,15 @@ def _kernel_picture(kernel: KernelPicture, C: int) -> str:
     says = (
         f"Kernel at step {kernel.step}: {C} classes of {len(kernel.matrix) // C} samples, brighter is larger"
     )
-    note = f"alignment {kernel.facts['alignment']:.3f}, residual of the blocks {kernel.facts['residual']:.3f}"
+    facts = kernel.facts
+    note = f"alignment {facts['alignment']:.3f}, residual of the blocks {facts['block_residual']:.3f}"
     return figure(f"Step {kernel.step}", heat_map(kernel.matrix, C, says), note)
 
 
 def _constants(facts: Mapping[str, Any]) -> list[str]:
     names = (*(name for name, _ in CONSTANTS), "mu_single")
     cells = [number_cell(facts[n]["value"], facts[n].get("standard_error") or None) for n in names]
-    return [*cells, number_cell(facts["alignment"], None, 3), number_cell(facts["residual"], None, 3)]
+    return [*cells, number_cell(facts["alignment"], None, 3), number_cell(facts["block_residual"], None, 3)]
 
 
 def _deviations(comparison: Mapping[str, Any]) -> str:

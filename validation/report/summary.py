@@ -6,7 +6,7 @@ import numpy as np
 
 from ntkflow import __version__
 from ntkflow._types import Json
-from ntkflow.store import run_versions
+from ntkflow.store import atomic, run_versions
 from validation.blocks import BlockFit
 from validation.compare import Comparison
 from validation.pipeline import deviations
@@ -47,7 +47,8 @@ def kernel_document(step: int, fit: BlockFit) -> Json:
         "step": step,
         **{name: getattr(fit, name).value for name in names},
         "alignment": fit.alignment,
-        "residual": fit.residual,
+        "alignment_k": fit.alignment_k,
+        "block_residual": fit.block_residual,
         "broken_order": fit.broken_order,
     }
 
@@ -86,10 +87,10 @@ def draw(run: RunDirectory) -> str | None:
         f"n = {config.model.features}: predicted from step {first} with {rung}"
     )
     final = run.path / "figures" / "comparison.png"
-    temporary = final.with_name(".partial.png")
     final.parent.mkdir(exist_ok=True)
-    comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title).savefig(temporary, dpi=110)
-    temporary.replace(final)
+    with atomic(final) as handle:
+        figure = comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
+        figure.savefig(handle, dpi=110, format="png")
     return str(final)
 
 

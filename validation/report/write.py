@@ -12,6 +12,7 @@ from validation.report.summary import draw, summary
 from validation.rundir import RunDirectory
 
 PAGE = "report.html"
+Attempt = Callable[[Callable[[], object], str], object]
 
 
 def write_report(
@@ -34,11 +35,22 @@ def write_report(
     return write_page(target, [gather(run) for run in runs], calibration)
 
 
-def finish(run: RunDirectory, progress: Callable[[str, int, int], Any] = lambda *_: None) -> Json:
-    """Figure, page and, last, the summary, which marks the run complete; what has not been done yet is left out."""
-    draw(run)
+def finish(
+    run: RunDirectory,
+    progress: Callable[[str, int, int], Any] = lambda *_: None,
+    attempt: Attempt = lambda make, _: make(),
+) -> Json:
+    """Figure, page and, last, the summary, which marks the run complete; what has not been done yet is left out.
+
+    Args:
+        run: which.
+        progress: called while a calibration is made.
+        attempt: calls what makes figure and page, and may make less of an error in it; told what to do then.
+    """
+    again = f"`ntkflow validate report {run.path}` makes it"
+    attempt(lambda: draw(run), again)
     if run.read_json("comparison.json").get("windows"):
-        write_report([run], None, progress)
+        attempt(lambda: write_report([run], None, progress), again)
     document = summary(run)
     run.write_summary(document)
     return document

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ntkflow._types import Json
-from ntkflow.errors import InputError
+from ntkflow.staging import InUseError
 from ntkflow.sweep.cache import Cache
 from validation.config import RunConfig
 from validation.rundir import RunDirectory
 
-# Seconds to wait for a run directory that another process still works on, as after a lost connection.
+# Seconds to wait for a run directory that a process on another machine may still work on.
 PATIENCE = 300.0
+# Seconds between two looks at whether it has finished the cell.
+LOOK = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,25 @@ def run_cell(task: CellTask) -> Json:
 
     A training that diverged is a result. Never raises: one bad cell must not cost the others.
     """
-    return Cache(Path(task.directory)).recorded(task.key, lambda: _content(task))
+    cache = Cache(Path(task.directory))
+    return cache.recorded(task.key, lambda: _content(task, cache))
 
 
-def _content(task: CellTask) -> Json:
+def _content(task: CellTask, cache: Cache) -> Json:
     if task.data_dir is not None:
         os.environ["NTKFLOW_DATA"] = task.data_dir
-    try:
-        return _train(task)
-    except Exception as error:
-        return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _train(task)
+        except Exception as error:
+            # Another sweep that shares the directory may have finished it, and removed the run.
+            known = cache.read(task.key)
+            if known is not None:
+                return known
+            # Who surely works on it will end; who may have been killed on another machine is not waited for for ever.
+            if not isinstance(error, InUseError) or (not error.certain and time.monotonic() > deadline):
+                return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
 
 
 def _train(task: CellTask) -> Json:
@@ -63,7 +74,10 @@ def _train(task: CellTask) -> Json:
     path.parent.mkdir(parents=True, exist_ok=True)
     run = RunDirectory.create(path, config, resume=True)
     began = time.perf_counter()
-    with _waiting(run):
+    with run.locked(LOOK):
+        known = Cache(Path(task.directory)).read(task.key)
+        if known is not None:
+            return known
         outcome = train_run(run)
         if outcome.result is Result.COMPLETE:
             measure_end(run)
@@ -82,25 +96,3 @@ def measure_end(run: RunDirectory) -> None:
     settings = Settings(quantities=("outputs",), per_class=run.config.kernels.per_class or None)
     for _ in measure_in_full(run, [step], *prepare(run.config), settings, silent):
         pass
-
-
-class _waiting:  # noqa: N801 -- reads as what it does
-    """Hold the run's lock, waiting for a process that still has it."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        self._run = run
-
-    def __enter__(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            self._lock = self._run.locked()
-            try:
-                self._lock.__enter__()
-                return
-            except InputError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.5)
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.__exit__(*error)  # type: ignore[arg-type]

@@ -10,10 +10,12 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.reduction import decompose
+from ntkflow.series import moments
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from validation.clock import epochs_of
 from validation.config import RunConfig
-from validation.rundir import RunDirectory, StoredSnapshot
+from validation.rundir import RunDirectory, StoredSnapshot, run_paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,32 +92,24 @@ def alignments(run: RunDirectory) -> dict[str, float]:
 
 
 def final_norms(snapshot: StoredSnapshot) -> dict[str, float]:
-    """|H1 H1^T|, |H2 H2^T| and |g g^T| of a snapshot, Frobenius. Source: panes i of the paper's figures 3-12.
-
-    H2 are the deviations from the class means over sqrt(m), so that H H^T = m (H1 H1^T + H2 H2^T), eq. (24).
-    """
-    H, C, n = snapshot.state.H, snapshot.sizes.C, snapshot.sizes.n
-    by_class = H.reshape(n, C, -1)
-    H1 = by_class.mean(axis=2)
-    H2 = (by_class - H1[:, :, None]).reshape(n, -1) / np.sqrt(by_class.shape[2])
-    moments = {"H1H1_norm": H1 @ H1.T, "H2H2_norm": H2 @ H2.T}
-    g = H1.mean(axis=1)
-    return {**{k: float(np.linalg.norm(v)) for k, v in moments.items()}, "gg_norm": float(g @ g)}
+    """Moments of the features of a snapshot. Source: panes i of the paper's figures 3-12."""
+    thin, _ = decompose(snapshot.state, snapshot.sizes, subspace=False)
+    return moments(thin, snapshot.sizes)
 
 
 def find_records(paths: Iterable[Path]) -> list[Record]:
-    """All trainings under some sweep and run directories.
+    """All trainings under some sweep and run directories, or folders of runs.
 
     Raises:
-        InputError: a path is neither.
+        InputError: a path is neither, nor a folder of runs.
     """
     found: list[Record] = []
     for path in paths:
         if (path / SPEC_FILE).is_file():
             found += _of_sweep(path)
-        elif (path / "config.toml").is_file():
-            run = RunDirectory.open(path)
-            found.append(Record(run.config, record_of(run), path))
+        elif runs := [run for run in run_paths(path) if (run / "config.toml").is_file()]:
+            for run in map(RunDirectory.open, runs):
+                found.append(Record(run.config, record_of(run), run.path))
         else:
             raise InputError("path", path, "is neither a sweep nor a run directory", "check the path")
     return found

@@ -243,7 +243,7 @@ class StructuredBDF:
         if np.all(np.isfinite(self._D[:2])):
             self.message = (
                 f"the step fell to {self._h:.2g} at t = {self.t:.6g}, too small to go on; "
-                "loosen rtol, raise atol or choose another engine"
+                "loosen rtol or choose another engine"
             )
         else:
             self.message = (

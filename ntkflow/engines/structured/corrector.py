@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from ntkflow.engines.structured.coordinates import Coordinates, Flat
 from ntkflow.engines.structured.newton_system import NewtonSystem
+from ntkflow.reduction import SQUARES_VANISH
 
 MOST_ITERATIONS = 4
 # Share of the error tolerance left to the iteration.
@@ -48,6 +49,11 @@ class BlockNorm:
     def update(self, z: Flat) -> None:
         """Take the sizes of the blocks from z."""
         rms = np.sqrt(np.bincount(self._block, z * z, minlength=5)[:4] / self._counts)
+        if rms.min() <= SQUARES_VANISH:
+            # Squares of tiny states vanish; their largest entry is as good a size.
+            largest = np.zeros(5)
+            np.maximum.at(largest, self._block, np.abs(z))
+            rms = np.where(rms > SQUARES_VANISH, rms, largest[:4])
         self._scales[:4] = 1 / (self._root * (self.atol + self.rtol * rms))
         np.take(self._scales, self._block, out=self.weights, mode="clip")
 

@@ -146,7 +146,14 @@ def test_bad_settings_are_refused(settings, rule, problem):
         measure(linear, params, np.tile(x, (copies, 1)), np.tile(LABELS, copies), **settings)
 
 
-@pytest.mark.parametrize("labels", [LABELS[:5], LABELS * 1.0, LABELS - 1, LABELS * 0, LABELS * 2], ids=str)
+MASKED = np.ma.masked_array(LABELS, LABELS > 1)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS[:5], LABELS * 1.0, LABELS - 1, LABELS * 0, LABELS * 2, LABELS > 0, LABELS.astype(str), MASKED],
+    ids=str,
+)
 def test_bad_labels_are_refused(labels, problem):
     with pytest.raises(InputError, match=r"^y = "):
         measure(linear, *problem, labels)

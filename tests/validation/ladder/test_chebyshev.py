@@ -30,6 +30,21 @@ def test_it_agrees_with_the_integrators_of_the_simulator(name):
             np.testing.assert_allclose(getattr(found[i], part), getattr(exact.state(i), part), atol=2e-5)
 
 
+@pytest.mark.parametrize("width", [1e-3, 1e-9])
+def test_it_does_not_step_over_a_narrow_peak(width):
+    knots = (0.0, 0.5, 0.5 + width / 2, 0.5 + width, 1.0)
+    kernels = [nf.BlockKernel(1.5 * x, 0.9 * x, 0.2 * x) for x in (0.1, 0.1, 1 / width, 0.1, 0.1)]
+    kernel, state = (
+        nf.ScheduledKernel(knots, tuple(kernels)),
+        nf.initial.make("gaussian", SIZES, BLOCK, seed=3),
+    )
+    calm = nf.solve(nf.Problem(SIZES, kernels[0], state), save_at=[1.0]).final
+    exact = nf.solve(nf.Problem(SIZES, kernel, state), save_at=[1.0], rtol=1e-9).final
+    found = flow(KernelOperator(kernel, SIZES), state, np.array([0.0, 1.0]), tolerance=1e-7)[-1]
+    np.testing.assert_allclose(found.H, exact.H, atol=2e-5)
+    assert np.abs(calm.H - exact.H).max() > 0.1
+
+
 def test_the_error_follows_the_tolerance():
     state = nf.initial.make("gaussian", SIZES, BLOCK, seed=0)
     exact = nf.solve(nf.Problem(SIZES, BLOCK, state), save_at=TIMES - TIMES[0], rtol=1e-10).state(3)

@@ -35,6 +35,23 @@ def test_it_takes_the_steps_of_the_simulator(beta, nesterov):
         np.testing.assert_allclose(a.b, b.b, atol=1e-12)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.6])
+def test_an_operator_that_moves_is_that_of_the_time_of_each_step(beta):
+    kernel = nf.ScheduledKernel((0.0, 0.02, 0.09), (KERNEL, nf.BlockKernel(4.0, 2.0, 0.5), KERNEL))
+    eta = 2e-3
+    recipe = Recipe((0, 10, 30), np.full(30, eta), beta)
+    ours = descend(KernelOperator(kernel, SIZES), STATE, recipe)[-1]
+    frozen = descend(KernelOperator(KERNEL, SIZES), STATE, recipe)[-1]
+    if beta == 0:
+        theirs = nf.discrete.descend(nf.Problem(SIZES, kernel, STATE), 30, eta).final
+        np.testing.assert_allclose(ours.H, theirs.H, atol=1e-12)
+    times = recipe.times
+    assert times[0] == 0
+    # The clock of training: with momentum the first steps take less flow time than the later ones.
+    assert times[-1] == pytest.approx(eta * sum((1 - beta ** (k + 1)) / (1 - beta) for k in range(29)))
+    assert np.abs(ours.H - frozen.H).max() > 1e-2
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_with_everything_it_is_the_training_of_the_linear_network(reduction):
     # Momentum, decay, warm-up, minibatches, from the middle of a run: nothing is left but float32.

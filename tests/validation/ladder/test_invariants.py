@@ -99,6 +99,19 @@ def test_the_ratios_of_the_block_kernel_are_those_of_the_paper_invariant():
     assert found["relative_to_E0"] == pytest.approx(np.linalg.norm(E[1] - E[0]) / np.linalg.norm(E[0]))
 
 
+def test_the_ratios_of_a_kernel_on_features_do_not_depend_on_their_axes():
+    sizes, rng = nf.Sizes(C=3, m=4, n=5), np.random.default_rng(0)
+    V, Q = (np.linalg.qr(rng.normal(size=(5, 5)))[0] for _ in range(2))
+    A = (V * [1.0, 1.0, 2.0, 2.0, 2.0]) @ V.T
+    states = [nf.initial.make("gaussian", sizes, seed=seed) for seed in (0, 1)]
+    found = []
+    for turn in (np.eye(5), Q):
+        moved = [nf.State(turn.T @ s.H, s.W @ turn, s.b) for s in states]
+        kernel = nf.KroneckerKernel(nf.BlockKernel(1.5, 0.9, 0.2), turn.T @ A @ turn)
+        found.append(invariant_of(KernelOperator(kernel, sizes), moved[0], sizes).ratios(*moved))
+    assert found[1] == pytest.approx(found[0], rel=1e-10)
+
+
 def test_an_operator_that_holds_its_own_directions_still_has_none():
     sizes = nf.Sizes(C=2, m=2, n=2)
     rest = ClassOperator(np.eye(4).reshape(2, 2, 2, 2) / 2, np.ones(2), sizes)

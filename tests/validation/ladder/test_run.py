@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from ntkflow.errors import InputError
+from ntkflow.store import read_arrays, write_arrays
 from validation.cli.frontier import frontier
 from validation.config import KernelConfig
 from validation.ladder import measured as measuring
+from validation.ladder import rungs as rungs_module
 from validation.ladder.export import table
 from validation.pipeline import compare_run, measure_run, train_run
 from validation.rundir import RunDirectory
@@ -92,6 +94,37 @@ def test_what_was_measured_is_not_measured_again(linear, monkeypatch):
     assert compare_run(run, rungs=RUNGS)["windows"] == document["windows"]
 
 
+COSTLY = ("block", "row-class-matrix", "row-block", "krylov-2", "class-matrix", "sample", "residual-3", "residual-6",
+          "components", "tensor")  # fmt: skip
+
+
+def test_the_same_bytes_with_and_without_what_was_kept_in_any_order_and_after_a_kill(tmp_path, monkeypatch):
+    # The tensor applied and not stored, whose predictions are kept too; class kernels in the row space as well.
+    monkeypatch.setattr(rungs_module, "TENSOR_ROWS", 0)
+    config = replace(NONLINEAR, training=replace(NONLINEAR.training, momentum=0.5, batch_per_class=2))
+    run = finished(tmp_path / "run", config, per_class=3)
+
+    def compared(rungs=COSTLY):
+        compare_run(run, rungs=rungs)
+        return (run.path / "comparison.json").read_bytes()
+
+    fresh, kept = compared(), sorted((run.path / "ladder").iterdir())
+    assert compared() == fresh
+    # A run that ended after any of its measurements goes on from the others.
+    names = read_arrays(kept[0])[0].keys()
+    assert {"residual_images", "observed_motion"} < set(names)
+    for left in (lambda i: i % 2, lambda i: not i % 2, lambda i: i > len(names) // 2):
+        for path in kept:
+            arrays = read_arrays(path)[0]
+            write_arrays(path, {name: a for i, (name, a) in enumerate(sorted(arrays.items())) if left(i)})
+        assert compared() == fresh
+    for path in kept:
+        path.unlink()
+    for rung in ("residual-3", "tensor", "krylov-2", "row-block"):
+        compared((rung,))
+    assert compared() == fresh
+
+
 def test_a_nonlinear_network_is_attributed(tmp_path):
     config = replace(NONLINEAR, training=replace(NONLINEAR.training, momentum=0.5, batch_per_class=2))
     run = finished(tmp_path / "run", config)
@@ -143,12 +176,15 @@ def test_the_kernel_of_all_samples_is_measured_when_asked_for(tmp_path, monkeypa
     said = []
     assert skills(run, said.append)["skill"]["M"]["value"] == pytest.approx(exact, abs=1e-6)
     assert "N x N kernel of all neurons: about" in said[0]
-    for kept in (run.path / "ladder").iterdir():
-        kept.unlink()
-    rungs = compare_run(run)["windows"][0]["rungs"]
-    reason = next(r for r in rungs if r["name"] == "sample")["refused"]
-    assert "about" in reason
-    assert "name sample or kronecker in --rungs" in reason
+    # Not named it is refused, in the same words, whether or not it has been measured.
+    for remove in (False, True):
+        if remove:
+            for kept in (run.path / "ladder").iterdir():
+                kept.unlink()
+        rungs = compare_run(run)["windows"][0]["rungs"]
+        reason = next(r for r in rungs if r["name"] == "sample")["refused"]
+        assert "60 gradients and 5 products" in reason
+        assert "name sample or kronecker in --rungs" in reason
 
 
 def test_another_loss_is_refused_in_words(tmp_path):

@@ -84,7 +84,7 @@ def test_class_kernels_are_means_of_the_tensor(networks):
     assert 0.005 < kernels.D_error < 0.1
     total = (kernels.T**2).sum()
     own = sum((kernels.T[p, :, p] ** 2).sum() for p in range(5))
-    assert kernels.off_neuron_share == pytest.approx(1 - own / total)
+    assert kernels.off_neuron_share_of_means == pytest.approx(1 - own / total)
 
 
 def test_rayleigh_quotients_are_the_eigenvalues_of_a_block_kernel(networks):

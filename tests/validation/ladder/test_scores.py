@@ -89,6 +89,21 @@ def test_parts_of_a_motion_are_scored_apart():
     assert scores["within"]["error_error"] < 0.1
 
 
+def test_a_cosine_with_rounding_is_none():
+    # A predicted dH in the row space but for rounding: what is left outside of it points nowhere.
+    rng = np.random.default_rng(1)
+    basis = np.linalg.qr(rng.normal(size=(5, 2)))[0].T
+    predicted, observed = basis.T @ rng.normal(size=(2, 30)), rng.normal(size=(5, 30))
+    noise = 1e-14 * rng.normal(size=(5, 30))
+    scores = instantaneous(predicted + noise, observed, basis, SIZES)
+    assert scores["off_row_space"]["cosine"] is None
+    assert scores["off_row_space"]["cosine_error"] is None
+    assert scores["off_row_space"]["error"] == pytest.approx(1)
+    assert scores["row_space"]["cosine"] is not None
+    # Nor is there anything to be predicted where the observed is rounding.
+    assert instantaneous(observed, predicted + noise, basis, SIZES)["off_row_space"]["error"] is None
+
+
 def test_what_does_not_move_has_no_score():
     scores = instantaneous(np.ones((5, 30)), np.zeros((5, 30)), np.eye(5)[:2], SIZES)
     assert scores["M"] == {"cosine": None, "error": None, "cosine_error": None, "error_error": None}

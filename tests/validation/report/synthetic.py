@@ -95,7 +95,7 @@ def report(**changes):
     constant = {"value": 0.5, "standard_error": 0.01}
     facts = {n: constant for n in ("kappa_d", "kappa_c", "kappa_n", "mu_single")} | {
         "alignment": 0.8,
-        "residual": 0.1,
+        "block_residual": 0.1,
     }
     metrics = [
         {
@@ -132,7 +132,7 @@ def calibration(**changes):
             "departure": kind,
             "value": a,
             "seeds": 3,
-            "residual": 0.05 + 0.5 * a,
+            "block_residual": 0.05 + 0.5 * a,
             **{
                 f"{rung}_{q}": {"value": 1 - a**2 * f, "error": 0.01}
                 for rung in ("block", "traced", "best")

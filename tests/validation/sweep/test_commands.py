@@ -111,10 +111,10 @@ def test_figures_are_drawn_from_the_directory(validate, folder):
         (("sweep", "--set", "training.stepps=3"), "did you mean training.steps"),
         (("sweep", "--learning-rates", "x"), "--learning-rates = 'x': must be a number"),
         (("sweep", "--workers", 1, "--scheduler", "tcp://a:1"), "has no meaning beside --scheduler"),
-        (("table", "{tmp}"), "is not a sweep directory"),
-        (("show", "{tmp}"), "is neither a sweep nor a run directory"),
+        (("table", "{tmp}/none"), "is not a sweep directory"),
+        (("show", "{tmp}/none"), "is neither a sweep nor a run directory"),
         (("figure", 21, "{tmp}"), "must be 1 .. 20"),
-        (("figure", 1, "{tmp}"), "is not a run directory"),
+        (("figure", 1, "{tmp}/none"), "is not a run directory"),
         (("reproduce", 2, "--preset", "huge"), "must be one of paper, paper-small, digits"),
     ],
 )
@@ -123,3 +123,48 @@ def test_bad_input_is_one_line_and_exit_code_2(validate, words, message):
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_sweep_that_may_only_be_read_has_its_table_printed(validate, monkeypatch):
+    validate(*WORDS, "--quiet")
+    expected = validate("table", "{tmp}/s")[1]
+
+    def refuse(self, directory):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("ntkflow.sweep.table.Table.write", refuse)
+    code, out, err = validate("table", "{tmp}/s")
+    assert code == 0
+    assert out.splitlines()[:-1] == expected.splitlines()[:-1]
+    assert err.startswith("ntkflow: warning: ")
+    assert "could not be brought up to date (Permission denied)" in err
+
+
+def test_a_cell_that_another_sweep_works_on_is_waited_for_and_not_run_twice(folder, monkeypatch):
+    """The other one finishes it, and removes its run, while this one waits for the lock."""
+    import shutil
+
+    from ntkflow.sweep.cache import Cache
+    from validation.config import RunConfig
+    from validation.sweep import cell
+    from validation.sweep.cell import CellTask, run_cell
+
+    directory = folder / "shared"
+    task = CellTask("abc", RunConfig.from_toml(folder / "base.toml").to_dict(), str(directory))
+    (directory / "cells").mkdir(parents=True)
+    run = RunDirectory.create(task.run_directory, RunConfig.from_dict(task.config))
+    monkeypatch.setattr(cell, "LOOK", 0.0)
+    tries = []
+    real = RunDirectory.locked
+
+    def locked(self, patience=0.0):
+        tries.append(patience)
+        if len(tries) == 3:
+            Cache(directory).write("abc", {"content": "of the other one"})
+            shutil.rmtree(run.path)
+        return real(self, patience)
+
+    with run.locked():
+        monkeypatch.setattr(RunDirectory, "locked", locked)
+        assert run_cell(task)["content"] == "of the other one"
+    assert not (directory / "cells" / "abc.failed.json").exists()

@@ -1,0 +1,180 @@
+"""What counts as a number: the one check of arguments, of arrays in files and of options' values.
+
+numpy takes a truth value for 1, drops the imaginary part of a complex number with a warning at most, reads text as a
+number and forgets the mask of a masked array. None of these is what was meant, so all are refused by name.
+"""
+
+from collections.abc import Sequence
+from numbers import Complex, Real
+from operator import index
+
+import numpy as np
+
+from ntkflow._types import Labels, Times
+from ntkflow.errors import LARGEST, InputError
+
+# numpy's kinds of dtype that are no real numbers, in words.
+_KINDS = {
+    "b": "truth values",
+    "c": "complex numbers, whose imaginary part would be lost",
+    "U": "text",
+    "S": "text",
+    "O": "Python objects",
+    "M": "dates",
+    "m": "time spans",
+    "V": "records",
+}
+
+
+def real(argument: str, value: object, remedy: str = "give a number") -> float:
+    """A finite float of reasonable size.
+
+    Args:
+        argument: its name.
+        value: a Python or numpy number, or an array without axes that holds one.
+        remedy: what to do otherwise.
+
+    Raises:
+        InputError: it is no real number (complex, a truth value, text, a list), not finite, or too large for the dynamics.
+    """
+    if isinstance(value, str | bytes | np.str_ | np.bytes_):
+        raise InputError(argument, repr(value), "must be a number, not text", remedy)
+    if np.ndim(value) != 0:  # type: ignore[arg-type]
+        raise InputError(argument, value, "must be one number", remedy)
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        value = _plain(argument, value, remedy)[()]
+    number = float(value)
+    if not abs(number) <= LARGEST:
+        raise InputError(argument, number, f"must be finite and at most {LARGEST:g}", remedy)
+    return number
+
+
+def whole(argument: str, value: object, least: int, why: str = "") -> int:
+    """A whole number of at least `least`; `why` says what that is good for.
+
+    Raises:
+        InputError: it is no integer (a truth value is none), or smaller.
+    """
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_ | np.ma.MaskedArray):
+        raise InputError(argument, value, "must be a whole number", f"give an integer >= {least}")
+    if number < least:
+        rule = f"must be at least {least}" + (f", {why}" if why else "")
+        raise InputError(argument, number, rule, f"give an integer >= {least}")
+    return number
+
+
+def numbers(argument: str, value: object, ndim: int | None = None, remedy: str = "clean it") -> np.ndarray:
+    """A finite, contiguous float64 array.
+
+    Args:
+        argument: its name.
+        value: anything that numpy takes for an array of real numbers.
+        ndim: axes that it must have; None for any.
+        remedy: what to do about entries that are not finite.
+
+    Raises:
+        InputError: its entries are no real numbers, some are masked or not finite, or it has other axes.
+    """
+    array = _plain(argument, value, "pass an array of numbers")
+    result = np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+    if ndim is not None and result.ndim != ndim:
+        raise InputError(argument, f"array of shape {result.shape}", f"must have {ndim} axes", "reshape it")
+    bad = result.size - int(np.isfinite(result).sum())
+    if bad:
+        raise InputError(argument, f"array with {bad} NaN or infinite entries", "must be finite", remedy)
+    return result
+
+
+def double(argument: str, value: object, ndim: int) -> np.ndarray:
+    """As `numbers`, of what is float64 already: the dynamics do not widen silently; not too large for them.
+
+    Raises:
+        InputError: as `numbers`, or another type of float, or entries that are too large.
+    """
+    array = _plain(argument, value, f"pass {argument}.astype('float64')")
+    if array.dtype != np.float64:
+        raise InputError(
+            argument,
+            f"{array.dtype} array",
+            "the dynamics are float64",
+            f"pass {argument}.astype('float64')",
+        )
+    numbers(argument, array, ndim, "clean the state")
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > LARGEST:
+        raise InputError(
+            argument, f"array with entries up to {largest:.3g}", f"must be at most {LARGEST:g}", "scale it"
+        )
+    return array
+
+
+def times(argument: str, value: object, least: int = 1, start: float = 0.0) -> Times:
+    """Finite times that increase, float64.
+
+    Args:
+        argument: its name.
+        value: the times.
+        least: how many there must be.
+        start: none may be earlier.
+
+    Raises:
+        InputError: they are no numbers, too few, do not increase, or begin too early.
+    """
+    grid = numbers(argument, value, remedy="give finite times")
+    if grid.ndim != 1 or grid.size < least:
+        rule = "must be a list of finite times" + (f", at least {least}" if least > 1 else "")
+        raise InputError(argument, f"array of shape {grid.shape}", rule, f"give at least {least}")
+    if np.any(np.diff(grid) <= 0):
+        raise InputError(argument, grid[:4], "must increase", "sort the times and drop repeats")
+    if grid[0] < start:
+        raise InputError(argument, grid[:4], f"must increase from a time >= {start:g}", "drop earlier ones")
+    return grid
+
+
+def class_indices(argument: str, value: object, N: int, why: str = "one per column of H") -> Labels:
+    """N integers as int64; `why` says why so many.
+
+    Raises:
+        InputError: another number of them, or they are no integers.
+    """
+    array = _plain(argument, value, "pass class indices 0 .. C-1")
+    if array.shape != (N,):
+        rule = f"must have shape ({N},), {why}"
+        raise InputError(argument, f"array of shape {array.shape}", rule, "check both")
+    if array.dtype.kind not in "iu":
+        raise InputError(
+            argument, f"{array.dtype} array", "must hold integers", "pass class indices 0 .. C-1"
+        )
+    return array.astype(np.int64)
+
+
+def _plain(argument: str, value: object, remedy: str) -> np.ndarray:
+    """The value as an array of real numbers of whatever type, nothing dropped and nothing converted."""
+    if isinstance(value, np.ma.MaskedArray) or value is np.ma.masked:
+        raise InputError(
+            argument, "masked array", "hides entries that would be used as they are", "fill or drop these"
+        )
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise InputError(argument, type(value).__name__, "must be an array of numbers", remedy) from None
+    word = _KINDS.get(array.dtype.kind) or _hidden(value)
+    if word is not None:
+        what = f"{array.dtype} array" if array.ndim else repr(value)
+        raise InputError(argument, what, f"must hold real numbers, not {word}", remedy)
+    return array
+
+
+def _hidden(value: object) -> str | None:
+    """Truth values among the numbers of a list, which numpy would make numbers of; None when there are none."""
+    if not isinstance(value, Sequence):
+        return None
+    if any(isinstance(entry, bool | np.bool_) for entry in value):
+        return _KINDS["b"]
+    if any(isinstance(entry, Complex) and not isinstance(entry, Real) for entry in value):
+        return _KINDS["c"]
+    return None

@@ -1,0 +1,118 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ntkflow as nf
+from ntkflow.agreement import Agreement, compare, warnings_of
+from ntkflow.cli.table import verdict
+from ntkflow.discrete import descend
+from ntkflow.discrete.solution import as_solution
+from ntkflow.laws import EXACT, LEADING, LIMIT, laws, step_laws
+from ntkflow.marching import Run
+from tests.cli.test_simulate import run
+
+SIZES, KERNEL = nf.Sizes(3, 4, 5), nf.BlockKernel(1.0, 0.5, 0.1)
+STATE = nf.initial.make("gaussian", SIZES, KERNEL, 1)
+
+
+def lines(solution):
+    return {line.quantity: line for line in compare(solution, None)}
+
+
+@given(st.floats(0) | st.just(math.nan), st.sampled_from([EXACT, LEADING, LIMIT]), st.booleans())
+def test_no_number_of_digits_is_negative_and_no_failure_is_silent(error, order, bound):
+    line = Agreement("it", error, "so", bound, order, 1e-8 if order == EXACT else None)
+    assert 0 <= line.digits <= 16
+    assert line.failed == (order == EXACT and not error <= 1e-8)
+    assert bool(warnings_of([line])) == line.failed
+    words = verdict(line.as_dict())
+    assert "agrees to -" not in words
+    assert ("FAILS" in words or "BROKEN" in words) == line.failed
+
+
+def test_nesterov_is_exact_and_its_leading_order_says_what_it_neglects():
+    # A step of 0.01 with momentum 0.9 is no small one: the leading order misses more than the motion itself.
+    solution = as_solution(descend(nf.Problem(SIZES, KERNEL, STATE), 400, 0.01, 0.9, True), 0.0)
+    found = lines(solution)
+    exact, leading = found["motion of E"], found["motion of E, leading order"]
+    assert exact.order == EXACT
+    assert exact.digits > 12
+    assert not exact.failed
+    assert leading.order == LEADING
+    assert leading.error == leading.neglected == solution.law.neglected > solution.law.motion > 1e-2
+    assert leading.tolerance is None
+    assert "off by" in verdict(leading.as_dict())
+    assert "leading order" in verdict(leading.as_dict())
+
+
+def test_plain_steps_have_the_one_exact_law():
+    solution = as_solution(descend(nf.Problem(SIZES, KERNEL, STATE), 20, 0.01), 0.0)
+    assert set(lines(solution)) == {"motion of E"}
+    assert [law.order for law in step_laws(False)] == [EXACT]
+    assert [law.order for law in step_laws(True)] == [EXACT, LEADING]
+
+
+@pytest.mark.parametrize("decay", [nf.Decay(), nf.Decay(0.1, 0.3), nf.Decay.equal(0.2)], ids=str)
+def test_every_law_of_the_flow_is_exact_and_kept_by_a_right_run(decay):
+    problem = nf.Problem(SIZES, KERNEL, STATE, decay=decay)
+    solution = nf.solve(problem, t_end=3.0)
+    assert all(law.order == EXACT for law in laws(problem))
+    of_laws = [line for line in compare(solution, None) if line.order == EXACT]
+    assert {law.quantity for law in laws(problem)} <= {line.quantity for line in of_laws}
+    assert warnings_of(of_laws) == []
+    if decay.moves_E:
+        assert "E moved by 0." in lines(solution)["motion of E"].sentence
+
+
+def test_the_leading_order_of_the_drift_states_about_what_it_neglects():
+    problem = nf.Problem(
+        SIZES, KERNEL, nf.initial.make("balanced-contrast", SIZES, KERNEL), decay=nf.Decay(W=0.01)
+    )
+    line = lines(nf.solve(problem, t_end=40.0))["drift of W W^T"]
+    assert line.order == LEADING
+    assert 0.2 < line.error / line.neglected < 5
+
+
+OPTIONS = ["-C", 3, "-m", 2, "-n", 4, "--init", "gaussian", "--t-end", 0.3, "--no-figures", "--decay-w", 0.5]
+
+
+def test_a_broken_law_is_said_in_the_terminal_and_the_summary_and_costs_no_data(
+    tmp_path, capsys, monkeypatch
+):
+    right = Run._stop_reason
+
+    def disturbed(self):
+        # E jumps between two steps, as it would under a decay that nobody knows of.
+        if self.observe is not None:
+            self.observe.__self__._integral += 1e-3
+        return right(self)
+
+    monkeypatch.setattr(Run, "_stop_reason", disturbed)
+    run("simulate", *OPTIONS, "--out", tmp_path / "r")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "WARNING: motion of E: an exact law fails" in text
+    assert "FAILS, off by" in text
+    summary = nf.rundir.load_run(tmp_path / "r").summary
+    assert len(summary["warnings"]) == 1
+    assert summary["invariant"]["law_error"] > summary["invariant"]["law_tolerance"]
+    assert np.isfinite(summary["loss"]["final"])
+    run("simulate", *OPTIONS, "--out", tmp_path / "s", "--json")
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["warnings"]
+    assert "ntkflow: warning: motion of E" in captured.err
+
+
+def test_a_right_run_warns_of_nothing_and_formulas_keep_their_brackets(tmp_path, capsys):
+    steps = ["--step-size", 0.01, "--steps", 5, "--momentum", 0.5]
+    run("simulate", *OPTIONS[:8], *steps, "--no-figures", "--out", tmp_path / "r")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "WARNING" not in text
+    assert "eta^2 [q(v) + 2 sum_j" in text
+    summary = nf.rundir.load_run(tmp_path / "r").summary
+    assert summary["warnings"] == []
+    assert [law["order"] for law in summary["predicted"]["laws"]] == [EXACT, LEADING]
+    assert math.isfinite(summary["invariant"]["law_neglected"])

@@ -1,0 +1,260 @@
+"""A module of PyTorch: what it trains is differentiated by, and it is left as it was."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ntkflow.errors import InputError
+from validation.kernels import FolderStore, measure
+
+torch = pytest.importorskip("torch")
+
+LABELS = np.repeat([0, 1, 2], 4)
+X = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+HERE = Path(__file__).resolve()
+
+
+def backend(body, **settings):
+    from validation.kernels.pytorch import TorchBackend
+
+    return TorchBackend(body, X, **settings)
+
+
+def network(seed=0, slope=1.0):
+    torch.manual_seed(seed)
+
+    class Shared(torch.nn.Module):
+        """The same layer twice, a weight shared by two layers, buffers, and dropout."""
+
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Linear(5, 5)
+            self.again = self.first
+            self.tied = torch.nn.Linear(5, 5, bias=False)
+            self.tied.weight = self.first.weight
+            self.norm, self.drop = torch.nn.BatchNorm1d(5), torch.nn.Dropout(0.0)
+            self.out = torch.nn.Linear(5, 4)
+
+        def forward(self, x):
+            x = self.again(torch.nn.functional.leaky_relu(self.first(x), slope / 10))
+            return self.out(torch.tanh(self.norm(self.tied(self.drop(x)))))
+
+    return Shared().eval()
+
+
+def mean_of_squares(body, parameters):
+    """Mean of K_ii over neurons and samples, by torch.autograd alone."""
+    total = 0.0
+    for x in torch.from_numpy(X):
+        h = body(x[None])[0]
+        for value in h:
+            total += sum(float((g.double() ** 2).sum()) for g in
+                         torch.autograd.grad(value, parameters, retain_graph=True))  # fmt: skip
+    return total / (len(X) * len(h))
+
+
+def everything(body):
+    """All that could be changed: what is where, its numbers, gradients, modes, attributes, random state."""
+    modules = list(body.modules())
+    tensors = [t for m in modules for t in (*m._parameters.items(), *m._buffers.items())]
+    return {
+        "places": [(id(m), sorted(vars(m)), id(m._parameters), m.training) for m in modules],
+        "tensors": [(name, id(t), type(t)) for name, t in tensors],
+        "settings": [(t.requires_grad, t.dtype, t.device, t._version) for _, t in tensors if t is not None],
+        "numbers": [t.detach().clone().numpy().tobytes() for _, t in tensors if t is not None],
+        "gradients": [None if t is None or t.grad is None else t.grad.numpy().tobytes() for _, t in tensors],
+        "random": (torch.get_rng_state().numpy().tobytes(), str(np.random.get_state()[1].tobytes())),  # noqa: NPY002
+    }
+
+
+def step(body):
+    """Parameters after a step of training from this state."""
+    optimiser = torch.optim.SGD(body.parameters(), lr=0.1, momentum=0.9)
+    body.train()
+    loss = body(torch.from_numpy(X)).square().mean() + 0.0 * torch.rand(1).sum()
+    loss.backward()
+    optimiser.step()
+    return [p.detach().numpy().copy() for p in body.parameters()], torch.rand(1).item()
+
+
+def failing(body):
+    def hook(module, given, output):
+        del module, given
+        return output * float("nan")
+
+    return body.out.register_forward_hook(hook)
+
+
+@pytest.mark.parametrize("case", ["eval", "batch", "refused", "raising", "fingerprint"])
+def test_the_module_is_left_as_it_was(case):
+    body, twin = network(), network()
+    body(torch.from_numpy(X)).square().mean().backward()
+    twin(torch.from_numpy(X)).square().mean().backward()
+    if case == "batch":
+        body.train()
+    torch.manual_seed(3)
+    hook = failing(body) if case == "refused" else None
+    before = everything(body)
+    if case == "refused":
+        with pytest.raises(InputError, match="features"):
+            measure(backend(body), None, X, LABELS)
+    elif case == "raising":
+        with pytest.raises(RuntimeError):
+            backend(body).features(X[:, :3])
+    elif case == "fingerprint":
+        backend(body).fingerprint()
+    else:
+        measure(backend(body), None, X, LABELS, bn=case, probes=2)
+    assert everything(body) == before
+    assert body.again is body.first
+    assert body.tied.weight is body.first.weight
+    assert type(body.first.weight) is torch.nn.Parameter
+    if hook is not None:
+        hook.remove()
+    body.train(), twin.train()
+    (mine, drawn), _ = step(body), torch.manual_seed(3)
+    theirs, as_drawn = step(twin)
+    assert drawn == as_drawn
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_shared_parts_are_differentiated_as_one():
+    body = network()
+    found = measure(backend(body), None, X, LABELS)
+    assert found.kappa_d.value == pytest.approx(mean_of_squares(body, list(body.parameters())), rel=1e-5)
+
+
+def test_recurrent_layers_that_keep_lists_of_their_weights():
+    class Body(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = torch.nn.GRU(5, 4, batch_first=True)
+
+        def forward(self, x):
+            return self.cell(x[:, None, :])[0][:, 0]
+
+    torch.manual_seed(0)
+    body = Body().eval()
+    flat = list(map(id, body.cell._flat_weights))
+    V = np.eye(4, dtype=np.float32)[:, None].repeat(12, axis=1)
+    G = backend(body).pull(X, V)
+    h = body(torch.from_numpy(X)).sum(dim=0)
+    for q in range(4):
+        expected = torch.autograd.grad(h[q], list(body.parameters()), retain_graph=True)
+        np.testing.assert_allclose(G[q], np.concatenate([g.ravel() for g in expected]), atol=1e-5)
+    assert list(map(id, body.cell._flat_weights)) == flat
+
+
+def test_frozen_parameters_are_not_counted():
+    body = network()
+    body.first.requires_grad_(False)
+    free = [p for p in body.parameters() if p.requires_grad]
+    found = measure(backend(body), None, X, LABELS)
+    assert found.kappa_d.value == pytest.approx(mean_of_squares(body, free), rel=1e-5)
+    assert found.parameters == sum(p.numel() for p in free) == 10 + 24
+    assert found.total_parameters == 30 + 10 + 24
+    same = backend(body)
+    body.requires_grad_(True)
+    assert measure(same, None, X, LABELS).parameters == 64
+    body.requires_grad_(False)
+    with pytest.raises(InputError, match="none of 64 numbers is trained"):
+        backend(body)
+
+
+def test_a_mask_chooses():
+    body = network()
+    masks = (
+        lambda name: name.startswith("out"),
+        {n: n.startswith("out") for n, _ in body.named_parameters()},
+    )
+    for mask in masks:
+        found = measure(backend(body, trainable=mask), None, X, LABELS)
+        expected = mean_of_squares(body, list(body.out.parameters()))
+        assert found.kappa_d.value == pytest.approx(expected, rel=1e-5)
+        assert found.parameters == 24
+    with pytest.raises(InputError, match="every name"):
+        backend(body, trainable={"out.weight": True})
+
+
+def test_random_layers_are_refused():
+    body = network()
+    body.drop.p = 0.5
+    body.train()
+    with pytest.raises(InputError, match=r"call eval\(\)"):
+        backend(body).rows(X, np.eye(4))
+
+
+def test_modules_of_double_precision_are_measured():
+    body = network()
+    expected = measure(backend(body), None, X, LABELS).kappa_d.value
+    found = measure(backend(body.double()), None, X.astype(np.float64), LABELS)
+    assert found.kappa_d.value == pytest.approx(expected, rel=1e-5)
+    assert body.out.weight.dtype == torch.float64
+
+
+def test_a_store_knows_modules_apart(tmp_path):
+    store = FolderStore(tmp_path)
+
+    def value(body):
+        return measure(backend(body), None, X, LABELS, store=store).kappa_d.value
+
+    body = network()
+    first = value(body)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert value(network()) == first
+    assert len(list(tmp_path.iterdir())) == 1
+    # The same parameters, and another activation, statistic, or set of trained ones.
+    assert value(network(slope=2.0)) != first
+    body.norm.running_var.mul_(4)
+    assert value(body) != first
+    frozen = network()
+    frozen.out.requires_grad_(False)
+    assert value(frozen) != first
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_what_cannot_be_traced_is_never_found():
+    class Branching(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x):
+            return self.inner(x) if float(x.detach().sum()) > 0 else 2 * self.inner(x)
+
+    body = Branching()
+    assert backend(body).fingerprint() != backend(body).fingerprint()
+    assert backend(body.inner).fingerprint() == backend(copy.deepcopy(body.inner)).fingerprint()
+
+
+def test_processes_agree_on_the_name():
+    code = f"import sys; sys.path.insert(0, {str(HERE.parents[3])!r}); "
+    code += (
+        "from tests.validation.kernels.test_pytorch import *; print(backend(network()).fingerprint().hex())"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "5"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.strip() == backend(network()).fingerprint().hex()
+
+
+def test_a_gradient_that_is_not_finite_is_named():
+    class Root(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(5, 3, bias=False)
+
+        def forward(self, x):
+            return torch.sqrt(self.layer(x).abs())
+
+    x = X.copy()
+    x[7] = 0
+    with pytest.raises(InputError, match=r"gradients = .* at neuron 0 of sample 7, by layer\.weight"):
+        measure(backend(Root()), None, x, LABELS)
