@@ -23,6 +23,8 @@ from ntkflow.problem import Problem
 MOST_COLUMNS, MOST_UNKNOWNS = 300, 600
 # Class means closer than this fraction of the largest are one, and a rate this far below the fastest a rotation.
 SAME, STILL = 1e-7, 1e-9
+# 1 minus a cosine below this is none.
+ROUNDING = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +214,8 @@ def _point(
     weights, means, product = float(np.trace(X)), float(np.trace(MtM)), float(np.trace(F @ P))
     contrast = float(np.trace(P @ X @ P))
     parallel = contrast * means <= product**2 * (1 + SAME)
+    # The root would make 1e-8 of a rounding error.
+    apart = 1 - product / math.sqrt(weights * means)
     offset = b + contrast / max(product, np.finfo(float).tiny) * np.diag(G) / 2
     everywhere = parallel and bool(np.ptp(offset) <= SAME * max(1.0, float(np.abs(offset).max())))
     return Limit(
@@ -222,7 +226,7 @@ def _point(
         trace_S=trace_S,
         NC1=0.0 if trace_S == 0 else None,
         NC2=float(np.linalg.norm(MtM / np.linalg.norm(MtM) - P / math.sqrt(C - 1))),
-        NC3=math.sqrt(max(0.0, 2 - 2 * product / math.sqrt(weights * means))),
+        NC3=math.sqrt(2 * apart) if apart > ROUNDING else 0.0,
         NC4=everywhere,
         hypotheses=hypotheses,
     )

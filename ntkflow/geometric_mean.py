@@ -8,8 +8,9 @@ from ntkflow.kernels import checks
 
 # Relative size below which an eigenvalue counts as negative only by rounding, and two subspaces as touching.
 SAME = 1e-10
-# Eigenvalues below this fraction of the largest are rounding.
-RANK = 1e-13
+# Eigenvalues below this fraction of the largest, in units of machine epsilon times the dimension, are rounding. The mean
+# has their square roots: whatever is cut off, or left in by mistake, is an error of the root of this.
+RANK = 4.0
 
 
 def geometric_mean(A: ClassMatrix, B: ClassMatrix) -> ClassMatrix:
@@ -33,7 +34,7 @@ def geometric_mean(A: ClassMatrix, B: ClassMatrix) -> ClassMatrix:
     if V.shape[1] == 0:
         return np.zeros_like(A)
     if V.shape[1] < A.shape[0]:
-        a, b = (np.linalg.inv(V.T @ np.linalg.pinv(M, rcond=RANK, hermitian=True) @ V) for M in (A, B))
+        a, b = (np.linalg.inv(V.T @ np.linalg.pinv(M, rcond=_rank(M), hermitian=True) @ V) for M in (A, B))
         return V @ geometric_mean((a + a.T) / 2, (b + b.T) / 2) @ V.T
     # The better conditioned factor is the one to divide by.
     first, second = sorted((A, B), key=np.linalg.cond)
@@ -42,6 +43,10 @@ def geometric_mean(A: ClassMatrix, B: ClassMatrix) -> ClassMatrix:
     _, s, Vt = np.linalg.svd(_factor(second).T @ ((vectors / np.sqrt(values)) @ vectors.T))
     mean = root @ (Vt.T * s) @ Vt @ root
     return (mean + mean.T) / 2
+
+
+def _rank(M: ClassMatrix) -> float:
+    return RANK * len(M) * float(np.finfo(np.float64).eps)
 
 
 def _factor(M: ClassMatrix) -> ClassMatrix:
@@ -55,7 +60,7 @@ def _common_range(A: ClassMatrix, B: ClassMatrix) -> np.ndarray:
     kernels = []
     for M in (A, B):
         values, vectors = np.linalg.eigh(M)
-        kernels.append(vectors[:, values <= RANK * max(values[-1], np.finfo(float).tiny)])
+        kernels.append(vectors[:, values <= _rank(M) * max(values[-1], np.finfo(float).tiny)])
     both = np.hstack(kernels)
     if both.shape[1] == 0:
         return np.eye(A.shape[0])

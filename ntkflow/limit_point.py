@@ -71,11 +71,17 @@ def complete(
         b=b,
         trace_S=trace_S,
         NC1=0.0 if trace_S == 0 else None,
-        NC2=float(np.linalg.norm(MtM / np.linalg.norm(MtM) - P / np.sqrt(C - 1))),
+        NC2=float(np.linalg.norm(_normalised(MtM) - P / np.sqrt(C - 1))),
         NC3=float(np.sqrt(-2 * np.expm1(-0.5 * np.log1p(excess)))),
         NC4=_nearest_mean(X, G, b),
         hypotheses=hypotheses,
     )
+
+
+def _normalised(A: ClassMatrix) -> ClassMatrix:
+    """A/|A|, also where the squares of its entries under- or overflow."""
+    A = A / np.abs(A).max()
+    return A / np.linalg.norm(A)
 
 
 def _nearest_mean(X: ClassMatrix, G: ClassMatrix, b: Biases) -> bool:

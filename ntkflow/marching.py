@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -23,6 +24,8 @@ STALL_MOTION = 100.0
 # Features and weights that have both shrunk to a share d of their start by the stable directions of the saddle at the
 # origin carry an error rtol/d^2 in its unstable ones: at this many roots of rtol a hundredth of themselves.
 SADDLE_DEPTH = 10.0
+# A step that fails is one that rounding has worn out if so many steps before it got nowhere.
+WORN_STEPS = 50
 
 Progress = Callable[[float, float], None]
 
@@ -74,7 +77,9 @@ class Run:
         y0 = flow.start()
         self.stepper = Chain(flow, knots, t_end, rtol, engine)
         self.steps = 0
-        self.last = self.mark = (0.0, y0)
+        self.last = (0.0, y0)
+        self.mark = (0, 0.0, y0)
+        self.recent: deque[tuple[int, float, Vector]] = deque(maxlen=2)
         self.blind = stop.nc1 is None and stop.loss is None and stop.stationarity is None
         self.origin = self._features_and_weights(y0) if saddle else None
         self.spread = flow.within_rms(y0)
@@ -109,11 +114,13 @@ class Run:
                 with np.errstate(over="ignore", invalid="ignore"):
                     self.stepper.step()
             if self.stepper.status == "failed":
-                reason = Reason.STEP_FAILED if np.all(np.isfinite(self.stepper.y)) else Reason.NOT_FINITE
+                reason = self._failure()
                 break
             self.steps += 1
             if self.observe is not None and self.stepper.last is not None:
                 self.observe(self.stepper.last)
+            if self.steps % WORN_STEPS == 0:
+                self.recent.append((self.steps, self.stepper.t, self.stepper.y.copy()))
             reason = self._stop_reason()
             if self.knots and self.stepper.t == self.stepper.interval.end:
                 self.turns.append((self.stepper.t, np.array(self.stepper.y)))
@@ -124,8 +131,10 @@ class Run:
         return reason
 
     def _stop_reason(self) -> Reason | None:
-        if self.steps and self.steps % STALL_STEPS == 0 and self._stalled():
-            return Reason.STALLED
+        if self.steps and self.steps % STALL_STEPS == 0:
+            before, self.mark = self.mark, (self.steps, self.stepper.t, self.stepper.y.copy())
+            if self._out_of_reach(before) and self._still(before):
+                return Reason.STALLED
         # Engines refuse steps that are not finite; without targets a look now and then is enough.
         within = self.stepper.t < self.stepper.interval.end
         if self.blind and within and self.steps % BLIND_STEPS:
@@ -185,15 +194,34 @@ class Run:
         moved = y - before
         return bool(math.sqrt(moved @ moved) <= NEARLY * target * span * math.sqrt(y @ y))
 
-    def _stalled(self) -> bool:
-        """Whether rounding, and not the solution, has set the last steps, and the interval's end is out of reach."""
-        (t, before), self.mark = self.mark, (self.stepper.t, self.stepper.y.copy())
-        now, y = self.mark
-        moved = y - before
-        interval = self.stepper.interval
-        out_of_reach = (now - t) * (self.max_steps - self.steps) < STALL_STEPS * (interval.end - now)
-        still = math.sqrt(moved @ moved) <= STALL_MOTION * interval.rtol * math.sqrt(y @ y)
-        return bool(out_of_reach and still)
+    def _failure(self) -> Reason:
+        """Why the engine gave up: whether it does so at rest, where rounding sets the steps, or stalls is chance."""
+        if not np.all(np.isfinite(self.stepper.y)):
+            return Reason.NOT_FINITE
+        if len(self.recent) < 2 or not self._out_of_reach(self.recent[0]):
+            return Reason.STEP_FAILED
+        return Reason.STALLED if self._still(self.recent[0]) or self._fitted() else Reason.STEP_FAILED
+
+    def _out_of_reach(self, before: tuple[int, float, Vector]) -> bool:
+        """Whether the interval's end cannot be reached within the step limit at the pace since then."""
+        steps, t, _ = before
+        now = self.stepper.t
+        return bool(
+            (now - t) * (self.max_steps - self.steps)
+            < (self.steps - steps) * (self.stepper.interval.end - now)
+        )
+
+    def _still(self, before: tuple[int, float, Vector]) -> bool:
+        """Whether rounding, and not the solution, has set the steps since then."""
+        y = self.stepper.y
+        moved = y - before[2]
+        return bool(math.sqrt(moved @ moved) <= STALL_MOTION * self.stepper.interval.rtol * math.sqrt(y @ y))
+
+    def _fitted(self) -> bool:
+        """Whether outputs have reached labels of size one to the tolerance: |R|^2 <= 2 L for the losses known."""
+        square = (STALL_MOTION * self.stepper.interval.rtol) ** 2
+        loss, start = self.flow.loss(self.stepper.y), self.flow.loss(self.flow.start())
+        return bool(0 <= 2 * loss <= square * min(1.0, 2 * start))
 
     def _save_due(self, last: bool) -> None:
         t = self.stepper.t

@@ -135,12 +135,16 @@ class Terms:
         total = sum(found[1:], start=found[0])
         return (total + total.T) / (2 * self.m)
 
+    def growth(self, s: float, t: float) -> float:
+        """Largest factor by which an eigenvalue of the kernel changes from s to t, up or down; 1 where none does."""
+        return max(p.growth(s, t) for p in self._parts) if self.moving else 1.0
+
     def panels(self, s: float, t: float, growth: float) -> Iterator[tuple[float, float]]:
         """The stretch from s to t in pieces along which no eigenvalue changes by more than a factor `growth`.
 
         Over a longer one a quadrature feels the pole that 1/d has where an eigenvalue would be zero.
         """
-        if not self.moving or t - s < NARROW or max(p.growth(s, t) for p in self._parts) <= growth:
+        if t - s < NARROW or self.growth(s, t) <= growth:
             yield s, t
             return
         middle = (s + t) / 2

@@ -67,7 +67,7 @@ def plateau_time(sizes: Sizes, kernel: BlockKernel, scale: float) -> float:
         raise InputError(
             "scale", scale, "must lie in 0 .. 1, zero excluded", "give |W(0)| over |W| at the end"
         )
-    return float(np.log(1 / scale)) / class_rate(sizes, kernel)
+    return -float(np.log(scale)) / class_rate(sizes, kernel)
 
 
 def tail_column_sums(t: Vector, sizes: Sizes, kernel: BlockKernel, start: float = np.inf) -> Vector:
@@ -83,7 +83,12 @@ def tail_column_sums(t: Vector, sizes: Sizes, kernel: BlockKernel, start: float 
         start: value at t = 0; with it the law 1/(2 mu_single t + 1/start) is exact where the class means are
             already those of the limit and orthogonal to that direction.
     """
-    return 1 / (2 * eigenvalues(sizes, kernel).mu_single * t + 1 / start)
+    growth = 2 * eigenvalues(sizes, kernel).mu_single * np.asarray(t, dtype=float)
+    if np.isfinite(start):
+        # Not by 1/start: zero stays zero.
+        return start / (1 + growth * start)
+    with np.errstate(divide="ignore"):
+        return 1 / growth
 
 
 def tail_trace_S(t: Vector, sizes: Sizes, kernel: BlockKernel, start: float = np.inf) -> Vector:
@@ -94,7 +99,8 @@ def tail_trace_S(t: Vector, sizes: Sizes, kernel: BlockKernel, start: float = np
 
 def tail_loss(t: Vector, sizes: Sizes, kernel: BlockKernel) -> Vector:
     """Loss -> 1/(8 mu_single t^2)."""
-    return 1 / (8 * eigenvalues(sizes, kernel).mu_single * t**2)
+    # By the square of a quotient, since t^2 may under- or overflow.
+    return eigenvalues(sizes, kernel).mu_single / 2 * tail_column_sums(t, sizes, kernel) ** 2
 
 
 def tail_NC3(t: Vector, sizes: Sizes, kernel: BlockKernel) -> Vector:

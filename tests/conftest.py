@@ -1,4 +1,8 @@
-"""Shapes are checked while testing; hypothesis is deterministic; BLAS has one thread."""
+"""Shapes are checked while testing; hypothesis is deterministic unless asked to be thorough; BLAS has one thread.
+
+`pytest --hypothesis-profile thorough` (or HYPOTHESIS_PROFILE=thorough in the environment) draws 10,000 new random
+examples of every property instead of the same few; NTKFLOW_EXAMPLES sets another number.
+"""
 
 import os
 from pathlib import Path
@@ -34,7 +38,15 @@ import ntkflow as nf
 settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("ci")
+settings.register_profile(
+    "thorough",
+    deadline=None,
+    derandomize=False,
+    max_examples=int(os.environ.get("NTKFLOW_EXAMPLES", "10_000")),
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture

@@ -1,9 +1,19 @@
 """hypothesis strategies shared by the tests: sizes, block kernels, states."""
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import ntkflow as nf
+
+
+def costly(examples: int) -> settings:
+    """Settings of a property that takes long: so many examples at most, but only where CI draws them.
+
+    A thorough run draws as many of it as of every other property.
+    """
+    default = settings.default
+    return settings(max_examples=min(examples, default.max_examples)) if default.derandomize else default
 
 
 @st.composite

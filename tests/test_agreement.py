@@ -6,6 +6,7 @@ import pytest
 import ntkflow as nf
 from ntkflow import decay_conditions
 from ntkflow.agreement import compare, waiting
+from ntkflow.laws import laws
 from ntkflow.prediction import predict, predictable, sample_conditions
 from ntkflow.summary import moves
 from tests.cli.test_simulate import run
@@ -50,6 +51,20 @@ def test_bounds_hold_and_say_so():
     assert lines("balanced")["ceiling of tr S"].error <= 1e-9
 
 
+def test_bounds_that_are_broken_say_by_how_much():
+    for init, quantity, change in (
+        ("gaussian", "floor of tr S", lambda low, _, t: np.where(t > 0, 0.75, 2.0) * low),
+        ("balanced", "ceiling of tr S", lambda _, high, t: np.where(t > 0, 1.25, 0.5) * high),
+    ):
+        solution, prediction = solved(init, t_end=5.0)
+        high = prediction.ceiling.trace_at(solution.times) if prediction.ceiling else None
+        broken = change(prediction.floor_tr_S, high, solution.times)
+        solution.__dict__["series"] = {**solution.series, "tr_S": broken}
+        found = {line.quantity: line for line in compare(solution, prediction)}[quantity]
+        assert found.bound
+        assert found.error == pytest.approx(0.25, rel=1e-9)
+
+
 def test_a_wrong_kernel_shows_as_lost_digits():
     # The comparison must be able to fail: predictions of another kernel agree with nothing.
     solution, _ = solved("balanced-contrast")
@@ -61,7 +76,10 @@ def test_a_wrong_kernel_shows_as_lost_digits():
 
 
 def test_a_run_that_stopped_early_is_not_compared_with_the_limit():
-    assert "W W^T" not in lines("balanced-contrast", t_end=0.05)
+    found = lines("balanced-contrast", t_end=0.05)
+    assert "W W^T" not in found
+    # Nor has NC1 fallen far enough for a rate.
+    assert "decay rate of NC1" not in found
 
 
 def test_only_the_papers_flow_is_predicted():
@@ -182,6 +200,21 @@ def test_softmax_keeps_the_column_sums():
     found = solved_as(loss=nf.CrossEntropy(), t_end=20.0)
     assert found["W^T 1"].digits > 8
     assert found["invariant"].digits > 8
+
+
+@pytest.mark.parametrize("part", ["W", "b"])
+def test_softmax_that_moves_a_column_sum_is_noticed(part):
+    state = nf.initial.make("gaussian", SIZES, KERNEL, 1)
+    moved = {name: getattr(state, name) + (0.1 if name == part else 0.0) for name in ("H", "W", "b")}
+
+    class Run(list):
+        def state(self, i):
+            return self[i]
+
+    problem = nf.Problem(SIZES, KERNEL, state, loss=nf.CrossEntropy())
+    (law,) = (law for law in laws(problem) if law.quantity == "W^T 1")
+    assert law.error(Run([state, state])) == 0
+    assert law.error(Run([state, nf.State(**moved)])) > 0.01
 
 
 def test_all_three_tails_have_their_universal_constants():

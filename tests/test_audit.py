@@ -54,6 +54,37 @@ def test_a_drift_beyond_rtol_is_a_failure_of_its_own(monkeypatch):
     assert nf.solve(problem(), t_end=2.0, rtol=1e-5).reason is nf.Reason.T_END
 
 
+def test_the_drift_allowed_is_rtol_itself_and_rounding_at_least(monkeypatch):
+    here = problem()
+    flow = ThinFlow.build(here)
+    y0 = flow.start()
+    harmed = np.stack([y0, y0 * (1 + 1e-6)])
+    found = audit.drift(here, flow, harmed)
+    assert 1e-6 < found < 2e-6
+    # Larger outputs may raise the loss; here E alone is asked.
+    monkeypatch.setattr(audit, "ERROR_IN_RTOL", 1e30)
+    assert audit.lost_accuracy(here, flow, TIMES, harmed, found / 1.1)
+    assert not audit.lost_accuracy(here, flow, TIMES, harmed, found * 1.1)
+    # Whatever rtol says, E is not known better than to some hundreds of roundings.
+    for size, lost in ((2e-14, False), (2e-13, True)):
+        assert audit.lost_accuracy(here, flow, TIMES, np.stack([y0, y0 * (1 + size)]), 1e-30) is lost
+
+
+def test_the_rise_allowed_to_the_loss_is_the_error_of_the_outputs():
+    here = problem(loss=nf.CrossEntropy())
+    flow = RawFlow.build(here)
+    y0 = flow.start()
+    speed = -flow.field(0.0, y0)
+    rtol, residual = 1e-6, np.sqrt(2 * flow.loss(y0))
+    allowed = 30 * rtol * (3 + residual) * residual
+    # Uphill by a step so short that E stays to its square.
+    slope = (flow.loss(y0 + 1e-7 * speed) - flow.loss(y0)) / 1e-7
+    for share, lost in ((0.5, False), (2.0, True)):
+        uphill = np.stack([y0, y0 + share * allowed / slope * speed])
+        assert audit.drift(here, flow, uphill) < rtol
+        assert audit.lost_accuracy(here, flow, TIMES, uphill, rtol) is lost
+
+
 @pytest.mark.parametrize("save_at", [[2.0], [0.0, 2.0]])
 def test_a_single_saved_state_is_compared_with_the_start(save_at, monkeypatch):
     tampered(monkeypatch, grown)
@@ -97,6 +128,7 @@ def test_where_E_moves_in_truth_nothing_is_suspected():
         assert solution.reason is nf.Reason.T_END
 
 
+TIMES = np.array([0.0, 0.2])
 LOW, HIGH = nf.BlockKernel(1, 0.5, 0.1), nf.BlockKernel(3, 1, 0.1)
 
 
@@ -120,14 +152,47 @@ def test_the_loss_of_a_moving_kernel_may_not_rise():
     assert audit.lost_accuracy(here, flow, np.array([0.0, 0.2, 0.4]), np.stack([y0, ahead, y0]), 1e-8)
 
 
-@pytest.mark.parametrize(
-    ("engine", "words"),
-    [("structured", r"stalled.*stationarity target"), ("LSODA", r"rounding; loosen rtol")],
-)
-def test_steps_that_get_nowhere_are_said(engine, words):
-    """With kernels of 1e50 features move by rounding alone once the labels are fitted, at any step."""
-    with pytest.raises(nf.SolveError, match=words):
+@pytest.mark.parametrize("engine", ["structured", "DOP853", "BDF"])
+def test_steps_that_get_nowhere_are_said(engine):
+    """With kernels of 1e50 features move by rounding alone once the labels are fitted, at any step.
+
+    Whether the engine then goes on with tiny steps or gives up at one of them is chance; the remedy is the same.
+    """
+    with pytest.raises(nf.SolveError, match=r"stalled.*stationarity target"):
         nf.solve(problem(nf.BlockKernel(1e50, 5e49, 1e49)), t_end=1e3, stop=NEVER, engine=engine, rtol=1e-9)
+
+
+def test_an_engine_that_loses_its_way_at_rest_fails_with_a_remedy():
+    """LSODA leaves the fitted labels by chance, or stays there; neither ends in silence."""
+    part = nf.solve(
+        problem(nf.BlockKernel(1e50, 5e49, 1e49)),
+        t_end=1e3,
+        stop=NEVER,
+        engine="LSODA",
+        rtol=1e-9,
+        throw=False,
+    )
+    assert part.reason in (nf.Reason.STALLED, nf.Reason.STEP_FAILED)
+
+
+class Weary(Crooked):
+    """An engine that gives up at a certain time."""
+
+    def __init__(self, stepper, at):
+        super().__init__(stepper, lambda t, y: y)
+        self.at = at
+
+    @property
+    def status(self):
+        return "failed" if self.stepper.t > self.at else self.stepper.status
+
+
+@pytest.mark.parametrize(("at", "t_end"), [(0.0, 1e3), (0.3, 1e3), (0.3, 2.0)])
+def test_a_step_that_fails_on_the_way_is_no_stall(at, t_end, monkeypatch):
+    honest = choose.start
+    monkeypatch.setattr(choose, "start", lambda *given: Weary(honest(*given), at))
+    with pytest.raises(nf.SolveError, match=r"rounding; loosen rtol"):
+        nf.solve(problem(), t_end=t_end, stop=NEVER, engine="DOP853", rtol=1e-12)
 
 
 def test_many_steps_on_the_way_are_not_stalled(monkeypatch):

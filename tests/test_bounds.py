@@ -125,6 +125,17 @@ def test_balanced_states_have_no_sign_at_all(m, kernel):
     assert signs.semidefinite
 
 
+@pytest.mark.parametrize("m", [1, 3, 40])
+def test_signs_well_above_the_rounding_of_E_are_seen(m):
+    """E of a balanced state whose features are off by so little is that share of its terms, all negative."""
+    sizes = nf.Sizes(4, m, 12)
+    state = nf.initial.make("balanced", sizes, KERNEL, seed=m)
+    for off, positive, negative in ((2e-12, 0, 4), (-2e-12, 4, 0)):
+        terms = invariant.terms(nf.State(state.H * (1 + off), state.W, state.b), sizes, KERNEL)
+        signs = bounds.inertia(terms.E, bounds.rounding(sizes.n, terms.scale))
+        assert (signs.positive, signs.negative) == (positive, negative)
+
+
 @pytest.mark.parametrize("name", ["gaussian", "relu", "balanced"])
 def test_biases_and_global_mean_stay_within_their_bounds(name):
     state = nf.initial.make(name, SIZES, KERNEL, seed=2)

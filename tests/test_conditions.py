@@ -5,6 +5,7 @@ from hypothesis import given
 import ntkflow as nf
 from ntkflow import conditions, limits
 from ntkflow.collapse import centring
+from ntkflow.facts import facts
 from tests import oracle, strategies
 from tests.test_limits import projector_state
 
@@ -212,6 +213,17 @@ def test_accuracy_of_the_state_decides_what_counts_as_zero():
     rough = nf.State(state.H * (1 + 1e-7 * rng.standard_normal(state.H.shape)), state.W, state.b)
     assert not conditions.facts(SIZES, KERNEL, rough).zero_E
     assert conditions.facts(SIZES, KERNEL, rough, relative=1e-6).limit is not None
+
+
+def test_the_floor_is_lowered_by_what_the_state_is_not_known_to():
+    """Every eigenvalue that it counts by the tolerance, never the other way."""
+    sizes, kernel = nf.Sizes(3, 4, 12), nf.BlockKernel(1.3, 0.5, 0.1)
+    state = nf.initial.make("gaussian", sizes, kernel, 0)
+    exact, rough = (facts(sizes, kernel, state, relative) for relative in (0.0, 1e-4))
+    counted = exact.signs.negative - 3
+    expected = exact.floor - kernel.eigenvalues(sizes).mu_single * counted * rough.signs.tolerance
+    assert rough.floor == pytest.approx(expected, rel=1e-9)
+    assert rough.floor < exact.floor * (1 - 1e-5)
 
 
 @given(strategies.problems())

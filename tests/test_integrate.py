@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as draw
 
 import ntkflow as nf
@@ -40,7 +40,7 @@ def test_every_engine_gives_the_same_trajectory(engine):
         assert oracle.distance(solution.state(i), state) < 1e-7
 
 
-@settings(max_examples=15)
+@strategies.costly(15)
 @given(strategies.problems())
 def test_what_the_theory_says_holds_along_every_trajectory(problem):
     sizes, kernel = problem.sizes, problem.kernel
@@ -81,7 +81,7 @@ def assert_floor(states, sizes, kernel):
     assert min(np.sum(within(s, sizes) ** 2) for s in states) >= floor - 1e-9 * (1 + floor)
 
 
-@settings(max_examples=10)
+@strategies.costly(10)
 @given(strategies.sizes(least_m=2), strategies.kernels(), draw.integers(0, 99))
 def test_nc1_is_at_most_the_guaranteed_rate_when_E_is_positive(sizes, kernel, seed):
     # 3.6: tr S <= tr S0 / (1 + 2 m t tr S0 / r) and the largest eigenvalue likewise, r = rank S0.
@@ -95,7 +95,7 @@ def test_nc1_is_at_most_the_guaranteed_rate_when_E_is_positive(sizes, kernel, se
     assert np.all(largest <= 1 / (1 / largest[0] + growth) * (1 + 1e-7))
 
 
-@settings(max_examples=10)
+@strategies.costly(10)
 @given(strategies.problems(least_m=2))
 def test_the_flow_commutes_with_rotations_and_class_permutations(problem):
     sizes = problem.sizes
@@ -250,6 +250,21 @@ def test_every_stop_condition_ends_a_run_and_says_so():
     assert still.reason is nf.Reason.STATIONARY
     stopped = nf.solve(problem, stop=nf.Stop(nc1=1e-3))
     assert stopped.series["NC1"][-1] <= 1e-3
+
+
+def test_a_stationary_state_moves_no_faster_than_the_target():
+    sizes, kernel, target = nf.Sizes(3, 4, 5), nf.BlockKernel(13.0, 5.0, 1.0), 1e-4
+    problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, kernel, 0))
+    solution = nf.solve(problem, t_end=1e4, stop=nf.Stop(None, None, target))
+    assert solution.reason is nf.Reason.STATIONARY
+    H, W, b = solution.final.H, solution.final.W, solution.final.b
+    R = W @ H + b[:, None] - np.repeat(np.eye(3), 4, axis=1)
+    moves = (W.T @ R @ kernel.matrix(sizes), R @ H.T, R.sum(axis=1))
+    speed = np.sqrt(sum(np.sum(move**2) for move in moves))
+    size = np.sqrt(sum(np.sum(part**2) for part in (H, W, b)))
+    clock = np.sqrt(4 * kernel.eigenvalues(sizes).mu_class)
+    # Below the target at the end, by no more than the length of a step.
+    assert 0.2 * target < speed / size / clock <= target
 
 
 def test_a_failed_run_raises_or_hands_over_what_it_has():

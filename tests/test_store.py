@@ -161,6 +161,27 @@ def test_a_failed_replacement_keeps_the_old_run(tmp_path):
     assert (run / "config.toml").read_text() == "old"
 
 
+def test_a_run_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with store.staged_directory(run) as staged:
+        (staged / "config.toml").write_text("old")
+    honest = pathlib.Path.rename
+
+    def refuse(self, target):
+        if self.name.endswith(".partial"):
+            raise OSError(28, "No space left on device")
+        return honest(self, target)
+
+    with (
+        pytest.raises(nf.InputError, match="could not be written"),
+        store.staged_directory(run, overwrite=True) as staged,
+    ):
+        (staged / "config.toml").write_text("new")
+        monkeypatch.setattr(pathlib.Path, "rename", refuse)
+    assert (run / "config.toml").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
 def test_json_has_no_nan_and_keeps_numpy_numbers():
     text = store.dump_json({"a": np.float64(1.5), "b": float("nan"), "c": np.arange(2), "d": np.bool_(True)})
     assert json.loads(text) == {"a": 1.5, "b": None, "c": [0, 1], "d": True}

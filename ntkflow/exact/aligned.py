@@ -9,6 +9,7 @@ import numpy as np
 from ntkflow._types import Vector, Weights
 from ntkflow.collapse import centring
 from ntkflow.errors import InputError
+from ntkflow.exact.times import elapsed
 from ntkflow.kernels.block import BlockKernel
 from ntkflow.limits import x_star
 from ntkflow.rates import class_rate
@@ -31,13 +32,27 @@ def aligned_eigenvalues(sizes: Sizes, kernel: BlockKernel, x0: Vector, t: float,
         x0: eigenvalues at t = 0, not negative.
         t: flow time.
         sign: sign of H1 = sign W^T/x*.
+
+    Raises:
+        InputError: an eigenvalue or t is negative or not finite, or sign is neither.
     """
+    least = float(np.min(x0, initial=0.0))
+    if not least >= 0 or not np.all(np.isfinite(x0)):
+        raise InputError("x0", least, "must be finite and at least 0", "give eigenvalues of W W^T")
+    with np.errstate(divide="ignore"):
+        return np.exp(_logarithms(sizes, kernel, np.log(x0), t, sign))
+
+
+def _logarithms(sizes: Sizes, kernel: BlockKernel, x0: Vector, t: float, sign: int) -> Vector:
+    """Of the eigenvalues at time t from those at 0; a square or a decay that underflows leaves its logarithm."""
     if sign not in (1, -1):
         raise InputError("sign", sign, "must be 1 or -1", "H1 = sign W^T/x*")
-    share, decay = x0 / x_star(sizes, kernel), float(np.exp(-2 * class_rate(sizes, kernel) * t))
+    z, end = 2 * class_rate(sizes, kernel) * elapsed(t), float(np.log(x_star(sizes, kernel)))
+    with np.errstate(divide="ignore"):
+        arrived = np.log(-np.expm1(-z)) - end
     if sign == 1:
-        return x0 / (max(decay, np.finfo(np.float64).tiny) + (1 - decay) * share)
-    return x0 * decay / (1 + (1 - decay) * share)
+        return -np.logaddexp(-z - x0, arrived)
+    return x0 - z - np.logaddexp(0.0, x0 + arrived)
 
 
 def aligned_state(sizes: Sizes, kernel: BlockKernel, W: Weights, t: float, sign: int = 1) -> State:
@@ -51,7 +66,7 @@ def aligned_state(sizes: Sizes, kernel: BlockKernel, W: Weights, t: float, sign:
         sign: 1 for collapse, -1 for the way into the saddle.
 
     Raises:
-        InputError: a column of W does not sum to zero.
+        InputError: a column of W does not sum to zero, or t is negative or not finite.
     """
     excess = float(np.linalg.norm(W.sum(axis=0)))
     if excess > CENTRED * max(float(np.linalg.norm(W)), np.finfo(float).tiny):
@@ -61,6 +76,7 @@ def aligned_state(sizes: Sizes, kernel: BlockKernel, W: Weights, t: float, sign:
     U, s, Vt = np.linalg.svd(centring(sizes.C) @ W, full_matrices=False)
     # The rank of W is constant; singular values of rounding size would grow out of the saddle.
     s[s <= CENTRED * s[0]] = 0.0
-    W_now = (U * np.sqrt(aligned_eigenvalues(sizes, kernel, s**2, t, sign))) @ Vt
+    with np.errstate(divide="ignore"):
+        W_now = (U * np.exp(_logarithms(sizes, kernel, 2 * np.log(s), t, sign) / 2)) @ Vt
     H1 = sign * W_now.T / x_star(sizes, kernel)
     return State(np.repeat(H1, sizes.per_class, axis=1), W_now, np.full(sizes.C, 1 / sizes.C))

@@ -8,13 +8,20 @@ import math
 import numpy as np
 
 from ntkflow._types import Vector
+from ntkflow.checks import real
 from ntkflow.collapse import centring
 from ntkflow.decay import Decay
 from ntkflow.errors import InputError
 from ntkflow.exact.lambert import lambert_w_of_exp
+from ntkflow.exact.times import elapsed
 from ntkflow.kernels.block import BlockKernel
-from ntkflow.limits import Limit, complete, eigenvalues
+from ntkflow.limits import Limit, complete, eigenvalues, x_star
+from ntkflow.rates import class_rate
 from ntkflow.sizes import Sizes
+
+# Above this ln y, no drift with finite rate and time can be seen in x, and y overflows; below its negative y is so small
+# that the drift is exponential.
+LARGE = 600.0
 
 
 def fraction(sizes: Sizes, kernel: BlockKernel, decay: Decay) -> tuple[float, float]:
@@ -22,9 +29,10 @@ def fraction(sizes: Sizes, kernel: BlockKernel, decay: Decay) -> tuple[float, fl
 
     At rho >= 1 nothing of them is fitted: W and H vanish (theory 11.1).
     """
-    m, mu = sizes.per_class, eigenvalues(sizes, kernel)
-    pull = decay.W * decay.H / m
-    return math.sqrt(pull / mu.mu_class), math.sqrt(pull / mu.mu_global)
+    # Roots first: the product of two rates may under- or overflow.
+    pull = math.sqrt(decay.W) * math.sqrt(decay.H)
+    mean = math.sqrt(sizes.per_class * eigenvalues(sizes, kernel).mu_global)
+    return pull / class_rate(sizes, kernel), pull / mean
 
 
 def regularised_limit(sizes: Sizes, kernel: BlockKernel, decay: Decay) -> Limit:
@@ -45,7 +53,7 @@ def regularised_limit(sizes: Sizes, kernel: BlockKernel, decay: Decay) -> Limit:
     Raises:
         InputError: a rate of W or H is zero, or decay is so strong that the class means merge at the end.
     """
-    m, C, mu = sizes.per_class, sizes.C, eigenvalues(sizes, kernel)
+    C, root = sizes.C, class_rate(sizes, kernel)
     if not (decay.W > 0 and decay.H > 0):
         raise InputError(
             "decay", decay.rates, "must pull on W and on H in this formula", "see weight_decay_drift"
@@ -55,19 +63,21 @@ def regularised_limit(sizes: Sizes, kernel: BlockKernel, decay: Decay) -> Limit:
         raise InputError(
             "decay",
             decay.rates,
-            f"is too strong: sqrt(lw lh) must stay below sqrt(m mu_class) = {math.sqrt(m * mu.mu_class):.3g}, "
+            f"is too strong: sqrt(lw lh) must stay below sqrt(m mu_class) = {root:.3g}, "
             "beyond it the class means merge",
             "lower a rate",
         )
-    P, ratio = centring(C), math.sqrt(decay.H * m / decay.W)
-    J, x = np.eye(C) - P, (1 - rho) * ratio / math.sqrt(mu.mu_class)
+    P, ratio = centring(C), math.sqrt(decay.H) / math.sqrt(decay.W)
+    J = np.eye(C) - P
+    of_contrasts = ratio * x_star(sizes, kernel)
+    of_mean = ratio * math.sqrt(sizes.per_class / eigenvalues(sizes, kernel).mu_global)
     left = decay.b / (sizes.N + decay.b)
     common = 1 - mean * (1 + sizes.N / decay.b) if left > mean else 0.0
-    y = common * ratio / math.sqrt(mu.mu_global)
+    x, y = (1 - rho) * of_contrasts, common * of_mean
     beta = (1 - common - min(left, mean)) / C
     return complete(
         X=x * P + y * J,
-        G=(1 - rho) ** 2 / x * P + (common**2 / y if y else 0.0) * J,
+        G=(1 - rho) / of_contrasts * P + common / of_mean * J,
         b=np.full(C, beta),
         excess=y / ((C - 1) * x),
         hypotheses="decay of W and H at the given rates, and a generic start",
@@ -126,12 +136,11 @@ def weight_decay_drift(sizes: Sizes, kernel: BlockKernel, x0: float, rate: float
         x0: x at t = 0, for example `limits.x_star`.
         rate: lw, small against the rates of the fit.
         t: flow time.
+
+    Raises:
+        InputError: x0 is not positive, rate or t is negative, or one of them is not finite.
     """
-    scale = sizes.per_class / eigenvalues(sizes, kernel).mu_class
-    if not x0 > 0:
-        raise InputError("x0", x0, "must be positive", "use limits.x_star or an observed value")
-    y0 = scale / x0**2
-    return math.sqrt(scale / lambert_w_of_exp(4 * rate * t + y0 + math.log(y0)))
+    return _along_the_minima(sizes, kernel, x0, rate, t, -2)
 
 
 def feature_decay_drift(sizes: Sizes, kernel: BlockKernel, x0: float, rate: float, t: float) -> float:
@@ -145,8 +154,28 @@ def feature_decay_drift(sizes: Sizes, kernel: BlockKernel, x0: float, rate: floa
         x0: x at t = 0.
         rate: lh, small against the rates of the fit.
         t: flow time.
+
+    Raises:
+        InputError: x0 is not positive, rate or t is negative, or one of them is not finite.
     """
-    scale = sizes.per_class / eigenvalues(sizes, kernel).mu_class
+    return _along_the_minima(sizes, kernel, x0, rate, t, 2)
+
+
+def _along_the_minima(
+    sizes: Sizes, kernel: BlockKernel, x0: float, rate: float, t: float, power: int
+) -> float:
+    """x(t) where y = (x/x*)^power grows as y + ln y = 4 rate t + const."""
+    x0, rate, t = real("x0", x0), real("rate", rate), elapsed(t)
     if not x0 > 0:
         raise InputError("x0", x0, "must be positive", "use limits.x_star or an observed value")
-    return scale / weight_decay_drift(sizes, kernel, scale / x0, rate, t)
+    if rate < 0:
+        raise InputError("rate", rate, "must be at least 0", "give a rate >= 0")
+    natural = x_star(sizes, kernel)
+    log_y0 = power * (math.log(x0) - math.log(natural))
+    if log_y0 > LARGE:
+        return x0
+    z = 4 * rate * t + math.exp(log_y0) + log_y0
+    if z < -LARGE:
+        # Here y grows exponentially to all digits, and may itself underflow.
+        return x0 * math.exp(4 * rate * t / power)
+    return float(natural * lambert_w_of_exp(z) ** (1 / power))

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from ntkflow._types import FeatureMatrix, Vector, Weights, WithinFactor
+from ntkflow.exact.times import elapsed
 from ntkflow.kernels.block import BlockKernel
 from ntkflow.limits import eigenvalues
 from ntkflow.sizes import Sizes
@@ -54,12 +55,15 @@ class FrozenClass:
         return values, vectors
 
     def S(self, t: float) -> FeatureMatrix:
-        """S at time t >= 0, by a form without cancellation.
+        """S at time t, by a form without cancellation.
 
         S = V D U diag(s^2/(1+s^2)) U^T D V^T / 2m with Et = V diag(c) V^T, phi(c) = (1 - e^{-2ct})/2c,
         sqrt(2m) phi(c)^{1/2} V^T S0^{1/2} = U diag(s) Z^T and D = phi(-c)^{-1/2}.
+
+        Raises:
+            InputError: t is negative or not finite.
         """
-        m = self.sizes.per_class
+        m, t = self.sizes.per_class, elapsed(t)
         if t == 0 or self.L.shape[1] == 0:
             return self.L @ self.L.T / m
         c, V = self._modes

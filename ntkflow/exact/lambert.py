@@ -14,6 +14,8 @@ def lambert_w_of_exp(z: float) -> float:
     >>> round(lambert_w_of_exp(1e6), 6)
     999986.184503
     """
+    if z == math.inf:
+        return z
     if z < -700:
         # e^z is the answer to all digits, or underflows with it.
         return math.exp(z)

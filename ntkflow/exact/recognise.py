@@ -9,6 +9,9 @@ from ntkflow.reduction import decompose
 from ntkflow.sizes import Sizes
 from ntkflow.state import State
 
+# Relative rounding of a feature and of what is computed from it.
+ROUNDING = 1e-14
+
 
 def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-10) -> Sector | None:
     """The seven numbers of a symmetric state, None when it is not of that form (theory 4.5).
@@ -41,10 +44,12 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
     sP = float(np.trace(inside[: C - 1, : C - 1])) / (C - 1)
     sJ = 0.0 if axis is None else float(inside[-1, -1])
     expected = np.diag([sP] * (C - 1) + [sJ] * (axis is not None))
+    # Deviations are differences of features and have the rounding of those; their squares may underflow.
+    slack = zero * total + ROUNDING * float(np.linalg.norm(H1)) * np.sqrt(total) + np.finfo(float).tiny
     # The rest of S would be frozen.
-    if np.abs(inside - expected).max() > zero * total or total - np.trace(expected) > zero * total:
+    if np.abs(inside - expected).max() > slack or total - np.trace(expected) > slack:
         return None
-    sP, sJ = (0.0 if s <= zero * total else s for s in (sP, sJ))
+    sP, sJ = (0.0 if s <= slack else s for s in (sP, sJ))
     return Sector(sizes, kernel, wP, hP, sP, wJ, hJ, sJ, float(b.mean()))
 
 

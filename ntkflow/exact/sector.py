@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow.checks import real
 from ntkflow.collapse import centring
 from ntkflow.errors import InputError
 from ntkflow.exact.lambert import lambert_w_of_exp
+from ntkflow.exact.times import elapsed
 from ntkflow.kernels.block import BlockKernel
 from ntkflow.limits import Limit, complete, eigenvalues, lambda_balanced_x
 from ntkflow.rates import class_rate
@@ -22,6 +24,8 @@ from ntkflow.sizes import Sizes
 from ntkflow.state import State, ThinState
 
 NAMES = ("wP", "hP", "sP", "wJ", "hJ", "sJ", "beta")
+# Amplitudes below this (where 1 is a fitted product) grow exponentially to all digits.
+LINEAR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Sector:
     """One symmetric state as seven numbers: contrasts (P), sums over classes (J), and the common bias.
 
     Raises:
-        InputError: a number is not finite, or sP or sJ is negative, or positive with one sample per class.
+        InputError: a number is not finite or beyond 1e60, or sP or sJ is negative, or positive with one sample per class.
     """
 
     sizes: Sizes
@@ -45,10 +49,7 @@ class Sector:
     def __post_init__(self) -> None:
         eigenvalues(self.sizes, self.kernel)
         for name in NAMES:
-            value = float(getattr(self, name))
-            object.__setattr__(self, name, value)
-            if not math.isfinite(value):
-                raise InputError(name, value, "must be finite", "give a finite number")
+            object.__setattr__(self, name, real(name, getattr(self, name), "give a finite number"))
         for name in ("sP", "sJ"):
             value = getattr(self, name)
             if value < 0 or (value > 0 and self.sizes.per_class == 1):
@@ -120,40 +121,51 @@ class Sector:
         sine; wP and hP follow since sqrt(mu_c) wP + sqrt(m) hP grows as sqrt(mu_c) wP - sqrt(m) hP shrinks.
         For eP = 0 and hP = wP/x* it is the logistic law wP^2 = x*/(1 + (x*/wP0^2 - 1) exp(-2 sqrt(m mu_c) t)).
 
+        Nothing is divided by what may underflow: starts of any size, zero included, are answered.
+
         Raises:
-            InputError: sP is not zero.
+            InputError: sP is not zero, or t is negative or not finite.
         """
         if self.sP != 0:
             raise InputError("sP", self.sP, "must be 0 for the closed form", "integrate `field` instead")
-        m, mu, rate = (
-            self.sizes.per_class,
-            eigenvalues(self.sizes, self.kernel),
-            class_rate(self.sizes, self.kernel),
+        m, mu = self.sizes.per_class, eigenvalues(self.sizes, self.kernel)
+        rate = class_rate(self.sizes, self.kernel)
+        z = rate * elapsed(t)
+        scale = math.sqrt(rate)
+        w, h = math.sqrt(mu.mu_class) * self.wP / scale, math.sqrt(m) * self.hP / scale
+        plus, minus = w + h, w - h
+        p = self.wP * self.hP
+        if max(abs(plus), abs(minus)) <= LINEAR:
+            # Near the saddle products of the two would underflow, and p is of no account.
+            linear = min(z, math.log(LINEAR) - math.log(abs(plus)) if plus else math.inf)
+            plus, minus = _times_exp(plus, linear), _times_exp(minus, -linear)
+            z, p = z - linear, (plus - minus) * (plus + minus) / 4
+        if z > 0:
+            plus, minus = _grown(plus, minus, p, z)
+        return (
+            scale * (plus + minus) / (2 * math.sqrt(mu.mu_class)),
+            scale * (plus - minus) / (2 * math.sqrt(m)),
         )
-        p = 1 - _residual(1 - self.wP * self.hP, abs(self.e_P) * rate / 2, 2 * rate * t)
-        plus, minus = (math.sqrt(mu.mu_class) * self.wP + s * math.sqrt(m) * self.hP for s in (1, -1))
-        if plus == minus == 0:
-            return 0.0, 0.0
-        # z plus^2 - minus^2/z = 4 rate p fixes the common growth z of plus^2; both forms avoid cancellation.
-        root = math.hypot(4 * rate * p, 2 * plus * minus)
-        z = (4 * rate * p + root) / (2 * plus**2) if p > 0 else 2 * minus**2 / (root - 4 * rate * p)
-        grown, shrunk = plus * math.sqrt(z), minus / math.sqrt(z)
-        return (grown + shrunk) / (2 * math.sqrt(mu.mu_class)), (grown - shrunk) / (2 * math.sqrt(m))
 
     def sums_at(self, beta: float) -> tuple[float, float]:
         """(wJ, hJ) when the common bias has reached `beta`, for sJ = 0.
 
         With d = beta - beta(0) and k = sqrt(mu_global/m): wJ = wJ0 cosh(kd) + (hJ0/k) sinh(kd) and
-        hJ = hJ0 cosh(kd) + k wJ0 sinh(kd).
+        hJ = hJ0 cosh(kd) + k wJ0 sinh(kd); what overflows is infinite.
 
         Raises:
-            InputError: sJ is not zero.
+            InputError: sJ is not zero, or beta is not finite.
         """
         if self.sJ != 0:
             raise InputError("sJ", self.sJ, "must be 0 for the closed form", "integrate `field` instead")
-        k, d = self._k, beta - self.beta
-        cosh, sinh = math.cosh(k * d), math.sinh(k * d)
-        return self.wJ * cosh + self.hJ / k * sinh, self.hJ * cosh + k * self.wJ * sinh
+        k = self._k
+        z = k * (real("beta", beta) - self.beta)
+        if abs(z) <= 1:
+            cosh, sinh = math.cosh(z), math.sinh(z)
+            return self.wJ * cosh + self.hJ / k * sinh, self.hJ * cosh + k * self.wJ * sinh
+        # Hyperbolic functions overflow where a small amplitude keeps the product moderate.
+        plus, minus = _times_exp(k * self.wJ + self.hJ, z), _times_exp(k * self.wJ - self.hJ, -z)
+        return (plus + minus) / (2 * k), (plus - minus) / 2
 
     def beta_limit(self) -> float:
         """The common bias at the end, for sJ = 0: the root of wJ hJ + C beta = 1, which rises in beta.
@@ -166,7 +178,7 @@ class Sector:
         if plus == minus == 0:
             return 1 / C
         if abs(minus) <= 1e-15 * abs(plus):
-            argument = math.log(plus**2 / (2 * C)) + 2 * k * (1 / C - self.beta)
+            argument = 2 * math.log(abs(plus)) - math.log(2 * C) + 2 * k * (1 / C - self.beta)
             return (1 - C / (2 * k) * lambert_w_of_exp(argument)) / C
         # wJ hJ = (plus^2 e^{2kd} - minus^2 e^{-2kd})/4k, so the root lies between 1/C and the balance of the two.
         return self._bisect(plus, minus)
@@ -176,20 +188,23 @@ class Sector:
 
         def product(beta: float) -> float:
             z = 2 * k * (beta - self.beta)
-            return (_square_exp(plus, z) - _square_exp(minus, -z)) / (4 * k)
+            if abs(z) <= 1:
+                # For a small k the difference of exponentials would cancel.
+                slope = (self.hJ**2 / k + k * self.wJ**2) / 2
+                return self.wJ * self.hJ * math.cosh(z) + slope * math.sinh(z)
+            rising, falling = _times_exp(plus, z / 2), _times_exp(minus, -z / 2)
+            return (rising * rising - falling * falling) / (4 * k)
 
-        zero = self.beta + math.log(abs(minus / plus)) / (2 * k) if plus and minus else None
+        # The logarithm of the quotient would overflow with it.
+        balance = (math.log(abs(minus)) - math.log(abs(plus))) / (2 * k) if plus and minus else None
         low = high = 1 / C
-        if zero is not None:
-            low, high = min(low, zero), max(high, zero)
+        if balance is not None:
+            low, high = min(low, self.beta + balance), max(high, self.beta + balance)
         elif minus:
             high = low + 1.0
             while product(high) + C * high < 1:
                 high += high - low
-        for _ in range(200):
-            middle = (low + high) / 2
-            if not low < middle < high:
-                break
+        while low < (middle := (low + high) / 2) < high:
             low, high = (middle, high) if product(middle) + C * middle < 1 else (low, middle)
         return (low + high) / 2
 
@@ -240,26 +255,46 @@ def _share(s: float, mu_single: float) -> float:
     return s / mu_single if s else 0.0
 
 
-def _square_exp(amplitude: float, z: float) -> float:
-    """amplitude^2 e^z, infinite where it overflows."""
-    exponent = z + 2 * math.log(abs(amplitude)) if amplitude else -math.inf
-    return math.exp(exponent) if exponent < 700 else math.inf
+def _times_exp(amplitude: float, z: float) -> float:
+    """amplitude e^z, infinite where it overflows; neither factor need be representable."""
+    if amplitude == 0:
+        return 0.0
+    exponent = z + math.log(abs(amplitude))
+    return math.copysign(math.exp(exponent) if exponent < 700 else math.inf, amplitude)
 
 
-def _residual(r0: float, a: float, z: float) -> float:
-    """Residual r = 1 - p at the time z = 2 sqrt(m mu_c) t of dp/dz = (1-p) sqrt(p^2 + a^2), from r0.
+def _grown(plus: float, minus: float, p: float, z: float) -> tuple[float, float]:
+    """Both amplitudes after the time z = sqrt(m mu_c) t; their product stays, and p = (plus^2 - minus^2)/4."""
+    product = plus * minus
+    p = _fitted(p, abs(product) / 2, 2 * z)
+    # The larger of the two is a sum without cancellation, the other follows from the product.
+    larger = math.sqrt(math.hypot(2 * p, product) + abs(2 * p))
+    if larger == 0:
+        return 0.0, 0.0
+    if p > 0:
+        plus = math.copysign(larger, plus)
+        return plus, product / plus
+    minus = math.copysign(larger, minus)
+    return product / minus, minus
 
-    u = 1/r obeys du/dz = sqrt(s^2 u^2 - 2u + 1), s^2 = 1 + a^2, so s^2 u - 1 is a combination of cosh and sinh of
-    s z; multiplied by r0 and e^{-s z} nothing overflows.
+
+def _fitted(p0: float, a: float, z: float) -> float:
+    """p at the time z = 2 sqrt(m mu_c) t of dp/dz = (1-p) sqrt(p^2 + a^2), from p0.
+
+    u = 1/(1-p) obeys du/dz = sqrt(s^2 u^2 - 2u + 1), s^2 = 1 + a^2, so s^2 u - 1 is a combination of cosh and sinh
+    of s z. Numerator and denominator of p = 1 - 1/u are here divided by s^2 e^{sz} (nothing overflows) and arranged
+    in terms of one sign where p0 >= 0 (nothing cancels, however small p is).
     """
-    s2, p0 = 1 + a * a, 1 - r0
-    s = math.sqrt(s2)
-    speed = s * math.hypot(p0, a)
-    rising = a * a + p0
-    # (rising + speed)/2 is the coefficient of e^{sz}; for rising < 0 it would cancel.
-    growth = rising + speed if rising >= 0 else (a * r0) ** 2 / (speed - rising)
-    e = math.exp(-s * z)
-    if growth == 0:
-        # On the way into the saddle p = 0.
-        return r0 / (r0 + rising * e)
-    return s2 * r0 * e / (r0 * e + (growth + (rising - speed) * e * e) / 2)
+    if a == 0 and p0 <= 0:
+        # Into the saddle p = 0, or at rest there.
+        e = math.exp(-z)
+        return p0 * e / (1 - p0 * -math.expm1(-z))
+    s2 = 1 + a * a
+    s, bent = math.sqrt(s2), a * a / s2
+    e, gone = math.exp(-s * z), -math.expm1(-s * z)
+    speed = math.hypot(p0, a) / s
+    rise, fall = speed + p0 / s2, speed - p0 / s2
+    if p0 < 0:
+        rise = bent * (1 + p0 * p0 + a * a) / (s2 * fall)
+    above = bent * (gone * gone / 2 + p0 * e) + (rise - e * e * fall) / 2
+    return above / (e / s2 + bent * (1 + e * e) / 2 + gone * (rise + e * fall) / 2)

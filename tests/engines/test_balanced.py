@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as draw
 from scipy.integrate import solve_ivp
 
@@ -45,7 +45,7 @@ def gram_system(problem, times):
         yield X, D @ Z.T @ X @ Z @ D / m, y[-C:], tr_S
 
 
-@settings(max_examples=8)
+@strategies.costly(8)
 @given(draw.integers(2, 4), draw.sampled_from([0, 1, 5]), draw.integers(2, 4), strategies.kernels())
 def test_the_thin_form_at_zero_invariant_follows_the_closed_gram_system(C, more, m, kernel):
     problem = balanced(C, m, C + more, 3, kernel)

@@ -264,3 +264,37 @@ def test_bad_input_names_the_argument():
         with pytest.raises(InputError) as caught:
             StructuredBDF(system, **(good | {name: value}))
         assert caught.value.argument == name
+
+
+def test_no_step_is_accepted_with_an_error_beyond_the_tolerance():
+    """First steps of all sizes, some of them a little too long: what is accepted is good to the tolerance."""
+    system, y, rtol = flow().system, flow().start(), 1e-5
+    y[-4:] = 0.5, -0.3, 0.2, 0.4
+    refused = 0
+    for first in np.geomspace(2e-4, 1.5e-3, 12):
+        stepper = start(system, y, 1.0, rtol, first_step=float(first), project=False)
+        stepper.step()
+        refused += stepper.rejected
+        assert error(system, stepper.y, reference(system, y, [stepper.t])[0]) < 3 * rtol
+    assert refused > 0
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("h", [0.05, 0.2, 0.5, 0.8, 1.2])
+def test_the_next_order_is_the_one_that_allows_the_longest_step(order, h):
+    """On exp(-t) with exact history, where the error of every formula is known."""
+    past, D = np.exp(h * np.arange(order + 3)), []
+    while len(past):
+        D.append(past[0])
+        past = past[:-1] - past[1:]
+    growth = {}
+    for k in (order - 1, order, order + 1):
+        # The step has been taken: the differences end at its point, and D[k + 1] is its correction.
+        growth[k] = max(abs(formulas.ERROR[k] * D[k + 1]), 1e-10) ** (-1 / (k + 1))
+    system, y = flow().system, flow().start()
+    stepper = start(system, y, 1.0, 1e-5)
+    stepper._order = order
+    stepper._D[: order + 3] = np.array(D)[:, None] * np.ones(stepper._D.shape[1])
+    stepper._norm = lambda e: abs(float(e[0]))
+    best, ratio = stepper._choose(abs(formulas.ERROR[order] * D[order + 1]))
+    assert ratio == 1.0 or best == max(growth, key=growth.get)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as draw
 
 import ntkflow as nf
@@ -14,6 +14,8 @@ FRAME = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 4)))[0]
 numbers = draw.floats(-2, 2).map(lambda x: round(x, 3))
 
 
+@example(w=1.0, h=0.0, s=2.2e-16, wJ=0.0, hJ=1.0, beta=0.0)
+@example(w=1.0, h=0.0, s=5e-324, wJ=0.0, hJ=0.0, beta=0.0)
 @given(w=draw.floats(0.1, 2), h=numbers, s=draw.floats(0, 1), wJ=numbers, hJ=numbers, beta=numbers)
 def test_a_symmetric_state_gives_its_numbers_back(w, h, s, wJ, hJ, beta):
     sector = Sector(SIZES, KERNEL, w, h, s, wJ, hJ, 0.0, beta)

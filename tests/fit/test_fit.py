@@ -5,8 +5,10 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.fit import Observed, fit
+from ntkflow.fit.estimate import _Spread
 from ntkflow.fit.family import family
 from ntkflow.fit.observed import Data
+from ntkflow.fit.refine import Optimum
 from ntkflow.fit.start import from_integrals, from_invariant
 from tests.fit.trajectories import BLOCK, KNOTS, SCHEDULE, drawn, noisy, simulated
 
@@ -24,13 +26,27 @@ def test_exact_data_give_six_digits():
     for name, value in BLOCK.items():
         assert abs(found.estimates[name].value - value) < 1e-6 * value
         assert found.estimates[name].error < 1e-6
-    assert found.kernel == nf.BlockKernel(*(found.estimates[name].value for name in BLOCK))
+    for name in BLOCK:
+        # The kernel is put together from its eigenvalues, each estimate from their exact sum.
+        assert getattr(found.kernel, name) == pytest.approx(found.estimates[name].value, rel=1e-14)
     np.testing.assert_allclose(
         found.estimates["mu_global"].value, KERNEL.eigenvalues(SIZES).mu_global, rtol=1e-6
     )
     assert found.warnings == ()
     assert found.converged
     assert found.misfit < 1e-6
+
+
+def test_noise_and_errors_are_those_of_least_squares():
+    """Few residuals beside the parameters, so that the degrees of freedom count."""
+    rng = np.random.default_rng(0)
+    J, r = rng.standard_normal((2, 4, 3)), rng.standard_normal((2, 4))
+    spread = _Spread.build(Optimum(np.zeros(3), r, J, True, 1), (0.0, 0.0))
+    variance = np.sum(r**2) / (8 - 3)
+    flat = J.reshape(8, 3)
+    assert spread.noise == pytest.approx(np.sqrt(variance), rel=1e-12)
+    np.testing.assert_allclose(spread.covariance, variance * np.linalg.inv(flat.T @ flat), rtol=1e-10)
+    assert spread.of(np.ones(3), np.arange(3.0)).error == pytest.approx(np.sqrt(spread.covariance.sum()))
 
 
 @pytest.mark.parametrize(("exact_start", "initial"), [(False, "noisy"), (True, "exact")])

@@ -6,7 +6,7 @@ from ntkflow.kernels import BlockKernel
 from ntkflow.sizes import Sizes
 from validation.blocks import NAMES, BlockFit, KernelSample, fit
 from validation.kernels import statistics
-from validation.kernels.statistics import from_gram, stack
+from validation.kernels.statistics import from_gram, sampling_error, stack
 from validation.kernels.summary import Summary
 
 SIZES = Sizes(C=3, m=4, n=2)
@@ -106,6 +106,18 @@ def test_sampling_errors_have_the_size_of_the_actual_errors():
         )
     rms = np.sqrt(np.mean(np.square(scaled), axis=0))
     assert np.all((rms > 0.6) & (rms < 1.6)), rms
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    """kappa_d is a mean over samples drawn class by class, whose standard error every textbook has."""
+    rng = np.random.default_rng(0)
+    labels, totals = np.repeat([0, 1, 2], (4, 7, 5)), np.array([40.0, 9.0, 5.0])
+    K = rng.standard_normal((16, 16))
+    K += K.T
+    counts, diagonal = np.bincount(labels), np.diag(K)
+    variances = [np.var(diagonal[labels == c], ddof=1) for c in range(3)]
+    expected = np.sqrt(np.sum((counts / 16) ** 2 * (1 - counts / totals) * variances / counts))
+    assert sampling_error(K, labels, totals)[0] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,16 @@ def test_decay_explains_the_whole_change_where_the_hypotheses_hold():
     assert np.linalg.norm(found.weights_only - found.decay) > 0.1 * size
 
 
+def test_what_weights_alone_would_do_is_the_integral_of_their_moment():
+    """-2 lw W^T W / m over a time in which the state stands still, with the m of the data set and not of the probe."""
+    resting = state(0)
+    still = np.zeros_like(resting.H)
+    found = budget([0.0, 0.5], [resting, resting], SIZES, [KERNEL, KERNEL], 10, 0.3, [still, still])
+    np.testing.assert_allclose(
+        found.weights_only, -2 * 0.3 * 0.5 * resting.W.T @ resting.W / 10, rtol=1e-12, atol=1e-14
+    )
+
+
 def test_a_kernel_that_moves_under_a_resting_state_has_the_whole_change():
     moved, resting = BlockKernel(3.0, 1.5, 0.4), state(0)
     still = np.zeros_like(resting.H)

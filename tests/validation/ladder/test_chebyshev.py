@@ -3,7 +3,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.errors import SolveError
-from validation.ladder.chebyshev import coefficients, flow
+from validation.ladder.chebyshev import FlowField, _error, _step, coefficients, flow
 from validation.ladder.operators import KernelOperator, Operator
 
 SIZES = nf.Sizes(C=3, m=4, n=5)
@@ -54,6 +54,23 @@ def test_the_error_follows_the_tolerance():
     ]
     assert errors[1] < 0.05 * errors[0]
     assert errors[0] < 0.05
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 3.0])
+def test_the_estimated_error_is_that_of_the_step(share):
+    """Within what its leading order is worth; a step whose estimate is too small would be accepted in silence."""
+    state = nf.initial.make("gaussian", SIZES, BLOCK, seed=0)
+    field, y = FlowField(KernelOperator(BLOCK, SIZES), SIZES), (state.H, state.W, state.b)
+    rate = field.rate(y)
+    h = share / rate
+    exact = nf.solve(nf.Problem(SIZES, BLOCK, state), save_at=[h], rtol=1e-11).final
+    fresh = _step(field, 0.0, y, field(0.0, y), h, rate)
+    estimate = _error(y, fresh, field(0.0, y), field(h, fresh), h, 1.0)
+    sizes = [max(np.linalg.norm(part), np.linalg.norm(now)) for part, now in zip(y, fresh, strict=True)]
+    sizes[2] = max(sizes[2], 3**-0.5)
+    gaps = (fresh[0] - exact.H, fresh[1] - exact.W, fresh[2] - exact.b)
+    true = max(np.linalg.norm(gap) / size for gap, size in zip(gaps, sizes, strict=True))
+    assert 0.4 < estimate / true < 4
 
 
 def test_a_stiff_flow_needs_few_applications():

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy.stats import linregress
 
 import ntkflow as nf
+from validation.ladder import rates
 from validation.ladder.rates import fitted
 from validation.ladder.scores import CENTRED, horizon, instantaneous, jackknife, keep
 
@@ -118,3 +120,14 @@ def test_a_rate_is_found_with_its_range():
     assert fitted(times, np.exp(-1.7 * times)).value == pytest.approx(1.7)
     assert fitted(times[:2], np.ones(2)) is None
     assert fitted(times, 0 * times) is None
+
+
+def test_the_range_of_a_rate_is_two_standard_errors_wide():
+    rng = np.random.default_rng(0)
+    times = np.array([0.0, 0.3, 0.5, 1.1, 1.2])
+    norms = np.exp(-1.7 * times + 0.05 * rng.standard_normal(5))
+    line, rate = linregress(times, np.log(norms)), rates.fitted(times, norms)
+    assert rate.value == pytest.approx(-line.slope, rel=1e-12)
+    assert [rate.low, rate.high] == pytest.approx(
+        [-line.slope - 2 * line.stderr, -line.slope + 2 * line.stderr], rel=1e-10
+    )
