@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ntkflow.cli import predicted as words
+from ntkflow.cli.output import number
 from ntkflow.problem.sizes import repeated
 from ntkflow.runs.laws import LEADING
 
@@ -52,15 +54,6 @@ def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
         # As text: brackets of formulas are no markup.
         grid.add_row(Text(name), Text(sentence))
     console.print(grid)
-
-
-def number(value: object) -> str:
-    """Four significant digits, or a dash where there is no value."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def headlines(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -114,8 +107,6 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
 
 def _beforehand(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What was known before the run."""
-    from ntkflow.cli import predicted as words
-
     predicted = summary["predicted"]
     if predicted is None:
         return

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ntkflow.cli import options, table
 from ntkflow.cli import predicted as words
-from ntkflow.cli.table import number
+from ntkflow.cli.output import number
 from ntkflow.runs import files
 from ntkflow.runs.summary import block_constants, predictions
 from ntkflow.theory import decay_conditions

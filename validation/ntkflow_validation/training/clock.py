@@ -1,4 +1,4 @@
-"""The steps of a training run as flow time, the time of the theory's sum loss (eq. 4); the arithmetic is `ntkflow.problem.clock`'s."""
+"""The steps of a training run as flow time, the time of the theory's sum loss (eq. 4), by `ntkflow.problem.clock`."""
 
 from typing import Any
 
