@@ -132,11 +132,12 @@ nf.solve(nf.Problem(s, k, nf.initial.make('balanced', s, k))).series
 def test_simulating_saving_and_loading_need_neither_scipy_nor_jax(tmp_path):
     script = f"""
 import ntkflow as nf
-from ntkflow.cli import ends, main
+from ntkflow.cli.main import _run
 from ntkflow.runs.simulate import prepare, run
 run_directory = {str(tmp_path / "run")!r}
 nf.save(run(prepare(nf.SimulateConfig(classes=3, per_class=4, features=5, t_end=1.0))), run_directory)
 nf.load(run_directory).state(-1), dir(nf)
+_run(["simulate", "-C", "3", "-m", "4", "-n", "5", "--no-figures", "--quiet", "--out", {str(tmp_path / "other")!r}])
 """
     assert imported(script) == []
 

@@ -34,6 +34,8 @@ LINEAR = ("E_alignment", "NC4")
 # Letters and lines in points. Nothing printed is below 7 points.
 STYLES = {"screen": (8.5, 1.5), "paper": (7.5, 1.1)}
 SCREEN_WIDTH, PER_ROW, RATIO = 14.0, 4, 0.78
+# A narrower pane has no room for its own labels.
+LEAST_PANE = 2.1
 NARROW, WIDE = 1.0, 60.0
 
 
@@ -80,6 +82,7 @@ class Layout:
     panes: Sequence[Pane]
     width: float
     height: float
+    columns: int
     letters: float
     line: float
     paper: bool
@@ -98,21 +101,21 @@ class Layout:
         given = (SCREEN_WIDTH, None) if size is None else size if isinstance(size, tuple) else (size, None)
         if len(given) != 2 or not all(v is None or NARROW <= v <= WIDE for v in given):
             raise InputError("size", size, f"must be {NARROW:g} to {WIDE:g} inches", "as 6.75 or (6.75, 4)")
-        columns = min(len(panes), PER_ROW)
-        rows = -(-len(panes) // columns)
         width = float(given[0])  # type: ignore[arg-type]
+        columns = max(1, min(len(panes), PER_ROW, int(width / LEAST_PANE)))
+        rows = -(-len(panes) // columns)
         if size is None:
             width *= columns / PER_ROW  # panes of the usual size
         height = given[1] or rows * RATIO * width / columns + 0.4
         letters, line = STYLES[style]
-        return cls(panes, width, float(height), letters, line, style == "paper")
+        return cls(panes, width, float(height), columns, letters, line, style == "paper")
 
     def empty(self) -> tuple[Figure, list[Axes]]:
         """The figure and one axes for each pane."""
         figure = Figure(figsize=(self.width, self.height), layout="constrained")
         FigureCanvasAgg(figure)
-        columns = min(len(self.panes), PER_ROW)
-        grid = figure.subplots(-(-len(self.panes) // columns), columns, squeeze=False).ravel()
+        rows = -(-len(self.panes) // self.columns)
+        grid = figure.subplots(rows, self.columns, squeeze=False).ravel()
         for axes in grid[len(self.panes) :]:
             axes.set_visible(False)
         return figure, list(grid[: len(self.panes)])
@@ -157,13 +160,15 @@ class Layout:
             style = Line2D([], [], color=GREY, linestyle=line.get_linestyle()) if several else line
             handles.setdefault(str(line.get_label()), style)
         if len(handles) > 1 or not several:
-            axes.legend(
+            legend = axes.legend(
                 list(handles.values()),
                 list(handles),
                 fontsize=max(7.0, self.letters - 1),
                 frameon=False,
                 handlelength=2.2,
             )
+            # Words longer than the pane must not squeeze the panes.
+            legend.set_in_layout(False)
 
     def finish(self, figure: Figure, names: Sequence[str], title: str) -> None:
         """One legend of the runs for all panes, and on a screen the title of a single run."""

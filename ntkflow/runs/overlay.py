@@ -1,7 +1,7 @@
 """Figures of chosen panes and size, of one run or of several over each other, labelled by what differs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class Curves:
         constant: whether E stands still in exact arithmetic.
         settings: the settings it was made with, by name.
         bands: of an ensemble its lowest and highest quantile of each series.
+        name: of its directory, where it comes from one.
     """
 
     t: np.ndarray
@@ -45,6 +46,7 @@ class Curves:
     constant: bool
     settings: Json
     bands: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    name: str = ""
 
 
 def figure(
@@ -120,9 +122,9 @@ def curves(thing: Any) -> Curves:
     """
     if isinstance(thing, str | Path):
         place = Path(thing)
-        if (place / ensembles.ARRAYS).is_file():
-            return _of_ensemble(ensembles.load_ensemble(place), ensembles.read_summary(place)["config"])
-        return curves(rundir.load_run(place))
+        many = (place / ensembles.ARRAYS).is_file()
+        found = curves(ensembles.load_ensemble(place) if many else rundir.load_run(place))
+        return replace(found, name=place.resolve().name)
     if isinstance(thing, Run):
         constant = bool(thing.header.get("E_constant", True))
         return Curves(
@@ -169,7 +171,8 @@ def labelled(runs: Sequence[Curves]) -> list[str]:
     ]
     if all(words) and len(set(words)) == len(words):
         return words
-    return [f"{k}: {word or 'default'}" if names else f"run {k}" for k, word in enumerate(words, 1)]
+    # The same settings twice, as from states or kernels in files: names tell them apart.
+    return [run.name or word or f"run {k}" for k, (run, word) in enumerate(zip(runs, words, strict=True), 1)]
 
 
 def _has(run: Curves, name: str) -> bool:

@@ -2,12 +2,11 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ntkflow.errors import InputError
-from ntkflow.fitting.estimate import Fit
 from ntkflow.integrate.solution import Solution
 from ntkflow.problem.kernels import Kernel
 from ntkflow.problem.losses import Loss
@@ -15,8 +14,10 @@ from ntkflow.problem.state import State
 from ntkflow.runs import files
 from ntkflow.runs.ensembles import Ensemble
 from ntkflow.runs.saved.ensembles import ARRAYS, load_ensemble, save_ensemble
-from ntkflow.runs.saved.fits import load_fit, save_fit
 from ntkflow.runs.saved.solutions import load_solution, save_solution
+
+if TYPE_CHECKING:
+    from ntkflow.fitting.estimate import Fit
 
 SWEEP_TABLE = "table.npz"
 
@@ -49,15 +50,13 @@ def save(
         save_solution(thing, place, overwrite, figures)
     elif isinstance(thing, Ensemble):
         save_ensemble(thing, place, overwrite, figures)
-    elif isinstance(thing, Fit):
-        save_fit(thing, place, overwrite)
     elif isinstance(thing, State):
         _save_state(thing, place, overwrite, **details)
     else:
-        rule = "has no file of its own"
-        raise InputError(
-            "thing", type(thing).__name__, rule, "give a solution, an ensemble, a fit or a state"
-        )
+        # Fits need scipy, which runs without one must not wait for.
+        from ntkflow.runs.saved.fits import save_fit
+
+        save_fit(thing, place, overwrite)
     return place
 
 
@@ -101,4 +100,8 @@ def load(path: Path | str, *, kernel: Kernel | None = None, loss: Loss | None = 
         return load_solution(place, kernel, loss)
     if not place.exists():
         raise InputError("path", place, "does not exist", "check the path")
-    return files.read_state(place) if zipfile.is_zipfile(place) else load_fit(place)
+    if zipfile.is_zipfile(place):
+        return files.read_state(place)
+    from ntkflow.runs.saved.fits import load_fit
+
+    return load_fit(place)

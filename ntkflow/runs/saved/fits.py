@@ -13,7 +13,16 @@ from ntkflow.runs import files
 
 
 def save_fit(found: Fit, path: Path, overwrite: bool) -> None:
-    """Write the numbers of a fit as JSON."""
+    """Write the numbers of a fit as JSON.
+
+    Raises:
+        InputError: it is no fit, or the file exists.
+    """
+    if not isinstance(found, Fit):
+        rule = "has no file of its own"
+        raise InputError(
+            "thing", type(found).__name__, rule, "give a solution, an ensemble, a fit or a state"
+        )
     if path.exists() and not overwrite:
         raise InputError("path", path, "exists", "choose another or pass overwrite=True")
     files.write_json(path, found.as_dict())
