@@ -32,6 +32,8 @@ def brief(value: object) -> str:
         if value.ndim == 1 and value.size <= FEW:
             return f"[{', '.join(brief(entry) for entry in value)}]"
         return f"<{' x '.join(map(str, value.shape))}>" if value.ndim else brief(value[()])
+    if value is None:
+        return "-"
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, float | np.floating):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ STYLES = {"screen": (8.5, 1.5), "paper": (7.5, 1.1)}
 SCREEN_WIDTH, PER_ROW, RATIO = 14.0, 4, 0.78
 # A narrower pane has no room for its own labels.
 LEAST_PANE = 2.1
+NARROW_PANE, NARROW_LETTERS = 3.0, 22
 NARROW, WIDE = 1.0, 60.0
 
 
@@ -129,6 +131,10 @@ class Layout:
         values = np.asarray(values, dtype=float)
         return np.where(values > FLOOR, values, np.nan) if log else values
 
+    def wrapped(self, words: str) -> str:
+        """Words broken into lines that fit into a narrow pane."""
+        return fill(words, NARROW_LETTERS) if self.width / self.columns < NARROW_PANE else words
+
     def dress(self, axes: Axes, pane: Pane, several: bool) -> None:
         """Scales, ticks, labels and the legend of a pane; styles alone tell the series where colours tell the runs."""
         axes.set_title(pane.title, fontsize=self.letters + 1)
@@ -150,7 +156,7 @@ class Layout:
             )
         time_ticks(axes, float(times.min()), float(times.max()))
         axes.tick_params(labelsize=self.letters)
-        axes.set_ylabel(pane.label, fontsize=self.letters)
+        axes.set_ylabel(self.wrapped(pane.label), fontsize=self.letters)
         axes.set_xlabel("flow time t", fontsize=self.letters)
         self._legend(axes, several)
 
@@ -158,7 +164,7 @@ class Layout:
         handles: dict[str, Any] = {}
         for line in axes.get_lines():
             style = Line2D([], [], color=GREY, linestyle=line.get_linestyle()) if several else line
-            handles.setdefault(str(line.get_label()), style)
+            handles.setdefault(self.wrapped(str(line.get_label())), style)
         if len(handles) > 1 or not several:
             legend = axes.legend(
                 list(handles.values()),
