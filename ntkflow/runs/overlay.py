@@ -73,7 +73,7 @@ def figure(
     if not things:
         raise InputError("runs", "none", "must be at least one", "give a solution or a run directory")
     runs = [curves(thing) for thing in things]
-    plain = panes is None and size is None and style == "screen"
+    plain = panes is None and size is None and style == "screen" and labels is None
     if len(runs) == 1 and plain and not runs[0].bands:
         return figures.run_figure(runs[0].t, runs[0].series, runs[0].title, runs[0].constant)
     names = labelled(runs) if labels is None else list(labels)

@@ -12,7 +12,7 @@ from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, Sched
 from ntkflow.runs import files
 
 
-def save_fit(found: Fit, path: Path, overwrite: bool) -> None:
+def save_fit(found: object, path: Path, overwrite: bool) -> None:
     """Write the numbers of a fit as JSON.
 
     Raises:

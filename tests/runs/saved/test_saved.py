@@ -1,6 +1,7 @@
 """What is saved comes back as it was: solutions of every rung and form, ensembles, fits, states, sweeps."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import ntkflow as nf
 from ntkflow.cli.main import main
 from ntkflow.fitting.estimate import Estimate
-from ntkflow.runs.files import read_toml
+from ntkflow.runs.files import dump_json, read_toml
 from ntkflow.runs.saved import states
 from ntkflow.runs.saved.fits import load_fit
 from tests.problem.kernels import ladder
@@ -47,11 +48,9 @@ def assert_same(found, solution):
     assert found.series.keys() == solution.series.keys()
     for name, values in solution.series.items():
         np.testing.assert_array_equal(found.series[name], values)
-    assert (found.reason, vars(found.stats), found.law) == (
-        solution.reason,
-        vars(solution.stats),
-        solution.law,
-    )
+    # As text: the steps have no tolerance, and NaN is not itself.
+    assert str(vars(found.stats)) == str(vars(solution.stats))
+    assert (found.reason, found.law) == (solution.reason, solution.law)
     assert (found.problem.decay, found.problem.sizes) == (solution.problem.decay, solution.problem.sizes)
 
 
@@ -92,7 +91,7 @@ def test_what_the_command_wrote_comes_back_and_is_saved_to_the_same_numbers(word
     assert_same(nf.load(tmp_path / "b"), found)
     one, two = (json.loads((tmp_path / name / "summary.json").read_text()) for name in "ab")
     assert {**one, "config": 0} == {**two, "config": 0}
-    assert one == json.loads(json.dumps({**found.summary(), "config": one["config"]}))
+    assert one == json.loads(dump_json({**found.summary(), "config": one["config"]}))
     # The saved one replays: same settings, the start from its copy.
     assert (
         command(
@@ -223,7 +222,7 @@ def test_states_come_back_with_labels_or_sizes(tmp_path):
 def test_ensembles_come_back_of_configurations_of_problems_and_of_the_command(tmp_path):
     config = nf.SimulateConfig(classes=3, per_class=4, features=5, t_end=1.0, rtol=1e-6)
     problems = [nf.Problem(SIZES, BLOCK, nf.initial.make("gaussian", SIZES, seed=k)) for k in range(2)]
-    inline = Inline()
+    inline = ThreadPoolExecutor(1)
     for name, found in {
         "config": nf.ensemble(config, [4, 2], inline),
         "problems": nf.ensemble(problems, executor=inline, times=[0.5, 1.0]),
@@ -239,22 +238,9 @@ def test_ensembles_come_back_of_configurations_of_problems_and_of_the_command(tm
     assert tables["sizes"]["classes"] == 3
 
 
-class Inline:
-    """An executor that runs what is submitted at once."""
-
-    _max_workers = 1
-
-    def submit(self, function):
-        from concurrent.futures import Future
-
-        future = Future()
-        future.set_result(function())
-        return future
-
-
 def test_the_vmapped_engine_gives_the_ensemble_of_the_others():
     problems = [nf.Problem(SIZES, BLOCK, nf.initial.make("gaussian", SIZES, seed=k)) for k in range(3)]
-    plain = nf.ensemble(problems, executor=Inline(), times=[0.0, 0.5, 1.0])
+    plain = nf.ensemble(problems, executor=ThreadPoolExecutor(1), times=[0.0, 0.5, 1.0])
     fast = nf.ensemble(problems, times=[0.0, 0.5, 1.0], engine="jax")
     np.testing.assert_array_equal(fast.times, [0.5, 1.0])
     assert [member.reason for member in fast.members] == [nf.Reason.T_END] * 3
