@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow import checks, fitting, taylor
+from benchmarks import taylor
+from ntkflow import checks, fitting
 from ntkflow.derivatives import sensitivity
 from ntkflow.metrics.balance import balance
 from ntkflow.problem import kernels
