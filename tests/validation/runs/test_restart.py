@@ -32,7 +32,8 @@ CONFIG = RunConfig(
 # Runs the command with a checkpoint at every chance and every step slowed down, so that kills hit everywhere.
 SLOWED = """
 import sys, time
-from validation import train, training_run
+from ntkflow_validation.runs import training_run
+from ntkflow_validation.training import train
 training_run.CHECKPOINT_EVERY = 0.0
 original = train.make_step
 def slow(*arguments):
