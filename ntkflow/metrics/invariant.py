@@ -92,7 +92,7 @@ def terms(state: State, sizes: Sizes, kernel: Kernel, t: float = 0.0) -> Invaria
             "kernel",
             kernel.rung,
             "has no blocks, so the terms of eq. (26) do not exist",
-            "use ntkflow.metrics.quantities for what this rung conserves",
+            "use ntkflow.metrics.conserved for what this rung conserves",
         )
     thin, frame = decompose(state, sizes, coefficients.groups, subspace=False)
     return thin_terms(thin, ThinSystem.build(coefficients, sizes, frame.column_class, frame.n_eff), t)
