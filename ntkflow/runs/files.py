@@ -189,7 +189,8 @@ def read_state(path: Path | str) -> StateFile:
         InputError: unreadable file, missing array, wrong shape, NaN, label out of range, missing class,
             or kappas that are incomplete or not ordered.
     """
-    arrays, _ = read_arrays(Path(path), "state")
+    path = Path(path)
+    arrays, _ = read_arrays(path, "state")
     missing = [name for name in ("H", "W", "b", "labels") if name not in arrays]
     if missing:
         raise InputError("state", path, f"lacks the array {missing[0]!r}", "a state file has H, W, b, labels")

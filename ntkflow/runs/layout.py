@@ -103,7 +103,7 @@ class Layout:
         given = (SCREEN_WIDTH, None) if size is None else size if isinstance(size, tuple) else (size, None)
         if len(given) != 2 or not all(v is None or NARROW <= v <= WIDE for v in given):
             raise InputError("size", size, f"must be {NARROW:g} to {WIDE:g} inches", "as 6.75 or (6.75, 4)")
-        width = float(given[0])  # type: ignore[arg-type]
+        width = float(given[0])
         columns = max(1, min(len(panes), PER_ROW, int(width / LEAST_PANE)))
         rows = -(-len(panes) // columns)
         if size is None:

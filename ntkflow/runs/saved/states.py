@@ -111,7 +111,7 @@ def read_states(path: Path, kernel: Kernel | None = None, loss: Loss | None = No
             times=arrays["t"],
             packed=arrays["packed"],
             reason=Reason(header["reason"]),
-            stats=Stats(**{k: float("nan") if v is None else v for k, v in header["stats"].items()}),
+            stats=_stats(header["stats"]),
             flow=_flow(problem, header["flow"], arrays),
             law=None if header["law"] is None else LawCheck(**header["law"]),
             discrete=header["discrete"],
@@ -120,6 +120,12 @@ def read_states(path: Path, kernel: Kernel | None = None, loss: Loss | None = No
     except (KeyError, TypeError) as error:
         raise InputError("run", path, f"is damaged ({error})", "run the simulation again") from None
     return solution
+
+
+def _stats(content: Json) -> Stats:
+    """JSON has no NaN, which the tolerances of discrete steps are: it is null there."""
+    values: dict[str, Any] = {k: float("nan") if v is None else v for k, v in content.items()}
+    return Stats(**values)
 
 
 def _problem(
