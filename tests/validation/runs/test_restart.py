@@ -32,7 +32,8 @@ CONFIG = RunConfig(
 # Runs the command with a checkpoint at every chance and every step slowed down, so that kills hit everywhere.
 SLOWED = """
 import sys, time
-from validation import train, training_run
+from ntkflow_validation.runs import training_run
+from ntkflow_validation.training import train
 training_run.CHECKPOINT_EVERY = 0.0
 original = train.make_step
 def slow(*arguments):
@@ -72,6 +73,7 @@ def undisturbed(tmp_path_factory):
     return numbers(run)
 
 
+@pytest.mark.slow
 def test_kills_at_random_steps_leave_no_trace_in_the_numbers(tmp_path, undisturbed):
     write_toml(tmp_path / "config.toml", CONFIG.to_dict())
     out, rng, kills = tmp_path / "run", random.Random(7), 0
