@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from json import loads as decode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from ntkflow.cli.table import number
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.series import DESCRIPTIONS
 from ntkflow.metrics import neural_collapse
-from ntkflow.runs import files, rundir
+from ntkflow.runs import files, reading, rundir
 from ntkflow.runs.drawing import FORMATS
 from ntkflow.runs.ensembles import LEVELS, Ensemble, EnsembleProgress, ensemble
 from ntkflow.runs.simulate import Prepared
@@ -34,6 +33,16 @@ SHOWN = (
     "E_alignment",
     *(name for name in ("NC1", "NC2", "NC3", "NC4") if name in neural_collapse.NAMES),
 )
+# What readers of an ensemble's summary.json rely on.
+SHAPE = {
+    "sizes": {"C": int, "m": object, "n": int},
+    "ensemble": {"members": int, "seeds": [int], "failed": {"*": str}},
+    "levels": [float],
+    "quantiles": {"*": {"initial": [reading.NUMBER], "final": [reading.NUMBER]}},
+    "drift": reading.NUMBER,
+    "t_end": reading.NUMBER,
+    "solver": {"seconds": float, "steps": {"median": float}, "engines": {"*": int}},
+}
 
 
 def run_ensemble(
@@ -119,11 +128,7 @@ def read_summary(directory: Path) -> Json:
     Raises:
         InputError: it is missing or damaged.
     """
-    path = directory / "summary.json"
-    try:
-        return decode(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError("run", path, f"cannot be read ({error})", "run the ensemble again") from None
+    return reading.read_json(directory / "summary.json", "run", "run the ensemble again", SHAPE)
 
 
 def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
@@ -137,9 +142,8 @@ def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     from ntkflow.runs import atomic, figures
     from ntkflow.runs.ensemble_figure import ensemble_figure
 
-    arrays, header = files.read_arrays(directory / ARRAYS, "run")
-    series = {name: arrays[name] for name in header["series"]}
-    figure = ensemble_figure(arrays["t"], series, header["title"])
+    t, series, header = rundir.read_series(directory / ARRAYS, ("seed", "t"))
+    figure = ensemble_figure(t, series, header["title"])
     folder = directory / "figures"
     folder.mkdir(exist_ok=True)
     atomic.clean(folder)

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ntkflow.checks import real
 from ntkflow.errors import InputError
 from ntkflow.runs.config import SimulateConfig
 
@@ -95,7 +96,7 @@ class Schema:
         if kind is Path and isinstance(value, str | Path):
             return Path(value)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            return real(argument, value)
         if kind is int and isinstance(value, float) and value.is_integer():
             return int(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -1,6 +1,5 @@
 """Several compared runs that differ in their seed alone: every score over the seeds, the cheapest rung of each."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.runs.reading import read_json
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.ladder.export import QUANTITIES, short
 from ntkflow_validation.runs.rundir import RunDirectory, first_difference
@@ -79,12 +79,11 @@ def read(path: Path) -> SeedRun:
 
 
 def _document(path: Path) -> Json:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError("runs", path, "cannot be read as a comparison", "give a run directory") from error
+    found = read_json(
+        path, "runs", "give a run directory", {"windows?": [{"name": str, "rungs": [{"name": str}]}]}
+    )
     # What this module writes has windows too, but of several versions and without a seed.
-    if not isinstance(found, dict) or not found.get("windows") or not {"config", "version"} <= set(found):
+    if not found.get("windows") or not {"config", "version"} <= set(found):
         raise InputError(
             "runs",
             path,

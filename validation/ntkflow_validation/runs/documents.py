@@ -1,0 +1,69 @@
+"""What the readers of a run's JSON documents rely on: a file of another shape is refused where it is read."""
+
+from typing import Any
+
+from ntkflow.runs.reading import NOTHING, NUMBER, Shape
+
+_CONSTANT = {"value": NUMBER, "standard_error?": NUMBER, "*": NUMBER}
+_KERNEL: dict[str, Any] = {
+    **dict.fromkeys(("kappa_d", "kappa_c", "kappa_n", "mu_single"), _CONSTANT),
+    "alignment": NUMBER,
+    "alignment_k?": NUMBER,
+    "block_residual?": NUMBER,
+    "residual?": NUMBER,
+    "neurons": int,
+    "per_class": int,
+    "broken_order?": (NOTHING, str),
+}
+_MOTION = {"*": (NOTHING, {"cosine?": NUMBER, "error?": NUMBER})}
+_SERIES = {"*": [NUMBER]}
+_SKILL = {"value": NUMBER, "error": NUMBER}
+_RUNG = {
+    "name": str,
+    "title": str,
+    "constants": (NOTHING, int),
+    "refused": (NOTHING, str),
+    "modifications": [str],
+    "instantaneous?": (NOTHING, _MOTION),
+    "skill?": (NOTHING, {"uncentred?": {"*": _SKILL}, "*": _SKILL}),
+    "skill_at?": (NOTHING, _SERIES),
+    "predicted?": (NOTHING, _SERIES),
+    "band?": (NOTHING, {"of?": str, "*": {"low": [NUMBER], "high": [NUMBER]}}),
+    "rates?": (NOTHING, {"*": (NOTHING, {"*": NUMBER})}),
+    "invariant?": (NOTHING, {"of": (NOTHING, str), "reason": (NOTHING, str)}),
+}
+_WINDOW = {
+    "name": str,
+    "step": int,
+    "last_step": int,
+    "leading": bool,
+    "times": [NUMBER],
+    "loss": {"first": NUMBER, "last": NUMBER},
+    "observed": _SERIES,
+    "rungs": [_RUNG],
+    "attribution": [{"assumption": str, "from": str, "to": str, "cost": NUMBER, "error": NUMBER}],
+    "sentence": (NOTHING, str),
+    "frontier": [{"rung": str, "constants": (NOTHING, int), "skill": NUMBER}],
+    "cheapest": (NOTHING, str),
+    "threshold": NUMBER,
+}
+TRAINING: Shape = {
+    "learning_rate?": NUMBER,
+    "parameters?": int,
+    "samples?": {"*": int},
+    "result?": str,
+    "step?": int,
+    "message?": str,
+}
+KERNELS: Shape = {"*": {"step": int, "seconds": NUMBER, **_KERNEL}}
+COMPARISON: Shape = {"windows?": [_WINDOW], "kernels?": list, "deviations?": [str]}
+MEASUREMENT: Shape = {"step": int, "settings": dict, "features?": dict, "outputs?": (NOTHING, dict)}
+# A line of metrics.jsonl.
+METRICS: Shape = {"step": int, "time": NUMBER, "loss": NUMBER, "invariant_refused?": str}
+
+
+def shape_of(name: str) -> Shape:
+    """The shape of a document by its name in the run directory."""
+    if name.startswith("measurements/"):
+        return MEASUREMENT
+    return {"training.json": TRAINING, "kernels.json": KERNELS, "comparison.json": COMPARISON}.get(name, {})
