@@ -45,10 +45,13 @@ _MODULES = {
     "balance": "ntkflow.metrics.balance",
     "balanced": "ntkflow.theory.balanced",
     "bounds": "ntkflow.theory.bounds",
+    "clock": "ntkflow.problem.clock",
     "collapse": "ntkflow.metrics.neural_collapse",
     "conditions": "ntkflow.theory.conditions",
     "conserved": "ntkflow.metrics.conserved",
+    "decay_conditions": "ntkflow.theory.decay_conditions",
     "discrete": "ntkflow.integrate.descent",
+    "enforced": "ntkflow.theory.enforced",
     "exact": "ntkflow.theory.exact",
     "fit": "ntkflow.fitting",
     "initial": "ntkflow.problem.initial",
@@ -99,7 +102,7 @@ if TYPE_CHECKING:
     from ntkflow.integrate.stopping import Stop as Stop
     from ntkflow.metrics import balance, conserved, invariant
     from ntkflow.metrics import neural_collapse as collapse
-    from ntkflow.problem import initial
+    from ntkflow.problem import clock, initial
     from ntkflow.problem.decay import Decay as Decay
     from ntkflow.problem.kernels import BlockKernel as BlockKernel
     from ntkflow.problem.kernels import ClassBlockKernel as ClassBlockKernel
@@ -124,6 +127,8 @@ if TYPE_CHECKING:
         balanced,
         bounds,
         conditions,
+        decay_conditions,
+        enforced,
         exact,
         limits,
         prediction,

@@ -16,6 +16,7 @@ from ntkflow.metrics.conserved import conserved
 from ntkflow.problem import kernels
 from ntkflow.runs.agreement import compare
 from ntkflow.runs.summary import _invariant, block_constants, predictions
+from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable
 from tests.metrics.test_conserved import random_state
 from tests.problem.kernels import ladder
@@ -92,6 +93,7 @@ def reported(run):
     """Every number that a run, its summary and `theory` report."""
     problem = run.problem
     prediction = predict(problem) if predictable(problem) else None
+    decayed = decay_conditions.predict(problem) if problem.decay.any else None
     lines = {f"{line.quantity}": line.error for line in compare(run, prediction)}
     return {
         **{name: values for name, values in run.series.items()},
@@ -99,7 +101,7 @@ def reported(run):
         "horizon": default_horizon(problem),
         **flat(_invariant(run), "invariant"),
         **flat(block_constants(problem)),
-        **flat(predictions(problem, prediction), "predicted"),
+        **flat(predictions(problem, prediction, decayed), "predicted"),
         **flat(lines, "agreement"),
     }
 

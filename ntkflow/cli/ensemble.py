@@ -14,8 +14,7 @@ from rich.table import Table
 
 from ntkflow import __version__
 from ntkflow._types import Json
-from ntkflow.cli.output import attempted, bar, place
-from ntkflow.cli.table import number
+from ntkflow.cli.output import attempted, bar, number, place
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.series import DESCRIPTIONS
 from ntkflow.metrics import neural_collapse

@@ -21,6 +21,7 @@ def _option(panel: str, text: str, *names: str) -> Any:
 
 SIZES, KERNEL, START, FLOW = "Sizes", "Kernel", "Initial state", "Flow"
 STEPS, STOPPING, NUMERICS, OUTPUT = "Discrete steps", "Stopping", "Numerics", "Output"
+OPTIMISER = "An optimiser's numbers, converted"
 
 Classes = Annotated[int | None, _option(SIZES, "Classes C. (default: 10)", "--classes", "-C")]
 PerClass = Annotated[
@@ -66,12 +67,36 @@ StepSize = Annotated[
     float | None, _option(STEPS, "Gradient descent with this step on the sum loss instead of the flow.")
 ]
 Steps = Annotated[int | None, _option(STEPS, "So many steps, instead of --t-end.", "--steps")]
-MomentumBeta = Annotated[float | None, _option(STEPS, "Momentum of the steps. (default: 0)", "--momentum")]
+MomentumBeta = Annotated[
+    float | None, _option(STEPS, "Momentum of the steps, or of --learning-rate. (default: 0)", "--momentum")
+]
 Nesterov = Annotated[
     bool | None, _option(STEPS, "Kind of momentum. (default: heavy-ball)", "--nesterov/--heavy-ball")
 ]
 BatchPerClass = Annotated[int | None, _option(STEPS, "Samples per class in a minibatch. (default: all)")]
 BatchSeed = Annotated[int | None, _option(STEPS, "Seed of the minibatches. (default: 0)")]
+LearningRate = Annotated[
+    float | None,
+    _option(
+        OPTIMISER, "Learning rate of an optimiser: times are told in its steps as well. The run stays a flow."
+    ),
+]
+WeightDecay = Annotated[
+    float | None,
+    _option(
+        OPTIMISER,
+        "Weight decay of an optimiser (SGD's, an L2 penalty), on W and on the features, instead of --decay-w and "
+        "--decay-h: N C times it with a mean loss.",
+    ),
+]
+LossReduction = Annotated[
+    str | None,
+    _option(
+        OPTIMISER,
+        "Loss that the optimiser differentiates: mean (over samples, and for mse over outputs, of squares / 2) or sum. "
+        "(default: mean)",
+    ),
+]
 TEnd = Annotated[float | None, _option(STOPPING, "End time, flow time of the sum loss.")]
 StopNC1 = Annotated[
     float | None, _option(STOPPING, "Stop below this NC1; 0: never. (default: 1e-8)", "--stop-nc1")
@@ -108,6 +133,15 @@ def prepared(config: Path | None, given: dict[str, Any]) -> Prepared:
     base = SimulateConfig()
     if config is not None:
         base = configuration.from_tables(files.read_toml(config), config.parent)
+    if options.get("weight_decay") is not None:
+        for name in ("decay_w", "decay_h"):
+            if options.get(name) is not None:
+                raise InputError(
+                    "--weight-decay",
+                    options["weight_decay"],
+                    f"contradicts --{name.replace('_', '-')}, into which it is converted",
+                    "drop one of the two",
+                )
     complete = base.updated(options)
     if ":" in complete.loss and str(Path.cwd()) not in sys.path:
         # A loss of one's own usually lies where one works; last, so that nothing else is imported from there.

@@ -86,3 +86,12 @@ def bar(
     with Progress(*columns(), console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("", **start)
         yield lambda **changes: shown.update(task, **changes)
+
+
+def number(value: object) -> str:
+    """Four significant digits, or a dash where there is no value."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return str(value) if isinstance(value, int) else f"{value:.4g}"

@@ -7,6 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ntkflow.cli import predicted as words
+from ntkflow.cli.output import number
+from ntkflow.problem.sizes import repeated
 from ntkflow.runs.laws import LEADING
 
 Row = tuple[str, str, str]
@@ -23,8 +26,13 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for label, start, end in _rows(summary):
         grid.add_row(label, start, end)
     console.print(grid)
-    console.print(Text("\nWhat the theory says of this run", style="bold"))
-    print_pairs(console, _predictions(summary))
+    for title, pairs in (
+        ("What the theory says of this run beforehand", _beforehand(summary)),
+        ("How the run compares", _compared(summary)),
+    ):
+        if found := list(pairs):
+            console.print(Text(f"\n{title}", style="bold"))
+            print_pairs(console, found)
     solver = summary["solver"]
     for sentence in summary.get("warnings", ()):
         console.print(Text(f"\nWARNING: {sentence}", style="bold red"))
@@ -48,22 +56,33 @@ def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     console.print(grid)
 
 
-def number(value: object) -> str:
-    """Four significant digits, or a dash where there is no value."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
-
-
 def headlines(summary: Mapping[str, Any]) -> Iterator[str]:
     """Sizes, kernel constants and eigenvalues, a line each."""
     s, kernel, mu = summary["sizes"], summary["kernel"], summary["eigenvalues"]
-    yield f"C = {s['C']} classes, m = {s['m']} per class, n = {s['n']} features, N = {s['N']} samples"
+    m = repeated(s["m"]) if isinstance(s["m"], list) else s["m"]
+    yield f"C = {s['C']} classes, m = {m} per class, n = {s['n']} features, N = {s['N']} samples"
+    yield from _kernel(kernel)
     if mu is not None:
-        yield ", ".join(f"{name} = {kernel[name]:.10g}" for name in ("kappa_d", "kappa_c", "kappa_n"))
         yield ", ".join(f"{name} = {number(mu[name])}" for name in ("mu_single", "mu_class", "mu_global"))
+
+
+def _kernel(kernel: Mapping[str, Any]) -> Iterator[str]:
+    """The kernel's constants, what repeats summarised; of other rungs the name."""
+    if kernel["rung"] == "block":
+        yield ", ".join(f"{name} = {kernel[name]:.10g}" for name in ("kappa_d", "kappa_c", "kappa_n"))
+    elif kernel["rung"] == "class-block":
+        B, C = kernel["B"], len(kernel["B"])
+        within = repeated([number(B[c][c]) for c in range(C)])
+        between = [B[c][d] for c in range(C) for d in range(C) if c != d]
+        spread = (
+            number(min(between))
+            if min(between) == max(between)
+            else f"{number(min(between))} to {number(max(between))}"
+        )
+        kappa_d = repeated([number(value) for value in kernel["kappa_d"]])
+        yield f"class-block kernel: kappa_d = {kappa_d}; kappa_c = {within}; kappa_n = {spread}"
+    else:
+        yield f"{kernel['rung']} kernel"
 
 
 def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
@@ -86,13 +105,24 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
         yield meaning, number(nc[name]["initial"]), number(nc[name]["final"])
 
 
-def _predictions(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Pairs of a name and a sentence: what was known beforehand, and how the run compares."""
-    predicted, lines = summary["predicted"], summary["agreement"]
-    if predicted is not None:
-        yield from prediction_lines(predicted, laws=not lines)
-    for line in lines:
+def _beforehand(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was known before the run."""
+    predicted = summary["predicted"]
+    if predicted is None:
+        return
+    for part in (words.answers, words.limit, words.bounds, words.times):
+        yield from part(predicted)
+    yield from words.decay(predicted.get("decay"))
+    yield from words.optimiser(summary.get("optimiser"), predicted)
+    if not summary["agreement"]:
+        yield from words.laws(predicted)
+
+
+def _compared(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How the run agrees with it, and what it cannot be compared with."""
+    for line in summary["agreement"]:
         yield line["quantity"], f"{verdict(line)}: {line['sentence']}"
+    yield from ((line["quantity"], line["sentence"]) for line in summary.get("waiting", ()))
 
 
 def verdict(line: Mapping[str, Any]) -> str:
@@ -109,31 +139,3 @@ def verdict(line: Mapping[str, Any]) -> str:
         size = "" if neglected in (None, line["error"]) else f", which neglects about {number(neglected)}"
         return f"off by {error} as a leading order{size}"
     return f"agrees to {line['digits']} digits" if line["digits"] > 0 else f"does not agree, off by {error}"
-
-
-def prediction_lines(predicted: Mapping[str, Any], laws: bool = True) -> Iterator[tuple[str, str]]:
-    """The part of a summary that is known before integrating, as pairs of a name and a sentence.
-
-    Args:
-        predicted: that part.
-        laws: also the laws, which a finished run repeats beside how well they held.
-    """
-    for name, answer in predicted["conditions"].items():
-        yield name, f"{answer['verdict']}: {answer['sentence']}"
-    if "rates" in predicted:
-        yield "rates", "; ".join(f"{mode['name']} {number(mode['rate'])}" for mode in predicted["rates"])
-        e = predicted.get("rates_e", 0.0)
-        where = "E = 0" if e == 0 else f"E = {number(e)} times a projector"
-        yield (
-            "",
-            f"at neural collapse with {where}; fastest over slowest {number(predicted['stiffness_ratio'])}",
-        )
-        if not predicted["nc1_possible"]:
-            yield "floor", f"tr S can never fall below {number(predicted['floor_tr_S'])}"
-    if predicted.get("limit") is not None:
-        yield "limit", predicted["limit"]["hypotheses"]
-    if "bias_bounds" in predicted:
-        bound = predicted["bias_bounds"]
-        yield "bounds", f"|b - 1/C| <= {number(bound['b'])} and |g| <= {number(bound['g'])} for all time"
-    if laws:
-        yield from ((law["quantity"], law["sentence"]) for law in predicted.get("laws", ()))

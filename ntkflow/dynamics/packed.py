@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -19,6 +19,9 @@ from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState, class_means, spread
 from ntkflow.problem.thin import SQUARES_VANISH, Frame, SampleCoordinates, by_samples, decompose
+
+# How fast a state moves beside its size: of its blocks and of their change per unit of time.
+Speed = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], float]
 
 # Contrasts below this share of what they are taken from are rounding.
 NOTHING = 1e-9
@@ -121,6 +124,16 @@ def relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> f
         if any(speeds)
         else 0.0
     )
+
+
+def class_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray], sizes: Sizes) -> float:
+    """`relative_speed` of the class means, W and b alone, from blocks whose first is H1 or all samples."""
+
+    def of_classes(blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        first = blocks[0] if blocks[0].shape[1] == sizes.C else class_means(blocks[0], sizes)
+        return first, blocks[-2], blocks[-1]
+
+    return relative_speed(of_classes(now), of_classes(change))
 
 
 def norm(blocks: Sequence[np.ndarray]) -> float:

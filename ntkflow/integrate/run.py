@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ntkflow._types import Times, Vector
-from ntkflow.dynamics.packed import Flow, norm, relative_speed
+from ntkflow.dynamics.packed import Flow, Speed, class_speed, norm, relative_speed
 from ntkflow.integrate.engines.base import interpolant
 from ntkflow.integrate.engines.chain import Chain, Step
 from ntkflow.integrate.save_times import log_grid
 from ntkflow.integrate.stopping import Reason, Stop
+from ntkflow.problem.sizes import Sizes
 
 # The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
 NEARLY = 100.0
@@ -34,6 +35,7 @@ class Run:
 
     Args:
         flow: the packed system.
+        sizes: of the problem.
         engine: name of the engine, or 'auto'.
         t_end: end time.
         rtol: tolerance asked for; the engine works at a share of it.
@@ -58,6 +60,7 @@ class Run:
     def __init__(
         self,
         flow: Flow,
+        sizes: Sizes,
         engine: str,
         t_end: float,
         rtol: float,
@@ -69,7 +72,7 @@ class Run:
         observe: Callable[[Step], None] | None = None,
         saddle: bool = False,
     ) -> None:
-        self.flow, self.stop, self.t_end = flow, stop, t_end
+        self.flow, self.sizes, self.stop, self.t_end = flow, sizes, stop, t_end
         self.max_steps, self.progress, self.observe = max_steps, progress, observe
         y0 = flow.start()
         self.stepper = Chain(flow, knots, t_end, rtol, engine)
@@ -141,7 +144,7 @@ class Run:
             return Reason.NOT_FINITE
         if self.origin is not None and self._at_saddle(y, self.origin):
             return Reason.SADDLE
-        if stop.nc1 is not None and self.spread > stop.nc1 >= flow.within_rms(y):
+        if stop.nc1 is not None and self._collapsed(t, y, stop.nc1):
             return Reason.NC1
         if stop.loss is not None and flow.loss(y) <= stop.loss:
             return Reason.LOSS
@@ -162,14 +165,27 @@ class Run:
         shrunk = all(0 < size <= depth * start for size, start in zip(now, origin, strict=True))
         return shrunk and now[0] * now[1] <= depth**2
 
+    def _collapsed(self, t: float, y: Vector, target: float) -> bool:
+        """Whether deviations are below the target, and the class means, W and b move as little per unit of tau.
+
+        Decay takes the deviations away long before it has decided which classes survive, and a large mu_single
+        before the classes are fitted.
+        """
+
+        def speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
+            return class_speed(now, change, self.sizes)
+
+        return self.spread > target >= self.flow.within_rms(y) and self._rests(t, y, target, speed)
+
     def _stationary(self, t: float, y: Vector, target: float) -> bool:
+        return self._nearly_stationary(y, target) and self._rests(t, y, target, relative_speed)
+
+    def _rests(self, t: float, y: Vector, target: float, speed: Speed) -> bool:
         """Whether y rests under the kernel of now and under all to come: a later one may move it again."""
-        if not self._nearly_stationary(y, target):
-            return False
         ahead = [time for time in (*self.knots, self.t_end) if time > t] if self.knots else []
         blocks, field = self.flow.blocks, self.flow.field
-        speeds = (relative_speed(blocks(y), blocks(field(time, y))) for time in (t, *ahead))
-        return all(speed <= target * self.flow.clock for speed in speeds)
+        speeds = (speed(blocks(y), blocks(field(time, y))) for time in (t, *ahead))
+        return all(found <= target * self.flow.clock for found in speeds)
 
     def _nearly_stationary(self, y: Vector, target: float) -> bool:
         """Whether the mean speed over the last step is near the target, so that the field is worth evaluating."""

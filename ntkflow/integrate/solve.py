@@ -93,7 +93,9 @@ def solve(
     observe = None if motion is None else motion.observe
     # With decay on both, the origin may attract.
     saddle = not (problem.decay.W and problem.decay.H)
-    run = Run(flow, engine, horizon, rtol, stop, times, knots, max_steps, progress, observe, saddle)
+    run = Run(
+        flow, problem.sizes, engine, horizon, rtol, stop, times, knots, max_steps, progress, observe, saddle
+    )
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()

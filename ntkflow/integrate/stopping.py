@@ -45,7 +45,7 @@ FAILURES = frozenset(
 )
 
 _SENTENCES = {
-    Reason.NC1: "the within-class standard deviation fell below its target",
+    Reason.NC1: "the within-class standard deviation fell below its target, and class means, W and b rest as well",
     Reason.LOSS: "the loss fell below its target",
     Reason.STATIONARY: "the state stopped moving: its relative change per unit of sqrt(m mu_class) t fell below the target",
     Reason.T_END: "the end time was reached",
@@ -72,10 +72,13 @@ class Stop:
 
     Args:
         nc1: target for the root mean square within-class standard deviation per feature. By Jensen's
-            inequality the metric NC1 is then at or below it. A target that the initial state already meets
-            is ignored, since nothing would have fallen.
+            inequality the metric NC1 is then at or below it. It counts once the class means, W and b move as
+            little: by less than the same number, relative to their size, per unit of tau. A target that the
+            initial state already meets is ignored, since nothing would have fallen.
         loss: target for the loss (4), a sum over samples.
         stationarity: target for |dy/dtau| / |y|, y = (H, W, b), tau = sqrt(m mu_class) t.
+
+    Neither nc1 nor stationarity ends a run that a kernel still to come would move again.
 
     Raises:
         InputError: a target is not positive.

@@ -3,12 +3,29 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 
 from ntkflow._types import Labels, PerClass
 from ntkflow.checks import whole
 from ntkflow.errors import InputError
+
+# More different runs than this are shortened to the range of the values.
+SHOWN = 8
+
+
+def repeated(values: Iterable[object]) -> str:
+    """A list as people read it, what repeats summarised: "20, 10, 2 x 5"; long ones by their range.
+
+    >>> repeated([20, 10, 5, 5])
+    '20, 10, 2 x 5'
+    """
+    runs = [(value, len(list(group))) for value, group in groupby(values)]
+    if len(runs) > SHOWN:
+        every = [value for value, count in runs for _ in range(count)]
+        return f"{len(every)} values from {min(every)} to {max(every)}"  # type: ignore[type-var]
+    return ", ".join(str(value) if count == 1 else f"{count} x {value}" for value, count in runs)
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ class Sizes:
         """
         if isinstance(self.m, tuple):
             raise InputError(
-                "m", list(self.m), "must be equal for all classes in this formula", "use ClassBlockKernel"
+                "m", repeated(self.m), "must be equal for all classes in this formula", "use ClassBlockKernel"
             )
         return self.m
 
@@ -100,6 +117,7 @@ def _per_class(C: int, m: object) -> int | tuple[int, ...]:
     if isinstance(m, Iterable) and not (isinstance(m, np.ndarray) and m.ndim == 0):
         counts = tuple(whole("m", value, 1, "every class needs a sample") for value in m)
         if len(counts) != C:
-            raise InputError("m", list(counts), f"must have one count per class, C = {C}", "give C counts")
+            text = f"{len(counts)} counts ({repeated(counts)})"
+            raise InputError("m", text, f"must have one count per class, C = {C}", "give C counts")
         return counts[0] if len(set(counts)) == 1 else counts
     return whole("m", m, 1, "every class needs a sample")

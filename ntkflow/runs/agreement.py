@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkflow._types import Json
+from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
 from ntkflow.metrics.conserved import conserved
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, step_laws
-from ntkflow.theory import limits, rates, spectrum, zero_loss
-from ntkflow.theory.exact.decayed import weight_decay_drift
-from ntkflow.theory.prediction import Prediction, decay_limit, drifts
+from ntkflow.theory import decay_conditions, limits, rates, spectrum, zero_loss
+from ntkflow.theory.enforced import Enforced
+from ntkflow.theory.exact.decayed import feature_decay_drift, weight_decay_drift
+from ntkflow.theory.prediction import Prediction
 
 if TYPE_CHECKING:
     from ntkflow.integrate.solution import Solution
 
 # The limits are those at zero loss; a run that stopped before it says nothing of them.
 NEAR_ZERO_LOSS = 1e-4
-# Decay has made E forget its start by a factor exp(-FORGOTTEN).
-FORGOTTEN = 20.0
+# A limit is compared once what is left of the way, the speed over the slowest rate, is this small beside the state.
+# So many time constants must have passed, since a state is slow at a saddle too.
+ARRIVED, PASSED = 1e-6, 5.0
 # W W^T = x P and zero loss to this accuracy let x be followed along the minima.
 NEAR_COLLAPSE = 1e-2
 # The late decay of the loss is read off its last decades above the error of the outputs, where the slowest mode
@@ -73,17 +76,39 @@ class Agreement:
         return {**vars(self), "digits": self.digits, "failed": self.failed}
 
 
-def compare(solution: "Solution", prediction: Prediction | None) -> list[Agreement]:
+@dataclass(frozen=True)
+class Waiting:
+    """A limit that the run has not come close enough to, so that comparing says nothing about the theory.
+
+    Attributes:
+        quantity: what was predicted.
+        sentence: how far the run is, and when it would be there.
+    """
+
+    quantity: str
+    sentence: str
+
+    def as_dict(self) -> Json:
+        """Plain values for summary.json."""
+        return dict(vars(self))
+
+
+def compare(
+    solution: "Solution", prediction: Prediction | None, end: Enforced | None = None
+) -> list[Agreement]:
     """All comparisons that make sense for this run: closed forms, then laws, then bounds.
 
     Args:
         solution: a solved problem.
         prediction: what closed forms say beforehand; None where the problem has none.
+        end: where decay takes it, `Decayed.end`; worked out when None.
     """
     if solution.discrete:
         momentum = solution.law is not None and solution.law.neglected is not None
         return [_checked(law, solution) for law in step_laws(momentum)]
-    lines = list(_enforced(solution))
+    if end is None and solution.problem.decay.any:
+        end = decay_conditions.predict(solution.problem).end
+    lines = list(_enforced(solution, end))
     if _fitted(solution):
         lines += _zero_loss(solution, prediction)
         if (rate := _loss_rate(solution, prediction)) is not None:
@@ -115,6 +140,53 @@ def _checked(law: Law, solution: "Solution") -> Agreement:
     return Agreement(law.quantity, law.error(solution), sentence, law.bound, law.order, tolerance, neglected)
 
 
+def waiting(
+    solution: "Solution", prediction: Prediction | None, end: Enforced | None = None
+) -> list[Waiting]:
+    """The limits that `compare` leaves out because the run ended on the way to them."""
+    if solution.discrete:
+        return []
+    limit = end.limit if end is not None else None if prediction is None else prediction.limit
+    if limit is None:
+        return []
+    if end is not None:
+        arrived = _arrived(solution, end.slowest)
+    else:
+        assert prediction is not None
+        arrived = _fitted(solution) and (prediction.algebraic or _arrived(solution, _slowest(solution)))
+    if arrived:
+        return []
+    name = "W W^T" if end is not None or _fitted(solution) else "limit"
+    return [Waiting(name, f"not compared: {_on_the_way(solution, end)}")]
+
+
+def _on_the_way(solution: "Solution", end: Enforced | None) -> str:
+    """Why a limit is not compared, in words."""
+    t = float(solution.times[-1])
+    if end is None and not _fitted(solution):
+        loss = float(solution.series["loss"][-1])
+        return f"the run ended at t = {t:.4g} with a loss of {loss:.3g}, and the limit is one of zero loss"
+    slowest = end.slowest if end is not None else _slowest(solution)
+    if not slowest:
+        return f"the run ended at t = {t:.4g}, still moving"
+    return (
+        f"the run ended at t = {t:.4g}; the limit is approached like exp(-{slowest:.3g} t), "
+        f"which takes about t = {-np.log(ARRIVED) / slowest:.3g} once the start is forgotten"
+    )
+
+
+def _arrived(solution: "Solution", slowest: float | None) -> bool:
+    """Whether the run has come as close to its limit as comparing six digits needs."""
+    t, flow, y = float(solution.times[-1]), solution.flow, solution.packed[-1]
+    if slowest is None or not slowest > 0:
+        # The slowest rate is not known: the run has to be at rest.
+        slowest, passed = flow.clock * 1e-3, True
+    else:
+        passed = slowest * t >= PASSED
+    speed = relative_speed(flow.blocks(y), flow.blocks(flow.field(t, y)))
+    return passed and speed <= ARRIVED * slowest
+
+
 def _fitted(solution: "Solution") -> bool:
     """Whether the squared error is small beside that of zero outputs, N/2, and beside its start."""
     problem, loss = solution.problem, solution.series["loss"]
@@ -128,6 +200,8 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
         return
     problem = solution.problem
     if problem.kernel.rung not in limits.ON_SAMPLES:
+        return
+    if not _arrived(solution, _slowest(solution)):
         return
     weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
     if zero_loss.excess(solution.final, problem.sizes, problem.kernel) > NEAR_ZERO_LOSS:
@@ -143,6 +217,9 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
 def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
     problem = solution.problem
     assert isinstance(problem.kernel, BlockKernel)
+    # Where W^T 1 fades like 1/sqrt(t) the other parts are there long before (theory 7.3).
+    if not prediction.algebraic and not _arrived(solution, _slowest(solution)):
+        return
     thin, _ = solution.thin(-1)
     expected, known = prediction.limit, "known from the initial state (theory 5.4, 5.5)"
     if expected is None:
@@ -150,39 +227,32 @@ def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
             limits.zero_invariant(problem.sizes, problem.kernel, thin.b),
             "for E = 0 and the final biases (58)",
         )
-    for name, observed, predicted in (
-        ("W W^T", thin.W @ thin.W.T, expected.X),
-        ("H1^T H1", thin.H1.T @ thin.H1, expected.G),
-    ):
-        error = float(np.linalg.norm(observed - predicted) / np.linalg.norm(predicted))
-        yield Agreement(name, error, f"limit {known}")
+    X, seen = thin.W @ thin.W.T, "W W^T"
+    if prediction.algebraic:
+        P = neural_collapse.centring(problem.sizes.C)
+        X, seen = P @ X @ P, "P W W^T P"
+    yield _gram(seen, X, expected.X, f"limit {known}")
+    yield _gram("H1^T H1", thin.H1.T @ thin.H1, expected.G, f"limit {known}")
+
+
+def _gram(quantity: str, observed: np.ndarray, predicted: np.ndarray, sentence: str) -> Agreement:
+    error = float(np.linalg.norm(observed - predicted) / np.linalg.norm(predicted))
+    return Agreement(quantity, error, sentence)
 
 
 def _bounds(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
     """By how much the bounds that hold for all time are broken: 0 when they hold."""
     tr_S = solution.series["tr_S"]
     floor = prediction.floor_tr_S
-    if prediction.conditions["NC1"].verdict == "no" and floor > 0:
+    if floor > 0:
         broken = max(0.0, float((floor - tr_S).max()) / floor)
-        yield Agreement(
-            "floor of tr S",
-            broken,
-            f"tr S ends at {tr_S[-1]:.4g}, above {floor:.4g} (theory 3.5)",
-            True,
-            EXACT,
-            slack(solution),
-        )
+        sentence = f"tr S ends at {tr_S[-1]:.4g}, above {floor:.4g} (theory 3.5)"
+        yield Agreement("floor of tr S", broken, sentence, True, EXACT, slack(solution))
     if prediction.ceiling is not None and tr_S[0] > 0:
         ceiling = prediction.ceiling.trace_at(solution.times)
         broken = max(0.0, float(((tr_S - ceiling) / ceiling).max()))
-        yield Agreement(
-            "ceiling of tr S",
-            broken,
-            "E >= 0 guarantees at least a fall like 1/t (theory 3.6)",
-            True,
-            EXACT,
-            slack(solution),
-        )
+        sentence = "E >= 0 guarantees at least a fall like 1/t (theory 3.6)"
+        yield Agreement("ceiling of tr S", broken, sentence, True, EXACT, slack(solution))
 
 
 def _tail(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
@@ -205,30 +275,28 @@ def _tail(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
         yield Agreement(name, abs(float(slope) / law - 1), sentence)
 
 
-def _enforced(solution: "Solution") -> Iterator[Agreement]:
-    """What weight decay makes of the limit, once E has forgotten its start, or how it moves along the minima."""
-    problem, decay, t = solution.problem, solution.problem.decay, solution.times
-    limit = decay_limit(problem)
-    thin, _ = solution.thin(-1)
-    X = thin.W @ thin.W.T
-    if limit is not None and 2 * min(decay.W, decay.H) * t[-1] >= FORGOTTEN:
-        error = float(np.linalg.norm(X - limit.X) / np.linalg.norm(limit.X))
-        yield Agreement("W W^T", error, "the limit that decay enforces on a generic start (theory 11.1)")
-    if not drifts(problem):
+def _enforced(solution: "Solution", end: Enforced | None) -> Iterator[Agreement]:
+    """What weight decay makes of the limit, once the run is there, or how it moves along the minima."""
+    problem, t = solution.problem, solution.times
+    if end is not None and _arrived(solution, end.slowest):
+        yield from _end_of_decay(solution, end)
+    if not decay_conditions.drifts(problem):
         return
     assert isinstance(problem.kernel, BlockKernel)
     half = int(np.searchsorted(t, t[-1] / 2))
     before, after = (_contrast(solution, i) for i in (half, -1))
     if before is None or after is None or half == len(t) - 1:
         return
-    expected = weight_decay_drift(problem.sizes, problem.kernel, before, decay.W, float(t[-1] - t[half]))
+    law = weight_decay_drift if problem.decay.W else feature_decay_drift
+    rate, span = problem.decay.W or problem.decay.H, float(t[-1] - t[half])
+    expected = law(problem.sizes, problem.kernel, before, rate, span)
     sentence = (
         f"W W^T = x P, x from {before:.6g} to {after:.6g} over the last half, the law says {expected:.6g}"
     )
     error = abs((after - before) / (expected - before) - 1)
-    # The outputs lag behind by lw over the rate at which the class means are fitted.
+    # The outputs lag behind by the decay over the rate at which the class means are fitted.
     m, mu = problem.sizes.per_class, problem.kernel.eigenvalues(problem.sizes)
-    neglected = decay.W / (mu.mu_class * after + m / after)
+    neglected = rate / (mu.mu_class * after + m / after)
     yield Agreement(
         "drift of W W^T",
         error,
@@ -236,6 +304,18 @@ def _enforced(solution: "Solution") -> Iterator[Agreement]:
         order=LEADING,
         neglected=neglected,
     )
+
+
+def _end_of_decay(solution: "Solution", end: Enforced) -> Iterator[Agreement]:
+    """The point that decay of W and H leads to: its loss, and its Gram matrices where they are known."""
+    source = "where decay of W and H takes a generic start (theory 11.1)"
+    loss = float(solution.series["loss"][-1])
+    yield Agreement("loss", abs(loss - end.loss) / max(end.loss, 1e-300), f"ends at {loss:.6g}, {source}")
+    if end.limit is None:
+        return
+    thin, _ = solution.thin(-1)
+    yield _gram("W W^T", thin.W @ thin.W.T, end.limit.X, source)
+    yield _gram("H1^T H1", thin.H1.T @ thin.H1, end.limit.G, source)
 
 
 def _contrast(solution: "Solution", i: int) -> float | None:
@@ -301,6 +381,11 @@ def _fitted_rate(solution: "Solution") -> Agreement | None:
     U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
     values = np.linalg.norm(thin.W @ U[:, s > 0.5 * s[0]], axis=0) ** 2
     rate = problem.kernel.eigenvalues(problem.sizes).mu_single * float(values.mean())
+    before, _ = solution.thin(int(np.flatnonzero(window)[0]))
+    first = np.linalg.norm(before.W @ U[:, s > 0.5 * s[0]], axis=0) ** 2
+    # A rate that still changes within the window is no rate.
+    if abs(float(first.mean()) - float(values.mean())) > STEADY * float(values.mean()):
+        return None
     sentence = (
         f"fitted {fitted:.6g} against mu_single w = {rate:.6g}, w the eigenvalue of W^T W there (theory 7.2)"
     )

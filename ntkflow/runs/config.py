@@ -15,6 +15,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "initial": ("init", "scale", "beta", "seed", "state"),
     "flow": ("loss", "decay_w", "decay_h", "decay_b"),
     "steps": ("step_size", "steps", "momentum", "nesterov", "batch_per_class", "batch_seed"),
+    "optimiser": ("learning_rate", "weight_decay", "loss_reduction"),
     "run": ("t_end", "rtol", "engine", "form", "ensemble"),
     "stop": ("stop_nc1", "stop_loss", "stationarity"),
 }
@@ -46,10 +47,14 @@ class SimulateConfig:
         decay_b: decay rate of b.
         step_size: eta of discrete gradient steps on the sum loss; None: the continuous flow.
         steps: number of steps; the step size and `t_end` give it when None.
-        momentum: momentum of the steps.
+        momentum: momentum of the steps, or of the optimiser of `learning_rate`.
         nesterov: Nesterov's momentum instead of the heavy ball.
         batch_per_class: samples per class and step; None: all.
         batch_seed: seed of the batches; 0.
+        learning_rate: of an optimiser; times are told in its steps too. The run stays a flow.
+        weight_decay: of an optimiser, coupled, on W and on the features as on one layer; takes the place of decay_w and
+            decay_h, see `ntkflow.problem.clock`.
+        loss_reduction: what the optimiser differentiates, "mean" (over samples, and for mse over outputs) or "sum".
         t_end: end time; None means `ntkflow.integrate.solve.default_horizon`, or what `steps` reaches. Refused beside `steps`.
         rtol: bound on the drift of E.
         engine: integrator.
@@ -83,6 +88,9 @@ class SimulateConfig:
     nesterov: bool | None = None
     batch_per_class: int | None = None
     batch_seed: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    loss_reduction: str | None = None
     t_end: float | None = None
     rtol: float = 1e-8
     engine: str = "auto"
@@ -104,15 +112,17 @@ class SimulateConfig:
                     )
         self._check_range()
         self._check_ensemble()
+        self._check_optimiser()
         if self.step_size is None:
             for name in TABLES["steps"][1:]:
-                if getattr(self, name) is not None:
+                of_optimiser = name in ("momentum", "nesterov") and self.learning_rate is not None
+                if getattr(self, name) is not None and not of_optimiser:
                     option = f"--{name.replace('_', '-')}"
                     raise InputError(
                         option,
                         getattr(self, name),
                         "has no meaning for the flow",
-                        "give --step-size, or drop it",
+                        "give --step-size, or --learning-rate with a momentum, or drop it",
                     )
         self._check_steps()
 
@@ -131,6 +141,29 @@ class SimulateConfig:
             raise InputError("--steps", self.steps, "has no meaning beside --t-end", "drop one of the two")
         if self.steps < 1:
             raise InputError("--steps", self.steps, "must be at least 1", "give a number of steps")
+
+    def _check_optimiser(self) -> None:
+        if self.learning_rate is not None and self.step_size is not None:
+            raise InputError(
+                "--learning-rate",
+                self.learning_rate,
+                "has no meaning beside --step-size, which is the step on the sum loss",
+                "drop one of the two",
+            )
+        if self.weight_decay is not None and (self.decay_w or self.decay_h):
+            raise InputError(
+                "--weight-decay",
+                self.weight_decay,
+                "contradicts --decay-w and --decay-h, into which it is converted",
+                "drop one of the two",
+            )
+        if self.loss_reduction is not None and self.learning_rate is None and self.weight_decay is None:
+            raise InputError(
+                "--loss-reduction",
+                self.loss_reduction,
+                "says how to convert an optimiser's numbers, and there are none",
+                "give --learning-rate or --weight-decay, or drop it",
+            )
 
     def _check_ensemble(self) -> None:
         if self.ensemble < 1:
@@ -190,7 +223,7 @@ def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
 
 
 WHOLE = ("ensemble", "classes", "per_class", "features", "seed", "steps", "batch_per_class", "batch_seed")
-_TEXT = ("rung", "init", "loss", "engine", "form", *PATHS)
+_TEXT = ("rung", "init", "loss", "loss_reduction", "engine", "form", *PATHS)
 
 
 def _typed(key: str, name: str, value: Any) -> Any:

@@ -15,11 +15,12 @@ from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import default_horizon, solve
 from ntkflow.integrate.stopping import Stop
 from ntkflow.problem import initial
+from ntkflow.problem.clock import Optimiser, loss_scale
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import BlockKernel, Kernel, kernel_files
 from ntkflow.problem.losses import loss_named
 from ntkflow.problem.problem import Problem
-from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.sizes import Sizes, repeated
 from ntkflow.problem.state import State
 from ntkflow.runs.config import OFF, SimulateConfig
 from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
@@ -49,12 +50,14 @@ class Prepared:
         config: the complete configuration.
         stop: stop conditions.
         kernel_arrays: arrays of a kernel that came from a file, samples sorted by class; empty otherwise.
+        optimiser: the optimiser whose steps and decay the options name; None where they name none.
     """
 
     problem: Problem
     config: SimulateConfig
     stop: Stop
     kernel_arrays: Arrays
+    optimiser: Optimiser | None = None
 
 
 def prepare(
@@ -92,11 +95,25 @@ def prepare(
         )
         arrays = dict(source)
         config, kernel = _kernel(config, arrays, {})
+    optimiser = _optimiser(config, sizes)
     decay = Decay(config.decay_w, config.decay_h, config.decay_b)
+    if config.weight_decay is not None:
+        assert optimiser is not None
+        decay = Decay(optimiser.rate, optimiser.rate, config.decay_b)
     problem = Problem(sizes, kernel, state, loss_named(config.loss), decay)
     if config.t_end is None and config.steps is None:
         config = replace(config, t_end=default_horizon(problem))
-    return Prepared(problem, config, _stop(config), arrays)
+    return Prepared(problem, config, _stop(config), arrays, optimiser)
+
+
+def _optimiser(config: SimulateConfig, sizes: Sizes) -> Optimiser | None:
+    """The optimiser of the options, in the theory's units."""
+    if config.learning_rate is None and config.weight_decay is None:
+        return None
+    scale = loss_scale(config.loss, config.loss_reduction or "mean", sizes.N, sizes.C)
+    return Optimiser(
+        scale, config.learning_rate, config.momentum or 0.0, bool(config.nesterov), config.weight_decay
+    )
 
 
 def _check_memory(sizes: Sizes) -> None:
@@ -218,14 +235,19 @@ def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
     have: dict[str, Any] = {"classes": sizes.C, "features": sizes.n, "per_class": sizes.m}
     for name, value in have.items():
         given = getattr(config, name)
-        if given is not None and given != value:
+        same = given == value or (name == "per_class" and isinstance(given, tuple) and given == sizes.counts)
+        if given is not None and not same:
             raise InputError(
                 f"--{name.replace('_', '-')}",
-                given,
-                f"contradicts the state file, which has {value}",
+                _readable(given),
+                f"contradicts the state file, which has {_readable(value)}",
                 "drop the option",
             )
     return replace(config, **have)
+
+
+def _readable(count: Any) -> Any:
+    return repeated(count) if isinstance(count, tuple) else count
 
 
 def _stop(config: SimulateConfig) -> Stop:

@@ -10,11 +10,13 @@ from ntkflow._types import Json
 from ntkflow.metrics import neural_collapse
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
-from ntkflow.runs.agreement import compare, warnings_of
+from ntkflow.runs.agreement import compare, waiting, warnings_of
 from ntkflow.runs.laws import Law, laws, step_laws
 from ntkflow.runs.reading import NOTHING, NUMBER
-from ntkflow.theory import bounds
-from ntkflow.theory.prediction import Prediction, decay_limit, predict, predictable, sample_conditions
+from ntkflow.theory import bounds, decay_conditions
+from ntkflow.theory.conditions import Condition
+from ntkflow.theory.decay_conditions import Decayed
+from ntkflow.theory.prediction import Prediction, predict, predictable, sample_conditions
 
 if TYPE_CHECKING:
     from ntkflow.integrate.solution import Solution
@@ -55,7 +57,9 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     flow = not solution.discrete
     momentum = solution.law is not None and solution.law.neglected is not None
     prediction = predict(problem) if flow and predictable(problem) else None
-    lines = compare(solution, prediction)
+    decayed = decay_conditions.predict(problem) if flow and problem.decay.any else None
+    end = None if decayed is None else decayed.end
+    lines = compare(solution, prediction, end)
     return {
         "version": __version__,
         "config": prepared.config.tables(),
@@ -65,8 +69,10 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
         "invariant": _invariant(solution),
         "loss": _ends(solution, "loss"),
         "nc": {name: _ends(solution, name) for name in neural_collapse.NAMES},
-        "predicted": predictions(problem, prediction, None if flow else step_laws(momentum)),
+        "predicted": predictions(problem, prediction, decayed, None if flow else step_laws(momentum)),
+        "optimiser": None if prepared.optimiser is None else prepared.optimiser.as_dict(),
         "agreement": [line.as_dict() for line in lines],
+        "waiting": [line.as_dict() for line in waiting(solution, prediction, end)],
         "warnings": warnings_of(lines),
         "stop_reason": {"key": solution.reason.value, "sentence": solution.reason.sentence},
         "t_end": float(solution.times[-1]),
@@ -75,13 +81,17 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
 
 
 def predictions(
-    problem: Problem, prediction: Prediction | None, of_steps: Sequence[Law] | None = None
+    problem: Problem,
+    prediction: Prediction | None,
+    decayed: Decayed | None = None,
+    of_steps: Sequence[Law] | None = None,
 ) -> Json:
     """Plain values of all that is known beforehand.
 
     Args:
         problem: what is to be solved.
         prediction: closed forms, where the problem is `predictable`; None elsewhere.
+        decayed: what decay makes of the run; None without decay.
         of_steps: the laws of discrete steps, of which nothing else is known; None for the flow.
     """
     flow = of_steps is None
@@ -91,11 +101,17 @@ def predictions(
     ]
     if flow and prediction is not None:
         return {**prediction.as_dict(), "laws": known}
-    answers = sample_conditions(problem) if flow else {}
-    limit = decay_limit(problem)
+    answers: dict[str, Condition] = {}
+    limit = None
+    if decayed is not None:
+        answers, limit = decayed.conditions, None if decayed.end is None else decayed.end.limit
+    elif flow:
+        answers = sample_conditions(problem)
+    verdict = answers["NC1"].verdict if answers else "undetermined"
     return {
-        "nc1_possible": answers["NC1"].verdict != "no" if answers else None,
+        "nc1_possible": None if verdict == "undetermined" else verdict == "yes",
         "conditions": {name: answer.as_dict() for name, answer in answers.items()},
+        "decay": None if decayed is None else decayed.as_dict(problem),
         "limit": None if limit is None else limit.as_dict(),
         "laws": known,
     }

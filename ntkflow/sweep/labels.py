@@ -17,6 +17,8 @@ WORDS = {
     "decay_w": f"decay rate of W (1 / {FLOW_TIME})",
     "decay_h": f"decay rate of H (1 / {FLOW_TIME})",
     "decay_b": f"decay rate of b (1 / {FLOW_TIME})",
+    "weight_decay": "weight decay of the optimiser",
+    "learning_rate": "learning rate of the optimiser",
     "t_end": f"end time t ({FLOW_TIME})",
     "alpha": r"$\alpha$",
     "invariant.eigen_signs.negative": "negative eigenvalues of E",

@@ -48,8 +48,9 @@ def theory_values(numbers: Mapping[str, float]) -> dict[str, float]:
         values["theory.nc3_equal_bias"] = nc3_equal_bias(
             numbers["final.bias_mean"], C, numbers["eigenvalues.mu_class"], numbers["eigenvalues.mu_global"]
         )
-    decay = numbers["config.flow.decay_w"]
+    # An optimiser's decay is not in the configuration's own rates.
+    decay, of_features = (numbers.get(f"predicted.decay.rates.{name}", 0.0) for name in ("W", "H"))
     # Eigenvalues are there for constant scalar blocks only.
-    if "eigenvalues.mu_single" in numbers and decay == numbers["config.flow.decay_h"]:
+    if "eigenvalues.mu_single" in numbers and decay == of_features:
         values["theory.E_norm"] = decayed_norm(numbers["invariant.norm_initial"], decay, numbers["t_end"])
     return values

@@ -16,7 +16,7 @@ from ntkflow.metrics.conserved import conserved
 from ntkflow.problem.kernels.base import Kernel
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
-from ntkflow.problem.state import State
+from ntkflow.problem.state import State, class_means, spread
 from ntkflow.problem.thin import decompose
 from ntkflow.theory.limits import eigenvalues
 
@@ -108,6 +108,68 @@ def floor_eigenvalues(E: FeatureMatrix, sizes: Sizes, kernel: BlockKernel) -> Fl
 def floor(E: FeatureMatrix, sizes: Sizes, kernel: BlockKernel) -> float:
     """Lower bound of tr S at all times, the sum of `floor_eigenvalues` (theory 3.5)."""
     return float(floor_eigenvalues(E, sizes, kernel).sum())
+
+
+def deviation(state: State, sizes: Sizes) -> float:
+    """NC1_frobenius, the root of the mean squared distance of a sample from its class mean."""
+    return float(np.linalg.norm(state.H - spread(class_means(state.H, sizes), sizes))) / float(
+        np.sqrt(sizes.N)
+    )
+
+
+def means_ceiling(state: State, sizes: Sizes, kernel: BlockKernel) -> float:
+    """Upper bound of |M|^2, the sum of squares of the centred class means, at all times.
+
+    The loss and V (theory 3.3) never rise, which bounds each part of W H; X = W W^T obeys
+    |X|_F^2 = m tr W E W^T + |W H K^{-1/2}|^2, which bounds tr X by |X|_F sqrt(C), and the trace of E then |M|^2.
+
+    Args:
+        state: initial state.
+        sizes: its sizes.
+        kernel: scalar blocks.
+    """
+    mu, C, m = eigenvalues(sizes, kernel), sizes.C, sizes.per_class
+    thin, _ = decompose(state, sizes, subspace=False)
+    E = invariant.terms(state, sizes, kernel).E
+    outputs = thin.W @ thin.H1 + thin.b[:, None] - np.eye(C)
+    left = float(np.sqrt(m * np.sum(outputs**2) + np.sum((thin.W @ thin.L) ** 2)))
+    contrast = (left + np.sqrt(m * (C - 1))) ** 2 / mu.mu_class
+    common = (left + np.sqrt(sizes.N * bias_bounds(state, sizes, kernel).V)) ** 2 / mu.mu_global
+    within = left**2 / mu.mu_single if sizes.N > C else 0.0
+    largest = m * max(0.0, float(np.linalg.eigvalsh(E)[-1]))
+    weights = C / 2 * (largest + np.sqrt(largest**2 + 4 * (contrast + common + within) / C))
+    return float(mu.mu_class * (weights / m - np.trace(E)))
+
+
+def nc1_floors(least: float, state: State, sizes: Sizes, kernel: BlockKernel) -> dict[str, float]:
+    """What a lower bound of tr S means in the published measures of NC1, each a lower bound at all times.
+
+    NC1_frobenius is sqrt(tr S/C) itself. NC1, a mean of standard deviations, is at least tr S/(C n) over the largest of
+    them, which the largest within-class singular value at the start bounds (theory 3.4). NC1_tirer and NC1_galanti divide
+    by the class means, at most `means_ceiling`. Of NC1_papyan nothing follows: it sees the span of the means only.
+
+    Args:
+        least: lower bound of tr S.
+        state: initial state.
+        sizes: its sizes.
+        kernel: scalar blocks.
+    """
+    C, m = sizes.C, sizes.per_class
+    blocks = (state.H.reshape(sizes.n, C, m)).transpose(1, 0, 2)
+    deviations = blocks - blocks.mean(axis=2, keepdims=True)
+    grams = (
+        np.swapaxes(deviations, 1, 2) @ deviations
+        if m <= sizes.n
+        else deviations @ np.swapaxes(deviations, 1, 2)
+    ) / m
+    largest = float(np.sqrt(max(0.0, float(np.linalg.eigvalsh(grams)[:, -1].max()))))
+    means = means_ceiling(state, sizes, kernel)
+    return {
+        "NC1": max(float(np.sqrt(least)), least / largest if largest else 0.0) / (C * sizes.n),
+        "NC1_frobenius": float(np.sqrt(least / C)),
+        "NC1_tirer": least / means,
+        "NC1_galanti": least / (2 * C * means),
+    }
 
 
 @dataclass(frozen=True)

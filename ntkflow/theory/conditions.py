@@ -18,6 +18,8 @@ from ntkflow.theory.bounds import nc1_impossible
 from ntkflow.theory.initial_facts import ZERO, Facts
 from ntkflow.theory.initial_facts import facts as facts
 
+# A variance within classes below this share of that between them counts as collapsed in the literature (NC1_tirer).
+COLLAPSED = 1e-2
 VERDICTS = ("yes", "no", "undetermined")
 IF_FITTED = "provided that the loss tends to 0"
 
@@ -63,22 +65,19 @@ def nc1(f: Facts) -> Condition:
     C, signs = f.sizes.C, f.signs
     counts = {"negative": float(signs.negative), "C": float(C), "trace_S": f.trace_S}
     if f.sizes.per_class == 1:
-        return Condition("yes", "vacuous: one sample per class has no variability")
+        return one_sample()
     if f.trace_S == 0:
         return Condition("yes", "all samples of a class coincide from the start and stay together", counts)
     if nc1_impossible(signs, f.sizes):
-        reason = (
-            f"impossible: E has {signs.negative} negative eigenvalues, more than C = {C}, and is constant"
-        )
-        return Condition("no", f"{reason}; tr S stays above {f.floor:.3g}", {**counts, "floor": f.floor})
+        reason = f"E has {signs.negative} negative eigenvalues, more than C = {C}, and is constant"
+        return Condition("no", _stays(f, f.floor, reason), {**counts, "floor": f.floor})
     if f.frozen > ZERO * f.trace_S:
-        reason = "part of the variability lies in directions that W and the class means never reach"
-        return Condition("no", f"impossible: {reason}, and stays frozen", {**counts, "floor": f.frozen})
+        return frozen(f)
     if signs.semidefinite:
         return Condition("yes", f"E >= 0, so tr S falls at least like 1/t; {_speed(f)}", counts)
     if f.limit is not None:
         return _nc1_known(f, counts)
-    if f.reach == C - 1:
+    if f.reach == C - 1 and f.can_fit:
         reason = "all features lie in C - 1 dimensions, on all of which zero loss needs W to act"
         return Condition("yes", f"{reason}, {IF_FITTED}", {**counts, "dimensions": float(f.reach)})
     reason = (
@@ -87,16 +86,51 @@ def nc1(f: Facts) -> Condition:
     return Condition("undetermined", reason, counts)
 
 
+def one_sample() -> Condition:
+    """The answer for NC1 with m = 1."""
+    return Condition("yes", "vacuous: one sample per class has no variability")
+
+
+def two_classes() -> Condition:
+    """The answer for NC2 with C = 2."""
+    return Condition("yes", "vacuous: two centred class means are opposite whatever happens")
+
+
+def frozen(f: Facts) -> Condition:
+    """The answer for NC1 where part of the deviations is out of reach."""
+    reason = "that part of the variability lies in directions that W and the class means never reach"
+    counts = {"negative": float(f.signs.negative), "C": float(f.sizes.C), "trace_S": f.trace_S}
+    return Condition("no", _stays(f, f.frozen, reason), {**counts, "floor": f.frozen})
+
+
+def _stays(f: Facts, least: float, reason: str) -> str:
+    """What a floor under tr S means, in the units of NC1 and beside what counts as collapsed."""
+    C = f.sizes.C
+    now, never = np.sqrt(f.trace_S / C), np.sqrt(least / C)
+    start = f"NC1_frobenius cannot fall below {never:.3g} (it is {now:.3g} now, {_share(least / f.trace_S)} of tr S stays)"
+    tirer = least / f.means if f.means > 0 else np.inf
+    small = (
+        f", which counts as collapsed: {tirer:.2g} of the class means' squared spread"
+        if tirer < COLLAPSED
+        else ""
+    )
+    return f"{start}{small}; {reason}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.3g} %"
+
+
 def nc2(f: Facts) -> Condition:
     """Do the centred class means end as an equiangular tight frame?"""
     C = f.sizes.C
     if C == 2:
-        return Condition("yes", "vacuous: two centred class means are opposite whatever happens")
-    if not f.can_fit:
+        return two_classes()
+    if f.reach < C - 1:
         reason = f"an equiangular tight frame of {C} means needs {C - 1} dimensions, the flow has {f.reach}"
         return Condition("no", f"impossible: {reason}", {"dimensions": float(f.reach)})
     if f.saddle:
-        return _at_saddle()
+        return at_saddle()
     if f.symmetric:
         reason = "the state is symmetric under relabelling of the classes, and the flow keeps it so"
         return Condition("yes", f"{reason}; the means form the frame at all times, unless they merge")
@@ -113,7 +147,7 @@ def nc2(f: Facts) -> Condition:
 def nc3(f: Facts) -> Condition:
     """Do the class means and the classifier end dual to each other?"""
     if f.saddle:
-        return _at_saddle()
+        return at_saddle()
     if not f.can_fit:
         return _cannot_fit(f)
     if f.limit is not None:
@@ -139,7 +173,7 @@ def nc3(f: Facts) -> Condition:
 def nc4(f: Facts) -> Condition:
     """Does the classifier end as the nearest class mean?"""
     if f.saddle:
-        return _at_saddle()
+        return at_saddle()
     if not f.can_fit:
         return _cannot_fit(f)
     if (f.limit is not None and f.limit.NC4) or (f.zero_E and f.symmetric):
@@ -150,7 +184,11 @@ def nc4(f: Facts) -> Condition:
         reason = "NC1 and zero loss with distinct class means imply it on the training data"
         more = "; for other feature vectors it fails in general where the biases are unequal"
         return Condition("yes", f"{reason}, {IF_FITTED}{more}", first.numbers)
-    return Condition("undetermined", f"it follows from NC1, for which the answer is {first.verdict!r}")
+    if first.verdict == "no":
+        reason = "samples that keep a distance from their class mean may lie nearer to another"
+    else:
+        reason = "it follows from NC1, which is undetermined"
+    return Condition("undetermined", reason)
 
 
 def _speed(f: Facts) -> str:
@@ -159,7 +197,7 @@ def _speed(f: Facts) -> str:
     if f.zero_E and f.centred and f.can_fit:
         where = "W^T 1 = 0" if f.column_sums <= ZERO else "W of rank C - 1"
         return f"with g = 0 and {where} it falls exponentially, {IF_FITTED}"
-    return "exponentially if W W^T ends invertible"
+    return "exponentially if W keeps all of its rank"
 
 
 def _nc1_known(f: Facts, counts: dict[str, float]) -> Condition:
@@ -185,6 +223,8 @@ def _known(f: Facts) -> str:
         return f"E = 0 with {tail}"
     if f.centred and f.projector is not None:
         return f"E = {f.projector[0]:.3g} times a projector of rank {f.projector[1]} with {tail}"
+    if f.biases_decay:
+        return "E = 0 with biases that decay to zero"
     beta = float("nan") if f.limit is None else float(f.limit.b[0])
     return f"a symmetric state (theory 4.5) whose biases end at {beta:.4g}"
 
@@ -198,13 +238,13 @@ def _may_be_dual(f: Facts) -> bool:
     return C - 2 <= positive <= C - 1 and equal
 
 
-def _at_saddle() -> Condition:
+def at_saddle() -> Condition:
+    """The answer for NC2-NC4 where the loss cannot vanish."""
     reason = "the state runs into the saddle W = H = 0 and the loss does not vanish"
     return Condition("no", f"{reason} in exact arithmetic; rounding errors let it escape later")
 
 
 def _cannot_fit(f: Facts) -> Condition:
-    reason = (
-        f"zero loss needs {f.sizes.C - 1} dimensions, the flow has {f.reach}: the theory of limits is silent"
-    )
+    needed = f.sizes.C - (0 if f.biases_decay else 1)
+    reason = f"the classes cannot be fitted: zero loss needs {needed} dimensions, the flow has {f.reach}"
     return Condition("undetermined", reason, {"dimensions": float(f.reach)})

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -9,13 +10,14 @@ from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.metrics import invariant
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels.block import BlockKernel
+from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import decompose
 from ntkflow.theory.bounds import Inertia, bias_bounds, floor, inertia, rounding
 from ntkflow.theory.exact.recognise import sector_of
 from ntkflow.theory.exact.sector import Sector
-from ntkflow.theory.limits import Limit, collapsed, projector_invariant, x_star
+from ntkflow.theory.limits import Limit, collapsed, equal_bias, projector_invariant, x_star
 
 # Relative size below which a part of the state counts as zero.
 ZERO = 1e-10
@@ -45,6 +47,10 @@ class Facts:
         symmetric: whether relabelling the classes is the same as rotating the features.
         saddle: whether the state lies on the path into the saddle W = H = 0.
         sector: the state as seven numbers when it lies in the sector of theory 4.5.
+        loss: the loss (4).
+        means: |M|^2, the sum of squares of the centred class means.
+        still: whether W and the class means are zero, so that nothing but the biases ever moves.
+        biases_decay: whether decay pulls on the biases, which then end at zero where zero loss lets them.
     """
 
     sizes: Sizes
@@ -64,11 +70,23 @@ class Facts:
     symmetric: bool
     saddle: bool
     sector: Sector | None
+    loss: float
+    means: float
+    still: bool
+    biases_decay: bool = False
 
     @property
     def can_fit(self) -> bool:
-        """Zero loss needs W H1 of rank C-1 or more."""
-        return self.reach >= self.sizes.C - 1
+        """Zero loss needs W H1 of rank C-1 or more, and of rank C without biases."""
+        return self.reach >= self.sizes.C - (0 if self.biases_decay else 1)
+
+    @property
+    def least_loss(self) -> float:
+        """What is left of the loss where the features have too few dimensions: m (C - 1 - reach)/2, 0 elsewhere.
+
+        W H1 + b 1^T has rank reach + 1 or less, and all singular values of the targets I are 1.
+        """
+        return self.sizes.per_class * max(0, self.sizes.C - 1 - self.reach) / 2
 
     @property
     def algebraic(self) -> bool:
@@ -84,6 +102,8 @@ class Facts:
         """The Gram matrices at zero loss where the initial state alone decides them (theory 4.5, 5.4, 5.5)."""
         if self.saddle or not self.can_fit:
             return None
+        if self.biases_decay:
+            return equal_bias(self.sizes, self.kernel, 0.0) if self.zero_E else None
         if self.centred and self.zero_E:
             return collapsed(self.sizes, self.kernel)
         if self.centred and self.projector is not None:
@@ -141,7 +161,19 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         symmetric=_symmetric(thin, spaces, zero),
         saddle=_saddle(thin, sizes, kernel, zero),
         sector=sector_of(state, sizes, kernel, zero),
+        loss=system.loss(thin),
+        means=float(np.sum((thin.H1 - thin.H1.mean(axis=1, keepdims=True)) ** 2)),
+        still=not (np.any(thin.W) or np.any(thin.H1)),
     )
+
+
+def reach(problem: Problem) -> int:
+    """Dimension of the space that the flow of (H, W, b) never leaves, where the kernel acts on samples; n elsewhere."""
+    coefficients = problem.kernel.thin(problem.sizes)
+    if coefficients is None:
+        return problem.sizes.n
+    thin, _ = decompose(problem.state, problem.sizes, coefficients.groups, subspace=False)
+    return _reach(thin)
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -205,7 +237,8 @@ def _symmetric(thin: ThinState, spaces: list[tuple[float, np.ndarray]], zero: fl
     C, Z = len(thin.b), _sources(thin)
     if float(np.ptp(thin.b)) > zero:
         return False
-    for gram in (Z.T @ Z, *(Z.T @ V @ V.T @ Z for _, V in spaces)):
+    # One at a time: a start without symmetry fails at the first, and all of them would fill the memory.
+    for gram in chain((Z.T @ Z,), ((Z.T @ V) @ (V.T @ Z) for _, V in spaces)):
         for block in (gram[:C, :C], gram[:C, C:], gram[C:, C:]):
             if np.abs(block - _symmetric_part(block)).max() > zero:
                 return False

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ntkflow._types import Json
-from ntkflow.problem.kernels import BlockKernel
-from ntkflow.problem.losses import MSE
+from ntkflow.problem.kernels import BlockKernel, SampleKernel
+from ntkflow.problem.losses import MSE, CrossEntropy
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import bounds, conditions, limits, rates, spectrum
 from ntkflow.theory.conditions import Condition
-from ntkflow.theory.exact.decayed import regularised_limit
 from ntkflow.theory.initial_facts import Facts
 from ntkflow.theory.limits import Limit
 from ntkflow.theory.spectrum import Spectrum
@@ -26,11 +27,14 @@ class Prediction:
         rates_e: eigenvalue of E there: e where E = e times a projector leads to collapse, else 0.
         origin: spectrum at the saddle W = H = 0 (theory 7.4).
         floor_tr_S: lower bound of tr S for all time (theory 3.5).
+        nc1_floors: the same in the published measures of NC1; empty where nothing keeps tr S from zero.
         ceiling: guaranteed decay of tr S when E >= 0 (theory 3.6); None otherwise.
         bias_bounds: how far b and g can ever move (theory 3.3).
         limit: Gram matrices at zero loss where they follow from the initial state alone; None otherwise.
         largest_step: stability bound of gradient descent on the sum loss at collapse (theory 11.6).
-        collapse_time: time in which NC1 falls by 1e6 once the classes are fitted (theory 7.6); None for m = 1.
+        collapses: whether the limit is known and is the collapse that the rates belong to.
+        collapse_time: time in which NC1 falls by 1e6 once the classes are fitted (theory 7.6); None for m = 1, and
+            where NC1 falls like a power of t, or not at all.
     """
 
     facts: Facts
@@ -40,16 +44,23 @@ class Prediction:
     rates_e: float
     origin: Spectrum
     floor_tr_S: float
+    nc1_floors: dict[str, float]
     ceiling: bounds.Ceiling | None
     bias_bounds: bounds.BiasBounds
     limit: Limit | None
     largest_step: float
+    collapses: bool
     collapse_time: float | None
 
     @property
     def algebraic(self) -> bool:
         """Whether the tails of theory 7.3 apply: E = 0, g = 0, b = 1/C and W^T 1 != 0 with rank W = C."""
         return self.facts.algebraic
+
+    @property
+    def floor_share(self) -> float | None:
+        """What stays of the tr S of the start at least; None where there is no variability."""
+        return self.floor_tr_S / self.facts.trace_S if self.facts.trace_S > 0 else None
 
     def as_dict(self) -> Json:
         """Plain values for summary.json."""
@@ -62,10 +73,17 @@ class Prediction:
             "origin": [mode.as_dict() for mode in self.origin.modes],
             "stiffness_ratio": self.collapse.stiffness_ratio,
             "floor_tr_S": self.floor_tr_S,
+            "floor_share": self.floor_share,
+            "nc1_floors": self.nc1_floors,
+            "least_loss": self.facts.least_loss,
+            "norm_E": self.facts.norm_E,
+            "zero_E": self.facts.zero_E,
+            "fits": self.facts.can_fit,
             "ceiling": None if self.ceiling is None else self.ceiling.as_dict(),
             "bias_bounds": self.bias_bounds.as_dict(),
             "limit": None if self.limit is None else self.limit.as_dict(),
             "largest_step": self.largest_step,
+            "collapses": self.collapses,
             "collapse_time": self.collapse_time,
             "algebraic_tail": self.algebraic,
         }
@@ -88,10 +106,14 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
     facts = conditions.facts(sizes, kernel, state, relative)
     e = facts.collapse_e
     collapse = spectrum.at_collapse(sizes, kernel, e)
+    NC1 = conditions.nc1(facts)
+    least = NC1.numbers.get("floor", 0.0) if NC1.verdict == "no" else 0.0
+    limit = facts.limit
+    collapses = limit is not None and limit.trace_S == 0 and limit.NC3 == 0
     return Prediction(
         facts=facts,
         conditions={
-            "NC1": conditions.nc1(facts),
+            "NC1": NC1,
             "NC2": conditions.nc2(facts),
             "NC3": conditions.nc3(facts),
             "NC4": conditions.nc4(facts),
@@ -100,46 +122,70 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
         collapse=collapse,
         rates_e=e,
         origin=spectrum.at_origin(sizes, kernel),
-        floor_tr_S=facts.floor,
+        floor_tr_S=max(facts.floor, least),
+        nc1_floors=bounds.nc1_floors(least, state, sizes, kernel) if least > 0 else {},
         ceiling=bounds.guarantee(state, sizes, kernel, relative) if facts.signs.semidefinite else None,
         bias_bounds=bounds.bias_bounds(state, sizes, kernel),
-        limit=facts.limit,
+        limit=limit,
         largest_step=rates.largest_step(collapse.fastest),
-        collapse_time=None if sizes.per_class == 1 else rates.time_to_collapse(sizes, kernel, 1e6),
+        collapses=collapses,
+        collapse_time=_collapse_time(facts, e),
     )
 
 
-def decay_limit(problem: Problem) -> Limit | None:
-    """The collapse that decay of W and H enforces on a generic start, where decay alone decides (theory 11.1)."""
-    decay, kernel, sizes = problem.decay, problem.kernel, problem.sizes
-    if not (isinstance(problem.loss, MSE) and isinstance(kernel, BlockKernel) and sizes.balanced):
+def _collapse_time(f: Facts, e: float) -> float | None:
+    """Time in which NC1 falls by 1e6, at the collapse that the limit is, or would be if E were zero."""
+    sizes, kernel = f.sizes, f.kernel
+    if sizes.per_class == 1 or f.trace_S == 0 or not f.can_fit or f.algebraic:
         return None
-    strong = sizes.per_class * limits.eigenvalues(sizes, kernel).mu_class <= decay.W * decay.H
-    if not (decay.W > 0 and decay.H > 0) or decay.b > 0 or strong:
-        return None
-    return regularised_limit(sizes, kernel, decay)
-
-
-def drifts(problem: Problem) -> bool:
-    """Whether only W decays, so that the fitted state moves slowly along the minima (theory 11.1)."""
-    decay, kernel = problem.decay, problem.kernel
-    block = isinstance(problem.loss, MSE) and isinstance(kernel, BlockKernel) and problem.sizes.balanced
-    return block and decay.W > 0 and decay.H == decay.b == 0
+    if f.limit is not None and f.limit.NC3 == 0:
+        return None if f.limit.trace_S else rates.time_to_collapse(sizes, kernel, 1e6, e)
+    if f.limit is not None:
+        least = float(np.linalg.eigvalsh(f.limit.X)[0]) * limits.eigenvalues(sizes, kernel).mu_single
+        return float(np.log(1e6)) / least if least > 0 and not f.limit.trace_S else None
+    return None if conditions.nc1(f).verdict == "no" else rates.time_to_collapse(sizes, kernel, 1e6)
 
 
 def sample_conditions(problem: Problem) -> dict[str, Condition]:
     """What E_K alone says of NC1 for any kernel that acts on samples, blocks or not (theory 5.6, 10 L2).
 
-    Empty where it says nothing: kernels that act on features or move, other losses, decay.
+    Elsewhere, and for NC2-NC4, the reason why nothing is said.
     """
+    rest = _silent(problem)
+    return {**dict.fromkeys(("NC1", "NC2", "NC3", "NC4"), rest), **_sample_nc1(problem)}
+
+
+def _silent(problem: Problem) -> Condition:
+    """Why no limit is known without decay."""
+    if isinstance(problem.loss, CrossEntropy):
+        known = "with the cross-entropy and no decay W and H grow without end, and no result covers the block flow"
+    elif not isinstance(problem.loss, MSE):
+        known = "for a loss of one's own no limit is known"
+    elif problem.kernel.rung not in limits.ON_SAMPLES:
+        known = f"for a {problem.kernel.rung} kernel no limit is known; what it conserves stands below"
+    else:
+        known = "for imbalanced classes, and for kernels without equal blocks, the limit depends on the whole start"
+    return Condition("undetermined", known)
+
+
+def _sample_nc1(problem: Problem) -> dict[str, Condition]:
     kernel, sizes = problem.kernel, problem.sizes
     if not problem.plain or kernel.rung not in limits.ON_SAMPLES:
         return {}
     signs = bounds.inertia_of_E(sizes, kernel, problem.state)
     counts = {"negative": float(signs.negative), "C": float(sizes.C)}
     if bounds.nc1_impossible(signs, sizes):
-        reason = f"impossible: E has {signs.negative} negative eigenvalues, more than C = {sizes.C}, and is constant"
-        return {"NC1": Condition("no", reason, counts)}
+        state = problem.state
+        minus_mE = kernel.solve(state.H, sizes) @ state.H.T - state.W.T @ state.W
+        least = float(np.linalg.eigvalsh(minus_mE)[::-1][sizes.C :].clip(min=0).sum())
+        # -m E is D K^{-1/2} (I - Pi) K^{-1/2} D^T, D the deviations and Pi of rank C, and what has rank C or is negative.
+        never = float(np.sqrt(least * _least_within(problem) / sizes.N))
+        now = bounds.deviation(problem.state, sizes)
+        reason = (
+            f"NC1_frobenius cannot fall below {never:.3g} (it is {now:.3g} now); "
+            f"E has {signs.negative} negative eigenvalues, more than C = {sizes.C}, and is constant"
+        )
+        return {"NC1": Condition("no", reason, {**counts, "NC1_frobenius": never})}
     if signs.semidefinite:
         reason = (
             "E >= 0: the features end in the row space of W, where zero loss makes them equal within a class"
@@ -147,3 +193,12 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
         return {"NC1": Condition("yes", f"{reason}, {conditions.IF_FITTED}", counts)}
     reason = f"E has {signs.negative} negative eigenvalues, not more than C = {sizes.C}: neither excluded nor forced"
     return {"NC1": Condition("undetermined", reason, counts)}
+
+
+def _least_within(problem: Problem) -> float:
+    """Smallest eigenvalue of the kernel on deviations from class means, or one below it."""
+    coefficients = problem.kernel.thin(problem.sizes)
+    if coefficients is not None:
+        return float(coefficients.within[problem.sizes.masses > 1].min())
+    assert isinstance(problem.kernel, SampleKernel)
+    return float(np.linalg.eigvalsh(problem.kernel.K)[0])

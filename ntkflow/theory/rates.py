@@ -9,7 +9,7 @@ from ntkflow._types import Vector
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
-from ntkflow.theory.limits import eigenvalues, x_star
+from ntkflow.theory.limits import eigenvalues, lambda_balanced_x, x_star
 
 
 def class_rate(sizes: Sizes, kernel: BlockKernel) -> float:
@@ -27,7 +27,7 @@ def slowest_within(sizes: Sizes, kernel: BlockKernel, beta: float) -> float:
     return mu.mu_single * x_star(sizes, kernel) * min(1.0, uncentred)
 
 
-def time_to_collapse(sizes: Sizes, kernel: BlockKernel, factor: float) -> float:
+def time_to_collapse(sizes: Sizes, kernel: BlockKernel, factor: float, e: float = 0.0) -> float:
     """Time in which NC1 falls by `factor` once the classes are fitted: ln(factor)/(mu_single x*).
 
     NC1(t) = NC1(t1) exp(-mu_single x* (t - t1)) at E = 0 from the time t1 of the class fit; tr S falls by the
@@ -38,6 +38,7 @@ def time_to_collapse(sizes: Sizes, kernel: BlockKernel, factor: float) -> float:
         sizes: sizes of the problem, with m >= 2.
         kernel: scalar blocks.
         factor: NC1 now over NC1 wanted, at least 1.
+        e: eigenvalue of E, which makes x* to x_e, as in `at_collapse`.
 
     Source: not in the paper (theory 7.6).
     """
@@ -47,7 +48,9 @@ def time_to_collapse(sizes: Sizes, kernel: BlockKernel, factor: float) -> float:
         )
     if not factor >= 1:
         raise InputError("factor", factor, "must be at least 1", "give NC1 now over NC1 wanted")
-    return float(np.log(factor)) / (eigenvalues(sizes, kernel).mu_single * x_star(sizes, kernel))
+    return float(np.log(factor)) / (
+        eigenvalues(sizes, kernel).mu_single * lambda_balanced_x(sizes, kernel, e)
+    )
 
 
 def plateau_time(sizes: Sizes, kernel: BlockKernel, scale: float) -> float:

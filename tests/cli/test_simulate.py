@@ -64,7 +64,7 @@ def test_the_summary_has_the_keys_that_others_build_on(done):
     summary = json.loads((done / "summary.json").read_text())
     assert set(summary) == {
         "version", "config", "sizes", "kernel", "eigenvalues", "alpha", "dimensionless", "invariant", "loss", "nc",
-        "predicted", "agreement", "warnings", "stop_reason", "t_end", "solver",
+        "predicted", "optimiser", "agreement", "waiting", "warnings", "stop_reason", "t_end", "solver",
     }  # fmt: skip
     assert set(summary["nc"]) == set(neural_collapse.NAMES)
     assert set(summary["eigenvalues"]) == {"mu_single", "mu_class", "mu_global"}

@@ -321,3 +321,41 @@ def test_the_end_of_training_invariant_settles_but_is_not_conserved():
     assert values[0] == pytest.approx(expected)
     assert abs(values[1] - values[0]) > 1e-2 * values[0]
     assert abs(values[3] - values[2]) < 1e-6 * values[2]
+
+
+def test_an_nc1_target_waits_for_the_classes_to_settle():
+    # Decay of H takes the spread away long before it has decided what stays of the smallest classes.
+    sizes, kernel = nf.Sizes(4, (8, 4, 2, 2), 5), nf.BlockKernel(1.0, 0.5, 0.1)
+    problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, None, 1), decay=nf.Decay(1.8, 1.8))
+
+    def apart(solution):
+        H1 = solution.thin(-1)[0].H1
+        return np.linalg.norm(H1[:, 2] - H1[:, 3])
+
+    # The contrast of the two classes of two dies, at a tenth of the rate of the spread.
+    thin, raw = (nf.solve(problem, form=form, rtol=1e-6) for form in ("thin", "raw"))
+    for solution in (thin, raw):
+        assert solution.reason is nf.Reason.NC1
+        assert apart(solution) < 1e-6
+    early = nf.solve(problem, save_at=[0.4 * thin.times[-1]], rtol=1e-6)
+    assert early.series["NC1_frobenius"][-1] < 1e-8
+    assert apart(early) > 1e-4
+    # A large mu_single does the same without decay: the spread is gone before the classes are fitted.
+    fast = normal_problem(init="balanced-contrast", kernel=(200.0, 0.5, 0.1))
+    assert nf.solve(fast).series["loss"][-1] < 1e-10
+    # A coarse target waits for as coarse a rest only.
+    assert nf.solve(problem, stop=nf.Stop(1e-2, None, None), rtol=1e-6).times[-1] < 0.5 * thin.times[-1]
+
+
+def test_neither_nc1_nor_rest_ends_a_run_before_its_kernel_has_stopped_moving():
+    slow, fast = nf.BlockKernel(1.0, 0.5, 0.1), nf.BlockKernel(4.0, 1.0, 0.1)
+    kernel = nf.ScheduledKernel((0.0, 30.0, 31.0), (slow, slow, fast))
+    sizes = nf.Sizes(3, 4, 5)
+    state = nf.initial.make("gaussian", sizes, None, 1)
+    problem = nf.Problem(sizes, kernel, state, decay=nf.Decay(0.8, 0.8))
+    solution = nf.solve(problem, t_end=200.0)
+    assert solution.reason is not nf.Reason.T_END
+    assert solution.times[-1] > 31
+    after = nf.exact.regularised_limit(sizes, fast, problem.decay)
+    W = solution.final.W
+    np.testing.assert_allclose(W @ W.T, after.X, atol=1e-6)

@@ -28,7 +28,7 @@ def test_numpy_integers_are_sizes_too():
         ((3, 0, 5), "m = 0: must be at least 1"),
         ((3, 4, 0), "n = 0: must be at least 1"),
         ((3, 4.5, 5), "m = 4.5: must be a whole number"),
-        ((3, (4, 4), 5), r"m = \[4, 4\]: must have one count per class, C = 3"),
+        ((3, (4, 4), 5), r"m = 2 counts \(2 x 4\): must have one count per class, C = 3"),
         ((3, (4, 0, 4), 5), "m = 0: must be at least 1"),
     ],
 )
@@ -40,3 +40,15 @@ def test_bad_sizes_are_named(arguments, message):
 def test_a_common_m_of_imbalanced_classes_is_refused():
     with pytest.raises(nf.InputError, match="must be equal for all classes"):
         _ = nf.Sizes(2, (1, 2), 3).per_class
+
+
+def test_what_repeats_is_summarised():
+    from ntkflow.problem.sizes import repeated
+
+    assert repeated([20, 10, 5, 5]) == "20, 10, 2 x 5"
+    assert repeated([12] * 100) == "100 x 12"
+    assert repeated(range(500, 400, -1)) == "100 values from 401 to 500"
+    with pytest.raises(
+        nf.InputError, match=r"m = 99 counts \(99 x 12\): must have one count per class, C = 100"
+    ):
+        nf.Sizes(100, (12,) * 99, 5)

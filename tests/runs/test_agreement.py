@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.runs.agreement import compare
+from ntkflow.runs.agreement import compare, waiting
 from ntkflow.runs.laws import laws
 from ntkflow.runs.summary import moves
+from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable, sample_conditions
 from tests.cli.test_simulate import run
 from tests.problem.kernels import ladder
@@ -94,7 +95,14 @@ def test_only_the_papers_flow_is_predicted():
 def test_theory_prints_what_simulate_will_be_compared_with(capsys):
     run("theory", "-C", 4, "-m", 5, "-n", 9)
     text = capsys.readouterr().out
-    for word in ("NC1", "rates", "origin", "x*", "ceiling", "stable at collapse"):
+    for word in (
+        "NC1",
+        "Rates of the residual",
+        "Rates near W = H = 0",
+        "x*",
+        "tr S(t) <=",
+        "stable at collapse",
+    ):
         assert word in text
     run("theory", "-C", 4, "-m", 5, "-n", 9, "--json")
     report = json.loads(capsys.readouterr().out)
@@ -167,7 +175,7 @@ def test_a_limit_enforced_by_decay_is_reached_and_E_shrinks_exactly():
     assert found["W W^T"].digits > 8
     assert found["motion of E"].digits > 8
     assert "W W^T" not in solved_as(decay=nf.Decay(0.3, 0.3), t_end=8.0)
-    assert solved_as(decay=nf.Decay(0.3, 0.1), t_end=150.0)["W W^T"].digits > 8
+    assert solved_as(decay=nf.Decay(0.3, 0.1), t_end=250.0)["W W^T"].digits > 8
 
 
 def test_decay_of_W_alone_moves_the_fitted_state_as_the_law_says():
@@ -266,3 +274,76 @@ def test_every_command_has_help_with_its_defaults(command, capsys):
     assert "Usage: ntkflow" in text
     if command == "simulate":
         assert "(default: 10)" in " ".join(text.split())
+
+
+def test_a_limit_that_the_run_is_on_its_way_to_is_not_compared_but_named():
+    # sqrt(lw lh) is near its threshold, so that the end is approached seven times as slowly as E is forgotten.
+    sizes, kernel = nf.Sizes(3, 4, 6), nf.BlockKernel(1.0, 0.5, 0.1)
+    problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, None, 1), decay=nf.Decay(2.7, 2.7))
+    short, long = (nf.solve(problem, t_end=t, stop=nf.Stop(None, None, None)) for t in (4.0, 60.0))
+    assert "W W^T" not in {line.quantity for line in compare(short, None)}
+    end = decay_conditions.predict(problem).end
+    (left,) = waiting(short, None, end)
+    assert left.quantity == "W W^T"
+    assert "exp(-0.397 t), which takes about t = 34.8" in left.sentence
+    # Time enough for the slowest mode, as it seems, and still on the way.
+    later = nf.solve(problem, t_end=16.0, stop=nf.Stop(None, None, None))
+    assert "W W^T" not in {line.quantity for line in compare(later, None)}
+    found = {line.quantity: line for line in compare(long, None)}
+    assert found["W W^T"].digits > 8
+    assert found["loss"].digits > 8
+    assert waiting(long, None, end) == []
+
+
+def test_a_wrong_limit_under_decay_would_be_seen():
+    problem = nf.Problem(
+        SIZES, KERNEL, nf.initial.make("gaussian", SIZES, KERNEL, 1), decay=nf.Decay(0.3, 0.3)
+    )
+    other = nf.Problem(SIZES, KERNEL, problem.state, decay=nf.Decay(0.3, 0.4))
+    found = {
+        line.quantity: line for line in compare(nf.solve(problem), None, decay_conditions.predict(other).end)
+    }
+    assert found["W W^T"].digits < 2
+    assert found["loss"].digits < 2
+
+
+def test_zero_loss_limits_are_not_compared_before_the_state_rests():
+    # The loss is small, but W still moves: the run was stopped by it.
+    solution, prediction = solved("balanced-contrast", stop=nf.Stop(None, 2e-4, None))
+    assert solution.series["loss"][-1] < 1e-4 * solution.series["loss"][0]
+    assert "W W^T" not in {line.quantity for line in compare(solution, prediction)}
+    assert (
+        "still" in waiting(solution, prediction)[0].sentence
+        or "approached" in waiting(solution, prediction)[0].sentence
+    )
+    early, prediction = solved("balanced-contrast", t_end=0.05)
+    assert "the limit is one of zero loss" in waiting(early, prediction)[0].sentence
+
+
+def test_beside_an_algebraic_tail_the_contrasts_are_compared():
+    found = lines("balanced-centred")
+    assert found["P W W^T P"].digits > 9
+    assert "W W^T" not in found
+
+
+@pytest.mark.parametrize("rates", [nf.Decay(W=0.003), nf.Decay(H=0.003)])
+def test_the_drift_of_one_decay_alone_is_compared(rates):
+    found = solved_as(init="balanced-contrast", decay=rates, t_end=40.0)
+    assert found["drift of W W^T"].digits > 2
+
+
+def test_kernels_without_equal_blocks_get_a_floor_in_units_of_NC1():
+    for sizes, name in ((nf.Sizes(3, (2, 4, 5), 12), "class-block"), (nf.Sizes(3, 4, 12), "sample")):
+        problem = nf.Problem(sizes, ladder.make(name, sizes), nf.initial.make("gaussian", sizes, None, 2))
+        answer = sample_conditions(problem)["NC1"]
+        assert answer.verdict == "no"
+        floor = answer.numbers["NC1_frobenius"]
+        final = nf.solve(problem, t_end=50.0).series["NC1_frobenius"]
+        assert 0.05 * final[-1] < floor <= final.min()
+    # Equal class blocks are scalar blocks, which have a floor by another way.
+    sizes, block = nf.Sizes(3, 4, 12), nf.BlockKernel(1.0, 0.5, 0.1)
+    problem = nf.Problem(
+        sizes, nf.ClassBlockKernel.from_block(block, 3), nf.initial.make("gaussian", sizes, None, 2)
+    )
+    expected = np.sqrt(nf.conditions.facts(sizes, block, problem.state).floor / 3)
+    assert sample_conditions(problem)["NC1"].numbers["NC1_frobenius"] == pytest.approx(expected, rel=1e-9)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import ntkflow as nf
 from ntkflow.metrics import invariant
@@ -133,7 +133,7 @@ def test_signs_well_above_the_rounding_of_E_are_seen(m):
     state = nf.initial.make("balanced", sizes, KERNEL, seed=m)
     for off, positive, negative in ((2e-12, 0, 4), (-2e-12, 4, 0)):
         terms = invariant.terms(nf.State(state.H * (1 + off), state.W, state.b), sizes, KERNEL)
-        signs = bounds.inertia(terms.E, bounds.rounding(terms))
+        signs = bounds.inertia(terms.E, bounds.rounding(sizes.n, terms.scale))
         assert (signs.positive, signs.negative) == (positive, negative)
 
 
@@ -172,3 +172,32 @@ def test_the_thin_form_is_not_needed_to_be_full_rank():
     state = nf.State(np.zeros((5, 6)), np.zeros((2, 5)), np.zeros(2))
     assert decompose(state, sizes)[0].L.shape[1] == 0
     assert bounds.guarantee(state, sizes, KERNEL).as_dict() == {"trace": 0, "largest": 0, "rank": 0, "m": 3}
+
+
+@settings(max_examples=10)
+@given(strategies.problems(least_m=2))
+def test_floors_hold_in_every_published_measure_along_the_flow(problem):
+    sizes, kernel = problem.sizes, problem.kernel
+    least = bounds.floor(invariant.terms(problem.state, sizes, kernel).E, sizes, kernel)
+    floors = bounds.nc1_floors(least, problem.state, sizes, kernel)
+    assert set(floors) == {"NC1", "NC1_frobenius", "NC1_tirer", "NC1_galanti"}
+    ceiling = bounds.means_ceiling(problem.state, sizes, kernel)
+    run = nf.solve(problem, save_at=[0.0, 0.05, 0.4, 3.0], rtol=1e-7)
+    for name, value in floors.items():
+        assert np.all(run.series[name] >= value * (1 - 1e-6)), name
+    for i in range(len(run)):
+        H1 = run.thin(i)[0].H1
+        assert np.sum((H1 - H1.mean(axis=1, keepdims=True)) ** 2) <= ceiling * (1 + 1e-6)
+
+
+def test_floors_are_of_the_right_size():
+    sizes = nf.Sizes(10, 12, 64)
+    kernel = nf.BlockKernel(1.0, 0.5, 0.1)
+    state = nf.initial.make("gaussian", sizes, None, 0)
+    floors = bounds.nc1_floors(371.3, state, sizes, kernel)
+    assert floors["NC1_frobenius"] == pytest.approx(6.093, rel=1e-3)
+    # A mean of C n deviations each at most the largest one at the start: within six of the truth, .92 at the end.
+    assert 0.15 < floors["NC1"] < 0.92
+    assert bounds.deviation(state, sizes) == pytest.approx(
+        nf.collapse.measure(state, sizes)["NC1_frobenius"], rel=1e-12
+    )

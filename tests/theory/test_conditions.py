@@ -68,7 +68,7 @@ def test_directions_that_nothing_sees_stay_frozen():
     wide = nf.State(np.vstack([state.H, extra]), np.hstack([state.W, np.zeros((4, 2))]), state.b)
     answer = conditions.assess(SIZES, KERNEL, wide)["NC1"]
     assert answer.verdict == "no"
-    assert "frozen" in answer.sentence
+    assert "never reach" in answer.sentence
     assert answer.numbers["floor"] == pytest.approx(np.sum(extra**2) / 3, rel=1e-10)
     end = outcome(SIZES, KERNEL, wide, 20.0)
     assert end["NC1_frobenius"] ** 2 * 4 >= answer.numbers["floor"] * (1 - 1e-9)

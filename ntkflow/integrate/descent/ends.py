@@ -1,10 +1,11 @@
 """When a descent ends before its last step: the stop conditions of the flow, asked at the saved steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ntkflow.dynamics.packed import RawFlow, clock, relative_speed
+from ntkflow.dynamics.packed import RawFlow, Speed, class_speed, clock, relative_speed
 from ntkflow.integrate.save_times import knots_of
 from ntkflow.integrate.stopping import Reason, Stop
 from ntkflow.problem.problem import Problem
@@ -25,27 +26,31 @@ class Ends:
     stop: Stop
     dt: float
 
-    def reason(self, before: State, now: State, t: float = 0.0) -> Reason | None:
+    def reason(self, before: State, now: State, t: float) -> Reason | None:
         """Why the descent ends at `now`, at flow time t, whose previous step was `before`; None when it goes on."""
         stop = self.stop
-        if stop.nc1 is not None and self._rms(self.problem.state) > stop.nc1 >= self._rms(now):
+        fallen = stop.nc1 is not None and self._rms(self.problem.state) > stop.nc1 >= self._rms(now)
+        if stop.nc1 is not None and fallen and self._rests(before, now, t, stop.nc1, self._class_speed):
             return Reason.NC1
         if stop.loss is not None and self._loss(now) <= stop.loss:
             return Reason.LOSS
-        if stop.stationarity is not None:
-            change = [(b - a) / self.dt for a, b in zip(_parts(before), _parts(now), strict=True)]
-            target = stop.stationarity * clock(self.problem)
-            if relative_speed(_parts(now), change) <= target and self._rests_ahead(now, t, target):
-                return Reason.STATIONARY
+        if stop.stationarity is not None and self._rests(before, now, t, stop.stationarity, relative_speed):
+            return Reason.STATIONARY
         return None
 
-    def _rests_ahead(self, now: State, t: float, target: float) -> bool:
-        """Whether no kernel that is still to come would move the state again."""
+    def _class_speed(self, now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
+        return class_speed(now, change, self.problem.sizes)
+
+    def _rests(self, before: State, now: State, t: float, target: float, speed: Speed) -> bool:
+        """Whether the last step moved the state by no more, and no kernel that is still to come would."""
+        change = [(b - a) / self.dt for a, b in zip(_parts(before), _parts(now), strict=True)]
+        limit = target * clock(self.problem)
+        if speed(_parts(now), change) > limit:
+            return False
         flow = RawFlow.build(self.problem)
         y = np.concatenate([part.ravel() for part in _parts(now)])
         ahead = [knot for knot in knots_of(self.problem.kernel) if knot > t]
-        speeds = (relative_speed(flow.blocks(y), flow.blocks(flow.field(knot, y))) for knot in ahead)
-        return all(speed <= target for speed in speeds)
+        return all(speed(flow.blocks(y), flow.blocks(flow.field(knot, y))) <= limit for knot in ahead)
 
     def _rms(self, state: State) -> float:
         sizes = self.problem.sizes

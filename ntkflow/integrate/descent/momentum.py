@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from ntkflow.errors import InputError
+from ntkflow.problem import clock
 from ntkflow.rounding import whole_up
 
 
@@ -55,8 +56,7 @@ class Momentum:
 
         eta (1 + beta) / (1 - beta)^2 for the heavy ball, eta (1 - beta + 2 beta^2) / (1 - beta)^2 for Nesterov.
         """
-        lag = 1 - self.beta + 2 * self.beta**2 if self.nesterov else 1 + self.beta
-        return self.eta * lag / (1 - self.beta) ** 2
+        return clock.drift_step(self.eta, self.beta, self.nesterov)
 
     def steps_to(self, t: float) -> int:
         """Least number of steps that reach the flow time t > 0, up to rounding.
@@ -68,5 +68,4 @@ class Momentum:
 
     def reach(self, k: int) -> float:
         """Flow time by which step k advances, k = 0, 1, ...: `time_step` once the velocity has built up."""
-        built = self.beta ** (k + 1)
-        return self.time_step * (1 - self.beta * built if self.nesterov else 1 - built)
+        return float(self.eta * clock.build_up(k, self.beta, self.nesterov))

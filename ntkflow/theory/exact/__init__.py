@@ -5,11 +5,19 @@
 | permutation symmetric sector: class contrasts, class sums, limits; recognised in a state | `Sector`, `sector_of` | 4.5 |
 | all class dynamics from H1 = W^T/x*, and the way into the saddle from H1 = -W^T/x* | `aligned_state` | 4.6, 6 |
 | the paper's "end of training" (44), R1 = 0 imposed | `FrozenClass` | 8 |
-| weight decay: the limit it enforces, and its drift when only W decays | `regularised_limit`, `weight_decay_drift` | 11.1 |
+| weight decay: the limit it enforces and the rates there | `regularised_limit`, `decay_rates` | 11.1 |
+| the same for any kernel on samples and class sizes, as a convex problem | `minimum` | 11.1, 17d |
+| drift of a fitted state when W alone, or H alone, decays | `weight_decay_drift`, `feature_decay_drift` | 11.1 |
 """
 
 from ntkflow.theory.exact.aligned import aligned_eigenvalues, aligned_state
-from ntkflow.theory.exact.decayed import regularised_limit, weight_decay_drift
+from ntkflow.theory.exact.convex import Minimum, minimum
+from ntkflow.theory.exact.decayed import (
+    decay_rates,
+    feature_decay_drift,
+    regularised_limit,
+    weight_decay_drift,
+)
 from ntkflow.theory.exact.frozen_class import FrozenClass
 from ntkflow.theory.exact.lambert import lambert_w_of_exp
 from ntkflow.theory.exact.recognise import sector_of
@@ -17,10 +25,14 @@ from ntkflow.theory.exact.sector import Sector
 
 __all__ = [
     "FrozenClass",
+    "Minimum",
     "Sector",
     "aligned_eigenvalues",
     "aligned_state",
+    "decay_rates",
+    "feature_decay_drift",
     "lambert_w_of_exp",
+    "minimum",
     "regularised_limit",
     "sector_of",
     "weight_decay_drift",

@@ -158,7 +158,7 @@ def test_intervals_near_the_smallest_float_are_followed(engine):
 def run_of(problem, t_end, observe=None, engine="auto", save_at=None, progress=None, raw=False):
     flow = RawFlow.build(problem) if raw else ThinFlow.build(problem)
     knots = [knot for knot in knots_of(problem.kernel) if knot < t_end]
-    return Run(flow, engine, t_end, 1e-8, NEVER, save_at, knots, 10**6, progress, observe)
+    return Run(flow, problem.sizes, engine, t_end, 1e-8, NEVER, save_at, knots, 10**6, progress, observe)
 
 
 @pytest.mark.parametrize("engine", choose.NAMES[:-1])

@@ -1,4 +1,4 @@
-"""The only place that turns optimiser steps into flow time, the time of the theory's sum loss (eq. 4)."""
+"""The steps of a training run as flow time, the time of the theory's sum loss (eq. 4), by `ntkflow.problem.clock`."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkflow._types import Times
+from ntkflow.problem import clock
 from ntkflow_validation.config.config import TrainConfig
 
 
@@ -52,31 +53,15 @@ def learning_rate(config: TrainConfig, step: Any, per_class: int) -> Any:
 
 
 def loss_scale(config: TrainConfig, N: int, C: int) -> float:
-    """Sum loss over all N samples divided by the loss that is differentiated, in expectation over batches.
-
-    The mean over samples and outputs gives N C; that of the cross-entropy is over samples only and gives N.
-    The sum over a batch of B samples gives N / B, since a class-balanced batch has in expectation B / N of
-    the full gradient. Source: theory 11.6.
-    """
-    if config.reduction == "mean":
-        return float(N * C if config.loss == "mse" else N)
-    return N / (config.batch_per_class * C) if config.batch_per_class else 1.0
+    """Sum loss over all N samples divided by the loss that is differentiated, see `ntkflow.problem.clock.loss_scale`."""
+    batch = config.batch_per_class * C if config.batch_per_class else None
+    return clock.loss_scale(config.loss, config.reduction, N, C, batch)
 
 
 def flow_times(config: TrainConfig, N: int, C: int) -> Times:
-    """Flow time before each step and after the last, (steps + 1,).
-
-    Without momentum t_k = sum_{j<k} eta_j / s with s = `loss_scale`. Heavy-ball momentum adds up gradients,
-    v_j = sum_{i<=j} beta^(j-i) g_i, so under a slowly varying gradient step j takes the time
-    eta_j (1 - beta^(j+1))/(1 - beta) / s: the factor 1/(1 - beta) of theory 11.6 once j >> 1/(1 - beta),
-    and exact for a constant gradient before. Nesterov's form steps along g_j + beta v_j, which is one power
-    of beta ahead.
-    """
-    steps = np.arange(total_steps(config, N // C))
-    ahead = 2 if config.nesterov else 1
-    build_up = (1 - config.momentum ** (steps + ahead)) / (1 - config.momentum)
-    increments = learning_rate(config, steps, N // C) * build_up / loss_scale(config, N, C)
-    return np.concatenate([[0.0], np.cumsum(increments)])
+    """Flow time before each step and after the last, (steps + 1,), see `ntkflow.problem.clock.times`."""
+    rates = learning_rate(config, np.arange(total_steps(config, N // C)), N // C)
+    return clock.times(rates, loss_scale(config, N, C), config.momentum, config.nesterov)
 
 
 def theory_decay(config: TrainConfig, N: int, C: int) -> float:
@@ -84,18 +69,12 @@ def theory_decay(config: TrainConfig, N: int, C: int) -> float:
 
     Equal decay of weights and features shrinks E by exp(-2 lambda t).
     """
-    return loss_scale(config, N, C) * config.weight_decay
+    return clock.theory_decay(config.weight_decay, loss_scale(config, N, C))
 
 
 def inertia_step(config: TrainConfig, N: int, C: int) -> float:
-    """The step eta_eff at the peak rate, in flow time: the iterates follow x' = F - (eta_eff/2) F' F.
-
-    eta for plain descent, eta (1 + beta)/(1 - beta)^2 for heavy ball, eta (1 - beta + 2 beta^2)/(1 - beta)^2 for
-    Nesterov's form, in units of flow time 1/(1 - beta) faster. Source: theory 11.4.
-    """
-    beta, step = config.momentum, config.learning_rate / loss_scale(config, N, C)
-    factor = 1 - beta + 2 * beta**2 if config.nesterov else 1 + beta
-    return step * factor / (1 - beta) ** 2
+    """The step eta_eff at the peak rate, in flow time, see `ntkflow.problem.clock.drift_step`."""
+    return clock.drift_step(config.learning_rate / loss_scale(config, N, C), config.momentum, config.nesterov)
 
 
 def snapshot_steps(steps: int, count: int, spacing: str = "log") -> list[int]:

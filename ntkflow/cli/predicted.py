@@ -1,0 +1,231 @@
+"""What is known of a problem before it is integrated, in words: pairs of a name and a sentence, and tables of rates."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import log
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ntkflow.cli.output import number
+from ntkflow.problem.sizes import repeated
+from ntkflow.theory.decay_conditions import number_of
+
+Pair = tuple[str, str]
+# ln of the factor by which times tell that something is over.
+OVER, FACTOR = 13.815510557964274, "1e6"
+# Biases this close to 1/C are there.
+ROUNDING = 1e-13
+# Entries of a matrix this close to each other are one number.
+SAME = 1e-9
+
+
+def answers(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+    """The answers for NC1-NC4, equal ones together, and what bounds NC1 from below."""
+    grouped: dict[str, list[str]] = {}
+    for name, answer in predicted["conditions"].items():
+        grouped.setdefault(f"{answer['verdict']}: {answer['sentence']}", []).append(name)
+    for text, names in grouped.items():
+        yield ", ".join(names), text
+    if predicted.get("nc1_floors"):
+        floors = ", ".join(f"{name} >= {number(value)}" for name, value in predicted["nc1_floors"].items())
+        yield "floor", f"at all times tr S >= {number(predicted['floor_tr_S'])}, so that {floors}"
+    if "norm_E" in predicted:
+        size = predicted["norm_E"]
+        yield "E", "zero" if predicted["zero_E"] else f"|E| is {100 * size:.3g} % of the norms of its terms"
+    if predicted.get("least_loss"):
+        yield (
+            "loss",
+            f"never below {number(predicted['least_loss'])} = m (C - 1 - n)/2: n features fit n + 1 classes at most",
+        )
+
+
+def limit(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+    """The limit and its Gram matrices, where they are known."""
+    found = predicted.get("limit")
+    if found is None:
+        return
+    yield "limit", found["hypotheses"]
+    yield "  W W^T", matrix(found["X"])
+    yield "  H1^T H1", matrix(found["G"])
+    yield "  biases", repeated([number(b) for b in found["b"]])
+
+
+def matrix(entries: Sequence[Sequence[float]]) -> str:
+    """A Gram matrix in a line: both numbers where there are only two, else its diagonal."""
+    C = len(entries)
+    diagonal = [entries[i][i] for i in range(C)]
+    rest = [entries[i][j] for i in range(C) for j in range(C) if i != j]
+    scale = SAME * max(abs(value) for value in diagonal)
+    if max(diagonal) - min(diagonal) <= scale and max(rest) - min(rest) <= scale:
+        return f"{number(diagonal[0])} on, {number(rest[0])} off the diagonal"
+    on = repeated([number(value) for value in diagonal])
+    return f"{on} on the diagonal, from {number(min(rest))} to {number(max(rest))} off it"
+
+
+def decay(found: Mapping[str, Any] | None) -> Iterator[Pair]:
+    """What decay does: its size in an optimiser's units, the loss that it leaves, when the start is forgotten."""
+    if found is None:
+        return
+    names = {"W": "lw", "H": "lh", "b": "lb"}
+    rates = {names[name]: rate for name, rate in found["rates"].items() if rate}
+    mean = {names[name]: value for name, value in found["of_the_mean_loss"].items() if value}
+    yield "decay", f"{_listed(rates)} per unit of flow time"
+    yield "optimiser", f"one with the mean loss would call that a weight decay of {_listed(mean)}"
+    if found["drifts"]:
+        way = "falls to half" if "lw" in rates else "doubles"
+        # From y = 1 to y = 4 in y + ln y = 4 l t + const, y = m/(mu_class x^2) or its inverse.
+        half = (3 + log(4)) / (4 * max(rates.values()))
+        yield (
+            "drift",
+            f"once fitted, x of W W^T = x P {way} from x* within t = {number(half)}, to first order in the decay",
+        )
+    end = found["end"]
+    if end is not None:
+        yield from _end(end)
+    for row in found["thresholds"]:
+        if end is not None and end["rho"] is None:
+            yield (
+                "threshold",
+                f"the {row['classes']} classes of {row['m']} samples merge from sqrt(lw lh) = {number(row['rate'])} on",
+            )
+    if found["E_forgotten_at_rate"] is not None:
+        rate = found["E_forgotten_at_rate"]
+        if found["E_forgotten_exactly"]:
+            text = f"E shrinks like exp(-{number(rate)} t) exactly"
+        else:
+            text = f"E tends to the value that decay gives it, at the end like exp(-{number(rate)} t)"
+        yield "memory", f"{text}: the start is forgotten to 1 in {FACTOR} by about t = {number(OVER / rate)}"
+
+
+def _end(end: Mapping[str, Any]) -> Iterator[Pair]:
+    if end["rho"] is not None:
+        share = f"{100 * min(end['rho'], 1):.3g} % of every class contrast stays unfitted"
+        yield "rho", f"sqrt(lw lh/(m mu_class)) = {number(end['rho'])}: {share}"
+    yield "loss", f"ends at {number(end['loss'])}, what decay leaves of it"
+    yield "rank", f"{end['rank']} directions of the features survive"
+    if end["merged"] and end["NC2"] is not None:
+        yield "merged", f"{number_of(tuple(tuple(group) for group in end['merged']))} end with one class mean"
+    if end["slowest"] is not None:
+        yield (
+            "approach",
+            f"at the end like exp(-{number(end['slowest'])} t): a factor {FACTOR} takes t = {number(OVER / end['slowest'])}",
+        )
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    """Names with their numbers, equal numbers together."""
+    grouped: dict[str, list[str]] = {}
+    for name, value in values.items():
+        grouped.setdefault(number(value), []).append(name)
+    return ", ".join(f"{' = '.join(names)} = {text}" for text, names in grouped.items())
+
+
+def bounds(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+    """What holds at all times."""
+    bound = predicted.get("bias_bounds")
+    if bound is not None and bound["b"] <= ROUNDING:
+        yield "b and g", "b = 1/C and g = 0 stay as they are, g the global mean"
+    elif bound is not None:
+        yield (
+            "b and g",
+            f"|b - 1/C| <= {number(bound['b'])} and |g| <= {number(bound['g'])}, g the global mean",
+        )
+    start = predicted.get("ceiling")
+    if start is not None and start["trace"] > 0:
+        law = f"tr S(t) <= {number(start['trace'])}/(1 + 2 m t {number(start['trace'])}/{start['rank']})"
+        yield "tr S", f"{law}, since E >= 0"
+
+
+def laws(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+    """The laws of the flow."""
+    yield from ((law["quantity"], law["sentence"]) for law in predicted.get("laws", ()))
+
+
+def times(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+    """How long collapse takes and which steps are stable there; "would be" where it is not what happens."""
+    if "x_star" not in predicted or not predicted.get("fits"):
+        return
+    would = "" if predicted["collapses"] else "would be "
+    yield (
+        "x*",
+        f"sqrt(m/mu_class) = {number(predicted['x_star'])}, the eigenvalue of W W^T at collapse with E = 0",
+    )
+    took = predicted["collapse_time"]
+    if predicted["algebraic_tail"]:
+        yield (
+            "time",
+            "no rate: tr S falls like 1/(2 m t) and NC3 like 1/sqrt(t), one direction of W being used up (theory 7.3)",
+        )
+    elif took is not None and (predicted["collapses"] or predicted["limit"] is not None):
+        yield "time", f"NC1 falls by {FACTOR} within t = {number(took)}, once the classes are fitted"
+    elif took is not None and predicted["zero_E"]:
+        slower = "the slower the nearer the biases end to 1/C (theory 7.3)"
+        yield "time", f"NC1 falls by {FACTOR} within t = {number(took)} at the earliest, {slower}"
+    elif took is not None:
+        yield "time", f"NC1 would fall by {FACTOR} within t = {number(took)} if E were 0, which it is not"
+    yield (
+        "steps",
+        f"gradient descent on the sum loss {would or 'is '}stable at collapse for eta < {number(predicted['largest_step'])}",
+    )
+
+
+def optimiser(found: Mapping[str, Any] | None, predicted: Mapping[str, Any]) -> Iterator[Pair]:
+    """The optimiser of the options in flow time."""
+    if found is None:
+        return
+    scale = number(found["loss_scale"])
+    if found["time_step"] is not None:
+        step = found["time_step"]
+        yield (
+            "one step",
+            f"learning rate {number(found['learning_rate'])}/({scale} (1 - {number(found['momentum'])})): "
+            f"t = {number(step)} of flow time, t = 1 takes {number(1 / step)} steps",
+        )
+        if predicted.get("fits"):
+            largest = predicted["largest_step"] * found["loss_scale"] * (1 + found["momentum"])
+            yield "stable", f"at collapse for learning rates below {number(largest)}, without Nesterov's form"
+    if found["weight_decay"] is not None:
+        yield (
+            "its decay",
+            f"weight decay {number(found['weight_decay'])} times {scale}: lambda = {number(found['theory_decay'])} "
+            "per unit of flow time, on W and H (lh is D times it for features of D homogeneous layers)",
+        )
+
+
+def print_rates(console: Console, predicted: Mapping[str, Any]) -> None:
+    """The spectrum at collapse as a table: mode, rate, multiplicity."""
+    if "rates" not in predicted or not predicted.get("fits"):
+        return
+    e = predicted.get("rates_e", 0.0)
+    where = "with E = 0" if e == 0 else f"with E = {number(e)} times a projector"
+    if predicted["collapses"]:
+        title = f"Rates of the residual at neural collapse {where}"
+    else:
+        title = f"Rates that the residual would have at neural collapse {where}, which is not where this run must end"
+    console.print(Text(f"\n{title}", style="bold"))
+    _print_modes(console, "mode: over outputs, over samples", predicted["rates"])
+    ratio = number(predicted["stiffness_ratio"])
+    console.print(
+        Text(f"A mode falls like exp(-rate t), t the flow time. Fastest over slowest, but for zero: {ratio}.")
+    )
+
+
+def print_origin(console: Console, predicted: Mapping[str, Any]) -> None:
+    """The spectrum at the saddle at the origin."""
+    if "origin" not in predicted:
+        return
+    console.print(Text("\nRates near W = H = 0, where small states linger (negative: growing)", style="bold"))
+    _print_modes(console, "part of the state", predicted["origin"])
+
+
+def _print_modes(console: Console, first: str, modes: Sequence[Mapping[str, Any]]) -> None:
+    grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
+    grid.add_column(first)
+    grid.add_column("rate", justify="right", no_wrap=True)
+    grid.add_column("modes", justify="right", no_wrap=True)
+    for mode in modes:
+        if mode["multiplicity"]:
+            grid.add_row(mode["name"], number(mode["rate"]), str(mode["multiplicity"]))
+    console.print(grid)

@@ -1,0 +1,311 @@
+"""Will it collapse under weight decay? Reasoned answers for NC1-NC4, and in words what the decay does.
+
+Decay of H takes the variability within classes away, decay of W and H together also the memory of the start, and
+leaves the minimum of a convex problem; decay of one alone moves a fitted state slowly along the minima; decay of the
+biases alone keeps E and moves the limit (theory 11.1, 17d; not in the paper).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from ntkflow._types import Json
+from ntkflow.problem.clock import loss_scale
+from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.losses import MSE, CrossEntropy
+from ntkflow.problem.problem import Problem
+from ntkflow.theory import conditions
+from ntkflow.theory.conditions import IF_FITTED, Condition
+from ntkflow.theory.enforced import Enforced, enforced
+from ntkflow.theory.initial_facts import ZERO as NOTHING
+from ntkflow.theory.initial_facts import Facts, facts, reach
+
+GENERIC = "from a generic start"
+# A metric below this is zero to the accuracy of the closed forms.
+ZERO = 1e-7
+Answers = dict[str, Condition]
+
+
+def assess(problem: Problem, end: Enforced | None, known: Facts | None) -> Answers:
+    """The answers for NC1-NC4 of a problem with decay.
+
+    Args:
+        problem: what is to be solved; some rate of decay is positive.
+        end: where decay takes it, `enforced.enforced`; None where no result covers it.
+        known: facts of the start, for scalar blocks and balanced classes; None elsewhere.
+    """
+    decay = problem.decay
+    if (
+        known is not None
+        and isinstance(problem.loss, MSE)
+        and (known.still or (known.saddle and decay.W == decay.H and decay.b == 0))
+    ):
+        return {"NC1": nc1(problem, end), **{name: conditions.at_saddle() for name in ("NC2", "NC3", "NC4")}}
+    if end is not None:
+        return {"NC1": nc1(problem, end), **_enforced(problem, end)}
+    if known is not None and isinstance(problem.loss, MSE):
+        if not decay.moves_E:
+            return _biases_alone(known)
+        if decay.b == 0 and not (decay.W and decay.H):
+            return _drifting(problem, known)
+    return {"NC1": nc1(problem, end), **{name: _unknown(problem) for name in ("NC2", "NC3", "NC4")}}
+
+
+def nc1(problem: Problem, end: Enforced | None) -> Condition:
+    """Does the variability within classes vanish?"""
+    sizes, decay = problem.sizes, problem.decay
+    if sizes.N == sizes.C:
+        return conditions.one_sample()
+    if isinstance(problem.loss, MSE) and decay.H > 0 and within_shrinks(problem):
+        law = f"tr S(t) <= exp(-{2 * decay.H:.4g} t) tr S(0), for every start"
+        dead = ", but the class means merge as well" if end is not None and end.NC2 is None else ""
+        return Condition(
+            "yes",
+            f"decay of H takes all deviations from the class means away: {law}{dead}",
+            {"rate": 2 * decay.H},
+        )
+    if end is not None and end.NC1 > 0:
+        reason = "the kernel differs from sample to sample, so that the minimum does too"
+        return Condition(
+            "no", f"{reason}: NC1_frobenius ends at {end.NC1:.3g}, {GENERIC}", {"NC1_frobenius": end.NC1}
+        )
+    if end is not None:
+        reason = "the minimum under decay of W and H is the same for all samples of a class"
+        return Condition("yes", f"{reason}; reached {GENERIC}")
+    return _unknown(problem)
+
+
+def within_shrinks(problem: Problem) -> bool:
+    """Whether deviations obey dL/dt = -mu_single W^T W L - lh L: blocks, constant or not, with the squared error."""
+    return problem.kernel.thin(problem.sizes) is not None
+
+
+def _enforced(problem: Problem, end: Enforced) -> Answers:
+    if end.NC2 is None:
+        return dict.fromkeys(("NC2", "NC3", "NC4"), _dies(problem, end))
+    reason = f"decay of W and H enforces it {GENERIC}, whatever E is at first"
+    numbers = {"rank": float(end.rank), "loss": end.loss}
+    if not problem.sizes.balanced or not isinstance(problem.kernel, BlockKernel):
+        return _computed(problem, end)
+    C = problem.sizes.C
+    answers = {"NC2": Condition("yes", reason, {"NC2": 0.0}), "NC3": Condition("yes", reason, {"NC3": 0.0})}
+    if end.NC2 > ZERO:
+        few = f"{C} means need {C - 1} dimensions for the frame, and {end.rank} are there"
+        answers["NC2"] = Condition("no", f"{few}: it ends at {end.NC2:.4g}, {GENERIC}", {"NC2": end.NC2})
+        answers["NC3"] = Condition("yes", f"H1 ends as a multiple of W^T, {GENERIC}", {"NC3": 0.0})
+        few = "the class means end at unequal lengths in general, where the two rules can differ"
+        return {**answers, "NC4": Condition("undetermined", few, numbers)}
+    if end.NC3 is not None and end.NC3 > ZERO:
+        why = "decay of b is strong enough for W and the global mean to take its place"
+        answers["NC3"] = Condition(
+            "no", f"{why}: W keeps a part along 1, and NC3 ends at {end.NC3:.4g}", numbers
+        )
+    more = ", on the training data and for every feature vector" if end.NC4 else ""
+    return {**answers, "NC4": Condition("yes" if end.NC4 else "undetermined", reason + more, numbers)}
+
+
+def _computed(problem: Problem, end: Enforced) -> Answers:
+    """Values of the metrics at the minimum, where classes differ from each other."""
+    assert end.NC2 is not None
+    assert end.NC3 is not None
+    answers = {}
+    why = (
+        "the classes differ in size or kernel"
+        if not problem.sizes.balanced
+        else "the kernel differs between classes"
+    )
+    for name, value in (("NC2", end.NC2), ("NC3", end.NC3)):
+        verdict = "yes" if value <= ZERO else "no"
+        sentence = (
+            f"decay enforces it {GENERIC}" if verdict == "yes" else f"{why}: it ends at {value:.4g} {GENERIC}"
+        )
+        answers[name] = Condition(verdict, sentence, {name: value})
+    if end.NC4 is None:
+        answers["NC4"] = Condition("undetermined", "NC1 does not hold, and NC4 can fail on single samples")
+    elif end.NC4:
+        answers["NC4"] = Condition("yes", f"on the training data, {GENERIC}")
+    else:
+        merged = (
+            f"{number_of(end.merged)} end with one mean"
+            if end.merged
+            else "some class means are misclassified"
+        )
+        answers["NC4"] = Condition("no", f"{merged}, {GENERIC}")
+    return answers
+
+
+def _dies(problem: Problem, end: Enforced) -> Condition:
+    C = problem.sizes.C
+    what = "W and H vanish" if end.rank == 0 else "all class means end as one"
+    reason = f"decay is too strong: {what}, and every sample gets the same output"
+    if end.rho is not None:
+        return Condition(
+            "no", f"{reason}, because rho = sqrt(lw lh/(m mu_class)) = {end.rho:.4g} >= 1", {"rho": end.rho}
+        )
+    return Condition("no", reason, {"merged": float(C)})
+
+
+def _drifting(problem: Problem, f: Facts) -> Answers:
+    """Decay of W alone or of H alone: a fitted state moves along the minima, and y + ln y = 4 l t + const."""
+    fading, growing = ("W", "H") if problem.decay.W else ("H", "W")
+    answers = {"NC1": _drifting_nc1(problem, f)}
+    if not f.can_fit:
+        return {**answers, **_too_few(f)}
+    slow = f"decay of {fading} alone: along the minima {fading} fades like t^(-1/4), {growing} grows like t^(1/4)"
+    C2 = conditions.two_classes() if f.sizes.C == 2 else None
+    NC2 = C2 or Condition("yes", f"{slow}, and W W^T tends to x P: like 1/t, {IF_FITTED}")
+    how = "at least like t^(-1/4)" if f.reach >= f.sizes.C else "like 1/t"
+    NC3 = Condition("yes", f"{slow}, and what W and H1 do not share is outgrown: {how}, {IF_FITTED}")
+    NC4 = Condition("yes", f"zero loss, and class means that move apart against the spread, {IF_FITTED}")
+    return {**answers, "NC2": NC2, "NC3": NC3, "NC4": NC4}
+
+
+def _drifting_nc1(problem: Problem, f: Facts) -> Condition:
+    if problem.decay.H > 0 or f.sizes.per_class == 1:
+        return nc1(problem, None)
+    if f.trace_S == 0:
+        return Condition("yes", "all samples of a class coincide from the start and stay together")
+    if f.frozen > NOTHING * f.trace_S:
+        return conditions.frozen(f)
+    if f.reach == f.sizes.C - 1:
+        reason = "W acts on every direction of the features, though it fades like t^(-1/4)"
+        return Condition("yes", f"{reason}: tr S falls like exp(-c sqrt(t)), {IF_FITTED}")
+    reason = (
+        "decay of W alone: the part of W beside the class means fades like exp(-lw t), and the deviations there stay. "
+        f"From a generic start NC1 ends above zero; NC1_tirer falls like 1/sqrt(t), as the means grow, {IF_FITTED}"
+    )
+    return Condition("undetermined", reason, {"trace_S": f.trace_S})
+
+
+def _biases_alone(f: Facts) -> Answers:
+    """E is constant, so that what rests on it alone holds; the biases end at zero where the classes can be fitted."""
+    if f.centred and f.column_sums <= NOTHING:
+        apart = "decay of b moves nothing else, since g = 0, W^T 1 = 0 and the biases are equal"
+        plain = {
+            "NC1": conditions.nc1(f),
+            "NC2": conditions.nc2(f),
+            "NC3": conditions.nc3(f),
+            "NC4": conditions.nc4(f),
+        }
+        return {name: replace(a, sentence=f"{apart}; without it: {a.sentence}") for name, a in plain.items()}
+    f = replace(f, centred=False, saddle=False, sector=None, biases_decay=True)
+    answers = {
+        "NC1": conditions.nc1(f),
+        "NC2": conditions.nc2(f),
+        "NC3": conditions.nc3(f),
+        "NC4": conditions.nc4(f),
+    }
+    if f.can_fit and answers["NC3"].verdict != "no":
+        reason = "the biases end at zero, so that zero loss needs W to keep a part along 1"
+        answers["NC3"] = Condition("no", f"{reason}, {IF_FITTED}")
+    return answers
+
+
+def _too_few(f: Facts) -> Answers:
+    few = f"the class means need {f.sizes.C - 1} dimensions, and the flow has {f.reach}"
+    NC2 = conditions.two_classes() if f.sizes.C == 2 else Condition("no", f"impossible: {few}")
+    rest = Condition("undetermined", f"the classes cannot be fitted: {few}")
+    return {"NC2": NC2, "NC3": rest, "NC4": rest}
+
+
+def _unknown(problem: Problem) -> Condition:
+    """Why nothing is known."""
+    decay = problem.decay
+    if isinstance(problem.loss, CrossEntropy):
+        known = "with the cross-entropy the end under decay is known for decay of W and H, scalar blocks and equal classes"
+    elif not isinstance(problem.loss, MSE):
+        known = "for a loss of one's own no end under decay is known"
+    elif problem.kernel.rung not in ("block", "class-block", "sample"):
+        known = f"under decay no end is known for a {problem.kernel.rung} kernel"
+    elif not (decay.W and decay.H):
+        known = "where W or H does not decay the end depends on the start"
+    else:
+        known = "the space of the features is too small, or the problem too large, for the end to be computed"
+    return Condition("undetermined", known)
+
+
+def number_of(groups: tuple[tuple[int, ...], ...]) -> str:
+    """Classes that merge, counted from 1: "classes 3, 4 and classes 7 .. 10"."""
+    return " and ".join(_named(group) for group in groups)
+
+
+def _named(group: tuple[int, ...]) -> str:
+    numbers = [c + 1 for c in group]
+    if len(numbers) > 3 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"classes {numbers[0]} .. {numbers[-1]}"
+    text = ", ".join(str(c) for c in numbers[:8])
+    return f"classes {text}" + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
+
+
+def forgotten(problem: Problem, end: Enforced | None) -> tuple[float, bool] | None:
+    """Rate at which E forgets its start, and whether it is exact; None where it is not forgotten or not known."""
+    decay = problem.decay
+    if decay.W == decay.H > 0:
+        return 2 * decay.W, True
+    return None if end is None or end.slowest is None else (end.slowest, False)
+
+
+def drifts(problem: Problem) -> bool:
+    """Whether W alone or H alone decays, so that the fitted state moves slowly along the minima (theory 11.1)."""
+    decay, kernel = problem.decay, problem.kernel
+    block = isinstance(problem.loss, MSE) and isinstance(kernel, BlockKernel) and problem.sizes.balanced
+    return block and (decay.W > 0) != (decay.H > 0) and decay.b == 0
+
+
+def thresholds(problem: Problem) -> list[tuple[int, int, float]]:
+    """Class sizes m_c that occur more than once, how often, and sqrt(m_c mu_class^c) with mu_class^c for m_c samples.
+
+    The contrasts between classes of one size vanish once sqrt(lw lh) exceeds it: minority collapse (theory 17d).
+    """
+    kernel, sizes = problem.kernel, problem.sizes
+    if not isinstance(kernel, BlockKernel) or not isinstance(problem.loss, MSE):
+        return []
+    within, extra = kernel.kappa_d - kernel.kappa_c, kernel.kappa_c - kernel.kappa_n
+    counts = sorted(set(sizes.counts), reverse=True)
+    found = [(m, sizes.counts.count(m), math.sqrt(m * (within + m * extra))) for m in counts]
+    return [row for row in found if row[1] > 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Decayed:
+    """What is known beforehand of a problem with decay.
+
+    Attributes:
+        conditions: the answers for NC1-NC4.
+        end: where decay of W and H takes a generic start; None where no result covers the problem.
+        forgotten: rate at which E forgets its start, and whether it is exact.
+    """
+
+    conditions: Answers
+    end: Enforced | None
+    forgotten: tuple[float, bool] | None
+
+    def as_dict(self, problem: Problem) -> Json:
+        """Plain values for files."""
+        scale = loss_scale(problem.loss.name, "mean", problem.sizes.N, problem.sizes.C)
+        rate, exact = self.forgotten or (None, None)
+        return {
+            "rates": problem.decay.as_dict(),
+            "end": None if self.end is None else self.end.as_dict(),
+            "E_forgotten_at_rate": rate,
+            "E_forgotten_exactly": exact,
+            "drifts": drifts(problem),
+            "thresholds": [
+                {"m": m, "classes": count, "rate": rate} for m, count, rate in thresholds(problem)
+            ],
+            "of_the_mean_loss": {name: value / scale for name, value in problem.decay.as_dict().items()},
+        }
+
+
+def predict(problem: Problem, relative: float = 0.0) -> Decayed:
+    """Everything that can be said beforehand of a problem with decay.
+
+    Args:
+        problem: some rate of decay is positive; any kernel, loss and sizes.
+        relative: relative accuracy of the state; 0 means exact to rounding.
+    """
+    kernel, sizes = problem.kernel, problem.sizes
+    known = None
+    if isinstance(kernel, BlockKernel) and sizes.balanced:
+        known = facts(sizes, kernel, problem.state, relative)
+    end = enforced(problem, known.reach if known is not None else reach(problem))
+    return Decayed(assess(problem, end, known), end, forgotten(problem, end))

@@ -1,0 +1,232 @@
+"""Where weight decay takes a run, whatever its start: what of the classes survives, the loss that is left, how fast.
+
+Decay of W and of H makes the flow forget its invariant, and what it leaves is the minimum of a convex problem
+(`ntkflow.theory.exact.convex`); for scalar blocks and balanced classes it has a closed form (theory 11.1, 17d; not in the paper).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkflow._types import ClassMatrix, Json
+from ntkflow.metrics.neural_collapse import centring
+from ntkflow.problem.kernels import BlockKernel, SampleKernel
+from ntkflow.problem.losses import MSE, CrossEntropy
+from ntkflow.problem.problem import Problem
+from ntkflow.theory.exact.convex import Minimum, minimum
+from ntkflow.theory.exact.decayed import decay_rates, fraction, regularised_limit
+from ntkflow.theory.limit_point import Limit
+from ntkflow.theory.limits import eigenvalues
+
+# Convex problems and eigenvalue problems of more unknowns take longer than a prediction should.
+MOST_COLUMNS, MOST_UNKNOWNS = 300, 600
+# Class means closer than this fraction of the largest are one, and a rate this far below the fastest a rotation.
+SAME, STILL = 1e-7, 1e-9
+# 1 minus a cosine below this is none.
+ROUNDING = 1e-14
+
+
+@dataclass(frozen=True, eq=False)
+class Enforced:
+    """The end of a generic start under decay of W and H.
+
+    Attributes:
+        rank: directions of the features that survive: C-1 at collapse, 0 where everything dies.
+        loss: the sum loss there, without what decay adds to it.
+        rho: sqrt(lw lh/(m mu_class)), the share of the class contrasts that is not fitted; None without one mu_class.
+        NC1: sqrt(tr S/C) there; 0 for kernels that are blocks.
+        NC2: the metric there; None where nothing of the class means is left.
+        NC3: likewise.
+        NC4: whether every training sample is classified as the nearest class mean there; None where nothing is left.
+        merged: classes that end with one mean, a group each.
+        slowest: the slowest rate at which the end is approached; None where it is not known.
+        limit: its Gram matrices; None where they depend on the start.
+    """
+
+    rank: int
+    loss: float
+    rho: float | None
+    NC1: float
+    NC2: float | None
+    NC3: float | None
+    NC4: bool | None
+    merged: tuple[tuple[int, ...], ...]
+    slowest: float | None
+    limit: Limit | None
+
+    def as_dict(self) -> Json:
+        """Plain values for files; the limit stands elsewhere."""
+        values = {name: value for name, value in vars(self).items() if name != "limit"}
+        return {**values, "merged": [list(group) for group in self.merged]}
+
+
+def enforced(problem: Problem, reach: int) -> Enforced | None:
+    """The end that decay enforces, or None where no result covers the problem.
+
+    Args:
+        problem: what is to be solved; W and H decay.
+        reach: dimension of the space that holds the trajectory, at most n.
+    """
+    decay, kernel, sizes = problem.decay, problem.kernel, problem.sizes
+    if not (decay.W > 0 and decay.H > 0):
+        return None
+    if isinstance(kernel, BlockKernel) and sizes.balanced:
+        if isinstance(problem.loss, MSE):
+            return _balanced(problem, reach)
+        return _softmax(problem, reach) if isinstance(problem.loss, CrossEntropy) and decay.b == 0 else None
+    return _convex(problem, reach) if isinstance(problem.loss, MSE) else None
+
+
+def _balanced(problem: Problem, reach: int) -> Enforced | None:
+    sizes, kernel, decay = problem.sizes, problem.kernel, problem.decay
+    assert isinstance(kernel, BlockKernel)
+    rho, mean = fraction(sizes, kernel, decay)
+    left = decay.b / (sizes.N + decay.b)
+    contrasts, common = (sizes.C - 1 if rho < 1 else 0), left > mean
+    if common and reach < contrasts + 1:
+        return None
+    rank = min(reach, contrasts)
+    loss = sizes.per_class / 2 * (rank * min(rho, 1.0) ** 2 + (sizes.C - 1 - rank) + min(left, mean) ** 2)
+    rates = _rates(problem, reach) if decay.b or rank < contrasts else decay_rates(sizes, kernel, decay)
+    slowest = None if rates is None else float(rates[0])
+    if rank == 0:
+        every = (tuple(range(sizes.C)),)
+        return Enforced(int(common), loss, rho, 0.0, None, None, None, every, slowest, None)
+    if rank < sizes.C - 1:
+        # H1 is a multiple of W^T in every critical point; which directions survive is up to the start.
+        frame = math.sqrt(2 - 2 * math.sqrt(rank / (sizes.C - 1)))
+        return Enforced(rank, loss, rho, 0.0, frame, 0.0, None, (), slowest, None)
+    limit = regularised_limit(sizes, kernel, decay)
+    return Enforced(rank + int(common), loss, rho, 0.0, limit.NC2, limit.NC3, limit.NC4, (), slowest, limit)
+
+
+def _softmax(problem: Problem, reach: int) -> Enforced | None:
+    """Cross-entropy: the same rho P is left of the residual, so that the margin is ln(C/rho - C + 1)."""
+    sizes, kernel, decay = problem.sizes, problem.kernel, problem.decay
+    assert isinstance(kernel, BlockKernel)
+    if reach < sizes.C - 1:
+        return None
+    C, m, mu = sizes.C, sizes.per_class, eigenvalues(sizes, kernel).mu_class
+    rho, _ = fraction(sizes, kernel, decay)
+    if rho >= 1:
+        every = (tuple(range(C)),)
+        return Enforced(0, sizes.N * math.log(C), rho, 0.0, None, None, None, every, None, None)
+    margin = math.log(C / rho - C + 1)
+    loss = sizes.N * math.log1p((C - 1) * math.exp(-margin))
+    ratio, P = math.sqrt(decay.H * m / (decay.W * mu)), centring(C)
+    limit = _point(
+        margin * ratio * P,
+        margin / ratio * P,
+        margin * P,
+        np.full(C, float(problem.state.b.mean())),
+        0.0,
+        f"decay of W and H, the cross-entropy and a generic start: W H1 ends as {margin:.4g} P (theory 11.1, 11.7)",
+    )
+    return Enforced(C - 1, loss, rho, 0.0, limit.NC2, limit.NC3, limit.NC4, (), None, limit)
+
+
+def _convex(problem: Problem, reach: int) -> Enforced | None:
+    sizes = problem.sizes
+    found = _minimum(problem)
+    if found is None or reach <= found.rank:
+        return None
+    means, spread = _class_means(found, problem)
+    G, F = means.T @ means, found.W @ means
+    G_diag = np.diag(G)
+    distance = G_diag[:, None] + G_diag[None, :] - 2 * G
+    merged = _groups(distance <= SAME**2 * max(float(G_diag.max(initial=0.0)), np.finfo(float).tiny))
+    rates = _moving(found.rates()) if found.unknowns <= MOST_UNKNOWNS else None
+    slowest = None if rates is None else float(rates[0])
+    within = _within_rates(problem, found, reach)
+    if slowest is not None and within:
+        slowest = min(slowest, *within)
+    nothing = len(merged) == 1 and len(merged[0]) == sizes.C
+    if nothing:
+        return Enforced(found.rank, found.loss, None, spread, None, None, None, merged, slowest, None)
+    text = "decay of W and H and a generic start: the minimum of a convex problem (theory 11.1, 17d)"
+    limit = _point(found.W @ found.W.T, G, F, found.b, sizes.C * spread**2, text)
+    own = bool(np.all((F + found.b[:, None]).argmax(axis=0) == np.arange(sizes.C)) and not merged)
+    NC4 = own if spread == 0 else None
+    return Enforced(found.rank, found.loss, None, spread, limit.NC2, limit.NC3, NC4, merged, slowest, limit)
+
+
+def _minimum(problem: Problem) -> Minimum | None:
+    sizes, kernel = problem.sizes, problem.kernel
+    coefficients = kernel.thin(sizes)
+    if coefficients is not None and not coefficients.schedule and sizes.C <= MOST_COLUMNS:
+        roots = np.sqrt(sizes.masses)
+        K = coefficients.class_kernel * roots / roots[:, None]
+        return minimum((K + K.T) / 2, np.diag(roots), roots, problem.decay)
+    if coefficients is None and isinstance(kernel, SampleKernel) and sizes.N <= MOST_COLUMNS:
+        Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+        return minimum(kernel.K, Y, np.ones(sizes.N), problem.decay)
+    return None
+
+
+def _class_means(found: Minimum, problem: Problem) -> tuple[np.ndarray, float]:
+    """Class means of the features, and the root of the mean variance within classes."""
+    sizes, H = problem.sizes, found.Z @ found.root
+    if len(found.row) == sizes.C:
+        return H / np.sqrt(sizes.masses), 0.0
+    Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+    means = (H @ Y.T) / sizes.masses
+    return means, float(np.linalg.norm(H - means @ Y)) / math.sqrt(sizes.N)
+
+
+def _within_rates(problem: Problem, found: Minimum, reach: int) -> list[float]:
+    """Rates of the deviations from the class means, which class coordinates do not have."""
+    coefficients = problem.kernel.thin(problem.sizes)
+    if coefficients is None or problem.sizes.N == problem.sizes.C:
+        return []
+    least = float(coefficients.within.min()) * float(
+        np.linalg.eigvalsh(found.W.T @ found.W).min(initial=np.inf)
+    )
+    return [problem.decay.H] if reach > found.rank else [problem.decay.H + least]
+
+
+def _rates(problem: Problem, reach: int) -> np.ndarray | None:
+    """Rates for scalar blocks where the closed forms do not cover them."""
+    found = _minimum(problem)
+    if found is None or reach <= found.rank or found.unknowns > MOST_UNKNOWNS:
+        return None
+    return np.sort(np.append(_moving(found.rates()), _within_rates(problem, found, reach)))
+
+
+def _moving(rates: np.ndarray) -> np.ndarray:
+    return rates[rates > STILL * rates[-1]]
+
+
+def _groups(same: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """Groups of two or more classes that are the same as the first of them."""
+    first = same.argmax(axis=1)
+    groups = (tuple(int(c) for c in np.flatnonzero(first == leader)) for leader in np.unique(first))
+    return tuple(group for group in groups if len(group) > 1)
+
+
+def _point(
+    X: ClassMatrix, G: ClassMatrix, F: ClassMatrix, b: np.ndarray, trace_S: float, hypotheses: str
+) -> Limit:
+    """A limit whose outputs F = W H1 are not those of zero loss."""
+    C = len(b)
+    P = centring(C)
+    MtM = P @ G @ P
+    weights, means, product = float(np.trace(X)), float(np.trace(MtM)), float(np.trace(F @ P))
+    contrast = float(np.trace(P @ X @ P))
+    parallel = contrast * means <= product**2 * (1 + SAME)
+    # The root would make 1e-8 of a rounding error.
+    apart = 1 - product / math.sqrt(weights * means)
+    offset = b + contrast / max(product, np.finfo(float).tiny) * np.diag(G) / 2
+    everywhere = parallel and bool(np.ptp(offset) <= SAME * max(1.0, float(np.abs(offset).max())))
+    return Limit(
+        X=X,
+        G=G,
+        MtM=MtM,
+        b=b,
+        trace_S=trace_S,
+        NC1=0.0 if trace_S == 0 else None,
+        NC2=float(np.linalg.norm(MtM / np.linalg.norm(MtM) - P / math.sqrt(C - 1))),
+        NC3=math.sqrt(2 * apart) if apart > ROUNDING else 0.0,
+        NC4=everywhere,
+        hypotheses=hypotheses,
+    )

@@ -1,0 +1,140 @@
+"""Answers for NC1-NC4 under decay, against runs."""
+
+import numpy as np
+import pytest
+
+import ntkflow as nf
+from ntkflow.problem.decay import Decay
+from ntkflow.theory import decay_conditions
+
+SIZES, KERNEL = nf.Sizes(4, 3, 6), nf.BlockKernel(1.5, 0.7, 0.2)
+NAMES = ("NC1", "NC2", "NC3", "NC4")
+
+
+def problem(decay, init="gaussian", sizes=SIZES, **changes):
+    return nf.Problem(sizes, KERNEL, nf.initial.make(init, sizes, KERNEL, 3), decay=decay, **changes)
+
+
+def verdicts(*arguments, **changes):
+    answers = decay_conditions.predict(problem(*arguments, **changes)).conditions
+    return {name: answers[name].verdict for name in NAMES}
+
+
+def series(*arguments, times, **changes):
+    return nf.solve(problem(*arguments, **changes), save_at=times).series
+
+
+def test_every_problem_with_decay_gets_four_answers_with_reasons():
+    sizes = nf.Sizes(4, (3, 1, 2, 5), 6)
+    for decay in (
+        Decay(0.1, 0.2),
+        Decay(W=0.1),
+        Decay(H=0.1),
+        Decay(b=0.1),
+        Decay(0.1, 0.0, 0.1),
+        Decay.equal(9.0),
+    ):
+        for changes in ({}, {"sizes": sizes}, {"loss": nf.CrossEntropy()}, {"sizes": nf.Sizes(4, 3, 2)}):
+            found = decay_conditions.predict(problem(decay, **changes))
+            assert tuple(found.conditions) == NAMES
+            assert all(len(answer.sentence) > 20 for answer in found.conditions.values())
+            found.as_dict(problem(decay, **changes))
+
+
+def test_decay_of_H_takes_the_spread_away_at_least_like_its_exponential():
+    times = np.linspace(0, 4, 9)
+    for decay in (Decay(0.0, 0.4), Decay(0.3, 0.4), Decay(0.3, 0.4, 0.5)):
+        assert verdicts(decay)["NC1"] == "yes"
+        tr_S = series(decay, times=times)["tr_S"]
+        assert np.all(tr_S <= np.exp(-0.8 * times) * tr_S[0] * (1 + 1e-6))
+
+
+def test_decay_of_W_and_H_makes_everything_collapse_or_die():
+    assert set(verdicts(Decay(0.4, 0.2)).values()) == {"yes"}
+    assert verdicts(Decay(4.0, 5.0)) == {"NC1": "yes", "NC2": "no", "NC3": "no", "NC4": "no"}
+    answer = decay_conditions.predict(problem(Decay(4.0, 5.0))).conditions["NC2"]
+    assert "rho" in answer.sentence
+    assert answer.numbers["rho"] > 1
+    # 11.1: with the decay of b beyond lb/(N + lb) = sqrt(lw lh/(m mu_global)) W keeps a part along 1.
+    assert verdicts(Decay(0.5, 0.3, 2.0)) == {"NC1": "yes", "NC2": "yes", "NC3": "no", "NC4": "yes"}
+    assert set(verdicts(Decay(0.5, 0.9, 0.1)).values()) == {"yes"}
+
+
+@pytest.mark.parametrize("decay", [Decay(W=1.0), Decay(H=1.0)])
+@pytest.mark.parametrize("n", [3, 6])
+def test_decay_of_one_alone_collapses_slowly(decay, n):
+    sizes = nf.Sizes(4, 3, n)
+    found = verdicts(decay, sizes=sizes)
+    open_spread = decay.H == 0 and n > 3
+    assert found == {
+        "NC1": "undetermined" if open_spread else "yes",
+        "NC2": "yes",
+        "NC3": "yes",
+        "NC4": "yes",
+    }
+    run = series(decay, sizes=sizes, times=np.array([100.0, 1e3, 1e4]))
+    # NC2 falls like 1/t with corrections that fade slowly, and what W and H1 do not share at least like t^(-1/4).
+    assert run["NC2"][2] == pytest.approx(run["NC2"][1] / 10, rel=0.2)
+    assert run["NC3"][2] < 0.7 * run["NC3"][1]
+    assert run["NC4"][2] == 1
+    if open_spread:
+        assert run["NC1"][2] > 0.5 * run["NC1"][0]
+        assert run["NC1_tirer"][2] == pytest.approx(run["NC1_tirer"][1] / np.sqrt(10), rel=0.1)
+    else:
+        assert run["NC1"][1] < 1e-6
+
+
+def test_decay_of_the_biases_alone_keeps_what_E_decides():
+    floor = decay_conditions.predict(problem(Decay(b=0.5), sizes=nf.Sizes(3, 4, 9))).conditions["NC1"]
+    assert floor.verdict == "no"
+    run = series(Decay(b=0.5), sizes=nf.Sizes(3, 4, 9), times=np.array([0.0, 1.0, 40.0]))
+    assert run["tr_S"].min() > floor.numbers["floor"]
+    # E = 0: the biases end at zero, W keeps a part along 1, and NC3 has the value of equal biases 0.
+    answers = decay_conditions.predict(problem(Decay(b=0.5), "balanced")).conditions
+    assert [answers[name].verdict for name in NAMES] == ["yes", "yes", "no", "yes"]
+    run = series(Decay(b=0.5), "balanced", times=np.array([0.0, 300.0]))
+    assert run["NC3"][-1] == pytest.approx(answers["NC3"].numbers["NC3"], rel=1e-3)
+    assert max(run["NC1"][-1], run["NC2"][-1]) < 1e-3
+    # Where g = 0, W^T 1 = 0 and the biases are equal they decay by themselves.
+    assert set(verdicts(Decay(b=0.5), "balanced-contrast").values()) == {"yes"}
+    run = series(Decay(b=0.5), "balanced-contrast", times=np.array([0.0, 60.0]))
+    assert max(run[name][-1] for name in ("NC1", "NC2", "NC3")) < 1e-6
+
+
+def test_biases_that_decay_exclude_self_duality_for_any_E():
+    assert verdicts(Decay(b=2.0))["NC3"] == "no"
+    assert series(Decay(b=2.0), times=np.array([0.0, 200.0]))["NC3"][-1] > 0.05
+
+
+def test_nothing_moves_from_zero_weights_and_means():
+    still = nf.State(np.zeros((6, 12)), np.zeros((4, 6)), np.zeros(4))
+    for decay in (Decay(0.1, 0.3), Decay(W=0.1), Decay(b=0.1)):
+        found = decay_conditions.predict(nf.Problem(SIZES, KERNEL, still, decay=decay)).conditions
+        assert found["NC2"].verdict == found["NC3"].verdict == found["NC4"].verdict == "no"
+
+
+def test_too_few_features_are_said():
+    assert verdicts(Decay(0.3, 0.2), sizes=nf.Sizes(4, 3, 2)) == {
+        "NC1": "yes", "NC2": "no", "NC3": "yes", "NC4": "undetermined",
+    }  # fmt: skip
+    assert verdicts(Decay(H=0.2), sizes=nf.Sizes(4, 3, 2))["NC2"] == "no"
+    assert verdicts(Decay(W=0.2), sizes=nf.Sizes(4, 3, 2))["NC2"] == "no"
+
+
+def test_E_is_forgotten_at_the_exact_rate_or_that_of_the_end():
+    assert decay_conditions.predict(problem(Decay(0.3, 0.3))).forgotten == (0.6, True)
+    rate, exact = decay_conditions.predict(problem(Decay(0.3, 0.5))).forgotten
+    assert not exact
+    assert 0 < rate < 0.5
+    assert decay_conditions.predict(problem(Decay(W=0.3))).forgotten is None
+
+
+def test_the_decay_is_told_in_the_units_of_the_mean_loss():
+    told = decay_conditions.predict(problem(Decay(0.48, 0.24))).as_dict(problem(Decay(0.48, 0.24)))
+    assert told["of_the_mean_loss"] == {"W": pytest.approx(0.01), "H": pytest.approx(0.005), "b": 0}
+
+
+def test_merged_classes_are_named_in_few_words():
+    assert decay_conditions.number_of(((2, 3),)) == "classes 3, 4"
+    assert decay_conditions.number_of((tuple(range(5, 90)),)) == "classes 6 .. 90"
+    assert decay_conditions.number_of(((0, 2, 4, 6, 8, 10, 12, 14, 16, 18),)).endswith("15 and 2 more")
