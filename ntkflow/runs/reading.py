@@ -17,13 +17,11 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.runs.processes.host import physical_memory
+from ntkflow.runs.costs import refuse_large
 
 DAMAGED = "it may be truncated or of another format"
 # Bytes in which the header of an array has to end; numpy itself takes no longer one for safe.
 HEADER = 1 << 16
-# Where the memory of the machine is not known.
-PLENTY = 16 << 30
 
 
 @contextmanager
@@ -63,28 +61,6 @@ def _first_line(error: Exception) -> str:
         return f"it lacks {text}"
     # What a damaged file says about itself may be as long as it likes.
     return text[:200] or type(error).__name__
-
-
-def most_bytes() -> int:
-    """What one file may unpack to: half of the memory here."""
-    return (physical_memory() or PLENTY) // 2
-
-
-def refuse_large(argument: str, path: object, needed: int) -> None:
-    """Raise InputError where a file would unpack to more than `most_bytes`, before anything is allocated."""
-    most = most_bytes()
-    if needed > most:
-        raise InputError(
-            argument,
-            path,
-            f"says it unpacks to {gib(needed)}, more than half of the memory here ({gib(most)})",
-            "it is damaged, or for a larger machine",
-        )
-
-
-def gib(size: float) -> str:
-    """Bytes in GiB, for people."""
-    return f"{size / 2**30:.3g} GiB"
 
 
 def archive(

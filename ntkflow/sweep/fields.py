@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ntkflow.checks import real
+from ntkflow.checks import MOST, real, shown
 from ntkflow.errors import InputError
 from ntkflow.runs.config import SimulateConfig
 
@@ -99,6 +99,8 @@ class Schema:
             return real(argument, value)
         if kind is int and isinstance(value, float) and value.is_integer():
             return int(value)
+        if kind is int and isinstance(value, int) and abs(value) > MOST:
+            raise InputError(argument, shown(value), "must be below 2^63", "give a smaller number")
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise InputError(argument, repr(value), f"must be {WORDS[kind]} for {name}", "fix the value")
         return value

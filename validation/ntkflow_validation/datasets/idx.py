@@ -3,13 +3,14 @@
 import gzip
 import math
 import struct
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 
 from ntkflow.errors import InputError
-from ntkflow.runs.reading import reading, refuse_large
+from ntkflow.runs.costs import refuse_large
+from ntkflow.runs.reading import reading
 from ntkflow_validation.config.config import DataConfig
 from ntkflow_validation.datasets.base import Dataset, Images, from_two_sets
 from ntkflow_validation.datasets.locate import find
@@ -46,10 +47,10 @@ def read_idx(path: Path) -> np.ndarray:
         return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BufferedIOBase:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
-    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
+    return gzip.open(path) if packed else path.open("rb")
 
 
 def read_pair(folder: Path, names: tuple[str, str]) -> Images:
