@@ -1,12 +1,15 @@
 """`ntkflow plot RUN` and `ntkflow show RUN`."""
 
+from io import StringIO
 from pathlib import Path
 
 import typer
+from rich.console import Console
 
 from ntkflow.cli import ensemble, table
 from ntkflow.runs import files, rundir
 from ntkflow.runs.drawing import draw_run
+from ntkflow.runs.reading import reading
 
 
 def plot(
@@ -35,7 +38,9 @@ def show(
     summary = ensemble.read_summary(run) if several else rundir.load_run(run).summary
     if json:
         print(files.dump_json(summary))
-    elif several:
-        ensemble.print_summary(summary)
-    else:
-        table.print_summary(summary)
+        return
+    say = ensemble.print_summary if several else table.print_summary
+    with reading("run", run / rundir.SUMMARY, "a summary", "run it again"):
+        # A damaged one is found before half of it is on the terminal.
+        say(summary, Console(file=StringIO()))
+    say(summary)

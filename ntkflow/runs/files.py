@@ -18,7 +18,7 @@ from ntkflow.problem.state import State
 from ntkflow.runs.atomic import atomic as atomic
 from ntkflow.runs.atomic import refuse_existing as refuse_existing
 from ntkflow.runs.atomic import staged_directory as staged_directory
-from ntkflow.runs.reading import archive, reading
+from ntkflow.runs.reading import archive, reading, refuse_deep
 
 # What is read of a state file; whatever else it holds stays on disk.
 OF_STATE = frozenset({"H", "W", "b", "labels", "meta", *kernel_files.ARRAYS})
@@ -69,7 +69,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: the file is missing or not TOML.
     """
     with reading("config", path, "TOML", "fix the file"), Path(path).open("rb") as handle:
-        return tomllib.load(handle)
+        tables: dict[str, Any] = refuse_deep(tomllib.load(handle))
+        return tables
 
 
 def write_arrays(

@@ -19,6 +19,9 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.costs import refuse_large
 
+DEEP = "it is nested too deep"
+# Levels of a document; ours have less than ten.
+DEEPEST = 50
 DAMAGED = "it may be truncated or of another format"
 # Bytes in which the header of an array has to end; numpy itself takes no longer one for safe.
 HEADER = 1 << 16
@@ -47,9 +50,7 @@ def reading(argument: str, path: object, form: str, remedy: str = DAMAGED) -> It
         rule = f"cannot be read as {form} ({error.strerror or _first_line(error)})"
         raise InputError(argument, path, rule, remedy if error.errno is None else "check the path") from None
     except (RecursionError, MemoryError):
-        raise InputError(
-            argument, path, f"cannot be read as {form} (it is nested too deep)", remedy
-        ) from None
+        raise InputError(argument, path, f"cannot be read as {form} ({DEEP})", remedy) from None
     except Exception as error:
         rule = f"cannot be read as {form} ({_first_line(error)})"
         raise InputError(argument, path, rule, remedy) from None
@@ -116,6 +117,18 @@ def _array(name: str, member: zipfile.ZipExtFile, size: int) -> np.ndarray:
     return flat.reshape(shape[::-1]).T if column_major else flat.reshape(shape)
 
 
+def refuse_deep(document: Any) -> Any:
+    """The document itself; one that whoever prints or compares it could not get to the end of raises ValueError."""
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [
+            v for d in level if isinstance(d, dict | list) for v in (d.values() if isinstance(d, dict) else d)
+        ]
+        if not level:
+            return document
+    raise ValueError(DEEP)
+
+
 # What a JSON document has to look like: a type; a tuple of what it may be; a list of one for all entries; a table of
 # keys, in which those with ? may be missing and * stands for all others; object is anything.
 Shape = Any
@@ -130,7 +143,7 @@ def read_json(path: Path, argument: str, remedy: str, shape: Shape = None) -> Js
         InputError: it is missing, no JSON, no object, or of another shape.
     """
     with reading(argument, path, "JSON", remedy):
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = refuse_deep(json.loads(path.read_text(encoding="utf-8")))
         wrong = misfit(found, shape or {})
     if wrong:
         raise InputError(argument, path, wrong, remedy)

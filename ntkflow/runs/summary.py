@@ -38,12 +38,9 @@ SHAPE = {
         NOTHING,
         {
             "conditions": {"*": {"verdict": str, "sentence": str}},
-            "rates?": [{"name": str, "rate": NUMBER}],
-            "limit?": (NOTHING, {"hypotheses": str}),
-            "bias_bounds?": {"b": NUMBER, "g": NUMBER},
         },
     ),
-    "agreement": [{"quantity": str, "sentence": str, "error": NUMBER, "bound": object, "digits": NUMBER}],
+    "agreement": [{"quantity": str, "sentence": str, "error": NUMBER}],
     "solver": {"engine": str, "form": str, "steps": int, "seconds": float, "because": str},
     "stop_reason": {"sentence": str},
     "t_end": NUMBER,

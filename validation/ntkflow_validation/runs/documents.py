@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from ntkflow._types import Json
 from ntkflow.runs.reading import NOTHING, NUMBER, Shape
 
-_CONSTANT = {"value": NUMBER, "standard_error?": NUMBER, "*": NUMBER}
+_CONSTANT = dict.fromkeys(("value", "spread_neurons", "spread_entries", "standard_error"), NUMBER)
 _KERNEL: dict[str, Any] = {
     **dict.fromkeys(("kappa_d", "kappa_c", "kappa_n", "mu_single"), _CONSTANT),
     "alignment": NUMBER,
@@ -43,7 +44,9 @@ _WINDOW = {
     "rungs": [_RUNG],
     "attribution": [{"assumption": str, "from": str, "to": str, "cost": NUMBER, "error": NUMBER}],
     "sentence": (NOTHING, str),
-    "frontier": [{"rung": str, "constants": (NOTHING, int), "skill": NUMBER}],
+    "frontier": [
+        {"rung": str, "constants": (NOTHING, int), "skill": NUMBER, "best?": bool, "trained?": bool}
+    ],
     "cheapest": (NOTHING, str),
     "threshold": NUMBER,
 }
@@ -56,10 +59,16 @@ TRAINING: Shape = {
     "message?": str,
 }
 KERNELS: Shape = {"*": {"step": int, "seconds": NUMBER, **_KERNEL}}
-COMPARISON: Shape = {"windows?": [_WINDOW], "kernels?": list, "deviations?": [str]}
+COMPARISON: Shape = {"windows?": [_WINDOW], "kernels?": list, "deviations?": [str], "meaning?": {"*": str}}
 MEASUREMENT: Shape = {"step": int, "settings": dict, "features?": dict, "outputs?": (NOTHING, dict)}
 # A line of metrics.jsonl.
-METRICS: Shape = {"step": int, "time": NUMBER, "loss": NUMBER, "invariant_refused?": str}
+METRICS: Shape = {
+    "step": int,
+    "time": NUMBER,
+    "loss": NUMBER,
+    "invariant_refused?": str,
+    "*": (bool, *NUMBER),
+}
 
 
 def shape_of(name: str) -> Shape:
@@ -67,3 +76,16 @@ def shape_of(name: str) -> Shape:
     if name.startswith("measurements/"):
         return MEASUREMENT
     return {"training.json": TRAINING, "kernels.json": KERNELS, "comparison.json": COMPARISON}.get(name, {})
+
+
+def uneven(comparison: Json) -> str | None:
+    """A series of a comparison that has not one value for each of its window's times; None where all have."""
+    for window in comparison.get("windows", ()):
+        parts = [("observed", window["observed"])]
+        for rung in window["rungs"]:
+            parts += [(f"{rung['name']}.{part}", rung.get(part) or {}) for part in ("predicted", "skill_at")]
+        for what, series in parts:
+            for name, values in series.items():
+                if len(values) != len(window["times"]):
+                    return f"{what}.{name} has {len(values)} values for {len(window['times'])} times"
+    return None
