@@ -45,7 +45,7 @@ from ntkflow.runs.reading import NUMBER, misfit, read_json, reading
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels.blocks import BlockFit, KernelSample
 from ntkflow_validation.models.base import from_named, named_leaves
-from ntkflow_validation.runs.documents import METRICS, shape_of
+from ntkflow_validation.runs.documents import METRICS, shape_of, uneven
 from ntkflow_validation.runs.lock import LOCK, locked
 from ntkflow_validation.training.train import Snapshot, TrainState
 
@@ -58,6 +58,7 @@ OWNED = frozenset(
     }
 )  # fmt: skip
 KERNELS = "kernels.json"
+REPEAT = "remove the file and run the step again"
 # Seconds to wait for another process that makes the directory; it writes one small file.
 MAKING = 60.0
 
@@ -268,10 +269,11 @@ class RunDirectory:
         """Fitted kernels by step."""
         table = self._kernel_table()
         drop = ("step", "seconds", "broken_order")
-        return {
-            int(k): BlockFit.from_dict({a: b for a, b in v.items() if a not in drop})
-            for k, v in table.items()
-        }
+        with reading("kernels", self.path / KERNELS, "kernels", REPEAT):
+            return {
+                int(k): BlockFit.from_dict({a: b for a, b in v.items() if a not in drop})
+                for k, v in table.items()
+            }
 
     def write_comparison(self, value: Mapping[str, Any]) -> None:
         """comparison.json."""
@@ -290,12 +292,13 @@ class RunDirectory:
         path = self.path / name
         if not path.exists():
             return {}
-        found = read_json(path, name, "remove the file and run the step again", shape_of(name))
-        strange = [key for key in found if name == KERNELS and not key.isdigit()]
-        if strange:
-            raise InputError(
-                name, path, f"has {strange[0]!r} for a step", "remove the file and measure again"
-            )
+        found = read_json(path, name, REPEAT, shape_of(name))
+        strange = [key for key in found if name == KERNELS and not key.isdecimal()]
+        wrong = f"has {strange[0]!r} for a step" if strange else None
+        if name == "comparison.json":
+            wrong = uneven(found)
+        if wrong:
+            raise InputError(name, path, wrong, REPEAT)
         return found
 
     @property
