@@ -11,10 +11,8 @@ from operator import index
 import numpy as np
 
 from ntkflow._types import Labels, Times
-from ntkflow.errors import LARGEST, InputError
+from ntkflow.errors import LARGEST, MOST, InputError, shown
 
-# The largest whole number that arrays, seeds and files hold.
-MOST = 2**63 - 1
 # numpy's kinds of dtype that are no real numbers, in words.
 _KINDS = {
     "b": "truth values",
@@ -72,11 +70,6 @@ def whole(argument: str, value: object, least: int, why: str = "") -> int:
     if number > MOST:
         raise InputError(argument, shown(number), "must be below 2^63", "give a smaller number")
     return number
-
-
-def shown(number: int) -> str:
-    """A whole number for a message, which need not hold all of its digits."""
-    return str(number) if abs(number) <= MOST else f"a number of {number.bit_length()} bits"
 
 
 def numbers(argument: str, value: object, ndim: int | None = None, remedy: str = "clean it") -> np.ndarray:

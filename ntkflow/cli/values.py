@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ntkflow.checks import MOST, shown
-from ntkflow.errors import InputError
+from ntkflow.errors import MOST, InputError, shown
 
 # Bytes of one name in a path, on every file system in use.
 LONGEST = 255

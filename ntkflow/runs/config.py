@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ntkflow.checks import MOST, real, shown
-from ntkflow.errors import InputError
+from ntkflow.checks import real
+from ntkflow.errors import MOST, InputError, shown
 
 # Where each field stands in config.toml.
 TABLES: dict[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def archive(
             refuse_large(argument, path, sum(info.file_size for info in wanted.values()))
             arrays = {}
             for name, info in wanted.items():
-                with members.open(info) as member:
+                with cast(zipfile.ZipExtFile, members.open(info)) as member:
                     arrays[name] = _array(name, member, info.file_size)
     return arrays, tuple(found)
 

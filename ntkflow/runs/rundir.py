@@ -181,18 +181,18 @@ def read_series(path: Path, axes: tuple[str, ...] = ("t",)) -> tuple[np.ndarray,
     arrays, header = files.read_arrays(path, "run")
     remedy = "run the simulation again"
     wrong = misfit(header, {"series": {"*": str}, "title": str}, "header")
-    names = ("t", *(header.get("series") or {}))
-    absent = [name for name in names if name not in arrays]
-    if wrong or absent:
-        raise InputError("run", path, f"lacks {absent[0]!r}" if absent else wrong, remedy)
+    names = () if wrong else (*axes, *header["series"])
+    wrong = wrong or next((f"lacks {name!r}" for name in names if name not in arrays), None)
+    if wrong:
+        raise InputError("run", path, wrong, remedy)
     with reading("run", path, "a trajectory", remedy):
         t = checks.times("t", arrays["t"], start=-np.inf)
-    shape = (*(len(arrays[name]) for name in axes[:-1] if name in arrays), len(t))
-    for name in names[1:]:
+        shape = tuple(len(arrays[name]) for name in axes)
+    for name in header["series"]:
         if arrays[name].dtype.kind not in "fiu" or arrays[name].shape != shape:
             found = f"{name!r} of shape {arrays[name].shape} and type {arrays[name].dtype}"
             raise InputError("run", path, f"has {found} for {len(t)} times", remedy)
-    return t, {name: arrays[name] for name in names[1:]}, header
+    return t, {name: arrays[name] for name in header["series"]}, header
 
 
 def _summary(path: Path) -> Json:

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ntkflow.checks import MOST, real, shown
-from ntkflow.errors import InputError
+from ntkflow.checks import real
+from ntkflow.errors import MOST, InputError, shown
 from ntkflow.runs.config import SimulateConfig
 
 Value = bool | int | float | str | Path

@@ -9,10 +9,10 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.runs.reading import read_json
+from ntkflow.runs.reading import read_json, reading
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.ladder.export import QUANTITIES, short
-from ntkflow_validation.runs.rundir import RunDirectory, first_difference
+from ntkflow_validation.runs.rundir import COMPARISON, REPEAT, RunDirectory, first_difference
 
 PARTS = ("M", "within", "off_row_space")
 # Rungs that follow the residual were designed while looking at runs of this seed: the others are untouched data.
@@ -62,7 +62,9 @@ def read(path: Path) -> SeedRun:
         comparison = run.read_json("comparison.json")
         if not comparison.get("windows"):
             raise InputError("runs", path, "has no comparison", "run `ntkflow validate compare` first")
-        config, comparison, name = run.config.to_dict(), short(comparison), run.path.resolve().name
+        with reading("runs", path / COMPARISON, "a comparison", REPEAT):
+            comparison = short(comparison)
+        config, name = run.config.to_dict(), run.path.resolve().name
     else:
         comparison, name = _document(path), path.stem.removesuffix("-ladder")
         # Complete, also where the file is older than one of its settings.

@@ -44,9 +44,7 @@ _WINDOW = {
     "rungs": [_RUNG],
     "attribution": [{"assumption": str, "from": str, "to": str, "cost": NUMBER, "error": NUMBER}],
     "sentence": (NOTHING, str),
-    "frontier": [
-        {"rung": str, "constants": (NOTHING, int), "skill": NUMBER, "best?": bool, "trained?": bool}
-    ],
+    "frontier": [{"rung": str, "constants": (NOTHING, int), "skill": NUMBER, "best": bool}],
     "cheapest": (NOTHING, str),
     "threshold": NUMBER,
 }

@@ -57,7 +57,7 @@ OWNED = frozenset(
         "calibration.json",
     }
 )  # fmt: skip
-KERNELS = "kernels.json"
+KERNELS, COMPARISON = "kernels.json", "comparison.json"
 REPEAT = "remove the file and run the step again"
 # Seconds to wait for another process that makes the directory; it writes one small file.
 MAKING = 60.0
@@ -277,7 +277,7 @@ class RunDirectory:
 
     def write_comparison(self, value: Mapping[str, Any]) -> None:
         """comparison.json."""
-        write_json(self.path / "comparison.json", value)
+        write_json(self.path / COMPARISON, value)
 
     def write_summary(self, value: Mapping[str, Any]) -> None:
         """summary.json, written last: it marks the run complete."""
@@ -295,7 +295,7 @@ class RunDirectory:
         found = read_json(path, name, REPEAT, shape_of(name))
         strange = [key for key in found if name == KERNELS and not key.isdecimal()]
         wrong = f"has {strange[0]!r} for a step" if strange else None
-        if name == "comparison.json":
+        if name == COMPARISON:
             wrong = uneven(found)
         if wrong:
             raise InputError(name, path, wrong, REPEAT)
