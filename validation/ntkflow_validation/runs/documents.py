@@ -31,7 +31,16 @@ _RUNG = {
     "predicted?": (NOTHING, _SERIES),
     "band?": (NOTHING, {"of?": str, "*": {"low": [NUMBER], "high": [NUMBER]}}),
     "rates?": (NOTHING, {"*": (NOTHING, {"*": NUMBER})}),
-    "invariant?": (NOTHING, {"of": (NOTHING, str), "reason": (NOTHING, str)}),
+    "invariant?": (
+        NOTHING,
+        {
+            "of": (NOTHING, str),
+            "reason": (NOTHING, str),
+            "predicted?": (NOTHING, {"*": NUMBER}),
+            "relative_to_E0?": NUMBER,
+            "relative_to_terms?": NUMBER,
+        },
+    ),
 }
 _WINDOW = {
     "name": str,
