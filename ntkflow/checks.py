@@ -12,7 +12,7 @@ from operator import index
 import numpy as np
 
 from ntkflow._types import Labels, Times
-from ntkflow.errors import LARGEST, InputError, PrecisionWarning
+from ntkflow.errors import LARGEST, MOST, InputError, PrecisionWarning, shown
 
 # numpy's kinds of dtype that are no real numbers, in words.
 _KINDS = {
@@ -44,7 +44,10 @@ def real(argument: str, value: object, remedy: str = "give a number") -> float:
         raise InputError(argument, value, "must be one number", remedy)
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
         value = _plain(argument, value, remedy)[()]
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
     if not abs(number) <= LARGEST:
         raise InputError(argument, number, f"must be finite and at most {LARGEST:g}", remedy)
     return number
@@ -64,7 +67,9 @@ def whole(argument: str, value: object, least: int, why: str = "") -> int:
         raise InputError(argument, value, "must be a whole number", f"give an integer >= {least}")
     if number < least:
         rule = f"must be at least {least}" + (f", {why}" if why else "")
-        raise InputError(argument, number, rule, f"give an integer >= {least}")
+        raise InputError(argument, shown(number), rule, f"give an integer >= {least}")
+    if number > MOST:
+        raise InputError(argument, shown(number), "must be below 2^63", "give a smaller number")
     return number
 
 

@@ -31,6 +31,13 @@ class PrecisionWarning(UserWarning):
 
 # The dynamics multiply up to four of the state's numbers with each other; beyond this they overflow.
 LARGEST = 1e60
+# The largest whole number that arrays, seeds and files hold.
+MOST = 2**63 - 1
+
+
+def shown(number: int) -> str:
+    """A whole number for a message, which need not hold all of its digits."""
+    return str(number) if abs(number) <= MOST else f"a number of {number.bit_length()} bits"
 
 
 class StoppedError(RuntimeError):

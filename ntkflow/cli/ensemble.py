@@ -64,10 +64,10 @@ def write(staged: Path, found: Ensemble, prepared: Prepared, summary: Json) -> N
     files.write_json(staged / "summary.json", summary)
 
 
-def print_summary(summary: Json) -> None:
-    """Quantiles at the start and at the end of the main series."""
+def print_summary(summary: Json, console: Console | None = None) -> None:
+    """Quantiles at the start and at the end of the main series; on the terminal unless a console is given."""
     sizes, solver, members = summary["sizes"], summary["solver"], summary["ensemble"]
-    console = Console(highlight=False)
+    console = console or Console(highlight=False)
     console.print(
         f"C = {sizes['C']} classes, m = {sizes['m']} per class, n = {sizes['n']} features: "
         f"{members['members']} members, seeds {members['seeds'][0]} to {members['seeds'][-1]}"

@@ -10,6 +10,7 @@ import typer
 
 from ntkflow import __version__
 from ntkflow.cli import ends
+from ntkflow.cli.values import bounded
 from ntkflow.errors import INTERRUPTED, InputError, SolveError, StoppedError
 from ntkflow.runs.drawing import started_early
 
@@ -80,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(words: Sequence[str]) -> int:
     with started_early(words):
-        code = build(words)(args=words or ["--help"], prog_name="ntkflow", standalone_mode=False)
+        command = typer.main.get_command(build(words))
+        bounded(command)
+        code = command(args=words or ["--help"], prog_name="ntkflow", standalone_mode=False)
     return code if isinstance(code, int) else 0
 
 

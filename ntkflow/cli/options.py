@@ -12,6 +12,7 @@ from ntkflow.problem.kernels.kernel_files import UnusedArraysWarning
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.costs import MANY
 from ntkflow.runs.simulate import Prepared, prepare
 
 
@@ -115,6 +116,7 @@ EnsembleSize = Annotated[
     ),
 ]
 ConfigFile = Annotated[Path | None, _option(OUTPUT, "Replay a config.toml; other options override it.")]
+Yes = Annotated[bool, _option(OUTPUT, f"More than {MANY} runs are meant.", "--yes")]
 Overwrite = Annotated[bool, _option(OUTPUT, "Replace an existing run directory.", "--overwrite")]
 AsJson = Annotated[bool, _option(OUTPUT, "Print the summary alone, as JSON.", "--json")]
 Quiet = Annotated[bool, _option(OUTPUT, "Print nothing but errors.", "--quiet", "-q")]

@@ -1,14 +1,17 @@
 """`ntkflow plot RUN ...` and `ntkflow show RUN ...`."""
 
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from rich.console import Console
 
 from ntkflow.cli import ensemble, table
 from ntkflow.errors import InputError
 from ntkflow.runs import files, rundir
 from ntkflow.runs.drawing import FORMATS, draw_run
+from ntkflow.runs.reading import reading
 from ntkflow.runs.saved import ensembles as saved
 
 if TYPE_CHECKING:
@@ -91,12 +94,20 @@ def show(
     summaries = [_summary(directory) for directory in run]
     if json:
         print(files.dump_json(summaries if len(run) > 1 else summaries[0]))
-    elif len(run) > 1:
+        return
+    for directory, summary in zip(run, summaries, strict=True):
+        with reading("run", directory / rundir.SUMMARY, "a summary", "run it again"):
+            # A damaged one is found before half of it is on the terminal.
+            _say(directory, summary, Console(file=StringIO()))
+    if len(run) > 1:
         table.print_several([directory.name for directory in run], summaries)
-    elif (run[0] / saved.ARRAYS).is_file():
-        ensemble.print_summary(summaries[0])
     else:
-        table.print_summary(summaries[0])
+        _say(run[0], summaries[0], None)
+
+
+def _say(directory: Path, summary: dict, console: Console | None) -> None:
+    say = ensemble.print_summary if (directory / saved.ARRAYS).is_file() else table.print_summary
+    say(summary, console)
 
 
 def _summary(directory: Path) -> dict:

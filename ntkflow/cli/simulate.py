@@ -13,6 +13,7 @@ from ntkflow.cli.output import attempted, bar, is_complete, place, warn
 from ntkflow.errors import LawWarning
 from ntkflow.integrate.run import Progress
 from ntkflow.runs import drawing, files, rundir
+from ntkflow.runs.costs import MEMBER, refuse_many
 from ntkflow.runs.simulate import run
 from ntkflow.runs.summary import summarise
 
@@ -63,6 +64,7 @@ def simulate(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
+    yes: options.Yes = False,
     figures: Annotated[bool, typer.Option(help="Draw the figure.", rich_help_panel=options.OUTPUT)] = True,
     json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -77,6 +79,7 @@ def simulate(
         # First of all, so that its slow imports overlap with everything here.
         drawer = stack.enter_context(drawing.drawer()) if figures else None
         prepared = options.prepared(config, given)
+        refuse_many("--ensemble", prepared.config.ensemble, "members", MEMBER, yes)
         if out is not None and is_complete(out, prepared, overwrite):
             show(out, json, quiet)
             return

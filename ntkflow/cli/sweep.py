@@ -16,6 +16,7 @@ from ntkflow.cli.output import attempted, bar
 from ntkflow.errors import InputError, StoppedError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
+from ntkflow.runs.costs import CELL, refuse_many
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
 from ntkflow.sweep.fields import SIMULATE
 from ntkflow.sweep.runner import SweepProgress
@@ -45,6 +46,7 @@ def sweep(
     scheduler: options.Scheduler = None,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
+    yes: options.Yes = False,
     json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -56,6 +58,7 @@ def sweep(
     """
     view = {"x": x, "y": y, "by": by, "theory": theory, "log_x": log_x, "log_y": log_y}
     spec = _spec(config, study, over or [], set_ or [], seeds, view)
+    refuse_many("over", len(spec), "cells", CELL, yes)
     directory = out if out is not None else default_directory(spec)
     with ExitStack() as stack:
         if workers is not None and scheduler is not None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ntkflow.cli.options import Quiet as Quiet
+from ntkflow.cli.options import Yes as Yes
 from ntkflow.sweep.axis import FORMS
 
 GRID, FIGURE, RUNNING, OUTPUT = "Grid", "Figure", "Running", "Output"

@@ -15,9 +15,9 @@ from ntkflow.runs.laws import LEADING
 Row = tuple[str, str, str]
 
 
-def print_summary(summary: Mapping[str, Any]) -> None:
-    """What was run, what happened, and what the theory predicts for it."""
-    console = Console(highlight=False)
+def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
+    """What was run, what happened, and what the theory predicts for it; on the terminal unless a console is given."""
+    console = console or Console(highlight=False)
     for line in headlines(summary):
         console.print(Text(line, style="bold"))
     grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)

@@ -163,6 +163,8 @@ class ThinSystem:
         if self.schedule:
             return max(system.spectral_radius(s) for _, system in self.schedule)
         m = float(self.masses.max())
-        features = m * np.linalg.norm(s.H1.T @ s.H1 + 1.0, 2) + np.linalg.norm(s.L, 2) ** 2
+        # With one sample a class there is nothing within: not every numpy knows the norm of that.
+        within = np.linalg.norm(s.L, 2) ** 2 if s.L.size else 0.0
+        features = m * np.linalg.norm(s.H1.T @ s.H1 + 1.0, 2) + within
         kernel = max(float(np.linalg.norm(self.class_kernel, 2)), float(self.rates.max(initial=0.0)))
         return float(features + np.linalg.norm(s.W, 2) ** 2 * kernel + max(self.decay))

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ntkflow.errors import InputError
+from ntkflow.checks import real
+from ntkflow.errors import MOST, InputError, shown
 
 # Where each field stands in config.toml.
 TABLES: dict[str, tuple[str, ...]] = {
@@ -109,6 +110,7 @@ class SimulateConfig:
                         "has no meaning beside --state",
                         "drop one of the two",
                     )
+        self._check_range()
         self._check_ensemble()
         self._check_optimiser()
         if self.step_size is None:
@@ -123,6 +125,14 @@ class SimulateConfig:
                         "give --step-size, or --learning-rate with a momentum, or drop it",
                     )
         self._check_steps()
+
+    def _check_range(self) -> None:
+        """Whole numbers fit into 64 bits, as arrays and seeds hold them."""
+        for name in WHOLE:
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(number, int) and abs(number) > MOST:
+                    raise InputError(name, shown(number), "must be below 2^63", "give a smaller number")
 
     def _check_steps(self) -> None:
         if self.steps is None:
@@ -212,13 +222,13 @@ def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
     return SimulateConfig(**values)
 
 
-_WHOLE = ("ensemble", "classes", "per_class", "features", "seed", "steps", "batch_per_class", "batch_seed")
+WHOLE = ("ensemble", "classes", "per_class", "features", "seed", "steps", "batch_per_class", "batch_seed")
 _TEXT = ("rung", "init", "loss", "loss_reduction", "engine", "form", *PATHS)
 
 
 def _typed(key: str, name: str, value: Any) -> Any:
     """A value of a config file with the type its field has."""
-    kind = int if name in _WHOLE else str if name in _TEXT else float
+    kind = int if name in WHOLE else str if name in _TEXT else float
     if name == "nesterov":
         if not isinstance(value, bool):
             raise InputError("config", f"{key} = {value!r}", "must be true or false", "fix the file")
@@ -226,7 +236,7 @@ def _typed(key: str, name: str, value: Any) -> Any:
     if name == "per_class" and isinstance(value, list):
         return tuple(_typed(key, name, count) for count in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = real(f"config {key}", value, "fix the file")
     if not isinstance(value, kind) or isinstance(value, bool):
         word = {int: "a whole number", str: "text", float: "a number"}[kind]
         raise InputError("config", f"{key} = {value!r}", f"must be {word}", "fix the file")

@@ -20,14 +20,13 @@ FORMATS = ("png", "pdf", "svg")
 
 def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """Draw the figure of a run directory into its folder `figures`; returns the files."""
-    from ntkflow.runs import atomic, figures, files
+    from ntkflow.runs import atomic, figures, files, rundir
 
     for suffix in formats:
         if suffix not in FORMATS:
             raise InputError("format", suffix, f"must be one of {', '.join(FORMATS)}", "choose one of these")
-    arrays, header = files.read_arrays(directory / "trajectory.npz", "run")
-    series = {name: arrays[name] for name in header["series"]}
-    figure = figures.run_figure(arrays["t"], series, header["title"], bool(header.get("E_constant", True)))
+    t, series, header = rundir.read_series(directory / rundir.TRAJECTORY)
+    figure = figures.run_figure(t, series, header["title"], bool(header.get("E_constant", True)))
     folder = directory / "figures"
     written = []
     try:

@@ -1,7 +1,7 @@
 """Ensembles: the same flow from many initial states, on one grid of times, in parallel processes."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -20,6 +20,7 @@ from ntkflow.integrate.solve import default_horizon, solve
 from ntkflow.integrate.stopping import Reason
 from ntkflow.problem.problem import Problem
 from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.costs import MEMBER, refuse_many
 from ntkflow.runs.processes.executors import local_processes
 from ntkflow.runs.simulate import prepare
 
@@ -276,6 +277,8 @@ def _names(source: SimulateConfig | Sequence[Problem], seeds: Iterable[int] | No
         if source.state is not None or source.step_size is not None:
             what = "a state file" if source.state is not None else "discrete steps"
             raise InputError("source", what, "has no ensemble", "give problems, or a seeded flow")
+    if seeds is not None and isinstance(seeds, Sized):
+        refuse_many("seeds", len(seeds), "members", MEMBER)
     names = tuple(range(len(source))) if seeds is None else tuple(int(seed) for seed in seeds)  # type: ignore[arg-type]
     if not names:
         raise InputError("seeds", "no members", "must name at least one", "as range(100)")

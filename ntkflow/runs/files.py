@@ -3,9 +3,7 @@
 import json
 import os
 import tomllib
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,10 @@ from ntkflow.problem.state import State
 from ntkflow.runs.atomic import atomic as atomic
 from ntkflow.runs.atomic import refuse_existing as refuse_existing
 from ntkflow.runs.atomic import staged_directory as staged_directory
+from ntkflow.runs.reading import archive, reading, refuse_deep
+
+# What is read of a state file; whatever else it holds stays on disk.
+OF_STATE = frozenset({"H", "W", "b", "labels", "meta", *kernel_files.ARRAYS})
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -67,13 +69,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or not TOML.
     """
-    try:
-        with path.open("rb") as handle:
-            return tomllib.load(handle)
-    except OSError as error:
-        raise InputError("config", path, f"cannot be read ({error.strerror})", "check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError("config", path, f"is not TOML ({error})", "fix the file") from None
+    with reading("config", path, "TOML", "fix the file"), Path(path).open("rb") as handle:
+        tables: dict[str, Any] = refuse_deep(tomllib.load(handle))
+        return tables
 
 
 def write_arrays(
@@ -89,48 +87,19 @@ def write_arrays(
         write(handle, **dict(arrays), **extra)  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path | str, argument: str = "file") -> tuple[dict[str, np.ndarray], Json]:
-    """Arrays and JSON header of an .npz.
+def read_arrays(
+    path: Path | str, argument: str = "file", needed: Callable[[str], bool] = lambda _: True
+) -> tuple[dict[str, np.ndarray], Json]:
+    """Arrays and JSON header of an .npz; of the arrays only those whose names are `needed`.
 
     Raises:
-        InputError: the file is missing, truncated, not an .npz, or holds pickled objects.
+        InputError: the file is missing, truncated, not an .npz, unpacks to more than fits, or holds pickled objects.
     """
     path = Path(path)
-    try:
-        # Opened here, because np.load leaves its file open when the archive is damaged.
-        with path.open("rb") as handle:
-            if not zipfile.is_zipfile(handle):
-                # np.load would take any text for a pickle.
-                raise zipfile.BadZipFile("it is no .npz archive")
-            handle.seek(0)
-            with np.load(handle, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
+    arrays, _ = archive(path, argument, lambda name: name == "header" or needed(name))
+    with reading(argument, path, ".npz"):
         header = json.loads(str(arrays.pop("header"))) if "header" in arrays else {}
-    except FileNotFoundError:
-        raise InputError(argument, path, "does not exist", "check the path") from None
-    except (
-        OSError,
-        TypeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise InputError(
-            argument,
-            path,
-            f"cannot be read as .npz ({_first_line(error)})",
-            "it may be truncated or of another format",
-        ) from None
-    return arrays, header
-
-
-def _first_line(error: Exception) -> str:
-    text = (str(error).splitlines() or [type(error).__name__])[0]
-    # numpy's own advice would be to load the objects, which runs whatever code the file holds.
-    return "it holds Python objects, which are never loaded" if "pickle" in text else text
+    return arrays, header if isinstance(header, dict) else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +159,7 @@ def read_state(path: Path | str) -> StateFile:
             or kappas that are incomplete or not ordered.
     """
     path = Path(path)
-    arrays, _ = read_arrays(path, "state")
+    arrays, _ = read_arrays(path, "state", OF_STATE.__contains__)
     missing = [name for name in ("H", "W", "b", "labels") if name not in arrays]
     if missing:
         raise InputError("state", path, f"lacks the array {missing[0]!r}", "a state file has H, W, b, labels")
@@ -234,7 +203,7 @@ def _meta(path: Path, arrays: dict[str, np.ndarray]) -> Json:
     text = str(arrays.pop("meta")) if "meta" in arrays else "{}"
     try:
         meta = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError("state", path, "has a meta that is not JSON", "write it with json.dumps") from None
     return meta if isinstance(meta, dict) else {"meta": meta}
 

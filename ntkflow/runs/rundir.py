@@ -1,6 +1,5 @@
 """The run directory of a simulation: config.toml, summary.json, trajectory.npz, states, figures."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow import views
+from ntkflow import checks, views
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
@@ -17,8 +16,9 @@ from ntkflow.problem.kernels import BlockKernel, Kernel
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.atomic import MARK
+from ntkflow.runs.reading import misfit, read_json, reading
 from ntkflow.runs.saved.states import STATES, write_states
-from ntkflow.runs.summary import moves
+from ntkflow.runs.summary import SHAPE, moves
 
 if TYPE_CHECKING:
     from ntkflow.integrate.solution import Solution
@@ -179,21 +179,32 @@ def load_run(directory: Path | str) -> Run:
     if (directory / "snapshots").is_dir():
         raise InputError("run", directory, "is a run of `ntkflow validate`", "use `ntkflow validate show`")
     summary = _summary(directory / SUMMARY)
-    arrays, header = files.read_arrays(directory / TRAJECTORY, "run")
-    series = header.get("series") if isinstance(header, dict) else None
-    absent = [name for name in ("t", *(series or ["header"])) if name not in arrays]
-    if absent:
-        raise InputError("run", directory / TRAJECTORY, f"lacks {absent[0]!r}", "run the simulation again")
-    return Run(directory, summary, arrays.pop("t"), arrays, header)
+    t, series, header = read_series(directory / TRAJECTORY)
+    return Run(directory, summary, t, series, header)
+
+
+def read_series(path: Path, axes: tuple[str, ...] = ("t",)) -> tuple[np.ndarray, dict[str, np.ndarray], Json]:
+    """Times and named series of a trajectory, each with the given axes, of which t is the last; and their header.
+
+    Raises:
+        InputError: the file cannot be read, or an array is missing or no array of numbers of that shape.
+    """
+    arrays, header = files.read_arrays(path, "run")
+    remedy = "run the simulation again"
+    wrong = misfit(header, {"series": {"*": str}, "title": str}, "header")
+    names = () if wrong else (*axes, *header["series"])
+    wrong = wrong or next((f"lacks {name!r}" for name in names if name not in arrays), None)
+    if wrong:
+        raise InputError("run", path, wrong, remedy)
+    with reading("run", path, "a trajectory", remedy):
+        t = checks.times("t", arrays["t"], start=-np.inf)
+        shape = tuple(len(arrays[name]) for name in axes)
+    for name in header["series"]:
+        if arrays[name].dtype.kind not in "fiu" or arrays[name].shape != shape:
+            found = f"{name!r} of shape {arrays[name].shape} and type {arrays[name].dtype}"
+            raise InputError("run", path, f"has {found} for {len(t)} times", remedy)
+    return t, {name: arrays[name] for name in header["series"]}, header
 
 
 def _summary(path: Path) -> Json:
-    try:
-        summary = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError("run", path, f"cannot be read ({error})", "run the simulation again") from None
-    keys = ("sizes", "kernel", "eigenvalues", "loss", "invariant", "nc", "predicted", "agreement", "solver")
-    absent = [key for key in keys if not isinstance(summary, dict) or key not in summary]
-    if absent:
-        raise InputError("run", path, f"lacks {absent[0]!r}", "run the simulation again")
-    return summary
+    return read_json(path, "run", "run the simulation again", SHAPE)

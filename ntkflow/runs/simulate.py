@@ -120,8 +120,10 @@ def _optimiser(config: SimulateConfig, sizes: Sizes) -> Optimiser | None:
 
 
 def _check_memory(sizes: Sizes) -> None:
-    """Refuse what cannot fit before anything is allocated: features, their copies, and an n x n invariant."""
-    needed = 8 * (4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n))
+    """Refuse what cannot fit before anything is allocated: features, their copies, outputs, an n x n invariant, the limit."""
+    needed = 8 * (
+        4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n) + 2 * sizes.C * (sizes.N + sizes.C)
+    )
     present = physical_memory()
     if present is not None and needed > present:
         gib = f"{needed / 2**30:.3g} GiB"

@@ -12,6 +12,7 @@ from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.runs.agreement import compare, waiting, warnings_of
 from ntkflow.runs.laws import Law, laws, step_laws
+from ntkflow.runs.reading import NOTHING, NUMBER
 from ntkflow.theory import bounds, decay_conditions
 from ntkflow.theory.conditions import Condition
 from ntkflow.theory.decay_conditions import Decayed
@@ -20,6 +21,31 @@ from ntkflow.theory.prediction import Prediction, predict, predictable, sample_c
 if TYPE_CHECKING:
     from ntkflow.integrate.solution import Solution
     from ntkflow.runs.simulate import Prepared
+
+_ENDS = {"initial": NUMBER, "final": NUMBER}
+# What readers of summary.json rely on.
+SHAPE = {
+    "sizes": {"C": int, "m": object, "n": int, "N": int},
+    "kernel": {"kappa_d?": object, "kappa_c?": object, "kappa_n?": object},
+    "eigenvalues": (NOTHING, {"mu_single": NUMBER, "mu_class": NUMBER, "mu_global": NUMBER}),
+    "loss": _ENDS,
+    "invariant": {
+        **dict.fromkeys(("norm_initial", "norm_final", "alignment_initial", "alignment_final"), NUMBER),
+        **{"drift": NUMBER, "law_error": NUMBER, "constant": bool},
+    },
+    "nc": dict.fromkeys(("NC1", "NC2", "NC3", "NC4"), _ENDS),
+    "predicted": (
+        NOTHING,
+        {
+            "conditions": {"*": {"verdict": str, "sentence": str}},
+        },
+    ),
+    "agreement": [{"quantity": str, "sentence": str, "error": NUMBER}],
+    "solver": {"engine": str, "form": str, "steps": int, "seconds": float, "because": str},
+    "stop_reason": {"sentence": str},
+    "t_end": NUMBER,
+    "warnings?": [str],
+}
 
 
 def summarise(solution: "Solution", prepared: "Prepared") -> Json:

@@ -122,7 +122,7 @@ class Cache:
     def _content(self, path: Path, key: str) -> Json | None:
         try:
             content = json.loads(path.read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) and content.get("key") == key else None
 

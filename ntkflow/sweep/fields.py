@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ntkflow.errors import InputError
+from ntkflow.checks import real
+from ntkflow.errors import MOST, InputError, shown
 from ntkflow.runs.config import SimulateConfig
 
 Value = bool | int | float | str | Path
@@ -95,9 +96,11 @@ class Schema:
         if kind is Path and isinstance(value, str | Path):
             return Path(value)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            return real(argument, value)
         if kind is int and isinstance(value, float) and value.is_integer():
             return int(value)
+        if kind is int and isinstance(value, int) and abs(value) > MOST:
+            raise InputError(argument, shown(value), "must be below 2^63", "give a smaller number")
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise InputError(argument, repr(value), f"must be {WORDS[kind]} for {name}", "fix the value")
         return value

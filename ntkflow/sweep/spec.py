@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from ntkflow.errors import InputError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.costs import CELL, refuse_many
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.fields import SIMULATE, Value
 
@@ -78,6 +80,8 @@ class SweepSpec:
             raise InputError("over", "nothing", "a sweep needs something to vary", "give --over or --seeds")
         if self.seeds < 0:
             raise InputError("seeds", self.seeds, "must not be negative", "give a whole number >= 0")
+        # Before any list of them is made.
+        refuse_many("over", len(self), "cells", CELL)
         names = [name for axis in self.all_axes for name in axis.fields]
         for name in names:
             if names.count(name) > 1:
@@ -92,10 +96,7 @@ class SweepSpec:
         return (*self.axes, Axis((SEED,), tuple(range(first, first + self.seeds))))
 
     def __len__(self) -> int:
-        size = 1
-        for axis in self.all_axes:
-            size *= len(axis.values)
-        return size
+        return max(self.seeds, 1) * math.prod(len(axis.values) for axis in self.axes)
 
     def points(self) -> Iterator[dict[str, Value]]:
         """The swept fields of every cell, in grid order."""

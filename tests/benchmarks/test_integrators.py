@@ -3,9 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "integrators.py"
 
 
+@pytest.mark.slow
 def test_the_quick_benchmark_compares_at_equal_accuracy_and_saves_host_facts(tmp_path):
     out = tmp_path / "quick.json"
     done = subprocess.run(

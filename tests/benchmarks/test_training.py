@@ -17,6 +17,7 @@ def benchmark():
     return module
 
 
+@pytest.mark.slow
 def test_the_table_has_speed_shares_and_memory(benchmark, tmp_path, capsys):
     out = tmp_path / "training.json"
     out.write_text(json.dumps({"host": benchmark.host(), "presets": {"other": {"steps": 1}}}))

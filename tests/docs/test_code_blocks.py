@@ -12,6 +12,10 @@ import pytest
 from tests.commands import exit_code
 from tests.docs.pages import LINK, PAGES, blocks, words_of
 
+NAMES = [f"{page.parent.name}-{page.name}" for page in PAGES]
+# Pages that train networks or run sweeps, in many seconds each.
+LONG = ("getting-started.md", "sweeps.md", "measuring.md")
+
 
 def restored_tables(monkeypatch):
     """Pages that show how to replace a network or a data set replace it for themselves."""
@@ -30,7 +34,9 @@ def runs(block):
     return block.language == "sh" and block.mark == "run"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: f"{p.parent.name}-{p.name}")
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=[pytest.mark.slow] * (p.name in LONG)) for p in PAGES], ids=NAMES
+)
 def test_blocks_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     restored_tables(monkeypatch)
@@ -45,7 +51,7 @@ def test_blocks_run(page, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: f"{p.parent.name}-{p.name}")
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_no_block_is_left_out_without_a_reason(page):
     found = list(blocks(page))
     assert len(found) == len(re.findall(r"^```", page.read_text(), re.MULTILINE)) / 2
@@ -54,7 +60,7 @@ def test_no_block_is_left_out_without_a_reason(page):
     assert not silent, "mark the block `<!-- run -->` or `<!-- not run: REASON -->`"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: f"{p.parent.name}-{p.name}")
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_links_lead_somewhere(page):
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert not missing

@@ -35,6 +35,7 @@ def test_what_follows_two_dashes_goes_to_the_sweep(script):
     assert (options.jobs, rest) == (3, ["--out", "s", "--seeds", "2"])
 
 
+@pytest.mark.slow
 def test_on_this_machine_it_runs_a_sweep(tmp_path):
     """As its readers try it; a process of its own, since the workers are started from its file."""
     (tmp_path / "base.toml").write_text(

@@ -49,7 +49,9 @@ def test_noise_and_errors_are_those_of_least_squares():
     assert spread.of(np.ones(3), np.arange(3.0)).error == pytest.approx(np.sqrt(spread.covariance.sum()))
 
 
-@pytest.mark.parametrize(("exact_start", "initial"), [(False, "noisy"), (True, "exact")])
+@pytest.mark.parametrize(
+    ("exact_start", "initial"), [pytest.param(False, "noisy", marks=pytest.mark.slow), (True, "exact")]
+)
 def test_error_bars_are_right_on_average(exact_start, initial):
     clean, z, noises = simulated(nf.Sizes(2, 3, 4), KERNEL, [0.0, 0.2, 0.4, 0.7, 1.0]), [], []
     for seed in range(16):

@@ -195,6 +195,7 @@ def alive(pid):
         return False
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_resumes_and_two_processes_share_a_directory(tmp_path):
     script, directory = tmp_path / "script.py", tmp_path / "s"
     script.write_text(SCRIPT)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from json import loads as decode
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,21 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.integrate.stopping import Reason
-from ntkflow.runs import files, rundir
+from ntkflow.runs import files, reading, rundir
 from ntkflow.runs.drawing import FORMATS
 from ntkflow.runs.ensembles import LEVELS, Ensemble, Member
 
 ARRAYS = "ensemble.npz"
+# What readers of an ensemble's summary.json rely on.
+SHAPE = {
+    "sizes": {"C": int, "m": object, "n": int},
+    "ensemble": {"members": int, "seeds": [int], "failed": {"*": str}},
+    "levels": [float],
+    "quantiles": {"*": {"initial": [reading.NUMBER], "final": [reading.NUMBER]}},
+    "drift": reading.NUMBER,
+    "t_end": reading.NUMBER,
+    "solver": {"seconds": float, "steps": {"median": float}, "engines": {"*": int}},
+}
 
 
 def summarise(found: Ensemble, seconds: float, config: Mapping[str, Any] | None, rtol: float | None) -> Json:
@@ -111,11 +120,7 @@ def read_summary(directory: Path) -> Json:
     Raises:
         InputError: it is missing or damaged.
     """
-    path = directory / rundir.SUMMARY
-    try:
-        return decode(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError("run", path, f"cannot be read ({error})", "run the ensemble again") from None
+    return reading.read_json(directory / rundir.SUMMARY, "run", "run the ensemble again", SHAPE)
 
 
 def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
@@ -129,9 +134,8 @@ def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     from ntkflow.runs import atomic, figures
     from ntkflow.runs.ensemble_figure import ensemble_figure
 
-    arrays, header = files.read_arrays(directory / ARRAYS, "run")
-    series = {name: arrays[name] for name in header["series"]}
-    figure = ensemble_figure(arrays["t"], series, header["title"])
+    t, series, header = rundir.read_series(directory / ARRAYS, ("seed", "t"))
+    figure = ensemble_figure(t, series, header["title"])
     folder = directory / "figures"
     folder.mkdir(exist_ok=True)
     atomic.clean(folder)

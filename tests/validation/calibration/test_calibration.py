@@ -71,6 +71,7 @@ def made(tmp_path_factory):
     return out, run.calibrate(out, brief=True)
 
 
+@pytest.mark.slow
 def test_the_pipeline_gives_the_known_answer(made):
     _, found = made
     assert found["passed"]
@@ -79,6 +80,7 @@ def test_the_pipeline_gives_the_known_answer(made):
     assert found["control"]["block_residual"] < 1e-6
 
 
+@pytest.mark.slow
 def test_departures_are_blamed_on_what_departs(made):
     noise, bend = made[1]["departures"]
     # Noise leaves the kernel constant and the same for all neurons: the N x N kernel still predicts everything.
@@ -90,6 +92,7 @@ def test_departures_are_blamed_on_what_departs(made):
     assert bend["block_M"]["value"] < bend["best_M"]["value"]
 
 
+@pytest.mark.slow
 def test_finished_cells_are_not_run_again(made, monkeypatch):
     out, found = made
     trained = []
@@ -105,6 +108,7 @@ def test_finished_cells_are_not_run_again(made, monkeypatch):
     assert trained == ["none-0-seed-0"]
 
 
+@pytest.mark.slow
 def test_the_calibration_is_made_once_for_a_version_and_again_for_the_next(made, tmp_path, monkeypatch):
     _, found = made
     calls = []

@@ -64,6 +64,7 @@ def test_steps_on_their_own_print_one_json_document(finished, capsys):
     assert json.loads(capsys.readouterr().out)["from_snapshot"] == 2
 
 
+@pytest.mark.slow
 def test_words_for_people(finished, capsys):
     assert validate("compare", "--out", finished, "--rungs", "block,class-block,tensor") == 0
     text = capsys.readouterr().out

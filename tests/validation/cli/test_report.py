@@ -85,6 +85,7 @@ def test_kernels_and_compare_take_all_runs_of_a_folder(finished, capsys):
     assert "has no meaning beside RUN" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_what_is_missing(finished, tmp_path, monkeypatch, capsys):
     import shutil
 

@@ -76,7 +76,7 @@ def test_unknown_preset_and_unreadable_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         RunConfig.from_toml(tmp_path / "absent.toml")
     (tmp_path / "broken.toml").write_text("a = [")
-    with pytest.raises(InputError, match="not valid TOML"):
+    with pytest.raises(InputError, match="cannot be read as TOML"):
         RunConfig.from_toml(tmp_path / "broken.toml")
 
 

@@ -72,6 +72,7 @@ def test_the_panes_are_those_that_were_measured(measured):
         kernel_figure({})
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_run_and_measures_each_step_once(tmp_path):
     config = RunConfig(
         data=DataConfig(name="digits", classes=3, per_class=6),

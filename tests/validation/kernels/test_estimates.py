@@ -48,6 +48,7 @@ def check(found, exact, names=ALL):
     assert np.all((ratio > 0.8) & (ratio < 1.25)), ratio
 
 
+@pytest.mark.slow
 def test_sign_probes(problem):
     params, x, head, exact = problem
     settings = {"head": head, "quantities": ("outputs",), "method": "sign-probes", "probes": 40}
@@ -61,7 +62,7 @@ def wide(p, x):
     return jnp.tanh(x @ p["V"]) @ p["mix"]
 
 
-@pytest.mark.parametrize("probes", [4, 12])
+@pytest.mark.parametrize("probes", [4, pytest.param(12, marks=pytest.mark.slow)])
 def test_probes(probes):
     rng, labels = np.random.default_rng(0), np.repeat([0, 1, 2, 3], [5, 6, 8, 9])
     mix = (0.2 + rng.normal(size=(24, 48))) * np.exp(rng.normal(size=48))

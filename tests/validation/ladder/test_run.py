@@ -159,6 +159,7 @@ def test_the_schedule_and_draws_of_the_batches_are_accounted_for(tmp_path):
     assert len(marked) == sum(point["best"] for point in window["frontier"])
 
 
+@pytest.mark.slow
 def test_the_kernel_of_all_samples_is_measured_when_asked_for(tmp_path, monkeypatch):
     run = finished(tmp_path / "run", NONLINEAR, per_class=2)
     whole = finished(tmp_path / "whole", NONLINEAR)

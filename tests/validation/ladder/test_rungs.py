@@ -112,6 +112,7 @@ def normalised():
     )
 
 
+@pytest.mark.slow
 def test_a_normalisation_that_moves_with_the_samples_is_part_of_the_tensor(normalised):
     found = normalised
     assert found.coupled

@@ -196,6 +196,7 @@ def here(grid, directory):
         return run_sweep(grid, directory, executor)
 
 
+@pytest.mark.slow
 def test_reproduce_runs_rates_then_the_chosen_and_draws_from_both(few, tmp_path):
     grids = []
 

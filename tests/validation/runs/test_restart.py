@@ -73,6 +73,7 @@ def undisturbed(tmp_path_factory):
     return numbers(run)
 
 
+@pytest.mark.slow
 def test_kills_at_random_steps_leave_no_trace_in_the_numbers(tmp_path, undisturbed):
     write_toml(tmp_path / "config.toml", CONFIG.to_dict())
     out, rng, kills = tmp_path / "run", random.Random(7), 0

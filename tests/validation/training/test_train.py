@@ -147,7 +147,7 @@ def test_divergence_is_an_event_with_a_step_and_keeps_what_came_before():
     assert caught.value.step <= CHUNK or caught.value.step in (94, 400)
 
 
-@pytest.mark.parametrize("batch_per_class", [0, 3])
+@pytest.mark.parametrize("batch_per_class", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_one_program_on_the_device_does_what_the_loop_does(batch_per_class):
     recipe = replace(
         CONFIG.training, steps=130, batch_per_class=batch_per_class, drop_every=20, nesterov=True
@@ -207,7 +207,7 @@ def test_frozen_statistics_are_those_of_the_training_set_and_stay():
 @pytest.mark.parametrize(
     ("settings", "divisor"),
     [
-        ({}, 12 * 3),
+        pytest.param({}, 12 * 3, marks=pytest.mark.slow),
         ({"loss": "cross-entropy"}, 12),
         ({"reduction": "sum"}, 1),
         ({"batch_per_class": 2}, 6 * 3),

@@ -55,5 +55,5 @@ def read(path: Path) -> Json | None:
     """A calibration's file; None where there is none that can be read."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, TypeError):
         return None

@@ -21,7 +21,9 @@ def frontier(
     out: options.OldOut = None,
 ) -> None:
     """Print every rung of a compared run with its constants and skill; * marks the frontier."""
+    from ntkflow.runs.reading import reading
     from ntkflow_validation.ladder.export import table
+    from ntkflow_validation.runs.rundir import COMPARISON, REPEAT
 
     runs = options.runs_at(run, out)
     comparisons = [_comparison(found) for found in runs]
@@ -29,7 +31,9 @@ def frontier(
         if not quiet:
             if len(runs) > 1:
                 typer.echo(f"{found.path}:")
-            typer.echo("\n".join(table(comparison)))
+            with reading("run", found.path / COMPARISON, "a comparison", REPEAT):
+                lines = table(comparison)
+            typer.echo("\n".join(lines))
         if to is not None:
             path = _written(found, comparison, to)
             if not quiet:
@@ -48,14 +52,18 @@ def _comparison(run: "RunDirectory") -> "Json":
 
 def _written(run: "RunDirectory", comparison: "Json", to: Path) -> Path:
     from ntkflow.runs.files import write_json
+    from ntkflow.runs.reading import reading
     from ntkflow_validation.ladder.export import short
+    from ntkflow_validation.runs.rundir import COMPARISON, REPEAT
 
     to.mkdir(parents=True, exist_ok=True)
     name = run.path.resolve().name
     path = to / f"{name}-ladder.json"
+    with reading("run", run.path / COMPARISON, "a comparison", REPEAT):
+        kept = short(comparison)
     # What was refused everywhere would be run, whatever it costs, if the command named it.
     rungs = [rung for window in comparison["windows"] for rung in window["rungs"]]
     names = dict.fromkeys(rung["name"] for rung in rungs if not rung["refused"])
     command = f"ntkflow validate compare {name} --rungs {','.join(names)}"
-    write_json(path, {"command": command, "config": run.config.to_dict(), **short(comparison)})
+    write_json(path, {"command": command, "config": run.config.to_dict(), **kept})
     return path

@@ -12,6 +12,7 @@ import typer
 from ntkflow.cli.ends import GOES_ON, resumable
 from ntkflow.cli.output import warn
 from ntkflow.errors import InputError, StoppedError
+from ntkflow.runs.costs import CELL, refuse_many
 from ntkflow_validation.cli import sweep_options as options
 from ntkflow_validation.cli.options import find_data
 
@@ -42,6 +43,7 @@ def sweep(
     out: options.Out = options.SWEEP_OUT,
     keep_runs: options.KeepRuns = False,
     overwrite: options.Overwrite = False,
+    yes: options.Yes = False,
     json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -52,6 +54,8 @@ def sweep(
     that diverged is a result.
     """
     grid = _grid(preset, config, set_ or [], pair or [], learning_rates, init, seeds, over or [])
+    if not dry_run:
+        refuse_many("over", len(grid), "trainings", CELL, yes)
     if dry_run:
         _estimate(grid, workers, json)
         return

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ntkflow.runs.costs import MANY
+
 GRID, RUNNING, OUTPUT = "Grid", "Running", "Output"
 SWEEP_OUT = Path("validate-sweep")
 
@@ -54,4 +56,5 @@ Overwrite = Annotated[
     ),
 ]
 AsJson = Annotated[bool, _option(OUTPUT, "Print counts alone, as JSON.", "--json")]
+Yes = Annotated[bool, _option(OUTPUT, f"More than {MANY} trainings are meant.", "--yes")]
 Quiet = Annotated[bool, _option(OUTPUT, "Print nothing but errors.", "--quiet", "-q")]

@@ -1,11 +1,11 @@
 """RunConfig: every choice of a run, checked once before data are touched, to and from plain values."""
 
-import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ntkflow.errors import InputError
+from ntkflow.runs.files import read_toml
 from ntkflow_validation.config.settings import (
     DATASETS,
     MODELS,
@@ -106,13 +106,7 @@ class RunConfig:
     @classmethod
     def from_toml(cls, path: Path) -> "RunConfig":
         """Read a configuration file."""
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError("config", path, f"cannot be read ({error.strerror})", "check the path") from None
-        except tomllib.TOMLDecodeError as error:
-            raise InputError("config", path, f"is not valid TOML ({error})", "fix the file") from None
-        return cls.from_dict(values)
+        return cls.from_dict(read_toml(Path(path)))
 
     def with_seed(self, seed: int | None) -> "RunConfig":
         """The same run from another seed; None changes nothing."""

@@ -120,6 +120,10 @@ def from_two_sets(training: Images, testing: Images, config: DataConfig, seed: i
     Raises:
         InputError: a class has fewer than `per_class` training samples.
     """
+    shapes = [part.pixels.shape[1:] for part in (training, testing)]
+    if shapes[0] != shapes[1]:
+        rule = f"has test images of shape {shapes[1]}, and training images of {shapes[0]}"
+        raise InputError("data", config.name, rule, "download both again")
     labels, labels_test = (part.labels.astype(np.int64) for part in (training, testing))
     train, rest = draw_balanced(labels, config, seed, config.per_class)
     candidates = np.flatnonzero(labels_test < config.classes)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow.errors import InputError
+from ntkflow.runs.reading import reading
 from ntkflow_validation.config.config import DataConfig
 from ntkflow_validation.datasets.base import Dataset, Images, from_two_sets
 from ntkflow_validation.datasets.locate import find
@@ -27,6 +28,9 @@ PYTHON = [f"data_batch_{i}" for i in range(1, 6)], ["test_batch"]
 VERSIONS = (("cifar-10-batches-bin", BINARY), ("cifar-10-batches-py", PYTHON))
 ARCHIVES = (("cifar-10-binary.tar.gz", VERSIONS[0]), ("cifar-10-python.tar.gz", VERSIONS[1]))
 Contents = dict[str, bytes]
+# Bytes of a batch, with room: 10,000 images take 31 million.
+LONGEST = 1 << 28
+REMEDY = "download it again"
 
 
 def read_cifar10(config: DataConfig, seed: int) -> Dataset:
@@ -157,16 +161,32 @@ def _contents(folder: Path) -> tuple[Contents, tuple[list[str], list[str]]]:
     for inner, names in VERSIONS:
         place = _folder(folder, inner, names)
         if place is not None:
-            return {name: (place / name).read_bytes() for part in names for name in part}, names
+            return {name: _whole_file(place / name) for part in names for name in part}, names
     archive, (inner, names) = next(a for a in ARCHIVES if (folder / a[0]).is_file())
     return _from_archive(folder / archive, inner, [name for part in names for name in part]), names
 
 
 def _from_archive(path: Path, inner: str, names: list[str]) -> Contents:
     """Members are read in memory; nothing is unpacked to the disk."""
-    try:
-        with tarfile.open(path) as archive:
-            handles = {name: archive.extractfile(f"{inner}/{name}") for name in names}
-            return {name: handle.read() for name, handle in handles.items() if handle is not None}
-    except (OSError, EOFError, KeyError, tarfile.TarError) as error:
-        raise InputError("data", path, f"cannot be read ({error})", "download it again") from None
+    with reading("data", path, "a tar archive", REMEDY), tarfile.open(path) as archive:
+        contents = {}
+        for name in names:
+            member = archive.getmember(f"{inner}/{name}")
+            # Links and folders have no bytes of their own.
+            handle = archive.extractfile(member) if member.isreg() else None
+            if handle is None:
+                raise InputError("data", path, f"has {member.name!r}, which is no file", REMEDY)
+            _refuse_long(member.name, member.size)
+            contents[name] = handle.read()
+        return contents
+
+
+def _whole_file(path: Path) -> bytes:
+    with reading("data", path, "a batch of CIFAR-10", REMEDY):
+        _refuse_long(path, path.stat().st_size)
+        return path.read_bytes()
+
+
+def _refuse_long(name: object, size: int) -> None:
+    if size > LONGEST:
+        raise InputError("data", name, f"has {size} bytes, a batch has at most {LONGEST}", REMEDY)

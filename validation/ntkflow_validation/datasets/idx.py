@@ -3,17 +3,20 @@
 import gzip
 import math
 import struct
-import zlib
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
 
 from ntkflow.errors import InputError
+from ntkflow.runs.costs import refuse_large
+from ntkflow.runs.reading import reading
 from ntkflow_validation.config.config import DataConfig
 from ntkflow_validation.datasets.base import Dataset, Images, from_two_sets
 from ntkflow_validation.datasets.locate import find
 
 UBYTE = 0x08
+REMEDY = "download it again"
 TRAIN, TEST = ("train-images", "train-labels"), ("t10k-images", "t10k-labels")
 
 
@@ -26,27 +29,28 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
         InputError: the file cannot be read, is not IDX, or is shorter or longer than its header says.
     """
-    data = _content(path)
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] != UBYTE:
-        raise InputError("data", path, "is not an IDX file of unsigned bytes", "download it again")
-    axes = data[3]
-    if len(data) < 4 + 4 * axes:
-        raise InputError("data", path, "ends inside its header", "download it again")
-    shape = struct.unpack(f">{axes}I", data[4 : 4 + 4 * axes])
-    expected, found = math.prod(shape), len(data) - 4 - 4 * axes
-    if expected != found:
-        raise InputError(
-            "data", path, f"has {found} bytes of values, its header says {expected}", "download it again"
-        )
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    with reading("data", path, "IDX", REMEDY), _opened(path) as file:
+        head = file.read(4)
+        if len(head) < 4 or head[:2] != b"\0\0" or head[2] != UBYTE:
+            raise InputError("data", path, "is not an IDX file of unsigned bytes", REMEDY)
+        sizes = file.read(4 * head[3])
+        if len(sizes) < 4 * head[3]:
+            raise InputError("data", path, "ends inside its header", REMEDY)
+        shape = struct.unpack(f">{head[3]}I", sizes)
+        expected = math.prod(shape)
+        refuse_large("data", path, expected)
+        # One byte more, to see whether there is more: what it unpacks to may be without end.
+        data = file.read(expected + 1)
+        if len(data) != expected:
+            found = f"has {len(data)} bytes of values{' or more' if len(data) > expected else ''}"
+            raise InputError("data", path, f"{found}, its header says {expected}", REMEDY)
+        return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _content(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError("data", path, f"cannot be read ({error})", "download it again") from None
+def _opened(path: Path) -> BufferedIOBase:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else path.open("rb")
 
 
 def read_pair(folder: Path, names: tuple[str, str]) -> Images:
@@ -63,6 +67,8 @@ def read_pair(folder: Path, names: tuple[str, str]) -> Images:
             f"{names[0]} of shape {images.shape} and {names[1]} of shape {labels.shape} do not fit",
             "download both again",
         )
+    if images.size == 0:
+        raise InputError("data", folder, f"{names[0]} of shape {images.shape} holds no pixel", REMEDY)
     return Images(images[..., None], labels)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ntkflow.errors import InputError
+from ntkflow.runs.costs import refuse_large
 from ntkflow_validation.config.config import DataConfig
 from ntkflow_validation.datasets import cifar, idx
 from ntkflow_validation.datasets.base import Dataset, Images, from_one_set
@@ -50,6 +51,8 @@ def read_block(config: DataConfig, seed: int) -> Dataset:
     `noise` adds a Gaussian vector of that expected length.
     """
     C, m = config.classes, config.per_class
+    needed = 8 * 4 * C * m * (1 + C + 2 * C * m)
+    refuse_large("data.per_class", m, needed, "such inputs need about", "lower it or data.classes")
     labels = np.repeat(np.arange(C, dtype=np.int64), m)
     common = np.full((C * m, 1), np.sqrt(config.kappa_n))
     of_class = np.sqrt(config.kappa_c - config.kappa_n) * np.eye(C)[labels]

@@ -1,12 +1,13 @@
 """Chunks of a long measurement, so that an interrupted one goes on where it stopped."""
 
-import zipfile
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from ntkflow.errors import InputError
 from ntkflow.runs.atomic import atomic
+from ntkflow.runs.reading import archive
 
 Chunk = dict[str, np.ndarray]
 
@@ -54,9 +55,8 @@ class FolderStore:
     def get(self, name: str) -> Chunk | None:
         """The chunk, or None when it is absent or unreadable, in which case it is measured again."""
         try:
-            with np.load(self.path / f"{name}.npz", allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile):
+            return archive(self.path / f"{name}.npz", "chunk")[0]
+        except InputError:
             return None
 
     def put(self, name: str, chunk: Chunk) -> None:

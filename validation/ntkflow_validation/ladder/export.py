@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from ntkflow._types import Json
 
@@ -50,12 +51,12 @@ def _rung(rung: Json) -> Json:
     }
 
 
-def _rounded(value: object) -> Json:
+def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_rounded(inner) for inner in value]  # type: ignore[return-value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value  # type: ignore[return-value]
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def compact(text: str) -> str:

@@ -159,7 +159,7 @@ class _Context:
 
     def _kernel_mean(self, step: int, sizes: Sizes) -> Float64[np.ndarray, "N N"] | None:
         """The N x N kernel of all neurons on the observed samples, if that is what the run measured."""
-        arrays, _ = read_arrays(self.run.snapshot_path(step), "snapshot")
+        arrays, _ = read_arrays(self.run.snapshot_path(step), "snapshot", ("K", "K_sample").__contains__)
         K = arrays.get("K", arrays.get("K_sample"))
         whole = K is not None and len(K) == sizes.N and self.kernels[step].neurons == sizes.n
         return np.asarray(K, dtype=np.float64) if whole else None

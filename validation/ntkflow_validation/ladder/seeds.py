@@ -1,6 +1,5 @@
 """Several compared runs that differ in their seed alone: every score over the seeds, the cheapest rung of each."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.runs.reading import read_json, reading
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.ladder.export import QUANTITIES, short
-from ntkflow_validation.runs.rundir import RunDirectory, first_difference
+from ntkflow_validation.runs.rundir import COMPARISON, REPEAT, RunDirectory, first_difference
 
 PARTS = ("M", "within", "off_row_space")
 # Rungs that follow the residual were designed while looking at runs of this seed: the others are untouched data.
@@ -62,7 +62,9 @@ def read(path: Path) -> SeedRun:
         comparison = run.read_json("comparison.json")
         if not comparison.get("windows"):
             raise InputError("runs", path, "has no comparison", "run `ntkflow validate compare` first")
-        config, comparison, name = run.config.to_dict(), short(comparison), run.path.resolve().name
+        with reading("runs", path / COMPARISON, "a comparison", REPEAT):
+            comparison = short(comparison)
+        config, name = run.config.to_dict(), run.path.resolve().name
     else:
         comparison, name = _document(path), path.stem.removesuffix("-ladder")
         # Complete, also where the file is older than one of its settings.
@@ -79,12 +81,11 @@ def read(path: Path) -> SeedRun:
 
 
 def _document(path: Path) -> Json:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError("runs", path, "cannot be read as a comparison", "give a run directory") from error
+    found = read_json(
+        path, "runs", "give a run directory", {"windows?": [{"name": str, "rungs": [{"name": str}]}]}
+    )
     # What this module writes has windows too, but of several versions and without a seed.
-    if not isinstance(found, dict) or not found.get("windows") or not {"config", "version"} <= set(found):
+    if not found.get("windows") or not {"config", "version"} <= set(found):
         raise InputError(
             "runs",
             path,

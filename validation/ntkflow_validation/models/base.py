@@ -153,12 +153,13 @@ def from_named(template: Tree, named: dict[str, np.ndarray]) -> Tree:
     values = []
     for path, leaf in leaves:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if name not in named or named[name].shape != np.shape(leaf):
-            found = named[name].shape if name in named else "missing"
+        kind = np.asarray(leaf).dtype.kind
+        if name not in named or named[name].shape != np.shape(leaf) or named[name].dtype.kind != kind:
+            found = f"{named[name].dtype} of shape {named[name].shape}" if name in named else "missing"
             raise InputError(
                 name,
                 found,
-                f"must have shape {np.shape(leaf)}",
+                f"must be {np.asarray(leaf).dtype} of shape {np.shape(leaf)}",
                 "use the configuration the run was made with",
             )
         values.append(jnp.asarray(named[name]))

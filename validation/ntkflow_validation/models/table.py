@@ -1,9 +1,11 @@
 """Architectures by name."""
 
+import math
 from typing import Any
 
 from flax import nnx
 
+from ntkflow.runs.costs import refuse_large
 from ntkflow_validation.config.config import ModelConfig
 from ntkflow_validation.models.base import Classifier, Network
 from ntkflow_validation.models.bent import BentBody
@@ -28,6 +30,18 @@ BODIES: dict[str, Any] = {
 }
 
 
+def fewest_parameters(config: ModelConfig, inputs: int, classes: int) -> int:
+    """A number of parameters that an architecture has at least, known without making any."""
+    width, features = config.width, config.features
+    hidden = {
+        "linear": inputs * features,
+        "bent": (inputs + features) * width,
+        "mlp": (inputs + features) * width + (config.depth - 1) * width**2,
+    }
+    # One convolution between stages; a later one has more channels than the first.
+    return hidden.get(config.name, 9 * width**2) + features * classes
+
+
 def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed: int) -> Network:
     """The network a configuration names, freshly initialised.
 
@@ -36,7 +50,14 @@ def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed:
         input_shape: shape of one input.
         classes: C.
         seed: seed of the initial weights.
+
+    Raises:
+        InputError: its parameters, with what training adds to them, do not fit into memory.
     """
+    # Parameters, gradients, momentum and the new parameters, float32 each.
+    remedy = "lower model.width, model.features or model.depth"
+    needed = 4 * 4 * fewest_parameters(config, math.prod(input_shape), classes)
+    refuse_large("model.width", config.width, needed, "its training needs at least", remedy)
     rngs = nnx.Rngs(seed)
     body = BODIES[config.name](config, input_shape, rngs=rngs)
     return Network.from_module(Classifier(body, Layers(config, rngs).dense(config.features, classes)))

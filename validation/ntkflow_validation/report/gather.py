@@ -102,7 +102,7 @@ def _matrix(run: RunDirectory, step: int) -> np.ndarray | None:
     path: Path = run.path / "snapshots" / f"step_{step:07d}.npz"
     if not path.is_file():
         return None
-    arrays: dict[str, Any] = read_arrays(path, "snapshot")[0]
+    arrays: dict[str, Any] = read_arrays(path, "snapshot", ("K", "K_sample").__contains__)[0]
     K = arrays.get("K", arrays.get("K_sample"))
     if K is None:
         return None

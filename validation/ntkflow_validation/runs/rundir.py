@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel
@@ -40,9 +41,11 @@ from ntkflow.runs.files import (
     write_state,
     write_toml,
 )
+from ntkflow.runs.reading import NUMBER, misfit, read_json, reading
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels.blocks import BlockFit, KernelSample
 from ntkflow_validation.models.base import from_named, named_leaves
+from ntkflow_validation.runs.documents import METRICS, shape_of, uneven
 from ntkflow_validation.runs.lock import LOCK, locked
 from ntkflow_validation.training.train import Snapshot, TrainState
 
@@ -54,6 +57,8 @@ OWNED = frozenset(
         "calibration.json",
     }
 )  # fmt: skip
+KERNELS, COMPARISON = "kernels.json", "comparison.json"
+REPEAT = "remove the file and run the step again"
 # Seconds to wait for another process that makes the directory; it writes one small file.
 MAKING = 60.0
 
@@ -173,13 +178,17 @@ class RunDirectory:
 
     def steps(self) -> list[int]:
         """Steps of the complete snapshots, increasing."""
-        names = (self.path / "snapshots").glob("step_*.npz")
-        return sorted(int(name.stem.removeprefix("step_")) for name in names)
+        names = (path.stem.removeprefix("step_") for path in (self.path / "snapshots").glob("step_*.npz"))
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def read_snapshot(self, step: int) -> StoredSnapshot:
         """State and flow time at one step."""
-        file = read_state(self._snapshot(step))
-        return StoredSnapshot(int(file.meta["step"]), float(file.meta["time"]), file.state, file.sizes)
+        path = self._snapshot(step)
+        file = read_state(path)
+        wrong = misfit(file.meta, {"step": int, "time": NUMBER}, "meta")
+        if wrong:
+            raise InputError("snapshot", path, wrong, "train the run again")
+        return StoredSnapshot(file.meta["step"], float(file.meta["time"]), file.state, file.sizes)
 
     def read_train_state(self, step: int, template: TrainState) -> TrainState:
         """Parameters and optimiser state at one step."""
@@ -204,7 +213,10 @@ class RunDirectory:
         steps = self.steps()
         if self._checkpoint.exists():
             arrays, _ = read_arrays(self._checkpoint, "checkpoint")
-            step = int(arrays.pop("step"))
+            with reading(
+                "checkpoint", self._checkpoint, "a checkpoint", "remove it: training goes on before"
+            ):
+                step = checks.whole("step", arrays.pop("step")[()], 0)
             if steps and step > steps[-1]:
                 return step, TrainState(**from_named(template._asdict(), arrays))
         return (steps[-1], self.read_train_state(steps[-1], template)) if steps else None
@@ -216,13 +228,17 @@ class RunDirectory:
     def metrics(self) -> list[Json]:
         """Lines of metrics.jsonl, one per step; a torn line or one whose snapshot is missing is left out."""
         path = self.path / "metrics.jsonl"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
         complete, rows = set(self.steps()), {}
-        for line in text.splitlines():
+        with reading("metrics", path, "JSON lines", "train the run again"):
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 continue
+            wrong = misfit(row, METRICS, f"line {number}")
+            if wrong:
+                raise InputError("metrics", path, wrong, "remove the line")
             if row["step"] in complete:
                 rows[row["step"]] = row
         return [rows[step] for step in sorted(rows)]
@@ -247,20 +263,21 @@ class RunDirectory:
             measured.mean
         )
         write_state(self._snapshot(step), file.state, file.sizes.labels, kernel, file.meta, **arrays)
-        write_json(self.path / "kernels.json", {key: kernels[key] for key in sorted(kernels, key=int)})
+        write_json(self.path / KERNELS, {key: kernels[key] for key in sorted(kernels, key=int)})
 
     def kernels(self) -> dict[int, BlockFit]:
         """Fitted kernels by step."""
         table = self._kernel_table()
         drop = ("step", "seconds", "broken_order")
-        return {
-            int(k): BlockFit.from_dict({a: b for a, b in v.items() if a not in drop})
-            for k, v in table.items()
-        }
+        with reading("kernels", self.path / KERNELS, "kernels", REPEAT):
+            return {
+                int(k): BlockFit.from_dict({a: b for a, b in v.items() if a not in drop})
+                for k, v in table.items()
+            }
 
     def write_comparison(self, value: Mapping[str, Any]) -> None:
         """comparison.json."""
-        write_json(self.path / "comparison.json", value)
+        write_json(self.path / COMPARISON, value)
 
     def write_summary(self, value: Mapping[str, Any]) -> None:
         """summary.json, written last: it marks the run complete."""
@@ -270,24 +287,26 @@ class RunDirectory:
         """A JSON file of the run; empty when it is not there yet.
 
         Raises:
-            InputError: the file is not JSON.
+            InputError: the file is not JSON, or of another shape than its readers rely on.
         """
         path = self.path / name
         if not path.exists():
             return {}
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(
-                name, path, f"is not JSON ({error})", "remove the file and run the step again"
-            ) from None
+        found = read_json(path, name, REPEAT, shape_of(name))
+        strange = [key for key in found if name == KERNELS and not key.isdecimal()]
+        wrong = f"has {strange[0]!r} for a step" if strange else None
+        if name == COMPARISON:
+            wrong = uneven(found)
+        if wrong:
+            raise InputError(name, path, wrong, REPEAT)
+        return found
 
     @property
     def _checkpoint(self) -> Path:
         return self.path / "checkpoint.npz"
 
     def _kernel_table(self) -> Json:
-        return self.read_json("kernels.json")
+        return self.read_json(KERNELS)
 
     def snapshot_path(self, step: int) -> Path:
         """The state file of a snapshot."""

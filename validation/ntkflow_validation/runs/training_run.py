@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from ntkflow._types import Json
+from ntkflow.errors import InputError
 from ntkflow.runs.files import run_versions
 from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig
@@ -94,6 +95,13 @@ def train_run(
     resume = run.read_latest(start(network, config.training))
     run.repair_metrics()
     total = total_steps(config.training, dataset.per_class)
+    if resume is not None and resume[0] > total:
+        raise InputError(
+            "run",
+            run.path,
+            f"has numbers of step {resume[0]}, its training has {total}",
+            "remove checkpoint.npz or the snapshots beyond the end",
+        )
     kernel_steps = planned_kernels(config, total) if config.kernels.while_training else ()
     if resume is not None:
         _missing_kernels(run, dataset, network, kernel_steps)
@@ -177,6 +185,10 @@ def read_outcome(run: RunDirectory) -> Outcome | None:
     found = run.read_json("training.json")
     if "result" not in found:
         return None
+    absent = [name for name in ("step", "message") if name not in found]
+    if absent or found["result"] not in list(Result):
+        wrong = f"lacks {absent[0]!r}" if absent else f"has the unknown result {found['result']!r}"
+        raise InputError("training", run.path / "training.json", wrong, "remove the file and train again")
     return Outcome(Result(found["result"]), found["step"], found["message"])
 
 

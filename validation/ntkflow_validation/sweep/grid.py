@@ -1,6 +1,7 @@
 """The grid of a sweep of trainings: pairs x initialisations x learning rates x seeds x whatever else."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.runs.costs import CELL, refuse_many
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.fields import Value
 from ntkflow.sweep.spec import digest
@@ -162,10 +164,19 @@ class TrainingSweep:
             )
         if self.chosen and (self.inits or self.rates):
             raise InputError("chosen", self.chosen, "has no meaning beside inits and rates", "drop one")
+        # Before any of them is made.
+        refuse_many("over", len(self), "trainings", CELL)
         names = [*self._named, *(name for axis in self.axes for name in axis.fields)]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise InputError("over", twice, "is on two axes", "keep one of them")
+
+    def __len__(self) -> int:
+        trainings = len(self.chosen) or max(len(self.inits), 1)
+        if not self.chosen:
+            trainings *= max(len(PAPER_RATES) if isinstance(self.rates, str) else len(self.rates), 1)
+        others = math.prod(len(axis.values) for axis in self.axes)
+        return max(len(self.pairs), 1) * trainings * self.seeds * others
 
     @property
     def _named(self) -> tuple[str, ...]:

@@ -1,0 +1,61 @@
+"""What a request will cost, said before anything is allocated: memory against that of the machine, runs by number."""
+
+from ntkflow.errors import InputError
+from ntkflow.runs.processes.host import physical_memory
+
+# Where the memory of the machine is not known.
+PLENTY = 16 << 30
+# Runs in one command that nobody asks for by a slip of the keyboard; more are meant where that is said.
+MANY = 100_000
+# Bytes of results in memory: the series of a member at 61 times, the summary of a cell.
+MEMBER, CELL = 20 << 10, 50 << 10
+
+
+def most_bytes() -> int:
+    """What one request may hold in memory: half of what is there."""
+    return (physical_memory() or PLENTY) // 2
+
+
+def size_of(count: float) -> str:
+    """Bytes in GiB, for people."""
+    return f"{count / 2**30:.3g} GiB"
+
+
+def refuse_large(
+    argument: str, value: object, needed: float, what: str = "says it unpacks to", remedy: str = ""
+) -> None:
+    """Refuse what takes more than `most_bytes`.
+
+    Args:
+        argument: what asks for it.
+        value: its value.
+        needed: bytes.
+        what: the words before the size.
+        remedy: what to do.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    most = most_bytes()
+    if needed > most:
+        rule = f"{what} {size_of(needed)}, more than half of the memory here ({size_of(most)})"
+        raise InputError(argument, value, rule, remedy or "it is damaged, or for a larger machine")
+
+
+def refuse_many(argument: str, count: int, what: str, each: int, meant: bool = True) -> None:
+    """Refuse more runs than whose results fit into memory, and more than `MANY` that are not said to be meant.
+
+    Args:
+        argument: what asks for them.
+        count: how many.
+        what: of what, in the plural.
+        each: bytes of one's results.
+        meant: whether so many are.
+
+    Raises:
+        InputError: there are too many.
+    """
+    refuse_large(argument, count, count * each, f"the results of so many {what} take about", "give fewer")
+    if count > MANY and not meant:
+        rule = f"more than {MANY} {what}, with about {size_of(count * each)} of results"
+        raise InputError(argument, count, rule, "give fewer, or --yes where so many are meant")

@@ -1,0 +1,98 @@
+"""What the readers of a run's JSON documents rely on: a file of another shape is refused where it is read."""
+
+from typing import Any
+
+from ntkflow._types import Json
+from ntkflow.runs.reading import NOTHING, NUMBER, Shape
+
+_CONSTANT = dict.fromkeys(("value", "spread_neurons", "spread_entries", "standard_error"), NUMBER)
+_KERNEL: dict[str, Any] = {
+    **dict.fromkeys(("kappa_d", "kappa_c", "kappa_n", "mu_single"), _CONSTANT),
+    "alignment": NUMBER,
+    "alignment_k?": NUMBER,
+    "block_residual?": NUMBER,
+    "residual?": NUMBER,
+    "neurons": int,
+    "per_class": int,
+    "broken_order?": (NOTHING, str),
+}
+_MOTION = {"*": (NOTHING, {"cosine?": NUMBER, "error?": NUMBER})}
+_SERIES = {"*": [NUMBER]}
+_SKILL = {"value": NUMBER, "error": NUMBER}
+_RUNG = {
+    "name": str,
+    "title": str,
+    "constants": (NOTHING, int),
+    "refused": (NOTHING, str),
+    "modifications": [str],
+    "instantaneous?": (NOTHING, _MOTION),
+    "skill?": (NOTHING, {"uncentred?": {"*": _SKILL}, "*": _SKILL}),
+    "skill_at?": (NOTHING, _SERIES),
+    "predicted?": (NOTHING, _SERIES),
+    "band?": (NOTHING, {"of?": str, "*": {"low": [NUMBER], "high": [NUMBER]}}),
+    "rates?": (NOTHING, {"*": (NOTHING, {"*": NUMBER})}),
+    "invariant?": (
+        NOTHING,
+        {
+            "of": (NOTHING, str),
+            "reason": (NOTHING, str),
+            "predicted?": (NOTHING, {"*": NUMBER}),
+            "relative_to_E0?": NUMBER,
+            "relative_to_terms?": NUMBER,
+        },
+    ),
+}
+_WINDOW = {
+    "name": str,
+    "step": int,
+    "last_step": int,
+    "leading": bool,
+    "times": [NUMBER],
+    "loss": {"first": NUMBER, "last": NUMBER},
+    "observed": _SERIES,
+    "rungs": [_RUNG],
+    "attribution": [{"assumption": str, "from": str, "to": str, "cost": NUMBER, "error": NUMBER}],
+    "sentence": (NOTHING, str),
+    "frontier": [{"rung": str, "constants": (NOTHING, int), "skill": NUMBER, "best": bool}],
+    "cheapest": (NOTHING, str),
+    "threshold": NUMBER,
+}
+TRAINING: Shape = {
+    "learning_rate?": NUMBER,
+    "parameters?": int,
+    "samples?": {"*": int},
+    "result?": str,
+    "step?": int,
+    "message?": str,
+}
+KERNELS: Shape = {"*": {"step": int, "seconds": NUMBER, **_KERNEL}}
+COMPARISON: Shape = {"windows?": [_WINDOW], "kernels?": list, "deviations?": [str], "meaning?": {"*": str}}
+MEASUREMENT: Shape = {"step": int, "settings": dict, "features?": dict, "outputs?": (NOTHING, dict)}
+# A line of metrics.jsonl.
+METRICS: Shape = {
+    "step": int,
+    "time": NUMBER,
+    "loss": NUMBER,
+    "invariant_refused?": str,
+    "*": (bool, *NUMBER),
+}
+
+
+def shape_of(name: str) -> Shape:
+    """The shape of a document by its name in the run directory."""
+    if name.startswith("measurements/"):
+        return MEASUREMENT
+    return {"training.json": TRAINING, "kernels.json": KERNELS, "comparison.json": COMPARISON}.get(name, {})
+
+
+def uneven(comparison: Json) -> str | None:
+    """A series of a comparison that has not one value for each of its window's times; None where all have."""
+    for window in comparison.get("windows", ()):
+        parts = [("observed", window["observed"])]
+        for rung in window["rungs"]:
+            parts += [(f"{rung['name']}.{part}", rung.get(part) or {}) for part in ("predicted", "skill_at")]
+        for what, series in parts:
+            for name, values in series.items():
+                if len(values) != len(window["times"]):
+                    return f"{what}.{name} has {len(values)} values for {len(window['times'])} times"
+    return None
