@@ -58,9 +58,9 @@ ON_DEMAND = (
     "ntkflow.integrate.engines.diffrax_engine",
     "ntkflow.integrate.engines.jax_flow",
     "ntkflow.integrate.engines.precision",
-    "ntkflow.runs.figures",
-    "ntkflow.runs.ensemble_figure",
-    "ntkflow.runs.layout",
+    "ntkflow.runs.pictures.figures",
+    "ntkflow.runs.pictures.ensemble_figure",
+    "ntkflow.runs.pictures.layout",
 )
 MOST_LINES, MOST_MODULES = 400, 15
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ntkflow._types import Json
-from ntkflow.cli.output import attempted, bar, number, place
+from ntkflow.cli.printed.output import attempted, bar, number, place
 from ntkflow.errors import SolveError
 from ntkflow.metrics import neural_collapse
 from ntkflow.runs import files, rundir

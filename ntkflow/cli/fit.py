@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ntkflow._types import Json
 from ntkflow.cli import observations
-from ntkflow.cli.output import number
+from ntkflow.cli.printed.output import number
 from ntkflow.errors import InputError
 from ntkflow.fitting import Fit, Observed
 from ntkflow.fitting import fit as estimate

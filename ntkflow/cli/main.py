@@ -12,7 +12,7 @@ from ntkflow import __version__
 from ntkflow.cli import ends
 from ntkflow.cli.values import bounded
 from ntkflow.errors import INTERRUPTED, InputError, SolveError, StoppedError
-from ntkflow.runs.drawing import started_early
+from ntkflow.runs.pictures.drawing import started_early
 
 ENTRY_POINTS = "ntkflow.commands"
 

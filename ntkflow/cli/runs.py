@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from ntkflow.cli import ensemble, table
+from ntkflow.cli import ensemble
+from ntkflow.cli.printed import table
 from ntkflow.errors import InputError
 from ntkflow.runs import files, rundir
-from ntkflow.runs.drawing import FORMATS, draw_run
+from ntkflow.runs.pictures.drawing import FORMATS, draw_run
 from ntkflow.runs.reading import reading
 from ntkflow.runs.saved import ensembles as saved
 
@@ -62,7 +63,7 @@ def _chosen(
     for suffix in formats:
         if suffix not in FORMATS:
             raise InputError("format", suffix, f"must be one of {', '.join(FORMATS)}", "choose one of these")
-    from ntkflow.runs.overlay import figure
+    from ntkflow.runs.pictures.overlay import figure
 
     names = None if panes is None else [name.strip() for name in panes.split(",") if name.strip()]
     drawn = figure(*runs, panes=names, size=width, style=style)
@@ -78,7 +79,7 @@ def _place(runs: list[Path], out: Path | None, suffix: str) -> Path:
 
 
 def _written(figure: "Figure", path: Path, suffix: str) -> Path:
-    from ntkflow.runs import figures
+    from ntkflow.runs.pictures import figures
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic(path) as handle:

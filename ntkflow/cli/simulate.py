@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ntkflow.cli import options, runs, table
-from ntkflow.cli.output import attempted, bar, is_complete, place, warn
+from ntkflow.cli import options, runs
+from ntkflow.cli.printed import table
+from ntkflow.cli.printed.output import attempted, bar, is_complete, place, warn
 from ntkflow.errors import LawWarning
 from ntkflow.integrate.run import Progress
-from ntkflow.runs import drawing, files, rundir
+from ntkflow.runs import files, rundir
 from ntkflow.runs.costs import MEMBER, refuse_many
+from ntkflow.runs.pictures import drawing
 from ntkflow.runs.simulate import run
 from ntkflow.runs.summary import summarise
 

@@ -12,7 +12,7 @@ import typer
 from ntkflow._types import Json
 from ntkflow.cli import sweep_options as options
 from ntkflow.cli.ends import GOES_ON, resumable
-from ntkflow.cli.output import attempted, bar
+from ntkflow.cli.printed.output import attempted, bar
 from ntkflow.errors import InputError, StoppedError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
@@ -137,7 +137,7 @@ def sweep_figure_of(spec: SweepSpec, table: Table) -> Callable[[Path], Path] | N
         return None
 
     def draw(directory: Path) -> Path:
-        from ntkflow.runs import figures
+        from ntkflow.runs.pictures import figures
         from ntkflow.sweep.figure import sweep_figure
 
         figure = sweep_figure(spec, table, title_of(spec), mark_of(spec))

@@ -7,9 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ntkflow.cli import options, table
-from ntkflow.cli import predicted as words
-from ntkflow.cli.output import number
+from ntkflow.cli import options
+from ntkflow.cli.printed import predicted as words
+from ntkflow.cli.printed import table
+from ntkflow.cli.printed.output import number
 from ntkflow.runs import files
 from ntkflow.runs.summary import block_constants, predictions
 from ntkflow.theory import decay_conditions

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ntkflow.runs.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ntkflow.sweep.heat import draw_heat_map
 from ntkflow.sweep.labels import bounded, label
 from ntkflow.sweep.plan import Group, Plan, plan, positions, quantiles, scattered

@@ -8,9 +8,11 @@ import time
 
 import pytest
 
-from ntkflow.cli import ends, output
+from ntkflow.cli import ends
+from ntkflow.cli.printed import output
 from ntkflow.errors import StoppedError
-from ntkflow.runs import drawing, rundir
+from ntkflow.runs import rundir
+from ntkflow.runs.pictures import drawing
 from tests.commands import exit_code
 
 SMALL = "simulate -C 2 -m 2 -n 3 --out run"
@@ -75,7 +77,7 @@ def test_a_drawing_process_that_dies_is_a_warning(tmp_path, monkeypatch, capsys,
 
 def test_figures_of_ensembles_and_sweeps_cost_nothing_either(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ntkflow.runs.figures.save", lambda *_: 1 / 0)
+    monkeypatch.setattr("ntkflow.runs.pictures.figures.save", lambda *_: 1 / 0)
     small = ("-C", 2, "-m", 2, "-n", 3, "--t-end", 0.1)
     assert exit_code("simulate", *small, "--ensemble", 2, "--out", "run", "--quiet") == 0
     assert "warning: no figure (division by zero); `ntkflow plot run` draws it" in capsys.readouterr().err

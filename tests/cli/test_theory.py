@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.cli import predicted, table
+from ntkflow.cli.printed import predicted, table
 from ntkflow.runs.summary import predictions
 from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable

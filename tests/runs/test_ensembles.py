@@ -157,7 +157,7 @@ def test_the_command_writes_every_member_and_can_be_replayed(tmp_path, capsys, m
 
 
 def test_bands_of_the_figure_are_the_quantiles():
-    from ntkflow.runs.ensemble_figure import ensemble_figure
+    from ntkflow.runs.pictures.ensemble_figure import ensemble_figure
 
     t = np.array([0.0, 0.1, 1.0])
     values = np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 4.0], [1.0, 3.0, 9.0]])

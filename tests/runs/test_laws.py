@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow as nf
-from ntkflow.cli.table import verdict
+from ntkflow.cli.printed.table import verdict
 from ntkflow.integrate.descent import descend
 from ntkflow.integrate.descent.solution import as_solution
 from ntkflow.integrate.run import Run

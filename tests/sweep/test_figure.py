@@ -3,7 +3,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from ntkflow.errors import InputError
-from ntkflow.runs import figures
+from ntkflow.runs.pictures import figures
 from ntkflow.sweep.figure import sweep_figure
 from ntkflow.sweep.heat import medians
 from ntkflow.sweep.labels import axis_label, label, short

@@ -14,8 +14,8 @@ from ntkflow.errors import InputError
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.integrate.stopping import Reason
 from ntkflow.runs import files, reading, rundir
-from ntkflow.runs.drawing import FORMATS
 from ntkflow.runs.ensembles import LEVELS, Ensemble, Member
+from ntkflow.runs.pictures.drawing import FORMATS
 
 ARRAYS = "ensemble.npz"
 # What readers of an ensemble's summary.json rely on.
@@ -131,8 +131,9 @@ def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """
     if unknown := [suffix for suffix in formats if suffix not in FORMATS]:
         raise InputError("format", unknown[0], f"must be one of {', '.join(FORMATS)}", "choose one of these")
-    from ntkflow.runs import atomic, figures
-    from ntkflow.runs.ensemble_figure import ensemble_figure
+    from ntkflow.runs import atomic
+    from ntkflow.runs.pictures import figures
+    from ntkflow.runs.pictures.ensemble_figure import ensemble_figure
 
     t, series, header = rundir.read_series(directory / ARRAYS, ("seed", "t"))
     figure = ensemble_figure(t, series, header["title"])

@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ntkflow._types import Json
-from ntkflow.runs.figures import BLUE, GREEN, RED
+from ntkflow.runs.pictures.figures import BLUE, GREEN, RED
 from ntkflow_validation.calibration.cells import DEPARTURES
 
 TITLES = {

@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from ntkflow.cli.output import attempted
+from ntkflow.cli.printed.output import attempted
 from ntkflow_validation.cli.progress import progress
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ntkflow.cli.ends import resumable
-from ntkflow.cli.output import attempted
+from ntkflow.cli.printed.output import attempted
 from ntkflow_validation.cli import options
 from ntkflow_validation.cli.finish import tell, written
 from ntkflow_validation.cli.progress import Bar, progress

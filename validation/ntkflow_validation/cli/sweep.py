@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ntkflow.cli.ends import GOES_ON, resumable
-from ntkflow.cli.output import warn
+from ntkflow.cli.printed.output import warn
 from ntkflow.errors import InputError, StoppedError
 from ntkflow.runs.costs import CELL, refuse_many
 from ntkflow_validation.cli import sweep_options as options

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ntkflow.runs.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ntkflow_validation.metrics.compare import QUANTITIES, Comparison
 
 # The last colour of the same palette.

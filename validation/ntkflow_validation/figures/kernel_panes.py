@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ntkflow.errors import InputError
 from ntkflow.runs.atomic import atomic
-from ntkflow.runs.figures import BLUE, GREEN, ORANGE
+from ntkflow.runs.pictures.figures import BLUE, GREEN, ORANGE
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.runs.kernel_view import KernelView, views_of

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ntkflow.runs.figures import BLUE, GREEN, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.figures import BLUE, GREEN, ORANGE, PURPLE, RED
 from ntkflow_validation.paper.choose import TRAINED, Chosen, Selection
 from ntkflow_validation.paper.registry import FITTED
 from ntkflow_validation.paper.smooth import equally_spaced, smoothed

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntkflow.errors import InputError
-from ntkflow.runs.figures import (
+from ntkflow.runs.pictures.figures import (
     BLUE,
     FLOOR,
     GREEN,

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ntkflow.cli import predicted as words
-from ntkflow.cli.output import number
+from ntkflow.cli.printed import predicted as words
+from ntkflow.cli.printed.output import number
 from ntkflow.problem.sizes import repeated
 from ntkflow.runs.laws import LEADING
 

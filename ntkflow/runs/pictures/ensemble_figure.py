@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from ntkflow.runs.figures import FLOOR, GREY, PANES, Line
+from ntkflow.runs.pictures.figures import FLOOR, GREY, PANES, Line
 
 LOW, MEDIAN, HIGH = 0.05, 0.5, 0.95
 

@@ -68,7 +68,7 @@ def figure(
     Raises:
         InputError: no run, an unknown pane or style, or another number of labels.
     """
-    from ntkflow.runs import figures, layout
+    from ntkflow.runs.pictures import figures, layout
 
     if not things:
         raise InputError("runs", "none", "must be at least one", "give a solution or a run directory")
@@ -97,7 +97,7 @@ def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: Any) -> "Figure
 
 def _lines(axes: "Axes", run: Curves, lines: Iterable[Any], k: int | None, layout: Any, log: bool) -> None:
     """The series of one run in a pane: in colours of their own, or k-th run in its colour for all."""
-    from ntkflow.runs.figures import invariant_lines
+    from ntkflow.runs.pictures.figures import invariant_lines
 
     shown = run.t > 0
     series = {**run.series, **invariant_lines(run.series, run.constant)}

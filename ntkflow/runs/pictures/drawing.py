@@ -20,7 +20,8 @@ FORMATS = ("png", "pdf", "svg")
 
 def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """Draw the figure of a run directory into its folder `figures`; returns the files."""
-    from ntkflow.runs import atomic, figures, files, rundir
+    from ntkflow.runs import atomic, files, rundir
+    from ntkflow.runs.pictures import figures
 
     for suffix in formats:
         if suffix not in FORMATS:
@@ -52,7 +53,7 @@ class Drawer:
         self._problem: str | None = None
         try:
             self._process = subprocess.Popen(
-                python_command("from ntkflow.runs.drawing import serve; serve()"),
+                python_command("from ntkflow.runs.pictures.drawing import serve; serve()"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # it answers with one line; a traceback is nobody's help
@@ -118,7 +119,7 @@ def drawer() -> Drawer:
 def serve() -> None:
     """Draw the run that standard input names; answer with one line where that fails."""
     try:
-        import ntkflow.runs.figures  # noqa: F401 -- the slow import, done while the parent integrates
+        import ntkflow.runs.pictures.figures  # noqa: F401 -- the slow import, done while the parent integrates
 
         name = sys.stdin.buffer.read()
         if name:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ntkflow.cli.output import number
+from ntkflow.cli.printed.output import number
 from ntkflow.problem.sizes import repeated
 from ntkflow.theory.decay_conditions import number_of
 
