@@ -163,9 +163,9 @@ def drift(problem: nf.Problem, solution: nf.Solution) -> float | None:
     if problem.sizes.n > 400:
         return None
     first, last = (
-        nf.invariant.terms(s, problem.sizes, problem.kernel) for s in (problem.state, solution.final)
+        nf.metrics.invariant_terms(s, problem.sizes, problem.kernel) for s in (problem.state, solution.final)
     )
-    return nf.invariant.drift(first, last)
+    return nf.metrics.drift(first, last)
 
 
 def measure_peer(task: dict[str, Any]) -> dict[str, Any]:

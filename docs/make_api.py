@@ -42,7 +42,8 @@ Made by `python docs/make_api.py` from the docstrings, which say the rest: `help
 
 ## ntkflow
 
-`import ntkflow as nf`; every name below is loaded on first use.
+`import ntkflow as nf`; every name below is loaded on first use. What trains or measures networks is there too when its
+package is installed: `nf.measure`, `nf.kernel_figure`, `nf.train`, `nf.predict`, `nf.compare`, `nf.RunConfig`.
 """
 
 
@@ -74,15 +75,25 @@ def section(name: str, shown: str) -> str:
     return "\n".join([f"### {shown}", "", first_line(module), "", "| name | |", "|---|---|", *rows, ""])
 
 
+def spaces() -> Iterator[tuple[str, str]]:
+    """Every namespace of the front door: its module, and how users write it."""
+    for name in ntkflow.__all__:
+        found = getattr(ntkflow, name)
+        if inspect.ismodule(found):
+            yield found.__name__, f"nf.{name}"
+            for inner in found.__all__:
+                if inspect.ismodule(getattr(found, inner)):
+                    yield getattr(found, inner).__name__, f"nf.{name}.{inner}"
+
+
 def page() -> str:
     """The whole page."""
     members = [n for n in ntkflow.__all__ if n[0] != "_" and not inspect.ismodule(getattr(ntkflow, n))]
     rows = [f"| `nf.{name}` | {first_line(getattr(ntkflow, name))} |" for name in members]
-    modules = [name for name in ntkflow.__all__ if inspect.ismodule(getattr(ntkflow, name))]
     parts = [
         HEAD,
         "\n".join(["| name | |", "|---|---|", *rows, ""]),
-        *(section(getattr(ntkflow, name).__name__, f"nf.{name}") for name in modules),
+        *(section(name, shown) for name, shown in spaces()),
         "## validation\n\nReal networks; what `ntkflow validate` is made of.\n",
         *(section(name, name) for name in VALIDATION),
     ]

@@ -35,9 +35,9 @@ def main(out: Path = Path(), C: int = 3, m: int = 8, n: int = 6, t_end: float = 
         runs[start] = nf.solve(nf.Problem(sizes, kernel, state), t_end=t_end, stop=stop, rtol=1e-11)
     t = runs["balanced-centred"].times[1:]
     laws = {
-        "tr_S": nf.rates.tail_trace_S(t, sizes, kernel),
-        "loss": nf.rates.tail_loss(t, sizes, kernel),
-        "NC3": nf.rates.tail_NC3(t, sizes, kernel),
+        "tr_S": nf.theory.rates.tail_trace_S(t, sizes, kernel),
+        "loss": nf.theory.rates.tail_loss(t, sizes, kernel),
+        "NC3": nf.theory.rates.tail_NC3(t, sizes, kernel),
     }
     figure, grid = panes(2, 2, "Theorem 5.2 at its hypotheses: collapse is algebraic unless $W^\\top 1 = 0$")
     styles = (("balanced-centred", BLUE, "-"), ("balanced-contrast", ORANGE, "-."))

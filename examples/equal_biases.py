@@ -43,14 +43,14 @@ def endpoint(sizes: nf.Sizes, kernel: nf.BlockKernel, beta: float) -> dict[str, 
     stop = nf.Stop(nc1=1e-9, stationarity=None)
     final = nf.solve(nf.Problem(sizes, kernel, state), t_end=2000, stop=stop, rtol=1e-10).final
     means = final.H.reshape(sizes.n, sizes.C, -1).mean(axis=2)
-    limit = nf.limits.equal_bias(sizes, kernel, float(final.b.mean()))
+    limit = nf.theory.limits.equal_bias(sizes, kernel, float(final.b.mean()))
     gaps = (final.W @ final.W.T - limit.X, means.T @ means - limit.G)
     return {
         "beta": float(final.b.mean()),
         "Gram": max(float(np.abs(gap).max()) for gap in gaps),
         "W": cosine(final.W @ final.W.T),
         "M": cosine(means.T @ means),
-        "NC3": nf.collapse.measure(final, sizes)["NC3"],
+        "NC3": nf.metrics.nc(final, sizes)["NC3"],
     }
 
 
@@ -59,8 +59,8 @@ def draw_cosines(axes: Axes, ends: list[dict[str, float]], sizes: nf.Sizes, kern
     beta = [end["beta"] for end in ends]
     fine = np.linspace(min(beta), max(beta), 300)
     lines = (
-        (nf.limits.gamma, BLUE, "-", r"rows of W, $\gamma$"),
-        (nf.limits.theta, ORANGE, "-", r"class means, corrected $\theta$"),
+        (nf.theory.limits.gamma, BLUE, "-", r"rows of W, $\gamma$"),
+        (nf.theory.limits.theta, ORANGE, "-", r"class means, corrected $\theta$"),
         (printed_theta, RED, "--", r"class means, $\theta$ of (68)"),
     )
     for function, colour, style, text in lines:
@@ -76,7 +76,7 @@ def draw_duality(axes: Axes, ends: list[dict[str, float]], sizes: nf.Sizes, kern
     """NC3 against the final bias."""
     beta = [end["beta"] for end in ends]
     fine = np.linspace(min(beta), max(beta), 300)
-    predicted = [nf.limits.equal_bias(sizes, kernel, b).NC3 for b in fine]
+    predicted = [nf.theory.limits.equal_bias(sizes, kernel, b).NC3 for b in fine]
     axes.plot(fine, predicted, color=BLUE, label="predicted")
     axes.plot(beta, [end["NC3"] for end in ends], "o", color=BLUE, label="trained")
     axes.axvline(1 / sizes.C, color=GREY, linestyle=":", label=r"$\beta = 1/C$: full collapse")
@@ -89,9 +89,9 @@ def main(out: Path = Path(), C: int = 4, m: int = 6, n: int = 6, points: int = 9
     ends = [endpoint(sizes, kernel, beta) for beta in np.linspace(-1.2, 0.9, points)]
     beta = np.array([end["beta"] for end in ends])
     theory = {
-        "W": [angle(nf.limits.gamma(sizes, kernel, b)) for b in beta],
-        "M": [angle(nf.limits.theta(sizes, kernel, b)) for b in beta],
-        "NC3": [nf.limits.equal_bias(sizes, kernel, b).NC3 for b in beta],
+        "W": [angle(nf.theory.limits.gamma(sizes, kernel, b)) for b in beta],
+        "M": [angle(nf.theory.limits.theta(sizes, kernel, b)) for b in beta],
+        "NC3": [nf.theory.limits.equal_bias(sizes, kernel, b).NC3 for b in beta],
     }
     errors = {name: max(abs(np.array([end[name] for end in ends]) - theory[name])) for name in theory}
     errors["Gram"] = max(end["Gram"] for end in ends)

@@ -37,7 +37,7 @@ def class_means(state: nf.State, sizes: nf.Sizes) -> np.ndarray:
 
 def centred(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Norms of the centred class means and their cosines, from a Gram matrix of class means."""
-    P = nf.collapse.centring(len(gram))
+    P = nf.metrics.centring(len(gram))
     MtM = P @ gram @ P
     norms = np.sqrt(np.diag(MtM))
     return norms, MtM / np.outer(norms, norms)
@@ -77,7 +77,7 @@ def main(
     kernel = ClassBlockKernel.from_block(nf.BlockKernel(1.0, 0.2, 0.1), C)
     problem = nf.Problem(sizes, kernel, balanced_state(sizes, kernel, seed=3))
     solution = nf.solve(problem, t_end=t_end, stop=nf.Stop(1e-10, stationarity=None), rtol=1e-11)
-    limit = nf.limits.general_kernel(sizes, kernel, solution.final.b)
+    limit = nf.theory.limits.general_kernel(sizes, kernel, solution.final.b)
     track = [class_means(solution.state(i), sizes) for i in range(len(solution))]
     norms = np.array([centred(H1.T @ H1)[0] for H1 in track])
 

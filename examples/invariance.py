@@ -27,11 +27,11 @@ def log_cosh() -> LossPair:
 def motion_of_27(solution: nf.Solution) -> np.ndarray:
     """The farthest that eq. (27) has moved from its start so far, relative to the norms of its two terms."""
     sizes, kernel = solution.problem.sizes, solution.problem.kernel
-    start = nf.invariant.end_of_training(solution.state(0), sizes, kernel)
+    start = nf.metrics.end_of_training(solution.state(0), sizes, kernel)
     moved = []
     for i in range(len(solution)):
         state = solution.state(i)
-        now = nf.invariant.end_of_training(state, sizes, kernel)
+        now = nf.metrics.end_of_training(state, sizes, kernel)
         weights = state.W.T @ state.W
         scale = np.linalg.norm(weights) + np.linalg.norm(weights - now)
         moved.append(float(np.linalg.norm(now - start) / scale))

@@ -27,7 +27,7 @@ PARTS = (
 
 def rate(name: str, sizes: nf.Sizes, kernel: nf.BlockKernel) -> float:
     """Rate of a mode of the residual at collapse."""
-    return nf.spectrum.at_collapse(sizes, kernel).rate(name)
+    return nf.theory.spectrum.at_collapse(sizes, kernel).rate(name)
 
 
 def slope(t: np.ndarray, loss: np.ndarray, start: float, stop: float) -> float:
@@ -78,7 +78,7 @@ def main(out: Path = Path(), C: int = 3, m: int = 12, n: int = 6) -> dict[str, f
     sizes, kernel = nf.Sizes(C, m, n), nf.BlockKernel(1.0, 0.98, 0.2)
     centred = nf.initial.make("balanced-contrast", sizes, kernel, seed=0)
     state = nf.State(centred.H, centred.W, np.zeros(C))
-    rates, clock = theory(sizes, kernel), nf.rates.class_rate(sizes, kernel)
+    rates, clock = theory(sizes, kernel), nf.theory.rates.class_rate(sizes, kernel)
     times = np.linspace(0, 8, 161) / clock, np.linspace(0.5, 11, 106) / rates["individual"]
     problem = nf.Problem(sizes, kernel, state)
     solution = nf.solve(problem, save_at=np.concatenate(times), rtol=1e-12)

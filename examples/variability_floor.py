@@ -26,8 +26,8 @@ def trajectory(
     stop = nf.Stop(1e-7, stationarity=None)
     # An engine that does not use E, so that the floor is seen and not enforced.
     solution = nf.solve(nf.Problem(sizes, kernel, state), t_end=t_end, stop=stop, engine="LSODA")
-    E = nf.invariant.terms(state, sizes, kernel).E
-    return solution, nf.bounds.floor_eigenvalues(E, sizes, kernel)
+    E = nf.metrics.invariant_terms(state, sizes, kernel).E
+    return solution, nf.theory.bounds.floor_eigenvalues(E, sizes, kernel)
 
 
 def spread(state: nf.State, sizes: nf.Sizes) -> np.ndarray:

@@ -48,8 +48,8 @@ def main(
     save(figure, out, "weight_decay")
 
     with_decay, without = runs.values()
-    final, x = with_decay.final, nf.limits.x_star(sizes, kernel)
-    rho = rate / nf.rates.class_rate(sizes, kernel)
+    final, x = with_decay.final, nf.theory.limits.x_star(sizes, kernel)
+    rho = rate / nf.theory.rates.class_rate(sizes, kernel)
     limit = (1 - rho) * x * centring(C)
     numbers = {
         f"{name} {kind}": float(run.series[name][-1])

@@ -1,5 +1,9 @@
 """ntkflow: simulate, test and extend the theory of Neural (Tangent Kernel) Collapse.
 
+Nouns and verbs are here; `nf.initial` has states to start from, `nf.metrics` numbers of a state, `nf.theory` what is known
+before integrating, `nf.sweep` grids of simulations. What needs a network, as `nf.measure`, comes from the package that
+trains them, and is there when that is installed.
+
 >>> import ntkflow as nf
 >>> sizes, kernel = nf.Sizes(C=3, m=4, n=5), nf.BlockKernel(1.0, 0.5, 0.1)
 >>> solution = nf.solve(nf.Problem(sizes, kernel, nf.initial.make("balanced-contrast", sizes, kernel)))
@@ -7,102 +11,115 @@
 True
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ntkflow._lazy import attach
 
 __version__ = "0.1.0"
 
-# Loaded on first use: numpy, scipy and jax are slow to import and `ntkflow --help` needs none of them.
-_NAMES = {
-    "Sizes": "ntkflow.problem.sizes",
-    "Kernel": "ntkflow.problem.kernels",
-    "BlockKernel": "ntkflow.problem.kernels",
-    "ClassBlockKernel": "ntkflow.problem.kernels",
-    "SampleKernel": "ntkflow.problem.kernels",
-    "KroneckerKernel": "ntkflow.problem.kernels",
-    "MatrixBlockKernel": "ntkflow.problem.kernels",
-    "TensorKernel": "ntkflow.problem.kernels",
-    "ScheduledKernel": "ntkflow.problem.kernels",
-    "Decay": "ntkflow.problem.decay",
-    "MSE": "ntkflow.problem.losses",
-    "CrossEntropy": "ntkflow.problem.losses",
-    "LossPair": "ntkflow.problem.losses",
-    "State": "ntkflow.problem.state",
-    "ThinState": "ntkflow.problem.state",
-    "Problem": "ntkflow.problem.problem",
-    "Stop": "ntkflow.integrate.stopping",
-    "Reason": "ntkflow.integrate.stopping",
-    "Solution": "ntkflow.integrate.solution",
-    "solve": "ntkflow.integrate.solve",
-    "ensemble": "ntkflow.runs.ensembles",
-    "Ensemble": "ntkflow.runs.ensembles",
-    "InputError": "ntkflow.errors",
-    "LawWarning": "ntkflow.errors",
-    "SolveError": "ntkflow.errors",
-}
-_MODULES = {
-    "agreement": "ntkflow.runs.agreement",
-    "balance": "ntkflow.metrics.balance",
-    "balanced": "ntkflow.theory.balanced",
-    "bounds": "ntkflow.theory.bounds",
-    "clock": "ntkflow.problem.clock",
-    "collapse": "ntkflow.metrics.neural_collapse",
-    "conditions": "ntkflow.theory.conditions",
-    "conserved": "ntkflow.metrics.conserved",
-    "decay_conditions": "ntkflow.theory.decay_conditions",
-    "discrete": "ntkflow.integrate.descent",
-    "enforced": "ntkflow.theory.enforced",
-    "exact": "ntkflow.theory.exact",
-    "fit": "ntkflow.fitting",
-    "initial": "ntkflow.problem.initial",
-    "invariant": "ntkflow.metrics.invariant",
-    "jaxflow": "ntkflow.derivatives",
-    "laws": "ntkflow.runs.laws",
-    "limits": "ntkflow.theory.limits",
-    "prediction": "ntkflow.theory.prediction",
-    "rates": "ntkflow.theory.rates",
-    "rundir": "ntkflow.runs.rundir",
-    "sensitivity": "ntkflow.derivatives.sensitivity",
-    "spectrum": "ntkflow.theory.spectrum",
-    "store": "ntkflow.runs.files",
-    "sweep": "ntkflow.sweep",
-    "zero_loss": "ntkflow.theory.zero_loss",
-}
+# Other packages add what they bring here, so that this one never imports them.
+ENTRY_POINTS = "ntkflow.door"
 
-__all__ = [*_NAMES, *_MODULES, "__version__"]
+_NOUNS = {
+    "Sizes": "ntkflow.problem.sizes:Sizes",
+    "State": "ntkflow.problem.state:State",
+    "ThinState": "ntkflow.problem.state:ThinState",
+    "Kernel": "ntkflow.problem.kernels:Kernel",
+    "BlockKernel": "ntkflow.problem.kernels:BlockKernel",
+    "ClassBlockKernel": "ntkflow.problem.kernels:ClassBlockKernel",
+    "SampleKernel": "ntkflow.problem.kernels:SampleKernel",
+    "KroneckerKernel": "ntkflow.problem.kernels:KroneckerKernel",
+    "MatrixBlockKernel": "ntkflow.problem.kernels:MatrixBlockKernel",
+    "TensorKernel": "ntkflow.problem.kernels:TensorKernel",
+    "ScheduledKernel": "ntkflow.problem.kernels:ScheduledKernel",
+    "Decay": "ntkflow.problem.decay:Decay",
+    "MSE": "ntkflow.problem.losses:MSE",
+    "CrossEntropy": "ntkflow.problem.losses:CrossEntropy",
+    "LossPair": "ntkflow.problem.losses:LossPair",
+    "Problem": "ntkflow.problem.problem:Problem",
+    "SimulateConfig": "ntkflow.runs.config:SimulateConfig",
+    "Stop": "ntkflow.integrate.stopping:Stop",
+    "Reason": "ntkflow.integrate.stopping:Reason",
+    "Solution": "ntkflow.integrate.solution:Solution",
+    "Descent": "ntkflow.integrate.descent:Descent",
+    "Direction": "ntkflow.derivatives.directions:Direction",
+    "Ensemble": "ntkflow.runs.ensembles:Ensemble",
+    "Observed": "ntkflow.fitting.observed:Observed",
+    "Fit": "ntkflow.fitting.estimate:Fit",
+    "InputError": "ntkflow.errors:InputError",
+    "SolveError": "ntkflow.errors:SolveError",
+    "LawWarning": "ntkflow.errors:LawWarning",
+    "PrecisionWarning": "ntkflow.errors:PrecisionWarning",
+}
+_VERBS = {
+    "solve": "ntkflow.integrate.solve:solve",
+    "descend": "ntkflow.integrate.descent:descend",
+    "ensemble": "ntkflow.runs.ensembles:ensemble",
+    "fit": "ntkflow.fitting.estimate:fit",
+    "balance": "ntkflow.metrics.balance:balance",
+    "sensitivity": "ntkflow.derivatives.sensitivity:sensitivity",
+    "gradient": "ntkflow.derivatives.gradient:gradient",
+    "laws": "ntkflow.runs.laws:laws",
+    "summarise": "ntkflow.runs.saved.solutions:summarise",
+    "save": "ntkflow.runs.saved.dispatch:save",
+    "load": "ntkflow.runs.saved.dispatch:load",
+    "figure": "ntkflow.runs.overlay:figure",
+}
+_SPACES = {
+    "initial": "ntkflow.problem.initial",
+    "metrics": "ntkflow.metrics",
+    "theory": "ntkflow.theory",
+    "sweep": "ntkflow.sweep",
+}
+__all__ = [*_NOUNS, *_VERBS, *_SPACES, "__version__"]
+
+_load, _ = attach(__name__, {**_NOUNS, **_VERBS}, _SPACES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        value = getattr(import_module(_NAMES[name]), name)
-        globals()[name] = value
-        return value
-    if name in _MODULES:
-        return import_module(_MODULES[name])
-    raise AttributeError(f"module 'ntkflow' has no attribute {name!r}")
+    if name in __all__ or name.startswith("_"):
+        return _load(name)
+    points = _brought()
+    if name not in points:
+        return _load(name)  # says that there is none
+    value = globals()[name] = points[name].load()
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_brought()})
+
+
+def _brought() -> dict[str, Any]:
+    """What other packages bring, by name; a name of this one stays this one's."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in __all__}
 
 
 if TYPE_CHECKING:
     # "as" makes a re-export of each for type checkers.
-    from ntkflow import derivatives as jaxflow
-    from ntkflow import fitting as fit
+    from ntkflow import metrics as metrics
     from ntkflow import sweep as sweep
-    from ntkflow.derivatives import sensitivity
+    from ntkflow import theory as theory
+    from ntkflow.derivatives.directions import Direction as Direction
+    from ntkflow.derivatives.gradient import gradient as gradient
+    from ntkflow.derivatives.sensitivity import sensitivity as sensitivity
     from ntkflow.errors import InputError as InputError
     from ntkflow.errors import LawWarning as LawWarning
+    from ntkflow.errors import PrecisionWarning as PrecisionWarning
     from ntkflow.errors import SolveError as SolveError
-    from ntkflow.integrate import descent as discrete
+    from ntkflow.fitting.estimate import Fit as Fit
+    from ntkflow.fitting.estimate import fit as fit
+    from ntkflow.fitting.observed import Observed as Observed
+    from ntkflow.integrate.descent import Descent as Descent
+    from ntkflow.integrate.descent import descend as descend
     from ntkflow.integrate.solution import Solution as Solution
     from ntkflow.integrate.solve import solve as solve
     from ntkflow.integrate.stopping import Reason as Reason
     from ntkflow.integrate.stopping import Stop as Stop
-    from ntkflow.metrics import balance, conserved, invariant
-    from ntkflow.metrics import neural_collapse as collapse
-    from ntkflow.problem import clock, initial
+    from ntkflow.metrics.balance import balance as balance
+    from ntkflow.problem import initial as initial
     from ntkflow.problem.decay import Decay as Decay
     from ntkflow.problem.kernels import BlockKernel as BlockKernel
     from ntkflow.problem.kernels import ClassBlockKernel as ClassBlockKernel
@@ -119,20 +136,11 @@ if TYPE_CHECKING:
     from ntkflow.problem.sizes import Sizes as Sizes
     from ntkflow.problem.state import State as State
     from ntkflow.problem.state import ThinState as ThinState
-    from ntkflow.runs import agreement, laws, rundir
-    from ntkflow.runs import files as store
+    from ntkflow.runs.config import SimulateConfig as SimulateConfig
     from ntkflow.runs.ensembles import Ensemble as Ensemble
     from ntkflow.runs.ensembles import ensemble as ensemble
-    from ntkflow.theory import (
-        balanced,
-        bounds,
-        conditions,
-        decay_conditions,
-        enforced,
-        exact,
-        limits,
-        prediction,
-        rates,
-        spectrum,
-        zero_loss,
-    )
+    from ntkflow.runs.laws import laws as laws
+    from ntkflow.runs.overlay import figure as figure
+    from ntkflow.runs.saved.dispatch import load as load
+    from ntkflow.runs.saved.dispatch import save as save
+    from ntkflow.runs.saved.solutions import summarise as summarise

@@ -4,6 +4,7 @@ numpy takes a truth value for 1, drops the imaginary part of a complex number wi
 number and forgets the mask of a masked array. None of these is what was meant, so all are refused by name.
 """
 
+import warnings
 from collections.abc import Sequence
 from numbers import Complex, Real
 from operator import index
@@ -11,7 +12,7 @@ from operator import index
 import numpy as np
 
 from ntkflow._types import Labels, Times
-from ntkflow.errors import LARGEST, MOST, InputError, shown
+from ntkflow.errors import LARGEST, MOST, InputError, PrecisionWarning, shown
 
 # numpy's kinds of dtype that are no real numbers, in words.
 _KINDS = {
@@ -95,12 +96,24 @@ def numbers(argument: str, value: object, ndim: int | None = None, remedy: str =
 
 
 def double(argument: str, value: object, ndim: int) -> np.ndarray:
-    """As `numbers`, of what is float64 already: the dynamics do not widen silently; not too large for them.
+    """As `numbers`, of floats: shorter ones are widened, with a word about it; not too large for the dynamics.
 
     Raises:
-        InputError: as `numbers`, or another type of float, or entries that are too large.
+        InputError: as `numbers`, or integers, or floats longer than float64, or entries that are too large.
+
+    Warns:
+        PrecisionWarning: the floats are shorter than float64.
     """
     array = _plain(argument, value, f"pass {argument}.astype('float64')")
+    if array.dtype in (np.float16, np.float32):
+        # Widening changes no number; but what was computed in short floats has only their digits.
+        warnings.warn(
+            f"{argument} is a {array.dtype} array, widened to float64: its numbers have {np.finfo(array.dtype).precision} "
+            f"digits; pass {argument}.astype('float64') to say that this is meant",
+            PrecisionWarning,
+            stacklevel=4,
+        )
+        array = array.astype(np.float64)
     if array.dtype != np.float64:
         raise InputError(
             argument,

@@ -25,6 +25,10 @@ class LawWarning(UserWarning):
     """A run that breaks a law which is exact: its numbers deserve no trust."""
 
 
+class PrecisionWarning(UserWarning):
+    """Numbers of a shorter type, as networks give them, that were widened to float64: they have no more digits for it."""
+
+
 # The dynamics multiply up to four of the state's numbers with each other; beyond this they overflow.
 LARGEST = 1e60
 # The largest whole number that arrays, seeds and files hold.

@@ -14,7 +14,9 @@ PLACES = {"ntkflow": ROOT / "ntkflow", "ntkflow_validation": ROOT / "validation"
 FLOORS = {
     "ntkflow.errors": 0,
     "ntkflow.checks": 0.1,
+    "ntkflow._lazy": 0,
     "ntkflow._types": 0,
+    "ntkflow.views": 0.1,
     "ntkflow.rounding": 0.1,
     "ntkflow.scaling": 0.1,
     "ntkflow.prove": 0.5,
@@ -58,6 +60,7 @@ ON_DEMAND = (
     "ntkflow.integrate.engines.precision",
     "ntkflow.runs.figures",
     "ntkflow.runs.ensemble_figure",
+    "ntkflow.runs.layout",
 )
 MOST_LINES, MOST_MODULES = 400, 15
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow import checks, fitting, taylor
+from benchmarks import taylor
+from ntkflow import checks, fitting
 from ntkflow.derivatives import sensitivity
 from ntkflow.metrics.balance import balance
 from ntkflow.problem import kernels
@@ -59,7 +60,7 @@ ARRAYS = {
     "times of taylor": lambda f: taylor.integrate(PROBLEM, f(np.array([1.0]))),
     "times of a balance": lambda f: balance(PROBLEM, f(np.array([0.0, 1.0])), [STATE, STATE]),
     "times of an ensemble": lambda f: nf.ensemble([PROBLEM], times=f(np.array([0.0, 1.0]))),
-    "b of a limit": lambda f: nf.limits.zero_invariant(SIZES, BLOCK, f(np.array([0.1, 0.2]))),
+    "b of a limit": lambda f: nf.theory.limits.zero_invariant(SIZES, BLOCK, f(np.array([0.1, 0.2]))),
 }
 
 

@@ -10,15 +10,16 @@ from ntkflow.dynamics.packed import RawFlow, clock
 from ntkflow.integrate.descent.descent import descend
 from ntkflow.integrate.descent.solution import as_solution
 from ntkflow.integrate.law_check import LawCheck
+from ntkflow.integrate.series import DESCRIPTIONS
 from ntkflow.integrate.solution import Solution, Stats
 from ntkflow.integrate.solve import default_horizon
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem import kernels
 from ntkflow.runs.agreement import compare
 from ntkflow.runs.summary import _invariant, block_constants, predictions
 from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 RUNGS = (*ladder.NAMES, "scheduled")
@@ -161,7 +162,7 @@ def test_the_papers_NC1_alone_depends_on_the_axes_and_says_so():
     one, two = (run.series for run in runs)
     moved = {name for name in one if abs(one[name][0] - two[name][0]) > 1e-9}
     assert moved == OF_THE_AXES
-    assert "axes" in nf.series.DESCRIPTIONS["NC1"]
+    assert "axes" in DESCRIPTIONS["NC1"]
 
 
 @pytest.mark.parametrize("name", RUNGS)

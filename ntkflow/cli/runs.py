@@ -1,46 +1,110 @@
-"""`ntkflow plot RUN` and `ntkflow show RUN`."""
+"""`ntkflow plot RUN ...` and `ntkflow show RUN ...`."""
 
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
 from ntkflow.cli import ensemble, table
+from ntkflow.errors import InputError
 from ntkflow.runs import files, rundir
-from ntkflow.runs.drawing import draw_run
-from ntkflow.runs.reading import reading
+from ntkflow.runs.border.reading import reading
+from ntkflow.runs.drawing import FORMATS, draw_run
+from ntkflow.runs.saved import ensembles as saved
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def plot(
-    run: Path = typer.Argument(help="Run directory."),
+    run: list[Path] = typer.Argument(help="Run directory; several are drawn over each other."),
     format: list[str] = typer.Option(
         ["png"], "--format", "-f", help="png, pdf or svg; may be given more than once."
     ),
+    panes: str = typer.Option(
+        None,
+        help="E, alignment, terms, moments, NC1, NC2, NC3, loss or any series, as NC1,NC3. (default: these eight)",
+    ),
+    width: float = typer.Option(None, help="Width in inches; a column of a paper has 3.25 to 6.75."),
+    style: str = typer.Option("screen", help="screen; or paper: smaller letters, no title."),
+    out: Path = typer.Option(
+        None,
+        "--out",
+        "-o",
+        help="File without its ending. (default: figures/run of a run, plot-A-B of several)",
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors."),
 ) -> None:
-    """Draw the figure of a run again, from its trajectory."""
-    if (run / ensemble.ARRAYS).is_file():
-        paths = ensemble.draw(run, tuple(format))
-    else:
-        paths = draw_run(rundir.load_run(run).directory, tuple(format))
-    for path in paths:
+    """Draw the figure of a run again, from its trajectory; or several runs over each other, labelled by what differs."""
+    plain = len(run) == 1 and panes is None and width is None and style == "screen" and out is None
+    formats = tuple(format)
+    for path in _again(run[0], formats) if plain else _chosen(run, formats, panes, width, style, out):
         if not quiet:
             print(path)
 
 
+def _again(run: Path, formats: tuple[str, ...]) -> list[Path]:
+    if (run / saved.ARRAYS).is_file():
+        return saved.draw(run, formats)
+    return draw_run(rundir.load_run(run).directory, formats)
+
+
+def _chosen(
+    runs: list[Path],
+    formats: tuple[str, ...],
+    panes: str | None,
+    width: float | None,
+    style: str,
+    out: Path | None,
+) -> list[Path]:
+    for suffix in formats:
+        if suffix not in FORMATS:
+            raise InputError("format", suffix, f"must be one of {', '.join(FORMATS)}", "choose one of these")
+    from ntkflow.runs.overlay import figure
+
+    names = None if panes is None else [name.strip() for name in panes.split(",") if name.strip()]
+    drawn = figure(*runs, panes=names, size=width, style=style)
+    return [_written(drawn, _place(runs, out, suffix), suffix) for suffix in formats]
+
+
+def _place(runs: list[Path], out: Path | None, suffix: str) -> Path:
+    if out is not None:
+        return out if out.suffix == f".{suffix}" else out.with_name(f"{out.name}.{suffix}")
+    if len(runs) == 1:
+        return runs[0] / "figures" / f"run.{suffix}"
+    return Path(f"plot-{'-'.join(run.resolve().name for run in runs)}.{suffix}")
+
+
+def _written(figure: "Figure", path: Path, suffix: str) -> Path:
+    from ntkflow.runs import figures
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.atomic(path) as handle:
+        figures.save(figure, handle, suffix)
+    return path
+
+
 def show(
-    run: Path = typer.Argument(help="Run directory."),
-    json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
+    run: list[Path] = typer.Argument(help="Run directory; several are put beside each other."),
+    json: bool = typer.Option(False, "--json", help="Print the summary as JSON; of several runs a list."),
 ) -> None:
-    """Print the summary of a run: what happened beside what the theory predicts."""
-    several = (run / ensemble.ARRAYS).is_file()
-    summary = ensemble.read_summary(run) if several else rundir.load_run(run).summary
+    """Print the summary of a run: what happened beside what the theory predicts; of several the ends beside each other."""
+    summaries = [_summary(directory) for directory in run]
     if json:
-        print(files.dump_json(summary))
+        print(files.dump_json(summaries if len(run) > 1 else summaries[0]))
         return
-    say = ensemble.print_summary if several else table.print_summary
-    with reading("run", run / rundir.SUMMARY, "a summary", "run it again"):
+    say = ensemble.print_summary if (run[0] / saved.ARRAYS).is_file() else table.print_summary
+    with reading("run", run[0] / rundir.SUMMARY, "a summary", "run it again"):
         # A damaged one is found before half of it is on the terminal.
-        say(summary, Console(file=StringIO()))
-    say(summary)
+        say(summaries[0], Console(file=StringIO()))
+    if len(run) > 1:
+        table.print_several([directory.name for directory in run], summaries)
+    else:
+        say(summaries[0])
+
+
+def _summary(directory: Path) -> dict:
+    several = (directory / saved.ARRAYS).is_file()
+    return saved.read_summary(directory) if several else rundir.load_run(directory).summary

@@ -13,7 +13,7 @@ from ntkflow.cli.output import attempted, bar, is_complete, place, warn
 from ntkflow.errors import LawWarning
 from ntkflow.integrate.run import Progress
 from ntkflow.runs import drawing, files, rundir
-from ntkflow.runs.costs import MEMBER, refuse_many
+from ntkflow.runs.border.costs import MEMBER, refuse_many
 from ntkflow.runs.simulate import run
 from ntkflow.runs.summary import summarise
 
@@ -112,7 +112,7 @@ def simulate(
 def show(directory: Path, json: bool, quiet: bool) -> None:
     """What the same command printed when it ran, and that it did."""
     if not quiet:
-        runs.show(directory, json)
+        runs.show([directory], json)
     if not (quiet or json):
         print(f"{directory} is already complete; --overwrite runs it again")
 

@@ -1,6 +1,6 @@
 """The summary of a run as a table for people."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -43,6 +43,56 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
             f"{solver['because']}."
         )
     )
+
+
+def print_several(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> None:
+    """Runs beside each other: the settings in which they differ, then where each ended; medians of an ensemble."""
+    console = Console(highlight=False)
+    grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
+    for name in ("", *names):
+        grid.add_column(Text(name), justify="right" if name else "left", no_wrap=True)
+    settings = [{n: v for table in (s["config"] or {}).values() for n, v in table.items()} for s in summaries]
+    for name in dict.fromkeys(n for known in settings for n in known):
+        values = [number(known.get(name)) for known in settings]
+        if len(set(values)) > 1:
+            grid.add_row(Text(name), *values)
+    grid.add_section()
+    for label, of in _ENDS.items():
+        cells = [number(_end(summary, *of)) for summary in summaries]
+        if set(cells) != {"-"}:
+            grid.add_row(Text(label), *cells)
+    grid.add_row("stopped", *map(_stopped, summaries))
+    console.print(grid)
+
+
+_ENDS = {
+    "loss": ("loss",),
+    "NC1": ("nc", "NC1"),
+    "NC2": ("nc", "NC2"),
+    "NC3": ("nc", "NC3"),
+    "drift of E": ("invariant", "drift"),
+    "alignment of E's terms": ("invariant", "alignment_final"),
+    "flow time at the end": ("t_end",),
+}
+
+
+def _stopped(summary: Mapping[str, Any]) -> str:
+    if "quantiles" in summary:
+        return f"{summary['ensemble']['members']} members"
+    return str(summary["stop_reason"]["key"])
+
+
+def _end(summary: Mapping[str, Any], *path: str) -> object:
+    """A number at the end of a run, or the median of an ensemble's."""
+    if "quantiles" in summary:
+        known = {"drift": summary["drift"], "t_end": summary["t_end"]}
+        name = "E_alignment" if path[-1] == "alignment_final" else path[-1]
+        ends = summary["quantiles"].get(name)
+        return known.get(name, None if ends is None else ends["final"][1])
+    found: Any = summary
+    for key in path:
+        found = None if found is None else found.get(key)
+    return found.get("final") if isinstance(found, Mapping) else found
 
 
 def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:

@@ -4,11 +4,3 @@ Imported on demand only, since jax takes a second and each compilation some more
 1e4; `ntkflow.derivatives.sensitivity` follows stiff ones. Nothing here changes jax's settings: 64-bit arithmetic is on
 inside `x64()` only, which every function enters by itself.
 """
-
-from ntkflow.derivatives.gradient import Gradient, gradient
-from ntkflow.derivatives.jax_metrics import METRICS, metric
-from ntkflow.derivatives.vmapped import Ensemble, ensemble
-from ntkflow.integrate.engines.jax_flow import Trajectory, solve
-from ntkflow.integrate.engines.precision import x64
-
-__all__ = ["METRICS", "Ensemble", "Gradient", "Trajectory", "ensemble", "gradient", "metric", "solve", "x64"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
@@ -25,6 +26,8 @@ class Direction:
 
     kernel: ThinCoefficients | None = None
     state: State | None = None
+
+    __repr__ = views.short
 
 
 @dataclass(frozen=True, eq=False)

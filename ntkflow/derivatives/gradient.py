@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ntkflow import views
 from ntkflow.derivatives.jax_metrics import Metric, Setting, metric
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.engines import jax_flow
@@ -40,6 +41,8 @@ class Gradient:
     t: float
     state: State
 
+    __repr__ = views.short
+
 
 def gradient(
     name: str,
@@ -59,7 +62,7 @@ def gradient(
         t: time in units of the sum loss (4).
         rtol: relative tolerance of the local error.
         atol: absolute tolerance.
-        solver: as in `ntkflow.derivatives.solve`.
+        solver: as in `ntkflow.integrate.engines.jax_flow.solve`.
         max_steps: limit on steps.
 
     Raises:

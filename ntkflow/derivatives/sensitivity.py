@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow import checks
+from ntkflow import checks, views
 from ntkflow._types import Times, Vector
 from ntkflow.derivatives.directions import Direction, Thinned, kernel_directions, thinned, within
 from ntkflow.derivatives.linearised import Linearised, Path, Point
@@ -30,7 +30,7 @@ __all__ = [
     "forward",
     "kernel_directions",
     "leave",
-    "solve",
+    "sensitivity",
     "thinned",
     "weigh",
 ]
@@ -55,8 +55,10 @@ class Sensitivity:
     states: list[State]
     derivatives: dict[str, list[State]]
 
+    __repr__ = views.short
 
-def solve(
+
+def sensitivity(
     problem: Problem,
     directions: Mapping[str, Direction] | None,
     times: Sequence[float] | Times,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import Times
 from ntkflow.derivatives.gradient import checked, setting, split
 from ntkflow.derivatives.jax_metrics import Setting, metric
@@ -35,6 +36,8 @@ class Ensemble:
     series: dict[str, np.ndarray]
     failed: np.ndarray
 
+    __repr__ = views.short
+
 
 def ensemble(
     problems: Sequence[Problem],
@@ -54,7 +57,7 @@ def ensemble(
         names: keys of `METRICS`.
         rtol: relative tolerance of the local error.
         atol: absolute tolerance.
-        solver: as in `ntkflow.derivatives.solve`.
+        solver: as in `ntkflow.integrate.engines.jax_flow.solve`.
         max_steps: limit on steps.
 
     Raises:

@@ -68,10 +68,15 @@ class LevelFlow:
             what = f"{problem.loss.name} with a {problem.kernel.rung} kernel"
             raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
         thin, frame = decompose(problem.state, sizes, subspace=False)
+        return cls.on(problem, frame, thin.pack())
+
+    @classmethod
+    def on(cls, problem: Problem, frame: Frame, start: Vector) -> "LevelFlow":
+        """From a frame and the packed initial state in it."""
+        sizes, r = problem.sizes, frame.Q.shape[1]
         # Its shapes and masses are used, not its kernel, which acts on features here.
-        r, C = thin.L.shape[1], sizes.C
-        shape = ThinSystem(sizes.masses, np.eye(C), np.ones(r), sizes.n, problem.decay.rates)
-        return cls(problem, problem.kernel, shape, frame, thin, clock(problem))
+        shape = ThinSystem(sizes.masses, np.eye(sizes.C), np.ones(r), sizes.n, problem.decay.rates)
+        return cls(problem, problem.kernel, shape, frame, shape.unpack(start), clock(problem))
 
     def start(self) -> Vector:
         """The packed initial state."""

@@ -177,18 +177,26 @@ class ThinFlow:
         """
         if problem.has_thin and problem.kernel.thin(problem.sizes) is None:
             thin, coordinates = by_samples(problem.state, problem.sizes)
-            return cls(
-                _sample_system(problem, coordinates.n_eff), coordinates, thin, clock(problem), "sample"
-            )
+            return cls.on(problem, coordinates, thin.pack())
         coefficients = problem.kernel.thin(problem.sizes)
         if coefficients is None or not problem.has_thin:
             what = f"the {problem.kernel.rung} kernel with the {problem.loss.name} loss"
             raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
         thin, frame = decompose(problem.state, problem.sizes, coefficients.groups)
+        return cls.on(problem, frame, thin.pack())
+
+    @classmethod
+    def on(cls, problem: Problem, frame: Frame | SampleCoordinates, start: Vector) -> "ThinFlow":
+        """From a frame and the packed initial state in it: bases of a subspace differ by signs between machines."""
+        if isinstance(frame, SampleCoordinates):
+            system = _sample_system(problem, frame.n_eff)
+            return cls(system, frame, system.unpack(start), clock(problem), "sample")
+        coefficients = problem.kernel.thin(problem.sizes)
+        assert coefficients is not None
         system = ThinSystem.build(
             coefficients, problem.sizes, frame.column_class, frame.n_eff, problem.decay.rates
         )
-        return cls(system, frame, thin, clock(problem))
+        return cls(system, frame, system.unpack(start), clock(problem))
 
     def start(self) -> Vector:
         """The packed initial state."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import views
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.fitting.family import Family, Parameters, family
@@ -24,6 +26,7 @@ SYSTEMATIC = 0.8
 ACTIVE = 1e-6
 # Share of the motion; what is left below it is accuracy of the simulation, correlated or not.
 PRECISE = 1e-4
+_HEADS = ("estimate", "standard error", "linear start")
 INITIAL = ("noisy", "exact")
 
 
@@ -68,6 +71,36 @@ class Fit:
     warnings: tuple[str, ...]
     converged: bool
     evaluations: int
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the numbers as JSON, from which `nf.load` gives this fit back.
+
+        Raises:
+            InputError: the file exists.
+        """
+        # What writes it stands above: the door leads there.
+        import ntkflow
+
+        return ntkflow.save(self, path, overwrite=overwrite)
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame of the constants: estimate, standard error, linear start; needs `ntkflow[pandas]`."""
+        names, *columns = zip(*self._rows(), strict=True)
+        return views.dataframe(dict(zip(("constant", *_HEADS), (names, *columns), strict=True)), "constant")
+
+    def _rows(self) -> list[tuple[str, float, float, float]]:
+        return [(name, e.value, e.error, self.start[name]) for name, e in self.estimates.items()]
+
+    def _headline(self) -> str:
+        state = "" if self.converged else ", not converged"
+        return f"Fit({self.kind}: {self.misfit:.3g} of the motion left, noise {self.noise:.3g}{state})"
+
+    def __repr__(self) -> str:
+        table = views.text_table(("", *_HEADS), self._rows())
+        return "\n".join([self._headline(), table, *(f"warning: {sentence}" for sentence in self.warnings)])
+
+    def _repr_html_(self) -> str:
+        return views.html_table(self._headline(), ("", *_HEADS), self._rows())
 
     def as_dict(self) -> Json:
         """Plain values for files."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow import checks
+from ntkflow import checks, views
 from ntkflow._types import Labels, Times
 from ntkflow.derivatives.sensitivity import Thinned, weigh
 from ntkflow.errors import InputError
@@ -32,6 +32,8 @@ class Observed:
     times: Times
     states: tuple[State, ...]
     sizes: Sizes
+
+    __repr__ = views.short
 
     def __post_init__(self) -> None:
         times = checks.numbers("times", self.times, 1, "give finite times")

@@ -17,7 +17,7 @@ from ntkflow.integrate.engines.base import Interpolant
 from ntkflow.integrate.engines.chain import Interval, Step
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.moving_terms import Packed, Terms
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.kernels import ScheduledKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State

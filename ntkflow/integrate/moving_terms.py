@@ -23,8 +23,8 @@ from ntkflow.problem.kernels import Kernel, KroneckerKernel, MatrixBlockKernel, 
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.thin import SampleCoordinates
 
-# Narrower stretches of an interval are not cut.
-NARROW = 1e-12
+# Stretches this narrow beside the time that has passed in their interval are not cut: rounding of time fills them.
+NARROW = 4 * float(np.finfo(float).eps)
 
 # Several states at once: g of them.
 Packed = Float64[np.ndarray, "g D"]
@@ -144,7 +144,7 @@ class Terms:
 
         Over a longer one a quadrature feels the pole that 1/d has where an eigenvalue would be zero.
         """
-        if t - s < NARROW or self.growth(s, t) <= growth:
+        if t - s < NARROW * t or self.growth(s, t) <= growth:
             yield s, t
             return
         middle = (s + t) / 2

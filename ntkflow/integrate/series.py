@@ -10,7 +10,7 @@ from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant, neural_collapse
 from ntkflow.metrics.components import loss_components
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.kernels.base import ThinCoefficients
 from ntkflow.problem.losses import MSE
@@ -52,6 +52,7 @@ class Trajectory(Protocol):
 
 Thin = tuple[ThinState, Frame]
 
+TIME_UNIT = "flow time of the sum loss 1/2 |W H + b 1^T - Y|_F^2 (eq. 4)"
 DESCRIPTIONS: dict[str, str] = {
     "loss": "1/2 |W H + b 1^T - Y|_F^2, sum over samples and outputs (eq. 4)",
     "loss_global": "part of the loss in the global mean of the residual",

@@ -1,18 +1,25 @@
 """A solved problem: saved times, states, and how the integration went."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import Json, Times
 from ntkflow.dynamics.packed import Flow
 from ntkflow.integrate.law_check import LawCheck
-from ntkflow.integrate.series import evaluate
+from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT, evaluate
 from ntkflow.integrate.stopping import Reason
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import Frame
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +69,7 @@ class Solution:
         flow: the packed system.
         law: how E kept the exact law of its motion; None where E stays put.
         discrete: whether these are discrete steps and not the flow.
+        settings: how it was asked for, as fields of `SimulateConfig`.
     """
 
     problem: Problem
@@ -72,6 +80,7 @@ class Solution:
     flow: Flow
     law: LawCheck | None = None
     discrete: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -98,6 +107,53 @@ class Solution:
     def gap_to_law(self) -> float | None:
         """Where E moves: the largest gap to the exact law of its motion, relative to E's terms (theory 11.1-11.5)."""
         return None if self.law is None else self.law.error
+
+    def save(self, path: Path | str, *, overwrite: bool = False, figures: bool = False) -> Path:
+        """Write a run directory, as `ntkflow simulate` does, from which `nf.load` gives this solution back.
+
+        Args:
+            path: the directory.
+            overwrite: replace a run that lies there.
+            figures: draw its figure too.
+
+        Raises:
+            InputError: something else lies there.
+        """
+        # The door leads to what stands above.
+        import ntkflow
+
+        return ntkflow.save(self, path, overwrite=overwrite, figures=figures)
+
+    def figure(self, **options: Any) -> "Figure":
+        """The panes of this solution as a matplotlib figure; `panes=`, `size=`, `style=` as in `nf.figure`."""
+        import ntkflow
+
+        return ntkflow.figure(self, **options)
+
+    def summary(self) -> Json:
+        """The numbers of summary.json: what happened, what the theory predicted, how far they agree."""
+        import ntkflow
+
+        return ntkflow.summarise(self)
+
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset of the series along t, with their meanings; needs the extra `ntkflow[xarray]`."""
+        attrs = {
+            "kernel": self.problem.kernel.rung,
+            "stopped": self.reason.value,
+            "engine": self.stats.engine,
+        }
+        sizes = {name: str(value) for name, value in self.problem.sizes.as_dict().items()}
+        coords = {"t": ("t", self.times, {"units": TIME_UNIT})}
+        return views.dataset(["t"], coords, self.series, DESCRIPTIONS, {**sizes, **attrs})
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame of the series with index t; needs the extra `ntkflow[pandas]`."""
+        return views.dataframe({"t": self.times, **self.series}, "t")
+
+    def _repr_html_(self) -> str:
+        rows = [(name, values[0], values[-1]) for name, values in self.series.items()]
+        return views.html_table(repr(self), ("", "start", "end"), rows)
 
     def __repr__(self) -> str:
         s = self.problem.sizes

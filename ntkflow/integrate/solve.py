@@ -116,8 +116,12 @@ def solve(
         rtol_internal=min(interval.rtol for interval in intervals),
         seconds=time.perf_counter() - began,
     )
+    targets = {"stop_nc1": stop.nc1, "stop_loss": stop.loss, "stationarity": stop.stationarity}
+    settings = {"t_end": horizon, "rtol": rtol, "engine": engine, "form": form}
+    # Zero is how a configuration switches a target off.
+    settings |= {name: target or 0.0 for name, target in targets.items()}
     law = None if motion is None else motion.check(None if reason.failed else flow.state(packed[-1]))
-    solution = Solution(problem, np.array(run.times), packed, reason, stats, flow, law)
+    solution = Solution(problem, np.array(run.times), packed, reason, stats, flow, law, settings=settings)
     if reason.failed and throw:
         raise SolveError(f"integration ended at t = {run.times[-1]:.6g} of {horizon:.6g}: {reason.sentence}")
     if law is not None and law.failed and not reason.failed:

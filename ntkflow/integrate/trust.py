@@ -9,7 +9,7 @@ from ntkflow._types import Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.kernels import ScheduledKernel
 from ntkflow.problem.losses import MSE, CrossEntropy
 from ntkflow.problem.problem import Problem

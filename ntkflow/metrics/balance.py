@@ -1,6 +1,6 @@
 """The exact balance of E where it is not conserved: decay and kernels that move, checked along a run.
 
-With the operator Op(t) and F = [W^T W - sym(Op^{-1}[H] H^T)] / m of `ntkflow.metrics.conserved`,
+With the operator Op(t) and F = [W^T W - sym(Op^{-1}[H] H^T)] / m of `ntkflow.metrics.quantities`,
     dF/dt = -2 lw W^T W / m + 2 lh sym(Op^{-1}[H] H^T) / m + sym(Op^{-1} Op' Op^{-1}[H] H^T) / m
 in every direction x that commutes with Op at all times. For a sample kernel this is
     dE/dt = -2 lw E + (2/m)(lh - lw) H K^{-1} H^T + (1/m) H K^{-1} K' K^{-1} H^T,
@@ -14,10 +14,10 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow import checks
+from ntkflow import checks, views
 from ntkflow._types import Times, Vector
 from ntkflow.errors import InputError
-from ntkflow.metrics.conserved import Conserved, conserved
+from ntkflow.metrics.quantities import Conserved, conserved
 from ntkflow.metrics.symmetries import Commutant
 from ntkflow.problem.kernels.scheduled import ScheduledKernel
 from ntkflow.problem.problem import Problem
@@ -47,6 +47,8 @@ class Balance:
     integral: Table
     scale: Times
     symmetries: Commutant
+
+    __repr__ = views.short
 
     @property
     def gap(self) -> Table:

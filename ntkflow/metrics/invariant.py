@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import FeatureMatrix
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
@@ -35,6 +36,8 @@ class InvariantTerms:
     means: FeatureMatrix
     global_mean: FeatureMatrix
     within: FeatureMatrix
+
+    __repr__ = views.short
 
     @cached_property
     def features(self) -> FeatureMatrix:
@@ -93,6 +96,11 @@ def terms(state: State, sizes: Sizes, kernel: Kernel, t: float = 0.0) -> Invaria
         )
     thin, frame = decompose(state, sizes, coefficients.groups, subspace=False)
     return thin_terms(thin, ThinSystem.build(coefficients, sizes, frame.column_class, frame.n_eff), t)
+
+
+def E(state: State, sizes: Sizes, kernel: Kernel, t: float = 0.0) -> FeatureMatrix:
+    """The invariant E = W^T W / m - H K^{-1} H^T / m, n x n; see `terms`. Source: eq. (26)."""
+    return terms(state, sizes, kernel, t).E
 
 
 def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix:

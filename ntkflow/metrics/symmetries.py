@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import views
 from ntkflow._types import FeatureMatrix, Vector
 
 # Eigenvalues or couplings below this fraction of the family's size count as equal or absent.
@@ -26,6 +27,8 @@ class Block:
 
     U: Basis
     symmetries: tuple[Symmetry, ...] | None
+
+    __repr__ = views.short
 
     def project(self, F: FeatureMatrix) -> Vector:
         """Entries of U^T F U on and above the diagonal, or tr(s U^T F U) for each s."""
@@ -60,6 +63,8 @@ class Commutant:
     """All symmetric x that commute with a family, as a direct sum of blocks."""
 
     blocks: tuple[Block, ...]
+
+    __repr__ = views.short
 
     @cached_property
     def names(self) -> tuple[str, ...]:

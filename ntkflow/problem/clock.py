@@ -10,9 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow._lazy import lister
 from ntkflow._types import Json, Times, Vector
 from ntkflow.checks import real
 from ntkflow.errors import InputError
+
+__all__ = [
+    "DECAYS",
+    "REDUCTIONS",
+    "Optimiser",
+    "build_up",
+    "drift_step",
+    "loss_scale",
+    "optimiser_decay",
+    "theory_decay",
+    "times",
+]
+__dir__ = lister(__all__)
 
 REDUCTIONS = ("mean", "sum")
 DECAYS = ("coupled", "decoupled")

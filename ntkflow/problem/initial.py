@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ntkflow._lazy import lister
 from ntkflow._types import Features
 from ntkflow.checks import real
 from ntkflow.errors import InputError
@@ -14,6 +15,20 @@ from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import Frame
+
+__all__ = [
+    "FREE",
+    "NAMES",
+    "NEEDS_KERNEL",
+    "balanced",
+    "balanced_centred",
+    "balanced_contrast",
+    "equal_bias",
+    "gaussian",
+    "make",
+    "relu",
+]
+__dir__ = lister(__all__)
 
 
 def gaussian(sizes: Sizes, rng: np.random.Generator, scale: float = 1.0) -> State:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ntkflow import views
 from ntkflow.errors import InputError
 from ntkflow.problem.decay import NO_DECAY, Decay
 from ntkflow.problem.kernels.base import Kernel
@@ -42,6 +43,11 @@ class Problem:
                 )
         self.state.check(self.sizes)
         self.kernel.check(self.sizes)
+
+    def __repr__(self) -> str:
+        s = self.sizes
+        decay = f", {self.decay}" if self.decay.any else ""
+        return f"Problem(C={s.C}, m={views.brief(s.m)}, n={s.n}, {self.kernel}, loss={self.loss.name}{decay})"
 
     @property
     def has_thin(self) -> bool:

@@ -1,10 +1,12 @@
 """States of the dynamics: (H, W, b) as the paper writes them, and the class-decomposed thin form."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ntkflow import checks
+from ntkflow import checks, views
 from ntkflow._types import Biases, ClassMeans, Features, Labels, Weights, WithinFactor
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
@@ -15,7 +17,10 @@ class State:
     """Features H (n x N, samples ordered by class), weights W (C x n), biases b (C). Float64.
 
     Raises:
-        InputError: an array is not float64, not finite, or the shapes do not fit each other.
+        InputError: an array does not hold floats, is not finite, or the shapes do not fit each other.
+
+    Warns:
+        PrecisionWarning: an array is of a shorter type, as networks have them; it is widened.
     """
 
     H: Features
@@ -80,6 +85,35 @@ class State:
         state = cls(np.ascontiguousarray(H[:, order]), W, b)
         return state, Sizes(C=W.shape[0], m=tuple(int(c) for c in counts), n=H.shape[0]), order
 
+    def save(
+        self,
+        path: Path | str,
+        labels: Labels | None = None,
+        *,
+        sizes: Sizes | None = None,
+        overwrite: bool = False,
+        **details: Any,
+    ) -> Path:
+        """Write a state file, as `ntkflow simulate --state` reads it, from the labels or from the sizes.
+
+        Args:
+            path: the file.
+            labels: class of each sample, (N,).
+            sizes: instead of labels, for samples sorted by class.
+            overwrite: replace a file that lies there.
+            details: kernel, meta, arrays of a kernel: see `ntkflow.runs.files.write_state`.
+
+        Raises:
+            InputError: the file exists, or neither labels nor sizes are given.
+        """
+        # What writes it stands above: the door leads there.
+        import ntkflow
+
+        return ntkflow.save(self, path, overwrite=overwrite, labels=labels, sizes=sizes, **details)
+
+    def __repr__(self) -> str:
+        return views.called(self, C=len(self.W), n=len(self.H), N=self.H.shape[1])
+
     @property
     def logits(self) -> np.ndarray:
         """F = W H + b 1^T, shape (C, N). Source: eq. (1)."""
@@ -123,6 +157,9 @@ class ThinState:
     L: WithinFactor
     W: Weights
     b: Biases
+
+    def __repr__(self) -> str:
+        return views.called(self, C=len(self.W), n=len(self.H1), r=self.L.shape[1])
 
     def pack(self) -> np.ndarray:
         """One flat vector, in the order H1, L, W, b."""

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import views
 from ntkflow._types import Features, PerClass, SampleFrame, WithinFactor
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState, class_means, deviations, spread
@@ -40,6 +41,8 @@ class Frame:
     Q: SampleFrame
     V: Float64[np.ndarray, "n n_eff"]
     column_class: tuple[int, ...]
+
+    __repr__ = views.short
 
     @property
     def n_eff(self) -> int:
@@ -81,6 +84,8 @@ class SampleCoordinates:
 
     sizes: Sizes
     V: Float64[np.ndarray, "n n_eff"]
+
+    __repr__ = views.short
 
     @property
     def n_eff(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from ntkflow._types import Json
 from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, step_laws

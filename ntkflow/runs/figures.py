@@ -104,7 +104,7 @@ def run_figure(t: np.ndarray, series: Series, title: str, E_constant: bool = Tru
     grid = figure.subplots(2, 4)
     figure.subplots_adjust(left=0.055, right=0.99, bottom=0.08, top=0.9, wspace=0.27, hspace=0.42)
     figure.suptitle(title, fontsize=11, y=0.972)
-    shown = {**series, **_invariant_lines(series, E_constant)}
+    shown = {**series, **invariant_lines(series, E_constant)}
     for axes, (name, label, log, lines) in zip(grid.flat, PANES, strict=True):
         _pane(axes, t, shown, lines, log)
         axes.set_title(name, fontsize=10, y=1.01)  # a given place is not searched for
@@ -113,7 +113,7 @@ def run_figure(t: np.ndarray, series: Series, title: str, E_constant: bool = Tru
     return figure
 
 
-def _invariant_lines(series: Series, constant: bool) -> Series:
+def invariant_lines(series: Series, constant: bool) -> Series:
     """Running maxima where only errors are seen: an engine that restores E makes a saw of them."""
     if "E_norm" not in series:
         return {}
@@ -139,7 +139,7 @@ def _pane(axes: Axes, t: np.ndarray, series: Series, lines: Sequence[Line], log:
     shown = t > 0
     drawn: list[np.ndarray] = []
     if not shown.any():
-        _say(axes, "the run ended at t = 0")
+        say(axes, "the run ended at t = 0")
         return
     for name, label, colour, style in lines:
         if name not in series:
@@ -152,32 +152,41 @@ def _pane(axes: Axes, t: np.ndarray, series: Series, lines: Sequence[Line], log:
             drawn.append(values)
     axes.set_xscale("log")
     axes.tick_params(labelsize=8)
-    if not drawn or (log and max(np.nanmax(values) for values in drawn) < NOTHING):
+    if nothing(drawn, log):
         axes.clear()
-        _say(axes, "zero, or not defined here")
+        say(axes, "zero, or not defined here")
         return
     stacked = np.concatenate(drawn)
     if log:
         axes.set_yscale("log")
-        _decades(axes, stacked[np.isfinite(stacked)])
+        decades(axes, stacked[np.isfinite(stacked)])
     else:
         axes.set_ylim(min(0.0, float(np.nanmin(stacked))) - 0.05, 1.08)
     axes.legend(fontsize=7.5, frameon=False, loc="best", handlelength=2.2)
-    ticks = _decade_ticks(t[shown][0], t[shown][-1], 5)
-    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    time_ticks(axes, t[shown][0], t[shown][-1])
+
+
+def nothing(drawn: Sequence[np.ndarray], log: bool) -> bool:
+    """Whether curves show nothing: there are none, or rounding only."""
+    return not drawn or bool(log and max(np.nanmax(values) for values in drawn) < NOTHING)
+
+
+def time_ticks(axes: Axes, first: float, last: float) -> None:
+    """Few ticks on a log axis of time, and a faint grid."""
+    axes.xaxis.set_major_locator(FixedLocator(list(_decade_ticks(first, last, 5))))
     axes.xaxis.set_major_formatter(FuncFormatter(_power))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(True, color="0.9", linewidth=0.6)
 
 
-def _say(axes: Axes, text: str) -> None:
+def say(axes: Axes, text: str, letters: float = 9) -> None:
     """A sentence in place of curves."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", fontsize=9, color=GREY)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", fontsize=letters, color=GREY)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def _decades(axes: Axes, values: np.ndarray) -> None:
+def decades(axes: Axes, values: np.ndarray) -> None:
     """A log axis over whole decades with few ticks: locators of minor ticks cost most of the drawing time."""
     low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
     if high - low < 1:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import Json, Labels
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel, kernel_files
@@ -18,7 +19,7 @@ from ntkflow.problem.state import State
 from ntkflow.runs.atomic import atomic as atomic
 from ntkflow.runs.atomic import refuse_existing as refuse_existing
 from ntkflow.runs.atomic import staged_directory as staged_directory
-from ntkflow.runs.reading import archive, reading, refuse_deep
+from ntkflow.runs.border.reading import archive, reading, refuse_deep
 
 # What is read of a state file; whatever else it holds stays on disk.
 OF_STATE = frozenset({"H", "W", "b", "labels", "meta", *kernel_files.ARRAYS})
@@ -74,16 +75,20 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def write_arrays(
-    path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None
+    path: Path | str,
+    arrays: Mapping[str, np.ndarray],
+    header: Mapping[str, Any] | None = None,
+    compressed: bool = True,
 ) -> None:
     """An .npz of named arrays with a JSON header under the name `header`."""
+    write = np.savez_compressed if compressed else np.savez
     extra = {} if header is None else {"header": np.array(dump_json(header))}
-    with atomic(path) as handle:
-        np.savez_compressed(handle, **dict(arrays), **extra)  # type: ignore[arg-type]
+    with atomic(Path(path)) as handle:
+        write(handle, **dict(arrays), **extra)  # type: ignore[arg-type]
 
 
 def read_arrays(
-    path: Path, argument: str = "file", needed: Callable[[str], bool] = lambda _: True
+    path: Path | str, argument: str = "file", needed: Callable[[str], bool] = lambda _: True
 ) -> tuple[dict[str, np.ndarray], Json]:
     """Arrays and JSON header of an .npz; of the arrays only those whose names are `needed`.
 
@@ -116,9 +121,11 @@ class StateFile:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     meta: Json = field(default_factory=dict)
 
+    __repr__ = views.short
+
 
 def write_state(
-    path: Path,
+    path: Path | str,
     state: State,
     labels: Labels,
     kernel: BlockKernel | None = None,
@@ -141,7 +148,7 @@ def write_state(
         np.savez_compressed(handle, **content)  # type: ignore[arg-type]
 
 
-def read_state(path: Path) -> StateFile:
+def read_state(path: Path | str) -> StateFile:
     """Read and check a state file; labels may come in any order.
 
     Float32 arrays, as networks give them, are widened to float64.
@@ -150,7 +157,8 @@ def read_state(path: Path) -> StateFile:
         InputError: unreadable file, missing array, wrong shape, NaN, label out of range, missing class,
             or kappas that are incomplete or not ordered.
     """
-    arrays, _ = read_arrays(Path(path), "state", OF_STATE.__contains__)
+    path = Path(path)
+    arrays, _ = read_arrays(path, "state", OF_STATE.__contains__)
     missing = [name for name in ("H", "W", "b", "labels") if name not in arrays]
     if missing:
         raise InputError("state", path, f"lacks the array {missing[0]!r}", "a state file has H, W, b, labels")

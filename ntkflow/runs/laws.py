@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkflow.integrate.law_check import LawCheck
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.losses import MSE, CrossEntropy
 from ntkflow.problem.problem import Problem

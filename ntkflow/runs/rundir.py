@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow import checks
+from ntkflow import checks, views
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.integrate.series import DESCRIPTIONS
+from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.problem.kernels import BlockKernel, Kernel
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.atomic import MARK
-from ntkflow.runs.reading import misfit, read_json, reading
+from ntkflow.runs.border.reading import misfit, read_json, reading
+from ntkflow.runs.saved.states import STATES, write_states
 from ntkflow.runs.summary import SHAPE, moves
 
 if TYPE_CHECKING:
@@ -30,7 +31,17 @@ TRAJECTORY = "trajectory.npz"
 SUMMARY = "summary.json"
 # All that a run directory may hold; --overwrite replaces nothing else.
 OWNED = frozenset(
-    {"config.toml", SUMMARY, TRAJECTORY, "figures", INITIAL_STATE, FINAL_STATE, KERNEL_FILE, "ensemble.npz"}
+    {
+        "config.toml",
+        SUMMARY,
+        TRAJECTORY,
+        "figures",
+        INITIAL_STATE,
+        FINAL_STATE,
+        KERNEL_FILE,
+        "ensemble.npz",
+        STATES,
+    }
 )
 
 
@@ -65,6 +76,7 @@ def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summa
     files.write_toml(directory / "config.toml", {**config.tables(), "record": files.run_versions()})
     meta = {"t": solution.times[-1]}
     files.write_state(directory / FINAL_STATE, solution.final, labels, _block(problem.kernel), meta)
+    write_states(directory / STATES, solution, prepared.config.loss)
     files.write_json(directory / SUMMARY, summary)
 
 
@@ -78,7 +90,7 @@ def _header(solution: "Solution") -> Json:
         "sizes": solution.problem.sizes.as_dict(),
         "kernel": solution.problem.kernel.as_dict(),
         "E_constant": not moves(solution),
-        "time_unit": "flow time of the sum loss 1/2 |W H + b 1^T - Y|_F^2 (eq. 4)",
+        "time_unit": TIME_UNIT,
         "dims": {"t": ["t"], **{name: ["t"] for name in solution.series}},
         "series": {name: DESCRIPTIONS[name] for name in solution.series},
     }
@@ -143,21 +155,20 @@ class Run:
 
     def to_xarray(self) -> object:
         """An xarray.Dataset with dimension t; needs the extra `ntkflow[xarray]`."""
-        import xarray
+        coords = {"t": ("t", self.t, {"units": self.header["time_unit"]})}
+        return views.dataset(["t"], coords, self.series, self.header["series"], {})
 
-        data = {
-            name: (("t",), values, {"description": self.header["series"][name]})
-            for name, values in self.series.items()
-        }
-        return xarray.Dataset(data, coords={"t": ("t", self.t, {"units": self.header["time_unit"]})})
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r}: {self.header['title']})"
 
 
-def load_run(directory: Path) -> Run:
+def load_run(directory: Path | str) -> Run:
     """Read a run directory.
 
     Raises:
         InputError: it does not exist, is not a run of `ntkflow simulate`, or one of its files is damaged.
     """
+    directory = Path(directory)
     if not (directory / SUMMARY).is_file():
         raise InputError(
             "run",

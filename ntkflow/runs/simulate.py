@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.descent import Momentum, descend
 from ntkflow.integrate.descent.solution import as_solution
@@ -58,6 +59,8 @@ class Prepared:
     stop: Stop
     kernel_arrays: Arrays
     optimiser: Optimiser | None = None
+
+    __repr__ = views.short
 
 
 def prepare(

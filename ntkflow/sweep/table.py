@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs import files
@@ -21,6 +22,8 @@ from ntkflow.sweep.theory import theory_values
 
 # Columns about the cell itself, before the numbers.
 FACTS = ("key", "status", "error")
+# What a notebook shows of a table.
+HTML_ROWS, HTML_NUMBERS = 20, 6
 DONE, FAILED, MISSING = "done", "failed", "missing"
 
 
@@ -75,15 +78,38 @@ class Table:
         Raises:
             InputError: xarray is not installed.
         """
-        try:
-            import xarray
-        except ImportError:
-            raise InputError(
-                "to_xarray", "xarray", "is not installed", "install the extra: pip install 'ntkflow[xarray]'"
-            ) from None
+        xarray = views.needed("xarray", "to_xarray")
         arrays = {name: ("cell", values) for name, values in self.columns.items()}
         coordinates = {name: arrays.pop(name) for name in self.swept}
         return xarray.Dataset(arrays, coordinates, {"swept": list(self.swept)})
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame with a row for every cell; needs the extra `ntkflow[pandas]`."""
+        return views.dataframe(self.columns)
+
+    def __repr__(self) -> str:
+        return (
+            f"Table({len(self)} cells over {', '.join(self.swept) or 'nothing'}; {len(self.numbers)} numbers each, "
+            f"{len(self.failed)} failed)"
+        )
+
+    def _repr_html_(self) -> str:
+        shown = [*self.swept, "status", *self.numbers[:HTML_NUMBERS]]
+        rows = [[self.columns[name][i].item() for name in shown] for i in range(min(len(self), HTML_ROWS))]
+        return views.html_table(repr(self), shown, rows)
+
+    @classmethod
+    def read(cls, directory: Path | str) -> "Table":
+        """The table of a sweep's directory.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        path = Path(directory) / "table.npz"
+        columns, header = files.read_arrays(path, "sweep")
+        if "swept" not in header or "key" not in columns:
+            raise InputError("sweep", path, "is no table of a sweep", "run the sweep again")
+        return cls(tuple(header["swept"]), columns)
 
     def write(self, directory: Path) -> None:
         """Write table.csv and table.npz, the same content; NaN is an empty field in the csv."""

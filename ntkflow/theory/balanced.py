@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow import views
+from ntkflow._lazy import lister
 from ntkflow._types import Biases, ClassMatrix, Vector
 from ntkflow.errors import InputError
 from ntkflow.metrics import invariant
@@ -20,6 +22,9 @@ from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means
 from ntkflow.theory.bounds import rounding
 from ntkflow.theory.limits import eigenvalues
+
+__all__ = ["Balanced"]
+__dir__ = lister(__all__)
 
 # W of less than full rank has no unique Z; singular values below this fraction of the largest count as zero.
 FULL_RANK = 1e-10
@@ -42,6 +47,8 @@ class Balanced:
     X: ClassMatrix
     Z1: ClassMatrix
     b: Biases
+
+    __repr__ = views.short
 
     @classmethod
     def of(cls, state: State, sizes: Sizes, kernel: BlockKernel, relative: float = 0.0) -> "Balanced":

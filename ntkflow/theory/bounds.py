@@ -9,16 +9,33 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import views
+from ntkflow._lazy import lister
 from ntkflow._types import FeatureMatrix, Json, Vector
 from ntkflow.errors import InputError
 from ntkflow.metrics import invariant
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.kernels.base import Kernel
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow.problem.thin import decompose
 from ntkflow.theory.limits import eigenvalues
+
+__all__ = [
+    "BiasBounds",
+    "Ceiling",
+    "Inertia",
+    "bias_bounds",
+    "floor",
+    "floor_eigenvalues",
+    "guarantee",
+    "inertia",
+    "inertia_of_E",
+    "nc1_impossible",
+    "rounding",
+]
+__dir__ = lister(__all__)
 
 # Rounding of E, in units of machine epsilon times the dimension times the norms of its terms.
 ROUNDING = 16.0
@@ -41,6 +58,8 @@ class Inertia:
     negative: int
     zero: int
     tolerance: float
+
+    __repr__ = views.short
 
     @property
     def semidefinite(self) -> bool:

@@ -9,14 +9,17 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from ntkflow._lazy import lister
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.theory.bounds import nc1_impossible
-from ntkflow.theory.initial_facts import ZERO, Facts
-from ntkflow.theory.initial_facts import facts as facts
+from ntkflow.theory.initial_facts import ZERO, Facts, facts
+
+__all__ = ["VERDICTS", "Condition", "assess", "facts"]
+__dir__ = lister(__all__)
 
 # A variance within classes below this share of that between them counts as collapsed in the literature (NC1_tirer).
 COLLAPSED = 1e-2

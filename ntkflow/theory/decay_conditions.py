@@ -8,6 +8,7 @@ biases alone keeps E and moves the limit (theory 11.1, 17d; not in the paper).
 import math
 from dataclasses import dataclass, replace
 
+from ntkflow._lazy import lister
 from ntkflow._types import Json
 from ntkflow.problem.clock import loss_scale
 from ntkflow.problem.kernels import BlockKernel
@@ -18,6 +19,9 @@ from ntkflow.theory.conditions import IF_FITTED, Condition
 from ntkflow.theory.enforced import Enforced, enforced
 from ntkflow.theory.initial_facts import ZERO as NOTHING
 from ntkflow.theory.initial_facts import Facts, facts, reach
+
+__all__ = ["Decayed", "assess", "drifts", "predict", "thresholds"]
+__dir__ = lister(__all__)
 
 GENERIC = "from a generic start"
 # A metric below this is zero to the accuracy of the closed forms.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow._lazy import lister
 from ntkflow._types import ClassMatrix, Json
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import BlockKernel, SampleKernel
@@ -18,6 +19,9 @@ from ntkflow.theory.exact.convex import Minimum, minimum
 from ntkflow.theory.exact.decayed import decay_rates, fraction, regularised_limit
 from ntkflow.theory.limit_point import Limit
 from ntkflow.theory.limits import eigenvalues
+
+__all__ = ["Enforced", "enforced"]
+__dir__ = lister(__all__)
 
 # Convex problems and eigenvalue problems of more unknowns take longer than a prediction should.
 MOST_COLUMNS, MOST_UNKNOWNS = 300, 600

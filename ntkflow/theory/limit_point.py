@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import Biases, ClassMatrix, Json
 from ntkflow.metrics.neural_collapse import centring
 
@@ -38,6 +39,8 @@ class Limit:
     NC3: float
     NC4: bool
     hypotheses: str
+
+    __repr__ = views.short
 
     def as_dict(self) -> Json:
         """Plain values for files."""

@@ -6,6 +6,7 @@ Mc = m Kc^{-1} = Y K^{-1} Y^T alone: X = (A Mc A^T)^{1/2} and G = Mc^{-1} # (A^T
 
 import numpy as np
 
+from ntkflow._lazy import lister
 from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Weights
 from ntkflow.errors import InputError
 from ntkflow.metrics.neural_collapse import centring
@@ -34,6 +35,7 @@ __all__ = [
     "x_star",
     "zero_invariant",
 ]
+__dir__ = lister(__all__)
 
 
 # Rungs that act on samples alone, for which Y K^{-1} Y^T exists.

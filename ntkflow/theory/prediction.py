@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow import views
+from ntkflow._lazy import lister
 from ntkflow._types import Json
 from ntkflow.problem.kernels import BlockKernel, SampleKernel
 from ntkflow.problem.losses import MSE, CrossEntropy
@@ -13,6 +15,9 @@ from ntkflow.theory.conditions import Condition
 from ntkflow.theory.initial_facts import Facts
 from ntkflow.theory.limits import Limit
 from ntkflow.theory.spectrum import Spectrum
+
+__all__ = ["Prediction", "predict", "predictable", "sample_conditions"]
+__dir__ = lister(__all__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,8 @@ class Prediction:
     largest_step: float
     collapses: bool
     collapse_time: float | None
+
+    __repr__ = views.short
 
     @property
     def algebraic(self) -> bool:

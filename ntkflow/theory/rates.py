@@ -5,11 +5,25 @@ Rates are per unit of the flow time t of the sum loss (4).
 
 import numpy as np
 
+from ntkflow._lazy import lister
 from ntkflow._types import Vector
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.theory.limits import eigenvalues, lambda_balanced_x, x_star
+
+__all__ = [
+    "class_rate",
+    "largest_step",
+    "plateau_time",
+    "slowest_within",
+    "tail_NC3",
+    "tail_column_sums",
+    "tail_loss",
+    "tail_trace_S",
+    "time_to_collapse",
+]
+__dir__ = lister(__all__)
 
 
 def class_rate(sizes: Sizes, kernel: BlockKernel) -> float:

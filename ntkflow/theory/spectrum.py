@@ -15,6 +15,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int64
 
+from ntkflow import views
+from ntkflow._lazy import lister
 from ntkflow._types import Features, Json, Vector, Weights
 from ntkflow.problem.kernels.base import Kernel, ThinCoefficients
 from ntkflow.problem.kernels.block import BlockKernel
@@ -23,6 +25,9 @@ from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import Frame, decompose
 from ntkflow.theory.limits import eigenvalues, lambda_balanced_x
 from ntkflow.theory.rates import class_rate
+
+__all__ = ["Mode", "Spectrum", "at_collapse", "at_origin", "at_zero_loss"]
+__dir__ = lister(__all__)
 
 # Rates below this fraction of the fastest count as zero.
 ZERO = 1e-12
@@ -42,6 +47,8 @@ class Mode:
     rate: float
     multiplicity: int
 
+    __repr__ = views.short
+
     def as_dict(self) -> Json:
         """Plain values for files."""
         return asdict(self)
@@ -60,6 +67,8 @@ class Spectrum:
     rates: Vector
     multiplicities: Int64[np.ndarray, " k"]
     names: tuple[str, ...] = ()
+
+    __repr__ = views.short
 
     @classmethod
     def of(cls, *modes: tuple[str, float, int]) -> "Spectrum":

@@ -13,12 +13,16 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ntkflow._lazy import lister
 from ntkflow._types import FeatureMatrix, Json
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import Kernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means
 from ntkflow.theory.limits import class_gram
+
+__all__ = ["Gaps", "excess", "gaps"]
+__dir__ = lister(__all__)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from benchmarks import taylor
 from ntkflow.integrate.engines import choose
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.theory.exact import aligned_state
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 EXTENDED = np.finfo(taylor.EXTENDED).eps < 1e-18

@@ -46,7 +46,7 @@ def test_the_default_run_needs_no_arguments_and_collapses(tmp_path, monkeypatch,
         assert word in text
     directory = tmp_path / "runs" / "simulate-001"
     assert {path.name for path in directory.iterdir()} == {
-        "config.toml", "summary.json", "trajectory.npz", "final_state.npz", "figures",
+        "config.toml", "summary.json", "trajectory.npz", "states.npz", "final_state.npz", "figures",
     }  # fmt: skip
     assert (directory / "figures" / "run.png").read_bytes()[:4] == b"\x89PNG"
     summary = json.loads((directory / "summary.json").read_text())

@@ -44,9 +44,9 @@ def test_what_cannot_collapse_gets_a_floor_in_units_of_NC1_and_no_time(capsys):
 def test_a_collapsed_network_is_told_that_it_counts_as_collapsed(tmp_path, capsys):
     # Features at the collapse with E = 0 and a small random spread in all directions.
     sizes, kernel = nf.Sizes(3, 5, 12), nf.BlockKernel(1.0, 0.5, 0.1)
-    x = nf.limits.x_star(sizes, kernel)
+    x = nf.theory.limits.x_star(sizes, kernel)
     V = np.linalg.qr(np.random.default_rng(0).standard_normal((12, 3)))[0]
-    W = np.sqrt(x) * nf.collapse.centring(3) @ V.T
+    W = np.sqrt(x) * nf.metrics.centring(3) @ V.T
     noise = 1e-3 * np.random.default_rng(1).standard_normal((12, 15))
     np.savez(
         tmp_path / "state.npz", H=np.repeat(W.T / x, 5, axis=1) + noise, W=W, b=np.full(3, 1 / 3),
@@ -79,7 +79,7 @@ def test_a_projector_takes_its_own_rate_for_the_time(tmp_path, capsys):
     )  # fmt: skip
     run("theory", "--state", tmp_path / "state.npz", "--json")
     told = json.loads(capsys.readouterr().out)["predicted"]
-    rate = kernel.eigenvalues(sizes).mu_single * nf.limits.lambda_balanced_x(sizes, kernel, e)
+    rate = kernel.eigenvalues(sizes).mu_single * nf.theory.limits.lambda_balanced_x(sizes, kernel, e)
     assert told["collapse_time"] == pytest.approx(np.log(1e6) / rate, rel=1e-6)
 
 
@@ -96,7 +96,7 @@ def test_classes_that_cannot_be_fitted_get_the_least_loss_and_no_collapse(capsys
 def test_the_least_loss_is_where_a_run_ends():
     sizes, kernel = nf.Sizes(5, 4, 2), nf.BlockKernel(1.0, 0.5, 0.1)
     problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, None, 1))
-    assert nf.conditions.facts(sizes, kernel, problem.state).least_loss == 4.0
+    assert nf.theory.conditions.facts(sizes, kernel, problem.state).least_loss == 4.0
     loss = nf.solve(problem, t_end=300.0).series["loss"]
     assert loss.min() >= 4.0 - 1e-9
     assert loss[-1] == pytest.approx(4.0, rel=1e-3)

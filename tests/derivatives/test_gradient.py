@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow import derivatives
-from ntkflow.derivatives import sensitivity
+from ntkflow.derivatives import sensitivity, vmapped
 from ntkflow.derivatives.gradient import setting, split
+from ntkflow.derivatives.jax_metrics import METRICS, metric
+from ntkflow.integrate.engines import jax_flow
+from ntkflow.integrate.engines.precision import x64
 from ntkflow.metrics import neural_collapse
 
 SIZES, TIME = nf.Sizes(3, (2, 4, 3), 5), 0.8
@@ -23,7 +25,7 @@ def problem(kappas=KAPPAS):
 
 @pytest.fixture(scope="module")
 def found():
-    return derivatives.gradient("loss", problem(), TIME)
+    return nf.gradient("loss", problem(), TIME)
 
 
 def test_the_value_and_the_derivative_by_time(found):
@@ -39,7 +41,7 @@ def test_forward_sensitivities_give_the_same_gradient(found):
     base = problem()
     directions = sensitivity.kernel_directions(base.kernel, SIZES)
     directions["push"] = sensitivity.Direction(state=push)
-    forward = sensitivity.solve(base, directions, [TIME], rtol=1e-9)
+    forward = sensitivity.sensitivity(base, directions, [TIME], rtol=1e-9)
     end = forward.states[0]
     R = end.logits - np.eye(3)[:, SIZES.labels]
     # dL = <R, dW H + W dH + db 1^T>
@@ -53,14 +55,14 @@ def test_forward_sensitivities_give_the_same_gradient(found):
     np.testing.assert_allclose(along, gradient["push"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", derivatives.METRICS)
+@pytest.mark.parametrize("name", METRICS)
 def test_metrics_are_those_of_the_series(name):
     base = problem()
     series = nf.solve(base, save_at=[0.0, 0.1]).series[name][0]
     s = base.state
-    with derivatives.x64():
+    with x64():
         H1, deviations = split(jnp.asarray(s.H), SIZES)
-        value = derivatives.metric(name)(
+        value = metric(name)(
             H1,
             deviations,
             jnp.asarray(s.W),
@@ -72,18 +74,18 @@ def test_metrics_are_those_of_the_series(name):
 
 def test_every_metric_of_a_summary_has_a_derivative_that_differences_confirm():
     """Along one direction of the state, for all metrics at once; NC4 is piecewise constant."""
-    assert set(neural_collapse.NAMES) - {"NC4"} <= set(derivatives.METRICS)
+    assert set(neural_collapse.NAMES) - {"NC4"} <= set(METRICS)
     rng = np.random.default_rng(3)
     s, sizes = problem().state, SIZES
     push = [rng.normal(size=part.shape) for part in (s.H, s.W, s.b)]
-    with derivatives.x64():
+    with x64():
         around = setting(jnp.asarray([*KAPPAS.values()]), sizes)
 
         def values(c):
             H, W, b = (
                 jnp.asarray(x) + c * jnp.asarray(d) for x, d in zip((s.H, s.W, s.b), push, strict=True)
             )
-            return jnp.stack([f(*split(H, sizes), W, b, around) for f in derivatives.METRICS.values()])
+            return jnp.stack([f(*split(H, sizes), W, b, around) for f in METRICS.values()])
 
         slope = np.asarray(jax.jit(jax.jacfwd(values))(jnp.asarray(0.0)))
         plus, minus = (np.asarray(values(c)) for c in (1e-5, -1e-5))
@@ -93,7 +95,7 @@ def test_every_metric_of_a_summary_has_a_derivative_that_differences_confirm():
 def test_members_of_an_ensemble_are_what_solve_gives():
     second = problem({"kappa_d": 2.0, "kappa_c": 0.5, "kappa_n": 0.0})
     times = [0.2, 0.7]
-    found = derivatives.ensemble([problem(), second], times, names=("loss", "E_alignment"))
+    found = vmapped.ensemble([problem(), second], times, names=("loss", "E_alignment"))
     assert not found.failed.any()
     for i, member in enumerate((problem(), second)):
         series = nf.solve(member, save_at=times, rtol=1e-10).series
@@ -109,21 +111,19 @@ def test_jax_stays_as_it_was(found):
 
 def test_refusals():
     with pytest.raises(nf.InputError, match="metric"):
-        derivatives.gradient("NC4", problem(), 1.0)
+        nf.gradient("NC4", problem(), 1.0)
     with pytest.raises(nf.InputError, match="positive"):
-        derivatives.gradient("loss", problem(), 0.0)
+        nf.gradient("loss", problem(), 0.0)
     with pytest.raises(nf.InputError, match="solver"):
-        derivatives.gradient("loss", problem(), 1.0, solver="Euler")
+        nf.gradient("loss", problem(), 1.0, solver="Euler")
     decaying = nf.Problem(SIZES, problem().kernel, problem().state, decay=nf.Decay(0.1, 0.1, 0.1))
     with pytest.raises(nf.InputError, match="decay"):
-        derivatives.gradient("loss", decaying, 1.0)
+        nf.gradient("loss", decaying, 1.0)
     with pytest.raises(nf.InputError, match="same sizes"):
-        derivatives.ensemble([], [1.0])
+        vmapped.ensemble([], [1.0])
     with pytest.raises(nf.InputError, match="increase"):
-        derivatives.ensemble([problem()], [1.0, 0.5])
+        vmapped.ensemble([problem()], [1.0, 0.5])
     traced = jax.eval_shape  # traces in float32 outside x64
     s = problem().state
     with pytest.raises(nf.InputError, match="x64"):
-        traced(
-            lambda t: derivatives.solve(1.0, 0.5, 0.1, s.H[:, :3], s.H, s.W, s.b, t, m=3), jnp.float32(1.0)
-        )
+        traced(lambda t: jax_flow.solve(1.0, 0.5, 0.1, s.H[:, :3], s.H, s.W, s.b, t, m=3), jnp.float32(1.0))

@@ -45,7 +45,7 @@ def test_block_constants_agree_with_differences():
     def problem(name, step):
         return nf.Problem(sizes, nf.BlockKernel(**{**values, name: values[name] + step}), state)
 
-    found = sensitivity.solve(problem("kappa_d", 0.0), None, times)
+    found = sensitivity.sensitivity(problem("kappa_d", 0.0), None, times)
     for name in values:
         plus, minus = (states(problem(name, step), times, "DOP853") for step in (STEP, -STEP))
         assert gap(found.derivatives[name], plus, minus, STEP) < 1e-6
@@ -59,7 +59,7 @@ def test_a_direction_of_the_initial_state_agrees_with_differences():
         moved = nf.State(state.H + c * push.H, state.W + c * push.W, state.b + c * push.b)
         return nf.Problem(sizes, kernel, moved)
 
-    found = sensitivity.solve(problem(0.0), {"push": Direction(state=push)}, [0.0, *times])
+    found = sensitivity.sensitivity(problem(0.0), {"push": Direction(state=push)}, [0.0, *times])
     np.testing.assert_allclose(found.derivatives["push"][0].H, push.H, atol=1e-12)
     plus, minus = (states(problem(step), times, "DOP853") for step in (STEP, -STEP))
     assert gap(found.derivatives["push"][1:], plus, minus, STEP) < 1e-6
@@ -76,7 +76,7 @@ def test_class_dependent_constants_with_decay():
     one, pair = np.zeros(3), np.zeros((3, 3))
     one[1], pair[0, 2], pair[2, 0] = STEP, STEP, STEP
     # mu_single is 1 for all classes here, so the frame must split what the kernel alone would join.
-    found = sensitivity.solve(problem(0, 0), None, times, rtol=1e-9)
+    found = sensitivity.sensitivity(problem(0, 0), None, times, rtol=1e-9)
     for name, push in (("kappa_d[1]", (one, 0)), ("B[0,2]", (0, pair))):
         plus, minus = states(problem(*push), times), states(problem(*(-1 * p for p in push)), times)
         assert gap(found.derivatives[name], plus, minus, STEP) < 1e-6
@@ -94,7 +94,7 @@ def test_knots_of_a_schedule():
     names = {"kappa_d@0": (0, 0), "kappa_c@1": (1, 1), "kappa_n@2": (2, 2)}
     base = problem(0, 0, 0.0)
     every = sensitivity.kernel_directions(base.kernel, sizes)
-    found = sensitivity.solve(base, {name: every[name] for name in names}, times)
+    found = sensitivity.sensitivity(base, {name: every[name] for name in names}, times)
     for name, (k, j) in names.items():
         plus, minus = (states(problem(k, j, step), times) for step in (STEP, -STEP))
         assert gap(found.derivatives[name], plus, minus, STEP) < 5e-6
@@ -110,7 +110,7 @@ def test_a_direction_with_a_narrow_peak_of_its_own_is_not_stepped_over():
         for t, share in ((0.0, 0.0), (at, 0.0), (at + width / 2, 2 / width), (at + width, 0.0), (1.0, 0.0))
     )
     peak = Direction(ThinCoefficients(0 * unit.class_kernel, 0 * unit.within, knots))
-    found = sensitivity.solve(nf.Problem(sizes, kernel, state), {"peak": peak}, [1.0])
+    found = sensitivity.sensitivity(nf.Problem(sizes, kernel, state), {"peak": peak}, [1.0])
 
     def varied(step):
         heights = (1.0, 1.0, 1 + 2 * step / width, 1.0)
@@ -130,7 +130,7 @@ def test_stiff_runs_where_explicit_methods_would_need_1e5_evaluations():
         return nf.Problem(sizes, kernel, nf.initial.make("relu", sizes, kernel, seed=0))
 
     base = problem(0.0)
-    found = sensitivity.solve(
+    found = sensitivity.sensitivity(
         base, {"kappa_n": sensitivity.kernel_directions(base.kernel, sizes)["kappa_n"]}, times
     )
     solutions = [nf.solve(problem(step), save_at=times, rtol=1e-12) for step in (1e-3, -1e-3)]
@@ -174,7 +174,7 @@ def test_refusals():
     sizes = nf.Sizes(2, 3, 4)
     block = nf.Problem(sizes, nf.BlockKernel(1.3, 0.6, 0.2), drawn(sizes))
     with pytest.raises(nf.InputError, match="increase"):
-        sensitivity.solve(block, None, [1.0, 0.5])
+        sensitivity.sensitivity(block, None, [1.0, 0.5])
     sample = nf.Problem(sizes, nf.SampleKernel(np.eye(6) + 0.1), drawn(sizes))
     with pytest.raises(nf.InputError, match="block"):
-        sensitivity.solve(sample, None, [1.0])
+        sensitivity.sensitivity(sample, None, [1.0])

@@ -7,7 +7,7 @@ from ntkflow.dynamics.jacobian import thin_jacobian
 from ntkflow.dynamics.packed import ThinFlow
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import ClassBlockKernel, ScheduledKernel
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 IMBALANCED = nf.Sizes(3, (1, 4, 2), 4)

@@ -6,7 +6,7 @@ from ntkflow.dynamics.levels import LevelFlow, has_levels
 from ntkflow.dynamics.packed import RawFlow
 from ntkflow.problem.kernels import ScheduledKernel
 from tests.flows import integrate
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 BLOCK = nf.BlockKernel(1.3, 0.6, 0.2)

@@ -8,7 +8,7 @@ from ntkflow.problem.kernels import ScheduledKernel
 from ntkflow.problem.losses import CrossEntropy, LossPair
 from tests import oracle
 from tests.flows import integrate
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 SIZES = nf.Sizes(3, 3, 5)

@@ -8,6 +8,7 @@ import pytest
 import ntkflow as nf
 from ntkflow.cli import main as command
 from ntkflow.cli import observations
+from ntkflow.runs import files
 from tests.fitting.trajectories import BLOCK, simulated
 
 SIZES = nf.Sizes(2, 3, 3)
@@ -31,7 +32,7 @@ def stacked(observed, tmp_path):
     arrays = {name: np.stack([getattr(s, name) for s in observed.states]) for name in "HWb"}
     arrays["H"] = arrays["H"][:, :, order]
     path = tmp_path / "seen.npz"
-    nf.store.write_arrays(path, {"times": TIMES, "labels": SIZES.labels[order], **arrays})
+    files.write_arrays(path, {"times": TIMES, "labels": SIZES.labels[order], **arrays})
     return path
 
 
@@ -62,7 +63,7 @@ def test_snapshots_of_a_run_in_any_order(observed, tmp_path, capsys):
     folder.mkdir()
     for name, i in zip("cabed", range(5), strict=True):
         key = "time" if i % 2 else "t"
-        nf.store.write_state(folder / f"{name}.npz", observed.states[i], SIZES.labels, meta={key: TIMES[i]})
+        files.write_state(folder / f"{name}.npz", observed.states[i], SIZES.labels, meta={key: TIMES[i]})
     assert run(tmp_path, "--json") == 0
     found = json.loads(capsys.readouterr().out)["estimates"]
     np.testing.assert_allclose(found["kappa_d"]["value"], 1.3, rtol=1e-6)
@@ -84,7 +85,7 @@ def test_bad_input_is_one_line_and_exit_code_2(stacked, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
     lacking = tmp_path / "lacking.npz"
-    nf.store.write_arrays(lacking, {"times": TIMES})
+    files.write_arrays(lacking, {"times": TIMES})
     for words in (
         (tmp_path / "nowhere",),
         (empty,),
@@ -99,9 +100,9 @@ def test_bad_input_is_one_line_and_exit_code_2(stacked, tmp_path, capsys):
 
 def test_states_of_different_samples_are_refused(observed, tmp_path):
     for i, labels in enumerate((SIZES.labels, SIZES.labels[::-1])):
-        nf.store.write_state(tmp_path / f"{i}.npz", observed.states[i], labels, meta={"t": float(i)})
+        files.write_state(tmp_path / f"{i}.npz", observed.states[i], labels, meta={"t": float(i)})
     with pytest.raises(nf.InputError, match="other samples"):
         observations.read(tmp_path)
-    nf.store.write_state(tmp_path / "1.npz", observed.states[1], SIZES.labels)
+    files.write_state(tmp_path / "1.npz", observed.states[1], SIZES.labels)
     with pytest.raises(nf.InputError, match="no flow time"):
         observations.read(tmp_path)

@@ -11,11 +11,11 @@ from ntkflow.integrate.moving_terms import Terms
 from ntkflow.integrate.pencil import Pencil
 from ntkflow.integrate.solve import _flow
 from ntkflow.metrics import balance
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import ScheduledKernel
 from ntkflow.problem.losses import MSE, CrossEntropy
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 SIZES = nf.Sizes(3, 2, 3)

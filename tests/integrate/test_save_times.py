@@ -6,7 +6,7 @@ from ntkflow.integrate import save_times
 from ntkflow.integrate.save_times import knots_of, log_grid
 from ntkflow.metrics.balance import balance
 from ntkflow.problem.kernels import ScheduledKernel
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 SIZES = nf.Sizes(3, 3, 4)

@@ -356,6 +356,6 @@ def test_neither_nc1_nor_rest_ends_a_run_before_its_kernel_has_stopped_moving():
     solution = nf.solve(problem, t_end=200.0)
     assert solution.reason is not nf.Reason.T_END
     assert solution.times[-1] > 31
-    after = nf.exact.regularised_limit(sizes, fast, problem.decay)
+    after = nf.theory.exact.regularised_limit(sizes, fast, problem.decay)
     W = solution.final.W
     np.testing.assert_allclose(W @ W.T, after.X, atol=1e-6)

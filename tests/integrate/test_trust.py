@@ -9,7 +9,7 @@ from ntkflow.integrate import run, trust
 from ntkflow.integrate.engines import choose
 from ntkflow.integrate.stopping import FAILURES
 from ntkflow.problem.decay import Decay
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 SIZES = nf.Sizes(3, 3, 5)

@@ -4,11 +4,11 @@ from hypothesis import given
 
 import ntkflow as nf
 from ntkflow.metrics import invariant
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.kernels import ClassBlockKernel, ScheduledKernel
 from ntkflow.theory import bounds
 from tests import strategies
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 SIZES = nf.Sizes(3, 4, 5)

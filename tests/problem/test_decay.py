@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.metrics.conserved import conserved
 from ntkflow.metrics.neural_collapse import centring
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.losses import MSE, CrossEntropy
 from tests.flows import integrate
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 SIZES = nf.Sizes(3, 3, 4)

@@ -5,7 +5,7 @@ import ntkflow as nf
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import KroneckerKernel, SampleKernel, ScheduledKernel
 from ntkflow.problem.losses import MSE, CrossEntropy
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 
 SIZES, BLOCK = nf.Sizes(3, 2, 4), nf.BlockKernel(1.3, 0.5, 0.1)
 

@@ -30,7 +30,8 @@ def test_class_means_are_the_means_of_the_classes():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"H": np.zeros((4, 6), np.float32)}, "H = float32 array: the dynamics are float64"),
+        ({"H": np.zeros((4, 6), np.longdouble)}, "H = .* array: the dynamics are float64"),
+        ({"H": np.zeros((4, 6), int)}, "H = int64 array: the dynamics are float64"),
         ({"H": np.full((4, 6), np.nan)}, "H = array with 24 NaN or infinite entries"),
         ({"W": np.zeros((3, 5))}, "W = array of shape .* must have one column per feature"),
         ({"b": np.zeros(4)}, "b = array of shape .* one bias per row of W"),

@@ -127,7 +127,9 @@ def test_theory_says_of_kernels_on_features_what_they_conserve(tmp_path, capsys)
 def test_theory_knows_the_limit_that_decay_enforces(capsys):
     run("theory", "-C", 3, "-m", 4, "-n", 5, "--decay-w", 0.1, "--decay-h", 0.2, "--json")
     predicted = json.loads(capsys.readouterr().out)["predicted"]
-    limit = nf.exact.regularised_limit(nf.Sizes(3, 4, 5), nf.BlockKernel(1, 0.5, 0.1), nf.Decay(0.1, 0.2))
+    limit = nf.theory.exact.regularised_limit(
+        nf.Sizes(3, 4, 5), nf.BlockKernel(1, 0.5, 0.1), nf.Decay(0.1, 0.2)
+    )
     np.testing.assert_array_equal(predicted["limit"]["X"], limit.X)
     assert predicted["laws"][0]["quantity"] == "motion of E"
 
@@ -345,5 +347,5 @@ def test_kernels_without_equal_blocks_get_a_floor_in_units_of_NC1():
     problem = nf.Problem(
         sizes, nf.ClassBlockKernel.from_block(block, 3), nf.initial.make("gaussian", sizes, None, 2)
     )
-    expected = np.sqrt(nf.conditions.facts(sizes, block, problem.state).floor / 3)
+    expected = np.sqrt(nf.theory.conditions.facts(sizes, block, problem.state).floor / 3)
     assert sample_conditions(problem)["NC1"].numbers["NC1_frobenius"] == pytest.approx(expected, rel=1e-9)

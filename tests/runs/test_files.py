@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_no_half_run(tmp_path):
 
 def test_a_killed_writer_leaves_nothing_that_looks_like_a_run(tmp_path):
     script = (
-        "import sys, time, pathlib\nfrom ntkflow import store\n"
+        "import sys, time, pathlib\nfrom ntkflow.runs import files as store\n"
         "with store.staged_directory(pathlib.Path(sys.argv[1])) as staged:\n"
         "    (staged / 'summary.json').write_text('{}')\n    print('staged', flush=True)\n    time.sleep(60)\n"
     )

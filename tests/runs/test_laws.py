@@ -13,6 +13,7 @@ from ntkflow.integrate.descent.solution import as_solution
 from ntkflow.integrate.run import Run
 from ntkflow.runs.agreement import Agreement, compare, warnings_of
 from ntkflow.runs.laws import EXACT, LEADING, LIMIT, laws, step_laws
+from ntkflow.runs.rundir import load_run
 from tests.cli.test_simulate import run
 
 SIZES, KERNEL = nf.Sizes(3, 4, 5), nf.BlockKernel(1.0, 0.5, 0.1)
@@ -96,7 +97,7 @@ def test_a_broken_law_is_said_in_the_terminal_and_the_summary_and_costs_no_data(
     text = " ".join(capsys.readouterr().out.split())
     assert "WARNING: motion of E: an exact law fails" in text
     assert "FAILS, off by" in text
-    summary = nf.rundir.load_run(tmp_path / "r").summary
+    summary = load_run(tmp_path / "r").summary
     assert len(summary["warnings"]) == 1
     assert summary["invariant"]["law_error"] > summary["invariant"]["law_tolerance"]
     assert np.isfinite(summary["loss"]["final"])
@@ -112,7 +113,7 @@ def test_a_right_run_warns_of_nothing_and_formulas_keep_their_brackets(tmp_path,
     text = " ".join(capsys.readouterr().out.split())
     assert "WARNING" not in text
     assert "eta^2 [q(v) + 2 sum_j" in text
-    summary = nf.rundir.load_run(tmp_path / "r").summary
+    summary = load_run(tmp_path / "r").summary
     assert summary["warnings"] == []
     assert [law["order"] for law in summary["predicted"]["laws"]] == [EXACT, LEADING]
     assert math.isfinite(summary["invariant"]["law_neglected"])

@@ -255,7 +255,7 @@ def test_a_sweep_is_born_whole(tmp_path, monkeypatch):
         assert not (tmp_path / "s").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ntkflow.sweep.cache.store.write_toml", killed)
+    monkeypatch.setattr("ntkflow.sweep.cache.files.write_toml", killed)
     with pytest.raises(KeyboardInterrupt):
         run_here(grid("scale=1,2"), tmp_path / "s")
     assert not list(tmp_path.iterdir())

@@ -199,5 +199,5 @@ def test_floors_are_of_the_right_size():
     # A mean of C n deviations each at most the largest one at the start: within six of the truth, .92 at the end.
     assert 0.15 < floors["NC1"] < 0.92
     assert bounds.deviation(state, sizes) == pytest.approx(
-        nf.collapse.measure(state, sizes)["NC1_frobenius"], rel=1e-12
+        nf.metrics.nc(state, sizes)["NC1_frobenius"], rel=1e-12
     )

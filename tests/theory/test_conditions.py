@@ -14,7 +14,7 @@ SIZES, KERNEL = nf.Sizes(4, 3, 6), nf.BlockKernel(5.0, 1.1, 0.4)
 
 def outcome(sizes, kernel, state, t=30.0):
     end = oracle.integrate_raw(nf.Problem(sizes, kernel, state), np.array([t]), rtol=1e-11)[0]
-    return nf.collapse.measure(end, sizes)
+    return nf.metrics.nc(end, sizes)
 
 
 def verdicts(sizes, kernel, state, **options):
@@ -235,7 +235,7 @@ def test_no_state_is_refused_and_a_no_is_never_broken(problem):
         assert all(np.isfinite(value) for value in answer.numbers.values())
     if answers["NC1"].verdict == "no":
         end = oracle.integrate_raw(problem, np.array([0.3]), rtol=1e-8)[0]
-        trace = nf.collapse.measure(end, problem.sizes)["NC1_frobenius"] ** 2 * problem.sizes.C
+        trace = nf.metrics.nc(end, problem.sizes)["NC1_frobenius"] ** 2 * problem.sizes.C
         assert trace >= answers["NC1"].numbers["floor"] * (1 - 1e-6) > 0
 
 

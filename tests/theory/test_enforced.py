@@ -16,7 +16,7 @@ rates = st.floats(0.3, 3.0)
 
 def end_of(problem, slowest):
     solution = nf.solve(problem, t_end=min(400.0, 45 / slowest), stop=nf.Stop(None, None, 1e-12))
-    return solution, nf.collapse.measure(solution.final, problem.sizes)
+    return solution, nf.metrics.nc(solution.final, problem.sizes)
 
 
 @st.composite

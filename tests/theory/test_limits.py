@@ -23,7 +23,7 @@ CASES = [
 def final(sizes, kernel, state, t):
     """Thin state and metrics at time t by an independent integration."""
     end = oracle.integrate_raw(nf.Problem(sizes, kernel, state), np.array([t]), rtol=1e-13)[0]
-    return decompose(end, sizes, subspace=False)[0], nf.collapse.measure(end, sizes)
+    return decompose(end, sizes, subspace=False)[0], nf.metrics.nc(end, sizes)
 
 
 def check(limit, thin, metrics, tolerance=1e-10, skip=()):
@@ -72,7 +72,7 @@ def test_general_kernel_is_where_a_balanced_flow_ends_and_needs_no_blocks():
     problem.sizes, problem.kernel, problem.state = sizes, Dense(), nf.State(H, W, np.zeros(3))
     end = oracle.integrate_raw(problem, np.array([40.0]), rtol=1e-13)[0]
     limit = limits.general_kernel(sizes, kernel, end.b)
-    check(limit, decompose(end, sizes, subspace=False)[0], nf.collapse.measure(end, sizes), 1e-9)
+    check(limit, decompose(end, sizes, subspace=False)[0], nf.metrics.nc(end, sizes), 1e-9)
     # Samples of a class in another order, kernel permuted with them.
     order = np.array([1, 0, 2, 3, 5, 4])
     again = limits.general_kernel(sizes, nf.SampleKernel(kernel.K[np.ix_(order, order)]), end.b)
@@ -165,7 +165,7 @@ def projector_state(sizes, kernel, e, d, rng, centred=True):
     kvalues, kvectors = np.linalg.eigh(kernel.matrix(sizes))
     H = V @ (vectors * np.sqrt(values)) @ vectors.T @ Z @ (kvectors * np.sqrt(kvalues)) @ kvectors.T
     state = nf.State(H, T @ V.T, np.full(C, 1 / C))
-    E = nf.invariant.terms(state, sizes, kernel).E
+    E = nf.metrics.invariant_terms(state, sizes, kernel).E
     np.testing.assert_allclose(E, e * V @ V.T, atol=1e-13)
     return state
 

@@ -25,7 +25,7 @@ def test_an_observed_run_approaches_collapse_at_the_rates_of_the_table():
     e = 0.2
     state = projector_state(SIZES, kernel, e, 2, np.random.default_rng(0))
     early, late = oracle.integrate_raw(nf.Problem(SIZES, kernel, state), np.array([5.0, 6.0]), rtol=1e-13)
-    observed = np.log(nf.collapse.measure(early, SIZES)["NC1"] / nf.collapse.measure(late, SIZES)["NC1"])
+    observed = np.log(nf.metrics.nc(early, SIZES)["NC1"] / nf.metrics.nc(late, SIZES)["NC1"])
     rate = spectrum.at_collapse(SIZES, kernel, e).rate("contrast, within class")
     assert observed == pytest.approx(rate, rel=1e-5)
 
@@ -37,7 +37,7 @@ def test_time_to_collapse_is_the_time_NC1_takes():
     early, late = oracle.integrate_raw(
         nf.Problem(SIZES, kernel, state), np.array([3.0, 3.0 + wait]), rtol=1e-13
     )
-    a, b = (nf.collapse.measure(s, SIZES)["NC1"] for s in (early, late))
+    a, b = (nf.metrics.nc(s, SIZES)["NC1"] for s in (early, late))
     assert a / b == pytest.approx(100, rel=1e-3)
     trace = np.sum(decompose(early, SIZES)[0].L ** 2) / np.sum(decompose(late, SIZES)[0].L ** 2)
     assert trace == pytest.approx(100**2, rel=2e-3)
@@ -66,7 +66,7 @@ def test_the_algebraic_tail_is_exact_once_the_classes_are_fitted():
     H = point.H + np.sqrt(mu.mu_single * w2) * np.outer(u, q)
     W = point.W + np.sqrt(w2 / 3) * np.outer(np.ones(3), u)
     state = nf.State(H, W, point.b)
-    assert np.linalg.norm(nf.invariant.terms(state, sizes, kernel).E) < 1e-14
+    assert np.linalg.norm(nf.metrics.invariant_terms(state, sizes, kernel).E) < 1e-14
     t = np.array([0.5, 2.0, 10.0])
     sums, traces = (law(t, sizes, kernel, w2) for law in (rates.tail_column_sums, rates.tail_trace_S))
     states = oracle.integrate_raw(nf.Problem(sizes, kernel, state), t)
@@ -82,7 +82,7 @@ def test_the_algebraic_tail_is_reached_from_a_generic_balanced_start():
     end = oracle.integrate_raw(nf.Problem(sizes, kernel, state), t, rtol=1e-11)[0]
     thin = decompose(end, sizes)[0]
     loss = 0.5 * np.sum((end.logits - np.repeat(np.eye(3), 3, axis=1)) ** 2)
-    metrics = nf.collapse.measure(end, sizes)
+    metrics = nf.metrics.nc(end, sizes)
     assert np.sum(thin.L**2) / 3 == pytest.approx(rates.tail_trace_S(t, sizes, kernel)[0], rel=1e-2)
     assert np.sum(end.W.sum(axis=0) ** 2) / 3 == pytest.approx(
         rates.tail_column_sums(t, sizes, kernel)[0], rel=1e-2

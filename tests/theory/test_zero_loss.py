@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.state import class_means
 from ntkflow.theory import zero_loss
 from tests import oracle
@@ -21,7 +21,7 @@ def invariant_of(problem):
     return weights - features
 
 
-@pytest.mark.parametrize("name", nf.limits.ON_SAMPLES)
+@pytest.mark.parametrize("name", nf.theory.limits.ON_SAMPLES)
 def test_every_zero_of_the_loss_obeys_the_equations_with_the_initial_E(name):
     problem = started(name)
     end = oracle.integrate_raw(problem, np.array([400.0]), rtol=1e-13)[0]
@@ -45,7 +45,7 @@ def test_each_equation_notices_its_own_error():
 def test_what_a_slow_kernel_has_not_fitted_yet_counts():
     # mu_single = 1e-6: a loss of 1e-4 within classes is far from zero in the norm that the equations see.
     kernel = nf.BlockKernel(1.0, 1 - 1e-6, 0.1)
-    x, P = nf.limits.x_star(SIZES, kernel), nf.collapse.centring(3)
+    x, P = nf.theory.limits.x_star(SIZES, kernel), nf.metrics.centring(3)
     W = np.sqrt(x) * P @ np.eye(3, 5)
     end = nf.State(np.repeat(W.T / x, 3, axis=1), W, np.full(3, 1 / 3))
     assert zero_loss.excess(end, SIZES, kernel) < 1e-20
@@ -58,25 +58,25 @@ def test_what_a_slow_kernel_has_not_fitted_yet_counts():
 def test_the_class_gram_is_that_of_the_closed_forms():
     kernel = nf.BlockKernel(2.0, 1.1, 0.4)
     mu, m = kernel.eigenvalues(SIZES), 3
-    P = nf.collapse.centring(3)
+    P = nf.metrics.centring(3)
     want = m * (P / mu.mu_class + (np.eye(3) - P) / mu.mu_global)
-    np.testing.assert_allclose(nf.limits.class_gram(SIZES, kernel), want, rtol=1e-12)
+    np.testing.assert_allclose(nf.theory.limits.class_gram(SIZES, kernel), want, rtol=1e-12)
     np.testing.assert_allclose(want, 3 * np.linalg.inv(kernel.class_kernel(SIZES)), rtol=1e-12)
     dense, Y = ladder.make("sample", SIZES), np.eye(3)[:, SIZES.labels]
     np.testing.assert_allclose(
-        nf.limits.class_gram(SIZES, dense), Y @ np.linalg.inv(dense.K) @ Y.T, rtol=1e-11
+        nf.theory.limits.class_gram(SIZES, dense), Y @ np.linalg.inv(dense.K) @ Y.T, rtol=1e-11
     )
 
 
 def test_duality_gives_the_third_metric():
     problem = started("block")
     end = oracle.integrate_raw(problem, np.array([400.0]), rtol=1e-12)[0]
-    M = class_means(end.H, SIZES) @ nf.collapse.centring(3)
+    M = class_means(end.H, SIZES) @ nf.metrics.centring(3)
     want = np.sqrt(2 - 2 * 2 / (np.linalg.norm(M) * np.linalg.norm(end.W)))
-    assert nf.collapse.measure(end, SIZES)["NC3"] == pytest.approx(want, rel=1e-9)
+    assert nf.metrics.nc(end, SIZES)["NC3"] == pytest.approx(want, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["kronecker", "matrix-block", "tensor"])
 def test_kernels_on_features_have_no_such_equations(name):
     with pytest.raises(nf.InputError, match="is no constant kernel on samples"):
-        nf.limits.class_gram(SIZES, ladder.make(name, SIZES))
+        nf.theory.limits.class_gram(SIZES, ladder.make(name, SIZES))

@@ -1,22 +1,19 @@
 """Real networks against the theory: train, measure the empirical kernels, predict, compare.
 
 `ntkflow_validation.measure(features, params, X, y)` measures the kernels of any network; see `ntkflow_validation.kernels`;
-`ntkflow_validation.kernel_figure(...)` draws them.
+`ntkflow_validation.kernel_figure(...)` draws them. All of these are found from ntkflow's own door too, as `nf.measure`.
 """
 
-from typing import Any
+from ntkflow._lazy import attach
 
-__all__ = ["kernel_figure", "measure"]
-
-
-def __getattr__(name: str) -> Any:
-    # On demand: the command line imports this package and must not wait for jax.
-    if name == "measure":
-        from ntkflow_validation.kernels import measure
-
-        return measure
-    if name == "kernel_figure":
-        from ntkflow_validation.figures.kernel_panes import kernel_figure
-
-        return kernel_figure
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# On demand: the command line imports this package and must not wait for jax. The door's names in pyproject.toml.
+_NAMES = {
+    "RunConfig": "ntkflow_validation.config.config:RunConfig",
+    "compare": "ntkflow_validation.metrics.compare:compare",
+    "kernel_figure": "ntkflow_validation.figures.kernel_panes:kernel_figure",
+    "measure": "ntkflow_validation.kernels:measure",
+    "predict": "ntkflow_validation.pipeline.predict:predict",
+    "train": "ntkflow_validation.training.train:train",
+}
+__all__ = ["RunConfig", "compare", "kernel_figure", "measure", "predict", "train"]
+__getattr__, __dir__ = attach(__name__, _NAMES)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from ntkflow import views
 from ntkflow._types import Times, Vector
 from ntkflow.errors import LARGEST, InputError, LawWarning, SolveError
 from ntkflow.integrate.descent.batches import batch_weights, check_batch
@@ -17,7 +18,7 @@ from ntkflow.integrate.descent.momentum import Momentum
 from ntkflow.integrate.descent.momentum_law import MomentumLaw
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.stopping import Reason, Stop
-from ntkflow.metrics.conserved import Conserved, conserved
+from ntkflow.metrics.quantities import Conserved, conserved
 from ntkflow.metrics.symmetries import Commutant
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
@@ -38,13 +39,14 @@ class Descent:
         times: flow time at each, step * eta / (1 - momentum), (T,).
         states: full states.
         losses: the loss on all samples at each, (T,).
-        values: what the flow would conserve, (T, k); see `ntkflow.metrics.conserved`.
+        values: what the flow would conserve, (T, k); see `ntkflow.metrics.quantities`.
         predicted: the same from the initial values and the exact law of each step, (T, k).
         leading: the same from the law of momentum to leading order in eta (theory 11.4), (T, k); `predicted` itself for
             plain steps.
         scale: size of E's terms at each, (T,).
         symmetries: what `values` are numbers of; its `norm` is the Frobenius norm of what they describe.
         reason: why it ended.
+        seed: of the draws of minibatches.
     """
 
     problem: Problem
@@ -60,6 +62,9 @@ class Descent:
     scale: Times
     symmetries: Commutant
     reason: Reason = Reason.T_END
+    seed: int = 0
+
+    __repr__ = views.short
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -169,7 +174,7 @@ def descend(
             if reason is not None:
                 break
         before = now.state
-    descent = _collect(law, batch_per_class, saved, reason or Reason.T_END)
+    descent = _collect(law, batch_per_class, saved, reason or Reason.T_END, seed)
     if descent.law.failed:
         warnings.warn(descent.law.sentence, LawWarning, stacklevel=2)
     return descent
@@ -222,7 +227,7 @@ def _moved(state: State, eta: float, by: Force) -> State | None:
     return State(H, W, b)
 
 
-def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason) -> Descent:
+def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason, seed: int) -> Descent:
     problem, quantities = law.problem, law.quantities
     steps = np.array([now.step for now in saved], dtype=np.int64)
     times = steps * law.momentum.time_step
@@ -242,6 +247,7 @@ def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason)
         scale=np.array([quantities.scale(s, float(t)) for s, t in zip(states, times, strict=True)]),
         symmetries=quantities.symmetries,
         reason=reason,
+        seed=seed,
     )
 
 

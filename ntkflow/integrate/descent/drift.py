@@ -1,7 +1,7 @@
 """The law by which finite steps change what the flow conserves.
 
 A step x -> x + eta F(x) with F = (-Op[W^T R] - lh H, -R H^T - lw W) changes the quadratic form
-F(x) = [W^T W - sym(Op^{-1}[H] H^T)] / m of `ntkflow.metrics.conserved` by exactly eta D + eta^2 Q with
+F(x) = [W^T W - sym(Op^{-1}[H] H^T)] / m of `ntkflow.metrics.quantities` by exactly eta D + eta^2 Q with
     D = -2 lw W^T W / m + 2 lh sym(Op^{-1}[H] H^T) / m,
     Q = [dW^T dW - sym(Op^{-1}[dH] dH^T)] / m,
 for any residual R, masked and weighted ones included. Without decay D = 0 and for a sample kernel
@@ -18,7 +18,7 @@ import numpy as np
 
 from ntkflow._types import Biases, FeatureMatrix, Features, Vector, Weights
 from ntkflow.integrate.descent.momentum import Momentum
-from ntkflow.metrics.conserved import Conserved
+from ntkflow.metrics.quantities import Conserved
 from ntkflow.problem.kernels.base import Kernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes

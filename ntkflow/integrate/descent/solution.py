@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ntkflow._types import Json
 from ntkflow.dynamics.packed import RawFlow
 from ntkflow.integrate.descent.descent import Descent
 from ntkflow.integrate.solution import Solution, Stats
@@ -34,5 +35,25 @@ def as_solution(descent: Descent, seconds: float) -> Solution:
         seconds=seconds,
     )
     return Solution(
-        descent.problem, descent.times, packed, descent.reason, stats, flow, law=descent.law, discrete=True
+        descent.problem,
+        descent.times,
+        packed,
+        descent.reason,
+        stats,
+        flow,
+        law=descent.law,
+        discrete=True,
+        settings=_settings(descent),
     )
+
+
+def _settings(descent: Descent) -> Json:
+    momentum, batch = descent.momentum, descent.batch_per_class
+    return {
+        "step_size": momentum.eta,
+        "steps": int(descent.steps[-1]),
+        "momentum": momentum.beta or None,
+        "nesterov": momentum.nesterov or None,
+        "batch_per_class": batch,
+        "batch_seed": None if batch is None else descent.seed,
+    }

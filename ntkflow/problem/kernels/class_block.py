@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import ClassMatrix, Features, Json, PerClass, SampleKernel
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import checks
@@ -67,6 +68,9 @@ class ClassBlockKernel(Kernel):
     def _inverse_means(self, sizes: Sizes) -> ClassMatrix:
         """B + diag(mu_s^c / m_c), the inverse of Y K^{-1} Y^T, which takes the place of Mc^{-1}."""
         return self.B + np.diag(self.mu_single / sizes.masses)
+
+    def __repr__(self) -> str:
+        return views.called(self, C=len(self.kappa_d), kappa_d=self.kappa_d, B=self.B)
 
     def as_dict(self) -> Json:
         """kappa_d and B as lists, and the rung."""

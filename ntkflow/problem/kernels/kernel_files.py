@@ -8,7 +8,7 @@
 | kronecker | K (N, N) or the three kappas, and A (n, n) |
 | matrix-block | A_d, A_c, A_n (n, n) |
 | tensor | Theta (n, N, n, N) |
-| scheduled | times (k,) and the arrays of any rung above with a leading axis k |
+| scheduled | times (k,) and the arrays of any rung above with a leading axis k; `rung`, a text, where several fit |
 """
 
 import warnings
@@ -29,6 +29,7 @@ from ntkflow.problem.kernels import (
     ScheduledKernel,
     TensorKernel,
 )
+from ntkflow.problem.sizes import Sizes
 
 Arrays = Mapping[str, Any]  # arrays or numbers
 KAPPAS = ("kappa_d", "kappa_c", "kappa_n")
@@ -43,7 +44,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "tensor": ("Theta",),
 }
 RUNGS = (*NEEDS, "scheduled")
-ARRAYS = ("times", "Theta", "A_d", "A_c", "A_n", "A", "K", "B", *KAPPAS)
+ARRAYS = ("times", "rung", "Theta", "A_d", "A_c", "A_n", "A", "K", "B", *KAPPAS)
 # What else a state file may hold; a file of a kernel may be one.
 OF_STATES = ("H", "W", "b", "labels", "meta", "header", "K_sample", "neuron_constants")
 
@@ -120,7 +121,7 @@ def build(arrays: Arrays, rung: str | None = None) -> Kernel:
 def _simplest(arrays: Arrays) -> str:
     """The simplest rung whose arrays are all there; warns of those that it leaves unused."""
     chosen = _present(arrays)
-    unused = [name for name in ARRAYS if name in arrays and name not in (*NEEDS[chosen], "times")]
+    unused = [name for name in ARRAYS if name in arrays and name not in (*NEEDS[chosen], "times", "rung")]
     if unused:
         complete = f"the {chosen} kernel's {', '.join(NEEDS[chosen])} {'are' if len(NEEDS[chosen]) > 1 else 'is'} complete"
         _warn(
@@ -140,7 +141,11 @@ def _present(arrays: Arrays) -> str:
 
 def _scheduled(arrays: Arrays) -> Kernel:
     times = checks.times("times", arrays["times"], 2, -np.inf)
-    moving = {name: np.asarray(value) for name, value in arrays.items() if name != "times" and name in ARRAYS}
+    moving = {
+        name: np.asarray(value)
+        for name, value in arrays.items()
+        if name not in ("times", "rung") and name in ARRAYS
+    }
     for name, value in moving.items():
         if value.shape[:1] != times.shape:
             raise InputError(
@@ -149,9 +154,34 @@ def _scheduled(arrays: Arrays) -> Kernel:
                 f"must have a leading axis of {len(times)} times",
                 "fix the file",
             )
-    rung = _simplest(moving)
+    rung = str(arrays["rung"]) if "rung" in arrays else _simplest(moving)
     knots = [build({name: value[i] for name, value in moving.items()}, rung) for i in range(len(times))]
     return ScheduledKernel(tuple(times.tolist()), tuple(knots))
+
+
+def arrays_of(kernel: Kernel, sizes: Sizes) -> dict[str, Any]:
+    """The arrays from which `build` makes the kernel again, given its rung; samples sorted by class.
+
+    Raises:
+        InputError: the kernel is of a rung of its own.
+    """
+    if isinstance(kernel, ScheduledKernel):
+        knots = [arrays_of(knot, sizes) for knot in kernel.kernels]
+        moving = {name: np.stack([knot[name] for knot in knots]) for name in knots[0]}
+        return {"times": np.array(kernel.times), "rung": np.array(kernel.kernels[0].rung), **moving}
+    if isinstance(kernel, KroneckerKernel):
+        inner = kernel.K if isinstance(kernel.K, BlockKernel | SampleKernel) else None
+        # Class-dependent blocks have no file beside A: written out they are the same operator.
+        of_samples = {"K": kernel.K.matrix(sizes)} if inner is None else arrays_of(inner, sizes)  # type: ignore[attr-defined]
+        return {**of_samples, "A": kernel.A}
+    if kernel.rung not in NEEDS or kernel.rung not in _TYPES or type(kernel) is not _TYPES[kernel.rung]:
+        raise InputError(
+            "kernel", type(kernel).__name__, "has no form in files", "keep it in your own script"
+        )
+    arrays = {name: np.asarray(getattr(kernel, name)) for name in NEEDS[kernel.rung]}
+    if isinstance(kernel, TensorKernel):
+        arrays["Theta"] = kernel.Theta.reshape(sizes.n, sizes.N, sizes.n, sizes.N)
+    return arrays
 
 
 def _block(arrays: Arrays) -> BlockKernel:
@@ -168,6 +198,9 @@ def _kronecker(arrays: Arrays) -> Kernel:
     return KroneckerKernel(base, arrays["A"])
 
 
+_TYPES: dict[str, type[Kernel]] = {
+    kind.rung: kind for kind in (BlockKernel, ClassBlockKernel, SampleKernel, MatrixBlockKernel, TensorKernel)
+}
 _BUILDERS: dict[str, Callable[[Arrays], Kernel]] = {
     "block": _block,
     "class-block": lambda a: ClassBlockKernel(a["kappa_d"], a["B"]),

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import FeatureMatrix, Features, Json, Vector
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import checks
@@ -54,6 +55,9 @@ class KroneckerKernel(Kernel):
         checks.shape("A", self.A.shape, (sizes.n, sizes.n), "one row per feature")
         checks.positive("A", self._spectrum[0], "A")
         self.K.check(sizes)
+
+    def __repr__(self) -> str:
+        return views.called(self, K=self.K, n=len(self.A))
 
     def as_dict(self) -> Json:
         """The rung, the kernel between samples, and the range of eigenvalues of A."""

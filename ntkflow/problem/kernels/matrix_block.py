@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import FeatureMatrix, Features, Json
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import checks
@@ -78,6 +79,9 @@ class MatrixBlockKernel(Kernel):
             # One sample per class leaves no deviations for A_d to act on.
             if name != "A_d" or sizes.per_class > 1:
                 checks.positive(name, np.linalg.eigvalsh(level), name)
+
+    def __repr__(self) -> str:
+        return views.called(self, n=len(self.A_d))
 
     def as_dict(self) -> Json:
         """The rung, the number of features and the trace per feature of the three matrices."""

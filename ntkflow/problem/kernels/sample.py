@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ntkflow import _types
+from ntkflow import _types, views
 from ntkflow._types import Features, Json, Vector
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import checks
@@ -71,6 +71,9 @@ class SampleKernel(Kernel):
         """Refuse a matrix of another size, and one that is singular or indefinite."""
         checks.shape("K", self.K.shape, (sizes.N, sizes.N), "one row per sample")
         checks.positive("K", self.eigenvalues, "K")
+
+    def __repr__(self) -> str:
+        return views.called(self, N=len(self.K))
 
     def as_dict(self) -> Json:
         """The rung, the number of samples and the range of eigenvalues; K itself is too large for a summary."""

@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import FeatureMatrix, Features, Json
 from ntkflow.checks import numbers
 from ntkflow.errors import InputError
@@ -68,6 +69,11 @@ class ScheduledKernel(Kernel):
         """Check every knot."""
         for kernel in self.kernels:
             kernel.check(sizes)
+
+    def __repr__(self) -> str:
+        return views.called(
+            self, rung=self.kernels[0].rung, knots=len(self.times), start=self.times[0], end=self.times[-1]
+        )
 
     def as_dict(self) -> Json:
         """The rung, the knots and the kernel at each."""

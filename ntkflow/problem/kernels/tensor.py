@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import views
 from ntkflow._types import FeatureMatrix, Features, Json
 from ntkflow.checks import numbers
 from ntkflow.errors import InputError
@@ -54,6 +55,9 @@ class TensorKernel(Kernel):
     def _spectrum(self) -> tuple[Float64[np.ndarray, " nN"], Flat]:
         values, vectors = np.linalg.eigh(self.Theta)
         return values, vectors
+
+    def __repr__(self) -> str:
+        return views.called(self, nN=len(self.Theta))
 
     def as_dict(self) -> Json:
         """The rung, the number of rows nN and the range of eigenvalues."""

@@ -10,19 +10,23 @@
 | drift of a fitted state when W alone, or H alone, decays | `weight_decay_drift`, `feature_decay_drift` | 11.1 |
 """
 
-from ntkflow.theory.exact.aligned import aligned_eigenvalues, aligned_state
-from ntkflow.theory.exact.convex import Minimum, minimum
-from ntkflow.theory.exact.decayed import (
-    decay_rates,
-    feature_decay_drift,
-    regularised_limit,
-    weight_decay_drift,
-)
-from ntkflow.theory.exact.frozen_class import FrozenClass
-from ntkflow.theory.exact.lambert import lambert_w_of_exp
-from ntkflow.theory.exact.recognise import sector_of
-from ntkflow.theory.exact.sector import Sector
+from typing import TYPE_CHECKING
 
+from ntkflow._lazy import attach
+
+_NAMES = {
+    "FrozenClass": "ntkflow.theory.exact.frozen_class:FrozenClass",
+    "Minimum": "ntkflow.theory.exact.convex:Minimum",
+    "Sector": "ntkflow.theory.exact.sector:Sector",
+    "aligned_eigenvalues": "ntkflow.theory.exact.aligned:aligned_eigenvalues",
+    "aligned_state": "ntkflow.theory.exact.aligned:aligned_state",
+    "decay_rates": "ntkflow.theory.exact.decayed:decay_rates",
+    "feature_decay_drift": "ntkflow.theory.exact.decayed:feature_decay_drift",
+    "minimum": "ntkflow.theory.exact.convex:minimum",
+    "regularised_limit": "ntkflow.theory.exact.decayed:regularised_limit",
+    "sector_of": "ntkflow.theory.exact.recognise:sector_of",
+    "weight_decay_drift": "ntkflow.theory.exact.decayed:weight_decay_drift",
+}
 __all__ = [
     "FrozenClass",
     "Minimum",
@@ -31,9 +35,22 @@ __all__ = [
     "aligned_state",
     "decay_rates",
     "feature_decay_drift",
-    "lambert_w_of_exp",
     "minimum",
     "regularised_limit",
     "sector_of",
     "weight_decay_drift",
 ]
+__getattr__, __dir__ = attach(__name__, _NAMES)
+
+if TYPE_CHECKING:
+    from ntkflow.theory.exact.aligned import aligned_eigenvalues, aligned_state
+    from ntkflow.theory.exact.convex import Minimum, minimum
+    from ntkflow.theory.exact.decayed import (
+        decay_rates,
+        feature_decay_drift,
+        regularised_limit,
+        weight_decay_drift,
+    )
+    from ntkflow.theory.exact.frozen_class import FrozenClass
+    from ntkflow.theory.exact.recognise import sector_of
+    from ntkflow.theory.exact.sector import Sector

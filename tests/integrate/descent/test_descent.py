@@ -9,13 +9,13 @@ from ntkflow.integrate.descent import descent as module
 from ntkflow.integrate.descent.drift import force
 from ntkflow.integrate.descent.momentum import Momentum
 from ntkflow.metrics import invariant
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import ScheduledKernel
 from ntkflow.problem.losses import MSE, CrossEntropy
 from tests import oracle
 from tests.flows import integrate
-from tests.metrics.test_conserved import random_state
+from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 
 SIZES = nf.Sizes(3, 4, 5)
@@ -265,7 +265,7 @@ def test_the_drift_of_E_adds_up_to_at_most_the_fall_of_the_loss(loss):
     for eta, steps in ((2e-3, 600), (1e-3, 1200)):
         descent = descend(problem, steps, eta)
         before, after = (
-            nf.invariant.terms(state, sizes, kernel).E for state in (problem.state, descent.final)
+            nf.metrics.invariant_terms(state, sizes, kernel).E for state in (problem.state, descent.final)
         )
         moved = np.linalg.norm(after - before, "nuc")
         ratios.append(moved / accumulated_bound(eta, sizes, descent.losses[0], descent.losses[-1]))

@@ -43,11 +43,11 @@ def test_decay_enforces_collapse_from_a_random_start():
     np.testing.assert_allclose(
         end.W @ H1 + end.b[:, None] - np.eye(3), -np.sqrt(0.15 / (2 * mu)) * centring(3), atol=1e-9
     )
-    metrics = nf.collapse.measure(end, SIZES)
+    metrics = nf.metrics.nc(end, SIZES)
     assert max(metrics["NC1"], metrics["NC2"], metrics["NC3"]) < 1e-7
     assert (limit.NC1, limit.NC3, limit.NC4) == (0, 0, True)
     features = end.H @ np.linalg.solve(KERNEL.matrix(SIZES), end.H.T)
-    E = nf.invariant.terms(end, SIZES, KERNEL).E
+    E = nf.metrics.invariant_terms(end, SIZES, KERNEL).E
     np.testing.assert_allclose(2 * E, (0.3 / 0.5 - 1) * features, atol=1e-9)
 
 
@@ -60,7 +60,7 @@ def test_decay_of_the_biases_too_leaves_the_mean_to_W_beyond_its_threshold(b):
     np.testing.assert_allclose(end.W @ end.W.T, limit.X, atol=1e-8)
     np.testing.assert_allclose(H1.T @ H1, limit.G, atol=1e-8)
     np.testing.assert_allclose(end.b, limit.b, atol=1e-8)
-    metrics = nf.collapse.measure(end, SIZES)
+    metrics = nf.metrics.nc(end, SIZES)
     assert metrics["NC3"] == pytest.approx(limit.NC3, abs=1e-7)
     assert (limit.NC3 > 0.05) == (b > 1)
 

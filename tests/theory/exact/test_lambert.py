@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import lambertw
 
-from ntkflow.theory.exact import lambert_w_of_exp
+from ntkflow.theory.exact.lambert import lambert_w_of_exp
 
 
 @given(st.floats(-600, 600))

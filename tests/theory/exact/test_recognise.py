@@ -57,7 +57,7 @@ def test_the_limit_of_a_symmetric_state_is_predicted_with_its_bias_and_reached(s
     end = oracle.integrate_raw(problem, np.array([60.0]), rtol=1e-12)[0]
     np.testing.assert_allclose(end.W @ end.W.T, found.limit.X, atol=1e-10)
     np.testing.assert_allclose(end.b, found.limit.b, atol=1e-10)
-    measured = nf.collapse.measure(end, SIZES)
+    measured = nf.metrics.nc(end, SIZES)
     assert measured["NC3"] == pytest.approx(found.limit.NC3, abs=1e-9)
     verdicts = {name: answer.verdict for name, answer in found.conditions.items()}
     assert (verdicts["NC1"], verdicts["NC2"], verdicts["NC3"]) == ("yes", "yes", "no")
@@ -65,6 +65,6 @@ def test_the_limit_of_a_symmetric_state_is_predicted_with_its_bias_and_reached(s
 
 
 def test_into_the_saddle_no_limit_is_promised():
-    x = nf.limits.x_star(SIZES, KERNEL)
+    x = nf.theory.limits.x_star(SIZES, KERNEL)
     state = Sector(SIZES, KERNEL, 0.5, -0.5 / x, 0.0, 0.0, 0.0, 0.0, 0.1).state(FRAME)
     assert predict(nf.Problem(SIZES, KERNEL, state)).limit is None

@@ -70,7 +70,7 @@ def test_the_whole_flow_stays_in_the_sector_and_follows_the_scalar_systems(sizes
         np.testing.assert_allclose(state.b, now.beta, atol=1e-10)
         assert now.e_P == pytest.approx(s.e_P, abs=1e-9 * (1 + abs(s.e_P)))
         assert now.e_J == pytest.approx(s.e_J, abs=1e-9 * (1 + abs(s.e_J)))
-    E = nf.invariant.terms(s.state(V), sizes, kernel).E
+    E = nf.metrics.invariant_terms(s.state(V), sizes, kernel).E
     np.testing.assert_allclose(
         E, V @ (s.e_P * P + s.e_J * (np.eye(sizes.C) - P)) @ V.T, rtol=1e-9, atol=1e-12
     )
@@ -183,7 +183,7 @@ def test_the_limit_is_where_the_whole_flow_ends(changes):
     np.testing.assert_allclose(end.W @ end.W.T, limit.X, atol=1e-9)
     np.testing.assert_allclose(thin.H1.T @ thin.H1, limit.G, atol=1e-9)
     np.testing.assert_allclose(end.b, limit.b, atol=1e-10)
-    metrics = nf.collapse.measure(end, SIZES)
+    metrics = nf.metrics.nc(end, SIZES)
     assert metrics["NC3"] == pytest.approx(limit.NC3, abs=1e-7)
     assert metrics["NC1"] < 1e-7
 

@@ -7,7 +7,7 @@ import pytest
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.evidence.evidence_table import documents, written_into
 
-RESULTS = Path(__file__).parent.parent.parent / "validation" / "results"
+RESULTS = Path(__file__).parents[3] / "validation" / "results"
 
 
 @pytest.mark.parametrize("name", sorted(documents(RESULTS)))

@@ -34,7 +34,7 @@ def test_kernels_do_not_depend_on_units(method, scale, tmp_path):
         assert large.features.constants[name].value == pytest.approx(scale**2 * constant.value, rel=1e-4)
     if method == "gram":
         assert large.features.alignment() == pytest.approx(small.features.alignment(), rel=1e-5)
-        assert large.features.residual == pytest.approx(small.features.residual, rel=1e-4)
+        assert large.features.block_residual == pytest.approx(small.features.block_residual, rel=1e-4)
         assert large.pairs.share == pytest.approx(small.pairs.share, rel=1e-4)
         np.testing.assert_allclose(
             large.full.values / scale**2, small.full.values, atol=1e-5 * small.full.values.max()
@@ -76,7 +76,7 @@ def test_a_kernel_that_is_zero_is_zero():
     found = measure(lambda p, x: 0 * linear(p, x) + x[:, :3], {"V": jnp.ones((16, 3))},
                     inputs(LABELS).reshape(9, -1), LABELS)  # fmt: skip
     assert found.kappa_d.value == 0.0
-    assert np.isnan(found.features.residual)
+    assert np.isnan(found.features.block_residual)
 
 
 def test_a_head_that_is_too_large_is_refused():

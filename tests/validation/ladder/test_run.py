@@ -203,7 +203,7 @@ def test_the_evidence_is_the_comparison_without_its_series(linear, tmp_path, cap
     assert {line.split()[0].lstrip("*") for line in lines} >= {*RUNGS, "early:"}
     assert any(line.startswith(" *block") for line in lines)
     kept = json.loads((tmp_path / "linear-ladder.json").read_text())
-    assert kept["command"].startswith("ntkflow validate compare --out linear --rungs block,")
+    assert kept["command"].startswith("ntkflow validate compare linear --rungs block,")
     skill = kept["windows"][0]["rungs"][0]["skill"]["M"][0]
     assert skill == pytest.approx(document["windows"][0]["rungs"][0]["skill"]["M"]["value"], rel=1e-3)
     assert not {"predicted", "skill_at", "band"} & set(kept["windows"][0]["rungs"][0])

@@ -180,5 +180,5 @@ def _print(found: "Json") -> None:
     for row in found["departures"]:
         scores = [row[name]["value"] for name in ("block_M", "block_H2", "traced_M", "traced_H2")]
         words = ["  none" if s is None else f"{s:6.3f}" for s in scores]
-        print(f"{row['departure']:<12} {row['value']:>6g}  {row['residual']:>8.3f}", end="")
+        print(f"{row['departure']:<12} {row['value']:>6g}  {row['block_residual']:>8.3f}", end="")
         print(f"{words[0]:>28}{words[1]:>8}{words[2]:>24}{words[3]:>8}")

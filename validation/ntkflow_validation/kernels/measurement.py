@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import Features
 from ntkflow.errors import InputError
 from ntkflow.problem import kernels as rungs
@@ -19,6 +20,17 @@ from ntkflow_validation.kernels.methods.pairs import PairNorms
 from ntkflow_validation.kernels.methods.tensor import MatrixBlocks, Tensor, blocks_of_tensor
 from ntkflow_validation.kernels.statistics import NAMES, Constant
 from ntkflow_validation.kernels.summary import Summary
+
+_HEADS = ("", "mean", "standard error", "spread over neurons", "over entries")
+
+
+def _named(family: str, constant: str) -> str:
+    """kappa_d, gamma_n, mu_class; those of the row space of W, and the outputs' eigenvalues, say whose they are."""
+    if family == "row space":
+        return f"{_named('kappa', constant)} (row space of W)"
+    if constant in NAMES[:3]:
+        return f"{family}_{constant}"
+    return constant if family == "kappa" else f"{constant} (outputs)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +83,38 @@ class Measurement:
     full_outputs: Tensor | None = None
     pairs: PairNorms | None = None
     output_pairs: PairNorms | None = None
+
+    @property
+    def table(self) -> list[tuple[str, float, float | None, float | None, float | None]]:
+        """Each constant measured: name, value, standard error, spread over neurons, spread over entries."""
+        families = {"kappa": self.features, "gamma": self.outputs, "row space": self.row_space}
+        return [
+            (_named(family, name), c.value, c.standard_error, c.spread_neurons, c.spread_entries)
+            for family, found in families.items()
+            if found is not None
+            for name, c in found.constants.items()
+        ]
+
+    def _headline(self) -> str:
+        measured, given = int(self.counts.sum()), int(self.totals.sum())
+        samples = f"all {given}" if measured == given else f"{measured} of {given}"
+        all_neurons = self.neurons == self.total_neurons
+        neurons = f"all {self.neurons}" if all_neurons else f"{self.neurons} of {self.total_neurons}"
+        return (
+            f"Measurement by {self.method}: means over {neurons} neurons and over the entries of each kind, "
+            f"{samples} samples, {self.parameters} parameters"
+        )
+
+    def __repr__(self) -> str:
+        return f"{self._headline()}\n{views.text_table(_HEADS, self.table)}"
+
+    def _repr_html_(self) -> str:
+        return views.html_table(self._headline(), _HEADS, self.table)
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame of `table`; needs the extra `ntkflow[pandas]`."""
+        columns = zip(*self.table, strict=True)
+        return views.dataframe(dict(zip(("constant", *_HEADS[1:]), columns, strict=True)), "constant")
 
     def __getattr__(self, name: str) -> Constant:
         """kappa_d, kappa_c, kappa_n, mu_single, mu_class, mu_global, gamma_d, gamma_c, gamma_n."""

@@ -137,8 +137,8 @@ def keep(folder, scale):
 
 def test_processes_share_what_is_the_same_and_nothing_else(tmp_path):
     def child(seed, scale):
-        code = f"import sys; sys.path.insert(0, {str(HERE.parents[3])!r}); "
-        code += "from tests.validation.kernels.test_computation import keep; "
+        code = f"import sys; sys.path.insert(0, {str(HERE.parents[4])!r}); "
+        code += "from tests.validation.kernels.backends.test_computation import keep; "
         code += f"keep({str(tmp_path)!r}, {scale})"
         environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
         done = subprocess.run(

@@ -234,10 +234,8 @@ def test_what_cannot_be_traced_is_never_found():
 
 
 def test_processes_agree_on_the_name():
-    code = f"import sys; sys.path.insert(0, {str(HERE.parents[3])!r}); "
-    code += (
-        "from tests.validation.kernels.test_pytorch import *; print(backend(network()).fingerprint().hex())"
-    )
+    code = f"import sys; sys.path.insert(0, {str(HERE.parents[4])!r}); "
+    code += "from tests.validation.kernels.backends.test_pytorch import *; print(backend(network()).fingerprint().hex())"
     environment = {**os.environ, "PYTHONHASHSEED": "5"}
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment

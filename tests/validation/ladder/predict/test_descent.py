@@ -34,7 +34,7 @@ STATE = nf.initial.make("gaussian", SIZES, KERNEL, seed=0)
 def test_it_takes_the_steps_of_the_simulator(beta, nesterov):
     decay = (0.02, 0.03, 0.0)
     problem = nf.Problem(SIZES, KERNEL, STATE, decay=nf.Decay(0.02, 0.03, 0.0))
-    theirs = nf.discrete.descend(problem, 30, 2e-3, beta, nesterov, every=10)
+    theirs = nf.descend(problem, 30, 2e-3, beta, nesterov, every=10)
     recipe = Recipe((0, 10, 20, 30), np.full(30, 2e-3), beta, nesterov, decay)
     ours = descend(KernelOperator(KERNEL, SIZES), STATE, recipe)
     for a, b in zip(ours, theirs.states, strict=True):
@@ -51,7 +51,7 @@ def test_an_operator_that_moves_is_that_of_the_time_of_each_step(beta):
     ours = descend(KernelOperator(kernel, SIZES), STATE, recipe)[-1]
     frozen = descend(KernelOperator(KERNEL, SIZES), STATE, recipe)[-1]
     if beta == 0:
-        theirs = nf.discrete.descend(nf.Problem(SIZES, kernel, STATE), 30, eta).final
+        theirs = nf.descend(nf.Problem(SIZES, kernel, STATE), 30, eta).final
         np.testing.assert_allclose(ours.H, theirs.H, atol=1e-12)
     times = recipe.times
     assert times[0] == 0

@@ -94,7 +94,7 @@ def test_the_ratios_of_the_block_kernel_are_those_of_the_paper_invariant():
     sizes, kernel = nf.Sizes(C=3, m=4, n=5), nf.BlockKernel(1.5, 0.9, 0.2)
     first, last = (nf.initial.make("gaussian", sizes, kernel, seed=seed) for seed in (0, 1))
     found = invariant_of(KernelOperator(kernel, sizes), first, sizes).ratios(first, last)
-    E = [nf.invariant.terms(state, sizes, kernel).E for state in (first, last)]
+    E = [nf.metrics.invariant_terms(state, sizes, kernel).E for state in (first, last)]
     assert found["relative_to_E0"] == pytest.approx(np.linalg.norm(E[1] - E[0]) / np.linalg.norm(E[0]))
 
 

@@ -1,7 +1,7 @@
 """What a rung conserves, for every rung whose operator has an inverse; and how far a trajectory keeps it.
 
 F = [W^T W - sym(Op^{-1}[H] H^T)]/m is conserved as a whole where Op is the same for all neurons, its diagonal where
-neurons do not see each other, its trace under every other operator (`ntkflow.metrics.conserved`). Not in the paper but for
+neurons do not see each other, its trace under every other operator (`ntkflow.metrics.quantities`). Not in the paper but for
 the first.
 """
 
@@ -13,7 +13,7 @@ from jaxtyping import Float64
 
 from ntkflow._types import FeatureMatrix, Features
 from ntkflow.errors import InputError
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.kernels import ScheduledKernel, TensorKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread

@@ -4,7 +4,7 @@ from scipy.integrate import solve_ivp
 
 import ntkflow as nf
 from ntkflow.metrics import invariant
-from ntkflow.metrics.conserved import conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.metrics.symmetries import commutant
 from ntkflow.problem import kernels
 from tests.problem.kernels import ladder

@@ -9,7 +9,8 @@ import pytest
 from ntkflow_validation.datasets.idx import read_idx
 
 from ntkflow.errors import InputError
-from ntkflow.runs import costs, files, reading
+from ntkflow.runs import files
+from ntkflow.runs.border import costs, reading
 
 
 @pytest.mark.parametrize("kind", ["f8", "f4", "i8", "U7", "?", "c16", ">f8"])

@@ -75,7 +75,7 @@ def test_what_a_request_costs_is_said_before_anything_is_allocated(
 ):
     monkeypatch.chdir(tmp_path)
     # On any machine: what is meant to be too large is, and what is not is not.
-    monkeypatch.setattr("ntkflow.runs.costs.physical_memory", lambda: 64 << 30)
+    monkeypatch.setattr("ntkflow.runs.border.costs.physical_memory", lambda: 64 << 30)
     monkeypatch.setattr("ntkflow.runs.simulate.physical_memory", lambda: 64 << 30)
     assert exit_code(*words) == 2
     text = capsys.readouterr().err

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import FeatureMatrix, Vector
 from ntkflow.metrics.symmetries import Commutant, commutant
 from ntkflow.problem.kernels.base import Kernel
@@ -35,6 +36,8 @@ class Conserved:
     kernel: Kernel
     sizes: Sizes
     symmetries: Commutant
+
+    __repr__ = views.short
 
     @property
     def names(self) -> tuple[str, ...]:

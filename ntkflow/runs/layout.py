@@ -1,0 +1,194 @@
+"""Which panes a figure has, how large it is, and how it is dressed: for a screen or for a printed column."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ntkflow.errors import InputError
+from ntkflow.runs.figures import (
+    BLUE,
+    FLOOR,
+    GREEN,
+    GREY,
+    ORANGE,
+    PANES,
+    PURPLE,
+    RED,
+    Line,
+    decades,
+    nothing,
+    say,
+    time_ticks,
+)
+
+COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, "black")
+KEYS = ("E", "alignment", "terms", "moments", "NC1", "NC2", "NC3", "loss")
+# Series that are cosines or shares, with a linear axis.
+LINEAR = ("E_alignment", "NC4")
+# Letters and lines in points. Nothing printed is below 7 points.
+STYLES = {"screen": (8.5, 1.5), "paper": (7.5, 1.1)}
+SCREEN_WIDTH, PER_ROW, RATIO = 14.0, 4, 0.78
+# A narrower pane has no room for its own labels.
+LEAST_PANE = 2.1
+NARROW_PANE, NARROW_LETTERS = 3.0, 22
+NARROW, WIDE = 1.0, 60.0
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One pane: its title, the label of its axis, whether that is logarithmic, and its lines."""
+
+    title: str
+    label: str
+    log: bool
+    lines: Sequence[Line]
+
+
+def chosen(names: Sequence[str] | None, present: Iterable[str]) -> list[Pane]:
+    """The panes of these names; a series that no pane is named after gets one of its own.
+
+    Raises:
+        InputError: there is neither a pane nor a series of a name.
+    """
+    series, known = set(present), dict(zip(KEYS, (Pane(*pane) for pane in PANES), strict=True))
+    panes = []
+    for name in KEYS if names is None else names:
+        if name in known:
+            panes.append(known[name])
+        elif name in series:
+            panes.append(Pane(name, name, name not in LINEAR, ((name, name, BLUE, "-"),)))
+        else:
+            others = ", ".join(sorted(series - set(KEYS)))
+            raise InputError(
+                "panes",
+                repr(name),
+                f"is neither one of {', '.join(KEYS)} nor a series",
+                f"there are {others}",
+            )
+    if not panes:
+        raise InputError("panes", "none", "must name at least one", f"as {', '.join(KEYS[4:7])}")
+    return panes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Panes, size in inches and the size of letters and lines."""
+
+    panes: Sequence[Pane]
+    width: float
+    height: float
+    columns: int
+    letters: float
+    line: float
+    paper: bool
+
+    @classmethod
+    def of(cls, size: float | tuple[float, float] | None, style: str, panes: Sequence[Pane]) -> "Layout":
+        """From what a caller asks for.
+
+        Raises:
+            InputError: an unknown style, or a size that is no size of a figure.
+        """
+        if style not in STYLES:
+            raise InputError(
+                "style", repr(style), f"must be one of {', '.join(STYLES)}", "choose one of these"
+            )
+        given = (SCREEN_WIDTH, None) if size is None else size if isinstance(size, tuple) else (size, None)
+        if len(given) != 2 or not all(v is None or NARROW <= v <= WIDE for v in given):
+            raise InputError("size", size, f"must be {NARROW:g} to {WIDE:g} inches", "as 6.75 or (6.75, 4)")
+        width = float(given[0])
+        columns = max(1, min(len(panes), PER_ROW, int(width / LEAST_PANE)))
+        rows = -(-len(panes) // columns)
+        if size is None:
+            width *= columns / PER_ROW  # panes of the usual size
+        height = given[1] or rows * RATIO * width / columns + 0.4
+        letters, line = STYLES[style]
+        return cls(panes, width, float(height), columns, letters, line, style == "paper")
+
+    def empty(self) -> tuple[Figure, list[Axes]]:
+        """The figure and one axes for each pane."""
+        figure = Figure(figsize=(self.width, self.height), layout="constrained")
+        FigureCanvasAgg(figure)
+        rows = -(-len(self.panes) // self.columns)
+        grid = figure.subplots(rows, self.columns, squeeze=False).ravel()
+        for axes in grid[len(self.panes) :]:
+            axes.set_visible(False)
+        return figure, list(grid[: len(self.panes)])
+
+    def colour(self, k: int) -> str:
+        """The colour of the k-th run."""
+        return COLOURS[k % len(COLOURS)]
+
+    def visible(self, values: np.ndarray, log: bool) -> np.ndarray:
+        """What an axis can show: no zeros on a logarithmic one."""
+        values = np.asarray(values, dtype=float)
+        return np.where(values > FLOOR, values, np.nan) if log else values
+
+    def wrapped(self, words: str) -> str:
+        """Words broken into lines that fit into a narrow pane."""
+        return fill(words, NARROW_LETTERS) if self.width / self.columns < NARROW_PANE else words
+
+    def dress(self, axes: Axes, pane: Pane, several: bool) -> None:
+        """Scales, ticks, labels and the legend of a pane; styles alone tell the series where colours tell the runs."""
+        axes.set_title(pane.title, fontsize=self.letters + 1)
+        drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
+        if nothing(drawn, pane.log):
+            axes.clear()
+            axes.set_title(pane.title, fontsize=self.letters + 1)
+            say(axes, "zero, or not defined here", self.letters)
+            return
+        stacked = np.concatenate(drawn)
+        times = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in axes.get_lines()])
+        axes.set_xscale("log")
+        if pane.log:
+            axes.set_yscale("log")
+            decades(axes, stacked[np.isfinite(stacked)])
+        else:
+            axes.set_ylim(
+                min(0.0, float(np.nanmin(stacked))) - 0.05, max(1.0, float(np.nanmax(stacked))) + 0.08
+            )
+        time_ticks(axes, float(times.min()), float(times.max()))
+        axes.tick_params(labelsize=self.letters)
+        axes.set_ylabel(self.wrapped(pane.label), fontsize=self.letters)
+        axes.set_xlabel("flow time t", fontsize=self.letters)
+        self._legend(axes, several)
+
+    def _legend(self, axes: Axes, several: bool) -> None:
+        handles: dict[str, Any] = {}
+        for line in axes.get_lines():
+            style = Line2D([], [], color=GREY, linestyle=line.get_linestyle()) if several else line
+            handles.setdefault(self.wrapped(str(line.get_label())), style)
+        if len(handles) > 1 or not several:
+            legend = axes.legend(
+                list(handles.values()),
+                list(handles),
+                fontsize=max(7.0, self.letters - 1),
+                frameon=False,
+                handlelength=2.2,
+            )
+            # Words longer than the pane must not squeeze the panes.
+            legend.set_in_layout(False)
+
+    def finish(self, figure: Figure, names: Sequence[str], title: str) -> None:
+        """One legend of the runs for all panes, and on a screen the title of a single run."""
+        if names:
+            handles = [Line2D([], [], color=self.colour(k), linewidth=self.line) for k in range(len(names))]
+            widest = max(map(len, names))
+            columns = max(1, min(len(names), int(self.width * 12 / (widest + 8))))
+            figure.legend(
+                handles,
+                names,
+                loc="outside lower center",
+                ncols=columns,
+                fontsize=self.letters,
+                frameon=False,
+            )
+        elif not self.paper:
+            figure.suptitle(title, fontsize=self.letters + 2)

@@ -1,0 +1,183 @@
+"""Figures of chosen panes and size, of one run or of several over each other, labelled by what differs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.integrate.solution import Solution
+from ntkflow.runs import rundir
+from ntkflow.runs.ensembles import LEVELS, Ensemble
+from ntkflow.runs.rundir import Run
+from ntkflow.runs.saved import ensembles, solutions
+from ntkflow.runs.summary import moves
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# What decides the numbers of a run only through rounding, or says nothing beside the arrays it names.
+INCIDENTAL = ("engine", "form", "ensemble", "kernel_file", "state")
+# Names of settings as labels write them.
+LETTERS = {"classes": "C", "per_class": "m", "features": "n", "step_size": "eta", "t_end": "t_end"}
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What a figure needs of one run.
+
+    Attributes:
+        t: times, (T,).
+        series: named series, (T,) each; medians of an ensemble.
+        title: one line that says what was run.
+        constant: whether E stands still in exact arithmetic.
+        settings: the settings it was made with, by name.
+        bands: of an ensemble its lowest and highest quantile of each series.
+        name: of its directory, where it comes from one.
+    """
+
+    t: np.ndarray
+    series: Mapping[str, np.ndarray]
+    title: str
+    constant: bool
+    settings: Json
+    bands: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    name: str = ""
+
+
+def figure(
+    *things: Any,
+    panes: Sequence[str] | None = None,
+    size: float | tuple[float, float] | None = None,
+    style: str = "screen",
+    labels: Sequence[str] | None = None,
+) -> "Figure":
+    """A matplotlib figure of one run, or of several over each other; `figure.savefig(path)` writes it.
+
+    Args:
+        things: solutions, ensembles, or directories of runs.
+        panes: E, alignment, terms, moments, NC1, NC2, NC3, loss, or any other series by its name; None: these eight.
+        size: width in inches, or width and height; None: as wide as a screen.
+        style: 'screen', or 'paper': lines and letters for a printed column, and no title.
+        labels: one for each run; None: the settings in which they differ.
+
+    Raises:
+        InputError: no run, an unknown pane or style, or another number of labels.
+    """
+    from ntkflow.runs import figures, layout
+
+    if not things:
+        raise InputError("runs", "none", "must be at least one", "give a solution or a run directory")
+    runs = [curves(thing) for thing in things]
+    plain = panes is None and size is None and style == "screen" and labels is None
+    if len(runs) == 1 and plain and not runs[0].bands:
+        return figures.run_figure(runs[0].t, runs[0].series, runs[0].title, runs[0].constant)
+    names = labelled(runs) if labels is None else list(labels)
+    if len(names) != len(runs):
+        raise InputError(
+            "labels", f"{len(names)} labels", f"must be {len(runs)}, one per run", "give each one"
+        )
+    present = {name for run in runs for name in run.series}
+    return _drawn(runs, names, layout.Layout.of(size, style, layout.chosen(panes, present)))
+
+
+def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: Any) -> "Figure":
+    figure, grid = layout.empty()
+    for axes, pane in zip(grid, layout.panes, strict=True):
+        for k, run in enumerate(runs):
+            _lines(axes, run, pane.lines, k if len(runs) > 1 else None, layout, pane.log)
+        layout.dress(axes, pane, len(runs) > 1)
+    layout.finish(figure, names if len(runs) > 1 else (), runs[0].title)
+    return figure
+
+
+def _lines(axes: "Axes", run: Curves, lines: Iterable[Any], k: int | None, layout: Any, log: bool) -> None:
+    """The series of one run in a pane: in colours of their own, or k-th run in its colour for all."""
+    from ntkflow.runs.figures import invariant_lines
+
+    shown = run.t > 0
+    series = {**run.series, **invariant_lines(run.series, run.constant)}
+    for name, label, colour, style in lines:
+        if name not in series:
+            continue
+        values = layout.visible(series[name], log)[shown]
+        if not np.any(np.isfinite(values)):
+            continue
+        chosen = colour if k is None else layout.colour(k)
+        axes.plot(run.t[shown], values, style, color=chosen, label=label, linewidth=layout.line)
+        if name in run.bands:
+            low, high = (layout.visible(edge, log)[shown] for edge in run.bands[name])
+            axes.fill_between(run.t[shown], low, high, color=chosen, alpha=0.2, linewidth=0)
+
+
+def curves(thing: Any) -> Curves:
+    """What a figure needs of a solution, an ensemble, a run read back or a directory.
+
+    Raises:
+        InputError: the directory is no run, or the thing is something else.
+    """
+    if isinstance(thing, str | Path):
+        place = Path(thing)
+        many = (place / ensembles.ARRAYS).is_file()
+        found = curves(ensembles.load_ensemble(place) if many else rundir.load_run(place))
+        return replace(found, name=place.resolve().name)
+    if isinstance(thing, Run):
+        constant = bool(thing.header.get("E_constant", True))
+        return Curves(
+            thing.t, thing.series, thing.header["title"], constant, _settings(thing.summary["config"]), {}
+        )
+    if isinstance(thing, Solution):
+        tables = solutions.prepared(thing).config.tables()
+        title = rundir.title(thing)
+        return Curves(thing.times, thing.series, title, not moves(thing), _settings(tables), {})
+    if isinstance(thing, Ensemble):
+        return _of_ensemble(thing, thing.about.get("config"))
+    raise InputError(
+        "runs", type(thing).__name__, "is no run", "give a solution, an ensemble or a run directory"
+    )
+
+
+def _of_ensemble(found: Ensemble, tables: Json | None) -> Curves:
+    found_quantiles = {name: found.quantiles(name, LEVELS) for name in found.series}
+    medians = {name: q[1] for name, q in found_quantiles.items()}
+    bands = {name: (q[0], q[2]) for name, q in found_quantiles.items()}
+    return Curves(found.times, medians, ensembles.title(found), True, _settings(tables), bands)
+
+
+def _settings(tables: Mapping[str, Mapping[str, Any]] | None) -> Json:
+    return {name: value for table in (tables or {}).values() for name, value in table.items()}
+
+
+def differing(runs: Sequence[Curves]) -> list[str]:
+    """Names of the settings in which some of the runs differ, in the order of the configuration."""
+    names = dict.fromkeys(name for run in runs for name in run.settings)
+    return [
+        name
+        for name in names
+        if name not in INCIDENTAL and len({_plain(run.settings.get(name)) for run in runs}) > 1
+    ]
+
+
+def labelled(runs: Sequence[Curves]) -> list[str]:
+    """What tells each run from the others, as `init = gaussian, seed = 1`; numbers where the settings are the same."""
+    names = differing(runs)
+    words = [
+        ", ".join(f"{LETTERS.get(n, n)} = {_plain(run.settings.get(n))}" for n in names if _has(run, n))
+        for run in runs
+    ]
+    if all(words) and len(set(words)) == len(words):
+        return words
+    # The same settings twice, as from states or kernels in files: names tell them apart.
+    return [run.name or word or f"run {k}" for k, (run, word) in enumerate(zip(runs, words, strict=True), 1)]
+
+
+def _has(run: Curves, name: str) -> bool:
+    return run.settings.get(name) is not None
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

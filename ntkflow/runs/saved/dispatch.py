@@ -1,0 +1,107 @@
+"""`save` and `load`: one verb each for whatever has a file."""
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ntkflow.errors import InputError
+from ntkflow.integrate.solution import Solution
+from ntkflow.problem.kernels import Kernel
+from ntkflow.problem.losses import Loss
+from ntkflow.problem.state import State
+from ntkflow.runs import files
+from ntkflow.runs.ensembles import Ensemble
+from ntkflow.runs.saved.ensembles import ARRAYS, load_ensemble, save_ensemble
+from ntkflow.runs.saved.solutions import load_solution, save_solution
+
+if TYPE_CHECKING:
+    from ntkflow.fitting.estimate import Fit
+
+SWEEP_TABLE = "table.npz"
+
+
+def save(
+    thing: "Solution | Ensemble | Fit | State",
+    path: Path | str,
+    *,
+    overwrite: bool = False,
+    figures: bool = False,
+    **details: Any,
+) -> Path:
+    """Write a solution or an ensemble as a directory, a state as a state file, a fit as JSON; returns where.
+
+    Args:
+        thing: what to write.
+        path: the directory or file.
+        overwrite: replace what `save` or the command wrote there before; nothing else is ever replaced.
+        figures: draw the figure of a solution or an ensemble too, into `figures/`.
+        details: of a state file: `labels` (N,), by default those of the `sizes` given instead, and what else
+            `ntkflow.runs.files.write_state` takes: kernel, meta, arrays of a kernel.
+
+    Raises:
+        InputError: something else lies there, or the thing has no file.
+    """
+    place = Path(path)
+    if not isinstance(thing, State) and details:
+        raise InputError("save", ", ".join(details), "are details of a state file", "drop them")
+    if isinstance(thing, Solution):
+        save_solution(thing, place, overwrite, figures)
+    elif isinstance(thing, Ensemble):
+        save_ensemble(thing, place, overwrite, figures)
+    elif isinstance(thing, State):
+        _save_state(thing, place, overwrite, **details)
+    else:
+        # Fits need scipy, which runs without one must not wait for.
+        from ntkflow.runs.saved.fits import save_fit
+
+        save_fit(thing, place, overwrite)
+    return place
+
+
+def _save_state(state: State, path: Path, overwrite: bool, **details: Any) -> None:
+    if path.exists() and not overwrite:
+        raise InputError("path", path, "exists", "choose another or pass overwrite=True")
+    labels, sizes = details.pop("labels", None), details.pop("sizes", None)
+    if labels is None and sizes is None:
+        raise InputError("labels", None, "are needed in a state file", "pass labels= or sizes=")
+    files.write_state(path, state, sizes.labels if labels is None else np.asarray(labels), **details)
+
+
+def load(path: Path | str, *, kernel: Kernel | None = None, loss: Loss | None = None) -> Any:
+    """What a directory or file holds, as the object that it was.
+
+    | path | result |
+    |---|---|
+    | run directory of `ntkflow simulate` or `Solution.save` | `Solution` |
+    | the same with `--ensemble`, or `Ensemble.save` | `Ensemble` |
+    | directory of `ntkflow sweep` | `nf.sweep.Table` |
+    | state file (.npz) | `ntkflow.runs.files.StateFile`: state, sizes, kernel |
+    | JSON of `Fit.save` or `ntkflow fit --json` | `Fit` |
+
+    Args:
+        path: the directory or file.
+        kernel: of a run under a kernel of your own rung, which no file can hold.
+        loss: of a run with a loss of your own that cannot be imported by name.
+
+    Raises:
+        InputError: there is nothing, or nothing of these.
+    """
+    place = Path(path)
+    if place.is_dir():
+        if (place / ARRAYS).is_file():
+            return load_ensemble(place)
+        if (place / SWEEP_TABLE).is_file():
+            # Sweeps stand on a higher floor; the door leads there.
+            import ntkflow
+
+            return ntkflow.sweep.Table.read(place)
+        return load_solution(place, kernel, loss)
+    if not place.exists():
+        raise InputError("path", place, "does not exist", "check the path")
+    if zipfile.is_zipfile(place):
+        return files.read_state(place)
+    from ntkflow.runs.saved.fits import load_fit
+
+    return load_fit(place)

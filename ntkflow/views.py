@@ -1,0 +1,113 @@
+"""How things show themselves: short reprs, tables for terminals and notebooks, and the data sets of other packages."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from html import escape
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ntkflow.errors import InputError
+
+# Arrays, dictionaries and tuples longer than this are told by their size.
+FEW = 4
+# What a value may take of a line.
+LONG = 90
+
+
+def called(kind: object, **facts: object) -> str:
+    """`State(C=4, n=12)`: the name of the object's class and what is worth knowing about it."""
+    return f"{type(kind).__name__}({', '.join(f'{name}={brief(value)}' for name, value in facts.items())})"
+
+
+def short(self: Any) -> str:
+    """A dataclass with large arrays told by their shapes; to be put into its class as `__repr__`."""
+    return called(self, **{f.name: getattr(self, f.name) for f in fields(self) if f.repr})
+
+
+def brief(value: object) -> str:
+    """One value in a few words, whatever its size."""
+    if isinstance(value, np.ndarray):
+        if value.ndim == 1 and value.size <= FEW:
+            return f"[{', '.join(brief(entry) for entry in value)}]"
+        return f"<{' x '.join(map(str, value.shape))}>" if value.ndim else brief(value[()])
+    if value is None:
+        return "-"
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        some = ", ".join(f"{key}: {brief(entry)}" for key, entry in list(value.items())[:FEW])
+        return f"{{{some}}}" if len(value) <= FEW and len(some) <= LONG else f"<{len(value)} entries>"
+    if isinstance(value, tuple | list):
+        some = ", ".join(map(brief, value[:FEW]))
+        return f"[{some}]" if len(value) <= FEW and len(some) <= LONG else f"<{len(value)} items>"
+    text = str(value) if isinstance(value, str) else repr(value)
+    if len(text) <= LONG and "\n" not in text:
+        return text
+    return f"<{type(value).__name__}>" if is_dataclass(value) else f"{text[:LONG]}..."
+
+
+def text_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns under their heads, the first to the left and numbers to the right."""
+    cells = [list(heads), *([brief(value) for value in row] for row in rows)]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(heads))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if k else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )
+
+
+def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """The same as a table for notebooks."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(brief(value))}</td>' for value in row)}</tr>" for row in rows)
+    return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def needed(package: str, caller: str) -> Any:
+    """A package that is no dependency.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError:
+        remedy = f"install it: pip install 'ntkflow[{package}]'"
+        raise InputError(caller, package, "is not installed", remedy) from None
+
+
+def dataset(
+    dims: Sequence[str],
+    coords: Mapping[str, tuple[str, object, Mapping[str, str]]],
+    series: Mapping[str, np.ndarray],
+    meanings: Mapping[str, str],
+    attrs: Mapping[str, object],
+) -> Any:
+    """An xarray.Dataset of series that all have the dimensions `dims`, each with its meaning.
+
+    Raises:
+        InputError: xarray is not installed.
+    """
+    xarray = needed("xarray", "to_xarray")
+    described = {
+        name: (tuple(dims), values, {"description": meanings.get(name, "")})
+        for name, values in series.items()
+    }
+    return xarray.Dataset(described, dict(coords), dict(attrs))
+
+
+def dataframe(columns: Mapping[str, object], index: str | None = None) -> Any:
+    """A pandas.DataFrame, with one of the columns for index where it is named.
+
+    Raises:
+        InputError: pandas is not installed.
+    """
+    frame = needed("pandas", "to_pandas").DataFrame(dict(columns))
+    return frame if index is None else frame.set_index(index)
