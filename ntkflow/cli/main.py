@@ -10,8 +10,8 @@ import typer
 
 from ntkflow import __version__
 from ntkflow.cli import ends
-from ntkflow.cli.values import bounded
 from ntkflow.errors import INTERRUPTED, InputError, SolveError, StoppedError
+from ntkflow.runs.border.typed import bounded
 from ntkflow.runs.pictures.drawing import started_early
 
 ENTRY_POINTS = "ntkflow.commands"

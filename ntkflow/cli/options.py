@@ -11,8 +11,8 @@ from ntkflow.errors import InputError
 from ntkflow.problem.kernels.kernel_files import UnusedArraysWarning
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
+from ntkflow.runs.border.costs import MANY
 from ntkflow.runs.config import SimulateConfig
-from ntkflow.runs.costs import MANY
 from ntkflow.runs.simulate import Prepared, prepare
 
 

@@ -11,8 +11,8 @@ from ntkflow.cli import ensemble
 from ntkflow.cli.printed import table
 from ntkflow.errors import InputError
 from ntkflow.runs import files, rundir
+from ntkflow.runs.border.reading import reading
 from ntkflow.runs.pictures.drawing import FORMATS, draw_run
-from ntkflow.runs.reading import reading
 from ntkflow.runs.saved import ensembles as saved
 
 if TYPE_CHECKING:

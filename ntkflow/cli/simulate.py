@@ -14,7 +14,7 @@ from ntkflow.cli.printed.output import attempted, bar, is_complete, place, warn
 from ntkflow.errors import LawWarning
 from ntkflow.integrate.run import Progress
 from ntkflow.runs import files, rundir
-from ntkflow.runs.costs import MEMBER, refuse_many
+from ntkflow.runs.border.costs import MEMBER, refuse_many
 from ntkflow.runs.pictures import drawing
 from ntkflow.runs.simulate import run
 from ntkflow.runs.summary import summarise

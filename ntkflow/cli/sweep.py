@@ -16,7 +16,7 @@ from ntkflow.cli.printed.output import attempted, bar
 from ntkflow.errors import InputError, StoppedError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
-from ntkflow.runs.costs import CELL, refuse_many
+from ntkflow.runs.border.costs import CELL, refuse_many
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
 from ntkflow.sweep.fields import SIMULATE
 from ntkflow.sweep.runner import SweepProgress

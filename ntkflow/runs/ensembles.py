@@ -19,8 +19,8 @@ from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.integrate.solve import default_horizon, solve
 from ntkflow.integrate.stopping import Reason
 from ntkflow.problem.problem import Problem
+from ntkflow.runs.border.costs import MEMBER, refuse_many
 from ntkflow.runs.config import SimulateConfig
-from ntkflow.runs.costs import MEMBER, refuse_many
 from ntkflow.runs.processes.executors import local_processes
 from ntkflow.runs.simulate import prepare
 

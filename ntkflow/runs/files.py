@@ -19,7 +19,7 @@ from ntkflow.problem.state import State
 from ntkflow.runs.atomic import atomic as atomic
 from ntkflow.runs.atomic import refuse_existing as refuse_existing
 from ntkflow.runs.atomic import staged_directory as staged_directory
-from ntkflow.runs.reading import archive, reading, refuse_deep
+from ntkflow.runs.border.reading import archive, reading, refuse_deep
 
 # What is read of a state file; whatever else it holds stays on disk.
 OF_STATE = frozenset({"H", "W", "b", "labels", "meta", *kernel_files.ARRAYS})

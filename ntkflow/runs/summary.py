@@ -11,8 +11,8 @@ from ntkflow.metrics import neural_collapse
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.runs.agreement import compare, waiting, warnings_of
+from ntkflow.runs.border.reading import NOTHING, NUMBER
 from ntkflow.runs.laws import Law, laws, step_laws
-from ntkflow.runs.reading import NOTHING, NUMBER
 from ntkflow.theory import bounds, decay_conditions
 from ntkflow.theory.conditions import Condition
 from ntkflow.theory.decay_conditions import Decayed

@@ -14,8 +14,8 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
+from ntkflow.runs.border.costs import CELL, refuse_many
 from ntkflow.runs.config import SimulateConfig
-from ntkflow.runs.costs import CELL, refuse_many
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.fields import SIMULATE, Value
 

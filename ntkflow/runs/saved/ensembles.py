@@ -13,7 +13,8 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.integrate.stopping import Reason
-from ntkflow.runs import files, reading, rundir
+from ntkflow.runs import files, rundir
+from ntkflow.runs.border import reading
 from ntkflow.runs.ensembles import LEVELS, Ensemble, Member
 from ntkflow.runs.pictures.drawing import FORMATS
 
@@ -104,14 +105,10 @@ def load_ensemble(directory: Path) -> Ensemble:
     Raises:
         InputError: the file is missing or damaged, or was written before members were kept in it.
     """
-    arrays, header = files.read_arrays(directory / ARRAYS, "run")
-    try:
+    t, series, header = rundir.read_series(directory / ARRAYS, ("seed", "t"))
+    with reading.reading("run", directory / ARRAYS, "an ensemble", "run the ensemble again"):
         members = tuple(Member(**{**m, "reason": Reason(m["reason"])}) for m in header["members"])
-        series = {name: arrays[name] for name in header["series"]}
-        return Ensemble(arrays["t"], series, members, header["about"])
-    except (KeyError, TypeError, ValueError) as error:
-        rule = f"lacks {error}"
-        raise InputError("run", directory / ARRAYS, rule, "run the ensemble again") from None
+        return Ensemble(t, series, members, header["about"])
 
 
 def read_summary(directory: Path) -> Json:

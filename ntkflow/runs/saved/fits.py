@@ -1,6 +1,5 @@
 """A fit as one JSON file, and back."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from ntkflow.errors import InputError
 from ntkflow.fitting.estimate import Estimate, Fit
 from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel
 from ntkflow.runs import files
+from ntkflow.runs.border.reading import read_json, reading
 
 
 def save_fit(found: object, path: Path, overwrite: bool) -> None:
@@ -34,8 +34,8 @@ def load_fit(path: Path) -> Fit:
     Raises:
         InputError: it cannot be read, or is of something else.
     """
-    try:
-        content = json.loads(path.read_text())
+    content = read_json(path, "path", "give a file of Fit.save")
+    with reading("path", path, "a fit", "give a file of Fit.save"):
         estimates = {
             name: Estimate(_number(e["value"], np.nan), _number(e["error"], np.inf))
             for name, e in content["estimates"].items()
@@ -52,10 +52,6 @@ def load_fit(path: Path) -> Fit:
             converged=content["converged"],
             evaluations=content["evaluations"],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("path", path, f"is no fit ({error})", "give a file of Fit.save") from None
 
 
 def _number(value: float | None, absent: float) -> float:

@@ -21,7 +21,7 @@ def frontier(
     out: options.OldOut = None,
 ) -> None:
     """Print every rung of a compared run with its constants and skill; * marks the frontier."""
-    from ntkflow.runs.reading import reading
+    from ntkflow.runs.border.reading import reading
     from ntkflow_validation.ladder.export import table
     from ntkflow_validation.runs.rundir import COMPARISON, REPEAT
 
@@ -51,8 +51,8 @@ def _comparison(run: "RunDirectory") -> "Json":
 
 
 def _written(run: "RunDirectory", comparison: "Json", to: Path) -> Path:
+    from ntkflow.runs.border.reading import reading
     from ntkflow.runs.files import write_json
-    from ntkflow.runs.reading import reading
     from ntkflow_validation.ladder.export import short
     from ntkflow_validation.runs.rundir import COMPARISON, REPEAT
 

@@ -12,7 +12,7 @@ import typer
 from ntkflow.cli.ends import GOES_ON, resumable
 from ntkflow.cli.printed.output import warn
 from ntkflow.errors import InputError, StoppedError
-from ntkflow.runs.costs import CELL, refuse_many
+from ntkflow.runs.border.costs import CELL, refuse_many
 from ntkflow_validation.cli import sweep_options as options
 from ntkflow_validation.cli.options import find_data
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ntkflow.runs.costs import MANY
+from ntkflow.runs.border.costs import MANY
 
 GRID, RUNNING, OUTPUT = "Grid", "Running", "Output"
 SWEEP_OUT = Path("validate-sweep")

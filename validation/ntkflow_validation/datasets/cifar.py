@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow.errors import InputError
-from ntkflow.runs.reading import reading
+from ntkflow.runs.border.reading import reading
 from ntkflow_validation.config.config import DataConfig
 from ntkflow_validation.datasets.base import Dataset, Images, from_two_sets
 from ntkflow_validation.datasets.locate import find

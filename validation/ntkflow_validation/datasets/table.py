@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ntkflow.errors import InputError
-from ntkflow.runs.costs import refuse_large
+from ntkflow.runs.border.costs import refuse_large
 from ntkflow_validation.config.config import DataConfig
 from ntkflow_validation.datasets import cifar, idx
 from ntkflow_validation.datasets.base import Dataset, Images, from_one_set

@@ -7,7 +7,7 @@ import numpy as np
 
 from ntkflow.errors import InputError
 from ntkflow.runs.atomic import atomic
-from ntkflow.runs.reading import archive
+from ntkflow.runs.border.reading import archive
 
 Chunk = dict[str, np.ndarray]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.runs.reading import read_json, reading
+from ntkflow.runs.border.reading import read_json, reading
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.ladder.export import QUANTITIES, short
 from ntkflow_validation.runs.rundir import COMPARISON, REPEAT, RunDirectory, first_difference

@@ -5,7 +5,7 @@ from typing import Any
 
 from flax import nnx
 
-from ntkflow.runs.costs import refuse_large
+from ntkflow.runs.border.costs import refuse_large
 from ntkflow_validation.config.config import ModelConfig
 from ntkflow_validation.models.base import Classifier, Network
 from ntkflow_validation.models.bent import BentBody

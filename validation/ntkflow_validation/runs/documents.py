@@ -3,7 +3,7 @@
 from typing import Any
 
 from ntkflow._types import Json
-from ntkflow.runs.reading import NOTHING, NUMBER, Shape
+from ntkflow.runs.border.reading import NOTHING, NUMBER, Shape
 
 _CONSTANT = dict.fromkeys(("value", "spread_neurons", "spread_entries", "standard_error"), NUMBER)
 _KERNEL: dict[str, Any] = {

@@ -29,6 +29,7 @@ from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.runs.atomic import MARK
+from ntkflow.runs.border.reading import NUMBER, misfit, read_json, reading
 from ntkflow.runs.files import (
     atomic,
     dump_json,
@@ -41,7 +42,6 @@ from ntkflow.runs.files import (
     write_state,
     write_toml,
 )
-from ntkflow.runs.reading import NUMBER, misfit, read_json, reading
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels.blocks import BlockFit, KernelSample
 from ntkflow_validation.models.base import from_named, named_leaves

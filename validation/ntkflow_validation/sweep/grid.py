@@ -13,7 +13,7 @@ import numpy as np
 from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.runs.costs import CELL, refuse_many
+from ntkflow.runs.border.costs import CELL, refuse_many
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.fields import Value
 from ntkflow.sweep.spec import digest

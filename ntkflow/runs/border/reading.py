@@ -17,7 +17,7 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.runs.costs import refuse_large
+from ntkflow.runs.border.costs import refuse_large
 
 DEEP = "it is nested too deep"
 # Levels of a document; ours have less than ten.

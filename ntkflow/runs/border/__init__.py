@@ -1,0 +1,1 @@
+"""The border: options and readers that nothing damaged breaks, and what a request will cost, said before it is paid."""
