@@ -51,7 +51,7 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         (
             ("E_weights", "weights, WᵀW/m", BLUE, "-"),
             ("E_means", "class means", ORANGE, "--"),
-            ("E_features", "HK⁻¹Hᵀ/m", ORANGE, "-."),
+            ("E_features", "all features, HK⁻¹Hᵀ/m", PURPLE, ":"),
             ("E_within", "within classes", GREEN, "-."),
         ),
     ),
