@@ -4,6 +4,7 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -171,10 +172,7 @@ class Run:
         Decay takes the deviations away long before it has decided which classes survive, and a large mu_single
         before the classes are fitted.
         """
-
-        def speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
-            return class_speed(now, change, self.sizes)
-
+        speed = partial(class_speed, sizes=self.sizes)
         return self.spread > target >= self.flow.within_rms(y) and self._rests(t, y, target, speed)
 
     def _stationary(self, t: float, y: Vector, target: float) -> bool:

@@ -66,7 +66,7 @@ def test_an_nc1_target_waits_for_the_classes_to_settle_as_in_the_flow():
     problem = nf.Problem(sizes, KERNEL, state, decay=nf.Decay(1.8, 1.8))
     descent = descend(problem, 1500, 0.02, every=20, stop=nf.Stop(1e-3, None, None))
     assert descent.reason is nf.Reason.NC1
-    means = nf.state.class_means(descent.final.H, sizes)
+    means = class_means(descent.final.H, sizes)
     assert np.linalg.norm(means[:, 2] - means[:, 3]) < 0.03
     deviations = descent.final.H - np.repeat(means, sizes.counts, axis=1)
     assert np.linalg.norm(deviations) < 1e-6
