@@ -137,14 +137,11 @@ def test_a_run_that_is_disturbed_on_purpose_fails(flow, decay, monkeypatch):
     right = flow.field
     # Decay that nobody knows of.
     monkeypatch.setattr(flow, "field", lambda self, t, y: right(self, t, y) - 1e-4 * y)
-    with pytest.warns(nf.LawWarning, match="do not trust this run"):
-        run = solve(
-            kernel,
-            decay=CASES[decay],
-            engine="DOP853",
-            form="raw" if flow is RawFlow else "auto",
-            throw=False,
-        )
+    options = {"decay": CASES[decay], "engine": "DOP853", "form": "raw" if flow is RawFlow else "auto"}
+    with pytest.raises(nf.SolveError, match=r"accuracy was lost.*law says.*do not trust this run"):
+        solve(kernel, **options)
+    run = solve(kernel, **options, throw=False)
+    assert run.reason is nf.Reason.INACCURATE
     assert type(run.flow) is flow
     assert run.law.failed
     assert 1e-6 < run.law.error < 1e-3
@@ -161,8 +158,8 @@ def test_a_wrong_law_is_noticed(name, monkeypatch):
             self, Z, s, still, None if moving is None else 1.001 * moving
         ),
     )
-    with pytest.warns(nf.LawWarning):
-        run = solve(moving(name), engine="DOP853", form="raw")
+    run = solve(moving(name), engine="DOP853", form="raw", throw=False)
+    assert run.reason is nf.Reason.INACCURATE
     assert run.law.error > 1e-5
 
 
