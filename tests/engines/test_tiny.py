@@ -116,7 +116,7 @@ def test_before_the_saddle_a_run_ends_as_any_other():
     assert nf.solve(saddle(), t_end=0.5).reason is nf.Reason.T_END
 
 
-@pytest.mark.parametrize("decay", [0.01, 0.3, 2.3])
+@pytest.mark.parametrize("decay", [0.01, 0.3, 1.3])
 @pytest.mark.parametrize("engine", ["auto", "DOP853", "LSODA"])
 def test_a_run_with_decay_that_falls_into_the_saddle_says_so(decay, engine):
     """Equal decay leaves E = 0 and the way into the origin where they are: the limit is W = H = 0.
@@ -137,9 +137,12 @@ def test_a_run_with_decay_that_falls_into_the_saddle_says_so(decay, engine):
 @pytest.mark.parametrize("decay", [nf.Decay(5.0, 5.0, 0.0), nf.Decay(30.0, 30.0, 0.0)], ids=["5", "30"])
 def test_where_decay_makes_the_origin_attract_it_is_no_saddle(decay, engine):
     """lw lh > m mu_class: W and H tend to zero from everywhere, on the saddle's path too."""
-    for here in (problem(decay=decay), nf.Problem(saddle().sizes, saddle().kernel, saddle().state, decay=decay)):
+    for here in (
+        problem(decay=decay),
+        nf.Problem(saddle().sizes, saddle().kernel, saddle().state, decay=decay),
+    ):
         for stop in (nf.Stop(), NEVER):
-            found = nf.solve(here, t_end=200.0, stop=stop, engine=engine, rtol=1e-6)
+            found = nf.solve(here, t_end=20.0, stop=stop, engine=engine, rtol=1e-6)
             assert found.reason in (nf.Reason.T_END, nf.Reason.STATIONARY, nf.Reason.NC1)
             assert np.abs(found.final.W).max() < 1e-5
 
@@ -149,7 +152,7 @@ def test_the_rates_of_the_saddle_are_those_of_the_linearised_flow(lw, lh):
     g = 1.7
     growing, falling = np.linalg.eigvalsh([[-lw, g], [g, -lh]])[::-1]
     found = Saddle.of(nf.Decay(lw, lh), g)
-    assert found == Saddle(pytest.approx(growing), pytest.approx(-falling))
+    assert (found.growing, found.falling) == pytest.approx((growing, -falling))
     # exp((growing + falling) t) = 100 when exp(-falling t) is the depth.
     t = np.log(100.0) / (growing - falling)
     assert found.depth(100.0) == pytest.approx(np.exp(falling * t))
