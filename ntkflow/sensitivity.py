@@ -14,11 +14,12 @@ from jaxtyping import Float64
 from ntkflow import checks
 from ntkflow._types import Times, Vector
 from ntkflow.errors import InputError
+from ntkflow.kernels import ThinCoefficients
 from ntkflow.linearised import Linearised, Path, Point
 from ntkflow.problem import Problem
 from ntkflow.state import State
 from ntkflow.tangent import Source, march
-from ntkflow.variation import Direction, Thinned, kernel_directions, thinned, within
+from ntkflow.variation import Direction, Thinned, kernel_directions, thinned
 
 __all__ = [
     "Direction",
@@ -131,22 +132,20 @@ def forward(
 
 def _source(line: Linearised, fine: Thinned, directions: Sequence[Direction]) -> Source | None:
     """d(field)/d(parameter) at fixed state: the field with the kernel's change in place of the kernel."""
-    changes = [direction.kernel for direction in directions]
-    if all(change is None for change in changes):
+    ends = _at_ends(line, directions)
+    if not any(ends):
         return None
     c = line.coordinates
     columns = np.asarray(fine.frame.column_class, dtype=int)
     k, s = c.groups, c.s
-    # Linear in time on the stretch, and continuous: of a change that has knots the stretch lies between two of them.
-    ends = [None if change is None else tuple(change.at(t) for t in line.stretch) for change in changes]
 
     def source(tau: float) -> np.ndarray:
         share = line.time(tau) / line.width
         point = Point(line, tau)
         back = point.A[:, : c.n].T @ point.P
-        out = np.zeros((len(changes), c.size))
+        out = np.zeros((len(ends), c.size))
         for row, pair in zip(out, ends, strict=True):
-            if pair is not None:
+            if pair:
                 means, within = (
                     (1 - share) * first + share * last
                     for first, last in (
@@ -166,10 +165,21 @@ def _typical(line: Linearised, directions: Sequence[Direction]) -> Float64[np.nd
     """Size that d(field)/d(parameter) has where the residual is as large as the targets."""
     c = line.coordinates
     size = float(np.linalg.norm(line.at(0.0).A[:, : c.n]) * np.linalg.norm(c.T))
-    kernels = [direction.kernel for direction in directions]
-    largest = [0.0 if k is None else max(np.abs(row).max() for row in within(k)) for k in kernels]
-    means = [0.0 if k is None else float(np.abs(k.at(line.stretch[0]).class_kernel).max()) for k in kernels]
-    return size * np.maximum(largest, means)
+    # On this stretch: a narrow peak elsewhere is as high as it likes.
+    sizes = [
+        max(
+            (float(max(np.abs(now.within).max(), np.abs(now.class_kernel).max())) for now in ends),
+            default=0.0,
+        )
+        for ends in _at_ends(line, directions)
+    ]
+    return size * np.array(sizes)
+
+
+def _at_ends(line: Linearised, directions: Sequence[Direction]) -> list[tuple[ThinCoefficients, ...]]:
+    """What the kernel's change is at both ends of the stretch, between which it is linear; empty for none."""
+    changes = [direction.kernel for direction in directions]
+    return [() if change is None else tuple(change.at(t) for t in line.stretch) for change in changes]
 
 
 def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64[np.ndarray, "p D"]:
