@@ -23,8 +23,8 @@ from ntkflow.problem.kernels import Kernel, KroneckerKernel, MatrixBlockKernel, 
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.thin import SampleCoordinates
 
-# Narrower stretches of an interval are not cut.
-NARROW = 1e-12
+# Narrower stretches of an interval are not cut: there is hardly a float between their ends.
+NARROW = 1e-15
 
 # Several states at once: g of them.
 Packed = Float64[np.ndarray, "g D"]
