@@ -138,14 +138,11 @@ def test_a_run_that_is_disturbed_on_purpose_fails(flow, decay, monkeypatch):
     right = flow.field
     # Decay that nobody knows of.
     monkeypatch.setattr(flow, "field", lambda self, t, y: right(self, t, y) - 1e-4 * y)
-    with pytest.warns(nf.LawWarning, match="do not trust this run"):
-        run = solve(
-            kernel,
-            decay=CASES[decay],
-            engine="DOP853",
-            form="raw" if flow is RawFlow else "auto",
-            throw=False,
-        )
+    options = {"decay": CASES[decay], "engine": "DOP853", "form": "raw" if flow is RawFlow else "auto"}
+    with pytest.raises(nf.SolveError, match=r"accuracy was lost.*law says.*do not trust this run"):
+        solve(kernel, **options)
+    run = solve(kernel, **options, throw=False)
+    assert run.reason is nf.Reason.INACCURATE
     assert type(run.flow) is flow
     assert run.law.failed
     assert 1e-6 < run.law.error < 1e-3
@@ -162,8 +159,8 @@ def test_a_wrong_law_is_noticed(name, monkeypatch):
             self, Z, s, still, None if moving is None else 1.001 * moving
         ),
     )
-    with pytest.warns(nf.LawWarning):
-        run = solve(moving(name), engine="DOP853", form="raw")
+    run = solve(moving(name), engine="DOP853", form="raw", throw=False)
+    assert run.reason is nf.Reason.INACCURATE
     assert run.law.error > 1e-5
 
 
@@ -181,6 +178,19 @@ def test_a_narrow_peak_between_knots_is_followed():
     run = nf.solve(problem, t_end=1.0, stop=NEVER)
     assert np.linalg.norm(run.final.H) == pytest.approx(1.8198, abs=1e-4)
     assert run.law.error < 1e-8
+
+
+@pytest.mark.parametrize("width", [1e-9, 1e-11, 1e-12, 1e-13, 1e-14, 1e-15])
+def test_right_runs_past_peaks_as_narrow_as_rounding_are_not_condemned(width):
+    """The kernel changes by a factor 4/width, so that its law is known to some roundings times that factor."""
+    sizes, knots = nf.Sizes(2, 3, 4), [0.0, 0.3, 0.3 + width / 2, 0.3 + width, 0.5]
+    for i in (2, 3):
+        knots[i] = max(knots[i], float(np.nextafter(knots[i - 1], 1.0)))
+    heights = (0.1, 0.1, 0.4 / (knots[3] - knots[1]), 0.1, 0.1)
+    kernel = ScheduledKernel(tuple(knots), tuple(nf.BlockKernel(h, 0.5 * h, 0.1 * h) for h in heights))
+    for engine in ("DOP853", "structured"):
+        run = solve(kernel, sizes, t_end=0.5, engine=engine, rtol=1e-6)
+        assert run.law.error <= run.law.tolerance < 2e-5 + 1e-14 / width
 
 
 def test_failed_runs_have_a_law_too():
