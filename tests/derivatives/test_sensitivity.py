@@ -184,7 +184,7 @@ def test_peaks_as_narrow_as_rounding_are_followed(begin, width):
         changes[0].class_kernel, changes[0].within, tuple(zip(knots, changes, strict=True))
     )
     directions = {"push": Direction(state=push), "peak": Direction(peak)}
-    found = sensitivity.solve(problem(), directions, times, rtol=1e-9)
+    found = sensitivity.sensitivity(problem(), directions, times, rtol=1e-9)
     for name, key in (("push", "c"), ("peak", "higher")):
         plus, minus = (states(problem(**{key: s * STEP}), times) for s in (1, -1))
         size = np.linalg.norm(found.derivatives[name][-1].H)
