@@ -8,7 +8,7 @@ import numpy as np
 from ntkflow import views
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
+from ntkflow.problem.kernels import ClassBlockKernel, Kernel, ThinCoefficients
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState, class_means, spread
@@ -59,10 +59,10 @@ def kernel_directions(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
     Raises:
         InputError: the kernel has no blocks.
     """
-    if isinstance(kernel, ScheduledKernel):
+    if kernel.moves:
         return _scheduled(kernel, sizes)
     C = sizes.C
-    if isinstance(kernel, BlockKernel):
+    if kernel.kappas is not None:
         off = np.ones((C, C)) - np.eye(C)
         units = {
             "kappa_d": (np.ones(C), np.zeros((C, C))),
@@ -81,14 +81,14 @@ def kernel_directions(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
     return {name: Direction(ClassBlockKernel(*unit).thin(sizes)) for name, unit in units.items()}
 
 
-def _scheduled(kernel: ScheduledKernel, sizes: Sizes) -> dict[str, Direction]:
+def _scheduled(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
     result = {}
-    for name, direction in kernel_directions(kernel.kernels[0], sizes).items():
+    for name, direction in kernel_directions(kernel.at_knots[0], sizes).items():
         unit = direction.kernel
         assert unit is not None
         nothing = ThinCoefficients(0 * unit.class_kernel, 0 * unit.within)
-        for k in range(len(kernel.times)):
-            knots = tuple((t, unit if i == k else nothing) for i, t in enumerate(kernel.times))
+        for k in range(len(kernel.knots)):
+            knots = tuple((t, unit if i == k else nothing) for i, t in enumerate(kernel.knots))
             first = knots[0][1]
             result[f"{name}@{k}"] = Direction(ThinCoefficients(first.class_kernel, first.within, knots))
     return result

@@ -129,11 +129,11 @@ def checked(problem: Problem) -> BlockKernel:
     Raises:
         InputError: another kernel, loss or decay.
     """
-    if not isinstance(problem.kernel, BlockKernel) or not problem.plain:
+    if problem.blocks is None or not problem.plain:
         raise InputError(
             "problem",
             f"{problem.kernel.rung} kernel, {problem.loss.name} loss, decay {problem.decay.rates}",
             "must have a block kernel, the squared error and no decay here",
             "use ntkflow.derivatives.sensitivity for other kernels and decay",
         )
-    return problem.kernel
+    return problem.blocks

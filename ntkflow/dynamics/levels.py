@@ -17,7 +17,6 @@ from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import clock
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel, Kernel, KroneckerKernel, MatrixBlockKernel
-from ntkflow.problem.losses import MSE
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
@@ -41,7 +40,7 @@ def levels(kernel: Kernel, sizes: Sizes) -> Levels | None:
 def has_levels(problem: Problem) -> bool:
     """Whether `LevelFlow` integrates the problem: the squared error, and such a kernel at all times."""
     knots = problem.kernel.at_knots
-    return isinstance(problem.loss, MSE) and all(levels(knot, problem.sizes) is not None for knot in knots)
+    return problem.squared_error and all(levels(knot, problem.sizes) is not None for knot in knots)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 from ntkflow._types import ClassMeans, Vector
 from ntkflow.dynamics.fields import ThinSystem, raw_field
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import Kernel, SampleKernel, ScheduledKernel
+from ntkflow.problem.kernels import Kernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState, class_means, spread
@@ -253,11 +253,13 @@ def _sample_system(problem: Problem, n: int) -> ThinSystem:
     Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
 
     def system(knot: Kernel) -> ThinSystem:
-        assert isinstance(knot, SampleKernel)
-        return ThinSystem(np.ones(sizes.N), knot.K, np.zeros(0), n, problem.decay.rates, targets=Y)
+        assert knot.sample_matrix is not None
+        return ThinSystem(
+            np.ones(sizes.N), knot.sample_matrix, np.zeros(0), n, problem.decay.rates, targets=Y
+        )
 
-    if isinstance(kernel, ScheduledKernel):
-        knots = [(t, system(knot)) for t, knot in zip(kernel.times, kernel.kernels, strict=True)]
+    if kernel.moves:
+        knots = [(t, system(knot)) for t, knot in zip(kernel.knots, kernel.at_knots, strict=True)]
         return replace(knots[0][1], schedule=tuple(knots))
     return system(kernel)
 

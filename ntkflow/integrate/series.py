@@ -11,9 +11,7 @@ from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant, neural_collapse
 from ntkflow.metrics.components import loss_components
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.kernels.base import ThinCoefficients
-from ntkflow.problem.losses import MSE
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
@@ -90,14 +88,14 @@ def evaluate(trajectory: Trajectory) -> dict[str, np.ndarray]:
 
 def _lyapunov(problem: Problem, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """V of biases and global mean for constant scalar blocks and balanced classes."""
-    kernel, sizes = problem.kernel, problem.sizes
-    if not (isinstance(kernel, BlockKernel) and sizes.balanced):
+    kernel, sizes = problem.equal_blocks, problem.sizes
+    if kernel is None:
         return {}
     return {"V": columns["b_error"] ** 2 + sizes.N / kernel.eigenvalues(sizes).mu_global * columns["gg_norm"]}
 
 
 def _losses(trajectory: Trajectory, i: int, thin: ThinState) -> dict[str, float]:
-    if isinstance(trajectory.problem.loss, MSE):
+    if trajectory.problem.squared_error:
         return loss_components(thin, trajectory.problem.sizes.masses)
     return {"loss": float(trajectory.flow.loss(trajectory.packed[i]))}
 

@@ -104,6 +104,21 @@ class Solution:
         return evaluate(self)
 
     @property
+    def is_flow(self) -> bool:
+        """Whether this is a gradient flow, and not discrete steps."""
+        return not self.discrete
+
+    @property
+    def E_moves(self) -> bool:
+        """Whether E moves in truth, so that its drift is no error: decay, a moving kernel, or discrete steps."""
+        return self.law is not None
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether these are steps with momentum, whose law of E has a leading order beside the exact one."""
+        return self.law is not None and self.law.neglected is not None
+
+    @property
     def gap_to_law(self) -> float | None:
         """Where E moves: the largest gap to the exact law of its motion, relative to E's terms (theory 11.1-11.5)."""
         return None if self.law is None else self.law.error

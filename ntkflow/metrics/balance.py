@@ -19,7 +19,6 @@ from ntkflow._types import Times, Vector
 from ntkflow.errors import InputError
 from ntkflow.metrics.quantities import Conserved, conserved
 from ntkflow.metrics.symmetries import Commutant
-from ntkflow.problem.kernels.scheduled import ScheduledKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
@@ -78,7 +77,7 @@ def _rate(problem: Problem, quantities: Conserved, state: State, t: float, befor
     lw, lh, _ = problem.decay.rates
     weights, features = quantities.terms(state, t)
     total = -2 * lw * weights + 2 * lh * features
-    if isinstance(problem.kernel, ScheduledKernel):
+    if problem.kernel.moves:
         sizes, now = problem.sizes, problem.kernel.at(t)
         moved = problem.kernel.slope(t, now.solve(state.H, sizes), sizes, before)
         motion = now.solve(moved, sizes) @ state.H.T
@@ -114,15 +113,11 @@ def balance(problem: Problem, times: Sequence[float] | Times, states: Sequence[S
     scale = np.array([quantities.scale(s, time) for time, s in zip(t, states, strict=True)])
     rates = np.array([_rate(problem, quantities, s, time, False) for time, s in zip(t, states, strict=True)])
     integral = np.zeros_like(rates)
-    for first, last in _runs(t, _knots(problem)):
+    for first, last in _runs(t, problem.kernel.knots):
         smooth = rates[first : last + 1].copy()
         smooth[-1] = _rate(problem, quantities, states[last], t[last], True)
         integral[first : last + 1] = integral[first] + _antiderivative(t[first : last + 1], smooth)
     return Balance(quantities.names, t, values, integral, scale, quantities.symmetries)
-
-
-def _knots(problem: Problem) -> Sequence[float]:
-    return problem.kernel.times if isinstance(problem.kernel, ScheduledKernel) else ()
 
 
 def _runs(t: Times, knots: Sequence[float]) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from ntkflow._lazy import lister
 from ntkflow._types import Features
 from ntkflow.checks import real
 from ntkflow.errors import InputError
+from ntkflow.problem.kernels.base import Kernel
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
@@ -122,7 +123,7 @@ NAMES = (*FREE, *NEEDS_KERNEL)
 def make(
     name: str,
     sizes: Sizes,
-    kernel: BlockKernel | None = None,
+    kernel: Kernel | None = None,
     seed: int = 0,
     scale: float = 1.0,
     beta: float | None = None,
@@ -132,7 +133,7 @@ def make(
     Args:
         name: gaussian and relu need no kernel; the others are balanced for `kernel`.
         sizes: C, m, n.
-        kernel: scalar blocks.
+        kernel: scalar blocks; another one will do for the free ones.
         seed: seed of the random numbers.
         scale: scale of the state.
         beta: initial bias of every class, for equal-bias only.

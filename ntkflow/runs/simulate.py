@@ -18,7 +18,7 @@ from ntkflow.integrate.stopping import Stop
 from ntkflow.problem import initial
 from ntkflow.problem.clock import Optimiser, loss_scale
 from ntkflow.problem.decay import Decay
-from ntkflow.problem.kernels import BlockKernel, Kernel, kernel_files
+from ntkflow.problem.kernels import Kernel, kernel_files
 from ntkflow.problem.losses import loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
@@ -214,7 +214,7 @@ def _kernel(
         remedy = f"measure one or pass --{absent.replace('_', '-')}"
         raise InputError("kernel", config.state or config.kernel_file, f"{absent} is not known", remedy)
     kernel = kernel_files.build({**arrays, **overrides}, config.rung)
-    if overrides and not isinstance(kernel, BlockKernel):
+    if overrides and kernel.kappas is None:
         name = next(iter(overrides))
         raise InputError(
             f"--{name.replace('_', '-')}",
@@ -223,17 +223,16 @@ def _kernel(
             "drop the option",
         )
     kappas: dict[str, Any] = {}
-    if isinstance(kernel, BlockKernel):
-        kappas = {name: getattr(kernel, name) for name in kernel_files.KAPPAS}
+    if kernel.kappas is not None:
+        kappas = dict(zip(kernel_files.KAPPAS, kernel.kappas, strict=True))
     return replace(config, rung=kernel.rung, **kappas), kernel
 
 
 def _initial(config: SimulateConfig, sizes: Sizes, kernel: Kernel) -> tuple[SimulateConfig, State]:
-    balanced = isinstance(kernel, BlockKernel) and sizes.balanced
+    balanced = kernel.kappas is not None and sizes.balanced
     config = _with_defaults(config, DEFAULT_INITIAL if balanced else DEFAULT_FREE_INITIAL)
     name, seed, scale = str(config.init), _given(config.seed), _given(config.scale)
-    block = kernel if isinstance(kernel, BlockKernel) else None
-    return config, initial.make(name, sizes, block, seed, scale, config.beta)
+    return config, initial.make(name, sizes, kernel, seed, scale, config.beta)
 
 
 def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:

@@ -212,7 +212,7 @@ def class_gram(sizes: Sizes, kernel: Kernel) -> ClassMatrix:
     Raises:
         InputError: the kernel acts on features or moves, or is singular on these sizes.
     """
-    if kernel.rung not in ON_SAMPLES:
+    if not kernel.on_samples:
         raise InputError(
             "kernel", kernel.rung, "is no constant kernel on samples", f"use one of {', '.join(ON_SAMPLES)}"
         )

@@ -83,6 +83,16 @@ class BlockKernel(Kernel):
         if self.kappa_d == 0:
             raise InputError("kappa_d", 0.0, "is zero: features would not move", "give kappa_d > 0")
 
+    @property
+    def on_samples(self) -> bool:
+        """It is."""
+        return True
+
+    @property
+    def kappas(self) -> tuple[float, float, float]:
+        """kappa_d, kappa_c, kappa_n."""
+        return self.kappa_d, self.kappa_c, self.kappa_n
+
     def as_dict(self) -> Json:
         """kappa_d, kappa_c, kappa_n and the rung."""
         return {"rung": self.rung, **asdict(self)}

@@ -57,7 +57,7 @@ class ScheduledKernel(Kernel):
         if np.any(np.diff(times) <= 0):
             raise InputError("times", list(times), "must increase", "sort them and drop repeats")
         rungs = [kernel.rung for kernel in kernels]
-        if len(set(rungs)) > 1 or self.rung in rungs:
+        if len(set(rungs)) > 1 or any(kernel.moves for kernel in kernels):
             raise InputError(
                 "kernels",
                 sorted(set(rungs)),
@@ -87,6 +87,16 @@ class ScheduledKernel(Kernel):
         """The constant kernel in force at time t."""
         left, right, share = bracket(self.times, t)
         return self.kernels[left] if share == 0 else mix(self.kernels[left], self.kernels[right], share)
+
+    @property
+    def moves(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """`times`."""
+        return self.times
 
     @property
     def at_knots(self) -> tuple[Kernel, ...]:

@@ -14,7 +14,6 @@ from ntkflow.runs import rundir
 from ntkflow.runs.ensembles import LEVELS, Ensemble
 from ntkflow.runs.rundir import Run
 from ntkflow.runs.saved import ensembles, solutions
-from ntkflow.runs.summary import moves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +132,7 @@ def curves(thing: Any) -> Curves:
     if isinstance(thing, Solution):
         tables = solutions.prepared(thing).config.tables()
         title = rundir.title(thing)
-        return Curves(thing.times, thing.series, title, not moves(thing), _settings(tables), {})
+        return Curves(thing.times, thing.series, title, not thing.E_moves, _settings(tables), {})
     if isinstance(thing, Ensemble):
         return _of_ensemble(thing, thing.about.get("config"))
     raise InputError(
