@@ -111,7 +111,7 @@ def _value(
 
 def split(H: Array, sizes: Sizes) -> tuple[Array, Array]:
     """Class means and deviations; the deviations are themselves a factor L (theory 4.1)."""
-    Y = jnp.asarray(np.repeat(np.eye(sizes.C), sizes.counts, axis=1))
+    Y = jnp.asarray(sizes.Y)
     H1 = (H @ Y.T) / jnp.asarray(sizes.masses)
     return H1, H - H1 @ Y
 

@@ -250,7 +250,7 @@ class ThinFlow:
 def _sample_system(problem: Problem, n: int) -> ThinSystem:
     """Theorem 4.1 for a sample kernel, constant or scheduled, with samples for groups."""
     sizes, kernel = problem.sizes, problem.kernel
-    Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+    Y = sizes.Y
 
     def system(knot: Kernel) -> ThinSystem:
         assert knot.sample_matrix is not None
@@ -336,8 +336,7 @@ class RawFlow:
 
     @property
     def _targets(self) -> np.ndarray:
-        sizes = self.problem.sizes
-        return np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+        return self.problem.sizes.Y
 
 
 def _gain(kernel: Kernel, sizes: Sizes) -> float:

@@ -162,8 +162,7 @@ def _minimum(problem: Problem) -> Minimum | None:
         return minimum((K + K.T) / 2, np.diag(roots), roots, problem.decay)
     K = kernel.sample_matrix
     if K is not None and sizes.N <= MOST_COLUMNS:
-        Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
-        return minimum(K, Y, np.ones(sizes.N), problem.decay)
+        return minimum(K, sizes.Y, np.ones(sizes.N), problem.decay)
     return None
 
 
@@ -172,7 +171,7 @@ def _class_means(found: Minimum, problem: Problem) -> tuple[np.ndarray, float]:
     sizes, H = problem.sizes, found.Z @ found.root
     if len(found.row) == sizes.C:
         return H / np.sqrt(sizes.masses), 0.0
-    Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+    Y = sizes.Y
     means = (H @ Y.T) / sizes.masses
     return means, float(np.linalg.norm(H - means @ Y)) / math.sqrt(sizes.N)
 

@@ -12,7 +12,7 @@ from ntkflow.errors import InputError
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import Kernel, checks
 from ntkflow.problem.kernels.block import BlockKernel, Eigenvalues
-from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.sizes import Sizes, one_hot
 from ntkflow.theory.geometric_mean import geometric_mean
 from ntkflow.theory.limit_point import Limit, complete
 
@@ -217,7 +217,7 @@ def class_gram(sizes: Sizes, kernel: Kernel) -> ClassMatrix:
             "kernel", kernel.rung, "is no constant kernel on samples", f"use one of {', '.join(ON_SAMPLES)}"
         )
     kernel.check(sizes)
-    Y = np.eye(sizes.C)[:, sizes.labels]
+    Y = one_hot(sizes.labels, sizes.C)
     Mc = kernel.solve(Y, sizes) @ Y.T
     return (Mc + Mc.T) / 2
 

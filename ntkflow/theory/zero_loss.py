@@ -17,7 +17,7 @@ from ntkflow._lazy import lister
 from ntkflow._types import FeatureMatrix, Json
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import Kernel
-from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.sizes import Sizes, one_hot
 from ntkflow.problem.state import State, class_means
 from ntkflow.theory.limits import class_gram
 
@@ -54,7 +54,7 @@ def excess(state: State, sizes: Sizes, kernel: Kernel) -> float:
         sizes: its sizes.
         kernel: a constant kernel that acts on samples.
     """
-    Y = np.eye(sizes.C)[:, sizes.labels]
+    Y = one_hot(sizes.labels, sizes.C)
     R = state.logits - Y
     A = np.eye(sizes.C) - state.b[:, None]
     left = float(np.vdot(kernel.solve(R, sizes), R))

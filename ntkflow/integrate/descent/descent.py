@@ -212,7 +212,7 @@ def _forces(
     """The force of this step, and that of all samples where the law needs both."""
     problem = law.problem
     kernel = problem.kernel.at(t)
-    R = problem.loss.residual(state.logits, np.eye(problem.sizes.C)[:, problem.sizes.labels])
+    R = problem.loss.residual(state.logits, problem.sizes.Y)
     if batch is None:
         return force(problem, kernel, state, R), None
     step = force(problem, kernel, state, R * batch_weights(problem.sizes, batch, rng))
@@ -231,7 +231,7 @@ def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason,
     problem, quantities = law.problem, law.quantities
     steps = np.array([now.step for now in saved], dtype=np.int64)
     times = steps * law.momentum.time_step
-    Y = np.eye(problem.sizes.C)[:, problem.sizes.labels]
+    Y = problem.sizes.Y
     states = tuple(now.state for now in saved)
     return Descent(
         problem=problem,

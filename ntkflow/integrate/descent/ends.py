@@ -57,8 +57,7 @@ class Ends:
         return float(np.sqrt(np.mean((state.H - spread(class_means(state.H, sizes), sizes)) ** 2)))
 
     def _loss(self, state: State) -> float:
-        sizes = self.problem.sizes
-        return float(self.problem.loss.value(state.logits, np.eye(sizes.C)[:, sizes.labels]))
+        return float(self.problem.loss.value(state.logits, self.problem.sizes.Y))
 
 
 def _parts(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

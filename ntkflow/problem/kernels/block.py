@@ -128,7 +128,7 @@ class BlockKernel(Kernel):
 
     def matrix(self, sizes: Sizes) -> SampleKernel:
         """The N x N kernel itself, for oracles and small problems."""
-        Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+        Y = sizes.Y
         kd, kc, kn = self.kappa_d, self.kappa_c, self.kappa_n
         return (kd - kc) * np.eye(sizes.N) + (kc - kn) * (Y.T @ Y) + kn
 
@@ -136,7 +136,7 @@ class BlockKernel(Kernel):
         """G K in O(nN): deviations, class sums and the total sum instead of the N x N kernel (eq. 19)."""
         kd, kc, kn = self.kappa_d, self.kappa_c, self.kappa_n
         if not sizes.balanced:
-            Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+            Y = sizes.Y
             class_sums = G @ Y.T
             return (kd - kc) * G + ((kc - kn) * class_sums + kn * class_sums.sum(axis=1, keepdims=True)) @ Y
         blocks: Any = G.reshape(G.shape[0], sizes.C, sizes.per_class)

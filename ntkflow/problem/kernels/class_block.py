@@ -88,7 +88,7 @@ class ClassBlockKernel(Kernel):
 
     def apply(self, G: Gradient, sizes: Sizes) -> Gradient:
         """G K in O(nNC): deviations scaled per class, class sums mixed by B."""
-        Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+        Y = sizes.Y
         return G * self.mu_single[sizes.labels] + ((G @ Y.T) @ self.B) @ Y
 
     def solve(self, H: Features, sizes: Sizes) -> Features:

@@ -141,7 +141,7 @@ class Measured:
     @cached_property
     def residual(self) -> Float64[np.ndarray, "C N"]:
         """R at the start."""
-        return self.state.logits - np.eye(self.sizes.C)[:, self.sizes.labels]
+        return self.state.logits - self.sizes.Y
 
     @cached_property
     def row_classes(self) -> ClassKernels:
