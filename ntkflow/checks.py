@@ -11,7 +11,7 @@ from operator import index
 
 import numpy as np
 
-from ntkflow._types import Labels, Times
+from ntkflow._types import Floats, Labels, Times
 from ntkflow.errors import LARGEST, MOST, InputError, PrecisionWarning, shown
 
 # numpy's kinds of dtype that are no real numbers, in words.
@@ -73,7 +73,7 @@ def whole(argument: str, value: object, least: int, why: str = "") -> int:
     return number
 
 
-def numbers(argument: str, value: object, ndim: int | None = None, remedy: str = "clean it") -> np.ndarray:
+def numbers(argument: str, value: object, ndim: int | None = None, remedy: str = "clean it") -> Floats:
     """A finite, contiguous float64 array.
 
     Args:
@@ -95,7 +95,7 @@ def numbers(argument: str, value: object, ndim: int | None = None, remedy: str =
     return result
 
 
-def double(argument: str, value: object, ndim: int) -> np.ndarray:
+def double(argument: str, value: object, ndim: int) -> Floats:
     """As `numbers`, of floats: shorter ones are widened, with a word about it; not too large for the dynamics.
 
     Raises:
@@ -170,7 +170,7 @@ def class_indices(argument: str, value: object, N: int, why: str = "one per colu
     return array.astype(np.int64)
 
 
-def _plain(argument: str, value: object, remedy: str) -> np.ndarray:
+def _plain(argument: str, value: object, remedy: str) -> Floats:
     """The value as an array of real numbers of whatever type, nothing dropped and nothing converted."""
     if isinstance(value, np.ma.MaskedArray) or value is np.ma.masked:
         raise InputError(

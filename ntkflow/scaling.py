@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from ntkflow._types import Floats
 
-def unit(A: np.ndarray) -> tuple[np.ndarray, float]:
+
+def unit(A: Floats) -> tuple[Floats, float]:
     """A / size and size, the power of two below the largest entry; 1 when all are zero or one is not finite."""
     largest = float(np.abs(A).max(initial=0.0))
     if largest == 0 or not np.isfinite(largest):
@@ -13,7 +15,7 @@ def unit(A: np.ndarray) -> tuple[np.ndarray, float]:
     return A / size, size
 
 
-def cosine(A: np.ndarray, B: np.ndarray) -> float:
+def cosine(A: Floats, B: Floats) -> float:
     """<A, B> / (|A| |B|) of two arrays, NaN when one is zero."""
     (A, _), (B, _) = unit(A), unit(B)
     norms = float(np.linalg.norm(A) * np.linalg.norm(B))

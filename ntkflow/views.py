@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.errors import InputError
 
 # Arrays, dictionaries and tuples longer than this are told by their size.
@@ -86,7 +87,7 @@ def needed(package: str, caller: str) -> Any:
 def dataset(
     dims: Sequence[str],
     coords: Mapping[str, tuple[str, object, Mapping[str, str]]],
-    series: Mapping[str, np.ndarray],
+    series: Mapping[str, Floats],
     meanings: Mapping[str, str],
     attrs: Mapping[str, object],
 ) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from ntkflow._types import Json
 from ntkflow.cli import ensemble
 from ntkflow.cli.printed import table
 from ntkflow.errors import InputError
@@ -106,11 +107,11 @@ def show(
         _say(run[0], summaries[0], None)
 
 
-def _say(directory: Path, summary: dict, console: Console | None) -> None:
+def _say(directory: Path, summary: Json, console: Console | None) -> None:
     say = ensemble.print_summary if (directory / saved.ARRAYS).is_file() else table.print_summary
     say(summary, console)
 
 
-def _summary(directory: Path) -> dict:
+def _summary(directory: Path) -> Json:
     several = (directory / saved.ARRAYS).is_file()
     return saved.read_summary(directory) if several else rundir.load_run(directory).summary

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow import views
+from ntkflow._types import Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import ClassBlockKernel, Kernel, ThinCoefficients
@@ -44,7 +45,7 @@ class Thinned:
     frame: Frame
     initial: ThinState
 
-    def project(self, H: np.ndarray, W: np.ndarray, b: np.ndarray) -> ThinState:
+    def project(self, H: Floats, W: Floats, b: Floats) -> ThinState:
         """Thin coordinates of a full state or direction; what lies outside the frame is dropped."""
         sizes, V = self.frame.sizes, self.frame.V
         H1 = class_means(H, sizes)
@@ -121,7 +122,7 @@ def thinned(problem: Problem, directions: Sequence[Direction]) -> Thinned:
     return Thinned(system, frame, thin)
 
 
-def within(c: ThinCoefficients) -> list[np.ndarray]:
+def within(c: ThinCoefficients) -> list[Floats]:
     """mu_single of each class, (C,), once for every knot of a schedule."""
     return [knot.within for _, knot in c.schedule] if c.schedule else [c.within]
 

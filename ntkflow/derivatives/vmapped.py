@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import Times
+from ntkflow._types import Floats, Times
 from ntkflow.derivatives.gradient import checked, setting, split
 from ntkflow.derivatives.jax_metrics import Setting, metric
 from ntkflow.errors import InputError
@@ -33,8 +33,8 @@ class Ensemble:
     """
 
     times: Times
-    series: dict[str, np.ndarray]
-    failed: np.ndarray
+    series: dict[str, Floats]
+    failed: Floats
 
     __repr__ = views.short
 

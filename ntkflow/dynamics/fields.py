@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import ClassMatrix, PerClass, Vector
+from ntkflow._types import ClassMatrix, Floats, PerClass, Vector
 from ntkflow.problem.kernels.base import Kernel, ThinCoefficients
 from ntkflow.problem.kernels.timeline import bracket
 from ntkflow.problem.sizes import Sizes
@@ -52,11 +52,11 @@ class ThinSystem:
 
     masses: PerClass
     class_kernel: ClassMatrix
-    rates: Float64[np.ndarray, " r"]
+    rates: Float64[Floats, " r"]
     n: int
     decay: tuple[float, float, float] = (0.0, 0.0, 0.0)
     schedule: tuple[tuple[float, "ThinSystem"], ...] = ()
-    targets: Float64[np.ndarray, "outputs C"] | None = None
+    targets: Float64[Floats, "outputs C"] | None = None
 
     @classmethod
     def build(
@@ -109,7 +109,7 @@ class ThinSystem:
         return len(self.masses) if self.targets is None else len(self.targets)
 
     @property
-    def goal(self) -> Float64[np.ndarray, "outputs C"]:
+    def goal(self) -> Float64[Floats, "outputs C"]:
         """Outputs that the means of the groups should have."""
         return np.eye(self.C) if self.targets is None else self.targets
 

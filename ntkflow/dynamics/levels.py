@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ntkflow._types import FeatureMatrix, Vector
+from ntkflow._types import FeatureMatrix, Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import clock
 from ntkflow.errors import InputError
@@ -96,7 +96,7 @@ class LevelFlow:
             -m * R1.sum(axis=1) - lb * s.b,
         ).pack()
 
-    def blocks(self, y: Vector) -> tuple[np.ndarray, ...]:
+    def blocks(self, y: Vector) -> tuple[Floats, ...]:
         """H1, L, W, b."""
         s = self.shape.unpack(y)
         return s.H1, s.L, s.W, s.b
@@ -136,5 +136,5 @@ class LevelFlow:
         assert found is not None
         return found
 
-    def _residual(self, s: ThinState) -> np.ndarray:
+    def _residual(self, s: ThinState) -> Floats:
         return s.W @ s.H1 + s.b[:, None] - np.eye(len(s.b))

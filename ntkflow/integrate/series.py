@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ntkflow._types import Times
+from ntkflow._types import Floats, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant, neural_collapse
@@ -32,7 +32,7 @@ class Trajectory(Protocol):
         """Saved times, (T,)."""
 
     @property
-    def packed(self) -> np.ndarray:
+    def packed(self) -> Floats:
         """Packed states there, (T, D)."""
 
     @property
@@ -78,7 +78,7 @@ DESCRIPTIONS: dict[str, str] = {
 }
 
 
-def evaluate(trajectory: Trajectory) -> dict[str, np.ndarray]:
+def evaluate(trajectory: Trajectory) -> dict[str, Floats]:
     """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error."""
     thins = [trajectory.thin(i) for i in range(len(trajectory))]
     rows = [{**_losses(trajectory, i, thin), **_row(thin, frame)} for i, (thin, frame) in enumerate(thins)]
@@ -86,7 +86,7 @@ def evaluate(trajectory: Trajectory) -> dict[str, np.ndarray]:
     return {**columns, **_lyapunov(trajectory.problem, columns), **_invariant_series(trajectory, thins)}
 
 
-def _lyapunov(problem: Problem, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _lyapunov(problem: Problem, columns: dict[str, Floats]) -> dict[str, Floats]:
     """V of biases and global mean for constant scalar blocks and balanced classes."""
     kernel, sizes = problem.equal_blocks, problem.sizes
     if kernel is None:
@@ -121,7 +121,7 @@ def moments(thin: ThinState, sizes: Sizes) -> dict[str, float]:
     }
 
 
-def _invariant_series(trajectory: Trajectory, thins: Sequence[Thin]) -> dict[str, np.ndarray]:
+def _invariant_series(trajectory: Trajectory, thins: Sequence[Thin]) -> dict[str, Floats]:
     """The terms of E where it is a matrix of blocks; what the rung conserves everywhere else.
 
     E_drift is that of an exact trajectory's zero; with decay or a moving kernel it is a real motion.

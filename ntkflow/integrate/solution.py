@@ -6,10 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ntkflow import views
-from ntkflow._types import Json, Times
+from ntkflow._types import Floats, Json, Times
 from ntkflow.dynamics.packed import Flow
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT, evaluate
@@ -74,7 +72,7 @@ class Solution:
 
     problem: Problem
     times: Times
-    packed: np.ndarray
+    packed: Floats
     reason: Reason
     stats: Stats
     flow: Flow
@@ -99,7 +97,7 @@ class Solution:
         return self.state(-1)
 
     @cached_property
-    def series(self) -> dict[str, np.ndarray]:
+    def series(self) -> dict[str, Floats]:
         """Named metrics along the trajectory, each of shape (T,); see `ntkflow.integrate.series.DESCRIPTIONS`."""
         return evaluate(self)
 

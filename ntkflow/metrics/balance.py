@@ -15,14 +15,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import checks, views
-from ntkflow._types import Times, Vector
+from ntkflow._types import Floats, Times, Vector
 from ntkflow.errors import InputError
 from ntkflow.metrics.quantities import Conserved, conserved
 from ntkflow.metrics.symmetries import Commutant
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
-Table = Float64[np.ndarray, "T k"]
+Table = Float64[Floats, "T k"]
 # Degree of the interpolating splines, fewer saved times allowing.
 DEGREE = 5
 
@@ -52,7 +52,8 @@ class Balance:
     @property
     def gap(self) -> Table:
         """values(t) - values(0) - integral(t); zero up to integration and quadrature errors."""
-        return self.values - self.values[0] - self.integral
+        result: Floats = self.values - self.values[0] - self.integral
+        return result
 
     @property
     def error(self) -> float:
@@ -138,4 +139,5 @@ def _antiderivative(t: Times, rates: Table) -> Table:
     degree = min(DEGREE, len(t) - 1)
     degree -= 1 - degree % 2
     primitive = make_interp_spline(t, rates, k=degree).antiderivative()
-    return primitive(t) - primitive(t[0])
+    result: Floats = primitive(t) - primitive(t[0])
+    return result

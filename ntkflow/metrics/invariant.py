@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import FeatureMatrix
+from ntkflow._types import FeatureMatrix, Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Kernel
@@ -118,7 +118,8 @@ def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix
             "has no mu_single common to all classes, which eq. (27) needs",
             "use BlockKernel or class-dependent blocks with equal kappa_d - kappa_c",
         )
-    return state.W.T @ state.W - state.H @ state.H.T / coefficients.within[0]
+    result: Floats = state.W.T @ state.W - state.H @ state.H.T / coefficients.within[0]
+    return result
 
 
 def drift(initial: InvariantTerms, now: InvariantTerms) -> float:

@@ -28,7 +28,7 @@ A metric that divides by zero (all class means equal, W = 0) is NaN.
 
 import numpy as np
 
-from ntkflow._types import ClassMatrix, ClassMeans, WithinFactor
+from ntkflow._types import ClassMatrix, ClassMeans, Floats, WithinFactor
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import Frame, decompose
@@ -110,7 +110,7 @@ def _nc2(gram: ClassMatrix) -> dict[str, float]:
     }
 
 
-def _duality(M: np.ndarray, W: np.ndarray) -> float:
+def _duality(M: Floats, W: Floats) -> float:
     return float(np.linalg.norm(M / np.linalg.norm(M) - W.T / np.linalg.norm(W)))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import Features
+from ntkflow._types import Features, Floats
 from ntkflow.checks import real
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Kernel
@@ -162,11 +162,12 @@ def make(
     return NEEDS_KERNEL[name](sizes, kernel, rng, scale=scale, **options)
 
 
-def _weights(sizes: Sizes, rng: np.random.Generator, scale: float) -> np.ndarray:
-    return scale * rng.standard_normal((sizes.C, sizes.n)) / np.sqrt(sizes.n)
+def _weights(sizes: Sizes, rng: np.random.Generator, scale: float) -> Floats:
+    result: Floats = scale * rng.standard_normal((sizes.C, sizes.n)) / np.sqrt(sizes.n)
+    return result
 
 
-def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool = False) -> np.ndarray:
+def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool = False) -> Floats:
     if rows > N - centred:
         raise InputError(
             "N",
@@ -181,7 +182,7 @@ def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool
     return np.linalg.qr(Z)[0].T
 
 
-def _balanced_features(W: np.ndarray, Z: np.ndarray, kernel: BlockKernel, sizes: Sizes) -> Features:
+def _balanced_features(W: Floats, Z: Floats, kernel: BlockKernel, sizes: Sizes) -> Features:
     """H = W^T Z K^{1/2}; the root acts by its three eigenvalues, without the N x N matrix."""
     mu = kernel.eigenvalues(sizes)
     blocks = Z.reshape(Z.shape[0], sizes.C, sizes.per_class)
@@ -192,10 +193,11 @@ def _balanced_features(W: np.ndarray, Z: np.ndarray, kernel: BlockKernel, sizes:
         + np.sqrt(mu.mu_class) * (classes - mean)
         + np.sqrt(mu.mu_global) * np.broadcast_to(mean, classes.shape)
     )
-    return W.T @ root.reshape(Z.shape)
+    result: Floats = W.T @ root.reshape(Z.shape)
+    return result
 
 
-def _within_frame(sizes: Sizes, r: int, rng: np.random.Generator) -> np.ndarray:
+def _within_frame(sizes: Sizes, r: int, rng: np.random.Generator) -> Floats:
     """N x r orthonormal columns that sum to zero over every class."""
     Z = rng.standard_normal((sizes.C, sizes.per_class, r))
     Z -= Z.mean(axis=1, keepdims=True)

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from ntkflow._types import Labels, PerClass, Targets
+from ntkflow._types import Integers, Labels, PerClass, Targets
 from ntkflow.checks import whole
 from ntkflow.errors import InputError
 
@@ -28,7 +28,7 @@ def repeated(values: Iterable[object]) -> str:
     return ", ".join(str(value) if count == 1 else f"{count} x {value}" for value, count in runs)
 
 
-def one_hot(labels: np.ndarray, C: int) -> Targets:
+def one_hot(labels: Integers, C: int) -> Targets:
     """Y of samples in any order: Y[c, i] = 1 where sample i is of class c, else 0; C x N, a sample's C numbers together.
 
     >>> one_hot(np.array([1, 0, 1]), 2)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow import checks, views
-from ntkflow._types import Biases, ClassMeans, Features, Labels, Weights, WithinFactor
+from ntkflow._types import Biases, ClassMeans, Features, Floats, Labels, Weights, WithinFactor
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 
@@ -115,7 +115,7 @@ class State:
         return views.called(self, C=len(self.W), n=len(self.H), N=self.H.shape[1])
 
     @property
-    def logits(self) -> np.ndarray:
+    def logits(self) -> Floats:
         """F = W H + b 1^T, shape (C, N). Source: eq. (1)."""
         return self.W @ self.H + self.b[:, None]
 
@@ -161,7 +161,7 @@ class ThinState:
     def __repr__(self) -> str:
         return views.called(self, C=len(self.W), n=len(self.H1), r=self.L.shape[1])
 
-    def pack(self) -> np.ndarray:
+    def pack(self) -> Floats:
         """One flat vector, in the order H1, L, W, b."""
         return np.concatenate([self.H1.ravel(), self.L.ravel(), self.W.ravel(), self.b])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow._types import Json
+from ntkflow._types import Floats, Json
 from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
 from ntkflow.metrics.quantities import conserved
@@ -234,7 +234,7 @@ def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
     yield _gram("H1^T H1", thin.H1.T @ thin.H1, expected.G, f"limit {known}")
 
 
-def _gram(quantity: str, observed: np.ndarray, predicted: np.ndarray, sentence: str) -> Agreement:
+def _gram(quantity: str, observed: Floats, predicted: Floats, sentence: str) -> Agreement:
     error = float(np.linalg.norm(observed - predicted) / np.linalg.norm(predicted))
     return Agreement(quantity, error, sentence)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import checks, views
-from ntkflow._types import Json, Times
+from ntkflow._types import Floats, Json, Times
 from ntkflow.dynamics.packed import clock
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
@@ -36,7 +36,7 @@ WAITING = 4
 UNKNOWN_WORKERS = 16
 
 EnsembleProgress = Callable[[int, int], None]
-Members = Float64[np.ndarray, "K T"]
+Members = Float64[Floats, "K T"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Ensemble:
         """Members that did not reach the end."""
         return tuple(member for member in self.members if member.reason.failed)
 
-    def quantiles(self, name: str, levels: Sequence[float] = LEVELS) -> Float64[np.ndarray, "levels T"]:
+    def quantiles(self, name: str, levels: Sequence[float] = LEVELS) -> Float64[Floats, "levels T"]:
         """Quantiles of a series over the members at each time, those without a value left out.
 
         Raises:
@@ -259,7 +259,7 @@ class _Task:
     times: Times
     options: _Options
 
-    def run(self) -> tuple[Member, dict[str, np.ndarray]]:
+    def run(self) -> tuple[Member, dict[str, Floats]]:
         """Integrate the member and evaluate its series; times that a failure left out are NaN."""
         problem = prepare(self.source).problem if isinstance(self.source, SimulateConfig) else self.source
         solution = solve(problem, save_at=self.times, throw=False, **vars(self.options))
@@ -297,11 +297,11 @@ def _member_source(source: SimulateConfig | Sequence[Problem], k: int, seed: int
 
 def _gather(
     tasks: Iterator[_Task], total: int, executor: Executor, progress: EnsembleProgress | None
-) -> list[tuple[Member, dict[str, np.ndarray]]]:
+) -> list[tuple[Member, dict[str, Floats]]]:
     """Outcomes in the order of the tasks; few wait in the executor at a time."""
     most = WAITING * getattr(executor, "_max_workers", UNKNOWN_WORKERS)
-    waiting: dict[Future, int] = {}
-    found: dict[int, tuple[Member, dict[str, np.ndarray]]] = {}
+    waiting: dict[Future[tuple[Member, dict[str, Floats]]], int] = {}
+    found: dict[int, tuple[Member, dict[str, Floats]]] = {}
     numbered = enumerate(tasks)
     try:
         while len(found) < total:

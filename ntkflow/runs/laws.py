@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.problem import Problem
@@ -147,7 +148,7 @@ def _conserved_sentence(problem: Problem) -> str:
     )
 
 
-def _rise(values: np.ndarray) -> float:
+def _rise(values: Floats) -> float:
     """Largest rise above an earlier value, relative to the first."""
     rise = float(np.max(values - np.minimum.accumulate(values)))
     return rise / float(values[0]) if values[0] > 0 else rise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkflow import checks, views
-from ntkflow._types import Json
+from ntkflow._types import Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.runs import config as configuration
@@ -123,7 +123,7 @@ def difference(directory: Path, prepared: "Prepared") -> str | None:
     return _differing_array(found.kernel_arrays, prepared.kernel_arrays)
 
 
-def _differing_array(before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]) -> str | None:
+def _differing_array(before: Mapping[str, Floats], now: Mapping[str, Floats]) -> str | None:
     for name in sorted({*before, *now}):
         if name not in before or name not in now or not np.array_equal(before[name], now[name]):
             return f"array {name!r} of the kernel"
@@ -144,8 +144,8 @@ class Run:
 
     directory: Path
     summary: Json
-    t: np.ndarray
-    series: dict[str, np.ndarray]
+    t: Floats
+    series: dict[str, Floats]
     header: Json
 
     def to_xarray(self) -> object:
@@ -178,7 +178,7 @@ def load_run(directory: Path | str) -> Run:
     return Run(directory, summary, t, series, header)
 
 
-def read_series(path: Path, axes: tuple[str, ...] = ("t",)) -> tuple[np.ndarray, dict[str, np.ndarray], Json]:
+def read_series(path: Path, axes: tuple[str, ...] = ("t",)) -> tuple[Floats, dict[str, Floats], Json]:
     """Times and named series of a trajectory, each with the given axes, of which t is the last; and their header.
 
     Raises:

@@ -117,7 +117,7 @@ def _outcomes(
     grid: Sequence[Task], cache: Cache, executor: Executor, work: Callable[[Any], Json], most: int
 ) -> Iterator[bool]:
     """Whether each cell succeeded, as they finish; at most `most` wait in the executor at a time."""
-    waiting: dict[Future, str] = {}
+    waiting: dict[Future[Json], str] = {}
     try:
         for cell in grid:
             if len(waiting) >= most:
@@ -137,7 +137,7 @@ def _outcomes(
             future.cancel()
 
 
-def _collect(waiting: dict[Future, str], cache: Cache) -> Iterator[bool]:
+def _collect(waiting: dict[Future[Json], str], cache: Cache) -> Iterator[bool]:
     finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
     for future in finished:
         key, content = waiting.pop(future), _content(future)
@@ -145,12 +145,11 @@ def _collect(waiting: dict[Future, str], cache: Cache) -> Iterator[bool]:
         yield "error" not in content
 
 
-def _content(future: Future) -> Json:
+def _content(future: Future[Json]) -> Json:
     """What a cell returned, or what kept it from returning, such as workers that die of it again and again."""
     error = future.exception()
     if error is None:
-        content: Json = future.result()
-        return content
+        return future.result()
     if isinstance(error, BrokenExecutor) or not isinstance(error, Exception):
         raise error
     return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}

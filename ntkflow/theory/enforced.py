@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import ClassMatrix, Json
+from ntkflow._types import ClassMatrix, Floats, Json, Truths
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
@@ -160,13 +160,13 @@ def _minimum(problem: Problem) -> Minimum | None:
         roots = np.sqrt(sizes.masses)
         K = coefficients.class_kernel * roots / roots[:, None]
         return minimum((K + K.T) / 2, np.diag(roots), roots, problem.decay)
-    K = kernel.sample_matrix
-    if K is not None and sizes.N <= MOST_COLUMNS:
-        return minimum(K, sizes.Y, np.ones(sizes.N), problem.decay)
+    matrix = kernel.sample_matrix
+    if matrix is not None and sizes.N <= MOST_COLUMNS:
+        return minimum(matrix, sizes.Y, np.ones(sizes.N), problem.decay)
     return None
 
 
-def _class_means(found: Minimum, problem: Problem) -> tuple[np.ndarray, float]:
+def _class_means(found: Minimum, problem: Problem) -> tuple[Floats, float]:
     """Class means of the features, and the root of the mean variance within classes."""
     sizes, H = problem.sizes, found.Z @ found.root
     if len(found.row) == sizes.C:
@@ -187,7 +187,7 @@ def _within_rates(problem: Problem, found: Minimum, reach: int) -> list[float]:
     return [problem.decay.H] if reach > found.rank else [problem.decay.H + least]
 
 
-def _rates(problem: Problem, reach: int) -> np.ndarray | None:
+def _rates(problem: Problem, reach: int) -> Floats | None:
     """Rates for scalar blocks where the closed forms do not cover them."""
     found = _minimum(problem)
     if found is None or reach <= found.rank or found.unknowns > MOST_UNKNOWNS:
@@ -195,11 +195,12 @@ def _rates(problem: Problem, reach: int) -> np.ndarray | None:
     return np.sort(np.append(_moving(found.rates()), _within_rates(problem, found, reach)))
 
 
-def _moving(rates: np.ndarray) -> np.ndarray:
-    return rates[rates > STILL * rates[-1]]
+def _moving(rates: Floats) -> Floats:
+    result: Floats = rates[rates > STILL * rates[-1]]
+    return result
 
 
-def _groups(same: np.ndarray) -> tuple[tuple[int, ...], ...]:
+def _groups(same: Truths) -> tuple[tuple[int, ...], ...]:
     """Groups of two or more classes that are the same as the first of them."""
     first = same.argmax(axis=1)
     groups = (tuple(int(c) for c in np.flatnonzero(first == leader)) for leader in np.unique(first))
@@ -207,7 +208,7 @@ def _groups(same: np.ndarray) -> tuple[tuple[int, ...], ...]:
 
 
 def _point(
-    X: ClassMatrix, G: ClassMatrix, F: ClassMatrix, b: np.ndarray, trace_S: float, hypotheses: str
+    X: ClassMatrix, G: ClassMatrix, F: ClassMatrix, b: Floats, trace_S: float, hypotheses: str
 ) -> Limit:
     """A limit whose outputs F = W H1 are not those of zero loss."""
     C = len(b)

@@ -7,7 +7,7 @@ Mc = m Kc^{-1} = Y K^{-1} Y^T alone: X = (A Mc A^T)^{1/2} and G = Mc^{-1} # (A^T
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Weights
+from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Floats, Weights
 from ntkflow.errors import InputError
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import Kernel, checks
@@ -107,7 +107,8 @@ def means_from_weights(sizes: Sizes, kernel: BlockKernel, W: Weights, b: Biases)
     eigenvalues(sizes, kernel)
     root, inverse_root = _kernel_roots(sizes, kernel)
     U, _, Vt = np.linalg.svd(_zero_loss_outputs(_biases(b, sizes.C)) @ root)
-    return W.T @ (U @ Vt) @ inverse_root
+    result: Floats = W.T @ (U @ Vt) @ inverse_root
+    return result
 
 
 def gamma(sizes: Sizes, kernel: BlockKernel, beta: float) -> float:

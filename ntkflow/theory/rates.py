@@ -6,7 +6,7 @@ Rates are per unit of the flow time t of the sum loss (4).
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import Vector
+from ntkflow._types import Floats, Vector
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
@@ -119,7 +119,8 @@ def tail_loss(t: Vector, sizes: Sizes, kernel: BlockKernel) -> Vector:
 
 def tail_NC3(t: Vector, sizes: Sizes, kernel: BlockKernel) -> Vector:
     """NC3 -> (2 mu_single t)^{-1/2} / sqrt((C-1) x*)."""
-    return np.sqrt(tail_column_sums(t, sizes, kernel) / ((sizes.C - 1) * x_star(sizes, kernel)))
+    result: Floats = np.sqrt(tail_column_sums(t, sizes, kernel) / ((sizes.C - 1) * x_star(sizes, kernel)))
+    return result
 
 
 def largest_step(rate: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ntkflow import views
-from ntkflow._types import Times, Vector
+from ntkflow._types import Floats, Integers, Times, Vector
 from ntkflow.errors import LARGEST, InputError, LawWarning, SolveError
 from ntkflow.integrate.descent.batches import batch_weights, check_batch
 from ntkflow.integrate.descent.drift import Force, StepLaw, force
@@ -24,7 +24,7 @@ from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
 Progress = Callable[[float, float], None]
-Table = Float64[np.ndarray, "T k"]
+Table = Float64[Floats, "T k"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Descent:
     problem: Problem
     momentum: Momentum
     batch_per_class: int | None
-    steps: Int64[np.ndarray, " T"]
+    steps: Int64[Integers, " T"]
     times: Times
     states: tuple[State, ...]
     losses: Times

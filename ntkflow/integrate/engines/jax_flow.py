@@ -35,7 +35,7 @@ class Trajectory(NamedTuple):
     failed: Array
 
 
-def solver_named(name: str, tolerance: Array = 1e-8) -> diffrax.AbstractAdaptiveSolver:
+def solver_named(name: str, tolerance: Array = 1e-8) -> diffrax.AbstractAdaptiveSolver[Any]:
     """A diffrax solver; the implicit one always with a root finder that converges.
 
     The default root finder of Kvaerno5 stalls on this flow's stiff manifolds; Newton's method with its own
@@ -49,7 +49,8 @@ def solver_named(name: str, tolerance: Array = 1e-8) -> diffrax.AbstractAdaptive
     if name == "Kvaerno5":
         # Dimensionless: rms norm of the step's own tolerances is below one when converged.
         return diffrax.Kvaerno5(root_finder=optimistix.Newton(rtol=tolerance, atol=tolerance))
-    return getattr(diffrax, name)()
+    solver: diffrax.AbstractAdaptiveSolver[Any] = getattr(diffrax, name)()
+    return solver
 
 
 def field(masses: Array, kernel: Array, rates: Array, y: tuple[Array, ...]) -> tuple[Array, ...]:

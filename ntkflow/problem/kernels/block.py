@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ntkflow._types import ClassMatrix, Features, Json, SampleKernel
+from ntkflow._types import ClassMatrix, Features, Floats, Json, SampleKernel
 from ntkflow.checks import real
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Gradient, Kernel, ThinCoefficients
@@ -124,7 +124,8 @@ class BlockKernel(Kernel):
         """Mc = m Kc^{-1} = (m/mu_class)(I - alpha 11^T), so that H K^{-1} H^T contains H1 Mc H1^T."""
         C, m, mu = sizes.C, sizes.per_class, self.eigenvalues(sizes)
         J = np.full((C, C), 1 / C)
-        return m * ((np.eye(C) - J) / mu.mu_class + J / mu.mu_global)
+        result: Floats = m * ((np.eye(C) - J) / mu.mu_class + J / mu.mu_global)
+        return result
 
     def matrix(self, sizes: Sizes) -> SampleKernel:
         """The N x N kernel itself, for oracles and small problems."""

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ntkflow._types import Json
+from ntkflow._types import Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.costs import refuse_large
 
@@ -66,7 +66,7 @@ def _first_line(error: Exception) -> str:
 
 def archive(
     path: Path, argument: str, needed: Callable[[str], bool] = lambda _: True
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+) -> tuple[dict[str, Floats], tuple[str, ...]]:
     """The arrays of an .npz whose names are needed, and the names of all.
 
     Headers are looked at first: an array is not allocated unless the archive has as many bytes for it as it promises,
@@ -89,7 +89,7 @@ def archive(
     return arrays, tuple(found)
 
 
-def _array(name: str, member: zipfile.ZipExtFile, size: int) -> np.ndarray:
+def _array(name: str, member: zipfile.ZipExtFile, size: int) -> Floats:
     """One array of an archive, read as numpy does but for what its header may promise."""
     head = io.BytesIO(member.read(HEADER))
     version = np.lib.format.read_magic(head)

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ntkflow._types import Floats
 from ntkflow.errors import InputError
 from ntkflow.runs.pictures.figures import (
     BLUE,
@@ -126,7 +127,7 @@ class Layout:
         """The colour of the k-th run."""
         return COLOURS[k % len(COLOURS)]
 
-    def visible(self, values: np.ndarray, log: bool) -> np.ndarray:
+    def visible(self, values: Floats, log: bool) -> Floats:
         """What an axis can show: no zeros on a logarithmic one."""
         values = np.asarray(values, dtype=float)
         return np.where(values > FLOOR, values, np.nan) if log else values

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ntkflow._types import Json
+from ntkflow._types import Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.runs import rundir
@@ -18,6 +18,9 @@ from ntkflow.runs.saved import ensembles, solutions
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ntkflow.runs.pictures.figures import Line
+    from ntkflow.runs.pictures.layout import Layout
 
 # What decides the numbers of a run only through rounding, or says nothing beside the arrays it names.
 INCIDENTAL = ("engine", "form", "ensemble", "kernel_file", "state")
@@ -39,12 +42,12 @@ class Curves:
         name: of its directory, where it comes from one.
     """
 
-    t: np.ndarray
-    series: Mapping[str, np.ndarray]
+    t: Floats
+    series: Mapping[str, Floats]
     title: str
     constant: bool
     settings: Json
-    bands: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    bands: Mapping[str, tuple[Floats, Floats]]
     name: str = ""
 
 
@@ -84,7 +87,7 @@ def figure(
     return _drawn(runs, names, layout.Layout.of(size, style, layout.chosen(panes, present)))
 
 
-def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: Any) -> "Figure":
+def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: "Layout") -> "Figure":
     figure, grid = layout.empty()
     for axes, pane in zip(grid, layout.panes, strict=True):
         for k, run in enumerate(runs):
@@ -94,7 +97,9 @@ def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: Any) -> "Figure
     return figure
 
 
-def _lines(axes: "Axes", run: Curves, lines: Iterable[Any], k: int | None, layout: Any, log: bool) -> None:
+def _lines(
+    axes: "Axes", run: Curves, lines: "Iterable[Line]", k: int | None, layout: "Layout", log: bool
+) -> None:
     """The series of one run in a pane: in colours of their own, or k-th run in its colour for all."""
     from ntkflow.runs.pictures.figures import invariant_lines
 
