@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ntkflow._types import Times
+from ntkflow._types import Floats, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant
@@ -75,7 +75,8 @@ def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
 
 
 def _spread_out(rows: np.ndarray, most: int) -> np.ndarray:
-    return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+    result: Floats = rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+    return result
 
 
 def _loss_rose(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float) -> bool:
