@@ -46,6 +46,7 @@ _NOUNS = {
     "Ensemble": "ntkflow.runs.ensembles:Ensemble",
     "Observed": "ntkflow.fitting.observed:Observed",
     "Fit": "ntkflow.fitting.estimate:Fit",
+    "Bar": "ntkflow.progress:Bar",
     "InputError": "ntkflow.errors:InputError",
     "SolveError": "ntkflow.errors:SolveError",
     "LawWarning": "ntkflow.errors:LawWarning",
@@ -136,6 +137,7 @@ if TYPE_CHECKING:
     from ntkflow.problem.sizes import Sizes as Sizes
     from ntkflow.problem.state import State as State
     from ntkflow.problem.state import ThinState as ThinState
+    from ntkflow.progress import Bar as Bar
     from ntkflow.runs.config import SimulateConfig as SimulateConfig
     from ntkflow.runs.ensembles import Ensemble as Ensemble
     from ntkflow.runs.ensembles import ensemble as ensemble

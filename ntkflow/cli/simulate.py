@@ -1,10 +1,9 @@
 """`ntkflow simulate`: parse, solve, print, write."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,15 +11,11 @@ from ntkflow.cli import options, runs
 from ntkflow.cli.printed import table
 from ntkflow.cli.printed.output import attempted, bar, is_complete, place, warn
 from ntkflow.errors import LawWarning
-from ntkflow.integrate.run import Progress
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.costs import MEMBER, refuse_many
 from ntkflow.runs.pictures import drawing
 from ntkflow.runs.simulate import run
 from ntkflow.runs.summary import summarise
-
-if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
 
 
 def simulate(
@@ -91,7 +86,7 @@ def simulate(
             run_ensemble(prepared, out, overwrite, figures, json, quiet)
             return
         with place(out, "simulate", overwrite) as (directory, staged):
-            with _progress(silent=json or quiet) as progress, warnings.catch_warnings():
+            with bar(json or quiet, _decades_done) as progress, warnings.catch_warnings():
                 # The summary says it, in a line of its own.
                 warnings.simplefilter("ignore", LawWarning)
                 solution = run(prepared, progress)
@@ -130,24 +125,6 @@ def draw(drawer: drawing.Drawer, directory: Path) -> bool:
         return problem is None
 
     return bool(attempted(drawn, remedy))
-
-
-def _columns() -> "tuple[ProgressColumn, ...]":
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-
-    return (
-        TextColumn("integrating"),
-        BarColumn(),
-        TextColumn("t = {task.fields[t]:.4g}"),
-        TimeElapsedColumn(),
-    )
-
-
-@contextmanager
-def _progress(silent: bool) -> Iterator[Progress | None]:
-    """A progress bar over decades of flow time."""
-    with bar(silent, _columns, total=1.0, t=0.0) as show:
-        yield None if show is None else lambda t, fraction: show(completed=_decades_done(fraction), t=t)
 
 
 def _decades_done(fraction: float) -> float:

@@ -1,11 +1,11 @@
 """`ntkflow sweep`: parse, run the cells that are missing, tabulate, draw."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
@@ -19,13 +19,9 @@ from ntkflow.runs import files
 from ntkflow.runs.border.costs import CELL, refuse_many
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
 from ntkflow.sweep.fields import SIMULATE
-from ntkflow.sweep.runner import SweepProgress
 from ntkflow.sweep.spec import SweepSpec, View
 from ntkflow.sweep.studies import mark_of, study_named, title_of, with_changes
 from ntkflow.sweep.table import Table
-
-if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
 
 
 @resumable
@@ -68,7 +64,7 @@ def sweep(
             executor = stack.enter_context(dask_cluster(scheduler))
         elif workers is not None:
             executor = stack.enter_context(local_processes(workers))
-        progress = stack.enter_context(sweep_progress(silent=json or quiet))
+        progress = stack.enter_context(bar(json or quiet))
         try:
             table = run_sweep(spec, directory, executor, progress, overwrite)
         except KeyboardInterrupt:
@@ -184,22 +180,3 @@ def _report(
             "The same command again tries them once more.",
             file=sys.stderr,
         )
-
-
-def _columns() -> "tuple[ProgressColumn, ...]":
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    note = TextColumn("{task.fields[note]}")
-    return TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note
-
-
-@contextmanager
-def sweep_progress(silent: bool) -> Iterator[SweepProgress | None]:
-    """A progress bar over cells."""
-    with bar(silent, _columns, total=None, note="") as show:
-
-        def report(done: int, total: int, failed: int) -> None:
-            assert show is not None
-            show(total=total, completed=done + failed, note=f"{failed} failed" if failed else "")
-
-        yield None if show is None else report

@@ -11,7 +11,6 @@ from ntkflow import views
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.descent import Momentum, descend
 from ntkflow.integrate.descent.solution import as_solution
-from ntkflow.integrate.run import Progress
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import default_horizon, solve
 from ntkflow.integrate.stopping import Stop
@@ -23,6 +22,7 @@ from ntkflow.problem.losses import loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
 from ntkflow.problem.state import State
+from ntkflow.progress import Progress
 from ntkflow.runs.config import OFF, SimulateConfig
 from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
 from ntkflow.runs.processes.host import physical_memory

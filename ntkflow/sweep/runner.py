@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError, SolveError
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.processes.executors import local_processes
 from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.cell import cells, run_cell
@@ -14,7 +15,6 @@ from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.table import Table, build_table
 
 # done, all, failed: how far a sweep is.
-SweepProgress = Callable[[int, int, int], None]
 # Cells that wait in an executor of unknown size. What waits in a local pool is kept short, so that a second
 # process on the same directory finds something left to do.
 IN_FLIGHT = 1000
@@ -41,7 +41,7 @@ def run_sweep(
     spec: SweepSpec,
     directory: Path,
     executor: Executor | None = None,
-    progress: SweepProgress | None = None,
+    progress: Progress = silent,
     overwrite: bool = False,
 ) -> Table:
     """Run a sweep, or the rest of one that was interrupted; finished cells are never run again.
@@ -51,7 +51,7 @@ def run_sweep(
         directory: where sweep.toml, cells/, table.csv and table.npz go.
         executor: any `concurrent.futures.Executor`; None means spawned local processes, one a core. It is left
             running; cells that failed before are tried again.
-        progress: called with the numbers of finished, of all and of failed cells.
+        progress: called with ("cells", finished, in all), the number of those that failed in brackets after the name.
         overwrite: replace another sweep's specification in the directory.
 
     Returns:
@@ -77,16 +77,12 @@ def run_sweep(
     return table
 
 
-def _silent(done: int, total: int, failed: int) -> None:
-    """Say nothing."""
-
-
 def fill(
     grid: Sequence[Task],
     cache: Cache,
     executor: Executor,
     work: Callable[[Any], Json],
-    progress: SweepProgress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Run the cells that `cache` lacks and write each as it ends.
 
@@ -95,7 +91,7 @@ def fill(
         cache: where they go.
         executor: where they run.
         work: from a cell's config to its content, or to {error} with kind and message.
-        progress: called with the numbers of finished, of all and of failed cells.
+        progress: called with ("cells", finished, in all), the number of those that failed in brackets after the name.
 
     Raises:
         SolveError: the executor broke; the same call again goes on from there.
@@ -105,7 +101,7 @@ def fill(
     try:
         for succeeded in _outcomes(grid, cache, executor, work, most):
             done, failed = done + succeeded, failed + (not succeeded)
-            (progress or _silent)(done, len(grid), failed)
+            progress(f"cells ({failed} failed)" if failed else "cells", done + failed, len(grid))
     except BrokenExecutor:
         raise SolveError(
             f"a worker died (out of memory, or killed) after {done} of {len(grid)} cells; "

@@ -92,7 +92,7 @@ def test_a_failing_cell_is_recorded_and_tried_again(tmp_path, monkeypatch):
     seen = []
     table = run_here(spec, tmp_path / "s", progress=lambda *counts: seen.append(counts))
     assert table.failed == ["no luck today"]
-    assert seen[-1] == (2, 3, 1)
+    assert seen[-1] == ("cells (1 failed)", 3, 3)
     record = json.loads((tmp_path / "s" / "cells" / f"{table.columns['key'][1]}.failed.json").read_text())
     assert record["error"] == {"kind": "ValueError", "message": "no luck today"}
     monkeypatch.undo()

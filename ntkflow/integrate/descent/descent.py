@@ -1,7 +1,7 @@
 """Gradient descent on the problem's loss: finite steps, momentum, minibatches, coupled decay."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,8 +22,8 @@ from ntkflow.metrics.quantities import Conserved, conserved
 from ntkflow.metrics.symmetries import Commutant
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
+from ntkflow.progress import Progress
 
-Progress = Callable[[float, float], None]
 Table = Float64[Floats, "T k"]
 
 
@@ -143,7 +143,7 @@ def descend(
         seed: of the draws.
         every: save every so many steps; the first and the last are always saved.
         stop: conditions that end the descent earlier, asked at the saved steps; None means none.
-        progress: called with (flow time, fraction done) at the saved steps.
+        progress: called with ("stepping", steps done, steps) at the saved steps, as `nf.Bar()` is.
 
     Returns:
         The saved trajectory with the predicted change of E.
@@ -169,7 +169,7 @@ def descend(
         if now.step % every == 0 or now.step == steps:
             saved.append(now)
             if progress is not None:
-                progress(now.step * law.momentum.time_step, now.step / steps)
+                progress("stepping", now.step, steps)
             reason = ends.reason(before, now.state, now.step * law.momentum.time_step) if now.step else None
             if reason is not None:
                 break

@@ -82,7 +82,7 @@ def run(
     Raises:
         InputError: both places were named, or none of the data is there.
     """
-    from ntkflow.cli.sweep import sweep_progress
+    from ntkflow.cli.printed.output import bar
     from ntkflow.sweep import dask_cluster
     from ntkflow_validation.sweep.running import local_workers, run_sweep
 
@@ -92,7 +92,7 @@ def run(
     with ExitStack() as stack:
         where = dask_cluster(scheduler) if scheduler is not None else local_workers(workers)
         executor = stack.enter_context(where)
-        progress = stack.enter_context(sweep_progress(silent))
+        progress = stack.enter_context(bar(silent))
         try:
             return run_sweep(grid, out, executor, progress, overwrite, keep_runs, data_dir)
         except KeyboardInterrupt:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ntkflow._types import Json
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.calibration import calibration_of
 from ntkflow_validation.pipeline.summary import draw, summary
 from ntkflow_validation.report.gather import gather
@@ -18,7 +18,7 @@ Attempt = Callable[[Callable[[], object], str], object]
 def write_report(
     runs: Sequence[RunDirectory],
     path: Path | None = None,
-    progress: Callable[[str, int, int], Any] = lambda *_: None,
+    progress: Progress = silent,
 ) -> Path:
     """The page of some runs.
 
@@ -37,7 +37,7 @@ def write_report(
 
 def finish(
     run: RunDirectory,
-    progress: Callable[[str, int, int], Any] = lambda *_: None,
+    progress: Progress = silent,
     attempt: Attempt = lambda make, _: make(),
 ) -> Json:
     """Figure, page and, last, the summary, which marks the run complete; what has not been done yet is left out.
