@@ -3,7 +3,7 @@
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,41 +18,9 @@ from ntkflow.runs.simulate import run
 from ntkflow.runs.summary import summarise
 
 
+@options.of_simulations()
 def simulate(
-    classes: options.Classes = None,
-    per_class: options.PerClass = None,
-    features: options.FeaturesN = None,
-    kappa_d: options.KappaD = None,
-    kappa_c: options.KappaC = None,
-    kappa_n: options.KappaN = None,
-    rung: options.Rung = None,
-    kernel_file: options.KernelFile = None,
-    init: options.Init = None,
-    scale: options.Scale = None,
-    beta: options.Beta = None,
-    seed: options.Seed = None,
-    state: options.StateFile = None,
-    loss: options.Loss = None,
-    decay_w: options.DecayW = None,
-    decay_h: options.DecayH = None,
-    decay_b: options.DecayB = None,
-    step_size: options.StepSize = None,
-    steps: options.Steps = None,
-    momentum: options.MomentumBeta = None,
-    nesterov: options.Nesterov = None,
-    batch_per_class: options.BatchPerClass = None,
-    batch_seed: options.BatchSeed = None,
-    learning_rate: options.LearningRate = None,
-    weight_decay: options.WeightDecay = None,
-    loss_reduction: options.LossReduction = None,
-    t_end: options.TEnd = None,
-    stop_nc1: options.StopNC1 = None,
-    stop_loss: options.StopLoss = None,
-    stationarity: options.Stationarity = None,
-    rtol: options.Rtol = None,
-    engine: options.Engine = None,
-    form: options.Form = None,
-    ensemble: options.EnsembleSize = None,
+    given: dict[str, Any],
     config: options.ConfigFile = None,
     out: Annotated[
         Path | None,
@@ -71,7 +39,7 @@ def simulate(
     Prints what happened beside what the theory predicts and writes a run directory: config.toml,
     summary.json, trajectory.npz, states and the figure; with --ensemble, ensemble.npz instead of trajectory and states.
     """
-    given = dict(locals())
+    given["quiet"] = quiet
     with ExitStack() as stack:
         # First of all, so that its slow imports overlap with everything here.
         drawer = stack.enter_context(drawing.drawer()) if figures else None

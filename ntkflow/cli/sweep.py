@@ -17,8 +17,8 @@ from ntkflow.errors import InputError, StoppedError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.border.costs import CELL, refuse_many
+from ntkflow.runs.config import SCHEMA
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
-from ntkflow.sweep.fields import SIMULATE
 from ntkflow.sweep.spec import SweepSpec, View
 from ntkflow.sweep.studies import mark_of, study_named, title_of, with_changes
 from ntkflow.sweep.table import Table
@@ -104,7 +104,7 @@ def _spec(
             if value:
                 raise InputError(name, value, "has no meaning beside --study", "drop one of the two")
         chosen = study_named(study)
-        spec = with_changes(chosen, chosen.spec.base.updated(SIMULATE.read_settings(changes)), seeds)
+        spec = with_changes(chosen, chosen.spec.base.updated(SCHEMA.read_settings(changes)), seeds)
         return replace(spec, view=replace(spec.view, **given))
     tables = {} if config is None else files.read_toml(config)
     folder = Path() if config is None else config.parent
@@ -112,12 +112,12 @@ def _spec(
         spec = spec_from_tables(tables, folder)
         spec = replace(
             spec,
-            base=spec.base.updated(SIMULATE.read_settings(changes)),
+            base=spec.base.updated(SCHEMA.read_settings(changes)),
             axes=axes or spec.axes,
             seeds=spec.seeds if seeds is None else seeds,
         )
         return replace(spec, view=replace(spec.view, **given))
-    base = configuration.from_tables(tables, folder).updated(SIMULATE.read_settings(changes))
+    base = configuration.from_tables(tables, folder).updated(SCHEMA.read_settings(changes))
     return SweepSpec(base, axes, seeds or 0, View(**given))
 
 

@@ -17,28 +17,9 @@ from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable
 
 
+@options.of_simulations(("sizes", "kernel", "initial", "flow", "optimiser"), ("momentum",))
 def theory(
-    classes: options.Classes = None,
-    per_class: options.PerClass = None,
-    features: options.FeaturesN = None,
-    kappa_d: options.KappaD = None,
-    kappa_c: options.KappaC = None,
-    kappa_n: options.KappaN = None,
-    rung: options.Rung = None,
-    kernel_file: options.KernelFile = None,
-    init: options.Init = None,
-    scale: options.Scale = None,
-    beta: options.Beta = None,
-    seed: options.Seed = None,
-    state: options.StateFile = None,
-    loss: options.Loss = None,
-    decay_w: options.DecayW = None,
-    decay_h: options.DecayH = None,
-    decay_b: options.DecayB = None,
-    learning_rate: options.LearningRate = None,
-    momentum: options.MomentumBeta = None,
-    weight_decay: options.WeightDecay = None,
-    loss_reduction: options.LossReduction = None,
+    given: dict[str, Any],
     config: options.ConfigFile = None,
     json: options.AsJson = False,
 ) -> None:
@@ -47,7 +28,7 @@ def theory(
     Conditions for NC1-NC4 with reasons, rates at collapse and at the origin, limit Gram matrices, bounds that
     hold for all time, stability of gradient descent; for other kernels, losses and decay, the laws they obey.
     """
-    prepared = options.prepared(config, dict(locals()))
+    prepared = options.prepared(config, given)
     problem = prepared.problem
     prediction = predict(problem) if predictable(problem) else None
     decayed = decay_conditions.predict(problem) if problem.decay.any else None

@@ -23,15 +23,10 @@ from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
 from ntkflow.problem.state import State
 from ntkflow.progress import Progress
-from ntkflow.runs.config import OFF, SimulateConfig
+from ntkflow.runs.border.schema import flag
+from ntkflow.runs.config import OFF, SimulateConfig, fallbacks
 from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
 from ntkflow.runs.processes.host import physical_memory
-
-DEFAULT_SIZES = {"classes": 10, "per_class": 12, "features": 64}
-DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
-DEFAULT_INITIAL = {"init": "balanced-contrast", "scale": 1.0, "seed": 0}
-# With a kernel from a file there may be no balanced state.
-DEFAULT_FREE_INITIAL = {**DEFAULT_INITIAL, "init": "gaussian"}
 
 # Discrete runs: more steps than this are taken for a mistake; about this many states are saved.
 MOST_STEPS = 2_000_000
@@ -84,11 +79,11 @@ def prepare(
     if kernel_arrays is not None:
         kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
     if measured is None:
-        config = _with_defaults(config, DEFAULT_SIZES)
+        config = _with_defaults(config, fallbacks("sizes"))
         sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))
         _check_memory(sizes)
         arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
-        config, kernel = _kernel(config, arrays, DEFAULT_KERNEL)
+        config, kernel = _kernel(config, arrays, fallbacks("kernel"))
         config, state = _initial(config, sizes, kernel)
     else:
         sizes, state = measured.sizes, measured.state
@@ -201,7 +196,7 @@ def _with_defaults(config: SimulateConfig, defaults: Mapping[str, Any]) -> Simul
 
 
 def _kernel(
-    config: SimulateConfig, arrays: Arrays, defaults: Mapping[str, float]
+    config: SimulateConfig, arrays: Arrays, defaults: Mapping[str, Any]
 ) -> tuple[SimulateConfig, Kernel]:
     """The kernel of the files, overridden by kappas given as options; or that of the options alone."""
     if not arrays:
@@ -211,13 +206,13 @@ def _kernel(
     wants_block = config.rung == "block" or (config.rung is None and not arrays)
     if wants_block and len({*arrays, *overrides} & set(kernel_files.KAPPAS)) < 3:
         absent = next(name for name in kernel_files.KAPPAS if name not in {*arrays, *overrides})
-        remedy = f"measure one or pass --{absent.replace('_', '-')}"
+        remedy = f"measure one or pass {flag(absent)}"
         raise InputError("kernel", config.state or config.kernel_file, f"{absent} is not known", remedy)
     kernel = kernel_files.build({**arrays, **overrides}, config.rung)
     if overrides and kernel.kappas is None:
         name = next(iter(overrides))
         raise InputError(
-            f"--{name.replace('_', '-')}",
+            flag(name),
             given[name],
             f"has no meaning for a {kernel.rung} kernel",
             "drop the option",
@@ -230,7 +225,9 @@ def _kernel(
 
 def _initial(config: SimulateConfig, sizes: Sizes, kernel: Kernel) -> tuple[SimulateConfig, State]:
     balanced = kernel.kappas is not None and sizes.balanced
-    config = _with_defaults(config, DEFAULT_INITIAL if balanced else DEFAULT_FREE_INITIAL)
+    # With a kernel from a file there may be no balanced state.
+    free = {} if balanced else {"init": "gaussian"}
+    config = _with_defaults(config, {**fallbacks("initial"), **free})
     name, seed, scale = str(config.init), _given(config.seed), _given(config.scale)
     return config, initial.make(name, sizes, kernel, seed, scale, config.beta)
 
@@ -242,7 +239,7 @@ def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
         same = given == value or (name == "per_class" and isinstance(given, tuple) and given == sizes.counts)
         if given is not None and not same:
             raise InputError(
-                f"--{name.replace('_', '-')}",
+                flag(name),
                 _readable(given),
                 f"contradicts the state file, which has {_readable(value)}",
                 "drop the option",

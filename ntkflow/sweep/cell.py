@@ -10,10 +10,10 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.metrics import neural_collapse
+from ntkflow.runs.border.schema import Value
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.simulate import Prepared, prepare, run
 from ntkflow.runs.summary import summarise
-from ntkflow.sweep.fields import Value
 from ntkflow.sweep.spec import SweepSpec, absolute, digest, plain_config
 
 

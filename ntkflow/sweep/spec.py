@@ -15,9 +15,9 @@ from ntkflow.errors import InputError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.border.costs import CELL, refuse_many
-from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.border.schema import Value
+from ntkflow.runs.config import SCHEMA, SimulateConfig
 from ntkflow.sweep.axis import Axis
-from ntkflow.sweep.fields import SIMULATE, Value
 
 DEFAULT_Y = ("nc.NC1.final",)
 SEED = "seed"
@@ -165,7 +165,7 @@ def _axis_from(entry: Any, folder: Path) -> Axis:
         _checked("over.fields", name, str) for name in _checked("over.fields", entry["fields"], list)
     )
     values: Sequence[Any] = _checked("over.values", entry["values"], list)
-    if names and SIMULATE.kinds.get(names[0]) is Path:
+    if names and SCHEMA.kinds.get(names[0]) is Path:
         values = [folder / str(v) for v in values]
     return Axis(names, tuple(values), _checked("over.log", entry.get("log", False), bool))
 
@@ -185,7 +185,7 @@ def plain_config(config: SimulateConfig) -> Json:
         elif value is None or isinstance(value, tuple | list):
             values[name] = value
         else:
-            values[name] = SIMULATE.typed_value(name, name, value)
+            values[name] = SCHEMA.typed_value(name, name, value)
     return values
 
 
