@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
@@ -248,7 +249,7 @@ def _log_axis(axes: Axes) -> None:
         for line in axes.lines
         if line.get_transform() is axes.transData
     ]
-    drawn += [np.array([bar.get_height()]) for bar in axes.patches]
+    drawn += [np.array([bar.get_height()]) for bar in axes.patches if isinstance(bar, Rectangle)]
     log_ticks(axes.yaxis, np.concatenate([*drawn, np.zeros(0)]))
 
 
