@@ -89,33 +89,47 @@ def figure(
 
 def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: "Layout") -> "Figure":
     figure, grid = layout.empty()
+    several = len(runs) > 1
     for axes, pane in zip(grid, layout.panes, strict=True):
-        for k, run in enumerate(runs):
-            _lines(axes, run, pane.lines, k if len(runs) > 1 else None, layout, pane.log)
-        layout.dress(axes, pane, len(runs) > 1)
+        zero = [
+            name
+            for k, (run, name) in enumerate(zip(runs, names, strict=True))
+            if not _lines(axes, run, pane.lines, k if several else None, layout, pane.log) and several
+        ]
+        layout.dress(axes, pane, several, zero)
     layout.finish(figure, names if len(runs) > 1 else (), runs[0].title)
     return figure
 
 
 def _lines(
     axes: "Axes", run: Curves, lines: "Iterable[Line]", k: int | None, layout: "Layout", log: bool
-) -> None:
-    """The series of one run in a pane: in colours of their own, or k-th run in its colour for all."""
-    from ntkflow.runs.pictures.figures import invariant_lines
+) -> bool:
+    """The series of one run in a pane: in colours of their own, or k-th run in its colour for all.
+
+    Returns whether there was anything but rounding to draw.
+    """
+    from ntkflow.runs.pictures.figures import invariant_lines, nothing
+    from ntkflow.runs.pictures.layout import DETAILS
 
     shown = run.t > 0
     series = {**run.series, **invariant_lines(run.series, run.constant)}
+    drawn = False
     for name, label, colour, style in lines:
-        if name not in series:
+        if name not in series or (k is not None and name in DETAILS):
             continue
         values = layout.visible(series[name], log)[shown]
         if not np.any(np.isfinite(values)):
             continue
+        # Beside other runs, rounding would stretch the axis by decades in which nothing happens.
+        if k is not None and nothing([values], log):
+            continue
+        drawn = True
         chosen = colour if k is None else layout.colour(k)
         axes.plot(run.t[shown], values, style, color=chosen, label=label, linewidth=layout.line)
         if name in run.bands:
             low, high = (layout.visible(edge, log)[shown] for edge in run.bands[name])
             axes.fill_between(run.t[shown], low, high, color=chosen, alpha=0.2, linewidth=0)
+    return drawn
 
 
 def curves(thing: Any) -> Curves:
