@@ -35,3 +35,5 @@ Labels = Int64[Integers, " N"]
 Times = Float64[Floats, " T"]
 Vector = Float64[Floats, " D"]
 Json = dict[str, Any]
+# A numpy or a jax array, traced or not, where one text serves both; jax's own types know nothing of numpy's.
+Array = Any

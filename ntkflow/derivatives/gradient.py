@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkflow import views
+from ntkflow._types import Array
 from ntkflow.derivatives.jax_metrics import Metric, Setting, metric
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.engines import jax_flow
 from ntkflow.integrate.engines.precision import x64
 from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.kernels.block import class_coefficients
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
-
-Array = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def split(H: Array, sizes: Sizes) -> tuple[Array, Array]:
 def setting(kappas: Array, sizes: Sizes) -> Setting:
     """What metrics need besides the state."""
     masses = jnp.asarray(sizes.masses)
-    kernel, mu_single = jax_flow.coefficients(kappas[0], kappas[1], kappas[2], masses)
+    kernel, mu_single = class_coefficients(kappas[0], kappas[1], kappas[2], masses)
     return Setting(masses, sizes.labels, kernel, mu_single)
 
 

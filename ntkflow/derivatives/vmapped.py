@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import Floats, Times
+from ntkflow._types import Array, Floats, Times
 from ntkflow.derivatives.gradient import checked, setting, split
 from ntkflow.derivatives.jax_metrics import Setting, metric
 from ntkflow.errors import InputError
@@ -18,8 +18,6 @@ from ntkflow.integrate.engines import jax_flow
 from ntkflow.integrate.engines.precision import x64
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
-
-Array = Any
 
 
 @dataclass(frozen=True, eq=False)

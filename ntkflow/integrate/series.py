@@ -9,11 +9,10 @@ from ntkflow._types import Floats, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant, neural_collapse
-from ntkflow.metrics.components import loss_components
+from ntkflow.metrics.components import loss_components, moments, norms
 from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.kernels.base import ThinCoefficients
 from ntkflow.problem.problem import Problem
-from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import Frame
 from ntkflow.scaling import cosine
@@ -105,19 +104,7 @@ def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
     return {
         **neural_collapse.measure_thin(thin, frame),
         **moments(thin, sizes),
-        "tr_S": float(np.sum(thin.L**2)) / (sizes.N / sizes.C),
-        "W_norm": float(np.linalg.norm(thin.W)),
-        "b_error": float(np.linalg.norm(thin.b - 1 / sizes.C)),
-    }
-
-
-def moments(thin: ThinState, sizes: Sizes) -> dict[str, float]:
-    """|H1 H1^T|, |H2 H2^T| and |g g^T|, Frobenius, of the features of eq. (24): H H^T = m (H1 H1^T + H2 H2^T)."""
-    g = thin.H1.mean(axis=1)
-    return {
-        "H1H1_norm": float(np.linalg.norm(thin.H1.T @ thin.H1)),
-        "H2H2_norm": float(np.linalg.norm(thin.L.T @ thin.L)) / (sizes.N / sizes.C),
-        "gg_norm": float(g @ g),
+        **norms(thin, sizes),
     }
 
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from ntkflow._types import Array
 from ntkflow.errors import InputError
 
-Array = Any
 # A float, or a jax array without axes.
 Scalar = Any
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ntkflow._types import ClassMatrix, Features, Floats, Json, SampleKernel
+from ntkflow._types import Array, ClassMatrix, Features, Floats, Json, SampleKernel
 from ntkflow.checks import real
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Gradient, Kernel, ThinCoefficients
@@ -31,6 +31,14 @@ class Dimensionless(NamedTuple):
     rho_s: float
     rho_g: float
     nu: float
+
+
+def class_coefficients(kappa_d: Array, kappa_c: Array, kappa_n: Array, masses: Array) -> tuple[Array, Array]:
+    """Kc = mu_single I + M ((kappa_c - kappa_n) I + kappa_n 11^T), and mu_single, of numpy or jax. Source: eq. (25)."""
+    one = np.eye(masses.shape[0])
+    B = (kappa_c - kappa_n) * one + kappa_n
+    mu_single = kappa_d - kappa_c
+    return mu_single * one + masses[:, None] * B, mu_single
 
 
 @dataclass(frozen=True)
@@ -157,5 +165,5 @@ class BlockKernel(Kernel):
         mu_single, C = self.kappa_d - self.kappa_c, sizes.C
         if sizes.balanced:
             return ThinCoefficients(self.class_kernel(sizes), np.full(C, mu_single))
-        B = (self.kappa_c - self.kappa_n) * np.eye(C) + self.kappa_n
-        return ThinCoefficients(mu_single * np.eye(C) + sizes.masses[:, None] * B, np.full(C, mu_single))
+        kernel, _ = class_coefficients(*self.kappas, sizes.masses)
+        return ThinCoefficients(kernel, np.full(C, mu_single))
