@@ -5,6 +5,7 @@
 The dynamics are float64 throughout.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,5 +36,7 @@ Labels = Int64[Integers, " N"]
 Times = Float64[Floats, " T"]
 Vector = Float64[Floats, " D"]
 Json = dict[str, Any]
+# A document that is only read: a summary, the tables of a file. What it holds is checked where it is read.
+Document = Mapping[str, Any]
 # A numpy or a jax array, traced or not, where one text serves both; jax's own types know nothing of numpy's.
 Array = Any

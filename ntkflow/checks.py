@@ -5,7 +5,7 @@ number and forgets the mask of a masked array. None of these is what was meant, 
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Complex, Real
 from operator import index
 
@@ -71,6 +71,65 @@ def whole(argument: str, value: object, least: int, why: str = "") -> int:
     if number > MOST:
         raise InputError(argument, shown(number), "must be below 2^63", "give a smaller number")
     return number
+
+
+def positive(argument: str, value: object, remedy: str = "give a number > 0") -> float:
+    """As `real`, and above zero.
+
+    Raises:
+        InputError: it is no real number, not finite, zero or negative.
+    """
+    number = real(argument, value, remedy)
+    if not number > 0:
+        raise InputError(argument, number, "must be positive and finite", remedy)
+    return number
+
+
+def not_negative(argument: str, value: object, remedy: str = "give a number >= 0") -> float:
+    """As `real`, and zero at least.
+
+    Raises:
+        InputError: it is no real number, not finite, or negative.
+    """
+    number = real(argument, value, remedy)
+    if number < 0:
+        raise InputError(argument, number, "must be finite and at least 0", remedy)
+    return number
+
+
+def momentum(value: object) -> float:
+    """A momentum: a real number from 0 to 1, 1 excluded.
+
+    Raises:
+        InputError: it is another one, or none.
+    """
+    number = real("momentum", value)
+    if not 0 <= number < 1:
+        raise InputError("momentum", number, "must lie in 0 <= momentum < 1", "0.9 is usual")
+    return number
+
+
+def choice(argument: str, value: str, allowed: Iterable[str], remedy: str = "choose one of these") -> str:
+    """One of some words.
+
+    Raises:
+        InputError: another one.
+    """
+    words = tuple(allowed)
+    if value not in words:
+        raise InputError(argument, repr(value), f"must be one of {', '.join(words)}", remedy)
+    return value
+
+
+def shape(argument: str, got: tuple[int, ...], want: tuple[int, ...], meaning: str, remedy: str) -> None:
+    """Refuse a shape that does not fit; `meaning` says where the one that is wanted comes from."""
+    if got != want:
+        raise InputError(argument, f"array of shape {got}", f"must have shape {want}{meaning}", remedy)
+
+
+def beside(argument: str, value: object, other: str) -> InputError:
+    """What to raise where two options exclude each other."""
+    return InputError(argument, value, f"has no meaning beside {other}", "drop one of the two")
 
 
 def numbers(argument: str, value: object, ndim: int | None = None, remedy: str = "clean it") -> Floats:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.kernel_files import UnusedArraysWarning
 from ntkflow.runs import config as configuration
@@ -86,7 +87,7 @@ AsJson = Annotated[bool, _option(OUTPUT, "Print the summary alone, as JSON.", "-
 Quiet = Annotated[bool, _option(OUTPUT, "Print nothing but errors.", "--quiet", "-q")]
 
 
-def prepared(config: Path | None, given: dict[str, Any]) -> Prepared:
+def prepared(config: Path | None, given: Json) -> Prepared:
     """The problem that a configuration file and options describe.
 
     Args:

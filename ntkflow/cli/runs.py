@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from ntkflow import checks
 from ntkflow._types import Json
 from ntkflow.cli import ensemble
 from ntkflow.cli.printed import table
-from ntkflow.errors import InputError
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.reading import reading
 from ntkflow.runs.pictures.drawing import FORMATS, draw_run
@@ -62,8 +62,7 @@ def _chosen(
     out: Path | None,
 ) -> list[Path]:
     for suffix in formats:
-        if suffix not in FORMATS:
-            raise InputError("format", suffix, f"must be one of {', '.join(FORMATS)}", "choose one of these")
+        checks.choice("format", suffix, FORMATS)
     from ntkflow.runs.pictures.overlay import figure
 
     names = None if panes is None else [name.strip() for name in panes.split(",") if name.strip()]

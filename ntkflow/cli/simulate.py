@@ -3,10 +3,11 @@
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ntkflow._types import Json
 from ntkflow.cli import options, runs
 from ntkflow.cli.printed import table
 from ntkflow.cli.printed.output import attempted, bar, is_complete, place, warn
@@ -20,7 +21,7 @@ from ntkflow.runs.summary import summarise
 
 @options.of_simulations()
 def simulate(
-    given: dict[str, Any],
+    given: Json,
     config: options.ConfigFile = None,
     out: Annotated[
         Path | None,

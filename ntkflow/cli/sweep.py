@@ -9,11 +9,12 @@ from typing import Any
 
 import typer
 
+from ntkflow import checks
 from ntkflow._types import Json
 from ntkflow.cli import sweep_options as options
 from ntkflow.cli.ends import GOES_ON, resumable
 from ntkflow.cli.printed.output import attempted, bar
-from ntkflow.errors import InputError, StoppedError
+from ntkflow.errors import StoppedError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.border.costs import CELL, refuse_many
@@ -58,7 +59,7 @@ def sweep(
     directory = out if out is not None else default_directory(spec)
     with ExitStack() as stack:
         if workers is not None and scheduler is not None:
-            raise InputError("--workers", workers, "has no meaning beside --scheduler", "drop one of the two")
+            raise checks.beside("--workers", workers, "--scheduler")
         executor = None
         if scheduler is not None:
             executor = stack.enter_context(dask_cluster(scheduler))
@@ -102,7 +103,7 @@ def _spec(
     if study is not None:
         for name, value in (("--over", over), ("--config", config)):
             if value:
-                raise InputError(name, value, "has no meaning beside --study", "drop one of the two")
+                raise checks.beside(name, value, "--study")
         chosen = study_named(study)
         spec = with_changes(chosen, chosen.spec.base.updated(SCHEMA.read_settings(changes)), seeds)
         return replace(spec, view=replace(spec.view, **given))

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from ntkflow._types import Json
 from ntkflow.cli import options
 from ntkflow.cli.printed import predicted as words
 from ntkflow.cli.printed import table
@@ -19,7 +19,7 @@ from ntkflow.theory.prediction import predict, predictable
 
 @options.of_simulations(("sizes", "kernel", "initial", "flow", "optimiser"), ("momentum",))
 def theory(
-    given: dict[str, Any],
+    given: Json,
     config: options.ConfigFile = None,
     json: options.AsJson = False,
 ) -> None:
@@ -56,7 +56,7 @@ def theory(
     words.print_origin(console, predicted)
 
 
-def _constants(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _constants(report: Json) -> Iterator[tuple[str, str]]:
     numbers = report["dimensionless"]
     if numbers is not None:
         yield "alpha", f"{number(report['alpha'])}, so that 1 - alpha C = mu_class/mu_global"
@@ -64,7 +64,7 @@ def _constants(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "scales", f"{scales}, in the clock sqrt(m mu_class)"
 
 
-def _sections(report: dict[str, Any]) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
+def _sections(report: Json) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
     predicted = report["predicted"]
     yield "Neural collapse?", words.answers(predicted)
     yield "Where it ends", words.limit(predicted)

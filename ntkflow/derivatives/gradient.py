@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntkflow import views
+from ntkflow import checks, views
 from ntkflow._types import Array
 from ntkflow.derivatives.jax_metrics import Metric, Setting, metric
 from ntkflow.errors import InputError, SolveError
@@ -70,8 +70,7 @@ def gradient(
         SolveError: the step limit was reached.
     """
     measured, kernel = metric(name), checked(problem)
-    if not (np.isfinite(t) and t > 0):
-        raise InputError("t", t, "must be positive and finite", "give a time > 0")
+    checks.positive("t", t, "give a time > 0")
     options = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
     with x64():
         arguments = jax.tree.map(

@@ -6,8 +6,8 @@ from functools import partial
 
 import jax.numpy as jnp
 
+from ntkflow import checks
 from ntkflow._types import Array, Labels
-from ntkflow.errors import InputError
 from ntkflow.metrics.components import loss_of, moments_of, norms_of
 from ntkflow.metrics.invariant import terms_of
 from ntkflow.metrics.neural_collapse import NC1_NAMES, NC2_NAMES, NC3_NAMES, nc1_of, nc2_of, nc3_of
@@ -106,6 +106,5 @@ def metric(name: str) -> Metric:
     Raises:
         InputError: there is none; NC4 is piecewise constant and the drift of E is zero.
     """
-    if name not in METRICS:
-        raise InputError("metric", repr(name), f"must be one of {', '.join(METRICS)}", "choose one of these")
+    checks.choice("metric", name, METRICS)
     return METRICS[name]

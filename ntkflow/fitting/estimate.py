@@ -104,7 +104,7 @@ class Fit:
 
     def as_dict(self) -> Json:
         """Plain values for files."""
-        plain: dict[str, Any] = {**vars(self), "kernel": self.kernel.as_dict()}
+        plain: Json = {**vars(self), "kernel": self.kernel.as_dict()}
         plain["estimates"] = {name: vars(estimate) for name, estimate in self.estimates.items()}
         return plain
 

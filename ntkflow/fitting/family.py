@@ -84,8 +84,7 @@ def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start:
     Raises:
         InputError: unknown kind, or knots missing, superfluous or not increasing.
     """
-    if kind not in KINDS:
-        raise InputError("kind", repr(kind), f"must be one of {', '.join(KINDS)}", "choose one of these")
+    checks.choice("kind", kind, KINDS)
     if (knots is not None) != (kind == "schedule"):
         raise InputError(
             "knots",

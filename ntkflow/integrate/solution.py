@@ -1,13 +1,12 @@
 """A solved problem: saved times, states, and how the integration went."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ntkflow import views
-from ntkflow._types import Floats, Json, Times
+from ntkflow._types import Document, Floats, Json, Times
 from ntkflow.dynamics.packed import Flow
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT, evaluate
@@ -78,7 +77,7 @@ class Solution:
     flow: Flow
     law: LawCheck | None = None
     discrete: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Document = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)

@@ -6,14 +6,12 @@ here (theory 11.4, 11.6); the rest of ntkflow knows flow time only.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._lazy import lister
-from ntkflow._types import Json, Times, Vector
-from ntkflow.checks import real
-from ntkflow.errors import InputError
+from ntkflow._types import Array, Json, Times, Vector
 
 __all__ = [
     "DECAYS",
@@ -46,16 +44,13 @@ def loss_scale(loss: str, reduction: str, samples: int, classes: int, batch: int
         classes: C.
         batch: samples in a batch; None for all.
     """
-    if reduction not in REDUCTIONS:
-        raise InputError(
-            "reduction", repr(reduction), f"must be one of {', '.join(REDUCTIONS)}", "choose one"
-        )
+    checks.choice("reduction", reduction, REDUCTIONS)
     if reduction == "mean":
         return float(samples * classes if loss == "mse" else samples)
     return samples / batch if batch else 1.0
 
 
-def build_up(steps: Any, momentum: float, nesterov: bool = False) -> Any:
+def build_up(steps: Array, momentum: float, nesterov: bool = False) -> Array:
     """How far step k (from 0) of a constant gradient goes, in learning rates: (1 - beta^(k+1))/(1 - beta).
 
     Heavy-ball momentum adds up gradients, v_k = sum_{j<=k} beta^(k-j) g_j; Nesterov's form steps along g + beta v,
@@ -89,8 +84,7 @@ def theory_decay(weight_decay: float, scale: float, momentum: float = 0.0, decay
         momentum: beta; it matters for decoupled decay only.
         decay: "coupled" or "decoupled".
     """
-    if decay not in DECAYS:
-        raise InputError("decay", repr(decay), f"must be one of {', '.join(DECAYS)}", "choose one")
+    checks.choice("decay", decay, DECAYS)
     return scale * weight_decay * (1 - momentum if decay == "decoupled" else 1.0)
 
 
@@ -136,16 +130,11 @@ class Optimiser:
     weight_decay: float | None = None
 
     def __post_init__(self) -> None:
-        if self.learning_rate is not None and not 0 < real("learning_rate", self.learning_rate) < np.inf:
-            raise InputError(
-                "learning_rate", self.learning_rate, "must be positive and finite", "give a rate > 0"
-            )
-        if not 0 <= real("momentum", self.momentum) < 1:
-            raise InputError("momentum", self.momentum, "must lie in 0 <= momentum < 1", "0.9 is usual")
-        if self.weight_decay is not None and not 0 <= real("weight_decay", self.weight_decay) < np.inf:
-            raise InputError(
-                "weight_decay", self.weight_decay, "must be finite and at least 0", "give a rate >= 0"
-            )
+        if self.learning_rate is not None:
+            checks.positive("learning_rate", self.learning_rate, "give a rate > 0")
+        checks.momentum(self.momentum)
+        if self.weight_decay is not None:
+            checks.not_negative("weight_decay", self.weight_decay, "give a rate >= 0")
 
     @property
     def rate(self) -> float:

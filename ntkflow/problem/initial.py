@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._lazy import lister
 from ntkflow._types import Features, Floats
-from ntkflow.checks import real
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Kernel
 from ntkflow.problem.kernels.block import BlockKernel
@@ -142,14 +142,9 @@ def make(
         InputError: unknown name, no scalar block kernel where one is needed, negative seed, a scale that is
             not positive, or a beta that the state would ignore.
     """
-    if name not in NAMES:
-        raise InputError("init", repr(name), f"must be one of {', '.join(NAMES)}", "choose one of these")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InputError("seed", repr(seed), "must be a whole number", "give an integer >= 0")
-    if seed < 0:
-        raise InputError("seed", seed, "must not be negative", "give a whole number >= 0")
-    if not real("scale", scale) > 0:
-        raise InputError("scale", scale, "must be positive and finite", "give a scale > 0")
+    checks.choice("init", name, NAMES)
+    checks.whole("seed", seed, 0)
+    checks.positive("scale", scale, "give a scale > 0")
     if beta is not None and name != "equal-bias":
         raise InputError("beta", beta, f"has no meaning for init {name}", "drop it, or use equal-bias")
     rng = np.random.default_rng(seed)

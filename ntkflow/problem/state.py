@@ -38,13 +38,7 @@ class State:
                 f"must have one column per feature, n = {n} as in H",
                 "check both",
             )
-        if self.b.shape != (C,):
-            raise InputError(
-                "b",
-                f"array of shape {self.b.shape}",
-                f"must have shape ({C},), one bias per row of W",
-                "check both",
-            )
+        checks.shape("b", self.b.shape, (C,), ", one bias per row of W", "check both")
 
     def check(self, sizes: Sizes) -> None:
         """Raise InputError when the shapes are not those of `sizes`."""
@@ -52,10 +46,7 @@ class State:
             ("H", self.H.shape, (sizes.n, sizes.N)),
             ("W", self.W.shape, (sizes.C, sizes.n)),
         ):
-            if got != want:
-                raise InputError(
-                    name, f"array of shape {got}", f"must have shape {want}", "fix the state or the sizes"
-                )
+            checks.shape(name, got, want, "", "fix the state or the sizes")
 
     @classmethod
     def from_samples(

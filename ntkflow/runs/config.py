@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+from ntkflow import checks
+from ntkflow._types import Document, Json
 from ntkflow.checks import real
 from ntkflow.errors import MOST, InputError, shown
 from ntkflow.runs.border.schema import WORDS, Option, documented, flag, options_of, schema_of
@@ -132,12 +134,7 @@ class SimulateConfig:
         if self.state is not None:
             for name in ("init", "scale", "beta", "seed"):
                 if getattr(self, name) is not None:
-                    raise InputError(
-                        flag(name),
-                        getattr(self, name),
-                        "has no meaning beside --state",
-                        "drop one of the two",
-                    )
+                    raise checks.beside(flag(name), getattr(self, name), "--state")
         self._check_range()
         self._check_ensemble()
         self._check_optimiser()
@@ -165,9 +162,8 @@ class SimulateConfig:
         if self.steps is None:
             return
         if self.t_end is not None:
-            raise InputError("--steps", self.steps, "has no meaning beside --t-end", "drop one of the two")
-        if self.steps < 1:
-            raise InputError("--steps", self.steps, "must be at least 1", "give a number of steps")
+            raise checks.beside("--steps", self.steps, "--t-end")
+        checks.whole("--steps", self.steps, 1)
 
     def _check_optimiser(self) -> None:
         if self.learning_rate is not None and self.step_size is not None:
@@ -193,14 +189,13 @@ class SimulateConfig:
             )
 
     def _check_ensemble(self) -> None:
-        if self.ensemble < 1:
-            raise InputError("--ensemble", self.ensemble, "must be at least 1", "give a number of seeds")
+        checks.whole("--ensemble", self.ensemble, 1)
         for name in ("state", "step_size"):
             if self.ensemble > 1 and getattr(self, name) is not None:
                 rule = f"has no meaning beside {flag(name)}"
                 raise InputError("--ensemble", self.ensemble, rule, "drop one")
 
-    def updated(self, changes: Mapping[str, Any]) -> "SimulateConfig":
+    def updated(self, changes: Document) -> "SimulateConfig":
         """A copy with the entries of `changes` that are not None."""
         given = {name: value for name, value in changes.items() if value is not None}
         base = self
@@ -215,20 +210,20 @@ class SimulateConfig:
             base = replace(base, steps=None)
         return replace(base, **given)
 
-    def tables(self) -> dict[str, dict[str, Any]]:
+    def tables(self) -> dict[str, Json]:
         """The tables of config.toml; None entries are left out there."""
         values = asdict(self)
         values |= {name: str(values[name]) for name in PATHS if values[name] is not None}
         return {table: {name: values[name] for name in names} for table, names in TABLES.items()}
 
 
-def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
+def from_tables(tables: Document, base: Path) -> SimulateConfig:
     """Configuration from the tables of a config.toml; relative paths in it are relative to `base`.
 
     Raises:
         InputError: an unknown table or key, or a value of the wrong type.
     """
-    values: dict[str, Any] = {}
+    values: Json = {}
     for table, content in tables.items():
         if table == "record":
             continue  # versions and host of the run that wrote the file

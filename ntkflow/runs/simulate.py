@@ -3,11 +3,12 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ntkflow import views
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.descent import Momentum, descend
 from ntkflow.integrate.descent.solution import as_solution
@@ -34,6 +35,7 @@ SAVED_STEPS = 400
 # A loss that grew by this factor has left the basin the steps started in.
 DIVERGED = 1e3
 
+T = TypeVar("T")
 Arrays = Mapping[str, Any]  # arrays or numbers, see `ntkflow.problem.kernels.kernel_files`
 
 
@@ -80,7 +82,8 @@ def prepare(
         kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
     if measured is None:
         config = _with_defaults(config, fallbacks("sizes"))
-        sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))
+        assert config.per_class is not None
+        sizes = Sizes(_given(config.classes), config.per_class, _given(config.features))
         _check_memory(sizes)
         arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
         config, kernel = _kernel(config, arrays, fallbacks("kernel"))
@@ -189,15 +192,13 @@ def _number_of_steps(c: SimulateConfig, pace: Momentum) -> int:
     return steps
 
 
-def _with_defaults(config: SimulateConfig, defaults: Mapping[str, Any]) -> SimulateConfig:
+def _with_defaults(config: SimulateConfig, defaults: Document) -> SimulateConfig:
     return replace(
         config, **{name: value for name, value in defaults.items() if getattr(config, name) is None}
     )
 
 
-def _kernel(
-    config: SimulateConfig, arrays: Arrays, defaults: Mapping[str, Any]
-) -> tuple[SimulateConfig, Kernel]:
+def _kernel(config: SimulateConfig, arrays: Arrays, defaults: Document) -> tuple[SimulateConfig, Kernel]:
     """The kernel of the files, overridden by kappas given as options; or that of the options alone."""
     if not arrays:
         config = _with_defaults(config, defaults)
@@ -217,7 +218,7 @@ def _kernel(
             f"has no meaning for a {kernel.rung} kernel",
             "drop the option",
         )
-    kappas: dict[str, Any] = {}
+    kappas: Json = {}
     if kernel.kappas is not None:
         kappas = dict(zip(kernel_files.KAPPAS, kernel.kappas, strict=True))
     return replace(config, rung=kernel.rung, **kappas), kernel
@@ -233,7 +234,7 @@ def _initial(config: SimulateConfig, sizes: Sizes, kernel: Kernel) -> tuple[Simu
 
 
 def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
-    have: dict[str, Any] = {"classes": sizes.C, "features": sizes.n, "per_class": sizes.m}
+    have: Json = {"classes": sizes.C, "features": sizes.n, "per_class": sizes.m}
     for name, value in have.items():
         given = getattr(config, name)
         same = given == value or (name == "per_class" and isinstance(given, tuple) and given == sizes.counts)
@@ -247,7 +248,7 @@ def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
     return replace(config, **have)
 
 
-def _readable(count: Any) -> Any:
+def _readable(count: object) -> object:
     return repeated(count) if isinstance(count, tuple) else count
 
 
@@ -256,7 +257,7 @@ def _stop(config: SimulateConfig) -> Stop:
     return Stop(**{name: None if value == OFF else value for name, value in targets.items()})
 
 
-def _given(value: Any) -> Any:
+def _given(value: T | None) -> T:
     if value is None:  # pragma: no cover -- _with_defaults has filled it
         raise TypeError("an option was left open")
     return value

@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.schema import Schema, Value
 from ntkflow.runs.config import SCHEMA
@@ -63,7 +63,7 @@ class Axis:
         """Whether the values are numbers, so that they have a place on a scale."""
         return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """Plain values for sweep.toml."""
         values = [v if isinstance(v, int | float) else str(v) for v in self.values]
         return {"fields": list(self.fields), "values": values, "log": self.log}

@@ -1,7 +1,6 @@
 """One cell: its address, which is a hash of all that decides its numbers, and the work that fills it."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,7 @@ def cells(spec: SweepSpec) -> list[Cell]:
 
 
 def _cell(base: SimulateConfig, point: dict[str, Value]) -> Cell:
-    values: dict[str, Any] = dict(point)
+    values: Json = dict(point)
     # An axis over one kind of end replaces the other in the base.
     for one, other in (("steps", "t_end"), ("t_end", "steps")):
         if one in point and other not in point:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import Floats, Json
+from ntkflow._types import Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.runs import files
 from ntkflow.sweep.cache import Cache
@@ -135,7 +135,7 @@ class Point(Protocol):
     """One cell as the table sees it: its swept fields and its address."""
 
     @property
-    def point(self) -> Mapping[str, Any]:
+    def point(self) -> Document:
         """Swept fields and their values."""
 
     @property

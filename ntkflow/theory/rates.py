@@ -5,6 +5,7 @@ Rates are per unit of the flow time t of the sum loss (4).
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._lazy import lister
 from ntkflow._types import Floats, Vector
 from ntkflow.errors import InputError
@@ -132,6 +133,5 @@ def largest_step(rate: float) -> float:
     Args:
         rate: fastest rate, for example `spectrum.at_zero_loss(...).fastest`.
     """
-    if not rate > 0:
-        raise InputError("rate", rate, "must be positive", "give the fastest rate of a spectrum")
+    checks.positive("rate", rate, "give the fastest rate of a spectrum")
     return 2 / rate

@@ -1,7 +1,5 @@
 """Class-balanced minibatches as weights on samples."""
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float64
 
@@ -12,7 +10,7 @@ from ntkflow.problem.sizes import Sizes
 SampleWeights = Float64[Floats, " N"]
 
 
-def check_batch(sizes: Sizes, per_class: Any) -> int:
+def check_batch(sizes: Sizes, per_class: object) -> int:
     """The batch size per class as an int.
 
     Raises:

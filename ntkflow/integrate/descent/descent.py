@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from ntkflow import views
+from ntkflow import checks, views
 from ntkflow._types import Floats, Integers, Times, Vector
-from ntkflow.errors import LARGEST, InputError, LawWarning, SolveError
+from ntkflow.errors import LARGEST, LawWarning, SolveError
 from ntkflow.integrate.descent.batches import batch_weights, check_batch
 from ntkflow.integrate.descent.drift import Force, StepLaw, force
 from ntkflow.integrate.descent.ends import Ends
@@ -156,8 +156,7 @@ def descend(
         LawWarning: E left the exact law of the steps.
     """
     for name, count in (("steps", steps), ("every", every)):
-        if count < 1:
-            raise InputError(name, count, "must be at least 1", "give a whole number >= 1")
+        checks.whole(name, count, 1)
     if batch_per_class is not None:
         check_batch(problem.sizes, batch_per_class)
     law = StepLaw(problem, conserved(problem.kernel, problem.sizes), Momentum(eta, momentum, nesterov))

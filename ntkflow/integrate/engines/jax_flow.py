@@ -10,9 +10,9 @@ import numpy as np
 import optimistix
 from jax.flatten_util import ravel_pytree
 
+from ntkflow import checks
 from ntkflow._types import Array
 from ntkflow.dynamics.fields import thin_field
-from ntkflow.errors import InputError
 from ntkflow.integrate.engines.precision import double, x64
 from ntkflow.problem.kernels.block import class_coefficients
 
@@ -46,8 +46,7 @@ def solver_named(name: str, tolerance: Array = 1e-8) -> diffrax.AbstractAdaptive
     Raises:
         InputError: unknown name.
     """
-    if name not in SOLVERS:
-        raise InputError("solver", repr(name), f"must be one of {', '.join(SOLVERS)}", "choose one of these")
+    checks.choice("solver", name, SOLVERS)
     if name == "Kvaerno5":
         # Dimensionless: rms norm of the step's own tolerances is below one when converged.
         return diffrax.Kvaerno5(root_finder=optimistix.Newton(rtol=tolerance, atol=tolerance))

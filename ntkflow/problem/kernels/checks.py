@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._types import Floats
 from ntkflow.checks import numbers
 from ntkflow.errors import InputError
@@ -34,10 +35,7 @@ def symmetric(name: str, value: object) -> Floats:
 
 def shape(name: str, got: tuple[int, ...], want: tuple[int, ...], meaning: str) -> None:
     """Refuse a shape that does not fit the sizes."""
-    if got != want:
-        raise InputError(
-            name, f"array of shape {got}", f"must have shape {want}, {meaning}", "fix the kernel or the sizes"
-        )
+    checks.shape(name, got, want, f", {meaning}", "fix the kernel or the sizes")
 
 
 def positive(name: str, eigenvalues: Floats, what: str) -> None:

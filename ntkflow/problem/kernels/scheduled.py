@@ -7,9 +7,8 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 
-from ntkflow import views
+from ntkflow import checks, views
 from ntkflow._types import FeatureMatrix, Features, Json
-from ntkflow.checks import numbers
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.problem.kernels.timeline import bracket
@@ -43,7 +42,7 @@ class ScheduledKernel(Kernel):
     rung: ClassVar[str] = "scheduled"
 
     def __post_init__(self) -> None:
-        times = tuple(numbers("times", self.times, 1, "give finite times").tolist())
+        times = tuple(checks.times("times", self.times, start=-np.inf).tolist())
         kernels = tuple(self.kernels)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "kernels", kernels)
@@ -54,8 +53,6 @@ class ScheduledKernel(Kernel):
                 f"must be one per kernel ({len(kernels)})",
                 "give a time for each",
             )
-        if np.any(np.diff(times) <= 0):
-            raise InputError("times", list(times), "must increase", "sort them and drop repeats")
         rungs = [kernel.rung for kernel in kernels]
         if len(set(rungs)) > 1 or any(kernel.moves for kernel in kernels):
             raise InputError(

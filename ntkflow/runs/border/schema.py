@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ntkflow._types import Json
 from ntkflow.checks import real
 from ntkflow.errors import MOST, InputError, shown
 
@@ -130,13 +131,13 @@ class Schema:
             return tuple(self.read_value(argument, name, word) for word in text.split(","))
         return self.read_value(argument, name, text)
 
-    def read_settings(self, texts: Sequence[str]) -> dict[str, Any]:
+    def read_settings(self, texts: Sequence[str]) -> Json:
         """Fields and values from `--set FIELD=VALUE` options.
 
         Raises:
             InputError: text without the sign, and as `read_setting`.
         """
-        values: dict[str, Any] = {}
+        values: Json = {}
         for text in texts:
             name, sign, word = text.partition("=")
             if not sign:

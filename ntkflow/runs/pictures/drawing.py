@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow.runs.processes import host
 from ntkflow.runs.processes.children import python_command
@@ -24,8 +25,7 @@ def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]
     from ntkflow.runs.pictures import figures
 
     for suffix in formats:
-        if suffix not in FORMATS:
-            raise InputError("format", suffix, f"must be one of {', '.join(FORMATS)}", "choose one of these")
+        checks.choice("format", suffix, FORMATS)
     t, series, header = rundir.read_series(directory / rundir.TRAJECTORY)
     figure = figures.run_figure(t, series, header["title"], bool(header.get("E_constant", True)))
     folder = directory / "figures"

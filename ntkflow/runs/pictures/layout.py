@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ntkflow import checks
 from ntkflow._types import Floats
 from ntkflow.errors import InputError
 from ntkflow.runs.pictures.figures import (
@@ -108,10 +109,7 @@ class Layout:
         Raises:
             InputError: an unknown style, or a size that is no size of a figure.
         """
-        if style not in STYLES:
-            raise InputError(
-                "style", repr(style), f"must be one of {', '.join(STYLES)}", "choose one of these"
-            )
+        checks.choice("style", style, STYLES)
         given = (SCREEN_WIDTH, None) if size is None else size if isinstance(size, tuple) else (size, None)
         if len(given) != 2 or not all(v is None or NARROW <= v <= WIDE for v in given):
             raise InputError("size", size, f"must be {NARROW:g} to {WIDE:g} inches", "as 6.75 or (6.75, 4)")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ntkflow._types import Floats, Json
+from ntkflow._types import Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.runs import rundir
@@ -166,7 +166,7 @@ def _of_ensemble(found: Ensemble, tables: Json | None) -> Curves:
     return Curves(found.times, medians, ensembles.title(found), True, _settings(tables), bands)
 
 
-def _settings(tables: Mapping[str, Mapping[str, Any]] | None) -> Json:
+def _settings(tables: Mapping[str, Document] | None) -> Json:
     return {name: value for table in (tables or {}).values() for name, value in table.items()}
 
 

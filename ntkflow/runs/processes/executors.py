@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import parent_process
 
-from ntkflow.errors import InputError
+from ntkflow import checks
 from ntkflow.runs.processes.children import answer_interrupts, spawn_context
 
 
@@ -30,8 +30,8 @@ def local_processes(workers: int | None = None) -> ProcessPoolExecutor:
     Raises:
         InputError: fewer than one worker.
     """
-    if workers is not None and workers < 1:
-        raise InputError("workers", workers, "must be at least 1", "give a whole number >= 1")
+    if workers is not None:
+        checks.whole("workers", workers, 1)
     return _Pool(workers or usable_cores(), mp_context=spawn_context(), initializer=start_worker)
 
 

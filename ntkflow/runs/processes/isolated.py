@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from threading import Event, Lock
 from typing import Any, TypeVar
 
-from ntkflow.errors import InputError
+from ntkflow import checks
 from ntkflow.runs.processes.children import spawn_context
 from ntkflow.runs.processes.executors import start_worker, usable_cores
 
@@ -37,8 +37,8 @@ class IsolatedProcesses(ThreadPoolExecutor):
     """
 
     def __init__(self, workers: int | None = None, environment: Mapping[str, str] | None = None) -> None:
-        if workers is not None and workers < 1:
-            raise InputError("workers", workers, "must be at least 1", "give a whole number >= 1")
+        if workers is not None:
+            checks.whole("workers", workers, 1)
         super().__init__(workers or usable_cores())
         self._environment = dict(environment or {})
         self._context = spawn_context()

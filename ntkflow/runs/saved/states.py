@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -84,7 +83,7 @@ def _frame_arrays(flow: Flow) -> dict[str, Floats]:
     return {"V": frame.V} if isinstance(frame, SampleCoordinates) else {}
 
 
-def _kernel_arrays(kernel: Kernel, sizes: Sizes) -> dict[str, Any]:
+def _kernel_arrays(kernel: Kernel, sizes: Sizes) -> Json:
     try:
         arrays = kernel_files.arrays_of(kernel, sizes)
     except InputError:
@@ -124,7 +123,7 @@ def read_states(path: Path, kernel: Kernel | None = None, loss: Loss | None = No
 
 def _stats(content: Json) -> Stats:
     """JSON has no NaN, which the tolerances of discrete steps are: it is null there."""
-    values: dict[str, Any] = {k: float("nan") if v is None else v for k, v in content.items()}
+    values: Json = {k: float("nan") if v is None else v for k, v in content.items()}
     return Stats(**values)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ntkflow import checks
 from ntkflow.cli.ends import GOES_ON, resumable
 from ntkflow.cli.printed.output import warn
 from ntkflow.errors import InputError, StoppedError
@@ -87,7 +88,7 @@ def run(
     from ntkflow_validation.sweep.running import local_workers, run_sweep
 
     if workers is not None and scheduler is not None:
-        raise InputError("--workers", workers, "has no meaning beside --scheduler", "drop one of the two")
+        raise checks.beside("--workers", workers, "--scheduler")
     _find_data(grid, data_dir)
     with ExitStack() as stack:
         where = dask_cluster(scheduler) if scheduler is not None else local_workers(workers)
