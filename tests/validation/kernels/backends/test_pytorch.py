@@ -262,9 +262,7 @@ def test_a_gradient_that_is_not_finite_is_named():
 def test_heads_of_any_size_are_measured(scale):
     body, W = backend(network()), np.random.default_rng(1).normal(size=(3, 4))
     wanted = ("outputs", "output-pair-norms", "rayleigh", "row-space")
-    one, found = (
-        measure(body, None, X, LABELS, head=(s * W, None), quantities=wanted) for s in (1e8, scale)
-    )
+    one, found = (measure(body, None, X, LABELS, head=(s * W, None), quantities=wanted) for s in (1e8, scale))
     across, squared = ~np.eye(3, dtype=bool), (scale / 1e8) ** 2
     np.testing.assert_allclose(
         found.output_pairs.norms[across], squared * one.output_pairs.norms[across], rtol=1e-5
