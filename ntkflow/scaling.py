@@ -15,6 +15,18 @@ def unit(A: Floats) -> tuple[Floats, float]:
     return A / size, size
 
 
+def units(A: Floats) -> tuple[Floats, Floats]:
+    """The same row by row: rows / sizes and the sizes, one a row."""
+    parts = [unit(row) for row in A]
+    return np.array([row for row, _ in parts]).reshape(A.shape), np.array([size for _, size in parts])
+
+
+def deviation(A: Floats, axis: int | None = None, ddof: int = 0) -> Floats:
+    """Standard deviation of the entries, in which no square overflows or vanishes."""
+    A, size = unit(A)
+    return np.asarray(size * A.std(axis=axis, ddof=ddof))
+
+
 def cosine(A: Floats, B: Floats) -> float:
     """<A, B> / (|A| |B|) of two arrays, NaN when one is zero."""
     (A, _), (B, _) = unit(A), unit(B)

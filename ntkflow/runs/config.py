@@ -110,7 +110,7 @@ class SimulateConfig:
         Option(
             "run",
             "End time, flow time of the sum loss.",
-            more="None: `ntkflow.integrate.solve.default_horizon`, or what `steps` reaches. Refused beside `steps`.",
+            more="None: `ntkflow.integrate.horizon.default_horizon`, or what `steps` reaches. Refused beside `steps`.",
         ),
     ] = None
     rtol: Annotated[float, Option("run", "Bound on the drift of E.")] = 1e-8
