@@ -207,7 +207,7 @@ def times(argument: str, value: object, least: int = 1, start: float = 0.0) -> T
         raise InputError(argument, f"array of shape {grid.shape}", rule, f"give at least {least}")
     if np.any(np.diff(grid) <= 0):
         raise InputError(argument, grid[:4], "must increase", "sort the times and drop repeats")
-    if grid[0] < start:
+    if grid.size and grid[0] < start:
         raise InputError(argument, grid[:4], f"must increase from a time >= {start:g}", "drop earlier ones")
     return grid
 

@@ -42,7 +42,7 @@ class ScheduledKernel(Kernel):
     rung: ClassVar[str] = "scheduled"
 
     def __post_init__(self) -> None:
-        times = tuple(checks.times("times", self.times, start=-np.inf).tolist())
+        times = tuple(checks.times("times", self.times, 0, -np.inf).tolist())
         kernels = tuple(self.kernels)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "kernels", kernels)

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow.runs.processes import host
 from ntkflow.runs.processes.children import python_command
@@ -21,6 +20,7 @@ FORMATS = ("png", "pdf", "svg")
 
 def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """Draw the figure of a run directory into its folder `figures`; returns the files."""
+    from ntkflow import checks
     from ntkflow.runs import atomic, files, rundir
     from ntkflow.runs.pictures import figures
 
