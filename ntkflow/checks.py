@@ -81,7 +81,7 @@ def positive(argument: str, value: object, remedy: str = "give a number > 0") ->
     """
     number = real(argument, value, remedy)
     if not number > 0:
-        raise InputError(argument, number, "must be positive and finite", remedy)
+        raise InputError(argument, value, "must be positive and finite", remedy)
     return number
 
 
@@ -93,7 +93,7 @@ def not_negative(argument: str, value: object, remedy: str = "give a number >= 0
     """
     number = real(argument, value, remedy)
     if number < 0:
-        raise InputError(argument, number, "must be finite and at least 0", remedy)
+        raise InputError(argument, value, "must be finite and at least 0", remedy)
     return number
 
 
@@ -105,7 +105,7 @@ def momentum(value: object) -> float:
     """
     number = real("momentum", value)
     if not 0 <= number < 1:
-        raise InputError("momentum", number, "must lie in 0 <= momentum < 1", "0.9 is usual")
+        raise InputError("momentum", value, "must lie in 0 <= momentum < 1", "0.9 is usual")
     return number
 
 
