@@ -1,6 +1,6 @@
 """`nf.metrics.collapse`: every published measure of neural collapse from features, labels and, if any, a head."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +31,9 @@ def collapse(
     W: Any = None,
     b: Any = None,
     centre: str = "classes",
-    test: Batch | None = None,
+    test: Any = None,
     ood: Any = None,
-    batches: Iterable[Batch] | Callable[[], Iterable[Batch]] | None = None,
+    batches: Any = None,
 ) -> Collapse | Layers:
     """Neural collapse of features by every published measure, each under its own name.
 
@@ -97,7 +97,7 @@ def _layers(H: Any) -> dict[str, Any] | None:
 
 
 def _by_layer(
-    layers: dict[str, Any], y: Any, W: Any, b: Any, centre: str, test: Batch | None, ood: Any
+    layers: dict[str, Any], y: Any, W: Any, b: Any, centre: str, test: Any, ood: Any
 ) -> Layers:
     for name, value in (("W", W), ("b", b), ("ood", ood)):
         if value is not None:
