@@ -61,7 +61,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measured(method: str, sizes: tuple[int, int, int], threads: int, pipe) -> None:  # noqa: ANN001
+def measured(method: str, sizes: tuple[int, int, int], threads: int, pipe) -> None:
     from threadpoolctl import threadpool_limits
 
     arrays = inputs(*sizes)
@@ -88,9 +88,13 @@ def main(C: int = 1000, n: int = 2048, N: int = 20_000, threads: int = 2) -> dic
         found[method] = ours_end.recv()
         process.join()
         row = found[method]
-        print(f"{method:6s} {row['seconds']:7.2f} s  {row['cpu_seconds']:7.2f} CPU s  {row['MiB beyond the inputs']:7.0f} MiB")
+        print(
+            f"{method:6s} {row['seconds']:7.2f} s  {row['cpu_seconds']:7.2f} CPU s  {row['MiB beyond the inputs']:7.0f} MiB"
+        )
     shared = found["plain"]["values"]
-    found["largest relative difference"] = max(abs(found["ours"]["values"][k] / v - 1) for k, v in shared.items())
+    found["largest relative difference"] = max(
+        abs(found["ours"]["values"][k] / v - 1) for k, v in shared.items()
+    )
     for key in ("seconds", "cpu_seconds", "MiB beyond the inputs"):
         found[f"ratio of {key}"] = found["plain"][key] / found["ours"][key]
     print({key: value for key, value in found.items() if key.startswith(("ratio", "largest"))})

@@ -28,10 +28,13 @@ WEIGHTS, BIASES = ("W", "weight", "weights"), ("b", "bias", "biases")
 def metrics(
     file: Annotated[
         Path,
-        typer.Argument(help="H (N, n), samples in rows, with y (N,), and W (C, n), b (C,) if any: .npz, .safetensors, .csv, .npy."),
+        typer.Argument(
+            help="H (N, n), samples in rows, with y (N,), and W (C, n), b (C,) if any: .npz, .safetensors, .csv, .npy."
+        ),
     ],
     labels: Annotated[
-        Path | None, typer.Option(help="Labels in a file of their own (.npy, .csv, ...), as for an .npy of features.")
+        Path | None,
+        typer.Option(help="Labels in a file of their own (.npy, .csv, ...), as for an .npy of features."),
     ] = None,
     test: Annotated[
         Path | None, typer.Option(help="Test features with labels, measured against the training means.")
@@ -39,12 +42,17 @@ def metrics(
     ood: Annotated[Path | None, typer.Option(help="Features from outside the classes, for NC5.")] = None,
     layer: Annotated[
         list[str] | None,
-        typer.Option(help="Measure this array of the file as features, without a head; may be given more than once."),
+        typer.Option(
+            help="Measure this array of the file as features, without a head; may be given more than once."
+        ),
     ] = None,
     centre: Annotated[
-        str, typer.Option(help="classes: from the mean of class means; samples: from the mean of all samples.")
+        str,
+        typer.Option(help="classes: from the mean of class means; samples: from the mean of all samples."),
     ] = "classes",
-    explain: Annotated[bool, typer.Option("--explain", help="Formula, source and condition of each.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Formula, source and condition of each.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result alone, as JSON.")] = False,
 ) -> None:
     """Neural collapse of any features by every published measure; no kernel, head or bias is needed.
@@ -120,7 +128,9 @@ def _features(path: Path) -> np.ndarray:
 def _alone(path: Path) -> np.ndarray:
     """Labels from a file that holds little else."""
     arrays = read_tensors(path, "--labels", {*FEATURES, *LABELS}.__contains__)
-    found = next((arrays[name] for name in (*LABELS, *FEATURES) if name in arrays and arrays[name].size), None)
+    found = next(
+        (arrays[name] for name in (*LABELS, *FEATURES) if name in arrays and arrays[name].size), None
+    )
     if found is None:
         raise InputError("--labels", path, "holds no labels", f"name them {' or '.join(LABELS)}")
     return found
@@ -148,7 +158,11 @@ def _print(found: dict[str, Collapse], explain: bool) -> None:
     sizes = ", ".join(f"{name} = {first.sizes[name]}" for name in ("C", "N", "n"))
     named = sizes if list(found) == [""] else sizes.rsplit(",", 1)[0]
     console.print(Text(f"{named}; means from the {_CENTRES[first.centre]}", style="bold"))
-    columns = [(f"{layer} {kind}".strip() or "value", part) for layer, one in found.items() for kind, part in _parts(one)]
+    columns = [
+        (f"{layer} {kind}".strip() or "value", part)
+        for layer, one in found.items()
+        for kind, part in _parts(one)
+    ]
     grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
     grid.add_column("", no_wrap=True)
     for name, _ in columns:

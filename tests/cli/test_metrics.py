@@ -31,7 +31,11 @@ def test_features_alone_a_head_and_test_features(tmp_path, capsys):
     assert told(capsys, "f.npz")["values"] == dict(nf.metrics.collapse(H, Y))
     np.savez("g.npz", features=H.astype(np.float32), labels=Y, weight=W, bias=B)
     expected = nf.metrics.collapse(H.astype(np.float32), Y, W, B, centre="samples", test=(H, Y), ood=H[:2])
-    found = told(capsys, "g.npz", "--test", "f.npz", "--centre", "samples", "--ood", "o.npy") if np.save("o.npy", H[:2]) is None else {}
+    found = (
+        told(capsys, "g.npz", "--test", "f.npz", "--centre", "samples", "--ood", "o.npy")
+        if np.save("o.npy", H[:2]) is None
+        else {}
+    )
     assert found == json.loads(json.dumps(expected.as_dict()))
 
 

@@ -49,7 +49,7 @@ def head(W: Any, b: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     weights = checks.numbers("W", features("W", W)[0])
     C = len(weights)
     if weights.shape[1] != n:
-        turned = "pass W.T" if C == n else f"W has a row per class and n = {n} columns, as H has"
+        turned = "pass W.T" if n == C else f"W has a row per class and n = {n} columns, as H has"
         raise InputError("W", f"array of shape {weights.shape}", f"must be (C, {n})", turned)
     if b is None:
         return weights, None
@@ -70,7 +70,7 @@ def plain(value: Any) -> Any:
 class _Widened:
     """A torch tensor of bfloat16, which numpy takes as float32."""
 
-    class dtype:  # noqa: N801, D106
+    class dtype:  # noqa: N801
         name = "bfloat16"
 
     def __init__(self, tensor: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from ntkflow.errors import InputError
 
 # Their formulas register themselves, in the order of the table.
-from ntkflow.metrics.published import variability, simplex, duality  # noqa: F401, I001  # isort: skip
+from ntkflow.metrics.published import variability, simplex, duality  # noqa: F401  # isort: skip
 from ntkflow.metrics.published import arrays
 from ntkflow.metrics.published.facts import Facts
 from ntkflow.metrics.published.geometry import CENTRES, Geometry, UndefinedError
@@ -60,7 +60,7 @@ def collapse(
         Of layers a dictionary of such mappings.
 
     Raises:
-        InputError: shapes that do not fit, entries that are not finite, labels that are not the rows of W, fewer than two classes.
+        InputError: shapes that do not fit, entries that are not finite, labels that are not the rows of W, one class alone.
 
     Warns:
         LabelsWarning: with a head, labels that are not 0 .. C-1.
@@ -74,7 +74,9 @@ def collapse(
     'needs the bias: pass b'
     """
     if centre not in CENTRES:
-        raise InputError("centre", repr(centre), f"must be one of {', '.join(CENTRES)}", "choose one of these")
+        raise InputError(
+            "centre", repr(centre), f"must be one of {', '.join(CENTRES)}", "choose one of these"
+        )
     if batches is not None:
         if H is not None or y is not None:
             raise InputError("batches", "given beside H, y", "holds features and labels itself", "drop one")
@@ -96,9 +98,7 @@ def _layers(H: Any) -> dict[str, Any] | None:
     return None
 
 
-def _by_layer(
-    layers: dict[str, Any], y: Any, W: Any, b: Any, centre: str, test: Any, ood: Any
-) -> Layers:
+def _by_layer(layers: dict[str, Any], y: Any, W: Any, b: Any, centre: str, test: Any, ood: Any) -> Layers:
     for name, value in (("W", W), ("b", b), ("ood", ood)):
         if value is not None:
             raise InputError(name, "given with layers", "belongs to one layer", "measure that layer alone")
@@ -118,7 +118,9 @@ def _by_layer(
 def _flat(name: str, activations: Any) -> np.ndarray:
     array, _ = arrays.features(f"H[{name!r}]", activations, None)
     if array.ndim < 2:
-        raise InputError(f"H[{name!r}]", f"array of shape {array.shape}", "has no features", "rows are samples")
+        raise InputError(
+            f"H[{name!r}]", f"array of shape {array.shape}", "has no features", "rows are samples"
+        )
     return array.reshape(len(array), -1)
 
 
@@ -170,7 +172,9 @@ def _rows(argument: str, H: Any, y: Any, n: int | None) -> tuple[np.ndarray, flo
             argument, f"array of shape {features.shape}", f"has the {labels} samples of y in columns", f"pass {argument}.T"
         )  # fmt: skip
     if n is not None and features.shape[1] != n:
-        raise InputError(argument, f"array of shape {features.shape}", f"must have n = {n} columns", "check it")
+        raise InputError(
+            argument, f"array of shape {features.shape}", f"must have n = {n} columns", "check it"
+        )
     return features, eps
 
 
@@ -227,7 +231,9 @@ def _second_pass(
         samples.add(H, place[classes.codes("y", y, len(H), known=True)])
     if not np.array_equal(samples.counts, geometry.moments.counts):
         rule = f"gave {samples.N} samples after {int(geometry.moments.counts.sum())}, or of other classes"
-        raise InputError("batches", "the second pass", rule, "give the same samples each time (drop_last off)")
+        raise InputError(
+            "batches", "the second pass", rule, "give the same samples each time (drop_last off)"
+        )
     return samples
 
 

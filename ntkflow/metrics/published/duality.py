@@ -39,7 +39,9 @@ def zhu(f: Facts) -> float:
     return etf_error(A)
 
 
-@metric("NC3_cosine", "mean over classes of cos(W_c, M_c)", PAPYAN, "with W, no row zero, no mean at the centre")
+@metric(
+    "NC3_cosine", "mean over classes of cos(W_c, M_c)", PAPYAN, "with W, no row zero, no mean at the centre"
+)
 def cosine(f: Facts) -> float:
     """1 when every row of the head points to its mean."""
     return float(np.sum(f.unit_weights() * f.geometry.unit_means(), axis=1).mean())
@@ -100,7 +102,9 @@ def agreement_unbiased(f: Facts) -> float:
     return _share(f, "nearest_unbiased")
 
 
-@metric("accuracy", "share of samples that argmax(W h + b) puts into their class", "-", TWICE, of_samples=True)
+@metric(
+    "accuracy", "share of samples that argmax(W h + b) puts into their class", "-", TWICE, of_samples=True
+)
 def accuracy(f: Facts) -> float:
     """Accuracy of the head."""
     return _share(f, "own")

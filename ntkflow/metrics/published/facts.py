@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ntkflow.metrics.published.geometry import Geometry, UndefinedError
+from ntkflow.metrics.published.geometry import Geometry, UndefinedError, squared_distances
 from ntkflow.metrics.published.samples import Head, Samples
 from ntkflow.scaling import unit
 
@@ -86,6 +86,15 @@ class Facts:
     def gram(self) -> np.ndarray:
         """M M^T, (C, C), in squares of M's unit."""
         return self.M[0] @ self.M[0].T
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """Distances of all pairs of unit means, on the sphere.
+
+        Raises:
+            UndefinedError: a mean is the centre.
+        """
+        return np.sqrt(np.maximum(squared_distances(self.geometry.unit_means()), 0))
 
     def weights(self) -> np.ndarray:
         """W in units of `head.size_W`.

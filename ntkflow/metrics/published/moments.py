@@ -1,6 +1,6 @@
 """First pass: counts, means and squared deviations of every class, from blocks of samples that are met once.
 
-Blocks are merged as Chan, Golub & LeVeque (1983) do: with delta the difference of the two means of a class and w = k k' / (k + k'),
+Blocks are merged as Chan, Golub & LeVeque (1983) do: with delta the difference of a class's two means and w = k k' / (k + k'),
 sums of squares add up to those of both and w delta^2. Nothing is lost to a common offset of the features: every class is
 counted from its own first sample, so that equal samples have no deviation at all.
 """
@@ -29,7 +29,8 @@ class Moments:
     """
 
     def __init__(self, n: int, scatter: bool = False) -> None:
-        self.n, self.size, self.eps = n, None, float(np.finfo(np.float64).eps)
+        self.n, self.eps = n, float(np.finfo(np.float64).eps)
+        self.size: float | None = None
         self.counts = np.zeros(0)
         self.origins, self.means, self.squares = (np.zeros((0, n)) for _ in range(3))
         self.scatter = np.zeros((n, n)) if scatter else None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ntkflow.metrics.published.facts import Facts, etf_error, pairs
-from ntkflow.metrics.published.geometry import UndefinedError, squared_distances
+from ntkflow.metrics.published.geometry import UndefinedError
 from ntkflow.metrics.published.registry import PAPER, PAPYAN, WU, ZHU, metric
 
 HEAD = "with W"
@@ -88,13 +88,13 @@ APART = "no class mean at the centre; no two in one direction"
 @metric("GNC2_distance", f"mean {DISTANCE}", f"{LIU}; {WU}", DIRECTIONS)
 def distance(f: Facts) -> float:
     """Hyperspherical uniformity of the means, by distance."""
-    return float(_distances(f).mean())
+    return float(f.distances.mean())
 
 
 @metric("GNC2_distance_var", f"variance (ddof 0) {DISTANCE}", f"{LIU}; {WU}", DIRECTIONS)
 def distance_variance(f: Facts) -> float:
     """How far the distances differ from each other."""
-    return float(_distances(f).var())
+    return float(f.distances.var())
 
 
 @metric("GNC2_log", f"mean {LOG}", f"{LIU}; {WU}", APART)
@@ -109,12 +109,8 @@ def energy_variance(f: Facts) -> float:
     return float(_energies(f).var())
 
 
-def _distances(f: Facts) -> np.ndarray:
-    return np.sqrt(np.maximum(squared_distances(f.geometry.unit_means()), 0))
-
-
 def _energies(f: Facts) -> np.ndarray:
-    found = _distances(f)
+    found = f.distances
     same = np.flatnonzero(found <= f.geometry.floor / f.geometry.norms.min())
     if len(same):
         i, j = np.triu_indices(f.C, 1)

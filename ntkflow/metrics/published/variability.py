@@ -7,7 +7,9 @@ from ntkflow.metrics.published.geometry import UndefinedError, squared_distances
 from ntkflow.metrics.published.registry import PAPER, PAPYAN, metric
 
 
-@metric("NC1", "mean over classes and features of the standard deviation within the class", PAPER, of_samples=True)
+@metric(
+    "NC1", "mean over classes and features of the standard deviation within the class", PAPER, of_samples=True
+)
 def of_features(f: Facts) -> float:
     """Depends on the axes of feature space; has the features' unit."""
     f.spread()
@@ -36,7 +38,7 @@ def papyan(f: Facts) -> float:
 def truncated(f: Facts) -> float:
     """The same as NC1_papyan about the mean of the class means, where it exists."""
     C, n = f.geometry.M.shape
-    if C > n:
+    if n < C:
         raise UndefinedError(f"needs C <= n, here C = {C} and n = {n}")
     rank = len(f.geometry.spanned[0])
     if rank < C - 1:
@@ -53,7 +55,7 @@ def _along(f: Facts, k: int) -> float:
     return float(np.sum((np.sqrt(np.maximum(f.along[:k], 0)) / s) ** 2)) / f.N
 
 
-@metric("NC1_tirer", "tr S_W / tr S_B", "Tirer, Huang & Niles-Weed 2023", of_samples=True)
+@metric("NC1_tirer", "tr S_W / tr S_B", "Tirer, Huang & Niles-Weed 2022", of_samples=True)
 def quotient(f: Facts) -> float:
     """Quotient of traces."""
     _, size = f.M

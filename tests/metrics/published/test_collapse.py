@@ -193,7 +193,9 @@ def test_units_of_features_and_head_are_seen_only_where_a_measure_has_them(drawn
     for name, value in collapse(H, y, W, b).items():
         powers = UNITS.get(name, (0, 0))
         # The large with the small first: their squares may be no numbers.
-        factor = (of_H * of_W) ** min(powers) * (of_H if powers == (1, 0) else of_W if powers == (0, 1) else 1.0)
+        factor = (of_H * of_W) ** min(powers) * (
+            of_H if powers == (1, 0) else of_W if powers == (0, 1) else 1.0
+        )
         expected[name] = (value, factor)
     found = collapse(of_H * H, y, of_W * W, of_H * of_W * b)
     assert set(found) == set(expected)
@@ -276,7 +278,9 @@ def test_what_comes_from_outside_the_classes_is_held_against_their_means():
 
 def test_layers_are_measured_one_by_one():
     H, y, _ = drawn(1, 3, 8, (4, 4, 4))
-    found = collapse({"body": H.reshape(12, 2, 2, 2), "last": H[:, :3]}, y, test=({"last": H[:, :3], "body": H}, y))
+    found = collapse(
+        {"body": H.reshape(12, 2, 2, 2), "last": H[:, :3]}, y, test=({"last": H[:, :3], "body": H}, y)
+    )
     assert list(found) == ["body", "last"]
     close(found["body"], collapse(H, y))
     close(found["last"], collapse(H[:, :3], y))
@@ -389,7 +393,16 @@ def test_labels_of_any_kind_are_classes_in_sorted_order_with_a_word():
 )  # fmt: skip
 def test_bad_input_is_named(change, message):
     H, y, W = drawn(1, 3, 5, (2, 3, 4))
-    given = {"H": H, "y": y, "W": W, "b": np.zeros(3), "centre": "classes", "test": None, "ood": None, "batches": None}
+    given = {
+        "H": H,
+        "y": y,
+        "W": W,
+        "b": np.zeros(3),
+        "centre": "classes",
+        "test": None,
+        "ood": None,
+        "batches": None,
+    }
     for name, how in change.items():
         given[name] = None if how is None else how(given[name])
     with pytest.raises(nf.InputError, match=message):
