@@ -23,9 +23,9 @@ from ntkflow.problem.losses import loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
 from ntkflow.problem.state import State
+from ntkflow.runs.border.costs import refuse_sizes
 from ntkflow.runs.config import OFF, SimulateConfig
 from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
-from ntkflow.runs.processes.host import physical_memory
 
 DEFAULT_SIZES = {"classes": 10, "per_class": 12, "features": 64}
 DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
@@ -86,7 +86,7 @@ def prepare(
     if measured is None:
         config = _with_defaults(config, DEFAULT_SIZES)
         sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))
-        _check_memory(sizes)
+        refuse_sizes(sizes.C, sizes.N, sizes.n)
         arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
         config, kernel = _kernel(config, arrays, DEFAULT_KERNEL)
         config, state = _initial(config, sizes, kernel)
@@ -117,22 +117,6 @@ def _optimiser(config: SimulateConfig, sizes: Sizes) -> Optimiser | None:
     return Optimiser(
         scale, config.learning_rate, config.momentum or 0.0, bool(config.nesterov), config.weight_decay
     )
-
-
-def _check_memory(sizes: Sizes) -> None:
-    """Refuse what cannot fit before anything is allocated: features, their copies, outputs, an n x n invariant, the limit."""
-    needed = 8 * (
-        4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n) + 2 * sizes.C * (sizes.N + sizes.C)
-    )
-    present = physical_memory()
-    if present is not None and needed > present:
-        gib = f"{needed / 2**30:.3g} GiB"
-        raise InputError(
-            "sizes",
-            f"C = {sizes.C}, N = {sizes.N}, n = {sizes.n}",
-            f"need about {gib} of memory",
-            "lower them",
-        )
 
 
 def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
