@@ -25,7 +25,7 @@ from ntkflow.problem.sizes import Sizes, repeated
 from ntkflow.problem.state import State
 from ntkflow.runs.border.costs import refuse_sizes
 from ntkflow.runs.config import OFF, SimulateConfig
-from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
+from ntkflow.runs.files import StateFile, read_kernel, read_state, sort_kernel
 
 DEFAULT_SIZES = {"classes": 10, "per_class": 12, "features": 64}
 DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
@@ -78,10 +78,10 @@ def prepare(
     """
     # A file that is named is read, whoever calls: nothing else may be run and recorded under its name.
     if measured is None and config.state is not None:
-        measured = read_state(config.state)
+        measured = read_state(config.state, kernel=config.kernel_file is None and kernel_arrays is None)
     if kernel_arrays is None and config.kernel_file is not None:
-        kernel_arrays = read_arrays(config.kernel_file, "kernel_file")[0]
-    if kernel_arrays is not None:
+        kernel_arrays = read_kernel(config.kernel_file, config.rung)
+    elif kernel_arrays is not None:
         kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
     if measured is None:
         config = _with_defaults(config, DEFAULT_SIZES)
