@@ -11,9 +11,10 @@ from ntkflow import views
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.descent import Momentum, descend
 from ntkflow.integrate.descent.solution import as_solution
+from ntkflow.integrate.horizon import default_horizon
 from ntkflow.integrate.run import Progress
 from ntkflow.integrate.solution import Solution
-from ntkflow.integrate.solve import default_horizon, solve
+from ntkflow.integrate.solve import solve
 from ntkflow.integrate.stopping import Stop
 from ntkflow.problem import initial
 from ntkflow.problem.clock import Optimiser, loss_scale

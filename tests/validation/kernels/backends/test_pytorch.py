@@ -256,3 +256,19 @@ def test_a_gradient_that_is_not_finite_is_named():
     x[7] = 0
     with pytest.raises(InputError, match=r"gradients = .* at neuron 0 of sample 7, by layer\.weight"):
         measure(backend(Root()), None, x, LABELS)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_heads_of_any_size_are_measured(scale):
+    body, W = backend(network()), np.random.default_rng(1).normal(size=(3, 4))
+    wanted = ("outputs", "output-pair-norms", "rayleigh", "row-space")
+    one, found = (measure(body, None, X, LABELS, head=(s * W, None), quantities=wanted) for s in (1e8, scale))
+    across, squared = ~np.eye(3, dtype=bool), (scale / 1e8) ** 2
+    np.testing.assert_allclose(
+        found.output_pairs.norms[across], squared * one.output_pairs.norms[across], rtol=1e-5
+    )
+    for name, value in one.row_space.constants.items():
+        assert found.row_space.constants[name].value == pytest.approx(value.value, rel=1e-5)
+    assert np.isfinite(found.rayleigh.features["mean"])
+    if scale > 1:
+        assert found.gamma_d.value == pytest.approx(squared * one.gamma_d.value, rel=1e-5)
