@@ -108,6 +108,6 @@ def test_only_what_is_needed_of_an_archive_is_read_whatever_the_rest_promises(tm
     arrays, names = reading.archive(path, "state", lambda name: name == "a")
     assert set(arrays) == {"a"}
     assert names == ("a", "b")
-    with pytest.raises(InputError, match="cannot be read as .npz"):
+    with pytest.raises(InputError, match=r"cannot be read as \.npz"):
         reading.archive(path, "state", lambda name: name == "b")
     assert reading.archive(path, "state", lambda _: False) == ({}, ("a", "b"))
