@@ -17,18 +17,18 @@ from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import solve
 from ntkflow.integrate.stopping import Stop
 from ntkflow.problem import initial
-from ntkflow.problem.clock import Optimiser, loss_scale
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import Kernel, kernel_files
-from ntkflow.problem.losses import loss_named
+from ntkflow.problem.losses import MSE, loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
 from ntkflow.problem.state import State
+from ntkflow.problem.training_clock import Clock
 from ntkflow.progress import Progress
+from ntkflow.runs.border.costs import refuse_sizes
 from ntkflow.runs.border.schema import flag
 from ntkflow.runs.config import OFF, SimulateConfig, fallbacks
-from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
-from ntkflow.runs.processes.host import physical_memory
+from ntkflow.runs.files import StateFile, read_kernel, read_state, sort_kernel
 
 # Discrete runs: more steps than this are taken for a mistake; about this many states are saved.
 MOST_STEPS = 2_000_000
@@ -56,7 +56,7 @@ class Prepared:
     config: SimulateConfig
     stop: Stop
     kernel_arrays: Arrays
-    optimiser: Optimiser | None = None
+    optimiser: Clock | None = None
 
     __repr__ = views.short
 
@@ -76,16 +76,16 @@ def prepare(
     """
     # A file that is named is read, whoever calls: nothing else may be run and recorded under its name.
     if measured is None and config.state is not None:
-        measured = read_state(config.state)
+        measured = read_state(config.state, kernel=config.kernel_file is None and kernel_arrays is None)
     if kernel_arrays is None and config.kernel_file is not None:
-        kernel_arrays = read_arrays(config.kernel_file, "kernel_file")[0]
-    if kernel_arrays is not None:
+        kernel_arrays = read_kernel(config.kernel_file, config.rung)
+    elif kernel_arrays is not None:
         kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
     if measured is None:
         config = _with_defaults(config, fallbacks("sizes"))
         assert config.per_class is not None
         sizes = Sizes(_given(config.classes), config.per_class, _given(config.features))
-        _check_memory(sizes)
+        refuse_sizes(sizes.C, sizes.N, sizes.n)
         arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
         config, kernel = _kernel(config, arrays, fallbacks("kernel"))
         config, state = _initial(config, sizes, kernel)
@@ -108,30 +108,22 @@ def prepare(
     return Prepared(problem, config, _stop(config), arrays, optimiser)
 
 
-def _optimiser(config: SimulateConfig, sizes: Sizes) -> Optimiser | None:
+def _optimiser(config: SimulateConfig, sizes: Sizes) -> Clock | None:
     """The optimiser of the options, in the theory's units."""
     if config.learning_rate is None and config.weight_decay is None:
         return None
-    scale = loss_scale(config.loss, config.loss_reduction or "mean", sizes.N, sizes.C)
-    return Optimiser(
-        scale, config.learning_rate, config.momentum or 0.0, bool(config.nesterov), config.weight_decay
+    return Clock(
+        config.learning_rate,
+        "half-squared" if config.loss == MSE.name else config.loss,
+        config.loss_reduction or "mean",
+        momentum=config.momentum or 0.0,
+        nesterov=bool(config.nesterov),
+        weight_decay=config.weight_decay,
+        samples=sizes.N,
+        classes=sizes.C,
+        # The biases have an option of their own.
+        decay_on="weights",
     )
-
-
-def _check_memory(sizes: Sizes) -> None:
-    """Refuse what cannot fit before anything is allocated: features, their copies, outputs, an n x n invariant, the limit."""
-    needed = 8 * (
-        4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n) + 2 * sizes.C * (sizes.N + sizes.C)
-    )
-    present = physical_memory()
-    if present is not None and needed > present:
-        gib = f"{needed / 2**30:.3g} GiB"
-        raise InputError(
-            "sizes",
-            f"C = {sizes.C}, N = {sizes.N}, n = {sizes.n}",
-            f"need about {gib} of memory",
-            "lower them",
-        )
 
 
 def run(prepared: Prepared, progress: Progress | None = None) -> Solution:

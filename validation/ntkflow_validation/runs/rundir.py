@@ -184,7 +184,7 @@ class RunDirectory:
     def read_snapshot(self, step: int) -> StoredSnapshot:
         """State and flow time at one step."""
         path = self._snapshot(step)
-        file = read_state(path)
+        file = read_state(path, kernel=False)
         wrong = misfit(file.meta, {"step": int, "time": NUMBER}, "meta")
         if wrong:
             raise InputError("snapshot", path, wrong, "train the run again")
@@ -253,7 +253,7 @@ class RunDirectory:
         """Add one measured kernel to kernels.json, and K with the kappas to the snapshot's state file."""
         kernels = self._kernel_table()
         kernels[str(step)] = {"step": step, "seconds": seconds, **fit.to_dict()}
-        file = read_state(self._snapshot(step))
+        file = read_state(self._snapshot(step), kernel=False)
         # A state file's kernel is that of its own samples; with a smaller probe kernels.json alone has it.
         whole = file.sizes.per_class == measured.total_per_class
         kernel: BlockKernel | None = fit.kernel() if whole and not fit.broken_order else None

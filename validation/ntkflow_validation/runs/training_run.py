@@ -11,6 +11,7 @@ import numpy as np
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
+from ntkflow.runs.border.costs import refuse_large, refuse_sizes
 from ntkflow.runs.files import run_versions
 from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig
@@ -32,6 +33,9 @@ from ntkflow_validation.training.train import (
     train,
 )
 
+Prepared = tuple[Dataset, Network]
+# Bytes for each step of a training: its rate, its flow time, and what they are computed from.
+STEP = 48
 # Seconds between checkpoints: what a kill costs at most, beside the time since the last snapshot.
 CHECKPOINT_EVERY = 30.0
 
@@ -62,14 +66,24 @@ class Outcome:
     message: str = ""
 
 
-def prepare(config: RunConfig) -> tuple[Dataset, Network]:
-    """The dataset and the freshly initialised network of a configuration."""
+def prepare(config: RunConfig) -> Prepared:
+    """The dataset and the freshly initialised network of a configuration.
+
+    Raises:
+        InputError: data are missing or damaged, or their training would not fit into memory.
+    """
     dataset = datasets.load(config.data, config.seed)
-    return dataset, build(config.model, dataset.input_shape, dataset.classes, config.seed)
+    steps, C = total_steps(config.training, dataset.per_class), dataset.classes
+    refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")
+    refuse_sizes(C, C * min(config.data.probe_per_class, dataset.per_class), config.model.features)
+    return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
 def train_run(
-    run: RunDirectory, progress: Progress = silent, observed: Callable[[Json], object] = lambda _: None
+    run: RunDirectory,
+    progress: Progress = silent,
+    observed: Callable[[Json], object] = lambda _: None,
+    prepared: Prepared | None = None,
 ) -> Outcome:
     """Train and write snapshots; goes on from the latest checkpoint or snapshot, if there is one.
 
@@ -77,6 +91,7 @@ def train_run(
         run: the directory.
         progress: called with ("training", steps done, steps in all).
         observed: called with the metrics of every snapshot.
+        prepared: what `prepare` gives for the run's configuration, where that is known already.
 
     Returns:
         How it ended; a training that had ended before is left alone.
@@ -84,7 +99,7 @@ def train_run(
     ended = read_outcome(run)
     if ended is not None:
         return ended
-    dataset, network = prepare(run.config)
+    dataset, network = prepared or prepare(run.config)
     config = _begun(run, dataset, network)
     resume = run.read_latest(start(network, config.training))
     run.repair_metrics()

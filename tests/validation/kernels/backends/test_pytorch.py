@@ -13,6 +13,8 @@ from ntkflow_validation.kernels import FolderStore, measure
 from ntkflow.errors import InputError
 
 torch = pytest.importorskip("torch")
+# The networks here have the statistics that they were made with, and that is said; tests of what is said are elsewhere.
+pytestmark = pytest.mark.filterwarnings("ignore::ntkflow_validation.normalisation.StatisticsWarning")
 
 LABELS = np.repeat([0, 1, 2], 4)
 X = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
