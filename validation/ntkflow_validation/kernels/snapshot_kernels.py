@@ -1,10 +1,8 @@
 """The features' NTK of a network on a dataset: the arrow from a snapshot's variables to a `KernelSample`."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import KernelConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
@@ -21,7 +19,7 @@ def measure(
     variables: Variables,
     dataset: Dataset,
     config: KernelConfig,
-    progress: Callable[[int], Any] | None = None,
+    progress: Progress = silent,
     memory: str = "2GiB",
 ) -> KernelSample:
     """Exact kernel of the body's parameters in inference mode, on the first samples of each class.
@@ -31,7 +29,7 @@ def measure(
         variables: parameters and statistics to measure at.
         dataset: sorted, balanced training samples.
         config: how many neurons and samples.
-        progress: called with the number of neurons done.
+        progress: called with (what, neurons done, in all).
         memory: what the measurement may use.
 
     Raises:
@@ -42,13 +40,7 @@ def measure(
     rows = np.arange(len(dataset.labels)).reshape(dataset.classes, -1)[:, :s].ravel()
     x, labels = dataset.x[rows], dataset.labels[rows]
     backend = JaxBackend(network.body_features, variables.params["body"], variables).check(x)
-    task = Task(
-        backend,
-        x,
-        labels,
-        budget=Budget.parse(memory),
-        progress=lambda _, done, __: progress and progress(done),
-    )
+    task = Task(backend, x, labels, budget=Budget.parse(memory), progress=progress)
     V = np.eye(backend.n)[: config.neurons or backend.n]
     found = in_range(task, lambda task: grams(task, V))
     return KernelSample(labels, found.mean, found.sums.constants[:, :4], backend.n, dataset.per_class)

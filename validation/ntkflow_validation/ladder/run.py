@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from ntkflow._types import Json
 from ntkflow.problem.sizes import Sizes
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.files import read_arrays
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
@@ -25,8 +26,6 @@ from ntkflow_validation.training.train import start
 
 # Parameters times samples: above this the rungs that pass through the network again and again are left out.
 LARGE = 20_000_000
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ DEFAULT = LadderSettings()
 def compare_run(
     run: RunDirectory,
     from_snapshot: int | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
     deviations: Callable[[RunConfig], list[str]] = lambda _: [],
 ) -> Json:

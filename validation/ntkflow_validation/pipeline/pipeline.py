@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels.blocks import BlockFit, fit
 from ntkflow_validation.kernels.snapshot_kernels import measure
@@ -13,11 +14,9 @@ from ntkflow_validation.ladder.run import compare_run as predict_windows
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.runs.training_run import (
     Outcome,
-    Progress,
     Result,
     prepare,
     read_outcome,
-    silent,
     snapshot_metrics,
     spread_evenly,
     train_run,
@@ -26,7 +25,6 @@ from ntkflow_validation.training.train import TrainState, start
 
 __all__ = [
     "Outcome",
-    "Progress",
     "Result",
     "compare_run",
     "deviations",
@@ -72,7 +70,7 @@ def measure_run(
                 state.variables,
                 dataset,
                 run.config.kernels,
-                lambda p, i=i: progress("measuring kernels", i * neurons + p, len(wanted) * neurons),  # type: ignore[misc]
+                lambda _, p, __, i=i: progress("measuring kernels", i * neurons + p, len(wanted) * neurons),
             )
             run.write_kernel(step, measured, fit(measured), time.perf_counter() - began)
     return run.kernels()

@@ -14,6 +14,7 @@ from flax import nnx
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.files import write_arrays, write_json
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import FolderStore, JaxBackend, Measurement, measure
@@ -23,8 +24,6 @@ from ntkflow_validation.models.base import Network, Variables
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.train import head, start
 
-# called with (what is being done, amount done, amount in all)
-Progress = Callable[[str, int, int], None]
 Announce = Callable[[Forecast], object]
 
 
@@ -63,7 +62,7 @@ def measure_snapshot(
     dataset: Dataset,
     settings: Settings,
     store: FolderStore | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     announce: Announce | None = None,
 ) -> Measurement:
     """Kernels of the body's parameters, with the network's own head.
@@ -88,10 +87,16 @@ def measure_snapshot(
         variables = variables._replace(statistics=statistics)
     function = batch_features(network) if settings.bn == "batch" else network.body_features
     backend = JaxBackend(function, variables.params["body"], variables)
-    if progress is not None:
-        options["progress"] = progress
     return measure(
-        backend, None, dataset.x, dataset.labels, head=(W, b), store=store, announce=announce, **options
+        backend,
+        None,
+        dataset.x,
+        dataset.labels,
+        head=(W, b),
+        store=store,
+        progress=progress,
+        announce=announce,
+        **options,
     )
 
 
@@ -112,7 +117,7 @@ def measure_in_full(
     dataset: Dataset,
     network: Network,
     settings: Settings,
-    progress: Progress,
+    progress: Progress = silent,
     overwrite: bool = False,
     announce: Callable[[int, Forecast], object] | None = None,
 ) -> Iterator[tuple[int, Measurement | None, Json]]:

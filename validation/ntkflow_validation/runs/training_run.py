@@ -10,6 +10,7 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.border.costs import refuse_large, refuse_sizes
 from ntkflow.runs.files import run_versions
 from ntkflow_validation import datasets
@@ -32,8 +33,6 @@ from ntkflow_validation.training.train import (
     train,
 )
 
-# called with (what is being done, amount done, amount in all)
-Progress = Callable[[str, int, int], None]
 Prepared = tuple[Dataset, Network]
 # Bytes for each step of a training: its rate, its flow time, and what they are computed from.
 STEP = 48
@@ -80,11 +79,6 @@ def prepare(config: RunConfig) -> Prepared:
     return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """No progress."""
-    del what, done, total
-
-
 def train_run(
     run: RunDirectory,
     progress: Progress = silent,
@@ -121,9 +115,8 @@ def train_run(
     if resume is not None:
         _missing_kernels(run, dataset, network, kernel_steps)
     saver = _Saver(run)
-    report = _throttled(lambda step: progress("training", step, total))
     try:
-        for snapshot in train(config, dataset, network, resume, report, saver):
+        for snapshot in train(config, dataset, network, resume, progress, saver):
             row = write_snapshot(run, config, snapshot, dataset, network, snapshot.step in kernel_steps)
             observed(row)
             progress("training", snapshot.step, total)
@@ -245,14 +238,3 @@ class _Saver:
         if time.monotonic() - self.last >= CHECKPOINT_EVERY:
             self.run.write_checkpoint(step, state)
             self.last = time.monotonic()
-
-
-def _throttled(report: Callable[[int], None], seconds: float = 0.2) -> Callable[[int], None]:
-    last = [0.0]
-
-    def call(step: int) -> None:
-        if time.monotonic() - last[0] >= seconds:
-            last[0] = time.monotonic()
-            report(step)
-
-    return call

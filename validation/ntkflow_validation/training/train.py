@@ -13,6 +13,7 @@ import optax
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig, TrainConfig
 from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
 from ntkflow_validation.datasets.batches import batches_of
@@ -180,7 +181,7 @@ def train(
     dataset: Dataset,
     network: Network,
     resume: tuple[int, TrainState] | None = None,
-    progress: Callable[[int], Any] = _ignore,
+    progress: Progress = silent,
     checkpoint: Callable[[int, TrainState], Any] = _ignore,
     fused: bool | None = None,
 ) -> Iterator[Snapshot]:
@@ -191,7 +192,7 @@ def train(
         dataset: training samples, sorted and balanced; its probe is what snapshots observe.
         network: structure and initial variables.
         resume: step and state to go on from; that step is not yielded again.
-        progress: called with the number of steps done, every `CHUNK` (fused: `FUSED_CHUNK`).
+        progress: called with ("training", steps done, in all), every `CHUNK` (fused: `FUSED_CHUNK`).
         checkpoint: called with the steps done and the state, as often.
         fused: see `make_advance`; by default wherever the device is not a CPU.
 
@@ -219,7 +220,7 @@ def train(
             state, done = advance(state, x, labels, rows), ahead.stop
             if done % chunk == 0:
                 _check_head(state, done)
-                progress(done)
+                progress("training", done, steps)
                 checkpoint(done, state)
         if config.recalibrates:
             state = recalibrated(network, dataset, state)
