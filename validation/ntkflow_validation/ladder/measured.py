@@ -95,7 +95,8 @@ class Measured:
     @property
     def x(self) -> np.ndarray:
         """Inputs of the observed samples."""
-        return self.dataset.x[self.dataset.first_of_each_class(self.dataset.probe_per_class)]
+        found: np.ndarray = self.dataset.x[self.dataset.first_of_each_class(self.dataset.probe_per_class)]
+        return found
 
     @cached_property
     def basis(self) -> Basis:

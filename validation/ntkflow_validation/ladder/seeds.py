@@ -227,7 +227,8 @@ def table(document: Json) -> list[str]:
 
 
 def _of(rung: Json, quantity: str = "M") -> Json:
-    return rung["skill"][quantity]
+    found: Json = rung["skill"][quantity]
+    return found
 
 
 def _line(rung: Json) -> str:

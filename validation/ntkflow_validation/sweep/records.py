@@ -58,7 +58,8 @@ class Record:
     def epochs(self) -> np.ndarray:
         """Passes through the data at every row, (T,)."""
         steps = np.array([row["step"] for row in self.rows], dtype=float)
-        return epochs_of(self.config.training, steps, self.config.data.per_class)
+        found: np.ndarray = epochs_of(self.config.training, steps, self.config.data.per_class)
+        return found
 
     def series(self, name: str) -> np.ndarray:
         """A metric at every row, NaN where it was not measured, (T,)."""

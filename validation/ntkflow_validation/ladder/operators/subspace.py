@@ -56,7 +56,8 @@ class CorrectedOperator(Operator):
         outside = flat - (self.Z @ flat) @ self.Z
         other = self.rest.act(outside.reshape(G.shape), t).reshape(-1)
         other = other - (self.Z @ other) @ self.Z
-        return ((self.inverse @ (self.Y @ flat)) @ self.Y + other).reshape(G.shape)
+        found: np.ndarray = ((self.inverse @ (self.Y @ flat)) @ self.Y + other).reshape(G.shape)
+        return found
 
 
 def corrected(Z: Stack, images: Stack, rest: Operator) -> CorrectedOperator:

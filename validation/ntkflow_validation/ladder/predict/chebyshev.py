@@ -180,7 +180,8 @@ def _first_step(y: Parts, F: Parts, tolerance: float, rate: float) -> float:
     sizes = [float(np.linalg.norm(part)) for part in y]
     sizes[2] = max(sizes[2], 1 / math.sqrt(len(y[2])))
     speeds = [float(np.linalg.norm(f)) / size for f, size in zip(F, sizes, strict=True) if size]
-    return min(tolerance ** (1 / 3) / max(*speeds, 1e-300), 10 / rate)
+    found: float = min(tolerance ** (1 / 3) / max(*speeds, 1e-300), 10 / rate)
+    return found
 
 
 def _sum(weights: Sequence[float], parts: Sequence[Parts]) -> Parts:
