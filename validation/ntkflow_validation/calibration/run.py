@@ -90,7 +90,7 @@ def run_cell(cell: Cell, folder: Path) -> Json:
             train_run(run)
             measure_run(run)
             compare_run(run, from_snapshot=0, rungs=RUNGS)
-        return cell_row(cell, run.read_json("kernels.json"), run.read_json("comparison.json"))
+        return cell_row(cell, run.measurements(), run.read_json("comparison.json"))
 
 
 def make_place(out: Path, overwrite: bool) -> None:

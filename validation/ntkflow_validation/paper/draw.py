@@ -16,7 +16,6 @@ from ntkflow_validation.paper.panes import curves, painters
 from ntkflow_validation.paper.registry import PaperFigure, paper_figure
 from ntkflow_validation.runs.rundir import RunDirectory, run_paths
 from ntkflow_validation.sweep.records import find_records
-from ntkflow_validation.training.clock import epochs_of
 
 FORMATS = ("pdf", "png")
 DPI = 200
@@ -64,8 +63,7 @@ def write(figure: Figure, out: Path, name: str) -> list[Path]:
 
 def kernels_figure(figure: PaperFigure, paths: Sequence[Path]) -> Figure:
     """Figures 1 and 13-20: traced kernels, norms over pairs, alignment, and the block residual beside it."""
-    from ntkflow_validation.figures.kernel_panes import kernel_figure
-    from ntkflow_validation.runs.kernel_view import views_of
+    from ntkflow_validation.figures.kernel_panes import epoch, in_full, kernel_figure
 
     paths = [run for path in paths for run in run_paths(path)]
     if len(paths) != 1:
@@ -81,11 +79,8 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path]) -> Figure:
         )
     run = RunDirectory.open(paths[0])
     config = run.config
-    views = {
-        float(epochs_of(config.training, step, config.data.per_class)): view
-        for step, view in views_of(run).items()
-    }
-    if not views:
+    found = {epoch(config, step): kernel for step, kernel in in_full(run).items()}
+    if not found:
         raise InputError(
             "path",
             paths[0],
@@ -94,7 +89,7 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path]) -> Figure:
         )
     rate = float(run.read_json("training.json").get("learning_rate", config.training.learning_rate))
     shown = f"{config.model.name} on {config.data.name}, {config.model.init}, learning rate {rate:.3g}"
-    return kernel_figure(views, title=_title(figure, f"{config.model.name}/{config.data.name}", shown))
+    return kernel_figure(found, title=_title(figure, f"{config.model.name}/{config.data.name}", shown))
 
 
 def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = True) -> Figure:

@@ -11,6 +11,7 @@ from ntkflow_validation.config.presets import preset as run_preset
 from ntkflow_validation.paper.choose import Selection, select
 from ntkflow_validation.paper.draw import draw_figure
 from ntkflow_validation.paper.registry import PaperFigure
+from ntkflow_validation.runs.measurement_run import FIGURE_QUANTITIES
 from ntkflow_validation.runs.training_run import Progress, silent
 from ntkflow_validation.sweep.estimate import Estimate, estimate_runs
 from ntkflow_validation.sweep.grid import PAPER_INITS, TrainingSweep, of_pair, paper_rates
@@ -88,7 +89,10 @@ def kernels_of(figure: PaperFigure, scale: Scale) -> RunConfig:
     """The one network of a kernels figure."""
     rate = scale.kernel_rate or figure.rate or DEFAULT_RATE
     base = changed(base_of(figure, scale), {"training.learning_rate": rate, "model.init": figure.init})
-    return observed(base, min(scale.snapshots, 9), 5)
+    seen = observed(base, min(scale.snapshots, 9), 5)
+    # Long, and after the training an interrupted one goes on inside a step.
+    kernels = replace(seen.kernels, while_training=False)
+    return replace(seen, kernels=kernels.with_quantities(*FIGURE_QUANTITIES))
 
 
 def observed(config: RunConfig, snapshots: int, kernels: int) -> RunConfig:
@@ -148,10 +152,9 @@ def measure_network(config: RunConfig, path: Path, progress: Progress = silent) 
     Raises:
         InputError: it diverged.
     """
-    from ntkflow_validation.pipeline.pipeline import kernel_steps
-    from ntkflow_validation.runs.measurement_run import FIGURE_QUANTITIES, Settings, measure_in_full
+    from ntkflow_validation.pipeline.pipeline import measure_run
     from ntkflow_validation.runs.rundir import RunDirectory
-    from ntkflow_validation.runs.training_run import Result, prepare, train_run
+    from ntkflow_validation.runs.training_run import Result, train_run
 
     path.parent.mkdir(parents=True, exist_ok=True)
     run = RunDirectory.create(path, config, resume=True)
@@ -161,6 +164,4 @@ def measure_network(config: RunConfig, path: Path, progress: Progress = silent) 
             raise InputError(
                 "learning rate", config.training.learning_rate, outcome.message, "choose a smaller one"
             )
-        settings = Settings(quantities=FIGURE_QUANTITIES, per_class=config.kernels.per_class or None)
-        for _ in measure_in_full(run, kernel_steps(run), *prepare(config), settings, progress):
-            pass
+        measure_run(run, progress=progress)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +13,11 @@ import optax
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
+from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig, TrainConfig
 from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
 from ntkflow_validation.datasets.batches import batches_of
+from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.training.clock import flow_times, learning_rate, snapshot_steps, total_steps
 from ntkflow_validation.training.objective import objective, stable_rate
@@ -73,6 +75,16 @@ class DivergedError(Exception):
     def __init__(self, step: int, what: str) -> None:
         super().__init__(f"training diverged before step {step} ({what} is not finite)")
         self.step = step
+
+
+@lru_cache(maxsize=1)
+def prepare(config: RunConfig) -> tuple[Dataset, Network]:
+    """The dataset and the freshly initialised network of a configuration.
+
+    Those of the last one are kept: the stages of a run share them, and what was compiled for the network.
+    """
+    dataset = datasets.load(config.data, config.seed)
+    return dataset, build(config.model, dataset.input_shape, dataset.classes, config.seed)
 
 
 def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformation:
