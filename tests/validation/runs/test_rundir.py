@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.pipeline.pipeline import compare_run, kernel_steps, measure_run, train_run
-from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.runs.lock import locked
+from ntkflow_validation.runs.rundir import RunDirectory, run_paths
 
 from ntkflow.errors import InputError
 from ntkflow.runs import files
@@ -190,3 +191,11 @@ def test_a_measurement_without_its_snapshot_is_none(run):
     found = measure_run(run)
     run.write_measurement(5_000, found[0], CONFIG.kernels, 0.0)
     assert run.measured() == list(run.measurements()) == [0, 12]
+
+
+def test_places_may_be_named_in_words(run):
+    place = str(run.path)
+    with locked(place):
+        assert RunDirectory.create(place, CONFIG, resume=True) == RunDirectory.open(place) == run
+    assert RunDirectory.difference(place, CONFIG) is None
+    assert run_paths(place) == [run.path]

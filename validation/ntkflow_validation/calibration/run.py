@@ -14,6 +14,7 @@ from ntkflow_validation.calibration import store
 from ntkflow_validation.calibration.cells import Cell, cells
 from ntkflow_validation.calibration.document import cell_row, document
 from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
+from ntkflow_validation.pipeline.summary import kernel_rows
 from ntkflow_validation.runs.rundir import RunDirectory
 
 # What is predicted of a cell: enough to say which assumption fails.
@@ -22,7 +23,7 @@ Progress = Callable[[str, int, int], object]
 
 
 def calibrate(
-    out: Path,
+    out: Path | str,
     brief: bool = False,
     seeds: int = 3,
     workers: int | None = None,
@@ -40,6 +41,7 @@ def calibrate(
     Returns:
         The document.
     """
+    out = Path(out)
     folder = out / "cells" / store.fingerprint()
     folder.mkdir(parents=True, exist_ok=True)
     wanted = cells(brief, seeds)
@@ -59,14 +61,14 @@ def calibrate(
     return found
 
 
-def calibration_of(folder: Path | None = None, progress: Progress = lambda *_: None) -> Json:
+def calibration_of(folder: Path | str | None = None, progress: Progress = lambda *_: None) -> Json:
     """The calibration of the running code: from a run's folder, the user's cache, or made now, in brief.
 
     Args:
         folder: may hold a calibration.json; gets one, in place of another's unless that is longer.
         progress: called as cells are done.
     """
-    own = None if folder is None else folder / "calibration.json"
+    own = None if folder is None else Path(folder) / "calibration.json"
     for path in (own, store.place()):
         found = None if path is None else store.read(path)
         if found is not None and store.current(found):
@@ -80,9 +82,9 @@ def calibration_of(folder: Path | None = None, progress: Progress = lambda *_: N
     return found
 
 
-def run_cell(cell: Cell, folder: Path) -> Json:
+def run_cell(cell: Cell, folder: Path | str) -> Json:
     """Train, measure and predict one cell, or go on with it; its row of the document."""
-    path = folder / cell.name
+    path = Path(folder) / cell.name
     resume = (path / "config.toml").exists()
     run = RunDirectory.create(path, cell.config, resume=resume)
     with run.locked():
@@ -90,15 +92,16 @@ def run_cell(cell: Cell, folder: Path) -> Json:
             train_run(run)
             measure_run(run)
             compare_run(run, from_snapshot=0, rungs=RUNGS)
-        return cell_row(cell, run.measurements(), run.read_json("comparison.json"))
+        return cell_row(cell, kernel_rows(run), run.read_json("comparison.json"))
 
 
-def make_place(out: Path, overwrite: bool) -> None:
+def make_place(out: Path | str, overwrite: bool) -> None:
     """A directory for a calibration; with `overwrite` without the cells of an earlier one.
 
     Raises:
         InputError: OUT holds anything else.
     """
+    out = Path(out)
     if (out / "cells").is_dir():
         if overwrite:
             shutil.rmtree(out / "cells")

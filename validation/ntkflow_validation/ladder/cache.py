@@ -17,9 +17,10 @@ class Cache:
         path: the file; None keeps nothing.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
-        found = read_arrays(path, "ladder")[0] if path is not None and path.exists() else {}
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        known = self.path is not None and self.path.exists()
+        found = read_arrays(self.path, "ladder")[0] if self.path is not None and known else {}
         self.arrays = {name: as_read(array) for name, array in found.items()}
 
     def get(self, names: tuple[str, ...], compute: Callable[[], tuple[np.ndarray, ...]]) -> list[np.ndarray]:

@@ -21,7 +21,7 @@ FORMATS = ("pdf", "png")
 DPI = 200
 
 
-def draw_figure(number: int, paths: Sequence[Path], out: Path, raw: bool = False) -> list[Path]:
+def draw_figure(number: int, paths: Sequence[Path | str], out: Path | str, raw: bool = False) -> list[Path]:
     """Draw figure `number` of the paper from run and sweep directories.
 
     Args:
@@ -48,10 +48,10 @@ def draw_figure(number: int, paths: Sequence[Path], out: Path, raw: bool = False
     return write(drawn, out, name)
 
 
-def write(figure: Figure, out: Path, name: str) -> list[Path]:
+def write(figure: Figure, out: Path | str, name: str) -> list[Path]:
     """NAME.pdf and NAME.png, each whole or not at all, without the date, which would make each a change."""
+    out, written = Path(out), []
     out.mkdir(parents=True, exist_ok=True)
-    written = []
     for suffix in FORMATS:
         path = out / f"{name}.{suffix}"
         with files.atomic(path) as handle:
@@ -61,7 +61,7 @@ def write(figure: Figure, out: Path, name: str) -> list[Path]:
     return written
 
 
-def kernels_figure(figure: PaperFigure, paths: Sequence[Path]) -> Figure:
+def kernels_figure(figure: PaperFigure, paths: Sequence[Path | str]) -> Figure:
     """Figures 1 and 13-20: traced kernels, norms over pairs, alignment, and the block residual beside it."""
     from ntkflow_validation.figures.kernel_panes import epoch, in_full, kernel_figure
 

@@ -115,7 +115,7 @@ def estimate_figure(figure: PaperFigure, scale: Scale, workers: int | None) -> E
 
 
 def reproduce(
-    figure: PaperFigure, scale: Scale, out: Path, run_grid: RunGrid, progress: Progress = silent
+    figure: PaperFigure, scale: Scale, out: Path | str, run_grid: RunGrid, progress: Progress = silent
 ) -> list[Path]:
     """Run what a figure needs and draw it; what is there already is kept, so that an interrupted call goes on.
 
@@ -132,6 +132,7 @@ def reproduce(
     Raises:
         InputError: no training of the grid could be completed.
     """
+    out = Path(out)
     if figure.kind == "kernels":
         measure_network(kernels_of(figure, scale), out / "run", progress)
         return draw_figure(figure.number, [out / "run"], out)
@@ -146,7 +147,7 @@ def reproduce(
     return [path for raw in (False, True) for path in draw_figure(figure.number, paths, out, raw)]
 
 
-def measure_network(config: RunConfig, path: Path, progress: Progress = silent) -> None:
+def measure_network(config: RunConfig, path: Path | str, progress: Progress = silent) -> None:
     """Train one network, or go on with it, and measure everything that a kernels figure shows.
 
     Raises:
@@ -156,7 +157,7 @@ def measure_network(config: RunConfig, path: Path, progress: Progress = silent) 
     from ntkflow_validation.runs.rundir import RunDirectory
     from ntkflow_validation.runs.training_run import Result, train_run
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     run = RunDirectory.create(path, config, resume=True)
     with run.locked():
         outcome = train_run(run, progress)

@@ -54,11 +54,12 @@ def page(
     )
 
 
-def write_page(path: Path, reports: Sequence[RunReport], calibration: Mapping[str, Any] | None) -> Path:
+def write_page(path: Path | str, reports: Sequence[RunReport], calibration: Mapping[str, Any] | None) -> Path:
     """Write the page under a temporary name, then rename it."""
-    with atomic(path) as handle:
+    place = Path(path)
+    with atomic(place) as handle:
         handle.write(page(reports, calibration).encode())
-    return path
+    return place
 
 
 def _header(

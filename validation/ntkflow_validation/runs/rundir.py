@@ -95,7 +95,7 @@ class RunDirectory:
 
     @classmethod
     def create(
-        cls, path: Path, config: RunConfig, overwrite: bool = False, resume: bool = False
+        cls, path: Path | str, config: RunConfig, overwrite: bool = False, resume: bool = False
     ) -> "RunDirectory":
         """A new directory, or with `resume` an existing one of the same configuration.
 
@@ -132,7 +132,7 @@ class RunDirectory:
         return found
 
     @classmethod
-    def open(cls, path: Path) -> "RunDirectory":
+    def open(cls, path: Path | str) -> "RunDirectory":
         """An existing run.
 
         Raises:
@@ -151,7 +151,7 @@ class RunDirectory:
         return cls(path, RunConfig.from_dict(tables))
 
     @classmethod
-    def difference(cls, path: Path, config: RunConfig) -> str | None:
+    def difference(cls, path: Path | str, config: RunConfig) -> str | None:
         """In what the run in a directory differs from a configuration; None where it does not, or there is none."""
         if not (Path(path) / MARK).is_file():
             return None
@@ -322,7 +322,7 @@ class RunDirectory:
         return self.path / "parameters" / f"step_{step:07d}.npz"
 
 
-def run_paths(path: Path) -> list[Path]:
+def run_paths(path: Path | str) -> list[Path]:
     """The runs that a path stands for: itself, or those in a folder that is no run, as `validate run` makes."""
     path = Path(path)
     if not (path / MARK).is_file() and path.is_dir():

@@ -96,14 +96,14 @@ def final_norms(snapshot: StoredSnapshot) -> dict[str, float]:
     return moments(thin, snapshot.sizes)
 
 
-def find_records(paths: Iterable[Path]) -> list[Record]:
+def find_records(paths: Iterable[Path | str]) -> list[Record]:
     """All trainings under some sweep and run directories, or folders of runs.
 
     Raises:
         InputError: a path is neither, nor a folder of runs.
     """
     found: list[Record] = []
-    for path in paths:
+    for path in map(Path, paths):
         if (path / SPEC_FILE).is_file():
             found += _of_sweep(path)
         elif runs := [run for run in run_paths(path) if (run / "config.toml").is_file()]:
