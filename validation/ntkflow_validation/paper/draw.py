@@ -65,27 +65,27 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path | str]) -> Figure:
     """Figures 1 and 13-20: traced kernels, norms over pairs, alignment, and the block residual beside it."""
     from ntkflow_validation.figures.kernel_panes import epoch, in_full, kernel_figure
 
-    paths = [run for path in paths for run in run_paths(path)]
-    if len(paths) != 1:
+    runs = [run for path in paths for run in run_paths(path)]
+    if len(runs) != 1:
         raise InputError(
-            "path", len(paths), f"figure {figure.number} shows one network", "give one run directory"
+            "path", len(runs), f"figure {figure.number} shows one network", "give one run directory"
         )
-    if (paths[0] / SPEC_FILE).is_file():
+    if (runs[0] / SPEC_FILE).is_file():
         raise InputError(
             "path",
-            paths[0],
+            runs[0],
             f"is a sweep, and figure {figure.number} shows one network",
-            f"give a run directory, such as one in {paths[0] / 'runs'} of a sweep with --keep-runs",
+            f"give a run directory, such as one in {runs[0] / 'runs'} of a sweep with --keep-runs",
         )
-    run = RunDirectory.open(paths[0])
+    run = RunDirectory.open(runs[0])
     config = run.config
     found = {epoch(config, step): kernel for step, kernel in in_full(run).items()}
     if not found:
         raise InputError(
             "path",
-            paths[0],
+            runs[0],
             "has no kernels measured in full",
-            f"run `ntkflow validate kernels {paths[0]} --figure` first",
+            f"run `ntkflow validate kernels {runs[0]} --figure` first",
         )
     rate = float(run.read_json("training.json").get("learning_rate", config.training.learning_rate))
     shown = f"{config.model.name} on {config.data.name}, {config.model.init}, learning rate {rate:.3g}"
