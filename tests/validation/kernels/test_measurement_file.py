@@ -29,9 +29,10 @@ def measured(quantities=QUANTITIES, **options):
         ({"head": HEAD, "probes": 4}, QUANTITIES),
         ({"head": (HEAD[0], None), "per_class": 2, "neurons": [3, 1]}, ("outputs", "pair-norms")),
         ({"head": HEAD, "method": "probes", "probes": 2}, ("outputs", "rayleigh")),
+        ({"head": HEAD, "probes": 4}, ("pair-norms", "output-pair-norms")),
         ({"per_class": 1}, ()),
     ],
-    ids=["all", "part", "probes", "one a class"],
+    ids=["all", "part", "probes", "pairs", "one a class"],
 )
 def test_a_measurement_comes_back_as_it_was(options, quantities, tmp_path):
     found = measured(quantities, **options)

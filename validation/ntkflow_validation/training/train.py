@@ -1,5 +1,6 @@
 """Training: one jitted step and a generator of snapshots. It neither prints nor writes."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -17,6 +18,7 @@ from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig, TrainConfig
 from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
 from ntkflow_validation.datasets.batches import batches_of
+from ntkflow_validation.datasets.locate import ENVIRONMENT
 from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.training.clock import flow_times, learning_rate, snapshot_steps, total_steps
@@ -77,12 +79,17 @@ class DivergedError(Exception):
         self.step = step
 
 
-@lru_cache(maxsize=1)
 def prepare(config: RunConfig) -> tuple[Dataset, Network]:
     """The dataset and the freshly initialised network of a configuration.
 
     Those of the last one are kept: the stages of a run share them, and what was compiled for the network.
     """
+    return _prepared(config, os.environ.get(ENVIRONMENT))
+
+
+@lru_cache(maxsize=1)
+def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network]:
+    del data_dir  # where the files are, which may be others of the same name
     dataset = datasets.load(config.data, config.seed)
     return dataset, build(config.model, dataset.input_shape, dataset.classes, config.seed)
 
