@@ -59,6 +59,7 @@ ON_DEMAND = (
     "ntkflow.integrate.engines.jax_flow",
     "ntkflow.integrate.engines.precision",
     "ntkflow.runs.pictures.figures",
+    "ntkflow.runs.pictures.fit_figure",
     "ntkflow.runs.pictures.ensemble_figure",
     "ntkflow.runs.pictures.layout",
 )

@@ -11,6 +11,7 @@ from ntkflow.integrate.stopping import FAILURES
 from ntkflow.problem.decay import Decay
 from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
+from tests.steppers import Wrapped
 
 SIZES = nf.Sizes(3, 3, 5)
 NEVER = nf.Stop(None, None, None)
@@ -22,14 +23,12 @@ def problem(kernel=None, scale=1.0, **options):
     return nf.Problem(SIZES, kernel or nf.BlockKernel(1.3, 0.5, 0.1), scaled, **options)
 
 
-class Crooked:
+class Crooked(Wrapped):
     """An engine whose every second step has been tampered with."""
 
     def __init__(self, stepper, harm):
-        self.stepper, self.harm, self.nfev = stepper, harm, 0
-
-    def __getattr__(self, name):
-        return getattr(self.stepper, name)
+        super().__init__(stepper)
+        self.harm = harm
 
     @property
     def y(self):

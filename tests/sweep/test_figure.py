@@ -57,6 +57,25 @@ def test_two_axes_give_a_heat_map_with_every_value_in_its_place(tmp_path):
     figures.save(figure, tmp_path / "two.png")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (Y, lambda p: 1e-15 * p["scale"], "zero but for rounding"),
+        (Y, lambda p: 1 - 1e-9 * p["scale"], "1 in every cell"),
+        ("invariant.drift", lambda p: 1e-10 * p["scale"], "errors of integration, at most 3e-10"),
+        (Y, lambda p: 1 - 1e-3 * p["scale"], ""),
+        ("invariant.drift", lambda p: 1e-3 * p["scale"], ""),
+    ],
+)
+def test_rounding_is_no_landscape(name, value, words):
+    spec = grid("scale=1:3:3", "kappa_d=1,2", y=(name,), log_y=True)
+    table = table_of(spec, value)
+    figure = sweep_figure(spec, Table(table.swept, {**table.columns, name: table.column(Y)}), "title")
+    axes, colours = figure.axes[0], figure.axes[0].collections[0].get_array()
+    assert axes.get_title() == (f"{label(name)}: {words}" if words else "")
+    assert (len(np.unique(colours)) == 1) is bool(words)
+
+
 def test_two_axes_with_x_give_one_line_per_value_of_the_other():
     spec = grid("scale=1:3:3", "kappa_d=1,2", x="kappa_d")
     figure = sweep_figure(spec, table_of(spec), "title")

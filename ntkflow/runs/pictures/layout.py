@@ -35,6 +35,17 @@ LINEAR = ("E_alignment", "NC4")
 # Letters and lines in points. Nothing printed is below 7 points.
 STYLES = {"screen": (8.5, 1.5), "paper": (7.5, 1.1)}
 SCREEN_WIDTH, PER_ROW, RATIO = 14.0, 4, 0.78
+# Series that panes draw for one run only: several runs' components in one pane can't be told apart.
+DETAILS = (
+    "E_size",
+    "E_peak",
+    "E_drift_peak",
+    "E_motion",
+    "NC1_frobenius",
+    "loss_global",
+    "loss_class",
+    "loss_individual",
+)
 # A narrower pane has no room for its own labels.
 LEAST_PANE = 2.1
 NARROW_PANE, NARROW_LETTERS = 3.0, 22
@@ -106,6 +117,7 @@ class Layout:
         width = float(given[0])
         columns = max(1, min(len(panes), PER_ROW, int(width / LEAST_PANE)))
         rows = -(-len(panes) // columns)
+        columns = -(-len(panes) // rows)  # rows of equal length: two and two, not three and one
         if size is None:
             width *= columns / PER_ROW  # panes of the usual size
         height = given[1] or rows * RATIO * width / columns + 0.4
@@ -135,8 +147,11 @@ class Layout:
         """Words broken into lines that fit into a narrow pane."""
         return fill(words, NARROW_LETTERS) if self.width / self.columns < NARROW_PANE else words
 
-    def dress(self, axes: Axes, pane: Pane, several: bool) -> None:
-        """Scales, ticks, labels and the legend of a pane; styles alone tell the series where colours tell the runs."""
+    def dress(self, axes: Axes, pane: Pane, several: bool, zero: Sequence[str] = ()) -> None:
+        """Scales, ticks, labels and the legend of a pane; styles alone tell the series where colours tell the runs.
+
+        Runs that are `zero` but for errors in this pane are named in it, as they have no line there.
+        """
         axes.set_title(pane.title, fontsize=self.letters + 1)
         drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
         if nothing(drawn, pane.log):
@@ -159,6 +174,9 @@ class Layout:
         axes.set_ylabel(self.wrapped(pane.label), fontsize=self.letters)
         axes.set_xlabel("flow time t", fontsize=self.letters)
         self._legend(axes, several)
+        if zero:
+            words = fill(f"zero but for errors: {'; '.join(zero)}", int(12 * self.width / self.columns))
+            axes.text(0.03, 0.03, words, transform=axes.transAxes, fontsize=self.letters - 1, color=GREY)
 
     def _legend(self, axes: Axes, several: bool) -> None:
         handles: dict[str, Any] = {}

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ntkflow.fitting.observed import Observed
+
 # What decides the numbers of a run only through rounding, or says nothing beside the arrays it names.
 INCIDENTAL = ("engine", "form", "ensemble", "kernel_file", "state")
+RUNS = (Solution, Ensemble, Run, str, Path)
 # Names of settings as labels write them.
 LETTERS = {"classes": "C", "per_class": "m", "features": "n", "step_size": "eta", "t_end": "t_end"}
 
@@ -55,15 +58,18 @@ def figure(
     size: float | tuple[float, float] | None = None,
     style: str = "screen",
     labels: Sequence[str] | None = None,
+    observed: "Observed | None" = None,
 ) -> "Figure":
-    """A matplotlib figure of one run, or of several over each other; `figure.savefig(path)` writes it.
+    """A matplotlib figure of one run, of several over each other, or of a fit; `figure.savefig(path)` writes it.
 
     Args:
-        things: solutions, ensembles, or directories of runs.
+        things: solutions, ensembles, or directories of runs; or one fit, which none of the other arguments but
+            `observed` concern.
         panes: E, alignment, terms, moments, NC1, NC2, NC3, loss, or any other series by its name; None: these eight.
         size: width in inches, or width and height; None: as wide as a screen.
         style: 'screen', or 'paper': lines and letters for a printed column, and no title.
         labels: one for each run; None: the settings in which they differ.
+        observed: what was fitted, to be drawn beside a fit's own trajectory.
 
     Raises:
         InputError: no run, an unknown pane or style, or another number of labels.
@@ -72,6 +78,14 @@ def figure(
 
     if not things:
         raise InputError("runs", "none", "must be at least one", "give a solution or a run directory")
+    if len(things) == 1 and not isinstance(things[0], RUNS):
+        # Fits need scipy, which figures of runs must not wait for.
+        from ntkflow.fitting.estimate import Fit
+
+        if isinstance(things[0], Fit):
+            from ntkflow.runs.pictures.fit_figure import fit_figure
+
+            return fit_figure(things[0], observed)
     runs = [curves(thing) for thing in things]
     plain = panes is None and size is None and style == "screen" and labels is None
     if len(runs) == 1 and plain and not runs[0].bands:
@@ -87,31 +101,45 @@ def figure(
 
 def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: Any) -> "Figure":
     figure, grid = layout.empty()
+    several = len(runs) > 1
     for axes, pane in zip(grid, layout.panes, strict=True):
-        for k, run in enumerate(runs):
-            _lines(axes, run, pane.lines, k if len(runs) > 1 else None, layout, pane.log)
-        layout.dress(axes, pane, len(runs) > 1)
+        zero = [
+            name
+            for k, (run, name) in enumerate(zip(runs, names, strict=True))
+            if not _lines(axes, run, pane.lines, k if several else None, layout, pane.log) and several
+        ]
+        layout.dress(axes, pane, several, zero)
     layout.finish(figure, names if len(runs) > 1 else (), runs[0].title)
     return figure
 
 
-def _lines(axes: "Axes", run: Curves, lines: Iterable[Any], k: int | None, layout: Any, log: bool) -> None:
-    """The series of one run in a pane: in colours of their own, or k-th run in its colour for all."""
-    from ntkflow.runs.pictures.figures import invariant_lines
+def _lines(axes: "Axes", run: Curves, lines: Iterable[Any], k: int | None, layout: Any, log: bool) -> bool:
+    """The series of one run in a pane: in colours of their own, or k-th run in its colour for all.
+
+    Returns whether there was anything but rounding to draw.
+    """
+    from ntkflow.runs.pictures.figures import invariant_lines, nothing
+    from ntkflow.runs.pictures.layout import DETAILS
 
     shown = run.t > 0
     series = {**run.series, **invariant_lines(run.series, run.constant)}
+    drawn = False
     for name, label, colour, style in lines:
-        if name not in series:
+        if name not in series or (k is not None and name in DETAILS):
             continue
         values = layout.visible(series[name], log)[shown]
         if not np.any(np.isfinite(values)):
             continue
+        # Beside other runs, rounding would stretch the axis by decades in which nothing happens.
+        if k is not None and nothing([values], log):
+            continue
+        drawn = True
         chosen = colour if k is None else layout.colour(k)
         axes.plot(run.t[shown], values, style, color=chosen, label=label, linewidth=layout.line)
         if name in run.bands:
             low, high = (layout.visible(edge, log)[shown] for edge in run.bands[name])
             axes.fill_between(run.t[shown], low, high, color=chosen, alpha=0.2, linewidth=0)
+    return drawn
 
 
 def curves(thing: Any) -> Curves:

@@ -17,6 +17,7 @@ from ntkflow.integrate.save_times import knots_of
 from ntkflow.problem import kernels
 from tests import oracle
 from tests.problem.kernels import ladder
+from tests.steppers import Wrapped
 
 SIZES = nf.Sizes(2, 2, 2)
 NEVER = nf.Stop(None, None, None)
@@ -269,13 +270,7 @@ def test_what_rests_under_the_kernel_of_now_goes_on_when_a_later_one_moves_it():
 def test_a_state_that_is_not_finite_is_not_carried_into_the_next_interval(monkeypatch):
     honest = choose.start
 
-    class Broken:
-        def __init__(self, stepper):
-            self.stepper = stepper
-
-        def __getattr__(self, name):
-            return getattr(self.stepper, name)
-
+    class Broken(Wrapped):
         @property
         def y(self):
             return (

@@ -4,11 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.paper import FIGURES, draw_figure, paper_figure
 from ntkflow_validation.paper.choose import select
 from ntkflow_validation.paper.draw import training_figure, write
-from ntkflow_validation.paper.panes import OVER_EPOCHS, curves, over_epochs, over_rates
+from ntkflow_validation.paper.panes import OVER_EPOCHS, curves, log_ticks, over_epochs, over_rates
 from ntkflow_validation.paper.reproduce import (
     SCALES,
     Scale,
@@ -100,7 +101,7 @@ def test_only_equally_spaced_points_are_smoothed():
             row["step"] = k**2
     axes = axes_of()
     shown = curves(select(FIGURES[6], records))
-    over_epochs(axes, "c", shown, smooth=True)
+    over_epochs(axes, "c", "c", shown, smooth=True)
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), shown[0].record.series("NC1"))
 
 
@@ -112,7 +113,7 @@ def axes_of():
 def test_a_pane_over_epochs_draws_every_chosen_network_and_when_it_fitted(smooth):
     shown = curves(select(FIGURES[6], [*grid(), *grid(rows=30)]))
     axes = axes_of()
-    over_epochs(axes, "a", shown, smooth)
+    over_epochs(axes, "a", "a", shown, smooth)
     drawn = [line for line in axes.lines if len(line.get_xdata()) == 30]
     assert len(drawn) == 6
     colours = [line.get_color() for line in drawn]
@@ -142,6 +143,33 @@ def test_a_pane_over_rates_shows_means_over_seeds_and_what_diverged():
     np.testing.assert_allclose(lines["diverged"].get_xdata(), [10.0])
 
 
+def test_a_pair_without_repetitions_is_lettered_without_gaps_and_fills_the_page():
+    """One initialisation instead of three: panes i and j of the paper are the seventh and the eighth."""
+    one = [record("uniform", rate) for rate in RATES]
+    drawn = training_figure(FIGURES[6], select(FIGURES[6], one))
+    titles = [axes.get_title(loc="left") for axes in drawn.axes if axes.get_title(loc="left")]
+    assert [title[:2] for title in titles] == [f"{letter})" for letter in "abcdefgh"]
+    assert all(axes.axison for axes in drawn.axes)
+    assert drawn.get_figwidth() <= 10
+    sizes = {text.get_fontsize() for text in drawn.findobj(Text) if text.get_text()}
+    assert min(sizes) >= 7
+
+
+@pytest.mark.parametrize("values", [(0.11, 0.19), (0.02, 0.09), (0.3, 4.0), (1e-6, 1.0), (0.5,)])
+def test_a_log_axis_has_numbers_whatever_it_spans(values):
+    axes = axes_of()
+    axes.plot(range(len(values)), values)
+    axes.set_yscale("log")
+    log_ticks(axes.yaxis, np.array(values))
+    low, high = axes.get_ylim()
+    ticks = [
+        tick.get_text()
+        for tick, at in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+        if low <= at <= high
+    ]
+    assert sum(map(bool, ticks)) >= 2
+
+
 @pytest.mark.parametrize("number", [2, 6])
 def test_the_whole_figure_has_its_panes(number, tmp_path):
     selection = select(FIGURES[number], [*grid(), *grid(rows=30)])
@@ -160,14 +188,14 @@ def test_a_pane_without_measurements_says_so():
     for curve in shown:
         for row in curve.record.content["metrics"]:
             row.pop("invariant_norm", None)
-    over_epochs(axes, "a", shown, smooth=True)
+    over_epochs(axes, "a", "a", shown, smooth=True)
     assert [text.get_text() for text in axes.texts] == ["not measured"]
     assert set(OVER_EPOCHS) == set("abcde")
 
 
 def test_a_pane_without_a_trained_network_says_so():
     axes = axes_of()
-    over_epochs(axes, "c", curves(select(FIGURES[6], [record("uniform", 10.0)])), smooth=True)
+    over_epochs(axes, "c", "c", curves(select(FIGURES[6], [record("uniform", 10.0)])), smooth=True)
     assert [text.get_text() for text in axes.texts] == ["no network reached 99% training accuracy"]
 
 

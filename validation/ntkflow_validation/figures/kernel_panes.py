@@ -67,7 +67,7 @@ def kernel_figure(
     letters = "abcdef"[len(maps) :]
     _over_time(panes[-2], series, "alignment", f"{letters[0]}) Alignment with YᵀY", axis)
     _over_time(panes[-1], series, "block_residual", f"{letters[1]}) Distance from three constants", axis)
-    figure.suptitle(_description(found) if title is None else title, fontsize=10)
+    figure.suptitle(_description(found) if title is None else title, fontsize=8.5)
     return figure
 
 
@@ -87,7 +87,7 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
     at = None if step is None else epoch(config, step)
     figure = kernel_figure({epoch(config, s): kernel for s, kernel in found.items()}, at=at)
     drawn = f"{config.data.name}, {config.model.name}, step {last}"
-    figure.suptitle(f"{drawn}: {figure.get_suptitle()}", fontsize=10)
+    figure.suptitle(f"{drawn}: {figure.get_suptitle()}", fontsize=8.5)
     final = run.path / "figures" / f"kernels.{suffix}"
     final.parent.mkdir(exist_ok=True)
     with atomic(final) as handle:
@@ -130,7 +130,7 @@ def _by_class(family: Summary) -> np.ndarray | None:
 def _panes(count: int) -> tuple[Figure, Sequence[Axes]]:
     columns = min(count, 3)
     rows = -(-count // columns)
-    figure = Figure(figsize=(4.1 * columns, 3.55 * rows + 0.35), layout="constrained")
+    figure = Figure(figsize=(3.2 * columns, 2.85 * rows + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     panes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
     for axes in panes[count:]:
@@ -145,13 +145,13 @@ def _heat_map(
     image = axes.imshow(
         relative, cmap=MAP, vmin=min(0.0, float(relative.min())), vmax=1.0, interpolation="nearest"
     )
-    axes.set_title(f"{letter}) {TITLES[name]}", fontsize=10)
+    axes.set_title(f"{letter}) {TITLES[name]}", fontsize=8.5)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.ax.tick_params(labelsize=7)
-    axes.tick_params(labelsize=7)
+    bar.ax.tick_params(labelsize=7.5)
+    axes.tick_params(labelsize=7.5)
     if name in ("outputs", "features"):
         _separate_classes(axes, found.labels)
-        axes.set_xlabel("samples by class", fontsize=8)
+        axes.set_xlabel("samples by class", fontsize=7.5)
         return
     which = name.removesuffix("_norms")
     pairs = found.neuron_pairs if which == "neuron" else found.class_pairs
@@ -159,7 +159,7 @@ def _heat_map(
     stated = f" ± {pairs.share_error:.1g}" if pairs.share_error else ""
     for ticks in (axes.xaxis, axes.yaxis):
         ticks.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(f"{which}; share of squares off the diagonal {pairs.share:.2f}{stated}", fontsize=8)
+    axes.set_xlabel(f"{which}; squares off the diagonal {pairs.share:.2f}{stated}", fontsize=7.5)
 
 
 def _separate_classes(axes: Axes, labels: np.ndarray) -> None:
@@ -188,12 +188,12 @@ def _over_time(axes: Axes, series: Mapping[float, Measurement], name: str, title
         of_tensor = [_tensor_residual(found) for found in series.values()]
         if np.isfinite(of_tensor).any():
             axes.plot(keys, of_tensor, "^--", color=GREEN, markersize=4, label="Θʰ, all pairs of neurons")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=8.5)
     axes.set_ylim(0, 1)
-    axes.set_xlabel(axis, fontsize=8)
-    axes.tick_params(labelsize=7)
+    axes.set_xlabel(axis, fontsize=7.5)
+    axes.tick_params(labelsize=7.5)
     axes.grid(True, color="0.92", linewidth=0.6)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=7.5, frameon=False)
     positive = [key for key in keys if key > 0]
     if len(positive) > 2 and positive[-1] > 50 * positive[0]:
         axes.set_xscale("symlog", linthresh=positive[0], linscale=0.5)

@@ -12,13 +12,15 @@ from ntkflow.runs import files
 from ntkflow.sweep.cache import SPEC_FILE
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.paper.choose import Selection, select
-from ntkflow_validation.paper.panes import curves, painters
+from ntkflow_validation.paper.panes import LETTERS, curves, painters, rate_handles
 from ntkflow_validation.paper.registry import PaperFigure, paper_figure
 from ntkflow_validation.runs.rundir import RunDirectory, run_paths
 from ntkflow_validation.sweep.records import find_records
 
 FORMATS = ("pdf", "png")
 DPI = 200
+# Inches; a page of text or a README shows no more, so that letters keep their size.
+WIDTH, COLUMNS = 9.6, 4
 
 
 def draw_figure(number: int, paths: Sequence[Path | str], out: Path | str, raw: bool = False) -> list[Path]:
@@ -93,21 +95,23 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path | str]) -> Figure:
 
 
 def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = True) -> Figure:
-    """Figures 2-12: all panes of the figure, and a legend that says which network is which."""
+    """Figures 2-12: all panes of the figure, lettered in their order, and a legend that says which network is which."""
     panes = list(painters(selection, figure.panes, smooth))
-    columns = 5
-    rows = -(-len(panes) // columns)
-    drawn = Figure(figsize=(3.1 * columns, 2.75 * rows + 0.95), layout="constrained")
+    rows = -(-len(panes) // COLUMNS)
+    drawn = Figure(figsize=(WIDTH, 2.2 * rows + 0.9), layout="constrained")
     FigureCanvasAgg(drawn)
-    grid = list(drawn.subplots(rows, columns).flat)
+    # Four abreast are legible at the width of a page; eight panes, as a pair without repetitions has, leave no gap.
+    grid = list(drawn.subplots(rows, COLUMNS).flat)
     for axes, paint in zip(grid, panes, strict=False):
         paint(axes)
     for axes in grid[len(panes) :]:
         axes.set_axis_off()
     handles = [Line2D([], [], label=curve.label, **curve.style()) for curve in curves(selection)]
+    if handles and set(figure.panes) & set("fgh"):
+        handles += rate_handles(selection)
     if handles:
-        drawn.legend(handles=handles, fontsize=7.5, loc="outside lower center", ncol=3, frameon=False)
-    drawn.suptitle(_title(figure, str(selection.pair), _recipe(selection)), fontsize=10)
+        drawn.legend(handles=handles, fontsize=LETTERS, loc="outside lower center", ncol=3, frameon=False)
+    drawn.suptitle(_title(figure, str(selection.pair), _recipe(selection)), fontsize=LETTERS + 1)
     return drawn
 
 
@@ -122,7 +126,7 @@ def _recipe(selection: Selection) -> str:
     length = lengths.pop() if len(lengths) == 1 else "of several recipes"
     config = configs[0]
     loss = "squared error" if config.training.loss == "mse" else "cross-entropy"
-    return f"{config.model.name} on {config.data.name}, {length}, {loss}; red with collapse, blue without"
+    return f"{config.model.name} on {config.data.name}, {length}, {loss};\nred with collapse, blue without"
 
 
 def _length(config: RunConfig) -> str:

@@ -2,17 +2,24 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from string import ascii_lowercase
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ntkflow.runs.pictures.figures import BLUE, GREEN, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ntkflow_validation.paper.choose import TRAINED, Chosen, Selection
 from ntkflow_validation.paper.registry import FITTED
 from ntkflow_validation.paper.smooth import equally_spaced, smoothed
 from ntkflow_validation.sweep.records import Record
 
+# Points. Nothing may be below 7 where the figure is shown as wide as it is.
+LETTERS = 7.5
 MARKERS = ("o", "s", "^", "D", "v")
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
 COLLAPSED, OTHER = RED, BLUE
@@ -70,14 +77,14 @@ def curves(selection: Selection) -> list[Curve]:
 # letter: title, metric, log scale. Definitions of the metrics: ntkflow.metrics.neural_collapse, ntkflow_validation.metrics.probe.
 OVER_EPOCHS: dict[str, tuple[str, str, bool]] = {
     "a": ("Norm of the invariant, ‖E‖", "invariant_norm", True),
-    "b": ("Alignment of its terms", "invariant_alignment", False),
-    "c": ("NC1: variability within classes", "NC1", True),
-    "d": ("NC2: distance from simplex ETF", "NC2", False),
-    "e": ("NC3: distance from self-duality", "NC3", False),
+    "b": ("Alignment of E's terms", "invariant_alignment", False),
+    "c": ("NC1: variability", "NC1", True),
+    "d": ("NC2: simplex ETF", "NC2", False),
+    "e": ("NC3: self-duality", "NC3", False),
 }
 
 
-def over_epochs(axes: Axes, letter: str, shown: Sequence[Curve], smooth: bool) -> None:
+def over_epochs(axes: Axes, letter: str, place: str, shown: Sequence[Curve], smooth: bool) -> None:
     """Panes a-e: a metric over epochs; vertical lines where training accuracy reaches `FITTED`.
 
     Snapshots that are not equally spaced are drawn as they are: a filter for equal steps would invent values.
@@ -98,7 +105,7 @@ def over_epochs(axes: Axes, letter: str, shown: Sequence[Curve], smooth: bool) -
             axes.axvline(
                 fitted[0], color=curve.colour, linestyle=STYLES[curve.init % 5], linewidth=0.7, alpha=0.7
             )
-    _titled(axes, letter, title, "epoch")
+    _titled(axes, place, title, "epoch")
     if log:
         _log_axis(axes)
     else:
@@ -112,7 +119,7 @@ def over_epochs(axes: Axes, letter: str, shown: Sequence[Curve], smooth: bool) -
 OVER_RATES = (("NC1", "NC1", BLUE, "o"), ("NC2", "NC2", ORANGE, "s"), ("NC3", "NC3", GREEN, "^"))
 
 
-def over_rates(axes: Axes, letter: str, chosen: Chosen) -> None:
+def over_rates(axes: Axes, place: str, chosen: Chosen) -> None:
     """Panes f-h: NC metrics and test accuracy at the end against the learning rate, one initialisation each.
 
     Points are means over seeds; trainings that diverged stand at the bottom as crosses.
@@ -145,15 +152,35 @@ def over_rates(axes: Axes, letter: str, chosen: Chosen) -> None:
         if record is not None:
             axes.axvline(record.rate, color=colour, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axes.xaxis, rates)
     _log_axis(axes)
     right.set_ylim(0, 1.02)
-    right.tick_params(labelsize=7)
-    _titled(axes, letter, INITS.get(chosen.init, chosen.init), "learning rate")
-    handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-    axes.legend(
-        handles=handles, loc="lower left", fontsize=6.5, framealpha=0.8, edgecolor="none", handlelength=1.8
+    right.tick_params(labelsize=LETTERS)
+    right.set_ylabel("test accuracy", fontsize=LETTERS)
+    _titled(axes, place, INITS.get(chosen.init, chosen.init), "learning rate")
+
+
+def rate_handles(selection: Selection) -> list[Line2D]:
+    """What the lines of panes over rates are, for one legend of the figure: inside a pane it hides the curves."""
+    lines = [
+        Line2D([], [], marker=m, color=c, markersize=3.5, linewidth=1.1, label=f"{label} by rate")
+        for _, label, c, m in OVER_RATES
+    ]
+    lines.append(
+        Line2D(
+            [],
+            [],
+            linestyle="--",
+            marker="D",
+            color="black",
+            markersize=3,
+            linewidth=1,
+            label="test accuracy by rate",
+        )
     )
+    if any(r.result == "diverged" for chosen in selection.chosen for r in chosen.all):
+        lines.append(Line2D([], [], linestyle="", marker="x", color=PURPLE, label="diverged"))
+    return lines
 
 
 def _means(records: Sequence[Record], rates: np.ndarray, name: str) -> list[float]:
@@ -165,49 +192,73 @@ MOMENTS = (("H1H1_norm", "H₁H₁ᵀ"), ("H2H2_norm", "H₂H₂ᵀ"), ("gg_norm
 ALIGNMENTS = (("alignment_outputs", "Θ"), ("alignment_features", "Θʰ"))
 
 
-def at_the_end(axes: Axes, letter: str, shown: Sequence[Curve]) -> None:
+def at_the_end(axes: Axes, letter: str, place: str, shown: Sequence[Curve]) -> None:
     """Panes i and j: norms of the features' moments, and alignments of the kernels, at the end of training."""
     names = MOMENTS if letter == "i" else ALIGNMENTS
     width = 0.8 / max(len(shown), 1)
-    for place, curve in enumerate(shown):
+    for k, curve in enumerate(shown):
         heights = [curve.record.last(name) for name, _ in names]
-        at = np.arange(len(names)) + (place - (len(shown) - 1) / 2) * width
+        at = np.arange(len(names)) + (k - (len(shown) - 1) / 2) * width
         face = curve.colour if curve.collapsed else "white"
         hatch = ("", "///", "...", "xxx", "++")[curve.init % 5]
         edge = "white" if curve.collapsed else curve.colour
         axes.bar(at, heights, 0.9 * width, color=face, edgecolor=edge, hatch=hatch, linewidth=0.7)
+    for at_name, (name, _) in enumerate(names):
+        if not any(np.isfinite(curve.record.last(name)) for curve in shown):
+            axes.text(
+                at_name, 0.5, "not\nmeasured", ha="center", va="center", fontsize=7, color=GREY,
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
     axes.set_xticks(range(len(names)), [label for _, label in names])
     axes.set_xlim(-0.5, len(names) - 0.5)
-    title = "Moments of the features, norms" if letter == "i" else "Alignment of the kernels with YᵀY"
-    _titled(axes, letter, title, "at the end of training")
+    title = "Norms of moments" if letter == "i" else "Kernels' alignment with YᵀY"
+    _titled(axes, place, title, "at the end of training")
     if letter == "i":
         _log_axis(axes)
+        axes.set_ylim(bottom=axes.get_ylim()[0] / 2)  # the smallest bar is one too
     else:
         axes.set_ylim(0, 1)
 
 
 def painters(selection: Selection, letters: str, smooth: bool) -> Iterator[Callable[[Axes], None]]:
-    """What draws each of some panes, in their order."""
+    """What draws each of some panes, in their order. `letters` are the paper's; what is drawn is lettered without gaps."""
     shown = curves(selection)
     by_init = dict(zip("fgh", selection.chosen, strict=False))
-    for letter in letters:
+    drawn = [letter for letter in letters if letter not in "fgh" or letter in by_init]
+    for place, letter in zip(ascii_lowercase, drawn, strict=False):
         if letter in OVER_EPOCHS:
-            yield lambda axes, letter=letter: over_epochs(axes, letter, shown, smooth)  # type: ignore[misc]
+            yield partial(over_epochs, letter=letter, place=place, shown=shown, smooth=smooth)
         elif letter in by_init:
-            yield lambda axes, letter=letter: over_rates(axes, letter, by_init[letter])  # type: ignore[misc]
-        elif letter in "ij":
-            yield lambda axes, letter=letter: at_the_end(axes, letter, shown)  # type: ignore[misc]
+            yield partial(over_rates, place=place, chosen=by_init[letter])
+        else:
+            yield partial(at_the_end, letter=letter, place=place, shown=shown)
 
 
-def _titled(axes: Axes, letter: str, title: str, label: str) -> None:
-    axes.set_title(f"{letter}) {title}", fontsize=9, loc="left")
-    axes.set_xlabel(label, fontsize=8)
-    axes.tick_params(labelsize=7)
+def _titled(axes: Axes, place: str, title: str, label: str) -> None:
+    axes.set_title(f"{place}) {title}", fontsize=LETTERS + 1, loc="left")
+    axes.set_xlabel(label, fontsize=LETTERS)
+    axes.tick_params(labelsize=LETTERS)
     axes.grid(True, color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
 def _log_axis(axes: Axes) -> None:
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(numticks=7))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    drawn = [
+        np.asarray(line.get_ydata(), dtype=float)
+        for line in axes.lines
+        if line.get_transform() is axes.transData
+    ]
+    drawn += [np.array([bar.get_height()]) for bar in axes.patches if isinstance(bar, Rectangle)]
+    log_ticks(axes.yaxis, np.concatenate([*drawn, np.zeros(0)]))
+
+
+def log_ticks(axis: Axis, values: np.ndarray) -> None:
+    """Labelled ticks on a log axis, however little it spans: decades alone leave an axis within one without a number."""
+    values = values[np.isfinite(values) & (values > 0)]
+    decades = np.ptp(np.log10(values)) if values.size else 0.0
+    subs = (1.0,) if decades > 2.5 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 3.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=9))
+    axis.set_minor_formatter(NullFormatter())
+    if decades <= 2.5:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
