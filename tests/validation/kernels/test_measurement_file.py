@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ntkflow_validation.config.settings import QUANTITIES
 from ntkflow_validation.kernels import load_measurement, measure
-from ntkflow_validation.kernels.measurement_file import LARGE, read, read_details
+from ntkflow_validation.kernels.measurement_file import LARGE, TENSORS, read, read_details
 
 import ntkflow as nf
 from ntkflow.errors import InputError
@@ -52,8 +52,10 @@ def test_a_measurement_comes_back_as_it_was(options, quantities, tmp_path):
 def test_without_its_large_arrays_it_says_the_same_numbers(tmp_path):
     found = measured(head=HEAD, probes=4)
     found.save(tmp_path / "found.npz")
-    small, _ = read(tmp_path / "found.npz", whole=False)
+    small, _ = read(tmp_path / "found.npz", LARGE)
     assert set(found.arrays()) - set(small.arrays()) == set(LARGE)
+    middle, _ = read(tmp_path / "found.npz", TENSORS)
+    assert set(found.arrays()) - set(middle.arrays()) == set(TENSORS)
     assert small.row() == found.row()
     assert small.outputs.alignment == found.outputs.alignment
     assert (small.features.mean, small.full) == (None, None)

@@ -60,7 +60,7 @@ def numbers(run):
     last = run.steps()[-1]
     with np.load(run.path / "parameters" / f"step_{last:07d}.npz") as file:
         parameters = {name: file[name].tobytes() for name in file.files}
-    kernels = {step: found.to_dict() for step, found in run.measurements(whole=True).items()}
+    kernels = {step: run.measurement(step).to_dict() for step in run.measured()}
     return (run.path / "metrics.jsonl").read_text(), parameters, kernels, read_outcome(run)
 
 

@@ -97,7 +97,7 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
 
 def in_full(run: RunDirectory) -> dict[int, Measurement]:
     """What was measured of a run with more than the features' block constants, by step."""
-    more = [step for step in run.measured() if _full(run.measurement(step, whole=False))]
+    more = [step for step, found in run.measurements().items() if _full(found)]
     return {step: run.measurement(step) for step in more}
 
 

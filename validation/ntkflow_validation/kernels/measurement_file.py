@@ -1,6 +1,6 @@
 """The file of a measurement: the same `Measurement` as was saved, or one without its large arrays."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -46,14 +46,9 @@ SHAPE: Shape = {
     }
 }
 REMEDY = "remove the file and measure again"
-# Grow with the square of what was measured; what else there is fits into memory many times.
-LARGE = (
-    "K",
-    *(
-        f"{MEASURED}{path}"
-        for path in ("outputs.mean", "row_space.mean", "full.values", "full_outputs.values")
-    ),
-)
+# Arrays that grow with the square of what was measured; all else that there is fits into memory many times.
+TENSORS = (f"{MEASURED}full.values", f"{MEASURED}full_outputs.values")
+LARGE = (*TENSORS, "K", f"{MEASURED}outputs.mean", f"{MEASURED}row_space.mean")
 
 
 def load_measurement(path: Path | str) -> Measurement:
@@ -65,18 +60,17 @@ def load_measurement(path: Path | str) -> Measurement:
     return read(path)[0]
 
 
-def read(path: Path | str, whole: bool = True) -> tuple[Measurement, Json]:
+def read(path: Path | str, without: Sequence[str] = ()) -> tuple[Measurement, Json]:
     """A measurement and what was kept beside it.
 
     Args:
         path: the file.
-        whole: with kernels of samples and tensors; without these it takes little memory, and says the same numbers.
+        without: arrays to leave in it, `TENSORS` or `LARGE`; the measurement then lacks them and says the same numbers.
 
     Raises:
         InputError: see `load_measurement`.
     """
-    needed: Callable[[str], bool] = (lambda _: True) if whole else (lambda name: name not in LARGE)
-    arrays, header = read_arrays(path, "measurement", needed)
+    arrays, header = read_arrays(path, "measurement", lambda name: name not in without)
     wrong = misfit(header, SHAPE)
     if wrong:
         raise InputError("measurement", path, f"has a header that {wrong}", REMEDY)

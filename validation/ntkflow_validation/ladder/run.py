@@ -10,6 +10,7 @@ from ntkflow._types import Json
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import Measurement
+from ntkflow_validation.kernels.measurement_file import TENSORS
 from ntkflow_validation.ladder.cache import Cache, fingerprint
 from ntkflow_validation.ladder.comparing import WindowResult, compare_window
 from ntkflow_validation.ladder.document import comparison_document
@@ -137,7 +138,7 @@ class _Context:
             step,
             first.state,
             first.sizes,
-            self.run.measurement(step),
+            self.run.measurement(step, TENSORS),
             self._schedule(step, first.time, float(times[-1])),
             self.settings.probes,
             Cache(self.run.path / "ladder" / f"{step}-{fingerprint(first.state)}.npz"),

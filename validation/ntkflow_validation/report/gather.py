@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow._types import Json
+from ntkflow_validation.kernels.measurement_file import LARGE, TENSORS
 from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.report.drawing.heat import thinned
 from ntkflow_validation.report.drawing.palette import rung_key
@@ -92,6 +93,6 @@ def _kernels(run: RunDirectory) -> list[KernelPicture]:
 
 
 def _kernel(run: RunDirectory, step: int, drawn: bool) -> KernelPicture:
-    found = run.measurement(step, whole=drawn)
+    found = run.measurement(step, TENSORS if drawn else LARGE)
     K = found.features.mean
     return KernelPicture(step, found.row(), None if K is None else thinned(K, found.labels))

@@ -15,6 +15,7 @@ from ntkflow_validation.config.config import KernelConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import FolderStore, JaxBackend, Measurement, measure
 from ntkflow_validation.kernels.forecast import Forecast
+from ntkflow_validation.kernels.measurement_file import LARGE
 from ntkflow_validation.kernels.task import Progress, silent
 from ntkflow_validation.models.base import Network, Variables
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -129,7 +130,7 @@ def measure_steps(
 def _kept(run: RunDirectory, step: int) -> Measurement:
     # A kill between the measurement and their removal leaves its chunks.
     _remove_chunks(run, step)
-    return run.measurement(step, whole=False)
+    return run.measurement(step, LARGE)
 
 
 def _chunks(run: RunDirectory, step: int) -> FolderStore:

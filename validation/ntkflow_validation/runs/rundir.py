@@ -16,7 +16,7 @@ is not read.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -261,17 +261,17 @@ class RunDirectory:
         names = (path.stem for path in (self.path / MEASUREMENTS).glob("*.npz"))
         return sorted({int(name) for name in names if name.isdecimal()} & set(self.steps()))
 
-    def measurement(self, step: int, whole: bool = True) -> Measurement:
-        """What was measured at a step; if not `whole` without kernels of samples and tensors.
+    def measurement(self, step: int, without: Sequence[str] = ()) -> Measurement:
+        """What was measured at a step, without some arrays: see `ntkflow_validation.kernels.measurement_file.read`.
 
         Raises:
             InputError: nothing was, or the file is damaged.
         """
-        return measurement_file.read(self.measurement_path(step), whole)[0]
+        return measurement_file.read(self.measurement_path(step), without)[0]
 
-    def measurements(self, whole: bool = False) -> dict[int, Measurement]:
-        """Everything that was measured, by step; its kernels of samples and tensors only if `whole`."""
-        return {step: self.measurement(step, whole) for step in self.measured()}
+    def measurements(self) -> dict[int, Measurement]:
+        """Everything that was measured, by step, without its kernels of samples and tensors."""
+        return {step: self.measurement(step, measurement_file.LARGE) for step in self.measured()}
 
     def measured_how(self, step: int) -> KernelConfig:
         """The settings with which a step was measured.

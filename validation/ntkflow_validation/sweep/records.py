@@ -14,6 +14,7 @@ from ntkflow.integrate.series import moments
 from ntkflow.problem.thin import decompose
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.kernels.measurement_file import LARGE
 from ntkflow_validation.pipeline.summary import kernel_rows
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
 from ntkflow_validation.training.clock import epochs_of
@@ -84,7 +85,7 @@ def alignments(run: RunDirectory) -> dict[str, float]:
     step = run.steps()[-1]
     if step not in run.measured():
         return {}
-    last = run.measurement(step, whole=False)
+    last = run.measurement(step, LARGE)
     families = {"features": last.features, "outputs": last.outputs}
     known = {name: None if family is None else family.alignment for name, family in families.items()}
     return {f"alignment_{name}": value for name, value in known.items() if value is not None}
