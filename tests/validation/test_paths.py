@@ -31,7 +31,8 @@ def test_paths_are_texts_too():
     offenders = [
         f"{path.relative_to(PACKAGE)}: {found}"
         for path in sorted(PACKAGE.rglob("*.py"))
-        if path.relative_to(PACKAGE).parts[0] != "cli"
+        # Another `Path` is that of a leaf in a tree of parameters.
+        if path.relative_to(PACKAGE).parts[0] != "cli" and "from pathlib import Path" in path.read_text()
         for function in public(ast.parse(path.read_text()))
         for found in narrow(function)
     ]
