@@ -145,13 +145,15 @@ def finished(words: Sequence[str], folder: Path) -> float:
 
 
 def seen(folder: Path) -> list[tuple[str, int]]:
-    """What is in a folder, hidden or not."""
+    """What is in a folder, hidden or not; what vanishes while it is looked at is not there."""
     found = []
-    for path in folder.rglob("*"):
-        try:
-            found.append((str(path), path.lstat().st_mtime_ns))
-        except OSError:
-            continue
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            try:
+                found.append((str(path), path.lstat().st_mtime_ns))
+            except OSError:
+                continue
     return sorted(found)
 
 

@@ -58,7 +58,7 @@ def sweep(
     """
     view = {"x": x, "y": y, "by": by, "theory": theory, "log_x": log_x, "log_y": log_y}
     spec = _spec(config, study, over or [], set_ or [], seeds, view)
-    refuse_many("over", len(spec), "cells", CELL, yes)
+    refuse_many("over", spec.count, "cells", CELL, yes)
     directory = out if out is not None else default_directory(spec)
     with ExitStack() as stack:
         if workers is not None and scheduler is not None:

@@ -22,7 +22,8 @@ from ntkflow.runs.atomic import staged_directory as staged_directory
 from ntkflow.runs.border.reading import archive, reading, refuse_deep
 
 # What is read of a state file; whatever else it holds stays on disk.
-OF_STATE = frozenset({"H", "W", "b", "labels", "meta", *kernel_files.ARRAYS})
+STATE = frozenset({"H", "W", "b", "labels", "meta"})
+WITH_KERNEL = STATE.union(kernel_files.ARRAYS)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -149,17 +150,21 @@ def write_state(
         np.savez_compressed(handle, **content)  # type: ignore[arg-type]
 
 
-def read_state(path: Path | str) -> StateFile:
+def read_state(path: Path | str, kernel: bool = True) -> StateFile:
     """Read and check a state file; labels may come in any order.
 
     Float32 arrays, as networks give them, are widened to float64.
+
+    Args:
+        path: the file.
+        kernel: whether its kernel is wanted, which may be far larger than the state.
 
     Raises:
         InputError: unreadable file, missing array, wrong shape, NaN, label out of range, missing class,
             or kappas that are incomplete or not ordered.
     """
     path = Path(path)
-    arrays, _ = read_arrays(path, "state", OF_STATE.__contains__)
+    arrays, _ = read_arrays(path, "state", (WITH_KERNEL if kernel else STATE).__contains__)
     missing = [name for name in ("H", "W", "b", "labels") if name not in arrays]
     if missing:
         raise InputError("state", path, f"lacks the array {missing[0]!r}", "a state file has H, W, b, labels")
@@ -175,8 +180,23 @@ def read_state(path: Path | str) -> StateFile:
         arrays.pop("H"), arrays.pop("W"), arrays.pop("b"), arrays.pop("labels")
     )
     meta = _meta(path, arrays)
-    kernel = _kernel_of(path, arrays)
-    return StateFile(state, sizes, kernel, order, sort_kernel(arrays, sizes, order), meta)
+    return StateFile(state, sizes, _kernel_of(path, arrays), order, sort_kernel(arrays, sizes, order), meta)
+
+
+def read_kernel(path: Path | str, rung: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays that a file holds of a kernel; of a rung that is named those that it is made from, and no others.
+
+    Args:
+        path: a kernel file, a state file with a kernel, or whatever else has such arrays.
+        rung: see `ntkflow.problem.kernels.kernel_files.build`.
+
+    Raises:
+        InputError: the file is missing or damaged, what is needed of it does not fit, or nothing in it is a kernel's.
+    """
+    path = Path(path)
+    _, names = archive(path, "kernel_file", lambda _: False)
+    arrays, _ = archive(path, "kernel_file", kernel_files.used(names, rung).__contains__)
+    return kernel_files.checked(arrays, path, names)
 
 
 def sort_kernel(arrays: Mapping[str, np.ndarray], sizes: Sizes, order: Labels) -> dict[str, np.ndarray]:

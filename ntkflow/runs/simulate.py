@@ -24,9 +24,9 @@ from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
+from ntkflow.runs.border.costs import refuse_sizes
 from ntkflow.runs.config import OFF, SimulateConfig
-from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
-from ntkflow.runs.processes.host import physical_memory
+from ntkflow.runs.files import StateFile, read_kernel, read_state, sort_kernel
 
 DEFAULT_SIZES = {"classes": 10, "per_class": 12, "features": 64}
 DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
@@ -79,15 +79,15 @@ def prepare(
     """
     # A file that is named is read, whoever calls: nothing else may be run and recorded under its name.
     if measured is None and config.state is not None:
-        measured = read_state(config.state)
+        measured = read_state(config.state, kernel=config.kernel_file is None and kernel_arrays is None)
     if kernel_arrays is None and config.kernel_file is not None:
-        kernel_arrays = read_arrays(config.kernel_file, "kernel_file")[0]
-    if kernel_arrays is not None:
+        kernel_arrays = read_kernel(config.kernel_file, config.rung)
+    elif kernel_arrays is not None:
         kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
     if measured is None:
         config = _with_defaults(config, DEFAULT_SIZES)
         sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))
-        _check_memory(sizes)
+        refuse_sizes(sizes.C, sizes.N, sizes.n)
         arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
         config, kernel = _kernel(config, arrays, DEFAULT_KERNEL)
         config, state = _initial(config, sizes, kernel)
@@ -126,22 +126,6 @@ def _optimiser(config: SimulateConfig, sizes: Sizes) -> Clock | None:
         # The biases have an option of their own.
         decay_on="weights",
     )
-
-
-def _check_memory(sizes: Sizes) -> None:
-    """Refuse what cannot fit before anything is allocated: features, their copies, outputs, an n x n invariant, the limit."""
-    needed = 8 * (
-        4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n) + 2 * sizes.C * (sizes.N + sizes.C)
-    )
-    present = physical_memory()
-    if present is not None and needed > present:
-        gib = f"{needed / 2**30:.3g} GiB"
-        raise InputError(
-            "sizes",
-            f"C = {sizes.C}, N = {sizes.N}, n = {sizes.n}",
-            f"need about {gib} of memory",
-            "lower them",
-        )
 
 
 def run(prepared: Prepared, progress: Progress | None = None) -> Solution:

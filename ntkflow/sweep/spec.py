@@ -81,7 +81,7 @@ class SweepSpec:
         if self.seeds < 0:
             raise InputError("seeds", self.seeds, "must not be negative", "give a whole number >= 0")
         # Before any list of them is made.
-        refuse_many("over", len(self), "cells", CELL)
+        refuse_many("over", self.count, "cells", CELL)
         names = [name for axis in self.all_axes for name in axis.fields]
         for name in names:
             if names.count(name) > 1:
@@ -95,8 +95,13 @@ class SweepSpec:
         first = self.base.seed or 0
         return (*self.axes, Axis((SEED,), tuple(range(first, first + self.seeds))))
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Cells of the grid; unlike a length it may be of any size."""
         return max(self.seeds, 1) * math.prod(len(axis.values) for axis in self.axes)
+
+    def __len__(self) -> int:
+        return self.count
 
     def points(self) -> Iterator[dict[str, Value]]:
         """The swept fields of every cell, in grid order."""

@@ -9,9 +9,8 @@ from multiprocessing.process import BaseProcess
 from threading import Event, Lock
 from typing import Any
 
-from ntkflow.errors import InputError
 from ntkflow.runs.processes.children import spawn_context
-from ntkflow.runs.processes.executors import start_worker, usable_cores
+from ntkflow.runs.processes.executors import check_workers, start_worker, usable_cores
 
 ATTEMPTS = 3
 
@@ -31,12 +30,11 @@ class IsolatedProcesses(ThreadPoolExecutor):
         environment: variables set in each process before anything is imported for the call.
 
     Raises:
-        InputError: fewer than one worker.
+        InputError: fewer than one worker, or more than a machine runs.
     """
 
     def __init__(self, workers: int | None = None, environment: Mapping[str, str] | None = None) -> None:
-        if workers is not None and workers < 1:
-            raise InputError("workers", workers, "must be at least 1", "give a whole number >= 1")
+        check_workers(workers)
         super().__init__(workers or usable_cores())
         self._environment = dict(environment or {})
         self._context = spawn_context()

@@ -7,7 +7,7 @@ from concurrent.futures import as_completed
 from pathlib import Path
 
 from ntkflow._types import Json
-from ntkflow.runs.atomic import refuse_existing
+from ntkflow.runs.atomic import is_remains, refuse_existing
 from ntkflow.runs.files import write_json
 from ntkflow.runs.processes.executors import local_processes
 from ntkflow_validation.calibration import store
@@ -17,6 +17,8 @@ from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train
 from ntkflow_validation.pipeline.summary import kernel_rows
 from ntkflow_validation.runs.rundir import RunDirectory
 
+# All that a directory of a calibration may hold.
+OWNED = frozenset({"cells", "calibration.json", "figures", "report.html"})
 # What is predicted of a cell: enough to say which assumption fails.
 RUNGS = ("block", "class-block", "neuron-diagonal", "class-matrix", "sample", "tensor")
 Progress = Callable[[str, int, int], object]
@@ -102,9 +104,10 @@ def make_place(out: Path | str, overwrite: bool) -> None:
         InputError: OUT holds anything else.
     """
     out = Path(out)
-    if (out / "cells").is_dir():
-        if overwrite:
-            shutil.rmtree(out / "cells")
-    else:
+    names = {entry.name for entry in out.iterdir() if not is_remains(entry)} if out.is_dir() else {""}
+    # The cells of a sweep are files.
+    if names - OWNED or any(not cell.is_dir() for cell in (out / "cells").glob("[!.]*")):
         refuse_existing(out, overwrite=False)
+    if overwrite:
+        shutil.rmtree(out / "cells", ignore_errors=True)
     (out / "cells").mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def sweep(
     """
     grid = _grid(preset, config, set_ or [], pair or [], learning_rates, init, seeds, over or [])
     if not dry_run:
-        refuse_many("over", len(grid), "trainings", CELL, yes)
+        refuse_many("over", grid.count, "trainings", CELL, yes)
     if dry_run:
         _estimate(grid, workers, json)
         return

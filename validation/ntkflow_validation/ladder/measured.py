@@ -231,7 +231,7 @@ class Measured:
         self, blocks: int
     ) -> tuple[Float64[np.ndarray, "k n N"], Float64[np.ndarray, "k n N"]]:
         """Directions W^T R in which the residual moves, three a block, and what the whole tensor makes of them."""
-        known = self.cache.arrays.get("residual_images")
+        known = self.cache.known("residual_images")
         if known is None or len(known) < 3 * blocks:
             _, known = residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
             self.cache.put("residual_images", known)
@@ -255,7 +255,7 @@ class Measured:
         # Whether it is refused does not depend on what was kept; what it takes in time is told, not written.
         if n * N * N * task.backend.P > SIDE_LIMIT:
             asked = bool({"sample", "kronecker"} & set(self.asked))
-            if "mean_kernel" not in self.cache.arrays:
+            if not self.cache.has("mean_kernel"):
                 expected = forecast(task, "gram", Work(rows=n * N, grams=n))
                 self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
             if not asked:

@@ -185,7 +185,7 @@ class RunDirectory:
     def read_snapshot(self, step: int) -> StoredSnapshot:
         """State and flow time at one step."""
         path = self._snapshot(step)
-        file = read_state(path)
+        file = read_state(path, kernel=False)
         wrong = misfit(file.meta, {"step": int, "time": NUMBER}, "meta")
         if wrong:
             raise InputError("snapshot", path, wrong, "train the run again")

@@ -32,6 +32,7 @@ from ntkflow_validation.training.train import (
 
 # called with (what is being done, amount done, amount in all)
 Progress = Callable[[str, int, int], None]
+Prepared = tuple[Dataset, Network]
 # Seconds between checkpoints: what a kill costs at most, beside the time since the last snapshot.
 CHECKPOINT_EVERY = 30.0
 
@@ -68,7 +69,10 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 def train_run(
-    run: RunDirectory, progress: Progress = silent, observed: Callable[[Json], object] = lambda _: None
+    run: RunDirectory,
+    progress: Progress = silent,
+    observed: Callable[[Json], object] = lambda _: None,
+    prepared: Prepared | None = None,
 ) -> Outcome:
     """Train and write snapshots; goes on from the latest checkpoint or snapshot, if there is one.
 
@@ -76,6 +80,7 @@ def train_run(
         run: the directory.
         progress: called with ("training", steps done, steps in all).
         observed: called with the metrics of every snapshot.
+        prepared: what `prepare` gives for the run's configuration, where that is known already.
 
     Returns:
         How it ended; a training that had ended before is left alone.
@@ -83,7 +88,7 @@ def train_run(
     ended = read_outcome(run)
     if ended is not None:
         return ended
-    dataset, network = prepare(run.config)
+    dataset, network = prepared or prepare(run.config)
     config = _begun(run, dataset, network)
     resume = run.read_latest(start(network, config.training))
     run.repair_metrics()

@@ -14,6 +14,7 @@ import optax
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
+from ntkflow.runs.border.costs import refuse_large, refuse_sizes
 from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig, TrainConfig
 from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
@@ -31,6 +32,8 @@ FUSED_CHUNK = 500
 PROBE_BATCH = 512
 # Samples whose statistics stand for the training set's when they are frozen.
 CALIBRATION = 2000
+# Bytes for each step of a training: its rate, its flow time, and what they are computed from.
+STEP = 48
 
 StepFunction = Callable[["TrainState", jax.Array, jax.Array], "TrainState"]
 AdvanceFunction = Callable[["TrainState", jax.Array, jax.Array, np.ndarray], "TrainState"]
@@ -83,6 +86,9 @@ def prepare(config: RunConfig) -> tuple[Dataset, Network]:
     """The dataset and the freshly initialised network of a configuration.
 
     Those of the last one are kept: the stages of a run share them, and what was compiled for the network.
+
+    Raises:
+        InputError: data are missing or damaged, or their training would not fit into memory.
     """
     return _prepared(config, os.environ.get(ENVIRONMENT))
 
@@ -91,7 +97,10 @@ def prepare(config: RunConfig) -> tuple[Dataset, Network]:
 def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network]:
     del data_dir  # where the files are, which may be others of the same name
     dataset = datasets.load(config.data, config.seed)
-    return dataset, build(config.model, dataset.input_shape, dataset.classes, config.seed)
+    steps, C = total_steps(config.training, dataset.per_class), dataset.classes
+    refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")
+    refuse_sizes(C, C * min(config.data.probe_per_class, dataset.per_class), config.model.features)
+    return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
 def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformation:
