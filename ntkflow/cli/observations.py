@@ -7,7 +7,6 @@ import numpy as np
 from ntkflow.cli import options
 from ntkflow.errors import InputError
 from ntkflow.fitting import Observed
-from ntkflow.problem.losses import MSE
 from ntkflow.runs import files as store
 from ntkflow.runs import rundir
 
@@ -71,7 +70,7 @@ def _simulated(path: Path) -> Observed:
         raise InputError("run", path, "has no config.toml", "give the directory of a finished run")
     prepared = options.prepared(config, {})
     problem = prepared.problem
-    if not isinstance(problem.loss, MSE) or problem.decay.any or prepared.config.step_size is not None:
+    if not problem.squared_error or problem.decay.any or prepared.config.step_size is not None:
         raise InputError(
             "run", path, "is no squared-error flow without decay", "fit a run that the model describes"
         )

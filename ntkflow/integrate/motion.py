@@ -18,7 +18,6 @@ from ntkflow.integrate.engines.chain import Interval, Step
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.moving_terms import Packed, Terms
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.kernels import ScheduledKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
@@ -36,7 +35,7 @@ SLACK, ROUNDINGS, LEAST = 10.0, 1e3, 1e-11
 
 def moves(problem: Problem) -> bool:
     """Whether E moves along the problem's flow: decay of W or H, or a kernel that moves."""
-    return problem.decay.moves_E or isinstance(problem.kernel, ScheduledKernel)
+    return problem.decay.moves_E or problem.kernel.moves
 
 
 class Motion:
@@ -140,7 +139,7 @@ class Motion:
     def _exponential(self) -> bool:
         """Whether E(t) = exp(-2 l t) E(0): nothing needs to be integrated."""
         decay = self.problem.decay
-        return decay.W == decay.H and not isinstance(self.problem.kernel, ScheduledKernel)
+        return decay.W == decay.H and not self.problem.kernel.moves
 
     def _look(self, s: float, y: Vector) -> tuple[Numbers, Numbers]:
         """The two terms of E."""

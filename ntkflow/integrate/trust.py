@@ -5,13 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ntkflow._types import Times
+from ntkflow._types import Floats, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.kernels import ScheduledKernel
-from ntkflow.problem.losses import MSE, CrossEntropy
 from ntkflow.problem.problem import Problem
 
 # Saved states looked at, and fewer where the inverse kernel is dear: an audit may not cost more than some steps.
@@ -38,7 +36,7 @@ def lost_accuracy(problem: Problem, flow: Flow, times: Times, packed: np.ndarray
     """
     if problem.decay.any:
         return False
-    if isinstance(problem.kernel, ScheduledKernel):
+    if problem.kernel.moves:
         drifted = _drifted_at_rest(problem, flow, times, packed, rtol)
     else:
         drifted = drift(problem, flow, _some(flow, packed)) > max(rtol, ROUNDING)
@@ -51,11 +49,9 @@ def _some(flow: Flow, packed: np.ndarray) -> np.ndarray:
 
 def _drifted_at_rest(problem: Problem, flow: Flow, times: Times, packed: np.ndarray, rtol: float) -> bool:
     """Whether E drifted in a stretch of a schedule on which the kernel does not move."""
-    schedule = problem.kernel
-    assert isinstance(schedule, ScheduledKernel)
     if times[0] > 0:
         times, packed = np.append(0.0, times), np.vstack([flow.start(), packed])
-    for begin, end, kernel in schedule.rests:
+    for begin, end, kernel in problem.kernel.rests:
         inside = packed[(times >= begin) & (times <= end)]
         still = replace(problem, kernel=kernel) if len(inside) > 1 else problem
         if len(inside) > 1 and drift(still, flow, _spread_out(inside, LOOKS)) > max(rtol, ROUNDING):
@@ -79,12 +75,13 @@ def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
 
 
 def _spread_out(rows: np.ndarray, most: int) -> np.ndarray:
-    return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+    result: Floats = rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+    return result
 
 
 def _loss_rose(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float) -> bool:
     # Of a loss given by the user nobody knows whether its residual is its derivative.
-    if not isinstance(problem.loss, MSE | CrossEntropy):
+    if not (problem.squared_error or problem.cross_entropy):
         return False
     losses = np.array([flow.loss(y) for y in packed])
     # |R|_F^2 <= 2 L for both losses; outputs are off by a share of targets and residual together.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import Json, Labels
+from ntkflow._types import Document, Json, Labels
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel, kernel_files
 from ntkflow.problem.sizes import Sizes
@@ -26,7 +26,7 @@ STATE = frozenset({"H", "W", "b", "labels", "meta"})
 WITH_KERNEL = STATE.union(kernel_files.ARRAYS)
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Document) -> None:
     """JSON with NaN written as null, since NaN is not JSON."""
     with atomic(path, "w") as handle:
         handle.write(dump_json(value) + "\n")
@@ -51,11 +51,11 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
+def write_toml(path: Path, tables: Document) -> None:
     """TOML; keys whose value is None are left out, since TOML has no null."""
     import tomli_w
 
-    def without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    def without_none(table: Document) -> Json:
         return {
             k: without_none(v) if isinstance(v, Mapping) else v for k, v in table.items() if v is not None
         }
@@ -64,21 +64,21 @@ def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
         tomli_w.dump(without_none(tables), handle)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> Json:
     """Tables of a TOML file.
 
     Raises:
         InputError: the file is missing or not TOML.
     """
     with reading("config", path, "TOML", "fix the file"), Path(path).open("rb") as handle:
-        tables: dict[str, Any] = refuse_deep(tomllib.load(handle))
+        tables: Json = refuse_deep(tomllib.load(handle))
         return tables
 
 
 def write_arrays(
     path: Path | str,
     arrays: Mapping[str, np.ndarray],
-    header: Mapping[str, Any] | None = None,
+    header: Document | None = None,
     compressed: bool = True,
 ) -> None:
     """An .npz of named arrays with a JSON header under the name `header`."""
@@ -131,7 +131,7 @@ def write_state(
     state: State,
     labels: Labels,
     kernel: BlockKernel | None = None,
-    meta: Mapping[str, Any] | None = None,
+    meta: Document | None = None,
     **arrays: np.ndarray,
 ) -> None:
     """Write a state file: H (n,N), W (C,n), b (C,), labels (N,), optional kappas, K, A_d, A_c, A_n and meta."""

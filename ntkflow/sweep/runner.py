@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError, SolveError
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.processes import locks
 from ntkflow.runs.processes.executors import local_processes
 from ntkflow.sweep.cache import Cache
@@ -17,7 +18,6 @@ from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.table import Table, build_table
 
 # done, all, failed: how far a sweep is.
-SweepProgress = Callable[[int, int, int], None]
 # Cells that wait in an executor of unknown size. What waits in a local pool is kept short, so that a second
 # process on the same directory finds something left to do.
 IN_FLIGHT = 1000
@@ -48,7 +48,7 @@ def run_sweep(
     spec: SweepSpec,
     directory: Path,
     executor: Executor | None = None,
-    progress: SweepProgress | None = None,
+    progress: Progress = silent,
     overwrite: bool = False,
 ) -> Table:
     """Run a sweep, or the rest of one that was interrupted; finished cells are never run again.
@@ -58,7 +58,7 @@ def run_sweep(
         directory: where sweep.toml, cells/, table.csv and table.npz go.
         executor: any `concurrent.futures.Executor`; None means spawned local processes, one a core. It is left
             running; cells that failed before are tried again.
-        progress: called with the numbers of finished, of all and of failed cells.
+        progress: called with ("cells", finished, in all), the number of those that failed in brackets after the name.
         overwrite: replace another sweep's specification in the directory.
 
     Returns:
@@ -84,16 +84,12 @@ def run_sweep(
     return table
 
 
-def _silent(done: int, total: int, failed: int) -> None:
-    """Say nothing."""
-
-
 def fill(
     grid: Sequence[Task],
     cache: Cache,
     executor: Executor,
     work: Callable[[Any], Json],
-    progress: SweepProgress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Run the cells that `cache` lacks and write each as it ends.
 
@@ -104,7 +100,7 @@ def fill(
         cache: where they go.
         executor: where they run.
         work: from a cell's config to its content, or to {error} with kind and message.
-        progress: called with the numbers of finished, of all and of failed cells.
+        progress: called with ("cells", finished, in all), the number of those that failed in brackets after the name.
 
     Raises:
         SolveError: the executor broke; the same call again goes on from there.
@@ -115,7 +111,7 @@ def fill(
     try:
         for succeeded in _Filling(cache, executor, work, most).outcomes(grid):
             done, failed = done + succeeded, failed + (not succeeded)
-            (progress or _silent)(done, len(grid), failed)
+            progress(f"cells ({failed} failed)" if failed else "cells", done + failed, len(grid))
     except BrokenExecutor:
         raise SolveError(
             f"a worker died (out of memory, or killed) after {done} of {len(grid)} cells; "
@@ -128,7 +124,7 @@ class _Filling:
 
     def __init__(self, cache: Cache, executor: Executor, work: Callable[[Any], Json], most: int) -> None:
         self.cache, self.executor, self.work, self.most = cache, executor, work, most
-        self.waiting: dict[Future, tuple[str, ExitStack]] = {}
+        self.waiting: dict[Future[Json], tuple[str, ExitStack]] = {}
         self.later: list[Task] = []
         # What failed before is tried again; what fails meanwhile, in whatever process, is not.
         self.failed = cache.failures()
@@ -199,12 +195,11 @@ class _Filling:
             yield from self._begin(cell)
 
 
-def _content(future: Future) -> Json:
+def _content(future: Future[Json]) -> Json:
     """What a cell returned, or what kept it from returning, such as workers that die of it again and again."""
     error = future.exception()
     if error is None:
-        content: Json = future.result()
-        return content
+        return future.result()
     if isinstance(error, BrokenExecutor) or not isinstance(error, Exception):
         raise error
     return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}

@@ -311,7 +311,6 @@ def read(monkeypatch):
         ("kronecker", {"K", "kappa_d", "kappa_c", "kappa_n"}),
         ("matrix-block", {"kappa_d", "kappa_c", "kappa_n", "K", "Theta"}),
     ],
-    ids=str,
 )
 def test_of_a_kernel_file_only_the_arrays_of_the_rung_are_read(tmp_path, read, rung, needed):
     """Where none of the rung's is there the others are, to say what there is instead."""

@@ -96,7 +96,7 @@ def test_a_failing_cell_is_recorded_and_tried_again(tmp_path, monkeypatch):
     seen = []
     table = run_here(spec, tmp_path / "s", progress=lambda *counts: seen.append(counts))
     assert table.failed == ["no luck today"]
-    assert seen[-1] == (2, 3, 1)
+    assert seen[-1] == ("cells (1 failed)", 3, 3)
     record = json.loads((tmp_path / "s" / "cells" / f"{table.columns['key'][1]}.failed.json").read_text())
     assert record["error"] == {"kind": "ValueError", "message": "no luck today"}
     monkeypatch.undo()
@@ -213,7 +213,7 @@ def test_two_processes_divide_a_sweep_evenly_and_no_cell_is_run_twice(tmp_path, 
         return work
 
     ends = shared(tmp_path / "s", 24, [working(*ran), working(*ran[::-1])], monkeypatch)
-    assert ends == [(24, 24, 0)] * 2
+    assert ends == [("cells", 24, 24)] * 2
     assert min(map(len, ran)) >= 8
     assert sorted(ran[0] + ran[1]) == [f"{i:064x}" for i in range(24)]
     # No claim is left.
@@ -235,7 +235,7 @@ def test_a_cell_that_failed_elsewhere_is_not_tried_by_everybody(tmp_path, monkey
 
         return work
 
-    assert shared(tmp_path / "s", 8, [failing(), failing()], monkeypatch) == [(0, 8, 8)] * 2
+    assert shared(tmp_path / "s", 8, [failing(), failing()], monkeypatch) == [("cells (8 failed)", 8, 8)] * 2
     assert sorted(ran) == [f"{i:064x}" for i in range(8)]
 
 

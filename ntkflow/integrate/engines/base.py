@@ -39,5 +39,5 @@ class Stepper(Protocol):
 
 def interpolant(stepper: Stepper) -> Interpolant:
     """The engine's own interpolant over its last step."""
-    make = getattr(stepper, "dense", None) or stepper.dense_output  # type: ignore[attr-defined]
+    make: Callable[[], Interpolant] = getattr(stepper, "dense", None) or stepper.dense_output  # type: ignore[attr-defined]
     return make()

@@ -120,8 +120,8 @@ def build(arrays: Arrays, rung: str | None = None) -> Kernel:
     Warns:
         UnusedArraysWarning: no rung is named, and the simplest one leaves arrays of a richer one unused.
     """
-    if rung is not None and rung not in RUNGS:
-        raise InputError("rung", repr(rung), f"must be one of {', '.join(RUNGS)}", "choose one of these")
+    if rung is not None:
+        checks.choice("rung", rung, RUNGS)
     if "times" in arrays and rung in (None, "scheduled"):
         return _scheduled(arrays)
     chosen = rung or _simplest(arrays)

@@ -7,10 +7,12 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Event, Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from ntkflow.runs.processes.children import spawn_context
 from ntkflow.runs.processes.executors import check_workers, start_worker, usable_cores
+
+R = TypeVar("R")
 
 ATTEMPTS = 3
 
@@ -41,7 +43,7 @@ class IsolatedProcesses(ThreadPoolExecutor):
         self._closing, self._lock = Event(), Lock()
         self._processes: set[BaseProcess] = set()
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """As in `Executor`; function and arguments must be picklable."""
         return super().submit(self._attend, pickle.dumps((fn, args, kwargs)))
 

@@ -22,7 +22,7 @@ def test_a_cell_whose_process_dies_is_run_again_and_given_up_after_some_attempts
     assert count(log, "end") == 2
     assert cache.read("once")["pid"] != os.getpid()
     assert "died 3 times, the last with exit code 7" in cache.read_failed("always")["error"]["message"]
-    assert seen[-1] == (2, 3, 1)
+    assert seen[-1] == ("cells (1 failed)", 3, 3)
 
 
 def test_environment_and_exceptions_travel():

@@ -2,11 +2,11 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import as_completed
 from pathlib import Path
 
 from ntkflow._types import Json
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.atomic import is_remains, refuse_existing
 from ntkflow.runs.files import write_json
 from ntkflow.runs.processes.executors import local_processes
@@ -21,7 +21,6 @@ from ntkflow_validation.runs.rundir import RunDirectory
 OWNED = frozenset({"cells", "calibration.json", "figures", "report.html"})
 # What is predicted of a cell: enough to say which assumption fails.
 RUNGS = ("block", "class-block", "neuron-diagonal", "class-matrix", "sample", "tensor")
-Progress = Callable[[str, int, int], object]
 
 
 def calibrate(
@@ -29,7 +28,7 @@ def calibrate(
     brief: bool = False,
     seeds: int = 3,
     workers: int | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> Json:
     """Run all cells and write OUT/calibration.json; cells that this code has run there already are kept.
 
@@ -63,7 +62,7 @@ def calibrate(
     return found
 
 
-def calibration_of(folder: Path | str | None = None, progress: Progress = lambda *_: None) -> Json:
+def calibration_of(folder: Path | str | None = None, progress: Progress = silent) -> Json:
     """The calibration of the running code: from a run's folder, the user's cache, or made now, in brief.
 
     Args:

@@ -145,7 +145,7 @@ def _part(run: "RunDirectory", prepared: "Prepared | None", bar: Bar) -> "RunDir
     if run.read_json("summary.json"):
         return run
 
-    def named(what: str, done: int, total: int) -> None:
+    def named(what: str, done: float, total: float) -> None:
         bar(f"{run.path.name}: {what}", done, total)
 
     with run.locked():

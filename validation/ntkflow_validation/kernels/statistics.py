@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import SampleKernel
+from ntkflow.problem.sizes import one_hot
 from ntkflow.scaling import cosine, deviation, unit
 
 NAMES = ("d", "c", "n", "mu_single", "mu_class", "mu_global")
@@ -145,7 +146,7 @@ def from_gram(K: SampleKernel, labels: np.ndarray, within: Float64[np.ndarray, "
         within: mu_single of each class, measured on deviations.
     """
     counts = np.bincount(labels).astype(np.float64)
-    Y = np.eye(len(counts))[labels] / counts[labels, None]
+    Y = one_hot(labels, len(counts)).T / counts[labels, None]
     diagonal = np.diag(K) @ Y
     return BlockSums(counts, diagonal[None], within[None], (Y.T @ K @ Y)[None])
 

@@ -11,6 +11,7 @@ from ntkflow._types import Features, SampleKernel
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import Measurement
@@ -20,7 +21,7 @@ from ntkflow_validation.kernels.forecast import Work, forecast
 from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.methods.components import split
 from ntkflow_validation.kernels.methods.gram import grams
-from ntkflow_validation.kernels.task import Progress, Task, silent
+from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.ladder.cache import Cache
 from ntkflow_validation.ladder.operators.linearised import (
     FrozenOperator,
@@ -146,7 +147,7 @@ class Measured:
     @cached_property
     def residual(self) -> Float64[np.ndarray, "C N"]:
         """R at the start."""
-        return self.state.logits - np.eye(self.sizes.C)[:, self.sizes.labels]
+        return self.state.logits - self.sizes.Y
 
     @cached_property
     def row_classes(self) -> ClassKernels:

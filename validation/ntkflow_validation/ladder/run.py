@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import Json
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import Measurement
@@ -23,8 +24,6 @@ from ntkflow_validation.training.train import prepare, start
 
 # Parameters times samples: above this the rungs that pass through the network again and again are left out.
 LARGE = 20_000_000
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ DEFAULT = LadderSettings()
 def compare_run(
     run: RunDirectory,
     from_snapshot: int | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
     deviations: Callable[[RunConfig], list[str]] = lambda _: [],
 ) -> Json:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow.sweep.table import Table
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.presets import preset as run_preset
@@ -12,7 +13,6 @@ from ntkflow_validation.paper.choose import Selection, select
 from ntkflow_validation.paper.draw import draw_figure
 from ntkflow_validation.paper.registry import PaperFigure
 from ntkflow_validation.runs.measurement_run import FIGURE_QUANTITIES
-from ntkflow_validation.runs.training_run import Progress, silent
 from ntkflow_validation.sweep.estimate import Estimate, estimate_runs
 from ntkflow_validation.sweep.grid import PAPER_INITS, TrainingSweep, of_pair, paper_rates
 from ntkflow_validation.sweep.presets import DIGITS, REDUCED_RATES

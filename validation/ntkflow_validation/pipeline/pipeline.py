@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.run import LadderSettings
@@ -12,10 +13,8 @@ from ntkflow_validation.runs.measurement_run import measure_steps
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.runs.training_run import (
     Outcome,
-    Progress,
     Result,
     read_outcome,
-    silent,
     snapshot_metrics,
     spread_evenly,
     train_run,
@@ -24,7 +23,6 @@ from ntkflow_validation.training.train import prepare
 
 __all__ = [
     "Outcome",
-    "Progress",
     "Result",
     "compare_run",
     "deviations",

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ntkflow._types import Json
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.border.reading import reading
 from ntkflow_validation.calibration import calibration_of
 from ntkflow_validation.pipeline.summary import draw, summary
@@ -19,7 +19,7 @@ Attempt = Callable[[Callable[[], object], str], object]
 def write_report(
     runs: Sequence[RunDirectory],
     path: Path | str | None = None,
-    progress: Callable[[str, int, int], Any] = lambda *_: None,
+    progress: Progress = silent,
 ) -> Path:
     """The page of some runs.
 
@@ -43,7 +43,7 @@ def _gathered(run: RunDirectory) -> RunReport:
 
 def finish(
     run: RunDirectory,
-    progress: Callable[[str, int, int], Any] = lambda *_: None,
+    progress: Progress = silent,
     attempt: Attempt = lambda make, _: make(),
 ) -> Json:
     """Figure, page and, last, the summary, which marks the run complete; what has not been done yet is left out.

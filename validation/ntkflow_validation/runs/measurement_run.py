@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import KernelConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import FolderStore, JaxBackend, Measurement, measure
 from ntkflow_validation.kernels.forecast import Forecast
 from ntkflow_validation.kernels.measurement_file import LARGE
-from ntkflow_validation.kernels.task import Progress, silent
 from ntkflow_validation.models.base import Network, Variables
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.train import head, prepare, start
@@ -107,7 +107,7 @@ def measure_steps(
         yield from ((step, _kept(run, step), False) for step, _ in plans)
         return
 
-    def said(what: str, done: int, total: int) -> None:
+    def said(what: str, done: float, total: float) -> None:
         progress(f"kernels, {what}", done, total)
 
     dataset, network = prepare(run.config)

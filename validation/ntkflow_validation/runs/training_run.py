@@ -10,6 +10,7 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.files import run_versions
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
@@ -30,8 +31,6 @@ from ntkflow_validation.training.train import (
     train,
 )
 
-# called with (what is being done, amount done, amount in all)
-Progress = Callable[[str, int, int], None]
 Prepared = tuple[Dataset, Network]
 # Seconds between checkpoints: what a kill costs at most, beside the time since the last snapshot.
 CHECKPOINT_EVERY = 30.0
@@ -61,11 +60,6 @@ class Outcome:
     result: Result
     step: int
     message: str = ""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """No progress."""
-    del what, done, total
 
 
 def train_run(
@@ -102,9 +96,8 @@ def train_run(
         )
     kernel_steps = planned_kernels(config, total) if config.kernels.while_training else ()
     saver = _Saver(run)
-    report = _throttled(lambda step: progress("training", step, total))
     try:
-        for snapshot in train(config, dataset, network, resume, report, saver):
+        for snapshot in train(config, dataset, network, resume, progress, saver):
             row = write_snapshot(run, config, snapshot, dataset, network, snapshot.step in kernel_steps)
             observed(row)
             progress("training", snapshot.step, total)
@@ -216,14 +209,3 @@ class _Saver:
         if time.monotonic() - self.last >= CHECKPOINT_EVERY:
             self.run.write_checkpoint(step, state)
             self.last = time.monotonic()
-
-
-def _throttled(report: Callable[[int], None], seconds: float = 0.2) -> Callable[[int], None]:
-    last = [0.0]
-
-    def call(step: int) -> None:
-        if time.monotonic() - last[0] >= seconds:
-            last[0] = time.monotonic()
-            report(step)
-
-    return call

@@ -14,8 +14,8 @@ from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.costs import CELL, refuse_many
+from ntkflow.runs.border.schema import Value
 from ntkflow.sweep.axis import Axis
-from ntkflow.sweep.fields import Value
 from ntkflow.sweep.spec import digest
 from ntkflow_validation.config.config import DATASETS, MODELS, RunConfig
 from ntkflow_validation.config.settings import INITIALISATIONS

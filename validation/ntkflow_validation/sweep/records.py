@@ -10,7 +10,7 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.integrate.series import moments
+from ntkflow.metrics.components import moments
 from ntkflow.problem.thin import decompose
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from ntkflow_validation.config.config import RunConfig

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.processes.isolated import IsolatedProcesses
 from ntkflow.sweep.cache import Cache
-from ntkflow.sweep.runner import SweepProgress, fill
+from ntkflow.sweep.runner import fill
 from ntkflow.sweep.table import Table, tabulate
 from ntkflow_validation.sweep.cell import CellTask, run_cell
 from ntkflow_validation.sweep.grid import Cell, TrainingSweep
@@ -28,7 +29,7 @@ def run_sweep(
     sweep: TrainingSweep,
     directory: Path | str,
     executor: Executor | None = None,
-    progress: SweepProgress | None = None,
+    progress: Progress = silent,
     overwrite: bool = False,
     keep_runs: bool = False,
     data_dir: Path | str | None = None,
@@ -40,7 +41,7 @@ def run_sweep(
         directory: where sweep.toml, cells/, runs/, table.csv and table.npz go.
         executor: any `concurrent.futures.Executor` whose workers see the directory; None means local processes,
             one a core. It is left running; cells that failed before are tried again.
-        progress: called with the numbers of finished, of all and of failed cells.
+        progress: called with ("cells", finished, in all), the number of those that failed in brackets after the name.
         overwrite: replace another sweep's specification in the directory; cells both share are kept.
         keep_runs: keep the run directories of finished cells, with snapshots and parameters.
         data_dir: folder of the data sets, for the workers.

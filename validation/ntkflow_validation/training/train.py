@@ -14,6 +14,7 @@ import optax
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.border.costs import refuse_large, refuse_sizes
 from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig, TrainConfig
@@ -208,7 +209,7 @@ def train(
     dataset: Dataset,
     network: Network,
     resume: tuple[int, TrainState] | None = None,
-    progress: Callable[[int], Any] = _ignore,
+    progress: Progress = silent,
     checkpoint: Callable[[int, TrainState], Any] = _ignore,
     fused: bool | None = None,
 ) -> Iterator[Snapshot]:
@@ -219,7 +220,7 @@ def train(
         dataset: training samples, sorted and balanced; its probe is what snapshots observe.
         network: structure and initial variables.
         resume: step and state to go on from; that step is not yielded again.
-        progress: called with the number of steps done, every `CHUNK` (fused: `FUSED_CHUNK`).
+        progress: called with ("training", steps done, in all), every `CHUNK` (fused: `FUSED_CHUNK`).
         checkpoint: called with the steps done and the state, as often.
         fused: see `make_advance`; by default wherever the device is not a CPU.
 
@@ -247,7 +248,7 @@ def train(
             state, done = advance(state, x, labels, rows), ahead.stop
             if done % chunk == 0:
                 _check_head(state, done)
-                progress(done)
+                progress("training", done, steps)
                 checkpoint(done, state)
         if config.recalibrates:
             state = recalibrated(network, dataset, state)

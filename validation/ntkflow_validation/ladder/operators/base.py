@@ -50,7 +50,7 @@ class Operator(ABC):
     @cached_property
     def gain(self) -> float:
         """Its largest eigenvalue, by power iteration from a fixed start."""
-        probe = np.random.default_rng(0).normal(size=(self.sizes.n, self.sizes.N))
+        probe: Features = np.random.default_rng(0).normal(size=(self.sizes.n, self.sizes.N))
         # Kernels of non-negative entries have their largest eigenvalue along the mean.
         probe += 3.0
         found = 0.0
