@@ -99,7 +99,7 @@ def both(*readers: Callable[[Path], Any]) -> Callable[[Path], Any]:
 
 
 TRAIN = ["validate", "train", "--config", "net.toml", "--out", "out"]
-TRAINED = both(texts("metrics.jsonl", "kernels.json"), arrays("parameters/*.npz", "snapshots/*.npz"))
+TRAINED = both(texts("metrics.jsonl"), arrays("parameters/*.npz", "snapshots/*.npz", "measurements/*.npz"))
 CASES: dict[str, Case] = {
     "simulate": Case(["simulate", *SMALL, "--out", "out"], arrays("trajectory.npz")),
     "numbered": Case(["simulate", *SMALL, "--no-figures"], arrays("simulate-001/trajectory.npz")),

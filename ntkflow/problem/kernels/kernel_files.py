@@ -46,7 +46,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
 RUNGS = (*NEEDS, "scheduled")
 ARRAYS = ("times", "rung", "Theta", "A_d", "A_c", "A_n", "A", "K", "B", *KAPPAS)
 # What else a state file may hold; a file of a kernel may be one.
-OF_STATES = ("H", "W", "b", "labels", "meta", "header", "K_sample", "neuron_constants")
+OF_STATES = ("H", "W", "b", "labels", "meta", "header")
+# Before the name of what a measurement has beside state and kernel; a measurement's file is a state file with more.
+MEASURED = "measured."
 
 
 class UnusedArraysWarning(UserWarning):
@@ -88,7 +90,8 @@ def checked(arrays: Arrays, source: object, others: Collection[str] = ()) -> dic
             f"has no array of a kernel, it holds {holds}",
             f"name them {', '.join(ARRAYS)}",
         )
-    strange = sorted({*arrays, *others} - set(ARRAYS) - set(OF_STATES))
+    beside = {name for name in {*arrays, *others} if not name.startswith(MEASURED)}
+    strange = sorted(beside - set(ARRAYS) - set(OF_STATES))
     if strange:
         _warn(
             f"{source}: {', '.join(strange)} {_are(strange)} no array of a kernel and {_are(strange)} not used"

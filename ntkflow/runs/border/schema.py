@@ -175,11 +175,13 @@ def schema_of(*sections: tuple[str, type]) -> Schema:
             kind = _kind(hints[field.name])
             if kind is not None:
                 kinds[prefix + field.name] = kind
-            if any(typing.get_origin(part) is tuple for part in typing.get_args(hints[field.name])):
+            hint = hints[field.name]
+            if any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint))):
                 lists.add(prefix + field.name)
     return Schema(kinds, frozenset(lists))
 
 
 def _kind(hint: Any) -> Kind | None:
-    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    several = isinstance(hint, types.UnionType) or typing.get_origin(hint) is tuple
+    parts = typing.get_args(hint) if several else (hint,)
     return next((part for part in parts if part in WORDS), None)

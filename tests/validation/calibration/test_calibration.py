@@ -22,9 +22,7 @@ def comparison(skill, traced=0.99):
 
 def kernels(kappa_d=1.5, residual=0.2):
     constants = {"kappa_d": kappa_d, "kappa_c": 0.9, "kappa_n": 0.2}
-    return {
-        "0": {**{name: {"value": value} for name, value in constants.items()}, "block_residual": residual}
-    }
+    return [{**constants, "block_residual": residual}]
 
 
 def test_the_known_answer_comes_first_and_every_departure_has_its_seeds():

@@ -12,7 +12,7 @@ from tests.commands import exit_code
 FILES = (
     "config.toml",
     "metrics.jsonl",
-    "kernels.json",
+    "measurements",
     "comparison.json",
     "summary.json",
     "figures/comparison.png",

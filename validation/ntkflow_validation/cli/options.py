@@ -97,7 +97,7 @@ def create(
     """
     from ntkflow_validation.datasets import fetch
     from ntkflow_validation.runs.rundir import RunDirectory
-    from ntkflow_validation.runs.training_run import prepare
+    from ntkflow_validation.training.train import prepare
 
     if overwrite and resume:
         raise InputError("overwrite", True, "contradicts --resume", "give one of them")

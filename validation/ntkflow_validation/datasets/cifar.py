@@ -41,8 +41,9 @@ def read_cifar10(config: DataConfig, seed: int) -> Dataset:
     return from_two_sets(sets[0], sets[1], config, seed)
 
 
-def complete(folder: Path) -> bool:
+def complete(folder: Path | str) -> bool:
     """Whether a folder has one of the two versions, unpacked or as an archive."""
+    folder = Path(folder)
     unpacked = any(_folder(folder, inner, names) for inner, names in VERSIONS)
     return unpacked or any((folder / archive).is_file() for archive, _ in ARCHIVES)
 

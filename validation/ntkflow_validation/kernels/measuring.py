@@ -9,14 +9,12 @@ import numpy as np
 from ntkflow._types import Features
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
+from ntkflow_validation.config.settings import METHODS, MODES, one_of
 from ntkflow_validation.kernels.arguments import (
-    METHODS,
-    MODES,
     checked_head,
     checked_quantities,
     coupled,
     neuron_directions,
-    one_of,
     samples,
 )
 from ntkflow_validation.kernels.backends.base import Backend, Checked, FeatureFunction, check_finite

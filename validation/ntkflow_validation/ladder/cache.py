@@ -22,8 +22,8 @@ class Cache:
         path: the file; None keeps nothing.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = None if path is None else Path(path)
         self._known: dict[str, np.ndarray] = {}
         self._unread = self._names()
 

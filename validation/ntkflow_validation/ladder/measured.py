@@ -14,8 +14,8 @@ from ntkflow.problem.state import State, class_means, spread
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
-from ntkflow_validation.kernels.blocks import BlockFit
 from ntkflow_validation.kernels.budget import Budget
 from ntkflow_validation.kernels.forecast import Work, forecast
 from ntkflow_validation.kernels.magnitude import in_range
@@ -56,9 +56,8 @@ class Measured:
         network, train_state, dataset, config, step: the snapshot.
         state: H on the observed samples, W, b.
         sizes: C, s, n.
-        fit: the block constants that the run measured.
-        kernel_mean: the mean over neurons of the N x N kernels of these samples, if the run measured it.
-        schedule: flow time after the start of this and later measured snapshots, and their constants.
+        kernel: what the run measured there.
+        schedule: flow time after the start of this and later measured snapshots, and what was measured there.
         probes: draws of signs for the kernels within classes.
         cache: where measurements are kept.
         progress: called as they go.
@@ -73,9 +72,8 @@ class Measured:
     step: int
     state: State
     sizes: Sizes
-    fit: BlockFit
-    kernel_mean: SampleKernel | None
-    schedule: tuple[tuple[float, BlockFit], ...]
+    kernel: Measurement
+    schedule: tuple[tuple[float, Measurement], ...]
     probes: int = 2
     cache: Cache = field(default_factory=Cache)
     progress: Progress = silent
@@ -97,6 +95,13 @@ class Measured:
         """Inputs of the observed samples."""
         found: np.ndarray = self.dataset.x[self.dataset.first_of_each_class(self.dataset.probe_per_class)]
         return found
+
+    @property
+    def kernel_mean(self) -> SampleKernel | None:
+        """The mean over all neurons of the N x N kernels of the observed samples, if that is what the run measured."""
+        K = self.kernel.features.mean
+        whole = K is not None and len(K) == self.sizes.N and self.kernel.neurons == self.sizes.n
+        return K if whole else None
 
     @cached_property
     def basis(self) -> Basis:

@@ -55,19 +55,19 @@ def page(
     )
 
 
-def write_page(path: Path, reports: Sequence[RunReport], calibration: Mapping[str, Any] | None) -> Path:
+def write_page(path: Path | str, reports: Sequence[RunReport], calibration: Mapping[str, Any] | None) -> Path:
     """Write the page under a temporary name, then rename it.
 
     Raises:
         InputError: the documents of the runs are not as a page needs them.
     """
     # Whatever a document of another shape makes the drawing stumble over is the document's fault.
-    runs = ", ".join(report.title for report in reports) or "calibration"
+    runs, place = ", ".join(report.title for report in reports) or "calibration", Path(path)
     with reading("report", runs, "what a page shows", "compare the runs again"):
         content = page(reports, calibration).encode()
-    with atomic(path) as handle:
+    with atomic(place) as handle:
         handle.write(content)
-    return path
+    return place
 
 
 def _header(

@@ -18,7 +18,7 @@ Attempt = Callable[[Callable[[], object], str], object]
 
 def write_report(
     runs: Sequence[RunDirectory],
-    path: Path | None = None,
+    path: Path | str | None = None,
     progress: Progress = silent,
 ) -> Path:
     """The page of some runs.
@@ -31,7 +31,7 @@ def write_report(
     Returns:
         The file.
     """
-    target = runs[0].path / PAGE if path is None else path
+    target = runs[0].path / PAGE if path is None else Path(path)
     calibration = calibration_of(target.parent, progress)
     return write_page(target, [_gathered(run) for run in runs], calibration)
 

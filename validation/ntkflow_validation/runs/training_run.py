@@ -11,16 +11,13 @@ import numpy as np
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
-from ntkflow.runs.border.costs import refuse_large, refuse_sizes
 from ntkflow.runs.files import run_versions
-from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
-from ntkflow_validation.kernels.blocks import fit
-from ntkflow_validation.kernels.snapshot_kernels import measure
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
-from ntkflow_validation.models import Network, build
+from ntkflow_validation.models import Network
+from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.clock import snapshot_steps, total_steps
 from ntkflow_validation.training.train import (
@@ -29,13 +26,12 @@ from ntkflow_validation.training.train import (
     TrainState,
     accuracy,
     chosen_rate,
+    prepare,
     start,
     train,
 )
 
 Prepared = tuple[Dataset, Network]
-# Bytes for each step of a training: its rate, its flow time, and what they are computed from.
-STEP = 48
 # Seconds between checkpoints: what a kill costs at most, beside the time since the last snapshot.
 CHECKPOINT_EVERY = 30.0
 
@@ -64,19 +60,6 @@ class Outcome:
     result: Result
     step: int
     message: str = ""
-
-
-def prepare(config: RunConfig) -> Prepared:
-    """The dataset and the freshly initialised network of a configuration.
-
-    Raises:
-        InputError: data are missing or damaged, or their training would not fit into memory.
-    """
-    dataset = datasets.load(config.data, config.seed)
-    steps, C = total_steps(config.training, dataset.per_class), dataset.classes
-    refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")
-    refuse_sizes(C, C * min(config.data.probe_per_class, dataset.per_class), config.model.features)
-    return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
 def train_run(
@@ -112,8 +95,6 @@ def train_run(
             "remove checkpoint.npz or the snapshots beyond the end",
         )
     kernel_steps = planned_kernels(config, total) if config.kernels.while_training else ()
-    if resume is not None:
-        _missing_kernels(run, dataset, network, kernel_steps)
     saver = _Saver(run)
     try:
         for snapshot in train(config, dataset, network, resume, progress, saver):
@@ -145,32 +126,22 @@ def write_snapshot(
     network: Network,
     with_kernel: bool,
 ) -> Json:
-    """One snapshot with its metrics, which are returned, and the kernel measured there if asked for."""
+    """One snapshot with its metrics, which are returned, and before it the kernel measured there if asked for.
+
+    The snapshot's state is written last and marks it complete: one that a kill keeps from it is observed and measured again.
+    """
     metrics = snapshot_metrics(snapshot, dataset, network)
-    if not with_kernel:
-        run.write_snapshot(snapshot, metrics)
-        return metrics
-    began = time.perf_counter()
-    measured = measure(network, snapshot.train.variables, dataset, config.kernels)
-    seconds, blocks = time.perf_counter() - began, fit(measured)
-    if blocks.broken_order is None:
-        m, batch = dataset.per_class, config.training.batch_per_class
-        metrics |= invariant_metrics(snapshot.state, snapshot.sizes, blocks.kernel(), m, batch)
-    else:
-        metrics["invariant_refused"] = f"measured constants break {blocks.broken_order}"
-    run.write_snapshot(snapshot, metrics)
-    run.write_kernel(snapshot.step, measured, blocks, seconds)
-    return metrics
-
-
-def _missing_kernels(run: RunDirectory, dataset: Dataset, network: Network, steps: tuple[int, ...]) -> None:
-    """Kernels of complete snapshots that a kill left without one: the kernel is written after the snapshot."""
-    template = start(network, run.config.training)
-    for step in (s for s in run.steps() if s in steps and s not in run.kernels()):
+    if with_kernel:
         began = time.perf_counter()
-        variables = run.read_train_state(step, template).variables
-        measured = measure(network, variables, dataset, run.config.kernels)
-        run.write_kernel(step, measured, fit(measured), time.perf_counter() - began)
+        found = measure_snapshot(network, snapshot.train.variables, dataset, config.kernels, config.seed)
+        run.write_measurement(snapshot.step, found, config.kernels, time.perf_counter() - began)
+        if found.broken_order is None:
+            m, batch = dataset.per_class, config.training.batch_per_class
+            metrics |= invariant_metrics(snapshot.state, snapshot.sizes, found.block(), m, batch)
+        else:
+            metrics["invariant_refused"] = f"measured constants break {found.broken_order}"
+    run.write_snapshot(snapshot, metrics)
+    return metrics
 
 
 def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> Json:

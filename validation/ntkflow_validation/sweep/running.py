@@ -27,12 +27,12 @@ class _Task:
 
 def run_sweep(
     sweep: TrainingSweep,
-    directory: Path,
+    directory: Path | str,
     executor: Executor | None = None,
     progress: Progress = silent,
     overwrite: bool = False,
     keep_runs: bool = False,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
 ) -> Table:
     """Run the trainings that are missing; finished ones are never run again, interrupted ones go on.
 
@@ -53,6 +53,7 @@ def run_sweep(
         InputError: no cell can be run at all, or the directory holds something else.
         SolveError: the executor broke; the same call again goes on from there.
     """
+    directory = Path(directory)
     first = next((cell.problem for cell in sweep.cells), None)
     if first is not None and all(cell.problem is not None for cell in sweep.cells):
         raise first
@@ -71,9 +72,9 @@ def run_sweep(
     return table
 
 
-def tabulate_sweep(sweep: TrainingSweep, directory: Path) -> Table:
+def tabulate_sweep(sweep: TrainingSweep, directory: Path | str) -> Table:
     """The table of a sweep as far as it has come."""
-    return tabulate(sweep.swept, sweep.cells, Cache(directory), entries)
+    return tabulate(sweep.swept, sweep.cells, Cache(Path(directory)), entries)
 
 
 def local_workers(workers: int | None = None) -> IsolatedProcesses:
@@ -95,10 +96,10 @@ def shared_device(environment: Mapping[str, str], workers: int | None) -> dict[s
     return {"XLA_FLAGS": flags, **{k: v for k, v in wanted.items() if v is not None and k not in environment}}
 
 
-def _task(cell: Cell, directory: Path, data_dir: Path | None) -> _Task:
+def _task(cell: Cell, directory: Path, data_dir: Path | str | None) -> _Task:
     if cell.run is None:
         return _Task(cell.key, None, cell.problem)
-    folder = None if data_dir is None else str(data_dir.resolve())
+    folder = None if data_dir is None else str(Path(data_dir).resolve())
     return _Task(cell.key, CellTask(cell.key, cell.run.to_dict(), str(directory.resolve()), folder), None)
 
 
