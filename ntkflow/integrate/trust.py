@@ -30,8 +30,8 @@ def lost_accuracy(
     """Whether E drifted by more than the tolerance, or what only falls rose by more than its error explains.
 
     Where E is conserved, without decay of W and H and on every stretch on which the kernel stands still, it may drift by
-    rtol. Where it moves, `Motion` follows the law of its motion with the run, and a failure there is a warning. What only falls is the loss and, with decay,
-    the loss and the penalty
+    rtol. Where it moves, `Motion` follows the law of its motion with the run, and a failure there is a warning. What only
+    falls is the loss and, with decay, the loss and the penalty
 
         lw/2 |W|^2 + lh/2 <H, K^{-1} H> + lb/2 |b|^2,
 

@@ -109,6 +109,9 @@ class Chain:
         t: current time of the run.
         status: 'running', 'finished' or 'failed'.
         last: the last accepted step; None before the first.
+
+    Raises:
+        InputError: the engine does not exist, can't integrate this form, or would take the initial state for zero.
     """
 
     def __init__(
@@ -120,7 +123,9 @@ class Chain:
         self.intervals: list[Interval] = []
         self.t, self.status = 0.0, "running"
         self.last: Step | None = None
-        self._begin(flow.start())
+        y0 = flow.start()
+        choose.check_start(flow, y0, engine)
+        self._begin(y0)
 
     @property
     def y(self) -> Vector:

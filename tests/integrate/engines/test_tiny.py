@@ -12,6 +12,8 @@ from tests import oracle
 SIZES, KERNEL = nf.Sizes(2, 2, 3), nf.BlockKernel(1.3, 0.5, 0.1)
 NEVER = nf.Stop(None, None, None)
 ENGINES = [("thin", name) for name in choose.NAMES[1:-1]] + [("raw", name) for name in scipy_engine.METHODS]
+# It compiles for every shape and tolerance.
+ENGINES.append(pytest.param("thin", choose.DIFFRAX, marks=pytest.mark.slow))
 
 SLOW = ("RK45", "BDF", "Radau")
 
@@ -60,7 +62,7 @@ def test_a_tiny_block_among_others_is_as_good_as_zero(form, engine, scales):
 
 
 @pytest.mark.parametrize(("form", "engine"), ENGINES)
-@pytest.mark.parametrize("scale", [1e-150, 1e-250, 1e-300])
+@pytest.mark.parametrize("scale", [1e-150, 1e-160, 1e-250, 1e-300])
 def test_a_tiny_state_grows_by_the_linearisation_at_the_origin(form, engine, scale):
     """dH = W^T (Y - b 1^T) K, dW = (Y - b 1^T) H^T with b = 1/C."""
     here = problem(scale, scale, 0.0)
@@ -79,6 +81,14 @@ def test_a_tiny_state_grows_by_the_linearisation_at_the_origin(form, engine, sca
     assert (n, N + C) == final.shape
     # It does not rest there, though its squares are zero.
     assert nf.solve(here, t_end=t, form=form, engine=engine, rtol=1e-5).reason is nf.Reason.T_END
+
+
+def test_diffrax_says_what_it_would_take_for_zero():
+    """XLA flushes numbers below the smallest normal float: the state would stay at zero without a word."""
+    with pytest.raises(
+        nf.InputError, match=r"takes features and weights of at most .* for zero; use another"
+    ):
+        nf.solve(problem(1e-310, 1e-310, 0.0), save_at=[0.5], engine=choose.DIFFRAX)
 
 
 def saddle(C=3, m=2, n=4):
