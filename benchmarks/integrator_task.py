@@ -39,7 +39,7 @@ def ours(problem: nf.Problem, case: dict[str, Any], rtol: float, engine: str = "
     """To the case's end time, or to the first stop condition; only the first and last state are kept."""
     if case["t_end"] is not None:
         return nf.solve(problem, save_at=[0.0, case["t_end"]], rtol=rtol, engine=engine)
-    from ntkflow.integrate.solve import default_horizon
+    from ntkflow.integrate.horizon import default_horizon
 
     return nf.solve(problem, save_at=[0.0, default_horizon(problem)], stop=nf.Stop(), rtol=rtol, throw=False)
 

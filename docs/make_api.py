@@ -17,6 +17,7 @@ VALIDATION = (
     "ntkflow_validation",
     "ntkflow_validation.config.config",
     "ntkflow_validation.config.presets",
+    "ntkflow_validation.normalisation",
     "ntkflow_validation.datasets",
     "ntkflow_validation.models",
     "ntkflow_validation.training.train",
@@ -43,7 +44,8 @@ Made by `python docs/make_api.py` from the docstrings, which say the rest: `help
 ## ntkflow
 
 `import ntkflow as nf`; every name below is loaded on first use. What trains or measures networks is there too when its
-package is installed: `nf.measure`, `nf.kernel_figure`, `nf.train`, `nf.predict`, `nf.compare`, `nf.RunConfig`.
+package is installed: `nf.measure`, `nf.kernel_figure`, `nf.train`, `nf.predict`, `nf.compare`, `nf.recalibrate`,
+`nf.RunConfig`.
 """
 
 

@@ -36,6 +36,7 @@ _NOUNS = {
     "MSE": "ntkflow.problem.losses:MSE",
     "CrossEntropy": "ntkflow.problem.losses:CrossEntropy",
     "LossPair": "ntkflow.problem.losses:LossPair",
+    "Clock": "ntkflow.problem.training_clock:Clock",
     "Problem": "ntkflow.problem.problem:Problem",
     "SimulateConfig": "ntkflow.runs.config:SimulateConfig",
     "Stop": "ntkflow.integrate.stopping:Stop",
@@ -136,6 +137,7 @@ if TYPE_CHECKING:
     from ntkflow.problem.sizes import Sizes as Sizes
     from ntkflow.problem.state import State as State
     from ntkflow.problem.state import ThinState as ThinState
+    from ntkflow.problem.training_clock import Clock as Clock
     from ntkflow.runs.config import SimulateConfig as SimulateConfig
     from ntkflow.runs.ensembles import Ensemble as Ensemble
     from ntkflow.runs.ensembles import ensemble as ensemble

@@ -170,6 +170,15 @@ def class_indices(argument: str, value: object, N: int, why: str = "one per colu
     return array.astype(np.int64)
 
 
+def as_given(argument: str, value: object, remedy: str = "pass an array of numbers") -> np.ndarray:
+    """An array of real numbers as it is: of its own type and shape, not copied, its entries not looked at.
+
+    Raises:
+        InputError: its entries are no real numbers, or some are masked.
+    """
+    return _plain(argument, value, remedy)
+
+
 def _plain(argument: str, value: object, remedy: str) -> np.ndarray:
     """The value as an array of real numbers of whatever type, nothing dropped and nothing converted."""
     if isinstance(value, np.ma.MaskedArray) or value is np.ma.masked:

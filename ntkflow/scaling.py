@@ -13,6 +13,18 @@ def unit(A: np.ndarray) -> tuple[np.ndarray, float]:
     return A / size, size
 
 
+def units(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same row by row: rows / sizes and the sizes, one a row."""
+    parts = [unit(row) for row in A]
+    return np.array([row for row, _ in parts]).reshape(A.shape), np.array([size for _, size in parts])
+
+
+def deviation(A: np.ndarray, axis: int | None = None, ddof: int = 0) -> np.ndarray:
+    """Standard deviation of the entries, in which no square overflows or vanishes."""
+    A, size = unit(A)
+    return np.asarray(size * A.std(axis=axis, ddof=ddof))
+
+
 def cosine(A: np.ndarray, B: np.ndarray) -> float:
     """<A, B> / (|A| |B|) of two arrays, NaN when one is zero."""
     (A, _), (B, _) = unit(A), unit(B)

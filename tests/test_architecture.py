@@ -31,6 +31,7 @@ FLOORS = {
     "ntkflow.sweep": 9,
     "ntkflow.cli": 10,
     "ntkflow_validation.config": 20,
+    "ntkflow_validation.normalisation": 20.5,
     "ntkflow_validation.datasets": 21,
     "ntkflow_validation.models": 21,
     "ntkflow_validation.kernels": 22,
@@ -59,6 +60,7 @@ ON_DEMAND = (
     "ntkflow.integrate.engines.jax_flow",
     "ntkflow.integrate.engines.precision",
     "ntkflow.runs.pictures.figures",
+    "ntkflow.runs.pictures.fit_figure",
     "ntkflow.runs.pictures.ensemble_figure",
     "ntkflow.runs.pictures.layout",
 )

@@ -9,10 +9,10 @@ import ntkflow as nf
 from ntkflow.dynamics.packed import RawFlow, clock
 from ntkflow.integrate.descent.descent import descend
 from ntkflow.integrate.descent.solution import as_solution
+from ntkflow.integrate.horizon import default_horizon
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.series import DESCRIPTIONS
 from ntkflow.integrate.solution import Solution, Stats
-from ntkflow.integrate.solve import default_horizon
 from ntkflow.metrics.quantities import conserved
 from ntkflow.problem import kernels
 from ntkflow.runs.agreement import compare

@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "sweep": ("ntkflow.cli.sweep:sweep", "Simulate over a grid of settings; phase diagrams."),
     "fit": ("ntkflow.cli.fit:fit", "Estimate the kernel constants that best explain an observed trajectory."),
+    "metrics": (
+        "ntkflow.cli.metrics:metrics",
+        "Measure the collapse of any features by every published measure.",
+    ),
     "plot": ("ntkflow.cli.runs:plot", "Draw the figure of a run again, in any format."),
     "show": ("ntkflow.cli.runs:show", "Print the summary of a run."),
     "prove": (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,6 +16,9 @@ from ntkflow.fitting.observed import Data, Observed
 from ntkflow.fitting.refine import Optimum, Simulator
 from ntkflow.fitting.start import candidates
 from ntkflow.problem.kernels import Kernel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Singular values of the scaled Jacobian below this fraction of the largest are rounding.
 NULL = 1e-6
@@ -82,6 +85,16 @@ class Fit:
         import ntkflow
 
         return ntkflow.save(self, path, overwrite=overwrite)
+
+    def figure(self, observed: Observed | None = None) -> "Figure":
+        """The constants with their errors; with the observations, the fitted trajectory over the observed one.
+
+        Raises:
+            SolveError: the fitted trajectory cannot be integrated.
+        """
+        import ntkflow
+
+        return ntkflow.figure(self, observed=observed)
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame of the constants: estimate, standard error, linear start; needs `ntkflow[pandas]`."""

@@ -15,6 +15,7 @@ from ntkflow.integrate.engines.chain import Chain, Step
 from ntkflow.integrate.save_times import log_grid
 from ntkflow.integrate.stopping import Reason, Stop
 from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
 
 # The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
 NEARLY = 100.0
@@ -51,6 +52,7 @@ class Run:
         progress: called with (t, fraction done) after each step.
         observe: called after each accepted step, before its end is saved.
         saddle: the rates of W = H = 0, where that is a saddle: a run that falls into it is to end.
+        reached: of a state at rest by the target for NC1, whether it is the predicted end; None: every one is.
 
     Attributes:
         stepper: what steps; `stepper.intervals` are those between the knots.
@@ -74,7 +76,9 @@ class Run:
         progress: Progress | None,
         observe: Callable[[Step], None] | None = None,
         saddle: Saddle | None = None,
+        reached: Callable[[State], bool] | None = None,
     ) -> None:
+        self.reached = reached
         self.flow, self.sizes, self.stop, self.t_end = flow, sizes, stop, t_end
         self.max_steps, self.progress, self.observe = max_steps, progress, observe
         y0 = flow.start()
@@ -182,10 +186,12 @@ class Run:
         """Whether deviations are below the target, and the class means, W and b move as little per unit of tau.
 
         Decay takes the deviations away long before it has decided which classes survive, and a large mu_single
-        before the classes are fitted.
+        before the classes are fitted. A class that is still next to zero moves as little: where the end is predicted
+        the run goes on until it is there.
         """
         speed = partial(class_speed, sizes=self.sizes)
-        return self.spread > target >= self.flow.within_rms(y) and self._rests(t, y, target, speed)
+        rests = self.spread > target >= self.flow.within_rms(y) and self._rests(t, y, target, speed)
+        return rests and (self.reached is None or self.reached(self.flow.state(y)))
 
     def _stationary(self, t: float, y: Vector, target: float) -> bool:
         return self._nearly_stationary(y, target) and self._rests(t, y, target, relative_speed)

@@ -11,9 +11,10 @@ from ntkflow import checks
 from ntkflow._types import Times
 from ntkflow.checks import real
 from ntkflow.dynamics.levels import LevelFlow, has_levels
-from ntkflow.dynamics.packed import Flow, RawFlow, Saddle, ThinFlow, clock
+from ntkflow.dynamics.packed import Flow, RawFlow, Saddle, ThinFlow
 from ntkflow.errors import InputError, LawWarning, SolveError
 from ntkflow.integrate.engines import choose
+from ntkflow.integrate.horizon import DecayedEnd, default_horizon
 from ntkflow.integrate.motion import Motion, moves
 from ntkflow.integrate.run import Progress, Run
 from ntkflow.integrate.save_times import knots_of
@@ -23,20 +24,6 @@ from ntkflow.integrate.trust import lost_accuracy
 from ntkflow.problem.problem import Problem
 
 EARLIEST = 1e-60
-
-
-def default_horizon(problem: Problem) -> float:
-    """End time when none is given: 200 within-class time constants 1/(mu_single x*), x* = sqrt(m/mu_class).
-
-    Long enough for exponential collapse and to see an algebraic tail as one (theory 7.2, 7.3). Kernels without
-    scalar blocks, and one sample per class, get 1000 units of tau = sqrt(m mu_class) t.
-    """
-    rate = clock(problem)
-    coefficients = problem.kernel.thin(problem.sizes)
-    if coefficients is None or problem.sizes.N == problem.sizes.C:
-        return 1e3 / rate
-    m = problem.sizes.N / problem.sizes.C
-    return 200 * rate / (m * float(coefficients.within[problem.sizes.masses > 1].min()))
 
 
 def solve(
@@ -93,8 +80,9 @@ def solve(
     observe = None if motion is None else motion.observe
     saddle = Saddle.of(problem.decay, flow.clock)
     run = Run(
-        flow, problem.sizes, engine, horizon, rtol, stop, times, knots, max_steps, progress, observe, saddle
-    )
+        flow, problem.sizes, engine, horizon, rtol, stop, times, knots, max_steps, progress, observe, saddle,
+        DecayedEnd(problem).reached if problem.decay.any else None,
+    )  # fmt: skip
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()

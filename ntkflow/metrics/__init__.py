@@ -17,6 +17,7 @@ _NAMES = {
     "InvariantTerms": "ntkflow.metrics.invariant:InvariantTerms",
     "balance_rate": "ntkflow.metrics.balance:rate",
     "centring": "ntkflow.metrics.neural_collapse:centring",
+    "collapse": "ntkflow.metrics.published.collapse:collapse",
     "conserved": "ntkflow.metrics.quantities:conserved",
     "drift": "ntkflow.metrics.invariant:drift",
     "end_of_training": "ntkflow.metrics.invariant:end_of_training",
@@ -29,6 +30,7 @@ __all__ = [
     "InvariantTerms",
     "balance_rate",
     "centring",
+    "collapse",
     "conserved",
     "drift",
     "end_of_training",
@@ -43,4 +45,5 @@ if TYPE_CHECKING:
     from ntkflow.metrics.invariant import terms as invariant_terms
     from ntkflow.metrics.neural_collapse import centring
     from ntkflow.metrics.neural_collapse import measure as nc
+    from ntkflow.metrics.published.collapse import collapse
     from ntkflow.metrics.quantities import Conserved, conserved

@@ -5,54 +5,67 @@ step. The theory's time is that of the gradient flow of the sum loss (4). Everyt
 here (theory 11.4, 11.6); the rest of ntkflow knows flow time only.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import Json, Times, Vector
-from ntkflow.checks import real
+from ntkflow._types import Times, Vector
 from ntkflow.errors import InputError
 
 __all__ = [
     "DECAYS",
+    "LOSSES",
     "REDUCTIONS",
-    "Optimiser",
     "build_up",
+    "built_up",
     "drift_step",
     "loss_scale",
+    "one_of",
     "optimiser_decay",
     "theory_decay",
     "times",
 ]
 __dir__ = lister(__all__)
 
-REDUCTIONS = ("mean", "sum")
+# Losses by what frameworks differentiate; "half-squared" is the theory's, eq. (4), which ntkflow itself calls "mse".
+LOSSES = ("half-squared", "squared", "cross-entropy")
+REDUCTIONS = ("mean", "sum", "batch-mean")
 DECAYS = ("coupled", "decoupled")
+# The losses that are sums over outputs, with the share of them that is the sum loss.
+_OF_OUTPUTS = {"mse": 1.0, "half-squared": 1.0, "squared": 0.5}
 
 
-def loss_scale(loss: str, reduction: str, samples: int, classes: int, batch: int | None = None) -> float:
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless the value is among these."""
+    if not isinstance(value, str) or value not in allowed:
+        raise InputError(name, repr(value), f"must be one of {', '.join(allowed)}", "choose one")
+
+
+def loss_scale(
+    loss: str, reduction: str, samples: int, classes: int, batch: int | None = None, accumulate: int = 1
+) -> float:
     """Sum loss (4) over all samples divided by the loss that is differentiated, in expectation over batches.
 
-    The mean over samples and outputs gives N C; that of the cross-entropy is over samples only and gives N.
-    The sum over a batch of B samples gives N / B, since a class-balanced batch has in expectation B / N of
-    the full gradient. Source: theory 11.6.
+    The mean over samples and outputs gives N C; that of the cross-entropy is over samples only and gives N, as
+    "batch-mean" does for any loss. The sum over a batch of B samples gives N / B, since a class-balanced batch has in
+    expectation B / N of the full gradient. Squares without the 1/2 give half as much. Source: theory 11.6.
 
     Args:
-        loss: "mse", (f - y)^2 / 2 averaged over outputs; any other name is a loss of a sample, averaged over samples.
-        reduction: "mean" or "sum".
+        loss: "mse" or "half-squared", (f - y)^2 / 2 summed over outputs; "squared", (f - y)^2; any other name is a
+            loss of a sample, whose mean is over samples.
+        reduction: "mean", "batch-mean" (over samples only) or "sum".
         samples: N of the data set.
         classes: C.
         batch: samples in a batch; None for all.
+        accumulate: batches whose gradients are summed, not averaged, before a step.
     """
-    if reduction not in REDUCTIONS:
-        raise InputError(
-            "reduction", repr(reduction), f"must be one of {', '.join(REDUCTIONS)}", "choose one"
-        )
-    if reduction == "mean":
-        return float(samples * classes if loss == "mse" else samples)
-    return samples / batch if batch else 1.0
+    one_of("reduction", reduction, REDUCTIONS)
+    if reduction == "sum":
+        divisor = samples / batch if batch else 1.0
+    else:
+        divisor = float(samples * classes if reduction == "mean" and loss in _OF_OUTPUTS else samples)
+    return divisor * _OF_OUTPUTS.get(loss, 1.0) / accumulate
 
 
 def build_up(steps: Any, momentum: float, nesterov: bool = False) -> Any:
@@ -62,6 +75,13 @@ def build_up(steps: Any, momentum: float, nesterov: bool = False) -> Any:
     which is one power of beta ahead. Both end at 1/(1 - beta) (theory 11.4).
     """
     return (1 - momentum ** (steps + (2 if nesterov else 1))) / (1 - momentum)
+
+
+def built_up(steps: Any, momentum: float, nesterov: bool = False) -> Any:
+    """How far `steps` steps of a constant gradient go, in learning rates: the sum of `build_up` over them."""
+    first = 2 if nesterov else 1
+    late = momentum**first * (1 - momentum**steps) / (1 - momentum)
+    return (steps - late) / (1 - momentum)
 
 
 def times(rates: Vector, scale: float, momentum: float = 0.0, nesterov: bool = False) -> Times:
@@ -89,8 +109,7 @@ def theory_decay(weight_decay: float, scale: float, momentum: float = 0.0, decay
         momentum: beta; it matters for decoupled decay only.
         decay: "coupled" or "decoupled".
     """
-    if decay not in DECAYS:
-        raise InputError("decay", repr(decay), f"must be one of {', '.join(DECAYS)}", "choose one")
+    one_of("decay", decay, DECAYS)
     return scale * weight_decay * (1 - momentum if decay == "decoupled" else 1.0)
 
 
@@ -112,61 +131,3 @@ def drift_step(step: float, momentum: float = 0.0, nesterov: bool = False) -> fl
     """
     lag = 1 - momentum + 2 * momentum**2 if nesterov else 1 + momentum
     return step * lag / (1 - momentum) ** 2
-
-
-@dataclass(frozen=True)
-class Optimiser:
-    """What a run's optimiser is in the theory's units.
-
-    Args:
-        scale: `loss_scale`.
-        learning_rate: of the differentiated loss; None where only the decay is known.
-        momentum: beta, 0 <= beta < 1.
-        nesterov: Nesterov's form; its flow time is that of the heavy ball.
-        weight_decay: coupled, on W and on the features; None where there is none.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-
-    scale: float
-    learning_rate: float | None = None
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.learning_rate is not None and not 0 < real("learning_rate", self.learning_rate) < np.inf:
-            raise InputError(
-                "learning_rate", self.learning_rate, "must be positive and finite", "give a rate > 0"
-            )
-        if not 0 <= real("momentum", self.momentum) < 1:
-            raise InputError("momentum", self.momentum, "must lie in 0 <= momentum < 1", "0.9 is usual")
-        if self.weight_decay is not None and not 0 <= real("weight_decay", self.weight_decay) < np.inf:
-            raise InputError(
-                "weight_decay", self.weight_decay, "must be finite and at least 0", "give a rate >= 0"
-            )
-
-    @property
-    def rate(self) -> float:
-        """The theory's lambda, per unit of flow time."""
-        return theory_decay(self.weight_decay or 0.0, self.scale)
-
-    @property
-    def time_step(self) -> float | None:
-        """Flow time of one step, once momentum has built up."""
-        if self.learning_rate is None:
-            return None
-        return self.learning_rate / (self.scale * (1 - self.momentum))
-
-    def as_dict(self) -> Json:
-        """Plain values for files."""
-        return {
-            "loss_scale": self.scale,
-            "learning_rate": self.learning_rate,
-            "momentum": self.momentum,
-            "nesterov": self.nesterov,
-            "weight_decay": self.weight_decay,
-            "theory_decay": self.rate,
-            "time_step": self.time_step,
-        }

@@ -55,7 +55,7 @@ class SimulateConfig:
         weight_decay: of an optimiser, coupled, on W and on the features as on one layer; takes the place of decay_w and
             decay_h, see `ntkflow.problem.clock`.
         loss_reduction: what the optimiser differentiates, "mean" (over samples, and for mse over outputs) or "sum".
-        t_end: end time; None means `ntkflow.integrate.solve.default_horizon`, or what `steps` reaches. Refused beside `steps`.
+        t_end: end time; None means `ntkflow.integrate.horizon.default_horizon`, or what `steps` reaches. Refused beside `steps`.
         rtol: bound on the drift of E.
         engine: integrator.
         form: thin, raw or auto.

@@ -15,8 +15,9 @@ from ntkflow import checks, views
 from ntkflow._types import Json, Times
 from ntkflow.dynamics.packed import clock
 from ntkflow.errors import InputError, SolveError
+from ntkflow.integrate.horizon import default_horizon
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
-from ntkflow.integrate.solve import default_horizon, solve
+from ntkflow.integrate.solve import solve
 from ntkflow.integrate.stopping import Reason
 from ntkflow.problem.problem import Problem
 from ntkflow.runs.border.costs import MEMBER, refuse_many

@@ -11,18 +11,19 @@ from ntkflow import views
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.descent import Momentum, descend
 from ntkflow.integrate.descent.solution import as_solution
+from ntkflow.integrate.horizon import default_horizon
 from ntkflow.integrate.run import Progress
 from ntkflow.integrate.solution import Solution
-from ntkflow.integrate.solve import default_horizon, solve
+from ntkflow.integrate.solve import solve
 from ntkflow.integrate.stopping import Stop
 from ntkflow.problem import initial
-from ntkflow.problem.clock import Optimiser, loss_scale
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import BlockKernel, Kernel, kernel_files
-from ntkflow.problem.losses import loss_named
+from ntkflow.problem.losses import MSE, loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
 from ntkflow.problem.state import State
+from ntkflow.problem.training_clock import Clock
 from ntkflow.runs.config import OFF, SimulateConfig
 from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
 from ntkflow.runs.processes.host import physical_memory
@@ -58,7 +59,7 @@ class Prepared:
     config: SimulateConfig
     stop: Stop
     kernel_arrays: Arrays
-    optimiser: Optimiser | None = None
+    optimiser: Clock | None = None
 
     __repr__ = views.short
 
@@ -109,13 +110,21 @@ def prepare(
     return Prepared(problem, config, _stop(config), arrays, optimiser)
 
 
-def _optimiser(config: SimulateConfig, sizes: Sizes) -> Optimiser | None:
+def _optimiser(config: SimulateConfig, sizes: Sizes) -> Clock | None:
     """The optimiser of the options, in the theory's units."""
     if config.learning_rate is None and config.weight_decay is None:
         return None
-    scale = loss_scale(config.loss, config.loss_reduction or "mean", sizes.N, sizes.C)
-    return Optimiser(
-        scale, config.learning_rate, config.momentum or 0.0, bool(config.nesterov), config.weight_decay
+    return Clock(
+        config.learning_rate,
+        "half-squared" if config.loss == MSE.name else config.loss,
+        config.loss_reduction or "mean",
+        momentum=config.momentum or 0.0,
+        nesterov=bool(config.nesterov),
+        weight_decay=config.weight_decay,
+        samples=sizes.N,
+        classes=sizes.C,
+        # The biases have an option of their own.
+        decay_on="weights",
     )
 
 

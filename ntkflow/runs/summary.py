@@ -1,6 +1,7 @@
 """summary.json: what was run, what happened, what the theory predicted, and how far they agree."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ntkflow.integrate.solution import Solution
     from ntkflow.runs.simulate import Prepared
 
+# Each step moves E by its own law, by O(eta) in all: what E decides for the flow, it decides for steps in the limit.
+STEPS = "of the flow, the limit of small steps: "
 _ENDS = {"initial": NUMBER, "final": NUMBER}
 # What readers of summary.json rely on.
 SHAPE = {
@@ -53,8 +56,8 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     problem = solution.problem
     flow = not solution.discrete
     momentum = solution.law is not None and solution.law.neglected is not None
-    prediction = predict(problem) if flow and predictable(problem) else None
-    decayed = decay_conditions.predict(problem) if flow and problem.decay.any else None
+    prediction = predict(problem) if predictable(problem) else None
+    decayed = decay_conditions.predict(problem) if problem.decay.any else None
     end = None if decayed is None else decayed.end
     lines = compare(solution, prediction, end)
     return {
@@ -89,28 +92,38 @@ def predictions(
         problem: what is to be solved.
         prediction: closed forms, where the problem is `predictable`; None elsewhere.
         decayed: what decay makes of the run; None without decay.
-        of_steps: the laws of discrete steps, of which nothing else is known; None for the flow.
+        of_steps: the laws of discrete steps, which have the flow's answers in their limit alone; None for the flow.
     """
-    flow = of_steps is None
     known = [
         {"quantity": law.quantity, "sentence": law.sentence, "bound": law.bound, "order": law.order}
         for law in (laws(problem) if of_steps is None else of_steps)
     ]
-    if flow and prediction is not None:
+    if of_steps is None and prediction is not None:
         return {**prediction.as_dict(), "laws": known}
-    answers: dict[str, Condition] = {}
     limit = None
     if decayed is not None:
         answers, limit = decayed.conditions, None if decayed.end is None else decayed.end.limit
-    elif flow:
-        answers = sample_conditions(problem)
-    verdict = answers["NC1"].verdict if answers else "undetermined"
+    else:
+        answers = sample_conditions(problem) if prediction is None else prediction.conditions
+    if of_steps is not None:
+        answers, limit = in_the_limit_of_steps(answers), None
+    verdict = answers["NC1"].verdict
     return {
         "nc1_possible": None if verdict == "undetermined" else verdict == "yes",
         "conditions": {name: answer.as_dict() for name, answer in answers.items()},
-        "decay": None if decayed is None else decayed.as_dict(problem),
+        "decay": None if decayed is None or of_steps is not None else decayed.as_dict(problem),
         "limit": None if limit is None else limit.as_dict(),
         "laws": known,
+    }
+
+
+def in_the_limit_of_steps(answers: Mapping[str, Condition]) -> dict[str, Condition]:
+    """The flow's answers as what they are for discrete steps, with momentum and batches or without."""
+    return {
+        name: replace(answer, sentence=f"{STEPS}{answer.sentence}")
+        if answer.verdict != "undetermined"
+        else answer
+        for name, answer in answers.items()
     }
 
 

@@ -14,6 +14,7 @@ _NAMES = {
     "dask_cluster": "ntkflow.sweep.cluster:dask_cluster",
     "parse_axis": "ntkflow.sweep.axis:parse_axis",
     "run_sweep": "ntkflow.sweep.runner:run_sweep",
+    "table_figure": "ntkflow.sweep.figure:table_figure",
     "spec_from_tables": "ntkflow.sweep.spec:spec_from_tables",
     "local_processes": "ntkflow.runs.processes.executors:local_processes",
 }
@@ -29,6 +30,7 @@ __all__ = [
     "parse_axis",
     "run_sweep",
     "spec_from_tables",
+    "table_figure",
 ]
 __getattr__, __dir__ = attach(__name__, _NAMES)
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ntkflow.runs.processes.executors import local_processes
     from ntkflow.sweep.axis import Axis, parse_axis
     from ntkflow.sweep.cluster import dask_cluster
+    from ntkflow.sweep.figure import table_figure
     from ntkflow.sweep.runner import run_sweep
     from ntkflow.sweep.spec import SweepSpec, View, spec_from_tables
     from ntkflow.sweep.studies import STUDIES, Study

@@ -1,15 +1,19 @@
 """The figure of a sweep: one pane per quantity. Tables in, matplotlib figure out."""
 
+from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ntkflow.errors import InputError
+from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.heat import draw_heat_map
 from ntkflow.sweep.labels import bounded, label
 from ntkflow.sweep.plan import Group, Plan, plan, positions, quantiles, scattered
-from ntkflow.sweep.spec import SweepSpec
+from ntkflow.sweep.spec import SweepSpec, View
 from ntkflow.sweep.table import Table
 
 if TYPE_CHECKING:
@@ -58,6 +62,42 @@ def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = 
     if drawn.kind != "heat map":
         _legend(figure, drawn, any(theory), spec.seeds > 1)
     return figure
+
+
+def table_figure(table: Table, title: str = "", **view: Any) -> "Figure":
+    """`Table.figure`: the picture of a table whose specification is not at hand.
+
+    Raises:
+        InputError: an unknown quantity, or more swept fields than one picture shows.
+    """
+    drawn = sweep_figure(SweepSpec(SimulateConfig(), axes_of(table), view=View(**view)), table, title)
+    if drawn is None:
+        rule = "are too many for one picture"
+        raise InputError("x", ", ".join(table.swept), rule, "select rows of to_pandas() and draw these")
+    return drawn
+
+
+def axes_of(table: Table) -> tuple[Axis, ...]:
+    """The swept axes again, from the columns: fields that always agree moved together.
+
+    Raises:
+        InputError: the swept fields are not those of simulations.
+    """
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for name in table.swept:
+        found.setdefault(tuple(table.columns[name].tolist()), []).append(name)
+    axes = []
+    for column, names in found.items():
+        values = tuple(dict.fromkeys(column))
+        axes.append(Axis(tuple(names), values, log=_geometric(values)))
+    return tuple(axes)
+
+
+def _geometric(values: Sequence[Any]) -> bool:
+    if len(values) < 3 or not all(isinstance(v, float) and v > 0 for v in values):
+        return False
+    ratios = np.diff(np.log(values))
+    return bool(np.allclose(ratios, ratios[0], rtol=1e-6))
 
 
 def _pane(axes: "Axes", drawn: Plan, table: Table, y: str, theory: str, log_y: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isnan
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.cell import Cell
 from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.theory import theory_values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Columns about the cell itself, before the numbers.
 FACTS = ("key", "status", "error")
@@ -86,6 +89,35 @@ class Table:
     def to_pandas(self) -> Any:
         """A pandas.DataFrame with a row for every cell; needs the extra `ntkflow[pandas]`."""
         return views.dataframe(self.columns)
+
+    def figure(
+        self,
+        *y: str,
+        x: str | None = None,
+        by: str | None = None,
+        theory: Sequence[str] = (),
+        log_x: bool = False,
+        log_y: bool = False,
+        title: str = "",
+    ) -> "Figure":
+        """The picture that `ntkflow sweep` draws of this table; `figure.savefig(path)` writes it.
+
+        Args:
+            y: quantities, one pane each; by default NC1 at the end.
+            x: quantity or swept field on the x axis; None: the first swept one.
+            by: field or quantity that tells colours apart.
+            theory: columns drawn as the theory's line, one for each pane.
+            log_x: log scale on the x axis; values that grow by a constant factor have one anyway.
+            log_y: log scale of the quantities.
+            title: one line above the panes.
+
+        Raises:
+            InputError: an unknown quantity, or more swept fields than one picture shows.
+        """
+        import ntkflow
+
+        view = {"x": x, "by": by, "theory": tuple(theory), "log_x": log_x, "log_y": log_y}
+        return ntkflow.sweep.table_figure(self, title, y=y or ntkflow.sweep.View().y, **view)
 
     def __repr__(self) -> str:
         return (

@@ -8,6 +8,8 @@ biases alone keeps E and moves the limit (theory 11.1, 17d; not in the paper).
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ntkflow._lazy import lister
 from ntkflow._types import Json
 from ntkflow.problem.clock import loss_scale
@@ -19,6 +21,7 @@ from ntkflow.theory.conditions import IF_FITTED, Condition
 from ntkflow.theory.enforced import Enforced, enforced
 from ntkflow.theory.initial_facts import ZERO as NOTHING
 from ntkflow.theory.initial_facts import Facts, facts, reach
+from ntkflow.theory.prediction import excluded_by_E
 
 __all__ = ["Decayed", "assess", "drifts", "predict", "thresholds"]
 __dir__ = lister(__all__)
@@ -26,6 +29,8 @@ __dir__ = lister(__all__)
 GENERIC = "from a generic start"
 # A metric below this is zero to the accuracy of the closed forms.
 ZERO = 1e-7
+# Singular values of the deviations below this share of the largest are rounding.
+PRESENT = 1e-9
 Answers = dict[str, Condition]
 
 
@@ -75,7 +80,7 @@ def nc1(problem: Problem, end: Enforced | None) -> Condition:
     if end is not None:
         reason = "the minimum under decay of W and H is the same for all samples of a class"
         return Condition("yes", f"{reason}; reached {GENERIC}")
-    return _unknown(problem)
+    return excluded_by_E(problem) or _unknown(problem)
 
 
 def within_shrinks(problem: Problem) -> bool:
@@ -173,11 +178,40 @@ def _drifting_nc1(problem: Problem, f: Facts) -> Condition:
     if f.reach == f.sizes.C - 1:
         reason = "W acts on every direction of the features, though it fades like t^(-1/4)"
         return Condition("yes", f"{reason}: tr S falls like exp(-c sqrt(t)), {IF_FITTED}")
-    reason = (
-        "decay of W alone: the part of W beside the class means fades like exp(-lw t), and the deviations there stay. "
-        f"From a generic start NC1 ends above zero; NC1_tirer falls like 1/sqrt(t), as the means grow, {IF_FITTED}"
+    return excluded_by_E(problem) or _out_of_reach_of_W(problem, f)
+
+
+def _out_of_reach_of_W(problem: Problem, f: Facts) -> Condition:
+    """What decay of W alone leaves of the deviations where the features have more directions than the frame needs.
+
+    dH2/dt = -mu_single W^T W H2 only multiplies H2 from the left, by a matrix that is invertible at all times. On the
+    C-1 directions of the class means W fades like t^(-1/4), whose square has an infinite integral; beside them it fades
+    exponentially, and both what it takes from the deviations there and the turning of the C-1 directions, which dH1/dt
+    = -W^T R1 Kc needs this part of W for, have finite ones. So the matrix tends to one with a kernel of C-1 dimensions.
+    """
+    few, rank = f.sizes.C - 1, _deviating(problem)
+    numbers = {"trace_S": f.trace_S, "rank": float(rank)}
+    fades = (
+        "decay of W alone: W goes on acting on the C - 1 directions of the class means, and beside them fades like "
+        "exp(-lw t)"
     )
-    return Condition("undetermined", reason, {"trace_S": f.trace_S})
+    tirer = f"NC1_tirer falls like 1/sqrt(t), as the means grow, {IF_FITTED}"
+    if rank > few:
+        kept = f"the deviations fill {rank} directions, of which {rank - few} keep some for good"
+        return Condition("no", f"{fades}; {kept}; {tirer}", numbers)
+    reason = (
+        f"{fades}; the deviations fill {rank} directions, not more than C - 1 = {few}, and vanish only where the start "
+        f"places them there, which E does not tell; {GENERIC} some stay; {tirer}"
+    )
+    return Condition("undetermined", reason, numbers)
+
+
+def _deviating(problem: Problem) -> int:
+    """Dimensions of the deviations from the class means, the same at all times."""
+    H, counts = problem.state.H, problem.sizes.masses
+    Y = np.repeat(np.eye(problem.sizes.C), problem.sizes.counts, axis=1)
+    sizes = np.linalg.svd(H - (H @ Y.T / counts) @ Y, compute_uv=False)
+    return int((sizes > PRESENT * sizes[0]).sum())
 
 
 def _biases_alone(f: Facts) -> Answers:

@@ -16,7 +16,7 @@ from ntkflow.theory.initial_facts import Facts
 from ntkflow.theory.limits import Limit
 from ntkflow.theory.spectrum import Spectrum
 
-__all__ = ["Prediction", "predict", "predictable", "sample_conditions"]
+__all__ = ["Prediction", "excluded_by_E", "predict", "predictable", "sample_conditions"]
 __dir__ = lister(__all__)
 
 
@@ -179,20 +179,10 @@ def _sample_nc1(problem: Problem) -> dict[str, Condition]:
     kernel, sizes = problem.kernel, problem.sizes
     if not problem.plain or kernel.rung not in limits.ON_SAMPLES:
         return {}
+    if (no := excluded_by_E(problem)) is not None:
+        return {"NC1": no}
     signs = bounds.inertia_of_E(sizes, kernel, problem.state)
     counts = {"negative": float(signs.negative), "C": float(sizes.C)}
-    if bounds.nc1_impossible(signs, sizes):
-        state = problem.state
-        minus_mE = kernel.solve(state.H, sizes) @ state.H.T - state.W.T @ state.W
-        least = float(np.linalg.eigvalsh(minus_mE)[::-1][sizes.C :].clip(min=0).sum())
-        # -m E is D K^{-1/2} (I - Pi) K^{-1/2} D^T, D the deviations and Pi of rank C, and what has rank C or is negative.
-        never = float(np.sqrt(least * _least_within(problem) / sizes.N))
-        now = bounds.deviation(problem.state, sizes)
-        reason = (
-            f"NC1_frobenius cannot fall below {never:.3g} (it is {now:.3g} now); "
-            f"E has {signs.negative} negative eigenvalues, more than C = {sizes.C}, and is constant"
-        )
-        return {"NC1": Condition("no", reason, {**counts, "NC1_frobenius": never})}
     if signs.semidefinite:
         reason = (
             "E >= 0: the features end in the row space of W, where zero loss makes them equal within a class"
@@ -200,6 +190,32 @@ def _sample_nc1(problem: Problem) -> dict[str, Condition]:
         return {"NC1": Condition("yes", f"{reason}, {conditions.IF_FITTED}", counts)}
     reason = f"E has {signs.negative} negative eigenvalues, not more than C = {sizes.C}: neither excluded nor forced"
     return {"NC1": Condition("undetermined", reason, counts)}
+
+
+def excluded_by_E(problem: Problem) -> Condition | None:
+    """Why E rules NC1 out for any loss, or None where it does not; H does not decay (theory 3.5, 5.6).
+
+    Of the rates of decay those of b leave E alone, and that of W lowers it: m dE/dt = -2 lw W^T W, so that no
+    eigenvalue of -E falls, nor the bound that they are for the deviations.
+    """
+    kernel, sizes, state = problem.kernel, problem.sizes, problem.state
+    if problem.decay.H > 0 or kernel.rung not in limits.ON_SAMPLES:
+        return None
+    signs = bounds.inertia_of_E(sizes, kernel, state)
+    if not bounds.nc1_impossible(signs, sizes):
+        return None
+    minus_mE = kernel.solve(state.H, sizes) @ state.H.T - state.W.T @ state.W
+    least = float(np.linalg.eigvalsh(minus_mE)[::-1][sizes.C :].clip(min=0).sum())
+    # -m E is D K^{-1/2} (I - Pi) K^{-1/2} D^T, D the deviations and Pi of rank C, and what has rank C or is negative.
+    never = float(np.sqrt(least * _least_within(problem) / sizes.N))
+    now = bounds.deviation(state, sizes)
+    law = "decay of W only lowers it" if problem.decay.W else "is constant"
+    reason = (
+        f"NC1_frobenius cannot fall below {never:.3g} (it is {now:.3g} now); "
+        f"E has {signs.negative} negative eigenvalues, more than C = {sizes.C}, and {law}"
+    )
+    numbers = {"negative": float(signs.negative), "C": float(sizes.C), "NC1_frobenius": never}
+    return Condition("no", reason, numbers)
 
 
 def _least_within(problem: Problem) -> float:

@@ -211,3 +211,27 @@ def test_parameters_as_text(trained, tmp_path, capsys):
     path.with_suffix(".new.npz").replace(path)
     assert exit_code("validate", "kernels", run, "--full", "--quiet") == 2
     assert "must be int32 of shape" in capsys.readouterr().err
+
+
+def test_features_of_other_tools(tmp_path, told):
+    arrays = state_arrays()
+    path = tmp_path / "f.npz"
+    check(
+        damage.archives({"H": arrays["H"].T, "y": arrays["labels"]}, "H"),
+        lambda content: told(path, content, ("metrics", path, "--json")),
+    )
+    # safetensors: bytes of a small one changed, and lengths that it may be cut to.
+    H, y = arrays["H"].T.astype("<f8").tobytes(), arrays["labels"].astype("<i8").tobytes()
+    entries = {
+        "H": {"dtype": "F64", "shape": [SIZES.N, SIZES.n], "data_offsets": [0, len(H)]},
+        "y": {"dtype": "I64", "shape": [SIZES.N], "data_offsets": [len(H), len(H) + len(y)]},
+    }
+    text = json.dumps(entries).encode()
+    good = len(text).to_bytes(8, "little") + text + H + y
+    cut = [("cut", good[:k]) for k in range(0, len(good), 97)]
+    changed = [
+        ("changed", good[:k] + bytes([good[k] ^ 1 << k % 8]) + good[k + 1 :])
+        for k in range(0, 8 + len(text), 13)
+    ]
+    place = tmp_path / "f.safetensors"
+    check([*cut, *changed], lambda content: told(place, content, ("metrics", place, "--json")))

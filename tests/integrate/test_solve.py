@@ -7,7 +7,6 @@ from hypothesis import strategies as draw
 
 import ntkflow as nf
 from ntkflow.integrate.engines import choose
-from ntkflow.integrate.solve import default_horizon
 from ntkflow.metrics import invariant
 from ntkflow.metrics.neural_collapse import centring
 from tests import oracle, strategies
@@ -281,12 +280,6 @@ def test_saved_times_are_exactly_those_asked_for():
     solution = nf.solve(normal_problem(), save_at=times)
     np.testing.assert_array_equal(solution.times, times)
     assert oracle.distance(solution.state(0), normal_problem().state) < 1e-12
-
-
-def test_the_default_horizon_holds_two_hundred_time_constants():
-    problem = normal_problem(C=4, m=5, n=9)
-    mu = problem.kernel.eigenvalues(problem.sizes)
-    assert default_horizon(problem) == pytest.approx(200 / (mu.mu_single * np.sqrt(5 / mu.mu_class)))
 
 
 @pytest.mark.parametrize(

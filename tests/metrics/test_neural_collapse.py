@@ -105,3 +105,15 @@ def test_metrics_see_no_units(problem, of_features, of_deviations):
     for name in neural_collapse.NC1_NAMES:
         factor = d if name in ("NC1", "NC1_frobenius") else d**2
         assert smaller[name] == pytest.approx(factor * expected[name], rel=1e-6, abs=0), name
+
+
+@pytest.mark.parametrize("thin", [1e-2, 1e-4])
+def test_papyan_weighs_directions_in_which_the_means_hardly_differ(thin):
+    # Class means along two axes, the second a share `thin` of the first, and deviations along the second alone.
+    sizes = nf.Sizes(3, 2, 2)
+    means = np.array([[1.0, -1.0, 0.0], [thin, thin, -2 * thin]])
+    spread = 0.1 * thin * np.array([[0.0, 0.0], [1.0, -1.0]])
+    H = np.repeat(means, 2, axis=1) + np.tile(spread, 3)
+    found = neural_collapse.measure(nf.State(H, np.ones((3, 2)), np.zeros(3)), sizes)
+    # S_W = (0.1 thin)^2 and S_B = 6 thin^2/3 on the second axis: their ratio over C is 0.01/2/3.
+    assert found["NC1_papyan"] == pytest.approx(0.01 / 6, rel=1e-5)

@@ -93,7 +93,10 @@ def test_contradictions_are_refused(options, message):
         ({"weight_decay": -0.1}, "weight_decay = -0.1: must be finite and at least 0"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0: must be positive"),
         ({"learning_rate": 0.1, "momentum": 1.0}, "momentum = 1.0: must lie in"),
-        ({"weight_decay": 0.1, "loss_reduction": "max"}, "reduction = 'max': must be one of mean, sum"),
+        (
+            {"weight_decay": 0.1, "loss_reduction": "max"},
+            "reduction = 'max': must be one of mean, sum, batch-mean",
+        ),
     ],
 )
 def test_values_out_of_range_are_refused(options, message):

@@ -6,7 +6,8 @@ import pytest
 
 from ntkflow.errors import InputError
 from ntkflow.runs import files
-from ntkflow.sweep.table import _flat
+from ntkflow.sweep.figure import axes_of
+from ntkflow.sweep.table import Table, _flat
 from tests.sweep.grids import grid, run_here
 
 
@@ -82,3 +83,31 @@ def test_the_table_is_an_xarray_dataset_with_the_swept_fields_as_coordinates(don
     cube = dataset.set_index(cell=["init", "kappa_d", "t_end"]).unstack("cell")
     chosen = cube["nc.NC1.final"].sel(init="relu", kappa_d=2.0).item()
     assert chosen == table.column("nc.NC1.final")[4]
+
+
+def test_a_table_draws_the_picture_of_the_command_without_its_specification():
+    names = {"scale": [0.1, 0.1, 1.0, 1.0, 10.0, 10.0], "decay_w": [0.0, 0.5] * 3, "decay_h": [0.0, 0.5] * 3}
+    columns = {name: np.array(values) for name, values in names.items()}
+    values = np.arange(6.0)
+    table = Table(
+        tuple(names),
+        {**columns, "key": np.array(list("abcdef")), "status": np.array(["done"] * 6), "error": np.array([""] * 6),
+         "nc.NC1.final": values, "loss.final": values**2},
+    )  # fmt: skip
+    scale, decay = axes_of(table)
+    assert (scale.fields, scale.values, scale.log) == (("scale",), (0.1, 1.0, 10.0), True)
+    assert (decay.fields, decay.values, decay.log) == (("decay_w", "decay_h"), (0.0, 0.5), False)
+    mesh = table.figure().axes[0].collections[0]
+    np.testing.assert_array_equal(mesh.get_array(), values.reshape(3, 2).T)
+    assert len(table.figure("loss.final", "nc.NC1.final", x="decay_w", title="two").axes) == 2
+    with pytest.raises(InputError, match="is not a number"):
+        table.figure("nothing")
+
+
+def test_more_fields_than_a_picture_shows_are_refused():
+    grid = np.array(np.meshgrid([1.0, 2.0], [1.0, 2.0], [1.0, 2.0])).reshape(3, -1)
+    names = ("scale", "kappa_d", "beta")
+    facts = {"key": np.array(list("abcdefgh")), "status": np.array(["done"] * 8), "error": np.array([""] * 8)}
+    table = Table(names, {**dict(zip(names, grid, strict=True)), **facts, "nc.NC1.final": np.arange(8.0)})
+    with pytest.raises(InputError, match="too many for one picture"):
+        table.figure()

@@ -67,7 +67,7 @@ def test_decay_of_one_alone_collapses_slowly(decay, n):
     found = verdicts(decay, sizes=sizes)
     open_spread = decay.H == 0 and n > 3
     assert found == {
-        "NC1": "undetermined" if open_spread else "yes",
+        "NC1": "no" if open_spread else "yes",
         "NC2": "yes",
         "NC3": "yes",
         "NC4": "yes",
@@ -138,3 +138,53 @@ def test_merged_classes_are_named_in_few_words():
     assert decay_conditions.number_of(((2, 3),)) == "classes 3, 4"
     assert decay_conditions.number_of((tuple(range(5, 90)),)) == "classes 6 .. 90"
     assert decay_conditions.number_of(((0, 2, 4, 6, 8, 10, 12, 14, 16, 18),)).endswith("15 and 2 more")
+
+
+def test_decay_of_W_alone_never_lifts_the_floor_that_E_sets():
+    # n > 2 C: E has more than C negative eigenvalues, and W that decays only adds to what is negative. Any loss.
+    sizes, times = nf.Sizes(3, 4, 9), np.linspace(0.0, 30.0, 31)
+    for changes in ({}, {"loss": nf.CrossEntropy()}):
+        for decay in (Decay(W=0.5), Decay(0.5, 0.0, 0.3)):
+            answer = decay_conditions.predict(problem(decay, sizes=sizes, **changes)).conditions["NC1"]
+            assert answer.verdict == "no"
+            assert "decay of W only lowers it" in answer.sentence
+            run = series(decay, sizes=sizes, times=times, **changes)
+            assert run["NC1_frobenius"].min() >= answer.numbers["NC1_frobenius"] > 0.05
+    uneven = nf.Sizes(3, (5, 2, 4), 9)
+    answer = decay_conditions.predict(problem(Decay(W=0.5), sizes=uneven)).conditions["NC1"]
+    run = series(Decay(W=0.5), sizes=uneven, times=times)
+    assert run["NC1_frobenius"].min() >= answer.numbers["NC1_frobenius"] > 0.05
+
+
+def test_decay_of_H_may_lift_that_floor():
+    assert verdicts(Decay(H=0.5), sizes=nf.Sizes(3, 4, 9))["NC1"] == "yes"
+
+
+@pytest.mark.parametrize("init", ["gaussian", "balanced"])
+def test_under_decay_of_W_alone_all_but_C_minus_1_directions_of_the_deviations_stay(init):
+    sizes = nf.Sizes(4, 3, 5)
+    answer = decay_conditions.predict(problem(Decay(W=1.0), init, sizes)).conditions["NC1"]
+    assert answer.verdict == "no"
+    run = nf.solve(
+        problem(Decay(W=1.0), init, sizes), save_at=[0.0, 1e3, 1e5], stop=nf.Stop(None, None, None)
+    )
+    first, second, end = (
+        np.linalg.svd((H := run.state(i).H) - np.repeat(H.reshape(5, 4, 3).mean(axis=2), 3, axis=1))[1]
+        for i in range(3)
+    )
+    kept = int(answer.numbers["rank"]) - (sizes.C - 1)
+    np.testing.assert_allclose(end[:kept], second[:kept], rtol=1e-3)
+    assert end[kept - 1] > 1e-3 * first[kept - 1]
+    assert np.all(end[kept:] < 1e-6 * first[0])
+
+
+def test_deviations_along_the_class_means_alone_are_left_open_or_vanish():
+    # Two classes, deviations along one line in a plane: as many directions as W acts on for ever.
+    sizes, kernel, rng = nf.Sizes(2, 3, 4), KERNEL, np.random.default_rng(0)
+    deviations = np.outer(rng.normal(size=4), np.tile([1.0, -2.0, 1.0], 2))
+    H = np.repeat(rng.normal(size=(4, 2)), 3, axis=1) + deviations
+    given = nf.Problem(sizes, kernel, nf.State(H, rng.normal(size=(2, 4)), np.zeros(2)), decay=Decay(W=0.5))
+    answer = decay_conditions.predict(given).conditions["NC1"]
+    assert (answer.verdict, answer.numbers["rank"]) == ("undetermined", 1.0)
+    assert "from a generic start some stay" in answer.sentence
+    assert nf.solve(given, save_at=[0.0, 1e3]).series["tr_S"][-1] > 1e-3

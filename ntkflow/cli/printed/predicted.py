@@ -181,7 +181,8 @@ def optimiser(found: Mapping[str, Any] | None, predicted: Mapping[str, Any]) -> 
         yield (
             "one step",
             f"learning rate {number(found['learning_rate'])}/({scale} (1 - {number(found['momentum'])})): "
-            f"t = {number(step)} of flow time, t = 1 takes {number(1 / step)} steps",
+            f"t = {number(step)} of flow time, t = 1 takes {number(1 / step)} steps; what the flow does, they do in the "
+            "limit of small steps",
         )
         if predicted.get("fits"):
             largest = predicted["largest_step"] * found["loss_scale"] * (1 + found["momentum"])

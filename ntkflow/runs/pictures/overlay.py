@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ntkflow.fitting.observed import Observed
+
 # What decides the numbers of a run only through rounding, or says nothing beside the arrays it names.
 INCIDENTAL = ("engine", "form", "ensemble", "kernel_file", "state")
+RUNS = (Solution, Ensemble, Run, str, Path)
 # Names of settings as labels write them.
 LETTERS = {"classes": "C", "per_class": "m", "features": "n", "step_size": "eta", "t_end": "t_end"}
 
@@ -55,15 +58,18 @@ def figure(
     size: float | tuple[float, float] | None = None,
     style: str = "screen",
     labels: Sequence[str] | None = None,
+    observed: "Observed | None" = None,
 ) -> "Figure":
-    """A matplotlib figure of one run, or of several over each other; `figure.savefig(path)` writes it.
+    """A matplotlib figure of one run, of several over each other, or of a fit; `figure.savefig(path)` writes it.
 
     Args:
-        things: solutions, ensembles, or directories of runs.
+        things: solutions, ensembles, or directories of runs; or one fit, which none of the other arguments but
+            `observed` concern.
         panes: E, alignment, terms, moments, NC1, NC2, NC3, loss, or any other series by its name; None: these eight.
         size: width in inches, or width and height; None: as wide as a screen.
         style: 'screen', or 'paper': lines and letters for a printed column, and no title.
         labels: one for each run; None: the settings in which they differ.
+        observed: what was fitted, to be drawn beside a fit's own trajectory.
 
     Raises:
         InputError: no run, an unknown pane or style, or another number of labels.
@@ -72,6 +78,14 @@ def figure(
 
     if not things:
         raise InputError("runs", "none", "must be at least one", "give a solution or a run directory")
+    if len(things) == 1 and not isinstance(things[0], RUNS):
+        # Fits need scipy, which figures of runs must not wait for.
+        from ntkflow.fitting.estimate import Fit
+
+        if isinstance(things[0], Fit):
+            from ntkflow.runs.pictures.fit_figure import fit_figure
+
+            return fit_figure(things[0], observed)
     runs = [curves(thing) for thing in things]
     plain = panes is None and size is None and style == "screen" and labels is None
     if len(runs) == 1 and plain and not runs[0].bands:

@@ -79,7 +79,109 @@ def test_a_kernel_that_is_zero_is_zero():
     assert np.isnan(found.features.block_residual)
 
 
-def test_a_head_that_is_too_large_is_refused():
-    head = np.full((3, 4), 1e30), np.zeros(3)
-    with pytest.raises(InputError, match=r"kernel \(outputs\) = .* must be finite; scale the network"):
-        measure(mlp, parameters(mlp), inputs(LABELS), LABELS, head=head, quantities=("outputs",))
+ALL = ("outputs", "row-space", "rayleigh", "pair-norms", "output-pair-norms", "output-tensor")
+OUTPUTS = ("outputs", "row-space", "rayleigh", "output-pair-norms")
+W = np.random.default_rng(0).normal(size=(3, 4))
+
+
+def outputs_of(scales, method="gram", backend=None, x=None):
+    """A measurement with the head W, its rows in other units; `scales` times 1e-3 leaves H^T H + 1 out of sight."""
+    given = (mlp, parameters(mlp)) if backend is None else (backend, None)
+    wanted = ALL if method == "gram" else OUTPUTS
+    return measure(*given, inputs(LABELS) if x is None else x, LABELS, method=method, probes=3, quantities=wanted,
+                   head=(np.asarray(scales)[:, None] * W, None))  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [1e18, 1e30, 1e38, 1e60])
+@pytest.mark.parametrize("method", ["gram", "class-sums", "probes", "sign-probes", "orthogonal-probes"])
+def test_a_large_head_is_measured_in_its_own_unit(method, scale):
+    # At 1e8 the kernel of the head's own parameters is below rounding already.
+    small, large = (outputs_of(np.full(3, s), method) for s in (1e8, scale))
+    squared = (scale / 1e8) ** 2
+    for name, constant in small.outputs.constants.items():
+        close = pytest.approx(squared * constant.value, rel=1e-5)
+        assert large.outputs.constants[name].value == close
+    error = small.outputs.constants["d"].standard_error
+    assert large.outputs.constants["d"].standard_error == pytest.approx(squared * error, rel=1e-4)
+    for name, value in small.row_space.constants.items():
+        assert large.row_space.constants[name].value == pytest.approx(value.value, rel=1e-5)
+    assert large.output_pairs.share == pytest.approx(small.output_pairs.share, rel=1e-5)
+    for name in ("contrast", "mean"):
+        found, expected = large.rayleigh, small.rayleigh
+        assert found.features[name] == pytest.approx(expected.features[name], rel=1e-5)
+        assert found.outputs[name] == pytest.approx(squared * expected.outputs[name], rel=1e-5)
+    if small.outputs.mean is not None:
+        np.testing.assert_allclose(large.outputs.mean, squared * small.outputs.mean, rtol=1e-4)
+        spread = small.outputs.constants["d"].spread_entries
+        assert large.outputs.constants["d"].spread_entries == pytest.approx(squared * spread, rel=1e-5)
+    if small.full_outputs is not None:
+        np.testing.assert_allclose(
+            large.full_outputs.values, squared * small.full_outputs.values, rtol=1e-3, atol=1e-6 * squared
+        )
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e-25, 1e-40, 1e-60])
+def test_a_small_head_keeps_what_lies_between_outputs(scale):
+    one, small = outputs_of(np.ones(3)), outputs_of(np.full(3, scale))
+    across = ~np.eye(3, dtype=bool)
+    np.testing.assert_allclose(
+        small.output_pairs.norms[across], scale**2 * one.output_pairs.norms[across], rtol=1e-5
+    )
+    between, known = (found.full_outputs.values[0, :, 1] for found in (small, one))
+    np.testing.assert_allclose(between, scale**2 * known, rtol=1e-4, atol=1e-6 * scale**2 * abs(known).max())
+    assert small.row_space.constants["d"].value == pytest.approx(one.row_space.constants["d"].value, rel=1e-5)
+    for name in ("contrast", "mean"):
+        # With so small a W the residual is -Y and the head's own part nearly all; the features' quotient stays.
+        assert np.isfinite(small.rayleigh.features[name])
+
+
+def test_the_quotient_along_a_small_head_has_the_unit_taken_out():
+    near, far = outputs_of(np.full(3, 1e-9)), outputs_of(np.full(3, 1e-30))
+    assert far.rayleigh.features["mean"] == pytest.approx(near.rayleigh.features["mean"], rel=1e-5)
+    assert far.rayleigh.outputs["mean"] == pytest.approx(near.rayleigh.outputs["mean"], rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["gram", "class-sums"])
+def test_outputs_of_different_sizes_are_each_measured_in_their_own_unit(method):
+    # The pairs' norms are computed in another way, and the whole tensor in a third.
+    scales = np.array([1e30, 1.0, 1e-12])
+    plain, mixed = outputs_of(np.ones(3), method), outputs_of(scales, method)
+    across = ~np.eye(3, dtype=bool)
+    expected = np.outer(scales, scales) * plain.output_pairs.norms
+    np.testing.assert_allclose(mixed.output_pairs.norms[across], expected[across], rtol=1e-5)
+    np.testing.assert_allclose(mixed.outputs.sums.constants[1], plain.outputs.sums.constants[1], rtol=1e-5)
+    largest = outputs_of([1e30, 1e8, 1e8], method).outputs.constants["d"].value
+    assert mixed.outputs.constants["d"].value == pytest.approx(largest, rel=1e-5)
+    if method == "gram":
+        assert mixed.outputs.mean.trace() / 9 == pytest.approx(largest, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e37, 1e-36])
+def test_gradients_at_the_ends_of_single_precision(scale):
+    found = [
+        measure(lambda p, x, s=s: jnp.float32(s) * linear(p, x), {"V": jnp.ones((16, 3))},
+                inputs(LABELS).reshape(9, -1), LABELS)
+        for s in (1.0, scale)
+    ]  # fmt: skip
+    for name, constant in found[0].features.constants.items():
+        assert found[1].features.constants[name].value == pytest.approx(scale**2 * constant.value, rel=1e-4)
+
+
+def test_gradients_below_single_precision_are_found_by_larger_directions():
+    # 2e-45 is no number to a processor that rounds to zero; the directions that are pulled back are larger.
+    inner, outer = jnp.float32(1e-25), jnp.float32(1e-20)
+    found = measure(lambda p, x: 1 + outer * (inner * linear(p, x)), {"V": jnp.ones((16, 3))},
+                    inputs(LABELS).reshape(9, -1), LABELS)  # fmt: skip
+    known = measure(linear, {"V": jnp.ones((16, 3))}, inputs(LABELS).reshape(9, -1), LABELS)
+    assert found.kappa_d.value == pytest.approx(1e-90 * known.kappa_d.value, rel=1e-4)
+
+
+def test_what_double_precision_does_not_hold_is_named():
+    with pytest.raises(InputError, match=r"kernel \(outputs\) = .* must be finite in double precision"):
+        measure(mlp, parameters(mlp), inputs(LABELS), LABELS, head=(1e200 * W, None), quantities=("outputs",))
+    with pytest.raises(InputError, match=r"squares of output pairs = .* must be finite in double precision"):
+        measure(mlp, parameters(mlp), inputs(LABELS), LABELS, head=(1e90 * W, None),
+                quantities=("output-pair-norms",))  # fmt: skip
+    with pytest.raises(InputError, match="residual W H"):
+        measure(lambda p, x: jnp.float32(1e30) * mlp(p, x), parameters(mlp), inputs(LABELS), LABELS,
+                head=(1e290 * W, None), quantities=("rayleigh",))  # fmt: skip

@@ -17,6 +17,10 @@ from ntkflow_validation.kernels.backends.moments import Moments
 from ntkflow_validation.kernels.task import OutOfRangeError, Task, padded
 
 Result = TypeVar("Result")
+# Largest unit: directions in it, and parts of them, are still numbers that processors do not round to zero.
+REACH = 2.0**100
+# Gradients below this are looked for in the unit.
+SMALLEST = 2.0**-100
 
 
 def in_range(task: Task, measured: Callable[[Task], Result]) -> Result:
@@ -39,9 +43,13 @@ def in_range(task: Task, measured: Callable[[Task], Result]) -> Result:
 
 def _rescaled(task: Task) -> Task:
     largest = largest_gradient(task)
+    if largest < SMALLEST:
+        # Below single precision's own end gradients come out as zero, also those that are none.
+        raised = replace(task, backend=Scaled(task.backend, REACH))
+        largest = largest_gradient(raised) / REACH
     if largest == 0:
         return replace(task, settled=True)
-    unit = 2.0 ** -round(np.log2(largest))
+    unit = float(np.clip(2.0 ** -round(np.log2(largest)), 1 / REACH, REACH))
     backend = Scaled(task.backend, unit)
     return replace(task, backend=backend, unit=unit, settled=True, _parts=[], _largest=[])
 

@@ -30,6 +30,7 @@ from ntkflow_validation.kernels.methods.gram import fits
 from ntkflow_validation.kernels.plan import Plan, assemble
 from ntkflow_validation.kernels.store import ChunkStore, NoStore
 from ntkflow_validation.kernels.task import Progress, Task, silent
+from ntkflow_validation.normalisation.lag import warn_if_stale
 
 # Samples above which the N x N kernels cost more than they tell.
 LARGE = 4000
@@ -91,6 +92,9 @@ def measure(
     Raises:
         InputError: parameters, inputs or features are not finite, sizes do not fit each other, a quantity does
             not exist in this mode, or the memory does not suffice.
+
+    Warns:
+        StatisticsWarning: running statistics of batch normalisation are not those of X, where the module can be seen.
     """
     one_of("method", method, METHODS)
     one_of("bn", bn, MODES)
@@ -100,6 +104,8 @@ def measure(
     x = np.asarray(X)[order]
     check_finite(x, "X")
     with untouched():
+        if bn != "batch":
+            warn_if_stale(features, params, x)
         backend = _backend(features, params, x, trainable)
         budget = Budget.parse(memory)
         task = Task(backend, x, labels, bn == "batch", budget, store or NoStore(), progress, order)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow._types import Features
+from ntkflow.scaling import deviation, unit, units
 from ntkflow_validation.kernels import statistics
 from ntkflow_validation.kernels.forecast import Work, of_method
 from ntkflow_validation.kernels.measurement import Measurement
@@ -38,8 +39,18 @@ class Plan:
     rng: np.random.Generator
 
     def family(self, D: np.ndarray, population: int, what: str, added: HeadKernel | None = None) -> Summary:
-        """Kernels of the directions D, or of random combinations of them, plus what the head adds."""
+        """Kernels of the directions D, or of random combinations of them, plus what the head adds.
+
+        Directions are measured in units of their own, their combinations in a common one.
+        """
         mean, norms, task, q = None, None, self.task, len(D)
+        if "probes" in self.method:
+            D, common = unit(D)
+            sizes, shares = np.array([common]), None
+        else:
+            D, sizes = units(D)
+            common = float(sizes.max())
+            shares = None if np.all(sizes == common) else (sizes / common) ** 2
         k: int | None = population
         if self.method == "class-sums":
             sums = class_sums.exact(task, D, what)
@@ -53,8 +64,9 @@ class Plan:
             if self.method == "orthogonal-probes":
                 V = class_sums.orthonormal_directions(min(self.probes, q), q, self.rng) @ D
                 k = q
-            result = grams(task, V, what)
-            mean, sums, norms = result.mean, result.sums, result.norms
+            result = grams(task, V, what, shares)
+            mean, sums, norms = result.mean * common * common, result.sums, result.norms * sizes * sizes
+        sums = sums.times(sizes)
         if added is not None:
             head = added.sums(task.labels)
             sums = BlockSums(
@@ -64,6 +76,8 @@ class Plan:
                 sums.means + head.means,
             )
             mean, norms = (None if mean is None else mean + added.full), None
+        for part in (sums.diagonal, sums.means, *([] if mean is None else [mean])):
+            task.finite(f"kernel ({what})", part)
         constants = self._constants(sums, mean, k)
         return Summary(constants, sums, mean, task.labels, norms, population)
 
@@ -90,9 +104,13 @@ class Plan:
         self, D: np.ndarray, full: tensor.Tensor | None, what: str, added: HeadKernel | None = None
     ) -> PairNorms:
         """Norms of all pairs of directions, from the tensor where it was measured."""
-        if full is not None:
-            return PairNorms(full.norms**2)
-        return pair_norms(self.task, D, max(self.probes, 2), self.rng, what, added)
+        found = (
+            PairNorms(full.norms**2)
+            if full is not None
+            else pair_norms(self.task, D, max(self.probes, 2), self.rng, what, added)
+        )
+        self.task.finite(f"squares of {what}", found.squares)
+        return found
 
     def _constants(
         self, sums: BlockSums, mean: np.ndarray | None, population: int | None
@@ -109,7 +127,7 @@ class Plan:
             name: Constant(
                 float(values[:, i].mean()),
                 entries[i],
-                None if probed else float(values[:, i].std()),
+                None if probed else float(deviation(values[:, i])),
                 classes[i],
                 None if np.isnan(errors[i]) else float(errors[i]),
             )
@@ -150,6 +168,7 @@ def assemble(
             found["row_matrix"] = tensor.matrix_blocks(task, head.row_space, "row-space blocks")
         if has("output-tensor"):
             Theta = tensor.full(task, head.W, "output tensor").values
+            task.finite("kernel (output tensor)", Theta)
             found["full_outputs"] = tensor.Tensor(
                 Theta + np.einsum("kl,ij->kilj", np.eye(task.C), added.full)
             )

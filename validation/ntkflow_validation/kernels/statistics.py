@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import SampleKernel
-from ntkflow.scaling import cosine, unit
+from ntkflow.scaling import cosine, deviation, unit
 
 NAMES = ("d", "c", "n", "mu_single", "mu_class", "mu_global")
 Counts = Float64[np.ndarray, " C"]
@@ -56,6 +56,12 @@ class BlockSums:
         mu_global = total / N
         mu_class = ((own / m).sum(axis=1) - mu_global) / (C - 1)
         return np.stack([d, d - mu_single, n, mu_single, mu_class, mu_global], axis=1)
+
+    def times(self, sizes: Float64[np.ndarray, " k"]) -> "BlockSums":
+        """The sums of directions that are `sizes` times as long, one size for all or one each."""
+        rows = sizes[:, None]
+        within, means = self.within * rows * rows, self.means * rows[..., None] * rows[..., None]
+        return BlockSums(self.counts, self.diagonal * rows * rows, within, means)
 
     @property
     def class_values(self) -> tuple[Float64[np.ndarray, " C"], Float64[np.ndarray, "C C"]]:
@@ -145,7 +151,7 @@ def alignment(K: SampleKernel, labels: np.ndarray, k: int | None = None) -> floa
 def entry_spreads(K: SampleKernel, labels: np.ndarray) -> list[float | None]:
     """Standard deviation of the entries of each kind; none for the eigenvalues."""
     same, eye = labels[:, None] == labels[None, :], np.eye(len(K), dtype=bool)
-    spreads = [float(K[mask].std()) if mask.any() else None for mask in (eye, same & ~eye, ~same)]
+    spreads = [float(deviation(K[mask])) if mask.any() else None for mask in (eye, same & ~eye, ~same)]
     return [*spreads, None, None, None]
 
 
@@ -155,8 +161,8 @@ def class_spreads(sums: BlockSums) -> list[float | None]:
     several = sums.counts > 1
     pairs = B[np.triu_indices(len(B), 1)]
     own = (np.diag(B)[several], (kd - np.diag(B))[several])
-    c, mu = (float(v.std()) if len(v) else None for v in own)
-    return [float(kd.std()), c, float(pairs.std()), mu, None, None]
+    c, mu = (float(deviation(v)) if len(v) else None for v in own)
+    return [float(deviation(kd)), c, float(deviation(pairs)), mu, None, None]
 
 
 def direction_error(values: Float64[np.ndarray, "k q"], population: int | None) -> Float64[np.ndarray, " q"]:
@@ -170,7 +176,7 @@ def direction_error(values: Float64[np.ndarray, "k q"], population: int | None) 
     if k < 2:
         return np.full(values.shape[1], np.nan)
     share = 0.0 if population is None else k / population
-    return values.std(axis=0, ddof=1) * np.sqrt((1 - share) / k)
+    return deviation(values, axis=0, ddof=1) * np.sqrt((1 - share) / k)
 
 
 def sampling_error(K: SampleKernel | None, labels: np.ndarray, totals: Counts) -> Float64[np.ndarray, " 6"]:
@@ -185,13 +191,14 @@ def sampling_error(K: SampleKernel | None, labels: np.ndarray, totals: Counts) -
     if K is None or np.any((counts < 3) & (counts < totals)):
         return np.full(6, np.nan)
     variance = np.zeros(4)
+    K, size = unit(K)
     left = _leave_one_out(K, labels)
     for c in np.flatnonzero(counts < totals):
         s = counts[c]
         # Leaving a sample out also lowers its class's weight, from s/N to (s-1)/(N-1); a mean is undone exactly.
         reweighted = (s * (len(labels) - 1) / ((s - 1) * len(labels))) ** 2
         variance += (1 - s / totals[c]) * (s - 1) * reweighted * left[labels == c].var(axis=0)
-    return np.concatenate([np.sqrt(variance), [0.0, 0.0]])
+    return np.concatenate([size * np.sqrt(variance), [0.0, 0.0]])
 
 
 def _leave_one_out(K: SampleKernel, labels: np.ndarray) -> Float64[np.ndarray, "N 4"]:

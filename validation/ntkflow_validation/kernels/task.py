@@ -116,6 +116,19 @@ class Task:
         self._check_finite(what, {what: values})
         return values / self.unit**2
 
+    def finite(self, what: str, values: np.ndarray) -> np.ndarray:
+        """Values formed in float64.
+
+        Raises:
+            InputError: one is not finite.
+        """
+        bad = values.size - int(np.isfinite(values).sum())
+        if bad:
+            raise InputError(
+                what, f"{bad} NaN or infinite entries", "must be finite in double precision", "scale the head"
+            )
+        return values
+
     @property
     def lost(self) -> bool:
         """Whether squares of gradients fell below single precision in all that was measured."""

@@ -10,6 +10,8 @@ import numpy as np
 from flax import nnx
 
 from ntkflow.errors import InputError
+from ntkflow_validation.normalisation.nnx_layers import watch, watching
+from ntkflow_validation.normalisation.watched import pooled
 
 Tree = Any
 
@@ -70,13 +72,13 @@ class Network:
     Attributes:
         graph_train: structure with normalisation in training mode.
         graph_eval: structure in inference mode, in which samples do not see each other.
-        graph_calibrate: structure in training mode whose running statistics forget all but the last batch.
+        graph_watched: structure in inference mode whose normalisations tell what they are given.
         initial: variables at initialisation.
     """
 
     graph_train: nnx.GraphDef
     graph_eval: nnx.GraphDef
-    graph_calibrate: nnx.GraphDef
+    graph_watched: nnx.GraphDef
     initial: Variables
 
     @classmethod
@@ -86,13 +88,10 @@ class Network:
         graph_train, params, rest = _split(module)
         module.eval()
         graph_eval, _, _ = _split(module)
-        module.train()
-        for _, layer in nnx.iter_graph(module):
-            if isinstance(layer, nnx.BatchNorm):
-                layer.momentum = 0.0
-        graph_calibrate, _, _ = _split(module)
+        watch(module)
+        graph_watched, _, _ = _split(module)
         initial = Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(rest))
-        return cls(graph_train, graph_eval, graph_calibrate, initial)
+        return cls(graph_train, graph_eval, graph_watched, initial)
 
     def train_outputs(self, params: Tree, statistics: Tree, x: jax.Array) -> tuple[jax.Array, Tree]:
         """Outputs in training mode, (B, C), and the updated running statistics."""
@@ -108,9 +107,11 @@ class Network:
 
     def calibrated(self, params: Tree, statistics: Tree, x: jax.Array) -> Tree:
         """The statistics of one batch: with them inference gives what training mode gives on this batch."""
-        module = nnx.merge(self.graph_calibrate, params, statistics)
-        module(x)
-        return nnx.to_pure_dict(_split(module)[2])
+        with watching(own=True) as found:
+            nnx.merge(self.graph_watched, params, statistics)(x)
+        for seen in found:
+            statistics = _with(statistics, seen.path, pooled(seen)._asdict())
+        return statistics
 
     def features(self, params: Tree, statistics: Tree, x: jax.Array) -> jax.Array:
         """Features in inference mode, (B, n)."""
@@ -135,6 +136,13 @@ def _split(module: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
     """Structure, trained parameters, everything else."""
     parts: Any = nnx.split(module, nnx.Param, ...)
     return parts[0], parts[1], parts[2]
+
+
+def _with(tree: Tree, path: tuple[Any, ...], leaves: Tree) -> Tree:
+    """The tree with these leaves of one layer in the place of its own."""
+    if not path:
+        return {**tree, **leaves}
+    return {**tree, path[0]: _with(tree[path[0]], path[1:], leaves)}
 
 
 def named_leaves(tree: Tree) -> dict[str, np.ndarray]:

@@ -1,12 +1,14 @@
-"""The steps of a training run as flow time, the time of the theory's sum loss (eq. 4), by `ntkflow.problem.clock`."""
+"""The steps of a training run as flow time, the time of the theory's sum loss (eq. 4), by `ntkflow.Clock`."""
 
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ntkflow._types import Times
-from ntkflow.problem import clock
+from ntkflow.problem.clock import drift_step
+from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.config.config import TrainConfig
 
 
@@ -52,16 +54,30 @@ def learning_rate(config: TrainConfig, step: Any, per_class: int) -> Any:
     return rate
 
 
+def clock(config: TrainConfig, N: int, C: int) -> Clock:
+    """The clock of a recipe on N samples of C classes."""
+    return Clock(
+        loss="half-squared" if config.loss == "mse" else config.loss,
+        reduction=config.reduction,
+        batch=config.batch_per_class * C if config.batch_per_class else None,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+        decay_on=config.decay_on,
+        samples=N,
+        classes=C,
+        schedule=partial(learning_rate, config, per_class=N // C),
+    )
+
+
 def loss_scale(config: TrainConfig, N: int, C: int) -> float:
     """Sum loss over all N samples divided by the loss that is differentiated, see `ntkflow.problem.clock.loss_scale`."""
-    batch = config.batch_per_class * C if config.batch_per_class else None
-    return clock.loss_scale(config.loss, config.reduction, N, C, batch)
+    return clock(config, N, C).scale
 
 
 def flow_times(config: TrainConfig, N: int, C: int) -> Times:
-    """Flow time before each step and after the last, (steps + 1,), see `ntkflow.problem.clock.times`."""
-    rates = learning_rate(config, np.arange(total_steps(config, N // C)), N // C)
-    return clock.times(rates, loss_scale(config, N, C), config.momentum, config.nesterov)
+    """Flow time before each step and after the last, (steps + 1,), see `ntkflow.Clock.time`."""
+    return clock(config, N, C).time(np.arange(total_steps(config, N // C) + 1))
 
 
 def theory_decay(config: TrainConfig, N: int, C: int) -> float:
@@ -69,12 +85,12 @@ def theory_decay(config: TrainConfig, N: int, C: int) -> float:
 
     Equal decay of weights and features shrinks E by exp(-2 lambda t).
     """
-    return clock.theory_decay(config.weight_decay, loss_scale(config, N, C))
+    return clock(config, N, C).rate
 
 
 def inertia_step(config: TrainConfig, N: int, C: int) -> float:
     """The step eta_eff at the peak rate, in flow time, see `ntkflow.problem.clock.drift_step`."""
-    return clock.drift_step(config.learning_rate / loss_scale(config, N, C), config.momentum, config.nesterov)
+    return drift_step(config.learning_rate / loss_scale(config, N, C), config.momentum, config.nesterov)
 
 
 def snapshot_steps(steps: int, count: int, spacing: str = "log") -> list[int]:

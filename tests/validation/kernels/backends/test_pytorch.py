@@ -13,6 +13,8 @@ from ntkflow_validation.kernels import FolderStore, measure
 from ntkflow.errors import InputError
 
 torch = pytest.importorskip("torch")
+# The networks here have the statistics that they were made with, and that is said; tests of what is said are elsewhere.
+pytestmark = pytest.mark.filterwarnings("ignore::ntkflow_validation.normalisation.StatisticsWarning")
 
 LABELS = np.repeat([0, 1, 2], 4)
 X = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
@@ -256,3 +258,19 @@ def test_a_gradient_that_is_not_finite_is_named():
     x[7] = 0
     with pytest.raises(InputError, match=r"gradients = .* at neuron 0 of sample 7, by layer\.weight"):
         measure(backend(Root()), None, x, LABELS)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_heads_of_any_size_are_measured(scale):
+    body, W = backend(network()), np.random.default_rng(1).normal(size=(3, 4))
+    wanted = ("outputs", "output-pair-norms", "rayleigh", "row-space")
+    one, found = (measure(body, None, X, LABELS, head=(s * W, None), quantities=wanted) for s in (1e8, scale))
+    across, squared = ~np.eye(3, dtype=bool), (scale / 1e8) ** 2
+    np.testing.assert_allclose(
+        found.output_pairs.norms[across], squared * one.output_pairs.norms[across], rtol=1e-5
+    )
+    for name, value in one.row_space.constants.items():
+        assert found.row_space.constants[name].value == pytest.approx(value.value, rel=1e-5)
+    assert np.isfinite(found.rayleigh.features["mean"])
+    if scale > 1:
+        assert found.gamma_d.value == pytest.approx(squared * one.gamma_d.value, rel=1e-5)

@@ -48,6 +48,11 @@ class TorchBackend:
         self._body, self._trainable = body, trainable
         self.check(x)
 
+    @property
+    def body(self) -> torch.nn.Module:
+        """The module that is measured."""
+        return self._body
+
     def check(self, x: Inputs) -> "TorchBackend":
         """Look anew at the module, whose parameters, frozen ones and mode may have changed."""
         named = dict(self._body.named_parameters())

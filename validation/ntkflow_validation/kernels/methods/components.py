@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import Biases, Features, Weights
+from ntkflow.scaling import unit, units
 from ntkflow_validation.kernels.task import Task
 
 NAMES = ("within", "contrast", "mean")
@@ -32,7 +33,7 @@ class Head:
     @property
     def row_space(self) -> Float64[np.ndarray, "r n"]:
         """Orthonormal basis of the row space of W, one direction a row."""
-        _, s, Vt = np.linalg.svd(self.W, full_matrices=False)
+        _, s, Vt = np.linalg.svd(unit(self.W)[0], full_matrices=False)
         # W comes from float32 networks.
         return Vt[s > s[0] * 1e-6] if s[0] > 0 else Vt[:0]
 
@@ -74,8 +75,10 @@ def rayleigh(task: Task, head: Head, H: Features) -> Rayleigh:
 
     Works in every mode of batch normalisation, since no sample is looked at alone.
     """
-    R = split(head.residual(H, task.labels), task.labels)
-    G = np.einsum("cn,kcN->kNn", head.W, R)
+    # Quotients have no unit, so that the residual, W and what is pulled back are each taken in one of their own.
+    R, _ = unit(task.finite("residual W H + b - Y", head.residual(H, task.labels)))
+    R, (W, of_W) = split(R, task.labels), unit(head.W)
+    G, of_G = units(np.einsum("cn,kcN->kNn", W, R))
     gradients = task.gradients(G)
     moved = task.products("rayleigh", np.einsum("kp,kp->k", gradients, gradients))
     own = np.array([np.sum((r @ H.T) ** 2) for r in R])
@@ -84,6 +87,8 @@ def rayleigh(task: Task, head: Head, H: Features) -> Rayleigh:
     # Below float32 rounding of the residual a component is not there.
     there = sizes > 1e-12 * sizes.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
-        quotients = np.where(there, moved / pulled, np.nan), np.where(there, (moved + own) / sizes, np.nan)
+        features = np.where(there, moved / pulled, np.nan)
+        body = moved / sizes * of_G * of_G * of_W * of_W
+        quotients = features, np.where(there, body + own / sizes, np.nan)
     values = (*quotients, sizes / sizes.sum())
     return Rayleigh(*(dict(zip(NAMES, (float(x) for x in v), strict=True)) for v in values))

@@ -32,7 +32,9 @@ class Grams:
     norms: Float64[np.ndarray, " k"]
 
 
-def grams(task: Task, V: Directions, what: str = "kernels") -> Grams:
+def grams(
+    task: Task, V: Directions, what: str = "kernels", weights: Float64[np.ndarray, " k"] | None = None
+) -> Grams:
     """The kernels of the directions V, one after the other; one chunk of the store each group.
 
     Memory: a Jacobian chunk of N rows a direction in flight, and one N x N kernel for each of these.
@@ -41,12 +43,13 @@ def grams(task: Task, V: Directions, what: str = "kernels") -> Grams:
         task: network and samples.
         V: directions; rows of the identity for neurons.
         what: name for progress and stored chunks.
+        weights: of each direction's kernel in the mean; 1 by default. Sums and norms are of the kernels themselves.
     """
     k = group_size(task, len(V))
     mean, sums, norms = np.zeros((task.N, task.N)), [], []
     for a in range(0, len(V), k):
-        group = V[a : a + k]
-        chunk = task.stored(what, (group,), lambda group=group: _group(task, group))  # type: ignore[misc]
+        group = (V[a : a + k],) if weights is None else (V[a : a + k], weights[a : a + k])
+        chunk = task.stored(what, group, lambda group=group: _group(task, *group))  # type: ignore[misc]
         mean += chunk["total"]
         sums.append(
             BlockSums(task.counts.astype(float), *(chunk[f] for f in ("diagonal", "within", "means")))
@@ -93,7 +96,7 @@ def group_size(task: Task, directions: int) -> int:
     return max(1, min(directions, 16, jacobians, kernels))
 
 
-def _group(task: Task, V: Directions) -> Chunk:
+def _group(task: Task, V: Directions, weights: Float64[np.ndarray, " k"] | None = None) -> Chunk:
     K = np.zeros((len(V), task.N, task.N))
     deviations = np.zeros((len(V), task.N))
     for rows in _rows(task, V, K, deviations):
@@ -110,7 +113,7 @@ def _group(task: Task, V: Directions) -> Chunk:
         ]
     )
     return {
-        "total": K.sum(axis=0),
+        "total": K.sum(axis=0) if weights is None else np.einsum("q,qij->ij", weights, K),
         "diagonal": sums.diagonal,
         "within": sums.within,
         "means": sums.means,

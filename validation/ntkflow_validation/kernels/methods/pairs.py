@@ -15,6 +15,7 @@ from jaxtyping import Float, Float64
 
 from ntkflow._types import FeatureMatrix, SampleKernel
 from ntkflow.errors import InputError
+from ntkflow.scaling import units
 from ntkflow_validation.kernels.backends.base import Directions
 from ntkflow_validation.kernels.budget import COLUMNS
 from ntkflow_validation.kernels.methods.class_sums import sum_zero_signs
@@ -113,7 +114,7 @@ def pair_norms(
 
     Args:
         task: network and samples.
-        V: directions; rows of the identity for neurons, W for outputs.
+        V: directions, of any size each; rows of the identity for neurons, W for outputs.
         probes: random sample vectors, two at least.
         rng: their source.
         what: name for progress and stored chunks.
@@ -128,7 +129,10 @@ def pair_norms(
         U, exact = np.eye(task.N), task.N
     else:
         U, exact = np.concatenate([class_indicators(task), centred_signs(task, probes, rng)]), task.C
+    V, sizes = units(V)
     S = _products(task, V, U, what)
+    S *= sizes[:, None, None, None]
+    S *= sizes[:, None]
     if added is not None:
         for p in range(len(V)):
             S[p, :, p, :] += added.between(U)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import FeatureMatrix, SampleKernel
+from ntkflow.scaling import units
 from ntkflow_validation.kernels.backends.base import Directions, FactoringBackend
 from ntkflow_validation.kernels.backends.factored import layer_tensor
 from ntkflow_validation.kernels.budget import COLUMNS
@@ -79,7 +80,7 @@ def blocks_of_tensor(Theta: Float64[np.ndarray, "n N n N"], labels: np.ndarray) 
 
 
 def full(task: Task, V: Directions, what: str = "tensor") -> Tensor:
-    """The tensor of the directions V; memory (kN)^2 float64 and a Jacobian chunk of kN rows.
+    """The tensor of the directions V, of any size each; memory (kN)^2 float64 and a Jacobian chunk of kN rows.
 
     Raises:
         InputError: that does not fit into the budget.
@@ -91,9 +92,10 @@ def full(task: Task, V: Directions, what: str = "tensor") -> Tensor:
         f"a {rows} x {rows} tensor",
         "raise it or measure fewer neurons",
     )
+    V, sizes = units(V)
     backend = factoring(task, len(V))
     if backend is not None:
-        return _shaped(task, task.stored("tensor", (V,), lambda: _factored(task, backend, V))["Theta"])
+        return _shaped(task, task.stored("tensor", (V,), lambda: _factored(task, backend, V))["Theta"], sizes)
     Theta = np.zeros((rows, rows))
     columns = task.budget.columns(2 * rows, task.backend.P)
     for done, (a, b) in enumerate(columns, start=1):
@@ -103,7 +105,7 @@ def full(task: Task, V: Directions, what: str = "tensor") -> Tensor:
 
         Theta += task.stored(f"tensor-{a}-{b}", (V,), compute)["Theta"]
         task.progress(what, done, len(columns))
-    return _shaped(task, Theta)
+    return _shaped(task, Theta, sizes)
 
 
 def _factored(task: Task, backend: FactoringBackend, V: Directions) -> Chunk:
@@ -114,11 +116,15 @@ def _factored(task: Task, backend: FactoringBackend, V: Directions) -> Chunk:
     return {"Theta": Theta}
 
 
-def _shaped(task: Task, Theta: SampleKernel) -> Tensor:
+def _shaped(task: Task, Theta: SampleKernel, sizes: Float64[np.ndarray, " k"]) -> Tensor:
     Theta += Theta.T.copy()
     Theta /= 2
     k = len(Theta) // task.N
-    return Tensor(Theta.reshape(task.N, k, task.N, k).transpose(1, 0, 3, 2).copy())
+    values = Theta.reshape(task.N, k, task.N, k).transpose(1, 0, 3, 2).copy()
+    # One after the other: their product may lie outside double precision where the kernel does not.
+    values *= sizes[:, None, None, None]
+    values *= sizes[:, None]
+    return Tensor(values)
 
 
 def _contract(J: np.ndarray) -> SampleKernel:

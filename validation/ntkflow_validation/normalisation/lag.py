@@ -1,0 +1,123 @@
+"""Whether the running statistics of a network are those of the data, up to what chance does."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ntkflow_validation.normalisation.networks import known, linen, watched
+from ntkflow_validation.normalisation.watched import Forward, Seen, Stored, name_of
+
+# A check need not be as exact as a measurement.
+LOOKED, FEWEST, BATCH = 512, 8, 128
+# Differences in standard errors beyond which chance is no explanation, for a whole layer.
+SIGMAS = 4.0
+# Fresh running averages scatter too: with momentum 0.9 and batches of 32 by 0.04 standard deviations, and variances by 6 %.
+# Below twice that nothing is said.
+MEAN, VARIANCE = 0.1, 0.15
+
+
+class StatisticsWarning(UserWarning):
+    """Running statistics of batch normalisation that are not those of the data: inference is not what training sees."""
+
+
+class Lag(NamedTuple):
+    """How far a layer's stored statistics are from those of its inputs, root mean squares over its channels.
+
+    Attributes:
+        layer: its path.
+        mean: difference of the means, in the standard deviations that the layer divides by.
+        mean_error: standard error of that, from the scatter between samples.
+        variance: relative difference of the variances, about the stored means.
+        variance_error: standard error of that.
+        stale: whether either is beyond chance and beyond what fresh running averages have.
+    """
+
+    layer: str
+    mean: float
+    mean_error: float
+    variance: float
+    variance_error: float
+    stale: bool
+
+
+def lags(network: Any, X: Any, variables: Any = None, *, forward: Forward | None = None) -> tuple[Lag, ...]:
+    """Every layer of batch normalisation, in the order of the pass, on what it is given in inference mode.
+
+    At most `LOOKED` samples are looked at, evenly spread over X. Samples are the units of chance, not their pixels.
+
+    Args:
+        network: as for `recalibrate`.
+        X: inputs, (N, ...).
+        variables: of a Linen module.
+        forward: as for `recalibrate`.
+
+    Raises:
+        InputError: as `recalibrate`.
+    """
+    layers = watched(network, variables, forward, copy=linen(network))
+    rows = np.unique(np.linspace(0, len(X) - 1, min(len(X), LOOKED)).astype(int))
+    x = X[rows] if hasattr(X, "shape") else np.asarray(X)[rows]
+    parts = [layers.look(x[start : start + BATCH], own=False) for start in range(0, len(x), BATCH)]
+    stored = layers.stored()
+    return tuple(_lag(stored[seen[0].path], seen) for seen in zip(*parts, strict=True))
+
+
+def _lag(stored: Stored, seen: tuple[Seen, ...]) -> Lag:
+    first, within = (np.concatenate([getattr(s, name) for s in seen]) for name in ("first", "within"))
+    scale = stored.var + stored.epsilon
+    shift = (first - stored.mean) / np.sqrt(scale)
+    spread = (within + (first - stored.mean) ** 2 - stored.var) / scale
+    mean, mean_error = _size(shift)
+    variance, variance_error = _size(spread)
+    stale = mean > max(SIGMAS * mean_error, MEAN) or variance > max(SIGMAS * variance_error, VARIANCE)
+    return Lag(name_of(seen[0].path), mean, mean_error, variance, variance_error, bool(stale))
+
+
+def _size(differences: np.ndarray) -> tuple[float, float]:
+    """Root mean square over channels of the mean over samples, and of its standard error."""
+    errors = differences.var(axis=0, ddof=1) / len(differences)
+    return float(np.sqrt(np.mean(differences.mean(axis=0) ** 2))), float(np.sqrt(errors.mean()))
+
+
+def warn_if_stale(network: Any, params: Any, X: Any, stacklevel: int = 3) -> None:
+    """Warn when a network that can be seen has other statistics than the data; others are passed over in silence.
+
+    Args:
+        network: a module; a backend with a `body`; or the `apply` of a Linen module.
+        params: with the last, its variables.
+        X: inputs, (N, ...).
+        stacklevel: of the warning.
+
+    Warns:
+        StatisticsWarning: a layer is stale.
+    """
+    module, variables = _visible(network, params)
+    if module is None or len(X) < FEWEST:
+        return
+    try:
+        found = lags(module, X, variables)
+    except (
+        Exception
+    ):  # of any kind: whoever called says what is wrong with the network, or needs nothing of this
+        return
+    stale = [lag for lag in found if lag.stale]
+    if stale:
+        worst = max(stale, key=lambda lag: max(lag.mean / MEAN, lag.variance / VARIANCE))
+        warnings.warn(
+            f"running statistics of {len(stale)} of {len(found)} batch normalisations are not those of X: in {worst.layer} "
+            f"the mean is off by {worst.mean:.3g} standard deviations (chance: {worst.mean_error:.2g}), the variance by "
+            f"{worst.variance:.3g} of itself (chance: {worst.variance_error:.2g}); use nf.recalibrate(network, X), unless "
+            "the network as it stands is meant",
+            StatisticsWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _visible(network: Any, params: Any) -> tuple[Any, Any]:
+    owner = getattr(network, "__self__", None)
+    if owner is not None and linen(owner) and getattr(network, "__name__", "") == "apply":
+        return (owner, params) if isinstance(params, Mapping) and "batch_stats" in params else (None, None)
+    module = getattr(network, "body", None) if not known(network) else network
+    return (module, None) if module is not None and known(module) and not linen(module) else (None, None)

@@ -1,0 +1,121 @@
+"""Batch normalisation of PyTorch, watched by hooks; torch is imported here for those who have it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ntkflow.errors import InputError
+from ntkflow_validation.normalisation.watched import (
+    Forward,
+    Path,
+    Seen,
+    Statistics,
+    Stored,
+    once_each,
+    refused,
+)
+
+
+class TorchNetwork:
+    """A module, or its copy, with its layers watched; see `Watched`.
+
+    Attributes:
+        result: the module that statistics are written into.
+    """
+
+    def __init__(self, module: torch.nn.Module, forward: Forward | None, copy: bool) -> None:
+        self.result = _copied(module) if copy else module
+        self._forward = forward or (lambda net, x: net(x))
+        self._layers = {
+            tuple(name.split(".")) if name else (): layer
+            for name, layer in self.result.named_modules()
+            if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+        }
+
+    def look(self, x: Any, own: bool) -> list[Seen]:
+        """See `Watched.look`."""
+        found: list[Seen] = []
+        handles = [
+            layer.register_forward_pre_hook(lambda _, args, path=path: found.append(_seen(path, args[0])))
+            for path, layer in self._layers.items()
+        ]
+        try:
+            with _inference(self.result, [*self._layers.values()], own):
+                self._forward(self.result, self._inputs(x))
+        except InputError:
+            raise
+        except Exception as error:
+            raise refused(error) from error
+        finally:
+            for handle in handles:
+                handle.remove()
+        return once_each(found)
+
+    def _inputs(self, x: Any) -> torch.Tensor:
+        first = next(self.result.parameters(), None)
+        tensor = torch.as_tensor(x if isinstance(x, torch.Tensor) else np.asarray(x))
+        if first is None:
+            return tensor
+        return tensor.to(first.device, first.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    def stored(self) -> dict[Path, Stored]:
+        """See `Watched.stored`."""
+        return {
+            path: Stored(_numpy(layer.running_mean), _numpy(layer.running_var), layer.eps)
+            for path, layer in self._layers.items()
+        }
+
+    def store(self, statistics: Mapping[Path, Statistics]) -> None:
+        """See `Watched.store`."""
+        with torch.no_grad():
+            for path, found in statistics.items():
+                layer = self._layers[path]
+                layer.running_mean.copy_(torch.as_tensor(found.mean))
+                layer.running_var.copy_(torch.as_tensor(found.var))
+
+
+def _copied(module: torch.nn.Module) -> torch.nn.Module:
+    try:
+        return deepcopy(module)
+    except Exception as error:
+        raise InputError(
+            "network",
+            f"{type(error).__name__}: {str(error)[:100]}",
+            "cannot be copied",
+            "give inplace=True, which writes into the module itself",
+        ) from error
+
+
+def _seen(path: Path, x: torch.Tensor) -> Seen:
+    flat = x.detach().double().reshape(*x.shape[:2], -1)
+    first = flat.mean(2)
+    return Seen(path, first.cpu().numpy(), ((flat - first[:, :, None]) ** 2).mean(2).cpu().numpy())
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().double().cpu().numpy()
+
+
+@contextmanager
+def _inference(module: torch.nn.Module, layers: list[Any], own: bool) -> Iterator[None]:
+    """Inference mode, with normalisation by the batch where `own`; modes, buffers and random state are put back."""
+    modes = [(part, part.training) for part in module.modules()]
+    kept = [layer.track_running_stats for layer in layers]
+    devices = sorted({p.device.index for p in module.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices), torch.no_grad():
+        try:
+            module.eval()
+            for layer in layers if own else []:
+                # Without tracking, training mode normalises by the batch and writes nothing.
+                layer.training, layer.track_running_stats = True, False
+            yield
+        finally:
+            for part, mode in modes:
+                part.training = mode
+            for layer, tracks in zip(layers, kept, strict=True):
+                layer.track_running_stats = tracks
