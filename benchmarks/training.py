@@ -25,8 +25,8 @@ from ntkflow_validation.config.config import DataConfig, RunConfig
 from ntkflow_validation.config.presets import preset
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.datasets.batches import batches_of
-from ntkflow_validation.kernels.snapshot_kernels import measure
 from ntkflow_validation.models import build
+from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.runs.training_run import planned_kernels, snapshot_metrics
 from ntkflow_validation.training.clock import snapshot_steps, total_steps
 from ntkflow_validation.training.train import make_advance, observe, prepared_start, recalibrated
@@ -82,7 +82,7 @@ def seconds_of_kernel(config: RunConfig, dataset: Dataset) -> tuple[float, float
     times = []
     for _ in range(2):
         began = time.perf_counter()
-        measure(network, network.initial, dataset, config.kernels)
+        measure_snapshot(network, network.initial, dataset, config.kernels)
         times.append(time.perf_counter() - began)
     return times[0], times[1]
 

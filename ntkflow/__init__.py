@@ -47,6 +47,7 @@ _NOUNS = {
     "Ensemble": "ntkflow.runs.ensembles:Ensemble",
     "Observed": "ntkflow.fitting.observed:Observed",
     "Fit": "ntkflow.fitting.estimate:Fit",
+    "Bar": "ntkflow.progress:Bar",
     "InputError": "ntkflow.errors:InputError",
     "SolveError": "ntkflow.errors:SolveError",
     "LawWarning": "ntkflow.errors:LawWarning",
@@ -138,6 +139,7 @@ if TYPE_CHECKING:
     from ntkflow.problem.state import State as State
     from ntkflow.problem.state import ThinState as ThinState
     from ntkflow.problem.training_clock import Clock as Clock
+    from ntkflow.progress import Bar as Bar
     from ntkflow.runs.config import SimulateConfig as SimulateConfig
     from ntkflow.runs.ensembles import Ensemble as Ensemble
     from ntkflow.runs.ensembles import ensemble as ensemble

@@ -5,13 +5,13 @@ number and forgets the mask of a masked array. None of these is what was meant, 
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Complex, Real
 from operator import index
 
 import numpy as np
 
-from ntkflow._types import Labels, Times
+from ntkflow._types import Floats, Labels, Times
 from ntkflow.errors import LARGEST, MOST, InputError, PrecisionWarning, shown
 
 # numpy's kinds of dtype that are no real numbers, in words.
@@ -73,7 +73,66 @@ def whole(argument: str, value: object, least: int, why: str = "") -> int:
     return number
 
 
-def numbers(argument: str, value: object, ndim: int | None = None, remedy: str = "clean it") -> np.ndarray:
+def positive(argument: str, value: object, remedy: str = "give a number > 0") -> float:
+    """As `real`, and above zero.
+
+    Raises:
+        InputError: it is no real number, not finite, zero or negative.
+    """
+    number = real(argument, value, remedy)
+    if not number > 0:
+        raise InputError(argument, value, "must be positive and finite", remedy)
+    return number
+
+
+def not_negative(argument: str, value: object, remedy: str = "give a number >= 0") -> float:
+    """As `real`, and zero at least.
+
+    Raises:
+        InputError: it is no real number, not finite, or negative.
+    """
+    number = real(argument, value, remedy)
+    if number < 0:
+        raise InputError(argument, value, "must be finite and at least 0", remedy)
+    return number
+
+
+def momentum(value: object) -> float:
+    """A momentum: a real number from 0 to 1, 1 excluded.
+
+    Raises:
+        InputError: it is another one, or none.
+    """
+    number = real("momentum", value)
+    if not 0 <= number < 1:
+        raise InputError("momentum", value, "must lie in 0 <= momentum < 1", "0.9 is usual")
+    return number
+
+
+def choice(argument: str, value: str, allowed: Iterable[str], remedy: str = "choose one of these") -> str:
+    """One of some words.
+
+    Raises:
+        InputError: another one.
+    """
+    words = tuple(allowed)
+    if value not in words:
+        raise InputError(argument, repr(value), f"must be one of {', '.join(words)}", remedy)
+    return value
+
+
+def shape(argument: str, got: tuple[int, ...], want: tuple[int, ...], meaning: str, remedy: str) -> None:
+    """Refuse a shape that does not fit; `meaning` says where the one that is wanted comes from."""
+    if got != want:
+        raise InputError(argument, f"array of shape {got}", f"must have shape {want}{meaning}", remedy)
+
+
+def beside(argument: str, value: object, other: str) -> InputError:
+    """What to raise where two options exclude each other."""
+    return InputError(argument, value, f"has no meaning beside {other}", "drop one of the two")
+
+
+def numbers(argument: str, value: object, ndim: int | None = None, remedy: str = "clean it") -> Floats:
     """A finite, contiguous float64 array.
 
     Args:
@@ -95,7 +154,7 @@ def numbers(argument: str, value: object, ndim: int | None = None, remedy: str =
     return result
 
 
-def double(argument: str, value: object, ndim: int) -> np.ndarray:
+def double(argument: str, value: object, ndim: int) -> Floats:
     """As `numbers`, of floats: shorter ones are widened, with a word about it; not too large for the dynamics.
 
     Raises:
@@ -148,7 +207,7 @@ def times(argument: str, value: object, least: int = 1, start: float = 0.0) -> T
         raise InputError(argument, f"array of shape {grid.shape}", rule, f"give at least {least}")
     if np.any(np.diff(grid) <= 0):
         raise InputError(argument, grid[:4], "must increase", "sort the times and drop repeats")
-    if grid[0] < start:
+    if grid.size and grid[0] < start:
         raise InputError(argument, grid[:4], f"must increase from a time >= {start:g}", "drop earlier ones")
     return grid
 

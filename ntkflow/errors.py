@@ -16,7 +16,7 @@ class InputError(ValueError):
         self.argument, self.value, self.rule, self.remedy = argument, value, rule, remedy
         super().__init__(f"{argument} = {value}: {rule}; {remedy}")
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type, tuple[str, object, str, str]]:
         # Exceptions cross process boundaries in sweeps; the default would replay one string.
         return type(self), (self.argument, self.value, self.rule, self.remedy)
 

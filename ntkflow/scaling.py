@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from ntkflow._types import Floats
 
-def unit(A: np.ndarray) -> tuple[np.ndarray, float]:
+
+def unit(A: Floats) -> tuple[Floats, float]:
     """A / size and size, the power of two below the largest entry; 1 when all are zero or one is not finite."""
     largest = float(np.abs(A).max(initial=0.0))
     if largest == 0 or not np.isfinite(largest):
@@ -13,19 +15,19 @@ def unit(A: np.ndarray) -> tuple[np.ndarray, float]:
     return A / size, size
 
 
-def units(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def units(A: Floats) -> tuple[Floats, Floats]:
     """The same row by row: rows / sizes and the sizes, one a row."""
     parts = [unit(row) for row in A]
     return np.array([row for row, _ in parts]).reshape(A.shape), np.array([size for _, size in parts])
 
 
-def deviation(A: np.ndarray, axis: int | None = None, ddof: int = 0) -> np.ndarray:
+def deviation(A: Floats, axis: int | None = None, ddof: int = 0) -> Floats:
     """Standard deviation of the entries, in which no square overflows or vanishes."""
     A, size = unit(A)
     return np.asarray(size * A.std(axis=axis, ddof=ddof))
 
 
-def cosine(A: np.ndarray, B: np.ndarray) -> float:
+def cosine(A: Floats, B: Floats) -> float:
     """<A, B> / (|A| |B|) of two arrays, NaN when one is zero."""
     (A, _), (B, _) = unit(A), unit(B)
     norms = float(np.linalg.norm(A) * np.linalg.norm(B))

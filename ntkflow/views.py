@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from html import escape
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.errors import InputError
 
 # Arrays, dictionaries and tuples longer than this are told by their size.
@@ -70,7 +72,7 @@ def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[objec
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def needed(package: str, caller: str) -> Any:
+def needed(package: str, caller: str) -> ModuleType:
     """A package that is no dependency.
 
     Raises:
@@ -86,7 +88,7 @@ def needed(package: str, caller: str) -> Any:
 def dataset(
     dims: Sequence[str],
     coords: Mapping[str, tuple[str, object, Mapping[str, str]]],
-    series: Mapping[str, np.ndarray],
+    series: Mapping[str, Floats],
     meanings: Mapping[str, str],
     attrs: Mapping[str, object],
 ) -> Any:

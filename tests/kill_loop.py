@@ -99,7 +99,7 @@ def both(*readers: Callable[[Path], Any]) -> Callable[[Path], Any]:
 
 
 TRAIN = ["validate", "train", "--config", "net.toml", "--out", "out"]
-TRAINED = both(texts("metrics.jsonl", "kernels.json"), arrays("parameters/*.npz", "snapshots/*.npz"))
+TRAINED = both(texts("metrics.jsonl"), arrays("parameters/*.npz", "snapshots/*.npz", "measurements/*.npz"))
 CASES: dict[str, Case] = {
     "simulate": Case(["simulate", *SMALL, "--out", "out"], arrays("trajectory.npz")),
     "numbered": Case(["simulate", *SMALL, "--no-figures"], arrays("simulate-001/trajectory.npz")),
@@ -145,13 +145,15 @@ def finished(words: Sequence[str], folder: Path) -> float:
 
 
 def seen(folder: Path) -> list[tuple[str, int]]:
-    """What is in a folder, hidden or not."""
+    """What is in a folder, hidden or not; what vanishes while it is looked at is not there."""
     found = []
-    for path in folder.rglob("*"):
-        try:
-            found.append((str(path), path.lstat().st_mtime_ns))
-        except OSError:
-            continue
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            try:
+                found.append((str(path), path.lstat().st_mtime_ns))
+            except OSError:
+                continue
     return sorted(found)
 
 

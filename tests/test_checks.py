@@ -139,3 +139,32 @@ def test_times_increase_from_where_they_must():
     ):
         with pytest.raises(nf.InputError, match=rule):
             checks.times("t", wrong)
+
+
+@pytest.mark.parametrize(
+    ("check", "right", "wrong", "rule"),
+    [
+        (lambda v: checks.positive("x", v), 1e-300, 0.0, "must be positive and finite"),
+        (lambda v: checks.positive("x", v), 1, -1, "must be positive and finite"),
+        (lambda v: checks.not_negative("x", v), 0, -1e-300, "must be finite and at least 0"),
+        (lambda v: checks.not_negative("x", v), 2.5, np.nan, "must be finite"),
+        (checks.momentum, 0.0, 1.0, "0 <= momentum < 1"),
+        (checks.momentum, 0.999, -0.1, "0 <= momentum < 1"),
+        (
+            lambda v: checks.choice("x", v, ("thin", "raw")),
+            "raw",
+            "cooked",
+            "x = 'cooked': must be one of thin, raw",
+        ),
+    ],
+)
+def test_each_check_gives_the_value_back_or_says_its_rule(check, right, wrong, rule):
+    assert check(right) == right
+    with pytest.raises(nf.InputError, match=rule):
+        check(wrong)
+
+
+def test_a_shape_is_refused_with_what_it_should_be_and_why():
+    checks.shape("b", (3,), (3,), ", one bias per class", "check both")
+    with pytest.raises(nf.InputError, match=r"b = array of shape \(2,\): must have shape \(3,\), one bias"):
+        checks.shape("b", (2,), (3,), ", one bias per class", "check both")

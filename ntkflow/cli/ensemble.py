@@ -1,11 +1,9 @@
 """`ntkflow simulate --ensemble K`: members, quantiles, the figure with bands, and what is written."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,12 +13,9 @@ from ntkflow.cli.printed.output import attempted, bar, number, place
 from ntkflow.errors import SolveError
 from ntkflow.metrics import neural_collapse
 from ntkflow.runs import files, rundir
-from ntkflow.runs.ensembles import Ensemble, EnsembleProgress, ensemble
+from ntkflow.runs.ensembles import Ensemble, ensemble
 from ntkflow.runs.saved import ensembles as saved
 from ntkflow.runs.simulate import Prepared
-
-if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
 
 SHOWN = (
     "loss",
@@ -37,7 +32,7 @@ def run_ensemble(
     start = config.seed or 0
     with place(out, "ensemble", overwrite) as (directory, staged):
         began = time.perf_counter()
-        with _progress(silent=json or quiet) as progress:
+        with bar(json or quiet) as progress:
             found = ensemble(config, range(start, start + config.ensemble), progress=progress)
         seconds = time.perf_counter() - began
         summary = saved.summarise(found, seconds, config.tables(), config.rtol)
@@ -88,16 +83,3 @@ def print_summary(summary: Json, console: Console | None = None) -> None:
     )
     for seed, sentence in members["failed"].items():
         console.print(f"seed {seed} failed: {sentence}")
-
-
-def _columns() -> "tuple[ProgressColumn, ...]":
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    return TextColumn("members"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-
-
-@contextmanager
-def _progress(silent: bool) -> Iterator[EnsembleProgress | None]:
-    """A bar over the members."""
-    with bar(silent, _columns) as show:
-        yield None if show is None else lambda done, total: show(completed=done, total=total)

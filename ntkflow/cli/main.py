@@ -156,7 +156,8 @@ def _stub() -> None:
 
 def _load(target: str) -> Callable[..., Any]:
     module, name = target.split(":")
-    return getattr(import_module(module), name)
+    command: Callable[..., Any] = getattr(import_module(module), name)
+    return command
 
 
 def _plugins() -> dict[str, Callable[[], typer.Typer]]:

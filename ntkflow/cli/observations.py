@@ -7,7 +7,6 @@ import numpy as np
 from ntkflow.cli import options
 from ntkflow.errors import InputError
 from ntkflow.fitting import Observed
-from ntkflow.problem.losses import MSE
 from ntkflow.runs import files as store
 from ntkflow.runs import rundir
 
@@ -40,7 +39,7 @@ def read(path: Path) -> Observed:
 
 
 def _stacked(path: Path) -> Observed:
-    arrays, _ = store.read_arrays(path, "run")
+    arrays, _ = store.read_arrays(path, "run", ARRAYS.__contains__)
     for name in ARRAYS:
         if name not in arrays:
             raise InputError("run", path, f"lacks the array {name!r}", f"give {', '.join(ARRAYS)}")
@@ -48,7 +47,7 @@ def _stacked(path: Path) -> Observed:
 
 
 def _state_files(files: list[Path]) -> Observed:
-    read = [store.read_state(file) for file in files]
+    read = [store.read_state(file, kernel=False) for file in files]
     times = np.array([_time(file, found.meta) for file, found in zip(files, read, strict=True)])
     for file, found in zip(files, read, strict=True):
         if found.sizes != read[0].sizes or not np.array_equal(found.order, read[0].order):
@@ -71,10 +70,10 @@ def _simulated(path: Path) -> Observed:
         raise InputError("run", path, "has no config.toml", "give the directory of a finished run")
     prepared = options.prepared(config, {})
     problem = prepared.problem
-    if not isinstance(problem.loss, MSE) or problem.decay.any or prepared.config.step_size is not None:
+    if not problem.squared_error or problem.decay.any or prepared.config.step_size is not None:
         raise InputError(
             "run", path, "is no squared-error flow without decay", "fit a run that the model describes"
         )
-    final = store.read_state(path / rundir.FINAL_STATE)
+    final = store.read_state(path / rundir.FINAL_STATE, kernel=False)
     end = _time(path / rundir.FINAL_STATE, final.meta)
     return Observed(np.array([0.0, end]), (problem.state, final.state), problem.sizes)

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.prove import Entry, Verdict, prove
 from ntkflow.prove.markdown import errata_page, facts, full_page
@@ -60,7 +61,7 @@ def _write(path: Path, page: str) -> None:
         ) from error
 
 
-def _plain(entry: Entry) -> dict:
+def _plain(entry: Entry) -> Json:
     return {**dataclasses.asdict(entry), "as_recorded": entry.as_recorded}
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from ntkflow import checks
+from ntkflow._types import Json
 from ntkflow.cli import ensemble
 from ntkflow.cli.printed import table
-from ntkflow.errors import InputError
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.reading import reading
 from ntkflow.runs.pictures.drawing import FORMATS, draw_run
@@ -61,8 +62,7 @@ def _chosen(
     out: Path | None,
 ) -> list[Path]:
     for suffix in formats:
-        if suffix not in FORMATS:
-            raise InputError("format", suffix, f"must be one of {', '.join(FORMATS)}", "choose one of these")
+        checks.choice("format", suffix, FORMATS)
     from ntkflow.runs.pictures.overlay import figure
 
     names = None if panes is None else [name.strip() for name in panes.split(",") if name.strip()]
@@ -106,11 +106,11 @@ def show(
         _say(run[0], summaries[0], None)
 
 
-def _say(directory: Path, summary: dict, console: Console | None) -> None:
+def _say(directory: Path, summary: Json, console: Console | None) -> None:
     say = ensemble.print_summary if (directory / saved.ARRAYS).is_file() else table.print_summary
     say(summary, console)
 
 
-def _summary(directory: Path) -> dict:
+def _summary(directory: Path) -> Json:
     several = (directory / saved.ARRAYS).is_file()
     return saved.read_summary(directory) if several else rundir.load_run(directory).summary

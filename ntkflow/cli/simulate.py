@@ -1,63 +1,27 @@
 """`ntkflow simulate`: parse, solve, print, write."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from ntkflow._types import Json
 from ntkflow.cli import options, runs
 from ntkflow.cli.printed import table
 from ntkflow.cli.printed.output import attempted, bar, is_complete, place, warn
 from ntkflow.errors import LawWarning
-from ntkflow.integrate.run import Progress
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.costs import MEMBER, refuse_many
 from ntkflow.runs.pictures import drawing
 from ntkflow.runs.simulate import run
 from ntkflow.runs.summary import summarise
 
-if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
 
-
+@options.of_simulations()
 def simulate(
-    classes: options.Classes = None,
-    per_class: options.PerClass = None,
-    features: options.FeaturesN = None,
-    kappa_d: options.KappaD = None,
-    kappa_c: options.KappaC = None,
-    kappa_n: options.KappaN = None,
-    rung: options.Rung = None,
-    kernel_file: options.KernelFile = None,
-    init: options.Init = None,
-    scale: options.Scale = None,
-    beta: options.Beta = None,
-    seed: options.Seed = None,
-    state: options.StateFile = None,
-    loss: options.Loss = None,
-    decay_w: options.DecayW = None,
-    decay_h: options.DecayH = None,
-    decay_b: options.DecayB = None,
-    step_size: options.StepSize = None,
-    steps: options.Steps = None,
-    momentum: options.MomentumBeta = None,
-    nesterov: options.Nesterov = None,
-    batch_per_class: options.BatchPerClass = None,
-    batch_seed: options.BatchSeed = None,
-    learning_rate: options.LearningRate = None,
-    weight_decay: options.WeightDecay = None,
-    loss_reduction: options.LossReduction = None,
-    t_end: options.TEnd = None,
-    stop_nc1: options.StopNC1 = None,
-    stop_loss: options.StopLoss = None,
-    stationarity: options.Stationarity = None,
-    rtol: options.Rtol = None,
-    engine: options.Engine = None,
-    form: options.Form = None,
-    ensemble: options.EnsembleSize = None,
+    given: Json,
     config: options.ConfigFile = None,
     out: Annotated[
         Path | None,
@@ -76,7 +40,7 @@ def simulate(
     Prints what happened beside what the theory predicts and writes a run directory: config.toml,
     summary.json, trajectory.npz, states and the figure; with --ensemble, ensemble.npz instead of trajectory and states.
     """
-    given = dict(locals())
+    given["quiet"] = quiet
     with ExitStack() as stack:
         # First of all, so that its slow imports overlap with everything here.
         drawer = stack.enter_context(drawing.drawer()) if figures else None
@@ -91,7 +55,7 @@ def simulate(
             run_ensemble(prepared, out, overwrite, figures, json, quiet)
             return
         with place(out, "simulate", overwrite) as (directory, staged):
-            with _progress(silent=json or quiet) as progress, warnings.catch_warnings():
+            with bar(json or quiet, _decades_done) as progress, warnings.catch_warnings():
                 # The summary says it, in a line of its own.
                 warnings.simplefilter("ignore", LawWarning)
                 solution = run(prepared, progress)
@@ -130,24 +94,6 @@ def draw(drawer: drawing.Drawer, directory: Path) -> bool:
         return problem is None
 
     return bool(attempted(drawn, remedy))
-
-
-def _columns() -> "tuple[ProgressColumn, ...]":
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-
-    return (
-        TextColumn("integrating"),
-        BarColumn(),
-        TextColumn("t = {task.fields[t]:.4g}"),
-        TimeElapsedColumn(),
-    )
-
-
-@contextmanager
-def _progress(silent: bool) -> Iterator[Progress | None]:
-    """A progress bar over decades of flow time."""
-    with bar(silent, _columns, total=1.0, t=0.0) as show:
-        yield None if show is None else lambda t, fraction: show(completed=_decades_done(fraction), t=t)
 
 
 def _decades_done(fraction: float) -> float:

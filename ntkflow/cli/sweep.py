@@ -1,31 +1,28 @@
 """`ntkflow sweep`: parse, run the cells that are missing, tabulate, draw."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from ntkflow import checks
 from ntkflow._types import Json
 from ntkflow.cli import sweep_options as options
 from ntkflow.cli.ends import GOES_ON, resumable
 from ntkflow.cli.printed.output import attempted, bar
-from ntkflow.errors import InputError, StoppedError
+from ntkflow.errors import StoppedError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.border.costs import CELL, refuse_many
+from ntkflow.runs.config import SCHEMA
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
-from ntkflow.sweep.fields import SIMULATE
-from ntkflow.sweep.runner import SweepProgress
 from ntkflow.sweep.spec import SweepSpec, View
 from ntkflow.sweep.studies import mark_of, study_named, title_of, with_changes
 from ntkflow.sweep.table import Table
-
-if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
 
 
 @resumable
@@ -58,17 +55,17 @@ def sweep(
     """
     view = {"x": x, "y": y, "by": by, "theory": theory, "log_x": log_x, "log_y": log_y}
     spec = _spec(config, study, over or [], set_ or [], seeds, view)
-    refuse_many("over", len(spec), "cells", CELL, yes)
+    refuse_many("over", spec.count, "cells", CELL, yes)
     directory = out if out is not None else default_directory(spec)
     with ExitStack() as stack:
         if workers is not None and scheduler is not None:
-            raise InputError("--workers", workers, "has no meaning beside --scheduler", "drop one of the two")
+            raise checks.beside("--workers", workers, "--scheduler")
         executor = None
         if scheduler is not None:
             executor = stack.enter_context(dask_cluster(scheduler))
         elif workers is not None:
             executor = stack.enter_context(local_processes(workers))
-        progress = stack.enter_context(sweep_progress(silent=json or quiet))
+        progress = stack.enter_context(bar(json or quiet))
         try:
             table = run_sweep(spec, directory, executor, progress, overwrite)
         except KeyboardInterrupt:
@@ -106,9 +103,9 @@ def _spec(
     if study is not None:
         for name, value in (("--over", over), ("--config", config)):
             if value:
-                raise InputError(name, value, "has no meaning beside --study", "drop one of the two")
+                raise checks.beside(name, value, "--study")
         chosen = study_named(study)
-        spec = with_changes(chosen, chosen.spec.base.updated(SIMULATE.read_settings(changes)), seeds)
+        spec = with_changes(chosen, chosen.spec.base.updated(SCHEMA.read_settings(changes)), seeds)
         return replace(spec, view=replace(spec.view, **given))
     tables = {} if config is None else files.read_toml(config)
     folder = Path() if config is None else config.parent
@@ -116,12 +113,12 @@ def _spec(
         spec = spec_from_tables(tables, folder)
         spec = replace(
             spec,
-            base=spec.base.updated(SIMULATE.read_settings(changes)),
+            base=spec.base.updated(SCHEMA.read_settings(changes)),
             axes=axes or spec.axes,
             seeds=spec.seeds if seeds is None else seeds,
         )
         return replace(spec, view=replace(spec.view, **given))
-    base = configuration.from_tables(tables, folder).updated(SIMULATE.read_settings(changes))
+    base = configuration.from_tables(tables, folder).updated(SCHEMA.read_settings(changes))
     return SweepSpec(base, axes, seeds or 0, View(**given))
 
 
@@ -184,22 +181,3 @@ def _report(
             "The same command again tries them once more.",
             file=sys.stderr,
         )
-
-
-def _columns() -> "tuple[ProgressColumn, ...]":
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    note = TextColumn("{task.fields[note]}")
-    return TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note
-
-
-@contextmanager
-def sweep_progress(silent: bool) -> Iterator[SweepProgress | None]:
-    """A progress bar over cells."""
-    with bar(silent, _columns, total=None, note="") as show:
-
-        def report(done: int, total: int, failed: int) -> None:
-            assert show is not None
-            show(total=total, completed=done + failed, note=f"{failed} failed" if failed else "")
-
-        yield None if show is None else report

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from ntkflow._types import Json
 from ntkflow.cli import options
 from ntkflow.cli.printed import predicted as words
 from ntkflow.cli.printed import table
@@ -17,28 +17,9 @@ from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable
 
 
+@options.of_simulations(("sizes", "kernel", "initial", "flow", "optimiser"), ("momentum",))
 def theory(
-    classes: options.Classes = None,
-    per_class: options.PerClass = None,
-    features: options.FeaturesN = None,
-    kappa_d: options.KappaD = None,
-    kappa_c: options.KappaC = None,
-    kappa_n: options.KappaN = None,
-    rung: options.Rung = None,
-    kernel_file: options.KernelFile = None,
-    init: options.Init = None,
-    scale: options.Scale = None,
-    beta: options.Beta = None,
-    seed: options.Seed = None,
-    state: options.StateFile = None,
-    loss: options.Loss = None,
-    decay_w: options.DecayW = None,
-    decay_h: options.DecayH = None,
-    decay_b: options.DecayB = None,
-    learning_rate: options.LearningRate = None,
-    momentum: options.MomentumBeta = None,
-    weight_decay: options.WeightDecay = None,
-    loss_reduction: options.LossReduction = None,
+    given: Json,
     config: options.ConfigFile = None,
     json: options.AsJson = False,
 ) -> None:
@@ -47,7 +28,7 @@ def theory(
     Conditions for NC1-NC4 with reasons, rates at collapse and at the origin, limit Gram matrices, bounds that
     hold for all time, stability of gradient descent; for other kernels, losses and decay, the laws they obey.
     """
-    prepared = options.prepared(config, dict(locals()))
+    prepared = options.prepared(config, given)
     problem = prepared.problem
     prediction = predict(problem) if predictable(problem) else None
     decayed = decay_conditions.predict(problem) if problem.decay.any else None
@@ -75,7 +56,7 @@ def theory(
     words.print_origin(console, predicted)
 
 
-def _constants(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _constants(report: Json) -> Iterator[tuple[str, str]]:
     numbers = report["dimensionless"]
     if numbers is not None:
         yield "alpha", f"{number(report['alpha'])}, so that 1 - alpha C = mu_class/mu_global"
@@ -83,7 +64,7 @@ def _constants(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "scales", f"{scales}, in the clock sqrt(m mu_class)"
 
 
-def _sections(report: dict[str, Any]) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
+def _sections(report: Json) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
     predicted = report["predicted"]
     yield "Neural collapse?", words.answers(predicted)
     yield "Where it ends", words.limit(predicted)

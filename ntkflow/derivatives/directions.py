@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow import views
+from ntkflow._types import Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
+from ntkflow.problem.kernels import ClassBlockKernel, Kernel, ThinCoefficients
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState, class_means, spread
@@ -44,7 +45,7 @@ class Thinned:
     frame: Frame
     initial: ThinState
 
-    def project(self, H: np.ndarray, W: np.ndarray, b: np.ndarray) -> ThinState:
+    def project(self, H: Floats, W: Floats, b: Floats) -> ThinState:
         """Thin coordinates of a full state or direction; what lies outside the frame is dropped."""
         sizes, V = self.frame.sizes, self.frame.V
         H1 = class_means(H, sizes)
@@ -59,10 +60,10 @@ def kernel_directions(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
     Raises:
         InputError: the kernel has no blocks.
     """
-    if isinstance(kernel, ScheduledKernel):
+    if kernel.moves:
         return _scheduled(kernel, sizes)
     C = sizes.C
-    if isinstance(kernel, BlockKernel):
+    if kernel.kappas is not None:
         off = np.ones((C, C)) - np.eye(C)
         units = {
             "kappa_d": (np.ones(C), np.zeros((C, C))),
@@ -81,14 +82,14 @@ def kernel_directions(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
     return {name: Direction(ClassBlockKernel(*unit).thin(sizes)) for name, unit in units.items()}
 
 
-def _scheduled(kernel: ScheduledKernel, sizes: Sizes) -> dict[str, Direction]:
+def _scheduled(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
     result = {}
-    for name, direction in kernel_directions(kernel.kernels[0], sizes).items():
+    for name, direction in kernel_directions(kernel.at_knots[0], sizes).items():
         unit = direction.kernel
         assert unit is not None
         nothing = ThinCoefficients(0 * unit.class_kernel, 0 * unit.within)
-        for k in range(len(kernel.times)):
-            knots = tuple((t, unit if i == k else nothing) for i, t in enumerate(kernel.times))
+        for k in range(len(kernel.knots)):
+            knots = tuple((t, unit if i == k else nothing) for i, t in enumerate(kernel.knots))
             first = knots[0][1]
             result[f"{name}@{k}"] = Direction(ThinCoefficients(first.class_kernel, first.within, knots))
     return result
@@ -121,7 +122,7 @@ def thinned(problem: Problem, directions: Sequence[Direction]) -> Thinned:
     return Thinned(system, frame, thin)
 
 
-def within(c: ThinCoefficients) -> list[np.ndarray]:
+def within(c: ThinCoefficients) -> list[Floats]:
     """mu_single of each class, (C,), once for every knot of a schedule."""
     return [knot.within for _, knot in c.schedule] if c.schedule else [c.within]
 

@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntkflow import views
+from ntkflow import checks, views
+from ntkflow._types import Array
 from ntkflow.derivatives.jax_metrics import Metric, Setting, metric
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.engines import jax_flow
 from ntkflow.integrate.engines.precision import x64
 from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.kernels.block import class_coefficients
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
-
-Array = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,7 @@ def gradient(
         SolveError: the step limit was reached.
     """
     measured, kernel = metric(name), checked(problem)
-    if not (np.isfinite(t) and t > 0):
-        raise InputError("t", t, "must be positive and finite", "give a time > 0")
+    checks.positive("t", t, "give a time > 0")
     options = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
     with x64():
         arguments = jax.tree.map(
@@ -111,7 +110,7 @@ def _value(
 
 def split(H: Array, sizes: Sizes) -> tuple[Array, Array]:
     """Class means and deviations; the deviations are themselves a factor L (theory 4.1)."""
-    Y = jnp.asarray(np.repeat(np.eye(sizes.C), sizes.counts, axis=1))
+    Y = jnp.asarray(sizes.Y)
     H1 = (H @ Y.T) / jnp.asarray(sizes.masses)
     return H1, H - H1 @ Y
 
@@ -119,7 +118,7 @@ def split(H: Array, sizes: Sizes) -> tuple[Array, Array]:
 def setting(kappas: Array, sizes: Sizes) -> Setting:
     """What metrics need besides the state."""
     masses = jnp.asarray(sizes.masses)
-    kernel, mu_single = jax_flow.coefficients(kappas[0], kappas[1], kappas[2], masses)
+    kernel, mu_single = class_coefficients(kappas[0], kappas[1], kappas[2], masses)
     return Setting(masses, sizes.labels, kernel, mu_single)
 
 
@@ -129,11 +128,11 @@ def checked(problem: Problem) -> BlockKernel:
     Raises:
         InputError: another kernel, loss or decay.
     """
-    if not isinstance(problem.kernel, BlockKernel) or not problem.plain:
+    if problem.blocks is None or not problem.plain:
         raise InputError(
             "problem",
             f"{problem.kernel.rung} kernel, {problem.loss.name} loss, decay {problem.decay.rates}",
             "must have a block kernel, the squared error and no decay here",
             "use ntkflow.derivatives.sensitivity for other kernels and decay",
         )
-    return problem.kernel
+    return problem.blocks

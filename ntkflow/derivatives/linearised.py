@@ -154,7 +154,7 @@ class Point:
 
     def kernel(self, G: np.ndarray) -> np.ndarray:
         """G D, a stack of n x q matrices."""
-        out = G * self.d
+        out: np.ndarray = G * self.d
         if self.rest.size:
             k = self.coordinates.groups
             out[..., :k] += G[..., :k] @ self.rest

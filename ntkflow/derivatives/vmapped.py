@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntkflow import views
-from ntkflow._types import Times
+from ntkflow import checks, views
+from ntkflow._types import Array, Floats, Times
 from ntkflow.derivatives.gradient import checked, setting, split
 from ntkflow.derivatives.jax_metrics import Setting, metric
 from ntkflow.errors import InputError
@@ -18,8 +18,6 @@ from ntkflow.integrate.engines import jax_flow
 from ntkflow.integrate.engines.precision import x64
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
-
-Array = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +31,8 @@ class Ensemble:
     """
 
     times: Times
-    series: dict[str, np.ndarray]
-    failed: np.ndarray
+    series: dict[str, Floats]
+    failed: Floats
 
     __repr__ = views.short
 
@@ -73,9 +71,8 @@ def ensemble(
     kernels, sizes = [checked(problem) for problem in problems], problems[0].sizes
     for name in names:
         metric(name)
-    grid = np.asarray(times, dtype=np.float64)
-    if grid.ndim != 1 or grid.size == 0 or not grid[0] > 0 or np.any(np.diff(grid) <= 0):
-        raise InputError("times", grid[:4], "must be positive and increase", "sort them and drop repeats")
+    grid = checks.times("times", times)
+    checks.positive("times", grid[0], "drop earlier ones")
     options = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
     with x64():
         kappas = jnp.asarray([[k.kappa_d, k.kappa_c, k.kappa_n] for k in kernels])

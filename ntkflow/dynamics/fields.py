@@ -5,18 +5,15 @@ Pure functions of arrays; numpy and jax arrays both work.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import ClassMatrix, PerClass, Vector
+from ntkflow._types import Array, ClassMatrix, Floats, PerClass, Vector
 from ntkflow.problem.kernels.base import Kernel, ThinCoefficients
 from ntkflow.problem.kernels.timeline import bracket
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import ThinState
-
-Array = Any
 
 
 def residual(H: Array, W: Array, b: Array, Y: Array) -> Array:
@@ -27,6 +24,15 @@ def residual(H: Array, W: Array, b: Array, Y: Array) -> Array:
 def raw_field(H: Array, W: Array, R: Array, kernel: Kernel, sizes: Sizes) -> tuple[Array, Array, Array]:
     """(dH, dW, db)/dt for a residual R = dL/dF of any loss. Source: eq. (19)."""
     return -kernel.apply(W.T @ R, sizes), -(R @ H.T), -R.sum(axis=1)
+
+
+def thin_field(
+    masses: Array, class_kernel: Array, rates: Array, goal: Array, H1: Array, L: Array, W: Array, b: Array
+) -> tuple[Array, Array, Array, Array]:
+    """(dH1, dL, dW, db)/dt without decay; `goal` is I for classes. Source: eq. (25)."""
+    R1, WL = W @ H1 + b[:, None] - goal, W @ L
+    R1m = R1 * masses
+    return -(W.T @ (R1 @ class_kernel)), -(W.T @ (WL * rates)), -(R1m @ H1.T + WL @ L.T), -R1m.sum(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +58,11 @@ class ThinSystem:
 
     masses: PerClass
     class_kernel: ClassMatrix
-    rates: Float64[np.ndarray, " r"]
+    rates: Float64[Floats, " r"]
     n: int
     decay: tuple[float, float, float] = (0.0, 0.0, 0.0)
     schedule: tuple[tuple[float, "ThinSystem"], ...] = ()
-    targets: Float64[np.ndarray, "outputs C"] | None = None
+    targets: Float64[Floats, "outputs C"] | None = None
 
     @classmethod
     def build(
@@ -109,7 +115,7 @@ class ThinSystem:
         return len(self.masses) if self.targets is None else len(self.targets)
 
     @property
-    def goal(self) -> Float64[np.ndarray, "outputs C"]:
+    def goal(self) -> Float64[Floats, "outputs C"]:
         """Outputs that the means of the groups should have."""
         return np.eye(self.C) if self.targets is None else self.targets
 
@@ -125,15 +131,7 @@ class ThinSystem:
 
     def field(self, H1: Array, L: Array, W: Array, b: Array) -> tuple[Array, Array, Array, Array]:
         """(dH1, dL, dW, db)/dt of a constant system. Source: eq. (25)."""
-        R1 = W @ H1 + b[:, None] - self.goal
-        WL = W @ L
-        R1m = R1 * self.masses
-        parts = (
-            -(W.T @ (R1 @ self.class_kernel)),
-            -(W.T @ (WL * self.rates)),
-            -(R1m @ H1.T + WL @ L.T),
-            -R1m.sum(axis=1),
-        )
+        parts = thin_field(self.masses, self.class_kernel, self.rates, self.goal, H1, L, W, b)
         if not any(self.decay):
             return parts
         lw, lh, lb = self.decay

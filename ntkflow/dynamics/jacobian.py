@@ -3,11 +3,12 @@
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow._types import Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.problem.state import ThinState
 
 
-def thin_jacobian(system: ThinSystem, s: ThinState) -> Float64[np.ndarray, "D D"]:
+def thin_jacobian(system: ThinSystem, s: ThinState) -> Float64[Floats, "D D"]:
     """d(field)/d(state) of a constant system in the packed order H1, L, W, b; D = nC + nr + Cn + C.
 
     Derived from eq. (25) by the product rule, with dR1 = dW H1 + W dH1 + db 1^T; decay adds -rate on the

@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ntkflow._types import FeatureMatrix, Vector
+from ntkflow._types import FeatureMatrix, Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import clock
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel, Kernel, KroneckerKernel, MatrixBlockKernel
-from ntkflow.problem.losses import MSE
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
@@ -41,7 +40,7 @@ def levels(kernel: Kernel, sizes: Sizes) -> Levels | None:
 def has_levels(problem: Problem) -> bool:
     """Whether `LevelFlow` integrates the problem: the squared error, and such a kernel at all times."""
     knots = problem.kernel.at_knots
-    return isinstance(problem.loss, MSE) and all(levels(knot, problem.sizes) is not None for knot in knots)
+    return problem.squared_error and all(levels(knot, problem.sizes) is not None for knot in knots)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +96,7 @@ class LevelFlow:
             -m * R1.sum(axis=1) - lb * s.b,
         ).pack()
 
-    def blocks(self, y: Vector) -> tuple[np.ndarray, ...]:
+    def blocks(self, y: Vector) -> tuple[Floats, ...]:
         """H1, L, W, b."""
         s = self.shape.unpack(y)
         return s.H1, s.L, s.W, s.b
@@ -137,5 +136,5 @@ class LevelFlow:
         assert found is not None
         return found
 
-    def _residual(self, s: ThinState) -> np.ndarray:
+    def _residual(self, s: ThinState) -> Floats:
         return s.W @ s.H1 + s.b[:, None] - np.eye(len(s.b))

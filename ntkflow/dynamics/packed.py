@@ -11,18 +11,18 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ntkflow._types import ClassMeans, Vector
+from ntkflow._types import ClassMeans, Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem, raw_field
 from ntkflow.errors import InputError
 from ntkflow.problem.decay import Decay
-from ntkflow.problem.kernels import Kernel, SampleKernel, ScheduledKernel
+from ntkflow.problem.kernels import Kernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState, class_means, spread
 from ntkflow.problem.thin import SQUARES_VANISH, Frame, SampleCoordinates, by_samples, decompose
 
 # How fast a state moves beside its size: of its blocks and of their change per unit of time.
-Speed = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], float]
+Speed = Callable[[Sequence[Floats], Sequence[Floats]], float]
 
 # Contrasts below this share of what they are taken from are rounding.
 NOTHING = 1e-9
@@ -50,7 +50,7 @@ class Flow(Protocol):
         """dy/dt."""
         ...
 
-    def blocks(self, y: Vector) -> tuple[np.ndarray, ...]:
+    def blocks(self, y: Vector) -> tuple[Floats, ...]:
         """Views of the blocks of y, whose scales set the absolute tolerances."""
         ...
 
@@ -124,7 +124,7 @@ class Saddle:
         """Share to which a state falling into it has shrunk when errors in the growing directions, relative to it,
         have been amplified so much.
         """
-        return amplification ** (-self.falling / (self.growing + self.falling))
+        return float(amplification ** (-self.falling / (self.growing + self.falling)))
 
 
 def _contrasts(problem: Problem) -> ClassMeans:
@@ -139,7 +139,7 @@ def _contrasts(problem: Problem) -> ClassMeans:
     return contrast
 
 
-def relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
+def relative_speed(now: Sequence[Floats], change: Sequence[Floats]) -> float:
     """Largest relative rate of change of the features (all blocks but the last two), W and b.
 
     Each against its own size, so that a huge bias does not hide that the features move; biases against 1/C.
@@ -157,17 +157,17 @@ def relative_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> f
     )
 
 
-def class_speed(now: Sequence[np.ndarray], change: Sequence[np.ndarray], sizes: Sizes) -> float:
+def class_speed(now: Sequence[Floats], change: Sequence[Floats], sizes: Sizes) -> float:
     """`relative_speed` of the class means, W and b alone, from blocks whose first is H1 or all samples."""
 
-    def of_classes(blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def of_classes(blocks: Sequence[Floats]) -> tuple[Floats, ...]:
         first = blocks[0] if blocks[0].shape[1] == sizes.C else class_means(blocks[0], sizes)
         return first, blocks[-2], blocks[-1]
 
     return relative_speed(of_classes(now), of_classes(change))
 
 
-def norm(blocks: Sequence[np.ndarray]) -> float:
+def norm(blocks: Sequence[Floats]) -> float:
     """Frobenius norm of all blocks together, also where their squares are below the smallest float."""
     plain = math.sqrt(sum(float(np.vdot(block, block)) for block in blocks))
     if plain > SQUARES_VANISH:
@@ -180,7 +180,7 @@ def norm(blocks: Sequence[np.ndarray]) -> float:
     )
 
 
-def rms(block: np.ndarray) -> float:
+def rms(block: Floats) -> float:
     """Root mean square of the entries, also where their squares are below the smallest float; 0 for none."""
     plain = math.sqrt(np.mean(block**2)) if block.size else 0.0
     return plain if plain > SQUARES_VANISH or not block.size else norm([block]) / math.sqrt(block.size)
@@ -237,7 +237,7 @@ class ThinFlow:
         """dy/dt."""
         return self.system.flat_field(t, y)
 
-    def blocks(self, y: Vector) -> tuple[np.ndarray, ...]:
+    def blocks(self, y: Vector) -> tuple[Floats, ...]:
         """H1, L, W, b."""
         s = self.unpack(y)
         return s.H1, s.L, s.W, s.b
@@ -281,14 +281,16 @@ class ThinFlow:
 def _sample_system(problem: Problem, n: int) -> ThinSystem:
     """Theorem 4.1 for a sample kernel, constant or scheduled, with samples for groups."""
     sizes, kernel = problem.sizes, problem.kernel
-    Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+    Y = sizes.Y
 
     def system(knot: Kernel) -> ThinSystem:
-        assert isinstance(knot, SampleKernel)
-        return ThinSystem(np.ones(sizes.N), knot.K, np.zeros(0), n, problem.decay.rates, targets=Y)
+        assert knot.sample_matrix is not None
+        return ThinSystem(
+            np.ones(sizes.N), knot.sample_matrix, np.zeros(0), n, problem.decay.rates, targets=Y
+        )
 
-    if isinstance(kernel, ScheduledKernel):
-        knots = [(t, system(knot)) for t, knot in zip(kernel.times, kernel.kernels, strict=True)]
+    if kernel.moves:
+        knots = [(t, system(knot)) for t, knot in zip(kernel.knots, kernel.at_knots, strict=True)]
         return replace(knots[0][1], schedule=tuple(knots))
     return system(kernel)
 
@@ -316,7 +318,7 @@ class RawFlow:
         s = self.problem.state
         return np.concatenate([s.H.ravel(), s.W.ravel(), s.b])
 
-    def blocks(self, y: Vector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def blocks(self, y: Vector) -> tuple[Floats, Floats, Floats]:
         """H, W, b."""
         sizes = self.problem.sizes
         split = sizes.n * sizes.N
@@ -359,14 +361,13 @@ class RawFlow:
         """The full state."""
         return State(*(block.copy() for block in self.blocks(y)))
 
-    def _outputs(self, y: Vector) -> np.ndarray:
+    def _outputs(self, y: Vector) -> Floats:
         H, W, b = self.blocks(y)
         return W @ H + b[:, None]
 
     @property
-    def _targets(self) -> np.ndarray:
-        sizes = self.problem.sizes
-        return np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+    def _targets(self) -> Floats:
+        return self.problem.sizes.Y
 
 
 def _gain(kernel: Kernel, sizes: Sizes) -> float:

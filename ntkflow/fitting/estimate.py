@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import views
-from ntkflow._types import Json
+from ntkflow._types import Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.fitting.family import Family, Parameters, family
 from ntkflow.fitting.observed import Data, Observed
@@ -117,7 +117,7 @@ class Fit:
 
     def as_dict(self) -> Json:
         """Plain values for files."""
-        plain: dict[str, Any] = {**vars(self), "kernel": self.kernel.as_dict()}
+        plain: Json = {**vars(self), "kernel": self.kernel.as_dict()}
         plain["estimates"] = {name: vars(estimate) for name, estimate in self.estimates.items()}
         return plain
 
@@ -190,8 +190,8 @@ class _Spread:
     and the residual sum of squares has the mean noise^2 (count - p + tr S^T S - tr A J^T S S^T J).
     """
 
-    covariance: Float64[np.ndarray, "p p"]
-    null: Float64[np.ndarray, "k p"]
+    covariance: Float64[Floats, "p p"]
+    null: Float64[Floats, "k p"]
     noise: float
     condition: float
 
@@ -214,7 +214,7 @@ class _Spread:
         """A linear function of the parameters."""
         if self.lost(row):
             return Estimate(float("nan"), float("inf"))
-        return Estimate(float(row @ theta), float(np.sqrt(max(row @ self.covariance @ row, 0.0))))
+        return Estimate(float(row @ theta), float(np.sqrt(max(float(row @ self.covariance @ row), 0.0))))
 
     def lost(self, row: Parameters) -> bool:
         """Whether directions that move nothing change this linear function."""
@@ -262,7 +262,7 @@ def _relative(data: Data, optimum: Optimum) -> float:
     return float(np.sqrt(np.sum(optimum.residuals**2) / data.moves))
 
 
-def _correlation(residuals: np.ndarray) -> float:
+def _correlation(residuals: Floats) -> float:
     """Correlation of the residuals at one time with those at the next; 0 with fewer than four times."""
     if len(residuals) < 4:
         return 0.0

@@ -9,13 +9,14 @@
 For class-block the order within B is not enforced: measured kernels may break it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import checks
+from ntkflow._types import Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
@@ -24,7 +25,7 @@ from ntkflow.problem.thin import Frame
 
 KINDS = ("block", "class-block", "schedule")
 
-Parameters = Float64[np.ndarray, " p"]
+Parameters = Float64[Floats, " p"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Family:
     names: tuple[str, ...]
     units: tuple[ThinCoefficients, ...]
     lower: Parameters
-    reported: dict[str, Parameters]
+    reported: Mapping[str, Parameters]
     make: Callable[[Parameters], Kernel]
     by_class: bool = False
 
@@ -55,7 +56,7 @@ class Family:
     def coefficients(self, theta: Parameters) -> ThinCoefficients:
         """Sum of the units."""
 
-        def total(parts: Sequence[ThinCoefficients]) -> tuple[np.ndarray, np.ndarray]:
+        def total(parts: Sequence[ThinCoefficients]) -> tuple[Floats, Floats]:
             pairs = list(zip(theta, parts, strict=True))
             kernel = sum(x * part.class_kernel for x, part in pairs)
             return np.asarray(kernel), np.asarray(sum(x * part.within for x, part in pairs))
@@ -83,8 +84,7 @@ def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start:
     Raises:
         InputError: unknown kind, or knots missing, superfluous or not increasing.
     """
-    if kind not in KINDS:
-        raise InputError("kind", repr(kind), f"must be one of {', '.join(KINDS)}", "choose one of these")
+    checks.choice("kind", kind, KINDS)
     if (knots is not None) != (kind == "schedule"):
         raise InputError(
             "knots",
@@ -123,7 +123,7 @@ def _block(sizes: Sizes) -> Family:
     return Family("block", names, _units(sizes), np.zeros(3), rows, _kernel)
 
 
-def _schedule(sizes: Sizes, knots: np.ndarray, start: float) -> Family:
+def _schedule(sizes: Sizes, knots: Floats, start: float) -> Family:
     k, base = len(knots), _block(sizes)
     units, names, rows = [], [], {}
     for i, at in enumerate(knots):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import checks, views
-from ntkflow._types import Labels, Times
+from ntkflow._types import Floats, Labels, Times
 from ntkflow.derivatives.sensitivity import Thinned, weigh
 from ntkflow.errors import InputError
 from ntkflow.fitting.family import Family
@@ -53,7 +53,7 @@ class Observed:
 
     @classmethod
     def from_arrays(
-        cls, times: Times | Sequence[float], H: np.ndarray, W: np.ndarray, b: np.ndarray, labels: Labels
+        cls, times: Times | Sequence[float], H: Floats, W: Floats, b: Floats, labels: Labels
     ) -> "Observed":
         """From stacks H (T, n, N), W (T, C, n), b (T, C) and labels (N,) in any order.
 
@@ -95,7 +95,7 @@ class Data:
     sizes: Sizes
     times: Times
     thin: Thinned
-    packed: Float64[np.ndarray, "T D"]
+    packed: Float64[Floats, "T D"]
     outside: float
     moves: float
 
@@ -115,13 +115,13 @@ class Data:
             moves += sum(float(np.sum((getattr(state, x) - getattr(first, x)) ** 2)) for x in "HWb")
         return cls(sizes, observed.times - observed.times[0], thin, np.stack(packed), outside, moves)
 
-    def weighed(self, rows: np.ndarray) -> np.ndarray:
+    def weighed(self, rows: Floats) -> Floats:
         """Packed vectors (..., D) with H1 times the roots of the masses: distances are those of (H, W, b)."""
         s, n = np.sqrt(self.sizes.masses), self.thin.frame.n_eff
         flat = rows.reshape(-1, rows.shape[-1])
         return np.stack([weigh(s, n, row) for row in flat]).reshape(rows.shape)
 
-    def unweighed(self, rows: np.ndarray) -> np.ndarray:
+    def unweighed(self, rows: Floats) -> Floats:
         """The inverse of `weighed`."""
         s, n = 1 / np.sqrt(self.sizes.masses), self.thin.frame.n_eff
         return np.stack([weigh(s, n, row) for row in rows])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow._types import Floats
 from ntkflow.derivatives.linearised import Path
 from ntkflow.derivatives.sensitivity import PATH_SHARE, Direction, Thinned, adjoint, forward
 from ntkflow.errors import SolveError
@@ -18,7 +19,7 @@ PROBES = 6
 # In units of the motion, far above any residual of a simulation that succeeds.
 HOPELESS = 1e3
 
-Residuals = Float64[np.ndarray, "S D"]
+Residuals = Float64[Floats, "S D"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Optimum:
 
     theta: Parameters
     residuals: Residuals
-    jacobian: Float64[np.ndarray, "S D p"]
+    jacobian: Float64[Floats, "S D p"]
     converged: bool
     evaluations: int
 
@@ -74,14 +75,14 @@ class Simulator:
         path = self.path(theta)
         return self.data.weighed(np.stack([path(t) for t in self.data.times[1:]])) - self.target
 
-    def scaled(self, theta: Parameters) -> np.ndarray:
+    def scaled(self, theta: Parameters) -> Floats:
         """Residuals for the optimiser; hopeless ones where the simulation fails."""
         try:
             return self.residuals(theta).ravel() / self.scale
         except SolveError:
             return np.full(self.target.size, HOPELESS)
 
-    def jacobian(self, theta: Parameters) -> Float64[np.ndarray, "S D p"]:
+    def jacobian(self, theta: Parameters) -> Float64[Floats, "S D p"]:
         """Derivative of the residuals."""
         directions = [Direction(unit) for unit in self.family.units]
         path = self.path(theta)
@@ -109,7 +110,7 @@ class Simulator:
         theta = found.x
         return Optimum(theta, self.residuals(theta), self.jacobian(theta), found.status > 0, self.evaluations)
 
-    def initial_noise(self, optimum: Optimum) -> tuple[Float64[np.ndarray, "p p"], float]:
+    def initial_noise(self, optimum: Optimum) -> tuple[Float64[Floats, "p p"], float]:
         """How noise in the first state reaches the residuals: J^T S S^T J and tr S^T S.
 
         S is the derivative of the simulated states by the first one. J^T S is one adjoint integration; the

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.fitting.family import Family, Parameters
 from ntkflow.fitting.observed import Data
 from ntkflow.problem.sizes import Sizes
@@ -48,7 +49,8 @@ def from_integrals(data: Data, family: Family) -> Parameters:
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, rows]), mode="r"))
     scale = float(np.abs(triangle).max()) or 1.0
     A = triangle / scale
-    return lsq_linear(A[:, :p], A[:, p], (family.lower, np.inf), method="bvls").x
+    result: Floats = lsq_linear(A[:, :p], A[:, p], (family.lower, np.inf), method="bvls").x
+    return result
 
 
 def from_invariant(data: Data, other: Parameters) -> Parameters:
@@ -67,20 +69,20 @@ def from_invariant(data: Data, other: Parameters) -> Parameters:
     return np.maximum([mu[0], (mu[1] - mu[0]) / m, (mu[2] - mu[1]) / N], 0.0)
 
 
-def _terms(data: Data, row: np.ndarray) -> tuple[np.ndarray, ...]:
+def _terms(data: Data, row: Floats) -> tuple[Floats, ...]:
     s, sizes = data.thin.system.unpack(row), data.sizes
     m, g = float(sizes.per_class), s.H1.mean(axis=1)
     M = s.H1 - g[:, None]
     return s.W.T @ s.W / m, s.L @ s.L.T / m, M @ M.T, sizes.C * np.outer(g, g)
 
 
-def _features(data: Data, packed: np.ndarray) -> np.ndarray:
+def _features(data: Data, packed: Floats) -> Floats:
     """H1 times the roots of the masses, and L: distances are those of H."""
     n = data.thin.frame.n_eff
     return data.weighed(packed)[:, : n * (data.sizes.C + data.thin.initial.L.shape[1])]
 
 
-def _pulls(data: Data) -> np.ndarray:
+def _pulls(data: Data) -> Floats:
     """W^T R1 and W^T W L at every time, flat."""
     rows = []
     for row in data.packed:
@@ -90,7 +92,7 @@ def _pulls(data: Data) -> np.ndarray:
     return np.stack(rows)
 
 
-def _columns(data: Data, family: Family, pull: np.ndarray, t: float) -> np.ndarray:
+def _columns(data: Data, family: Family, pull: Floats, t: float) -> Floats:
     """W^T R B_k for each parameter, flat, weighed as in `_features`."""
     sizes: Sizes = data.sizes
     n, C = data.thin.frame.n_eff, sizes.C

@@ -5,7 +5,6 @@ from functools import cached_property
 import numpy as np
 
 from ntkflow.dynamics.packed import clock
-from ntkflow.problem.losses import MSE
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State, class_means
 from ntkflow.theory.enforced import Enforced, enforced
@@ -64,7 +63,7 @@ class DecayedEnd:
     def _end(self) -> Enforced | None:
         problem = self._problem
         # With the cross-entropy the end holds for large times only; without W and H decaying it is the start's.
-        known = isinstance(problem.loss, MSE) and problem.decay.W > 0 and problem.decay.H > 0
+        known = problem.squared_error and problem.decay.W > 0 and problem.decay.H > 0
         return enforced(problem, reach(problem)) if known else None
 
     def reached(self, state: State) -> bool:

@@ -20,7 +20,6 @@ from ntkflow.integrate.engines.chain import Interval, Step
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.moving_terms import Packed, Terms
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.kernels import ScheduledKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
@@ -42,7 +41,7 @@ TIMES_ROUNDED = 4.0
 
 def moves(problem: Problem) -> bool:
     """Whether E moves along the problem's flow: decay of W or H, or a kernel that moves."""
-    return problem.decay.moves_E or isinstance(problem.kernel, ScheduledKernel)
+    return problem.decay.moves_E or problem.kernel.moves
 
 
 @dataclass
@@ -146,12 +145,11 @@ class Motion:
         lw, lh, _ = self.problem.decay.rates
         y, at, shares = (np.concatenate(x) for x in (self._states, self._nodes, self._shares))
         self._states, self._nodes, self._shares = [], [], []
-        width, total = self._interval.width, np.zeros(())
+        width = self._interval.width
         if lh or self._terms.moving:
-            total = self._terms.features(y, at, 2 * lh * width * shares, shares)
+            self._integral += self._project(self._terms.features(y, at, 2 * lh * width * shares, shares))
         if lw:
-            total = total - self._terms.weights(y, 2 * lw * width * shares)
-        self._integral += self._project(total)
+            self._integral -= self._project(self._terms.weights(y, 2 * lw * width * shares))
 
     def _catch_up(self) -> None:
         """Compare E with its law at the end of the last step."""
@@ -181,7 +179,7 @@ class Motion:
     def _exponential(self) -> bool:
         """Whether E(t) = exp(-2 l t) E(0): nothing needs to be integrated."""
         decay = self.problem.decay
-        return decay.W == decay.H and not isinstance(self.problem.kernel, ScheduledKernel)
+        return decay.W == decay.H and not self.problem.kernel.moves
 
     def _look(self, s: float, y: Vector) -> tuple[Numbers, Numbers]:
         """The two terms of E."""

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import FeatureMatrix, Vector
+from ntkflow._types import FeatureMatrix, Floats, Integers, Vector
 from ntkflow.dynamics.levels import LevelFlow
 from ntkflow.dynamics.packed import Flow, ThinFlow
 from ntkflow.integrate.pencil import Pencil
@@ -27,9 +27,9 @@ from ntkflow.problem.thin import SampleCoordinates
 NARROW = 4 * float(np.finfo(float).eps)
 
 # Several states at once: g of them.
-Packed = Float64[np.ndarray, "g D"]
-Columns = Float64[np.ndarray, "g n q"]
-Weighting = Float64[np.ndarray, " g"]
+Packed = Float64[Floats, "g D"]
+Columns = Float64[Floats, "g n q"]
+Weighting = Float64[Floats, " g"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Part:
     """
 
     left: Pencil | None
-    mix: np.ndarray | None
+    mix: Floats | None
     start: Vector
     end: Vector
 
@@ -149,7 +149,7 @@ class Terms:
         yield from self.panels(s, middle, growth)
         yield from self.panels(middle, t, growth)
 
-    def _blocks(self, y: Packed) -> list[np.ndarray]:
+    def _blocks(self, y: Packed) -> list[Floats]:
         return [y[:, cut].reshape(len(y), *shape) for cut, shape in self._cuts]
 
 
@@ -157,9 +157,11 @@ def _weighted_gram(columns: np.ndarray, weights: np.ndarray) -> FeatureMatrix:
     """Z diag(weights) Z^T. With roots of weights of one sign BLAS computes one triangle of it alone."""
     sign = -1.0 if len(weights) and weights[0] < 0 else 1.0
     if (sign * weights).min(initial=0.0) < 0:
-        return (columns * weights) @ columns.T
+        mixed: FeatureMatrix = (columns * weights) @ columns.T
+        return mixed
     halves = columns * np.sqrt(sign * weights)
-    return sign * (halves @ halves.T)
+    alike: FeatureMatrix = sign * (halves @ halves.T)
+    return alike
 
 
 def _parts(flow: Flow, sizes: Sizes, a: Kernel, b: Kernel) -> Iterator[Part | TensorPart]:
@@ -197,16 +199,16 @@ def _on_samples(flow: Flow, sizes: Sizes, a: Kernel, b: Kernel, left: Pencil | N
         yield Part(left, None, start, end)
 
 
-def _owner(flow: Flow, sizes: Sizes) -> np.ndarray:
+def _owner(flow: Flow, sizes: Sizes) -> Integers:
     """A class for each column of the deviations, whose rate it has."""
     if isinstance(flow, ThinFlow) and not isinstance(flow.frame, SampleCoordinates):
-        return np.asarray(flow.frame.column_class, dtype=int)
+        return np.asarray(flow.frame.column_class, dtype=np.int64)
     if isinstance(flow, LevelFlow):
-        return np.zeros(flow.initial.L.shape[1], dtype=int)
-    return sizes.labels if sizes.N > sizes.C else np.zeros(0, dtype=int)
+        return np.zeros(flow.initial.L.shape[1], dtype=np.int64)
+    return sizes.labels if sizes.N > sizes.C else np.zeros(0, dtype=np.int64)
 
 
-def _columns(flow: Flow, sizes: Sizes, kernel: Kernel) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+def _columns(flow: Flow, sizes: Sizes, kernel: Kernel) -> Callable[[list[Floats]], list[Floats]]:
     """The columns of the parts of `_parts`, from the blocks of a state."""
     inner = kernel.K if isinstance(kernel, KroneckerKernel) else kernel
     if isinstance(inner, SampleKernel | TensorKernel):
@@ -214,7 +216,7 @@ def _columns(flow: Flow, sizes: Sizes, kernel: Kernel) -> Callable[[list[np.ndar
     split = _thin_split if isinstance(flow, ThinFlow | LevelFlow) else _sample_split(sizes)
     levels = isinstance(kernel, MatrixBlockKernel)
 
-    def columns(blocks: list[np.ndarray]) -> list[np.ndarray]:
+    def columns(blocks: list[Floats]) -> list[Floats]:
         H1, deviations = split(blocks)
         g = H1.mean(axis=2, keepdims=True)
         m, N = sizes.N / sizes.C, sizes.N
@@ -224,15 +226,15 @@ def _columns(flow: Flow, sizes: Sizes, kernel: Kernel) -> Callable[[list[np.ndar
     return columns
 
 
-def _thin_split(blocks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _thin_split(blocks: list[Floats]) -> tuple[Floats, Floats]:
     return blocks[0], blocks[1]
 
 
-def _sample_split(sizes: Sizes) -> Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray]]:
+def _sample_split(sizes: Sizes) -> Callable[[list[Floats]], tuple[Floats, Floats]]:
     """Class means, and the deviation of every sample."""
     starts, several = np.array(sizes.starts), sizes.N > sizes.C
 
-    def split(blocks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def split(blocks: list[Floats]) -> tuple[Floats, Floats]:
         H = blocks[0]
         H1 = np.add.reduceat(H, starts, axis=2) / sizes.masses
         return H1, H - np.repeat(H1, sizes.counts, axis=2) if several else H[:, :, :0]

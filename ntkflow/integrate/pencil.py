@@ -1,13 +1,14 @@
 """Two positive definite matrices made diagonal at once, and every mixture of them with them."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-Square = Float64[np.ndarray, "p p"]
-Diagonal = Float64[np.ndarray, " p"]
+from ntkflow._types import Floats
+
+Square = Float64[Floats, "p p"]
+Diagonal = Float64[Floats, " p"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +35,15 @@ class Pencil:
         ends, V = np.linalg.eigh((middle + middle.T) / 2)
         return cls(root @ V, np.maximum(ends, np.finfo(float).eps * ends[-1]))
 
-    def at(self, s: Any) -> np.ndarray:
+    def at(self, s: float | Floats) -> Floats:
         """The diagonal of X^T [(1 - s) A + s B] X at one s or, in rows, at several."""
-        s = np.asarray(s)[..., None]
-        return (1 - s) + s * self.ends
+        column: Floats = np.asarray(s, dtype=np.float64)[..., None]
+        return (1 - column) + column * self.ends
 
-    def inverse(self, s: Any) -> np.ndarray:
+    def inverse(self, s: float | Floats) -> Floats:
         """[(1 - s) A + s B]^{-1}."""
         return (self.X / self.at(s)[..., None, :]) @ self.X.T
 
-    def slope(self, s: Any) -> np.ndarray:
+    def slope(self, s: float | Floats) -> Floats:
         """Minus the derivative of `inverse` by s, K^{-1} K' K^{-1}."""
         return (self.X * ((self.ends - 1) / self.at(s) ** 2)[..., None, :]) @ self.X.T

@@ -16,6 +16,7 @@ from ntkflow.integrate.save_times import log_grid
 from ntkflow.integrate.stopping import Reason, Stop
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
+from ntkflow.progress import Progress
 
 # The field is evaluated for the stationarity test only once a step's mean speed is below this many targets.
 NEARLY = 100.0
@@ -30,8 +31,6 @@ SADDLE_ERROR = 0.01
 FALLING = 0.1
 # A step that fails is one that rounding has worn out if so many steps before it got nowhere.
 WORN_STEPS = 50
-
-Progress = Callable[[float, float], None]
 
 
 class Run:
@@ -49,7 +48,7 @@ class Run:
         knots: times at which a moving kernel has a kink; steps end there and begin anew, and where `save_at` is
             None the state there is saved.
         max_steps: limit on accepted steps.
-        progress: called with (t, fraction done) after each step.
+        progress: called with ("integrating", t, t_end) after each step.
         observe: called after each accepted step, before its end is saved.
         saddle: the rates of W = H = 0, where that is a saddle: a run that falls into it is to end.
         reached: of a state at rest by the target for NC1, whether it is the predicted end; None: every one is.
@@ -134,7 +133,7 @@ class Run:
             if reason is not Reason.NOT_FINITE:
                 self._save_due(last=reason is not None)
             if self.progress is not None:
-                self.progress(self.stepper.t, self.stepper.t / self.t_end)
+                self.progress("integrating", self.stepper.t, self.t_end)
         return reason
 
     def _stop_reason(self) -> Reason | None:

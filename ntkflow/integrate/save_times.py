@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from ntkflow._types import Times
-from ntkflow.problem.kernels import Kernel, ScheduledKernel
+from ntkflow.problem.kernels import Kernel
 from ntkflow.rounding import whole_up
 
 PER_DECADE = 30
@@ -19,7 +19,7 @@ SAVED_BYTES = 2**30
 
 def knots_of(kernel: Kernel) -> tuple[float, ...]:
     """Positive times at which a moving kernel changes its slope; none for a constant one."""
-    return tuple(t for t in kernel.times if t > 0) if isinstance(kernel, ScheduledKernel) else ()
+    return tuple(t for t in kernel.knots if t > 0)
 
 
 def log_grid(first: float, t_end: float, nbytes: int, knots: Sequence[float] = ()) -> Times:

@@ -5,17 +5,14 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ntkflow._types import Times
+from ntkflow._types import Floats, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant, neural_collapse
-from ntkflow.metrics.components import loss_components
+from ntkflow.metrics.components import loss_components, moments, norms
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.kernels.base import ThinCoefficients
-from ntkflow.problem.losses import MSE
 from ntkflow.problem.problem import Problem
-from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import Frame
 from ntkflow.scaling import cosine
@@ -34,7 +31,7 @@ class Trajectory(Protocol):
         """Saved times, (T,)."""
 
     @property
-    def packed(self) -> np.ndarray:
+    def packed(self) -> Floats:
         """Packed states there, (T, D)."""
 
     @property
@@ -80,7 +77,7 @@ DESCRIPTIONS: dict[str, str] = {
 }
 
 
-def evaluate(trajectory: Trajectory) -> dict[str, np.ndarray]:
+def evaluate(trajectory: Trajectory) -> dict[str, Floats]:
     """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error."""
     thins = [trajectory.thin(i) for i in range(len(trajectory))]
     rows = [{**_losses(trajectory, i, thin), **_row(thin, frame)} for i, (thin, frame) in enumerate(thins)]
@@ -88,16 +85,16 @@ def evaluate(trajectory: Trajectory) -> dict[str, np.ndarray]:
     return {**columns, **_lyapunov(trajectory.problem, columns), **_invariant_series(trajectory, thins)}
 
 
-def _lyapunov(problem: Problem, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _lyapunov(problem: Problem, columns: dict[str, Floats]) -> dict[str, Floats]:
     """V of biases and global mean for constant scalar blocks and balanced classes."""
-    kernel, sizes = problem.kernel, problem.sizes
-    if not (isinstance(kernel, BlockKernel) and sizes.balanced):
+    kernel, sizes = problem.equal_blocks, problem.sizes
+    if kernel is None:
         return {}
     return {"V": columns["b_error"] ** 2 + sizes.N / kernel.eigenvalues(sizes).mu_global * columns["gg_norm"]}
 
 
 def _losses(trajectory: Trajectory, i: int, thin: ThinState) -> dict[str, float]:
-    if isinstance(trajectory.problem.loss, MSE):
+    if trajectory.problem.squared_error:
         return loss_components(thin, trajectory.problem.sizes.masses)
     return {"loss": float(trajectory.flow.loss(trajectory.packed[i]))}
 
@@ -107,23 +104,11 @@ def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
     return {
         **neural_collapse.measure_thin(thin, frame),
         **moments(thin, sizes),
-        "tr_S": float(np.sum(thin.L**2)) / (sizes.N / sizes.C),
-        "W_norm": float(np.linalg.norm(thin.W)),
-        "b_error": float(np.linalg.norm(thin.b - 1 / sizes.C)),
+        **norms(thin, sizes),
     }
 
 
-def moments(thin: ThinState, sizes: Sizes) -> dict[str, float]:
-    """|H1 H1^T|, |H2 H2^T| and |g g^T|, Frobenius, of the features of eq. (24): H H^T = m (H1 H1^T + H2 H2^T)."""
-    g = thin.H1.mean(axis=1)
-    return {
-        "H1H1_norm": float(np.linalg.norm(thin.H1.T @ thin.H1)),
-        "H2H2_norm": float(np.linalg.norm(thin.L.T @ thin.L)) / (sizes.N / sizes.C),
-        "gg_norm": float(g @ g),
-    }
-
-
-def _invariant_series(trajectory: Trajectory, thins: Sequence[Thin]) -> dict[str, np.ndarray]:
+def _invariant_series(trajectory: Trajectory, thins: Sequence[Thin]) -> dict[str, Floats]:
     """The terms of E where it is a matrix of blocks; what the rung conserves everywhere else.
 
     E_drift is that of an exact trajectory's zero; with decay or a moving kernel it is a real motion.

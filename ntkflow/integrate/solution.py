@@ -1,15 +1,12 @@
 """A solved problem: saved times, states, and how the integration went."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ntkflow import views
-from ntkflow._types import Json, Times
+from ntkflow._types import Document, Floats, Json, Times
 from ntkflow.dynamics.packed import Flow
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT, evaluate
@@ -74,13 +71,13 @@ class Solution:
 
     problem: Problem
     times: Times
-    packed: np.ndarray
+    packed: Floats
     reason: Reason
     stats: Stats
     flow: Flow
     law: LawCheck | None = None
     discrete: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Document = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -99,9 +96,24 @@ class Solution:
         return self.state(-1)
 
     @cached_property
-    def series(self) -> dict[str, np.ndarray]:
+    def series(self) -> dict[str, Floats]:
         """Named metrics along the trajectory, each of shape (T,); see `ntkflow.integrate.series.DESCRIPTIONS`."""
         return evaluate(self)
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether this is a gradient flow, and not discrete steps."""
+        return not self.discrete
+
+    @property
+    def E_moves(self) -> bool:
+        """Whether E moves in truth, so that its drift is no error: decay, a moving kernel, or discrete steps."""
+        return self.law is not None
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether these are steps with momentum, whose law of E has a leading order beside the exact one."""
+        return self.law is not None and self.law.neglected is not None
 
     @property
     def gap_to_law(self) -> float | None:

@@ -16,12 +16,13 @@ from ntkflow.errors import InputError, LawWarning, SolveError
 from ntkflow.integrate.engines import choose
 from ntkflow.integrate.horizon import DecayedEnd, default_horizon
 from ntkflow.integrate.motion import Motion, moves
-from ntkflow.integrate.run import Progress, Run
+from ntkflow.integrate.run import Run
 from ntkflow.integrate.save_times import knots_of
 from ntkflow.integrate.solution import Solution, Stats
 from ntkflow.integrate.stopping import Reason, Stop
 from ntkflow.integrate.trust import lost_accuracy
 from ntkflow.problem.problem import Problem
+from ntkflow.progress import Progress
 
 EARLIEST = 1e-60
 
@@ -56,7 +57,7 @@ def solve(
         form: 'thin' (class-decomposed, eq. 25 or 73, or by samples for a kernel without blocks), 'raw' (eq. 19), or
             'auto': thin where it exists.
         max_steps: limit on accepted steps.
-        progress: called with (t, fraction done) after each step.
+        progress: called with ("integrating", t, t_end) after each step, as `nf.Bar()` is.
         throw: raise SolveError on failure; False returns what there is, with the reason.
 
     Returns:

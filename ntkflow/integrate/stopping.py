@@ -3,9 +3,8 @@
 from dataclasses import asdict, dataclass
 from enum import Enum
 
+from ntkflow import checks
 from ntkflow._types import Json
-from ntkflow.checks import real
-from ntkflow.errors import InputError
 
 
 class Reason(Enum):
@@ -92,10 +91,8 @@ class Stop:
     def __post_init__(self) -> None:
         for name in ("nc1", "loss", "stationarity"):
             value = getattr(self, name)
-            if value is not None and not real(f"stop.{name}", value) > 0:
-                raise InputError(
-                    f"stop.{name}", value, "must be positive", "give a target > 0, or None to switch it off"
-                )
+            if value is not None:
+                checks.positive(f"stop.{name}", value, "give a target > 0, or None to switch it off")
 
     def as_dict(self) -> Json:
         """Plain values for files."""

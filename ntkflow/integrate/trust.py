@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ntkflow._types import Times
+from ntkflow._types import Floats, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.kernels import ScheduledKernel
-from ntkflow.problem.losses import MSE, CrossEntropy
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
@@ -62,7 +60,7 @@ def _at_rest(
 ) -> Iterator[tuple[Problem, np.ndarray]]:
     """The states, the initial one among them, in every stretch on which the kernel stands still, with that kernel."""
     times, packed = np.append(0.0, times), np.vstack([flow.start(), packed])
-    if not isinstance(problem.kernel, ScheduledKernel):
+    if not problem.kernel.moves:
         yield problem, packed
         return
     for begin, end, kernel in problem.kernel.rests:
@@ -87,13 +85,14 @@ def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
 
 
 def _spread_out(rows: np.ndarray, most: int) -> np.ndarray:
-    return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+    result: Floats = rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+    return result
 
 
 def _rose(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float, known: float) -> bool:
     """Whether the loss and the penalty of decay rose; `known` is the relative error of the penalty."""
     # Of a loss given by the user nobody knows whether its residual is its derivative.
-    if not isinstance(problem.loss, MSE | CrossEntropy):
+    if not (problem.squared_error or problem.cross_entropy):
         return False
     losses = np.array([flow.loss(y) for y in packed])
     penalties = (

@@ -15,15 +15,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import checks, views
-from ntkflow._types import Times, Vector
+from ntkflow._types import Floats, Times, Vector
 from ntkflow.errors import InputError
 from ntkflow.metrics.quantities import Conserved, conserved
 from ntkflow.metrics.symmetries import Commutant
-from ntkflow.problem.kernels.scheduled import ScheduledKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
-Table = Float64[np.ndarray, "T k"]
+Table = Float64[Floats, "T k"]
 # Degree of the interpolating splines, fewer saved times allowing.
 DEGREE = 5
 
@@ -53,7 +52,8 @@ class Balance:
     @property
     def gap(self) -> Table:
         """values(t) - values(0) - integral(t); zero up to integration and quadrature errors."""
-        return self.values - self.values[0] - self.integral
+        result: Floats = self.values - self.values[0] - self.integral
+        return result
 
     @property
     def error(self) -> float:
@@ -78,7 +78,7 @@ def _rate(problem: Problem, quantities: Conserved, state: State, t: float, befor
     lw, lh, _ = problem.decay.rates
     weights, features = quantities.terms(state, t)
     total = -2 * lw * weights + 2 * lh * features
-    if isinstance(problem.kernel, ScheduledKernel):
+    if problem.kernel.moves:
         sizes, now = problem.sizes, problem.kernel.at(t)
         moved = problem.kernel.slope(t, now.solve(state.H, sizes), sizes, before)
         motion = now.solve(moved, sizes) @ state.H.T
@@ -114,15 +114,11 @@ def balance(problem: Problem, times: Sequence[float] | Times, states: Sequence[S
     scale = np.array([quantities.scale(s, time) for time, s in zip(t, states, strict=True)])
     rates = np.array([_rate(problem, quantities, s, time, False) for time, s in zip(t, states, strict=True)])
     integral = np.zeros_like(rates)
-    for first, last in _runs(t, _knots(problem)):
+    for first, last in _runs(t, problem.kernel.knots):
         smooth = rates[first : last + 1].copy()
         smooth[-1] = _rate(problem, quantities, states[last], t[last], True)
         integral[first : last + 1] = integral[first] + _antiderivative(t[first : last + 1], smooth)
     return Balance(quantities.names, t, values, integral, scale, quantities.symmetries)
-
-
-def _knots(problem: Problem) -> Sequence[float]:
-    return problem.kernel.times if isinstance(problem.kernel, ScheduledKernel) else ()
 
 
 def _runs(t: Times, knots: Sequence[float]) -> list[tuple[int, int]]:
@@ -143,4 +139,5 @@ def _antiderivative(t: Times, rates: Table) -> Table:
     degree = min(DEGREE, len(t) - 1)
     degree -= 1 - degree % 2
     primitive = make_interp_spline(t, rates, k=degree).antiderivative()
-    return primitive(t) - primitive(t[0])
+    result: Floats = primitive(t) - primitive(t[0])
+    return result

@@ -1,8 +1,14 @@
-"""The loss by component of the residual: global mean, class means, individual samples (section 4.1)."""
+"""Parts of the loss and moments of a thin state, written once for numpy and jax.
+
+The loss by component of the residual: global mean, class means, individual samples (section 4.1).
+"""
+
+from types import ModuleType
 
 import numpy as np
 
-from ntkflow._types import PerClass
+from ntkflow._types import Array, PerClass
+from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import ThinState
 
 
@@ -15,12 +21,49 @@ def loss_components(thin: ThinState, masses: PerClass) -> dict[str, float]:
         thin: thin state; W H1 is that of the MSE model.
         masses: samples per class, (C,).
     """
-    R1 = thin.W @ thin.H1 + thin.b[:, None] - np.eye(len(masses))
+    found = loss_of(np, thin.H1, thin.L, thin.W, thin.b, masses)
+    return {name: float(value) for name, value in found.items()}
+
+
+def moments(thin: ThinState, sizes: Sizes) -> dict[str, float]:
+    """|H1 H1^T|, |H2 H2^T| and |g g^T|, Frobenius, of the features of eq. (24): H H^T = m (H1 H1^T + H2 H2^T)."""
+    found = moments_of(np, thin.H1, thin.L, sizes.N / sizes.C)
+    return {name: float(value) for name, value in found.items()}
+
+
+def norms(thin: ThinState, sizes: Sizes) -> dict[str, float]:
+    """tr S, |W| and |b - 1/C|."""
+    found = norms_of(np, thin.L, thin.W, thin.b, sizes.N / sizes.C)
+    return {name: float(value) for name, value in found.items()}
+
+
+def loss_of(xp: ModuleType, H1: Array, L: Array, W: Array, b: Array, masses: Array) -> dict[str, Array]:
+    """`loss_components` by the functions of `xp`, numpy or jax.numpy."""
+    R1 = W @ H1 + b[:, None] - np.eye(len(masses))
     N = masses.sum()
     mean = R1 @ masses / N
     parts = {
-        "loss_global": 0.5 * float(N * (mean @ mean)),
-        "loss_class": 0.5 * float(np.sum(masses * (R1 - mean[:, None]) ** 2)),
-        "loss_individual": 0.5 * float(np.sum((thin.W @ thin.L) ** 2)),
+        "loss_global": 0.5 * (N * (mean @ mean)),
+        "loss_class": 0.5 * xp.sum(masses * (R1 - mean[:, None]) ** 2),
+        "loss_individual": 0.5 * xp.sum((W @ L) ** 2),
     }
     return {"loss": sum(parts.values()), **parts}
+
+
+def moments_of(xp: ModuleType, H1: Array, L: Array, m: Array) -> dict[str, Array]:
+    """`moments` by the functions of `xp`; m samples a class on the mean."""
+    g = H1.mean(axis=1)
+    return {
+        "H1H1_norm": xp.linalg.norm(H1.T @ H1),
+        "H2H2_norm": xp.linalg.norm(L.T @ L) / m,
+        "gg_norm": g @ g,
+    }
+
+
+def norms_of(xp: ModuleType, L: Array, W: Array, b: Array, m: Array) -> dict[str, Array]:
+    """`norms` by the functions of `xp`."""
+    return {
+        "tr_S": xp.sum(L**2) / m,
+        "W_norm": xp.linalg.norm(W),
+        "b_error": xp.linalg.norm(b - 1 / len(b)),
+    }

@@ -7,11 +7,12 @@ dE/dt = 0 for any loss.
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import FeatureMatrix
+from ntkflow._types import Array, FeatureMatrix, Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Kernel
@@ -66,17 +67,23 @@ class InvariantTerms:
 def thin_terms(thin: ThinState, system: ThinSystem, t: float = 0.0) -> InvariantTerms:
     """Terms of E of a thin state; `t` matters only when the kernel changes in time. Source: eq. (26)."""
     system = system.at(t)
-    m = float(system.masses.mean())
-    inverse = system.inverse
+    found = terms_of(np, thin.H1, thin.L, thin.W, system.inverse, system.rates, system.masses.mean())
+    return InvariantTerms(**found)
+
+
+def terms_of(
+    xp: ModuleType, H1: Array, L: Array, W: Array, inverse: Array, rates: Array, m: Array
+) -> dict[str, Array]:
+    """`thin_terms` by the functions of `xp`, numpy or jax.numpy: `inverse` is Kc^{-1} M, m the mean of the masses."""
     mean_weight = inverse.sum(axis=0)
-    total = float(mean_weight.sum())
-    g = thin.H1 @ mean_weight / total
-    return InvariantTerms(
-        weights=thin.W.T @ thin.W / m,
-        means=thin.H1 @ inverse @ thin.H1.T / m,
-        global_mean=np.outer(g, g) * (total / m),
-        within=(thin.L / system.rates) @ thin.L.T / m,
-    )
+    total = mean_weight.sum()
+    g = H1 @ mean_weight / total
+    return {
+        "weights": W.T @ W / m,
+        "means": H1 @ inverse @ H1.T / m,
+        "global_mean": xp.outer(g, g) * (total / m),
+        "within": (L / rates) @ L.T / m,
+    }
 
 
 def terms(state: State, sizes: Sizes, kernel: Kernel, t: float = 0.0) -> InvariantTerms:
@@ -118,7 +125,8 @@ def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix
             "has no mu_single common to all classes, which eq. (27) needs",
             "use BlockKernel or class-dependent blocks with equal kappa_d - kappa_c",
         )
-    return state.W.T @ state.W - state.H @ state.H.T / coefficients.within[0]
+    result: Floats = state.W.T @ state.W - state.H @ state.H.T / coefficients.within[0]
+    return result
 
 
 def drift(initial: InvariantTerms, now: InvariantTerms) -> float:

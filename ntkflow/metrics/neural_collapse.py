@@ -26,9 +26,11 @@ what it is compared with. None depends on the order of classes or of the samples
 A metric that divides by zero (all class means equal, W = 0) is NaN.
 """
 
+from types import ModuleType
+
 import numpy as np
 
-from ntkflow._types import ClassMatrix, ClassMeans, WithinFactor
+from ntkflow._types import Array, ClassMatrix, Integers
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import Frame, decompose
@@ -37,6 +39,7 @@ from ntkflow.scaling import unit
 NC1_NAMES = ("NC1", "NC1_frobenius", "NC1_papyan", "NC1_tirer", "NC1_galanti")
 NC2_NAMES = ("NC2", "NC2_unit", "NC2_equinorm", "NC2_equiangular")
 NC3_NAMES = ("NC3", "NC3_unit")
+RATIOS = ("NC1_papyan", "NC1_tirer", "NC1_galanti")
 NAMES = (*NC1_NAMES, *NC2_NAMES, *NC3_NAMES, "NC4")
 
 
@@ -59,59 +62,77 @@ def measure_thin(thin: ThinState, frame: Frame) -> dict[str, float]:
     M, of_means = unit(thin.H1 - thin.H1.mean(axis=1, keepdims=True))
     L, of_deviations = unit(thin.L)
     W, _ = unit(thin.W)
+    sizes = frame.sizes
+    # variances[c, f] of feature f within class c
+    variances = np.einsum("fr,crf->cf", L, frame.class_grams @ L.T) / sizes.masses[:, None]
     gram = M.T @ M
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         values = {
-            **_nc1(L, frame, M, gram, of_deviations, of_means),
-            **_nc2(gram),
-            "NC3": _duality(M, W),
-            "NC3_unit": _duality(M / np.sqrt(np.diag(gram)), W),
+            **nc1_of(np, M, L, np.maximum(variances, 0.0), sizes.N),
+            **nc2_of(np, gram),
+            **nc3_of(np, M, W),
             "NC4": _nc4(thin, frame),
         }
+        # No deviations stay none, however small the means are.
+        ratio = np.float64(of_deviations / of_means) ** 2 if np.any(L) else np.float64(1.0)
+        units = {"NC1": of_deviations, "NC1_frobenius": of_deviations, **dict.fromkeys(RATIOS, ratio)}
+        values |= {name: values[name] * size for name, size in units.items()}
+    if not np.any(gram):
+        values["NC1_papyan"] = np.nan
     return {name: float(values[name]) for name in NAMES}
 
 
-def _nc1(
-    L: WithinFactor, frame: Frame, M: ClassMeans, gram: ClassMatrix, of_deviations: float, of_means: float
-) -> dict[str, float]:
-    """Every NC1 from L and M in units of `of_deviations` and `of_means`."""
-    sizes = frame.sizes
-    C, N, masses = sizes.C, sizes.N, sizes.masses
-    # variances[c, f] of feature f within class c
-    variances = np.einsum("fr,crf->cf", L, frame.class_grams @ L.T) / masses[:, None]
-    variances = np.maximum(variances, 0.0)
-    total = np.sum(L**2)
-    pinv = np.linalg.pinv(gram, rcond=1e-12, hermitian=True)
-    spread = variances.sum(axis=1)
-    squares = np.diag(gram)[:, None] + np.diag(gram)[None, :] - 2 * gram
-    off = ~np.eye(C, dtype=bool)
-    # No deviations stay none, however small the means are.
-    ratio = np.float64(of_deviations / of_means) ** 2 if total > 0 else np.float64(1.0)
+def nc1_of(xp: ModuleType, M: Array, L: Array, variances: Array, N: Array) -> dict[str, Array]:
+    """Every NC1 by the functions of `xp`, numpy or jax.numpy.
+
+    Args:
+        xp: whose functions.
+        M: centred class means, n x C.
+        L: within-class factor, or the deviations themselves.
+        variances: of every feature within every class, C x n.
+        N: number of samples.
+    """
+    C, gram = M.shape[1], M.T @ M
+    total, spread, diagonal = xp.sum(L**2), variances.sum(axis=1), xp.diag(gram)
+    pinv = xp.linalg.pinv(gram, rtol=1e-12, hermitian=True)
+    first, second = _pairs(C)
+    squares = (diagonal[:, None] + diagonal[None, :] - 2 * gram)[first, second]
     return {
-        "NC1": np.sqrt(variances).mean() * of_deviations,
-        "NC1_frobenius": np.sqrt(total / N) * of_deviations,
-        "NC1_papyan": np.sum((pinv @ (M.T @ L)) ** 2) / N * ratio if np.any(gram) else np.nan,
-        "NC1_tirer": (total / N) / (np.trace(gram) / C) * ratio,
-        "NC1_galanti": ((spread[:, None] + spread[None, :]) / (2 * squares))[off].mean() * ratio,
+        "NC1": xp.sqrt(variances).mean(),
+        "NC1_frobenius": xp.sqrt(total / N),
+        "NC1_papyan": xp.sum((pinv @ (M.T @ L)) ** 2) / N,
+        "NC1_tirer": (total / N) / (xp.trace(gram) / C),
+        "NC1_galanti": ((spread[first] + spread[second]) / (2 * squares)).mean(),
     }
 
 
-def _nc2(gram: ClassMatrix) -> dict[str, float]:
+def nc2_of(xp: ModuleType, gram: Array) -> dict[str, Array]:
+    """Every NC2 from M^T M by the functions of `xp`."""
     C = gram.shape[0]
-    P = centring(C)
-    norms = np.sqrt(np.diag(gram))
-    cosines = gram / np.outer(norms, norms)
-    off = ~np.eye(C, dtype=bool)
+    P, norms = centring(C), xp.sqrt(xp.diag(gram))
+    cosines = gram / xp.outer(norms, norms)
     return {
-        "NC2": np.linalg.norm(gram / np.linalg.norm(gram) - P / np.sqrt(C - 1)),
-        "NC2_unit": np.linalg.norm(cosines - P * (C / (C - 1))),
+        "NC2": xp.linalg.norm(gram / xp.linalg.norm(gram) - P / np.sqrt(C - 1)),
+        "NC2_unit": xp.linalg.norm(cosines - P * (C / (C - 1))),
         "NC2_equinorm": norms.std() / norms.mean(),
-        "NC2_equiangular": np.abs(cosines[off] + 1 / (C - 1)).mean(),
+        "NC2_equiangular": xp.abs(cosines[_pairs(C)] + 1 / (C - 1)).mean(),
     }
 
 
-def _duality(M: np.ndarray, W: np.ndarray) -> float:
-    return float(np.linalg.norm(M / np.linalg.norm(M) - W.T / np.linalg.norm(W)))
+def nc3_of(xp: ModuleType, M: Array, W: Array) -> dict[str, Array]:
+    """Every NC3 by the functions of `xp`."""
+    units = M / xp.sqrt(xp.diag(M.T @ M))
+    dual = W.T / xp.linalg.norm(W)
+    return {
+        "NC3": xp.linalg.norm(M / xp.linalg.norm(M) - dual),
+        "NC3_unit": xp.linalg.norm(units / xp.linalg.norm(units) - dual),
+    }
+
+
+def _pairs(C: int) -> tuple[Integers, Integers]:
+    """Every ordered pair of two classes: what divides by their distance must not see a class and itself."""
+    first, second = np.nonzero(~np.eye(C, dtype=bool))
+    return first, second
 
 
 def _nc4(thin: ThinState, frame: Frame) -> float:

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import views
-from ntkflow._types import FeatureMatrix, Vector
+from ntkflow._types import FeatureMatrix, Floats, Vector
 
 # Eigenvalues or couplings below this fraction of the family's size count as equal or absent.
 TOLERANCE = 1e-9
-Basis = Float64[np.ndarray, "n _"]
-Symmetry = Float64[np.ndarray, "d d"]
+Basis = Float64[Floats, "n _"]
+Symmetry = Float64[Floats, "d d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +80,14 @@ class Commutant:
 
     @cached_property
     def _roots(self) -> Vector:
-        return np.sqrt(np.concatenate([block.weights for block in self.blocks]))
+        result: Floats = np.sqrt(np.concatenate([block.weights for block in self.blocks]))
+        return result
 
     def coordinates(self, F: FeatureMatrix) -> Vector:
         """F's orthogonal projection on the commutant in an orthonormal basis of it, (k,)."""
         return self._roots * self.project(F)
 
-    def norm(self, values: Float64[np.ndarray, "*T k"]) -> Float64[np.ndarray, "*T"]:
+    def norm(self, values: Float64[Floats, "*T k"]) -> Float64[Floats, "*T"]:
         """Frobenius norm of the projection whose numbers `project` gave; |F|_F where every x commutes.
 
         It does not depend on the basis of features or of the x, as the norm of the bare numbers would: their
@@ -140,7 +141,8 @@ def _linked(family: Sequence[FeatureMatrix], spaces: list[Basis], size: float) -
         coupling = np.maximum(coupling, np.abs(V.T @ A @ V))
     starts = np.cumsum([0, *(space.shape[1] for space in spaces[:-1])])
     between = np.maximum.reduceat(np.maximum.reduceat(coupling, starts, axis=0), starts, axis=1)
-    return (np.maximum(between, between.T) > TOLERANCE * size).tolist()
+    linked: list[list[bool]] = (np.maximum(between, between.T) > TOLERANCE * size).tolist()
+    return linked
 
 
 def _pieces(linked: list[list[bool]]) -> list[list[int]]:
@@ -174,7 +176,7 @@ def _block(spaces: list[Basis], family: Sequence[FeatureMatrix], size: float) ->
     return Block(U, _solve(inside, [space.shape[1] for space in spaces], size))
 
 
-def _solve(family: list[Symmetry], dims: list[int], size: float) -> tuple[Symmetry, ...]:
+def _solve(family: Sequence[Symmetry], dims: list[int], size: float) -> tuple[Symmetry, ...]:
     """Block diagonal symmetric s with [s, A] = 0 for all A: the null space of a linear map."""
     d, basis = sum(dims), []
     for start, dim in zip(np.cumsum([0, *dims[:-1]]), dims, strict=True):

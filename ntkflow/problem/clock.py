@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import Times, Vector
+from ntkflow._types import Array, Times, Vector
 from ntkflow.errors import InputError
 
 __all__ = [
@@ -68,7 +68,7 @@ def loss_scale(
     return divisor * _OF_OUTPUTS.get(loss, 1.0) / accumulate
 
 
-def build_up(steps: Any, momentum: float, nesterov: bool = False) -> Any:
+def build_up(steps: Array, momentum: float, nesterov: bool = False) -> Array:
     """How far step k (from 0) of a constant gradient goes, in learning rates: (1 - beta^(k+1))/(1 - beta).
 
     Heavy-ball momentum adds up gradients, v_k = sum_{j<=k} beta^(k-j) g_j; Nesterov's form steps along g + beta v,

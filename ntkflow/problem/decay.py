@@ -1,11 +1,9 @@
 """Weight decay in the flow: a linear pull to zero on W, H and b, each with its own rate."""
 
-import math
 from dataclasses import asdict, dataclass
 
+from ntkflow import checks
 from ntkflow._types import Json
-from ntkflow.checks import real
-from ntkflow.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,8 @@ class Decay:
 
     def __post_init__(self) -> None:
         for name in ("W", "H", "b"):
-            value = real(f"decay.{name}", getattr(self, name), "give a rate >= 0")
+            value = checks.not_negative(f"decay.{name}", getattr(self, name), "give a rate >= 0")
             object.__setattr__(self, name, value)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"decay.{name}", value, "must be finite and at least 0", "give a rate >= 0")
 
     @classmethod
     def equal(cls, rate: float) -> "Decay":

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._lazy import lister
-from ntkflow._types import Features
-from ntkflow.checks import real
+from ntkflow._types import Features, Floats
 from ntkflow.errors import InputError
+from ntkflow.problem.kernels.base import Kernel
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
@@ -122,7 +123,7 @@ NAMES = (*FREE, *NEEDS_KERNEL)
 def make(
     name: str,
     sizes: Sizes,
-    kernel: BlockKernel | None = None,
+    kernel: Kernel | None = None,
     seed: int = 0,
     scale: float = 1.0,
     beta: float | None = None,
@@ -132,7 +133,7 @@ def make(
     Args:
         name: gaussian and relu need no kernel; the others are balanced for `kernel`.
         sizes: C, m, n.
-        kernel: scalar blocks.
+        kernel: scalar blocks; another one will do for the free ones.
         seed: seed of the random numbers.
         scale: scale of the state.
         beta: initial bias of every class, for equal-bias only.
@@ -141,14 +142,9 @@ def make(
         InputError: unknown name, no scalar block kernel where one is needed, negative seed, a scale that is
             not positive, or a beta that the state would ignore.
     """
-    if name not in NAMES:
-        raise InputError("init", repr(name), f"must be one of {', '.join(NAMES)}", "choose one of these")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InputError("seed", repr(seed), "must be a whole number", "give an integer >= 0")
-    if seed < 0:
-        raise InputError("seed", seed, "must not be negative", "give a whole number >= 0")
-    if not real("scale", scale) > 0:
-        raise InputError("scale", scale, "must be positive and finite", "give a scale > 0")
+    checks.choice("init", name, NAMES)
+    checks.whole("seed", seed, 0)
+    checks.positive("scale", scale, "give a scale > 0")
     if beta is not None and name != "equal-bias":
         raise InputError("beta", beta, f"has no meaning for init {name}", "drop it, or use equal-bias")
     rng = np.random.default_rng(seed)
@@ -161,11 +157,12 @@ def make(
     return NEEDS_KERNEL[name](sizes, kernel, rng, scale=scale, **options)
 
 
-def _weights(sizes: Sizes, rng: np.random.Generator, scale: float) -> np.ndarray:
-    return scale * rng.standard_normal((sizes.C, sizes.n)) / np.sqrt(sizes.n)
+def _weights(sizes: Sizes, rng: np.random.Generator, scale: float) -> Floats:
+    result: Floats = scale * rng.standard_normal((sizes.C, sizes.n)) / np.sqrt(sizes.n)
+    return result
 
 
-def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool = False) -> np.ndarray:
+def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool = False) -> Floats:
     if rows > N - centred:
         raise InputError(
             "N",
@@ -180,7 +177,7 @@ def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool
     return np.linalg.qr(Z)[0].T
 
 
-def _balanced_features(W: np.ndarray, Z: np.ndarray, kernel: BlockKernel, sizes: Sizes) -> Features:
+def _balanced_features(W: Floats, Z: Floats, kernel: BlockKernel, sizes: Sizes) -> Features:
     """H = W^T Z K^{1/2}; the root acts by its three eigenvalues, without the N x N matrix."""
     mu = kernel.eigenvalues(sizes)
     blocks = Z.reshape(Z.shape[0], sizes.C, sizes.per_class)
@@ -191,10 +188,11 @@ def _balanced_features(W: np.ndarray, Z: np.ndarray, kernel: BlockKernel, sizes:
         + np.sqrt(mu.mu_class) * (classes - mean)
         + np.sqrt(mu.mu_global) * np.broadcast_to(mean, classes.shape)
     )
-    return W.T @ root.reshape(Z.shape)
+    result: Floats = W.T @ root.reshape(Z.shape)
+    return result
 
 
-def _within_frame(sizes: Sizes, r: int, rng: np.random.Generator) -> np.ndarray:
+def _within_frame(sizes: Sizes, r: int, rng: np.random.Generator) -> Floats:
     """N x r orthonormal columns that sum to zero over every class."""
     Z = rng.standard_normal((sizes.C, sizes.per_class, r))
     Z -= Z.mean(axis=1, keepdims=True)

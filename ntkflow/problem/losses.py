@@ -6,13 +6,15 @@ Every result about the invariant holds for any R. Closed limits, rates and the t
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from ntkflow import checks
+from ntkflow._types import Array
 from ntkflow.errors import InputError
 
-Array = Any
 # A float, or a jax array without axes.
 Scalar = Any
 
@@ -118,8 +120,7 @@ def loss_named(name: str) -> Loss:
         return LOSSES[name]
     module, colon, attribute = name.partition(":")
     if not colon:
-        remedy = "choose one of these, or name your own as module:object"
-        raise InputError("loss", repr(name), f"must be one of {', '.join(LOSSES)}", remedy)
+        checks.choice("loss", name, LOSSES, "choose one of these, or name your own as module:object")
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
@@ -149,6 +150,6 @@ def gradient_error(loss: Loss, F: Array, Y: Array, step: float = 1e-5) -> float:
     return float(np.abs(R - differences).max() / max(float(np.abs(R).max()), np.finfo(float).tiny))
 
 
-def _namespace(array: Array) -> Any:
+def _namespace(array: Array) -> ModuleType:
     """numpy, or the module of a jax array, so that one formula serves both."""
     return array.__array_namespace__() if hasattr(array, "__array_namespace__") else np

@@ -6,8 +6,8 @@ from ntkflow import views
 from ntkflow.errors import InputError
 from ntkflow.problem.decay import NO_DECAY, Decay
 from ntkflow.problem.kernels.base import Kernel
-from ntkflow.problem.kernels.sample import SampleKernel
-from ntkflow.problem.losses import MSE, SQUARED_ERROR, Loss
+from ntkflow.problem.kernels.block import BlockKernel
+from ntkflow.problem.losses import MSE, SQUARED_ERROR, CrossEntropy, Loss
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 
@@ -52,10 +52,30 @@ class Problem:
     @property
     def has_thin(self) -> bool:
         """Whether a thin form exists: squared error and a kernel that acts on samples only, blocks or not."""
-        by_samples = all(isinstance(kernel, SampleKernel) for kernel in self.kernel.at_knots)
-        return isinstance(self.loss, MSE) and (by_samples or self.kernel.thin(self.sizes) is not None)
+        by_samples = all(kernel.sample_matrix is not None for kernel in self.kernel.at_knots)
+        return self.squared_error and (by_samples or self.kernel.thin(self.sizes) is not None)
 
     @property
     def plain(self) -> bool:
         """Whether this is the paper's flow: squared error, no decay, a constant kernel."""
-        return isinstance(self.loss, MSE) and not self.decay.any and self.kernel.rung != "scheduled"
+        return self.squared_error and not self.decay.any and not self.kernel.moves
+
+    @property
+    def squared_error(self) -> bool:
+        """Whether the loss is the squared error, the only one with a thin form and closed limits."""
+        return isinstance(self.loss, MSE)
+
+    @property
+    def cross_entropy(self) -> bool:
+        """Whether the loss is the softmax cross-entropy."""
+        return isinstance(self.loss, CrossEntropy)
+
+    @property
+    def blocks(self) -> BlockKernel | None:
+        """The kernel, where it is constant scalar blocks; None elsewhere."""
+        return self.kernel if isinstance(self.kernel, BlockKernel) else None
+
+    @property
+    def equal_blocks(self) -> BlockKernel | None:
+        """The kernel, where it is constant scalar blocks of one size: the paper's, with three eigenvalues; else None."""
+        return self.blocks if self.sizes.balanced else None

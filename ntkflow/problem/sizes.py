@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from ntkflow._types import Labels, PerClass
+from ntkflow._types import Integers, Labels, PerClass, Targets
 from ntkflow.checks import whole
 from ntkflow.errors import InputError
 
@@ -26,6 +26,16 @@ def repeated(values: Iterable[object]) -> str:
         every = [value for value, count in runs for _ in range(count)]
         return f"{len(every)} values from {min(every)} to {max(every)}"  # type: ignore[type-var]
     return ", ".join(str(value) if count == 1 else f"{count} x {value}" for value, count in runs)
+
+
+def one_hot(labels: Integers, C: int) -> Targets:
+    """Y of samples in any order: Y[c, i] = 1 where sample i is of class c, else 0; C x N, a sample's C numbers together.
+
+    >>> one_hot(np.array([1, 0, 1]), 2)
+    array([[0., 1., 0.],
+           [1., 0., 1.]])
+    """
+    return np.eye(C)[:, labels]
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,11 @@ class Sizes:
     def labels(self) -> Labels:
         """Class of each sample, 0 .. C-1, sorted, shape (N,)."""
         return np.repeat(np.arange(self.C, dtype=np.int64), self.counts)
+
+    @property
+    def Y(self) -> Targets:
+        """The targets, one-hot, C x N; in C order."""
+        return np.ascontiguousarray(one_hot(self.labels, self.C))
 
     @cached_property
     def starts(self) -> tuple[int, ...]:

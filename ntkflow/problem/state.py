@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow import checks, views
-from ntkflow._types import Biases, ClassMeans, Features, Labels, Weights, WithinFactor
+from ntkflow._types import Biases, ClassMeans, Features, Floats, Labels, Weights, WithinFactor
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 
@@ -38,13 +38,7 @@ class State:
                 f"must have one column per feature, n = {n} as in H",
                 "check both",
             )
-        if self.b.shape != (C,):
-            raise InputError(
-                "b",
-                f"array of shape {self.b.shape}",
-                f"must have shape ({C},), one bias per row of W",
-                "check both",
-            )
+        checks.shape("b", self.b.shape, (C,), ", one bias per row of W", "check both")
 
     def check(self, sizes: Sizes) -> None:
         """Raise InputError when the shapes are not those of `sizes`."""
@@ -52,10 +46,7 @@ class State:
             ("H", self.H.shape, (sizes.n, sizes.N)),
             ("W", self.W.shape, (sizes.C, sizes.n)),
         ):
-            if got != want:
-                raise InputError(
-                    name, f"array of shape {got}", f"must have shape {want}", "fix the state or the sizes"
-                )
+            checks.shape(name, got, want, "", "fix the state or the sizes")
 
     @classmethod
     def from_samples(
@@ -115,7 +106,7 @@ class State:
         return views.called(self, C=len(self.W), n=len(self.H), N=self.H.shape[1])
 
     @property
-    def logits(self) -> np.ndarray:
+    def logits(self) -> Floats:
         """F = W H + b 1^T, shape (C, N). Source: eq. (1)."""
         return self.W @ self.H + self.b[:, None]
 
@@ -161,7 +152,7 @@ class ThinState:
     def __repr__(self) -> str:
         return views.called(self, C=len(self.W), n=len(self.H1), r=self.L.shape[1])
 
-    def pack(self) -> np.ndarray:
+    def pack(self) -> Floats:
         """One flat vector, in the order H1, L, W, b."""
         return np.concatenate([self.H1.ravel(), self.L.ravel(), self.W.ravel(), self.b])
 

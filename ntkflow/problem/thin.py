@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import views
-from ntkflow._types import Features, PerClass, SampleFrame, WithinFactor
+from ntkflow._types import Features, Floats, Integers, PerClass, SampleFrame, WithinFactor
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState, class_means, deviations, spread
 
@@ -39,7 +39,7 @@ class Frame:
 
     sizes: Sizes
     Q: SampleFrame
-    V: Float64[np.ndarray, "n n_eff"]
+    V: Float64[Floats, "n n_eff"]
     column_class: tuple[int, ...]
 
     __repr__ = views.short
@@ -50,7 +50,7 @@ class Frame:
         return int(self.V.shape[1])
 
     @cached_property
-    def class_grams(self) -> Float64[np.ndarray, "C r r"]:
+    def class_grams(self) -> Float64[Floats, "C r r"]:
         """Q_c^T Q_c of the rows of each class, so that class covariances are L (Q_c^T Q_c) L^T / m_c."""
         rows = np.split(self.Q, self.sizes.starts[1:])
         return np.stack([block.T @ block for block in rows])
@@ -83,7 +83,7 @@ class SampleCoordinates:
     """
 
     sizes: Sizes
-    V: Float64[np.ndarray, "n n_eff"]
+    V: Float64[Floats, "n n_eff"]
 
     __repr__ = views.short
 
@@ -164,11 +164,11 @@ def _groups(sizes: Sizes, within: PerClass | None) -> Sequence[tuple[int, ...]]:
     return [tuple(int(c) for c in np.flatnonzero(within == value)) for value in np.unique(within)]
 
 
-def _columns(sizes: Sizes, classes: tuple[int, ...]) -> np.ndarray:
+def _columns(sizes: Sizes, classes: tuple[int, ...]) -> Integers:
     return np.flatnonzero(np.isin(sizes.labels, classes))
 
 
-def _thin_factor(whole: Features, columns: np.ndarray, scale: float) -> tuple[WithinFactor, SampleFrame]:
+def _thin_factor(whole: Features, columns: Integers, scale: float) -> tuple[WithinFactor, SampleFrame]:
     """L and Q with whole[:, columns] = L Q^T there, Q zero elsewhere; r = numerical rank."""
     every = len(columns) == whole.shape[1]
     D = whole if every else whole[:, columns]
@@ -181,7 +181,7 @@ def _thin_factor(whole: Features, columns: np.ndarray, scale: float) -> tuple[Wi
     return L, Q
 
 
-def _by_svd(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+def _by_svd(D: Floats, cutoff: float) -> tuple[Floats, Floats]:
     n, N = D.shape
     if n < N:
         tall, triangle = np.linalg.qr(D.T)
@@ -194,7 +194,7 @@ def _by_svd(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
     return U[:, :r] * s[:r], right[:, :r]
 
 
-def _by_gram(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray] | None:
+def _by_gram(D: Floats, cutoff: float) -> tuple[Floats, Floats] | None:
     """The same for many samples, several times faster: from D D^T, made orthonormal a second time.
 
     None where it would lose digits: singular values between `cutoff` and `CLEAR` of the largest.
@@ -214,7 +214,7 @@ def _by_gram(D: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray] | No
     return (U * s) @ factor, (np.linalg.inv(factor) @ inside).T
 
 
-def _subspace(thin: ThinState) -> np.ndarray:
+def _subspace(thin: ThinState) -> Floats:
     """Orthonormal basis of span [W^T, H1, L]; each block scaled to norm one so that none is drowned."""
     blocks = [
         block / norm for block in (thin.W.T, thin.H1, thin.L) if (norm := float(np.linalg.norm(block))) > 0

@@ -310,7 +310,7 @@ class Clock:
         # Momentum's start costs less than this.
         high = low + 1 / (1 - self.momentum)
         for _ in range(BISECTIONS):
-            middle = (low + high) / 2
+            middle = np.asarray((low + high) / 2)  # numpy makes a scalar of a lone time
             late = self._at(middle) >= times
             low, high = np.where(late, low, middle), np.where(late, middle, high)
         return np.where(times > 0, high, 0.0)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.prove.entry import Witness
 
 SEED = 20231
-Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +18,10 @@ class Draw:
     m: int
     n: int
     kappa: tuple[float, float, float]
-    W: Array
-    H: Array
-    b: Array
-    Q2: Array
+    W: Floats
+    H: Floats
+    b: Floats
+    Q2: Floats
 
     @property
     def N(self) -> int:
@@ -40,38 +40,40 @@ class Draw:
         return self.kappa[2] * self.m / self.mu[2]
 
     @property
-    def Y(self) -> Array:
+    def Y(self) -> Floats:
         """One-hot labels."""
         return np.kron(np.eye(self.C), np.ones((1, self.m)))
 
     @property
-    def K(self) -> Array:
+    def K(self) -> Floats:
         """Sample kernel, entry by entry."""
         kd, kc, kn = self.kappa
         same = self.Y.T @ self.Y
         return np.where(np.eye(self.N) > 0, kd, np.where(same > 0, kc, kn))
 
     @property
-    def H1(self) -> Array:
+    def H1(self) -> Floats:
         """Class means."""
-        return self.H.reshape(self.n, self.C, self.m).mean(axis=2)
+        result: Floats = self.H.reshape(self.n, self.C, self.m).mean(axis=2)
+        return result
 
     @property
-    def H2(self) -> Array:
+    def H2(self) -> Floats:
         """Within-class part."""
-        return self.H @ self.Q2 / np.sqrt(self.m)
+        result: Floats = self.H @ self.Q2 / np.sqrt(self.m)
+        return result
 
     @property
-    def S(self) -> Array:
+    def S(self) -> Floats:
         """H2 H2'."""
         return self.H2 @ self.H2.T
 
     @property
-    def R(self) -> Array:
+    def R(self) -> Floats:
         """W H + b 1' - Y."""
         return self.W @ self.H + self.b - self.Y
 
-    def with_H(self, H1: Array, H2: Array) -> "Draw":
+    def with_H(self, H1: Floats, H2: Floats) -> "Draw":
         """The same draw with features composed from H1 and H2."""
         H = H1 @ self.Y + np.sqrt(self.m) * H2 @ self.Q2.T
         return Draw(self.C, self.m, self.n, self.kappa, self.W, H, self.b, self.Q2)
@@ -97,29 +99,30 @@ def end_of_training() -> Draw:
     return d.with_H(H1, 0.5 * d.H2)
 
 
-def residual(left: Array, right: Array) -> float:
+def residual(left: Floats, right: Floats) -> float:
     """Relative difference."""
     left, right = np.asarray(left, float), np.asarray(right, float)
     return float(np.linalg.norm(left - right) / max(np.linalg.norm(left), np.linalg.norm(right)))
 
 
-def compared(truth: Array, printed: Array, corrected: Array, what: str) -> Witness:
+def compared(truth: Floats, printed: Floats, corrected: Floats, what: str) -> Witness:
     """Both forms against the truth."""
     return Witness(f"relative residual of {what}", residual(truth, printed), residual(truth, corrected))
 
 
-def off_line(A: Array, B: Array) -> float:
+def off_line(A: Floats, B: Floats) -> float:
     """Distance of A from the multiples of B, relative to A."""
     return float(np.linalg.norm(A - B * np.vdot(A, B) / np.vdot(B, B)) / np.linalg.norm(A))
 
 
-def positive_root(A: Array) -> Array:
+def positive_root(A: Floats) -> Floats:
     """PSD square root."""
     values, vectors = np.linalg.eigh(A)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    result: Floats = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return result
 
 
-def projectors(C: int) -> tuple[Array, Array, Array]:
+def projectors(C: int) -> tuple[Floats, Floats, Floats]:
     """I, J, P."""
     J = np.full((C, C), 1 / C)
     return np.eye(C), J, np.eye(C) - J

@@ -68,7 +68,8 @@ class Instance:
 def exact(values: object) -> np.ndarray:
     """A matrix of Fractions."""
     table = np.atleast_2d(np.asarray(values, dtype=object))
-    return np.vectorize(Fraction, otypes=[object])(table)
+    fractions: np.ndarray = np.vectorize(Fraction, otypes=[object])(table)
+    return fractions
 
 
 def integers(rows: int, cols: int, seed: int) -> np.ndarray:

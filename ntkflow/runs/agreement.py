@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow._types import Json
+from ntkflow._types import Floats, Json
 from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, step_laws
 from ntkflow.theory import decay_conditions, limits, rates, spectrum, zero_loss
@@ -103,9 +102,8 @@ def compare(
         prediction: what closed forms say beforehand; None where the problem has none.
         end: where decay takes it, `Decayed.end`; worked out when None.
     """
-    if solution.discrete:
-        momentum = solution.law is not None and solution.law.neglected is not None
-        return [_checked(law, solution) for law in step_laws(momentum)]
+    if not solution.is_flow:
+        return [_checked(law, solution) for law in step_laws(solution.has_momentum)]
     if end is None and solution.problem.decay.any:
         end = decay_conditions.predict(solution.problem).end
     lines = list(_enforced(solution, end))
@@ -144,7 +142,7 @@ def waiting(
     solution: "Solution", prediction: Prediction | None, end: Enforced | None = None
 ) -> list[Waiting]:
     """The limits that `compare` leaves out because the run ended on the way to them."""
-    if solution.discrete:
+    if not solution.is_flow:
         return []
     limit = end.limit if end is not None else None if prediction is None else prediction.limit
     if limit is None:
@@ -199,7 +197,7 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
         yield from _limits(solution, prediction)
         return
     problem = solution.problem
-    if problem.kernel.rung not in limits.ON_SAMPLES:
+    if not problem.kernel.on_samples:
         return
     if not _arrived(solution, _slowest(solution)):
         return
@@ -216,7 +214,8 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
 
 def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
     problem = solution.problem
-    assert isinstance(problem.kernel, BlockKernel)
+    kernel = problem.equal_blocks
+    assert kernel is not None
     # Where W^T 1 fades like 1/sqrt(t) the other parts are there long before (theory 7.3).
     if not prediction.algebraic and not _arrived(solution, _slowest(solution)):
         return
@@ -224,7 +223,7 @@ def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
     expected, known = prediction.limit, "known from the initial state (theory 5.4, 5.5)"
     if expected is None:
         expected, known = (
-            limits.zero_invariant(problem.sizes, problem.kernel, thin.b),
+            limits.zero_invariant(problem.sizes, kernel, thin.b),
             "for E = 0 and the final biases (58)",
         )
     X, seen = thin.W @ thin.W.T, "W W^T"
@@ -235,7 +234,7 @@ def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
     yield _gram("H1^T H1", thin.H1.T @ thin.H1, expected.G, f"limit {known}")
 
 
-def _gram(quantity: str, observed: np.ndarray, predicted: np.ndarray, sentence: str) -> Agreement:
+def _gram(quantity: str, observed: Floats, predicted: Floats, sentence: str) -> Agreement:
     error = float(np.linalg.norm(observed - predicted) / np.linalg.norm(predicted))
     return Agreement(quantity, error, sentence)
 
@@ -258,13 +257,14 @@ def _bounds(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
 def _tail(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
     """Slopes over the last half of the time against the universal constants, once the loss is small."""
     problem, t, series = solution.problem, solution.times, solution.series
-    assert isinstance(problem.kernel, BlockKernel)
+    kernel = problem.equal_blocks
+    assert kernel is not None
     late = np.flatnonzero(t >= t[-1] / 2)
-    fastest = rates.class_rate(problem.sizes, problem.kernel)
+    fastest = rates.class_rate(problem.sizes, kernel)
     if len(late) < 2 or t[-1] * fastest < 50 or not _fitted(solution):
         return
     first, sizes = late[0], problem.sizes
-    mu = problem.kernel.eigenvalues(sizes).mu_single
+    mu = kernel.eigenvalues(sizes).mu_single
     for name, key, power, word, law in (
         ("tail of tr S", "tr_S", -1.0, "1/tr S", 2.0 * sizes.per_class),
         ("tail of the loss", "loss", -0.5, "1/sqrt(loss)", float(np.sqrt(8 * mu))),
@@ -282,20 +282,21 @@ def _enforced(solution: "Solution", end: Enforced | None) -> Iterator[Agreement]
         yield from _end_of_decay(solution, end)
     if not decay_conditions.drifts(problem):
         return
-    assert isinstance(problem.kernel, BlockKernel)
+    kernel = problem.equal_blocks
+    assert kernel is not None
     half = int(np.searchsorted(t, t[-1] / 2))
     before, after = (_contrast(solution, i) for i in (half, -1))
     if before is None or after is None or half == len(t) - 1:
         return
     law = weight_decay_drift if problem.decay.W else feature_decay_drift
     rate, span = problem.decay.W or problem.decay.H, float(t[-1] - t[half])
-    expected = law(problem.sizes, problem.kernel, before, rate, span)
+    expected = law(problem.sizes, kernel, before, rate, span)
     sentence = (
         f"W W^T = x P, x from {before:.6g} to {after:.6g} over the last half, the law says {expected:.6g}"
     )
     error = abs((after - before) / (expected - before) - 1)
     # The outputs lag behind by the decay over the rate at which the class means are fitted.
-    m, mu = problem.sizes.per_class, problem.kernel.eigenvalues(problem.sizes)
+    m, mu = problem.sizes.per_class, kernel.eigenvalues(problem.sizes)
     neglected = rate / (mu.mu_class * after + m / after)
     yield Agreement(
         "drift of W W^T",
@@ -371,7 +372,8 @@ def _slowest(solution: "Solution") -> float | None:
 def _fitted_rate(solution: "Solution") -> Agreement | None:
     """Decay rate of NC1 over its last decade against mu_single times the eigenvalue of W W^T that governs it."""
     problem = solution.problem
-    assert isinstance(problem.kernel, BlockKernel)
+    kernel = problem.equal_blocks
+    assert kernel is not None
     nc1, t = solution.series["NC1_frobenius"], solution.times
     window = (nc1 <= 30 * nc1[-1]) & (nc1 > 0) & (nc1 < 1e-2 * nc1[0])
     if window.sum() < 4:
@@ -380,7 +382,7 @@ def _fitted_rate(solution: "Solution") -> Agreement | None:
     thin, _ = solution.thin(-1)
     U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
     values = np.linalg.norm(thin.W @ U[:, s > 0.5 * s[0]], axis=0) ** 2
-    rate = problem.kernel.eigenvalues(problem.sizes).mu_single * float(values.mean())
+    rate = kernel.eigenvalues(problem.sizes).mu_single * float(values.mean())
     before, _ = solution.thin(int(np.flatnonzero(window)[0]))
     first = np.linalg.norm(before.W @ U[:, s > 0.5 * s[0]], axis=0) ** 2
     # A rate that still changes within the window is no rate.

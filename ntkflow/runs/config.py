@@ -3,113 +3,138 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from ntkflow import checks
+from ntkflow._types import Document, Json
 from ntkflow.checks import real
 from ntkflow.errors import MOST, InputError, shown
+from ntkflow.runs.border.schema import WORDS, Option, documented, flag, options_of, schema_of
 
-# Where each field stands in config.toml.
-TABLES: dict[str, tuple[str, ...]] = {
-    "sizes": ("classes", "per_class", "features"),
-    "kernel": ("rung", "kappa_d", "kappa_c", "kappa_n", "kernel_file"),
-    "initial": ("init", "scale", "beta", "seed", "state"),
-    "flow": ("loss", "decay_w", "decay_h", "decay_b"),
-    "steps": ("step_size", "steps", "momentum", "nesterov", "batch_per_class", "batch_seed"),
-    "optimiser": ("learning_rate", "weight_decay", "loss_reduction"),
-    "run": ("t_end", "rtol", "engine", "form", "ensemble"),
-    "stop": ("stop_nc1", "stop_loss", "stationarity"),
-}
 OFF = 0.0
-PATHS = ("kernel_file", "state")
 
 
+@documented
 @dataclass(frozen=True)
 class SimulateConfig:
-    """All options of `ntkflow simulate`; None means the documented default or what the state file says.
+    """All options of `ntkflow simulate`; None means the default that is named, or what the state file says."""
 
-    Attributes:
-        classes: C; 10, or the number of rows of W in the state file.
-        per_class: m, or one count per class; 12, or what the state file has.
-        features: n; 64, or what the state file has.
-        rung: which rung of the kernel ladder, see `ntkflow.problem.kernels.kernel_files.RUNGS`; None: what the files hold.
-        kappa_d: 1, or what the state file has.
-        kappa_c: 0.5, or what the state file has.
-        kappa_n: 0.1, or what the state file has.
-        kernel_file: file with the kernel's arrays; the state file when None.
-        init: name of the initial state, see `ntkflow.problem.initial.NAMES`; ignored with `state`, so refused beside it.
-        scale: scale of the initial state.
-        beta: initial bias of every class, for init equal-bias only.
-        seed: seed of the initial state.
-        state: state file to start from.
-        loss: mse, cross-entropy, or an importable loss as module:object.
-        decay_w: decay rate of W in flow time.
-        decay_h: decay rate of H.
-        decay_b: decay rate of b.
-        step_size: eta of discrete gradient steps on the sum loss; None: the continuous flow.
-        steps: number of steps; the step size and `t_end` give it when None.
-        momentum: momentum of the steps, or of the optimiser of `learning_rate`.
-        nesterov: Nesterov's momentum instead of the heavy ball.
-        batch_per_class: samples per class and step; None: all.
-        batch_seed: seed of the batches; 0.
-        learning_rate: of an optimiser; times are told in its steps too. The run stays a flow.
-        weight_decay: of an optimiser, coupled, on W and on the features as on one layer; takes the place of decay_w and
-            decay_h, see `ntkflow.problem.clock`.
-        loss_reduction: what the optimiser differentiates, "mean" (over samples, and for mse over outputs) or "sum".
-        t_end: end time; None means `ntkflow.integrate.horizon.default_horizon`, or what `steps` reaches. Refused beside `steps`.
-        rtol: bound on the drift of E.
-        engine: integrator.
-        form: thin, raw or auto.
-        ensemble: number of members, with seeds seed, seed + 1, ...; each runs to t_end whatever stops a single run.
-        stop_nc1: stop target; 0 switches it off.
-        stop_loss: stop target; 0 switches it off.
-        stationarity: stop target; 0 switches it off.
-    """
-
-    classes: int | None = None
-    per_class: int | tuple[int, ...] | None = None
-    features: int | None = None
-    rung: str | None = None
-    kappa_d: float | None = None
-    kappa_c: float | None = None
-    kappa_n: float | None = None
-    kernel_file: Path | None = None
-    init: str | None = None
-    scale: float | None = None
-    beta: float | None = None
-    seed: int | None = None
-    state: Path | None = None
-    loss: str = "mse"
-    decay_w: float = 0.0
-    decay_h: float = 0.0
-    decay_b: float = 0.0
-    step_size: float | None = None
-    steps: int | None = None
-    momentum: float | None = None
-    nesterov: bool | None = None
-    batch_per_class: int | None = None
-    batch_seed: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    loss_reduction: str | None = None
-    t_end: float | None = None
-    rtol: float = 1e-8
-    engine: str = "auto"
-    form: str = "auto"
-    ensemble: int = 1
-    stop_nc1: float = 1e-8
-    stop_loss: float = OFF
-    stationarity: float = 1e-10
+    classes: Annotated[int | None, Option("sizes", "Classes C.", 10, flags=("-C",))] = None
+    per_class: Annotated[
+        int | tuple[int, ...] | None,
+        Option(
+            "sizes", "Samples per class m; one count per class when imbalanced, as 3,4,5.", 12, flags=("-m",)
+        ),
+    ] = None
+    features: Annotated[int | None, Option("sizes", "Last-layer features n.", 64, flags=("-n",))] = None
+    rung: Annotated[
+        str | None,
+        Option(
+            "kernel",
+            "Rung of the kernel ladder to read from the kernel or state file: block, class-block, sample, kronecker, "
+            "matrix-block, tensor or scheduled.",
+            words="the simplest one there",
+        ),
+    ] = None
+    kappa_d: Annotated[float | None, Option("kernel", "Kernel of a sample with itself.", 1.0)] = None
+    kappa_c: Annotated[float | None, Option("kernel", "Kernel within a class.", 0.5)] = None
+    kappa_n: Annotated[float | None, Option("kernel", "Kernel between classes.", 0.1)] = None
+    kernel_file: Annotated[
+        Path | None, Option("kernel", "Arrays of a kernel (.npz).", more="The state file when None.")
+    ] = None
+    init: Annotated[
+        str | None,
+        Option(
+            "initial",
+            "gaussian, relu, balanced, balanced-centred, balanced-contrast or equal-bias.",
+            "balanced-contrast",
+            more="Refused beside `state`.",
+        ),
+    ] = None
+    scale: Annotated[float | None, Option("initial", "Scale of the initial state.", 1.0)] = None
+    beta: Annotated[
+        float | None, Option("initial", "Initial bias of every class, with --init equal-bias.")
+    ] = None
+    seed: Annotated[int | None, Option("initial", "Seed of the initial state.", 0)] = None
+    state: Annotated[Path | None, Option("initial", "Start from a state file (.npz) instead.")] = None
+    loss: Annotated[str, Option("flow", "mse, cross-entropy, or your own as module:object.")] = "mse"
+    decay_w: Annotated[float, Option("flow", "Weight decay on W, per flow time.")] = 0.0
+    decay_h: Annotated[float, Option("flow", "Decay on the features H.")] = 0.0
+    decay_b: Annotated[float, Option("flow", "Decay on the biases b.")] = 0.0
+    step_size: Annotated[
+        float | None, Option("steps", "Gradient descent with this step on the sum loss instead of the flow.")
+    ] = None
+    steps: Annotated[
+        int | None,
+        Option(
+            "steps", "So many steps, instead of --t-end.", more="The step size and `t_end` give it when None."
+        ),
+    ] = None
+    momentum: Annotated[
+        float | None, Option("steps", "Momentum of the steps, or of --learning-rate.", words="0")
+    ] = None
+    nesterov: Annotated[
+        bool | None,
+        Option("steps", "Kind of momentum.", words="heavy-ball", flags=("--nesterov/--heavy-ball",)),
+    ] = None
+    batch_per_class: Annotated[
+        int | None, Option("steps", "Samples per class in a minibatch.", words="all")
+    ] = None
+    batch_seed: Annotated[int | None, Option("steps", "Seed of the minibatches.", words="0")] = None
+    learning_rate: Annotated[
+        float | None,
+        Option(
+            "optimiser",
+            "Learning rate of an optimiser: times are told in its steps as well. The run stays a flow.",
+        ),
+    ] = None
+    weight_decay: Annotated[
+        float | None,
+        Option(
+            "optimiser",
+            "Weight decay of an optimiser (SGD's, an L2 penalty), on W and on the features, instead of --decay-w and "
+            "--decay-h: N C times it with a mean loss.",
+            more="See `ntkflow.problem.clock`.",
+        ),
+    ] = None
+    loss_reduction: Annotated[
+        str | None,
+        Option(
+            "optimiser",
+            "Loss that the optimiser differentiates: mean (over samples, and for mse over outputs, of squares / 2) or sum.",
+            words="mean",
+        ),
+    ] = None
+    t_end: Annotated[
+        float | None,
+        Option(
+            "run",
+            "End time, flow time of the sum loss.",
+            more="None: `ntkflow.integrate.horizon.default_horizon`, or what `steps` reaches. Refused beside `steps`.",
+        ),
+    ] = None
+    rtol: Annotated[float, Option("run", "Bound on the drift of E.")] = 1e-8
+    engine: Annotated[str, Option("run", "Integrator, or auto.")] = "auto"
+    form: Annotated[str, Option("run", "thin, raw or auto.")] = "auto"
+    ensemble: Annotated[
+        int,
+        Option(
+            "run",
+            "Integrate K seeds from --seed on to t_end; quantile bands.",
+            more="Each runs to t_end, whatever stops a single run.",
+        ),
+    ] = 1
+    stop_nc1: Annotated[float, Option("stop", "Stop below this NC1; 0: never.")] = 1e-8
+    stop_loss: Annotated[float, Option("stop", "Stop below this loss; 0: never.")] = OFF
+    stationarity: Annotated[float, Option("stop", "Stop when the state moves less than this; 0: never.")] = (
+        1e-10
+    )
 
     def __post_init__(self) -> None:
         if self.state is not None:
             for name in ("init", "scale", "beta", "seed"):
                 if getattr(self, name) is not None:
-                    raise InputError(
-                        f"--{name}",
-                        getattr(self, name),
-                        "has no meaning beside --state",
-                        "drop one of the two",
-                    )
+                    raise checks.beside(flag(name), getattr(self, name), "--state")
         self._check_range()
         self._check_ensemble()
         self._check_optimiser()
@@ -117,9 +142,8 @@ class SimulateConfig:
             for name in TABLES["steps"][1:]:
                 of_optimiser = name in ("momentum", "nesterov") and self.learning_rate is not None
                 if getattr(self, name) is not None and not of_optimiser:
-                    option = f"--{name.replace('_', '-')}"
                     raise InputError(
-                        option,
+                        flag(name),
                         getattr(self, name),
                         "has no meaning for the flow",
                         "give --step-size, or --learning-rate with a momentum, or drop it",
@@ -128,7 +152,7 @@ class SimulateConfig:
 
     def _check_range(self) -> None:
         """Whole numbers fit into 64 bits, as arrays and seeds hold them."""
-        for name in WHOLE:
+        for name in _WHOLE:
             value = getattr(self, name)
             for number in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(number, int) and abs(number) > MOST:
@@ -138,9 +162,8 @@ class SimulateConfig:
         if self.steps is None:
             return
         if self.t_end is not None:
-            raise InputError("--steps", self.steps, "has no meaning beside --t-end", "drop one of the two")
-        if self.steps < 1:
-            raise InputError("--steps", self.steps, "must be at least 1", "give a number of steps")
+            raise checks.beside("--steps", self.steps, "--t-end")
+        checks.whole("--steps", self.steps, 1)
 
     def _check_optimiser(self) -> None:
         if self.learning_rate is not None and self.step_size is not None:
@@ -166,14 +189,13 @@ class SimulateConfig:
             )
 
     def _check_ensemble(self) -> None:
-        if self.ensemble < 1:
-            raise InputError("--ensemble", self.ensemble, "must be at least 1", "give a number of seeds")
+        checks.whole("--ensemble", self.ensemble, 1)
         for name in ("state", "step_size"):
             if self.ensemble > 1 and getattr(self, name) is not None:
-                option = f"--{name.replace('_', '-')}"
-                raise InputError("--ensemble", self.ensemble, f"has no meaning beside {option}", "drop one")
+                rule = f"has no meaning beside {flag(name)}"
+                raise InputError("--ensemble", self.ensemble, rule, "drop one")
 
-    def updated(self, changes: Mapping[str, Any]) -> "SimulateConfig":
+    def updated(self, changes: Document) -> "SimulateConfig":
         """A copy with the entries of `changes` that are not None."""
         given = {name: value for name, value in changes.items() if value is not None}
         base = self
@@ -188,20 +210,20 @@ class SimulateConfig:
             base = replace(base, steps=None)
         return replace(base, **given)
 
-    def tables(self) -> dict[str, dict[str, Any]]:
+    def tables(self) -> dict[str, Json]:
         """The tables of config.toml; None entries are left out there."""
         values = asdict(self)
         values |= {name: str(values[name]) for name in PATHS if values[name] is not None}
         return {table: {name: values[name] for name in names} for table, names in TABLES.items()}
 
 
-def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
+def from_tables(tables: Document, base: Path) -> SimulateConfig:
     """Configuration from the tables of a config.toml; relative paths in it are relative to `base`.
 
     Raises:
         InputError: an unknown table or key, or a value of the wrong type.
     """
-    values: dict[str, Any] = {}
+    values: Json = {}
     for table, content in tables.items():
         if table == "record":
             continue  # versions and host of the run that wrote the file
@@ -222,25 +244,35 @@ def from_tables(tables: Mapping[str, Any], base: Path) -> SimulateConfig:
     return SimulateConfig(**values)
 
 
-WHOLE = ("ensemble", "classes", "per_class", "features", "seed", "steps", "batch_per_class", "batch_seed")
-_TEXT = ("rung", "init", "loss", "loss_reduction", "engine", "form", *PATHS)
+def fallbacks(table: str) -> dict[str, bool | int | float | str]:
+    """What None comes to in the fields of a table of which no file says anything."""
+    return {
+        name: option.fallback
+        for name, option in OPTIONS.items()
+        if option.table == table and option.fallback is not None
+    }
 
 
-def _typed(key: str, name: str, value: Any) -> Any:
+def _typed(key: str, name: str, value: object) -> object:
     """A value of a config file with the type its field has."""
-    kind = int if name in WHOLE else str if name in _TEXT else float
-    if name == "nesterov":
-        if not isinstance(value, bool):
-            raise InputError("config", f"{key} = {value!r}", "must be true or false", "fix the file")
-        return value
-    if name == "per_class" and isinstance(value, list):
+    if name in SCHEMA.lists and isinstance(value, list):
         return tuple(_typed(key, name, count) for count in value)
+    kind = SCHEMA.kinds[name]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = real(f"config {key}", value, "fix the file")
-    if not isinstance(value, kind) or isinstance(value, bool):
-        word = {int: "a whole number", str: "text", float: "a number"}[kind]
-        raise InputError("config", f"{key} = {value!r}", f"must be {word}", "fix the file")
+        return real(f"config {key}", value, "fix the file")
+    right = str if kind is Path else kind
+    if not isinstance(value, right) or (isinstance(value, bool) and kind is not bool):
+        raise InputError("config", f"{key} = {value!r}", f"must be {WORDS[right]}", "fix the file")
     return value
 
 
-assert {f.name for f in fields(SimulateConfig)} == {name for names in TABLES.values() for name in names}
+OPTIONS = options_of(SimulateConfig)
+DEFAULTS = {field.name: field.default for field in fields(SimulateConfig)}
+SCHEMA = schema_of(("", SimulateConfig))
+# Where each field stands in config.toml, in order.
+TABLES: dict[str, tuple[str, ...]] = {
+    table: tuple(name for name, option in OPTIONS.items() if option.table == table)
+    for table in dict.fromkeys(option.table for option in OPTIONS.values())
+}
+PATHS = tuple(name for name, kind in SCHEMA.kinds.items() if kind is Path)
+_WHOLE = tuple(name for name, kind in SCHEMA.kinds.items() if kind is int)

@@ -1,7 +1,7 @@
 """Ensembles: the same flow from many initial states, on one grid of times, in parallel processes."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import checks, views
-from ntkflow._types import Json, Times
+from ntkflow._types import Floats, Json, Times
 from ntkflow.dynamics.packed import clock
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.horizon import default_horizon
@@ -20,6 +20,7 @@ from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.integrate.solve import solve
 from ntkflow.integrate.stopping import Reason
 from ntkflow.problem.problem import Problem
+from ntkflow.progress import Progress
 from ntkflow.runs.border.costs import MEMBER, refuse_many
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.processes.executors import local_processes
@@ -36,8 +37,7 @@ FIRST_TIME = 1e-3
 WAITING = 4
 UNKNOWN_WORKERS = 16
 
-EnsembleProgress = Callable[[int, int], None]
-Members = Float64[np.ndarray, "K T"]
+Members = Float64[Floats, "K T"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Ensemble:
         """Members that did not reach the end."""
         return tuple(member for member in self.members if member.reason.failed)
 
-    def quantiles(self, name: str, levels: Sequence[float] = LEVELS) -> Float64[np.ndarray, "levels T"]:
+    def quantiles(self, name: str, levels: Sequence[float] = LEVELS) -> Float64[Floats, "levels T"]:
         """Quantiles of a series over the members at each time, those without a value left out.
 
         Raises:
@@ -153,7 +153,7 @@ def ensemble(
     rtol: float | None = None,
     engine: str | None = None,
     form: str | None = None,
-    progress: EnsembleProgress | None = None,
+    progress: Progress | None = None,
 ) -> Ensemble:
     """Integrate many members and evaluate their series on one grid of times.
 
@@ -173,7 +173,7 @@ def ensemble(
             call, on an accelerator where there is one: constant scalar blocks, mild problems, and the series of
             `ntkflow.derivatives.jax_metrics`; times then are without 0.
         form: form of every member; None: the configuration's, or auto.
-        progress: called with the numbers of finished and of all members.
+        progress: called with ("members", finished, in all), as `nf.Bar()` is.
 
     Raises:
         InputError: no members, a seed given twice, or a configuration that can't be an ensemble.
@@ -260,7 +260,7 @@ class _Task:
     times: Times
     options: _Options
 
-    def run(self) -> tuple[Member, dict[str, np.ndarray]]:
+    def run(self) -> tuple[Member, dict[str, Floats]]:
         """Integrate the member and evaluate its series; times that a failure left out are NaN."""
         problem = prepare(self.source).problem if isinstance(self.source, SimulateConfig) else self.source
         solution = solve(problem, save_at=self.times, throw=False, **vars(self.options))
@@ -297,12 +297,12 @@ def _member_source(source: SimulateConfig | Sequence[Problem], k: int, seed: int
 
 
 def _gather(
-    tasks: Iterator[_Task], total: int, executor: Executor, progress: EnsembleProgress | None
-) -> list[tuple[Member, dict[str, np.ndarray]]]:
+    tasks: Iterator[_Task], total: int, executor: Executor, progress: Progress | None
+) -> list[tuple[Member, dict[str, Floats]]]:
     """Outcomes in the order of the tasks; few wait in the executor at a time."""
     most = WAITING * getattr(executor, "_max_workers", UNKNOWN_WORKERS)
-    waiting: dict[Future, int] = {}
-    found: dict[int, tuple[Member, dict[str, np.ndarray]]] = {}
+    waiting: dict[Future[tuple[Member, dict[str, Floats]]], int] = {}
+    found: dict[int, tuple[Member, dict[str, Floats]]] = {}
     numbered = enumerate(tasks)
     try:
         while len(found) < total:
@@ -311,7 +311,7 @@ def _gather(
             for future in wait(waiting, return_when=FIRST_COMPLETED)[0]:
                 found[waiting.pop(future)] = future.result()
                 if progress is not None:
-                    progress(len(found), total)
+                    progress("members", len(found), total)
     except BrokenExecutor:
         raise SolveError(
             f"a worker died (out of memory, or killed) after {len(found)} of {total} members; use fewer workers"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import Json, Labels
+from ntkflow._types import Document, Json, Labels
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel, kernel_files
 from ntkflow.problem.sizes import Sizes
@@ -22,10 +22,11 @@ from ntkflow.runs.atomic import staged_directory as staged_directory
 from ntkflow.runs.border.reading import archive, reading, refuse_deep
 
 # What is read of a state file; whatever else it holds stays on disk.
-OF_STATE = frozenset({"H", "W", "b", "labels", "meta", *kernel_files.ARRAYS})
+STATE = frozenset({"H", "W", "b", "labels", "meta"})
+WITH_KERNEL = STATE.union(kernel_files.ARRAYS)
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Document) -> None:
     """JSON with NaN written as null, since NaN is not JSON."""
     with atomic(path, "w") as handle:
         handle.write(dump_json(value) + "\n")
@@ -50,11 +51,11 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
+def write_toml(path: Path, tables: Document) -> None:
     """TOML; keys whose value is None are left out, since TOML has no null."""
     import tomli_w
 
-    def without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    def without_none(table: Document) -> Json:
         return {
             k: without_none(v) if isinstance(v, Mapping) else v for k, v in table.items() if v is not None
         }
@@ -63,21 +64,21 @@ def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
         tomli_w.dump(without_none(tables), handle)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> Json:
     """Tables of a TOML file.
 
     Raises:
         InputError: the file is missing or not TOML.
     """
     with reading("config", path, "TOML", "fix the file"), Path(path).open("rb") as handle:
-        tables: dict[str, Any] = refuse_deep(tomllib.load(handle))
+        tables: Json = refuse_deep(tomllib.load(handle))
         return tables
 
 
 def write_arrays(
     path: Path | str,
     arrays: Mapping[str, np.ndarray],
-    header: Mapping[str, Any] | None = None,
+    header: Document | None = None,
     compressed: bool = True,
 ) -> None:
     """An .npz of named arrays with a JSON header under the name `header`."""
@@ -130,7 +131,7 @@ def write_state(
     state: State,
     labels: Labels,
     kernel: BlockKernel | None = None,
-    meta: Mapping[str, Any] | None = None,
+    meta: Document | None = None,
     **arrays: np.ndarray,
 ) -> None:
     """Write a state file: H (n,N), W (C,n), b (C,), labels (N,), optional kappas, K, A_d, A_c, A_n and meta."""
@@ -149,17 +150,21 @@ def write_state(
         np.savez_compressed(handle, **content)  # type: ignore[arg-type]
 
 
-def read_state(path: Path | str) -> StateFile:
+def read_state(path: Path | str, kernel: bool = True) -> StateFile:
     """Read and check a state file; labels may come in any order.
 
     Float32 arrays, as networks give them, are widened to float64.
+
+    Args:
+        path: the file.
+        kernel: whether its kernel is wanted, which may be far larger than the state.
 
     Raises:
         InputError: unreadable file, missing array, wrong shape, NaN, label out of range, missing class,
             or kappas that are incomplete or not ordered.
     """
     path = Path(path)
-    arrays, _ = read_arrays(path, "state", OF_STATE.__contains__)
+    arrays, _ = read_arrays(path, "state", (WITH_KERNEL if kernel else STATE).__contains__)
     missing = [name for name in ("H", "W", "b", "labels") if name not in arrays]
     if missing:
         raise InputError("state", path, f"lacks the array {missing[0]!r}", "a state file has H, W, b, labels")
@@ -175,8 +180,23 @@ def read_state(path: Path | str) -> StateFile:
         arrays.pop("H"), arrays.pop("W"), arrays.pop("b"), arrays.pop("labels")
     )
     meta = _meta(path, arrays)
-    kernel = _kernel_of(path, arrays)
-    return StateFile(state, sizes, kernel, order, sort_kernel(arrays, sizes, order), meta)
+    return StateFile(state, sizes, _kernel_of(path, arrays), order, sort_kernel(arrays, sizes, order), meta)
+
+
+def read_kernel(path: Path | str, rung: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays that a file holds of a kernel; of a rung that is named those that it is made from, and no others.
+
+    Args:
+        path: a kernel file, a state file with a kernel, or whatever else has such arrays.
+        rung: see `ntkflow.problem.kernels.kernel_files.build`.
+
+    Raises:
+        InputError: the file is missing or damaged, what is needed of it does not fit, or nothing in it is a kernel's.
+    """
+    path = Path(path)
+    _, names = archive(path, "kernel_file", lambda _: False)
+    arrays, _ = archive(path, "kernel_file", kernel_files.used(names, rung).__contains__)
+    return kernel_files.checked(arrays, path, names)
 
 
 def sort_kernel(arrays: Mapping[str, np.ndarray], sizes: Sizes, order: Labels) -> dict[str, np.ndarray]:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.kernels import BlockKernel
-from ntkflow.problem.losses import MSE, CrossEntropy
 from ntkflow.problem.problem import Problem
 
 if TYPE_CHECKING:
@@ -109,27 +108,23 @@ def _laws(problem: Problem) -> Iterator[Law]:
     if not decay.any:
         sentence = "the loss never rises: dL/dt is minus a sum of squares (theory 2)"
         yield Law("loss", sentence, lambda run: _rise(run.series["loss"]), bound=True)
-    if isinstance(problem.loss, CrossEntropy) and not (decay.W or decay.b):
+    if problem.cross_entropy and not (decay.W or decay.b):
         yield Law(
             "W^T 1", "W^T 1 and 1^T b are constant: softmax residuals sum to zero (theory 11.7)", _column_sums
         )
-    if (
-        isinstance(problem.loss, MSE)
-        and isinstance(problem.kernel, BlockKernel)
-        and problem.sizes.N > problem.sizes.C
-    ):
+    if problem.squared_error and problem.blocks is not None and problem.sizes.N > problem.sizes.C:
         sentence = (
             "deviations from the class means only shrink: H2^T H2 falls in the Loewner order (theory 3.4)"
         )
         yield Law("spread within classes", sentence, _spread, bound=True)
-    if problem.plain and isinstance(problem.kernel, BlockKernel) and problem.sizes.balanced:
+    if problem.plain and problem.equal_blocks is not None:
         sentence = "V = |b - 1/C|^2 + (N/mu_global) |g|^2 never rises (theory 3.3)"
         yield Law("V of biases and mean", sentence, _bias_and_mean, bound=True)
 
 
 def _of_E(problem: Problem) -> Law:
     lw, lh, _ = problem.decay.rates
-    if problem.kernel.rung == "scheduled":
+    if problem.kernel.moves:
         pull = ", and decay pulls on it" if lw or lh else ""
         return _motion(f"m dE/dt = H K^-1 K' K^-1 H^T{pull}, integrated with the run (theory 11.1, 11.2)")
     if lw == lh > 0:
@@ -153,7 +148,7 @@ def _conserved_sentence(problem: Problem) -> str:
     )
 
 
-def _rise(values: np.ndarray) -> float:
+def _rise(values: Floats) -> float:
     """Largest rise above an earlier value, relative to the first."""
     rise = float(np.max(values - np.minimum.accumulate(values)))
     return rise / float(values[0]) if values[0] > 0 else rise

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkflow import checks, views
-from ntkflow._types import Json
+from ntkflow._types import Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
-from ntkflow.problem.kernels import BlockKernel, Kernel
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.atomic import MARK
 from ntkflow.runs.border.reading import misfit, read_json, reading
 from ntkflow.runs.saved.states import STATES, write_states
-from ntkflow.runs.summary import SHAPE, moves
+from ntkflow.runs.summary import SHAPE
 
 if TYPE_CHECKING:
     from ntkflow.integrate.solution import Solution
@@ -49,8 +48,8 @@ def title(solution: "Solution") -> str:
     """One line that says what was run."""
     sizes, kernel = solution.problem.sizes, solution.problem.kernel
     words = f"{kernel.rung} kernel"
-    if isinstance(kernel, BlockKernel):
-        words = f"kappa = ({kernel.kappa_d:.4g}, {kernel.kappa_c:.4g}, {kernel.kappa_n:.4g})"
+    if kernel.kappas is not None:
+        words = f"kappa = ({', '.join(f'{kappa:.4g}' for kappa in kernel.kappas)})"
     return f"C = {sizes.C}, m = {sizes.m}, n = {sizes.n}, {words}; stopped: {solution.reason.value}"
 
 
@@ -75,13 +74,9 @@ def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summa
         config = replace(config, kernel_file=Path(KERNEL_FILE))
     files.write_toml(directory / "config.toml", {**config.tables(), "record": files.run_versions()})
     meta = {"t": solution.times[-1]}
-    files.write_state(directory / FINAL_STATE, solution.final, labels, _block(problem.kernel), meta)
+    files.write_state(directory / FINAL_STATE, solution.final, labels, problem.blocks, meta)
     write_states(directory / STATES, solution, prepared.config.loss)
     files.write_json(directory / SUMMARY, summary)
-
-
-def _block(kernel: Kernel) -> BlockKernel | None:
-    return kernel if isinstance(kernel, BlockKernel) else None
 
 
 def _header(solution: "Solution") -> Json:
@@ -89,7 +84,7 @@ def _header(solution: "Solution") -> Json:
         "title": title(solution),
         "sizes": solution.problem.sizes.as_dict(),
         "kernel": solution.problem.kernel.as_dict(),
-        "E_constant": not moves(solution),
+        "E_constant": not solution.E_moves,
         "time_unit": TIME_UNIT,
         "dims": {"t": ["t"], **{name: ["t"] for name in solution.series}},
         "series": {name: DESCRIPTIONS[name] for name in solution.series},
@@ -128,7 +123,7 @@ def difference(directory: Path, prepared: "Prepared") -> str | None:
     return _differing_array(found.kernel_arrays, prepared.kernel_arrays)
 
 
-def _differing_array(before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]) -> str | None:
+def _differing_array(before: Mapping[str, Floats], now: Mapping[str, Floats]) -> str | None:
     for name in sorted({*before, *now}):
         if name not in before or name not in now or not np.array_equal(before[name], now[name]):
             return f"array {name!r} of the kernel"
@@ -149,8 +144,8 @@ class Run:
 
     directory: Path
     summary: Json
-    t: np.ndarray
-    series: dict[str, np.ndarray]
+    t: Floats
+    series: dict[str, Floats]
     header: Json
 
     def to_xarray(self) -> object:
@@ -183,7 +178,7 @@ def load_run(directory: Path | str) -> Run:
     return Run(directory, summary, t, series, header)
 
 
-def read_series(path: Path, axes: tuple[str, ...] = ("t",)) -> tuple[np.ndarray, dict[str, np.ndarray], Json]:
+def read_series(path: Path, axes: tuple[str, ...] = ("t",)) -> tuple[Floats, dict[str, Floats], Json]:
     """Times and named series of a trajectory, each with the given axes, of which t is the last; and their header.
 
     Raises:

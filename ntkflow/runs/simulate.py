@@ -3,36 +3,32 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ntkflow import views
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.descent import Momentum, descend
 from ntkflow.integrate.descent.solution import as_solution
 from ntkflow.integrate.horizon import default_horizon
-from ntkflow.integrate.run import Progress
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import solve
 from ntkflow.integrate.stopping import Stop
 from ntkflow.problem import initial
 from ntkflow.problem.decay import Decay
-from ntkflow.problem.kernels import BlockKernel, Kernel, kernel_files
+from ntkflow.problem.kernels import Kernel, kernel_files
 from ntkflow.problem.losses import MSE, loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
-from ntkflow.runs.config import OFF, SimulateConfig
-from ntkflow.runs.files import StateFile, read_arrays, read_state, sort_kernel
-from ntkflow.runs.processes.host import physical_memory
-
-DEFAULT_SIZES = {"classes": 10, "per_class": 12, "features": 64}
-DEFAULT_KERNEL = {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1}
-DEFAULT_INITIAL = {"init": "balanced-contrast", "scale": 1.0, "seed": 0}
-# With a kernel from a file there may be no balanced state.
-DEFAULT_FREE_INITIAL = {**DEFAULT_INITIAL, "init": "gaussian"}
+from ntkflow.progress import Progress
+from ntkflow.runs.border.costs import refuse_sizes
+from ntkflow.runs.border.schema import flag
+from ntkflow.runs.config import OFF, SimulateConfig, fallbacks
+from ntkflow.runs.files import StateFile, read_kernel, read_state, sort_kernel
 
 # Discrete runs: more steps than this are taken for a mistake; about this many states are saved.
 MOST_STEPS = 2_000_000
@@ -40,6 +36,7 @@ SAVED_STEPS = 400
 # A loss that grew by this factor has left the basin the steps started in.
 DIVERGED = 1e3
 
+T = TypeVar("T")
 Arrays = Mapping[str, Any]  # arrays or numbers, see `ntkflow.problem.kernels.kernel_files`
 
 
@@ -79,17 +76,18 @@ def prepare(
     """
     # A file that is named is read, whoever calls: nothing else may be run and recorded under its name.
     if measured is None and config.state is not None:
-        measured = read_state(config.state)
+        measured = read_state(config.state, kernel=config.kernel_file is None and kernel_arrays is None)
     if kernel_arrays is None and config.kernel_file is not None:
-        kernel_arrays = read_arrays(config.kernel_file, "kernel_file")[0]
-    if kernel_arrays is not None:
+        kernel_arrays = read_kernel(config.kernel_file, config.rung)
+    elif kernel_arrays is not None:
         kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
     if measured is None:
-        config = _with_defaults(config, DEFAULT_SIZES)
-        sizes = Sizes(_given(config.classes), _given(config.per_class), _given(config.features))
-        _check_memory(sizes)
+        config = _with_defaults(config, fallbacks("sizes"))
+        assert config.per_class is not None
+        sizes = Sizes(_given(config.classes), config.per_class, _given(config.features))
+        refuse_sizes(sizes.C, sizes.N, sizes.n)
         arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
-        config, kernel = _kernel(config, arrays, DEFAULT_KERNEL)
+        config, kernel = _kernel(config, arrays, fallbacks("kernel"))
         config, state = _initial(config, sizes, kernel)
     else:
         sizes, state = measured.sizes, measured.state
@@ -126,22 +124,6 @@ def _optimiser(config: SimulateConfig, sizes: Sizes) -> Clock | None:
         # The biases have an option of their own.
         decay_on="weights",
     )
-
-
-def _check_memory(sizes: Sizes) -> None:
-    """Refuse what cannot fit before anything is allocated: features, their copies, outputs, an n x n invariant, the limit."""
-    needed = 8 * (
-        4 * sizes.n * sizes.N + 4 * sizes.n * (sizes.C + sizes.n) + 2 * sizes.C * (sizes.N + sizes.C)
-    )
-    present = physical_memory()
-    if present is not None and needed > present:
-        gib = f"{needed / 2**30:.3g} GiB"
-        raise InputError(
-            "sizes",
-            f"C = {sizes.C}, N = {sizes.N}, n = {sizes.n}",
-            f"need about {gib} of memory",
-            "lower them",
-        )
 
 
 def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
@@ -203,15 +185,13 @@ def _number_of_steps(c: SimulateConfig, pace: Momentum) -> int:
     return steps
 
 
-def _with_defaults(config: SimulateConfig, defaults: Mapping[str, Any]) -> SimulateConfig:
+def _with_defaults(config: SimulateConfig, defaults: Document) -> SimulateConfig:
     return replace(
         config, **{name: value for name, value in defaults.items() if getattr(config, name) is None}
     )
 
 
-def _kernel(
-    config: SimulateConfig, arrays: Arrays, defaults: Mapping[str, float]
-) -> tuple[SimulateConfig, Kernel]:
+def _kernel(config: SimulateConfig, arrays: Arrays, defaults: Document) -> tuple[SimulateConfig, Kernel]:
     """The kernel of the files, overridden by kappas given as options; or that of the options alone."""
     if not arrays:
         config = _with_defaults(config, defaults)
@@ -220,39 +200,40 @@ def _kernel(
     wants_block = config.rung == "block" or (config.rung is None and not arrays)
     if wants_block and len({*arrays, *overrides} & set(kernel_files.KAPPAS)) < 3:
         absent = next(name for name in kernel_files.KAPPAS if name not in {*arrays, *overrides})
-        remedy = f"measure one or pass --{absent.replace('_', '-')}"
+        remedy = f"measure one or pass {flag(absent)}"
         raise InputError("kernel", config.state or config.kernel_file, f"{absent} is not known", remedy)
     kernel = kernel_files.build({**arrays, **overrides}, config.rung)
-    if overrides and not isinstance(kernel, BlockKernel):
+    if overrides and kernel.kappas is None:
         name = next(iter(overrides))
         raise InputError(
-            f"--{name.replace('_', '-')}",
+            flag(name),
             given[name],
             f"has no meaning for a {kernel.rung} kernel",
             "drop the option",
         )
-    kappas: dict[str, Any] = {}
-    if isinstance(kernel, BlockKernel):
-        kappas = {name: getattr(kernel, name) for name in kernel_files.KAPPAS}
+    kappas: Json = {}
+    if kernel.kappas is not None:
+        kappas = dict(zip(kernel_files.KAPPAS, kernel.kappas, strict=True))
     return replace(config, rung=kernel.rung, **kappas), kernel
 
 
 def _initial(config: SimulateConfig, sizes: Sizes, kernel: Kernel) -> tuple[SimulateConfig, State]:
-    balanced = isinstance(kernel, BlockKernel) and sizes.balanced
-    config = _with_defaults(config, DEFAULT_INITIAL if balanced else DEFAULT_FREE_INITIAL)
+    balanced = kernel.kappas is not None and sizes.balanced
+    # With a kernel from a file there may be no balanced state.
+    free = {} if balanced else {"init": "gaussian"}
+    config = _with_defaults(config, {**fallbacks("initial"), **free})
     name, seed, scale = str(config.init), _given(config.seed), _given(config.scale)
-    block = kernel if isinstance(kernel, BlockKernel) else None
-    return config, initial.make(name, sizes, block, seed, scale, config.beta)
+    return config, initial.make(name, sizes, kernel, seed, scale, config.beta)
 
 
 def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
-    have: dict[str, Any] = {"classes": sizes.C, "features": sizes.n, "per_class": sizes.m}
+    have: Json = {"classes": sizes.C, "features": sizes.n, "per_class": sizes.m}
     for name, value in have.items():
         given = getattr(config, name)
         same = given == value or (name == "per_class" and isinstance(given, tuple) and given == sizes.counts)
         if given is not None and not same:
             raise InputError(
-                f"--{name.replace('_', '-')}",
+                flag(name),
                 _readable(given),
                 f"contradicts the state file, which has {_readable(value)}",
                 "drop the option",
@@ -260,7 +241,7 @@ def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
     return replace(config, **have)
 
 
-def _readable(count: Any) -> Any:
+def _readable(count: object) -> object:
     return repeated(count) if isinstance(count, tuple) else count
 
 
@@ -269,7 +250,7 @@ def _stop(config: SimulateConfig) -> Stop:
     return Stop(**{name: None if value == OFF else value for name, value in targets.items()})
 
 
-def _given(value: Any) -> Any:
+def _given(value: T | None) -> T:
     if value is None:  # pragma: no cover -- _with_defaults has filled it
         raise TypeError("an option was left open")
     return value

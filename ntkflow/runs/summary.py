@@ -9,7 +9,6 @@ import numpy as np
 from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.metrics import neural_collapse
-from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.runs.agreement import compare, waiting, warnings_of
 from ntkflow.runs.border.reading import NOTHING, NUMBER
@@ -54,8 +53,7 @@ SHAPE = {
 def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     """The summary of a run, plain values only."""
     problem = solution.problem
-    flow = not solution.discrete
-    momentum = solution.law is not None and solution.law.neglected is not None
+    flow = solution.is_flow
     prediction = predict(problem) if predictable(problem) else None
     decayed = decay_conditions.predict(problem) if problem.decay.any else None
     end = None if decayed is None else decayed.end
@@ -69,7 +67,9 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
         "invariant": _invariant(solution),
         "loss": _ends(solution, "loss"),
         "nc": {name: _ends(solution, name) for name in neural_collapse.NAMES},
-        "predicted": predictions(problem, prediction, decayed, None if flow else step_laws(momentum)),
+        "predicted": predictions(
+            problem, prediction, decayed, None if flow else step_laws(solution.has_momentum)
+        ),
         "optimiser": None if prepared.optimiser is None else prepared.optimiser.as_dict(),
         "agreement": [line.as_dict() for line in lines],
         "waiting": [line.as_dict() for line in waiting(solution, prediction, end)],
@@ -134,8 +134,8 @@ def _ends(solution: "Solution", name: str) -> Json:
 
 def block_constants(problem: Problem) -> Json:
     """Eigenvalues, alpha and the dimensionless numbers of scalar blocks and balanced classes; None elsewhere."""
-    kernel, sizes = problem.kernel, problem.sizes
-    if not (isinstance(kernel, BlockKernel) and sizes.balanced):
+    kernel, sizes = problem.equal_blocks, problem.sizes
+    if kernel is None:
         return {"eigenvalues": None, "alpha": None, "dimensionless": None}
     return {
         "eigenvalues": kernel.eigenvalues(sizes)._asdict(),
@@ -150,7 +150,7 @@ def _invariant(solution: "Solution") -> Json:
         "norm_initial": float(series["E_norm"][0]),
         "norm_final": float(series["E_norm"][-1]),
         "drift": float(np.max(series["E_drift"])),
-        "constant": not moves(solution),
+        "constant": not solution.E_moves,
         **_law(solution),
         "alignment_initial": float(series["E_alignment"][0]),
         "alignment_final": float(series["E_alignment"][-1]),
@@ -165,14 +165,9 @@ def _law(solution: "Solution") -> Json:
     return {"law_error": law.error, "law_tolerance": law.tolerance, "law_neglected": law.neglected}
 
 
-def moves(solution: "Solution") -> bool:
-    """Whether E moves in truth, so that `drift` is no error: decay, a moving kernel, or discrete steps."""
-    return solution.law is not None
-
-
 def _eigen_signs(problem: Problem) -> Json | None:
     """How many eigenvalues of E are positive, negative and zero at the start; None unless K acts on samples."""
-    if problem.kernel.rung != "sample" and problem.kernel.thin(problem.sizes) is None:
+    if problem.kernel.sample_matrix is None and problem.kernel.thin(problem.sizes) is None:
         return None
     found = bounds.inertia_of_E(problem.sizes, problem.kernel, problem.state).as_dict()
     return {name: found[name] for name in ("positive", "negative", "zero")}

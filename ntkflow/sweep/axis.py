@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.sweep.fields import SIMULATE, Schema, Value
+from ntkflow.runs.border.schema import Schema, Value
+from ntkflow.runs.config import SCHEMA
 
 FORMS = "FIELD=START:STOP:COUNT, FIELD=START:STOP:COUNT:log or FIELD=v1,v2,v3"
 MOST_VALUES = 100_000
@@ -31,7 +32,7 @@ class Axis:
     fields: tuple[str, ...]
     values: tuple[Value, ...]
     log: bool = False
-    schema: Schema = field(default=SIMULATE, compare=False, repr=False)
+    schema: Schema = field(default=SCHEMA, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         argument = f"over {self.name}"
@@ -62,13 +63,13 @@ class Axis:
         """Whether the values are numbers, so that they have a place on a scale."""
         return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """Plain values for sweep.toml."""
         values = [v if isinstance(v, int | float) else str(v) for v in self.values]
         return {"fields": list(self.fields), "values": values, "log": self.log}
 
 
-def parse_axis(text: str, schema: Schema = SIMULATE, argument: str | None = None) -> Axis:
+def parse_axis(text: str, schema: Schema = SCHEMA, argument: str | None = None) -> Axis:
     """The axis of one `--over` option: see `FORMS`.
 
     Several fields may stand before the sign, separated by commas. Ranges of whole-number fields are rounded,

@@ -1,8 +1,8 @@
 """The sweep directory: the specification, and one file per finished cell under its address."""
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs import atomic, files
 from ntkflow.runs.config import PATHS
+from ntkflow.runs.processes import locks
 
 SPEC_FILE = "sweep.toml"
 # Copies of the files that the base of a sweep names, written before its specification.
@@ -66,6 +67,10 @@ class Cache:
             ) from None
         for folder in (self.directory, self._cells, self.directory / "figures"):
             atomic.clean(folder)
+        for remains in self._cells.glob(".*.lock"):
+            # Of killed processes; one that is held stays.
+            with suppress(locks.HeldError, OSError), locks.held(remains, remove=True):
+                pass
 
     def _reserved(self) -> AbstractContextManager[None]:
         """Whoever makes the directory goes first; in one that is there, only files appear, each of them whole."""
@@ -125,6 +130,37 @@ class Cache:
         except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) and content.get("key") == key else None
+
+    def failed_at(self, key: str) -> int | None:
+        """When a cell failed last, in the file system's nanoseconds; None where it did not."""
+        with suppress(OSError):
+            return self._path(key, failed=True).stat().st_mtime_ns
+        return None
+
+    def failures(self) -> dict[str, int]:
+        """When each cell failed last that did."""
+        end = ".failed.json"
+        keys = [path.name.removesuffix(end) for path in self._cells.glob(f"*{end}")]
+        return {key: at for key in keys if (at := self.failed_at(key)) is not None}
+
+    @contextmanager
+    def claimed(self, key: str) -> Iterator[None]:
+        """Keep other processes from running a cell; where nothing can be locked all may.
+
+        Who may have been killed on another machine is not waited for: a cell that is run twice is only work.
+
+        Raises:
+            HeldError: another one has it.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locks.held(self._cells / f".{key}.lock", remove=True))
+            except locks.HeldError as error:
+                if error.certain:
+                    raise
+            except OSError:
+                pass
+            yield
 
     def write(self, key: str, content: Json) -> None:
         """Record a finished or failed cell; a finished one drops the record of an earlier failure."""

@@ -9,10 +9,10 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.metrics import neural_collapse
+from ntkflow.runs.border.schema import Value
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.simulate import Prepared, prepare, run
 from ntkflow.runs.summary import summarise
-from ntkflow.sweep.fields import Value
 from ntkflow.sweep.spec import SweepSpec, absolute, digest, plain_config
 
 
@@ -39,7 +39,7 @@ def cells(spec: SweepSpec) -> list[Cell]:
 
 
 def _cell(base: SimulateConfig, point: dict[str, Value]) -> Cell:
-    values: dict = dict(point)
+    values: Json = dict(point)
     # An axis over one kind of end replaces the other in the base.
     for one, other in (("steps", "t_end"), ("t_end", "steps")):
         if one in point and other not in point:

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from ntkflow.errors import InputError, SolveError
 
 # Seconds that a scheduler may be away before its cells are given up.
 PATIENCE = 600.0
 
-Call = tuple[Future, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+R = TypeVar("R")
+Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class ClusterExecutor(Executor):
@@ -33,12 +34,12 @@ class ClusterExecutor(Executor):
         self._client = connect()
         self._closing = Event()
         # The client forgets a call whose dask future nobody holds.
-        self._held: dict[Future, Any] = {}
+        self._held: dict[Future[Any], Any] = {}
         self._lost: SimpleQueue[Call] = SimpleQueue()
         self._tender = Thread(target=self._tend, daemon=True)
         self._tender.start()
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """As in `Executor`."""
         call: Call = (Future(), fn, args, kwargs)
         call[0].add_done_callback(self._forget)
@@ -75,7 +76,7 @@ class ClusterExecutor(Executor):
             pass
         self._lost.put(call)
 
-    def _forget(self, future: Future) -> None:
+    def _forget(self, future: Future[Any]) -> None:
         remote = self._held.pop(future, None)
         if remote is not None and future.cancelled():
             remote.cancel()

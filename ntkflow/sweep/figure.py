@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.errors import InputError
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
@@ -167,7 +168,7 @@ def _theory(
         axes.plot(x, values, linestyle="", marker="_", markersize=7, markeredgewidth=1.2, color=colour)
 
 
-def _shown(values: np.ndarray, log: bool) -> np.ndarray:
+def _shown(values: Floats, log: bool) -> Floats:
     return np.where(values > 0, values, np.nan) if log else np.asarray(values, dtype=float)
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.labels import axis_label, label
 from ntkflow.sweep.plan import Plan, positions, same
@@ -19,7 +20,7 @@ SMALL_ERROR = 1e-6
 NOTHING, SAME = 1e-13, 1e-7
 
 
-def medians(drawn: Plan, table: Table, y: str) -> np.ndarray:
+def medians(drawn: Plan, table: Table, y: str) -> Floats:
     """Median of a quantity over the other fields, (values of the vertical axis, values of the horizontal axis)."""
     assert drawn.horizontal is not None
     assert drawn.vertical is not None
@@ -62,7 +63,7 @@ def draw_heat_map(axes: "Axes", drawn: Plan, table: Table, y: str, log: bool) ->
     _scale(axes, "y", drawn.vertical, drawn.vertical.log)
 
 
-def level(y: str, known: np.ndarray) -> str:
+def level(y: str, known: Floats) -> str:
     """In words the one value that all cells have but for errors; empty where cells truly differ."""
     if not known.size:
         return ""
@@ -77,7 +78,7 @@ def level(y: str, known: np.ndarray) -> str:
     return ""
 
 
-def _edges(axis: Axis, log: bool) -> np.ndarray:
+def _edges(axis: Axis, log: bool) -> Floats:
     """Borders half way between neighbours, in the axis's own scale; values in falling order are allowed."""
     places = positions(axis)
     if log:

@@ -8,16 +8,19 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ntkflow._types import Json
+from ntkflow import checks
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.border.costs import CELL, refuse_many
-from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.border.schema import Value
+from ntkflow.runs.config import SCHEMA, SimulateConfig
 from ntkflow.sweep.axis import Axis
-from ntkflow.sweep.fields import SIMULATE, Value
+
+T = TypeVar("T")
 
 DEFAULT_Y = ("nc.NC1.final",)
 SEED = "seed"
@@ -78,10 +81,9 @@ class SweepSpec:
     def __post_init__(self) -> None:
         if not self.axes and not self.seeds:
             raise InputError("over", "nothing", "a sweep needs something to vary", "give --over or --seeds")
-        if self.seeds < 0:
-            raise InputError("seeds", self.seeds, "must not be negative", "give a whole number >= 0")
+        checks.whole("seeds", self.seeds, 0)
         # Before any list of them is made.
-        refuse_many("over", len(self), "cells", CELL)
+        refuse_many("over", self.count, "cells", CELL)
         names = [name for axis in self.all_axes for name in axis.fields]
         for name in names:
             if names.count(name) > 1:
@@ -95,8 +97,13 @@ class SweepSpec:
         first = self.base.seed or 0
         return (*self.axes, Axis((SEED,), tuple(range(first, first + self.seeds))))
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Cells of the grid; unlike a length it may be of any size."""
         return max(self.seeds, 1) * math.prod(len(axis.values) for axis in self.axes)
+
+    def __len__(self) -> int:
+        return self.count
 
     def points(self) -> Iterator[dict[str, Value]]:
         """The swept fields of every cell, in grid order."""
@@ -112,7 +119,7 @@ class SweepSpec:
 
     def stored_tables(self, directory: Path) -> Json:
         """`tables` with copies in `directory` of the files the base names."""
-        copies: dict[str, Any] = {}
+        copies: Json = {}
         for name, path in base_files(self.base).items():
             copy = directory / f"{name}.npz"
             if path.resolve() != copy.resolve():
@@ -132,7 +139,7 @@ class SweepSpec:
         return digest({"base": base, "grid": grid})
 
 
-def spec_from_tables(tables: Mapping[str, Any], folder: Path) -> SweepSpec:
+def spec_from_tables(tables: Document, folder: Path) -> SweepSpec:
     """A specification from the tables of a sweep.toml; relative paths in it are relative to `folder`.
 
     Raises:
@@ -158,19 +165,19 @@ def spec_from_tables(tables: Mapping[str, Any], folder: Path) -> SweepSpec:
     return SweepSpec(base, axes, seeds, View(**content))
 
 
-def _axis_from(entry: Any, folder: Path) -> Axis:
+def _axis_from(entry: object, folder: Path) -> Axis:
     if not isinstance(entry, Mapping) or not {"fields", "values"} <= set(entry):
         raise InputError("config", "sweep.over", "each entry needs fields and values", "fix the file")
     names = tuple(
         _checked("over.fields", name, str) for name in _checked("over.fields", entry["fields"], list)
     )
     values: Sequence[Any] = _checked("over.values", entry["values"], list)
-    if names and SIMULATE.kinds.get(names[0]) is Path:
+    if names and SCHEMA.kinds.get(names[0]) is Path:
         values = [folder / str(v) for v in values]
     return Axis(names, tuple(values), _checked("over.log", entry.get("log", False), bool))
 
 
-def _checked(name: str, value: Any, kind: type) -> Any:
+def _checked(name: str, value: object, kind: type[T]) -> T:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError("config", f"sweep.{name} = {value!r}", f"must be {kind.__name__}", "fix the file")
     return value
@@ -185,7 +192,7 @@ def plain_config(config: SimulateConfig) -> Json:
         elif value is None or isinstance(value, tuple | list):
             values[name] = value
         else:
-            values[name] = SIMULATE.typed_value(name, name, value)
+            values[name] = SCHEMA.typed_value(name, name, value)
     return values
 
 
@@ -209,5 +216,5 @@ def base_files(config: SimulateConfig) -> dict[str, Path]:
 
 def absolute(config: SimulateConfig) -> SimulateConfig:
     """The configuration with its files named from the root, as a worker in another folder needs them."""
-    changes: dict[str, Any] = {name: path.resolve() for name, path in base_files(config).items()}
+    changes: Json = {name: path.resolve() for name, path in base_files(config).items()}
     return replace(config, **changes)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ntkflow.errors import InputError
+from ntkflow import checks
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep.axis import Axis, parse_axis
 from ntkflow.sweep.spec import SweepSpec, View
@@ -111,8 +111,7 @@ def study_named(name: str) -> Study:
     Raises:
         InputError: no study of that name.
     """
-    if name not in STUDIES:
-        raise InputError("study", repr(name), f"must be one of {', '.join(STUDIES)}", "choose one of these")
+    checks.choice("study", name, STUDIES)
     return STUDIES[name]
 
 

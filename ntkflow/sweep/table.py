@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import Json
+from ntkflow._types import Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.runs import files
 from ntkflow.sweep.cache import Cache
@@ -40,7 +40,7 @@ class Table:
     """
 
     swept: tuple[str, ...]
-    columns: Mapping[str, np.ndarray]
+    columns: Mapping[str, Floats]
 
     def __len__(self) -> int:
         return len(self.columns["key"])
@@ -55,7 +55,7 @@ class Table:
         """Names of the columns that hold summary numbers."""
         return [name for name in self.columns if name not in (*self.swept, *FACTS)]
 
-    def column(self, quantity: str, argument: str = "quantity") -> np.ndarray:
+    def column(self, quantity: str, argument: str = "quantity") -> Floats:
         """A column by name: a swept field, a dotted path into the summary, or any field of the configuration.
 
         Raises:
@@ -167,7 +167,7 @@ class Point(Protocol):
     """One cell as the table sees it: its swept fields and its address."""
 
     @property
-    def point(self) -> Mapping[str, Any]:
+    def point(self) -> Document:
         """Swept fields and their values."""
 
     @property
@@ -189,7 +189,7 @@ def tabulate(
         cache: where their files are.
         entries: a finished cell's numbers and texts, by column.
     """
-    columns: dict[str, np.ndarray] = {name: _swept_column(name, grid) for name in swept}
+    columns: dict[str, Floats] = {name: _swept_column(name, grid) for name in swept}
     facts: list[tuple[str, str, str]] = []
     rows: list[Mapping[str, float | str]] = []
     for cell in grid:
@@ -211,13 +211,13 @@ def tabulate(
     return Table(swept, columns)
 
 
-def _column(values: Sequence[float | str | None]) -> np.ndarray:
+def _column(values: Sequence[float | str | None]) -> Floats:
     if any(isinstance(v, str) for v in values):
         return np.array(["" if v is None else str(v) for v in values], dtype=str)
     return np.array([np.nan if v is None else v for v in values], dtype=float)
 
 
-def _swept_column(name: str, grid: Sequence[Point]) -> np.ndarray:
+def _swept_column(name: str, grid: Sequence[Point]) -> Floats:
     values = [cell.point[name] for cell in grid]
     return np.array([v if isinstance(v, int | float) else str(v) for v in values])
 

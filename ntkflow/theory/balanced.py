@@ -13,7 +13,7 @@ import numpy as np
 
 from ntkflow import views
 from ntkflow._lazy import lister
-from ntkflow._types import Biases, ClassMatrix, Vector
+from ntkflow._types import Biases, ClassMatrix, Floats, Vector
 from ntkflow.errors import InputError
 from ntkflow.metrics import invariant
 from ntkflow.metrics.neural_collapse import centring
@@ -86,7 +86,8 @@ class Balanced:
     def R1(self) -> ClassMatrix:
         """Class-mean residual."""
         D, m = _root(self.sizes, self.kernel), self.sizes.per_class
-        return self.X @ self.Z1 @ D / np.sqrt(m) + self.b[:, None] - np.eye(self.sizes.C)
+        result: Floats = self.X @ self.Z1 @ D / np.sqrt(m) + self.b[:, None] - np.eye(self.sizes.C)
+        return result
 
     @property
     def G(self) -> ClassMatrix:
@@ -133,4 +134,5 @@ class Balanced:
 def _root(sizes: Sizes, kernel: BlockKernel, sign: float = 1.0) -> ClassMatrix:
     """Kc^{1/2} or, with sign -1, its inverse."""
     mu, P = eigenvalues(sizes, kernel), centring(sizes.C)
-    return mu.mu_class ** (sign / 2) * P + mu.mu_global ** (sign / 2) * (np.eye(sizes.C) - P)
+    result: Floats = mu.mu_class ** (sign / 2) * P + mu.mu_global ** (sign / 2) * (np.eye(sizes.C) - P)
+    return result

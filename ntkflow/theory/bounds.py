@@ -11,7 +11,7 @@ from jaxtyping import Float64
 
 from ntkflow import views
 from ntkflow._lazy import lister
-from ntkflow._types import FeatureMatrix, Json, Vector
+from ntkflow._types import FeatureMatrix, Floats, Json, Vector
 from ntkflow.errors import InputError
 from ntkflow.metrics import invariant
 from ntkflow.metrics.quantities import conserved
@@ -107,7 +107,7 @@ def nc1_impossible(signs: Inertia, sizes: Sizes) -> bool:
     return signs.negative > sizes.C
 
 
-def floor_eigenvalues(E: FeatureMatrix, sizes: Sizes, kernel: BlockKernel) -> Float64[np.ndarray, " k"]:
+def floor_eigenvalues(E: FeatureMatrix, sizes: Sizes, kernel: BlockKernel) -> Float64[Floats, " k"]:
     """Lower bounds for the eigenvalues of S at all times, descending: mu_single max(lambda_{k+C}(-E), 0).
 
     -E <= S/mu_single + a matrix of rank at most C, and E is constant (theory 3.5).

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._lazy import lister
 from ntkflow._types import Json
-from ntkflow.errors import InputError
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
@@ -42,8 +42,7 @@ class Condition:
     numbers: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.verdict not in VERDICTS:
-            raise InputError("verdict", repr(self.verdict), f"must be one of {VERDICTS}", "choose one")
+        checks.choice("verdict", self.verdict, VERDICTS)
 
     def as_dict(self) -> Json:
         """Plain values for files."""

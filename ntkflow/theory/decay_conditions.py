@@ -13,8 +13,6 @@ import numpy as np
 from ntkflow._lazy import lister
 from ntkflow._types import Json
 from ntkflow.problem.clock import loss_scale
-from ntkflow.problem.kernels import BlockKernel
-from ntkflow.problem.losses import MSE, CrossEntropy
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import conditions
 from ntkflow.theory.conditions import IF_FITTED, Condition
@@ -45,13 +43,13 @@ def assess(problem: Problem, end: Enforced | None, known: Facts | None) -> Answe
     decay = problem.decay
     if (
         known is not None
-        and isinstance(problem.loss, MSE)
+        and problem.squared_error
         and (known.still or (known.saddle and decay.W == decay.H and decay.b == 0))
     ):
         return {"NC1": nc1(problem, end), **{name: conditions.at_saddle() for name in ("NC2", "NC3", "NC4")}}
     if end is not None:
         return {"NC1": nc1(problem, end), **_enforced(problem, end)}
-    if known is not None and isinstance(problem.loss, MSE):
+    if known is not None and problem.squared_error:
         if not decay.moves_E:
             return _biases_alone(known)
         if decay.b == 0 and not (decay.W and decay.H):
@@ -64,7 +62,7 @@ def nc1(problem: Problem, end: Enforced | None) -> Condition:
     sizes, decay = problem.sizes, problem.decay
     if sizes.N == sizes.C:
         return conditions.one_sample()
-    if isinstance(problem.loss, MSE) and decay.H > 0 and within_shrinks(problem):
+    if problem.squared_error and decay.H > 0 and within_shrinks(problem):
         law = f"tr S(t) <= exp(-{2 * decay.H:.4g} t) tr S(0), for every start"
         dead = ", but the class means merge as well" if end is not None and end.NC2 is None else ""
         return Condition(
@@ -93,7 +91,7 @@ def _enforced(problem: Problem, end: Enforced) -> Answers:
         return dict.fromkeys(("NC2", "NC3", "NC4"), _dies(problem, end))
     reason = f"decay of W and H enforces it {GENERIC}, whatever E is at first"
     numbers = {"rank": float(end.rank), "loss": end.loss}
-    if not problem.sizes.balanced or not isinstance(problem.kernel, BlockKernel):
+    if problem.equal_blocks is None:
         return _computed(problem, end)
     C = problem.sizes.C
     answers = {"NC2": Condition("yes", reason, {"NC2": 0.0}), "NC3": Condition("yes", reason, {"NC3": 0.0})}
@@ -209,7 +207,7 @@ def _out_of_reach_of_W(problem: Problem, f: Facts) -> Condition:
 def _deviating(problem: Problem) -> int:
     """Dimensions of the deviations from the class means, the same at all times."""
     H, counts = problem.state.H, problem.sizes.masses
-    Y = np.repeat(np.eye(problem.sizes.C), problem.sizes.counts, axis=1)
+    Y = problem.sizes.Y
     sizes = np.linalg.svd(H - (H @ Y.T / counts) @ Y, compute_uv=False)
     return int((sizes > PRESENT * sizes[0]).sum())
 
@@ -248,11 +246,11 @@ def _too_few(f: Facts) -> Answers:
 def _unknown(problem: Problem) -> Condition:
     """Why nothing is known."""
     decay = problem.decay
-    if isinstance(problem.loss, CrossEntropy):
+    if problem.cross_entropy:
         known = "with the cross-entropy the end under decay is known for decay of W and H, scalar blocks and equal classes"
-    elif not isinstance(problem.loss, MSE):
+    elif not problem.squared_error:
         known = "for a loss of one's own no end under decay is known"
-    elif problem.kernel.rung not in ("block", "class-block", "sample"):
+    elif not problem.kernel.on_samples:
         known = f"under decay no end is known for a {problem.kernel.rung} kernel"
     elif not (decay.W and decay.H):
         known = "where W or H does not decay the end depends on the start"
@@ -284,8 +282,7 @@ def forgotten(problem: Problem, end: Enforced | None) -> tuple[float, bool] | No
 
 def drifts(problem: Problem) -> bool:
     """Whether W alone or H alone decays, so that the fitted state moves slowly along the minima (theory 11.1)."""
-    decay, kernel = problem.decay, problem.kernel
-    block = isinstance(problem.loss, MSE) and isinstance(kernel, BlockKernel) and problem.sizes.balanced
+    decay, block = problem.decay, problem.squared_error and problem.equal_blocks is not None
     return block and (decay.W > 0) != (decay.H > 0) and decay.b == 0
 
 
@@ -294,8 +291,8 @@ def thresholds(problem: Problem) -> list[tuple[int, int, float]]:
 
     The contrasts between classes of one size vanish once sqrt(lw lh) exceeds it: minority collapse (theory 17d).
     """
-    kernel, sizes = problem.kernel, problem.sizes
-    if not isinstance(kernel, BlockKernel) or not isinstance(problem.loss, MSE):
+    kernel, sizes = problem.blocks, problem.sizes
+    if kernel is None or not problem.squared_error:
         return []
     within, extra = kernel.kappa_d - kernel.kappa_c, kernel.kappa_c - kernel.kappa_n
     counts = sorted(set(sizes.counts), reverse=True)
@@ -341,9 +338,8 @@ def predict(problem: Problem, relative: float = 0.0) -> Decayed:
         problem: some rate of decay is positive; any kernel, loss and sizes.
         relative: relative accuracy of the state; 0 means exact to rounding.
     """
-    kernel, sizes = problem.kernel, problem.sizes
-    known = None
-    if isinstance(kernel, BlockKernel) and sizes.balanced:
-        known = facts(sizes, kernel, problem.state, relative)
+    kernel, known = problem.equal_blocks, None
+    if kernel is not None:
+        known = facts(problem.sizes, kernel, problem.state, relative)
     end = enforced(problem, known.reach if known is not None else reach(problem))
     return Decayed(assess(problem, end, known), end, forgotten(problem, end))

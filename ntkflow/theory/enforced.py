@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import ClassMatrix, Json
+from ntkflow._types import ClassMatrix, Floats, Json, Truths
 from ntkflow.metrics.neural_collapse import centring
-from ntkflow.problem.kernels import BlockKernel, SampleKernel
-from ntkflow.problem.losses import MSE, CrossEntropy
+from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.theory.exact.convex import Minimum, minimum
 from ntkflow.theory.exact.decayed import decay_rates, fraction, regularised_limit
@@ -72,19 +71,19 @@ def enforced(problem: Problem, reach: int) -> Enforced | None:
         problem: what is to be solved; W and H decay.
         reach: dimension of the space that holds the trajectory, at most n.
     """
-    decay, kernel, sizes = problem.decay, problem.kernel, problem.sizes
+    decay = problem.decay
     if not (decay.W > 0 and decay.H > 0):
         return None
-    if isinstance(kernel, BlockKernel) and sizes.balanced:
-        if isinstance(problem.loss, MSE):
-            return _balanced(problem, reach)
-        return _softmax(problem, reach) if isinstance(problem.loss, CrossEntropy) and decay.b == 0 else None
-    return _convex(problem, reach) if isinstance(problem.loss, MSE) else None
+    kernel = problem.equal_blocks
+    if kernel is not None and problem.squared_error:
+        return _balanced(problem, kernel, reach)
+    if kernel is not None:
+        return _softmax(problem, kernel, reach) if problem.cross_entropy and decay.b == 0 else None
+    return _convex(problem, reach) if problem.squared_error else None
 
 
-def _balanced(problem: Problem, reach: int) -> Enforced | None:
-    sizes, kernel, decay = problem.sizes, problem.kernel, problem.decay
-    assert isinstance(kernel, BlockKernel)
+def _balanced(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | None:
+    sizes, decay = problem.sizes, problem.decay
     rho, mean = fraction(sizes, kernel, decay)
     left = decay.b / (sizes.N + decay.b)
     contrasts, common = (sizes.C - 1 if rho < 1 else 0), left > mean
@@ -105,10 +104,9 @@ def _balanced(problem: Problem, reach: int) -> Enforced | None:
     return Enforced(rank + int(common), loss, rho, 0.0, limit.NC2, limit.NC3, limit.NC4, (), slowest, limit)
 
 
-def _softmax(problem: Problem, reach: int) -> Enforced | None:
+def _softmax(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | None:
     """Cross-entropy: the same rho P is left of the residual, so that the margin is ln(C/rho - C + 1)."""
-    sizes, kernel, decay = problem.sizes, problem.kernel, problem.decay
-    assert isinstance(kernel, BlockKernel)
+    sizes, decay = problem.sizes, problem.decay
     if reach < sizes.C - 1:
         return None
     C, m, mu = sizes.C, sizes.per_class, eigenvalues(sizes, kernel).mu_class
@@ -162,18 +160,18 @@ def _minimum(problem: Problem) -> Minimum | None:
         roots = np.sqrt(sizes.masses)
         K = coefficients.class_kernel * roots / roots[:, None]
         return minimum((K + K.T) / 2, np.diag(roots), roots, problem.decay)
-    if coefficients is None and isinstance(kernel, SampleKernel) and sizes.N <= MOST_COLUMNS:
-        Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
-        return minimum(kernel.K, Y, np.ones(sizes.N), problem.decay)
+    matrix = kernel.sample_matrix
+    if matrix is not None and sizes.N <= MOST_COLUMNS:
+        return minimum(matrix, sizes.Y, np.ones(sizes.N), problem.decay)
     return None
 
 
-def _class_means(found: Minimum, problem: Problem) -> tuple[np.ndarray, float]:
+def _class_means(found: Minimum, problem: Problem) -> tuple[Floats, float]:
     """Class means of the features, and the root of the mean variance within classes."""
     sizes, H = problem.sizes, found.Z @ found.root
     if len(found.row) == sizes.C:
         return H / np.sqrt(sizes.masses), 0.0
-    Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+    Y = sizes.Y
     means = (H @ Y.T) / sizes.masses
     return means, float(np.linalg.norm(H - means @ Y)) / math.sqrt(sizes.N)
 
@@ -189,7 +187,7 @@ def _within_rates(problem: Problem, found: Minimum, reach: int) -> list[float]:
     return [problem.decay.H] if reach > found.rank else [problem.decay.H + least]
 
 
-def _rates(problem: Problem, reach: int) -> np.ndarray | None:
+def _rates(problem: Problem, reach: int) -> Floats | None:
     """Rates for scalar blocks where the closed forms do not cover them."""
     found = _minimum(problem)
     if found is None or reach <= found.rank or found.unknowns > MOST_UNKNOWNS:
@@ -197,11 +195,12 @@ def _rates(problem: Problem, reach: int) -> np.ndarray | None:
     return np.sort(np.append(_moving(found.rates()), _within_rates(problem, found, reach)))
 
 
-def _moving(rates: np.ndarray) -> np.ndarray:
-    return rates[rates > STILL * rates[-1]]
+def _moving(rates: Floats) -> Floats:
+    result: Floats = rates[rates > STILL * rates[-1]]
+    return result
 
 
-def _groups(same: np.ndarray) -> tuple[tuple[int, ...], ...]:
+def _groups(same: Truths) -> tuple[tuple[int, ...], ...]:
     """Groups of two or more classes that are the same as the first of them."""
     first = same.argmax(axis=1)
     groups = (tuple(int(c) for c in np.flatnonzero(first == leader)) for leader in np.unique(first))
@@ -209,7 +208,7 @@ def _groups(same: np.ndarray) -> tuple[tuple[int, ...], ...]:
 
 
 def _point(
-    X: ClassMatrix, G: ClassMatrix, F: ClassMatrix, b: np.ndarray, trace_S: float, hypotheses: str
+    X: ClassMatrix, G: ClassMatrix, F: ClassMatrix, b: Floats, trace_S: float, hypotheses: str
 ) -> Limit:
     """A limit whose outputs F = W H1 are not those of zero loss."""
     C = len(b)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ntkflow._types import ClassMatrix
+from ntkflow._types import ClassMatrix, Floats
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import checks
 
@@ -42,7 +42,8 @@ def geometric_mean(A: ClassMatrix, B: ClassMatrix) -> ClassMatrix:
     root = (vectors * np.sqrt(values)) @ vectors.T
     _, s, Vt = np.linalg.svd(_factor(second).T @ ((vectors / np.sqrt(values)) @ vectors.T))
     mean = root @ (Vt.T * s) @ Vt @ root
-    return (mean + mean.T) / 2
+    result: Floats = (mean + mean.T) / 2
+    return result
 
 
 def _rank(M: ClassMatrix) -> float:
@@ -52,10 +53,11 @@ def _rank(M: ClassMatrix) -> float:
 def _factor(M: ClassMatrix) -> ClassMatrix:
     """F with F F^T = M."""
     values, vectors = np.linalg.eigh(M)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+    result: Floats = vectors * np.sqrt(np.maximum(values, 0.0))
+    return result
 
 
-def _common_range(A: ClassMatrix, B: ClassMatrix) -> np.ndarray:
+def _common_range(A: ClassMatrix, B: ClassMatrix) -> Floats:
     """Orthonormal basis of range(A) & range(B): the directions that neither kernel touches."""
     kernels = []
     for M in (A, B):

@@ -6,6 +6,7 @@ from itertools import chain
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.metrics import invariant
 from ntkflow.metrics.neural_collapse import centring
@@ -189,7 +190,7 @@ def _centred(thin: ThinState, column_sums: float, zero: float) -> bool:
     return bool(equal or np.abs(b - 1 / C).max() <= zero)
 
 
-def _projector(E: np.ndarray, thin: ThinState, tolerance: float, zero: float) -> tuple[float, int] | None:
+def _projector(E: Floats, thin: ThinState, tolerance: float, zero: float) -> tuple[float, int] | None:
     """(e, d) of E = e Pi with row(W) in the range of Pi and d = C-1 or C."""
     values, vectors = np.linalg.eigh(E)
     there = np.abs(values) > tolerance
@@ -200,7 +201,7 @@ def _projector(E: np.ndarray, thin: ThinState, tolerance: float, zero: float) ->
     return (float(values[there].mean()), d) if outside <= zero * np.linalg.norm(thin.W) else None
 
 
-def _spread_spaces(thin: ThinState) -> list[tuple[float, np.ndarray]]:
+def _spread_spaces(thin: ThinState) -> list[tuple[float, Floats]]:
     """Positive eigenvalues of L L^T, equal ones joined, each with a basis of its eigenspace."""
     U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
     if s.size == 0:
@@ -210,7 +211,7 @@ def _spread_spaces(thin: ThinState) -> list[tuple[float, np.ndarray]]:
     return [(float(np.mean(part**2)), V) for part, V in parts]
 
 
-def _sources(thin: ThinState) -> np.ndarray:
+def _sources(thin: ThinState) -> Floats:
     """[W^T, H1], each scaled to norm one."""
     blocks = (thin.W.T, thin.H1)
     return np.hstack([block / max(float(np.linalg.norm(block)), np.finfo(float).tiny) for block in blocks])
@@ -223,7 +224,7 @@ def _reach(thin: ThinState) -> int:
     return int(np.sum(s > RANK * s[0]))
 
 
-def _frozen(thin: ThinState, spaces: list[tuple[float, np.ndarray]]) -> float:
+def _frozen(thin: ThinState, spaces: list[tuple[float, Floats]]) -> float:
     """Trace of L L^T outside the smallest space that contains [W^T, H1] and that L L^T maps into itself."""
     Z, total = _sources(thin), 0.0
     for value, V in spaces:
@@ -232,7 +233,7 @@ def _frozen(thin: ThinState, spaces: list[tuple[float, np.ndarray]]) -> float:
     return total
 
 
-def _symmetric(thin: ThinState, spaces: list[tuple[float, np.ndarray]], zero: float) -> bool:
+def _symmetric(thin: ThinState, spaces: list[tuple[float, Floats]], zero: float) -> bool:
     """Whether b is constant and all Gram matrices of [W^T, H1], also within each eigenspace of S, are a P + c J."""
     C, Z = len(thin.b), _sources(thin)
     if float(np.ptp(thin.b)) > zero:
@@ -245,12 +246,13 @@ def _symmetric(thin: ThinState, spaces: list[tuple[float, np.ndarray]], zero: fl
     return True
 
 
-def _symmetric_part(block: np.ndarray) -> np.ndarray:
+def _symmetric_part(block: Floats) -> Floats:
     """Mean of a C x C matrix over permutations of the classes."""
     C = block.shape[0]
     P = centring(C)
     J = np.eye(C) - P
-    return float(np.trace(P @ block)) / (C - 1) * P + float(np.trace(J @ block)) * J
+    result: Floats = float(np.trace(P @ block)) / (C - 1) * P + float(np.trace(J @ block)) * J
+    return result
 
 
 def _saddle(thin: ThinState, sizes: Sizes, kernel: BlockKernel, zero: float) -> bool:

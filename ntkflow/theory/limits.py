@@ -7,12 +7,12 @@ Mc = m Kc^{-1} = Y K^{-1} Y^T alone: X = (A Mc A^T)^{1/2} and G = Mc^{-1} # (A^T
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Weights
+from ntkflow._types import Biases, ClassMatrix, ClassMeans, FeatureMatrix, Floats, Weights
 from ntkflow.errors import InputError
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import Kernel, checks
 from ntkflow.problem.kernels.block import BlockKernel, Eigenvalues
-from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.sizes import Sizes, one_hot
 from ntkflow.theory.geometric_mean import geometric_mean
 from ntkflow.theory.limit_point import Limit, complete
 
@@ -107,7 +107,8 @@ def means_from_weights(sizes: Sizes, kernel: BlockKernel, W: Weights, b: Biases)
     eigenvalues(sizes, kernel)
     root, inverse_root = _kernel_roots(sizes, kernel)
     U, _, Vt = np.linalg.svd(_zero_loss_outputs(_biases(b, sizes.C)) @ root)
-    return W.T @ (U @ Vt) @ inverse_root
+    result: Floats = W.T @ (U @ Vt) @ inverse_root
+    return result
 
 
 def gamma(sizes: Sizes, kernel: BlockKernel, beta: float) -> float:
@@ -212,12 +213,12 @@ def class_gram(sizes: Sizes, kernel: Kernel) -> ClassMatrix:
     Raises:
         InputError: the kernel acts on features or moves, or is singular on these sizes.
     """
-    if kernel.rung not in ON_SAMPLES:
+    if not kernel.on_samples:
         raise InputError(
             "kernel", kernel.rung, "is no constant kernel on samples", f"use one of {', '.join(ON_SAMPLES)}"
         )
     kernel.check(sizes)
-    Y = np.eye(sizes.C)[:, sizes.labels]
+    Y = one_hot(sizes.labels, sizes.C)
     Mc = kernel.solve(Y, sizes) @ Y.T
     return (Mc + Mc.T) / 2
 

@@ -7,8 +7,6 @@ import numpy as np
 from ntkflow import views
 from ntkflow._lazy import lister
 from ntkflow._types import Json
-from ntkflow.problem.kernels import BlockKernel, SampleKernel
-from ntkflow.problem.losses import MSE, CrossEntropy
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import bounds, conditions, limits, rates, spectrum
 from ntkflow.theory.conditions import Condition
@@ -98,7 +96,7 @@ class Prediction:
 
 def predictable(problem: Problem) -> bool:
     """Whether the closed forms apply: scalar blocks, balanced classes, squared error, no decay."""
-    return isinstance(problem.kernel, BlockKernel) and problem.sizes.balanced and problem.plain
+    return problem.equal_blocks is not None and problem.plain
 
 
 def predict(problem: Problem, relative: float = 0.0) -> Prediction:
@@ -108,8 +106,8 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
         problem: sizes, kernel, initial state.
         relative: relative accuracy of the state; 0 means exact to rounding.
     """
-    sizes, kernel, state = problem.sizes, problem.kernel, problem.state
-    assert isinstance(kernel, BlockKernel)
+    sizes, kernel, state = problem.sizes, problem.equal_blocks, problem.state
+    assert kernel is not None
     facts = conditions.facts(sizes, kernel, state, relative)
     e = facts.collapse_e
     collapse = spectrum.at_collapse(sizes, kernel, e)
@@ -164,11 +162,11 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
 
 def _silent(problem: Problem) -> Condition:
     """Why no limit is known without decay."""
-    if isinstance(problem.loss, CrossEntropy):
+    if problem.cross_entropy:
         known = "with the cross-entropy and no decay W and H grow without end, and no result covers the block flow"
-    elif not isinstance(problem.loss, MSE):
+    elif not problem.squared_error:
         known = "for a loss of one's own no limit is known"
-    elif problem.kernel.rung not in limits.ON_SAMPLES:
+    elif not problem.kernel.on_samples:
         known = f"for a {problem.kernel.rung} kernel no limit is known; what it conserves stands below"
     else:
         known = "for imbalanced classes, and for kernels without equal blocks, the limit depends on the whole start"
@@ -177,7 +175,7 @@ def _silent(problem: Problem) -> Condition:
 
 def _sample_nc1(problem: Problem) -> dict[str, Condition]:
     kernel, sizes = problem.kernel, problem.sizes
-    if not problem.plain or kernel.rung not in limits.ON_SAMPLES:
+    if not problem.plain or not kernel.on_samples:
         return {}
     if (no := excluded_by_E(problem)) is not None:
         return {"NC1": no}
@@ -223,5 +221,5 @@ def _least_within(problem: Problem) -> float:
     coefficients = problem.kernel.thin(problem.sizes)
     if coefficients is not None:
         return float(coefficients.within[problem.sizes.masses > 1].min())
-    assert isinstance(problem.kernel, SampleKernel)
-    return float(np.linalg.eigvalsh(problem.kernel.K)[0])
+    assert problem.kernel.sample_matrix is not None
+    return float(np.linalg.eigvalsh(problem.kernel.sample_matrix)[0])

@@ -5,8 +5,9 @@ Rates are per unit of the flow time t of the sum loss (4).
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._lazy import lister
-from ntkflow._types import Vector
+from ntkflow._types import Floats, Vector
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
@@ -119,7 +120,8 @@ def tail_loss(t: Vector, sizes: Sizes, kernel: BlockKernel) -> Vector:
 
 def tail_NC3(t: Vector, sizes: Sizes, kernel: BlockKernel) -> Vector:
     """NC3 -> (2 mu_single t)^{-1/2} / sqrt((C-1) x*)."""
-    return np.sqrt(tail_column_sums(t, sizes, kernel) / ((sizes.C - 1) * x_star(sizes, kernel)))
+    result: Floats = np.sqrt(tail_column_sums(t, sizes, kernel) / ((sizes.C - 1) * x_star(sizes, kernel)))
+    return result
 
 
 def largest_step(rate: float) -> float:
@@ -131,6 +133,5 @@ def largest_step(rate: float) -> float:
     Args:
         rate: fastest rate, for example `spectrum.at_zero_loss(...).fastest`.
     """
-    if not rate > 0:
-        raise InputError("rate", rate, "must be positive", "give the fastest rate of a spectrum")
+    checks.positive("rate", rate, "give the fastest rate of a spectrum")
     return 2 / rate

@@ -17,7 +17,7 @@ from jaxtyping import Int64
 
 from ntkflow import views
 from ntkflow._lazy import lister
-from ntkflow._types import Features, Json, Vector, Weights
+from ntkflow._types import Features, Floats, Integers, Json, Vector, Weights
 from ntkflow.problem.kernels.base import Kernel, ThinCoefficients
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
@@ -65,7 +65,7 @@ class Spectrum:
     """
 
     rates: Vector
-    multiplicities: Int64[np.ndarray, " k"]
+    multiplicities: Int64[Integers, " k"]
     names: tuple[str, ...] = ()
 
     __repr__ = views.short
@@ -229,12 +229,13 @@ def _coupled(thin: ThinState, frame: Frame, coefficients: ThinCoefficients) -> V
 
 def _of_weights(thin: ThinState) -> Vector:
     """Eigenvalues of X = W W^T, which has no negative ones but by rounding."""
-    return np.maximum(np.linalg.eigvalsh(thin.W @ thin.W.T), 0.0)
+    result: Floats = np.maximum(np.linalg.eigvalsh(thin.W @ thin.W.T), 0.0)
+    return result
 
 
 def _rest(
     thin: ThinState, frame: Frame, coefficients: ThinCoefficients
-) -> tuple[Vector, Int64[np.ndarray, " k"]]:
+) -> tuple[Vector, Int64[Integers, " k"]]:
     """mu_s eig(X) for each group of classes with one mu_s, as often as directions without features are left."""
     X = _of_weights(thin)
     rates, counts = [], []
@@ -250,7 +251,7 @@ def _rest(
     return np.concatenate(rates), np.concatenate(counts)
 
 
-def _sorted(rates: Vector, multiplicities: Int64[np.ndarray, " k"]) -> Spectrum:
+def _sorted(rates: Vector, multiplicities: Int64[Integers, " k"]) -> Spectrum:
     order = np.argsort(-rates, kind="stable")
     # T is positive semidefinite; what is negative is rounding.
     return Spectrum(np.maximum(rates[order], 0.0), multiplicities[order])

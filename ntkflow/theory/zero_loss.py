@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import FeatureMatrix, Json
+from ntkflow._types import FeatureMatrix, Floats, Json
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import Kernel
-from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.sizes import Sizes, one_hot
 from ntkflow.problem.state import State, class_means
 from ntkflow.theory.limits import class_gram
 
@@ -54,7 +54,7 @@ def excess(state: State, sizes: Sizes, kernel: Kernel) -> float:
         sizes: its sizes.
         kernel: a constant kernel that acts on samples.
     """
-    Y = np.eye(sizes.C)[:, sizes.labels]
+    Y = one_hot(sizes.labels, sizes.C)
     R = state.logits - Y
     A = np.eye(sizes.C) - state.b[:, None]
     left = float(np.vdot(kernel.solve(R, sizes), R))
@@ -85,7 +85,7 @@ def gaps(state: State, E: FeatureMatrix, sizes: Sizes, kernel: Kernel) -> Gaps:
     )
 
 
-def _relative(left: np.ndarray, *right: np.ndarray) -> float:
+def _relative(left: Floats, *right: Floats) -> float:
     """|left - sum of the right| over the largest of the norms."""
     size = max(float(np.linalg.norm(part)) for part in (left, *right))
     return float(np.linalg.norm(left - sum(right))) / size if size else 0.0

@@ -1,5 +1,6 @@
 """Every damaged file is one line that names it, with an exit code of 0 to 3, and never a traceback."""
 
+import io
 import json
 import shutil
 
@@ -157,7 +158,6 @@ def trained(tmp_path_factory):
 
 READERS = {
     "training.json": (("show",), ("report", "--quiet")),
-    "kernels.json": (("show",), ("compare", "--rungs", "block", "--quiet")),
     "comparison.json": (("show",), ("frontier",), ("report", "--quiet")),
 }
 
@@ -177,6 +177,36 @@ def test_every_reader_of_documents_of_trainings(trained, tmp_path, told, name):
     good = json.loads((run / name).read_text())
     commands = [("validate", words[0], run, *words[1:]) for words in READERS[name][1:]]
     check(damage.documents(good, 60, seed=1), lambda content: told(run / name, content, *commands))
+
+
+@pytest.mark.parametrize("name", ["K", "measured.features.sums.within"])
+def test_measurements_of_trainings(trained, tmp_path, told, name):
+    run = shutil.copytree(trained, tmp_path / "run")
+    path = run / "measurements" / "0.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    check(
+        damage.archives(arrays, name),
+        lambda content: told(path, content, ("validate", "show", run)),
+    )
+
+
+@pytest.mark.slow
+def test_numbers_of_measurements_of_trainings(trained, tmp_path, told):
+    run = shutil.copytree(trained, tmp_path / "run")
+    path = run / "measurements" / "0.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    good = json.loads(str(arrays.pop("header")))
+
+    def read(content):
+        arrays["header"] = np.array(content.decode(errors="replace"))
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        words = (("show",), ("compare", "--rungs", "block", "--quiet"), ("kernels", "--quiet"))
+        return told(path, buffer.getvalue(), *(("validate", word, run, *rest) for word, *rest in words))
+
+    check(damage.documents(good, 60), read)
 
 
 def test_metrics(trained, tmp_path, told):

@@ -49,7 +49,7 @@ def test_seeds_repeat_and_differ(name):
         (("equal-bias", nf.Sizes(3, 4, 2)), "n = 2: must be at least C = 3"),
         (("equal-bias", nf.Sizes(3, 1, 5)), "m = 1: must be at least 2"),
         (("balanced-centred", nf.Sizes(3, 1, 5)), "too few samples"),
-        (("gaussian", nf.Sizes(3, 4, 7), -1), "seed = -1: must not be negative"),
+        (("gaussian", nf.Sizes(3, 4, 7), -1), "seed = -1: must be at least 0"),
         (("gaussian", nf.Sizes(3, 4, 7), 0, 0.0), "scale = 0.0: must be positive"),
     ],
 )

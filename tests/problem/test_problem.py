@@ -35,6 +35,17 @@ def test_modifications_are_not_plain(changes, has_thin):
     assert problem(**changes).has_thin is has_thin
 
 
+def test_blocks_are_equal_where_they_are_scalar_and_classes_balanced():
+    assert problem().blocks is problem().equal_blocks is BLOCK
+    sizes = nf.Sizes(2, (2, 3), 4)
+    uneven = nf.Problem(sizes, BLOCK, random_state(sizes))
+    assert uneven.blocks is BLOCK
+    assert uneven.equal_blocks is None
+    assert problem(SampleKernel(np.eye(6))).blocks is None
+    assert problem(loss=CrossEntropy()).cross_entropy
+    assert not problem(loss=CrossEntropy()).squared_error
+
+
 def test_a_kernel_without_blocks_has_no_thin_form():
     assert problem(SampleKernel(np.eye(6))).has_thin
     assert not problem(KroneckerKernel(np.eye(6), np.eye(SIZES.n))).has_thin

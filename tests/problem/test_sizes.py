@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
+from ntkflow.problem.sizes import one_hot
 
 
 def test_samples_are_counted_and_labelled_by_class():
@@ -52,3 +53,11 @@ def test_what_repeats_is_summarised():
         nf.InputError, match=r"m = 99 counts \(99 x 12\): must have one count per class, C = 100"
     ):
         nf.Sizes(100, (12,) * 99, 5)
+
+
+def test_targets_are_one_hot_in_any_order_of_the_samples():
+    sizes = nf.Sizes(C=3, m=(2, 1, 3), n=4)
+    np.testing.assert_array_equal(sizes.Y, np.kron(np.eye(3), np.ones(6))[:, [0, 1, 6, 12, 13, 14]])
+    assert sizes.Y.flags.c_contiguous
+    order = np.array([3, 0, 5, 2, 1, 4])
+    np.testing.assert_array_equal(one_hot(sizes.labels[order], 3), sizes.Y[:, order])

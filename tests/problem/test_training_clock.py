@@ -300,6 +300,7 @@ def test_a_constant_rate_is_the_schedule_of_its_repetition(beta, nesterov, steps
     np.testing.assert_allclose(rate.time(steps), asked.time(steps), rtol=1e-9)
     for clock in (rate, listed):
         np.testing.assert_allclose(clock.step(clock.time(steps)), steps, rtol=1e-9, atol=1e-9)
+        assert clock.step(float(clock.time(steps[-1]))) == pytest.approx(steps[-1], rel=1e-9)
 
 
 @pytest.mark.parametrize(

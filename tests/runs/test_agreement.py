@@ -6,7 +6,6 @@ import pytest
 import ntkflow as nf
 from ntkflow.runs.agreement import compare, waiting
 from ntkflow.runs.laws import laws
-from ntkflow.runs.summary import moves
 from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable, sample_conditions
 from tests.cli.test_simulate import run
@@ -192,10 +191,13 @@ def test_decay_of_the_biases_alone_leaves_E_where_it_is():
     problem = nf.Problem(SIZES, KERNEL, nf.initial.make("gaussian", SIZES, KERNEL, 1), decay=nf.Decay(b=0.2))
     solution = nf.solve(problem, t_end=5.0)
     assert solution.gap_to_law is None
-    assert not moves(solution)
+    assert not solution.E_moves
     found = {line.quantity: line for line in compare(solution, None)}
     assert found["invariant"].digits > 8
-    assert moves(nf.solve(nf.Problem(SIZES, KERNEL, problem.state, decay=nf.Decay(H=0.2)), t_end=0.1))
+    moving = nf.solve(nf.Problem(SIZES, KERNEL, problem.state, decay=nf.Decay(H=0.2)), t_end=0.1)
+    assert moving.E_moves
+    assert moving.is_flow
+    assert not moving.has_momentum
 
 
 def test_softmax_keeps_the_column_sums():

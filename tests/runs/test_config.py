@@ -105,3 +105,46 @@ def test_one_end_of_the_steps_replaces_the_other():
 def test_numbers_of_steps_that_mean_nothing_are_refused(options, message):
     with pytest.raises(nf.InputError, match=message):
         SimulateConfig(**options)
+
+
+def test_files_options_help_and_axes_of_sweeps_know_the_same_fields():
+    from dataclasses import fields
+
+    import typer
+
+    from ntkflow.cli import simulate, theory
+    from ntkflow.runs.config import OPTIONS, PATHS, SCHEMA
+
+    names = [field.name for field in fields(SimulateConfig)]
+    assert list(OPTIONS) == names
+    assert [name for table in TABLES.values() for name in table] == names
+    assert set(SCHEMA.kinds) == set(names)
+    assert PATHS == ("kernel_file", "state")
+    assert SCHEMA.lists == {"per_class"}
+    for name, option in OPTIONS.items():
+        assert f"{name}: {option.text}" in SimulateConfig.__doc__
+    app = typer.Typer()
+    app.command()(simulate.simulate)
+    app.command()(theory.theory)
+    commands = typer.main.get_command(app).commands
+    offered = {parameter.name: parameter for parameter in commands["simulate"].params}
+    assert set(names) <= set(offered)
+    assert "--kappa-d" in offered["kappa_d"].opts
+    assert offered["kappa_d"].help == "Kernel of a sample with itself. (default: 1)"
+    assert {"-m", "--per-class"} <= set(offered["per_class"].opts)
+    assert offered["nesterov"].secondary_opts == ["--heavy-ball"]
+    # Nothing is integrated there, so that nothing stops.
+    of_theory = {parameter.name for parameter in commands["theory"].params}
+    assert set(TABLES["kernel"]) | {"momentum"} <= of_theory
+    assert not of_theory & {"rtol", "t_end", "stop_nc1", "step_size"}
+
+
+def test_a_whole_number_of_a_file_is_no_text_and_no_number_with_a_point():
+    assert from_tables({"sizes": {"per_class": [3, 4]}}, Path()).per_class == (
+        3,
+        4,
+    )
+    with pytest.raises(nf.InputError, match=r"steps\.nesterov = 1: must be true or false"):
+        from_tables({"steps": {"nesterov": 1}}, Path())
+    with pytest.raises(nf.InputError, match=r"sizes\.per_class = 3\.0: must be a whole number"):
+        from_tables({"sizes": {"per_class": [3.0, 4]}}, Path())

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels import kernel_files
 from ntkflow.runs import files
+from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.simulate import prepare
 
 SIZES = nf.Sizes(3, 2, 4)
 KERNEL = nf.BlockKernel(1.0, 0.5, 0.1)
@@ -282,3 +286,59 @@ def test_what_is_no_archive_is_called_that(content, tmp_path):
         path.write_text("no archive" if content == "text" else "")
     with pytest.raises(nf.InputError, match=r"it is no \.npz archive"):
         files.read_arrays(path)
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Names of the arrays that are read from files."""
+    names, archive = [], files.archive
+
+    def told(*args):
+        arrays, all_names = archive(*args)
+        names.extend(arrays)
+        return arrays, all_names
+
+    monkeypatch.setattr(files, "archive", told)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("rung", "needed"),
+    [
+        (None, {"kappa_d", "kappa_c", "kappa_n", "K", "Theta"}),
+        ("block", {"kappa_d", "kappa_c", "kappa_n"}),
+        ("sample", {"K"}),
+        ("kronecker", {"K", "kappa_d", "kappa_c", "kappa_n"}),
+        ("matrix-block", {"kappa_d", "kappa_c", "kappa_n", "K", "Theta"}),
+    ],
+)
+def test_of_a_kernel_file_only_the_arrays_of_the_rung_are_read(tmp_path, read, rung, needed):
+    """Where none of the rung's is there the others are, to say what there is instead."""
+    kappas = dict(zip(kernel_files.KAPPAS, np.array([1.0, 0.5, 0.1]), strict=True))
+    large = {"K": np.eye(6), "Theta": np.zeros((2, 6, 2, 6)), "chunks": np.zeros(1000), "H": np.zeros((2, 6))}
+    np.savez(tmp_path / "kernel.npz", **kappas, **large)
+    with pytest.warns(kernel_files.UnusedArraysWarning, match="chunks is no array of a kernel"):
+        found = files.read_kernel(tmp_path / "kernel.npz", rung)
+    assert set(found) == set(read) == needed
+
+
+def test_a_file_without_a_kernel_says_what_it_holds_and_nothing_of_it_is_read(tmp_path, read):
+    np.savez(tmp_path / "state.npz", H=np.zeros(3), W=np.zeros(3))
+    with pytest.raises(InputError, match="it holds H, W"):
+        files.read_kernel(tmp_path / "state.npz")
+    assert read == []
+
+
+def test_a_state_is_read_without_its_kernel_where_that_is_not_wanted(tmp_path, state, read):
+    files.write_state(tmp_path / "state.npz", state, SIZES.labels, KERNEL, K=KERNEL.matrix(SIZES))
+    found = files.read_state(tmp_path / "state.npz", kernel=False)
+    assert (found.kernel, found.arrays) == (None, {})
+    np.testing.assert_array_equal(found.state.H, state.H)
+    assert set(read) == {"H", "W", "b", "labels"}
+    # A kernel file beside the state takes the place of the state's own kernel.
+    np.savez(tmp_path / "kernel.npz", K=KERNEL.matrix(SIZES))
+    read.clear()
+    given = SimulateConfig(state=tmp_path / "state.npz", kernel_file=tmp_path / "kernel.npz")
+    assert prepare(given).problem.kernel.rung == "sample"
+    assert read.count("K") == 1
+    assert "kappa_d" not in read

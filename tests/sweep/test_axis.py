@@ -4,9 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ntkflow.errors import InputError
-from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.config import SCHEMA, SimulateConfig
 from ntkflow.sweep import Axis, parse_axis
-from ntkflow.sweep.fields import SIMULATE
 
 
 def test_ranges_are_linear_or_logarithmic_with_both_ends():
@@ -37,14 +36,14 @@ def test_fields_before_one_sign_move_together():
 
 
 def test_every_field_of_the_configuration_can_be_swept():
-    assert set(SIMULATE.kinds) == set(vars(SimulateConfig()))
+    assert set(SCHEMA.kinds) == set(vars(SimulateConfig()))
 
 
 def test_a_setting_may_be_a_list_where_the_field_takes_one():
-    assert SIMULATE.read_setting("--set", "per_class", "3,4") == (3, 4)
-    assert SIMULATE.read_setting("--set", "per_class", "3") == 3
+    assert SCHEMA.read_setting("--set", "per_class", "3,4") == (3, 4)
+    assert SCHEMA.read_setting("--set", "per_class", "3") == 3
     with pytest.raises(InputError, match="must be a whole number"):
-        SIMULATE.read_setting("--set", "classes", "3,4")
+        SCHEMA.read_setting("--set", "classes", "3,4")
 
 
 @pytest.mark.parametrize(

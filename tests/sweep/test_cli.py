@@ -119,7 +119,7 @@ CASES = {
     "study": (["--study", "all"], "must be one of"),
     "study and over": (["--study", "equal-bias", "--over", "scale=1,2"], "has no meaning beside --study"),
     "both": (["--over", "scale=1,2", "--workers", "1", "--scheduler", "a"], "has no meaning beside"),
-    "workers": ([*SMALL, "--over", "scale=1,2", "--workers", "0"], "must be at least 1"),
+    "workers": ([*SMALL, "--over", "scale=1,2", "--workers", "0"], "must be 1 .. 1024"),
     "config": (["--config", "none.toml"], "cannot be read"),
 }
 

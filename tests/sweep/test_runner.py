@@ -3,10 +3,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ import ntkflow as nf
 from ntkflow.errors import InputError, SolveError
 from ntkflow.runs import files
 from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.processes import host
 from ntkflow.sweep import SweepSpec, View, cell, parse_axis, run_sweep, runner, spec_from_tables
+from ntkflow.sweep.cache import Cache
 from tests.sweep.grids import BASE, grid, run_here
 
 
@@ -92,7 +96,7 @@ def test_a_failing_cell_is_recorded_and_tried_again(tmp_path, monkeypatch):
     seen = []
     table = run_here(spec, tmp_path / "s", progress=lambda *counts: seen.append(counts))
     assert table.failed == ["no luck today"]
-    assert seen[-1] == (2, 3, 1)
+    assert seen[-1] == ("cells (1 failed)", 3, 3)
     record = json.loads((tmp_path / "s" / "cells" / f"{table.columns['key'][1]}.failed.json").read_text())
     assert record["error"] == {"kind": "ValueError", "message": "no luck today"}
     monkeypatch.undo()
@@ -151,12 +155,116 @@ def test_the_specification_replays_from_the_directory_alone(tmp_path):
     assert counting.ran == []
 
 
-def test_at_most_twice_the_workers_wait(tmp_path, monkeypatch):
+def test_at_most_one_cell_more_than_the_workers_waits(tmp_path, monkeypatch):
     waiting = []
-    real = runner._collect
-    monkeypatch.setattr(runner, "_collect", lambda w, c: (waiting.append(len(w)), real(w, c))[1])
+    real = runner._Filling._collect
+
+    def told(filling, *args):
+        waiting.append(len(filling.waiting))
+        return real(filling, *args)
+
+    monkeypatch.setattr(runner._Filling, "_collect", told)
     run_here(grid("scale=1:2:7"), tmp_path / "s")
     assert max(waiting) == 2
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A cell whose work is its name."""
+
+    key: str
+    problem: InputError | None = None
+
+    @property
+    def config(self):
+        return self.key
+
+
+def shared(folder, count, works, monkeypatch):
+    """What each of some fillers of one folder told of its progress, and how it ended; each is a thread."""
+    (folder / "cells").mkdir(parents=True)
+    monkeypatch.setattr(runner, "PAUSE", 0.01)
+    tasks = [Plain(f"{i:064x}") for i in range(count)]
+
+    def fill(work):
+        told = []
+        with ThreadPoolExecutor(1) as pool:
+            runner.fill(tasks, Cache(folder), pool, work, lambda *state: told.append(state))
+        return told[-1]
+
+    with ThreadPoolExecutor(len(works)) as together:
+        return list(together.map(fill, works))
+
+
+def test_two_processes_divide_a_sweep_evenly_and_no_cell_is_run_twice(tmp_path, monkeypatch):
+    """Neither may run ahead of the other by more than three cells, but for the last, which are claimed already."""
+    changed, ran = threading.Condition(), ([], [])
+
+    def working(mine, other):
+        def work(key):
+            with changed:
+                assert changed.wait_for(
+                    lambda: len(mine) < len(other) + 3 or len(mine) + len(other) >= 24 - 4, timeout=30
+                )
+                mine.append(key)
+                changed.notify_all()
+            return {"value": 1}
+
+        return work
+
+    ends = shared(tmp_path / "s", 24, [working(*ran), working(*ran[::-1])], monkeypatch)
+    assert ends == [("cells", 24, 24)] * 2
+    assert min(map(len, ran)) >= 8
+    assert sorted(ran[0] + ran[1]) == [f"{i:064x}" for i in range(24)]
+    # No claim is left.
+    assert len(list((tmp_path / "s" / "cells").iterdir())) == 24
+
+
+def test_a_cell_that_failed_elsewhere_is_not_tried_by_everybody(tmp_path, monkeypatch):
+    both, ran = threading.Barrier(2, timeout=30), []
+
+    def failing():
+        begun = []
+
+        def work(key):
+            if not begun:
+                both.wait()  # the other one has begun as well
+            begun.append(key)
+            ran.append(key)
+            return {"error": {"kind": "SolveError", "message": "no"}}
+
+        return work
+
+    assert shared(tmp_path / "s", 8, [failing(), failing()], monkeypatch) == [("cells (8 failed)", 8, 8)] * 2
+    assert sorted(ran) == [f"{i:064x}" for i in range(8)]
+
+
+def test_what_another_process_left_behind_is_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "PAUSE", 0.01)
+    spec = grid("scale=1:2:3")
+    cache = Cache(tmp_path / "s")
+    cache.open(spec)
+    first = cell.cells(spec)[0].key
+    claim, slept = ExitStack(), []
+    claim.enter_context(cache.claimed(first))
+    # It ends without the cell while this one waits for it.
+    monkeypatch.setattr(runner.time, "sleep", lambda seconds: (slept.append(seconds), claim.close()))
+    assert len(run_here(spec, tmp_path / "s").failed) == 0
+    assert slept == [0.01]
+    assert Cache(tmp_path / "s").read(first) is not None
+    # A killed one leaves the file of its claim.
+    remains = tmp_path / "s" / "cells" / f".{first}.lock"
+    remains.write_text(host.Process(1, "elsewhere").record().replace("elsewhere", host.this_process().host))
+    run_here(spec, tmp_path / "s")
+    assert not remains.exists()
+
+
+def test_a_claim_of_who_may_have_been_killed_elsewhere_is_not_waited_for(tmp_path, monkeypatch):
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / ".abc.lock").write_text(host.Process(1, "elsewhere", "b", "s", "1").record())
+    monkeypatch.setattr(host, "locks_are_seen_everywhere", lambda path: False)
+    with Cache(tmp_path).claimed("abc"):
+        pass
 
 
 SCRIPT = """

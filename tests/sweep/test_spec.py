@@ -32,7 +32,7 @@ def test_fields_that_move_together_have_one_value():
         (lambda: grid(), "needs something to vary"),
         (lambda: grid("scale=1,2", "scale=3,4"), "is on two axes"),
         (lambda: grid("seed=1,2", seeds=2), "is on two axes"),
-        (lambda: grid("scale=1,2", seeds=-1), "must not be negative"),
+        (lambda: grid("scale=1,2", seeds=-1), "seeds = -1: must be at least 0"),
         (lambda: View(y=()), "at least one quantity"),
         (lambda: View(theory=("a", "b")), "has no pane"),
     ],

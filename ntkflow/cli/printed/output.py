@@ -3,18 +3,18 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ntkflow.errors import InputError, StoppedError
+from ntkflow.progress import Bar, Progress
 from ntkflow.runs import rundir
 from ntkflow.runs.atomic import MARK, numbered_directory, staged_directory
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
-
     from ntkflow.runs.simulate import Prepared
 
 
@@ -67,25 +67,10 @@ def attempted(draw: Callable[[], T], remedy: str) -> T | None:
 
 
 @contextmanager
-def bar(
-    silent: bool, columns: Callable[[], "tuple[ProgressColumn, ...]"], **start: Any
-) -> Iterator[Callable[..., None] | None]:
-    """A progress bar that vanishes at the end, as a function of what changes; None where nobody would see it.
-
-    Args:
-        silent: never show it; it is not shown either where standard error is no terminal.
-        columns: makes its columns, since importing rich takes longer than parsing.
-        start: the fields of its one task to begin with.
-    """
-    if silent or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(*columns(), console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", **start)
-        yield lambda **changes: shown.update(task, **changes)
+def bar(silent: bool, share: Callable[[float], float] = lambda fraction: fraction) -> Iterator[Progress]:
+    """A progress bar that vanishes at the end; nothing where it is to be silent or standard error is no terminal."""
+    with Bar(keep=False, stream=StringIO() if silent else None, share=share) as shown:
+        yield shown
 
 
 def number(value: object) -> str:

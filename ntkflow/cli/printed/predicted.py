@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import log
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ntkflow._types import Document
 from ntkflow.cli.printed.output import number
 from ntkflow.problem.sizes import repeated
 from ntkflow.theory.decay_conditions import number_of
@@ -21,7 +21,7 @@ ROUNDING = 1e-13
 SAME = 1e-9
 
 
-def answers(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+def answers(predicted: Document) -> Iterator[Pair]:
     """The answers for NC1-NC4, equal ones together, and what bounds NC1 from below."""
     grouped: dict[str, list[str]] = {}
     for name, answer in predicted["conditions"].items():
@@ -41,7 +41,7 @@ def answers(predicted: Mapping[str, Any]) -> Iterator[Pair]:
         )
 
 
-def limit(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+def limit(predicted: Document) -> Iterator[Pair]:
     """The limit and its Gram matrices, where they are known."""
     found = predicted.get("limit")
     if found is None:
@@ -64,7 +64,7 @@ def matrix(entries: Sequence[Sequence[float]]) -> str:
     return f"{on} on the diagonal, from {number(min(rest))} to {number(max(rest))} off it"
 
 
-def decay(found: Mapping[str, Any] | None) -> Iterator[Pair]:
+def decay(found: Document | None) -> Iterator[Pair]:
     """What decay does: its size in an optimiser's units, the loss that it leaves, when the start is forgotten."""
     if found is None:
         return
@@ -99,7 +99,7 @@ def decay(found: Mapping[str, Any] | None) -> Iterator[Pair]:
         yield "memory", f"{text}: the start is forgotten to 1 in {FACTOR} by about t = {number(OVER / rate)}"
 
 
-def _end(end: Mapping[str, Any]) -> Iterator[Pair]:
+def _end(end: Document) -> Iterator[Pair]:
     if end["rho"] is not None:
         share = f"{100 * min(end['rho'], 1):.3g} % of every class contrast stays unfitted"
         yield "rho", f"sqrt(lw lh/(m mu_class)) = {number(end['rho'])}: {share}"
@@ -122,7 +122,7 @@ def _listed(values: Mapping[str, float]) -> str:
     return ", ".join(f"{' = '.join(names)} = {text}" for text, names in grouped.items())
 
 
-def bounds(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+def bounds(predicted: Document) -> Iterator[Pair]:
     """What holds at all times."""
     bound = predicted.get("bias_bounds")
     if bound is not None and bound["b"] <= ROUNDING:
@@ -138,12 +138,12 @@ def bounds(predicted: Mapping[str, Any]) -> Iterator[Pair]:
         yield "tr S", f"{law}, since E >= 0"
 
 
-def laws(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+def laws(predicted: Document) -> Iterator[Pair]:
     """The laws of the flow."""
     yield from ((law["quantity"], law["sentence"]) for law in predicted.get("laws", ()))
 
 
-def times(predicted: Mapping[str, Any]) -> Iterator[Pair]:
+def times(predicted: Document) -> Iterator[Pair]:
     """How long collapse takes and which steps are stable there; "would be" where it is not what happens."""
     if "x_star" not in predicted or not predicted.get("fits"):
         return
@@ -171,7 +171,7 @@ def times(predicted: Mapping[str, Any]) -> Iterator[Pair]:
     )
 
 
-def optimiser(found: Mapping[str, Any] | None, predicted: Mapping[str, Any]) -> Iterator[Pair]:
+def optimiser(found: Document | None, predicted: Document) -> Iterator[Pair]:
     """The optimiser of the options in flow time."""
     if found is None:
         return
@@ -195,7 +195,7 @@ def optimiser(found: Mapping[str, Any] | None, predicted: Mapping[str, Any]) -> 
         )
 
 
-def print_rates(console: Console, predicted: Mapping[str, Any]) -> None:
+def print_rates(console: Console, predicted: Document) -> None:
     """The spectrum at collapse as a table: mode, rate, multiplicity."""
     if "rates" not in predicted or not predicted.get("fits"):
         return
@@ -213,7 +213,7 @@ def print_rates(console: Console, predicted: Mapping[str, Any]) -> None:
     )
 
 
-def print_origin(console: Console, predicted: Mapping[str, Any]) -> None:
+def print_origin(console: Console, predicted: Document) -> None:
     """The spectrum at the saddle at the origin."""
     if "origin" not in predicted:
         return
@@ -221,7 +221,7 @@ def print_origin(console: Console, predicted: Mapping[str, Any]) -> None:
     _print_modes(console, "part of the state", predicted["origin"])
 
 
-def _print_modes(console: Console, first: str, modes: Sequence[Mapping[str, Any]]) -> None:
+def _print_modes(console: Console, first: str, modes: Sequence[Document]) -> None:
     grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
     grid.add_column(first)
     grid.add_column("rate", justify="right", no_wrap=True)

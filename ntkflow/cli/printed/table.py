@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ntkflow._types import Document
 from ntkflow.cli.printed import predicted as words
 from ntkflow.cli.printed.output import number
 from ntkflow.problem.sizes import repeated
@@ -15,7 +16,7 @@ from ntkflow.runs.laws import LEADING
 Row = tuple[str, str, str]
 
 
-def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
+def print_summary(summary: Document, console: Console | None = None) -> None:
     """What was run, what happened, and what the theory predicts for it; on the terminal unless a console is given."""
     console = console or Console(highlight=False)
     for line in headlines(summary):
@@ -45,7 +46,7 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
     )
 
 
-def print_several(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> None:
+def print_several(names: Sequence[str], summaries: Sequence[Document]) -> None:
     """Runs beside each other: the settings in which they differ, then where each ended; medians of an ensemble."""
     console = Console(highlight=False)
     grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
@@ -76,13 +77,13 @@ _ENDS = {
 }
 
 
-def _stopped(summary: Mapping[str, Any]) -> str:
+def _stopped(summary: Document) -> str:
     if "quantiles" in summary:
         return f"{summary['ensemble']['members']} members"
     return str(summary["stop_reason"]["key"])
 
 
-def _end(summary: Mapping[str, Any], *path: str) -> object:
+def _end(summary: Document, *path: str) -> object:
     """A number at the end of a run, or the median of an ensemble's."""
     if "quantiles" in summary:
         known = {"drift": summary["drift"], "t_end": summary["t_end"]}
@@ -106,7 +107,7 @@ def print_pairs(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     console.print(grid)
 
 
-def headlines(summary: Mapping[str, Any]) -> Iterator[str]:
+def headlines(summary: Document) -> Iterator[str]:
     """Sizes, kernel constants and eigenvalues, a line each."""
     s, kernel, mu = summary["sizes"], summary["kernel"], summary["eigenvalues"]
     m = repeated(s["m"]) if isinstance(s["m"], list) else s["m"]
@@ -116,7 +117,7 @@ def headlines(summary: Mapping[str, Any]) -> Iterator[str]:
         yield ", ".join(f"{name} = {number(mu[name])}" for name in ("mu_single", "mu_class", "mu_global"))
 
 
-def _kernel(kernel: Mapping[str, Any]) -> Iterator[str]:
+def _kernel(kernel: Document) -> Iterator[str]:
     """The kernel's constants, what repeats summarised; of other rungs the name."""
     if kernel["rung"] == "block":
         yield ", ".join(f"{name} = {kernel[name]:.10g}" for name in ("kappa_d", "kappa_c", "kappa_n"))
@@ -135,7 +136,7 @@ def _kernel(kernel: Mapping[str, Any]) -> Iterator[str]:
         yield f"{kernel['rung']} kernel"
 
 
-def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
+def _rows(summary: Document) -> Iterator[Row]:
     loss, invariant, nc = summary["loss"], summary["invariant"], summary["nc"]
     yield "loss (sum over samples)", number(loss["initial"]), number(loss["final"])
     yield "invariant |E|", number(invariant["norm_initial"]), number(invariant["norm_final"])
@@ -155,7 +156,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
         yield meaning, number(nc[name]["initial"]), number(nc[name]["final"])
 
 
-def _beforehand(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _beforehand(summary: Document) -> Iterator[tuple[str, str]]:
     """What was known before the run."""
     predicted = summary["predicted"]
     if predicted is None:
@@ -168,14 +169,14 @@ def _beforehand(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield from words.laws(predicted)
 
 
-def _compared(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _compared(summary: Document) -> Iterator[tuple[str, str]]:
     """How the run agrees with it, and what it cannot be compared with."""
     for line in summary["agreement"]:
         yield line["quantity"], f"{verdict(line)}: {line['sentence']}"
     yield from ((line["quantity"], line["sentence"]) for line in summary.get("waiting", ()))
 
 
-def verdict(line: Mapping[str, Any]) -> str:
+def verdict(line: Document) -> str:
     """How far a prediction and a run agree, in words."""
     error = number(line["error"])
     # Runs of earlier versions say less.

@@ -1,17 +1,16 @@
 """Class-balanced minibatches as weights on samples."""
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow._types import Floats
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 
-SampleWeights = Float64[np.ndarray, " N"]
+SampleWeights = Float64[Floats, " N"]
 
 
-def check_batch(sizes: Sizes, per_class: Any) -> int:
+def check_batch(sizes: Sizes, per_class: object) -> int:
     """The batch size per class as an int.
 
     Raises:

@@ -1,16 +1,16 @@
 """Gradient descent on the problem's loss: finite steps, momentum, minibatches, coupled decay."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from ntkflow import views
-from ntkflow._types import Times, Vector
-from ntkflow.errors import LARGEST, InputError, LawWarning, SolveError
+from ntkflow import checks, views
+from ntkflow._types import Floats, Integers, Times, Vector
+from ntkflow.errors import LARGEST, LawWarning, SolveError
 from ntkflow.integrate.descent.batches import batch_weights, check_batch
 from ntkflow.integrate.descent.drift import Force, StepLaw, force
 from ntkflow.integrate.descent.ends import Ends
@@ -22,9 +22,9 @@ from ntkflow.metrics.quantities import Conserved, conserved
 from ntkflow.metrics.symmetries import Commutant
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
+from ntkflow.progress import Progress
 
-Progress = Callable[[float, float], None]
-Table = Float64[np.ndarray, "T k"]
+Table = Float64[Floats, "T k"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Descent:
     problem: Problem
     momentum: Momentum
     batch_per_class: int | None
-    steps: Int64[np.ndarray, " T"]
+    steps: Int64[Integers, " T"]
     times: Times
     states: tuple[State, ...]
     losses: Times
@@ -143,7 +143,7 @@ def descend(
         seed: of the draws.
         every: save every so many steps; the first and the last are always saved.
         stop: conditions that end the descent earlier, asked at the saved steps; None means none.
-        progress: called with (flow time, fraction done) at the saved steps.
+        progress: called with ("stepping", steps done, steps) at the saved steps, as `nf.Bar()` is.
 
     Returns:
         The saved trajectory with the predicted change of E.
@@ -156,8 +156,7 @@ def descend(
         LawWarning: E left the exact law of the steps.
     """
     for name, count in (("steps", steps), ("every", every)):
-        if count < 1:
-            raise InputError(name, count, "must be at least 1", "give a whole number >= 1")
+        checks.whole(name, count, 1)
     if batch_per_class is not None:
         check_batch(problem.sizes, batch_per_class)
     law = StepLaw(problem, conserved(problem.kernel, problem.sizes), Momentum(eta, momentum, nesterov))
@@ -169,7 +168,7 @@ def descend(
         if now.step % every == 0 or now.step == steps:
             saved.append(now)
             if progress is not None:
-                progress(now.step * law.momentum.time_step, now.step / steps)
+                progress("stepping", now.step, steps)
             reason = ends.reason(before, now.state, now.step * law.momentum.time_step) if now.step else None
             if reason is not None:
                 break
@@ -212,7 +211,7 @@ def _forces(
     """The force of this step, and that of all samples where the law needs both."""
     problem = law.problem
     kernel = problem.kernel.at(t)
-    R = problem.loss.residual(state.logits, np.eye(problem.sizes.C)[:, problem.sizes.labels])
+    R = problem.loss.residual(state.logits, problem.sizes.Y)
     if batch is None:
         return force(problem, kernel, state, R), None
     step = force(problem, kernel, state, R * batch_weights(problem.sizes, batch, rng))
@@ -231,7 +230,7 @@ def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason,
     problem, quantities = law.problem, law.quantities
     steps = np.array([now.step for now in saved], dtype=np.int64)
     times = steps * law.momentum.time_step
-    Y = np.eye(problem.sizes.C)[:, problem.sizes.labels]
+    Y = problem.sizes.Y
     states = tuple(now.state for now in saved)
     return Descent(
         problem=problem,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ntkflow._types import Biases, FeatureMatrix, Features, Vector, Weights
+from ntkflow._types import Biases, FeatureMatrix, Features, Floats, Vector, Weights
 from ntkflow.integrate.descent.momentum import Momentum
 from ntkflow.metrics.quantities import Conserved
 from ntkflow.problem.kernels.base import Kernel
@@ -56,7 +56,7 @@ class Force(NamedTuple):
         return Force(*(new + beta * old for new, old in zip(self, before, strict=True)))
 
 
-def force(problem: Problem, kernel: Kernel, state: State, R: np.ndarray) -> Force:
+def force(problem: Problem, kernel: Kernel, state: State, R: Floats) -> Force:
     """F at a state for a residual R, (C, N), masked or full."""
     G = state.W.T @ R
     lw, lh, lb = problem.decay.rates

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.dynamics.packed import RawFlow, Speed, class_speed, clock, relative_speed
 from ntkflow.integrate.save_times import knots_of
 from ntkflow.integrate.stopping import Reason, Stop
@@ -38,7 +39,7 @@ class Ends:
             return Reason.STATIONARY
         return None
 
-    def _class_speed(self, now: Sequence[np.ndarray], change: Sequence[np.ndarray]) -> float:
+    def _class_speed(self, now: Sequence[Floats], change: Sequence[Floats]) -> float:
         return class_speed(now, change, self.problem.sizes)
 
     def _rests(self, before: State, now: State, t: float, target: float, speed: Speed) -> bool:
@@ -57,9 +58,8 @@ class Ends:
         return float(np.sqrt(np.mean((state.H - spread(class_means(state.H, sizes), sizes)) ** 2)))
 
     def _loss(self, state: State) -> float:
-        sizes = self.problem.sizes
-        return float(self.problem.loss.value(state.logits, np.eye(sizes.C)[:, sizes.labels]))
+        return float(self.problem.loss.value(state.logits, self.problem.sizes.Y))
 
 
-def _parts(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _parts(state: State) -> tuple[Floats, Floats, Floats]:
     return state.H, state.W, state.b

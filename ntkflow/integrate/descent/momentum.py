@@ -7,9 +7,9 @@ for gradients that change slowly, and by eta^2 (sum c)^2 Q(noise) for the part t
 to step. Per unit of flow time eta/(1-beta) this gives `effective_step` and `time_step`. Not in the paper.
 """
 
-import math
 from dataclasses import dataclass
 
+from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow.problem import clock
 from ntkflow.rounding import whole_up
@@ -36,12 +36,8 @@ class Momentum:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eta", float(self.eta))
-        object.__setattr__(self, "beta", float(self.beta))
-        if not (math.isfinite(self.eta) and self.eta > 0):
-            raise InputError("eta", self.eta, "must be positive and finite", "give a step > 0")
-        if not 0 <= self.beta < 1:
-            raise InputError("momentum", self.beta, "must lie in 0 <= momentum < 1", "0.9 is usual")
+        object.__setattr__(self, "eta", checks.positive("eta", self.eta, "give a step > 0"))
+        object.__setattr__(self, "beta", checks.momentum(self.beta))
         if self.nesterov and self.beta == 0:
             raise InputError("nesterov", True, "has no meaning without momentum", "give momentum > 0")
 

@@ -61,5 +61,5 @@ class Shared(ABC):
 
 def interpolant(stepper: Stepper) -> Interpolant:
     """The engine's own interpolant over its last step."""
-    make = getattr(stepper, "dense", None) or stepper.dense_output  # type: ignore[attr-defined]
+    make: Callable[[], Interpolant] = getattr(stepper, "dense", None) or stepper.dense_output  # type: ignore[attr-defined]
     return make()

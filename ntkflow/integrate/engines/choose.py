@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._types import Vector
 from ntkflow.dynamics.packed import Flow, ThinFlow
 from ntkflow.errors import InputError
@@ -41,10 +42,7 @@ def choose(flow: Flow, y: Vector, t_end: float, requested: str = "auto") -> Choi
     Raises:
         InputError: the requested engine does not exist, or cannot integrate this form.
     """
-    if requested not in NAMES:
-        raise InputError(
-            "engine", repr(requested), f"must be one of {', '.join(NAMES)}", "choose one of these"
-        )
+    checks.choice("engine", requested, NAMES)
     thin = isinstance(flow, ThinFlow)
     if requested in (STRUCTURED, DIFFRAX) and not thin:
         raise InputError("engine", repr(requested), "needs the thin form", "use engine='DOP853' or 'LSODA'")

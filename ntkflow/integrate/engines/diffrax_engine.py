@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntkflow._types import Vector
-from ntkflow.dynamics.fields import ThinSystem
+from ntkflow._types import Array, Vector
+from ntkflow.dynamics.fields import ThinSystem, thin_field
 from ntkflow.integrate.engines.jax_flow import solver_named
 from ntkflow.integrate.engines.precision import x64
 
-Array = Any
 # Spectral radius times final time. Below it explicit; above it implicit, as long as a dense Jacobian is affordable.
 EXPLICIT_STIFFNESS = 150.0
 DENSE_LIMIT = 1500
@@ -136,14 +135,9 @@ def packed_field(t: Array, y: Array, system: Constants) -> Array:
     # Weight of each knot: the piecewise linear function that is one there and zero at the others.
     hats = jax.vmap(lambda row: jnp.interp(t, system.times, row))(jnp.eye(len(system.times), dtype=y.dtype))
     lw, lh, lb = system.decay
-    R1, WL = W @ H1 + b[:, None] - system.goal, W @ L
-    R1m = R1 * system.masses
-    parts = (
-        -(W.T @ (R1 @ jnp.tensordot(hats, system.kernels, 1))) - lh * H1,
-        -(W.T @ (WL * (hats @ system.rates))) - lh * L,
-        -(R1m @ H1.T + WL @ L.T) - lw * W,
-        -R1m.sum(axis=1) - lb * b,
-    )
+    kernel, rates = jnp.tensordot(hats, system.kernels, 1), hats @ system.rates
+    flow = thin_field(system.masses, kernel, rates, system.goal, H1, L, W, b)
+    parts = [d - rate * part for d, rate, part in zip(flow, (lh, lh, lw, lb), (H1, L, W, b), strict=True)]
     return jnp.concatenate([part.ravel() for part in parts])
 
 

@@ -10,10 +10,12 @@ import numpy as np
 import optimistix
 from jax.flatten_util import ravel_pytree
 
-from ntkflow.errors import InputError
+from ntkflow import checks
+from ntkflow._types import Array
+from ntkflow.dynamics.fields import thin_field
 from ntkflow.integrate.engines.precision import double, x64
+from ntkflow.problem.kernels.block import class_coefficients
 
-Array = Any
 SOLVERS = ("Tsit5", "Dopri5", "Dopri8", "Kvaerno5")
 
 
@@ -35,7 +37,7 @@ class Trajectory(NamedTuple):
     failed: Array
 
 
-def solver_named(name: str, tolerance: Array = 1e-8) -> diffrax.AbstractAdaptiveSolver:
+def solver_named(name: str, tolerance: Array = 1e-8) -> diffrax.AbstractAdaptiveSolver[Any]:
     """A diffrax solver; the implicit one always with a root finder that converges.
 
     The default root finder of Kvaerno5 stalls on this flow's stiff manifolds; Newton's method with its own
@@ -44,29 +46,12 @@ def solver_named(name: str, tolerance: Array = 1e-8) -> diffrax.AbstractAdaptive
     Raises:
         InputError: unknown name.
     """
-    if name not in SOLVERS:
-        raise InputError("solver", repr(name), f"must be one of {', '.join(SOLVERS)}", "choose one of these")
+    checks.choice("solver", name, SOLVERS)
     if name == "Kvaerno5":
         # Dimensionless: rms norm of the step's own tolerances is below one when converged.
         return diffrax.Kvaerno5(root_finder=optimistix.Newton(rtol=tolerance, atol=tolerance))
-    return getattr(diffrax, name)()
-
-
-def field(masses: Array, kernel: Array, rates: Array, y: tuple[Array, ...]) -> tuple[Array, ...]:
-    """(dH1, dL, dW, db)/dt with R1 = W H1 + b 1^T - I. Source: eq. (25)."""
-    H1, L, W, b = y
-    R1 = W @ H1 + b[:, None] - jnp.eye(b.shape[0], dtype=b.dtype)
-    WL = W @ L
-    R1m = R1 * masses
-    return -(W.T @ (R1 @ kernel)), -(W.T @ (WL * rates)), -(R1m @ H1.T + WL @ L.T), -R1m.sum(axis=1)
-
-
-def coefficients(kappa_d: Array, kappa_c: Array, kappa_n: Array, masses: Array) -> tuple[Array, Array]:
-    """Kc = mu_single I + M ((kappa_c - kappa_n) I + kappa_n 11^T), and mu_single. Source: eq. (25)."""
-    C = masses.shape[0]
-    B = (kappa_c - kappa_n) * jnp.eye(C, dtype=masses.dtype) + kappa_n
-    mu_single = kappa_d - kappa_c
-    return mu_single * jnp.eye(C, dtype=masses.dtype) + masses[:, None] * B, mu_single
+    solver: diffrax.AbstractAdaptiveSolver[Any] = getattr(diffrax, name)()
+    return solver
 
 
 def solve(
@@ -143,14 +128,15 @@ def _integrate(
     max_steps: int,
     adjoint: diffrax.AbstractAdjoint,
 ) -> Trajectory:
-    kernel, mu_single = coefficients(*kappas, masses)
+    kernel, mu_single = class_coefficients(*kappas, masses)
+    goal = jnp.eye(masses.shape[0], dtype=masses.dtype)
     end = times[-1] if times.ndim else times
     # One flat array compiles in half the time of four.
     packed, unravel = ravel_pytree(y0)
 
     # In units of the end time the interval is fixed, and the derivative by t is one by a parameter.
     def scaled(_: Array, y: Array, end: Array) -> Array:
-        return end * ravel_pytree(field(masses, kernel, mu_single, unravel(y)))[0]
+        return end * ravel_pytree(thin_field(masses, kernel, mu_single, goal, *unravel(y)))[0]
 
     found = diffrax.diffeqsolve(
         diffrax.ODETerm(scaled),

@@ -21,4 +21,5 @@ def start(method: str, flow: Flow, y0: Vector, t_end: float, rtol: float, atol: 
         from ntkflow.dynamics.jacobian import thin_jacobian
 
         options["jac"] = lambda t, y: thin_jacobian(flow.system.at(t), flow.system.unpack(y))
-    return getattr(scipy.integrate, method)(flow.field, 0.0, y0, t_end, **options)
+    stepper: Stepper = getattr(scipy.integrate, method)(flow.field, 0.0, y0, t_end, **options)
+    return stepper

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow import checks
+from ntkflow._types import Floats
 from ntkflow.errors import InputError
 
 # Spacing of bfloat16 at 1; numpy itself has no such type.
@@ -13,7 +14,7 @@ BFLOAT16 = 2.0**-7
 BLOCK = 1 << 21
 
 
-def features(argument: str, value: Any, ndim: int | None = 2) -> tuple[np.ndarray, float]:
+def features(argument: str, value: Any, ndim: int | None = 2) -> tuple[Floats, float]:
     """Real numbers of whatever type they came in, and the relative spacing of that type.
 
     Raises:
@@ -36,7 +37,7 @@ def features(argument: str, value: Any, ndim: int | None = 2) -> tuple[np.ndarra
     return array, eps
 
 
-def head(W: Any, b: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+def head(W: Any, b: Any, n: int) -> tuple[np.ndarray | None, Floats | None]:
     """The weights (C, n) and biases (C,) of a head in float64; None for what there is not.
 
     Raises:
@@ -76,5 +77,5 @@ class _Widened:
     def __init__(self, tensor: Any) -> None:
         self._array = tensor.float().numpy()
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Floats:
         return np.array(self._array, dtype=dtype, copy=copy)

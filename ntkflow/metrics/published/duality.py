@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.metrics.published.facts import Facts, etf_error, normalised, times
 from ntkflow.metrics.published.geometry import UndefinedError
 from ntkflow.metrics.published.registry import PAPER, PAPYAN, WU, ZHU, metric
@@ -73,9 +74,10 @@ def bias_collapse(f: Facts) -> float:
 
 
 def _bias(f: Facts, biases: np.ndarray | float, size_b: float) -> float:
-    W, g = f.weights(), f.geometry.origin + f.geometry.of_samples
+    W = f.weights()
+    whole: Floats = f.geometry.origin + f.geometry.of_samples
     assert f.head is not None
-    g, size = unit(g)
+    g, size = unit(whole)
     size_out = times(1.0, f.head.size_W, size, f.geometry.size)
     if np.isfinite(size_out) and size_out > 0:
         most = max(size_out, size_b) if np.any(biases) else size_out

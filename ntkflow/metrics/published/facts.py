@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.metrics.published.geometry import Geometry, UndefinedError, squared_distances
 from ntkflow.metrics.published.samples import Head, Samples
 from ntkflow.scaling import unit
@@ -33,11 +34,11 @@ class Facts:
 
     geometry: Geometry
     head: Head | None
-    counts: np.ndarray
-    squares: np.ndarray
-    along: np.ndarray | None
+    counts: Floats
+    squares: Floats
+    along: Floats | None
     samples: Samples | None
-    outside: np.ndarray | None = None
+    outside: Floats | None = None
     training: bool = True
 
     @property
@@ -51,7 +52,7 @@ class Facts:
         return int(self.counts.sum())
 
     @cached_property
-    def variances(self) -> np.ndarray:
+    def variances(self) -> Floats:
         """Variance of each feature in each class, (C, n).
 
         Raises:
@@ -73,7 +74,7 @@ class Facts:
         return float(self.squares.sum()) / self.N
 
     @cached_property
-    def M(self) -> tuple[np.ndarray, float]:
+    def M(self) -> tuple[Floats, float]:
         """Centred means and their unit, M = rows * unit, in lengths of the geometry.
 
         Raises:
@@ -83,12 +84,12 @@ class Facts:
         return unit(self.geometry.M)
 
     @cached_property
-    def gram(self) -> np.ndarray:
+    def gram(self) -> Floats:
         """M M^T, (C, C), in squares of M's unit."""
         return self.M[0] @ self.M[0].T
 
     @cached_property
-    def distances(self) -> np.ndarray:
+    def distances(self) -> Floats:
         """Distances of all pairs of unit means, on the sphere.
 
         Raises:
@@ -96,7 +97,7 @@ class Facts:
         """
         return np.sqrt(np.maximum(squared_distances(self.geometry.unit_means()), 0))
 
-    def weights(self) -> np.ndarray:
+    def weights(self) -> Floats:
         """W in units of `head.size_W`.
 
         Raises:
@@ -108,7 +109,7 @@ class Facts:
             raise UndefinedError("W is zero")
         return self.head.weights
 
-    def unit_weights(self) -> np.ndarray:
+    def unit_weights(self) -> Floats:
         """Rows of W of length 1.
 
         Raises:
@@ -118,7 +119,8 @@ class Facts:
         norms = np.linalg.norm(W, axis=1)
         if not norms.all():
             raise UndefinedError(f"row {np.flatnonzero(norms == 0)[0]} of W is zero, and has no direction")
-        return W / norms[:, None]
+        result: Floats = W / norms[:, None]
+        return result
 
     def second_pass(self) -> Samples:
         """The second pass.
@@ -132,18 +134,18 @@ class Facts:
         return self.samples
 
 
-def normalised(A: np.ndarray) -> np.ndarray:
+def normalised(A: Floats) -> Floats:
     """A / |A|."""
     return A / np.linalg.norm(A)
 
 
-def etf_error(A: np.ndarray) -> float:
+def etf_error(A: Floats) -> float:
     """|A/|A| - P/sqrt(C-1)| of a C x C matrix."""
     C = len(A)
     return float(np.linalg.norm(normalised(A) - (np.eye(C) - 1 / C) / np.sqrt(C - 1)))
 
 
-def pairs(A: np.ndarray) -> np.ndarray:
+def pairs(A: Floats) -> Floats:
     """Entries of a symmetric matrix above its diagonal."""
     return A[np.triu_indices(len(A), 1)]
 

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.metrics.published.moments import Moments
 
 CENTRES = ("classes", "samples")
@@ -40,29 +41,31 @@ class Geometry:
         return self.moments.size or 1.0
 
     @cached_property
-    def origin(self) -> np.ndarray:
+    def origin(self) -> Floats:
         """A sample, from which means are counted so that a common offset costs no digits, (n,)."""
-        return self.moments.origins[0]
+        result: Floats = self.moments.origins[0]
+        return result
 
     @cached_property
-    def relative(self) -> np.ndarray:
+    def relative(self) -> Floats:
         """Class means minus the origin, (C, n)."""
         return (self.moments.origins - self.origin) + self.moments.means
 
     @cached_property
-    def of_samples(self) -> np.ndarray:
+    def of_samples(self) -> Floats:
         """Mean of all samples minus the origin, (n,)."""
         counts = self.moments.counts
-        return counts @ self.relative / counts.sum()
+        result: Floats = counts @ self.relative / counts.sum()
+        return result
 
     @cached_property
-    def M(self) -> np.ndarray:
+    def M(self) -> Floats:
         """Class means minus the centre, (C, n)."""
         centre = self.of_samples if self.centre == "samples" else self.relative.mean(axis=0)
         return self.relative - centre
 
     @cached_property
-    def means(self) -> np.ndarray:
+    def means(self) -> Floats:
         """Class means, (C, n)."""
         return self.origin + self.relative
 
@@ -72,12 +75,13 @@ class Geometry:
         return ROUNDING * self.moments.eps * float(np.linalg.norm(self.means, axis=1).max())
 
     @cached_property
-    def norms(self) -> np.ndarray:
+    def norms(self) -> Floats:
         """Lengths of the centred means, (C,)."""
-        return np.linalg.norm(self.M, axis=1)
+        result: Floats = np.linalg.norm(self.M, axis=1)
+        return result
 
     @cached_property
-    def spanned(self) -> tuple[np.ndarray, np.ndarray]:
+    def spanned(self) -> tuple[Floats, Floats]:
         """Singular values of M above rounding, (r,), largest first, and their directions, (n, r).
 
         r is at most C - 1 about the mean of the class means.
@@ -93,7 +97,7 @@ class Geometry:
         if self.norms.max() <= self.floor:
             raise UndefinedError("all class means are the same")
 
-    def unit_means(self) -> np.ndarray:
+    def unit_means(self) -> Floats:
         """Centred means of length 1, (C, n).
 
         Raises:
@@ -106,7 +110,7 @@ class Geometry:
         return self.M / self.norms[:, None]
 
 
-def squared_distances(A: np.ndarray) -> np.ndarray:
+def squared_distances(A: Floats) -> Floats:
     """|a_i - a_j|^2 of all pairs i < j of rows, as a flat array in the order of `np.triu_indices`.
 
     From the Gram matrix, and by differences for the pairs that are so close that it would lose digits.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.errors import InputError
 from ntkflow.metrics.published.arrays import plain
 
@@ -24,7 +25,7 @@ class Classes:
     def __len__(self) -> int:
         return len(self._codes)
 
-    def codes(self, argument: str, y: Any, N: int, known: bool = False) -> np.ndarray:
+    def codes(self, argument: str, y: Any, N: int, known: bool = False) -> Floats:
         """The codes of N labels, (N,).
 
         Args:
@@ -46,7 +47,7 @@ class Classes:
             self._codes[name] = len(self._codes)
         return np.array([self._codes[name] for name in found])[places.reshape(-1)]
 
-    def settled(self, C: int | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    def settled(self, C: int | None) -> tuple[Floats, tuple[str, ...]]:
         """The codes in the order of the classes, (C,), and what has to be said about that order.
 
         Args:
@@ -86,7 +87,7 @@ def _listed(names: list[Any]) -> str:
     return f"{some}, ... ({len(names)} in all)" if len(names) > SHOWN else some
 
 
-def _labels(argument: str, y: Any, N: int) -> np.ndarray:
+def _labels(argument: str, y: Any, N: int) -> Floats:
     if isinstance(y, np.ma.MaskedArray):
         raise InputError(argument, "masked array", "hides labels", "drop these samples")
     try:
@@ -109,13 +110,13 @@ def _labels(argument: str, y: Any, N: int) -> np.ndarray:
     return array.astype(np.int64) if array.dtype.kind in "iub" else array.astype(str)
 
 
-def _text(argument: str, array: np.ndarray) -> np.ndarray:
+def _text(argument: str, array: Floats) -> Floats:
     if not all(isinstance(label, str) for label in array):
         raise InputError(argument, "Python objects", "must be labels", "pass integers or names")
     return array.astype(str)
 
 
-def _whole(argument: str, array: np.ndarray) -> np.ndarray:
+def _whole(argument: str, array: Floats) -> Floats:
     if not np.isfinite(array).all() or np.any(array != np.round(array)) or np.abs(array).max() >= 2**62:
         raise InputError(
             argument, f"{array.dtype} array", "must hold whole numbers", "pass class indices, not targets"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.metrics.published.geometry import Geometry
 from ntkflow.metrics.published.moments import doubles, sorted_blocks
 from ntkflow.scaling import unit
@@ -13,19 +14,19 @@ from ntkflow.scaling import unit
 class Head:
     """A head in units: W = weights * size_W, b = biases * size_b."""
 
-    weights: np.ndarray
+    weights: Floats
     size_W: float
-    biases: np.ndarray | None
+    biases: Floats | None
     size_b: float
 
     @classmethod
-    def of(cls, W: np.ndarray, b: np.ndarray | None) -> "Head":
+    def of(cls, W: Floats, b: Floats | None) -> "Head":
         """From W (C, n) and b (C,)."""
         weights, size_W = unit(W)
         biases, size_b = (None, 1.0) if b is None else unit(b)
         return cls(weights, size_W, biases, size_b)
 
-    def terms(self, size: float) -> tuple[float, np.ndarray | float]:
+    def terms(self, size: float) -> tuple[float, Floats | float]:
         """Factor of weights @ h and bias to add, both in the unit of the larger one, for h in units of `size`."""
         if self.biases is None or not self.biases.any():
             return 1.0, 0.0
@@ -65,7 +66,7 @@ class Samples:
         """Samples counted so far."""
         return int(self.counts.sum())
 
-    def add(self, H: np.ndarray, classes: np.ndarray) -> None:
+    def add(self, H: Floats, classes: Floats) -> None:
         """Count samples in: features (k, n) and classes 0 .. C-1 (k,)."""
         for rows, of in sorted_blocks(H, classes):
             D = doubles(H[rows])
@@ -88,7 +89,7 @@ class Samples:
             if self.head is not None:
                 self._judge(products, nearest, of)
 
-    def _judge(self, products: np.ndarray, nearest: np.ndarray, of: np.ndarray) -> None:
+    def _judge(self, products: Floats, nearest: Floats, of: Floats) -> None:
         assert self.head is not None
         self.hits["nearest_unbiased"] += int(np.sum(products.argmax(axis=1) == nearest))
         factor, biases = self.head.terms(self.geometry.size)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.metrics.published.facts import Facts, etf_error, pairs
 from ntkflow.metrics.published.geometry import UndefinedError
 from ntkflow.metrics.published.registry import PAPER, PAPYAN, WU, ZHU, metric
@@ -67,16 +68,16 @@ def cosines_of_head(f: Facts) -> float:
     return _spread(f.unit_weights())
 
 
-def _variation(A: np.ndarray) -> float:
+def _variation(A: Floats) -> float:
     norms = np.linalg.norm(A, axis=1)
     return float(norms.std() / norms.mean())
 
 
-def _angles(U: np.ndarray) -> float:
+def _angles(U: Floats) -> float:
     return float(np.abs(pairs(U @ U.T) + 1 / (len(U) - 1)).mean())
 
 
-def _spread(U: np.ndarray) -> float:
+def _spread(U: Floats) -> float:
     return float(pairs(U @ U.T).std())
 
 
@@ -109,7 +110,7 @@ def energy_variance(f: Facts) -> float:
     return float(_energies(f).var())
 
 
-def _energies(f: Facts) -> np.ndarray:
+def _energies(f: Facts) -> Floats:
     found = f.distances
     same = np.flatnonzero(found <= f.geometry.floor / f.geometry.norms.min())
     if len(same):

@@ -1,5 +1,6 @@
 """What every rung of the kernel ladder can do."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import ClassMatrix, FeatureMatrix, Features, Json, PerClass
+from ntkflow._types import SampleKernel as SampleMatrix
 from ntkflow.problem.kernels.timeline import bracket
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import class_means, spread
@@ -64,7 +66,11 @@ class ThinCoefficients:
 
 
 class Kernel(ABC):
-    """A feature kernel: dH/dt = -apply(W^T R), and what its invariants need. Constant unless `at` says else."""
+    """A feature kernel: dH/dt = -apply(W^T R), and what its invariants need. Constant unless it `moves`.
+
+    What a rung is good for is asked by its properties (`moves`, `on_samples`, `kappas`, `sample_matrix`, `thin`), so
+    that one of your own has a say in it.
+    """
 
     rung: ClassVar[str]
 
@@ -84,6 +90,26 @@ class Kernel(ABC):
     def solve(self, H: Features, sizes: Sizes) -> Features:
         """The inverse operator applied to H, n x N to n x N; samples ordered by class."""
 
+    @property
+    def moves(self) -> bool:
+        """Whether it changes in time."""
+        return False
+
+    @property
+    def on_samples(self) -> bool:
+        """Whether it is constant and acts between samples only, the same for every feature: all of E is conserved."""
+        return False
+
+    @property
+    def kappas(self) -> tuple[float, float, float] | None:
+        """kappa_d, kappa_c, kappa_n of constant scalar blocks; None elsewhere."""
+        return None
+
+    @property
+    def sample_matrix(self) -> SampleMatrix | None:
+        """K of a constant kernel between samples that has no blocks, (N, N); None elsewhere."""
+        return None
+
     def at(self, t: float) -> "Kernel":
         """The constant kernel in force at time t; itself when constant."""
         del t
@@ -93,6 +119,21 @@ class Kernel(ABC):
     def at_knots(self) -> tuple["Kernel", ...]:
         """The constant kernels that it moves between; itself alone when constant."""
         return (self,)
+
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """Times of `at_knots`, at which its slope changes; none when constant."""
+        return ()
+
+    @property
+    def rests(self) -> list[tuple[float, float, "Kernel"]]:
+        """Stretches (begin, end, kernel) on which it stands still, in time from 0 on; all of it when constant."""
+        return [(0.0, math.inf, self)]
+
+    def slope(self, t: float, G: Gradient, sizes: Sizes, before: bool = False) -> Gradient:
+        """The operator's time derivative at t, from the right or with `before` from the left, applied to G."""
+        del t, sizes, before
+        return 0.0 * G
 
     def between(self, begin: float, end: float) -> "Kernel":
         """The kernel on an interval without knots inside, in a clock that starts at `begin`; itself when constant."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ntkflow._types import ClassMatrix, Features, Json, SampleKernel
+from ntkflow._types import Array, ClassMatrix, Features, Floats, Json, SampleKernel
 from ntkflow.checks import real
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Gradient, Kernel, ThinCoefficients
@@ -31,6 +31,14 @@ class Dimensionless(NamedTuple):
     rho_s: float
     rho_g: float
     nu: float
+
+
+def class_coefficients(kappa_d: Array, kappa_c: Array, kappa_n: Array, masses: Array) -> tuple[Array, Array]:
+    """Kc = mu_single I + M ((kappa_c - kappa_n) I + kappa_n 11^T), and mu_single, of numpy or jax. Source: eq. (25)."""
+    one = np.eye(masses.shape[0])
+    B = (kappa_c - kappa_n) * one + kappa_n
+    mu_single = kappa_d - kappa_c
+    return mu_single * one + masses[:, None] * B, mu_single
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,16 @@ class BlockKernel(Kernel):
         if self.kappa_d == 0:
             raise InputError("kappa_d", 0.0, "is zero: features would not move", "give kappa_d > 0")
 
+    @property
+    def on_samples(self) -> bool:
+        """It is."""
+        return True
+
+    @property
+    def kappas(self) -> tuple[float, float, float]:
+        """kappa_d, kappa_c, kappa_n."""
+        return self.kappa_d, self.kappa_c, self.kappa_n
+
     def as_dict(self) -> Json:
         """kappa_d, kappa_c, kappa_n and the rung."""
         return {"rung": self.rung, **asdict(self)}
@@ -114,11 +132,12 @@ class BlockKernel(Kernel):
         """Mc = m Kc^{-1} = (m/mu_class)(I - alpha 11^T), so that H K^{-1} H^T contains H1 Mc H1^T."""
         C, m, mu = sizes.C, sizes.per_class, self.eigenvalues(sizes)
         J = np.full((C, C), 1 / C)
-        return m * ((np.eye(C) - J) / mu.mu_class + J / mu.mu_global)
+        result: Floats = m * ((np.eye(C) - J) / mu.mu_class + J / mu.mu_global)
+        return result
 
     def matrix(self, sizes: Sizes) -> SampleKernel:
         """The N x N kernel itself, for oracles and small problems."""
-        Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+        Y = sizes.Y
         kd, kc, kn = self.kappa_d, self.kappa_c, self.kappa_n
         return (kd - kc) * np.eye(sizes.N) + (kc - kn) * (Y.T @ Y) + kn
 
@@ -126,7 +145,7 @@ class BlockKernel(Kernel):
         """G K in O(nN): deviations, class sums and the total sum instead of the N x N kernel (eq. 19)."""
         kd, kc, kn = self.kappa_d, self.kappa_c, self.kappa_n
         if not sizes.balanced:
-            Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+            Y = sizes.Y
             class_sums = G @ Y.T
             return (kd - kc) * G + ((kc - kn) * class_sums + kn * class_sums.sum(axis=1, keepdims=True)) @ Y
         blocks: Any = G.reshape(G.shape[0], sizes.C, sizes.per_class)
@@ -146,5 +165,5 @@ class BlockKernel(Kernel):
         mu_single, C = self.kappa_d - self.kappa_c, sizes.C
         if sizes.balanced:
             return ThinCoefficients(self.class_kernel(sizes), np.full(C, mu_single))
-        B = (self.kappa_c - self.kappa_n) * np.eye(C) + self.kappa_n
-        return ThinCoefficients(mu_single * np.eye(C) + sizes.masses[:, None] * B, np.full(C, mu_single))
+        kernel, _ = class_coefficients(*self.kappas, sizes.masses)
+        return ThinCoefficients(kernel, np.full(C, mu_single))

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ntkflow import checks
+from ntkflow._types import Floats
 from ntkflow.checks import numbers
 from ntkflow.errors import InputError
 
@@ -9,12 +11,12 @@ from ntkflow.errors import InputError
 SYMMETRY = 1e-10
 
 
-def array(name: str, value: object, ndim: int) -> np.ndarray:
+def array(name: str, value: object, ndim: int) -> Floats:
     """A finite float64 array with `ndim` axes, contiguous."""
     return numbers(name, value, ndim, "measure the kernel again")
 
 
-def symmetric(name: str, value: object) -> np.ndarray:
+def symmetric(name: str, value: object) -> Floats:
     """A square symmetric float64 matrix; asymmetry of rounding size is averaged away."""
     matrix = array(name, value, 2)
     if matrix.shape[0] != matrix.shape[1]:
@@ -33,13 +35,10 @@ def symmetric(name: str, value: object) -> np.ndarray:
 
 def shape(name: str, got: tuple[int, ...], want: tuple[int, ...], meaning: str) -> None:
     """Refuse a shape that does not fit the sizes."""
-    if got != want:
-        raise InputError(
-            name, f"array of shape {got}", f"must have shape {want}, {meaning}", "fix the kernel or the sizes"
-        )
+    checks.shape(name, got, want, f", {meaning}", "fix the kernel or the sizes")
 
 
-def positive(name: str, eigenvalues: np.ndarray, what: str) -> None:
+def positive(name: str, eigenvalues: Floats, what: str) -> None:
     """Refuse a symmetric matrix that is singular or indefinite, judged by its eigenvalues."""
     least, most = float(eigenvalues.min()), float(np.abs(eigenvalues).max())
     noise = len(eigenvalues) * float(np.finfo(np.float64).eps) * most

@@ -72,6 +72,11 @@ class ClassBlockKernel(Kernel):
     def __repr__(self) -> str:
         return views.called(self, C=len(self.kappa_d), kappa_d=self.kappa_d, B=self.B)
 
+    @property
+    def on_samples(self) -> bool:
+        """It is."""
+        return True
+
     def as_dict(self) -> Json:
         """kappa_d and B as lists, and the rung."""
         return {"rung": self.rung, "kappa_d": self.kappa_d.tolist(), "B": self.B.tolist()}
@@ -83,7 +88,7 @@ class ClassBlockKernel(Kernel):
 
     def apply(self, G: Gradient, sizes: Sizes) -> Gradient:
         """G K in O(nNC): deviations scaled per class, class sums mixed by B."""
-        Y = np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+        Y = sizes.Y
         return G * self.mu_single[sizes.labels] + ((G @ Y.T) @ self.B) @ Y
 
     def solve(self, H: Features, sizes: Sizes) -> Features:

@@ -12,7 +12,7 @@
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,19 +46,34 @@ NEEDS: dict[str, tuple[str, ...]] = {
 RUNGS = (*NEEDS, "scheduled")
 ARRAYS = ("times", "rung", "Theta", "A_d", "A_c", "A_n", "A", "K", "B", *KAPPAS)
 # What else a state file may hold; a file of a kernel may be one.
-OF_STATES = ("H", "W", "b", "labels", "meta", "header", "K_sample", "neuron_constants")
+OF_STATES = ("H", "W", "b", "labels", "meta", "header")
+# Before the name of what a measurement has beside state and kernel; a measurement's file is a state file with more.
+MEASURED = "measured."
 
 
 class UnusedArraysWarning(UserWarning):
     """Arrays of a kernel that the chosen rung does not use."""
 
 
-def checked(arrays: Arrays, source: object) -> dict[str, Any]:
+def used(names: Collection[str], rung: str | None) -> frozenset[str]:
+    """Which of a file's arrays a kernel is made from, so that no others are read.
+
+    Args:
+        names: of all that the file holds.
+        rung: one of `RUNGS`; None: every array of a kernel, since the choice among them says what it leaves unused.
+    """
+    of_rung = {*NEEDS.get(rung or "", ARRAYS), *(KAPPAS if rung == "kronecker" else ())}
+    # Where none is there it is for `build` to say what is missing beside what there is.
+    return frozenset(of_rung.intersection(names) or {*ARRAYS}.intersection(names))
+
+
+def checked(arrays: Arrays, source: object, others: Collection[str] = ()) -> dict[str, Any]:
     """The arrays of a kernel file; those of a state file beside them are left out.
 
     Args:
-        arrays: all that the file holds.
+        arrays: what was read of the file.
         source: the file, for messages.
+        others: names of arrays in it that were not read.
 
     Raises:
         InputError: none of them belongs to a kernel.
@@ -68,14 +83,15 @@ def checked(arrays: Arrays, source: object) -> dict[str, Any]:
     """
     found = {name: value for name, value in arrays.items() if name in ARRAYS}
     if not found:
-        holds = ", ".join(sorted(arrays)) or "nothing"
+        holds = ", ".join(sorted({*arrays, *others})) or "nothing"
         raise InputError(
             "kernel_file",
             source,
             f"has no array of a kernel, it holds {holds}",
             f"name them {', '.join(ARRAYS)}",
         )
-    strange = sorted(set(arrays) - set(ARRAYS) - set(OF_STATES))
+    beside = {name for name in {*arrays, *others} if not name.startswith(MEASURED)}
+    strange = sorted(beside - set(ARRAYS) - set(OF_STATES))
     if strange:
         _warn(
             f"{source}: {', '.join(strange)} {_are(strange)} no array of a kernel and {_are(strange)} not used"
@@ -104,8 +120,8 @@ def build(arrays: Arrays, rung: str | None = None) -> Kernel:
     Warns:
         UnusedArraysWarning: no rung is named, and the simplest one leaves arrays of a richer one unused.
     """
-    if rung is not None and rung not in RUNGS:
-        raise InputError("rung", repr(rung), f"must be one of {', '.join(RUNGS)}", "choose one of these")
+    if rung is not None:
+        checks.choice("rung", rung, RUNGS)
     if "times" in arrays and rung in (None, "scheduled"):
         return _scheduled(arrays)
     chosen = rung or _simplest(arrays)

@@ -36,7 +36,7 @@ class KroneckerKernel(Kernel):
     def __post_init__(self) -> None:
         if not isinstance(self.K, Kernel):
             object.__setattr__(self, "K", SampleKernel(self.K))
-        if self.K.rung not in ("block", "class-block", "sample"):
+        if not self.K.on_samples:
             raise InputError(
                 "K",
                 f"{self.K.rung} kernel",

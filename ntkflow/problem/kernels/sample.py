@@ -75,6 +75,16 @@ class SampleKernel(Kernel):
     def __repr__(self) -> str:
         return views.called(self, N=len(self.K))
 
+    @property
+    def on_samples(self) -> bool:
+        """It is."""
+        return True
+
+    @property
+    def sample_matrix(self) -> _types.SampleKernel:
+        """K."""
+        return self.K
+
     def as_dict(self) -> Json:
         """The rung, the number of samples and the range of eigenvalues; K itself is too large for a summary."""
         return {

@@ -7,9 +7,8 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 
-from ntkflow import views
+from ntkflow import checks, views
 from ntkflow._types import FeatureMatrix, Features, Json
-from ntkflow.checks import numbers
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.problem.kernels.timeline import bracket
@@ -43,7 +42,7 @@ class ScheduledKernel(Kernel):
     rung: ClassVar[str] = "scheduled"
 
     def __post_init__(self) -> None:
-        times = tuple(numbers("times", self.times, 1, "give finite times").tolist())
+        times = tuple(checks.times("times", self.times, 0, -np.inf).tolist())
         kernels = tuple(self.kernels)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "kernels", kernels)
@@ -54,10 +53,8 @@ class ScheduledKernel(Kernel):
                 f"must be one per kernel ({len(kernels)})",
                 "give a time for each",
             )
-        if np.any(np.diff(times) <= 0):
-            raise InputError("times", list(times), "must increase", "sort them and drop repeats")
         rungs = [kernel.rung for kernel in kernels]
-        if len(set(rungs)) > 1 or self.rung in rungs:
+        if len(set(rungs)) > 1 or any(kernel.moves for kernel in kernels):
             raise InputError(
                 "kernels",
                 sorted(set(rungs)),
@@ -87,6 +84,16 @@ class ScheduledKernel(Kernel):
         """The constant kernel in force at time t."""
         left, right, share = bracket(self.times, t)
         return self.kernels[left] if share == 0 else mix(self.kernels[left], self.kernels[right], share)
+
+    @property
+    def moves(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def knots(self) -> tuple[float, ...]:
+        """`times`."""
+        return self.times
 
     @property
     def at_knots(self) -> tuple[Kernel, ...]:

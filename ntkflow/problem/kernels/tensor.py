@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import views
-from ntkflow._types import FeatureMatrix, Features, Json
+from ntkflow._types import FeatureMatrix, Features, Floats, Json
 from ntkflow.checks import numbers
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import checks
 from ntkflow.problem.kernels.base import Gradient, Kernel
 from ntkflow.problem.sizes import Sizes
 
-Flat = Float64[np.ndarray, "nN nN"]
+Flat = Float64[Floats, "nN nN"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class TensorKernel(Kernel):
         checks.positive("Theta", self._spectrum[0], "Theta")
 
     @cached_property
-    def _spectrum(self) -> tuple[Float64[np.ndarray, " nN"], Flat]:
+    def _spectrum(self) -> tuple[Float64[Floats, " nN"], Flat]:
         values, vectors = np.linalg.eigh(self.Theta)
         return values, vectors
 

@@ -7,20 +7,46 @@ test exact: an element is zero exactly when its reduced numerator is.
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sympy
 from sympy.polys.domains import QQ
 from sympy.polys.fields import field
 
-Scalar = Any  # an element of FIELD
+if TYPE_CHECKING:
+
+    class Scalar(Protocol):
+        """An element of FIELD: sympy has no types of its own."""
+
+        numer: Any
+        denom: Any
+        field: Any
+
+        def diff(self, generator: object, /) -> "Scalar":
+            """Derivative by a generator of FIELD."""
+            ...
+
+        def __add__(self, other: "Scalar | int", /) -> "Scalar": ...
+        def __radd__(self, other: "Scalar | int", /) -> "Scalar": ...
+        def __sub__(self, other: "Scalar | int", /) -> "Scalar": ...
+        def __rsub__(self, other: "Scalar | int", /) -> "Scalar": ...
+        def __mul__(self, other: "Scalar | int", /) -> "Scalar": ...
+        def __rmul__(self, other: "Scalar | int", /) -> "Scalar": ...
+        def __truediv__(self, other: "Scalar | int", /) -> "Scalar": ...
+        def __rtruediv__(self, other: "Scalar | int", /) -> "Scalar": ...
+        def __pow__(self, other: int, /) -> "Scalar": ...
+        def __eq__(self, other: object, /) -> bool: ...
+        def __neg__(self) -> "Scalar": ...
+else:
+    Scalar = Any
 Number = Any  # float, int or Fraction
 
 _NAMES = "C m n mu_s mu_c mu_g x r s beta a eta lam_w lam_h p q t e ds dc dg w_P w_J h_P h_J s_P s_J c_1 c_2"
 FIELD, *_generators = field(_NAMES.split(), QQ)
 symbol: dict[str, Scalar] = dict(zip(_NAMES.split(), _generators, strict=True))
 
-ONE, ZERO = FIELD.one, FIELD.zero
+ONE: Scalar = FIELD.one
+ZERO: Scalar = FIELD.zero
 C, m, n = symbol["C"], symbol["m"], symbol["n"]
 mu_s, mu_c, mu_g = symbol["mu_s"], symbol["mu_c"], symbol["mu_g"]
 N = C * m
@@ -28,9 +54,8 @@ N = C * m
 
 def scalar(value: object) -> Scalar:
     """`value` (int, Fraction, field element) as an element of FIELD."""
-    if isinstance(value, Fraction):
-        return FIELD(QQ(value.numerator, value.denominator))
-    return FIELD(value)
+    element: Scalar = FIELD(QQ(value.numerator, value.denominator) if isinstance(value, Fraction) else value)
+    return element
 
 
 def evaluate(value: Scalar, numbers: Mapping[str, Number]) -> Number:

@@ -231,7 +231,7 @@ class Poly:
     def __sub__(self, other: "Poly") -> "Poly":
         return self + (-other)
 
-    def __mul__(self, other: Union["Poly", Scalar]) -> "Poly":
+    def __mul__(self, other: Union["Poly", Scalar, int]) -> "Poly":
         """Matrix product, or multiple; a 1 x 1 Poly multiplies anything."""
         if not isinstance(other, Poly):
             factor = scalar(other)
@@ -248,10 +248,10 @@ class Poly:
         ]
         return self.algebra.poly(shape, products)
 
-    def __rmul__(self, factor: Scalar) -> "Poly":
+    def __rmul__(self, factor: Scalar | int) -> "Poly":
         return self * factor
 
-    def __truediv__(self, divisor: Scalar) -> "Poly":
+    def __truediv__(self, divisor: Scalar | int) -> "Poly":
         return self * (1 / scalar(divisor))
 
     @property

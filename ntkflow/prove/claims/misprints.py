@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from ntkflow.prove.algebra.letters import Model, assume, model, model_algebra
-from ntkflow.prove.algebra.scalars import C, N, m, mu_c, mu_g, mu_s, symbol
+from ntkflow.prove.algebra.scalars import C, N, Scalar, m, mu_c, mu_g, mu_s, symbol
 from ntkflow.prove.algebra.words import Poly
 from ntkflow.prove.claims import witnesses
 from ntkflow.prove.claims.limits import at_zero_loss
@@ -84,7 +84,7 @@ def frozen() -> tuple[Model, Poly, dict[str, Poly]]:
     return M, M.W.T * M.W * mu_s - M.S * m, rates
 
 
-def within_rate(factor: object) -> Equations:
+def within_rate(factor: Scalar | int) -> Equations:
     """dH2/dt in terms of Et."""
     M, Et, rates = frozen()
     return (Equation("dH2/dt", rates["H2"], -((Et + M.S * m) * M.H2) * factor),)
@@ -102,13 +102,13 @@ def frozen_system() -> Equations:
     )
 
 
-def covariance_rate(factor: object) -> Equations:
+def covariance_rate(factor: Scalar | int) -> Equations:
     """dS/dt in terms of Et."""
     M, Et, rates = frozen()
     return (Equation("d(H2 H2')/dt", M.S.rate(rates), -(Et * M.S + M.S * Et) - (M.S * M.S) * factor),)
 
 
-def component_rate(factor: object, diagonal: bool) -> Equations:
+def component_rate(factor: Scalar | int, diagonal: bool) -> Equations:
     """The same between eigenvectors v_k, v_l of Et, with sum_j v_j v_j' = I as the matrix A of eigenvectors."""
     M = model()
     v, w = M.algebra.declare("v_k", "n", "1"), M.algebra.declare("v_l", "n", "1")
@@ -141,7 +141,7 @@ def frozen_instance() -> Instance:
     return Instance({**base.matrices, **extra}, base.numbers)
 
 
-def mean_term(extra: object) -> Equations:
+def mean_term(extra: Scalar | int) -> Equations:
     """(54): the left side is E minus a multiple of <h><h>'."""
     M = model()
     left = M.W.T * M.W / m - M.H1 * M.H1.T / mu_c - M.S / mu_s
@@ -178,7 +178,7 @@ def gamma_as_printed() -> Equations:
     )
 
 
-def second_line(factor: object) -> Equations:
+def second_line(factor: Scalar | int) -> Equations:
     """(57), second line, from (56) at zero loss: lambda W'W = m H1 H1' as a rule on W W' W."""
     lam = symbol["a"]
     M = model()

@@ -1,7 +1,7 @@
 """Claims about weight decay, moving kernels, discrete steps and other losses."""
 
 from ntkflow.prove.algebra.letters import Model, assume, model, model_algebra
-from ntkflow.prove.algebra.scalars import C, m, mu_c, mu_g, mu_s, symbol
+from ntkflow.prove.algebra.scalars import C, Scalar, m, mu_c, mu_g, mu_s, symbol
 from ntkflow.prove.algebra.words import Poly
 from ntkflow.prove.entry import Claim, Equation, Equations
 
@@ -94,7 +94,7 @@ def discrete_step() -> Equations:
     M, shrink = model(), 1 - eta * lam_w
     E = scaled_invariant(M)
 
-    def after(factor: object) -> Poly:
+    def after(factor: Scalar | int) -> Poly:
         W, H = M.W * factor - M.R * M.H.T * eta, M.H * factor - M.W.T * M.R * M.K * eta
         return W.T * W - H * M.Ki * H.T
 

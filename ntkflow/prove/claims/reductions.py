@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.prove.algebra.letters import Model, model, model_algebra
 from ntkflow.prove.algebra.scalars import mu_g, mu_s, symbol
-from ntkflow.prove.draws import Array, draw, projectors
+from ntkflow.prove.draws import draw, projectors
 from ntkflow.prove.entry import Claim, Equation, Equations, Verdict, Witness
 
 p, q, r, s = (symbol[name] for name in ("p", "q", "r", "s"))
@@ -81,7 +82,7 @@ def all_rates_of_the_jacobian() -> Witness:
     start = np.concatenate([W.ravel(), (W.T / x @ d.Y @ inverse).ravel(), np.full(d.C, 1 / d.C)])
     cut, end = d.C * d.n, d.C * d.n + d.n * d.N
 
-    def field(z: Array) -> Array:
+    def field(z: Floats) -> Floats:
         W, H, b = z[:cut].reshape(d.C, d.n), z[cut:end].reshape(d.n, d.N), z[end:]
         R = W @ H @ half + b[:, None] - d.Y
         return np.concatenate([(-R @ half @ H.T).ravel(), (-W.T @ R @ half).ravel(), -R.sum(axis=1)])

@@ -5,9 +5,9 @@ Every function returns a `Witness`; a residual is |left - right|_F / max(|left|_
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.prove.draws import (
     SEED,
-    Array,
     Draw,
     compared,
     draw,
@@ -47,7 +47,7 @@ def eq_40() -> Witness:
     return compared(-d.R @ d.H.T, -d.m * (one - two), -d.m * (one + two), "dW/dt")
 
 
-def _frozen() -> tuple[Draw, Array, Array, Array]:
+def _frozen() -> tuple[Draw, Floats, Floats, Floats]:
     d = end_of_training()
     dH2 = -d.W.T @ d.R @ d.K @ d.Q2 / np.sqrt(d.m)
     Et = d.mu[0] * d.W.T @ d.W - d.m * d.S
@@ -68,7 +68,7 @@ def eq_47() -> Witness:
     return compared(dS, linear - 2 * square, linear - 2 * d.m * square, "d(H2 H2')/dt")
 
 
-def _components() -> tuple[Draw, Array, Array, Array]:
+def _components() -> tuple[Draw, Floats, Floats, Floats]:
     d, _, Et, dS = _frozen()
     c, V = np.linalg.eigh(Et)
     return d, c, V.T @ d.S @ V, V.T @ dS @ V
@@ -102,7 +102,7 @@ def eq_54() -> Witness:
     return compared(left, E - d.m * mean, E - mean, "both sides")
 
 
-def _collapsed(scale: float) -> tuple[Draw, Array, Array, Array, float]:
+def _collapsed(scale: float) -> tuple[Draw, Floats, Floats, Floats, float]:
     """A collapsed zero-loss state X = x P with x = scale x*: draw, W, H1, X, x."""
     d = draw()
     rng = np.random.default_rng(SEED)
@@ -135,7 +135,7 @@ def eq_57() -> Witness:
     return compared(left, P @ P, d.m * P @ P, "the second line")
 
 
-def _equal_bias() -> tuple[Draw, float, float, float, Array, Array]:
+def _equal_bias() -> tuple[Draw, float, float, float, Floats, Floats]:
     """Draw, beta, |1 - beta C|, sqrt(1 - alpha C), A, and the true H1'H1 from the geometric mean."""
     d = draw()
     beta = float(d.b[0, 0])
@@ -236,7 +236,7 @@ def alpha_remark() -> Witness:
     )
 
 
-def _blocks() -> tuple[Draw, Array, Array, Array]:
+def _blocks() -> tuple[Draw, Floats, Floats, Floats]:
     d = draw()
     rng = np.random.default_rng(SEED)
     Ad, Ac, An = (A @ A.T for A in rng.normal(size=(3, d.n, d.n)))

@@ -42,6 +42,26 @@ def refuse_large(
         raise InputError(argument, value, rule, remedy or "it is damaged, or for a larger machine")
 
 
+def refuse_sizes(C: int, N: int, n: int) -> None:
+    """Refuse a state that cannot be worked with in the memory of the machine.
+
+    Features, their copies, outputs, an n x n invariant and the limit are counted.
+
+    Args:
+        C: classes.
+        N: samples.
+        n: features.
+
+    Raises:
+        InputError: they need more than there is.
+    """
+    needed = 8 * (4 * n * N + 4 * n * (C + n) + 2 * C * (N + C))
+    present = physical_memory()
+    if present is not None and needed > present:
+        rule = f"need about {size_of(needed)} of memory"
+        raise InputError("sizes", f"C = {C}, N = {N}, n = {n}", rule, "lower them")
+
+
 def refuse_many(argument: str, count: int, what: str, each: int, meant: bool = True) -> None:
     """Refuse more runs than whose results fit into memory, and more than `MANY` that are not said to be meant.
 

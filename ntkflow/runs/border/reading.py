@@ -11,13 +11,15 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from ntkflow._types import Json
+from ntkflow._types import Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.costs import refuse_large
+
+T = TypeVar("T")
 
 DEEP = "it is nested too deep"
 # Levels of a document; ours have less than ten.
@@ -66,7 +68,7 @@ def _first_line(error: Exception) -> str:
 
 def archive(
     path: Path, argument: str, needed: Callable[[str], bool] = lambda _: True
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+) -> tuple[dict[str, Floats], tuple[str, ...]]:
     """The arrays of an .npz whose names are needed, and the names of all.
 
     Headers are looked at first: an array is not allocated unless the archive has as many bytes for it as it promises,
@@ -89,7 +91,7 @@ def archive(
     return arrays, tuple(found)
 
 
-def _array(name: str, member: zipfile.ZipExtFile, size: int) -> np.ndarray:
+def _array(name: str, member: zipfile.ZipExtFile, size: int) -> Floats:
     """One array of an archive, read as numpy does but for what its header may promise."""
     head = io.BytesIO(member.read(HEADER))
     version = np.lib.format.read_magic(head)
@@ -117,7 +119,7 @@ def _array(name: str, member: zipfile.ZipExtFile, size: int) -> np.ndarray:
     return flat.reshape(shape[::-1]).T if column_major else flat.reshape(shape)
 
 
-def refuse_deep(document: Any) -> Any:
+def refuse_deep(document: T) -> T:
     """The document itself; one that whoever prints or compares it could not get to the end of raises ValueError."""
     level = [document]
     for _ in range(DEEPEST):
@@ -168,7 +170,7 @@ def misfit(value: object, shape: Shape, where: str = "") -> str | None:
     return None if right else f"{name} is of another type ({type(value).__name__})"
 
 
-def _misfit_table(value: Mapping[str, Any], shape: Mapping[str, Shape], where: str) -> str | None:
+def _misfit_table(value: Document, shape: Mapping[str, Shape], where: str) -> str | None:
     prefix = f"{where}." if where else ""
     named = {key.rstrip("?"): inner for key, inner in shape.items() if key != "*"}
     for key in shape:

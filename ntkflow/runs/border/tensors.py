@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.costs import refuse_large
 from ntkflow.runs.border.reading import archive, misfit, reading, refuse_deep
@@ -116,7 +117,7 @@ def _safetensors(path: Path, argument: str, needed: Callable[[str], bool]) -> di
     return found
 
 
-def _span(name: str, entry: dict, most: int) -> tuple[int, int]:
+def _span(name: str, entry: Json, most: int) -> tuple[int, int]:
     if entry["dtype"] not in DTYPES:
         raise ValueError(f"{name!r} is of the unknown type {entry['dtype'][:20]}")
     if len(entry["data_offsets"]) != 2 or min([*entry["data_offsets"], *entry["shape"]]) < 0:
@@ -128,7 +129,7 @@ def _span(name: str, entry: dict, most: int) -> tuple[int, int]:
     return begin, end
 
 
-def _tensor(content: bytes, entry: dict) -> np.ndarray:
+def _tensor(content: bytes, entry: Json) -> np.ndarray:
     array = np.frombuffer(content, DTYPES[entry["dtype"]])
     if entry["dtype"] == "BF16":
         array = (array.astype("<u4") << 16).view("<f4")

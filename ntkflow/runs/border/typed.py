@@ -20,7 +20,8 @@ def bounded(command: Any) -> None:
 
 def _name(parameter: Any) -> str:
     """As it is typed: the long name of an option, the argument's own otherwise."""
-    return max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.name.upper()
+    name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.name.upper()
+    return str(name)
 
 
 def _checked(process: Callable[..., Any], name: str) -> Callable[..., Any]:

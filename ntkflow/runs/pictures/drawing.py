@@ -20,12 +20,12 @@ FORMATS = ("png", "pdf", "svg")
 
 def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """Draw the figure of a run directory into its folder `figures`; returns the files."""
+    from ntkflow import checks
     from ntkflow.runs import atomic, files, rundir
     from ntkflow.runs.pictures import figures
 
     for suffix in formats:
-        if suffix not in FORMATS:
-            raise InputError("format", suffix, f"must be one of {', '.join(FORMATS)}", "choose one of these")
+        checks.choice("format", suffix, FORMATS)
     t, series, header = rundir.read_series(directory / rundir.TRAJECTORY)
     figure = figures.run_figure(t, series, header["title"], bool(header.get("E_constant", True)))
     folder = directory / "figures"

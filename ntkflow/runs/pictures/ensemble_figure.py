@@ -8,12 +8,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from ntkflow._types import Floats
 from ntkflow.runs.pictures.figures import FLOOR, GREY, PANES, Line
 
 LOW, MEDIAN, HIGH = 0.05, 0.5, 0.95
 
 
-def ensemble_figure(t: np.ndarray, series: Mapping[str, np.ndarray], title: str) -> Figure:
+def ensemble_figure(t: Floats, series: Mapping[str, Floats], title: str) -> Figure:
     """Eight panes against flow time t (units of the sum loss, eq. 4).
 
     Args:
@@ -37,10 +38,8 @@ def ensemble_figure(t: np.ndarray, series: Mapping[str, np.ndarray], title: str)
     return figure
 
 
-def _pane(
-    axes: Axes, t: np.ndarray, series: Mapping[str, np.ndarray], lines: Sequence[Line], log: bool
-) -> None:
-    drawn: list[np.ndarray] = []
+def _pane(axes: Axes, t: Floats, series: Mapping[str, Floats], lines: Sequence[Line], log: bool) -> None:
+    drawn: list[Floats] = []
     for name, label, colour, style in lines:
         if name not in series or not np.any(np.isfinite(series[name])):
             continue

@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from ntkflow._types import Floats
+
 # Okabe & Ito's palette: told apart by colour-blind readers.
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 GREY = "#666666"
@@ -20,7 +22,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # A pane whose values never reach this shows rounding only.
 NOTHING = 1e-14
 
-Series = Mapping[str, np.ndarray]
+Series = Mapping[str, Floats]
 Line = tuple[str, str, str, str]
 # Labels are plain characters: parsing formulas would take half of the drawing time.
 
@@ -90,7 +92,7 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
 )
 
 
-def run_figure(t: np.ndarray, series: Series, title: str, E_constant: bool = True) -> Figure:
+def run_figure(t: Floats, series: Series, title: str, E_constant: bool = True) -> Figure:
     """The eight panes of a run against flow time t (units of the sum loss, eq. 4).
 
     Args:
@@ -135,9 +137,9 @@ def save(figure: Figure, target: Path | IO[bytes], format: str | None = None) ->
     figure.savefig(target, dpi=110, format=format or str(target).rpartition(".")[2])
 
 
-def _pane(axes: Axes, t: np.ndarray, series: Series, lines: Sequence[Line], log: bool) -> None:
+def _pane(axes: Axes, t: Floats, series: Series, lines: Sequence[Line], log: bool) -> None:
     shown = t > 0
-    drawn: list[np.ndarray] = []
+    drawn: list[Floats] = []
     if not shown.any():
         say(axes, "the run ended at t = 0")
         return
@@ -166,7 +168,7 @@ def _pane(axes: Axes, t: np.ndarray, series: Series, lines: Sequence[Line], log:
     time_ticks(axes, t[shown][0], t[shown][-1])
 
 
-def nothing(drawn: Sequence[np.ndarray], log: bool) -> bool:
+def nothing(drawn: Sequence[Floats], log: bool) -> bool:
     """Whether curves show nothing: there are none, or rounding only."""
     return not drawn or bool(log and max(np.nanmax(values) for values in drawn) < NOTHING)
 
@@ -186,7 +188,7 @@ def say(axes: Axes, text: str, letters: float = 9) -> None:
     axes.set_yticks([])
 
 
-def decades(axes: Axes, values: np.ndarray) -> None:
+def decades(axes: Axes, values: Floats) -> None:
     """A log axis over whole decades with few ticks: locators of minor ticks cost most of the drawing time."""
     low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
     if high - low < 1:
@@ -198,7 +200,7 @@ def decades(axes: Axes, values: np.ndarray) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _decade_ticks(low: float, high: float, most: int) -> np.ndarray:
+def _decade_ticks(low: float, high: float, most: int) -> Floats:
     first, last = np.ceil(np.log10(low) - 1e-9), np.floor(np.log10(high) + 1e-9)
     step = max(1, int(np.ceil((last - first + 1) / most)))
     return 10.0 ** np.arange(first, last + 0.5, step)

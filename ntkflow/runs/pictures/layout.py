@@ -11,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ntkflow import checks
+from ntkflow._types import Floats
 from ntkflow.errors import InputError
 from ntkflow.runs.pictures.figures import (
     BLUE,
@@ -107,10 +109,7 @@ class Layout:
         Raises:
             InputError: an unknown style, or a size that is no size of a figure.
         """
-        if style not in STYLES:
-            raise InputError(
-                "style", repr(style), f"must be one of {', '.join(STYLES)}", "choose one of these"
-            )
+        checks.choice("style", style, STYLES)
         given = (SCREEN_WIDTH, None) if size is None else size if isinstance(size, tuple) else (size, None)
         if len(given) != 2 or not all(v is None or NARROW <= v <= WIDE for v in given):
             raise InputError("size", size, f"must be {NARROW:g} to {WIDE:g} inches", "as 6.75 or (6.75, 4)")
@@ -138,7 +137,7 @@ class Layout:
         """The colour of the k-th run."""
         return COLOURS[k % len(COLOURS)]
 
-    def visible(self, values: np.ndarray, log: bool) -> np.ndarray:
+    def visible(self, values: Floats, log: bool) -> Floats:
         """What an axis can show: no zeros on a logarithmic one."""
         values = np.asarray(values, dtype=float)
         return np.where(values > FLOOR, values, np.nan) if log else values

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ntkflow._types import Json
+from ntkflow._types import Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.runs import rundir
 from ntkflow.runs.ensembles import LEVELS, Ensemble
 from ntkflow.runs.rundir import Run
 from ntkflow.runs.saved import ensembles, solutions
-from ntkflow.runs.summary import moves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from ntkflow.fitting.observed import Observed
+    from ntkflow.runs.pictures.figures import Line
+    from ntkflow.runs.pictures.layout import Layout
 
 # What decides the numbers of a run only through rounding, or says nothing beside the arrays it names.
 INCIDENTAL = ("engine", "form", "ensemble", "kernel_file", "state")
@@ -43,12 +44,12 @@ class Curves:
         name: of its directory, where it comes from one.
     """
 
-    t: np.ndarray
-    series: Mapping[str, np.ndarray]
+    t: Floats
+    series: Mapping[str, Floats]
     title: str
     constant: bool
     settings: Json
-    bands: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    bands: Mapping[str, tuple[Floats, Floats]]
     name: str = ""
 
 
@@ -99,7 +100,7 @@ def figure(
     return _drawn(runs, names, layout.Layout.of(size, style, layout.chosen(panes, present)))
 
 
-def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: Any) -> "Figure":
+def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: "Layout") -> "Figure":
     figure, grid = layout.empty()
     several = len(runs) > 1
     for axes, pane in zip(grid, layout.panes, strict=True):
@@ -113,7 +114,9 @@ def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: Any) -> "Figure
     return figure
 
 
-def _lines(axes: "Axes", run: Curves, lines: Iterable[Any], k: int | None, layout: Any, log: bool) -> bool:
+def _lines(
+    axes: "Axes", run: Curves, lines: "Iterable[Line]", k: int | None, layout: "Layout", log: bool
+) -> bool:
     """The series of one run in a pane: in colours of their own, or k-th run in its colour for all.
 
     Returns whether there was anything but rounding to draw.
@@ -161,7 +164,7 @@ def curves(thing: Any) -> Curves:
     if isinstance(thing, Solution):
         tables = solutions.prepared(thing).config.tables()
         title = rundir.title(thing)
-        return Curves(thing.times, thing.series, title, not moves(thing), _settings(tables), {})
+        return Curves(thing.times, thing.series, title, not thing.E_moves, _settings(tables), {})
     if isinstance(thing, Ensemble):
         return _of_ensemble(thing, thing.about.get("config"))
     raise InputError(
@@ -176,7 +179,7 @@ def _of_ensemble(found: Ensemble, tables: Json | None) -> Curves:
     return Curves(found.times, medians, ensembles.title(found), True, _settings(tables), bands)
 
 
-def _settings(tables: Mapping[str, Mapping[str, Any]] | None) -> Json:
+def _settings(tables: Mapping[str, Document] | None) -> Json:
     return {name: value for table in (tables or {}).values() for name, value in table.items()}
 
 

@@ -8,6 +8,9 @@ from multiprocessing import parent_process
 from ntkflow.errors import InputError
 from ntkflow.runs.processes.children import answer_interrupts, spawn_context
 
+# More processes than any machine has cores; each costs memory and a handle.
+MOST_WORKERS = 1024
+
 
 def usable_cores() -> int:
     """Cores this process may use."""
@@ -24,14 +27,24 @@ class _Pool(ProcessPoolExecutor):
         self.shutdown(wait=True, cancel_futures=kind is not None)
 
 
+def check_workers(workers: int | None) -> None:
+    """Refuse a number of processes that no machine runs.
+
+    Raises:
+        InputError: fewer than one worker, or more than `MOST_WORKERS`.
+    """
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        rule = f"must be 1 .. {MOST_WORKERS}"
+        raise InputError("workers", workers, rule, "give a whole number, at most that of the cores")
+
+
 def local_processes(workers: int | None = None) -> ProcessPoolExecutor:
     """A pool of spawned processes, one BLAS thread each; None: one process a core.
 
     Raises:
-        InputError: fewer than one worker.
+        InputError: fewer than one worker, or more than `MOST_WORKERS`.
     """
-    if workers is not None and workers < 1:
-        raise InputError("workers", workers, "must be at least 1", "give a whole number >= 1")
+    check_workers(workers)
     return _Pool(workers or usable_cores(), mp_context=spawn_context(), initializer=start_worker)
 
 

@@ -7,11 +7,12 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Event, Lock
-from typing import Any
+from typing import Any, TypeVar
 
-from ntkflow.errors import InputError
 from ntkflow.runs.processes.children import spawn_context
-from ntkflow.runs.processes.executors import start_worker, usable_cores
+from ntkflow.runs.processes.executors import check_workers, start_worker, usable_cores
+
+R = TypeVar("R")
 
 ATTEMPTS = 3
 
@@ -31,19 +32,18 @@ class IsolatedProcesses(ThreadPoolExecutor):
         environment: variables set in each process before anything is imported for the call.
 
     Raises:
-        InputError: fewer than one worker.
+        InputError: fewer than one worker, or more than a machine runs.
     """
 
     def __init__(self, workers: int | None = None, environment: Mapping[str, str] | None = None) -> None:
-        if workers is not None and workers < 1:
-            raise InputError("workers", workers, "must be at least 1", "give a whole number >= 1")
+        check_workers(workers)
         super().__init__(workers or usable_cores())
         self._environment = dict(environment or {})
         self._context = spawn_context()
         self._closing, self._lock = Event(), Lock()
         self._processes: set[BaseProcess] = set()
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """As in `Executor`; function and arguments must be picklable."""
         return super().submit(self._attend, pickle.dumps((fn, args, kwargs)))
 

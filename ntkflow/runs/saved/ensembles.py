@@ -1,16 +1,13 @@
 """The directory of an ensemble: ensemble.npz, summary.json and the figure with bands."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ntkflow import __version__
-from ntkflow._types import Json
-from ntkflow.errors import InputError
+from ntkflow import __version__, checks
+from ntkflow._types import Document, Json
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.integrate.stopping import Reason
 from ntkflow.runs import files, rundir
@@ -31,7 +28,7 @@ SHAPE = {
 }
 
 
-def summarise(found: Ensemble, seconds: float, config: Mapping[str, Any] | None, rtol: float | None) -> Json:
+def summarise(found: Ensemble, seconds: float, config: Document | None, rtol: float | None) -> Json:
     """The summary of an ensemble, plain values only: quantiles over the members at the start and at the end."""
     steps = [member.steps for member in found.members]
     return {
@@ -126,8 +123,8 @@ def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     Raises:
         InputError: an unknown format, or a damaged file.
     """
-    if unknown := [suffix for suffix in formats if suffix not in FORMATS]:
-        raise InputError("format", unknown[0], f"must be one of {', '.join(FORMATS)}", "choose one of these")
+    for suffix in formats:
+        checks.choice("format", suffix, FORMATS)
     from ntkflow.runs import atomic
     from ntkflow.runs.pictures import figures
     from ntkflow.runs.pictures.ensemble_figure import ensemble_figure

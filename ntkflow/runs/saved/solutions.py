@@ -7,7 +7,7 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.stopping import Stop
-from ntkflow.problem.kernels import BlockKernel, Kernel, kernel_files
+from ntkflow.problem.kernels import Kernel, kernel_files
 from ntkflow.problem.losses import Loss
 from ntkflow.runs import files, rundir
 from ntkflow.runs.config import SimulateConfig
@@ -21,18 +21,16 @@ def prepared(solution: Solution) -> Prepared:
     """What `ntkflow simulate` would have been given: the start and the kernel from a state file."""
     problem, sizes = solution.problem, solution.problem.sizes
     kernel = problem.kernel
-    kappas = (
-        {name: getattr(kernel, name) for name in kernel_files.KAPPAS}
-        if isinstance(kernel, BlockKernel)
-        else {}
-    )
+    kappa_d, kappa_c, kappa_n = kernel.kappas or (None, None, None)
     lw, lh, lb = problem.decay.rates
     config = SimulateConfig(
         classes=sizes.C,
         per_class=sizes.m,
         features=sizes.n,
         rung=kernel.rung,
-        **kappas,
+        kappa_d=kappa_d,
+        kappa_c=kappa_c,
+        kappa_n=kappa_n,
         state=Path(rundir.INITIAL_STATE),
         loss=states.name_of(problem.loss),
         decay_w=lw,

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ntkflow._types import Json
+from ntkflow._types import Floats, Json
 from ntkflow.dynamics.levels import LevelFlow
 from ntkflow.dynamics.packed import Flow, RawFlow, ThinFlow
 from ntkflow.errors import InputError
@@ -71,20 +70,20 @@ def write_states(path: Path, solution: Solution, loss: str | None = None, most: 
     files.write_arrays(path, arrays, header, compressed=False)
 
 
-def _kept(count: int, nbytes: int, most: int) -> np.ndarray:
+def _kept(count: int, nbytes: int, most: int) -> Floats:
     stride = max(1, -(-nbytes // most))
     # The first and the last are ends of the run, whatever lies between.
     return np.unique([*range(0, count, stride), count - 1])
 
 
-def _frame_arrays(flow: Flow) -> dict[str, np.ndarray]:
+def _frame_arrays(flow: Flow) -> dict[str, Floats]:
     frame = getattr(flow, "frame", None)
     if isinstance(frame, Frame):
         return {"Q": frame.Q, "V": frame.V, "column_class": np.asarray(frame.column_class, dtype=np.int64)}
     return {"V": frame.V} if isinstance(frame, SampleCoordinates) else {}
 
 
-def _kernel_arrays(kernel: Kernel, sizes: Sizes) -> dict[str, Any]:
+def _kernel_arrays(kernel: Kernel, sizes: Sizes) -> Json:
     try:
         arrays = kernel_files.arrays_of(kernel, sizes)
     except InputError:
@@ -124,13 +123,11 @@ def read_states(path: Path, kernel: Kernel | None = None, loss: Loss | None = No
 
 def _stats(content: Json) -> Stats:
     """JSON has no NaN, which the tolerances of discrete steps are: it is null there."""
-    values: dict[str, Any] = {k: float("nan") if v is None else v for k, v in content.items()}
+    values: Json = {k: float("nan") if v is None else v for k, v in content.items()}
     return Stats(**values)
 
 
-def _problem(
-    arrays: Mapping[str, np.ndarray], header: Json, kernel: Kernel | None, loss: Loss | None
-) -> Problem:
+def _problem(arrays: Mapping[str, Floats], header: Json, kernel: Kernel | None, loss: Loss | None) -> Problem:
     C, m, n = (header["sizes"][name] for name in ("C", "m", "n"))
     state = State(arrays["H"], arrays["W"], arrays["b"])
     if kernel is None:
@@ -149,7 +146,7 @@ def _problem(
     return Problem(sizes, kernel, state, loss, Decay(**header["decay"]))
 
 
-def _flow(problem: Problem, kind: str, arrays: Mapping[str, np.ndarray]) -> Flow:
+def _flow(problem: Problem, kind: str, arrays: Mapping[str, Floats]) -> Flow:
     if kind == RawFlow.__name__:
         return RawFlow.build(problem)
     start, sizes = arrays["start"], problem.sizes

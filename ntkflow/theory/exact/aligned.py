@@ -6,7 +6,7 @@ H1 = -W^T/x*, it is invariant too and leads into the saddle W = H = 0: Theorem 5
 
 import numpy as np
 
-from ntkflow._types import Vector, Weights
+from ntkflow._types import Floats, Vector, Weights
 from ntkflow.errors import InputError
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels.block import BlockKernel
@@ -51,8 +51,10 @@ def _logarithms(sizes: Sizes, kernel: BlockKernel, x0: Vector, t: float, sign: i
     with np.errstate(divide="ignore"):
         arrived = np.log(-np.expm1(-z)) - end
     if sign == 1:
-        return -np.logaddexp(-z - x0, arrived)
-    return x0 - z - np.logaddexp(0.0, x0 + arrived)
+        logarithms: Floats = -np.logaddexp(-z - x0, arrived)
+    else:
+        logarithms = x0 - z - np.logaddexp(0.0, x0 + arrived)
+    return logarithms
 
 
 def aligned_state(sizes: Sizes, kernel: BlockKernel, W: Weights, t: float, sign: int = 1) -> State:

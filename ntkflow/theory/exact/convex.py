@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow._types import Floats
 from ntkflow.errors import InputError
 from ntkflow.problem.decay import Decay
 
@@ -21,9 +22,9 @@ DEAD = 1e-9
 # The splitting converges geometrically, in about a hundred steps.
 CLOSE, MOST_STEPS = 1e-13, 20_000
 
-Columns = Float64[np.ndarray, "C k"]
-Gram = Float64[np.ndarray, "k k"]
-Row = Float64[np.ndarray, " k"]
+Columns = Float64[Floats, "C k"]
+Gram = Float64[Floats, "k k"]
+Row = Float64[Floats, " k"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +43,10 @@ class Minimum:
         gap: by how much the conditions of optimality are violated, relative to sqrt(lw lh).
     """
 
-    U: np.ndarray
-    s: np.ndarray
-    Vt: np.ndarray
-    b: np.ndarray
+    U: Floats
+    s: Floats
+    Vt: Floats
+    b: Floats
     root: Gram
     residual: Columns
     row: Row
@@ -58,21 +59,23 @@ class Minimum:
         return len(self.s)
 
     @property
-    def W(self) -> np.ndarray:
+    def W(self) -> Floats:
         """Weights, C x r, up to a rotation of the features."""
-        return self.U * np.sqrt(self.s * np.sqrt(self.decay.H / self.decay.W))
+        result: Floats = self.U * np.sqrt(self.s * np.sqrt(self.decay.H / self.decay.W))
+        return result
 
     @property
-    def Z(self) -> np.ndarray:
+    def Z(self) -> Floats:
         """H K^{-1/2}, r x k, in the same features."""
-        return np.sqrt(self.s * np.sqrt(self.decay.W / self.decay.H))[:, None] * self.Vt
+        result: Floats = np.sqrt(self.s * np.sqrt(self.decay.W / self.decay.H))[:, None] * self.Vt
+        return result
 
     @property
     def loss(self) -> float:
         """The loss that is left, without what decay adds to it."""
         return float(np.sum(self.residual**2)) / 2
 
-    def rates(self) -> np.ndarray:
+    def rates(self) -> Floats:
         """Rates at which a disturbance decays, ascending; zeros are rotations of the features.
 
         Those of the C x (r + 1) weights, (r + 1) x k features and C biases: the direction r + 1 stands for all that is
@@ -140,7 +143,7 @@ def minimum(kernel: Gram, target: Columns, row: Row, decay: Decay) -> Minimum:
     )
 
 
-def _shrunk(gram: Gram, goal: Columns, cost: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _shrunk(gram: Gram, goal: Columns, cost: float) -> tuple[Floats, Floats, Floats]:
     """Singular value decomposition of the T that minimises tr T gram T^T/2 - <T, goal> + cost |T|_*."""
     g, U = np.linalg.eigh((gram + gram.T) / 2)
     g = np.maximum(g, 0.0)
@@ -161,7 +164,7 @@ def _shrunk(gram: Gram, goal: Columns, cost: float) -> tuple[np.ndarray, np.ndar
     return found
 
 
-def _violated(force: Columns, U: np.ndarray, Vt: np.ndarray, cost: float) -> float:
+def _violated(force: Columns, U: Floats, Vt: Floats, cost: float) -> float:
     """force = goal - T gram is cost times (U V^T + something of norm 1 or less that is orthogonal to both)."""
     rest = force - cost * U @ Vt
     beside = max(0.0, float(np.linalg.norm(force, 2)) - cost)

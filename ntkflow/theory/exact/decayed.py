@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._types import Vector
-from ntkflow.checks import real
 from ntkflow.errors import InputError
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.decay import Decay
@@ -165,11 +165,8 @@ def _along_the_minima(
     sizes: Sizes, kernel: BlockKernel, x0: float, rate: float, t: float, power: int
 ) -> float:
     """x(t) where y = (x/x*)^power grows as y + ln y = 4 rate t + const."""
-    x0, rate, t = real("x0", x0), real("rate", rate), elapsed(t)
-    if not x0 > 0:
-        raise InputError("x0", x0, "must be positive", "use limits.x_star or an observed value")
-    if rate < 0:
-        raise InputError("rate", rate, "must be at least 0", "give a rate >= 0")
+    x0 = checks.positive("x0", x0, "use limits.x_star or an observed value")
+    rate, t = checks.not_negative("rate", rate, "give a rate >= 0"), elapsed(t)
     natural = x_star(sizes, kernel)
     log_y0 = power * (math.log(x0) - math.log(natural))
     if log_y0 > LARGE:

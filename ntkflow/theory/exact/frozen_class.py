@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ntkflow._types import FeatureMatrix, Vector, Weights, WithinFactor
+from ntkflow._types import FeatureMatrix, Floats, Vector, Weights, WithinFactor
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.theory.exact.times import elapsed
@@ -71,7 +71,8 @@ class FrozenClass:
         U, s, _ = np.linalg.svd(B, full_matrices=False)
         # s/sqrt(1+s^2) without overflow of s^2.
         root = V @ ((U * (s / np.hypot(1, s))) / np.sqrt(_phi(-c, t))[:, None])
-        return root @ root.T / (2 * m)
+        result: Floats = root @ root.T / (2 * m)
+        return result
 
     def WtW(self, t: float) -> FeatureMatrix:
         """W^T W at time t, from the constancy of Et."""

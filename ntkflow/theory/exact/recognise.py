@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ntkflow._types import Floats
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
@@ -53,14 +54,12 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
     return Sector(sizes, kernel, wP, hP, sP, wJ, hJ, sJ, float(b.mean()))
 
 
-def _contrast_basis(C: int) -> np.ndarray:
+def _contrast_basis(C: int) -> Floats:
     """Orthonormal basis of the vectors that sum to zero, C x (C-1)."""
     return np.linalg.qr(centring(C)[:, 1:])[0]
 
 
-def _pair(
-    A: np.ndarray, B: np.ndarray, zero: float, least: float
-) -> tuple[float, float, np.ndarray | None] | None:
+def _pair(A: Floats, B: Floats, zero: float, least: float) -> tuple[float, float, Floats | None] | None:
     """(a, b, V) with A = a V and B = b V for an orthonormal V; None when there is none.
 
     The first of a, b that is not negligible is positive.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow._types import Floats
 from ntkflow.checks import real
 from ntkflow.errors import InputError
 from ntkflow.metrics.neural_collapse import centring
@@ -68,7 +69,7 @@ class Sector:
         mu = eigenvalues(self.sizes, self.kernel)
         return self.wJ**2 / self.sizes.per_class - self.hJ**2 / mu.mu_global - _share(self.sJ, mu.mu_single)
 
-    def field(self) -> Float64[np.ndarray, " 7"]:
+    def field(self) -> Float64[Floats, " 7"]:
         """Time derivatives of `NAMES`, the two scalar systems of theory 4.5."""
         m, C, mu = self.sizes.per_class, self.sizes.C, eigenvalues(self.sizes, self.kernel)
         rP = self.wP * self.hP - 1
@@ -85,7 +86,7 @@ class Sector:
             ]
         )
 
-    def state(self, frame: Float64[np.ndarray, "n C"]) -> State:
+    def state(self, frame: Float64[Floats, "n C"]) -> State:
         """The full state in an orthonormal frame V; class c has its spread on its first two samples.
 
         Args:
@@ -233,7 +234,7 @@ class Sector:
             hypotheses="a state symmetric under relabelling of the classes without sJ, and the loss tends to 0",
         )
 
-    def with_values(self, values: Float64[np.ndarray, " 7"]) -> "Sector":
+    def with_values(self, values: Float64[Floats, " 7"]) -> "Sector":
         """The same sector at other values of `NAMES`."""
         changes: dict[str, Any] = dict(zip(NAMES, values, strict=True))
         return replace(self, **changes)

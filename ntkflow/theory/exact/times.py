@@ -1,7 +1,6 @@
 """The time that a closed form is asked for."""
 
-from ntkflow.checks import real
-from ntkflow.errors import InputError
+from ntkflow import checks
 
 
 def elapsed(t: float) -> float:
@@ -10,7 +9,4 @@ def elapsed(t: float) -> float:
     Raises:
         InputError: it is negative, no number or not finite.
     """
-    t = real("t", t, "give a time >= 0")
-    if t < 0:
-        raise InputError("t", t, "must not be negative", "give a time >= 0")
-    return t
+    return checks.not_negative("t", t, "give a time >= 0")

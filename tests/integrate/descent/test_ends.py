@@ -84,7 +84,7 @@ def test_a_descent_that_has_collapsed_goes_on_when_a_later_kernel_moves_its_clas
 def test_simulated_steps_stop_and_report_progress():
     config = SimulateConfig(classes=3, per_class=4, features=5, step_size=0.005, stop_nc1=1e-3, t_end=20.0)
     seen = []
-    solution = run(prepare(config), lambda t, fraction: seen.append(fraction))
+    solution = run(prepare(config), lambda what, done, total: seen.append(done / total))
     assert solution.reason is nf.Reason.NC1
     assert 0 < seen[-1] < 1
     assert seen == sorted(seen)

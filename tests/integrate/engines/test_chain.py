@@ -204,9 +204,9 @@ def test_evaluations_are_counted_over_all_intervals(monkeypatch):
 
 def test_the_limit_on_steps_and_the_progress_are_those_of_the_whole_run():
     problem, seen = nf.Problem(SIZES, peaked("block"), start()), []
-    whole = nf.solve(problem, t_end=1.0, progress=lambda t, share: seen.append((t, share)))
-    assert np.all(np.diff(seen, axis=0) > 0)
-    assert seen[-1] == (1.0, 1.0)
+    whole = nf.solve(problem, t_end=1.0, progress=lambda *called: seen.append(called))
+    assert np.all(np.diff([t for _, t, _ in seen]) > 0)
+    assert seen[-1] == ("integrating", 1.0, 1.0)
     assert len(seen) == whole.stats.steps
     part = nf.solve(problem, t_end=1.0, max_steps=whole.stats.steps - 1, throw=False)
     assert part.reason is nf.Reason.MAX_STEPS

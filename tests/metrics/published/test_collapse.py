@@ -389,7 +389,7 @@ def test_labels_of_any_kind_are_classes_in_sorted_order_with_a_word():
         ({"batches": lambda _: []}, "given beside H, y"),
         ({"H": None}, "features and labels are needed"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),  # no addresses of functions
 )  # fmt: skip
 def test_bad_input_is_named(change, message):
     H, y, W = drawn(1, 3, 5, (2, 3, 4))

@@ -32,6 +32,22 @@ def test_every_rung_applies_and_solves_as_its_written_out_operator(name, sizes):
     assert kernel.as_dict()["rung"] == name
 
 
+@pytest.mark.parametrize("name", ladder.NAMES)
+def test_what_a_rung_is_good_for_is_asked_by_its_properties(name):
+    sizes = SIZES[0]
+    kernel = ladder.make(name, sizes)
+    moving = kernels.ScheduledKernel((0.0, 1.0), (kernel, kernel))
+    assert kernel.on_samples is (name in ("block", "class-block", "sample"))
+    assert kernel.kappas == ((1.3, 0.5, 0.1) if name == "block" else None)
+    assert kernel.sample_matrix is (kernel.K if name == "sample" else None)
+    assert (kernel.moves, kernel.knots, kernel.at_knots) == (False, (), (kernel,))
+    assert (moving.moves, moving.knots, moving.at_knots) == (True, (0.0, 1.0), (kernel, kernel))
+    assert (moving.on_samples, moving.kappas, moving.sample_matrix) == (False, None, None)
+    G = np.ones((sizes.n, sizes.N))
+    np.testing.assert_array_equal(kernel.slope(0.5, G, sizes), 0 * G)
+    assert kernel.rests == [(0.0, np.inf, kernel)]
+
+
 @pytest.mark.parametrize("name", ["block", "class-block", "sample"])
 def test_the_sample_rungs_write_out_their_matrix(name):
     sizes = SIZES[3]

@@ -85,3 +85,29 @@ def test_shapes_of_documents(value, shape, wrong):
 
     found = reading.misfit(value, shape)
     assert found is None if wrong is None else re.search(wrong, found)
+
+
+@pytest.mark.parametrize(("flags", "what"), [(1, "encrypted"), (0x40, "encrypt"), (0x20, "patch")])
+def test_an_encrypted_or_patched_archive_is_one_error(tmp_path, flags, what):
+    path = tmp_path / "state.npz"
+    np.savez(path, a=np.arange(3.0))
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        content[content.index(mark) + offset] |= flags
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"(?i)cannot be read as .npz.*{what}") as error:
+        reading.archive(path, "state")
+    assert "\n" not in str(error.value)
+
+
+def test_only_what_is_needed_of_an_archive_is_read_whatever_the_rest_promises(tmp_path):
+    path = tmp_path / "state.npz"
+    np.savez(path, a=np.arange(3.0), b=np.arange(4.0))
+    content = path.read_bytes().replace(b"'shape': (4,)", b"'shape': (9,)")
+    path.write_bytes(content)
+    arrays, names = reading.archive(path, "state", lambda name: name == "a")
+    assert set(arrays) == {"a"}
+    assert names == ("a", "b")
+    with pytest.raises(InputError, match=r"cannot be read as \.npz"):
+        reading.archive(path, "state", lambda name: name == "b")
+    assert reading.archive(path, "state", lambda _: False) == ({}, ("a", "b"))

@@ -47,6 +47,9 @@ def test_what_no_array_seed_or_file_can_have_is_refused_in_one_line(words, capsy
         (("theory", "-C", 100_000), "GiB of memory"),
         (("sweep", "--seeds", 10**8), "GiB, more than half of the memory"),
         (("sweep", "--seeds", 100_001), "--yes"),
+        (("sweep", "--seeds", 2**63 - 1), "GiB, more than half of the memory"),
+        (("sweep", "--over", "scale=1,2", "--workers", 2**63 - 1), "must be 1 .. 1024"),
+        (("validate", "calibrate", "--seeds", 2**63 - 1), "GiB, more than half of the memory"),
         (("sweep", "--over", "scale=1:2:100000", "--over", "kappa_d=1:2:100000"), "over = 10000000000"),
         (("validate", "sweep", "--seeds", 10**8), "GiB, more than half of the memory"),
         (("validate", "train", "--set", "model.width=100000000"), "its training needs at least"),
@@ -76,8 +79,8 @@ def test_what_a_request_costs_is_said_before_anything_is_allocated(
     monkeypatch.chdir(tmp_path)
     # On any machine: what is meant to be too large is, and what is not is not.
     monkeypatch.setattr("ntkflow.runs.border.costs.physical_memory", lambda: 64 << 30)
-    monkeypatch.setattr("ntkflow.runs.simulate.physical_memory", lambda: 64 << 30)
     assert exit_code(*words) == 2
     text = capsys.readouterr().err
     assert message in text
     assert text.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

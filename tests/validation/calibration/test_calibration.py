@@ -6,6 +6,7 @@ from ntkflow_validation.calibration.cells import CONTROL, DEPARTURES, Cell, cell
 from ntkflow_validation.calibration.document import cell_row, document
 from ntkflow_validation.calibration.figure import calibration_figure
 
+from ntkflow.errors import InputError
 from tests.validation.report import synthetic
 
 
@@ -21,9 +22,7 @@ def comparison(skill, traced=0.99):
 
 def kernels(kappa_d=1.5, residual=0.2):
     constants = {"kappa_d": kappa_d, "kappa_c": 0.9, "kappa_n": 0.2}
-    return {
-        "0": {**{name: {"value": value} for name, value in constants.items()}, "block_residual": residual}
-    }
+    return [{**constants, "block_residual": residual}]
 
 
 def test_the_known_answer_comes_first_and_every_departure_has_its_seeds():
@@ -146,3 +145,22 @@ def test_a_short_calibration_never_replaces_a_long_one(tmp_path, monkeypatch):
     store.place().write_text(json.dumps({**long, "brief": True}))
     assert calibration_of(elsewhere.parent)["brief"]
     assert json.loads(elsewhere.read_text()) == other
+
+
+@pytest.mark.parametrize(
+    "foreign", ["sweep.toml", "cells/0123.json", "cells/notes.txt"], ids=["a sweep", "its cells", "notes"]
+)
+def test_a_calibration_goes_into_no_directory_of_something_else(tmp_path, foreign):
+    """A sweep has cells too."""
+    file = tmp_path / "out" / foreign
+    file.parent.mkdir(parents=True)
+    (tmp_path / "out" / "cells").mkdir(exist_ok=True)
+    file.write_text("hours of work")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="exists already"):
+            run.make_place(tmp_path / "out", overwrite)
+    assert file.read_text() == "hours of work"
+    file.unlink()
+    (tmp_path / "out" / "cells" / "abc").mkdir()
+    run.make_place(tmp_path / "out", overwrite=True)
+    assert list((tmp_path / "out" / "cells").iterdir()) == []

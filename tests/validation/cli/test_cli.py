@@ -12,7 +12,7 @@ from tests.commands import exit_code
 FILES = (
     "config.toml",
     "metrics.jsonl",
-    "kernels.json",
+    "measurements",
     "comparison.json",
     "summary.json",
     "figures/comparison.png",
@@ -184,3 +184,40 @@ def test_a_diverging_training_has_its_own_exit_code_and_a_summary(tmp_path, caps
     assert "diverged before step" in capsys.readouterr().err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["training"]["result"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.per_class=1000000000", "has 178 samples"),
+        ("training.steps=1000000000000", "the times of so many steps take about"),
+        ("model.features=1000000000", "sizes = C = 3"),
+        ("model.width=1000000000", "its training needs at least"),
+        ("data.classes=100000", "give at most 10"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_made_or_replaced(
+    finished, tmp_path, capsys, monkeypatch, setting, message
+):
+    monkeypatch.setattr("ntkflow.runs.border.costs.physical_memory", lambda: 64 << 30)
+    words = ("--preset", "tiny", "--set", setting, "--quiet", "--out")
+    run = shutil.copytree(finished, tmp_path / "run")
+    for command in ("train", "run"):
+        assert validate(command, *words, tmp_path / "new") == 2
+        assert validate(command, *words, run, "--overwrite") == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert all((run / name).stat().st_size > 0 for name in FILES)
+
+
+def test_the_run_with_no_arguments_is_refused_before_anything_is_made(tmp_path, capsys):
+    assert validate("run", "--per-class", 10**9, "--out", tmp_path / "new", "--quiet") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_without_a_name_is_none(tmp_path, capsys):
+    assert validate("run", "--preset", "", "--out", tmp_path / "new") == 2
+    assert "preset = " in capsys.readouterr().err

@@ -1,9 +1,11 @@
 import tomllib
+from dataclasses import replace
 
 import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.config.presets import PRESETS, preset
 from ntkflow_validation.runs.training_run import planned_kernels
+from ntkflow_validation.sweep.settings import SETTINGS, changed
 from ntkflow_validation.training.clock import snapshot_steps, total_steps
 
 from ntkflow.errors import InputError
@@ -42,6 +44,12 @@ def test_a_configuration_survives_a_toml_file(name, tmp_path):
         ({"training": {"decay_on": "biases"}}, "training.decay_on"),
         ({"data": {"per_class": 6}, "kernels": {"per_class": 7}}, "kernels.per_class"),
         ({"kernels": {"per_class": 1}}, "kernels.per_class"),
+        ({"kernels": {"method": "guess"}}, "kernels.method"),
+        ({"kernels": {"quantities": ["outputs", "inputs"]}}, "kernels.quantities"),
+        ({"kernels": {"quantities": 3}}, "kernels.quantities"),
+        ({"kernels": {"probes": 0}}, "kernels.probes"),
+        ({"kernels": {"bn": "train"}}, "kernels.bn"),
+        ({"kernels": {"memory": 2}}, "kernels.memory"),
         ({"model": {"features": 4}, "kernels": {"neurons": 5}}, "kernels.neurons"),
         ({"model": {"name": "mlp", "norm": "batch"}}, "model.norm"),
         ({"data": {"name": "block"}}, "model.name"),
@@ -63,6 +71,30 @@ def test_missing_settings_take_their_defaults():
     assert config == RunConfig(model=ModelConfig(width=3))
     assert config.data == DataConfig()
     assert (config.training, config.kernels) == (TrainConfig(), KernelConfig())
+
+
+def test_quantities_are_a_list_in_files_and_words_in_options(tmp_path):
+    config = RunConfig(kernels=KernelConfig(quantities=("outputs", "rayleigh")))
+    write_toml(tmp_path / "config.toml", config.to_dict())
+    assert RunConfig.from_toml(tmp_path / "config.toml") == config
+    for text, expected in (("outputs,rayleigh", config.kernels.quantities), ("outputs", ("outputs",))):
+        values = SETTINGS.read_settings([f"kernels.quantities={text}"])
+        assert changed(RunConfig(), values).kernels.quantities == expected
+
+
+def test_how_much_is_measured_where_changes_no_number():
+    own = KernelConfig(per_class=5)
+    assert own.gives_the_numbers_of(
+        replace(own, count=2, memory="1GiB", while_training=True, quantities=("outputs",))
+    )
+    for other in (
+        {"per_class": 4},
+        {"neurons": 2},
+        {"method": "gram"},
+        {"probes": 4},
+        {"bn": "recalibrated"},
+    ):
+        assert not own.gives_the_numbers_of(replace(own, **other))
 
 
 def test_seed_is_replaced_only_when_given():

@@ -239,6 +239,84 @@ def test_a_broken_archive_is_refused(tmp_path, monkeypatch):
         load(DataConfig(name="cifar10", per_class=2), seed=0)
 
 
+def cifar_archive(path, change=lambda member, data: (member, data), mode="w"):
+    """An archive whose members are changed one by one."""
+    with tarfile.open(path, mode) as archive:
+        for name, batch in zip([*cifar.BINARY[0], *cifar.BINARY[1]], BATCHES, strict=True):
+            data = as_binary(*batch)
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(data)
+            member, data = change(member, data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def of_kind(kind, target=""):
+    def change(member, data):
+        if member.name.endswith("data_batch_2.bin"):
+            member.type, member.linkname, member.size = kind, target, 0
+            data = b""
+        return member, data
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+)
+@pytest.mark.parametrize("target", ["/etc/passwd", "cifar-10-batches-bin/data_batch_1.bin"])
+def test_members_of_an_archive_that_are_no_files_are_refused(tmp_path, monkeypatch, kind, target):
+    """A link out of the archive, and one to a good member."""
+    monkeypatch.setenv("NTKFLOW_DATA", str(tmp_path))
+    cifar_archive(tmp_path / "cifar-10-binary.tar.gz", of_kind(kind, target), "w:gz")
+    with pytest.raises(InputError, match=r"data_batch_2.bin', which is no file"):
+        load(DataConfig(name="cifar10", per_class=2, classes=4), seed=0)
+
+
+def without(member, data):
+    if member.name.endswith("test_batch.bin"):
+        member.name = "elsewhere"
+    return member, data
+
+
+@pytest.mark.parametrize(
+    ("change", "end", "message"), [(without, None, "test_batch.bin"), (None, -60_000, "cannot be read")]
+)
+def test_archives_that_lack_a_member_or_its_bytes_are_refused(tmp_path, monkeypatch, change, end, message):
+    monkeypatch.setenv("NTKFLOW_DATA", str(tmp_path))
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    cifar_archive(path, change or (lambda member, data: (member, data)))
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(InputError, match=message):
+        load(DataConfig(name="cifar10", per_class=2, classes=4), seed=0)
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2"])
+@pytest.mark.parametrize("damage", ["none", "cut", "changed"])
+def test_damaged_compression_of_an_archive_is_one_error(tmp_path, monkeypatch, mode, damage):
+    """Whatever its name says, an archive may be packed in another way."""
+    monkeypatch.setenv("NTKFLOW_DATA", str(tmp_path))
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    cifar_archive(path, mode=mode)
+    content = bytearray(path.read_bytes())
+    if damage == "changed":
+        middle = len(content) // 2
+        content[middle : middle + 40] = b"\xff" * 40
+    path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    config = DataConfig(name="cifar10", per_class=2, classes=4)
+    if damage == "none":
+        assert load(config, seed=0).x.shape == (8, 32, 32, 3)
+    else:
+        with pytest.raises(InputError, match=r"cannot be read|data_batch|test_batch"):
+            load(config, seed=0)
+
+
+def test_a_pickle_that_makes_room_for_ever_is_refused():
+    """The number under which a pickle remembers a thing decides how much room the reader makes."""
+    bomb = b"\x80\x02}r\xff\xff\xff\x7f."
+    with pytest.raises(InputError, match="remembers 2147483647 things"):
+        read_python("data_batch_1", bomb)
+
+
 def serve(folder, monkeypatch, checksums=None):
     names = [f.name for f in sorted(folder.iterdir())]
     sums = checksums or {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in names}

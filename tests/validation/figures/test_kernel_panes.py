@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from ntkflow_validation.cli import app
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
-from ntkflow_validation.figures.kernel_panes import kernel_figure
+from ntkflow_validation.figures.kernel_panes import in_full, kernel_figure
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.pipeline.pipeline import train_run
-from ntkflow_validation.runs.kernel_view import KernelView, views_of
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.clock import epochs_of
 from typer.testing import CliRunner
@@ -54,8 +53,8 @@ def test_every_pane_shows_its_quantity_as_a_fraction_of_the_largest_value(measur
     alignment, distance = curves["Alignment with YᵀY"], curves["Distance from three constants"]
     (outputs, features) = alignment.lines
     np.testing.assert_array_equal(features.get_xdata(), [0, 1, 100])
-    np.testing.assert_allclose(features.get_ydata(), [m.features.alignment() for m in measured.values()])
-    np.testing.assert_allclose(outputs.get_ydata(), [m.outputs.alignment() for m in measured.values()])
+    np.testing.assert_allclose(features.get_ydata(), [m.features.alignment for m in measured.values()])
+    np.testing.assert_allclose(outputs.get_ydata(), [m.outputs.alignment for m in measured.values()])
     residuals = [m.pairs.block_residual(m.features.block_square) for m in measured.values()]
     np.testing.assert_allclose(distance.lines[2].get_ydata(), residuals)
     assert f"{found.pairs.share:.2f}" in figure.axes[3].get_xlabel()
@@ -70,6 +69,17 @@ def test_the_panes_are_those_that_were_measured(measured):
         kernel_figure(measured, at=7)
     with pytest.raises(InputError, match="nothing"):
         kernel_figure({})
+
+
+def test_pictures_show_classes_as_blocks_in_whatever_order_the_samples_came(measured):
+    labels = np.array([2, 0, 1, 0, 2, 2, 0, 1, 0, 2])
+    x = np.random.default_rng(1).normal(size=(10, 5)).astype(np.float32)
+    found = measure(linear, {"V": jnp.eye(5, 2)}, x, labels)
+    order = np.argsort(labels, kind="stable")
+    K = found.sample(order="class").K
+    (shown,) = heat_maps(kernel_figure(found))
+    np.testing.assert_allclose(shown, K / np.abs(K).max(), rtol=1e-12)
+    np.testing.assert_array_equal(K, found.features.mean[np.ix_(order, order)])
 
 
 @pytest.mark.slow
@@ -90,18 +100,18 @@ def test_the_command_draws_a_run_and_measures_each_step_once(tmp_path):
     drawn = run.path / "figures" / "kernels.png"
     assert f"figure: {drawn}" in done.output
     assert drawn.read_bytes()[:4] == b"\x89PNG"
-    views = views_of(run)
-    assert list(views) == [0, 4]
-    assert [epochs_of(config.training, step, config.data.per_class) for step in views] == [0, 2]
+    found = in_full(run)
+    assert list(found) == [0, 4]
+    assert [epochs_of(config.training, step, config.data.per_class) for step in found] == [0, 2]
     written = {path: path.stat().st_mtime_ns for path in (run.path / "measurements").iterdir()}
     again = runner.invoke(app, [*command, "--from-snapshot", "0"])
     assert again.output.count("was measured before") == 2
     more = runner.invoke(app, [*command, "--quantity", "rayleigh", "--samples", "4"])
     assert more.exit_code == 0, more.output
     # What was there before is there still, and the new quantity with it.
-    now = KernelView.read(run, 4)
-    np.testing.assert_array_equal(now.neuron_norms, views[4].neuron_norms)
-    assert now.numbers["rayleigh"] is not None
+    now = run.measurement(4)
+    np.testing.assert_array_equal(now.pairs.norms, found[4].pairs.norms)
+    assert now.rayleigh is not None
     assert all(path.stat().st_mtime_ns > time for path, time in written.items())
     other = runner.invoke(app, [*command, "--samples", "5"])
     assert "other settings" in str(other.exception)

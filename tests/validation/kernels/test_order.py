@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from ntkflow_validation.kernels import measure
-from ntkflow_validation.runs.kernel_view import KernelView
 
 import ntkflow as nf
 from ntkflow.errors import InputError
@@ -34,10 +33,14 @@ def test_all_samples_are_in_the_order_given(measured):
         found.features.mean,
         found.sample().K,
         found.kronecker().K.K,
-        found.arrays()["features_mean"],
+        found.arrays()["K"],
     ):
         np.testing.assert_allclose(given, K, atol=1e-5 * K.max())
-    for given in (found.full.values, found.arrays()["Theta"], found.tensor().Theta.reshape(Theta.shape)):
+    for given in (
+        found.full.values,
+        found.arrays()["measured.full.values"],
+        found.tensor().Theta.reshape(Theta.shape),
+    ):
         np.testing.assert_allclose(given, Theta, atol=1e-5 * Theta.max())
     outputs = np.einsum("kp,piqj,kq->ij", W, Theta, W) / 3 + H.T @ H + 1
     np.testing.assert_allclose(found.outputs.mean, outputs, atol=1e-5 * outputs.max())
@@ -94,10 +97,3 @@ def test_some_samples_of_each_class_say_which(tmp_path):
     with pytest.raises(InputError, match="needs the classifier"):
         measure(mlp, params, x, LABELS).problem()
     assert measure(mlp, params, x, LABELS, head=(W, None)).problem().state.b.tolist() == [0, 0, 0]
-
-
-def test_pictures_show_classes_as_blocks(measured):
-    found, _, _ = measured
-    view = KernelView.of(found)
-    assert view.labels.tolist() == sorted(LABELS.tolist())
-    np.testing.assert_array_equal(view.features, found.sample(order="class").K)

@@ -7,12 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from ntkflow_validation.kernels.blocks import fit
-from ntkflow_validation.kernels.snapshot_kernels import measure
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.models.base import Classifier, Network
-from ntkflow_validation.pipeline.pipeline import prepare
-from ntkflow_validation.training.train import observe, recalibrated, start
+from ntkflow_validation.runs.measurement_run import measure_snapshot
+from ntkflow_validation.training.train import observe, prepare, recalibrated, start
 
 CONFIG = RunConfig(
     data=DataConfig(name="block", classes=3, per_class=4, kappa_d=1.5, kappa_c=0.9, kappa_n=0.2),
@@ -47,8 +45,7 @@ def measured(config=CONFIG, mixed=False, noise=0.0, with_kernel=True):
     if config.has_running_statistics:
         state = recalibrated(network, dataset, state)
     seen = observe(network, dataset, state, 0, 0.0)
-    kernel = measure(network, seen.train.variables, dataset, config.kernels) if with_kernel else None
-    blocks = fit(kernel) if kernel else None
+    kernel = measure_snapshot(network, seen.train.variables, dataset, config.kernels) if with_kernel else None
     return Measured(
         network,
         seen.train,
@@ -57,8 +54,7 @@ def measured(config=CONFIG, mixed=False, noise=0.0, with_kernel=True):
         0,
         seen.state,
         seen.sizes,
-        blocks,
-        kernel.mean if kernel else None,
-        ((0.0, blocks), (1.0, blocks)),
+        kernel,
+        ((0.0, kernel), (1.0, kernel)),
         probes=30 if with_kernel else 1,
     )

@@ -25,7 +25,7 @@ def record(init, rate, rows=2, data="digits", model="resnet8", loss="mse", seed=
     content = {
         "training": {"learning_rate": rate, "result": "diverged" if diverged else "complete", "step": 800},
         "metrics": metrics[:1] if diverged else metrics,
-        "kernels": {},
+        "kernels": [],
         "final": {**final, "alignment_outputs": 0.8},
     }
     return Record(config, content, Path(f"{init}-{rate}"))

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
-from ntkflow_validation.kernels.blocks import fit
-from ntkflow_validation.kernels.snapshot_kernels import measure
 from ntkflow_validation.metrics.compare import compare
 from ntkflow_validation.pipeline.pipeline import prepare
 from ntkflow_validation.pipeline.predict import predict
+from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.training.clock import flow_times
 from ntkflow_validation.training.train import train
 
@@ -38,10 +37,10 @@ def prediction_error(**changes):
 def test_the_measured_constants_are_those_of_the_inputs_before_and_after_training():
     config, dataset, network, snapshots = trained()
     for snapshot in (snapshots[0], snapshots[-1]):
-        result = fit(measure(network, snapshot.train.variables, dataset, config.kernels))
+        result = measure_snapshot(network, snapshot.train.variables, dataset, config.kernels)
         values = [result.kappa_d.value, result.kappa_c.value, result.kappa_n.value, result.mu_single.value]
         assert values == pytest.approx([1.5, 0.9, 0.2, 0.6], rel=1e-6)
-        assert result.block_residual < 1e-6
+        assert result.features.block_residual < 1e-6
         assert result.neurons == 5
         assert result.kappa_d.spread_neurons < 1e-6
     assert np.abs(snapshots[-1].state.H - snapshots[0].state.H).max() > 0.1
@@ -50,9 +49,9 @@ def test_the_measured_constants_are_those_of_the_inputs_before_and_after_trainin
 def test_some_neurons_and_samples_give_the_same_constants():
     _, dataset, network, snapshots = trained(steps=1)
     part = KernelConfig(neurons=2, per_class=3)
-    measured = measure(network, snapshots[0].train.variables, dataset, part)
-    assert measured.mean.shape == (9, 9)
-    assert fit(measured).kappa_c.value == pytest.approx(0.9, rel=1e-6)
+    measured = measure_snapshot(network, snapshots[0].train.variables, dataset, part)
+    assert measured.features.mean.shape == (9, 9)
+    assert measured.kappa_c.value == pytest.approx(0.9, rel=1e-6)
 
 
 @pytest.mark.parametrize(

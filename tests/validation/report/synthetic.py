@@ -91,11 +91,9 @@ def report(**changes):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), 12)
     K = 0.1 + 0.4 * (labels[:, None] == labels) + 0.5 * np.eye(120) + 0.02 * rng.standard_normal((120, 120))
-    constant = {"value": 0.5, "standard_error": 0.01}
-    facts = {n: constant for n in ("kappa_d", "kappa_c", "kappa_n", "mu_single")} | {
-        "alignment": 0.8,
-        "block_residual": 0.1,
-    }
+    constants = ("kappa_d", "kappa_c", "kappa_n", "mu_single")
+    facts = {**dict.fromkeys(constants, 0.5), "errors": dict.fromkeys(constants, 0.01)}
+    facts |= {"alignment": 0.8, "block_residual": 0.1}
     metrics = [
         {
             "step": int(step),

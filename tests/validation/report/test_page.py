@@ -6,6 +6,7 @@ import pytest
 from ntkflow_validation.report.page import page, write_page
 from ntkflow_validation.report.words import verdict
 
+from ntkflow.errors import InputError
 from tests.validation.report import synthetic
 
 VOID = {"meta", "link", "input", "br"}
@@ -148,3 +149,15 @@ def test_bands_are_called_what_they_are():
     drawn[0]["band"]["of"], drawn[1]["band"]["of"] = "probe sets", "draws of the batches"
     said = "Bands: one standard deviation over draws of the batches or one standard error over probe sets."
     assert said in page([report], None)
+
+
+@pytest.mark.parametrize("wrong", [{"rungs": 3}, {"times": None}, {"observed": {"loss": "text"}}])
+def test_a_document_of_another_shape_is_one_error_and_leaves_the_page_that_was_there(tmp_path, wrong):
+    path = write_page(tmp_path / "report.html", [synthetic.report()], synthetic.calibration())
+    before = path.read_bytes()
+    broken = synthetic.report()
+    broken.comparison["windows"][0] |= wrong
+    with pytest.raises(InputError, match="cannot be read as what a page shows"):
+        write_page(path, [broken], synthetic.calibration())
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,3 @@
-import json
-from dataclasses import replace
-
 import jax
 import numpy as np
 import pytest
@@ -8,14 +5,8 @@ from ntkflow_validation.cli import app
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.kernels import FolderStore
 from ntkflow_validation.pipeline.pipeline import prepare, train_run
-from ntkflow_validation.runs.measurement_run import (
-    Settings,
-    batch_features,
-    measure_in_full,
-    measure_snapshot,
-)
+from ntkflow_validation.runs.measurement_run import batch_features, measure_snapshot, measure_steps
 from ntkflow_validation.runs.rundir import RunDirectory
-from ntkflow_validation.runs.training_run import silent
 from ntkflow_validation.training.train import head, probe, start
 from typer.testing import CliRunner
 
@@ -48,7 +39,7 @@ def test_the_snapshots_own_head_and_features_are_used(trained):
     W, _ = head(variables)
     H = probe(network, variables, dataset.x)
     found = measure_snapshot(
-        network, variables, dataset, Settings(quantities=("outputs", "row-space", "tensor"))
+        network, variables, dataset, KernelConfig(quantities=("outputs", "row-space", "tensor"))
     )
     # gamma_d is the mean of W Theta^h W^T on the diagonal plus |h|^2 + 1.
     own = np.einsum("kp,piqi,kq->", W, found.full.values, W) / (3 * 12)
@@ -62,12 +53,12 @@ def test_modes_of_batch_normalisation_differ_and_are_said(trained):
     lagging = variables._replace(statistics=jax.tree.map(lambda s: s + 0.1, variables.statistics))
     values = {}
     for bn in ("eval", "recalibrated", "batch"):
-        found = measure_snapshot(network, lagging, dataset, Settings(method="probes", bn=bn, probes=8))
+        found = measure_snapshot(network, lagging, dataset, KernelConfig(method="probes", bn=bn, probes=8))
         assert found.bn == bn
         values[bn] = found.kappa_d.value
     assert len(set(values.values())) == 3
     with pytest.raises(InputError, match="all others"):
-        measure_snapshot(*trained, Settings(method="gram", bn="batch"))
+        measure_snapshot(*trained, KernelConfig(method="gram", bn="batch"))
 
 
 def test_recalibrated_features_are_those_of_the_batch(trained):
@@ -79,71 +70,91 @@ def test_recalibrated_features_are_those_of_the_batch(trained):
     np.testing.assert_allclose(own, batch, atol=1e-4)
 
 
-def test_files_are_written_and_an_interrupted_step_goes_on(run, trained):
-    network, _, dataset = trained
-    settings = Settings(quantities=("outputs", "tensor", "matrix"))
+def test_a_file_is_written_and_an_interrupted_step_goes_on(run, trained):
+    how = KernelConfig(quantities=("outputs", "tensor", "matrix"))
 
     def stop(what, done, total):
         raise KeyboardInterrupt
 
     step = run.steps()[-1]
     with pytest.raises(KeyboardInterrupt):
-        list(measure_in_full(run, [step], dataset, network, settings, stop))
+        list(measure_steps(run, [step], how, stop))
     folder = run.path / "measurements"
     assert len(list((folder / f".chunks-{step}").iterdir())) == 1
-    assert not (folder / f"{step}.json").exists()
-    ((_, found, document),) = measure_in_full(run, [step], dataset, network, settings, lambda *_: None)
-    assert sorted(path.name for path in folder.iterdir()) == [f"{step}.json", f"{step}.npz"]
-    written = json.loads((folder / f"{step}.json").read_text())
-    assert (
-        written["features"]["kappa_d"]["value"]
-        == found.kappa_d.value
-        == document["features"]["kappa_d"]["value"]
+    assert run.measured() == []
+    ((_, found, now),) = measure_steps(run, [step], how)
+    assert now
+    assert [path.name for path in folder.iterdir()] == [f"{step}.npz"]
+    assert run.measured_how(step) == how
+    written = run.measurement(step)
+    assert written.to_dict() == found.to_dict()
+    np.testing.assert_array_equal(written.full.values, found.full.values)
+    np.testing.assert_array_equal(written.matrix.single, found.matrix.single)
+    W, b = head(trained[1])
+    np.testing.assert_array_equal(written.head.W, W)
+    np.testing.assert_array_equal(written.head.b, b)
+
+
+def test_what_is_asked_besides_is_measured_with_what_was_there(run):
+    step, how = run.steps()[0], KernelConfig(quantities=("outputs",), neurons=3)
+    ((_, first, _),) = measure_steps(run, [step], how)
+    ((_, both, now),) = measure_steps(
+        run, [step], KernelConfig(quantities=("rayleigh",), neurons=3, memory="1GiB")
     )
-    assert written["settings"]["quantities"] == ["outputs", "tensor", "matrix"]
-    with np.load(folder / f"{step}.npz") as arrays:
-        np.testing.assert_array_equal(arrays["Theta"], found.full.values)
-        np.testing.assert_array_equal(arrays["A_d"], found.matrix.single)
-        np.testing.assert_array_equal(arrays["features_pair_norms"], found.full.norms)
+    assert now
+    assert both.row() == first.row()
+    assert both.outputs.to_dict("gamma") == first.outputs.to_dict("gamma")
+    assert both.rayleigh is not None
+    # In whatever way a step was measured, it was measured; other settings are said.
+    ((_, kept, now),) = measure_steps(run, [step])
+    assert (kept.to_dict(), now) == (both.to_dict(), False)
+    with pytest.raises(InputError, match=f"step {step} was measured with other settings"):
+        list(measure_steps(run, [step], KernelConfig()))
+    ((_, _, now),) = measure_steps(run, [step], KernelConfig(), overwrite=True)
+    assert (now, run.measured_how(step)) == (True, KernelConfig())
 
 
 def test_the_command(run):
     runner = CliRunner()
     command = ["kernels", "--out", str(run.path), "--full", "--method", "class-sums"]
+    list(measure_steps(run, run.steps(), overwrite=True, how=KernelConfig()))
     refused = runner.invoke(app, command)
     assert "other settings" in str(refused.exception)
     done = runner.invoke(app, [*command, "--overwrite"])
     assert done.exit_code == 0, done.output
     assert "class-sums, bn eval, 4 neurons (n = 4), 12 of 12 samples" in done.output
     assert "gamma_d" in done.output
+    # What class sums cannot say is a dash.
+    assert "block_residual -" in done.output
+    kept = runner.invoke(app, ["kernels", "--out", str(run.path)])
+    assert kept.exit_code == 0
     refused = runner.invoke(app, ["kernels", "--out", str(run.path), "--method", "gram"])
-    assert isinstance(refused.exception, InputError)
-    assert "--full" in str(refused.exception)
+    assert "other settings" in str(refused.exception)
+    refused = runner.invoke(app, ["kernels", "--out", str(run.path), "--samples", "5"])
+    assert "exceeds data.per_class" in str(refused.exception)
 
 
 def test_a_store_is_only_read_for_the_same_question(trained, tmp_path):
     network, variables, dataset = trained
     store = FolderStore(tmp_path)
-    first = measure_snapshot(network, variables, dataset, Settings(quantities=()), store)
+    first = measure_snapshot(network, variables, dataset, KernelConfig(), store=store)
     count = len(list(tmp_path.iterdir()))
     moved = variables._replace(statistics=jax.tree.map(lambda s: s + 0.1, variables.statistics))
-    second = measure_snapshot(network, moved, dataset, Settings(quantities=()), store)
+    second = measure_snapshot(network, moved, dataset, KernelConfig(), store=store)
     assert len(list(tmp_path.iterdir())) == 2 * count
     assert second.kappa_d.value != first.kappa_d.value
-    third = measure_snapshot(
-        network, variables, dataset, replace(Settings(), quantities=(), per_class=2), store
-    )
+    third = measure_snapshot(network, variables, dataset, KernelConfig(per_class=2), store=store)
     assert third.kappa_d.value != first.kappa_d.value
 
 
-def test_chunks_that_a_kill_left_beside_their_document_are_removed(run):
-    """The document is written first; the next command that measures the step finds it done."""
-    step, settings = run.steps()[1], Settings(quantities=("outputs",), neurons=2)
+def test_chunks_that_a_kill_left_beside_their_measurement_are_removed(run):
+    """The measurement is written first; the next command that measures the step finds it done."""
+    step, how = run.steps()[1], KernelConfig(quantities=("outputs",), neurons=2)
     for times in (1, 2):
         chunks = run.path / "measurements" / f".chunks-{step}"
         if times == 2:
             chunks.mkdir()
             (chunks / "left.npz").touch()
-        ((_, found, _),) = measure_in_full(run, [step], *prepare(CONFIG), settings, silent)
-        assert (found is None) is (times == 2)
+        ((_, _, now),) = measure_steps(run, [step], how, overwrite=times == 1)
+        assert now is (times == 1)
         assert not chunks.exists()

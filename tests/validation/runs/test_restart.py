@@ -60,9 +60,7 @@ def numbers(run):
     last = run.steps()[-1]
     with np.load(run.path / "parameters" / f"step_{last:07d}.npz") as file:
         parameters = {name: file[name].tobytes() for name in file.files}
-    kernels = json.loads((run.path / "kernels.json").read_text())
-    for kernel in kernels.values():
-        kernel.pop("seconds")
+    kernels = {step: run.measurement(step).to_dict() for step in run.measured()}
     return (run.path / "metrics.jsonl").read_text(), parameters, kernels, read_outcome(run)
 
 
@@ -145,10 +143,35 @@ def test_training_goes_on_from_a_checkpoint_between_snapshots(tmp_path, monkeypa
     assert numbers(run) == undisturbed
 
 
+@pytest.mark.parametrize("writing", ["write_measurement", "write_snapshot"])
+def test_a_kill_around_a_measurement_costs_neither_it_nor_its_snapshot(
+    tmp_path, monkeypatch, undisturbed, writing
+):
+    """The measurement is written first, so that a complete snapshot has its own."""
+    run = RunDirectory.create(tmp_path / "run", CONFIG)
+    write, measured = getattr(RunDirectory, writing), list(undisturbed[2])
+
+    def killed(self, *arguments):
+        if len(self.measured()) == 1 and (self.path / "measurements" / f"{measured[1]}.npz").exists():
+            raise KeyboardInterrupt
+        write(self, *arguments)
+        if writing == "write_measurement" and len(self.measured()) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, writing, killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(run)
+    assert run.measured() == measured[:1]
+    assert {step for step in run.steps() if step in measured} == {measured[0]}
+    monkeypatch.undo()
+    train_run(RunDirectory.open(run.path))
+    assert numbers(run) == undisturbed
+
+
 def test_metrics_have_the_invariants_where_a_kernel_was_measured(undisturbed):
     rows = [json.loads(line) for line in undisturbed[0].splitlines()]
     measured = [row["step"] for row in rows if "invariant_norm" in row]
-    assert [str(step) for step in measured] == list(undisturbed[2])
+    assert measured == list(undisturbed[2])
     assert measured[0] == 0
     assert len(measured) == 3
     assert all(row["invariant_batch_per_class"] == 3 for row in rows if "invariant_norm" in row)

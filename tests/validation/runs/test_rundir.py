@@ -1,11 +1,11 @@
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.pipeline.pipeline import compare_run, kernel_steps, measure_run, train_run
-from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.runs.lock import locked
+from ntkflow_validation.runs.rundir import RunDirectory, run_paths
 
 from ntkflow.errors import InputError
 from ntkflow.runs import files
@@ -114,27 +114,32 @@ def test_a_finished_training_is_left_alone(run):
 
 def test_kernels_measured_before_an_interruption_are_kept(run):
     train_run(run)
+    seen = []
 
     def kill(what, done, total):
-        if done > 5:
+        seen.append(done)
+        if len(seen) > 1:
             raise KilledError
 
     with pytest.raises(KilledError):
         measure_run(run, progress=kill)
-    assert list(run.kernels()) == [0]
-    before = json.loads((run.path / "kernels.json").read_text())["0"]
-    assert sorted(measure_run(run)) == [0, 12]
-    assert json.loads((run.path / "kernels.json").read_text())["0"] == before
+    assert run.measured() == [0]
+    before = run.measurement_path(0).read_bytes()
+    assert list(measure_run(run)) == [0, 12]
+    assert run.measurement_path(0).read_bytes() == before
 
 
 def test_a_measured_snapshot_is_a_state_file_the_simulator_reads(run):
     train_run(run)
-    fits = measure_run(run)
-    file = files.read_state(run.path / "snapshots" / "step_0000000.npz")
-    assert file.kernel == fits[0].kernel()
-    assert file.arrays["K"].shape == (12, 12)
-    assert file.meta["time"] == 0
+    snapshot = (run.path / "snapshots" / "step_0000000.npz").read_bytes()
+    found = measure_run(run)
+    file = files.read_state(run.measurement_path(0))
+    assert file.kernel == found[0].block()
+    np.testing.assert_array_equal(file.arrays["K"], run.measurement(0).features.mean)
+    np.testing.assert_allclose(file.state.H, run.read_snapshot(0).state.H, atol=1e-6)
     assert file.sizes.as_dict() == {"C": 3, "m": 4, "n": 5, "N": 12}
+    # The snapshot itself is written once.
+    assert (run.path / "snapshots" / "step_0000000.npz").read_bytes() == snapshot
 
 
 def test_steps_out_of_order_say_what_to_do_first(run):
@@ -162,16 +167,35 @@ def test_a_chosen_start_is_measured_and_leads(run):
 def test_a_kernel_without_block_order_is_refused_and_the_others_compared(run):
     train_run(run)
     measure_run(run, extra=1)
-    table = json.loads((run.path / "kernels.json").read_text())
-    table["0"]["kappa_n"]["value"] = 9.0
-    (run.path / "kernels.json").write_text(json.dumps(table))
+    found = run.measurement(0)
+    constants = found.features.constants
+    broken = {**constants, "n": replace(constants["n"], value=9.0)}
+    found = replace(found, features=replace(found.features, constants=broken))
+    run.write_measurement(0, found, CONFIG.kernels, 0.0)
     refused, good = compare_run(run, rungs=("block", "class-block"))["windows"][0]["rungs"][:2]
     assert "kappa_c >= kappa_n" in refused["refused"]
     assert refused["skill"] is None
     assert good["skill"]["M"]["value"] > 0.999
 
 
-def test_a_table_that_is_not_json_is_refused(run):
-    (run.path / "kernels.json").write_text("{")
-    with pytest.raises(InputError, match=r"kernels\.json"):
-        run.kernels()
+def test_a_measurement_that_cannot_be_read_is_refused(run):
+    train_run(run)
+    measure_run(run)
+    run.measurement_path(0).write_text("{")
+    with pytest.raises(InputError, match=r"measurements/0\.npz"):
+        run.measurements()
+
+
+def test_a_measurement_without_its_snapshot_is_none(run):
+    train_run(run)
+    found = measure_run(run)
+    run.write_measurement(5_000, found[0], CONFIG.kernels, 0.0)
+    assert run.measured() == list(run.measurements()) == [0, 12]
+
+
+def test_places_may_be_named_in_words(run):
+    place = str(run.path)
+    with locked(place):
+        assert RunDirectory.create(place, CONFIG, resume=True) == RunDirectory.open(place) == run
+    assert RunDirectory.difference(place, CONFIG) is None
+    assert run_paths(place) == [run.path]

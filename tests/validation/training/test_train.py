@@ -250,3 +250,14 @@ def test_the_same_seed_gives_the_same_start_and_another_seed_another():
     kernel = "params.head.kernel"
     np.testing.assert_array_equal(named[0][kernel], named[1][kernel])
     assert np.any(named[0][kernel] != named[2][kernel])
+
+
+def test_the_stages_of_a_run_share_what_was_prepared(monkeypatch):
+    dataset, network = prepare(CONFIG)
+    again = prepare(replace(CONFIG))
+    assert (again[0], again[1]) == (dataset, network)
+    assert again[1] is network
+    assert prepare(replace(CONFIG, seed=CONFIG.seed + 1))[1] is not network
+    # Files of another folder may be others.
+    monkeypatch.setenv("NTKFLOW_DATA", "elsewhere")
+    assert prepare(CONFIG)[1] is not network

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ntkflow.runs.border.costs import CELL, refuse_large
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 
 # The known answer: W V x + b on inputs with a block structured Gram matrix, small full-batch steps (theory 15).
@@ -40,6 +41,12 @@ class Cell:
     def name(self) -> str:
         """Name of its directory."""
         return f"{self.departure}-{self.value:g}-seed-{self.config.seed}"
+
+
+def refuse_many(seeds: int) -> None:
+    """Raise InputError for more seeds than whose results fit into memory."""
+    needed = seeds * len(_departures(NOISE, BEND, WIDTHS, 0)) * CELL
+    refuse_large("--seeds", seeds, needed, "the results of so many take about", "give fewer")
 
 
 def cells(brief: bool = False, seeds: int = 3) -> list[Cell]:

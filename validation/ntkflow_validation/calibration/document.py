@@ -64,12 +64,12 @@ def passed(skill: float | None, kappa_error: float) -> bool:
     return skill is not None and skill >= SKILL and kappa_error <= KAPPA
 
 
-def cell_row(cell: Cell, kernels: Json, comparison: Json) -> Json:
+def cell_row(cell: Cell, kernels: Sequence[Json], comparison: Json) -> Json:
     """What one run gave.
 
     Args:
         cell: the run.
-        kernels: its kernels.json.
+        kernels: rows of what was measured at its snapshots, the first at the start.
         comparison: its comparison.json.
 
     Returns:
@@ -86,12 +86,12 @@ def cell_row(cell: Cell, kernels: Json, comparison: Json) -> Json:
         for quantity in ("M", "H2")
     }
     return {
-        "block_residual": kernels["0"]["block_residual"],
+        "block_residual": kernels[0]["block_residual"],
         **scores,
         "block_worst": _worst(rungs.get("block")),
         "kappa_error": _kappa_error(cell, kernels) if cell.departure == "none" else None,
         "blamed": _blamed(window),
-        "constants": {name: kernels["0"][name]["value"] for name in CONSTANTS},
+        "constants": {name: kernels[0][name] for name in CONSTANTS},
     }
 
 
@@ -109,9 +109,9 @@ def _worst(rung: Json | None) -> float | None:
     return min((v for v in values if v is not None), default=None)
 
 
-def _kappa_error(cell: Cell, kernels: Json) -> float:
+def _kappa_error(cell: Cell, kernels: Sequence[Json]) -> float:
     data = cell.config.data
-    errors = [abs(k[name]["value"] / getattr(data, name) - 1) for k in kernels.values() for name in CONSTANTS]
+    errors = [abs(row[name] / getattr(data, name) - 1) for row in kernels for name in CONSTANTS]
     return float(max(errors))
 
 

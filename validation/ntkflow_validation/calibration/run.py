@@ -2,31 +2,33 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import as_completed
 from pathlib import Path
 
 from ntkflow._types import Json
-from ntkflow.runs.atomic import refuse_existing
+from ntkflow.progress import Progress, silent
+from ntkflow.runs.atomic import is_remains, refuse_existing
 from ntkflow.runs.files import write_json
 from ntkflow.runs.processes.executors import local_processes
 from ntkflow_validation.calibration import store
 from ntkflow_validation.calibration.cells import Cell, cells
 from ntkflow_validation.calibration.document import cell_row, document
 from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
+from ntkflow_validation.pipeline.summary import kernel_rows
 from ntkflow_validation.runs.rundir import RunDirectory
 
+# All that a directory of a calibration may hold.
+OWNED = frozenset({"cells", "calibration.json", "figures", "report.html"})
 # What is predicted of a cell: enough to say which assumption fails.
 RUNGS = ("block", "class-block", "neuron-diagonal", "class-matrix", "sample", "tensor")
-Progress = Callable[[str, int, int], object]
 
 
 def calibrate(
-    out: Path,
+    out: Path | str,
     brief: bool = False,
     seeds: int = 3,
     workers: int | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> Json:
     """Run all cells and write OUT/calibration.json; cells that this code has run there already are kept.
 
@@ -40,6 +42,7 @@ def calibrate(
     Returns:
         The document.
     """
+    out = Path(out)
     folder = out / "cells" / store.fingerprint()
     folder.mkdir(parents=True, exist_ok=True)
     wanted = cells(brief, seeds)
@@ -59,14 +62,14 @@ def calibrate(
     return found
 
 
-def calibration_of(folder: Path | None = None, progress: Progress = lambda *_: None) -> Json:
+def calibration_of(folder: Path | str | None = None, progress: Progress = silent) -> Json:
     """The calibration of the running code: from a run's folder, the user's cache, or made now, in brief.
 
     Args:
         folder: may hold a calibration.json; gets one, in place of another's unless that is longer.
         progress: called as cells are done.
     """
-    own = None if folder is None else folder / "calibration.json"
+    own = None if folder is None else Path(folder) / "calibration.json"
     for path in (own, store.place()):
         found = None if path is None else store.read(path)
         if found is not None and store.current(found):
@@ -80,9 +83,9 @@ def calibration_of(folder: Path | None = None, progress: Progress = lambda *_: N
     return found
 
 
-def run_cell(cell: Cell, folder: Path) -> Json:
+def run_cell(cell: Cell, folder: Path | str) -> Json:
     """Train, measure and predict one cell, or go on with it; its row of the document."""
-    path = folder / cell.name
+    path = Path(folder) / cell.name
     resume = (path / "config.toml").exists()
     run = RunDirectory.create(path, cell.config, resume=resume)
     with run.locked():
@@ -90,18 +93,20 @@ def run_cell(cell: Cell, folder: Path) -> Json:
             train_run(run)
             measure_run(run)
             compare_run(run, from_snapshot=0, rungs=RUNGS)
-        return cell_row(cell, run.read_json("kernels.json"), run.read_json("comparison.json"))
+        return cell_row(cell, kernel_rows(run), run.read_json("comparison.json"))
 
 
-def make_place(out: Path, overwrite: bool) -> None:
+def make_place(out: Path | str, overwrite: bool) -> None:
     """A directory for a calibration; with `overwrite` without the cells of an earlier one.
 
     Raises:
         InputError: OUT holds anything else.
     """
-    if (out / "cells").is_dir():
-        if overwrite:
-            shutil.rmtree(out / "cells")
-    else:
+    out = Path(out)
+    names = {entry.name for entry in out.iterdir() if not is_remains(entry)} if out.is_dir() else {""}
+    # The cells of a sweep are files.
+    if names - OWNED or any(not cell.is_dir() for cell in (out / "cells").glob("[!.]*")):
         refuse_existing(out, overwrite=False)
+    if overwrite:
+        shutil.rmtree(out / "cells", ignore_errors=True)
     (out / "cells").mkdir(parents=True, exist_ok=True)

@@ -51,9 +51,9 @@ def loses(known: Json | None, found: Json) -> bool:
     return known is not None and not known.get("brief") and bool(found.get("brief"))
 
 
-def read(path: Path) -> Json | None:
+def read(path: Path | str) -> Json | None:
     """A calibration's file; None where there is none that can be read."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError, TypeError):
         return None

@@ -63,7 +63,8 @@ def _print(run: "RunDirectory", document: dict[str, Any]) -> None:
     print(f"accuracy {last['accuracy_train']:.3f} / {last['accuracy_test']:.3f} (train / test)")
     names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "block_residual")
     for k in document["kernels"]:
-        print(f"  kernel at step {k['step']:>7}: " + ", ".join(f"{name} {k[name]:.4g}" for name in names))
+        values = (f"{name} {'-' if k[name] is None else format(k[name], '.4g')}" for name in names)
+        print(f"  kernel at step {k['step']:>7}: " + ", ".join(values))
     for w in document["windows"]:
         _print_window(w)
     for line in document["deviations"]:

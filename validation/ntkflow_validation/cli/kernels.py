@@ -11,42 +11,55 @@ from ntkflow_validation.cli.finish import tell, written
 from ntkflow_validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
-    from ntkflow_validation.runs.measurement_run import Settings
+    from ntkflow_validation.config.config import KernelConfig
+    from ntkflow_validation.kernels import Measurement
     from ntkflow_validation.runs.rundir import RunDirectory
 
 # Seconds below which how long it will take is not said beforehand.
 WORTH_SAYING = 10.0
 
 FROM = typer.Option(None, "--from-snapshot", help="A step to measure besides the run's own choice.")
-FULL = typer.Option(
-    False, "--full", help="Also output NTK, row space, Rayleigh quotients and errors, to measurements/."
-)
+FULL = typer.Option(False, "--full", help="Also output NTK, row space and Rayleigh quotients.")
 QUANTITY = typer.Option(
     None,
     "--quantity",
-    help="With --full: outputs, row-space, rayleigh, pair-norms, output-pair-norms, matrix, row-matrix, "
+    help="What to measure besides: outputs, row-space, rayleigh, pair-norms, output-pair-norms, matrix, row-matrix, "
     "tensor, output-tensor; repeat.",
 )
+OWN = "  [default: the run's]"
 METHOD = typer.Option(
-    "auto", "--method", help="With --full: auto, gram, class-sums, probes, sign-probes or orthogonal-probes."
+    None,
+    "--method",
+    help=f"auto, gram, class-sums, probes, sign-probes or orthogonal-probes.{OWN}",
+    show_default=False,
 )
-MEMORY = typer.Option("2GiB", "--memory", help="With --full: what the measurement may use.")
-NEURONS = typer.Option(None, "--neurons", help="With --full: only the first so many neurons.")
-SAMPLES = typer.Option(None, "--samples", help="With --full: only the first so many samples of each class.")
+MEMORY = typer.Option(
+    None, "--memory", help=f"What the measurement may use, as 2GiB.{OWN}", show_default=False
+)
+NEURONS = typer.Option(
+    None, "--neurons", help=f"Only the first so many neurons; 0 for all.{OWN}", show_default=False
+)
+SAMPLES = typer.Option(
+    None,
+    "--samples",
+    help=f"Only the first so many samples of each class; 0 for all.{OWN}",
+    show_default=False,
+)
 PROBES = typer.Option(
-    16,
+    None,
     "--probes",
-    help="With --full: random directions, for the methods that use them and for norms over pairs.",
+    help=f"Random directions, for the methods that use them and for norms over pairs.{OWN}",
+    show_default=False,
 )
-BN = typer.Option("eval", "--bn", help="With --full: batch normalisation: eval, recalibrated or batch.")
+BN = typer.Option(
+    None, "--bn", help=f"Batch normalisation: eval, recalibrated or batch.{OWN}", show_default=False
+)
 FIGURE = typer.Option(
     False,
     "--figure",
     help="Also draw figures/kernels.png: kernels, norms over pairs, alignment and block residual by epoch.",
 )
-OVERWRITE = typer.Option(
-    False, "--overwrite", help="With --full: replace measurements made with other settings."
-)
+OVERWRITE = typer.Option(False, "--overwrite", help="Replace measurements made with other settings.")
 
 
 @resumable
@@ -56,12 +69,12 @@ def kernels(
     data_dir: options.DataDir = None,
     full: bool = FULL,
     quantity: list[str] | None = QUANTITY,
-    method: str = METHOD,
-    memory: str = MEMORY,
+    method: str | None = METHOD,
+    memory: str | None = MEMORY,
     neurons: int | None = NEURONS,
     samples: int | None = SAMPLES,
-    probes: int = PROBES,
-    bn: str = BN,
+    probes: int | None = PROBES,
+    bn: str | None = BN,
     figure: bool = FIGURE,
     overwrite: bool = OVERWRITE,
     json: options.AsJson = False,
@@ -69,52 +82,35 @@ def kernels(
     out: options.OldOut = None,
 ) -> None:
     """Measure the features' NTK at snapshots of a trained run; those already measured are kept."""
-    from ntkflow_validation.pipeline.pipeline import measure_run
-    from ntkflow_validation.runs.measurement_run import Settings
+    from ntkflow_validation.kernels.arguments import CHEAP
+    from ntkflow_validation.runs.measurement_run import FIGURE_QUANTITIES
+    from ntkflow_validation.sweep.settings import changed
 
-    named = tuple(quantity) if quantity else None
+    given = {
+        "method": method,
+        "memory": memory,
+        "neurons": neurons,
+        "per_class": samples,
+        "probes": probes,
+        "bn": bn,
+    }
+    changes = {f"kernels.{name}": value for name, value in given.items() if value is not None}
+    wanted = tuple(quantity) if quantity else CHEAP if full else ()
+    wanted += FIGURE_QUANTITIES if figure else ()
     documents: dict[RunDirectory, dict[str, Any]] = {}
     lines: list[str] = []
     for found in options.runs_at(run, out):
         options.find_data(found.config, data_dir)
-        settings = Settings(method, memory, named, neurons, samples, probes, bn, found.config.seed)
-        if figure:
-            settings = _for_figure(settings, found)
-        elif not full:
-            _refuse_ignored(settings, overwrite, found.config.seed)
+        how = changed(found.config, changes).kernels.with_quantities(*wanted)
+        asked = how if changes or wanted or overwrite else None
         with found.locked():
             with progress(json or quiet) as bar:
-                measure_run(found, from_snapshot, bar)
-                lines += _full(found, from_snapshot, settings, bar, overwrite) if full or figure else []
+                lines += _measured(found, from_snapshot, asked, bar, overwrite)
                 lines += _draw(found, from_snapshot) if figure else []
             documents[found] = written(found, json or quiet)
     tell(documents, json, quiet)
     if lines and not (json or quiet):
         typer.echo("\n".join(lines))
-
-
-def _refuse_ignored(settings: "Settings", overwrite: bool, seed: int) -> None:
-    from ntkflow.errors import InputError
-    from ntkflow_validation.runs.measurement_run import Settings
-
-    if overwrite or settings != Settings(seed=seed):
-        raise InputError("full", False, "the other options say how to measure in full", "add --full")
-
-
-def _for_figure(settings: "Settings", run: "RunDirectory") -> "Settings":
-    """The quantities of every pane, on the samples and neurons of the run's own kernels."""
-    from dataclasses import replace
-
-    from ntkflow_validation.runs.measurement_run import FIGURE_QUANTITIES
-
-    own = run.config.kernels
-    quantities = tuple(dict.fromkeys((*(settings.quantities or ()), *FIGURE_QUANTITIES)))
-    return replace(
-        settings,
-        quantities=quantities,
-        neurons=settings.neurons or own.neurons or None,
-        per_class=settings.per_class or own.per_class or None,
-    )
 
 
 def _draw(run: "RunDirectory", step: int | None) -> list[str]:
@@ -124,35 +120,37 @@ def _draw(run: "RunDirectory", step: int | None) -> list[str]:
     return [] if drawn is None else [f"figure: {drawn}"]
 
 
-def _full(
-    run: "RunDirectory", extra: int | None, settings: "Settings", bar: Bar, overwrite: bool
+def _measured(
+    run: "RunDirectory", extra: int | None, how: "KernelConfig | None", bar: Bar, overwrite: bool
 ) -> list[str]:
-    from ntkflow_validation.pipeline.pipeline import kernel_steps, prepare
-    from ntkflow_validation.runs.measurement_run import measure_in_full
+    """Measure, and say what was found by settings that were asked for."""
+    from ntkflow_validation.pipeline.pipeline import kernel_steps
+    from ntkflow_validation.runs.measurement_run import measure_steps
 
     def announce(step: int, forecast: Any) -> None:
         if forecast.seconds > WORTH_SAYING:
             bar.say(f"step {step}: {forecast}")
 
-    dataset, network = prepare(run.config)
     lines = []
-    for step, found, document in measure_in_full(
-        run, kernel_steps(run, extra), dataset, network, settings, bar, overwrite, announce
+    for step, found, now in measure_steps(
+        run, kernel_steps(run, extra), how, bar, overwrite, announce if how else None
     ):
-        if found is None:
-            lines.append(f"step {step}: was measured before")
-            continue
-        kind = "random combinations" if "probes" in found.method else "neurons"
-        lines.append(
-            f"step {step}: {found.method}, bn {found.bn}, {found.neurons} {kind} (n = {found.total_neurons}), "
-            f"{int(found.counts.sum())} of {int(found.totals.sum())} samples; means over neurons and entries"
-        )
-        for family in ("features", "outputs", "row_space"):
-            values = document[family]
-            if values:
-                lines.append(f"  {family:<10}" + _constants(values))
-    lines.append(f"written to {run.path / 'measurements'}")
-    return lines
+        lines += _found(step, found) if now else [f"step {step}: was measured before"]
+    return [*lines, f"written to {run.path / 'measurements'}"] if how else []
+
+
+def _found(step: int, found: "Measurement") -> list[str]:
+    kind = "random combinations" if "probes" in found.method else "neurons"
+    said = found.to_dict()
+    return [
+        f"step {step}: {found.method}, bn {found.bn}, {found.neurons} {kind} (n = {found.total_neurons}), "
+        f"{int(found.counts.sum())} of {int(found.totals.sum())} samples; means over neurons and entries",
+        *(
+            f"  {family:<10}{_constants(said[family])}"
+            for family in ("features", "outputs", "row_space")
+            if said[family]
+        ),
+    ]
 
 
 def _constants(values: dict[str, Any]) -> str:

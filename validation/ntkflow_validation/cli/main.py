@@ -54,7 +54,7 @@ def train(
     from ntkflow_validation.pipeline.pipeline import read_outcome, train_run
 
     wanted = options.configuration(preset, config, seed, per_class, set_ or ())
-    run = options.create(wanted, out, data_dir, download, overwrite, resume)
+    run, prepared = options.create(wanted, out, data_dir, download, overwrite, resume)
     ended = None if overwrite else read_outcome(run)
     if ended is not None and run.read_json("summary.json"):
         tell_complete(run, json, quiet)
@@ -62,7 +62,7 @@ def train(
         return
     with run.locked():
         with progress(json or quiet) as bar:
-            outcome = train_run(run, bar, bar.observed)
+            outcome = train_run(run, bar, bar.observed, prepared)
         finish(run, json, quiet)
     _exit(outcome)
 
@@ -132,8 +132,10 @@ def run(
             )
         default_run(out, seed, per_class, data_dir, overwrite, json, quiet)
         return
-    wanted = options.configuration(preset or "digits", config, seed, per_class, set_ or ())
-    directory = options.create(wanted, out, data_dir, download, overwrite, resume)
+    wanted = options.configuration(
+        "digits" if preset is None else preset, config, seed, per_class, set_ or ()
+    )
+    directory, prepared = options.create(wanted, out, data_dir, download, overwrite, resume)
     ended = None if overwrite or rungs != "auto" or from_snapshot is not None else read_outcome(directory)
     if ended is not None and _compared(directory, ended):
         tell_complete(directory, json, quiet)
@@ -141,7 +143,7 @@ def run(
         return
     with directory.locked():
         with progress(json or quiet) as bar:
-            outcome = train_run(directory, bar, bar.observed)
+            outcome = train_run(directory, bar, bar.observed, prepared)
             if outcome.result is Result.COMPLETE:
                 measure_run(directory, from_snapshot, bar)
                 compare_run(directory, from_snapshot, bar, options.rung_names(rungs), bar.say)

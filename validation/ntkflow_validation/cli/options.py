@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ntkflow.errors import InputError
+from ntkflow.runs.atomic import MARK, refuse_existing
 
 if TYPE_CHECKING:
     from ntkflow_validation.config.config import RunConfig
     from ntkflow_validation.runs.rundir import RunDirectory
+    from ntkflow_validation.runs.training_run import Prepared
 
 RUN_OUT = Path("validate-run")
 
@@ -85,14 +87,17 @@ def configuration(
 
 def create(
     config: "RunConfig", out: Path, data_dir: Path | None, download: bool, overwrite: bool, resume: bool
-) -> "RunDirectory":
-    """The directory of a new run, or of one of the same configuration, however far that is.
+) -> "tuple[RunDirectory, Prepared | None]":
+    """The directory of a new run, with what it trains on, or of one of the same configuration, however far that is.
+
+    What cannot be trained is refused before anything is made or replaced.
 
     Raises:
         InputError: the options contradict each other, the data are missing or the directory is taken.
     """
     from ntkflow_validation.datasets import fetch
     from ntkflow_validation.runs.rundir import RunDirectory
+    from ntkflow_validation.training.train import prepare
 
     if overwrite and resume:
         raise InputError("overwrite", True, "contradicts --resume", "give one of them")
@@ -104,7 +109,10 @@ def create(
         if difference is not None:
             rule = f"exists already, and was made with another {difference}"
             raise InputError("out", out, rule, "choose another directory or pass --overwrite")
-    return RunDirectory.create(out, config, overwrite, resume=not overwrite)
+    if not (out / MARK).exists():
+        refuse_existing(out, overwrite)
+    prepared = prepare(config) if overwrite or not (out / MARK).exists() else None
+    return RunDirectory.create(out, config, overwrite, resume=not overwrite), prepared
 
 
 def runs_at(run: Path | None, out: Path | None) -> "list[RunDirectory]":

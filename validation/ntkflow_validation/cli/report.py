@@ -14,8 +14,8 @@ from ntkflow_validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
     from ntkflow._types import Json
-    from ntkflow_validation.config.config import RunConfig
     from ntkflow_validation.runs.rundir import RunDirectory
+    from ntkflow_validation.runs.training_run import Prepared
 
 OUT = typer.Option(Path("calibration"), "--out", help="Directory of the calibration.")
 BRIEF = typer.Option(False, "--brief", help="The known answer and two departures only; some seconds.")
@@ -47,11 +47,13 @@ def calibrate(
 ) -> None:
     """Run the known answer through the whole pipeline, then departures from it by degrees; goes on where it ended."""
     from ntkflow.runs.files import dump_json
+    from ntkflow_validation.calibration.cells import refuse_many
     from ntkflow_validation.calibration.run import calibrate as run
     from ntkflow_validation.calibration.run import make_place
     from ntkflow_validation.calibration.store import keep
     from ntkflow_validation.report.page import write_page
 
+    refuse_many(seeds)
     make_place(out, overwrite)
     with progress(json or quiet) as bar:
         found = run(out, brief, seeds, workers, bar)
@@ -111,12 +113,15 @@ def default_run(
     check_place(out)
     wanted = configurations(found_data(), seed, per_class)
     complete = not overwrite and is_complete(out, wanted)
+    made = [
+        options.create(config, out / name, None, download=False, overwrite=overwrite, resume=not overwrite)
+        for name, config in wanted.items()
+    ]
     if overwrite:
         (out / PAGE).unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
     clean(out)
     with progress(json or quiet) as bar:
-        runs = [_part(out / name, config, overwrite, bar) for name, config in wanted.items()]
+        runs = [_part(run, prepared, bar) for run, prepared in made]
         again = "the same command again makes it"
         page = out / PAGE if complete else attempted(lambda: write_report(runs, out / PAGE, bar), again)
     if json:
@@ -131,20 +136,22 @@ def default_run(
         print_next(out)
 
 
-def _part(path: Path, config: "RunConfig", overwrite: bool, bar: Bar) -> "RunDirectory":
+def _part(run: "RunDirectory", prepared: "Prepared | None", bar: Bar) -> "RunDirectory":
     """One of the runs, from its start, from where it was interrupted, or as it is when it is finished."""
     from ntkflow_validation.cli.showcase import RUNGS
     from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
     from ntkflow_validation.report.write import finish
-    from ntkflow_validation.runs.rundir import RunDirectory
 
-    run = RunDirectory.create(path, config, overwrite, resume=not overwrite)
     if run.read_json("summary.json"):
         return run
+
+    def named(what: str, done: float, total: float) -> None:
+        bar(f"{run.path.name}: {what}", done, total)
+
     with run.locked():
-        train_run(run, lambda what, done, total: bar(f"{path.name}: {what}", done, total))
+        train_run(run, named, prepared=prepared)
         measure_run(run, None, bar)
-        compare_run(run, None, lambda what, done, total: bar(f"{path.name}: {what}", done, total), RUNGS)
+        compare_run(run, None, named, RUNGS)
         finish(run, attempt=attempted)
     return run
 

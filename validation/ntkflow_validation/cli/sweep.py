@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ntkflow import checks
 from ntkflow.cli.ends import GOES_ON, resumable
 from ntkflow.cli.printed.output import warn
 from ntkflow.errors import InputError, StoppedError
@@ -55,7 +56,7 @@ def sweep(
     """
     grid = _grid(preset, config, set_ or [], pair or [], learning_rates, init, seeds, over or [])
     if not dry_run:
-        refuse_many("over", len(grid), "trainings", CELL, yes)
+        refuse_many("over", grid.count, "trainings", CELL, yes)
     if dry_run:
         _estimate(grid, workers, json)
         return
@@ -82,17 +83,17 @@ def run(
     Raises:
         InputError: both places were named, or none of the data is there.
     """
-    from ntkflow.cli.sweep import sweep_progress
+    from ntkflow.cli.printed.output import bar
     from ntkflow.sweep import dask_cluster
     from ntkflow_validation.sweep.running import local_workers, run_sweep
 
     if workers is not None and scheduler is not None:
-        raise InputError("--workers", workers, "has no meaning beside --scheduler", "drop one of the two")
+        raise checks.beside("--workers", workers, "--scheduler")
     _find_data(grid, data_dir)
     with ExitStack() as stack:
         where = dask_cluster(scheduler) if scheduler is not None else local_workers(workers)
         executor = stack.enter_context(where)
-        progress = stack.enter_context(sweep_progress(silent))
+        progress = stack.enter_context(bar(silent))
         try:
             return run_sweep(grid, out, executor, progress, overwrite, keep_runs, data_dir)
         except KeyboardInterrupt:

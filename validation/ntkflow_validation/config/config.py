@@ -104,7 +104,7 @@ class RunConfig:
         return cls(seed=values.get("seed", 0), **sections)
 
     @classmethod
-    def from_toml(cls, path: Path) -> "RunConfig":
+    def from_toml(cls, path: Path | str) -> "RunConfig":
         """Read a configuration file."""
         return cls.from_dict(read_toml(Path(path)))
 

@@ -1,6 +1,6 @@
 """The sections of a configuration: data, model, training, kernels; each checks its own values."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from ntkflow import checks
 from ntkflow.errors import InputError
@@ -18,6 +18,12 @@ STATISTICS = ("batch", "frozen")
 OBSERVED = ("recalibrated", "running")
 SPACINGS = ("log", "even")
 DECAYED = ("weights", "all")
+METHODS = ("auto", "gram", "class-sums", "probes", "sign-probes", "orthogonal-probes")
+QUANTITIES = (
+    "outputs", "row-space", "rayleigh", "pair-norms", "output-pair-norms", "matrix", "row-matrix", "tensor",
+    "output-tensor",
+)  # fmt: skip
+MODES = ("eval", "recalibrated", "batch")
 
 # width (channels of the first stage, growth of a DenseNet, hidden units), and features per unit of width
 WIDTHS = {"resnet8": 8, "resnet20": 16, "vgg11": 64, "vgg16": 64, "densenet40": 12, "mlp": 256, "bent": 64}
@@ -250,7 +256,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class KernelConfig:
-    """Where and how the features' NTK is measured.
+    """Where and how kernels are measured: of a run in its configuration, of one command in its options.
 
     Args:
         count: number of snapshots at which it is measured, spread evenly over the snapshots.
@@ -258,18 +264,48 @@ class KernelConfig:
         per_class: samples of each class used; 0 = all m.
         while_training: measure when the snapshot is taken, so that metrics.jsonl has the invariant's terms;
             otherwise afterwards.
+        method: entry of `METHODS`, see `ntkflow_validation.kernels.measure`.
+        quantities: entries of `QUANTITIES`, beside the block constants of the features' NTK.
+        probes: random directions, for the methods and quantities that use them.
+        bn: entry of `MODES`: of batch normalisation while measuring; "recalibrated" first gives the network the
+            statistics of all training samples, as one batch.
+        memory: what a measurement may use.
     """
 
     count: int = 6
     neurons: int = 0
     per_class: int = 0
     while_training: bool = False
+    method: str = "auto"
+    quantities: tuple[str, ...] = ()
+    probes: int = 16
+    bn: str = "eval"
+    memory: str = "2GiB"
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("neurons", 0), ("per_class", 0)):
+        for name, least in (("count", 1), ("neurons", 0), ("per_class", 0), ("probes", 1)):
             whole(f"kernels.{name}", getattr(self, name), least)
         truth("kernels.while_training", self.while_training)
+        one_of("kernels.method", self.method, METHODS)
+        one_of("kernels.bn", self.bn, MODES)
+        # Files give lists, options one word.
+        named = [self.quantities] if isinstance(self.quantities, str) else self.quantities
+        for name in named if isinstance(named, list | tuple) else [named]:
+            one_of("kernels.quantities", name, QUANTITIES)
+        object.__setattr__(self, "quantities", tuple(dict.fromkeys(named)))
+        if not isinstance(self.memory, str):
+            raise InputError("kernels.memory", self.memory, "must be a text", "give such as '2GiB'")
         if self.per_class == 1:
             raise InputError(
                 "kernels.per_class", 1, "kappa_c needs two samples of a class", "give 0 or at least 2"
             )
+
+    def with_quantities(self, *more: str) -> "KernelConfig":
+        """The same with more to measure."""
+        return replace(self, quantities=(*self.quantities, *more))
+
+    def gives_the_numbers_of(self, other: "KernelConfig") -> bool:
+        """Whether what both measure comes out the same; how much of it, where and in what memory is no matter."""
+        return all(
+            getattr(self, k) == getattr(other, k) for k in ("neurons", "per_class", "method", "probes", "bn")
+        )

@@ -7,6 +7,7 @@ things that an array of bytes consists of, and these are read as plain data by t
 import codecs
 import io
 import pickle
+import pickletools
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -40,8 +41,9 @@ def read_cifar10(config: DataConfig, seed: int) -> Dataset:
     return from_two_sets(sets[0], sets[1], config, seed)
 
 
-def complete(folder: Path) -> bool:
+def complete(folder: Path | str) -> bool:
     """Whether a folder has one of the two versions, unpacked or as an archive."""
+    folder = Path(folder)
     unpacked = any(_folder(folder, inner, names) for inner, names in VERSIONS)
     return unpacked or any((folder / archive).is_file() for archive, _ in ARCHIVES)
 
@@ -67,6 +69,7 @@ def read_python(name: str, data: bytes) -> Images:
         InputError: the pickle is broken, names anything but a byte array, or does not hold these two.
     """
     try:
+        _refuse_memo(data)
         table = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         table = {k.decode() if isinstance(k, bytes) else k: v for k, v in table.items()}
         pixels, labels = table["data"], np.array(table["labels"], dtype=np.int64)
@@ -78,6 +81,13 @@ def read_python(name: str, data: bytes) -> Images:
     if pixels is None or pixels.ndim != 2 or pixels.shape[1] != VALUES or labels.shape != (len(pixels),):
         raise InputError("data", name, "has no array of N x 3072 bytes with N labels", "download it again")
     return _checked(name, pixels, labels)
+
+
+def _refuse_memo(data: bytes) -> None:
+    """Refuse a pickle that numbers what it remembers beyond its own length: room is made for all numbers up to it."""
+    for code, number, _ in pickletools.genops(data):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > len(data):
+            raise ValueError(f"it remembers {number} things in {len(data)} bytes")
 
 
 class _Array:

@@ -20,7 +20,7 @@ REMEDY = "download it again"
 TRAIN, TEST = ("train-images", "train-labels"), ("t10k-images", "t10k-labels")
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: Path | str) -> np.ndarray:
     """The array of unsigned bytes in an IDX file.
 
     The format: two zero bytes, the type (8, unsigned byte), the number of axes, their sizes as big-endian
@@ -29,7 +29,7 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
         InputError: the file cannot be read, is not IDX, or is shorter or longer than its header says.
     """
-    with reading("data", path, "IDX", REMEDY), _opened(path) as file:
+    with reading("data", path, "IDX", REMEDY), _opened(Path(path)) as file:
         head = file.read(4)
         if len(head) < 4 or head[:2] != b"\0\0" or head[2] != UBYTE:
             raise InputError("data", path, "is not an IDX file of unsigned bytes", REMEDY)
@@ -53,7 +53,7 @@ def _opened(path: Path) -> BufferedIOBase:
     return gzip.open(path) if packed else path.open("rb")
 
 
-def read_pair(folder: Path, names: tuple[str, str]) -> Images:
+def read_pair(folder: Path | str, names: tuple[str, str]) -> Images:
     """Images and labels that belong together.
 
     Raises:
@@ -78,16 +78,16 @@ def read_mnist(config: DataConfig, seed: int) -> Dataset:
     return from_two_sets(read_pair(folder, TRAIN), read_pair(folder, TEST), config, seed)
 
 
-def complete(folder: Path) -> bool:
+def complete(folder: Path | str) -> bool:
     """Whether a folder has all four files."""
     wanted = [(name, axes) for names in (TRAIN, TEST) for name, axes in zip(names, (3, 1), strict=True)]
     return all(_candidates(folder, name, axes) for name, axes in wanted)
 
 
-def _candidates(folder: Path, name: str, axes: int) -> list[Path]:
+def _candidates(folder: Path | str, name: str, axes: int) -> list[Path]:
     stems = (f"{name}-idx{axes}-ubyte", f"{name}.idx{axes}-ubyte")
-    return [p for stem in stems for p in (folder / stem, folder / f"{stem}.gz") if p.is_file()]
+    return [p for stem in stems for p in (Path(folder, stem), Path(folder, f"{stem}.gz")) if p.is_file()]
 
 
-def _file(folder: Path, name: str, axes: int) -> Path:
+def _file(folder: Path | str, name: str, axes: int) -> Path:
     return _candidates(folder, name, axes)[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ntkflow.errors import InputError
+from ntkflow.problem.sizes import one_hot
 from ntkflow.runs.border.costs import refuse_large
 from ntkflow_validation.config.config import DataConfig
 from ntkflow_validation.datasets import cifar, idx
@@ -55,7 +56,7 @@ def read_block(config: DataConfig, seed: int) -> Dataset:
     refuse_large("data.per_class", m, needed, "such inputs need about", "lower it or data.classes")
     labels = np.repeat(np.arange(C, dtype=np.int64), m)
     common = np.full((C * m, 1), np.sqrt(config.kappa_n))
-    of_class = np.sqrt(config.kappa_c - config.kappa_n) * np.eye(C)[labels]
+    of_class = np.sqrt(config.kappa_c - config.kappa_n) * one_hot(labels, C).T
     own = np.sqrt(config.kappa_d - config.kappa_c) * np.eye(C * m)
     x = np.hstack([common, of_class, own, 0 * own])
     x_test = np.hstack([common, of_class, 0 * own, own])

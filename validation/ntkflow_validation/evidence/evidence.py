@@ -13,11 +13,10 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.evidence.decay_response import decay_responder
 from ntkflow_validation.evidence.invariant_budget import Budget, budget, distance_from_collapse, interpolated
 from ntkflow_validation.metrics.probe import invariant_terms
-from ntkflow_validation.pipeline.summary import kernel_document
+from ntkflow_validation.pipeline.summary import kernel_rows
 from ntkflow_validation.runs.rundir import RunDirectory
-from ntkflow_validation.runs.training_run import prepare
 from ntkflow_validation.training.clock import flow_times, theory_decay
-from ntkflow_validation.training.train import start
+from ntkflow_validation.training.train import prepare, start
 
 # What a thinned trajectory keeps of a line of metrics.jsonl.
 SERIES = (
@@ -46,7 +45,7 @@ def evidence(run: RunDirectory) -> Json:
         "first": rows[0],
         "last": rows[-1],
         "trajectory": trajectory(rows),
-        "kernels": [kernel_document(step, fit) for step, fit in run.kernels().items()],
+        "kernels": kernel_rows(run),
         "invariant": invariant_document(run),
     }
 
@@ -71,7 +70,7 @@ def invariant_document(run: RunDirectory) -> Json | None:
     snapshots; `on_negative`: the same parts on the negative eigenspace of E0;
     `distance_from_collapse`: of E from what NC1 with NC3 makes it; `feature_decay`: lh/lw at the measured steps.
     """
-    kernels = {step: fit.kernel() for step, fit in run.kernels().items() if fit.broken_order is None}
+    kernels = {step: k.block() for step, k in run.measurements().items() if k.broken_order is None}
     if len(kernels) < 2:
         return None
     found, ratios = _budget(run, kernels)

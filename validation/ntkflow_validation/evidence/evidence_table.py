@@ -16,10 +16,11 @@ PARTS = ("decay", "kernel", "rest")
 MOVED = ("run", *PARTS, *(f"negative: {name}" for name in ("first", *PARTS, "last")))
 
 
-def documents(folder: Path) -> dict[str, Json]:
+def documents(folder: Path | str) -> dict[str, Json]:
     """Exported trainings by name."""
     found = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(Path(folder).glob("*.json"))
     }
     return {name: value for name, value in found.items() if "trajectory" in value}
 
@@ -56,7 +57,7 @@ def moved_row(name: str, document: Json) -> list[str]:
     return [name, *parts, *negative]
 
 
-def tables(folder: Path) -> str:
+def tables(folder: Path | str) -> str:
     """The tables of a folder's exported trainings."""
     found = documents(folder)
     measured = {name: value for name, value in found.items() if value["invariant"]}
@@ -80,7 +81,7 @@ def _markdown(head: Sequence[str], rows: list[list[str]]) -> str:
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 
 
-def written_into(text: str, folder: Path) -> str:
+def written_into(text: str, folder: Path | str) -> str:
     """A page with the tables between its two marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -42,7 +42,8 @@ class Budget:
     @property
     def rest(self) -> FeatureMatrix:
         """The change that neither explains."""
-        return self.last - self.first - self.kernel - self.decay
+        found: np.ndarray = self.last - self.first - self.kernel - self.decay
+        return found
 
     def shares(self) -> dict[str, float]:
         """Projection of each part on the whole change, over its square; they add up to 1."""

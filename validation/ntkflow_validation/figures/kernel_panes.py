@@ -1,4 +1,4 @@
-"""The paper's Figure 1 for any network, with the block residual beside it. Views in, matplotlib figure out."""
+"""The paper's Figure 1 for any network, with the block residual beside it. Measurements in, matplotlib figure out."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +13,10 @@ from ntkflow.errors import InputError
 from ntkflow.runs.atomic import atomic
 from ntkflow.runs.pictures.figures import BLUE, GREEN, ORANGE
 from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.kernels import Measurement
-from ntkflow_validation.runs.kernel_view import KernelView, views_of
+from ntkflow_validation.kernels import Measurement, Summary
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.clock import epochs_of
 
-Shown = Measurement | KernelView
 TITLES = {
     "outputs": "Traced output NTK Θ",
     "features": "Traced features' NTK Θʰ",
@@ -29,7 +27,7 @@ MAP = "viridis"
 
 
 def kernel_figure(
-    kernels: Shown | Mapping[float, Shown],
+    kernels: Measurement | Mapping[float, Measurement],
     *,
     at: float | None = None,
     axis: str = "epoch",
@@ -53,26 +51,28 @@ def kernel_figure(
     Source: Figure 1 of the paper. Colours are fractions of the largest value of each map, as there; the
     block residual and the shares off the diagonals are not in the paper.
     """
-    series = {key: _view(k) for key, k in sorted(_mapping(kernels).items())}
+    series: dict[float, Measurement] = (
+        dict(sorted(kernels.items())) if isinstance(kernels, Mapping) else {0: kernels}
+    )
     if not series:
         raise InputError("kernels", "nothing", "there must be a measurement to draw", "measure first")
     key = list(series)[-1] if at is None else at
     if key not in series:
         raise InputError("at", at, f"nothing was measured there, only at {list(series)}", "pick one of these")
-    view = series[key]
-    maps = [name for name in TITLES if getattr(view, name) is not None]
+    found = series[key]
+    maps = {name: values for name, values in _maps(found).items() if values is not None}
     figure, panes = _panes(len(maps) + 2)
-    for letter, axes, name in zip("abcd", panes, maps, strict=False):
-        _heat_map(figure, axes, getattr(view, name), view, name, letter)
+    for letter, axes, (name, values) in zip("abcd", panes, maps.items(), strict=False):
+        _heat_map(figure, axes, values, found, name, letter)
     letters = "abcdef"[len(maps) :]
     _over_time(panes[-2], series, "alignment", f"{letters[0]}) Alignment with YᵀY", axis)
     _over_time(panes[-1], series, "block_residual", f"{letters[1]}) Distance from three constants", axis)
-    figure.suptitle(_description(view) if title is None else title, fontsize=8.5)
+    figure.suptitle(_description(found) if title is None else title, fontsize=8.5)
     return figure
 
 
 def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png") -> Path:
-    """Draw what measurements/ of a run holds to figures/kernels.SUFFIX.
+    """Draw what was measured of a run in full to figures/kernels.SUFFIX.
 
     Args:
         run: a run with steps measured in full.
@@ -82,11 +82,10 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
     Raises:
         InputError: nothing was measured in full, or not that step.
     """
-    config = run.config
-    views = {_epoch(config, at): view for at, view in views_of(run).items()}
-    last = step if step is not None else max(views_of(run), default=0)
-    at = None if step is None else _epoch(config, step)
-    figure = kernel_figure(views, at=at)
+    config, found = run.config, in_full(run)
+    last = step if step is not None else max(found, default=0)
+    at = None if step is None else epoch(config, step)
+    figure = kernel_figure({epoch(config, s): kernel for s, kernel in found.items()}, at=at)
     drawn = f"{config.data.name}, {config.model.name}, step {last}"
     figure.suptitle(f"{drawn}: {figure.get_suptitle()}", fontsize=8.5)
     final = run.path / "figures" / f"kernels.{suffix}"
@@ -96,16 +95,36 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
     return final
 
 
-def _epoch(config: RunConfig, step: int) -> float:
+def in_full(run: RunDirectory) -> dict[int, Measurement]:
+    """What was measured of a run with more than the features' block constants, by step."""
+    more = [step for step, found in run.measurements().items() if _full(found)]
+    return {step: run.measurement(step) for step in more}
+
+
+def _full(found: Measurement) -> bool:
+    return found.outputs is not None or found.pairs is not None or found.output_pairs is not None
+
+
+def epoch(config: RunConfig, step: int) -> float:
+    """Passes through the data at a step, the axis of these figures."""
     return float(epochs_of(config.training, step, config.data.per_class))
 
 
-def _mapping(kernels: Shown | Mapping[float, Shown]) -> Mapping[float, Shown]:
-    return kernels if isinstance(kernels, Mapping) else {0: kernels}
+def _maps(found: Measurement) -> dict[str, np.ndarray | None]:
+    """The maps by the names of `TITLES`; None where a quantity was not measured."""
+    neurons, outputs = found.neuron_pairs, found.class_pairs
+    return {
+        "outputs": None if found.outputs is None else _by_class(found.outputs),
+        "features": _by_class(found.features),
+        "output_norms": None if outputs is None else outputs.norms,
+        "neuron_norms": None if neurons is None else neurons.norms,
+    }
 
 
-def _view(kernel: Shown) -> KernelView:
-    return kernel if isinstance(kernel, KernelView) else KernelView.of(kernel)
+def _by_class(family: Summary) -> np.ndarray | None:
+    # A picture shows classes as blocks, whatever the order in which the samples were given.
+    order = np.argsort(family.labels, kind="stable")
+    return None if family.mean is None else family.mean[np.ix_(order, order)]
 
 
 def _panes(count: int) -> tuple[Figure, Sequence[Axes]]:
@@ -120,7 +139,7 @@ def _panes(count: int) -> tuple[Figure, Sequence[Axes]]:
 
 
 def _heat_map(
-    figure: Figure, axes: Axes, values: np.ndarray, view: KernelView, name: str, letter: str
+    figure: Figure, axes: Axes, values: np.ndarray, found: Measurement, name: str, letter: str
 ) -> None:
     relative = values / np.abs(values).max()
     image = axes.imshow(
@@ -131,15 +150,16 @@ def _heat_map(
     bar.ax.tick_params(labelsize=7.5)
     axes.tick_params(labelsize=7.5)
     if name in ("outputs", "features"):
-        _separate_classes(axes, view.labels)
+        _separate_classes(axes, found.labels)
         axes.set_xlabel("samples by class", fontsize=7.5)
         return
     which = name.removesuffix("_norms")
-    share, error = view.share(which)
-    stated = f" ± {error:.1g}" if error > 0 else ""
+    pairs = found.neuron_pairs if which == "neuron" else found.class_pairs
+    assert pairs is not None
+    stated = f" ± {pairs.share_error:.1g}" if pairs.share_error else ""
     for ticks in (axes.xaxis, axes.yaxis):
         ticks.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(f"{which}; squares off the diagonal {share:.2f}{stated}", fontsize=7.5)
+    axes.set_xlabel(f"{which}; squares off the diagonal {pairs.share:.2f}{stated}", fontsize=7.5)
 
 
 def _separate_classes(axes: Axes, labels: np.ndarray) -> None:
@@ -155,17 +175,17 @@ def _separate_classes(axes: Axes, labels: np.ndarray) -> None:
         axes.tick_params(length=0)
 
 
-def _over_time(axes: Axes, series: Mapping[float, KernelView], name: str, title: str, axis: str) -> None:
+def _over_time(axes: Axes, series: Mapping[float, Measurement], name: str, title: str, axis: str) -> None:
     keys = list(series)
     for family, label, colour, marker in (
         ("outputs", "Θ, traced", ORANGE, "s"),
         ("features", "Θʰ, traced", BLUE, "o"),
     ):
-        values = [view.number(family, name) for view in series.values()]
+        values = [_number(getattr(found, family), name) for found in series.values()]
         if np.isfinite(values).any():
             axes.plot(keys, values, marker=marker, color=colour, markersize=4, label=label)
     if name == "block_residual":
-        of_tensor = [_tensor_residual(view) for view in series.values()]
+        of_tensor = [_tensor_residual(found) for found in series.values()]
         if np.isfinite(of_tensor).any():
             axes.plot(keys, of_tensor, "^--", color=GREEN, markersize=4, label="Θʰ, all pairs of neurons")
     axes.set_title(title, fontsize=8.5)
@@ -181,17 +201,20 @@ def _over_time(axes: Axes, series: Mapping[float, KernelView], name: str, title:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _tensor_residual(view: KernelView) -> float:
-    value = view.numbers.get("tensor_block_residual")
+def _number(family: Summary | None, name: str) -> float:
+    value = None if family is None else getattr(family, name)
     return float("nan") if value is None else float(value)
 
 
-def _description(view: KernelView) -> str:
-    numbers = view.numbers
-    per_class = sorted(set(numbers["samples"]))
+def _tensor_residual(found: Measurement) -> float:
+    pairs = found.neuron_pairs
+    return float("nan") if pairs is None else pairs.block_residual(found.features.block_square)
+
+
+def _description(found: Measurement) -> str:
+    per_class = sorted(set(found.counts.tolist()))
     span = str(per_class[0]) if len(per_class) == 1 else f"{per_class[0]} to {per_class[-1]}"
-    half = numbers["features"]["alignment_k"]
     return (
-        f"{span} samples of each class, {numbers['neurons']} of {numbers['neurons_in_all']} neurons, "
-        f"{numbers['method']}, normalisation {numbers['bn']}; alignment on {half} a class"
+        f"{span} samples of each class, {found.neurons} of {found.total_neurons} neurons, "
+        f"{found.method}, normalisation {found.bn}; alignment on {found.features.alignment_k} a class"
     )

@@ -3,9 +3,19 @@
 from ntkflow_validation.kernels.backends.base import Backend
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
 from ntkflow_validation.kernels.measurement import Measurement
+from ntkflow_validation.kernels.measurement_file import load_measurement
 from ntkflow_validation.kernels.measuring import measure
 from ntkflow_validation.kernels.statistics import Constant
 from ntkflow_validation.kernels.store import FolderStore
 from ntkflow_validation.kernels.summary import Summary
 
-__all__ = ["Backend", "Constant", "FolderStore", "JaxBackend", "Measurement", "Summary", "measure"]
+__all__ = [
+    "Backend",
+    "Constant",
+    "FolderStore",
+    "JaxBackend",
+    "Measurement",
+    "Summary",
+    "load_measurement",
+    "measure",
+]

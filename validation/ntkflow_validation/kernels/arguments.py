@@ -7,25 +7,14 @@ import numpy as np
 
 from ntkflow import checks
 from ntkflow.errors import InputError
+from ntkflow_validation.config.settings import QUANTITIES, one_of
 from ntkflow_validation.kernels.methods.components import Head
 
-METHODS = ("auto", "gram", "class-sums", "probes", "sign-probes", "orthogonal-probes")
-QUANTITIES = (
-    "outputs", "row-space", "rayleigh", "pair-norms", "output-pair-norms", "matrix", "row-matrix", "tensor",
-    "output-tensor",
-)  # fmt: skip
-MODES = ("eval", "recalibrated", "batch")
 WITH_HEAD = ("outputs", "row-space", "rayleigh", "output-pair-norms", "row-matrix", "output-tensor")
 # Measured with a head when nothing is named.
 CHEAP = ("outputs", "row-space", "rayleigh")
 # Block constants and quotients of whole batches; everything else looks at single samples.
 OF_BATCHES = ("outputs", "row-space", "rayleigh")
-
-
-def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raise InputError unless the value is among these."""
-    if value not in allowed:
-        raise InputError(name, value, f"must be one of {', '.join(allowed)}", "pick one of these")
 
 
 def samples(X: Any, y: Any, per_class: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

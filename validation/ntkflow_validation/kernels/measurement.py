@@ -1,4 +1,4 @@
-"""What a measurement found, and the rungs of the kernel ladder it gives."""
+"""A measurement, and the rungs of the kernel ladder and the problems it gives."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,137 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from ntkflow import views
-from ntkflow._types import Features
 from ntkflow.errors import InputError
 from ntkflow.problem import kernels as rungs
 from ntkflow.problem.kernels.kernel_files import KAPPAS, NEEDS, build
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 from ntkflow.runs.files import sort_kernel, write_state
-from ntkflow_validation.kernels.arguments import one_of
-from ntkflow_validation.kernels.methods.components import Head, Rayleigh
-from ntkflow_validation.kernels.methods.pairs import PairNorms
-from ntkflow_validation.kernels.methods.tensor import MatrixBlocks, Tensor, blocks_of_tensor
-from ntkflow_validation.kernels.statistics import NAMES, Constant
+from ntkflow_validation.config.settings import one_of
+from ntkflow_validation.kernels.found import Found
+from ntkflow_validation.kernels.methods.tensor import MatrixBlocks, blocks_of_tensor
 from ntkflow_validation.kernels.summary import Summary
 
-_HEADS = ("", "mean", "standard error", "spread over neurons", "over entries")
 
-
-def _named(family: str, constant: str) -> str:
-    """kappa_d, gamma_n, mu_class; those of the row space of W, and the outputs' eigenvalues, say whose they are."""
-    if family == "row space":
-        return f"{_named('kappa', constant)} (row space of W)"
-    if constant in NAMES[:3]:
-        return f"{family}_{constant}"
-    return constant if family == "kappa" else f"{constant} (outputs)"
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """Empirical kernels of one network at one set of parameters.
-
-    Attributes:
-        features: the features' NTK; constants are the paper's kappas.
-        H: measured features, (n, N).
-        order: index in the given samples of each measured one, rising: kernels, features and labels have their samples
-            in the order in which these were given.
-        counts: measured samples of each class.
-        totals: samples of each class in all.
-        neurons: neurons, or random combinations of them, that were measured.
-        total_neurons: n.
-        parameters: how many numbers were differentiated by.
-        total_parameters: how many parameters there are, those that are frozen included.
-        method: how.
-        bn: mode of batch normalisation.
-        head: the classifier; None when there was none.
-        outputs: the output NTK including the head's own contribution delta_ks (h_i . h_j + 1); the gammas.
-        row_space: the features' NTK averaged over orthonormal directions of the row space of W.
-        rayleigh: quotients along the residual's components.
-        matrix: matrix blocks between features.
-        row_matrix: matrix blocks in the orthonormal basis `head.row_space` of the row space of W.
-        full: the features' whole tensor, (n, N, n, N).
-        full_outputs: the output NTK's whole tensor, (C, N, C, N).
-        pairs: norms of the features' NTK between every two neurons measured, and the share off the diagonal.
-        output_pairs: the same of the output NTK.
-    """
-
-    features: Summary
-    H: Features
-    order: np.ndarray
-    counts: np.ndarray
-    totals: np.ndarray
-    neurons: int
-    total_neurons: int
-    parameters: int
-    total_parameters: int
-    method: str
-    bn: str
-    head: Head | None = None
-    outputs: Summary | None = None
-    row_space: Summary | None = None
-    rayleigh: Rayleigh | None = None
-    matrix: MatrixBlocks | None = None
-    row_matrix: MatrixBlocks | None = None
-    full: Tensor | None = None
-    full_outputs: Tensor | None = None
-    pairs: PairNorms | None = None
-    output_pairs: PairNorms | None = None
-
-    @property
-    def table(self) -> list[tuple[str, float, float | None, float | None, float | None]]:
-        """Each constant measured: name, value, standard error, spread over neurons, spread over entries."""
-        families = {"kappa": self.features, "gamma": self.outputs, "row space": self.row_space}
-        return [
-            (_named(family, name), c.value, c.standard_error, c.spread_neurons, c.spread_entries)
-            for family, found in families.items()
-            if found is not None
-            for name, c in found.constants.items()
-        ]
-
-    def _headline(self) -> str:
-        measured, given = int(self.counts.sum()), int(self.totals.sum())
-        samples = f"all {given}" if measured == given else f"{measured} of {given}"
-        all_neurons = self.neurons == self.total_neurons
-        neurons = f"all {self.neurons}" if all_neurons else f"{self.neurons} of {self.total_neurons}"
-        return (
-            f"Measurement by {self.method}: means over {neurons} neurons and over the entries of each kind, "
-            f"{samples} samples, {self.parameters} parameters"
-        )
-
-    def __repr__(self) -> str:
-        return f"{self._headline()}\n{views.text_table(_HEADS, self.table)}"
-
-    def _repr_html_(self) -> str:
-        return views.html_table(self._headline(), _HEADS, self.table)
-
-    def to_pandas(self) -> Any:
-        """A pandas.DataFrame of `table`; needs the extra `ntkflow[pandas]`."""
-        columns = zip(*self.table, strict=True)
-        return views.dataframe(dict(zip(("constant", *_HEADS[1:]), columns, strict=True)), "constant")
-
-    def __getattr__(self, name: str) -> Constant:
-        """kappa_d, kappa_c, kappa_n, mu_single, mu_class, mu_global, gamma_d, gamma_c, gamma_n."""
-        family, _, letter = name.partition("_")
-        if family == "kappa" and letter in NAMES[:3]:
-            return self.features.constants[letter]
-        if name in NAMES[3:]:
-            return self.features.constants[name]
-        if family == "gamma" and letter in NAMES[:3] and self.outputs is not None:
-            return self.outputs.constants[letter]
-        raise AttributeError(name)
-
-    @property
-    def neuron_pairs(self) -> PairNorms | None:
-        """`pairs`, or what the whole tensor says about them."""
-        return self.pairs or (PairNorms(self.full.norms**2) if self.full is not None else None)
-
-    @property
-    def class_pairs(self) -> PairNorms | None:
-        """`output_pairs`, or what the whole tensor says about them."""
-        full = self.full_outputs
-        return self.output_pairs or (PairNorms(full.norms**2) if full is not None else None)
+@dataclass(frozen=True, eq=False, repr=False)
+class Measurement(Found):
+    """Empirical kernels of one network at one set of parameters; `Found` says what it holds."""
 
     def block(self, of: str = "features") -> rungs.BlockKernel:
         """kappa_d, kappa_d - mu_single, kappa_n.
@@ -147,10 +31,18 @@ class Measurement:
         Raises:
             InputError: the constants do not have the order of a block kernel, or kappa_c does not exist.
         """
-        chosen = {name: c.value for name, c in self._family(of).constants.items()}
+        family = self._family(of)
+        chosen = {name: c.value for name, c in family.constants.items()}
         if not np.isfinite(chosen["c"]):
             raise InputError(
                 "per_class", 1, "kappa_c needs two samples of a class", "measure at least 2 per class"
+            )
+        if family.broken_order is not None:
+            raise InputError(
+                "kernel",
+                "measured constants",
+                f"break {family.broken_order}, the order of a block kernel",
+                "measure another snapshot, or take another rung",
             )
         d, mu, n = (chosen[k] for k in ("d", "mu_single", "n"))
         return rungs.BlockKernel(d, d - mu, n)
@@ -265,11 +157,6 @@ class Measurement:
         arrays: dict[str, Any] = self._kernel_arrays(rung, of)
         write_state(Path(path), State(H, W, b), self.labels, **arrays)
 
-    @property
-    def labels(self) -> np.ndarray:
-        """Class of each measured sample, in the order given."""
-        return self.features.labels
-
     def _rows(self, order: str) -> np.ndarray:
         one_of("order", order, ("given", "class"))
         N = len(self.labels)
@@ -313,45 +200,6 @@ class Measurement:
             return {name: getattr(blocks, name) for name in NEEDS[rung]}
         self.tensor()
         return {"Theta": self.full.values}  # type: ignore[union-attr]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Numbers for files and people; arrays stay attributes."""
-        own, outputs = self.neuron_pairs, self.class_pairs
-        return {
-            "method": self.method,
-            "bn": self.bn,
-            "samples": self.counts.tolist(),
-            "samples_in_all": self.totals.tolist(),
-            "neurons": self.neurons,
-            "neurons_in_all": self.total_neurons,
-            "parameters": self.parameters,
-            "parameters_in_all": self.total_parameters,
-            "features": self.features.to_dict("kappa"),
-            "outputs": self.outputs.to_dict("gamma") if self.outputs else None,
-            "row_space": self.row_space.to_dict("kappa") if self.row_space else None,
-            "rayleigh": self.rayleigh.to_dict() if self.rayleigh else None,
-            "off_neuron_share": own.to_dict() if own else None,
-            "off_output_share": outputs.to_dict() if outputs else None,
-            "tensor_block_residual": own.block_residual(self.features.block_square) if own else None,
-        }
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything that is an array, by name; samples in the order given."""
-        found: dict[str, np.ndarray | None] = {"labels": self.features.labels, "order": self.order}
-        for name in ("features", "outputs", "row_space"):
-            family: Summary | None = getattr(self, name)
-            if family is not None:
-                found |= {f"{name}_mean": family.mean, f"{name}_norms": family.norms}
-                found[f"{name}_constants"] = family.sums.constants
-        if self.matrix is not None:
-            found |= dict(zip(("A_d", "A_c", "A_n"), self.matrix.rung, strict=True))
-        if self.row_matrix is not None and self.head is not None:
-            found |= dict(zip(("A_d_row", "A_c_row", "A_n_row"), self.row_matrix.rung, strict=True))
-            found["row_basis"] = self.head.row_space
-        for pairs, name in ((self.neuron_pairs, "features"), (self.class_pairs, "outputs")):
-            found[f"{name}_pair_norms"] = None if pairs is None else pairs.norms
-        found["Theta"] = None if self.full is None else self.full.values
-        return {name: value for name, value in found.items() if value is not None}
 
     def _family(self, of: str) -> Summary:
         family = {"features": self.features, "row_space": self.row_space}.get(of)

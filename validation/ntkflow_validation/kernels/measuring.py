@@ -8,14 +8,13 @@ import numpy as np
 
 from ntkflow._types import Features
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
+from ntkflow_validation.config.settings import METHODS, MODES, one_of
 from ntkflow_validation.kernels.arguments import (
-    METHODS,
-    MODES,
     checked_head,
     checked_quantities,
     coupled,
     neuron_directions,
-    one_of,
     samples,
 )
 from ntkflow_validation.kernels.backends.base import Backend, Checked, FeatureFunction, check_finite
@@ -29,7 +28,7 @@ from ntkflow_validation.kernels.measurement import Measurement
 from ntkflow_validation.kernels.methods.gram import fits
 from ntkflow_validation.kernels.plan import Plan, assemble
 from ntkflow_validation.kernels.store import ChunkStore, NoStore
-from ntkflow_validation.kernels.task import Progress, Task, silent
+from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.normalisation.lag import warn_if_stale
 
 # Samples above which the N x N kernels cost more than they tell.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow._types import Features
-from ntkflow.scaling import deviation, unit, units
+from ntkflow.scaling import unit, units
 from ntkflow_validation.kernels import statistics
 from ntkflow_validation.kernels.forecast import Work, of_method
 from ntkflow_validation.kernels.measurement import Measurement
@@ -15,7 +15,7 @@ from ntkflow_validation.kernels.methods.components import Head, rayleigh
 from ntkflow_validation.kernels.methods.gram import grams
 from ntkflow_validation.kernels.methods.head_kernel import HeadKernel
 from ntkflow_validation.kernels.methods.pairs import PairNorms, pair_norms
-from ntkflow_validation.kernels.statistics import NAMES, BlockSums, Constant
+from ntkflow_validation.kernels.statistics import BlockSums
 from ntkflow_validation.kernels.summary import Summary
 from ntkflow_validation.kernels.task import Task
 
@@ -78,8 +78,10 @@ class Plan:
             mean, norms = (None if mean is None else mean + added.full), None
         for part in (sums.diagonal, sums.means, *([] if mean is None else [mean])):
             task.finite(f"kernel ({what})", part)
-        constants = self._constants(sums, mean, k)
-        return Summary(constants, sums, mean, task.labels, norms, population)
+        constants = statistics.constants(
+            sums, mean, task.labels, self.totals, k, combined="probes" in self.method
+        )
+        return Summary.of(constants, sums, mean, task.labels, norms, population)
 
     def work(self, k: int, head: Head | None, wanted: tuple[str, ...]) -> Work:
         """How much there is to compute for k neurons and these quantities."""
@@ -111,28 +113,6 @@ class Plan:
         )
         self.task.finite(f"squares of {what}", found.squares)
         return found
-
-    def _constants(
-        self, sums: BlockSums, mean: np.ndarray | None, population: int | None
-    ) -> dict[str, Constant]:
-        values, labels = sums.constants, self.task.labels
-        entries = [None] * 6 if mean is None else statistics.entry_spreads(mean, labels)
-        classes = statistics.class_spreads(sums)
-        errors = np.hypot(
-            statistics.direction_error(values, population),
-            statistics.sampling_error(mean, labels, self.totals.astype(float)),
-        )
-        probed = "probes" in self.method
-        return {
-            name: Constant(
-                float(values[:, i].mean()),
-                entries[i],
-                None if probed else float(deviation(values[:, i])),
-                classes[i],
-                None if np.isnan(errors[i]) else float(errors[i]),
-            )
-            for i, name in enumerate(NAMES)
-        }
 
 
 def assemble(

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import SampleKernel
+from ntkflow.problem.sizes import one_hot
 from ntkflow.scaling import cosine, deviation, unit
 
 NAMES = ("d", "c", "n", "mu_single", "mu_class", "mu_global")
@@ -78,7 +79,7 @@ class Constant:
     Attributes:
         value: mean over neurons, and over the entries of its kind.
         spread_entries: standard deviation over the entries of the kernel's mean over neurons; None without it.
-        spread_neurons: standard deviation over neurons; None if only combinations of neurons were measured.
+        spread_neurons: standard deviation over neurons; None if only combinations of neurons were measured, or nothing.
         spread_classes: standard deviation over classes, for kappa_n over pairs of classes.
         standard_error: of `value`, from measuring some neurons, some samples or probes; 0 when everything was
             measured; None when it cannot be told (fewer than two neurons or probes, or three samples a class).
@@ -95,6 +96,47 @@ class Constant:
         return {k: None if v is None or not np.isfinite(v) else float(v) for k, v in asdict(self).items()}
 
 
+def constants(
+    sums: BlockSums,
+    mean: SampleKernel | None,
+    labels: np.ndarray,
+    totals: np.ndarray,
+    population: int | None,
+    combined: bool = False,
+) -> dict[str, Constant]:
+    """The constants of `NAMES` with their spreads and errors.
+
+    Args:
+        sums: of each direction measured.
+        mean: the kernel's mean over them; None without N x N kernels.
+        labels: class of each sample.
+        totals: samples of each class in all.
+        population: directions in all; None: those measured are independent and random.
+        combined: the directions are combinations of neurons, whose scatter is not that of neurons.
+    """
+    values = sums.constants
+    entries = [None] * 6 if mean is None else entry_spreads(mean, labels)
+    classes = class_spreads(sums)
+    # Neurons and samples are drawn independently.
+    errors = np.hypot(
+        direction_error(values, population), sampling_error(mean, labels, totals.astype(np.float64))
+    )
+    return {
+        name: Constant(
+            float(values[:, i].mean()),
+            entries[i],
+            None if combined else _told(float(deviation(values[:, i]))),
+            classes[i],
+            _told(errors[i]),
+        )
+        for i, name in enumerate(NAMES)
+    }
+
+
+def _told(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
 def from_gram(K: SampleKernel, labels: np.ndarray, within: Float64[np.ndarray, " C"]) -> BlockSums:
     """The sums of one kernel.
 
@@ -104,7 +146,7 @@ def from_gram(K: SampleKernel, labels: np.ndarray, within: Float64[np.ndarray, "
         within: mu_single of each class, measured on deviations.
     """
     counts = np.bincount(labels).astype(np.float64)
-    Y = np.eye(len(counts))[labels] / counts[labels, None]
+    Y = one_hot(labels, len(counts)).T / counts[labels, None]
     diagonal = np.diag(K) @ Y
     return BlockSums(counts, diagonal[None], within[None], (Y.T @ K @ Y)[None])
 

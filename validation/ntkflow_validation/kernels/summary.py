@@ -7,14 +7,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import ClassMatrix, PerClass, SampleKernel
-from ntkflow_validation.kernels.statistics import (
-    NAMES,
-    BlockSums,
-    Constant,
-    alignment,
-    alignment_samples,
-    block_residual,
-)
+from ntkflow_validation.kernels import statistics
+from ntkflow_validation.kernels.statistics import NAMES, BlockSums, Constant, alignment_samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +19,12 @@ class Summary:
         constants: d, c, n, mu_single, mu_class, mu_global; means over directions and entries. mu_class and
             mu_global are those of the measured samples.
         sums: block sums of each direction measured.
-        mean: kernel's mean over the directions, N x N; None without such a method.
+        mean: kernel's mean over the directions, N x N; None without such a method, or where it stayed in its file.
         labels: class of each of these samples.
         norms: |Theta_pp|_F of each direction measured, (k,); None without N x N kernels.
         directions: how many there are, of which len(sums) or probes of them were measured.
+        alignment: cosine of the mean kernel with Y^T Y on `alignment_k` samples of each class; None without it.
+        block_residual: |K - K_block|_F / |K|_F of the mean kernel; 0 for exact blocks; None without it.
     """
 
     constants: dict[str, Constant]
@@ -37,6 +33,25 @@ class Summary:
     labels: np.ndarray
     norms: Float64[np.ndarray, " k"] | None
     directions: int
+    alignment: float | None = None
+    block_residual: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        constants: dict[str, Constant],
+        sums: BlockSums,
+        mean: SampleKernel | None,
+        labels: np.ndarray,
+        norms: Float64[np.ndarray, " k"] | None,
+        directions: int,
+    ) -> "Summary":
+        """With what there is to say of the mean kernel."""
+        alignment, residual = None, None
+        if mean is not None:
+            alignment = statistics.alignment(mean, labels)
+            residual = statistics.block_residual(mean, labels)
+        return cls(constants, sums, mean, labels, norms, directions, alignment, residual)
 
     def reordered(self, order: np.ndarray) -> "Summary":
         """The same with the samples in another order."""
@@ -54,11 +69,6 @@ class Summary:
         return None if self.mean is None else self.directions * self.mean
 
     @property
-    def block_residual(self) -> float | None:
-        """|K - K_block|_F / |K|_F of the mean kernel."""
-        return None if self.mean is None else block_residual(self.mean, self.labels)
-
-    @property
     def block_square(self) -> float:
         """|K_block|_F^2 of the block kernel with these constants on these samples."""
         m, N = self.sums.counts, self.sums.counts.sum()
@@ -66,11 +76,28 @@ class Summary:
         values = (self.constants[name].value for name in NAMES[:3])
         return float(sum(count * value**2 for count, value in zip(counts, values, strict=True) if count))
 
-    def alignment(self, k: int | None = None) -> float | None:
-        """Cosine of the mean kernel with Y^T Y on k samples of each class; by default on half, as the paper."""
-        if self.mean is None:
-            return None
-        return alignment(self.mean, self.labels, k)
+    @property
+    def alignment_k(self) -> int:
+        """Samples of each class on which `alignment` is taken, half of those measured, as in the paper."""
+        return alignment_samples(self.labels)
+
+    def alignment_on(self, k: int) -> float | None:
+        """Cosine of the mean kernel with Y^T Y on k samples of each class."""
+        return None if self.mean is None else statistics.alignment(self.mean, self.labels, k)
+
+    @property
+    def broken_order(self) -> str | None:
+        """Which inequality of kappa_d > kappa_c >= kappa_n >= 0 fails, or None."""
+        d, c, n, mu = (self.constants[name].value for name in NAMES[:4])
+        for holds, rule in (
+            (mu > 0, f"kappa_d > kappa_c (mu_single = {mu:.6g})"),
+            (c >= n, f"kappa_c >= kappa_n ({c:.6g}, {n:.6g})"),
+            (n >= 0, f"kappa_n >= 0 ({n:.6g})"),
+            (d > 0, f"kappa_d > 0 ({d:.6g})"),
+        ):
+            if not holds:
+                return rule
+        return None
 
     def to_dict(self, letter: str) -> dict[str, Any]:
         """Plain values; `letter` is kappa or gamma."""
@@ -79,9 +106,10 @@ class Summary:
             **{f"{letter}_{k}" if len(k) == 1 else k: v.to_dict() for k, v in self.constants.items()},
             "class_diagonal": _plain(kd),
             "class_pairs": _plain(B),
-            "alignment": self.alignment(),
-            "alignment_k": alignment_samples(self.labels),
+            "alignment": self.alignment,
+            "alignment_k": self.alignment_k,
             "block_residual": self.block_residual,
+            "directions": self.directions,
             "reduction": f"mean over {len(self.sums.diagonal)} directions measured for the "
             f"{self.directions} there are, and over all entries of a kind",
         }

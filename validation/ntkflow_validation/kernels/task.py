@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.kernels.backends.base import Backend, Directions, FactoringBackend, Inputs
 from ntkflow_validation.kernels.backends.factored import Factors
 from ntkflow_validation.kernels.budget import Budget
@@ -21,14 +22,6 @@ LONG_CHUNK = 20_000
 SMALLEST = 1e-12
 # What a chunk has no number for where a class has a single sample.
 OF_PAIRS = ("within", "s")
-
-# called with (what is being done, amount done, amount in all)
-Progress = Callable[[str, int, int], None]
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """No progress."""
-    del what, done, total
 
 
 class OutOfRangeError(InputError):

@@ -2,42 +2,69 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from ntkflow.errors import InputError
 from ntkflow.problem.state import State
-from ntkflow.runs.files import read_arrays, write_arrays
+from ntkflow.runs.border.reading import archive
+from ntkflow.runs.files import write_arrays
 
 
 class Cache:
-    """Named arrays in one .npz, computed when first asked for.
+    """Named arrays in one .npz, computed when first asked for; of the file no more is read than is asked for.
+
+    A damaged file is as good as none.
 
     Args:
         path: the file; None keeps nothing.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
-        found = read_arrays(path, "ladder")[0] if path is not None and path.exists() else {}
-        self.arrays = {name: as_read(array) for name, array in found.items()}
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self._known: dict[str, np.ndarray] = {}
+        self._unread = self._names()
 
     def get(self, names: tuple[str, ...], compute: Callable[[], tuple[np.ndarray, ...]]) -> list[np.ndarray]:
         """The arrays of these names."""
-        if not all(name in self.arrays for name in names):
-            self.arrays |= dict(zip(names, (as_read(a) for a in compute()), strict=True))
+        if not self.has(*names):
+            self._known |= dict(zip(names, (as_read(a) for a in compute()), strict=True))
             self._write()
-        return [self.arrays[name] for name in names]
+        return [self._known[name] for name in names]
+
+    def has(self, *names: str) -> bool:
+        """Whether arrays of these names are there; they are read when they are asked for."""
+        wanted = self._unread.intersection(names)
+        self._unread -= wanted
+        if self.path is not None and wanted:
+            # What cannot be read is computed again.
+            with suppress(InputError):
+                found = archive(self.path, "ladder", wanted.__contains__)[0]
+                self._known |= {name: as_read(array) for name, array in found.items()}
+        return all(name in self._known for name in names)
+
+    def known(self, name: str) -> np.ndarray | None:
+        """The array of this name, if there is one."""
+        return self._known[name] if self.has(name) else None
 
     def put(self, name: str, array: np.ndarray) -> None:
         """Keep one array, in place of another of that name."""
-        self.arrays[name] = as_read(array)
+        self._known[name] = as_read(array)
         self._write()
+
+    def _names(self) -> set[str]:
+        with suppress(InputError):
+            if self.path is not None and self.path.exists():
+                return set(archive(self.path, "ladder", lambda _: False)[1])
+        return set()
 
     def _write(self) -> None:
         if self.path is not None:
+            self.has(*self._unread)
             self.path.parent.mkdir(exist_ok=True)
-            write_arrays(self.path, self.arrays)
+            write_arrays(self.path, self._known)
 
 
 def as_read(array: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """One window of a run: measure at its start, predict with every rung, score, attribute."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ntkflow._types import Json, Times
 from ntkflow.problem.state import State
+from ntkflow.progress import Progress
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators.linearised import FrozenOperator
 from ntkflow_validation.ladder.predict.descent import (
@@ -39,8 +40,6 @@ from ntkflow_validation.metrics.compare import series
 MODIFIED = ("block", CARRIER)
 # Steps up to which the linearised network also takes the training's own steps: each is a pass through it and back.
 FEW_STEPS = 300
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +105,7 @@ def compare_window(
     times: Times,
     states: Sequence[State],
     specs: Sequence[Spec],
-    report: Report,
+    report: Progress,
     ensemble: int,
 ) -> WindowResult:
     """Predict one window with every rung and score it.

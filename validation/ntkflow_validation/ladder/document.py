@@ -7,7 +7,7 @@ import numpy as np
 
 from ntkflow import __version__
 from ntkflow._types import Json
-from ntkflow_validation.kernels.blocks import BlockFit
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.comparing import Scored, WindowResult, ensemble_band, invariant_ratios
 from ntkflow_validation.ladder.score.attribution import sentence
 from ntkflow_validation.ladder.score.frontier import THRESHOLD, cheapest
@@ -38,7 +38,7 @@ MEANING = {
 
 def comparison_document(
     results: Sequence[WindowResult],
-    kernels: Mapping[int, BlockFit],
+    kernels: Mapping[int, Measurement],
     deviations: Sequence[str],
     refused: str | None = None,
 ) -> Json:
@@ -50,24 +50,14 @@ def comparison_document(
         "deviations": list(deviations),
         "meaning": MEANING,
         "windows": [window_document(result, i == 0) for i, result in enumerate(results)],
-        "kernels": [_kernel(step, fit, results) for step, fit in kernels.items()],
+        "kernels": [_kernel(step, found, results) for step, found in kernels.items()],
         "calibration": None,
     }
 
 
-def _kernel(step: int, fit: BlockFit, results: Sequence[WindowResult]) -> Json:
-    names = ("kappa_d", "kappa_c", "kappa_n", "mu_single")
+def _kernel(step: int, found: Measurement, results: Sequence[WindowResult]) -> Json:
     share = next((_share(r) for r in results if r.window.steps[0] == step), None)
-    return {
-        "step": step,
-        **{name: getattr(fit, name).value for name in names},
-        "errors": {name: _number(getattr(fit, name).standard_error) for name in names},
-        "block_residual": fit.block_residual,
-        "alignment": fit.alignment,
-        "alignment_k": fit.alignment_k,
-        "off_neuron_share_of_means": share,
-        "broken_order": fit.broken_order,
-    }
+    return {"step": step, **found.row(), "off_neuron_share_of_means": share}
 
 
 def _share(result: WindowResult) -> float | None:

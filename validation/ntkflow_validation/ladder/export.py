@@ -18,7 +18,8 @@ def short(comparison: Json) -> Json:
     """
     windows = [_window(window) for window in comparison["windows"]]
     kept = {key: comparison[key] for key in ("version", "deviations", "meaning", "refused", "kernels")}
-    return _rounded({**kept, "windows": windows})
+    found: Json = _rounded({**kept, "windows": windows})
+    return found
 
 
 def _window(window: Json) -> Json:

@@ -11,16 +11,17 @@ from ntkflow._types import Features, SampleKernel
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
-from ntkflow_validation.kernels.blocks import BlockFit
 from ntkflow_validation.kernels.budget import Budget
 from ntkflow_validation.kernels.forecast import Work, forecast
 from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.methods.components import split
 from ntkflow_validation.kernels.methods.gram import grams
-from ntkflow_validation.kernels.task import Progress, Task, silent
+from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.ladder.cache import Cache
 from ntkflow_validation.ladder.operators.linearised import (
     FrozenOperator,
@@ -55,9 +56,8 @@ class Measured:
         network, train_state, dataset, config, step: the snapshot.
         state: H on the observed samples, W, b.
         sizes: C, s, n.
-        fit: the block constants that the run measured.
-        kernel_mean: the mean over neurons of the N x N kernels of these samples, if the run measured it.
-        schedule: flow time after the start of this and later measured snapshots, and their constants.
+        kernel: what the run measured there.
+        schedule: flow time after the start of this and later measured snapshots, and what was measured there.
         probes: draws of signs for the kernels within classes.
         cache: where measurements are kept.
         progress: called as they go.
@@ -72,9 +72,8 @@ class Measured:
     step: int
     state: State
     sizes: Sizes
-    fit: BlockFit
-    kernel_mean: SampleKernel | None
-    schedule: tuple[tuple[float, BlockFit], ...]
+    kernel: Measurement
+    schedule: tuple[tuple[float, Measurement], ...]
     probes: int = 2
     cache: Cache = field(default_factory=Cache)
     progress: Progress = silent
@@ -94,7 +93,15 @@ class Measured:
     @property
     def x(self) -> np.ndarray:
         """Inputs of the observed samples."""
-        return self.dataset.x[self.dataset.first_of_each_class(self.dataset.probe_per_class)]
+        found: np.ndarray = self.dataset.x[self.dataset.first_of_each_class(self.dataset.probe_per_class)]
+        return found
+
+    @property
+    def kernel_mean(self) -> SampleKernel | None:
+        """The mean over all neurons of the N x N kernels of the observed samples, if that is what the run measured."""
+        K = self.kernel.features.mean
+        whole = K is not None and len(K) == self.sizes.N and self.kernel.neurons == self.sizes.n
+        return K if whole else None
 
     @cached_property
     def basis(self) -> Basis:
@@ -141,7 +148,7 @@ class Measured:
     @cached_property
     def residual(self) -> Float64[np.ndarray, "C N"]:
         """R at the start."""
-        return self.state.logits - np.eye(self.sizes.C)[:, self.sizes.labels]
+        return self.state.logits - self.sizes.Y
 
     @cached_property
     def row_classes(self) -> ClassKernels:
@@ -226,7 +233,7 @@ class Measured:
         self, blocks: int
     ) -> tuple[Float64[np.ndarray, "k n N"], Float64[np.ndarray, "k n N"]]:
         """Directions W^T R in which the residual moves, three a block, and what the whole tensor makes of them."""
-        known = self.cache.arrays.get("residual_images")
+        known = self.cache.known("residual_images")
         if known is None or len(known) < 3 * blocks:
             _, known = residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
             self.cache.put("residual_images", known)
@@ -250,7 +257,7 @@ class Measured:
         # Whether it is refused does not depend on what was kept; what it takes in time is told, not written.
         if n * N * N * task.backend.P > SIDE_LIMIT:
             asked = bool({"sample", "kronecker"} & set(self.asked))
-            if "mean_kernel" not in self.cache.arrays:
+            if not self.cache.has("mean_kernel"):
                 expected = forecast(task, "gram", Work(rows=n * N, grams=n))
                 self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
             if not asked:

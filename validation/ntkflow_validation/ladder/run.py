@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import Json
-from ntkflow.problem.sizes import Sizes
-from ntkflow.runs.files import read_arrays
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
-from ntkflow_validation.kernels.blocks import BlockFit
+from ntkflow_validation.kernels import Measurement
+from ntkflow_validation.kernels.measurement_file import TENSORS
 from ntkflow_validation.ladder.cache import Cache, fingerprint
 from ntkflow_validation.ladder.comparing import WindowResult, compare_window
 from ntkflow_validation.ladder.document import comparison_document
@@ -20,13 +20,10 @@ from ntkflow_validation.ladder.rungs import SPECS, Spec, chosen
 from ntkflow_validation.ladder.score.windows import Window, choose
 from ntkflow_validation.models.base import Network
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
-from ntkflow_validation.runs.training_run import prepare
-from ntkflow_validation.training.train import start
+from ntkflow_validation.training.train import prepare, start
 
 # Parameters times samples: above this the rungs that pass through the network again and again are left out.
 LARGE = 20_000_000
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ DEFAULT = LadderSettings()
 def compare_run(
     run: RunDirectory,
     from_snapshot: int | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
     deviations: Callable[[RunConfig], list[str]] = lambda _: [],
 ) -> Json:
@@ -76,7 +73,7 @@ def compare_run(
         InputError: nothing was measured, not `from_snapshot`, or an unknown rung.
     """
     chosen(_names(settings), large=True)
-    kernels = run.kernels()
+    kernels = run.measurements()
     losses = {int(row["step"]): float(row["loss"]) for row in run.metrics()}
     windows = choose(losses, list(kernels), from_snapshot, settings.windows)
     if run.config.training.loss != "mse":
@@ -106,7 +103,7 @@ class _Context:
     run: RunDirectory
     dataset: Dataset
     network: Network
-    kernels: dict[int, BlockFit]
+    kernels: dict[int, Measurement]
     settings: LadderSettings
     progress: Progress
 
@@ -140,8 +137,7 @@ class _Context:
             step,
             first.state,
             first.sizes,
-            self.kernels[step],
-            self._kernel_mean(step, first.sizes),
+            self.run.measurement(step, TENSORS),
             self._schedule(step, first.time, float(times[-1])),
             self.settings.probes,
             Cache(self.run.path / "ladder" / f"{step}-{fingerprint(first.state)}.npz"),
@@ -157,14 +153,7 @@ class _Context:
         )
         return replace(self.run.config, training=replace(self.run.config.training, learning_rate=float(rate)))
 
-    def _kernel_mean(self, step: int, sizes: Sizes) -> Float64[np.ndarray, "N N"] | None:
-        """The N x N kernel of all neurons on the observed samples, if that is what the run measured."""
-        arrays, _ = read_arrays(self.run.snapshot_path(step), "snapshot", ("K", "K_sample").__contains__)
-        K = arrays.get("K", arrays.get("K_sample"))
-        whole = K is not None and len(K) == sizes.N and self.kernels[step].neurons == sizes.n
-        return np.asarray(K, dtype=np.float64) if whole else None
-
-    def _schedule(self, step: int, begin: float, end: float) -> tuple[tuple[float, BlockFit], ...]:
+    def _schedule(self, step: int, begin: float, end: float) -> tuple[tuple[float, Measurement], ...]:
         """Measured constants from the start to the first measurement after the end of the window."""
         knots = []
         for later in sorted(s for s in self.kernels if s >= step):

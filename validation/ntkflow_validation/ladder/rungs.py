@@ -62,7 +62,7 @@ def _triangle(k: int) -> int:
 
 
 def _block(found: Measured) -> Operator:
-    kernel = found.fit.kernel()
+    kernel = found.kernel.block()
     return KernelOperator(probe_kernel(kernel, found.sizes.per_class, found.m), found.sizes)
 
 
@@ -72,7 +72,7 @@ def _scheduled(found: Measured) -> Operator:
         raise InputError(
             "kernels.count", len(knots), "no later kernel was measured", "measure more snapshots"
         )
-    kernels = tuple(probe_kernel(fit.kernel(), s, found.m) for _, fit in knots)
+    kernels = tuple(probe_kernel(later.block(), s, found.m) for _, later in knots)
     return KernelOperator(ScheduledKernel(tuple(t / found.share for t, _ in knots), kernels), found.sizes)
 
 

@@ -51,12 +51,13 @@ class SeedRun:
         return {w["name"] if w["name"] in ("early", "late") else "middle": w for w in found}
 
 
-def read(path: Path) -> SeedRun:
+def read(path: Path | str) -> SeedRun:
     """A run directory that was compared, or what `ntkflow validate frontier --to` wrote of one.
 
     Raises:
         InputError: there is no comparison in it, it does not say of which configuration, or has several middle windows.
     """
+    path = Path(path)
     if path.is_dir():
         run = RunDirectory.open(path)
         comparison = run.read_json("comparison.json")
@@ -227,7 +228,8 @@ def table(document: Json) -> list[str]:
 
 
 def _of(rung: Json, quantity: str = "M") -> Json:
-    return rung["skill"][quantity]
+    found: Json = rung["skill"][quantity]
+    return found
 
 
 def _line(rung: Json) -> str:

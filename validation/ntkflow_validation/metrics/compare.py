@@ -94,7 +94,7 @@ def quantities(state: State, sizes: Sizes) -> dict[str, np.ndarray]:
     """
     H1 = class_means(state.H, sizes)
     F = state.logits
-    R = F - np.repeat(np.eye(sizes.C), sizes.counts, axis=1)
+    R = F - sizes.Y
     within, contrast, mean = split(R, sizes.labels)
     return {
         "residual_global": mean,

@@ -30,7 +30,8 @@ class Classifier(nnx.Module):
 
     def features(self, x: jax.Array) -> jax.Array:
         """Last-layer features h(x), (B, n)."""
-        return self.body(x)
+        found: jax.Array = self.body(x)
+        return found
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Outputs f(x), (B, C)."""
@@ -76,9 +77,9 @@ class Network:
         initial: variables at initialisation.
     """
 
-    graph_train: nnx.GraphDef
-    graph_eval: nnx.GraphDef
-    graph_watched: nnx.GraphDef
+    graph_train: nnx.GraphDef[Any]
+    graph_eval: nnx.GraphDef[Any]
+    graph_watched: nnx.GraphDef[Any]
     initial: Variables
 
     @classmethod
@@ -115,7 +116,8 @@ class Network:
 
     def features(self, params: Tree, statistics: Tree, x: jax.Array) -> jax.Array:
         """Features in inference mode, (B, n)."""
-        return nnx.merge(self.graph_eval, params, statistics).features(x)
+        found: jax.Array = nnx.merge(self.graph_eval, params, statistics).features(x)
+        return found
 
     @cached_property
     def compiled_features(self) -> Any:
@@ -132,7 +134,7 @@ class Network:
         return self.features({**variables.params, "body": body}, variables.statistics, x)
 
 
-def _split(module: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
+def _split(module: nnx.Module) -> tuple[nnx.GraphDef[Any], Any, Any]:
     """Structure, trained parameters, everything else."""
     parts: Any = nnx.split(module, nnx.Param, ...)
     return parts[0], parts[1], parts[2]

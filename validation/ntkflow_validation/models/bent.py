@@ -36,4 +36,5 @@ class BentBody(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Features, (B, n)."""
         x = x.reshape(x.shape[0], -1)
-        return self.dense(x) + jnp.float32(self.factor) * self.branch(nnx.relu(self.hidden(x)))
+        found: jax.Array = self.dense(x) + jnp.float32(self.factor) * self.branch(nnx.relu(self.hidden(x)))
+        return found

@@ -47,7 +47,8 @@ class Transition(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """The smaller image."""
         x = self.conv(nnx.relu(normalised(self.norm, x)))
-        return nnx.avg_pool(x, (2, 2), strides=(2, 2))
+        found: jax.Array = nnx.avg_pool(x, (2, 2), strides=(2, 2))
+        return found
 
 
 class DenseNetBody(nnx.Module):

@@ -33,13 +33,15 @@ BODIES: dict[str, Any] = {
 def fewest_parameters(config: ModelConfig, inputs: int, classes: int) -> int:
     """A number of parameters that an architecture has at least, known without making any."""
     width, features = config.width, config.features
+    # One convolution between stages; a later one has more channels than the first.
+    convolution = 9 * width**2
     hidden = {
         "linear": inputs * features,
         "bent": (inputs + features) * width,
         "mlp": (inputs + features) * width + (config.depth - 1) * width**2,
+        "cnn": convolution + (9 if config.readout == "pool" else 1) * 2 * width * features,
     }
-    # One convolution between stages; a later one has more channels than the first.
-    return hidden.get(config.name, 9 * width**2) + features * classes
+    return hidden.get(config.name, convolution) + features * classes
 
 
 def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed: int) -> Network:

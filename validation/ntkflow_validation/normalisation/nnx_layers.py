@@ -66,7 +66,8 @@ def _telling(kind: type[nnx.BatchNorm]) -> type[nnx.BatchNorm]:
         if asked is not None:
             asked.found.append(seen(self.watched_path, x, self.axis, mask))
             use_running_average = not asked.own
-        return kind.__call__(self, x, use_running_average=use_running_average, mask=mask)
+        found: jax.Array = kind.__call__(self, x, use_running_average=use_running_average, mask=mask)
+        return found
 
     return type(f"Watched{kind.__name__}", (kind,), {"__call__": call, "__doc__": kind.__doc__})
 

@@ -98,7 +98,8 @@ def _seen(path: Path, x: torch.Tensor) -> Seen:
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().double().cpu().numpy()
+    found: np.ndarray = tensor.detach().double().cpu().numpy()
+    return found
 
 
 @contextmanager

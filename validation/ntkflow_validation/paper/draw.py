@@ -16,7 +16,6 @@ from ntkflow_validation.paper.panes import LETTERS, curves, painters, rate_handl
 from ntkflow_validation.paper.registry import PaperFigure, paper_figure
 from ntkflow_validation.runs.rundir import RunDirectory, run_paths
 from ntkflow_validation.sweep.records import find_records
-from ntkflow_validation.training.clock import epochs_of
 
 FORMATS = ("pdf", "png")
 DPI = 200
@@ -24,7 +23,7 @@ DPI = 200
 WIDTH, COLUMNS = 9.6, 4
 
 
-def draw_figure(number: int, paths: Sequence[Path], out: Path, raw: bool = False) -> list[Path]:
+def draw_figure(number: int, paths: Sequence[Path | str], out: Path | str, raw: bool = False) -> list[Path]:
     """Draw figure `number` of the paper from run and sweep directories.
 
     Args:
@@ -51,10 +50,10 @@ def draw_figure(number: int, paths: Sequence[Path], out: Path, raw: bool = False
     return write(drawn, out, name)
 
 
-def write(figure: Figure, out: Path, name: str) -> list[Path]:
+def write(figure: Figure, out: Path | str, name: str) -> list[Path]:
     """NAME.pdf and NAME.png, each whole or not at all, without the date, which would make each a change."""
+    out, written = Path(out), []
     out.mkdir(parents=True, exist_ok=True)
-    written = []
     for suffix in FORMATS:
         path = out / f"{name}.{suffix}"
         with files.atomic(path) as handle:
@@ -64,39 +63,35 @@ def write(figure: Figure, out: Path, name: str) -> list[Path]:
     return written
 
 
-def kernels_figure(figure: PaperFigure, paths: Sequence[Path]) -> Figure:
+def kernels_figure(figure: PaperFigure, paths: Sequence[Path | str]) -> Figure:
     """Figures 1 and 13-20: traced kernels, norms over pairs, alignment, and the block residual beside it."""
-    from ntkflow_validation.figures.kernel_panes import kernel_figure
-    from ntkflow_validation.runs.kernel_view import views_of
+    from ntkflow_validation.figures.kernel_panes import epoch, in_full, kernel_figure
 
-    paths = [run for path in paths for run in run_paths(path)]
-    if len(paths) != 1:
+    runs = [run for path in paths for run in run_paths(path)]
+    if len(runs) != 1:
         raise InputError(
-            "path", len(paths), f"figure {figure.number} shows one network", "give one run directory"
+            "path", len(runs), f"figure {figure.number} shows one network", "give one run directory"
         )
-    if (paths[0] / SPEC_FILE).is_file():
+    if (runs[0] / SPEC_FILE).is_file():
         raise InputError(
             "path",
-            paths[0],
+            runs[0],
             f"is a sweep, and figure {figure.number} shows one network",
-            f"give a run directory, such as one in {paths[0] / 'runs'} of a sweep with --keep-runs",
+            f"give a run directory, such as one in {runs[0] / 'runs'} of a sweep with --keep-runs",
         )
-    run = RunDirectory.open(paths[0])
+    run = RunDirectory.open(runs[0])
     config = run.config
-    views = {
-        float(epochs_of(config.training, step, config.data.per_class)): view
-        for step, view in views_of(run).items()
-    }
-    if not views:
+    found = {epoch(config, step): kernel for step, kernel in in_full(run).items()}
+    if not found:
         raise InputError(
             "path",
-            paths[0],
+            runs[0],
             "has no kernels measured in full",
-            f"run `ntkflow validate kernels {paths[0]} --figure` first",
+            f"run `ntkflow validate kernels {runs[0]} --figure` first",
         )
     rate = float(run.read_json("training.json").get("learning_rate", config.training.learning_rate))
     shown = f"{config.model.name} on {config.data.name}, {config.model.init}, learning rate {rate:.3g}"
-    return kernel_figure(views, title=_title(figure, f"{config.model.name}/{config.data.name}", shown))
+    return kernel_figure(found, title=_title(figure, f"{config.model.name}/{config.data.name}", shown))
 
 
 def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = True) -> Figure:

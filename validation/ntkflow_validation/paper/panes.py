@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ntkflow._types import Json
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ntkflow_validation.paper.choose import TRAINED, Chosen, Selection
 from ntkflow_validation.paper.registry import FITTED
@@ -54,7 +55,7 @@ class Curve:
         words = f"{init}, rate {record.rate:.2g}: test {100 * record.last('accuracy_test'):.1f} %"
         return words + (f", alignment {aligned:.2f}" if np.isfinite(aligned) else "")
 
-    def style(self) -> dict:
+    def style(self) -> Json:
         """Line and marker."""
         face = self.colour if self.collapsed else "white"
         return {

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow.sweep.table import Table
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.presets import preset as run_preset
 from ntkflow_validation.paper.choose import Selection, select
 from ntkflow_validation.paper.draw import draw_figure
 from ntkflow_validation.paper.registry import PaperFigure
-from ntkflow_validation.runs.training_run import Progress, silent
+from ntkflow_validation.runs.measurement_run import FIGURE_QUANTITIES
 from ntkflow_validation.sweep.estimate import Estimate, estimate_runs
 from ntkflow_validation.sweep.grid import PAPER_INITS, TrainingSweep, of_pair, paper_rates
 from ntkflow_validation.sweep.presets import DIGITS, REDUCED_RATES
@@ -88,7 +89,10 @@ def kernels_of(figure: PaperFigure, scale: Scale) -> RunConfig:
     """The one network of a kernels figure."""
     rate = scale.kernel_rate or figure.rate or DEFAULT_RATE
     base = changed(base_of(figure, scale), {"training.learning_rate": rate, "model.init": figure.init})
-    return observed(base, min(scale.snapshots, 9), 5)
+    seen = observed(base, min(scale.snapshots, 9), 5)
+    # Long, and after the training an interrupted one goes on inside a step.
+    kernels = replace(seen.kernels, while_training=False)
+    return replace(seen, kernels=kernels.with_quantities(*FIGURE_QUANTITIES))
 
 
 def observed(config: RunConfig, snapshots: int, kernels: int) -> RunConfig:
@@ -111,7 +115,7 @@ def estimate_figure(figure: PaperFigure, scale: Scale, workers: int | None) -> E
 
 
 def reproduce(
-    figure: PaperFigure, scale: Scale, out: Path, run_grid: RunGrid, progress: Progress = silent
+    figure: PaperFigure, scale: Scale, out: Path | str, run_grid: RunGrid, progress: Progress = silent
 ) -> list[Path]:
     """Run what a figure needs and draw it; what is there already is kept, so that an interrupted call goes on.
 
@@ -128,6 +132,7 @@ def reproduce(
     Raises:
         InputError: no training of the grid could be completed.
     """
+    out = Path(out)
     if figure.kind == "kernels":
         measure_network(kernels_of(figure, scale), out / "run", progress)
         return draw_figure(figure.number, [out / "run"], out)
@@ -142,18 +147,17 @@ def reproduce(
     return [path for raw in (False, True) for path in draw_figure(figure.number, paths, out, raw)]
 
 
-def measure_network(config: RunConfig, path: Path, progress: Progress = silent) -> None:
+def measure_network(config: RunConfig, path: Path | str, progress: Progress = silent) -> None:
     """Train one network, or go on with it, and measure everything that a kernels figure shows.
 
     Raises:
         InputError: it diverged.
     """
-    from ntkflow_validation.pipeline.pipeline import kernel_steps
-    from ntkflow_validation.runs.measurement_run import FIGURE_QUANTITIES, Settings, measure_in_full
+    from ntkflow_validation.pipeline.pipeline import measure_run
     from ntkflow_validation.runs.rundir import RunDirectory
-    from ntkflow_validation.runs.training_run import Result, prepare, train_run
+    from ntkflow_validation.runs.training_run import Result, train_run
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     run = RunDirectory.create(path, config, resume=True)
     with run.locked():
         outcome = train_run(run, progress)
@@ -161,6 +165,4 @@ def measure_network(config: RunConfig, path: Path, progress: Progress = silent) 
             raise InputError(
                 "learning rate", config.training.learning_rate, outcome.message, "choose a smaller one"
             )
-        settings = Settings(quantities=FIGURE_QUANTITIES, per_class=config.kernels.per_class or None)
-        for _ in measure_in_full(run, kernel_steps(run), *prepare(config), settings, progress):
-            pass
+        measure_run(run, progress=progress)

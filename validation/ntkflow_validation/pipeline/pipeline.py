@@ -1,32 +1,28 @@
 """The steps of a run on its directory: train, measure, compare. Each goes on from what is there."""
 
-import time
 from collections.abc import Callable, Sequence
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.kernels.blocks import BlockFit, fit
-from ntkflow_validation.kernels.snapshot_kernels import measure
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.run import LadderSettings
 from ntkflow_validation.ladder.run import compare_run as predict_windows
+from ntkflow_validation.runs.measurement_run import measure_steps
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.runs.training_run import (
     Outcome,
-    Progress,
     Result,
-    prepare,
     read_outcome,
-    silent,
     snapshot_metrics,
     spread_evenly,
     train_run,
 )
-from ntkflow_validation.training.train import TrainState, start
+from ntkflow_validation.training.train import prepare
 
 __all__ = [
     "Outcome",
-    "Progress",
     "Result",
     "compare_run",
     "deviations",
@@ -57,25 +53,15 @@ def kernel_steps(run: RunDirectory, extra: int | None = None) -> list[int]:
 
 def measure_run(
     run: RunDirectory, extra: int | None = None, progress: Progress = silent
-) -> dict[int, BlockFit]:
-    """Measure the kernels not measured yet and write each as it is done."""
-    wanted = [step for step in kernel_steps(run, extra) if step not in run.kernels()]
-    if wanted:
-        dataset, network = prepare(run.config)
-        template = start(network, run.config.training)
-        neurons = run.config.kernels.neurons or run.config.model.features
-        for i, step in enumerate(wanted):
-            began = time.perf_counter()
-            state: TrainState = run.read_train_state(step, template)
-            measured = measure(
-                network,
-                state.variables,
-                dataset,
-                run.config.kernels,
-                lambda p, i=i: progress("measuring kernels", i * neurons + p, len(wanted) * neurons),  # type: ignore[misc]
-            )
-            run.write_kernel(step, measured, fit(measured), time.perf_counter() - began)
-    return run.kernels()
+) -> dict[int, Measurement]:
+    """Measure the kernels not measured yet and write each as it is done.
+
+    Returns:
+        Everything that was measured, by step, without kernels of samples and tensors.
+    """
+    for _ in measure_steps(run, kernel_steps(run, extra), progress=progress):
+        pass
+    return run.measurements()
 
 
 def compare_run(

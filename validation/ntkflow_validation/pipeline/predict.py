@@ -37,7 +37,7 @@ def predict(state: State, sizes: Sizes, kernel: Kernel, times: Times, rtol: floa
     Args:
         state: the observed state at times[0].
         sizes: its sizes; those of the data set.
-        kernel: the measured kernel, such as `BlockFit.kernel()`.
+        kernel: the measured kernel, such as `Measurement.block()`.
         times: flow times of the snapshots, increasing.
         rtol: tolerance of the integration, far below any difference to a real network.
 

@@ -7,7 +7,6 @@ import numpy as np
 from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.runs.files import atomic, run_versions
-from ntkflow_validation.kernels.blocks import BlockFit
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -18,7 +17,7 @@ FEW = 6
 
 def summary(run: RunDirectory) -> Json:
     """summary.json, from what the run directory holds so far."""
-    metrics, kernels = run.metrics(), run.kernels()
+    metrics = run.metrics()
     first, last = (metrics[0], metrics[-1]) if metrics else ({}, {})
     comparison = run.read_json("comparison.json")
     return {
@@ -34,23 +33,15 @@ def summary(run: RunDirectory) -> Json:
             "first": first,
             "last": last,
         },
-        "kernels": [kernel_document(step, fit) for step, fit in kernels.items()],
+        "kernels": kernel_rows(run),
         "from_snapshot": comparison.get("from_snapshot"),
         "windows": [window_summary(window) for window in comparison.get("windows", [])],
     }
 
 
-def kernel_document(step: int, fit: BlockFit) -> Json:
-    """Constants of one measured kernel, short."""
-    names = ("kappa_d", "kappa_c", "kappa_n", "mu_single")
-    return {
-        "step": step,
-        **{name: getattr(fit, name).value for name in names},
-        "alignment": fit.alignment,
-        "alignment_k": fit.alignment_k,
-        "block_residual": fit.block_residual,
-        "broken_order": fit.broken_order,
-    }
+def kernel_rows(run: RunDirectory) -> list[Json]:
+    """Constants of every measured kernel in short (`Measurement.row`), in order of steps."""
+    return [{"step": step, **found.row()} for step, found in run.measurements().items()]
 
 
 def window_summary(window: Json) -> Json:

@@ -1,13 +1,11 @@
 """From a run directory to the plain values that a page shows."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ntkflow._types import Json
-from ntkflow.runs.files import read_arrays
+from ntkflow_validation.kernels.measurement_file import LARGE, TENSORS
 from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.report.drawing.heat import thinned
 from ntkflow_validation.report.drawing.palette import rung_key
@@ -24,7 +22,7 @@ class KernelPicture:
 
     Attributes:
         step: snapshot.
-        facts: what kernels.json says of it.
+        facts: its constants in short, `Measurement.row`.
         matrix: the mean over neurons on some samples of each class, sorted by class; None when not drawn.
     """
 
@@ -89,22 +87,12 @@ def gather(run: RunDirectory) -> RunReport:
 
 
 def _kernels(run: RunDirectory) -> list[KernelPicture]:
-    table = run.read_json("kernels.json")
-    steps = sorted(int(step) for step in table)
+    steps = run.measured()
     picked = {steps[round(i)] for i in np.linspace(0, len(steps) - 1, min(PICTURES, len(steps)))}
-    return [
-        KernelPicture(step, table[str(step)], _matrix(run, step) if step in picked else None)
-        for step in steps
-    ]
+    return [_kernel(run, step, step in picked) for step in steps]
 
 
-def _matrix(run: RunDirectory, step: int) -> np.ndarray | None:
-    path: Path = run.path / "snapshots" / f"step_{step:07d}.npz"
-    if not path.is_file():
-        return None
-    arrays: dict[str, Any] = read_arrays(path, "snapshot", ("K", "K_sample").__contains__)[0]
-    K = arrays.get("K", arrays.get("K_sample"))
-    if K is None:
-        return None
-    classes = run.config.data.classes
-    return thinned(K, np.repeat(np.arange(classes), len(K) // classes))
+def _kernel(run: RunDirectory, step: int, drawn: bool) -> KernelPicture:
+    found = run.measurement(step, TENSORS if drawn else LARGE)
+    K = found.features.mean
+    return KernelPicture(step, found.row(), None if K is None else thinned(K, found.labels))

@@ -8,6 +8,7 @@ from typing import Any
 
 from ntkflow import __version__
 from ntkflow.runs.atomic import atomic
+from ntkflow.runs.border.reading import reading
 from ntkflow_validation.report.calibration import calibration_section
 from ntkflow_validation.report.gather import RunReport
 from ntkflow_validation.report.sections import run_section
@@ -54,11 +55,19 @@ def page(
     )
 
 
-def write_page(path: Path, reports: Sequence[RunReport], calibration: Mapping[str, Any] | None) -> Path:
-    """Write the page under a temporary name, then rename it."""
-    with atomic(path) as handle:
-        handle.write(page(reports, calibration).encode())
-    return path
+def write_page(path: Path | str, reports: Sequence[RunReport], calibration: Mapping[str, Any] | None) -> Path:
+    """Write the page under a temporary name, then rename it.
+
+    Raises:
+        InputError: the documents of the runs are not as a page needs them.
+    """
+    # Whatever a document of another shape makes the drawing stumble over is the document's fault.
+    runs, place = ", ".join(report.title for report in reports) or "calibration", Path(path)
+    with reading("report", runs, "what a page shows", "compare the runs again"):
+        content = page(reports, calibration).encode()
+    with atomic(place) as handle:
+        handle.write(content)
+    return place
 
 
 def _header(

@@ -177,7 +177,7 @@ def _kernel_picture(kernel: KernelPicture, C: int) -> str:
 
 def _constants(facts: Mapping[str, Any]) -> list[str]:
     names = (*(name for name, _ in CONSTANTS), "mu_single")
-    cells = [number_cell(facts[n]["value"], facts[n].get("standard_error") or None) for n in names]
+    cells = [number_cell(facts[n], facts["errors"][n] or None) for n in names]
     return [*cells, number_cell(facts["alignment"], None, 3), number_cell(facts["block_residual"], None, 3)]
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ntkflow._types import Json
+from ntkflow.progress import Progress, silent
+from ntkflow.runs.border.reading import reading
 from ntkflow_validation.calibration import calibration_of
 from ntkflow_validation.pipeline.summary import draw, summary
-from ntkflow_validation.report.gather import gather
+from ntkflow_validation.report.gather import RunReport, gather
 from ntkflow_validation.report.page import write_page
 from ntkflow_validation.runs.rundir import RunDirectory
 
@@ -17,8 +18,8 @@ Attempt = Callable[[Callable[[], object], str], object]
 
 def write_report(
     runs: Sequence[RunDirectory],
-    path: Path | None = None,
-    progress: Callable[[str, int, int], Any] = lambda *_: None,
+    path: Path | str | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """The page of some runs.
 
@@ -30,14 +31,19 @@ def write_report(
     Returns:
         The file.
     """
-    target = runs[0].path / PAGE if path is None else path
+    target = runs[0].path / PAGE if path is None else Path(path)
     calibration = calibration_of(target.parent, progress)
-    return write_page(target, [gather(run) for run in runs], calibration)
+    return write_page(target, [_gathered(run) for run in runs], calibration)
+
+
+def _gathered(run: RunDirectory) -> RunReport:
+    with reading("run", run.path, "what a page shows", "run its steps again"):
+        return gather(run)
 
 
 def finish(
     run: RunDirectory,
-    progress: Callable[[str, int, int], Any] = lambda *_: None,
+    progress: Progress = silent,
     attempt: Attempt = lambda make, _: make(),
 ) -> Json:
     """Figure, page and, last, the summary, which marks the run complete; what has not been done yet is left out.

@@ -1,21 +1,8 @@
 """What the readers of a run's JSON documents rely on: a file of another shape is refused where it is read."""
 
-from typing import Any
-
 from ntkflow._types import Json
 from ntkflow.runs.border.reading import NOTHING, NUMBER, Shape
 
-_CONSTANT = dict.fromkeys(("value", "spread_neurons", "spread_entries", "standard_error"), NUMBER)
-_KERNEL: dict[str, Any] = {
-    **dict.fromkeys(("kappa_d", "kappa_c", "kappa_n", "mu_single"), _CONSTANT),
-    "alignment": NUMBER,
-    "alignment_k?": NUMBER,
-    "block_residual?": NUMBER,
-    "residual?": NUMBER,
-    "neurons": int,
-    "per_class": int,
-    "broken_order?": (NOTHING, str),
-}
 _MOTION = {"*": (NOTHING, {"cosine?": NUMBER, "error?": NUMBER})}
 _SERIES = {"*": [NUMBER]}
 _SKILL = {"value": NUMBER, "error": NUMBER}
@@ -65,9 +52,7 @@ TRAINING: Shape = {
     "step?": int,
     "message?": str,
 }
-KERNELS: Shape = {"*": {"step": int, "seconds": NUMBER, **_KERNEL}}
 COMPARISON: Shape = {"windows?": [_WINDOW], "kernels?": list, "deviations?": [str], "meaning?": {"*": str}}
-MEASUREMENT: Shape = {"step": int, "settings": dict, "features?": dict, "outputs?": (NOTHING, dict)}
 # A line of metrics.jsonl.
 METRICS: Shape = {
     "step": int,
@@ -80,9 +65,7 @@ METRICS: Shape = {
 
 def shape_of(name: str) -> Shape:
     """The shape of a document by its name in the run directory."""
-    if name.startswith("measurements/"):
-        return MEASUREMENT
-    return {"training.json": TRAINING, "kernels.json": KERNELS, "comparison.json": COMPARISON}.get(name, {})
+    return {"training.json": TRAINING, "comparison.json": COMPARISON}.get(name, {})
 
 
 def uneven(comparison: Json) -> str | None:

@@ -16,7 +16,7 @@ LOCK = "lock"
 
 
 @contextmanager
-def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
+def locked(path: Path | str, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock of a run directory, and remove the files in it that killed processes were writing.
 
     Args:
@@ -27,6 +27,7 @@ def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
         InUseError: another process holds it.
         InputError: it cannot be written.
     """
+    path = Path(path)
     with ExitStack() as stack:
         try:
             stack.enter_context(locks.held(path / LOCK, patience))

@@ -1,30 +1,26 @@
-"""Everything that can be measured at the snapshots of a run, written beside them under measurements/."""
+"""Kernels measured at the snapshots of a run, written beside them under measurements/."""
 
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.runs.files import write_arrays, write_json
+from ntkflow.progress import Progress, silent
+from ntkflow_validation.config.config import KernelConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import FolderStore, JaxBackend, Measurement, measure
-from ntkflow_validation.kernels.arguments import CHEAP
 from ntkflow_validation.kernels.forecast import Forecast
+from ntkflow_validation.kernels.measurement_file import LARGE
 from ntkflow_validation.models.base import Network, Variables
 from ntkflow_validation.runs.rundir import RunDirectory
-from ntkflow_validation.training.train import head, start
+from ntkflow_validation.training.train import head, prepare, start
 
-# called with (what is being done, amount done, amount in all)
-Progress = Callable[[str, int, int], None]
 Announce = Callable[[Forecast], object]
 
 
@@ -32,38 +28,14 @@ Announce = Callable[[Forecast], object]
 FIGURE_QUANTITIES = ("outputs", "pair-norms", "output-pair-norms")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to measure; see `ntkflow_validation.kernels.measure`.
-
-    Args:
-        method: entry of METHODS.
-        memory: what it may use.
-        quantities: entries of QUANTITIES, or None for those that are cheap.
-        neurons: the first so many; None for all.
-        per_class: samples of each class; None for all.
-        probes: random directions.
-        bn: eval, recalibrated or batch.
-        seed: of the probes.
-    """
-
-    method: str = "auto"
-    memory: str = "2GiB"
-    quantities: tuple[str, ...] | None = None
-    neurons: int | None = None
-    per_class: int | None = None
-    probes: int = 16
-    bn: str = "eval"
-    seed: int = 0
-
-
 def measure_snapshot(
     network: Network,
     variables: Variables,
     dataset: Dataset,
-    settings: Settings,
+    how: KernelConfig,
+    seed: int = 0,
     store: FolderStore | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     announce: Announce | None = None,
 ) -> Measurement:
     """Kernels of the body's parameters, with the network's own head.
@@ -72,7 +44,8 @@ def measure_snapshot(
         network: structure.
         variables: parameters and statistics to measure at.
         dataset: training samples.
-        settings: how; with bn "recalibrated" the statistics are first those of all training samples, one batch.
+        how: method and quantities, on which neurons and samples.
+        seed: of the probes.
         store: keeps finished chunks.
         progress: called as they are finished.
         announce: called beforehand with how long it will take.
@@ -81,18 +54,16 @@ def measure_snapshot(
         InputError: see `ntkflow_validation.kernels.measure`.
     """
     variables.check_finite()
-    W, b = head(variables)
-    options = asdict(settings)
-    if settings.bn == "recalibrated":
+    if how.bn == "recalibrated":
         statistics = jax.jit(network.calibrated)(*variables, jnp.asarray(dataset.x))
         variables = variables._replace(statistics=statistics)
-    function = batch_features(network) if settings.bn == "batch" else network.body_features
-    backend = JaxBackend(function, variables.params["body"], variables)
-    if progress is not None:
-        options["progress"] = progress
+    function = batch_features(network) if how.bn == "batch" else network.body_features
     return measure(
-        backend, None, dataset.x, dataset.labels, head=(W, b), store=store, announce=announce, **options
-    )
+        JaxBackend(function, variables.params["body"], variables), None, dataset.x, dataset.labels, head=head(variables),
+        quantities=how.quantities, method=how.method, memory=how.memory, neurons=how.neurons or None,
+        per_class=how.per_class or None, probes=how.probes, bn=how.bn, seed=seed, store=store, progress=progress,
+        announce=announce,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=8)
@@ -106,74 +77,84 @@ def batch_features(network: Network) -> Callable[[Any, Variables, jax.Array], ja
     return features
 
 
-def measure_in_full(
+def measure_steps(
     run: RunDirectory,
     steps: Sequence[int],
-    dataset: Dataset,
-    network: Network,
-    settings: Settings,
-    progress: Progress,
+    how: KernelConfig | None = None,
+    progress: Progress = silent,
     overwrite: bool = False,
     announce: Callable[[int, Forecast], object] | None = None,
-) -> Iterator[tuple[int, Measurement | None, Json]]:
-    """Measure at each step and write measurements/STEP.json and .npz; an interrupted step goes on.
+) -> Iterator[tuple[int, Measurement, bool]]:
+    """Measure at snapshots of a run and write measurements/STEP.npz; an interrupted step goes on.
 
-    `announce` is called with each step and how long it will take, before it is measured.
-
-    A step that was measured with these settings is kept; one that lacks some of the quantities is measured
-    with its own and these.
+    Args:
+        run: the directory.
+        steps: of its snapshots.
+        how: settings; a step that was measured with these is kept, and one that lacks some of the quantities is
+            measured with its own and these. None: the run's own, and what was measured in whatever way is kept.
+        progress: called with (what, done, in all).
+        overwrite: measure again what was measured with other settings.
+        announce: called with each step and how long it will take, before it is measured.
 
     Yields:
-        The step, what was found (None when it was kept), and its document.
+        The step, what was found, and whether it was measured now; what was kept comes without its large arrays.
 
     Raises:
         InputError: a step was measured with other settings, and `overwrite` is not given.
     """
-    plans = [(step, *_planned(run, step, settings, overwrite)) for step in steps]
+    plans = [(step, _planned(run, step, how, overwrite)) for step in steps]
+    if all(wanted is None for _, wanted in plans):
+        yield from ((step, _kept(run, step), False) for step, _ in plans)
+        return
+
+    def said(what: str, done: float, total: float) -> None:
+        progress(f"kernels, {what}", done, total)
+
+    dataset, network = prepare(run.config)
     template = start(network, run.config.training)
-    folder = run.path / "measurements"
-    for step, wanted, known in plans:
-        store = FolderStore(folder / f".chunks-{step}")
-        if known is not None:
-            # A kill between the document and this leaves them.
-            shutil.rmtree(store.path, ignore_errors=True)
-            yield step, None, known
+    for step, wanted in plans:
+        if wanted is None:
+            yield step, _kept(run, step), False
             continue
         began = time.perf_counter()
-        state = run.read_train_state(step, template)
+        variables = run.read_train_state(step, template).variables
         say = None if announce is None else partial(announce, step)
-        found = measure_snapshot(network, state.variables, dataset, wanted, store, progress, say)
-        seconds = time.perf_counter() - began
-        document = {"step": step, "seconds": seconds, "settings": asdict(wanted), **found.to_dict()}
-        folder.mkdir(exist_ok=True)
-        arrays: dict[str, np.ndarray] = found.arrays()
-        write_arrays(folder / f"{step}.npz", arrays)
-        write_json(folder / f"{step}.json", document)
-        shutil.rmtree(store.path, ignore_errors=True)
-        yield step, found, document
+        found = measure_snapshot(
+            network, variables, dataset, wanted, run.config.seed, _chunks(run, step), said, say
+        )
+        run.write_measurement(step, found, wanted, time.perf_counter() - began)
+        _remove_chunks(run, step)
+        yield step, found, True
 
 
-def _planned(
-    run: RunDirectory, step: int, settings: Settings, overwrite: bool
-) -> tuple[Settings, Json | None]:
-    """What to measure at a step, and the document of it where that has been done."""
-    known = run.read_json(f"measurements/{step}.json")
+def _kept(run: RunDirectory, step: int) -> Measurement:
+    # A kill between the measurement and their removal leaves its chunks.
+    _remove_chunks(run, step)
+    return run.measurement(step, LARGE)
+
+
+def _chunks(run: RunDirectory, step: int) -> FolderStore:
+    return FolderStore(run.measurement_path(step).parent / f".chunks-{step}")
+
+
+def _remove_chunks(run: RunDirectory, step: int) -> None:
+    shutil.rmtree(_chunks(run, step).path, ignore_errors=True)
+
+
+def _planned(run: RunDirectory, step: int, how: KernelConfig | None, overwrite: bool) -> KernelConfig | None:
+    """What to measure at a step; None where that has been done."""
+    known = run.measurement_path(step).exists()
+    if how is None:
+        return None if known else run.config.kernels
     if not known or overwrite:
-        return settings, None
-    before = Settings(**known["settings"])
-    before = replace(before, quantities=None if before.quantities is None else tuple(before.quantities))
-    # How much memory it may use changes no number.
-    if replace(before, quantities=None, memory="") != replace(settings, quantities=None, memory=""):
+        return how
+    before = run.measured_how(step)
+    if not how.gives_the_numbers_of(before):
         raise InputError(
             "overwrite",
             False,
-            f"step {step} was measured in full with other settings",
+            f"step {step} was measured with other settings",
             "give these again, or --overwrite",
         )
-    union = tuple(dict.fromkeys([*_names(before), *_names(settings)]))
-    done = set(union) == set(_names(before))
-    return replace(settings, quantities=union), known if done else None
-
-
-def _names(settings: Settings) -> tuple[str, ...]:
-    return CHEAP if settings.quantities is None else settings.quantities
+    both = how.with_quantities(*before.quantities)
+    return None if set(both.quantities) == set(before.quantities) else both

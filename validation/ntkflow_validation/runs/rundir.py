@@ -1,22 +1,24 @@
-"""The run directory: configuration, metrics, state files, kernels, comparison, summary.
+"""The run directory: configuration, metrics, state files, measurements, comparison, summary.
 
     config.toml          the complete RunConfig; replay with --config
     metrics.jsonl        one line per snapshot, appended
     training.json        learning rate, parameters, samples, device, versions; at the end how training ended
     parameters/step_*.npz  parameters, running statistics and optimiser state, by name
     checkpoint.npz       the same, between snapshots, while training
-    snapshots/step_*.npz   state files (H, W, b, labels; with K and the kappas once measured)
-    kernels.json, comparison.json, summary.json, figures/
+    snapshots/step_*.npz   state files (H, W, b, labels)
+    measurements/STEP.npz  kernels measured at a snapshot, see `ntkflow_validation.kernels.Measurement.save`
+    comparison.json, summary.json, figures/
     lock                 locked while a process works on the run; holds its number
 
 Every file but metrics.jsonl is written under a temporary name and renamed. A snapshot exists once
-its state file, written last, has its name; a torn last line of metrics.jsonl is not read.
+its state file, written last, has its name; a torn last line of metrics.jsonl, or a measurement without its snapshot,
+is not read.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,6 @@ import numpy as np
 from ntkflow import checks
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.runs.atomic import MARK
@@ -42,8 +43,8 @@ from ntkflow.runs.files import (
     write_state,
     write_toml,
 )
-from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.kernels.blocks import BlockFit, KernelSample
+from ntkflow_validation.config.config import KernelConfig, RunConfig
+from ntkflow_validation.kernels import Measurement, measurement_file
 from ntkflow_validation.models.base import from_named, named_leaves
 from ntkflow_validation.runs.documents import METRICS, shape_of, uneven
 from ntkflow_validation.runs.lock import LOCK, locked
@@ -52,12 +53,12 @@ from ntkflow_validation.training.train import Snapshot, TrainState
 # All that a run directory may hold; --overwrite replaces nothing else.
 OWNED = frozenset(
     {
-        "config.toml", "metrics.jsonl", "training.json", "checkpoint.npz", "kernels.json", "comparison.json",
+        "config.toml", "metrics.jsonl", "training.json", "checkpoint.npz", "comparison.json",
         "summary.json", "snapshots", "parameters", "measurements", "ladder", "figures", "lock", "report.html",
         "calibration.json",
     }
 )  # fmt: skip
-KERNELS, COMPARISON = "kernels.json", "comparison.json"
+COMPARISON, MEASUREMENTS = "comparison.json", "measurements"
 REPEAT = "remove the file and run the step again"
 # Seconds to wait for another process that makes the directory; it writes one small file.
 MAKING = 60.0
@@ -94,7 +95,7 @@ class RunDirectory:
 
     @classmethod
     def create(
-        cls, path: Path, config: RunConfig, overwrite: bool = False, resume: bool = False
+        cls, path: Path | str, config: RunConfig, overwrite: bool = False, resume: bool = False
     ) -> "RunDirectory":
         """A new directory, or with `resume` an existing one of the same configuration.
 
@@ -131,7 +132,7 @@ class RunDirectory:
         return found
 
     @classmethod
-    def open(cls, path: Path) -> "RunDirectory":
+    def open(cls, path: Path | str) -> "RunDirectory":
         """An existing run.
 
         Raises:
@@ -150,7 +151,7 @@ class RunDirectory:
         return cls(path, RunConfig.from_dict(tables))
 
     @classmethod
-    def difference(cls, path: Path, config: RunConfig) -> str | None:
+    def difference(cls, path: Path | str, config: RunConfig) -> str | None:
         """In what the run in a directory differs from a configuration; None where it does not, or there is none."""
         if not (Path(path) / MARK).is_file():
             return None
@@ -184,7 +185,7 @@ class RunDirectory:
     def read_snapshot(self, step: int) -> StoredSnapshot:
         """State and flow time at one step."""
         path = self._snapshot(step)
-        file = read_state(path)
+        file = read_state(path, kernel=False)
         wrong = misfit(file.meta, {"step": int, "time": NUMBER}, "meta")
         if wrong:
             raise InputError("snapshot", path, wrong, "train the run again")
@@ -249,31 +250,39 @@ class RunDirectory:
         with atomic(self.path / "metrics.jsonl", "w") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
 
-    def write_kernel(self, step: int, measured: KernelSample, fit: BlockFit, seconds: float) -> None:
-        """Add one measured kernel to kernels.json, and K with the kappas to the snapshot's state file."""
-        kernels = self._kernel_table()
-        kernels[str(step)] = {"step": step, "seconds": seconds, **fit.to_dict()}
-        file = read_state(self._snapshot(step))
-        # A state file's kernel is that of its own samples; with a smaller probe kernels.json alone has it.
-        whole = file.sizes.per_class == measured.total_per_class
-        kernel: BlockKernel | None = fit.kernel() if whole and not fit.broken_order else None
-        arrays: dict[str, np.ndarray] = {"neuron_constants": measured.constants}
-        # A state file's K is N x N; a kernel of fewer samples goes under its own name.
-        arrays["K" if whole and measured.per_class == measured.total_per_class else "K_sample"] = (
-            measured.mean
-        )
-        write_state(self._snapshot(step), file.state, file.sizes.labels, kernel, file.meta, **arrays)
-        write_json(self.path / KERNELS, {key: kernels[key] for key in sorted(kernels, key=int)})
+    def write_measurement(self, step: int, found: Measurement, how: KernelConfig, seconds: float) -> None:
+        """measurements/STEP.npz, in place of what was measured there before."""
+        path = self.measurement_path(step)
+        path.parent.mkdir(exist_ok=True)
+        found.save(path, step=step, seconds=seconds, settings=asdict(how))
 
-    def kernels(self) -> dict[int, BlockFit]:
-        """Fitted kernels by step."""
-        table = self._kernel_table()
-        drop = ("step", "seconds", "broken_order")
-        with reading("kernels", self.path / KERNELS, "kernels", REPEAT):
-            return {
-                int(k): BlockFit.from_dict({a: b for a, b in v.items() if a not in drop})
-                for k, v in table.items()
-            }
+    def measured(self) -> list[int]:
+        """Steps of the snapshots that were measured, increasing."""
+        names = (path.stem for path in (self.path / MEASUREMENTS).glob("*.npz"))
+        return sorted({int(name) for name in names if name.isdecimal()} & set(self.steps()))
+
+    def measurement(self, step: int, without: Sequence[str] = ()) -> Measurement:
+        """What was measured at a step, without some arrays: see `ntkflow_validation.kernels.measurement_file.read`.
+
+        Raises:
+            InputError: nothing was, or the file is damaged.
+        """
+        return measurement_file.read(self.measurement_path(step), without)[0]
+
+    def measurements(self) -> dict[int, Measurement]:
+        """Everything that was measured, by step, without its kernels of samples and tensors."""
+        return {step: self.measurement(step, measurement_file.LARGE) for step in self.measured()}
+
+    def measured_how(self, step: int) -> KernelConfig:
+        """The settings with which a step was measured.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        path = self.measurement_path(step)
+        details = measurement_file.read_details(path)
+        with reading("measurement", path, "a measurement of a run", REPEAT):
+            return KernelConfig(**details["settings"])
 
     def write_comparison(self, value: Mapping[str, Any]) -> None:
         """comparison.json."""
@@ -293,10 +302,7 @@ class RunDirectory:
         if not path.exists():
             return {}
         found = read_json(path, name, REPEAT, shape_of(name))
-        strange = [key for key in found if name == KERNELS and not key.isdecimal()]
-        wrong = f"has {strange[0]!r} for a step" if strange else None
-        if name == COMPARISON:
-            wrong = uneven(found)
+        wrong = uneven(found) if name == COMPARISON else None
         if wrong:
             raise InputError(name, path, wrong, REPEAT)
         return found
@@ -305,12 +311,9 @@ class RunDirectory:
     def _checkpoint(self) -> Path:
         return self.path / "checkpoint.npz"
 
-    def _kernel_table(self) -> Json:
-        return self.read_json(KERNELS)
-
-    def snapshot_path(self, step: int) -> Path:
-        """The state file of a snapshot."""
-        return self._snapshot(step)
+    def measurement_path(self, step: int) -> Path:
+        """The file of a measurement."""
+        return self.path / MEASUREMENTS / f"{step}.npz"
 
     def _snapshot(self, step: int) -> Path:
         return self.path / "snapshots" / f"step_{step:07d}.npz"
@@ -319,7 +322,7 @@ class RunDirectory:
         return self.path / "parameters" / f"step_{step:07d}.npz"
 
 
-def run_paths(path: Path) -> list[Path]:
+def run_paths(path: Path | str) -> list[Path]:
     """The runs that a path stands for: itself, or those in a folder that is no run, as `validate run` makes."""
     path = Path(path)
     if not (path / MARK).is_file() and path.is_dir():

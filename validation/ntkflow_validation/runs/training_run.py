@@ -10,15 +10,14 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.files import run_versions
-from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
-from ntkflow_validation.kernels.blocks import fit
-from ntkflow_validation.kernels.snapshot_kernels import measure
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
-from ntkflow_validation.models import Network, build
+from ntkflow_validation.models import Network
+from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.clock import snapshot_steps, total_steps
 from ntkflow_validation.training.train import (
@@ -27,12 +26,12 @@ from ntkflow_validation.training.train import (
     TrainState,
     accuracy,
     chosen_rate,
+    prepare,
     start,
     train,
 )
 
-# called with (what is being done, amount done, amount in all)
-Progress = Callable[[str, int, int], None]
+Prepared = tuple[Dataset, Network]
 # Seconds between checkpoints: what a kill costs at most, beside the time since the last snapshot.
 CHECKPOINT_EVERY = 30.0
 
@@ -63,19 +62,11 @@ class Outcome:
     message: str = ""
 
 
-def prepare(config: RunConfig) -> tuple[Dataset, Network]:
-    """The dataset and the freshly initialised network of a configuration."""
-    dataset = datasets.load(config.data, config.seed)
-    return dataset, build(config.model, dataset.input_shape, dataset.classes, config.seed)
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """No progress."""
-    del what, done, total
-
-
 def train_run(
-    run: RunDirectory, progress: Progress = silent, observed: Callable[[Json], object] = lambda _: None
+    run: RunDirectory,
+    progress: Progress = silent,
+    observed: Callable[[Json], object] = lambda _: None,
+    prepared: Prepared | None = None,
 ) -> Outcome:
     """Train and write snapshots; goes on from the latest checkpoint or snapshot, if there is one.
 
@@ -83,6 +74,7 @@ def train_run(
         run: the directory.
         progress: called with ("training", steps done, steps in all).
         observed: called with the metrics of every snapshot.
+        prepared: what `prepare` gives for the run's configuration, where that is known already.
 
     Returns:
         How it ended; a training that had ended before is left alone.
@@ -90,7 +82,7 @@ def train_run(
     ended = read_outcome(run)
     if ended is not None:
         return ended
-    dataset, network = prepare(run.config)
+    dataset, network = prepared or prepare(run.config)
     config = _begun(run, dataset, network)
     resume = run.read_latest(start(network, config.training))
     run.repair_metrics()
@@ -103,12 +95,9 @@ def train_run(
             "remove checkpoint.npz or the snapshots beyond the end",
         )
     kernel_steps = planned_kernels(config, total) if config.kernels.while_training else ()
-    if resume is not None:
-        _missing_kernels(run, dataset, network, kernel_steps)
     saver = _Saver(run)
-    report = _throttled(lambda step: progress("training", step, total))
     try:
-        for snapshot in train(config, dataset, network, resume, report, saver):
+        for snapshot in train(config, dataset, network, resume, progress, saver):
             row = write_snapshot(run, config, snapshot, dataset, network, snapshot.step in kernel_steps)
             observed(row)
             progress("training", snapshot.step, total)
@@ -137,32 +126,22 @@ def write_snapshot(
     network: Network,
     with_kernel: bool,
 ) -> Json:
-    """One snapshot with its metrics, which are returned, and the kernel measured there if asked for."""
+    """One snapshot with its metrics, which are returned, and before it the kernel measured there if asked for.
+
+    The snapshot's state is written last and marks it complete: one that a kill keeps from it is observed and measured again.
+    """
     metrics = snapshot_metrics(snapshot, dataset, network)
-    if not with_kernel:
-        run.write_snapshot(snapshot, metrics)
-        return metrics
-    began = time.perf_counter()
-    measured = measure(network, snapshot.train.variables, dataset, config.kernels)
-    seconds, blocks = time.perf_counter() - began, fit(measured)
-    if blocks.broken_order is None:
-        m, batch = dataset.per_class, config.training.batch_per_class
-        metrics |= invariant_metrics(snapshot.state, snapshot.sizes, blocks.kernel(), m, batch)
-    else:
-        metrics["invariant_refused"] = f"measured constants break {blocks.broken_order}"
-    run.write_snapshot(snapshot, metrics)
-    run.write_kernel(snapshot.step, measured, blocks, seconds)
-    return metrics
-
-
-def _missing_kernels(run: RunDirectory, dataset: Dataset, network: Network, steps: tuple[int, ...]) -> None:
-    """Kernels of complete snapshots that a kill left without one: the kernel is written after the snapshot."""
-    template = start(network, run.config.training)
-    for step in (s for s in run.steps() if s in steps and s not in run.kernels()):
+    if with_kernel:
         began = time.perf_counter()
-        variables = run.read_train_state(step, template).variables
-        measured = measure(network, variables, dataset, run.config.kernels)
-        run.write_kernel(step, measured, fit(measured), time.perf_counter() - began)
+        found = measure_snapshot(network, snapshot.train.variables, dataset, config.kernels, config.seed)
+        run.write_measurement(snapshot.step, found, config.kernels, time.perf_counter() - began)
+        if found.broken_order is None:
+            m, batch = dataset.per_class, config.training.batch_per_class
+            metrics |= invariant_metrics(snapshot.state, snapshot.sizes, found.block(), m, batch)
+        else:
+            metrics["invariant_refused"] = f"measured constants break {found.broken_order}"
+    run.write_snapshot(snapshot, metrics)
+    return metrics
 
 
 def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> Json:
@@ -230,14 +209,3 @@ class _Saver:
         if time.monotonic() - self.last >= CHECKPOINT_EVERY:
             self.run.write_checkpoint(step, state)
             self.last = time.monotonic()
-
-
-def _throttled(report: Callable[[int], None], seconds: float = 0.2) -> Callable[[int], None]:
-    last = [0.0]
-
-    def call(step: int) -> None:
-        if time.monotonic() - last[0] >= seconds:
-            last[0] = time.monotonic()
-            report(step)
-
-    return call

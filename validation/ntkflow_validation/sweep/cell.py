@@ -87,12 +87,7 @@ def _train(task: CellTask) -> Json:
 
 def measure_end(run: RunDirectory) -> None:
     """The output NTK at the last snapshot, whose alignment panes j show; once."""
-    from ntkflow_validation.runs.measurement_run import Settings, measure_in_full
-    from ntkflow_validation.runs.training_run import prepare, silent
+    from ntkflow_validation.runs.measurement_run import measure_steps
 
-    step = run.steps()[-1]
-    if (run.path / "measurements" / f"{step}.json").exists():
-        return
-    settings = Settings(quantities=("outputs",), per_class=run.config.kernels.per_class or None)
-    for _ in measure_in_full(run, [step], *prepare(run.config), settings, silent):
+    for _ in measure_steps(run, run.steps()[-1:], run.config.kernels.with_quantities("outputs")):
         pass

@@ -79,7 +79,7 @@ def estimate_runs(runs: Sequence[RunConfig], workers: int | None = None) -> Esti
     from ntkflow_validation.sweep.running import local_workers
 
     together = workers or usable_cores()
-    speeds: dict[tuple, Speed] = {}
+    speeds: dict[tuple[object, ...], Speed] = {}
     work, steps, device = 0.0, 0, ""
     with local_workers(together) as executor:
         for run in runs:
@@ -92,7 +92,7 @@ def estimate_runs(runs: Sequence[RunConfig], workers: int | None = None) -> Esti
     return Estimate(len(runs), steps, work, together, device)
 
 
-def _kind(run: RunConfig) -> tuple:
+def _kind(run: RunConfig) -> tuple[object, ...]:
     model = tuple((k, v) for k, v in asdict(run.model).items() if k != "init")
     return (model, run.data.name, run.data.classes, run.training.batch_per_class or run.data.per_class)
 

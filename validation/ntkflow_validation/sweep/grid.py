@@ -14,8 +14,8 @@ from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.costs import CELL, refuse_many
+from ntkflow.runs.border.schema import Value
 from ntkflow.sweep.axis import Axis
-from ntkflow.sweep.fields import Value
 from ntkflow.sweep.spec import digest
 from ntkflow_validation.config.config import DATASETS, MODELS, RunConfig
 from ntkflow_validation.config.settings import INITIALISATIONS
@@ -165,18 +165,23 @@ class TrainingSweep:
         if self.chosen and (self.inits or self.rates):
             raise InputError("chosen", self.chosen, "has no meaning beside inits and rates", "drop one")
         # Before any of them is made.
-        refuse_many("over", len(self), "trainings", CELL)
+        refuse_many("over", self.count, "trainings", CELL)
         names = [*self._named, *(name for axis in self.axes for name in axis.fields)]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise InputError("over", twice, "is on two axes", "keep one of them")
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Cells of the grid; unlike a length it may be of any size."""
         trainings = len(self.chosen) or max(len(self.inits), 1)
         if not self.chosen:
             trainings *= max(len(PAPER_RATES) if isinstance(self.rates, str) else len(self.rates), 1)
         others = math.prod(len(axis.values) for axis in self.axes)
         return max(len(self.pairs), 1) * trainings * self.seeds * others
+
+    def __len__(self) -> int:
+        return self.count
 
     @property
     def _named(self) -> tuple[str, ...]:

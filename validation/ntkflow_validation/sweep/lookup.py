@@ -17,7 +17,7 @@ FACTS = ("loss", "NC1", "NC1_papyan", "NC2", "NC3", "NC4", "accuracy_train", "ac
 KERNEL = ("invariant_norm", "invariant_alignment", "alignment_features", "alignment_outputs")
 
 
-def found_table(paths: Sequence[Path]) -> tuple[Table, list[Record]]:
+def found_table(paths: Sequence[Path | str]) -> tuple[Table, list[Record]]:
     """One row per training, all settings and metrics as columns, and the records in the same order.
 
     Raises:

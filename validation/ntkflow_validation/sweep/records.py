@@ -10,10 +10,12 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.integrate.series import moments
+from ntkflow.metrics.components import moments
 from ntkflow.problem.thin import decompose
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.kernels.measurement_file import LARGE
+from ntkflow_validation.pipeline.summary import kernel_rows
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
 from ntkflow_validation.training.clock import epochs_of
 
@@ -58,7 +60,8 @@ class Record:
     def epochs(self) -> np.ndarray:
         """Passes through the data at every row, (T,)."""
         steps = np.array([row["step"] for row in self.rows], dtype=float)
-        return epochs_of(self.config.training, steps, self.config.data.per_class)
+        found: np.ndarray = epochs_of(self.config.training, steps, self.config.data.per_class)
+        return found
 
     def series(self, name: str) -> np.ndarray:
         """A metric at every row, NaN where it was not measured, (T,)."""
@@ -71,7 +74,7 @@ def record_of(run: RunDirectory) -> Json:
     return {
         "training": run.read_json("training.json"),
         "metrics": run.metrics(),
-        "kernels": run.read_json("kernels.json"),
+        "kernels": kernel_rows(run),
         "final": {**final_norms(run.read_snapshot(run.steps()[-1])), **alignments(run)}
         if run.steps()
         else {},
@@ -81,14 +84,12 @@ def record_of(run: RunDirectory) -> Json:
 def alignments(run: RunDirectory) -> dict[str, float]:
     """Cosines of the traced kernels Theta^h and Theta with Y^T Y at the end, as far as they were measured."""
     step = run.steps()[-1]
-    kernel = run.read_json("kernels.json").get(str(step), {})
-    found = {"alignment_features": kernel["alignment"]} if kernel else {}
-    full = run.read_json(f"measurements/{step}.json")
-    for family in ("features", "outputs"):
-        value = (full.get(family) or {}).get("alignment")
-        if value is not None:
-            found[f"alignment_{family}"] = value
-    return found
+    if step not in run.measured():
+        return {}
+    last = run.measurement(step, LARGE)
+    families = {"features": last.features, "outputs": last.outputs}
+    known = {name: None if family is None else family.alignment for name, family in families.items()}
+    return {f"alignment_{name}": value for name, value in known.items() if value is not None}
 
 
 def final_norms(snapshot: StoredSnapshot) -> dict[str, float]:
@@ -97,14 +98,14 @@ def final_norms(snapshot: StoredSnapshot) -> dict[str, float]:
     return moments(thin, snapshot.sizes)
 
 
-def find_records(paths: Iterable[Path]) -> list[Record]:
+def find_records(paths: Iterable[Path | str]) -> list[Record]:
     """All trainings under some sweep and run directories, or folders of runs.
 
     Raises:
         InputError: a path is neither, nor a folder of runs.
     """
     found: list[Record] = []
-    for path in paths:
+    for path in map(Path, paths):
         if (path / SPEC_FILE).is_file():
             found += _of_sweep(path)
         elif runs := [run for run in run_paths(path) if (run / "config.toml").is_file()]:

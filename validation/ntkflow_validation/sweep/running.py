@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ntkflow.errors import InputError
+from ntkflow.progress import Progress, silent
 from ntkflow.runs.processes.isolated import IsolatedProcesses
 from ntkflow.sweep.cache import Cache
-from ntkflow.sweep.runner import SweepProgress, fill
+from ntkflow.sweep.runner import fill
 from ntkflow.sweep.table import Table, tabulate
 from ntkflow_validation.sweep.cell import CellTask, run_cell
 from ntkflow_validation.sweep.grid import Cell, TrainingSweep
@@ -26,12 +27,12 @@ class _Task:
 
 def run_sweep(
     sweep: TrainingSweep,
-    directory: Path,
+    directory: Path | str,
     executor: Executor | None = None,
-    progress: SweepProgress | None = None,
+    progress: Progress = silent,
     overwrite: bool = False,
     keep_runs: bool = False,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
 ) -> Table:
     """Run the trainings that are missing; finished ones are never run again, interrupted ones go on.
 
@@ -40,7 +41,7 @@ def run_sweep(
         directory: where sweep.toml, cells/, runs/, table.csv and table.npz go.
         executor: any `concurrent.futures.Executor` whose workers see the directory; None means local processes,
             one a core. It is left running; cells that failed before are tried again.
-        progress: called with the numbers of finished, of all and of failed cells.
+        progress: called with ("cells", finished, in all), the number of those that failed in brackets after the name.
         overwrite: replace another sweep's specification in the directory; cells both share are kept.
         keep_runs: keep the run directories of finished cells, with snapshots and parameters.
         data_dir: folder of the data sets, for the workers.
@@ -52,6 +53,7 @@ def run_sweep(
         InputError: no cell can be run at all, or the directory holds something else.
         SolveError: the executor broke; the same call again goes on from there.
     """
+    directory = Path(directory)
     first = next((cell.problem for cell in sweep.cells), None)
     if first is not None and all(cell.problem is not None for cell in sweep.cells):
         raise first
@@ -70,9 +72,9 @@ def run_sweep(
     return table
 
 
-def tabulate_sweep(sweep: TrainingSweep, directory: Path) -> Table:
+def tabulate_sweep(sweep: TrainingSweep, directory: Path | str) -> Table:
     """The table of a sweep as far as it has come."""
-    return tabulate(sweep.swept, sweep.cells, Cache(directory), entries)
+    return tabulate(sweep.swept, sweep.cells, Cache(Path(directory)), entries)
 
 
 def local_workers(workers: int | None = None) -> IsolatedProcesses:
@@ -94,10 +96,10 @@ def shared_device(environment: Mapping[str, str], workers: int | None) -> dict[s
     return {"XLA_FLAGS": flags, **{k: v for k, v in wanted.items() if v is not None and k not in environment}}
 
 
-def _task(cell: Cell, directory: Path, data_dir: Path | None) -> _Task:
+def _task(cell: Cell, directory: Path, data_dir: Path | str | None) -> _Task:
     if cell.run is None:
         return _Task(cell.key, None, cell.problem)
-    folder = None if data_dir is None else str(data_dir.resolve())
+    folder = None if data_dir is None else str(Path(data_dir).resolve())
     return _Task(cell.key, CellTask(cell.key, cell.run.to_dict(), str(directory.resolve()), folder), None)
 
 

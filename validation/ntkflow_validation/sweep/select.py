@@ -66,13 +66,15 @@ def _holds(table: Table, name: str, sign: str, text: str) -> np.ndarray:
     if values.dtype.kind not in "fiu":
         if sign not in ("=", "!="):
             raise InputError("where", name, f"is text, which {sign} does not order", "use = or !=")
-        return SIGNS[sign](values.astype(str), text)
+        ordered: np.ndarray = SIGNS[sign](values.astype(str), text)
+        return ordered
     try:
         value = float(text)
     except ValueError:
         raise InputError("where", repr(text), f"must be a number for {name}", "fix the value") from None
-    same = np.isclose(values, value, rtol=CLOSE, atol=0)
     if sign in ("=", "!="):
-        return same if sign == "=" else ~same
+        same = np.isclose(values, value, rtol=CLOSE, atol=0)
+        chosen: np.ndarray = same if sign == "=" else ~same
+        return chosen
     found: np.ndarray = SIGNS[sign](values, value)
     return found

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ntkflow.sweep.fields import Schema, Value, schema_of
+from ntkflow.runs.border.schema import Schema, Value, schema_of
 from ntkflow_validation.config.config import SECTIONS, RunConfig
 from ntkflow_validation.config.settings import ModelConfig
 

@@ -1,8 +1,9 @@
 """Training: one jitted step and a generator of snapshots. It neither prints nor writes."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +14,14 @@ import optax
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
+from ntkflow.progress import Progress, silent
+from ntkflow.runs.border.costs import refuse_large, refuse_sizes
+from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig, TrainConfig
 from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
 from ntkflow_validation.datasets.batches import batches_of
+from ntkflow_validation.datasets.locate import ENVIRONMENT
+from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.training.clock import flow_times, learning_rate, snapshot_steps, total_steps
 from ntkflow_validation.training.objective import objective, stable_rate
@@ -27,6 +33,8 @@ FUSED_CHUNK = 500
 PROBE_BATCH = 512
 # Samples whose statistics stand for the training set's when they are frozen.
 CALIBRATION = 2000
+# Bytes for each step of a training: its rate, its flow time, and what they are computed from.
+STEP = 48
 
 StepFunction = Callable[["TrainState", jax.Array, jax.Array], "TrainState"]
 AdvanceFunction = Callable[["TrainState", jax.Array, jax.Array, np.ndarray], "TrainState"]
@@ -73,6 +81,27 @@ class DivergedError(Exception):
     def __init__(self, step: int, what: str) -> None:
         super().__init__(f"training diverged before step {step} ({what} is not finite)")
         self.step = step
+
+
+def prepare(config: RunConfig) -> tuple[Dataset, Network]:
+    """The dataset and the freshly initialised network of a configuration.
+
+    Those of the last one are kept: the stages of a run share them, and what was compiled for the network.
+
+    Raises:
+        InputError: data are missing or damaged, or their training would not fit into memory.
+    """
+    return _prepared(config, os.environ.get(ENVIRONMENT))
+
+
+@lru_cache(maxsize=1)
+def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network]:
+    del data_dir  # where the files are, which may be others of the same name
+    dataset = datasets.load(config.data, config.seed)
+    steps, C = total_steps(config.training, dataset.per_class), dataset.classes
+    refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")
+    refuse_sizes(C, C * min(config.data.probe_per_class, dataset.per_class), config.model.features)
+    return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
 def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformation:
@@ -180,7 +209,7 @@ def train(
     dataset: Dataset,
     network: Network,
     resume: tuple[int, TrainState] | None = None,
-    progress: Callable[[int], Any] = _ignore,
+    progress: Progress = silent,
     checkpoint: Callable[[int, TrainState], Any] = _ignore,
     fused: bool | None = None,
 ) -> Iterator[Snapshot]:
@@ -191,7 +220,7 @@ def train(
         dataset: training samples, sorted and balanced; its probe is what snapshots observe.
         network: structure and initial variables.
         resume: step and state to go on from; that step is not yielded again.
-        progress: called with the number of steps done, every `CHUNK` (fused: `FUSED_CHUNK`).
+        progress: called with ("training", steps done, in all), every `CHUNK` (fused: `FUSED_CHUNK`).
         checkpoint: called with the steps done and the state, as often.
         fused: see `make_advance`; by default wherever the device is not a CPU.
 
@@ -219,7 +248,7 @@ def train(
             state, done = advance(state, x, labels, rows), ahead.stop
             if done % chunk == 0:
                 _check_head(state, done)
-                progress(done)
+                progress("training", done, steps)
                 checkpoint(done, state)
         if config.recalibrates:
             state = recalibrated(network, dataset, state)

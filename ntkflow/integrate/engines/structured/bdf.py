@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import checks
 from ntkflow._types import FeatureMatrix, Times, Vector
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
@@ -274,7 +275,8 @@ class Polynomial(Shared):
 
     def __call__(self, time: float) -> Vector:
         """The packed state at a time."""
-        return self.several(np.array([time]))[0]
+        state: Vector = self.several(np.array([time]))[0]
+        return state
 
     def several(self, times: Times) -> Float64[np.ndarray, "T D"]:
         """The packed states at several times, in one product."""
@@ -295,13 +297,12 @@ def _check(
     atol: float | Vector,
     first_step: float | None,
 ) -> None:
-    if y0.shape != (system.size,):
-        raise InputError("y0", f"array of shape {y0.shape}", f"must have shape ({system.size},)", "pack it")
+    checks.shape("y0", y0.shape, (system.size,), "", "pack it")
     if not (math.isfinite(t_end) and t_end > t0):
         raise InputError("t_end", t_end, f"must be finite and after t0 = {t0}", "give a later time")
     if not rtol >= SMALLEST_RTOL:
         raise InputError("rtol", rtol, f"must be at least {SMALLEST_RTOL} in float64", "loosen it")
     if not np.all(np.asarray(atol) > 0):
         raise InputError("atol", atol, "must be positive", "give a tiny positive number for pure rtol")
-    if first_step is not None and not first_step > 0:
-        raise InputError("first_step", first_step, "must be positive", "leave it out to choose one")
+    if first_step is not None:
+        checks.positive("first_step", first_step, "leave it out to choose one")

@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from ntkflow._types import Vector
+from ntkflow._types import Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines.structured.products import multiplier
@@ -202,4 +202,5 @@ def _symmetrised(kernel: GroupMatrix, s: PerGroup) -> GroupMatrix:
             "must be diag(mu) + M B with a symmetric B",
             "use another engine for such a kernel",
         )
-    return (scaled + scaled.T) / 2
+    result: Floats = (scaled + scaled.T) / 2
+    return result

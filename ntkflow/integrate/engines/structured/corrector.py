@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow._types import Floats
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 from ntkflow.integrate.engines.structured.newton_system import NewtonSystem
 from ntkflow.problem.thin import SQUARES_VANISH
@@ -33,7 +34,7 @@ class BlockNorm:
         atol: absolute tolerance of each block.
     """
 
-    def __init__(self, coordinates: Coordinates, rtol: float, atol: Float64[np.ndarray, "4"]) -> None:
+    def __init__(self, coordinates: Coordinates, rtol: float, atol: Float64[Floats, "4"]) -> None:
         self.coordinates, self.rtol = coordinates, rtol
         self.atol = atol.copy()
         self.atol[0] *= math.sqrt(float(np.mean(coordinates.s**2)))

@@ -16,6 +16,8 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow._types import Floats
+
 HIGHEST_ORDER = 5
 KAPPA = np.array([0.0, -0.1850, -1 / 9, -0.0823, -0.0415, -0.0415])
 GAMMA = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, HIGHEST_ORDER + 1))])
@@ -25,10 +27,10 @@ ERROR = KAPPA * GAMMA + 1 / np.arange(1, HIGHEST_ORDER + 2)
 # Rows: the predicted value, and the known part of formula k, as combinations of D_0 .. D_k.
 PREDICT = tuple(np.stack([np.ones(k + 1), GAMMA[: k + 1]]) for k in range(HIGHEST_ORDER + 1))
 
-Differences = Float64[np.ndarray, "k D"]
+Differences = Float64[Floats, "k D"]
 
 
-def _newton_basis(order: int, ratio: float) -> Float64[np.ndarray, "k k"]:
+def _newton_basis(order: int, ratio: float) -> Float64[Floats, "k k"]:
     """Entry (i, j): the coefficient of D_i in the interpolating polynomial at -j ratio h."""
     i, j = np.arange(1, order + 1)[:, None], np.arange(1, order + 1)
     table = np.zeros((order + 1, order + 1))
@@ -46,9 +48,10 @@ def change_step(D: Differences, ratio: float) -> Differences:
     return (_newton_basis(order, ratio) @ _unit_basis(order, 1.0)).T @ D
 
 
-def evaluate(D: Differences, shift: float) -> Float64[np.ndarray, " D"]:
+def evaluate(D: Differences, shift: float) -> Float64[Floats, " D"]:
     """The polynomial through the last k + 1 points at t_last + shift h."""
-    return (interpolation(len(D) - 1, np.array([shift])) @ D)[0]
+    value: Float64[np.ndarray, " D"] = (interpolation(len(D) - 1, np.array([shift])) @ D)[0]
+    return value
 
 
 def interpolation(order: int, shifts: Float64[np.ndarray, " T"]) -> Float64[np.ndarray, "T k"]:

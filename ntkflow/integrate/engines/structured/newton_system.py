@@ -17,6 +17,7 @@ one for each group of similar w_i, precondition conjugate gradients. Decay adds 
 import numpy as np
 from jaxtyping import Float, Float64
 
+from ntkflow._types import Floats
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 from ntkflow.integrate.engines.structured.products import concurrently
 
@@ -36,7 +37,7 @@ FLOATS = (
 ONE_BY_ONE_FROM = 200
 
 # In float64, or in float32 where products dominate.
-Rows = Float[np.ndarray, "C n1"]
+Rows = Float[Floats, "C n1"]
 
 
 class NewtonSystem:
@@ -86,7 +87,7 @@ class NewtonSystem:
         for name in FLOATS:
             setattr(self, name, getattr(self, name).astype(np.float32))
 
-    def _inverses(self) -> Float[np.ndarray, "groups n1 n1"]:
+    def _inverses(self) -> Float[Floats, "groups n1 n1"]:
         if len(self.groups) == len(self.phi):
             phi = self.phi
         else:
@@ -97,7 +98,7 @@ class NewtonSystem:
             rows[:, k, k] += self.sigma_A
             return np.linalg.inv(rows)
 
-        def inverse(share: Float[np.ndarray, " q"]) -> Float[np.ndarray, "n1 n1"]:
+        def inverse(share: Float[Floats, " q"]) -> Float[Floats, "n1 n1"]:
             row = (self.B * share) @ self.B.T
             row[k, k] += self.sigma_A
             return np.linalg.inv(row)
@@ -106,7 +107,8 @@ class NewtonSystem:
 
     def _precondition(self, X: Rows) -> Rows:
         if len(self.groups) == len(X):
-            return np.matmul(X[:, None, :], self.inverses)[:, 0]
+            result: Floats = np.matmul(X[:, None, :], self.inverses)[:, 0]
+            return result
         out = np.empty_like(X)
         for group, inverse in zip(self.groups, self.inverses, strict=True):
             self.multiply(X[group], inverse, out=out[group])
@@ -139,7 +141,7 @@ class NewtonSystem:
         x = self._eliminate((g / size).astype(self.dtype))
         return None if x is None else x.astype(np.float64) * size
 
-    def _eliminate(self, g: np.ndarray) -> np.ndarray | None:
+    def _eliminate(self, g: Floats) -> Floats | None:
         multiply = self.multiply
         n = self.coordinates.n
         gB, gA = self.coordinates.blocks(g)
@@ -191,7 +193,7 @@ class NewtonSystem:
         return None
 
 
-def _groups(w: Float64[np.ndarray, " C"], ratio: float) -> list[slice]:
+def _groups(w: Float64[Floats, " C"], ratio: float) -> list[slice]:
     """Runs of ascending w whose members lie within `ratio` of the first; single ones for ratio 1."""
     cuts = [0]
     for i in range(1, len(w)):

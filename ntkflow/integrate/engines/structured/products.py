@@ -13,11 +13,13 @@ from multiprocessing import parent_process
 
 import numpy as np
 
+from ntkflow._types import Floats
+
 # Multiply-adds in a product that are worth handing over: about 0.8 ms on one core.
 WORTH_SPLITTING = 2e7
 
 
-def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def multiply(a: Floats, b: Floats, out: Floats | None = None) -> Floats:
     """The product a b of two matrices, by rows of a on several cores when it is large."""
     if a.shape[0] * a.shape[1] * b.shape[1] < WORTH_SPLITTING or _cores() == 1:
         return np.matmul(a, b, out=out)
@@ -32,12 +34,12 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.
     return out
 
 
-def multiplier(work: int) -> Callable[..., np.ndarray]:
+def multiplier(work: int) -> Callable[..., Floats]:
     """`multiply`, or numpy's own product where none has as many multiply-adds as are worth splitting."""
     return np.matmul if work < WORTH_SPLITTING else multiply
 
 
-def concurrently(function: Callable[[np.ndarray], np.ndarray], items: np.ndarray) -> list[np.ndarray]:
+def concurrently(function: Callable[[Floats], Floats], items: Floats) -> list[Floats]:
     """Values of a function whose work is in LAPACK, on all cores."""
     return [function(item) for item in items] if _cores() == 1 else list(_pool().map(function, items))
 

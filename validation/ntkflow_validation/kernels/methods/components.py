@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import Biases, Features, Weights
+from ntkflow.problem.sizes import one_hot
 from ntkflow.scaling import unit, units
 from ntkflow_validation.kernels.task import Task
 
@@ -28,7 +29,7 @@ class Head:
     def residual(self, H: Features, labels: np.ndarray) -> Float64[np.ndarray, "C N"]:
         """R = W H + b 1^T - Y."""
         outputs = self.W @ H + (0.0 if self.b is None else self.b[:, None])
-        return outputs - np.eye(len(self.W))[:, labels]
+        return outputs - one_hot(labels, len(self.W))
 
     @property
     def row_space(self) -> Float64[np.ndarray, "r n"]:
@@ -64,7 +65,7 @@ class Rayleigh:
 def split(R: Float64[np.ndarray, "C N"], labels: np.ndarray) -> Float64[np.ndarray, "3 C N"]:
     """R as deviations within classes, contrasts of class means, and the mean over samples."""
     counts = np.bincount(labels)
-    means = (R @ np.eye(len(counts))[labels]) / counts
+    means = (R @ one_hot(labels, len(counts)).T) / counts
     mean = R.mean(axis=1, keepdims=True)
     spread = means[:, labels]
     return np.stack([R - spread, spread - mean, np.broadcast_to(mean, R.shape)])

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import Features, SampleKernel
+from ntkflow.problem.sizes import one_hot
 from ntkflow_validation.kernels.statistics import BlockSums
 
 
@@ -34,7 +35,7 @@ class HeadKernel:
     def sums(self, labels: np.ndarray) -> BlockSums:
         """Its block sums over the classes of `labels` (N,), as of one direction."""
         counts, one = np.bincount(labels), float(self.bias)
-        Y = np.eye(len(counts))[labels]
+        Y = one_hot(labels, len(counts)).T
         H1 = self.H @ Y / counts
         deviations = ((self.H - H1[:, labels]) ** 2).sum(axis=0) @ Y
         within = np.where(counts > 1, deviations / np.maximum(counts - 1, 1), np.nan)

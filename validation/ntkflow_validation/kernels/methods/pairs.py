@@ -15,6 +15,7 @@ from jaxtyping import Float, Float64
 
 from ntkflow._types import FeatureMatrix, SampleKernel
 from ntkflow.errors import InputError
+from ntkflow.problem.sizes import one_hot
 from ntkflow.scaling import units
 from ntkflow_validation.kernels.backends.base import Directions
 from ntkflow_validation.kernels.budget import COLUMNS
@@ -141,7 +142,7 @@ def pair_norms(
 
 def class_indicators(task: Task) -> Float64[np.ndarray, "C N"]:
     """Orthonormal basis of the vectors that are constant in every class."""
-    return np.eye(task.C)[:, task.labels] / np.sqrt(task.counts)[:, None]
+    return one_hot(task.labels, task.C) / np.sqrt(task.counts)[:, None]
 
 
 def centred_signs(task: Task, probes: int, rng: np.random.Generator) -> Float64[np.ndarray, "k N"]:

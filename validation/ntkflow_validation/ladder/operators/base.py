@@ -50,7 +50,7 @@ class Operator(ABC):
     @cached_property
     def gain(self) -> float:
         """Its largest eigenvalue, by power iteration from a fixed start."""
-        probe = np.random.default_rng(0).normal(size=(self.sizes.n, self.sizes.N))
+        probe: Features = np.random.default_rng(0).normal(size=(self.sizes.n, self.sizes.N))
         # Kernels of non-negative entries have their largest eigenvalue along the mean.
         probe += 3.0
         found = 0.0
@@ -81,16 +81,19 @@ class KernelOperator(Operator):
 
     def act(self, G: Features, t: float = 0.0) -> Features:
         """Op[G] at time t after the start."""
-        return self.kernel.at(t).apply(G, self.sizes)
+        found: np.ndarray = self.kernel.at(t).apply(G, self.sizes)
+        return found
 
     def pull(self, W: Weights, R: Residual, t: float = 0.0) -> Features:
         """W^T (R K) instead of (W^T R) K: C products of length N^2 instead of n."""
         kernel = self.kernel.at(t)
         if isinstance(kernel, SampleKernel):
-            return W.T @ (R @ kernel.K)
-        if isinstance(kernel, KroneckerKernel) and isinstance(kernel.K, SampleKernel):
-            return (kernel.A @ W.T) @ (R @ kernel.K.K)
-        return kernel.apply(W.T @ R, self.sizes)
+            found: np.ndarray = W.T @ (R @ kernel.K)
+        elif isinstance(kernel, KroneckerKernel) and isinstance(kernel.K, SampleKernel):
+            found = (kernel.A @ W.T) @ (R @ kernel.K.K)
+        else:
+            found = kernel.apply(W.T @ R, self.sizes)
+        return found
 
     @property
     def knots(self) -> tuple[float, ...]:
@@ -136,12 +139,14 @@ class ClassOperator(Operator):
         sums = (means * sizes.masses).reshape(-1)
         shared = (self.T.reshape(n * C, n * C) @ sums).reshape(n, C)
         if self.D.ndim == 1:
-            return spread(shared, sizes) + deviations * self.D[sizes.labels]
-        moved = np.empty_like(G)
-        for c, (start, count) in enumerate(zip(sizes.starts, sizes.counts, strict=True)):
-            columns = slice(start, start + count)
-            moved[:, columns] = self.D[c] @ deviations[:, columns]
-        return spread(shared, sizes) + moved
+            moved = deviations * self.D[sizes.labels]
+        else:
+            moved = np.empty_like(G)
+            for c, (start, count) in enumerate(zip(sizes.starts, sizes.counts, strict=True)):
+                columns = slice(start, start + count)
+                moved[:, columns] = self.D[c] @ deviations[:, columns]
+        found: np.ndarray = spread(shared, sizes) + moved
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +165,8 @@ class FactorOperator(Operator):
         """Op[G]."""
         del t
         flat = self.V.reshape(len(self.V), -1)
-        return ((flat @ G.reshape(-1)) @ flat).reshape(G.shape)
+        found: np.ndarray = ((flat @ G.reshape(-1)) @ flat).reshape(G.shape)
+        return found
 
 
 def nystrom(

@@ -35,7 +35,8 @@ def _compiled(network: Network, coupled: bool) -> tuple[Any, Any]:
     def push(variables: Variables, x: jax.Array, direction: Tree) -> jax.Array:
         body = variables.params["body"]
         with jax.default_matmul_precision("highest"):
-            return jax.jvp(lambda p: features(p, variables, x), (body,), (direction,))[1]
+            found: jax.Array = jax.jvp(lambda p: features(p, variables, x), (body,), (direction,))[1]
+            return found
 
     @jax.jit
     def pull(variables: Variables, x: jax.Array, cotangent: jax.Array) -> Tree:

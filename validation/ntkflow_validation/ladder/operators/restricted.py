@@ -170,7 +170,8 @@ def quotients(values: dict[str, float], sizes: Sizes) -> ClassOperator:
 
 def isotropic(B: Float64[np.ndarray, "C C"], sizes: Sizes) -> ClassTensor:
     """B (x) I: the same in every direction of feature space."""
-    return np.einsum("cd,pq->pcqd", B, np.eye(sizes.n))
+    found: np.ndarray = np.einsum("cd,pq->pcqd", B, np.eye(sizes.n))
+    return found
 
 
 def symmetrised(B: Float64[np.ndarray, "C C"]) -> Float64[np.ndarray, "C C"]:
@@ -178,4 +179,5 @@ def symmetrised(B: Float64[np.ndarray, "C C"]) -> Float64[np.ndarray, "C C"]:
     C = len(B)
     own = np.trace(B) / C
     other = (B.sum() - C * own) / (C * (C - 1))
-    return (own - other) * np.eye(C) + other
+    found: np.ndarray = (own - other) * np.eye(C) + other
+    return found

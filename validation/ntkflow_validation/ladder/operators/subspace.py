@@ -56,7 +56,8 @@ class CorrectedOperator(Operator):
         outside = flat - (self.Z @ flat) @ self.Z
         other = self.rest.act(outside.reshape(G.shape), t).reshape(-1)
         other = other - (self.Z @ other) @ self.Z
-        return ((self.inverse @ (self.Y @ flat)) @ self.Y + other).reshape(G.shape)
+        found: np.ndarray = ((self.inverse @ (self.Y @ flat)) @ self.Y + other).reshape(G.shape)
+        return found
 
 
 def corrected(Z: Stack, images: Stack, rest: Operator) -> CorrectedOperator:
@@ -99,7 +100,7 @@ def residual_krylov(
     Returns:
         Directions and images, (3 blocks, n, N) each.
     """
-    R = split(state.logits - np.eye(sizes.C)[:, sizes.labels], sizes.labels)
+    R = split(state.logits - sizes.Y, sizes.labels)
     gram = state.H.T @ state.H + 1.0
     there = 0 if known is None else len(known)
     found: list[np.ndarray] = []
@@ -135,8 +136,8 @@ def _orthogonal(R: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 def sample_basis(state: State, sizes: Sizes) -> Float64[np.ndarray, "q N"]:
     """Orthonormal sample vectors: the classes, and the residual's directions within them; at most 2 C."""
-    Y = np.eye(sizes.C)[:, sizes.labels] / np.sqrt(sizes.masses)[:, None]
-    within = split(state.logits - np.eye(sizes.C)[:, sizes.labels], sizes.labels)[0]
+    Y = sizes.Y / np.sqrt(sizes.masses)[:, None]
+    within = split(state.logits - sizes.Y, sizes.labels)[0]
     _, s, right = np.linalg.svd(within, full_matrices=False)
     kept = right[s > 1e-6 * max(float(s[0]), np.finfo(float).tiny)] if s[0] > 0 else right[:0]
     return np.vstack([Y, kept])

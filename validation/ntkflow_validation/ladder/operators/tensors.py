@@ -119,4 +119,5 @@ def levelled(D: WithinTensor, K: SampleKernel, sizes: Sizes) -> WithinTensor:
     diagonal = np.array([np.diag(K)[labels == c].mean() for c in range(sizes.C)])
     exact = np.maximum((diagonal - own) * s / (s - 1), 0.0)
     traces = np.einsum("cpp->c", D) / sizes.n
-    return D * (exact / np.maximum(traces, np.finfo(float).tiny))[:, None, None]
+    found: np.ndarray = D * (exact / np.maximum(traces, np.finfo(float).tiny))[:, None, None]
+    return found

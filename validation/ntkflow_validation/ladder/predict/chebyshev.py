@@ -8,7 +8,7 @@ Sommeijer, Shampine and Verwer (1997), J. Comput. Appl. Math. 88, 315. Not in th
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -96,7 +96,6 @@ def flow(
     state: State,
     times: Times,
     tolerance: float = TOLERANCE,
-    progress: Callable[[float], object] = lambda _: None,
 ) -> list[State]:
     """States at `times`, of which the first is the start.
 
@@ -105,7 +104,6 @@ def flow(
         state: where to start.
         times: increasing.
         tolerance: error of a step relative to the size of H, W and b each.
-        progress: called with the fraction done.
 
     Raises:
         SolveError: the solution left the finite numbers.
@@ -122,7 +120,6 @@ def flow(
                 FlowField(here, here.sizes), y, last - first, 0.0 if operator.knots else h, tolerance
             )
         found.append(State(*y))
-        progress(float(end / offsets[-1]))
     return found
 
 
@@ -183,7 +180,8 @@ def _first_step(y: Parts, F: Parts, tolerance: float, rate: float) -> float:
     sizes = [float(np.linalg.norm(part)) for part in y]
     sizes[2] = max(sizes[2], 1 / math.sqrt(len(y[2])))
     speeds = [float(np.linalg.norm(f)) / size for f, size in zip(F, sizes, strict=True) if size]
-    return min(tolerance ** (1 / 3) / max(*speeds, 1e-300), 10 / rate)
+    found: float = min(tolerance ** (1 / 3) / max(*speeds, 1e-300), 10 / rate)
+    return found
 
 
 def _sum(weights: Sequence[float], parts: Sequence[Parts]) -> Parts:

@@ -180,4 +180,5 @@ def clock_of(config: RunConfig, steps: Sequence[int], scheduled: bool = True) ->
     """Flow times at some steps; if not `scheduled` without warm-up and drops of the rate."""
     recipe = config.training if scheduled else replace(config.training, warmup=0, drop_every=0)
     times = flow_times(recipe, config.data.classes * config.data.per_class, config.data.classes)
-    return times[np.asarray(steps)]
+    found: np.ndarray = times[np.asarray(steps)]
+    return found

@@ -157,13 +157,13 @@ def kept(
         cache: the file.
     """
     names = tuple(f"{key}-{part}" for part in ("H", "W", "b"))
-    if not all(name in cache.arrays for name in names):
+    if not cache.has(*names):
         found = run(rung, first, *arguments)
         if found.states is None:
             return found
         for name, part in zip(names, ("H", "W", "b"), strict=True):
             stack = np.stack([getattr(state, part) for state in found.states])
             cache.put(name, stack.astype(np.float32) if part == "H" else stack)
-    parts = zip(*(cache.arrays[name].astype(np.float64) for name in names), strict=True)
+    parts = zip(*(array.astype(np.float64) for array in cache.get(names, tuple)), strict=True)
     states = [State(H.copy(), W.copy(), b.copy()) for H, W, b in parts]
     return Prediction(rung, arguments[0].modifications if run is as_trained else (), states)

@@ -167,7 +167,8 @@ def class_inverse(operator: ClassOperator) -> Inverse:
             moved[:, columns] = (
                 own @ deviations[:, columns] if len(own) > 1 else own[0, 0] * deviations[:, columns]
             )
-        return spread(shared, sizes) + moved
+        found: np.ndarray = spread(shared, sizes) + moved
+        return found
 
     return apply
 
@@ -176,7 +177,8 @@ def _inverted(A: Float64[np.ndarray, "k k"]) -> Float64[np.ndarray, "k k"]:
     values, vectors = np.linalg.eigh((A + A.T) / 2)
     if values[0] <= SINGULAR * abs(values[-1]):
         raise _NoInverseError(STILL)
-    return (vectors / values) @ vectors.T
+    found: np.ndarray = (vectors / values) @ vectors.T
+    return found
 
 
 def corrected_inverse(operator: CorrectedOperator) -> Inverse:
@@ -203,6 +205,7 @@ def corrected_inverse(operator: CorrectedOperator) -> Inverse:
 
     def apply(H: Features) -> Features:
         start = base(H).reshape(-1)
-        return (start - solved.T @ (middle @ (V @ start))).reshape(shape)
+        found: np.ndarray = (start - solved.T @ (middle @ (V @ start))).reshape(shape)
+        return found
 
     return apply

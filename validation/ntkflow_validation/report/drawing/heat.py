@@ -112,4 +112,5 @@ def thinned(matrix: np.ndarray, labels: Sequence[int] | np.ndarray, side: int = 
     classes = int(order.max()) + 1
     count = max(1, min(int(np.bincount(order).min()), side // classes))
     rows = np.concatenate([np.flatnonzero(order == c)[:count] for c in range(classes)])
-    return np.asarray(matrix)[np.ix_(rows, rows)]
+    found: np.ndarray = np.asarray(matrix)[np.ix_(rows, rows)]
+    return found

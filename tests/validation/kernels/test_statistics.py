@@ -1,14 +1,15 @@
+"""Block constants of known kernels, with the spreads and errors that textbooks have."""
+
 import numpy as np
 import pytest
 from ntkflow_validation.kernels import statistics
-from ntkflow_validation.kernels.blocks import NAMES, BlockFit, KernelSample, fit
 from ntkflow_validation.kernels.statistics import from_gram, sampling_error, stack
 from ntkflow_validation.kernels.summary import Summary
 
-from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.sizes import Sizes
 
+NAMES = ("d", "c", "n", "mu_single")
 SIZES = Sizes(C=3, m=4, n=2)
 
 
@@ -21,10 +22,12 @@ def sums_of(gram, labels):
     return from_gram(gram, labels, np.array(values))
 
 
-def fit_of(grams, labels, n=None, m=None):
-    constants = stack([sums_of(gram, labels) for gram in grams]).constants[:, :4]
-    total = m or int(np.bincount(labels)[0])
-    return fit(KernelSample(labels, np.mean(grams, axis=0), constants, n or len(grams), total))
+def summary_of(grams, labels, n=None, m=None):
+    sums, mean = stack([sums_of(gram, labels) for gram in grams]), np.mean(grams, axis=0)
+    counts, n = np.bincount(labels), n or len(grams)
+    totals = counts if m is None else np.full_like(counts, m)
+    constants = statistics.constants(sums, mean, labels, totals, n)
+    return Summary.of(constants, sums, mean, labels, None, n)
 
 
 def noisy(seed, labels, strength=0.1):
@@ -36,11 +39,11 @@ def noisy(seed, labels, strength=0.1):
 
 def test_an_exact_block_kernel_comes_back():
     kernel = BlockKernel(2.0, 0.7, 0.3)
-    result = fit_of([kernel.matrix(SIZES)], SIZES.labels)
-    assert [getattr(result, name).value for name in NAMES] == pytest.approx([2.0, 0.7, 0.3, 1.3], rel=1e-12)
-    assert [getattr(result, name).spread_entries for name in NAMES] == pytest.approx([0] * 4, abs=1e-12)
+    result = summary_of([kernel.matrix(SIZES)], SIZES.labels)
+    assert [result.constants[name].value for name in NAMES] == pytest.approx([2.0, 0.7, 0.3, 1.3], rel=1e-12)
+    assert [result.constants[name].spread_entries for name in NAMES[:3]] == pytest.approx([0] * 3, abs=1e-12)
+    assert result.constants["mu_single"].spread_classes == pytest.approx(0, abs=1e-12)
     assert result.block_residual == pytest.approx(0, abs=1e-12)
-    assert result.kernel().eigenvalues(SIZES) == pytest.approx(kernel.eigenvalues(SIZES), rel=1e-12)
     # The paper's half of the samples.
     k, C = SIZES.m // 2, SIZES.C
     assert result.alignment_k == k
@@ -51,26 +54,26 @@ def test_an_exact_block_kernel_comes_back():
 def test_the_order_of_samples_does_not_matter():
     labels, order = SIZES.labels, np.random.default_rng(1).permutation(SIZES.N)
     gram = noisy(0, labels)
-    sorted_fit, shuffled = fit_of([gram], labels), fit_of([gram[np.ix_(order, order)]], labels[order])
+    sorted_, shuffled = summary_of([gram], labels), summary_of([gram[np.ix_(order, order)]], labels[order])
     for name in NAMES:
-        assert getattr(shuffled, name).value == pytest.approx(getattr(sorted_fit, name).value, rel=1e-12)
-    assert shuffled.block_residual == pytest.approx(sorted_fit.block_residual, rel=1e-12)
+        assert shuffled.constants[name].value == pytest.approx(sorted_.constants[name].value, rel=1e-12)
+    assert shuffled.block_residual == pytest.approx(sorted_.block_residual, rel=1e-12)
 
 
 def test_constants_are_means_over_neurons_and_spread_is_theirs():
     grams = [BlockKernel(d, 0.5, 0.25).matrix(SIZES) for d in (1.0, 3.0)]
-    result = fit_of(grams, SIZES.labels)
-    assert result.kappa_d.value == pytest.approx(2.0)
-    assert result.kappa_d.spread_neurons == pytest.approx(1.0)
-    assert result.kappa_c.spread_neurons == pytest.approx(0.0, abs=1e-12)
+    result = summary_of(grams, SIZES.labels)
+    assert result.constants["d"].value == pytest.approx(2.0)
+    assert result.constants["d"].spread_neurons == pytest.approx(1.0)
+    assert result.constants["c"].spread_neurons == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_residual_is_what_no_block_kernel_explains():
     gram = noisy(3, SIZES.labels)
-    result = fit_of([gram], SIZES.labels)
+    result = summary_of([gram], SIZES.labels)
     best = min(
         np.linalg.norm(gram - BlockKernel(kd, kc, kn).matrix(SIZES))
-        for kd, kc, kn in [(result.kappa_d.value + a, result.kappa_c.value + b, result.kappa_n.value + c)
+        for kd, kc, kn in [(result.constants["d"].value + a, result.constants["c"].value + b, result.constants["n"].value + c)
                            for a in (-1e-3, 0, 1e-3) for b in (-1e-3, 0, 1e-3) for c in (-1e-3, 0, 1e-3)]
     )  # fmt: skip
     assert result.block_residual == pytest.approx(best / np.linalg.norm(gram), rel=1e-12)
@@ -78,13 +81,13 @@ def test_the_residual_is_what_no_block_kernel_explains():
 
 def test_standard_errors_vanish_only_when_everything_was_measured():
     gram = noisy(4, SIZES.labels)
-    whole, part = fit_of([gram], SIZES.labels), fit_of([gram], SIZES.labels, m=8)
-    assert whole.kappa_n.standard_error == 0
-    assert part.kappa_n.standard_error > 0
-    neurons = fit_of([gram, 2 * gram], SIZES.labels, n=8)
+    whole, part = summary_of([gram], SIZES.labels), summary_of([gram], SIZES.labels, m=8)
+    assert whole.constants["n"].standard_error == 0
+    assert part.constants["n"].standard_error > 0
+    neurons = summary_of([gram, 2 * gram], SIZES.labels, n=8)
     # two of eight neurons whose values differ by d: d/sqrt(2) / sqrt(2) * sqrt(1 - 2/8)
-    d = fit_of([gram], SIZES.labels).kappa_d.value
-    assert neurons.kappa_d.standard_error == pytest.approx(d / 2 * np.sqrt(0.75), rel=1e-12)
+    d = summary_of([gram], SIZES.labels).constants["d"].value
+    assert neurons.constants["d"].standard_error == pytest.approx(d / 2 * np.sqrt(0.75), rel=1e-12)
 
 
 def test_sampling_errors_have_the_size_of_the_actual_errors():
@@ -93,14 +96,14 @@ def test_sampling_errors_have_the_size_of_the_actual_errors():
     rng = np.random.default_rng(6)
     features = rng.normal(size=(180, 40)) / np.sqrt(40)
     gram = gram + features @ features.T
-    truth = fit_of([gram], population)
+    truth = summary_of([gram], population)
     scaled = []
     for _ in range(60):
         rows = np.concatenate([60 * c + rng.choice(60, 10, replace=False) for c in range(3)])
-        part = fit_of([gram[np.ix_(rows, rows)]], population[rows], m=60)
+        part = summary_of([gram[np.ix_(rows, rows)]], population[rows], m=60)
         scaled.append(
             [
-                (getattr(part, k).value - getattr(truth, k).value) / getattr(part, k).standard_error
+                (part.constants[k].value - truth.constants[k].value) / part.constants[k].standard_error
                 for k in NAMES
             ]
         )
@@ -121,15 +124,6 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
 
 
 @pytest.mark.parametrize(
-    ("labels", "rule"), [([0, 0, 1], "equally many"), ([0, 1], "two samples"), ([0, 0, 2, 2], "equally many")]
-)
-def test_sets_that_do_not_determine_the_constants_are_refused(labels, rule):
-    labels = np.array(labels)
-    with pytest.raises(InputError, match=rule):
-        fit(KernelSample(labels, np.eye(len(labels)), np.ones((1, 4)), 1, 4))
-
-
-@pytest.mark.parametrize(
     ("constants", "rule"),
     [
         ((1.0, 1.2, 0.1), "kappa_d > kappa_c"),
@@ -140,33 +134,27 @@ def test_sets_that_do_not_determine_the_constants_are_refused(labels, rule):
 def test_a_broken_order_is_said_and_refused(constants, rule):
     kd, kc, kn = constants
     Y = SIZES.labels[:, None] == SIZES.labels[None, :]
-    result = fit_of([(kd - kc) * np.eye(SIZES.N) + (kc - kn) * Y + kn], SIZES.labels)
+    result = summary_of([(kd - kc) * np.eye(SIZES.N) + (kc - kn) * Y + kn], SIZES.labels)
     assert rule in result.broken_order
-    with pytest.raises(InputError, match="order of a block kernel"):
-        result.kernel()
-
-
-def test_a_fit_survives_its_dictionary():
-    result = fit_of([noisy(7, SIZES.labels)], SIZES.labels)
-    values = {k: v for k, v in result.to_dict().items() if k != "broken_order"}
-    assert BlockFit.from_dict(values) == result
 
 
 def test_alignment_and_block_residual_are_one_number_wherever_they_are_reported():
     labels = SIZES.labels
     gram = noisy(3, labels)
-    result, sums = fit_of([gram], labels), sums_of(gram, labels)
-    summary = Summary({}, sums, gram, labels, None, 1)
-    assert result.alignment == summary.alignment() == statistics.alignment(gram, labels)
-    assert result.alignment != statistics.alignment(gram, labels, SIZES.m)
-    assert result.block_residual == summary.block_residual
-    written = summary.to_dict("kappa")
+    result = summary_of([gram], labels)
+    assert result.alignment == result.alignment_on(result.alignment_k) == statistics.alignment(gram, labels)
+    assert result.alignment != result.alignment_on(SIZES.m)
+    assert result.block_residual == statistics.block_residual(gram, labels)
+    written = result.to_dict("kappa")
     assert (written["alignment"], written["alignment_k"]) == (result.alignment, result.alignment_k)
-    assert BlockFit.from_dict(result.to_dict()) == result
+    order = np.random.default_rng(1).permutation(SIZES.N)
+    assert result.reordered(order).alignment == result.alignment
 
 
-def test_files_of_earlier_versions_say_on_how_many_samples_their_alignment_was_taken():
-    found = fit_of([noisy(3, SIZES.labels)], SIZES.labels).to_dict()
-    earlier = {name: value for name, value in found.items() if name not in ("alignment_k", "block_residual")}
-    read = BlockFit.from_dict({**earlier, "residual": 0.25})
-    assert (read.alignment_k, read.block_residual) == (SIZES.m, 0.25)
+def test_the_spread_of_mu_single_is_over_classes():
+    """Each class has its own kappa_d - kappa_c here, and all entries of a kind are equal."""
+    labels = SIZES.labels
+    own = np.array([1.0, 2.0, 4.0])
+    result = summary_of([np.diag(own[labels]) + 0.3], labels).constants["mu_single"]
+    assert (result.value, result.spread_entries) == (pytest.approx(own.mean()), None)
+    assert result.spread_classes == pytest.approx(own.std())

@@ -1,4 +1,4 @@
-"""The fields of a configuration as a sweep sees them: read from the class, so that new fields need no entry here."""
+"""The fields of a configuration: what files, options and sweeps know of them is read from its class, and stands nowhere else."""
 
 import types
 import typing
@@ -6,15 +6,74 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from ntkflow._types import Json
 from ntkflow.checks import real
 from ntkflow.errors import MOST, InputError, shown
-from ntkflow.runs.config import SimulateConfig
 
+T = TypeVar("T")
 Value = bool | int | float | str | Path
 Kind = type[bool] | type[int] | type[float] | type[str] | type[Path]
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field is beside its type and default, which its class has: `name: Annotated[type, Option(...)] = default`.
+
+    Args:
+        table: where it stands in a configuration file.
+        text: what it is, for `--help` and `help()`.
+        fallback: what None comes to where no file says.
+        words: that in words, where it is no value.
+        flags: names of its option besides `--name`, or instead, when they hold a slash.
+        more: what only who writes Python needs to know.
+    """
+
+    table: str
+    text: str
+    fallback: bool | int | float | str | None = None
+    words: str = ""
+    flags: tuple[str, ...] = ()
+    more: str = ""
+
+    def help(self, default: object) -> str:
+        """The text, with what holds where nothing is given."""
+        value = self.words or (self.fallback if default is None else default)
+        return self.text if value in (None, "") else f"{self.text} (default: {_short(value)})"
+
+
+def _short(value: object) -> str:
+    """A default as it is typed: 1e-8, 0, balanced."""
+    return f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+
+
+def options_of(section: type) -> dict[str, Option]:
+    """The fields of a class that have an `Option`, in order."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    found = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return {
+        name: next(entry for entry in entries if isinstance(entry, Option))
+        for name, entries in found.items()
+        if any(isinstance(entry, Option) for entry in entries)
+    }
+
+
+def documented(section: type[T]) -> type[T]:
+    """The class with its fields in its docstring."""
+    defaults = {field.name: field.default for field in fields(section)}  # type: ignore[arg-type]
+    lines = [
+        f"        {name}: {option.help(defaults[name])}{' ' if option.more else ''}{option.more}"
+        for name, option in options_of(section).items()
+    ]
+    section.__doc__ = "\n".join([f"{section.__doc__}\n\n    Attributes:", *lines, "    "])
+    return section
+
+
+def flag(name: str) -> str:
+    """The option of a field: `--kappa-d` of kappa_d."""
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -72,13 +131,13 @@ class Schema:
             return tuple(self.read_value(argument, name, word) for word in text.split(","))
         return self.read_value(argument, name, text)
 
-    def read_settings(self, texts: Sequence[str]) -> dict[str, Any]:
+    def read_settings(self, texts: Sequence[str]) -> Json:
         """Fields and values from `--set FIELD=VALUE` options.
 
         Raises:
             InputError: text without the sign, and as `read_setting`.
         """
-        values: dict[str, Any] = {}
+        values: Json = {}
         for text in texts:
             name, sign, word = text.partition("=")
             if not sign:
@@ -116,15 +175,13 @@ def schema_of(*sections: tuple[str, type]) -> Schema:
             kind = _kind(hints[field.name])
             if kind is not None:
                 kinds[prefix + field.name] = kind
-            if any(typing.get_origin(part) is tuple for part in typing.get_args(hints[field.name])):
+            hint = hints[field.name]
+            if any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint))):
                 lists.add(prefix + field.name)
     return Schema(kinds, frozenset(lists))
 
 
 def _kind(hint: Any) -> Kind | None:
-    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    several = isinstance(hint, types.UnionType) or typing.get_origin(hint) is tuple
+    parts = typing.get_args(hint) if several else (hint,)
     return next((part for part in parts if part in WORDS), None)
-
-
-# What a sweep of simulations varies.
-SIMULATE = schema_of(("", SimulateConfig))

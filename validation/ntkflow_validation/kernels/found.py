@@ -1,0 +1,216 @@
+"""What a measurement found: constants with errors, kernels, its table and its file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkflow import views
+from ntkflow._types import Features, Json
+from ntkflow.problem.kernels.kernel_files import KAPPAS, MEASURED
+from ntkflow.runs.files import write_arrays
+from ntkflow_validation.kernels.methods.components import Head, Rayleigh
+from ntkflow_validation.kernels.methods.pairs import PairNorms
+from ntkflow_validation.kernels.methods.tensor import MatrixBlocks, Tensor
+from ntkflow_validation.kernels.statistics import NAMES, Constant
+from ntkflow_validation.kernels.summary import Summary
+
+# The constants of a block kernel, by which files, tables and pages name them.
+CONSTANTS = (*KAPPAS, "mu_single")
+# What a state file calls it; everything else of a measurement has its path behind `MEASURED`.
+STATE_NAMES = {"H": "H", "head.W": "W", "head.b": "b", "features.labels": "labels", "features.mean": "K"}
+_HEADS = ("", "mean", "standard error", "spread over neurons", "spread over entries")
+
+
+def _named(family: str, constant: str) -> str:
+    """kappa_d, gamma_n, mu_class; those of the row space of W, and the outputs' eigenvalues, say whose they are."""
+    if family == "row space":
+        return f"{_named('kappa', constant)} (row space of W)"
+    if constant in NAMES[:3]:
+        return f"{family}_{constant}"
+    return constant if family == "kappa" else f"{constant} (outputs)"
+
+
+def _arrays_of(thing: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Arrays of a dataclass and of those in it, with their paths; labels are the same in every family."""
+    for field in fields(thing):
+        value, inner = getattr(thing, field.name), f"{path}{field.name}"
+        if is_dataclass(value):
+            yield from _arrays_of(value, f"{inner}.")
+        elif isinstance(value, np.ndarray) and (field.name != "labels" or path == "features."):
+            yield inner, value
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Empirical kernels of one network at one set of parameters.
+
+    Attributes:
+        features: the features' NTK; constants are the paper's kappas.
+        H: measured features, (n, N).
+        order: index in the given samples of each measured one, rising: kernels, features and labels have their samples
+            in the order in which these were given.
+        counts: measured samples of each class.
+        totals: samples of each class in all.
+        neurons: neurons, or random combinations of them, that were measured.
+        total_neurons: n.
+        parameters: how many numbers were differentiated by.
+        total_parameters: how many parameters there are, those that are frozen included.
+        method: how.
+        bn: mode of batch normalisation.
+        head: the classifier; None when there was none.
+        outputs: the output NTK including the head's own contribution delta_ks (h_i . h_j + 1); the gammas.
+        row_space: the features' NTK averaged over orthonormal directions of the row space of W.
+        rayleigh: quotients along the residual's components.
+        matrix: matrix blocks between features.
+        row_matrix: matrix blocks in the orthonormal basis `head.row_space` of the row space of W.
+        full: the features' whole tensor, (n, N, n, N).
+        full_outputs: the output NTK's whole tensor, (C, N, C, N).
+        pairs: norms of the features' NTK between every two neurons measured, and the share off the diagonal.
+        output_pairs: the same of the output NTK.
+    """
+
+    features: Summary
+    H: Features
+    order: np.ndarray
+    counts: np.ndarray
+    totals: np.ndarray
+    neurons: int
+    total_neurons: int
+    parameters: int
+    total_parameters: int
+    method: str
+    bn: str
+    head: Head | None = None
+    outputs: Summary | None = None
+    row_space: Summary | None = None
+    rayleigh: Rayleigh | None = None
+    matrix: MatrixBlocks | None = None
+    row_matrix: MatrixBlocks | None = None
+    full: Tensor | None = None
+    full_outputs: Tensor | None = None
+    pairs: PairNorms | None = None
+    output_pairs: PairNorms | None = None
+
+    @property
+    def table(self) -> list[tuple[str, float, float | None, float | None, float | None]]:
+        """Each constant measured: name, value, standard error, spread over neurons, spread over entries."""
+        families = {"kappa": self.features, "gamma": self.outputs, "row space": self.row_space}
+        return [
+            (_named(family, name), c.value, c.standard_error, c.spread_neurons, c.spread_entries)
+            for family, found in families.items()
+            if found is not None
+            for name, c in found.constants.items()
+        ]
+
+    def _headline(self) -> str:
+        measured, given = int(self.counts.sum()), int(self.totals.sum())
+        samples = f"all {given}" if measured == given else f"{measured} of {given}"
+        all_neurons = self.neurons == self.total_neurons
+        neurons = f"all {self.neurons}" if all_neurons else f"{self.neurons} of {self.total_neurons}"
+        return (
+            f"Measurement by {self.method}: means over {neurons} neurons and over the entries of each kind, "
+            f"{samples} samples, {self.parameters} parameters"
+        )
+
+    def __repr__(self) -> str:
+        return f"{self._headline()}\n{views.text_table(_HEADS, self.table)}"
+
+    def _repr_html_(self) -> str:
+        return views.html_table(self._headline(), _HEADS, self.table)
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame of `table`; needs the extra `ntkflow[pandas]`."""
+        columns = zip(*self.table, strict=True)
+        return views.dataframe(dict(zip(("constant", *_HEADS[1:]), columns, strict=True)), "constant")
+
+    def __getattr__(self, name: str) -> Constant:
+        """kappa_d, kappa_c, kappa_n, mu_single, mu_class, mu_global, gamma_d, gamma_c, gamma_n."""
+        family, _, letter = name.partition("_")
+        if family == "kappa" and letter in NAMES[:3]:
+            return self.features.constants[letter]
+        if name in NAMES[3:]:
+            return self.features.constants[name]
+        if family == "gamma" and letter in NAMES[:3] and self.outputs is not None:
+            return self.outputs.constants[letter]
+        raise AttributeError(name)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class of each measured sample, in the order given."""
+        return self.features.labels
+
+    @property
+    def broken_order(self) -> str | None:
+        """Which inequality of kappa_d > kappa_c >= kappa_n >= 0 the features' constants break, or None."""
+        return self.features.broken_order
+
+    @property
+    def neuron_pairs(self) -> PairNorms | None:
+        """`pairs`, or what the whole tensor says about them."""
+        return self.pairs or (PairNorms(self.full.norms**2) if self.full is not None else None)
+
+    @property
+    def class_pairs(self) -> PairNorms | None:
+        """`output_pairs`, or what the whole tensor says about them."""
+        full = self.full_outputs
+        return self.output_pairs or (PairNorms(full.norms**2) if full is not None else None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers for files and people; arrays stay attributes."""
+        own, outputs = self.neuron_pairs, self.class_pairs
+        return {
+            "method": self.method,
+            "bn": self.bn,
+            "samples": self.counts.tolist(),
+            "samples_in_all": self.totals.tolist(),
+            "neurons": self.neurons,
+            "neurons_in_all": self.total_neurons,
+            "parameters": self.parameters,
+            "parameters_in_all": self.total_parameters,
+            "features": self.features.to_dict("kappa"),
+            "outputs": self.outputs.to_dict("gamma") if self.outputs else None,
+            "row_space": self.row_space.to_dict("kappa") if self.row_space else None,
+            "rayleigh": self.rayleigh.to_dict() if self.rayleigh else None,
+            "off_neuron_share": own.to_dict() if own else None,
+            "off_output_share": outputs.to_dict() if outputs else None,
+            "tensor_block_residual": own.block_residual(self.features.block_square) if own else None,
+        }
+
+    def row(self) -> Json:
+        """The features' block constants in short, as every table and page has them; a number that is not there is None.
+
+        Keys: `CONSTANTS` with their values, `errors` of each, `alignment`, `alignment_k`, `block_residual`,
+        `broken_order`.
+        """
+        constants, own = {name: getattr(self, name) for name in CONSTANTS}, self.features
+        return {
+            **{name: c.value for name, c in constants.items()},
+            "errors": {name: c.standard_error for name, c in constants.items()},
+            "alignment": own.alignment,
+            "alignment_k": own.alignment_k,
+            "block_residual": own.block_residual,
+            "broken_order": self.broken_order,
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything that is an array, by the name it has in the file; samples in the order given."""
+        found = {STATE_NAMES.get(path, f"{MEASURED}{path}"): values for path, values in _arrays_of(self, "")}
+        if self.broken_order is None:
+            kd, kn = self.kappa_d.value, self.kappa_n.value
+            kappas = (kd, kd - self.mu_single.value, kn)
+            found |= {name: np.float64(value) for name, value in zip(KAPPAS, kappas, strict=True)}  # type: ignore[misc]
+        return found
+
+    def save(self, path: Path | str, **details: Any) -> None:
+        """Write the measurement to one .npz, which with a head is a state file too, for `ntkflow simulate --state`.
+
+        `ntkflow_validation.kernels.load_measurement` gives it back.
+
+        Args:
+            path: where; a file there is replaced.
+            details: plain values to keep beside it.
+        """
+        write_arrays(path, self.arrays(), {"measurement": self.to_dict(), **details})
