@@ -59,8 +59,7 @@ def collapsing_alone(sizes):
     return alone, nf.SampleKernel(nf.BlockKernel(1.3, 0.5, 0.1).matrix(sizes))
 
 
-# With cond(K) = 4e4 the inverse that E takes is known to as many roundings; the tolerance of its law counts those of H alone.
-@pytest.mark.filterwarnings("ignore::ntkflow.LawWarning")
+# All warnings are errors: with cond(K) = 4e4 E is known to as many roundings, and its law is not broken by them.
 def test_a_descent_that_has_collapsed_goes_on_when_a_later_kernel_moves_its_classes():
     """With decay of W the gradient pulls on class means for ever: how far they follow is for the kernel to say."""
     sizes = nf.Sizes(2, 2, 1)
