@@ -9,7 +9,7 @@ symmetric M, the Hessian of the loss, so the transpose is D^-1 J D and one elimi
 paper).
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -18,6 +18,8 @@ from jaxtyping import Float64
 from ntkflow._types import Vector
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import SolveError
+from ntkflow.integrate.engines.base import Interpolant, Stepper, interpolant
+from ntkflow.integrate.engines.midpoint import SHORT, Midpoint
 from ntkflow.integrate.engines.structured import StructuredBDF
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
 from ntkflow.integrate.engines.structured.newton_system import NewtonSystem
@@ -44,22 +46,52 @@ class Path:
     def __init__(self, system: ThinSystem, y0: Vector, t_end: float, rtol: float) -> None:
         self.system, self.t_end = system, float(t_end)
         size = max(float(np.sqrt(np.mean(y0**2))), np.finfo(float).tiny)
-        stepper = StructuredBDF(system, 0.0, y0, t_end, max(rtol, 1e-13), 1e-3 * rtol * size)
-        self.ends: list[float] = []
-        self._pieces: list[Callable[[float], Vector]] = []
+        self._rtol, self._atol = max(rtol, 1e-13), 1e-3 * rtol * size
         self._start = np.array(y0)
+        self._intervals = self.stretches()
+        self._pieces: list[tuple[list[float], list[Interpolant]]] = []
+        y = self._start
+        for begin, end in self._intervals:
+            y = self._follow(begin, end, y)
+
+    def _follow(self, begin: float, end: float, y: Vector) -> Vector:
+        """Integrate one interval, in a clock of its own: however narrow it is, its times keep all digits."""
+        system, width = self.system.between(begin, end), end - begin
+        ends: list[float] = []
+        pieces: list[Interpolant] = []
+        self._pieces.append((ends, pieces))
+        stepper: Stepper
+        if short(system, y, width):
+            stepper = Midpoint(system.flat_field, y, width)
+        else:
+            stepper = StructuredBDF(system, 0.0, y, width, self._rtol, self._atol)
         while stepper.status == "running":
             stepper.step()
             if stepper.status == "failed":
-                raise SolveError(f"the trajectory could not be followed: {stepper.message}")
-            self.ends.append(stepper.t)
-            self._pieces.append(stepper.dense())
+                raise SolveError(
+                    f"the trajectory could not be followed past t = {begin + stepper.t:.6g}: "
+                    "the step fell to rounding; loosen rtol"
+                )
+            ends.append(stepper.t)
+            pieces.append(interpolant(stepper))
+        return np.array(stepper.y)
 
     def __call__(self, t: float) -> Vector:
         """Packed state at t in [0, t_end]."""
-        if t <= 0:
+        number = min(bisect_left([end for _, end in self._intervals], t), len(self._intervals) - 1)
+        return self.inside(number, t - self._intervals[number][0])
+
+    def inside(self, number: int, t: float) -> Vector:
+        """Packed state at time t of the own clock of an interval between knots."""
+        if number == 0 and t <= 0:
             return self._start
-        return self._pieces[min(bisect_left(self.ends, t), len(self.ends) - 1)](t)
+        ends, pieces = self._pieces[number]
+        return pieces[min(bisect_left(ends, t), len(ends) - 1)](max(t, 0.0))
+
+    def interval(self, t: float) -> tuple[int, float]:
+        """The interval that begins at t or before and ends later, and the time t in its clock."""
+        number = bisect_right([begin for begin, _ in self._intervals], t) - 1
+        return number, t - self._intervals[number][0]
 
     def stretches(self, further: Iterable[float] = ()) -> list[tuple[float, float]]:
         """Intervals on which the kernel is linear in time, cut at further times as well."""
@@ -68,40 +100,57 @@ class Path:
         return list(zip([0.0, *inner], [*inner, self.t_end], strict=True))
 
 
+def short(system: ThinSystem, y: Vector, width: float) -> bool:
+    """Whether one step of the midpoint rule is exact to rounding over such a time."""
+    return system.spectral_radius(system.unpack(y)) * width < SHORT
+
+
 class Linearised:
     """J(t) along a path on one stretch, or its transpose with time running backwards from the stretch's end.
+
+    The time of all methods is the stretch's own: 0 at its beginning, or with `adjoint` at its end.
 
     Args:
         path: the trajectory.
         stretch: where the kernel is linear in time.
-        adjoint: take the transpose; the time of all methods is then stretch[1] - t.
+        adjoint: take the transpose.
     """
 
     def __init__(self, path: Path, stretch: tuple[float, float], adjoint: bool = False) -> None:
-        self.coordinates = Coordinates.build(path.system, *stretch)
-        self.path, self.stretch, self.adjoint = path, stretch, adjoint
+        self.stretch, self.adjoint, self.width = stretch, adjoint, stretch[1] - stretch[0]
+        self.system = path.system.between(*stretch)
+        self.coordinates = Coordinates.build(self.system, 0.0, self.width)
+        self._path, (self._interval, self._begin) = path, path.interval(stretch[0])
+
+    def local(self, t: float) -> float:
+        """Time from the stretch's beginning, of a flow time."""
+        return min(max(t - self.stretch[0], 0.0), self.width)
 
     def time(self, tau: float) -> float:
-        """Flow time."""
-        return self.stretch[1] - tau if self.adjoint else tau
+        """Time from the stretch's beginning."""
+        return self.width - tau if self.adjoint else tau
+
+    def state(self, tau: float) -> Vector:
+        """The packed state."""
+        return self._path.inside(self._interval, self._begin + self.time(tau))
 
     def at(self, tau: float) -> "Point":
         """The linearisation at one time."""
-        return Point(self, self.time(tau))
+        return Point(self, tau)
 
 
 class Point:
     """J, or its transpose, at one time of a path."""
 
-    def __init__(self, line: Linearised, t: float) -> None:
+    def __init__(self, line: Linearised, tau: float) -> None:
         c = self.coordinates = line.coordinates
-        self.t, self.adjoint = t, line.adjoint
-        self.z = c.enter(line.path(t))
+        self.t, self.adjoint = line.time(tau), line.adjoint
+        self.z = c.enter(line.state(tau))
         self.B, self.A = c.blocks(self.z)
         self.P = self.A @ self.B - c.T
         self.d, self.rest = c.d, np.zeros((0, 0))
         if c.moving is not None:
-            self.d, self.rest = c.moving.at(t)
+            self.d, self.rest = c.moving.at(self.t)
 
     def kernel(self, G: np.ndarray) -> np.ndarray:
         """G D, a stack of n x q matrices."""

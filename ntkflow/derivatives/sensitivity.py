@@ -13,10 +13,11 @@ from jaxtyping import Float64
 
 from ntkflow import checks, views
 from ntkflow._types import Times, Vector
-from ntkflow.derivatives.directions import Direction, Thinned, kernel_directions, thinned, within
+from ntkflow.derivatives.directions import Direction, Thinned, kernel_directions, thinned
 from ntkflow.derivatives.linearised import Linearised, Path, Point
 from ntkflow.derivatives.tangent_linear import Source, march
 from ntkflow.errors import InputError
+from ntkflow.problem.kernels import ThinCoefficients
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
@@ -120,10 +121,12 @@ def forward(
     knots = [t for d in directions if d.kernel is not None for t, _ in d.kernel.schedule]
     for stretch in path.stretches(knots):
         line = Linearised(path, stretch)
-        stops = times[(times > stretch[0]) & (times <= stretch[1])]
+        stops = [line.local(t) for t in times[(times > stretch[0]) & (times <= stretch[1])]]
         source = _source(line, fine, directions)
         typical = _typical(line, directions)
-        found, last, scale = march(line, stretch, enter(line, rows), source, stops, rtol, scale, typical)
+        found, last, scale = march(
+            line, (0.0, line.width), enter(line, rows), source, stops, rtol, scale, typical
+        )
         out += [leave(line, S) for S in found]
         rows = leave(line, last)
     return np.stack(out)
@@ -131,24 +134,30 @@ def forward(
 
 def _source(line: Linearised, fine: Thinned, directions: Sequence[Direction]) -> Source | None:
     """d(field)/d(parameter) at fixed state: the field with the kernel's change in place of the kernel."""
-    changes = [direction.kernel for direction in directions]
-    if all(change is None for change in changes):
+    ends = _at_ends(line, directions)
+    if not any(ends):
         return None
     c = line.coordinates
     columns = np.asarray(fine.frame.column_class, dtype=int)
     k, s = c.groups, c.s
 
     def source(tau: float) -> np.ndarray:
-        t = line.time(tau)
-        point = Point(line, t)
+        share = line.time(tau) / line.width
+        point = Point(line, tau)
         back = point.A[:, : c.n].T @ point.P
-        out = np.zeros((len(changes), c.size))
-        for row, change in zip(out, changes, strict=True):
-            if change is not None:
-                now = change.at(t)
+        out = np.zeros((len(ends), c.size))
+        for row, pair in zip(out, ends, strict=True):
+            if pair:
+                means, within = (
+                    (1 - share) * first + share * last
+                    for first, last in (
+                        (pair[0].class_kernel, pair[1].class_kernel),
+                        (pair[0].within, pair[1].within),
+                    )
+                )
                 into = c.blocks(row)[0][: c.n]
-                into[:, :k] = -back[:, :k] @ (c.U.T @ (now.class_kernel * (s / s[:, None])) @ c.U)
-                into[:, k:] = -back[:, k:] * now.within[columns]
+                into[:, :k] = -back[:, :k] @ (c.U.T @ (means * (s / s[:, None])) @ c.U)
+                into[:, k:] = -back[:, k:] * within[columns]
         return out
 
     return source
@@ -157,11 +166,22 @@ def _source(line: Linearised, fine: Thinned, directions: Sequence[Direction]) ->
 def _typical(line: Linearised, directions: Sequence[Direction]) -> Float64[np.ndarray, " p"]:
     """Size that d(field)/d(parameter) has where the residual is as large as the targets."""
     c = line.coordinates
-    size = float(np.linalg.norm(line.at(line.stretch[0]).A[:, : c.n]) * np.linalg.norm(c.T))
-    kernels = [direction.kernel for direction in directions]
-    largest = [0.0 if k is None else max(np.abs(row).max() for row in within(k)) for k in kernels]
-    means = [0.0 if k is None else float(np.abs(k.at(line.stretch[0]).class_kernel).max()) for k in kernels]
-    return size * np.maximum(largest, means)
+    size = float(np.linalg.norm(line.at(0.0).A[:, : c.n]) * np.linalg.norm(c.T))
+    # On this stretch: a narrow peak elsewhere is as high as it likes.
+    sizes = [
+        max(
+            (float(max(np.abs(now.within).max(), np.abs(now.class_kernel).max())) for now in ends),
+            default=0.0,
+        )
+        for ends in _at_ends(line, directions)
+    ]
+    return size * np.array(sizes)
+
+
+def _at_ends(line: Linearised, directions: Sequence[Direction]) -> list[tuple[ThinCoefficients, ...]]:
+    """What the kernel's change is at both ends of the stretch, between which it is linear; empty for none."""
+    changes = [direction.kernel for direction in directions]
+    return [() if change is None else tuple(change.at(t) for t in line.stretch) for change in changes]
 
 
 def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64[np.ndarray, "p D"]:
@@ -176,17 +196,15 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
     rows, scale = np.zeros_like(total), None
     for stretch in reversed(path.stretches()):
         line = Linearised(path, stretch, adjoint=True)
-        start, state = stretch[1], enter(line, rows, weighted=True)
+        tau, state = 0.0, enter(line, rows, weighted=True)
         inside = np.flatnonzero((times > stretch[0]) & (times <= stretch[1]))
         for i in inside[::-1]:
-            if times[i] < start:
-                span = (stretch[1] - start, stretch[1] - times[i])
-                _, state, scale = march(line, span, state, None, [], rtol, scale)
+            before, tau = tau, line.width - line.local(times[i])
+            if tau > before:
+                _, state, scale = march(line, (before, tau), state, None, [], rtol, scale)
             state = state + enter(line, weights[i], weighted=True)
-            start = times[i]
         if np.any(state):
-            span = (stretch[1] - start, stretch[1] - stretch[0])
-            _, state, scale = march(line, span, state, None, [], rtol, scale)
+            _, state, scale = march(line, (tau, line.width), state, None, [], rtol, scale)
         rows = leave(line, state, weighted=True)
     return total + rows
 

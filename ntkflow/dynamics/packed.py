@@ -14,6 +14,7 @@ import numpy as np
 from ntkflow._types import ClassMeans, Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem, raw_field
 from ntkflow.errors import InputError
+from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import Kernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
@@ -94,6 +95,37 @@ def clock(problem: Problem) -> float:
         probe = np.repeat(means, sizes.counts, axis=1)
         gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
     return float(np.sqrt(sizes.N / sizes.C * gain))
+
+
+@dataclass(frozen=True)
+class Saddle:
+    """The saddle W = H = 0, b = 1/C: contrasts grow or fall there as exp(+-g t), slowed or sped up by decay.
+
+    Attributes:
+        growing: the rate at which they leave it, > 0.
+        falling: the rate at which they fall into it.
+    """
+
+    growing: float
+    falling: float
+
+    @classmethod
+    def of(cls, decay: Decay, clock: float) -> "Saddle | None":
+        """From g = `clock`: the rates solve (r + lw)(r + lh) = g^2. None where decay makes the origin attract."""
+        mean, half = (decay.W + decay.H) / 2, (decay.W - decay.H) / 2
+        spread = math.hypot(half, clock)
+        # spread - mean, without the difference of two alike.
+        growing = (
+            (clock - math.sqrt(decay.W * decay.H)) * (clock + math.sqrt(decay.W * decay.H)) / (spread + mean)
+        )
+        return cls(growing, spread + mean) if growing > 0 else None
+
+    def depth(self, amplification: float) -> float:
+        """Share to which a state falling into it has shrunk when errors in the growing directions, relative to it,
+        have been amplified so much.
+        """
+        share: float = amplification ** (-self.falling / (self.growing + self.falling))
+        return share
 
 
 def _contrasts(problem: Problem) -> ClassMeans:

@@ -58,8 +58,7 @@ class Part:
         if self.left is None:
             factor = still[:, None] / d + (0.0 if moving is None else moving[:, None] * slope)
             # All states side by side: one product.
-            every = np.concatenate(Z, axis=1)
-            return (every * factor.ravel()) @ every.T
+            return _weighted_gram(np.concatenate(Z, axis=1), factor.ravel())
         transposed = Z.transpose(0, 2, 1)
         inside = (Z / d[:, None, :]) @ transposed
         total = np.tensordot(still, self.left.inverse(s) @ inside, 1)
@@ -122,8 +121,7 @@ class Terms:
     def weights(self, y: Packed, coefficients: Weighting) -> FeatureMatrix:
         """Sum over states of their coefficient times W^T W / m."""
         W = self._blocks(y)[-2]
-        rows = W.reshape(-1, W.shape[2])
-        return (rows.T * np.repeat(coefficients / self.m, W.shape[1])) @ rows
+        return _weighted_gram(W.reshape(-1, W.shape[2]).T, np.repeat(coefficients / self.m, W.shape[1]))
 
     def features(
         self, y: Packed, s: Weighting, still: Weighting, moving: Weighting | None = None
@@ -153,6 +151,18 @@ class Terms:
 
     def _blocks(self, y: Packed) -> list[Floats]:
         return [y[:, cut].reshape(len(y), *shape) for cut, shape in self._cuts]
+
+
+def _weighted_gram(columns: np.ndarray, weights: np.ndarray) -> FeatureMatrix:
+    """Z diag(weights) Z^T. With roots of weights of one sign BLAS computes one triangle of it alone."""
+    sign = -1.0 if len(weights) and weights[0] < 0 else 1.0
+    gram: FeatureMatrix
+    if (sign * weights).min(initial=0.0) < 0:
+        gram = (columns * weights) @ columns.T
+        return gram
+    halves = columns * np.sqrt(sign * weights)
+    gram = sign * (halves @ halves.T)
+    return gram
 
 
 def _parts(flow: Flow, sizes: Sizes, a: Kernel, b: Kernel) -> Iterator[Part | TensorPart]:

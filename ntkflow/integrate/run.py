@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ntkflow._types import Times, Vector
-from ntkflow.dynamics.packed import Flow, Speed, class_speed, norm, relative_speed
+from ntkflow.dynamics.packed import Flow, Saddle, Speed, class_speed, norm, relative_speed
 from ntkflow.integrate.engines.base import interpolant
 from ntkflow.integrate.engines.chain import Chain, Step
 from ntkflow.integrate.save_times import log_grid
@@ -24,9 +24,11 @@ BLIND_STEPS = 8
 # So many steps that move the state by less than this many tolerances, at a pace that the step limit cannot cover.
 STALL_STEPS = 1000
 STALL_MOTION = 100.0
-# Features and weights that have both shrunk to a share d of their start by the stable directions of the saddle at the
-# origin carry an error rtol/d^2 in its unstable ones: at this many roots of rtol a hundredth of themselves.
-SADDLE_DEPTH = 10.0
+# Features and weights that shrink into the saddle at the origin carry an error in its growing directions. When it has come
+# to this share of them, the run ends.
+SADDLE_ERROR = 0.01
+# So much of the saddle's own rate is falling into it, and no approach to a small limit nearby.
+FALLING = 0.1
 # A step that fails is one that rounding has worn out if so many steps before it got nowhere.
 WORN_STEPS = 50
 
@@ -48,7 +50,7 @@ class Run:
         max_steps: limit on accepted steps.
         progress: called with ("integrating", t, t_end) after each step.
         observe: called after each accepted step, before its end is saved.
-        saddle: whether W = H = 0 is a saddle, so that a run that falls into it is to end.
+        saddle: the rates of W = H = 0, where that is a saddle: a run that falls into it is to end.
         reached: of a state at rest by the target for NC1, whether it is the predicted end; None: every one is.
 
     Attributes:
@@ -72,7 +74,7 @@ class Run:
         max_steps: int,
         progress: Progress | None,
         observe: Callable[[Step], None] | None = None,
-        saddle: bool = False,
+        saddle: Saddle | None = None,
         reached: Callable[[State], bool] | None = None,
     ) -> None:
         self.reached = reached
@@ -85,7 +87,7 @@ class Run:
         self.mark = (0, 0.0, y0)
         self.recent: deque[tuple[int, float, Vector]] = deque(maxlen=2)
         self.blind = stop.nc1 is None and stop.loss is None and stop.stationarity is None
-        self.origin = self._features_and_weights(y0) if saddle else None
+        self.saddle, self.origin = saddle, self._features_and_weights(y0)
         self.spread = flow.within_rms(y0)
         self.times: list[float] = []
         self.packed: list[Vector] = []
@@ -95,7 +97,7 @@ class Run:
         self.grid: Iterator[float] = iter(
             save_at if save_at is not None else log_grid(first, t_end, y0.nbytes, knots)
         )
-        self.knots = list(knots)
+        self.knots, self.wakes = list(knots), 0.0
         self.next = next(self.grid)
         if save_at is None or self.next == 0.0:
             self._save(0.0, y0)
@@ -146,7 +148,7 @@ class Run:
         t, y, stop, flow = self.stepper.t, self.stepper.y, self.stop, self.flow
         if not np.all(np.isfinite(y)):
             return Reason.NOT_FINITE
-        if self.origin is not None and self._at_saddle(y, self.origin):
+        if self.saddle is not None and self._at_saddle(t, y, self.saddle):
             return Reason.SADDLE
         if stop.nc1 is not None and self._collapsed(t, y, stop.nc1):
             return Reason.NC1
@@ -162,12 +164,22 @@ class Run:
         blocks = self.flow.blocks(y)
         return norm(blocks[:-2]), norm(blocks[-2:-1])
 
-    def _at_saddle(self, y: Vector, origin: tuple[float, float]) -> bool:
+    def _at_saddle(self, t: float, y: Vector, saddle: Saddle) -> bool:
         """Whether both have shrunk so far, and the outputs with them, that rounding decides where they go."""
-        depth = SADDLE_DEPTH * math.sqrt(self.stepper.interval.rtol)
+        depth = saddle.depth(SADDLE_ERROR / self.stepper.interval.rtol)
         now = self._features_and_weights(y)
-        shrunk = all(0 < size <= depth * start for size, start in zip(now, origin, strict=True))
-        return shrunk and now[0] * now[1] <= depth**2
+        shrunk = all(0 < size <= depth * start for size, start in zip(now, self.origin, strict=True))
+        return shrunk and now[0] * now[1] <= depth**2 and self._falls(t, y, FALLING * saddle.falling)
+
+    def _falls(self, t: float, y: Vector, rate: float) -> bool:
+        """Whether features and weights both shrink at such a rate at least; their squares need not be floats."""
+        now, change = (self.flow.blocks(part)[:-1] for part in (y, self.flow.field(t, y)))
+        for blocks, speeds in ((now[:-1], change[:-1]), (now[-1:], change[-1:])):
+            size = norm(blocks)
+            shrinking = -sum(float(np.vdot(x / size, v / size)) for x, v in zip(blocks, speeds, strict=True))
+            if not shrinking >= rate:
+                return False
+        return True
 
     def _collapsed(self, t: float, y: Vector, target: float) -> bool:
         """Whether deviations are below the target, and the class means, W and b move as little per unit of tau.
@@ -185,10 +197,19 @@ class Run:
 
     def _rests(self, t: float, y: Vector, target: float, speed: Speed) -> bool:
         """Whether y rests under the kernel of now and under all to come: a later one may move it again."""
-        ahead = [time for time in (*self.knots, self.t_end) if time > t] if self.knots else []
+        if not self._at_rest(t, y, target, speed):
+            return False
+        if self.wakes > t and not self._at_rest(self.wakes, y, target, speed):
+            return False
+        ahead = (time for time in (*self.knots, self.t_end) if time > t) if self.knots else ()
+        # Among many knots the one that moves it is remembered: it will do so after the next step too.
+        self.wakes = next((time for time in ahead if not self._at_rest(time, y, target, speed)), 0.0)
+        return not self.wakes
+
+    def _at_rest(self, t: float, y: Vector, target: float, speed: Speed) -> bool:
+        """Whether y is as good as at rest under the kernel of time t."""
         blocks, field = self.flow.blocks, self.flow.field
-        speeds = (speed(blocks(y), blocks(field(time, y))) for time in (t, *ahead))
-        return all(found <= target * self.flow.clock for found in speeds)
+        return bool(speed(blocks(y), blocks(field(t, y))) <= target * self.flow.clock)
 
     def _nearly_stationary(self, y: Vector, target: float) -> bool:
         """Whether the mean speed over the last step is near the target, so that the field is worth evaluating."""

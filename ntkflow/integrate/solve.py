@@ -11,7 +11,7 @@ from ntkflow import checks
 from ntkflow._types import Times
 from ntkflow.checks import real
 from ntkflow.dynamics.levels import LevelFlow, has_levels
-from ntkflow.dynamics.packed import Flow, RawFlow, ThinFlow
+from ntkflow.dynamics.packed import Flow, RawFlow, Saddle, ThinFlow
 from ntkflow.errors import InputError, LawWarning, SolveError
 from ntkflow.integrate.engines import choose
 from ntkflow.integrate.horizon import DecayedEnd, default_horizon
@@ -79,8 +79,7 @@ def solve(
     knots = [knot for knot in knots_of(problem.kernel) if knot < horizon]
     motion = Motion(problem, flow, rtol) if moves(problem) else None
     observe = None if motion is None else motion.observe
-    # With decay on both, the origin may attract.
-    saddle = not (problem.decay.W and problem.decay.H)
+    saddle = Saddle.of(problem.decay, flow.clock)
     run = Run(
         flow, problem.sizes, engine, horizon, rtol, stop, times, knots, max_steps, progress, observe, saddle,
         DecayedEnd(problem).reached if problem.decay.any else None,
@@ -89,7 +88,9 @@ def solve(
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()
         packed = np.array(run.packed)
-        if not reason.failed and lost_accuracy(problem, flow, *_with_turns(run, packed), rtol):
+        law = None if motion is None else motion.check(None if reason.failed else flow.state(packed[-1]))
+        known = 0.0 if law is None else law.tolerance
+        if not reason.failed and lost_accuracy(problem, flow, *_with_turns(run, packed), rtol, known):
             reason = Reason.INACCURATE
     intervals = run.stepper.intervals
     choice = choose.in_all([interval.choice for interval in intervals], len(run.packed[0]))
@@ -109,10 +110,10 @@ def solve(
     settings = {"t_end": horizon, "rtol": rtol, "engine": engine, "form": form}
     # Zero is how a configuration switches a target off.
     settings |= {name: target or 0.0 for name, target in targets.items()}
-    law = None if motion is None else motion.check(None if reason.failed else flow.state(packed[-1]))
     solution = Solution(problem, np.array(run.times), packed, reason, stats, flow, law, settings=settings)
     if reason.failed and throw:
         raise SolveError(f"integration ended at t = {run.times[-1]:.6g} of {horizon:.6g}: {reason.sentence}")
+    # A broken law costs no data: whoever sees the warning has the run to look at.
     if law is not None and law.failed and not reason.failed:
         warnings.warn(law.sentence, LawWarning, stacklevel=2)
     return solution

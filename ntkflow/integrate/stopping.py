@@ -60,7 +60,8 @@ _SENTENCES = {
         "how it leaves; choose another initial state, or a t_end before this time"
     ),
     Reason.INACCURATE: (
-        "accuracy was lost: E drifted by more than rtol, or the loss rose; lower rtol or choose another engine"
+        "accuracy was lost: E drifted by more than rtol, or the loss, with decay its sum with the penalty, rose; "
+        "lower rtol or choose another engine"
     ),
 }
 

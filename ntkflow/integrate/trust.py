@@ -1,6 +1,7 @@
-"""Whether a finished integration deserves belief: E must stay put and the loss must not rise."""
+"""Whether a finished integration deserves belief: E must be conserved where it is, and what only falls must not rise."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant
 from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.problem import Problem
+from ntkflow.problem.state import State
 
 # Saved states looked at, and fewer where the inverse kernel is dear: an audit may not cost more than some steps.
 LOOKS, DEAR_LOOKS = 16, 4
@@ -20,12 +22,18 @@ ROUNDING = 1e-13
 ERROR_IN_RTOL = 30.0
 
 
-def lost_accuracy(problem: Problem, flow: Flow, times: Times, packed: np.ndarray, rtol: float) -> bool:
-    """Whether E drifted by more than rtol, or the loss rose by more than the error of the outputs explains.
+def lost_accuracy(
+    problem: Problem, flow: Flow, times: Times, packed: np.ndarray, rtol: float, law_tolerance: float = 0.0
+) -> bool:
+    """Whether E drifted by more than the tolerance, or what only falls rose by more than its error explains.
 
-    With decay E moves in truth and nothing is looked at; `balance` compares it with its law. While a kernel moves E
-    moves too, but the loss still never rises, and between knots with one and the same kernel, before the first and
-    after the last, E stays put.
+    Where E is conserved, without decay of W and H and on every stretch on which the kernel stands still, it may drift by
+    rtol. Where it moves, `Motion` follows the law of its motion with the run, and a failure there is a warning. What only
+    falls is the loss and, with decay, the loss and the penalty
+
+        lw/2 |W|^2 + lh/2 <H, K^{-1} H> + lb/2 |b|^2,
+
+    whose descent in the metric of K the flow is; where lh > 0 that holds while the kernel stands still.
 
     Args:
         problem: what was solved.
@@ -33,30 +41,32 @@ def lost_accuracy(problem: Problem, flow: Flow, times: Times, packed: np.ndarray
         times: saved times, (T,).
         packed: saved states, (T, unknowns).
         rtol: bound of the drift, relative to the norms of E's terms.
+        law_tolerance: error of E's terms that integration may leave where E moves; zero where it is conserved.
     """
-    if problem.decay.any:
-        return False
-    if problem.kernel.moves:
-        drifted = _drifted_at_rest(problem, flow, times, packed, rtol)
-    else:
-        drifted = drift(problem, flow, _some(flow, packed)) > max(rtol, ROUNDING)
-    return drifted or _loss_rose(problem, flow, _some(flow, packed), rtol)
+    # Of E's terms, as of outputs, so much is known.
+    known = max(ERROR_IN_RTOL * rtol, law_tolerance)
+    still = [(here, _spread_out(rows, LOOKS)) for here, rows in _at_rest(problem, flow, times, packed)]
+    bound = max(rtol, ROUNDING)
+    if not problem.decay.moves_E and any(drift(here, flow, rows) > bound for here, rows in still):
+        return True
+    stretches = (
+        still if problem.decay.H else [(problem, np.vstack([flow.start(), _spread_out(packed, LOOKS)]))]
+    )
+    return any(_rose(here, flow, rows, rtol, known) for here, rows in stretches)
 
 
-def _some(flow: Flow, packed: np.ndarray) -> np.ndarray:
-    return np.vstack([flow.start(), _spread_out(packed, LOOKS)])
-
-
-def _drifted_at_rest(problem: Problem, flow: Flow, times: Times, packed: np.ndarray, rtol: float) -> bool:
-    """Whether E drifted in a stretch of a schedule on which the kernel does not move."""
-    if times[0] > 0:
-        times, packed = np.append(0.0, times), np.vstack([flow.start(), packed])
+def _at_rest(
+    problem: Problem, flow: Flow, times: Times, packed: np.ndarray
+) -> Iterator[tuple[Problem, np.ndarray]]:
+    """The states, the initial one among them, in every stretch on which the kernel stands still, with that kernel."""
+    times, packed = np.append(0.0, times), np.vstack([flow.start(), packed])
+    if not problem.kernel.moves:
+        yield problem, packed
+        return
     for begin, end, kernel in problem.kernel.rests:
         inside = packed[(times >= begin) & (times <= end)]
-        still = replace(problem, kernel=kernel) if len(inside) > 1 else problem
-        if len(inside) > 1 and drift(still, flow, _spread_out(inside, LOOKS)) > max(rtol, ROUNDING):
-            return True
-    return False
+        if len(inside) > 1:
+            yield replace(problem, kernel=kernel), inside
 
 
 def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
@@ -79,12 +89,26 @@ def _spread_out(rows: np.ndarray, most: int) -> np.ndarray:
     return result
 
 
-def _loss_rose(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float) -> bool:
+def _rose(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float, known: float) -> bool:
+    """Whether the loss and the penalty of decay rose; `known` is the relative error of the penalty."""
     # Of a loss given by the user nobody knows whether its residual is its derivative.
     if not (problem.squared_error or problem.cross_entropy):
         return False
     losses = np.array([flow.loss(y) for y in packed])
+    penalties = (
+        np.array([penalty(problem, flow.state(y)) for y in packed]) if problem.decay.any else 0 * losses
+    )
     # |R|_F^2 <= 2 L for both losses; outputs are off by a share of targets and residual together.
     residual = np.sqrt(2 * losses[:-1])
     off = ERROR_IN_RTOL * rtol * (math.sqrt(problem.sizes.N) + residual)
-    return bool(np.any(np.diff(losses) > off * (residual + off)))
+    allowed = off * (residual + off) + 2 * known * penalties[:-1]
+    return bool(np.any(np.diff(losses + penalties) > allowed))
+
+
+def penalty(problem: Problem, state: State) -> float:
+    """What decay adds to the loss: the flow descends their sum in the metric of a kernel that stands still."""
+    lw, lh, lb = problem.decay.rates
+    total = lw * np.vdot(state.W, state.W) + lb * np.vdot(state.b, state.b)
+    if lh:
+        total += lh * np.vdot(state.H, problem.kernel.solve(state.H, problem.sizes))
+    return float(total) / 2

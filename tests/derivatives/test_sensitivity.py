@@ -157,6 +157,80 @@ def test_the_adjoint_is_the_transpose_of_the_forward_map(moving):
     np.testing.assert_allclose(back @ weigh(ahead[0]), expected, rtol=1e-5)
 
 
+def narrow(begin, width, push=0.0, end=0.5):
+    """A peak between knots so close together that the run's own clock has no times between them."""
+    knots = [0.0, begin]
+    for share in (0.5, 1.0):
+        knots.append(max(begin + share * width, float(np.nextafter(knots[-1], 9.0))))
+    # The widths are those left after rounding, so that the area under the peak is 0.2.
+    heights = (0.1, 0.1, 0.4 / (knots[3] - knots[1]) * (1 + push), 0.1, 0.1)
+    return (*knots, end), tuple(nf.BlockKernel(h, 0.5 * h, 0.1 * h) for h in heights)
+
+
+@pytest.mark.parametrize(("begin", "width"), [(0.3, 1e-9), (0.3, 1e-13), (0.3, 0.0), (1e-50, 1e-50)])
+def test_peaks_as_narrow_as_rounding_are_followed(begin, width):
+    sizes = nf.Sizes(2, 3, 4)
+    state, push = drawn(sizes), drawn(sizes, 1)
+
+    def problem(c=0.0, higher=0.0):
+        moved = nf.State(*(getattr(state, x) + c * getattr(push, x) for x in "HWb"))
+        return nf.Problem(sizes, nf.ScheduledKernel(*narrow(begin, width, higher)), moved)
+
+    knots, kernels = narrow(begin, width)
+    times = [t for t in (0.5 * begin, *knots[1:]) if t > 0]
+    changes = [ThinCoefficients(0 * k.thin(sizes).class_kernel, 0 * k.thin(sizes).within) for k in kernels]
+    changes[2] = kernels[2].thin(sizes)
+    peak = ThinCoefficients(
+        changes[0].class_kernel, changes[0].within, tuple(zip(knots, changes, strict=True))
+    )
+    directions = {"push": Direction(state=push), "peak": Direction(peak)}
+    found = sensitivity.sensitivity(problem(), directions, times, rtol=1e-9)
+    for name, key in (("push", "c"), ("peak", "higher")):
+        plus, minus = (states(problem(**{key: s * STEP}), times) for s in (1, -1))
+        size = np.linalg.norm(found.derivatives[name][-1].H)
+        assert size > 0.01
+        # W and b have no time to move within the peak: relative to each, differences there would be rounding.
+        for mine, p, m in zip(found.derivatives[name], plus, minus, strict=True):
+            for x in "HWb":
+                difference = (getattr(p, x) - getattr(m, x)) / (2 * STEP)
+                np.testing.assert_allclose(getattr(mine, x), difference, rtol=0, atol=1e-5 * size)
+    for mine, other in zip(found.states, states(problem(), times), strict=True):
+        np.testing.assert_allclose(mine.H, other.H, atol=1e-8)
+
+
+@pytest.mark.parametrize("width", [1e-300, 5e-324])
+def test_intervals_near_the_smallest_float_change_nothing(width):
+    sizes, state = nf.Sizes(2, 3, 4), drawn(nf.Sizes(2, 3, 4))
+    a, b, c = nf.BlockKernel(1.3, 0.6, 0.2), nf.BlockKernel(0.2, 0.1, 0.0), nf.BlockKernel(2.0, 0.8, 0.1)
+    push = {"push": Direction(state=drawn(sizes, 1))}
+    found, plain = (
+        sensitivity.sensitivity(nf.Problem(sizes, kernel, state), push, [0.4, 1.2])
+        for kernel in (
+            nf.ScheduledKernel((0.0, width, 2 * width, 1.0), (b, a, a, c)),
+            nf.ScheduledKernel((0.0, 1.0), (a, c)),
+        )
+    )
+    for mine, other in zip(found.derivatives["push"], plain.derivatives["push"], strict=True):
+        np.testing.assert_allclose(mine.H, other.H, atol=1e-8)
+
+
+@pytest.mark.parametrize("width", [1e-13, 0.0])
+def test_the_adjoint_crosses_a_peak_as_narrow_as_rounding(width):
+    sizes = nf.Sizes(2, 3, 4)
+    knots, kernels = narrow(0.3, width)
+    problem = nf.Problem(sizes, nf.ScheduledKernel(knots, kernels), drawn(sizes))
+    push = Direction(state=drawn(sizes, 1))
+    fine = sensitivity.thinned(problem, [push])
+    times = np.array([0.1, knots[2], knots[3], 0.7])
+    path = Path(fine.system, fine.initial.pack(), 0.7, 1e-10)
+    weights = np.random.default_rng(2).normal(size=(4, 2, fine.system.size))
+    back = sensitivity.adjoint(path, times, weights, 1e-8)
+    ahead = sensitivity.forward(path, fine, [push], np.array([0.0, *times]), 1e-9)[:, 0]
+    weigh = lambda row: sensitivity.weigh(np.sqrt(sizes.masses), 4, row)  # noqa: E731
+    expected = sum(weights[i] @ weigh(ahead[i + 1]) for i in range(4))
+    np.testing.assert_allclose(back @ weigh(ahead[0]), expected, rtol=1e-5)
+
+
 def test_the_linearised_field_is_the_dense_jacobian():
     sizes, kernel = nf.Sizes(3, (2, 3, 3), 4), nf.BlockKernel(1.3, 0.6, 0.2)
     problem = nf.Problem(sizes, kernel, drawn(sizes), decay=nf.Decay(0.1, 0.05, 0.02))

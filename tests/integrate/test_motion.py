@@ -183,6 +183,19 @@ def test_a_narrow_peak_between_knots_is_followed():
     assert run.law.error < 1e-8
 
 
+@pytest.mark.parametrize("width", [1e-9, 1e-11, 1e-12, 1e-13, 1e-14, 1e-15])
+def test_right_runs_past_peaks_as_narrow_as_rounding_are_not_condemned(width):
+    """The kernel changes by a factor 4/width, so that its law is known to some roundings times that factor."""
+    sizes, knots = nf.Sizes(2, 3, 4), [0.0, 0.3, 0.3 + width / 2, 0.3 + width, 0.5]
+    for i in (2, 3):
+        knots[i] = max(knots[i], float(np.nextafter(knots[i - 1], 1.0)))
+    heights = (0.1, 0.1, 0.4 / (knots[3] - knots[1]), 0.1, 0.1)
+    kernel = ScheduledKernel(tuple(knots), tuple(nf.BlockKernel(h, 0.5 * h, 0.1 * h) for h in heights))
+    for engine in ("DOP853", "structured"):
+        run = solve(kernel, sizes, t_end=0.5, engine=engine, rtol=1e-6)
+        assert run.law.error <= run.law.tolerance < 2e-5 + 1e-14 / width
+
+
 def test_failed_runs_have_a_law_too():
     run = solve(FALLING, max_steps=3, throw=False)
     assert run.reason is nf.Reason.MAX_STEPS

@@ -1,11 +1,14 @@
 """Failures are said: every result code, from situations that provoke it, and runs that lie are caught."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import ntkflow as nf
 from ntkflow.dynamics.packed import RawFlow, ThinFlow
-from ntkflow.integrate import run, trust
+from ntkflow.integrate import run as marching
+from ntkflow.integrate import trust
 from ntkflow.integrate.engines import choose
 from ntkflow.integrate.stopping import FAILURES
 from ntkflow.problem.decay import Decay
@@ -151,6 +154,83 @@ def test_the_loss_of_a_moving_kernel_may_not_rise():
     assert trust.lost_accuracy(here, flow, np.array([0.0, 0.2, 0.4]), np.stack([y0, ahead, y0]), 1e-8)
 
 
+DECAYS = {
+    "equal": Decay.equal(0.3),
+    "unequal": Decay(0.1, 0.4, 0.2),
+    "W": Decay(0.3),
+    "H": Decay(0.0, 0.3),
+    "b": Decay(0.0, 0.0, 0.3),
+}
+
+
+@pytest.mark.parametrize("schedule", [None, ((0.0, 2.5), (LOW, HIGH)), ((0.5, 0.6), (LOW, HIGH))])
+@pytest.mark.parametrize("decay", list(DECAYS))
+@pytest.mark.parametrize("save_at", [None, [2.0]])
+def test_runs_with_decay_are_examined_whatever_moves(decay, schedule, save_at, monkeypatch):
+    """By the law of E's motion, which warns; with decay of the biases alone E rests and may not drift."""
+    kernel = None if schedule is None else nf.ScheduledKernel(*schedule)
+    here = problem(kernel, decay=DECAYS[decay])
+    assert nf.solve(here, save_at=save_at, t_end=2.0).reason is nf.Reason.T_END
+    tampered(monkeypatch, grown)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = nf.solve(here, save_at=save_at, t_end=2.0, throw=False)
+    warned = any(issubclass(one.category, nf.LawWarning) for one in said)
+    assert warned != (found.reason is nf.Reason.INACCURATE)
+
+
+@pytest.mark.parametrize("loss", [nf.MSE(), nf.CrossEntropy()])
+@pytest.mark.parametrize("decay", list(DECAYS))
+@pytest.mark.parametrize("name", ladder.NAMES)
+def test_loss_and_penalty_fall_together_in_the_metric_of_the_kernel(name, decay, loss):
+    """Their sum V falls as dV/dt = -<dW, dW> - <dH, K^-1 dH> - <db, db>; neither falls by itself."""
+    here = problem(ladder.make(name, SIZES), loss=loss, decay=DECAYS[decay])
+    flow, state = RawFlow.build(here), here.state
+    y, h = flow.start(), 1e-5
+    dH, dW, db = flow.blocks(flow.field(0.0, y))
+    want = -(np.vdot(dW, dW) + np.vdot(dH, here.kernel.solve(dH, SIZES)) + np.vdot(db, db))
+    ends = [
+        nf.State(*(x + s * d for x, d in zip((state.H, state.W, state.b), (dH, dW, db), strict=True)))
+        for s in (-h, h)
+    ]
+
+    def both(s):
+        return flow.loss(np.concatenate([s.H.ravel(), s.W.ravel(), s.b])) + trust.penalty(here, s)
+
+    assert (both(ends[1]) - both(ends[0])) / (2 * h) == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.parametrize("decay", list(DECAYS))
+def test_a_sum_of_loss_and_penalty_that_rises_is_a_failure(decay):
+    here = problem(decay=DECAYS[decay])
+    flow = RawFlow.build(here)
+    times = np.array([0.0, 0.2, 0.4])
+    y0, ahead = flow.start(), nf.solve(here, save_at=[0.2], form="raw").packed[-1]
+    for kernel in (here.kernel, nf.ScheduledKernel((-1.0, 0.0, 9.0), (HIGH, here.kernel, here.kernel))):
+        now = nf.Problem(SIZES, kernel, here.state, here.loss, here.decay)
+        assert not trust.lost_accuracy(now, flow, times[:2], np.stack([y0, ahead]), 1e-8)
+        assert trust.lost_accuracy(now, flow, times, np.stack([y0, ahead, y0]), 1e-8)
+
+
+def test_a_loss_that_decay_lets_rise_is_no_failure():
+    """From zero loss decay of all raises the loss and lowers the penalty by more."""
+    fitted = nf.solve(problem(), t_end=50.0).final
+    here = nf.Problem(SIZES, nf.BlockKernel(1.3, 0.5, 0.1), fitted, decay=Decay.equal(0.3))
+    for kernel in (here.kernel, nf.ScheduledKernel((1.0, 1.1), (here.kernel, HIGH))):
+        run = nf.solve(nf.Problem(SIZES, kernel, fitted, decay=here.decay), t_end=5.0)
+        assert run.series["loss"][-1] > 100 * run.series["loss"][0]
+        assert not run.reason.failed
+
+
+@pytest.mark.parametrize("falling", [1e-3, 1.0])
+def test_a_penalty_that_a_falling_kernel_raises_is_no_failure(falling):
+    here = problem(
+        nf.ScheduledKernel((0.0, 0.1), (HIGH, nf.BlockKernel(3 * falling, falling, 0.1 * falling))),
+        decay=Decay.equal(0.3),
+    )
+    assert not nf.solve(here, t_end=1.0).reason.failed
+
+
 @pytest.mark.parametrize("engine", ["structured", "DOP853", "BDF"])
 def test_steps_that_get_nowhere_are_said(engine):
     """With kernels of 1e50 features move by rounding alone once the labels are fitted, at any step.
@@ -195,7 +275,7 @@ def test_a_step_that_fails_on_the_way_is_no_stall(at, t_end, monkeypatch):
 
 
 def test_many_steps_on_the_way_are_not_stalled(monkeypatch):
-    monkeypatch.setattr(run, "STALL_STEPS", 10)
+    monkeypatch.setattr(marching, "STALL_STEPS", 10)
     solution = nf.solve(problem(), t_end=3.0, engine="RK45", rtol=1e-9)
     assert solution.stats.steps > 300
     assert solution.reason is nf.Reason.T_END

@@ -1,9 +1,13 @@
 """What an engine is: something that steps a packed system forward."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from ntkflow._types import Vector
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Times, Vector
 
 Interpolant = Callable[[float], Vector]
 
@@ -35,6 +39,24 @@ class Stepper(Protocol):
     def step(self) -> str | None:
         """Take one accepted step; sets `status` to 'finished' or 'failed' at the end."""
         ...
+
+
+class Shared(ABC):
+    """An interpolant that is as good over some steps before the last, and gives many states at once.
+
+    Attributes:
+        covers: over how many of the last steps it holds, the last among them.
+    """
+
+    covers: int
+
+    @abstractmethod
+    def __call__(self, time: float) -> Vector:
+        """The packed state at a time."""
+
+    @abstractmethod
+    def several(self, times: Times) -> Float64[np.ndarray, "T D"]:
+        """The packed states at several times."""
 
 
 def interpolant(stepper: Stepper) -> Interpolant:

@@ -19,6 +19,10 @@ from ntkflow.integrate.engines.base import Interpolant, Stepper, interpolant
 # Local errors add up along a run; with this factor the drift of E has stayed below the rtol asked for.
 # The structured engine, which restores E every few steps, needs less of it.
 TOLERANCE_SAFETY, STRUCTURED_SAFETY = 1 / 30, 1 / 20
+# It starts anew, at order one, at every knot, and while the kernel moves it has no E to restore: beyond so many intervals its
+# local errors would add up to more.
+FEW_INTERVALS = 50
+SMALLEST_RTOL = 1e-14
 # Share of the natural size below which a block counts as zero for the absolute tolerance of others.
 NEGLIGIBLE = 1e-6
 
@@ -105,6 +109,9 @@ class Chain:
         t: current time of the run.
         status: 'running', 'finished' or 'failed'.
         last: the last accepted step; None before the first.
+
+    Raises:
+        InputError: the engine does not exist, can't integrate this form, or would take the initial state for zero.
     """
 
     def __init__(
@@ -116,7 +123,9 @@ class Chain:
         self.intervals: list[Interval] = []
         self.t, self.status = 0.0, "running"
         self.last: Step | None = None
-        self._begin(flow.start())
+        y0 = flow.start()
+        choose.check_start(flow, y0, engine)
+        self._begin(y0)
 
     @property
     def y(self) -> Vector:
@@ -172,10 +181,14 @@ class Chain:
         begin, end = self._spans[len(self.intervals)]
         flow = self.flow.between(begin, end)
         choice = choose.choose(flow, y, end - begin, self.engine)
-        rtol = self.rtol * (STRUCTURED_SAFETY if choice.engine == choose.STRUCTURED else TOLERANCE_SAFETY)
+        rtol = self.rtol * TOLERANCE_SAFETY
+        if choice.engine == choose.STRUCTURED:
+            rtol = max(
+                self.rtol * STRUCTURED_SAFETY / max(1.0, len(self._spans) / FEW_INTERVALS), SMALLEST_RTOL
+            )
         self.intervals.append(Interval(begin, end, flow, choice, rtol))
         if len(self._spans) > 1 and choice.stiffness < midpoint.SHORT:
-            self._stepper: Stepper = midpoint.Midpoint(flow, y, end - begin)
+            self._stepper: Stepper = midpoint.Midpoint(flow.field, y, end - begin)
         else:
             self._stepper = choose.start(choice.engine, flow, y, end - begin, rtol, _absolute(flow, y, rtol))
 

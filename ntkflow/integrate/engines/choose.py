@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ntkflow import checks
 from ntkflow._types import Vector
 from ntkflow.dynamics.packed import Flow, ThinFlow
@@ -47,6 +49,23 @@ def choose(flow: Flow, y: Vector, t_end: float, requested: str = "auto") -> Choi
     stiffness = flow.spectral_radius(y) * t_end
     engine, reason = (requested, "requested") if requested != "auto" else _automatic(stiffness, thin, y.size)
     return Choice(engine, stiffness, f"{reason} (rho T = {stiffness:.2g}, {y.size} unknowns)", reason)
+
+
+def check_start(flow: Flow, y0: Vector, requested: str) -> None:
+    """Refuse what an engine would take for zero: jax flushes numbers below the smallest normal float.
+
+    Raises:
+        InputError: features and weights are nonzero, but all so small.
+    """
+    features, *_, weights, _ = flow.blocks(y0)
+    largest = max(float(np.abs(block).max(initial=0.0)) for block in (features, weights))
+    if requested == DIFFRAX and 0 < largest < np.finfo(float).tiny:
+        raise InputError(
+            "engine",
+            repr(requested),
+            f"takes features and weights of at most {largest:.2g} for zero",
+            "use another engine, or scale the state up",
+        )
 
 
 def _automatic(stiffness: float, thin: bool, unknowns: int) -> tuple[str, str]:

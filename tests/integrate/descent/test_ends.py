@@ -50,6 +50,37 @@ def test_a_descent_that_rests_goes_on_when_a_later_kernel_moves_it():
     assert descend(problem, 6400, 0.05, every=100, stop=stop).times[-1] > 301.0
 
 
+def collapsing_alone(sizes):
+    """A kernel that moves deviations within classes and, all but, no class mean; one under which everything moves."""
+    deviations = np.eye(sizes.N) - np.kron(
+        np.eye(sizes.C), np.full((sizes.per_class,) * 2, 1 / sizes.per_class)
+    )
+    alone = nf.SampleKernel(4.0 * deviations + 1e-4 * np.eye(sizes.N))
+    return alone, nf.SampleKernel(nf.BlockKernel(1.3, 0.5, 0.1).matrix(sizes))
+
+
+# With cond(K) = 4e4 the inverse that E takes is known to as many roundings; the tolerance of its law counts those of H alone.
+@pytest.mark.filterwarnings("ignore::ntkflow.LawWarning")
+def test_a_descent_that_has_collapsed_goes_on_when_a_later_kernel_moves_its_classes():
+    """With decay of W the gradient pulls on class means for ever: how far they follow is for the kernel to say."""
+    sizes = nf.Sizes(2, 2, 1)
+    alone, awake = collapsing_alone(sizes)
+    rng = np.random.default_rng(4)
+    state = nf.State(rng.standard_normal((1, 4)), rng.standard_normal((2, 1)), rng.standard_normal(2))
+    stop = nf.Stop(1e-2, None, None)
+
+    def descended(kernel):
+        return descend(nf.Problem(sizes, kernel, state, decay=nf.Decay(0.2)), 700, 0.05, every=20, stop=stop)
+
+    asleep = descended(alone)
+    assert asleep.reason is nf.Reason.NC1
+    assert asleep.times[-1] < 28.0
+    later = descended(nf.ScheduledKernel((0.0, 30.0, 31.0), (alone, alone, awake)))
+    assert later.times[-1] > 31.0
+    means, before = (class_means(one.final.H, sizes) for one in (later, asleep))
+    assert np.abs(means - before).max() > 0.1
+
+
 def test_simulated_steps_stop_and_report_progress():
     config = SimulateConfig(classes=3, per_class=4, features=5, step_size=0.005, stop_nc1=1e-3, t_end=20.0)
     seen = []

@@ -246,6 +246,28 @@ def test_an_engine_is_chosen_for_each_interval_and_the_reason_says_so():
     assert "LSODA in 5, requested (rho T up to" in asked.stats.because
 
 
+def test_over_many_knots_the_structured_engine_works_to_a_smaller_share_of_rtol():
+    knots = np.linspace(0.0, 6.0, 201)
+    problem = nf.Problem(SIZES, peaked("block", tuple(knots), tuple(1 + 0.2 * np.sin(knots))), start(1.0))
+    for asked, share in (("structured", chain.STRUCTURED_SAFETY / 4), ("DOP853", chain.TOLERANCE_SAFETY)):
+        (interval,) = run_of(problem, 6.0, engine=asked).stepper.intervals
+        assert interval.rtol == pytest.approx(1e-8 * share)
+    # Its tolerance is never below what it can do.
+    assert nf.solve(problem, save_at=[0.1], rtol=1e-12, engine="structured").stats.rtol_internal >= 1e-14
+
+
+@pytest.mark.slow
+def test_over_many_knots_the_structured_engine_keeps_its_rtol():
+    """At every knot it starts anew at order one; the errors of these starts add up."""
+    knots = np.linspace(0.0, 3.0, 301)
+    kernel = peaked("block", tuple(knots), tuple(1 + 0.2 * np.sin(knots)))
+    problem, rtol = nf.Problem(SIZES, kernel, start(1.0)), 1e-8
+    found = nf.solve(problem, save_at=[3.0], rtol=rtol, engine="structured")
+    assert found.law.error < rtol
+    exact = nf.solve(problem, save_at=[3.0], rtol=1e-11, engine="DOP853")
+    assert oracle.distance(found.final, exact.final) < 3 * rtol
+
+
 def test_a_constant_kernel_is_one_interval_with_the_reason_as_it_was():
     problem = nf.Problem(SIZES, ladder.make("block", SIZES), start())
     run = run_of(problem, 1.0)
@@ -265,6 +287,24 @@ def test_what_rests_under_the_kernel_of_now_goes_on_when_a_later_one_moves_it():
     woken = nf.solve(problem, t_end=2000.0, stop=stop)
     assert woken.times[-1] > 401.0
     assert woken.series["loss"][-1] < 0.9 * early.series["loss"][-1]
+
+
+def test_among_many_knots_the_one_that_wakes_a_run_is_asked_first(monkeypatch):
+    """Otherwise every step at rest would evaluate the field at all the knots before it."""
+    count, knots = [0], np.linspace(0.0, 40.0, 61)
+    kernel = peaked("block", (*knots, 41.0), (*(1e-14 for _ in knots), 1.0))
+    problem = nf.Problem(SIZES, kernel, start(1.0))
+    right = ThinFlow.field
+
+    def counted(self, t, y):
+        count[0] += 1
+        return right(self, t, y)
+
+    stop = nf.Stop(nc1=None, stationarity=1e-3)
+    monkeypatch.setattr(ThinFlow, "field", counted)
+    found = nf.solve(problem, t_end=42.0, stop=stop, rtol=1e-4)
+    assert found.times[-1] > 41.0
+    assert count[0] < 2 * found.stats.evaluations + 10 * found.stats.steps
 
 
 def test_a_state_that_is_not_finite_is_not_carried_into_the_next_interval(monkeypatch):

@@ -5,13 +5,15 @@ import pytest
 from scipy.linalg import expm
 
 import ntkflow as nf
-from ntkflow.dynamics.packed import norm, relative_speed, rms
+from ntkflow.dynamics.packed import Saddle, norm, relative_speed, rms
 from ntkflow.integrate.engines import choose, scipy_engine
 from tests import oracle
 
 SIZES, KERNEL = nf.Sizes(2, 2, 3), nf.BlockKernel(1.3, 0.5, 0.1)
 NEVER = nf.Stop(None, None, None)
 ENGINES = [("thin", name) for name in choose.NAMES[1:-1]] + [("raw", name) for name in scipy_engine.METHODS]
+# It compiles for every shape and tolerance.
+ENGINES.append(pytest.param("thin", choose.DIFFRAX, marks=pytest.mark.slow))
 
 SLOW = ("RK45", "BDF", "Radau")
 
@@ -60,7 +62,7 @@ def test_a_tiny_block_among_others_is_as_good_as_zero(form, engine, scales):
 
 
 @pytest.mark.parametrize(("form", "engine"), ENGINES)
-@pytest.mark.parametrize("scale", [1e-150, 1e-250, 1e-300])
+@pytest.mark.parametrize("scale", [1e-150, 1e-160, 1e-250, 1e-300])
 def test_a_tiny_state_grows_by_the_linearisation_at_the_origin(form, engine, scale):
     """dH = W^T (Y - b 1^T) K, dW = (Y - b 1^T) H^T with b = 1/C."""
     here = problem(scale, scale, 0.0)
@@ -79,6 +81,14 @@ def test_a_tiny_state_grows_by_the_linearisation_at_the_origin(form, engine, sca
     assert (n, N + C) == final.shape
     # It does not rest there, though its squares are zero.
     assert nf.solve(here, t_end=t, form=form, engine=engine, rtol=1e-5).reason is nf.Reason.T_END
+
+
+def test_diffrax_says_what_it_would_take_for_zero():
+    """XLA flushes numbers below the smallest normal float: the state would stay at zero without a word."""
+    with pytest.raises(
+        nf.InputError, match=r"takes features and weights of at most .* for zero; use another"
+    ):
+        nf.solve(problem(1e-310, 1e-310, 0.0), save_at=[0.5], engine=choose.DIFFRAX)
 
 
 def saddle(C=3, m=2, n=4):
@@ -116,11 +126,57 @@ def test_before_the_saddle_a_run_ends_as_any_other():
     assert nf.solve(saddle(), t_end=0.5).reason is nf.Reason.T_END
 
 
-def test_with_decay_the_origin_attracts_and_is_no_saddle():
-    decay = nf.Decay(30.0, 30.0, 0.0)
-    found = nf.solve(problem(decay=decay), t_end=10.0, stop=NEVER)
-    assert found.reason is nf.Reason.T_END
-    assert np.abs(found.final.W).max() < 1e-10
+@pytest.mark.parametrize("decay", [0.01, 0.3, 1.3])
+@pytest.mark.parametrize("engine", ["auto", "DOP853", "LSODA"])
+def test_a_run_with_decay_that_falls_into_the_saddle_says_so(decay, engine):
+    """Equal decay leaves E = 0 and the way into the origin where they are: the limit is W = H = 0.
+
+    Rounding would lead to the nontrivial limit, at which a run would end as stationary.
+    """
+    here = nf.Problem(saddle().sizes, saddle().kernel, saddle().state, decay=nf.Decay(decay, decay, 0.0))
+    part = nf.solve(here, engine=engine, throw=False)
+    assert part.reason is nf.Reason.SADDLE
+    # Up to there it is right: W and H1 = -W^T/x* still have one size in their kernel's units.
+    mu, W = here.kernel.eigenvalues(here.sizes).mu_class, part.final.W
+    H1 = part.final.H[:, ::2]
+    np.testing.assert_allclose(H1, -W.T * np.sqrt(mu / 2), atol=0.05 * np.abs(H1).max())
+    assert np.abs(W).max() < 1e-2
+
+
+@pytest.mark.parametrize("engine", ["auto", "structured", "DOP853", "LSODA"])
+@pytest.mark.parametrize("decay", [nf.Decay(5.0, 5.0, 0.0), nf.Decay(30.0, 30.0, 0.0)], ids=["5", "30"])
+def test_where_decay_makes_the_origin_attract_it_is_no_saddle(decay, engine):
+    """lw lh > m mu_class: W and H tend to zero from everywhere, on the saddle's path too."""
+    for here in (
+        problem(decay=decay),
+        nf.Problem(saddle().sizes, saddle().kernel, saddle().state, decay=decay),
+    ):
+        for stop in (nf.Stop(), NEVER):
+            found = nf.solve(here, t_end=20.0, stop=stop, engine=engine, rtol=1e-6)
+            assert found.reason in (nf.Reason.T_END, nf.Reason.STATIONARY, nf.Reason.NC1)
+            assert np.abs(found.final.W).max() < 1e-5
+
+
+@pytest.mark.parametrize(("lw", "lh"), [(0.0, 0.0), (0.3, 0.3), (0.1, 0.9), (0.7, 0.0)])
+def test_the_rates_of_the_saddle_are_those_of_the_linearised_flow(lw, lh):
+    g = 1.7
+    growing, falling = np.linalg.eigvalsh([[-lw, g], [g, -lh]])[::-1]
+    found = Saddle.of(nf.Decay(lw, lh), g)
+    assert (found.growing, found.falling) == pytest.approx((growing, -falling))
+    # exp((growing + falling) t) = 100 when exp(-falling t) is the depth.
+    t = np.log(100.0) / (growing - falling)
+    assert found.depth(100.0) == pytest.approx(np.exp(falling * t))
+    assert Saddle.of(nf.Decay(2 * g, g / 2), g) is None
+
+
+def test_a_small_limit_that_is_approached_is_no_saddle():
+    """rho = lw/g near 1: the limit is as small as a state on its way into the saddle, but nothing falls."""
+    sizes = nf.Sizes(2, 2, 4)
+    g = np.sqrt(2 * KERNEL.eigenvalues(sizes).mu_class)
+    decay = nf.Decay.equal((1 - 1e-4) * g)
+    state = nf.initial.make("balanced", sizes, KERNEL, seed=0, scale=30.0)
+    found = nf.solve(nf.Problem(sizes, KERNEL, state, decay=decay), t_end=1e3, rtol=1e-2, throw=False)
+    assert found.reason is not nf.Reason.SADDLE
 
 
 def test_large_states_that_shrink_to_their_limit_fall_into_no_saddle():

@@ -6,14 +6,16 @@ whose linear systems are solved by block elimination; the invariant E restored e
 
 import math
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 
 from ntkflow import checks
-from ntkflow._types import FeatureMatrix, Vector
+from ntkflow._types import FeatureMatrix, Times, Vector
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
+from ntkflow.integrate.engines.base import Shared
 from ntkflow.integrate.engines.structured import formulas, projection
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 from ntkflow.integrate.engines.structured.corrector import BlockNorm, Corrector, Work
@@ -123,12 +125,13 @@ class StructuredBDF:
             if self.status == "running":
                 self._advance()
 
-    def dense(self) -> Callable[[float], Vector]:
+    def dense(self) -> "Polynomial":
         """The interpolating polynomial of the last step, t in [t_old, t] to a packed state."""
         if self.t_old is None:
             raise RuntimeError("there is no step to interpolate yet; call step first")
-        D, t, h, leave = self._D[: self._order + 1].copy(), self.t, self._h, self._coordinates.leave
-        return lambda time: leave(formulas.evaluate(D, (time - t) / h))
+        # One step further back the polynomial is off by the correction d of that step, some of its local errors.
+        D, covers = self._D[: self._order + 1].copy(), min(self._equal, self._order + 1)
+        return Polynomial(self._coordinates, D, self.t, self._h, covers)
 
     def _begin(self, y: Vector, first_step: float | None) -> None:
         """Start at order one; also after every knot of a moving kernel."""
@@ -250,6 +253,35 @@ class StructuredBDF:
             self.message = (
                 f"the field is not finite at t = {self.t:.6g}; give a finite initial state of smaller scale"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class Polynomial(Shared):
+    """The polynomial through the last points of a `StructuredBDF`, from a time to a packed state.
+
+    Attributes:
+        coordinates: what turns its values into packed states.
+        D: backward differences of orders 0 to k at t, in steps of h.
+        t: the last point.
+        h: the last step.
+        covers: over so many of the last steps it holds to the tolerance: it goes through their points, but for the first.
+    """
+
+    coordinates: Coordinates
+    D: formulas.Differences
+    t: float
+    h: float
+    covers: int
+
+    def __call__(self, time: float) -> Vector:
+        """The packed state at a time."""
+        state: Vector = self.several(np.array([time]))[0]
+        return state
+
+    def several(self, times: Times) -> Float64[np.ndarray, "T D"]:
+        """The packed states at several times, in one product."""
+        shares = formulas.interpolation(len(self.D) - 1, (times - self.t) / self.h)
+        return self.coordinates.leave(shares @ self.D)
 
 
 def _growth(error: float, order: int) -> float:

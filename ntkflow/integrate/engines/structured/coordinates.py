@@ -39,20 +39,25 @@ Like = Shaped[np.ndarray, " F"]
 
 @dataclass(frozen=True, eq=False)
 class Moving:
-    """A kernel that changes linearly in time: U^T Kc U = base + (t - start) slope, no longer diagonal."""
+    """A kernel that changes linearly in time: U^T Kc U = base + share change, no longer diagonal.
+
+    The share is that of the time gone by: a slope in time would overflow over the shortest of stretches.
+    """
 
     start: float
+    span: float
     base: GroupMatrix
-    slope: GroupMatrix
+    change: GroupMatrix
     rates: Float64[np.ndarray, " r"]
-    rates_slope: Float64[np.ndarray, " r"]
+    rates_change: Float64[np.ndarray, " r"]
 
     def at(self, t: float) -> tuple[Columns, GroupMatrix]:
         """Vector d with the diagonal at time t, and what is off the diagonal."""
-        kernel = self.base + (t - self.start) * self.slope
+        share = (t - self.start) / self.span
+        kernel = self.base + share * self.change
         diagonal = np.diagonal(kernel).copy()
         np.fill_diagonal(kernel, 0.0)
-        return np.concatenate([diagonal, self.rates + (t - self.start) * self.rates_slope]), kernel
+        return np.concatenate([diagonal, self.rates + share * self.rates_change]), kernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +104,7 @@ class Coordinates:
         moving = None
         if system.schedule and end > start:
             rates, change = system.at(start).rates, system.at(end).rates - system.at(start).rates
-            span = end - start
-            moving = Moving(start, U.T @ first @ U, U.T @ (last - first) @ U / span, rates, change / span)
+            moving = Moving(start, end - start, U.T @ first @ U, U.T @ (last - first) @ U, rates, change)
         e, T = np.concatenate([s @ U, np.zeros(r)]), np.hstack([(system.goal * s) @ U, np.zeros((C, r))])
         d = np.concatenate([k, system.at(start).rates])
         return cls(system.n, C, groups, groups + r, s, U, d, e, T, system.decay, moving)
@@ -152,10 +156,13 @@ class Coordinates:
         self.blocks(z)[0][self.n] = self.e
         return z
 
-    def leave(self, z: Flat) -> Vector:
-        """Packed thin state of a flat vector."""
-        G1, *rest = self.parts(z)
-        return np.concatenate([((G1 @ self.U.T) / self.s).ravel(), *(part.ravel() for part in rest)])
+    def leave(self, z: Float64[np.ndarray, "*several F"]) -> Float64[np.ndarray, "*several D"]:
+        """Packed thin state of a flat vector, or of every one of a stack."""
+        lead, n, k = z.shape[:-1], self.n, self.groups
+        B = z[..., : self.split].reshape(*lead, n + 1, self.q)
+        A = z[..., self.split :].reshape(*lead, self.C, n + 1)
+        parts = ((B[..., :n, :k] @ self.U.T) / self.s, B[..., :n, k:], A[..., :n], A[..., n])
+        return np.concatenate([part.reshape(*lead, -1) for part in parts], axis=-1)
 
     def rates_at(self, t: float) -> Columns:
         """Vector d at time t; its off-diagonal companion is left to the field."""

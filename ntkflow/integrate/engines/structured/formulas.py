@@ -50,5 +50,13 @@ def change_step(D: Differences, ratio: float) -> Differences:
 
 def evaluate(D: Differences, shift: float) -> Float64[Floats, " D"]:
     """The polynomial through the last k + 1 points at t_last + shift h."""
-    j = np.arange(len(D) - 1)
-    return np.concatenate([[1.0], np.cumprod((shift + j) / (j + 1))]) @ D
+    value: Floats = (interpolation(len(D) - 1, np.array([shift])) @ D)[0]
+    return value
+
+
+def interpolation(order: int, shifts: Float64[np.ndarray, " T"]) -> Float64[np.ndarray, "T k"]:
+    """Shares of D_0 .. D_k in the polynomial's values at t_last + shift h, a row for each shift."""
+    j = np.arange(order)
+    factors = np.ones((len(shifts), order + 1))
+    factors[:, 1:] = (shifts[:, None] + j) / (j + 1)
+    return np.cumprod(factors, axis=1)
