@@ -80,7 +80,8 @@ class Sizes:
     @property
     def N(self) -> int:
         """Number of samples."""
-        return sum(self.counts)
+        # Not from the list of counts, which of absurd sizes is too long to be made.
+        return self.C * self.m if isinstance(self.m, int) else sum(self.m)
 
     @property
     def balanced(self) -> bool:

@@ -7,11 +7,14 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.runs.border.reading import Shape
 from ntkflow.runs.border.schema import Schema, Value
 from ntkflow.runs.config import SCHEMA
 
 FORMS = "FIELD=START:STOP:COUNT, FIELD=START:STOP:COUNT:log or FIELD=v1,v2,v3"
 MOST_VALUES = 100_000
+# An axis in a sweep.toml.
+AXIS: Shape = {"fields": [str], "values": [(bool, int, float, str)], "log?": bool}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Axis:
     schema: Schema = field(default=SCHEMA, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not self.fields:
+            raise InputError("over", "no field", "needs at least one", FORMS)
         argument = f"over {self.name}"
         values = tuple(
             self.schema.typed_value(argument, name, v) for v in self.values for name in self.fields[:1]
@@ -42,7 +47,7 @@ class Axis:
         for name in self.fields[1:]:
             if tuple(self.schema.typed_value(argument, name, v) for v in values) != values:
                 raise InputError(argument, name, "is not of the type of the others", "give it its own --over")
-        if not self.fields or len(set(self.fields)) < len(self.fields):
+        if len(set(self.fields)) < len(self.fields):
             raise InputError(argument, self.fields, "must name each field once", "drop the repeated name")
         if not values:
             raise InputError(argument, "no value", "needs at least one", FORMS)

@@ -10,6 +10,7 @@ from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs import atomic, files
+from ntkflow.runs.border.reading import Shape, misfit, refuse_deep
 from ntkflow.runs.config import PATHS
 from ntkflow.runs.processes import locks
 
@@ -18,6 +19,8 @@ SPEC_FILE = "sweep.toml"
 COPIES = tuple(f"{name}.npz" for name in PATHS)
 # Seconds to wait for another process that makes the directory; it writes two small files.
 PATIENCE = 60.0
+# The record of a cell that failed.
+FAILURE = {"error": {"message": str}}
 
 
 @runtime_checkable
@@ -94,7 +97,8 @@ class Cache:
             raise InputError(
                 "out", self.directory, "exists and is not a sweep directory", "choose another directory"
             )
-        before = files.read_toml(self.directory / SPEC_FILE).get("record", {}).get("sweep")
+        record = files.read_toml(self.directory / SPEC_FILE).get("record")
+        before = record.get("sweep") if isinstance(record, dict) else None
         if before != identity and not overwrite:
             raise InputError(
                 "out",
@@ -113,28 +117,32 @@ class Cache:
             and (not self._cells.is_dir() or any(not atomic.is_remains(e) for e in self._cells.iterdir()))
         )
 
-    def _path(self, key: str, failed: bool = False) -> Path:
+    def path(self, key: str, failed: bool = False) -> Path:
+        """The file of a cell, finished or failed."""
         return self._cells / (f"{key}.failed.json" if failed else f"{key}.json")
 
     def read(self, key: str) -> Json | None:
         """A finished cell, or None; a damaged file counts as not finished."""
-        return self._content(self._path(key), key)
+        return self._content(self.path(key), key)
 
     def read_failed(self, key: str) -> Json | None:
         """The record of a cell that failed at its last attempt, or None."""
-        return self._content(self._path(key, failed=True), key)
+        return self._content(self.path(key, failed=True), key, FAILURE)
 
-    def _content(self, path: Path, key: str) -> Json | None:
+    @staticmethod
+    def _content(path: Path, key: str, shape: Shape = object) -> Json | None:
         try:
-            content = json.loads(path.read_text())
+            content = refuse_deep(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError):
             return None
-        return content if isinstance(content, dict) and content.get("key") == key else None
+        if not isinstance(content, dict) or content.get("key") != key or misfit(content, shape):
+            return None
+        return content
 
     def failed_at(self, key: str) -> int | None:
         """When a cell failed last, in the file system's nanoseconds; None where it did not."""
         with suppress(OSError):
-            return self._path(key, failed=True).stat().st_mtime_ns
+            return self.path(key, failed=True).stat().st_mtime_ns
         return None
 
     def failures(self) -> dict[str, int]:
@@ -165,9 +173,9 @@ class Cache:
     def write(self, key: str, content: Json) -> None:
         """Record a finished or failed cell; a finished one drops the record of an earlier failure."""
         failed = "error" in content
-        files.write_json(self._path(key, failed), {"key": key, "version": __version__, **content})
+        files.write_json(self.path(key, failed), {"key": key, "version": __version__, **content})
         if not failed:
-            self._path(key, failed=True).unlink(missing_ok=True)
+            self.path(key, failed=True).unlink(missing_ok=True)
 
     def recorded(self, key: str, work: Callable[[], Json]) -> Json:
         """What `work` gives, written by whoever did it; nothing is done that is on record already.

@@ -5,10 +5,10 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ntkflow import checks
 from ntkflow._types import Document, Json
@@ -16,9 +16,10 @@ from ntkflow.errors import InputError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.border.costs import CELL, refuse_many
+from ntkflow.runs.border.reading import misfit
 from ntkflow.runs.border.schema import Value
 from ntkflow.runs.config import SCHEMA, SimulateConfig
-from ntkflow.sweep.axis import Axis
+from ntkflow.sweep.axis import AXIS, Axis
 
 T = TypeVar("T")
 
@@ -146,14 +147,17 @@ def spec_from_tables(tables: Document, folder: Path) -> SweepSpec:
         InputError: an unknown table or key, or a value of the wrong type.
     """
     base = configuration.from_tables({k: v for k, v in tables.items() if k != "sweep"}, folder)
-    content = dict(tables["sweep"]) if isinstance(tables.get("sweep"), Mapping) else {}
+    content = tables.get("sweep", {})
+    if not isinstance(content, Mapping):
+        raise InputError("config", f"sweep = {content!r}", "must be a table", "write it as [sweep]")
+    content = dict(content)
     known = {"over", "seeds", *View().as_dict()}
     for name in content:
         if name not in known:
             raise InputError(
                 "config", f"sweep.{name}", f"is not one of {', '.join(sorted(known))}", "drop it"
             )
-    axes = tuple(_axis_from(entry, folder) for entry in content.pop("over", []))
+    axes = tuple(_axis_from(entry, folder) for entry in _checked("over", content.pop("over", []), list))
     seeds = _checked("seeds", content.pop("seeds", 0), int)
     for name in ("y", "theory"):
         if name in content:
@@ -168,13 +172,13 @@ def spec_from_tables(tables: Document, folder: Path) -> SweepSpec:
 def _axis_from(entry: object, folder: Path) -> Axis:
     if not isinstance(entry, Mapping) or not {"fields", "values"} <= set(entry):
         raise InputError("config", "sweep.over", "each entry needs fields and values", "fix the file")
-    names = tuple(
-        _checked("over.fields", name, str) for name in _checked("over.fields", entry["fields"], list)
-    )
-    values: Sequence[Any] = _checked("over.values", entry["values"], list)
+    wrong = misfit(entry, AXIS, "sweep.over")
+    if wrong:
+        raise InputError("config", "[sweep]", wrong, "fix the file")
+    names, values = tuple(entry["fields"]), entry["values"]
     if names and SCHEMA.kinds.get(names[0]) is Path:
         values = [folder / str(v) for v in values]
-    return Axis(names, tuple(values), _checked("over.log", entry.get("log", False), bool))
+    return Axis(names, tuple(values), entry.get("log", False))
 
 
 def _checked(name: str, value: object, kind: type[T]) -> T:

@@ -15,6 +15,7 @@ from ntkflow import views
 from ntkflow._types import Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.runs import files
+from ntkflow.runs.border.reading import misfit, reading
 from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.cell import Cell
 from ntkflow.sweep.spec import SweepSpec
@@ -28,6 +29,8 @@ FACTS = ("key", "status", "error")
 # What a notebook shows of a table.
 HTML_ROWS, HTML_NUMBERS = 20, 6
 DONE, FAILED, MISSING = "done", "failed", "missing"
+# What to do about a damaged cell.
+AGAIN = "remove it: the same command runs the cell again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +142,9 @@ class Table:
         """
         path = Path(directory) / "table.npz"
         columns, header = files.read_arrays(path, "sweep")
-        if "swept" not in header or "key" not in columns:
-            raise InputError("sweep", path, "is no table of a sweep", "run the sweep again")
+        wrong = misfit(header, {"swept": [str]}) or _uneven(header["swept"], columns)
+        if wrong:
+            raise InputError("sweep", path, f"is no table of a sweep, {wrong}", "run the sweep again")
         return cls(tuple(header["swept"]), columns)
 
     def write(self, directory: Path) -> None:
@@ -154,6 +158,20 @@ class Table:
             handle.write(text.getvalue())
         header = {"swept": list(self.swept), "rows": len(self)}
         files.write_arrays(directory / "table.npz", self.columns, header)
+
+
+def _uneven(swept: Sequence[str], columns: Mapping[str, Floats]) -> str | None:
+    """What keeps columns from being those of one table; None where nothing does."""
+    for name in (*FACTS, *swept):
+        if name not in columns:
+            return f"it lacks {name}"
+    rows = columns["key"].shape
+    for name, values in columns.items():
+        if values.ndim != 1 or values.shape != rows:
+            return f"{name} is of shape {values.shape} beside {rows}"
+        if values.dtype.kind not in ("U" if name in FACTS else "Uiufb"):
+            return f"{name} is {values.dtype}"
+    return None
 
 
 def build_table(spec: SweepSpec, grid: Sequence[Cell], cache: Cache) -> Table:
@@ -201,7 +219,8 @@ def tabulate(
             rows.append({})
         else:
             facts.append((cell.key, DONE, ""))
-            rows.append(entries(content))
+            with reading("sweep", cache.path(cell.key), "a cell", AGAIN):
+                rows.append(entries(content))
     for name, values in zip(FACTS, zip(*facts, strict=True), strict=True):
         columns[name] = np.array(values, dtype=str)
     # First seen first, so that related numbers stay side by side.

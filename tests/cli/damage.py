@@ -7,10 +7,14 @@ import lzma
 import random
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
+
+from ntkflow.errors import InputError
 
 
 def member(array: np.ndarray) -> bytes:
@@ -170,3 +174,32 @@ def _places(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         # The outer levels as often as the many numbers within.
         if len(path) < 5:
             yield from _places(inner, (*path, key))
+
+
+def tables(good: Mapping[str, Any], count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
+    """A TOML file that is no longer one, or of another shape at one place."""
+    yield from TOMLS.items()
+    for what, text in documents(good, count, seed):
+        if what not in TEXTS and b"null" not in text:
+            yield what, tomli_w.dumps(json.loads(text)).encode()
+
+
+def check(cases: Iterable[tuple[str, bytes]], run: Callable[[bytes], list[str]]) -> None:
+    """All wrong answers at once."""
+    found = {f"{i} {what}": wrong for i, (what, content) in enumerate(cases) if (wrong := run(content))}
+    assert not found, "\n".join(f"{what}: {wrong}" for what, wrong in found.items())
+
+
+def refused_or_read(path: Path, cases: Iterable[tuple[str, bytes]], read: Callable[[], object]) -> None:
+    """Every damaged file is read, or refused in one line; all that end otherwise at once."""
+    wrong = []
+    for what, content in cases:
+        path.write_bytes(content)
+        try:
+            read()
+        except InputError as error:
+            if "\n" in str(error):
+                wrong.append(f"{what}: several lines: {error}")
+        except Exception as error:
+            wrong.append(f"{what}: {error!r}"[:300])
+    assert not wrong, "\n".join(wrong)

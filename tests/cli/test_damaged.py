@@ -9,41 +9,10 @@ import pytest
 
 import ntkflow as nf
 from tests.cli import damage
+from tests.cli.damage import check
 from tests.commands import exit_code
 
 SIZES = nf.Sizes(3, 2, 4)
-
-
-@pytest.fixture
-def told(capsys, tmp_path):
-    """Runs commands on a damaged file; says what went wrong with their answers."""
-
-    def run(path, content, *commands):
-        path.write_bytes(content)
-        wrong = []
-        for words in commands:
-            capsys.readouterr()
-            try:
-                code = exit_code(*words)
-            except BaseException as error:
-                wrong.append(f"{words[0]}: {error!r}"[:300])
-                continue
-            text = capsys.readouterr().err
-            # A good file with a warning is no error.
-            lines = [line for line in text.splitlines() if "error:" in line]
-            if code not in (0, 1, 2, 3) or "Traceback" in text or len(lines) != (code != 0):
-                wrong.append(f"{words[0]}: {code}, {text[:300]!r}")
-            elif code == 2 and (";" not in text or len(text) > 1500):
-                wrong.append(f"{words[0]}: says no remedy, or too much: {text[:300]!r}")
-        return wrong
-
-    return run
-
-
-def check(cases, run):
-    """All wrong answers at once."""
-    found = {f"{i} {what}": wrong for i, (what, content) in enumerate(cases) if (wrong := run(content))}
-    assert found == {}
 
 
 def state_arrays():
@@ -135,25 +104,6 @@ def test_trajectories(simulated, told):
     for name in ("t", "NC1", "header"):
         check(damage.archives(arrays, name), lambda content: told(path, content, ("show", simulated / "run")))
     path.write_bytes(good)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
-    from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
-    from ntkflow_validation.runs.rundir import RunDirectory
-
-    config = RunConfig(
-        data=DataConfig(name="block", classes=3, per_class=4),
-        model=ModelConfig(name="linear", features=5, scale=0.7),
-        training=TrainConfig(steps=60, learning_rate=0.02, reduction="sum", snapshots=5),
-        kernels=KernelConfig(count=2),
-    )
-    run = RunDirectory.create(tmp_path_factory.mktemp("trained") / "run", config)
-    train_run(run)
-    measure_run(run)
-    compare_run(run, rungs=("block", "sample"))
-    return run.path
 
 
 READERS = {

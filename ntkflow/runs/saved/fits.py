@@ -9,7 +9,18 @@ from ntkflow.errors import InputError
 from ntkflow.fitting.estimate import Estimate, Fit
 from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel
 from ntkflow.runs import files
-from ntkflow.runs.border.reading import read_json, reading
+from ntkflow.runs.border.reading import NUMBER, Shape, read_json, reading
+
+SHAPE: Shape = {
+    "kind": str,
+    "kernel": {"rung": str},
+    "estimates": {"*": {"value": NUMBER, "error": NUMBER}},
+    "start": {"*": NUMBER},
+    **dict.fromkeys(("noise", "misfit", "condition"), NUMBER),
+    "warnings": [str],
+    "converged": bool,
+    "evaluations": int,
+}
 
 
 def save_fit(found: object, path: Path, overwrite: bool) -> None:
@@ -34,7 +45,7 @@ def load_fit(path: Path) -> Fit:
     Raises:
         InputError: it cannot be read, or is of something else.
     """
-    content = read_json(path, "path", "give a file of Fit.save")
+    content = read_json(path, "path", "give a file of Fit.save", SHAPE)
     with reading("path", path, "a fit", "give a file of Fit.save"):
         estimates = {
             name: Estimate(_number(e["value"], np.nan), _number(e["error"], np.inf))
@@ -44,9 +55,9 @@ def load_fit(path: Path) -> Fit:
             kind=content["kind"],
             kernel=_kernel(content["kernel"]),
             estimates=estimates,
-            start=content["start"],
-            noise=content["noise"],
-            misfit=content["misfit"],
+            start={name: _number(content["start"][name], np.nan) for name in estimates},
+            noise=_number(content["noise"], np.nan),
+            misfit=_number(content["misfit"], np.nan),
             condition=_number(content["condition"], np.inf),
             warnings=tuple(content["warnings"]),
             converged=content["converged"],

@@ -9,7 +9,7 @@ import tarfile
 import numpy as np
 import pytest
 from ntkflow_validation.config.config import DataConfig
-from ntkflow_validation.datasets import cifar, download, idx, load, locate
+from ntkflow_validation.datasets import cifar, download, idx, load, locate, tarball
 from ntkflow_validation.datasets.cifar import read_binary, read_python
 from ntkflow_validation.datasets.idx import read_idx
 
@@ -353,3 +353,49 @@ def test_sets_without_files_need_no_download(monkeypatch):
     monkeypatch.setattr(download.urllib.request, "urlopen", lambda *request, **_: asked.append(request))
     assert not download.download("digits").exists()
     assert not asked
+
+
+class Endless(io.RawIOBase):
+    """What an archive of a few bytes may unpack to, after its first ones."""
+
+    def __init__(self, start):
+        self.start, self.given = start, 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, space):
+        self.given += len(space)
+        assert self.given < 10_000_000, "unpacked without end"
+        part, self.start = self.start[: len(space)], self.start[len(space) :]
+        space[:] = part.ljust(len(space), b"x")
+        return len(space)
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, *tarfile.GNU_TYPES, tarfile.REGTYPE])
+@pytest.mark.parametrize("size", [1 << 40, 100_000])
+def test_no_more_of_an_archive_is_unpacked_than_is_needed(tmp_path, monkeypatch, kind, size):
+    """Headers before a member are as long as they like, and what is no batch too."""
+    (tmp_path / "a.tar").write_bytes(b"")
+    start = header("readme", size, kind) + (
+        bytes(100_352) + header("batch", 3) + b"abc".ljust(512, b"\0")
+    ) * (size < 1 << 40)
+    monkeypatch.setattr(tarball, "_unpacked", lambda path: io.BufferedReader(Endless(start)))
+    if size < 1 << 40:
+        assert tarball.members(tmp_path / "a.tar", ["batch"], 1 << 20, "r") == {"batch": b"abc"}
+    else:
+        with pytest.raises(InputError, match="are none of those wanted"):
+            tarball.members(tmp_path / "a.tar", ["batch"], 1 << 20, "r")
+
+
+def test_an_archive_of_ever_more_members_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.tar").write_bytes(b"")
+    monkeypatch.setattr(tarball, "_unpacked", lambda path: io.BytesIO(header("readme", 0) * 4000))
+    with pytest.raises(InputError, match="more than 1048576 bytes of it are none of those wanted"):
+        tarball.members(tmp_path / "a.tar", ["batch"], 1 << 20, "r")

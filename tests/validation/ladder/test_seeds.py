@@ -136,3 +136,26 @@ def test_what_is_no_set_of_seeds_is_refused(runs, tmp_path):
     (tmp_path / "several.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match="several windows between early and late"):
         read(tmp_path / "several.json")
+
+
+def test_a_damaged_file_is_named(runs, tmp_path):
+    frontier(runs[0].path, tmp_path, quiet=True)
+    path = tmp_path / "net-seed0-ladder.json"
+    good = json.loads(path.read_text())
+    assert read(path).seed == 0
+    for name, value in (("attribution", 3), ("rungs", [{"name": "block"}]), ("loss", None)):
+        path.write_text(json.dumps({**good, "windows": [{**good["windows"][0], name: value}]}))
+        with pytest.raises(InputError, match=r"net-seed0-ladder.json.*cannot be read as a comparison"):
+            read(path)
+
+
+def test_a_motion_that_was_not_measured_leaves_no_mean(runs, tmp_path):
+    frontier(runs[0].path, tmp_path, quiet=True)
+    path = tmp_path / "net-seed0-ladder.json"
+    good = json.loads(path.read_text())
+    good["windows"][0]["rungs"][0]["instantaneous"]["M"] = None
+    path.write_text(json.dumps(good))
+    document = over_seeds([read(path), read(runs[1].path)])
+    rung = document["windows"][0]["rungs"][0]
+    assert rung["instantaneous"]["M"]["cosine"]["values"][0] is None
+    assert table(document)

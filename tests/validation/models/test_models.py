@@ -145,6 +145,7 @@ def test_the_shortcut_starts_without_bias_in_every_initialisation():
     [
         ({"name": "resnet20", "features": 32}, "model.features"),
         ({"name": "resnet20", "depth": 3}, "model.depth"),
+        ({"name": "mlp", "depth": 1_000_000}, "model.depth"),
         ({"name": "resnet20", "readout": "pool"}, "model.readout"),
         ({"name": "cnn", "scale": 2.0}, "model.scale"),
         ({"name": "linear", "width": 3}, "model.width"),

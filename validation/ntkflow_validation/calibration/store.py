@@ -1,7 +1,6 @@
 """The calibration of the code that is running: kept in the user's cache, recomputed in brief when it has changed."""
 
 import hashlib
-import json
 import os
 from functools import cache
 from pathlib import Path
@@ -10,7 +9,30 @@ import ntkflow
 import ntkflow_validation
 from ntkflow import __version__
 from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.runs.border.reading import NOTHING, NUMBER, Shape, read_json
 from ntkflow.runs.files import write_json
+
+_SCORE = (*NUMBER, {"value": NUMBER, "error": NUMBER})
+# What the page of a report relies on.
+SHAPE: Shape = {
+    "version": str,
+    "fingerprint?": str,
+    "brief?": bool,
+    "passed?": bool,
+    "block_skill": NUMBER,
+    "kappa_error": (int, float),
+    "departures": [
+        {
+            "departure": str,
+            "value": (int, float),
+            "block_residual": (int, float),
+            "blamed?": (NOTHING, {"*": int}),
+            **{f"block_{quantity}": _SCORE for quantity in ("M", "H2")},
+            **{f"{rung}_{quantity}?": _SCORE for rung in ("traced", "best") for quantity in ("M", "H2")},
+        }
+    ],
+}
 
 
 @cache
@@ -52,8 +74,8 @@ def loses(known: Json | None, found: Json) -> bool:
 
 
 def read(path: Path | str) -> Json | None:
-    """A calibration's file; None where there is none that can be read."""
+    """A calibration's file; None where there is none that can be read, or that is of another shape."""
     try:
-        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError, TypeError):
+        return read_json(Path(path), "calibration", "calibrate again", SHAPE)
+    except InputError:
         return None

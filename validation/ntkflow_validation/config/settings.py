@@ -28,6 +28,8 @@ MODES = ("eval", "recalibrated", "batch")
 # width (channels of the first stage, growth of a DenseNet, hidden units), and features per unit of width
 WIDTHS = {"resnet8": 8, "resnet20": 16, "vgg11": 64, "vgg16": 64, "densenet40": 12, "mlp": 256, "bent": 64}
 FEATURES_PER_WIDTH = {"resnet8": 4, "resnet20": 4, "vgg11": 4, "vgg16": 4, "densenet40": 11}
+# Hidden layers, each of which is compiled on its own: a network with more is not trained in a day.
+DEEPEST = 1000
 NORMALISED = ("resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # settings that only some models have
 ONLY = {
@@ -151,6 +153,9 @@ class ModelConfig:
         one_of("model.name", self.name, MODELS)
         for name, least in (("features", 0), ("width", 0), ("depth", 1)):
             whole(f"model.{name}", getattr(self, name), least)
+        if self.depth > DEEPEST:
+            rule = f"must be at most {DEEPEST}: layers are compiled one by one"
+            raise InputError("model.depth", self.depth, rule, "lower it")
         one_of("model.norm", self.norm, NORMS)
         one_of("model.readout", self.readout, READOUTS)
         one_of("model.init", self.init, INITIALISATIONS)

@@ -8,7 +8,6 @@ import codecs
 import io
 import pickle
 import pickletools
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ntkflow.runs.border.reading import reading
 from ntkflow_validation.config.config import DataConfig
 from ntkflow_validation.datasets.base import Dataset, Images, from_two_sets
 from ntkflow_validation.datasets.locate import find
+from ntkflow_validation.datasets.tarball import members
 
 SIDE, CHANNELS = 32, 3
 VALUES = SIDE * SIDE * CHANNELS
@@ -178,17 +178,8 @@ def _contents(folder: Path) -> tuple[Contents, tuple[list[str], list[str]]]:
 
 def _from_archive(path: Path, inner: str, names: list[str]) -> Contents:
     """Members are read in memory; nothing is unpacked to the disk."""
-    with reading("data", path, "a tar archive", REMEDY), tarfile.open(path) as archive:
-        contents = {}
-        for name in names:
-            member = archive.getmember(f"{inner}/{name}")
-            # Links and folders have no bytes of their own.
-            handle = archive.extractfile(member) if member.isreg() else None
-            if handle is None:
-                raise InputError("data", path, f"has {member.name!r}, which is no file", REMEDY)
-            _refuse_long(member.name, member.size)
-            contents[name] = handle.read()
-        return contents
+    found = members(path, [f"{inner}/{name}" for name in names], LONGEST, REMEDY)
+    return {name: found[f"{inner}/{name}"] for name in names}
 
 
 def _whole_file(path: Path) -> bytes:

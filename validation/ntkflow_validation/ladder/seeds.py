@@ -78,7 +78,12 @@ def read(path: Path | str) -> SeedRun:
             f"has several windows between early and late ({', '.join(between)})",
             "keep one of them",
         )
-    return SeedRun(name, config["seed"], {k: v for k, v in config.items() if k != "seed"}, comparison)
+    found = SeedRun(name, config["seed"], {k: v for k, v in config.items() if k != "seed"}, comparison)
+    # Put beside itself, so that whatever is wrong with it is said here, with its name.
+    with reading("runs", path, "a comparison", REPEAT):
+        for window, content in found.windows.items():
+            _window(window, (found.seed, found.seed + 1), (content, content))
+    return found
 
 
 def _document(path: Path) -> Json:
@@ -179,7 +184,8 @@ def _skill(rung: Json | None, quantity: str) -> float | None:
 
 
 def _instant(rung: Json | None, part: str, of: str) -> float | None:
-    return rung["instantaneous"][part][of] if rung and rung["instantaneous"] else None
+    motion = rung["instantaneous"][part] if rung and rung["instantaneous"] else None
+    return motion[of] if motion else None
 
 
 def _cost(ends: tuple[str, ...], found: Sequence[Json | None]) -> Json:

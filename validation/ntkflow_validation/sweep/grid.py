@@ -14,8 +14,9 @@ from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.costs import CELL, refuse_many
+from ntkflow.runs.border.reading import Shape, misfit
 from ntkflow.runs.border.schema import Value
-from ntkflow.sweep.axis import Axis
+from ntkflow.sweep.axis import AXIS, Axis
 from ntkflow.sweep.spec import digest
 from ntkflow_validation.config.config import DATASETS, MODELS, RunConfig
 from ntkflow_validation.config.settings import INITIALISATIONS
@@ -30,6 +31,16 @@ PAPER_INITS = ("lecun-normal", "uniform", "he-normal")
 PAPER = "paper"
 # Changes with what a cell holds, so that older cells are not taken for new ones.
 CONTENT = 1
+# What [sweep] of a sweep.toml may hold.
+SPECIFICATION: Shape = {
+    "pairs?": [str],
+    "rates?": (str, [(int, float)]),
+    "inits?": [str],
+    "chosen?": [{"init": str, "rate": (int, float)}],
+    "seeds?": int,
+    "over?": [AXIS],
+}
+KNOWN = tuple(name.rstrip("?") for name in SPECIFICATION)
 
 
 @dataclass(frozen=True, order=True)
@@ -273,11 +284,13 @@ def sweep_from_tables(tables: Mapping[str, Any]) -> TrainingSweep:
         InputError: an unknown key, or whatever the parts refuse.
     """
     base = RunConfig.from_dict({k: v for k, v in tables.items() if k not in ("sweep", "record")})
-    content = dict(tables.get("sweep", {}))
-    known = ("pairs", "rates", "inits", "chosen", "seeds", "over")
+    content = tables.get("sweep", {})
+    wrong = misfit(content, SPECIFICATION, "sweep")
+    if wrong:
+        raise InputError("config", "[sweep]", wrong, "fix the file")
     for name in content:
-        if name not in known:
-            raise InputError("config", f"sweep.{name}", f"is not one of {', '.join(known)}", "drop it")
+        if name not in KNOWN:
+            raise InputError("config", f"sweep.{name}", f"is not one of {', '.join(KNOWN)}", "drop it")
     rates = content.get("rates", ())
     axes = (
         Axis(tuple(entry["fields"]), tuple(entry["values"]), bool(entry.get("log", False)), SETTINGS)

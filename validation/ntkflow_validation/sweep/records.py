@@ -12,12 +12,25 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.metrics.components import moments
 from ntkflow.problem.thin import decompose
+from ntkflow.runs.border.reading import NUMBER, Shape, misfit, reading
 from ntkflow.sweep.cache import SPEC_FILE, Cache
+from ntkflow.sweep.table import AGAIN
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels.measurement_file import LARGE
 from ntkflow_validation.pipeline.summary import kernel_rows
+from ntkflow_validation.runs.documents import METRICS, TRAINING
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
 from ntkflow_validation.training.clock import epochs_of
+
+# A record as it lies in a cell of a sweep.
+SHAPE: Shape = {
+    "config": {"*": object},
+    "training": TRAINING,
+    "metrics": [METRICS],
+    "kernels": list,
+    "final": {"*": NUMBER},
+    "seconds?": NUMBER,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,13 +134,23 @@ def _of_sweep(path: Path) -> list[Record]:
     for file in sorted((path / "cells").glob("*.json")):
         content = Cache(path).read(file.name.removesuffix(".json"))
         if content is not None:
-            records.append(Record(RunConfig.from_dict(content["config"]), content, file))
+            with reading("path", file, "a training of a sweep", AGAIN):
+                records.append(Record(RunConfig.from_dict(_whole(content)["config"]), content, file))
     return records
+
+
+def _whole(content: Json) -> Json:
+    """The content itself; one of another shape than its readers rely on raises ValueError."""
+    wrong = misfit(content, SHAPE)
+    if wrong:
+        raise ValueError(wrong)
+    return content
 
 
 def entries(content: Json) -> dict[str, float | str]:
     """A cell's row of the table: settings, how it ended, every metric at the end, and at the start."""
     row: dict[str, float | str] = {}
+    _whole(content)
     for section, values in content["config"].items():
         if isinstance(values, Mapping):
             row |= {f"config.{section}.{name}": _entry(value) for name, value in values.items()}
