@@ -134,13 +134,15 @@ def test_the_calibration_is_made_once_for_a_version_and_again_for_the_next(made,
 
 def test_a_short_calibration_never_replaces_a_long_one(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    long = {"fingerprint": store.fingerprint(), "brief": False, "departures": [1, 2, 3]}
+    departure = {"departure": "noise", "value": 0.5, "block_residual": 0.1, "block_M": 0.9, "block_H2": 0.8}
+    facts = {"version": "0", "block_skill": 0.9999, "kappa_error": 1e-7}
+    long = {**facts, "fingerprint": store.fingerprint(), "brief": False, "departures": 3 * [departure]}
     store.keep(long)
     store.keep({**long, "brief": True, "departures": []})
     assert calibration_of() == long
     elsewhere = tmp_path / "results" / "calibration.json"
     elsewhere.parent.mkdir()
-    other = {"fingerprint": "other code", "brief": False, "departures": [1, 2, 3]}
+    other = {**long, "fingerprint": "other code"}
     elsewhere.write_text(json.dumps(other))
     store.place().write_text(json.dumps({**long, "brief": True}))
     assert calibration_of(elsewhere.parent)["brief"]
