@@ -53,8 +53,10 @@ class Simulator:
     def __init__(self, data: Data, family: Family, rtol: float) -> None:
         self.data, self.family, self.rtol = data, family, rtol
         self.target = data.weighed(data.packed[1:])
+        # Residuals in units of the motion: tolerances mean the same for any features. The floor keeps 0/0 out.
         self.scale = max(float(np.linalg.norm(self.target - data.weighed(data.packed[:1]))), 1e-300)
         self.evaluations = 0
+        # The optimiser asks for residuals and Jacobian at the same parameters: one integration serves both.
         self._last: tuple[Parameters, Path] | None = None
 
     def path(self, theta: Parameters) -> Path:

@@ -21,7 +21,9 @@ NODES = 4
 
 def candidates(data: Data, family: Family) -> list[Parameters]:
     """Starting values, at least one; the better one is known after simulating them."""
+    # Integrals lose against sparse times, the invariant against noise: neither is better always.
     found = [from_integrals(data, family)]
+    # Only with one mass for all classes do H1 P H1^T and C g g^T each have one constant of their own.
     if family.kind == "block" and data.sizes.balanced:
         found.append(from_invariant(data, found[0]))
     return found
@@ -46,6 +48,7 @@ def from_integrals(data: Data, family: Family) -> Parameters:
                 at = a + (b - a) * (1 + node) / 2
                 rows[:, :p] -= share * (b - a) / 2 * _columns(data, family, pulls(at), at)
         rows[:, p] = features[i + 1] - features[i]
+        # Only R of all rows so far is kept: the rows of a large network would not fit into memory together.
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, rows]), mode="r"))
     scale = float(np.abs(triangle).max()) or 1.0
     A = triangle / scale
@@ -63,6 +66,7 @@ def from_invariant(data: Data, other: Parameters) -> Parameters:
     left = np.concatenate(list(changes[:, 1:].transpose(0, 2, 1)))
     inverse = nnls(left, changes[:, 0].ravel())[0]
     m, N = float(sizes.per_class), float(sizes.N)
+    # 1/mu = 0 is no constant but a component that did not move: there the integrals have the word.
     known = np.array([other[0], other[0] + m * other[1], other[0] + m * other[1] + N * other[2]])
     usable = inverse > 1e-12 * max(float(inverse.max()), 1e-300)
     mu = np.where(usable, 1 / np.where(usable, inverse, 1.0), known)
