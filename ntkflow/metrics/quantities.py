@@ -82,10 +82,10 @@ class Conserved:
         change = self.norm(self.values(State(H, W, state.b), t) - self.values(state, t))
         scale = self.scale(state, t)
         eps = float(np.finfo(float).eps)
-        return eps * max(1.0, (change / size + self._of_inverse(state, t)) / scale) if scale else eps
+        return eps * max(1.0, (change / size + self._of_inverse(state, t, rng)) / scale) if scale else eps
 
-    def _of_inverse(self, state: State, t: float) -> float:
-        """What H K^-1 H^T / m changes by, over the relative change of K's entries: X dK X^T with X = K^-1 H.
+    def _of_inverse(self, state: State, t: float, rng: np.random.Generator) -> float:
+        """What `values` change by, over the relative change of K's entries: X dK X^T / m with X = K^-1 H.
 
         Of constants in blocks each eigenvalue is known to its own last digit, so that nothing is lost in the inverse.
         """
@@ -93,7 +93,9 @@ class Conserved:
         if (K := now.sample_matrix) is None:
             return 0.0
         solved = now.solve(state.H, self.sizes)
-        return float(np.linalg.norm(solved) ** 2 * np.abs(K).sum(axis=1).max() * self.sizes.C / self.sizes.N)
+        changed = np.triu(K * rng.uniform(-1, 1, K.shape))
+        moved = solved @ (changed + np.triu(changed, 1).T) @ solved.T
+        return self.norm(self.symmetries.project(moved * self.sizes.C / self.sizes.N))
 
     def drift(self, initial: State, now: State, t: float = 0.0) -> float:
         """`norm` of the change of `values` over `scale(now)`; 0 for an exact trajectory of a constant kernel."""

@@ -14,6 +14,9 @@ from tests.commands import exit_code
 
 SIZES = nf.Sizes(3, 2, 4)
 
+# Tables of damaged files through the commands are long; the readers' own, in tests/runs/border, are not.
+pytestmark = pytest.mark.slow
+
 
 def state_arrays():
     state = nf.initial.gaussian(SIZES, np.random.default_rng(0))
@@ -28,7 +31,6 @@ def test_state_files(tmp_path, told):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["W", "b", "labels", "meta", "kappa_d"])
 def test_every_array_of_state_files(tmp_path, told, name):
     good = {**state_arrays(), "meta": np.array("{}"), "kappa_d": np.float64(1.0), "kappa_c": np.float64(0.5)}
@@ -40,7 +42,6 @@ def test_every_array_of_state_files(tmp_path, told, name):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("good", "name"),
     [
@@ -95,7 +96,6 @@ def test_summaries(simulated, told):
     path.write_bytes(good)
 
 
-@pytest.mark.slow
 def test_trajectories(simulated, told):
     path = simulated / "run" / "trajectory.npz"
     good = path.read_bytes()
@@ -120,7 +120,6 @@ def test_documents_of_trainings(trained, tmp_path, told, name):
     check(damage.documents(good, 40), lambda content: told(run / name, content, *commands))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_every_reader_of_documents_of_trainings(trained, tmp_path, told, name):
     run = shutil.copytree(trained, tmp_path / "run")
@@ -141,7 +140,6 @@ def test_measurements_of_trainings(trained, tmp_path, told, name):
     )
 
 
-@pytest.mark.slow
 def test_numbers_of_measurements_of_trainings(trained, tmp_path, told):
     run = shutil.copytree(trained, tmp_path / "run")
     path = run / "measurements" / "0.npz"

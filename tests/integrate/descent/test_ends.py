@@ -36,6 +36,7 @@ def test_a_target_met_at_the_start_is_ignored_as_in_the_flow():
     assert descent.steps[-1] == 20
 
 
+@pytest.mark.slow
 def test_a_descent_that_rests_goes_on_when_a_later_kernel_moves_it():
     """Frozen features: W and b are fitted and rest long before the kernel wakes."""
     sizes = nf.Sizes(2, 2, 2)

@@ -130,6 +130,7 @@ areas = st.sampled_from([0.0, 0.2, 1.0])
 
 @given(st.lists(st.tuples(gaps, areas), min_size=1, max_size=3), st.sampled_from(choose.NAMES[:-1]))
 @settings(max_examples=20)
+@pytest.mark.slow
 def test_intervals_of_any_width_are_followed(pieces, engine):
     """Kernels whose integral over each pair of intervals is given, however narrow these are."""
     knots, heights = [0.0], [0.1]

@@ -247,8 +247,10 @@ STEPS = ["-C", 3, "-m", 2, "-n", 4, "--init", "gaussian", "--t-end", 0.3, "--no-
         (["--step-size", 1e-3], "gradient descent", 1e-12),
         (["--step-size", 1e-3, "--batch-per-class", 2, "--batch-seed", 3], "gradient descent", 1e-12),
         (["--step-size", 1e-3, "--decay-w", 0.1], "gradient descent", 1e-12),
-        (["--step-size", 1e-4, "--momentum", 0.5], "heavy ball", 1e-4),
-        (["--step-size", 1e-4, "--momentum", 0.5, "--nesterov"], "Nesterov", 1e-4),
+        pytest.param(["--step-size", 1e-4, "--momentum", 0.5], "heavy ball", 1e-4, marks=pytest.mark.slow),
+        pytest.param(
+            ["--step-size", 1e-4, "--momentum", 0.5, "--nesterov"], "Nesterov", 1e-4, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_discrete_steps_follow_the_exact_law_of_their_drift(options, engine, error, tmp_path):

@@ -97,6 +97,7 @@ COSTLY = ("block", "row-class-matrix", "row-block", "krylov-2", "class-matrix", 
           "components", "tensor")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_same_bytes_with_and_without_what_was_kept_in_any_order_and_after_a_kill(tmp_path, monkeypatch):
     # The tensor applied and not stored, whose predictions are kept too; class kernels in the row space as well.
     monkeypatch.setattr(rungs_module, "TENSOR_ROWS", 0)

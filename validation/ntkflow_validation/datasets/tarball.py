@@ -20,7 +20,7 @@ _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, *tarfile
 _CHUNK = 1 << 20
 
 
-def members(path: Path, wanted: Iterable[str], longest: int, remedy: str) -> dict[str, bytes]:
+def members(path: Path | str, wanted: Iterable[str], longest: int, remedy: str) -> dict[str, bytes]:
     """The wanted files of an archive, packed by gzip, bzip2, xz or not at all.
 
     Args:
@@ -33,7 +33,7 @@ def members(path: Path, wanted: Iterable[str], longest: int, remedy: str) -> dic
         InputError: it cannot be read, lacks one of them, or has it as something else than a file or as a longer one.
     """
     left, found = set(wanted), {}
-    with reading("data", path, "a tar archive", remedy), _unpacked(path) as stream:
+    with reading("data", path, "a tar archive", remedy), _unpacked(Path(path)) as stream:
         passed = 0
         while left:
             member = _header(stream)
