@@ -109,14 +109,15 @@ def momentum(value: object) -> float:
     return number
 
 
-def choice(argument: str, value: str, allowed: Iterable[str], remedy: str = "choose one of these") -> str:
+def choice(argument: str, value: object, allowed: Iterable[str], remedy: str = "choose one of these") -> str:
     """One of some words.
 
     Raises:
         InputError: another one.
     """
     words = tuple(allowed)
-    if value not in words:
+    # An array beside words is no answer but many.
+    if not isinstance(value, str) or value not in words:
         raise InputError(argument, repr(value), f"must be one of {', '.join(words)}", remedy)
     return value
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ntkflow._lazy import lister
 from ntkflow._types import Array, Times, Vector
-from ntkflow.errors import InputError
+from ntkflow.checks import choice
 
 __all__ = [
     "DECAYS",
@@ -21,7 +21,6 @@ __all__ = [
     "built_up",
     "drift_step",
     "loss_scale",
-    "one_of",
     "optimiser_decay",
     "theory_decay",
     "times",
@@ -34,12 +33,6 @@ REDUCTIONS = ("mean", "sum", "batch-mean")
 DECAYS = ("coupled", "decoupled")
 # The losses that are sums over outputs, with the share of them that is the sum loss.
 _OF_OUTPUTS = {"mse": 1.0, "half-squared": 1.0, "squared": 0.5}
-
-
-def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raise InputError unless the value is among these."""
-    if not isinstance(value, str) or value not in allowed:
-        raise InputError(name, repr(value), f"must be one of {', '.join(allowed)}", "choose one")
 
 
 def loss_scale(
@@ -60,7 +53,7 @@ def loss_scale(
         batch: samples in a batch; None for all.
         accumulate: batches whose gradients are summed, not averaged, before a step.
     """
-    one_of("reduction", reduction, REDUCTIONS)
+    choice("reduction", reduction, REDUCTIONS)
     if reduction == "sum":
         divisor = samples / batch if batch else 1.0
     else:
@@ -109,7 +102,7 @@ def theory_decay(weight_decay: float, scale: float, momentum: float = 0.0, decay
         momentum: beta; it matters for decoupled decay only.
         decay: "coupled" or "decoupled".
     """
-    one_of("decay", decay, DECAYS)
+    choice("decay", decay, DECAYS)
     return scale * weight_decay * (1 - momentum if decay == "decoupled" else 1.0)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow._types import Json, Times
-from ntkflow.checks import numbers, real, whole
+from ntkflow.checks import choice, numbers, real, whole
 from ntkflow.errors import InputError
 from ntkflow.problem import clock, recipe
 from ntkflow.problem.decay import Decay
@@ -88,13 +88,13 @@ class Clock:
             | {"layer_rates": layer_rates, "dampening": dampening}
         )
         if ":" not in str(loss):
-            clock.one_of("loss", loss, clock.LOSSES)
+            choice("loss", loss, clock.LOSSES)
         for name, value, allowed in (
             ("reduction", reduction, clock.REDUCTIONS),
             ("decay", decay, clock.DECAYS),
             ("decay_on", decay_on, DECAY_ON),
         ):
-            clock.one_of(name, value, allowed)
+            choice(name, value, allowed)
         self.loss, self.reduction = loss, reduction
         self.samples = whole("samples", samples, 1)
         self.classes = self._outputs(classes)

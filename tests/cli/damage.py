@@ -190,16 +190,18 @@ def check(cases: Iterable[tuple[str, bytes]], run: Callable[[bytes], list[str]])
     assert not found, "\n".join(f"{what}: {wrong}" for what, wrong in found.items())
 
 
-def refused_or_read(path: Path, cases: Iterable[tuple[str, bytes]], read: Callable[[], object]) -> None:
-    """Every damaged file is read, or refused in one line; all that end otherwise at once."""
-    wrong = []
+def refused_or_read(path: Path, cases: Iterable[tuple[str, bytes]], read: Callable[[], object]) -> int:
+    """Every damaged file is read, or refused in one line; all that end otherwise at once. Returns how many were refused."""
+    wrong, refused = [], 0
     for what, content in cases:
         path.write_bytes(content)
         try:
             read()
         except InputError as error:
+            refused += 1
             if "\n" in str(error):
                 wrong.append(f"{what}: several lines: {error}")
         except Exception as error:
             wrong.append(f"{what}: {error!r}"[:300])
     assert not wrong, "\n".join(wrong)
+    return refused

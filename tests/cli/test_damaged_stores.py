@@ -76,9 +76,9 @@ def arrays_of(path):
 def test_specifications_of_sweeps(swept, trainings, tmp_path):
     path = tmp_path / "sweep.toml"
     cases = damage.tables({"sweep": tables_of(swept / "sweep.toml")["sweep"]}, 150)
-    refused_or_read(path, cases, lambda: len(spec_from_tables(read_toml(path), tmp_path).identity()))
+    assert refused_or_read(path, cases, lambda: len(spec_from_tables(read_toml(path), tmp_path).identity()))
     cases = damage.tables({"sweep": tables_of(trainings / "sweep.toml")["sweep"]}, 60)
-    refused_or_read(path, cases, lambda: len(sweep_from_tables(read_toml(path)).cells))
+    assert refused_or_read(path, cases, lambda: len(sweep_from_tables(read_toml(path)).cells))
 
 
 def test_an_axis_without_fields_is_refused():
@@ -90,7 +90,7 @@ def test_cells_of_sweeps_of_trainings(trainings, tmp_path):
     out = shutil.copytree(trainings, tmp_path / "sweep")
     (path,) = (out / "cells").glob("*.json")
     cases = list(damage.documents(json.loads(path.read_text()), 40))
-    refused_or_read(path, cases, lambda: list(read_table(out).rows()))
+    assert refused_or_read(path, cases, lambda: list(read_table(out).rows()))
     refused_or_read(path, cases, lambda: found_table([out]))
 
 
@@ -103,7 +103,7 @@ def test_tables_of_sweeps(swept, tmp_path):
         return repr(table), table._repr_html_(), list(table.rows()), table.failed
 
     for name in ("header", "scale"):
-        refused_or_read(out / "table.npz", damage.archives(good, name), shown)
+        assert refused_or_read(out / "table.npz", damage.archives(good, name), shown)
 
 
 @pytest.mark.parametrize("kind", ["block", "class-block", "schedule"])
@@ -111,7 +111,7 @@ def test_fits(tmp_path, kind):
     path = tmp_path / "fit.json"
     nf.save(nf.fit(simulated(nf.Sizes(2, 2, 3), nf.BlockKernel(**BLOCK), TIMES), kind), path)
     cases = damage.documents(json.loads(path.read_text()), 60)
-    refused_or_read(path, cases, lambda: (repr(nf.load(path)), nf.load(path).as_dict()))
+    assert refused_or_read(path, cases, lambda: (repr(nf.load(path)), nf.load(path).as_dict()))
 
 
 def test_calibrations(tmp_path):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 
 from ntkflow import checks
+from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel
 
@@ -39,12 +40,6 @@ ONLY = {
     "bend": ("bent",),
     "width": (*WIDTHS, "cnn"),
 }
-
-
-def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raise InputError unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise InputError(name, value, f"must be one of {', '.join(allowed)}", "pick one of these")
 
 
 def whole(name: str, value: object, least: int) -> None:
@@ -99,10 +94,10 @@ class DataConfig:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        one_of("data.name", self.name, DATASETS)
+        choice("data.name", self.name, DATASETS)
         for name, least in (("classes", 2), ("per_class", 2), ("test_per_class", 0), ("probe_per_class", 0)):
             whole(f"data.{name}", getattr(self, name), least)
-        one_of("data.scaling", self.scaling, SCALINGS)
+        choice("data.scaling", self.scaling, SCALINGS)
         BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
         number("data.noise", self.noise, 0)
         if self.noise and self.name != "block":
@@ -150,15 +145,15 @@ class ModelConfig:
     init: str = "lecun-normal"
 
     def __post_init__(self) -> None:
-        one_of("model.name", self.name, MODELS)
+        choice("model.name", self.name, MODELS)
         for name, least in (("features", 0), ("width", 0), ("depth", 1)):
             whole(f"model.{name}", getattr(self, name), least)
         if self.depth > DEEPEST:
             rule = f"must be at most {DEEPEST}: layers are compiled one by one"
             raise InputError("model.depth", self.depth, rule, "lower it")
-        one_of("model.norm", self.norm, NORMS)
-        one_of("model.readout", self.readout, READOUTS)
-        one_of("model.init", self.init, INITIALISATIONS)
+        choice("model.norm", self.norm, NORMS)
+        choice("model.readout", self.readout, READOUTS)
+        choice("model.init", self.init, INITIALISATIONS)
         number("model.scale", self.scale, 0)
         number("model.bend", self.bend, 0)
         defaults = {f.name: f.default for f in fields(self)}
@@ -249,12 +244,12 @@ class TrainConfig:
         number("training.momentum", self.momentum, 0, 1)
         number("training.weight_decay", self.weight_decay, 0)
         truth("training.nesterov", self.nesterov)
-        one_of("training.decay_on", self.decay_on, DECAYED)
-        one_of("training.loss", self.loss, LOSSES)
-        one_of("training.reduction", self.reduction, REDUCTIONS)
-        one_of("training.statistics", self.statistics, STATISTICS)
-        one_of("training.observed", self.observed, OBSERVED)
-        one_of("training.spacing", self.spacing, SPACINGS)
+        choice("training.decay_on", self.decay_on, DECAYED)
+        choice("training.loss", self.loss, LOSSES)
+        choice("training.reduction", self.reduction, REDUCTIONS)
+        choice("training.statistics", self.statistics, STATISTICS)
+        choice("training.observed", self.observed, OBSERVED)
+        choice("training.spacing", self.spacing, SPACINGS)
         if self.nesterov and self.momentum == 0:
             raise InputError("training.nesterov", True, "needs momentum", "give training.momentum > 0")
 
@@ -291,12 +286,12 @@ class KernelConfig:
         for name, least in (("count", 1), ("neurons", 0), ("per_class", 0), ("probes", 1)):
             whole(f"kernels.{name}", getattr(self, name), least)
         truth("kernels.while_training", self.while_training)
-        one_of("kernels.method", self.method, METHODS)
-        one_of("kernels.bn", self.bn, MODES)
+        choice("kernels.method", self.method, METHODS)
+        choice("kernels.bn", self.bn, MODES)
         # Files give lists, options one word.
         named = [self.quantities] if isinstance(self.quantities, str) else self.quantities
         for name in named if isinstance(named, list | tuple) else [named]:
-            one_of("kernels.quantities", name, QUANTITIES)
+            choice("kernels.quantities", name, QUANTITIES)
         object.__setattr__(self, "quantities", tuple(dict.fromkeys(named)))
         if not isinstance(self.memory, str):
             raise InputError("kernels.memory", self.memory, "must be a text", "give such as '2GiB'")

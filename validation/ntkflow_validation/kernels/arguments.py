@@ -7,7 +7,7 @@ import numpy as np
 
 from ntkflow import checks
 from ntkflow.errors import InputError
-from ntkflow_validation.config.settings import QUANTITIES, one_of
+from ntkflow_validation.config.settings import QUANTITIES
 from ntkflow_validation.kernels.methods.components import Head
 
 WITH_HEAD = ("outputs", "row-space", "rayleigh", "output-pair-norms", "row-matrix", "output-tensor")
@@ -52,7 +52,7 @@ def checked_quantities(wanted: Sequence[str] | None, head: Head | None, bn: str)
     if wanted is None:
         return CHEAP if head is not None else ()
     for name in wanted:
-        one_of("quantities", name, QUANTITIES)
+        checks.choice("quantities", name, QUANTITIES)
         if name in WITH_HEAD and head is None:
             raise InputError("quantities", name, "needs the classifier", "give head=(W, b)")
         if bn == "batch" and name not in OF_BATCHES:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.problem import kernels as rungs
 from ntkflow.problem.kernels.kernel_files import KAPPAS, NEEDS, build
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 from ntkflow.runs.files import sort_kernel, write_state
-from ntkflow_validation.config.settings import one_of
 from ntkflow_validation.kernels.found import Found
 from ntkflow_validation.kernels.methods.tensor import MatrixBlocks, blocks_of_tensor
 from ntkflow_validation.kernels.summary import Summary
@@ -91,7 +91,7 @@ class Measurement(Found):
         if of == "row_space":
             blocks = self._row_blocks()
             return rungs.MatrixBlockKernel(*(self._lifted(A) for A in blocks.rung))
-        one_of("of", of, ("features", "row_space"))
+        choice("of", of, ("features", "row_space"))
         blocks = self._matrix()
         self._all_neurons()
         return rungs.MatrixBlockKernel(*blocks.rung)
@@ -158,7 +158,7 @@ class Measurement(Found):
         write_state(Path(path), State(H, W, b), self.labels, **arrays)
 
     def _rows(self, order: str) -> np.ndarray:
-        one_of("order", order, ("given", "class"))
+        choice("order", order, ("given", "class"))
         N = len(self.labels)
         return np.arange(N) if order == "given" else np.argsort(self.labels, kind="stable")
 
@@ -183,7 +183,7 @@ class Measurement(Found):
 
     def _kernel_arrays(self, rung: str, of: str) -> dict[str, np.ndarray]:
         """Arrays of a rung as files name them, samples in the order given."""
-        one_of("rung", rung, tuple(NEEDS))
+        choice("rung", rung, tuple(NEEDS))
         if rung == "block":
             block = self.block(of)
             return {name: np.asarray(getattr(block, name)) for name in KAPPAS}

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 
 from ntkflow._types import Features
+from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
-from ntkflow_validation.config.settings import METHODS, MODES, one_of
+from ntkflow_validation.config.settings import METHODS, MODES
 from ntkflow_validation.kernels.arguments import (
     checked_head,
     checked_quantities,
@@ -95,8 +96,8 @@ def measure(
     Warns:
         StatisticsWarning: running statistics of batch normalisation are not those of X, where the module can be seen.
     """
-    one_of("method", method, METHODS)
-    one_of("bn", bn, MODES)
+    choice("method", method, METHODS)
+    choice("bn", bn, MODES)
     if probes < 1:
         raise InputError("probes", probes, "must be at least 1", "give such as 16")
     order, labels, totals = samples(X, y, per_class)

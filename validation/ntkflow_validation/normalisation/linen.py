@@ -10,7 +10,7 @@ from flax import linen
 
 from ntkflow.errors import InputError
 from ntkflow_validation.normalisation.nnx_layers import on_host, seen
-from ntkflow_validation.normalisation.watched import Forward, Path, Seen, Statistics, Stored, refused
+from ntkflow_validation.normalisation.watched import Forward, Path, Seen, Statistics, Stored, running
 
 STATISTICS = "batch_stats"
 
@@ -64,13 +64,9 @@ class LinenNetwork:
 
     def look(self, x: Any, own: bool) -> list[Seen]:
         """See `Watched.look`."""
-        try:
+        with running():
             moments = self._run(self.result, jnp.asarray(x), own)
-        except InputError:
-            raise
-        except Exception as error:
-            raise refused(error) from error
-        return on_host(lambda: (self._paths[own], moments))
+        return on_host(self._paths[own], moments)
 
     def stored(self) -> dict[Path, Stored]:
         """See `Watched.stored`."""

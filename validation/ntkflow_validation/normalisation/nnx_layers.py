@@ -1,6 +1,6 @@
 """Batch normalisation of Flax NNX: layers that tell what they are given, when somebody asks."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -19,7 +19,7 @@ from ntkflow_validation.normalisation.watched import (
     Statistics,
     Stored,
     once_each,
-    refused,
+    running,
 )
 
 
@@ -87,9 +87,8 @@ def seen(path: Path, x: jax.Array, axis: int | tuple[int, ...], mask: Any = None
     return Seen(path, first.reshape(len(x), -1), ((x - first) ** 2).mean(positions).reshape(len(x), -1))
 
 
-def on_host(compiled: Callable[[], tuple[list[Path], list[Any]]]) -> list[Seen]:
+def on_host(paths: list[Path], moments: list[tuple[Any, Any]]) -> list[Seen]:
     """What a compiled pass gave, in float64."""
-    paths, moments = compiled()
     arrays = [tuple(np.asarray(a, np.float64) for a in pair) for pair in moments]
     return once_each([Seen(path, *pair) for path, pair in zip(paths, arrays, strict=True)])
 
@@ -120,13 +119,9 @@ class NnxNetwork:
 
     def look(self, x: Any, own: bool) -> list[Seen]:
         """See `Watched.look`."""
-        try:
+        with running():
             moments = self._run(self._state, jnp.asarray(x), own)
-        except InputError:
-            raise
-        except Exception as error:
-            raise refused(error) from error
-        return on_host(lambda: (self._paths[own], moments))
+        return on_host(self._paths[own], moments)
 
     def stored(self) -> dict[Path, Stored]:
         """See `Watched.stored`."""

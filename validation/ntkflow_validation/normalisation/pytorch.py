@@ -17,7 +17,7 @@ from ntkflow_validation.normalisation.watched import (
     Statistics,
     Stored,
     once_each,
-    refused,
+    running,
 )
 
 
@@ -45,12 +45,8 @@ class TorchNetwork:
             for path, layer in self._layers.items()
         ]
         try:
-            with _inference(self.result, [*self._layers.values()], own):
+            with running(), _inference(self.result, [*self._layers.values()], own):
                 self._forward(self.result, self._inputs(x))
-        except InputError:
-            raise
-        except Exception as error:
-            raise refused(error) from error
         finally:
             for handle in handles:
                 handle.remove()

@@ -1,6 +1,7 @@
 """What recalibrating asks of a framework: the inputs of its batch normalisations, sample by sample, in their order."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -82,16 +83,22 @@ def name_of(path: Path) -> str:
     return ".".join(map(str, path)) or "the network"
 
 
-def refused(error: Exception) -> InputError:
-    """What a framework said of a network that does not run, with the remedy."""
-    said = " ".join(str(error).split())[:200]
-    return InputError(
-        "network",
-        f"{type(error).__name__}: {said}",
-        "does not run on X as forward(network, x)",
-        "give forward=lambda net, x: net(x, train=False), or whatever it needs for inference, and X as it takes it; "
-        "layers inside scan, vmap or remat cannot be watched",
-    )
+@contextmanager
+def running() -> Iterator[None]:
+    """What a framework says of a network that does not run becomes one error with the remedy."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(
+            "network",
+            f"{type(error).__name__}: {said}",
+            "does not run on X as forward(network, x)",
+            "give forward=lambda net, x: net(x, train=False), or whatever it needs for inference, and X as it takes it; "
+            "layers inside scan, vmap or remat cannot be watched",
+        ) from error
 
 
 def pooled(seen: Seen) -> Statistics:
