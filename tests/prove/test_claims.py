@@ -23,8 +23,8 @@ ERRATA_OF_THE_PAPER = {
 
 
 @pytest.fixture(scope="module")
-def entries():
-    return {entry.key: entry for entry in prove()}
+def entries(proved):
+    return {entry.key: entry for entry in proved}
 
 
 def test_keys_are_unique():

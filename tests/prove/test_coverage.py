@@ -2,16 +2,16 @@ import dataclasses
 
 import pytest
 
-from ntkflow.prove import Verdict, claims, prove
+from ntkflow.prove import Verdict, claims
 from ntkflow.prove.coverage import DEFINITION, coverage, coverage_table
 
 CORRECTED = {28, 40, 46, 47, 48, 49, 54, 55, 57, 66, 68, 70, 72, 77, 78, 79}
 REMARKED = {30, 39, 64, 80}
 
 
-@pytest.fixture(scope="module")
-def entries():
-    return prove()
+@pytest.fixture
+def entries(proved):
+    return proved
 
 
 def test_nothing_between_1_and_80_is_passed_over():

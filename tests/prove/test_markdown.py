@@ -9,8 +9,8 @@ ERRATA = Path(__file__).parents[2] / "docs" / "errata.md"
 
 
 @pytest.fixture(scope="module")
-def page():
-    return errata_page(prove(errata=True), prove())
+def page(proved):
+    return errata_page(prove(errata=True), proved)
 
 
 def test_the_committed_page_is_what_the_command_makes(page):
