@@ -140,7 +140,7 @@ def _convex(problem: Problem, reach: int) -> Enforced | None:
     merged = _groups(distance <= SAME**2 * max(float(G_diag.max(initial=0.0)), np.finfo(float).tiny))
     rates = _moving(found.rates()) if found.unknowns <= MOST_UNKNOWNS else None
     slowest = None if rates is None else float(rates[0])
-    within = _within_rates(problem, found, reach)
+    within = _within_rates(problem)
     if slowest is not None and within:
         slowest = min(slowest, *within)
     nothing = len(merged) == 1 and len(merged[0]) == sizes.C
@@ -176,15 +176,13 @@ def _class_means(found: Minimum, problem: Problem) -> tuple[Floats, float]:
     return means, float(np.linalg.norm(H - means @ Y)) / math.sqrt(sizes.N)
 
 
-def _within_rates(problem: Problem, found: Minimum, reach: int) -> list[float]:
-    """Rates of the deviations from the class means, which class coordinates do not have."""
-    coefficients = problem.kernel.thin(problem.sizes)
-    if coefficients is None or problem.sizes.N == problem.sizes.C:
-        return []
-    least = float(coefficients.within.min()) * float(
-        np.linalg.eigvalsh(found.W.T @ found.W).min(initial=np.inf)
-    )
-    return [problem.decay.H] if reach > found.rank else [problem.decay.H + least]
+def _within_rates(problem: Problem) -> list[float]:
+    """The rate of deviations from the class means where W sees nothing of them, which class coordinates do not have.
+
+    With more features than rank there are such directions, and W only makes deviations in others fade faster.
+    """
+    blocks = problem.kernel.thin(problem.sizes) is not None
+    return [problem.decay.H] if blocks and problem.sizes.N > problem.sizes.C else []
 
 
 def _rates(problem: Problem, reach: int) -> Floats | None:
@@ -192,7 +190,7 @@ def _rates(problem: Problem, reach: int) -> Floats | None:
     found = _minimum(problem)
     if found is None or reach <= found.rank or found.unknowns > MOST_UNKNOWNS:
         return None
-    return np.sort(np.append(_moving(found.rates()), _within_rates(problem, found, reach)))
+    return np.sort(np.append(_moving(found.rates()), _within_rates(problem)))
 
 
 def _moving(rates: Floats) -> Floats:
