@@ -75,8 +75,8 @@ def test_the_closed_form_for_equal_classes_is_the_minimum_of_the_convex_problem(
     assert closed.loss == pytest.approx(found.loss, rel=1e-10)
     assert closed.slowest == pytest.approx(found.slowest, rel=1e-9)
     if found.limit is not None:
-        assert closed.NC2 == pytest.approx(found.NC2, abs=1e-12)
-        assert closed.NC3 == pytest.approx(found.NC3, abs=1e-9)
+        assert pytest.approx(found.NC2, abs=1e-12) == closed.NC2
+        assert pytest.approx(found.NC3, abs=1e-9) == closed.NC3
         for name in ("X", "G", "b"):
             np.testing.assert_allclose(getattr(closed.limit, name), getattr(found.limit, name), atol=1e-10)
 
