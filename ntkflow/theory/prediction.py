@@ -146,8 +146,13 @@ def _collapse_time(f: Facts, e: float) -> float | None:
     if f.limit is not None and f.limit.NC3 == 0:
         return None if f.limit.trace_S else rates.time_to_collapse(sizes, kernel, 1e6, e)
     if f.limit is not None:
+        if f.limit.trace_S:
+            return None
+        if f.sector is not None and f.sector.sJ == 0:
+            # All deviations lie where the contrasts of W are, however little W keeps of the sum over classes.
+            return rates.time_to_collapse(sizes, kernel, 1e6, f.sector.e_P)
         least = float(np.linalg.eigvalsh(f.limit.X)[0]) * limits.eigenvalues(sizes, kernel).mu_single
-        return float(np.log(1e6)) / least if least > 0 and not f.limit.trace_S else None
+        return float(np.log(1e6)) / least if least > 0 else None
     return None if conditions.nc1(f).verdict == "no" else rates.time_to_collapse(sizes, kernel, 1e6)
 
 
