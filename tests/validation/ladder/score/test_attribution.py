@@ -98,3 +98,9 @@ def test_the_sentence_names_what_costs_more_than_a_twentieth_and_what_is_beyond_
     assert "What costs most: much (+0.3 +- 0.14); enough (+0.03 +- 0.016, not significant)." in text
     assert "errors cancel: worse (-0.03)." in text
     assert not any(word in text for word in ("little", "hardly", "aside"))
+
+
+def test_the_cheapest_rung_is_the_plain_flow_where_that_does():
+    flow, steps = Point("a", 3, 0.85, None), Point("a", 3, 0.9, None, trained=True)
+    assert cheapest([steps, flow]) == "a"
+    assert cheapest([steps, Point("a", 3, 0.7, None)]) == "a as trained"
