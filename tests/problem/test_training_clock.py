@@ -459,3 +459,8 @@ def test_what_is_mapped_changes_nothing_but_what_it_should():
     assert frozen.time(7) == plain.time(7)
     # Features that are not trained have no decay either.
     assert frozen.decay.rates == (plain.decay.W, 0.0, plain.decay.b)
+
+
+def test_the_error_is_that_of_the_rate_of_its_step():
+    clock = nf.Clock(schedule=[1.0, 0.5, 0.25], reduction="sum", samples=N)
+    assert [clock.error(0.2, step) for step in range(3)] == pytest.approx([0.1, 0.05, 0.025], rel=1e-12)
