@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow as nf
 from ntkflow.problem import clock as arithmetic
+from tests.strategies import costly
 
 SIZES = nf.Sizes(3, 4, 5)
 N, C = SIZES.N, SIZES.C
@@ -285,7 +286,7 @@ def test_features_of_degree_two_decay_twice_as_fast():
     assert clock.decay.rates == (1.0, 2.0, 0.0)
 
 
-@settings(deadline=None, max_examples=40)
+@costly(40)
 @given(
     st.sampled_from([0.0, 0.3, 0.9, 0.99]), st.booleans(), st.lists(st.integers(0, 5000), min_size=1, max_size=5)
 )  # fmt: skip

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import ntkflow as nf
 from ntkflow.metrics import invariant
@@ -175,7 +175,7 @@ def test_the_thin_form_is_not_needed_to_be_full_rank():
     assert bounds.guarantee(state, sizes, KERNEL).as_dict() == {"trace": 0, "largest": 0, "rank": 0, "m": 3}
 
 
-@settings(max_examples=10)
+@strategies.costly(10)
 @given(strategies.problems(least_m=2))
 def test_floors_hold_in_every_published_measure_along_the_flow(problem):
     sizes, kernel = problem.sizes, problem.kernel

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ntkflow as nf
@@ -35,7 +35,7 @@ def decayed(draw):
     return nf.Problem(sizes, kernel, state, decay=decay)
 
 
-@settings(max_examples=8)
+@strategies.costly(8)
 @given(decayed())
 def test_a_random_start_ends_there(problem):
     end = enforced(problem, problem.sizes.n)
