@@ -117,7 +117,7 @@ def thinned(problem: Problem, directions: Sequence[Direction]) -> Thinned:
         groups = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1).astype(np.float64)
         thin, frame = decompose(problem.state, problem.sizes, groups)
     system = ThinSystem.build(
-        coefficients, problem.sizes, frame.column_class, frame.n_eff, problem.decay.rates
+        coefficients, problem.sizes, frame.column_class, frame.n_eff, problem.decay.rates, problem.train_bias
     )
     return Thinned(system, frame, thin)
 

@@ -58,7 +58,7 @@ def gradient(
 
     Args:
         name: a key of `METRICS`, the names of `Solution.series`.
-        problem: block kernel, squared error, no decay.
+        problem: block kernel, squared error, no decay, biases that are trained.
         t: time in units of the sum loss (4).
         rtol: relative tolerance of the local error.
         atol: absolute tolerance.
@@ -126,13 +126,14 @@ def checked(problem: Problem) -> BlockKernel:
     """The problem's block kernel.
 
     Raises:
-        InputError: another kernel, loss or decay.
+        InputError: another kernel, loss or decay, or biases that are held.
     """
     if problem.blocks is None or not problem.plain:
+        held = "" if problem.train_bias else ", train_bias=False"
         raise InputError(
             "problem",
-            f"{problem.kernel.rung} kernel, {problem.loss.name} loss, decay {problem.decay.rates}",
-            "must have a block kernel, the squared error and no decay here",
-            "use ntkflow.derivatives.sensitivity for other kernels and decay",
+            f"{problem.kernel.rung} kernel, {problem.loss.name} loss, decay {problem.decay.rates}{held}",
+            "must have a block kernel, the squared error, no decay and biases that are trained here",
+            "use ntkflow.derivatives.sensitivity for other kernels, decay and biases that are held",
         )
     return problem.blocks

@@ -119,7 +119,8 @@ class Linearised:
     def __init__(self, path: Path, stretch: tuple[float, float], adjoint: bool = False) -> None:
         self.stretch, self.adjoint, self.width = stretch, adjoint, stretch[1] - stretch[0]
         self.system = path.system.between(*stretch)
-        self.coordinates = Coordinates.build(self.system, 0.0, self.width)
+        # Held biases are where the path has them all along.
+        self.coordinates = Coordinates.build(self.system, 0.0, self.width, path(stretch[0]))
         self._path, (self._interval, self._begin) = path, path.interval(stretch[0])
 
     def local(self, t: float) -> float:

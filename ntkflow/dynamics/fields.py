@@ -54,6 +54,7 @@ class ThinSystem:
         targets: outputs that the means of the groups should have, (outputs, groups). None: the groups are the
             classes and the targets the identity. With every sample a group of its own (masses 1, class_kernel
             the N x N kernel, targets Y, no L) the system is Theorem 4.1 for any sample kernel.
+        train_bias: whether b moves; held biases stay in the state, and db = 0.
     """
 
     masses: PerClass
@@ -63,6 +64,7 @@ class ThinSystem:
     decay: tuple[float, float, float] = (0.0, 0.0, 0.0)
     schedule: tuple[tuple[float, "ThinSystem"], ...] = ()
     targets: Float64[Floats, "outputs C"] | None = None
+    train_bias: bool = True
 
     @classmethod
     def build(
@@ -72,13 +74,16 @@ class ThinSystem:
         column_class: tuple[int, ...],
         n_eff: int,
         decay: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        train_bias: bool = True,
     ) -> "ThinSystem":
         """From a kernel's coefficients and the frame of a decomposition."""
         rates = coefficients.within[np.asarray(column_class, dtype=int)]
         schedule = tuple(
-            (t, cls.build(knot, sizes, column_class, n_eff, decay)) for t, knot in coefficients.schedule
+            (t, cls.build(knot, sizes, column_class, n_eff, decay, train_bias))
+            for t, knot in coefficients.schedule
         )
-        return cls(sizes.masses, coefficients.class_kernel, rates, n_eff, decay, schedule)
+        kernel = coefficients.class_kernel
+        return cls(sizes.masses, kernel, rates, n_eff, decay, schedule, train_bias=train_bias)
 
     def at(self, t: float) -> "ThinSystem":
         """The constant system in force at time t; itself when the kernel is constant."""
@@ -132,6 +137,8 @@ class ThinSystem:
     def field(self, H1: Array, L: Array, W: Array, b: Array) -> tuple[Array, Array, Array, Array]:
         """(dH1, dL, dW, db)/dt of a constant system. Source: eq. (25)."""
         parts = thin_field(self.masses, self.class_kernel, self.rates, self.goal, H1, L, W, b)
+        if not self.train_bias:
+            parts = (*parts[:3], np.zeros_like(b))
         if not any(self.decay):
             return parts
         lw, lh, lb = self.decay

@@ -45,10 +45,11 @@ def thin_jacobian(system: ThinSystem, s: ThinState) -> Float64[Floats, "D D"]:
     jac[np.ix_(w, w)] = -np.einsum("kl,ji->kilj", IC, moment).reshape(size_W, size_W)
     jac[np.ix_(w, b)] = -np.einsum("kl,i->kil", IC, s.H1 @ m).reshape(size_W, C)
 
-    # rows b[k]: -dR1 m
-    jac[np.ix_(b, h)] = -np.einsum("kj,c->kjc", s.W, m).reshape(C, size_H)
-    jac[np.ix_(b, w)] = -np.einsum("kl,j->klj", IC, s.H1 @ m).reshape(C, size_W)
-    jac[np.ix_(b, b)] = -m.sum() * IC
+    # rows b[k]: -dR1 m, and none for biases that are held
+    if system.train_bias:
+        jac[np.ix_(b, h)] = -np.einsum("kj,c->kjc", s.W, m).reshape(C, size_H)
+        jac[np.ix_(b, w)] = -np.einsum("kl,j->klj", IC, s.H1 @ m).reshape(C, size_W)
+        jac[np.ix_(b, b)] = -m.sum() * IC
 
     of_W, of_H, of_b = system.decay
     jac[np.diag_indices_from(jac)] -= np.repeat([of_H, of_W, of_b], [size_H + size_L, size_W, C])

@@ -93,7 +93,7 @@ class LevelFlow:
             -(contrast @ (G - g) + mean @ g) - lh * s.H1,
             -(within @ (s.W.T @ WL)) - lh * s.L,
             -(m * R1 @ s.H1.T + WL @ s.L.T) - lw * s.W,
-            -m * R1.sum(axis=1) - lb * s.b,
+            -m * R1.sum(axis=1) - lb * s.b if self.problem.train_bias else np.zeros_like(s.b),
         ).pack()
 
     def blocks(self, y: Vector) -> tuple[Floats, ...]:

@@ -226,7 +226,7 @@ class ThinFlow:
         coefficients = problem.kernel.thin(problem.sizes)
         assert coefficients is not None
         system = ThinSystem.build(
-            coefficients, problem.sizes, frame.column_class, frame.n_eff, problem.decay.rates
+            coefficients, problem.sizes, frame.column_class, frame.n_eff, problem.decay.rates, problem.train_bias
         )
         return cls(system, frame, system.unpack(start), clock(problem))
 
@@ -286,9 +286,11 @@ def _sample_system(problem: Problem, n: int) -> ThinSystem:
 
     def system(knot: Kernel) -> ThinSystem:
         assert knot.sample_matrix is not None
+        groups, no_columns = np.ones(sizes.N), np.zeros(0)
         return ThinSystem(
-            np.ones(sizes.N), knot.sample_matrix, np.zeros(0), n, problem.decay.rates, targets=Y
-        )
+            groups, knot.sample_matrix, no_columns, n, problem.decay.rates,
+            targets=Y, train_bias=problem.train_bias,
+        )  # fmt: skip
 
     if kernel.moves:
         knots = [(t, system(knot)) for t, knot in zip(kernel.knots, kernel.at_knots, strict=True)]
@@ -331,6 +333,8 @@ class RawFlow:
         H, W, b = self.blocks(y)
         R = self.problem.loss.residual(self._outputs(y), self._targets)
         flow = raw_field(H, W, R, self.kernel.at(t), self.problem.sizes)
+        if not self.problem.train_bias:
+            flow = (*flow[:2], np.zeros_like(b))
         lw, lh, lb = self.problem.decay.rates
         parts = zip(flow, (lh, lw, lb), (H, W, b), strict=True)
         return np.concatenate([(d - rate * part).ravel() for d, rate, part in parts])

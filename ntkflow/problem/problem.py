@@ -22,9 +22,12 @@ class Problem:
         state: initial (H, W, b), samples ordered by class.
         loss: a sum over samples; only MSE has a thin form and closed limits.
         decay: rates at which W, H and b are pulled to zero.
+        train_bias: False holds the biases where they are, db/dt = 0: a head without biases when they are 0, and
+            otherwise the same flow of H and W with targets Y - b 1^T.
 
     Raises:
-        InputError: the state or the kernel does not fit the sizes, or the kernel is singular.
+        InputError: the state or the kernel does not fit the sizes, the kernel is singular, or decay is to pull on
+            biases that are held.
     """
 
     sizes: Sizes
@@ -32,6 +35,7 @@ class Problem:
     state: State
     loss: Loss = SQUARED_ERROR
     decay: Decay = NO_DECAY
+    train_bias: bool = True
 
     def __post_init__(self) -> None:
         kinds = {"sizes": Sizes, "kernel": Kernel, "state": State, "loss": Loss, "decay": Decay}
@@ -41,13 +45,21 @@ class Problem:
                 raise InputError(
                     name, type(value).__name__, f"must be a {kind.__name__}", "see help(ntkflow.Problem)"
                 )
+        if not isinstance(self.train_bias, bool):
+            raise InputError("train_bias", repr(self.train_bias), "must be True or False", "give one of them")
+        if not self.train_bias and self.decay.b > 0:
+            raise InputError(
+                "decay.b", self.decay.b, "has no meaning for biases that are held", "drop it, or train the biases"
+            )
         self.state.check(self.sizes)
         self.kernel.check(self.sizes)
 
     def __repr__(self) -> str:
         s = self.sizes
         decay = f", {self.decay}" if self.decay.any else ""
-        return f"Problem(C={s.C}, m={views.brief(s.m)}, n={s.n}, {self.kernel}, loss={self.loss.name}{decay})"
+        held = "" if self.train_bias else ", train_bias=False"
+        sizes = f"C={s.C}, m={views.brief(s.m)}, n={s.n}"
+        return f"Problem({sizes}, {self.kernel}, loss={self.loss.name}{decay}{held})"
 
     @property
     def has_thin(self) -> bool:
@@ -57,7 +69,12 @@ class Problem:
 
     @property
     def plain(self) -> bool:
-        """Whether this is the paper's flow: squared error, no decay, a constant kernel."""
+        """Whether this is the paper's flow: squared error, no decay, a constant kernel, biases that are trained."""
+        return self.undisturbed and self.train_bias
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether this is the paper's flow, with biases that are trained or held: squared error, E constant."""
         return self.squared_error and not self.decay.any and not self.kernel.moves
 
     @property

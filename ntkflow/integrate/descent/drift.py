@@ -64,7 +64,7 @@ def force(problem: Problem, kernel: Kernel, state: State, R: Floats) -> Force:
     return Force(
         -kernel.apply(G, problem.sizes) - lh * state.H,
         -(R @ state.H.T) - lw * state.W,
-        -R.sum(axis=1) - lb * state.b,
+        -R.sum(axis=1) - lb * state.b if problem.train_bias else np.zeros_like(state.b),
         potential,
     )
 

@@ -51,6 +51,7 @@ def write_states(path: Path, solution: Solution, loss: str | None = None, most: 
         "rung": problem.kernel.rung,
         "loss": loss or name_of(problem.loss),
         "decay": problem.decay.as_dict(),
+        "train_bias": problem.train_bias,
         "reason": solution.reason.value,
         "stats": solution.stats.as_dict(),
         "law": None if solution.law is None else asdict(solution.law),
@@ -143,7 +144,7 @@ def _problem(arrays: Mapping[str, Floats], header: Json, kernel: Kernel | None, 
             rule = f"{header['loss']!r} cannot be found by its name"
             raise InputError("loss", None, rule, "pass it: nf.load(path, loss=...)") from None
     sizes = Sizes(C, tuple(m) if isinstance(m, list) else m, n)
-    return Problem(sizes, kernel, state, loss, Decay(**header["decay"]))
+    return Problem(sizes, kernel, state, loss, Decay(**header["decay"]), header.get("train_bias", True))
 
 
 def _flow(problem: Problem, kind: str, arrays: Mapping[str, Floats]) -> Flow:

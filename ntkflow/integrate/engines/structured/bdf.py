@@ -135,7 +135,7 @@ class StructuredBDF:
 
     def _begin(self, y: Vector, first_step: float | None) -> None:
         """Start at order one; also after every knot of a moving kernel."""
-        self._coordinates = Coordinates.build(self.system, self.t, self._stop)
+        self._coordinates = Coordinates.build(self.system, self.t, self._stop, y)
         z = self._coordinates.enter(y)
         self._corrector = Corrector(self._coordinates, self.work)
         atol = np.array([piece.min(initial=math.inf) for piece in self._coordinates.cut(self._atol)])

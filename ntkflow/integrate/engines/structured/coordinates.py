@@ -11,6 +11,7 @@ then, with the residual P = W G + b e^T - T, eq. (25) reads
 
 and W^T W - G diag(d)^-1 G^T is m E. The bias is one more column of W and e one more (constant) row of G:
 A = [W, b] is C x (n+1), B = [G; e^T] is (n+1) x q, P = A B - T and dA/dt = -P B^T. The flat vector is B, then A.
+Biases that are held belong to the targets, T - b e^T, and the row is zero: then P is the same and db/dt = 0.
 """
 
 from collections.abc import Callable
@@ -72,7 +73,7 @@ class Coordinates:
         s: square roots of the masses.
         U: eigenvectors of the symmetrised class kernel; in the middle of the stretch when it moves.
         d: rate of each column of G, for a kernel at rest.
-        e: the constant row that multiplies the bias.
+        e: the constant row that multiplies the bias; zero where the biases are held.
         T: targets.
         decay: rates (lw, lh, lb) at which W, H and b are pulled to zero.
         moving: how the kernel moves, or None.
@@ -91,8 +92,16 @@ class Coordinates:
     moving: Moving | None = None
 
     @classmethod
-    def build(cls, system: ThinSystem, start: float = 0.0, end: float = 0.0) -> "Coordinates":
+    def build(
+        cls, system: ThinSystem, start: float = 0.0, end: float = 0.0, y: Vector | None = None
+    ) -> "Coordinates":
         """From a thin system whose kernel is constant or linear in time between `start` and `end`.
+
+        Args:
+            system: the thin system.
+            start: start of the stretch.
+            end: its end.
+            y: the packed state, whose biases enter the targets where the system holds them.
 
         Raises:
             InputError: the class kernel is not symmetric after weighting with the masses.
@@ -107,6 +116,9 @@ class Coordinates:
             moving = Moving(start, end - start, U.T @ first @ U, U.T @ (last - first) @ U, rates, change)
         e, T = np.concatenate([s @ U, np.zeros(r)]), np.hstack([(system.goal * s) @ U, np.zeros((C, r))])
         d = np.concatenate([k, system.at(start).rates])
+        if not system.train_bias:
+            assert y is not None
+            T, e = T - np.outer(system.unpack(y).b, e), np.zeros_like(e)
         return cls(system.n, C, groups, groups + r, s, U, d, e, T, system.decay, moving)
 
     @cached_property
