@@ -104,6 +104,8 @@ class Saddle:
     Attributes:
         growing: the rate at which they leave it, > 0.
         falling: the rate at which they fall into it.
+
+    With held biases the sum over outputs leaves it too, faster than the contrasts: `of_problem`.
     """
 
     growing: float
@@ -119,6 +121,22 @@ class Saddle:
             (clock - math.sqrt(decay.W * decay.H)) * (clock + math.sqrt(decay.W * decay.H)) / (spread + mean)
         )
         return cls(growing, spread + mean) if growing > 0 else None
+
+    @classmethod
+    def of_problem(cls, problem: Problem, clock: float) -> "Saddle | None":
+        """`of`, for biases that are held with the largest rate that the residual b 1^T - Y lets anything grow at."""
+        contrasts = cls.of(problem.decay, clock)
+        if problem.train_bias:
+            return contrasts
+        gain = max(_gain(kernel, problem.sizes) for kernel in problem.kernel.at_knots)
+        residual = problem.loss.residual(
+            np.repeat(problem.state.b[:, None], problem.sizes.N, axis=1), problem.sizes.Y
+        )
+        fastest = cls.of(problem.decay, max(clock, float(np.linalg.norm(residual, 2)) * math.sqrt(gain)))
+        if fastest is None or contrasts is None:
+            return fastest
+        # The slower fall beside the faster growth: a run into the saddle ends rather too early than too late.
+        return cls(fastest.growing, contrasts.falling)
 
     def depth(self, amplification: float) -> float:
         """Share to which a state falling into it has shrunk when errors in the growing directions, relative to it,

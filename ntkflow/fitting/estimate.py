@@ -29,6 +29,8 @@ SYSTEMATIC = 0.8
 ACTIVE = 1e-6
 # Share of the motion; what is left below it is accuracy of the simulation, correlated or not.
 PRECISE = 1e-4
+# Biases that should have moved so far and are the same to the last digit are held.
+HELD = 1e-6
 _HEADS = ("estimate", "standard error", "linear start")
 INITIAL = ("noisy", "exact")
 
@@ -146,7 +148,7 @@ def fit(
         Estimates with standard errors under independent noise of one size in every entry of H, W and b.
 
     Raises:
-        InputError: an argument is out of range, or nothing moves.
+        InputError: an argument is out of range, nothing moves, or the biases are held.
         SolveError: the trajectory of the best parameters cannot be simulated.
     """
     if initial not in INITIAL:
@@ -161,6 +163,7 @@ def fit(
     data = Data.build(observed, chosen)
     if data.moves == 0:
         raise InputError("observed", "constant states", "must move", "give a run that trains")
+    _refuse_held_biases(observed)
     simulator = Simulator(data, chosen, rtol)
     starts = candidates(data, chosen)
     optimum = simulator.optimise(starts)
@@ -180,6 +183,24 @@ def fit(
         converged=optimum.converged,
         evaluations=optimum.evaluations,
     )
+
+
+def _refuse_held_biases(observed: Observed) -> None:
+    """Biases that are the same to the last digit, where db/dt = -R 1 would have moved them, are not trained."""
+    sizes, first = observed.sizes, observed.states[0]
+    if any(np.any(state.b != first.b) for state in observed.states):
+        return
+    # The biases alone relax at the rate N.
+    steps = np.minimum(np.diff(observed.times), 1 / sizes.N).tolist()
+    pulls = [float(np.linalg.norm((s.logits - sizes.Y).sum(axis=1))) for s in observed.states[:-1]]
+    moved = max(pull * step for pull, step in zip(pulls, steps, strict=True))
+    if moved > HELD:
+        raise InputError(
+            "observed.b",
+            f"the same at all times, where the flow would have moved it by some {moved:.2g}",
+            "must be trained: the constants are fitted with the flow of W, H and b",
+            "fit a run whose head has a bias, or measure the kernel",
+        )
 
 
 @dataclass(frozen=True, eq=False)

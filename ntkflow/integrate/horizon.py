@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from ntkflow.dynamics.packed import clock
+from ntkflow.problem.kernels import ThinCoefficients
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State, class_means
 from ntkflow.theory.enforced import Enforced, enforced
@@ -15,6 +16,8 @@ from ntkflow.theory.initial_facts import reach
 LASTING = 40.0
 # A slow rate lengthens a run to so many times what it would be without decay, and no further.
 LONGEST = 1000.0
+# So much longer a run lasts at most for the sum over outputs that held biases leave to W.
+MOST_ALONG_ONES = 100.0
 # Gram matrices of a generic run at its end differ less from those predicted, relative to their size.
 ARRIVED = 1e-4
 
@@ -25,7 +28,8 @@ def default_horizon(problem: Problem) -> float:
     Long enough for exponential collapse and to see an algebraic tail as one (theory 7.2, 7.3). Kernels without
     scalar blocks, and one sample per class, get 1000 units of tau = sqrt(m mu_class) t. With decay it lasts for at
     least 40 time constants of the slowest rate at which the start is forgotten and the end approached (theory 11.1),
-    but no longer than 1000 times what it would be without.
+    but no longer than 1000 times what it would be without. Biases that are held leave the sum over outputs to W, whose
+    eigenvalue there is smaller than x*, so that NC1 falls more slowly (theory 11.8).
     """
     rate = clock(problem)
     coefficients = problem.kernel.thin(problem.sizes)
@@ -34,8 +38,22 @@ def default_horizon(problem: Problem) -> float:
     else:
         m = problem.sizes.N / problem.sizes.C
         plain = 200 * rate / (m * float(coefficients.within[problem.sizes.masses > 1].min()))
+        plain *= _along_ones(problem, coefficients, rate)
     slowest = _slowest(problem)
     return plain if slowest is None else min(max(plain, LASTING / slowest), LONGEST * plain)
+
+
+def _along_ones(problem: Problem, coefficients: ThinCoefficients, rate: float) -> float:
+    """x* over the eigenvalue of W W^T along 1, at least 1 and at most `MOST_ALONG_ONES`; 1 where biases are trained.
+
+    The eigenvalue is |1 - 1^T b| sqrt(m/mu_global) for E = 0 and equal biases; nothing is left to W where it is zero.
+    """
+    sizes, left = problem.sizes, abs(1 - float(problem.state.b.sum()))
+    if problem.train_bias or left == 0:
+        return 1.0
+    mu_global = float(sizes.masses @ coefficients.class_kernel.sum(axis=0)) / sizes.N
+    contrast = rate / np.sqrt(sizes.N / sizes.C)
+    return float(np.clip(np.sqrt(mu_global) / contrast / left, 1.0, MOST_ALONG_ONES))
 
 
 def _slowest(problem: Problem) -> float | None:

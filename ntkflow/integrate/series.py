@@ -70,7 +70,7 @@ DESCRIPTIONS: dict[str, str] = {
     "tr_S": "trace of S = H2 H2^T",
     "W_norm": "|W|_F",
     "b_error": "|b - 1/C|, 0 at neural collapse",
-    "V": "|b - 1/C|^2 + (N / mu_global) |g|^2, which never rises (theory 3.3); scalar blocks only",
+    "V": "|b - 1/C|^2 + (N / mu_global) |g|^2, which never rises (theory 3.3); scalar blocks and trained biases only",
     **{name: "see ntkflow.metrics.neural_collapse" for name in neural_collapse.NAMES},
     "NC1": "mean over classes and features of the standard deviation within the class: alone of all series it depends on "
     "the axes of feature space (the paper's code; NC1_frobenius does not)",
@@ -88,7 +88,7 @@ def evaluate(trajectory: Trajectory) -> dict[str, Floats]:
 def _lyapunov(problem: Problem, columns: dict[str, Floats]) -> dict[str, Floats]:
     """V of biases and global mean for constant scalar blocks and balanced classes."""
     kernel, sizes = problem.equal_blocks, problem.sizes
-    if kernel is None:
+    if kernel is None or not problem.train_bias:
         return {}
     return {"V": columns["b_error"] ** 2 + sizes.N / kernel.eigenvalues(sizes).mu_global * columns["gg_norm"]}
 

@@ -79,7 +79,7 @@ def solve(
     knots = [knot for knot in knots_of(problem.kernel) if knot < horizon]
     motion = Motion(problem, flow, rtol) if moves(problem) else None
     observe = None if motion is None else motion.observe
-    saddle = Saddle.of(problem.decay, flow.clock)
+    saddle = Saddle.of_problem(problem, flow.clock)
     run = Run(
         flow, problem.sizes, engine, horizon, rtol, stop, times, knots, max_steps, progress, observe, saddle,
         DecayedEnd(problem).reached if problem.decay.any else None,

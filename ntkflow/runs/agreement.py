@@ -188,7 +188,7 @@ def _arrived(solution: "Solution", slowest: float | None) -> bool:
 def _fitted(solution: "Solution") -> bool:
     """Whether the squared error is small beside that of zero outputs, N/2, and beside its start."""
     problem, loss = solution.problem, solution.series["loss"]
-    return problem.plain and bool(loss[-1] <= NEAR_ZERO_LOSS * min(float(loss[0]), problem.sizes.N / 2))
+    return problem.undisturbed and bool(loss[-1] <= NEAR_ZERO_LOSS * min(float(loss[0]), problem.sizes.N / 2))
 
 
 def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[Agreement]:
@@ -363,10 +363,11 @@ def _slowest(solution: "Solution") -> float | None:
         thin, frame = solution.thin(-1)
         if sizes.C + thin.L.shape[1] > MOST_MODES:
             return None
-        return spectrum.of_thin(thin, frame, coefficients).slowest
+        return spectrum.of_thin(thin, frame, coefficients, solution.problem.train_bias).slowest
     if sizes.C * sizes.N > MOST_MODES:
         return None
-    return spectrum.at_zero_loss(sizes, kernel, solution.final.H, solution.final.W).slowest
+    final, train_bias = solution.final, solution.problem.train_bias
+    return spectrum.at_zero_loss(sizes, kernel, final.H, final.W, train_bias).slowest
 
 
 def _fitted_rate(solution: "Solution") -> Agreement | None:

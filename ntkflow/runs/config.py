@@ -61,6 +61,15 @@ class SimulateConfig:
     decay_w: Annotated[float, Option("flow", "Weight decay on W, per flow time.")] = 0.0
     decay_h: Annotated[float, Option("flow", "Decay on the features H.")] = 0.0
     decay_b: Annotated[float, Option("flow", "Decay on the biases b.")] = 0.0
+    train_bias: Annotated[
+        bool,
+        Option(
+            "flow",
+            "Whether the biases are trained, or held where the initial state has them, as in a head without: "
+            "--init balanced and gaussian have them at 0.",
+            flags=("--train-bias/--no-train-bias",),
+        ),
+    ] = True
     step_size: Annotated[
         float | None, Option("steps", "Gradient descent with this step on the sum loss instead of the flow.")
     ] = None

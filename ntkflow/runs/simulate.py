@@ -102,7 +102,7 @@ def prepare(
     if config.weight_decay is not None:
         assert optimiser is not None
         decay = Decay(optimiser.rate, optimiser.rate, config.decay_b)
-    problem = Problem(sizes, kernel, state, loss_named(config.loss), decay)
+    problem = Problem(sizes, kernel, state, loss_named(config.loss), decay, config.train_bias)
     if config.t_end is None and config.steps is None:
         config = replace(config, t_end=default_horizon(problem))
     return Prepared(problem, config, _stop(config), arrays, optimiser)

@@ -16,6 +16,8 @@ from ntkflow.runs.laws import Law, laws, step_laws
 from ntkflow.theory import bounds, decay_conditions
 from ntkflow.theory.conditions import Condition
 from ntkflow.theory.decay_conditions import Decayed
+from ntkflow.theory.held_biases import held_limit
+from ntkflow.theory.limit_point import Limit
 from ntkflow.theory.prediction import Prediction, predict, predictable, sample_conditions
 
 if TYPE_CHECKING:
@@ -100,11 +102,12 @@ def predictions(
     ]
     if of_steps is None and prediction is not None:
         return {**prediction.as_dict(), "laws": known}
-    limit = None
+    limit: Limit | None = None
     if decayed is not None:
         answers, limit = decayed.conditions, None if decayed.end is None else decayed.end.limit
     else:
         answers = sample_conditions(problem) if prediction is None else prediction.conditions
+        limit = held_limit(problem)
     if of_steps is not None:
         answers, limit = in_the_limit_of_steps(answers), None
     verdict = answers["NC1"].verdict

@@ -246,7 +246,9 @@ def _too_few(f: Facts) -> Answers:
 def _unknown(problem: Problem) -> Condition:
     """Why nothing is known."""
     decay = problem.decay
-    if problem.cross_entropy:
+    if not problem.train_bias:
+        known = "for biases that are held no end under decay is known"
+    elif problem.cross_entropy:
         known = "with the cross-entropy the end under decay is known for decay of W and H, scalar blocks and equal classes"
     elif not problem.squared_error:
         known = "for a loss of one's own no end under decay is known"
@@ -283,7 +285,7 @@ def forgotten(problem: Problem, end: Enforced | None) -> tuple[float, bool] | No
 def drifts(problem: Problem) -> bool:
     """Whether W alone or H alone decays, so that the fitted state moves slowly along the minima (theory 11.1)."""
     decay, block = problem.decay, problem.squared_error and problem.equal_blocks is not None
-    return block and (decay.W > 0) != (decay.H > 0) and decay.b == 0
+    return block and problem.train_bias and (decay.W > 0) != (decay.H > 0) and decay.b == 0
 
 
 def thresholds(problem: Problem) -> list[tuple[int, int, float]]:
@@ -292,7 +294,8 @@ def thresholds(problem: Problem) -> list[tuple[int, int, float]]:
     The contrasts between classes of one size vanish once sqrt(lw lh) exceeds it: minority collapse (theory 17d).
     """
     kernel, sizes = problem.blocks, problem.sizes
-    if kernel is None or not problem.squared_error:
+    # Held biases that differ take the contrasts' targets apart.
+    if kernel is None or not problem.squared_error or not (problem.train_bias or np.ptp(problem.state.b) == 0):
         return []
     within, extra = kernel.kappa_d - kernel.kappa_c, kernel.kappa_c - kernel.kappa_n
     counts = sorted(set(sizes.counts), reverse=True)
@@ -339,7 +342,7 @@ def predict(problem: Problem, relative: float = 0.0) -> Decayed:
         relative: relative accuracy of the state; 0 means exact to rounding.
     """
     kernel, known = problem.equal_blocks, None
-    if kernel is not None:
+    if kernel is not None and problem.train_bias:
         known = facts(problem.sizes, kernel, problem.state, relative)
     end = enforced(problem, known.reach if known is not None else reach(problem))
     return Decayed(assess(problem, end, known), end, forgotten(problem, end))

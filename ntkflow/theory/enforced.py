@@ -74,6 +74,8 @@ def enforced(problem: Problem, reach: int) -> Enforced | None:
     decay = problem.decay
     if not (decay.W > 0 and decay.H > 0):
         return None
+    if not problem.train_bias:
+        return None  # the closed forms are those of biases that move
     kernel = problem.equal_blocks
     if kernel is not None and problem.squared_error:
         return _balanced(problem, kernel, reach)

@@ -10,6 +10,7 @@ from ntkflow._types import Json
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import bounds, conditions, limits, rates, spectrum
 from ntkflow.theory.conditions import Condition
+from ntkflow.theory.held_biases import held_conditions, held_limit
 from ntkflow.theory.initial_facts import Facts
 from ntkflow.theory.limits import Limit
 from ntkflow.theory.spectrum import Spectrum
@@ -95,7 +96,7 @@ class Prediction:
 
 
 def predictable(problem: Problem) -> bool:
-    """Whether the closed forms apply: scalar blocks, balanced classes, squared error, no decay."""
+    """Whether the closed forms apply: scalar blocks, balanced classes, squared error, no decay, trained biases."""
     return problem.equal_blocks is not None and problem.plain
 
 
@@ -162,7 +163,9 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
     Elsewhere, and for NC2-NC4, the reason why nothing is said.
     """
     rest = _silent(problem)
-    return {**dict.fromkeys(("NC1", "NC2", "NC3", "NC4"), rest), **_sample_nc1(problem)}
+    found = held_limit(problem)
+    held = {} if found is None else held_conditions(found)
+    return {**dict.fromkeys(("NC1", "NC2", "NC3", "NC4"), rest), **_sample_nc1(problem), **held}
 
 
 def _silent(problem: Problem) -> Condition:
@@ -173,6 +176,8 @@ def _silent(problem: Problem) -> Condition:
         known = "for a loss of one's own no limit is known"
     elif not problem.kernel.on_samples:
         known = f"for a {problem.kernel.rung} kernel no limit is known; what it conserves stands below"
+    elif not problem.train_bias:
+        known = "for biases that are held the limit is known from the start for E = 0 alone (theory 11.8)"
     else:
         known = "for imbalanced classes, and for kernels without equal blocks, the limit depends on the whole start"
     return Condition("undetermined", known)
@@ -180,7 +185,7 @@ def _silent(problem: Problem) -> Condition:
 
 def _sample_nc1(problem: Problem) -> dict[str, Condition]:
     kernel, sizes = problem.kernel, problem.sizes
-    if not problem.plain or not kernel.on_samples:
+    if not problem.undisturbed or not kernel.on_samples:
         return {}
     if (no := excluded_by_E(problem)) is not None:
         return {"NC1": no}

@@ -161,7 +161,9 @@ def at_origin(sizes: Sizes, kernel: BlockKernel) -> Spectrum:
     )
 
 
-def at_zero_loss(sizes: Sizes, kernel: Kernel, H: Features, W: Weights) -> Spectrum:
+def at_zero_loss(
+    sizes: Sizes, kernel: Kernel, H: Features, W: Weights, train_bias: bool = True
+) -> Spectrum:
     """Exact rates of the squared error's flow near a point (H, W, b) where its loss is zero.
 
     Args:
@@ -170,6 +172,7 @@ def at_zero_loss(sizes: Sizes, kernel: Kernel, H: Features, W: Weights) -> Spect
             within-class part of H; the others one of size C N.
         H: features at the zero of the loss, n x N, samples ordered by class; collapsed or not.
         W: weights there, C x n.
+        train_bias: whether the biases move; held ones, or a head without, leave out 11^T.
 
     Returns:
         All C N rates.
@@ -184,42 +187,46 @@ def at_zero_loss(sizes: Sizes, kernel: Kernel, H: Features, W: Weights) -> Spect
     state.check(sizes)
     coefficients = kernel.thin(sizes)
     if coefficients is None:
-        return _sorted(_dense(kernel, H, W, sizes), np.ones(sizes.C * sizes.N, dtype=np.int64))
-    return of_thin(*decompose(state, sizes, coefficients.groups, subspace=False), coefficients)
+        return _sorted(_dense(kernel, H, W, sizes, train_bias), np.ones(sizes.C * sizes.N, dtype=np.int64))
+    return of_thin(*decompose(state, sizes, coefficients.groups, subspace=False), coefficients, train_bias)
 
 
-def of_thin(thin: ThinState, frame: Frame, coefficients: ThinCoefficients) -> Spectrum:
+def of_thin(
+    thin: ThinState, frame: Frame, coefficients: ThinCoefficients, train_bias: bool = True
+) -> Spectrum:
     """`at_zero_loss` of a state that is already decomposed, without any N x N matrix.
 
     Args:
         thin: the state; all n coordinates or those of its subspace.
         frame: its frame, made for the groups of `coefficients`.
         coefficients: of the block kernel.
+        train_bias: whether the biases move.
     """
-    coupled = _coupled(thin, frame, coefficients)
+    coupled = _coupled(thin, frame, coefficients, train_bias)
     rest, counts = _rest(thin, frame, coefficients)
     ones = np.ones(len(coupled), dtype=np.int64)
     return _sorted(np.concatenate([coupled, rest]), np.concatenate([ones, counts]))
 
 
-def _dense(kernel: Kernel, H: Features, W: Weights, sizes: Sizes) -> Vector:
-    gram = H.T @ H + 1.0
+def _dense(kernel: Kernel, H: Features, W: Weights, sizes: Sizes, train_bias: bool) -> Vector:
+    gram = H.T @ H + float(train_bias)
     basis = np.eye(sizes.C * sizes.N).reshape(-1, sizes.C, sizes.N)
     columns = [(R @ gram + W @ kernel.apply(W.T @ R, sizes)).ravel() for R in basis]
     T = np.stack(columns)
     return np.linalg.eigvalsh((T + T.T) / 2)
 
 
-def _coupled(thin: ThinState, frame: Frame, coefficients: ThinCoefficients) -> Vector:
+def _coupled(thin: ThinState, frame: Frame, coefficients: ThinCoefficients, train_bias: bool) -> Vector:
     """Rates on class means and on the r directions in which H varies within classes.
 
     In the orthonormal basis [Y^T M^{-1/2}, Q] of these samples H is [H1 M^{1/2}, L], the vector 1 is
     [sqrt(m_c), 0] and K is [diag(mu_s^c) + M^{1/2} B M^{1/2}, diag(rates)]. In the eigenvectors of X, with eigenvalues x,
-    1 (x) (H^T H + 11^T) + X (x) K falls apart into one block H^T H + 11^T + x K for each.
+    1 (x) (H^T H + 11^T) + X (x) K falls apart into one block H^T H + 11^T + x K for each; 11^T is there for biases
+    that are trained.
     """
     roots = np.sqrt(frame.sizes.masses)
     H = np.hstack([thin.H1 * roots, thin.L])
-    ones = np.concatenate([roots, np.zeros(thin.L.shape[1])])
+    ones = np.concatenate([roots * train_bias, np.zeros(thin.L.shape[1])])
     K = np.diag(np.concatenate([roots * 0, coefficients.within[np.array(frame.column_class, dtype=int)]]))
     C = frame.sizes.C
     K[:C, :C] = coefficients.class_kernel * roots / roots[:, None]

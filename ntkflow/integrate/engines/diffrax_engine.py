@@ -101,7 +101,7 @@ class Constants(NamedTuple):
         masses: samples of each class, (C,).
         goal: outputs that the means should have, (outputs, C).
         decay: rates of W, H and b, (3,).
-        biases: 1 where they are trained, 0 where they are held.
+        train_bias: whether the biases move.
     """
 
     times: Array
@@ -110,7 +110,7 @@ class Constants(NamedTuple):
     masses: Array
     goal: Array
     decay: Array
-    biases: Array
+    train_bias: Array
 
 
 def constants(system: ThinSystem) -> Constants:
@@ -123,7 +123,7 @@ def constants(system: ThinSystem) -> Constants:
         jnp.asarray(system.masses),
         jnp.asarray(system.goal),
         jnp.asarray(system.decay),
-        jnp.asarray(float(system.train_bias)),
+        jnp.asarray(system.train_bias),
     )
 
 
@@ -140,7 +140,7 @@ def packed_field(t: Array, y: Array, system: Constants) -> Array:
     lw, lh, lb = system.decay
     kernel, rates = jnp.tensordot(hats, system.kernels, 1), hats @ system.rates
     flow = thin_field(system.masses, kernel, rates, system.goal, H1, L, W, b)
-    flow = (*flow[:3], system.biases * flow[3])
+    flow = (*flow[:3], jnp.where(system.train_bias, flow[3], 0.0))
     parts = [d - rate * part for d, rate, part in zip(flow, (lh, lh, lw, lb), (H1, L, W, b), strict=True)]
     return jnp.concatenate([part.ravel() for part in parts])
 

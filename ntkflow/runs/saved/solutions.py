@@ -36,6 +36,7 @@ def prepared(solution: Solution) -> Prepared:
         decay_w=lw,
         decay_h=lh,
         decay_b=lb,
+        train_bias=problem.train_bias,
     )
     if solution.settings:
         config = replace(config, **solution.settings)
