@@ -17,7 +17,7 @@ ITEMS = {
     *map(str, (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15)),
     *(
         f"{section}.{i}"
-        for section, last in ((3, 8), (4, 6), (5, 7), (7, 6), (11, 7))
+        for section, last in ((3, 8), (4, 6), (5, 7), (7, 6), (11, 8))
         for i in range(1, last + 1)
     ),
     *(f"L{i}" for i in range(6)),

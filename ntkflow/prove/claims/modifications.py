@@ -121,6 +121,45 @@ def any_loss() -> Equations:
     )
 
 
+def held_biases() -> Equations:
+    """db = 0: E and the loss for free R and K, then the limit and the rates there for b = 0, E = 0 and blocks."""
+    M = model()
+    R = M.residual
+    rates = {**M.raw_flow(M.R, M.K), "b": M.b * 0}
+    own = {**M.raw_flow(R, M.K), "b": M.b * 0}
+    fall = (R * M.H.T).squared_norm() + (M.W.T * R * M.K * R.T * M.W).trace()
+    return (
+        Equation("m dE/dt = 0", scaled_invariant(M).rate(rates), M.W.T * M.W * 0),
+        Equation("dL/dt", R.squared_norm().rate(own) / 2, -fall),
+        Equation("targets Y - b 1'", R, M.W * M.H - (M.Y - M.b * M.o.T)),
+        Equation("dR/dt", R.rate(own), -(R * M.H.T * M.H) - M.X * R * M.K),
+        *_without_biases(),
+    )
+
+
+def _without_biases() -> Equations:
+    """X and G of the limit, and the rate operator's eigenvalues; m/mu_class = x^2 and mu_class/mu_global = r^2."""
+    x, r = symbol["x"], symbol["r"]
+    M = Model(model_algebra(), mu_s, m / x**2, m / (x * r) ** 2)
+    X, G, Mc = (M.P + M.J * r) * x, (M.P + M.J / r) / x, M.inverse_class_kernel
+    Z = M.algebra.declare("Z", "C", "C")
+    modes = (
+        ("contrasts of contrasts", M.P * Z * M.P, 2 * m / x),
+        ("contrasts of the mean", M.P * Z * M.J, m / (x * r) * (1 + 1 / r)),
+        ("sum of contrasts", M.J * Z * M.P, m / x * (1 + r)),
+        ("sum of the mean", M.J * Z * M.J, 2 * m / (x * r)),
+    )
+    return (
+        Equation("X^2 = Mc", X * X, Mc),
+        Equation("G Mc G = I", G * Mc * G, M.I),
+        Equation("centred class means: P G P = P/x", M.P * G * M.P, M.P / x),
+        *(
+            Equation(f"rate, {name}", R * G * m + X * R * M.class_kernel, R * rate)
+            for name, R, rate in modes
+        ),
+    )
+
+
 CLAIMS = (
     Claim(
         "sec-11.1", "weight decay, any kernel and any loss; equal decay makes E shrink as exp(-2 lambda t)",
@@ -151,5 +190,11 @@ CLAIMS = (
         "sec-11.7", "any loss with R = dL/dF; for cross-entropy R'1 = 0, so W'1 and 1'b are constant",
         "dH1 = -W'R1 Kc, dH2 = -mu_single W'R2, dW = -m (R1 H1' + R2 H2'), d(W'1)/dt = -H R'1",
         "normal form with a free residual", proof=any_loss,
+    ),
+    Claim(
+        "sec-11.8", "biases that are held: E is constant for any kernel and loss; the limit and its rates for b = 0 and E = 0",
+        "db = 0: dE/dt = 0, dL/dt = -|R H'|^2 - tr(W'R K R'W);  X = sqrt(m) (P/sqrt(mu_class) + J/sqrt(mu_global)), "
+        "G = (sqrt(mu_class) P + sqrt(mu_global) J)/sqrt(m)",
+        "normal form, free R and K; squares of the positive projector forms", proof=held_biases,
     ),
 )  # fmt: skip
