@@ -205,7 +205,10 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
     """
     if not path.system.train_bias:
         raise InputError(
-            "path", "biases that are held", "have no adjoint here", "use `sensitivity`, forward along directions"
+            "path",
+            "biases that are held",
+            "have no adjoint here",
+            "use `sensitivity`, forward along directions",
         )
     total = np.zeros(weights.shape[1:])
     if times[0] == 0:

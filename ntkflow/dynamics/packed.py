@@ -244,7 +244,12 @@ class ThinFlow:
         coefficients = problem.kernel.thin(problem.sizes)
         assert coefficients is not None
         system = ThinSystem.build(
-            coefficients, problem.sizes, frame.column_class, frame.n_eff, problem.decay.rates, problem.train_bias
+            coefficients,
+            problem.sizes,
+            frame.column_class,
+            frame.n_eff,
+            problem.decay.rates,
+            problem.train_bias,
         )
         return cls(system, frame, system.unpack(start), clock(problem))
 

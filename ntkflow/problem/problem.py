@@ -49,7 +49,10 @@ class Problem:
             raise InputError("train_bias", repr(self.train_bias), "must be True or False", "give one of them")
         if not self.train_bias and self.decay.b > 0:
             raise InputError(
-                "decay.b", self.decay.b, "has no meaning for biases that are held", "drop it, or train the biases"
+                "decay.b",
+                self.decay.b,
+                "has no meaning for biases that are held",
+                "drop it, or train the biases",
             )
         self.state.check(self.sizes)
         self.kernel.check(self.sizes)

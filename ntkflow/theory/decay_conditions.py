@@ -295,7 +295,11 @@ def thresholds(problem: Problem) -> list[tuple[int, int, float]]:
     """
     kernel, sizes = problem.blocks, problem.sizes
     # Held biases that differ take the contrasts' targets apart.
-    if kernel is None or not problem.squared_error or not (problem.train_bias or np.ptp(problem.state.b) == 0):
+    if (
+        kernel is None
+        or not problem.squared_error
+        or not (problem.train_bias or np.ptp(problem.state.b) == 0)
+    ):
         return []
     within, extra = kernel.kappa_d - kernel.kappa_c, kernel.kappa_c - kernel.kappa_n
     counts = sorted(set(sizes.counts), reverse=True)

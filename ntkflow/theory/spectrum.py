@@ -161,9 +161,7 @@ def at_origin(sizes: Sizes, kernel: BlockKernel) -> Spectrum:
     )
 
 
-def at_zero_loss(
-    sizes: Sizes, kernel: Kernel, H: Features, W: Weights, train_bias: bool = True
-) -> Spectrum:
+def at_zero_loss(sizes: Sizes, kernel: Kernel, H: Features, W: Weights, train_bias: bool = True) -> Spectrum:
     """Exact rates of the squared error's flow near a point (H, W, b) where its loss is zero.
 
     Args:

@@ -14,16 +14,22 @@ SIZES, BLOCK = nf.Sizes(3, 2, 5), nf.BlockKernel(1.3, 0.6, 0.2)
 
 
 def balanced(seed=0, kernel=BLOCK, sizes=SIZES, **changes):
-    return nf.Problem(sizes, kernel, nf.initial.make("balanced", sizes, kernel, seed=seed), train_bias=False, **changes)
+    return nf.Problem(
+        sizes, kernel, nf.initial.make("balanced", sizes, kernel, seed=seed), train_bias=False, **changes
+    )
 
 
 def test_without_a_bias_the_limit_is_in_closed_form_and_runs_end_there():
     problem, mu, m, P = balanced(), BLOCK.eigenvalues(SIZES), 2, np.eye(3) - 1 / 3
     J = np.eye(3) - P
     limit = held_limit(problem)
-    np.testing.assert_allclose(limit.X, np.sqrt(m) * (P / np.sqrt(mu.mu_class) + J / np.sqrt(mu.mu_global)), atol=1e-12)
-    np.testing.assert_allclose(limit.G, (np.sqrt(mu.mu_class) * P + np.sqrt(mu.mu_global) * J) / np.sqrt(m), atol=1e-12)
-    assert limit.NC3 == pytest.approx(limits.equal_bias(SIZES, BLOCK, 0.0).NC3, rel=1e-10)
+    np.testing.assert_allclose(
+        limit.X, np.sqrt(m) * (P / np.sqrt(mu.mu_class) + J / np.sqrt(mu.mu_global)), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        limit.G, (np.sqrt(mu.mu_class) * P + np.sqrt(mu.mu_global) * J) / np.sqrt(m), atol=1e-12
+    )
+    assert pytest.approx(limits.equal_bias(SIZES, BLOCK, 0.0).NC3, rel=1e-10) == limit.NC3
     run = nf.solve(problem)
     thin, _ = run.thin(-1)
     np.testing.assert_allclose(thin.W @ thin.W.T, limit.X, atol=1e-8)
@@ -91,7 +97,7 @@ def test_where_the_limit_is_not_known_nothing_is_said():
 
 
 def test_no_end_under_decay_is_made_up():
-    problem = balanced(decay=nf.Decay.equal(0.1).__class__(W=0.1, H=0.1))
+    problem = balanced(decay=nf.Decay(W=0.1, H=0.1))
     found = decay_conditions.predict(problem)
     assert enforced(problem, 3) is None
     assert found.end is None

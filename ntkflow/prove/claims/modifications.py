@@ -153,10 +153,7 @@ def _without_biases() -> Equations:
         Equation("X^2 = Mc", X * X, Mc),
         Equation("G Mc G = I", G * Mc * G, M.I),
         Equation("centred class means: P G P = P/x", M.P * G * M.P, M.P / x),
-        *(
-            Equation(f"rate, {name}", R * G * m + X * R * M.class_kernel, R * rate)
-            for name, R, rate in modes
-        ),
+        *(Equation(f"rate, {name}", R * G * m + X * R * M.class_kernel, R * rate) for name, R, rate in modes),
     )
 
 
