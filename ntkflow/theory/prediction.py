@@ -7,6 +7,7 @@ import numpy as np
 from ntkflow import views
 from ntkflow._lazy import lister
 from ntkflow._types import Json
+from ntkflow.errors import InputError
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import bounds, conditions, limits, rates, spectrum
 from ntkflow.theory.conditions import Condition
@@ -106,9 +107,16 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
     Args:
         problem: sizes, kernel, initial state.
         relative: relative accuracy of the state; 0 means exact to rounding.
+
+    Raises:
+        InputError: the biases are held.
     """
     sizes, kernel, state = problem.sizes, problem.equal_blocks, problem.state
     assert kernel is not None
+    if not problem.train_bias:
+        raise InputError(
+            "train_bias", False, "is not what these closed forms are for", "use `sample_conditions`, `held_limit`"
+        )
     facts = conditions.facts(sizes, kernel, state, relative)
     e = facts.collapse_e
     collapse = spectrum.at_collapse(sizes, kernel, e)
