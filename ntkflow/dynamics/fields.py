@@ -31,6 +31,7 @@ def thin_field(
 ) -> tuple[Array, Array, Array, Array]:
     """(dH1, dL, dW, db)/dt without decay; `goal` is I for classes. Source: eq. (25)."""
     R1, WL = W @ H1 + b[:, None] - goal, W @ L
+    # W^T (R1 Kc) and W^T (W L), never W^T W: nothing of size n x n is formed, and no sum runs over samples.
     R1m = R1 * masses
     return -(W.T @ (R1 @ class_kernel)), -(W.T @ (WL * rates)), -(R1m @ H1.T + WL @ L.T), -R1m.sum(axis=1)
 
@@ -74,6 +75,7 @@ class ThinSystem:
         decay: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> "ThinSystem":
         """From a kernel's coefficients and the frame of a decomposition."""
+        # Only left factors act on H2, so a thin factor L keeps its columns, and each column its class (theory 4.1).
         rates = coefficients.within[np.asarray(column_class, dtype=int)]
         schedule = tuple(
             (t, cls.build(knot, sizes, column_class, n_eff, decay)) for t, knot in coefficients.schedule
@@ -98,6 +100,7 @@ class ThinSystem:
         """The system from `begin` to `end`, between which no knot lies, in a clock that starts at `begin`."""
         if not self.schedule:
             return self
+        # Before the first knot and after the last the kernel stands still, and constant systems are cheaper to step.
         if end <= self.schedule[0][0] or begin >= self.schedule[-1][0]:
             return self.at(begin)
         first, last = self.at(begin), self.at(end)
@@ -107,6 +110,7 @@ class ThinSystem:
     def inverse(self) -> ClassMatrix:
         """Kc^{-1} M, symmetric: m E contains H1 times it times H1^T."""
         inverse = np.linalg.solve(self.class_kernel, np.diag(self.masses))
+        # Symmetric in exact arithmetic only; E must be, or its eigenvalues would not be real.
         return (inverse + inverse.T) / 2
 
     @property
@@ -132,6 +136,7 @@ class ThinSystem:
     def field(self, H1: Array, L: Array, W: Array, b: Array) -> tuple[Array, Array, Array, Array]:
         """(dH1, dL, dW, db)/dt of a constant system. Source: eq. (25)."""
         parts = thin_field(self.masses, self.class_kernel, self.rates, self.goal, H1, L, W, b)
+        # Engines call this thousands of times: without decay not one product by zero.
         if not any(self.decay):
             return parts
         lw, lh, lb = self.decay

@@ -27,6 +27,7 @@ Levels = tuple[FeatureMatrix, FeatureMatrix, FeatureMatrix]
 
 def levels(kernel: Kernel, sizes: Sizes) -> Levels | None:
     """B_d, B_c, B_g of a constant kernel, None where it has no such form."""
+    # With unequal classes the projectors on contrasts and mean do not commute with Kc: no level acts by one matrix.
     if not sizes.balanced:
         return None
     if isinstance(kernel, MatrixBlockKernel):
@@ -66,6 +67,7 @@ class LevelFlow:
         if not has_levels(problem):
             what = f"{problem.loss.name} with a {problem.kernel.rung} kernel"
             raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
+        # The matrices mix features and lead out of span [W^T, H1, L]: all n coordinates are kept (not theory 4.3).
         thin, frame = decompose(problem.state, sizes, subspace=False)
         return cls.on(problem, frame, thin.pack())
 

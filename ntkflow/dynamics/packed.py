@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ntkflow._types import ClassMeans, Floats, Vector
+from ntkflow._types import Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem, raw_field
 from ntkflow.errors import InputError
 from ntkflow.problem.decay import Decay
@@ -85,14 +85,22 @@ def clock(problem: Problem) -> float:
     Of kernels that treat classes or features unlike, the contrasts are those of the rows of W, so that the clock depends
     neither on the order of the classes nor on the axes of features.
     """
-    sizes, means = problem.sizes, _contrasts(problem)
+    sizes, state = problem.sizes, problem.state
+    # Contrasts are class means whose sum over samples vanishes: W's, where they vanish H's, else along all features.
+    for means in (state.W.T, class_means(state.H, sizes)):
+        centred = means - (means @ sizes.masses / sizes.N)[:, None]
+        if np.linalg.norm(centred) > NOTHING * np.linalg.norm(means):
+            break
+    else:
+        centred = np.zeros((sizes.n, sizes.C))
+        centred[:, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
     coefficients = problem.kernel.thin(sizes)
     if coefficients is not None:
         # The same on class means alone: features and samples need not be touched.
-        weighed = means * sizes.masses
-        gain = float(np.vdot(weighed, means @ coefficients.class_kernel) / np.vdot(weighed, means))
+        weighed = centred * sizes.masses
+        gain = float(np.vdot(weighed, centred @ coefficients.class_kernel) / np.vdot(weighed, centred))
     else:
-        probe = np.repeat(means, sizes.counts, axis=1)
+        probe = np.repeat(centred, sizes.counts, axis=1)
         gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
     return float(np.sqrt(sizes.N / sizes.C * gain))
 
@@ -126,18 +134,6 @@ class Saddle:
         """
         share: float = amplification ** (-self.falling / (self.growing + self.falling))
         return share
-
-
-def _contrasts(problem: Problem) -> ClassMeans:
-    """Class means, n x C, whose sum over samples vanishes: from W, where it is zero from H, else along all features."""
-    sizes, state = problem.sizes, problem.state
-    for means in (state.W.T, class_means(state.H, sizes)):
-        centred = means - (means @ sizes.masses / sizes.N)[:, None]
-        if np.linalg.norm(centred) > NOTHING * np.linalg.norm(means):
-            return centred
-    contrast = np.zeros((sizes.n, sizes.C))
-    contrast[:, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
-    return contrast
 
 
 def relative_speed(now: Sequence[Floats], change: Sequence[Floats]) -> float:
@@ -221,7 +217,22 @@ class ThinFlow:
     def on(cls, problem: Problem, frame: Frame | SampleCoordinates, start: Vector) -> "ThinFlow":
         """From a frame and the packed initial state in it: bases of a subspace differ by signs between machines."""
         if isinstance(frame, SampleCoordinates):
-            system = _sample_system(problem, frame.n_eff)
+            sizes, kernel = problem.sizes, problem.kernel
+
+            def at(knot: Kernel) -> ThinSystem:
+                assert knot.sample_matrix is not None
+                # Every sample is a group of its own, of mass 1, so that nothing is left within groups.
+                nothing, ones = np.zeros(0), np.ones(sizes.N)
+                return ThinSystem(
+                    ones, knot.sample_matrix, nothing, frame.n_eff, problem.decay.rates, targets=sizes.Y
+                )
+
+            knots = (
+                [(t, at(knot)) for t, knot in zip(kernel.knots, kernel.at_knots, strict=True)]
+                if kernel.moves
+                else []
+            )
+            system = replace(knots[0][1], schedule=tuple(knots)) if knots else at(kernel)
             return cls(system, frame, system.unpack(start), clock(problem), "sample")
         coefficients = problem.kernel.thin(problem.sizes)
         assert coefficients is not None
@@ -279,23 +290,6 @@ class ThinFlow:
         return self.frame.compose(self.unpack(y))
 
 
-def _sample_system(problem: Problem, n: int) -> ThinSystem:
-    """Theorem 4.1 for a sample kernel, constant or scheduled, with samples for groups."""
-    sizes, kernel = problem.sizes, problem.kernel
-    Y = sizes.Y
-
-    def system(knot: Kernel) -> ThinSystem:
-        assert knot.sample_matrix is not None
-        return ThinSystem(
-            np.ones(sizes.N), knot.sample_matrix, np.zeros(0), n, problem.decay.rates, targets=Y
-        )
-
-    if kernel.moves:
-        knots = [(t, system(knot)) for t, knot in zip(kernel.knots, kernel.at_knots, strict=True)]
-        return replace(knots[0][1], schedule=tuple(knots))
-    return system(kernel)
-
-
 @dataclass(frozen=True, eq=False)
 class RawFlow:
     """Theorem 4.1 on (H, W, b) as it stands: any kernel of the ladder."""
@@ -348,12 +342,22 @@ class RawFlow:
         """Estimate of the largest rate at y for a loss with curvature up to 1, by a few power iterations."""
         H, W, _ = self.blocks(y)
         sizes = self.problem.sizes
-        gain = max(_gain(kernel, sizes) for kernel in self.kernel.at_knots)
+        gain = 0.0
+        for kernel in self.kernel.at_knots:
+            # An estimate is enough to choose an engine and the first saved time: eight images of the vector of ones, which
+            # has a large part along the leading eigenvector of a kernel with positive entries from the start.
+            probe, growth = np.ones((sizes.n, sizes.N)), 0.0
+            for _ in range(8):
+                image = kernel.apply(probe, sizes)
+                growth = float(np.linalg.norm(image) / np.linalg.norm(probe))
+                probe = image / max(growth, np.finfo(float).tiny)
+            gain = max(gain, growth)
         decay = max(self.problem.decay.rates)
         return float(np.linalg.norm(H, 2) ** 2 + sizes.N + np.linalg.norm(W, 2) ** 2 * gain + decay)
 
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """Thin state in all n coordinates."""
+        # Without blocks one factor of all deviations does: it is looked at, never integrated.
         coefficients = self.problem.kernel.thin(self.problem.sizes)
         groups = None if coefficients is None else coefficients.groups
         return decompose(self.state(y), self.problem.sizes, groups, subspace=False)
@@ -369,13 +373,3 @@ class RawFlow:
     @property
     def _targets(self) -> Floats:
         return self.problem.sizes.Y
-
-
-def _gain(kernel: Kernel, sizes: Sizes) -> float:
-    """Estimate of a constant kernel's largest eigenvalue, by a few power iterations."""
-    probe, gain = np.ones((sizes.n, sizes.N)), 0.0
-    for _ in range(8):
-        image = kernel.apply(probe, sizes)
-        gain = float(np.linalg.norm(image) / np.linalg.norm(probe))
-        probe = image / max(gain, np.finfo(float).tiny)
-    return gain
