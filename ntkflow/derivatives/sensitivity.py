@@ -194,6 +194,7 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
     if times[0] == 0:
         total += weights[0]
     rows, scale = np.zeros_like(total), None
+    # Backwards in time, picking up weights on the way: one integration for all times and all entries of the start.
     for stretch in reversed(path.stretches()):
         line = Linearised(path, stretch, adjoint=True)
         tau, state = 0.0, enter(line, rows, weighted=True)
@@ -212,7 +213,8 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
 def enter(line: Linearised, rows: np.ndarray, weighted: bool = False) -> np.ndarray:
     """Flat directions of packed ones; `weighted`: H1 is already times the roots of the masses."""
     c = line.coordinates
-    flat = np.stack([c.enter(_unweighted(c.s, c.n, row) if weighted else row) for row in rows])
+    flat = np.stack([c.enter(weigh(1 / c.s, c.n, row) if weighted else row) for row in rows])
+    # `enter` writes the constant row of the bias, which no direction changes.
     flat[:, c.n * c.q : c.split] = 0.0
     return flat
 
@@ -229,7 +231,3 @@ def weigh(s: np.ndarray, n: int, row: Vector) -> Vector:
     out, k = row.copy(), n * len(s)
     out[:k] = (row[:k].reshape(n, -1) * s).ravel()
     return out
-
-
-def _unweighted(s: np.ndarray, n: int, row: Vector) -> Vector:
-    return weigh(1 / s, n, row)

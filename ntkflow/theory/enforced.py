@@ -86,7 +86,9 @@ def _balanced(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | N
     sizes, decay = problem.sizes, problem.decay
     rho, mean = fraction(sizes, kernel, decay)
     left = decay.b / (sizes.N + decay.b)
+    # W and the mean take a bias's place only where its decay costs more than theirs (`exact.decayed.regularised_limit`).
     contrasts, common = (sizes.C - 1 if rho < 1 else 0), left > mean
+    # Fewer dimensions than both together need: no closed form covers that.
     if common and reach < contrasts + 1:
         return None
     rank = min(reach, contrasts)
@@ -114,6 +116,7 @@ def _softmax(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | No
     if rho >= 1:
         every = (tuple(range(C)),)
         return Enforced(0, sizes.N * math.log(C), rho, 0.0, None, None, None, every, None, None)
+    # At W H1 = z P the residual is -C/(e^z + C - 1) P, which decay holds at -rho P as with the squared error.
     margin = math.log(C / rho - C + 1)
     loss = sizes.N * math.log1p((C - 1) * math.exp(-margin))
     ratio, P = math.sqrt(decay.H * m / (decay.W * mu)), centring(C)
@@ -131,9 +134,15 @@ def _softmax(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | No
 def _convex(problem: Problem, reach: int) -> Enforced | None:
     sizes = problem.sizes
     found = _minimum(problem)
+    # Where n exceeds the minimum's rank no other local minimum exists (`exact.convex`); elsewhere the start may decide.
     if found is None or reach <= found.rank:
         return None
-    means, spread = _class_means(found, problem)
+    H = found.Z @ found.root
+    if len(found.row) == sizes.C:
+        means, spread = H / np.sqrt(sizes.masses), 0.0
+    else:
+        means = (H @ sizes.Y.T) / sizes.masses
+        spread = float(np.linalg.norm(H - means @ sizes.Y)) / math.sqrt(sizes.N)
     G, F = means.T @ means, found.W @ means
     G_diag = np.diag(G)
     distance = G_diag[:, None] + G_diag[None, :] - 2 * G
@@ -164,16 +173,6 @@ def _minimum(problem: Problem) -> Minimum | None:
     if matrix is not None and sizes.N <= MOST_COLUMNS:
         return minimum(matrix, sizes.Y, np.ones(sizes.N), problem.decay)
     return None
-
-
-def _class_means(found: Minimum, problem: Problem) -> tuple[Floats, float]:
-    """Class means of the features, and the root of the mean variance within classes."""
-    sizes, H = problem.sizes, found.Z @ found.root
-    if len(found.row) == sizes.C:
-        return H / np.sqrt(sizes.masses), 0.0
-    Y = sizes.Y
-    means = (H @ Y.T) / sizes.masses
-    return means, float(np.linalg.norm(H - means @ Y)) / math.sqrt(sizes.N)
 
 
 def _within_rates(problem: Problem, found: Minimum, reach: int) -> list[float]:
