@@ -53,6 +53,7 @@ class Schedule:
         if steps > MOST_STEPS:
             raise InputError("step", steps, f"are more than {MOST_STEPS} steps", "ask for earlier ones")
         if steps > len(self.known):
+            # Twice as many as before: whoever asks for one step more each time does not pay for all of them each time.
             ahead = max(steps, min(2 * len(self.known), MOST_STEPS))
             asked = np.arange(len(self.known), ahead, dtype=np.int32)
             self.known = np.concatenate([self.known, _checked(_asked(self.function, asked), len(self.known))])

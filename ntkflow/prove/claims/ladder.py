@@ -42,7 +42,7 @@ def class_dependent() -> Equations:
     rates = M.raw_flow(M.R, K)
     H1, within = M.H * Y.T * M.Di, M.H - M.H * Y.T * M.Di * Y
     R1, features = M.R * Y.T * M.Di, M.H * Ki * M.H.T
-    E_rate = features.rate({"H": rates["H"]})
+    E_rate, S = features.rate({"H": rates["H"]}), within * within.T
     return (
         Equation("K K^{-1} = I", K * Ki, one),
         Equation("Y K^{-1} Y' = (B + V/D)^{-1}", Y * Ki * Y.T, M.Fi),
@@ -57,20 +57,10 @@ def class_dependent() -> Equations:
         Equation("d(W'W)/dt = d(H K^{-1} H')/dt", (M.W.T * M.W).rate(rates), E_rate),
         Equation(
             "d(within T^{-1} within') with the MSE residual",
-            _within_rate(M, within, K),
-            _within_square(M, within),
+            (within * M.Ti * within.T).rate(M.raw_flow(M.W * M.H + M.b * M.o.T - M.Y, K)),
+            -(M.W.T * M.W * S + S * M.W.T * M.W),
         ),
     )
-
-
-def _within_rate(M: Model, within: Poly, K: Poly) -> Poly:
-    R = M.W * M.H + M.b * M.o.T - M.Y
-    return (within * M.Ti * within.T).rate(M.raw_flow(R, K))
-
-
-def _within_square(M: Model, within: Poly) -> Poly:
-    S = within * within.T
-    return -(M.W.T * M.W * S + S * M.W.T * M.W)
 
 
 def general_kernel() -> Equations:
