@@ -171,15 +171,15 @@ class Run:
         depth = saddle.depth(SADDLE_ERROR / self.stepper.interval.rtol)
         now = self._features_and_weights(y)
         shrunk = all(0 < size <= depth * start for size, start in zip(now, self.origin, strict=True))
-        return shrunk and now[0] * now[1] <= depth**2 and self._falls(t, y, FALLING * saddle.falling)
-
-    def _falls(self, t: float, y: Vector, rate: float) -> bool:
-        """Whether features and weights both shrink at such a rate at least; their squares need not be floats."""
-        now, change = (self.flow.blocks(part)[:-1] for part in (y, self.flow.field(t, y)))
-        for blocks, speeds in ((now[:-1], change[:-1]), (now[-1:], change[-1:])):
+        if not (shrunk and now[0] * now[1] <= depth**2):
+            return False
+        # A limit may be as small: only what still falls at a good part of the saddle's own rate is on its way into it.
+        state, change = (self.flow.blocks(part)[:-1] for part in (y, self.flow.field(t, y)))
+        for blocks, speeds in ((state[:-1], change[:-1]), (state[-1:], change[-1:])):
+            # Each by its norm before they are multiplied: squares need not be floats here.
             size = norm(blocks)
             shrinking = -sum(float(np.vdot(x / size, v / size)) for x, v in zip(blocks, speeds, strict=True))
-            if not shrinking >= rate:
+            if not shrinking >= FALLING * saddle.falling:
                 return False
         return True
 

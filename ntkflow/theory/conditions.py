@@ -192,6 +192,7 @@ def nc4(f: Facts) -> Condition:
         return at_saddle()
     if not f.can_fit:
         return _cannot_fit(f)
+    # With E = 0 and equal biases centred weights stay dual to the means, though NC3 itself fails (theory 5.3).
     if (f.limit is not None and f.limit.NC4) or (f.zero_E and f.symmetric):
         cause = _known(f) if f.limit is not None else "E = 0 and equal biases"
         return Condition("yes", f"{cause}: on the training data and for every feature vector, {IF_FITTED}")
@@ -210,6 +211,7 @@ def nc4(f: Facts) -> Condition:
 def _speed(f: Facts) -> str:
     if f.algebraic:
         return "with g = 0, b = 1/C and W^T 1 != 0 like 1/(2mt) for generic features, no faster"
+    # Here every direction of row(W) decays linearly (theory 7.2, 7.3).
     if f.zero_E and f.centred and f.can_fit:
         where = "W^T 1 = 0" if f.column_sums <= ZERO else "W of rank C - 1"
         return f"with g = 0 and {where} it falls exponentially, {IF_FITTED}"

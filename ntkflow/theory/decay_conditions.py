@@ -89,6 +89,7 @@ def within_shrinks(problem: Problem) -> bool:
 
 
 def _enforced(problem: Problem, end: Enforced) -> Answers:
+    # No class means are left, and no metric has a value.
     if end.NC2 is None:
         return dict.fromkeys(("NC2", "NC3", "NC4"), _dies(problem, end))
     reason = f"decay of W and H enforces it {GENERIC}, whatever E is at first"
@@ -97,6 +98,7 @@ def _enforced(problem: Problem, end: Enforced) -> Answers:
         return _computed(problem, end)
     C = problem.sizes.C
     answers = {"NC2": Condition("yes", reason, {"NC2": 0.0}), "NC3": Condition("yes", reason, {"NC3": 0.0})}
+    # The contrasts that survive are of one size, so that NC3 holds among them; NC2 needs all C - 1.
     if end.NC2 > ZERO:
         few = f"{C} means need {C - 1} dimensions for the frame, and {end.rank} are there"
         answers["NC2"] = Condition("no", f"{few}: it ends at {end.NC2:.4g}, {GENERIC}", {"NC2": end.NC2})
@@ -243,15 +245,17 @@ def _unknown(problem: Problem) -> Condition:
 
 def number_of(groups: tuple[tuple[int, ...], ...]) -> str:
     """Classes that merge, counted from 1: "classes 3, 4 and classes 7 .. 10"."""
-    return " and ".join(_named(group) for group in groups)
-
-
-def _named(group: tuple[int, ...]) -> str:
-    numbers = [c + 1 for c in group]
-    if len(numbers) > 3 and numbers[-1] - numbers[0] == len(numbers) - 1:
-        return f"classes {numbers[0]} .. {numbers[-1]}"
-    text = ", ".join(str(c) for c in numbers[:8])
-    return f"classes {text}" + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
+    words = []
+    for group in groups:
+        numbers = [c + 1 for c in group]
+        text = ", ".join(str(c) for c in numbers[:8]) + (
+            f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+        )
+        # A run is said by its ends: minority collapse merges the smallest classes, which often stand last.
+        if len(numbers) > 3 and numbers[-1] - numbers[0] == len(numbers) - 1:
+            text = f"{numbers[0]} .. {numbers[-1]}"
+        words.append(f"classes {text}")
+    return " and ".join(words)
 
 
 def forgotten(problem: Problem, end: Enforced | None) -> tuple[float, bool] | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import ClassMatrix, Floats, Json, Truths
+from ntkflow._types import ClassMatrix, Floats, Json
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
@@ -93,8 +93,11 @@ def _balanced(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | N
         return None
     rank = min(reach, contrasts)
     loss = sizes.per_class / 2 * (rank * min(rho, 1.0) ** 2 + (sizes.C - 1 - rank) + min(left, mean) ** 2)
-    rates = _rates(problem, reach) if decay.b or rank < contrasts else decay_rates(sizes, kernel, decay)
-    slowest = None if rates is None else float(rates[0])
+    if decay.b or rank < contrasts:
+        found = _minimum(problem)
+        slowest = None if found is None or reach <= found.rank else _slowest(problem, found)
+    else:
+        slowest = float(decay_rates(sizes, kernel, decay)[0])
     if rank == 0:
         every = (tuple(range(sizes.C)),)
         return Enforced(int(common), loss, rho, 0.0, None, None, None, every, slowest, None)
@@ -146,12 +149,12 @@ def _convex(problem: Problem, reach: int) -> Enforced | None:
     G, F = means.T @ means, found.W @ means
     G_diag = np.diag(G)
     distance = G_diag[:, None] + G_diag[None, :] - 2 * G
-    merged = _groups(distance <= SAME**2 * max(float(G_diag.max(initial=0.0)), np.finfo(float).tiny))
-    rates = _moving(found.rates()) if found.unknowns <= MOST_UNKNOWNS else None
-    slowest = None if rates is None else float(rates[0])
-    within = _within_rates(problem, found, reach)
-    if slowest is not None and within:
-        slowest = min(slowest, *within)
+    same = distance <= SAME**2 * max(float(G_diag.max(initial=0.0)), np.finfo(float).tiny)
+    # Each class goes with the first one that it is the same as; groups of one are no merger.
+    first = same.argmax(axis=1)
+    together = (tuple(np.flatnonzero(first == leader).tolist()) for leader in np.unique(first))
+    merged = tuple(group for group in together if len(group) > 1)
+    slowest = _slowest(problem, found)
     nothing = len(merged) == 1 and len(merged[0]) == sizes.C
     if nothing:
         return Enforced(found.rank, found.loss, None, spread, None, None, None, merged, slowest, None)
@@ -175,35 +178,19 @@ def _minimum(problem: Problem) -> Minimum | None:
     return None
 
 
-def _within_rates(problem: Problem, found: Minimum, reach: int) -> list[float]:
-    """Rates of the deviations from the class means, which class coordinates do not have."""
+def _slowest(problem: Problem, found: Minimum) -> float | None:
+    """The slowest rate at which the minimum is approached; None where its eigenvalue problem is too large."""
+    if found.unknowns > MOST_UNKNOWNS:
+        return None
+    rates = found.rates()
+    # Zeros are rotations of the features, which change nothing.
+    slowest = float(rates[rates > STILL * rates[-1]][0])
     coefficients = problem.kernel.thin(problem.sizes)
     if coefficients is None or problem.sizes.N == problem.sizes.C:
-        return []
-    least = float(coefficients.within.min()) * float(
-        np.linalg.eigvalsh(found.W.T @ found.W).min(initial=np.inf)
-    )
-    return [problem.decay.H] if reach > found.rank else [problem.decay.H + least]
-
-
-def _rates(problem: Problem, reach: int) -> Floats | None:
-    """Rates for scalar blocks where the closed forms do not cover them."""
-    found = _minimum(problem)
-    if found is None or reach <= found.rank or found.unknowns > MOST_UNKNOWNS:
-        return None
-    return np.sort(np.append(_moving(found.rates()), _within_rates(problem, found, reach)))
-
-
-def _moving(rates: Floats) -> Floats:
-    result: Floats = rates[rates > STILL * rates[-1]]
-    return result
-
-
-def _groups(same: Truths) -> tuple[tuple[int, ...], ...]:
-    """Groups of two or more classes that are the same as the first of them."""
-    first = same.argmax(axis=1)
-    groups = (tuple(int(c) for c in np.flatnonzero(first == leader)) for leader in np.unique(first))
-    return tuple(group for group in groups if len(group) > 1)
+        return slowest
+    # Class coordinates do not have the deviations from class means. Beside row(W), where the features have room (`enforced`
+    # asks for that), these fall by decay alone.
+    return min(slowest, problem.decay.H)
 
 
 def _point(

@@ -139,6 +139,7 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
     thin, frame = decompose(state, sizes, subspace=False)
     system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, sizes.n)
     terms = invariant.thin_terms(thin, system)
+    # E is a difference of terms that may be far larger: zero is what their rounding leaves of it.
     tolerance, zero = rounding(sizes.n, terms.scale, relative), max(ZERO, relative)
     values = np.sort(np.linalg.eigvalsh(terms.E))[::-1]
     zero_E = bool(np.abs(values).max() <= tolerance)
@@ -229,6 +230,7 @@ def _reach(thin: ThinState) -> int:
 
 def _frozen(thin: ThinState, spaces: list[tuple[float, Floats]]) -> float:
     """Trace of L L^T outside the smallest space that contains [W^T, H1] and that L L^T maps into itself."""
+    # Eigenspace by eigenspace of S, in which S is a number: only what W^T and H1 see of one is ever moved (theory 4.3).
     Z, total = _sources(thin), 0.0
     for value, V in spaces:
         seen = np.linalg.svd(V.T @ Z, compute_uv=False)

@@ -103,12 +103,14 @@ class Algebra:
 
     def flip(self, word: Word) -> Word:
         """The transposed word."""
-        return tuple(self._flip(token) for token in reversed(word))
-
-    def _flip(self, token: str) -> str:
-        if token.endswith("'"):
-            return token[:-1]
-        return token if self.letters[token].symmetric else token + "'"
+        turned = []
+        for token in reversed(word):
+            if token.endswith("'"):
+                turned.append(token[:-1])
+            else:
+                # A symmetric letter has no transpose of its own: there is one way to write it.
+                turned.append(token if self.letters[token].symmetric else token + "'")
+        return tuple(turned)
 
     def poly(self, shape: Shape, terms: Iterable[tuple[Scalar, tuple[Factor, ...], Word]]) -> "Poly":
         """The normal form of a sum of raw terms."""

@@ -203,6 +203,19 @@ def test_units_of_features_and_head_are_seen_only_where_a_measure_has_them(drawn
         assert found[name] == pytest.approx(factor * value, rel=1e-8, abs=1e-13 * factor), name
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-100, 1e-200])
+def test_the_bias_is_left_where_the_outputs_vanish_beside_it(scale):
+    rng = np.random.default_rng(0)
+    H, W, b, y = (
+        rng.normal(size=(12, 5)),
+        rng.normal(size=(3, 5)),
+        np.arange(1.0, 4.0),
+        np.repeat(range(3), 4),
+    )
+    found = collapse(scale * H, y, W=scale * W, b=b)
+    assert found["bias_collapse"] == pytest.approx(np.linalg.norm(scale * W @ (scale * H.mean(axis=0)) + b))
+
+
 def test_batches_of_very_different_size_are_merged_without_loss():
     H, y, _ = drawn(3, 3, 5, (4, 4, 4))
     H[:, 0] *= 1e-30
