@@ -84,7 +84,8 @@ def gradient(
         def at_end(kappas: Array, state: Array, t: Array) -> tuple[Array, Array]:
             H, W, b = state
             H1, deviations = split(H, problem.sizes)
-            end = jax_flow.solve(*kappas, H1, deviations, W, b, t, m=problem.sizes.counts, **options)
+            kd, kc, kn = kappas[0], kappas[1], kappas[2]
+            end = jax_flow.solve(kd, kc, kn, H1, deviations, W, b, t, m=problem.sizes.counts, **options)
             return measured(end.H1, end.L, end.W, end.b, setting(kappas, problem.sizes)), end.failed
 
         # One sweep backwards gives all derivatives at once; the result code rides along, since nothing may raise inside.

@@ -191,6 +191,7 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
     (H, W, b) is iid noise.
     """
     total = np.zeros(weights.shape[1:])
+    # S(0) is the identity, and the backward integration ends there without picking it up.
     if times[0] == 0:
         total += weights[0]
     rows, scale = np.zeros_like(total), None

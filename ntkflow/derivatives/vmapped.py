@@ -82,7 +82,8 @@ def ensemble(
 
         def member(kappas: Array, H: Array, W: Array, b: Array) -> tuple[dict[str, Array], Array]:
             H1, deviations = split(H, sizes)
-            found = jax_flow.solve(*kappas, H1, deviations, W, b, saved, m=sizes.counts, **options)
+            kd, kc, kn = kappas[0], kappas[1], kappas[2]
+            found = jax_flow.solve(kd, kc, kn, H1, deviations, W, b, saved, m=sizes.counts, **options)
             # The result code has no time axis, and must not be mapped over one.
             states = found._replace(failed=jnp.zeros(len(grid)))
             around = setting(kappas, sizes)

@@ -101,6 +101,7 @@ class Conserved:
 
     def drift(self, initial: State, now: State, t: float = 0.0) -> float:
         """`norm` of the change of `values` over `scale(now)`; 0 for an exact trajectory of a constant kernel."""
+        # Over the size at t and not at the start: terms that grow carry their rounding along.
         change = self.norm(self.values(now, t) - self.values(initial))
         scale = self.scale(now, t)
         return change / scale if scale else 0.0

@@ -43,6 +43,7 @@ class Block:
 
         An entry off the diagonal stands for two; tr(s F) is <s, F>, whose share in the direction s is <s, F>/|s|.
         """
+        # All of a symmetric matrix, but each pair of equal entries once.
         if self.symmetries is None:
             rows, columns = np.triu_indices(self.U.shape[1])
             return np.where(rows == columns, 1.0, 2.0)

@@ -104,6 +104,7 @@ def equal_bias(
     V = np.linalg.qr(rng.standard_normal((sizes.n, C)))[0]
     J = np.full((C, C), 1 / C)
     P = np.eye(C) - J
+    # E = 0 on P and on J: wP^2/m = hP^2/mu_class + sP/mu_single, the features' side split by `share` (theory 4.5).
     H1 = scale * np.sqrt(share / m) * V @ (np.sqrt(mu.mu_class) * P + np.sqrt(mu.mu_global) * J)
     L = scale * np.sqrt((1 - share) * mu.mu_single) * V
     # C orthonormal columns that sum to zero over every class: one direction of deviations for each of W's rows.

@@ -67,6 +67,7 @@ class Schedule:
 
 def _asked(function: Any, steps: np.ndarray) -> np.ndarray:
     """The function's rates, at once where it can take many steps, else one by one."""
+    # A function that does something else with an array than with a number gives itself away at a few steps across the range.
     looked = np.unique(np.linspace(0, len(steps) - 1, COMPARED).astype(int))
     single = np.array([_rate(function, steps[i]) for i in looked])
     if len(looked) == len(steps):

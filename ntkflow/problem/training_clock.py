@@ -302,6 +302,7 @@ class Clock:
                 )
             self._extend(min(max(2 * known, 1024), most))
         # Where rates are 0 time stands still: the first step that is there.
+        # Between two steps time runs evenly, as in `time`, whose inverse this is.
         after = np.clip(np.searchsorted(self._table, times, side="left"), 1, None)
         low, high = self._table[after - 1], self._table[np.minimum(after, len(self._table) - 1)]
         share = np.divide(times - low, high - low, out=np.zeros_like(times), where=high > low)

@@ -103,6 +103,7 @@ def prove(filter: str | None = None, errata: bool = False) -> tuple[Entry, ...]:
     """
     chosen = tuple(claim for claim in claims() if claim.erratum or not errata)
     if filter is not None:
+        # A whole key first: "eq-5" must not bring eq-50 to eq-59 where there is an eq-5.
         exact = tuple(claim for claim in chosen if claim.key == filter)
         chosen = exact or tuple(claim for claim in chosen if filter in claim.key)
         if not chosen:

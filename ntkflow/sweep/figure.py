@@ -90,7 +90,8 @@ def axes_of(table: Table) -> tuple[Axis, ...]:
     for column, names in found.items():
         values = tuple(dict.fromkeys(column))
         # The columns do not say whether an axis was logarithmic; equal ratios do, from three values on.
-        ratios = np.diff(np.log(values)) if all(isinstance(v, float) and v > 0 for v in values) else []
+        positive = all(isinstance(v, float) and v > 0 for v in values)
+        ratios = np.diff(np.log(values)) if positive else np.zeros(0)
         log = len(ratios) > 1 and bool(np.allclose(ratios, ratios[0], rtol=1e-6))
         axes.append(Axis(tuple(names), values, log=log))
     return tuple(axes)

@@ -77,6 +77,7 @@ def plan(spec: SweepSpec, table: Table) -> Plan | None:
     log, text = horizontal.log or spec.view.log_x, axis_label(horizontal.fields)
     if len(others) > 1:
         return None
+    # A map where nobody asked for lines; with more axes no picture would tell which of them made the difference.
     if others and spec.view.x is None and spec.view.by is None:
         groups = _groups(None, table)
         return Plan("heat map", wanted, text, log, horizontal, others[0], None, groups)

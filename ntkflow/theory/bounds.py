@@ -284,6 +284,7 @@ def bias_bounds(state: State, sizes: Sizes, kernel: BlockKernel) -> BiasBounds:
         kernel: scalar blocks.
     """
     state.check(sizes)
+    # N/mu_global is the weight at which the products of residual and mean cancel in dV/dt (theory 3.3).
     share = sizes.N / eigenvalues(sizes, kernel).mu_global
     g = state.H.mean(axis=1)
     V = float(np.sum((state.b - 1 / sizes.C) ** 2) + share * np.sum(g**2))

@@ -55,6 +55,7 @@ def _rank(M: ClassMatrix) -> float:
 
 def _common_range(A: ClassMatrix, B: ClassMatrix) -> Floats:
     """Orthonormal basis of range(A) & range(B): the directions that neither kernel touches."""
+    # From the kernels, not from the ranges: what neither touches is orthogonal to all of both.
     kernels = []
     for M in (A, B):
         values, vectors = np.linalg.eigh(M)

@@ -257,6 +257,7 @@ def deviation_bound(sizes: Sizes, E: FeatureMatrix) -> float:
 
 def _kernel_roots(sizes: Sizes, kernel: BlockKernel) -> tuple[ClassMatrix, ClassMatrix]:
     """Mc^{1/2} and its inverse, from the two eigenvalues of Mc."""
+    # By projectors: exact where an eigenvalue decomposition would mix P and J by rounding.
     mu, m, P = kernel.eigenvalues(sizes), sizes.per_class, centring(sizes.C)
     J = np.eye(sizes.C) - P
     inverse = (np.sqrt(mu.mu_class) * P + np.sqrt(mu.mu_global) * J) / np.sqrt(m)

@@ -52,6 +52,7 @@ class Samples:
 
     def __init__(self, geometry: Geometry, head: Head | None) -> None:
         self.geometry, self.head = geometry, head
+        # Once for all batches: places of the means within their span, and what |z - z_c|^2 has of its own in each.
         s, self._V = geometry.spanned
         self._places = geometry.M @ self._V
         self._half = 0.5 * np.sum(self._places**2, axis=1)

@@ -132,6 +132,7 @@ class BlockKernel(Kernel):
     def inverse_class_kernel(self, sizes: Sizes) -> ClassMatrix:
         """Mc = m Kc^{-1} = (m/mu_class)(I - alpha 11^T), so that H K^{-1} H^T contains H1 Mc H1^T."""
         C, m, mu = sizes.C, sizes.per_class, self.eigenvalues(sizes)
+        # From the eigenvalues: 1 - alpha C cancels where alpha C is near one, as it is for many classes.
         J = np.full((C, C), 1 / C)
         result: Floats = m * ((np.eye(C) - J) / mu.mu_class + J / mu.mu_global)
         return result

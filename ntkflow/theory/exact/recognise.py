@@ -65,6 +65,7 @@ def _pair(A: Floats, B: Floats, zero: float, least: float) -> tuple[float, float
     size = max(float(np.linalg.norm(A)), float(np.linalg.norm(B)))
     if size <= least:
         return 0.0, 0.0, None
+    # V from the larger of the two, whose direction is known best; then both are held against it.
     k = np.sqrt(A.shape[1])
     larger = A if np.linalg.norm(A) >= np.linalg.norm(B) else B
     V = larger * (k / np.linalg.norm(larger))
