@@ -4,6 +4,7 @@
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -183,8 +184,46 @@ def rms(block: Floats) -> float:
     return plain if plain > SQUARES_VANISH or not block.size else norm([block]) / math.sqrt(block.size)
 
 
+class InFrame(ABC):
+    """What flows in thin coordinates share: a state packed as H1, L, W, b, and the frame that turns it into a full one."""
+
+    frame: Frame | SampleCoordinates
+    initial: ThinState
+
+    @abstractmethod
+    def unpack(self, y: Vector) -> ThinState:
+        """H1, L, W, b."""
+
+    def start(self) -> Vector:
+        """The packed initial state."""
+        return self.initial.pack()
+
+    def blocks(self, y: Vector) -> tuple[Floats, ...]:
+        """H1, L, W, b."""
+        s = self.unpack(y)
+        return s.H1, s.L, s.W, s.b
+
+    def within_rms(self, y: Vector) -> float:
+        """Root mean square within-class standard deviation per feature."""
+        return self.frame.within_rms(self.unpack(y))
+
+    def thin(self, y: Vector) -> tuple[ThinState, Frame]:
+        """Thin state in all n coordinates."""
+        return self.frame.view(self.unpack(y))
+
+    def state(self, y: Vector) -> State:
+        """The full state."""
+        return self.frame.compose(self.unpack(y))
+
+
+def no_thin_form(problem: Problem) -> InputError:
+    """What to raise where a thin form is asked for that the problem does not have."""
+    what = f"the {problem.kernel.rung} kernel with the {problem.loss.name} loss"
+    return InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
+
+
 @dataclass(frozen=True, eq=False)
-class ThinFlow:
+class ThinFlow(InFrame):
     """Theorem 5.1 in thin form on the subspace the flow lives in.
 
     For a sample kernel without blocks every sample is a group of its own: Theorem 4.1 in the same form.
@@ -208,8 +247,7 @@ class ThinFlow:
             return cls.on(problem, coordinates, thin.pack())
         coefficients = problem.kernel.thin(problem.sizes)
         if coefficients is None or not problem.has_thin:
-            what = f"the {problem.kernel.rung} kernel with the {problem.loss.name} loss"
-            raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
+            raise no_thin_form(problem)
         thin, frame = decompose(problem.state, problem.sizes, coefficients.groups)
         return cls.on(problem, frame, thin.pack())
 
@@ -241,26 +279,13 @@ class ThinFlow:
         )
         return cls(system, frame, system.unpack(start), clock(problem))
 
-    def start(self) -> Vector:
-        """The packed initial state."""
-        return self.initial.pack()
-
     def field(self, t: float, y: Vector) -> Vector:
         """dy/dt."""
         return self.system.flat_field(t, y)
 
-    def blocks(self, y: Vector) -> tuple[Floats, ...]:
-        """H1, L, W, b."""
-        s = self.unpack(y)
-        return s.H1, s.L, s.W, s.b
-
     def loss(self, y: Vector) -> float:
         """The loss (4)."""
         return self.system.loss(self.unpack(y))
-
-    def within_rms(self, y: Vector) -> float:
-        """Root mean square within-class standard deviation per feature."""
-        return self.frame.within_rms(self.unpack(y))
 
     def unpack(self, y: Vector) -> ThinState:
         """`ThinSystem.unpack` with the cuts worked out once: stop conditions ask after every step."""
@@ -280,14 +305,6 @@ class ThinFlow:
     def between(self, begin: float, end: float) -> "ThinFlow":
         """The flow on an interval without knots inside, in a clock that starts at `begin`."""
         return replace(self, system=self.system.between(begin, end)) if self.system.schedule else self
-
-    def thin(self, y: Vector) -> tuple[ThinState, Frame]:
-        """Thin state in all n coordinates."""
-        return self.frame.view(self.unpack(y))
-
-    def state(self, y: Vector) -> State:
-        """The full state."""
-        return self.frame.compose(self.unpack(y))
 
 
 @dataclass(frozen=True, eq=False)
