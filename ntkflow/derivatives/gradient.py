@@ -108,6 +108,7 @@ def gradient(
 
 def split(H: Array, sizes: Sizes) -> tuple[Array, Array]:
     """Class means and deviations; the deviations are themselves a factor L (theory 4.1)."""
+    # All N deviations and no thin factor: a factorisation has no derivative where singular values coincide or vanish.
     Y = jnp.asarray(sizes.Y)
     H1 = (H @ Y.T) / jnp.asarray(sizes.masses)
     return H1, H - H1 @ Y

@@ -109,6 +109,7 @@ class Data:
         thin = Thinned(family.system(np.ones(len(family)), sizes, frame), frame, initial)
         packed, outside, moves = [], 0.0, 0.0
         for state in observed.states:
+            # The flow never leaves the first state's frame (theory 4.1, 4.3); real trainings do, and that part is kept apart.
             there = thin.project(state.H, state.W, state.b)
             packed.append(there.pack())
             kept = frame.compose(there)

@@ -54,6 +54,7 @@ def excess(state: State, sizes: Sizes, kernel: Kernel) -> float:
         sizes: its sizes.
         kernel: a constant kernel that acts on samples.
     """
+    # Relative to the same terms of the targets, so that it is a number without unit.
     Y = one_hot(sizes.labels, sizes.C)
     R = state.logits - Y
     A = np.eye(sizes.C) - state.b[:, None]

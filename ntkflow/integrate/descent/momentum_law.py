@@ -43,6 +43,7 @@ class MomentumLaw:
         """
         law, beta, eta = self.law, self.law.momentum.beta, self.law.momentum.eta
         t = k * law.momentum.time_step
+        # Before the velocity is renewed: a_k belongs to the one that led here.
         decay = law.decay(state, t)
         self._a = beta * self._carried(state, t) + decay
         self.velocity = force if self.velocity is None else force.after(beta, self.velocity)

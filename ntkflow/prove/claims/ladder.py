@@ -91,6 +91,7 @@ def kronecker() -> Equations:
 def matrix_blocks_model() -> tuple[Model, dict[str, Poly]]:
     """L4: Bd = Ad, Bc = Ad + m Ac, Bg = Bc + N An as letters with inverses; Z commutes with all of them."""
     M = model()
+    # The levels are the letters, since they are what is inverted; Ad, Ac and An follow from them.
     names = ("Bd", "Bc", "Bg", "Bdi", "Bci", "Bgi", "Z")
     parts = {name: M.algebra.declare(name, "n", "n", symmetric=True) for name in names}
     for name in ("Bd", "Bc", "Bg"):
@@ -114,6 +115,7 @@ def matrix_blocks_flow(M: Model, parts: dict[str, Poly], R: Poly) -> dict[str, P
 
 def matrix_blocks() -> Equations:
     """L4: the class dynamics (73) and the invariant I_Z for a free residual."""
+    # With a free R the identity holds for any loss; with that of MSE only for one.
     M, parts = matrix_blocks_model()
     rates = matrix_blocks_flow(M, parts, M.R)
     H1, g, R1 = M.H * M.Y.T / m, M.H * M.o / N, M.R * M.Y.T / m
