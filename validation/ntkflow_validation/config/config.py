@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow.runs.files import read_toml
 from ntkflow_validation.config.settings import (
@@ -13,7 +14,7 @@ from ntkflow_validation.config.settings import (
     KernelConfig,
     ModelConfig,
     TrainConfig,
-    whole,
+    whole_numbers,
 )
 
 __all__ = ["DATASETS", "MODELS", "DataConfig", "KernelConfig", "ModelConfig", "RunConfig", "TrainConfig"]
@@ -44,7 +45,7 @@ class RunConfig:
     kernels: KernelConfig = field(default_factory=KernelConfig)
 
     def __post_init__(self) -> None:
-        whole("seed", self.seed, 0)
+        whole_numbers(self, "", {"seed": 0})
         m, batch = self.data.per_class, self.training.batch_per_class
         if batch > m:
             raise InputError("training.batch_per_class", batch, f"exceeds data.per_class = {m}", "lower it")
@@ -120,7 +121,7 @@ class RunConfig:
         """The same run on so many samples of each class; probe, kernels and batches take at most these."""
         if per_class is None:
             return self
-        whole("data.per_class", per_class, 2)
+        per_class = checks.whole("data.per_class", per_class, 2)
         data, kernels, training = self.data, self.kernels, self.training
         return replace(
             self,
