@@ -1,15 +1,20 @@
 """What a finished run says in short: summary.json, and the figure of its comparison."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.runs.files import atomic, run_versions
+from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.runs.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Snapshots below which a curve shows nothing.
 FEW = 6
@@ -60,29 +65,44 @@ def window_summary(window: Json) -> Json:
 
 
 def draw(run: RunDirectory) -> str | None:
-    """Write figures/comparison.png for one window's first rung; its path, or None without one.
-
-    The window is the leading one, or the one with most snapshots where that has too few to see a curve in.
-    """
-    from ntkflow_validation.figures.figures import comparison_figure
-
-    windows = run.read_json("comparison.json").get("windows", [])
-    found = {w["step"]: comparison_of(w) for w in windows}
-    scored = {step: pair for step, pair in found.items() if pair is not None}
-    if not windows or windows[0]["step"] not in scored:
+    """Write figures/comparison.png; its path, or None without a window that was predicted."""
+    figure = picture(run.read_json("comparison.json").get("windows", []), what(run.config))
+    if figure is None:
         return None
-    first = worth_drawing(windows[0]["step"], {step: len(c.times) for step, (_, c) in scored.items()})
-    config, (rung, lead) = run.config, scored[first]
-    title = (
-        f"{config.data.name}, {config.model.name}, N = {config.data.classes * config.data.per_class}, "
-        f"n = {config.model.features}: predicted from step {first} with {rung}"
-    )
     final = run.path / "figures" / "comparison.png"
     final.parent.mkdir(exist_ok=True)
     with atomic(final) as handle:
-        figure = comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
         figure.savefig(handle, dpi=110, format="png")
     return str(final)
+
+
+def what(config: RunConfig) -> str:
+    """What was trained, in a few words."""
+    samples = config.data.classes * config.data.per_class
+    return f"{config.data.name}, {config.model.name}, N = {samples}, n = {config.model.features}"
+
+
+def picture(windows: Sequence[Json], trained: str, chosen: int | None = None) -> "Figure | None":
+    """The figure of a comparison: one window's first rung, and the scores of all; None without one that was predicted.
+
+    Args:
+        windows: of comparison.json.
+        trained: what was, for the title.
+        chosen: step of the window; None: the leading one, or the one with most snapshots where that has too few to
+            see a curve in.
+    """
+    from ntkflow_validation.figures.figures import comparison_figure
+
+    found = {w["step"]: comparison_of(w) for w in windows}
+    scored = {step: pair for step, pair in found.items() if pair is not None}
+    leading = windows[0]["step"] if windows and chosen is None else chosen
+    if leading not in scored:
+        return None
+    if chosen is None:
+        leading = worth_drawing(leading, {step: len(c.times) for step, (_, c) in scored.items()})
+    rung, lead = scored[leading]
+    title = f"{trained}{': ' if trained else ''}predicted from step {leading} with {rung}"
+    return comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
 
 
 def worth_drawing(leading: int, counts: Mapping[int, int]) -> int:
