@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ntkflow.runs.pictures.figures import Line
     from ntkflow.runs.pictures.layout import Layout
 
+# Why a run has no line in a pane.
+ZERO, UNKNOWN = "zero but for errors", "not known"
 RUNS = (Solution, Ensemble, Run, BroughtRun, str, Path)
 
 
@@ -81,46 +83,53 @@ def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: "Layout") -> "F
     figure, grid = layout.empty()
     several = len(runs) > 1
     for axes, pane in zip(grid, layout.panes, strict=True):
-        zero = [
-            name
-            for k, (run, name) in enumerate(zip(runs, names, strict=True))
-            if not _lines(axes, run, pane.lines, k if several else None, layout, pane.log) and several
-        ]
-        layout.dress(axes, pane, several, zero)
+        without: dict[str, list[str]] = {}
+        for k, (run, name) in enumerate(zip(runs, names, strict=True)):
+            why = _lines(axes, run, pane.lines, k if several else None, layout, pane.log)
+            if why is not None and several:
+                without.setdefault(why, []).append(name)
+        layout.dress(axes, pane, several, without)
     layout.finish(figure, names if len(runs) > 1 else (), runs[0].title)
     return figure
 
 
 def _lines(
     axes: "Axes", run: Curves, lines: "Iterable[Line]", k: int | None, layout: "Layout", log: bool
-) -> bool:
+) -> str | None:
     """The series of one run in a pane: in colours of their own, or k-th run in its colour for all.
 
-    Returns whether there was anything but rounding to draw.
+    Returns why there is no line; None where there is one.
     """
     from ntkflow.runs.pictures.figures import invariant_lines, nothing
     from ntkflow.runs.pictures.layout import DETAILS
 
     shown = run.t > 0
     series = {**run.series, **invariant_lines(run.series, run.constant)}
-    drawn = False
+    why: str | None = UNKNOWN
     for name, label, colour, style in lines:
         if name not in series or (k is not None and name in DETAILS):
             continue
-        known = shown & np.isfinite(series[name]) if run.sparse else shown
+        finite = np.isfinite(series[name])
+        if not np.any(finite[shown]):
+            continue
+        known = shown & finite if run.sparse else shown
         values = layout.visible(series[name], log)[known]
-        if not np.any(np.isfinite(values)):
-            continue
         # Beside other runs, rounding would stretch the axis by decades in which nothing happens.
-        if k is not None and nothing([values], log):
+        if not np.any(np.isfinite(values)) or (k is not None and nothing([values], log)):
+            why = ZERO if why == UNKNOWN else why
             continue
-        drawn = True
+        why = None
         chosen = colour if k is None else layout.colour(k)
-        axes.plot(run.t[known], values, style, color=chosen, label=label, linewidth=layout.line)
+        # A line between few values says where these are.
+        marker = "o" if np.sum(known) < np.sum(shown) else None
+        axes.plot(
+            run.t[known], values, style, color=chosen, label=label, linewidth=layout.line, marker=marker,
+            markersize=2 * layout.line,
+        )  # fmt: skip
         if name in run.bands:
             low, high = (layout.visible(edge, log)[known] for edge in run.bands[name])
             axes.fill_between(run.t[known], low, high, color=chosen, alpha=0.2, linewidth=0)
-    return drawn
+    return why
 
 
 def curves(thing: Any) -> Curves:

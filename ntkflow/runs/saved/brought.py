@@ -4,7 +4,8 @@ The entry points `ntkflow.load` name them. None is imported unless a path is of 
 """
 
 import json
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
@@ -17,6 +18,7 @@ from ntkflow.runs.saved.ensembles import ARRAYS
 ENTRY_POINTS = "ntkflow.load"
 
 
+@runtime_checkable
 class Kind(Protocol):
     """A kind of directory or file: what an entry point leads to."""
 
@@ -55,7 +57,7 @@ class BroughtRun(Saved, Protocol):
         """What a figure needs of it."""
 
     def ends(self) -> Json:
-        """Numbers at its ends, under the names that the summary of a simulation has for them, as far as there are any."""
+        """Its `kind`, and numbers at its ends under the names that the summary of a simulation has for them."""
 
     def summary(self) -> Json:
         """The document that --json prints."""
@@ -96,7 +98,10 @@ def refuse_folder(path: Path) -> None:
     if names:
         runs = "one run" if len(names) == 1 else f"{len(names)} runs"
         raise InputError(
-            "path", path, f"is no run, but holds {runs}: {', '.join(names)}", f"as {path / names[0]}"
+            "path",
+            path,
+            f"is no run, but holds {runs}: {', '.join(names)}",
+            f"give one, as {path / names[0]}",
         )
 
 
@@ -115,7 +120,8 @@ def json_keys(path: Path) -> frozenset[str]:
     return frozenset(found) if isinstance(found, dict) else frozenset()
 
 
-def _points() -> list[EntryPoint]:
+def _points() -> Sequence[Any]:
+    # Not always the standard library's: a backport that something else has imported gives its own.
     return sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
 
 

@@ -255,6 +255,7 @@ class TrainingRun:
         """Numbers at both ends under the names of a simulation's summary."""
         found, measured = self.metrics, self._measured
         return {
+            "kind": KIND,
             "loss": _both(found.get("loss")),
             "nc": {name: _both(found.get(name)) for name in COLLAPSE},
             "invariant": {"drift": None, "alignment_final": _both(measured.get("E_alignment"))["final"]},
