@@ -36,6 +36,7 @@ VALIDATION = (
     "ntkflow_validation.sweep.estimate",
     "ntkflow_validation.paper",
     "ntkflow_validation.paper.reproduce",
+    "ntkflow_validation.saved",
 )
 HEAD = """# API by module
 

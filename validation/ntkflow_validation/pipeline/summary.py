@@ -96,7 +96,7 @@ def picture(windows: Sequence[Json], trained: str, chosen: int | None = None) ->
     found = {w["step"]: comparison_of(w) for w in windows}
     scored = {step: pair for step, pair in found.items() if pair is not None}
     leading = windows[0]["step"] if windows and chosen is None else chosen
-    if leading not in scored:
+    if leading is None or leading not in scored:
         return None
     if chosen is None:
         leading = worth_drawing(leading, {step: len(c.times) for step, (_, c) in scored.items()})

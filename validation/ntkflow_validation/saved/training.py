@@ -314,7 +314,7 @@ def _number(value: float | None) -> float:
 
 def _both(values: Floats | None) -> dict[str, float | None]:
     """The first and the last of the numbers that there are."""
-    known = [] if values is None else values[np.isfinite(values)]
+    known: Floats = np.empty(0) if values is None else values[np.isfinite(values)]
     return (
         {"initial": float(known[0]), "final": float(known[-1])}
         if len(known)
