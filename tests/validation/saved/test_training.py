@@ -9,9 +9,10 @@ from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.saved import TrainingRun
 
 import ntkflow as nf
+from ntkflow.metrics import invariant
 from ntkflow.runs.atomic import InUseError
 from tests.commands import exit_code
-from tests.validation.saved.conftest import CONFIG, MEASURED, SIZES, STEPS, write
+from tests.validation.saved.conftest import CONFIG, KERNEL, MEASURED, SIZES, STEPS, write
 
 # Of E, from constants that were measured in float32.
 SINGLE = {"rtol": 1e-5, "atol": 1e-6}
@@ -51,6 +52,17 @@ def test_its_series_have_the_names_and_numbers_of_the_simulation_s(training, sol
     np.testing.assert_allclose(own["kappa_c"][at], 0.5, rtol=1e-6)
     np.testing.assert_array_equal(own["accuracy_train"], [0, 0.25, 0.5, 0.75, 1])
     assert np.isnan(own["accuracy_test"]).all()
+
+
+def test_the_motion_of_E_is_counted_from_the_first_measured_snapshot(measurement, tmp_path):
+    # What moves under other constants than the measured ones.
+    problem = nf.Problem(SIZES, nf.BlockKernel(3.0, 1.0, 0.1), nf.initial.make("gaussian", SIZES, seed=2))
+    moved = nf.solve(problem, save_at=[step / 10 for step in STEPS])
+    found = TrainingRun(write(tmp_path / "run", moved, measurement)).series["E_drift"]
+    first, last = (invariant.terms(moved.state(i), SIZES, KERNEL) for i in (0, -1))
+    assert found[0] == 0
+    assert found[-1] == pytest.approx(np.linalg.norm(last.E - first.E) / last.scale, rel=1e-4)
+    assert found[-1] > 0.01
 
 
 def test_kernels_and_comparison_belong_to_it(training):
