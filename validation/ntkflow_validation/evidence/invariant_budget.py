@@ -4,7 +4,7 @@ Under the theory's hypotheses E is constant. With decay and a moving kernel it c
 11.2); whatever else is found is what the block kernel does not describe, finite steps and batches included.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -80,7 +80,7 @@ def distance_from_collapse(terms: InvariantTerms, W: Weights) -> float:
     return float(np.linalg.norm(target - a * rows.T @ rows) / np.linalg.norm(target))
 
 
-def interpolated(kernels: dict[int, BlockKernel], step: int) -> BlockKernel:
+def interpolated(kernels: Mapping[int, BlockKernel], step: int) -> BlockKernel:
     """The block kernel at a step between measured ones, linear in log(1 + step); the nearest one outside."""
     known = sorted(kernels)
     at, where = np.log1p(step), np.log1p(known)

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ntkflow._types import Json
 from ntkflow.progress import Progress, silent
 from ntkflow.runs.border.reading import reading
 from ntkflow_validation.calibration import calibration_of
-from ntkflow_validation.pipeline.summary import draw, summary
+from ntkflow_validation.pipeline.summary import Summary, draw, summary
 from ntkflow_validation.report.gather import RunReport, gather
 from ntkflow_validation.report.page import write_page
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -45,7 +44,7 @@ def finish(
     run: RunDirectory,
     progress: Progress = silent,
     attempt: Attempt = lambda make, _: make(),
-) -> Json:
+) -> Summary:
     """Figure, page and, last, the summary, which marks the run complete; what has not been done yet is left out.
 
     Args:
@@ -55,8 +54,9 @@ def finish(
     """
     again = f"`ntkflow validate report {run.path}` makes it"
     attempt(lambda: draw(run), again)
-    if run.read_json("comparison.json").get("windows"):
+    compared = run.comparison()
+    if compared is not None and compared.windows:
         attempt(lambda: write_report([run], None, progress), again)
-    document = summary(run)
-    run.write_summary(document)
-    return document
+    found = summary(run)
+    run.write_summary(found)
+    return found
