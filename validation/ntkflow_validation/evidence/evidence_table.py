@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ntkflow.runs.border.records import read_record
+from ntkflow.runs.border.reading import read_json, reading
+from ntkflow.runs.border.records import record
 from ntkflow_validation.evidence.document import Evidence, InvariantAccount
 from ntkflow_validation.runs.compared import Numbers
 
@@ -18,16 +19,18 @@ MOVED = ("run", *PARTS, *(f"negative: {name}" for name in ("first", *PARTS, "las
 
 
 def documents(folder: Path | str) -> dict[str, Evidence]:
-    """Exported trainings by name.
+    """Exported trainings by name; other documents of the folder are passed over.
 
     Raises:
         InputError: one of them is damaged.
     """
-    remedy = "export the run again"
-    return {
-        path.stem: read_record(path, "folder", "an exported training", Evidence, remedy)
-        for path in sorted(Path(folder).glob("*.json"))
-    }
+    found, remedy = {}, "export the run again"
+    for path in sorted(Path(folder).glob("*.json")):
+        kept = read_json(path, "folder", remedy)
+        if "trajectory" in kept:
+            with reading("folder", path, "an exported training", remedy):
+                found[path.stem] = record(Evidence, kept)
+    return found
 
 
 def outcome_row(name: str, found: Evidence) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
 
 from ntkflow.runs.border.reading import NUMBER, Shape
 from ntkflow.runs.border.records import SPARSE, record
@@ -32,7 +31,7 @@ class MadeBy:
     host: Mapping[str, str | int | None]
 
     @classmethod
-    def here(cls) -> Self:
+    def here(cls) -> "MadeBy":
         """Of this process."""
         return record(cls, run_versions())
 
@@ -87,6 +86,6 @@ class KernelRow:
     broken_order: str | None
 
     @classmethod
-    def of(cls, step: int, found: Measurement) -> Self:
+    def of(cls, step: int, found: Measurement) -> "KernelRow":
         """Of what was measured at a step."""
         return cls(step, **found.row())
