@@ -72,7 +72,8 @@ def batch_features(network: Network) -> Callable[[Any, Variables, jax.Array], ja
 
     def features(body: Any, variables: Variables, x: jax.Array) -> jax.Array:
         params = {**variables.params, "body": body}
-        return nnx.merge(network.graph_train, params, variables.statistics).features(x)
+        found: jax.Array = nnx.merge(network.graph_train, params, variables.statistics).features(x)
+        return found
 
     return features
 
