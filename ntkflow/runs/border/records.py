@@ -23,6 +23,8 @@ from ntkflow._types import Json
 from ntkflow.runs.border.reading import reading, refuse_deep
 
 T = TypeVar("T")
+# An annotation, which is whatever typing makes of it.
+Hint = Any
 # From a value of a document and the place where it stands to what a field holds.
 Reader = Callable[[object, str], object]
 NOTHING = type(None)
@@ -51,7 +53,7 @@ class _Entry:
 
     name: str
     key: str
-    hint: Any
+    hint: Hint
     required: bool
     sparse: bool
     inline: bool
@@ -76,7 +78,7 @@ def _entries(kind: type) -> tuple[_Entry, ...]:
 def document(found: object) -> Json:
     """The plain values of a record, as JSON has them."""
     values: Json = {}
-    kind: Any = type(found)
+    kind: Hint = type(found)
     for entry in _entries(kind):
         value = getattr(found, entry.name)
         if entry.inline:
@@ -117,12 +119,12 @@ def record(kind: type[T], value: object, where: str = "") -> T:
     Raises:
         ValueError: what of them is not as the class says, in words.
     """
-    hint: Any = kind
+    hint: Hint = kind
     return cast(T, _reader(hint)(value, where))
 
 
 @cache
-def _reader(hint: Any) -> Reader:
+def _reader(hint: Hint) -> Reader:
     """The reader of what an annotation describes; made once, since documents hold many numbers."""
     if is_dataclass(hint):
         return lambda value, where: _record(cast(type, hint), value, where)
@@ -131,7 +133,8 @@ def _reader(hint: Any) -> Reader:
     allowed = _leaves(hint)
     if allowed is not None:
         return lambda value, where: value if type(value) in allowed else _refuse(value, where)
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    origin: Hint = typing.get_origin(hint)
+    inner = typing.get_args(hint)
     if isinstance(hint, types.UnionType):
         (other,) = (part for part in inner if part is not NOTHING)
         return lambda value, where: None if value is None else _reader(other)(value, where)
@@ -144,7 +147,7 @@ def _reader(hint: Any) -> Reader:
     raise TypeError(f"no document holds {hint}")
 
 
-def _leaves(hint: Any) -> frozenset[type] | None:
+def _leaves(hint: Hint) -> frozenset[type] | None:
     """Types of values that are read as they are; None of what has parts."""
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if not set(parts) <= set(LEAVES):
@@ -152,7 +155,7 @@ def _leaves(hint: Any) -> frozenset[type] | None:
     return frozenset(kind for part in parts for kind in LEAVES[part])
 
 
-def _list_reader(inner: tuple[Any, ...]) -> Reader:
+def _list_reader(inner: tuple[Hint, ...]) -> Reader:
     many = inner[1:] == (...,)
     allowed = _leaves(inner[0]) if many else None
 

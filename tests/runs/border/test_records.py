@@ -120,7 +120,7 @@ def test_what_is_of_another_shape_is_said_with_its_place(tmp_path, change, words
     path.write_text(json.dumps({**GOOD, **change}))
     with pytest.raises(InputError) as refused:
         read_record(path, "file", "a whole", Whole, "make it again")
-    assert str(refused.value) == f"file = {path} cannot be read as a whole ({words}); make it again"
+    assert str(refused.value) == f"file = {path}: cannot be read as a whole ({words}); make it again"
 
 
 def test_a_document_that_is_none_is_refused(tmp_path):

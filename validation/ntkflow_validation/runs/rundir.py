@@ -20,12 +20,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ntkflow import checks
-from ntkflow._types import Json
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
@@ -175,7 +174,7 @@ class RunDirectory:
         """
         return locked(self.path, patience)
 
-    def write_snapshot(self, snapshot: Snapshot, metrics: Mapping[str, Any]) -> None:
+    def write_snapshot(self, snapshot: Snapshot, metrics: Json) -> None:
         """Parameters first, then the metrics line, the state file last: it marks the snapshot complete."""
         write_arrays(self._parameters(snapshot.step), named_leaves(snapshot.train._asdict()))
         line = {"step": snapshot.step, "time": snapshot.time, **metrics}
@@ -363,7 +362,7 @@ def run_paths(path: Path | str) -> list[Path]:
     return [path]
 
 
-def first_difference(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> str | None:
+def first_difference(a: Document, b: Document, prefix: str = "") -> str | None:
     """The first field in which two configurations differ, with both values; None where they are equal."""
     for key, value in a.items():
         if isinstance(value, Mapping):
