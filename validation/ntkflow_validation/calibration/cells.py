@@ -13,6 +13,7 @@ CONTROL = RunConfig(
     training=TrainConfig(steps=1500, learning_rate=0.0, stability=0.03, reduction="sum", snapshots=24),
     kernels=KernelConfig(count=2),
 )
+# In steps of half a decade, from what three constants hardly notice to where they say nothing.
 NOISE = (0.1, 0.3, 1.0, 3.0)
 BEND = (0.1, 0.3, 1.0, 3.0)
 WIDTHS = (256.0, 32.0, 8.0, 2.0)

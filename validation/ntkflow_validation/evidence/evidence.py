@@ -25,6 +25,7 @@ SERIES = (
     "W_norm", "M_norm", "accuracy_train", "accuracy_test", "invariant_norm", "invariant_alignment",
     "invariant_batch_norm", "invariant_batch_alignment",
 )  # fmt: skip
+# Enough for a curve; all rows of a long run would be most of the repository.
 ROWS = 50
 
 

@@ -128,11 +128,11 @@ def _window(window: ComparedWindow) -> KeptWindow:
 
 
 def _rung(rung: ComparedRung) -> KeptRung:
-    skill, instant, seen = rung.skill, rung.instantaneous, rung.finite_difference
+    skill, instant, seen, nothing = rung.skill, rung.instantaneous, rung.finite_difference, Motion(None, None)
     start = KeptStart(
         rung.rates,
         {part: instant.get(part) for part in PARTS} if instant else None,
-        {part: _cosine(seen.get(part)) for part in PARTS} if seen else None,
+        {part: (seen.get(part) or nothing).cosine for part in PARTS} if seen else None,
     )
     return KeptRung(
         name=rung.name,
@@ -144,10 +144,6 @@ def _rung(rung: ComparedRung) -> KeptRung:
         draws=rung.draws or None,
         start=None if rung.modifications else start,
     )
-
-
-def _cosine(motion: Motion | None) -> float | None:
-    return None if motion is None else motion.cosine
 
 
 def _rounded(value: object) -> object:

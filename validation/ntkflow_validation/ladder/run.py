@@ -15,7 +15,7 @@ from ntkflow_validation.ladder.cache import Cache, fingerprint
 from ntkflow_validation.ladder.comparing import WindowResult, compare_window
 from ntkflow_validation.ladder.document import comparison_document
 from ntkflow_validation.ladder.measured import Measured
-from ntkflow_validation.ladder.rungs import SPECS, Spec, chosen
+from ntkflow_validation.ladder.rungs import SPECS, chosen
 from ntkflow_validation.ladder.score.windows import Window, choose
 from ntkflow_validation.models.base import Network
 from ntkflow_validation.runs.compared import ComparedRun
@@ -109,19 +109,16 @@ class _Context:
         snapshots = [self.run.read_snapshot(step) for step in window.steps]
         times = np.array([s.time for s in snapshots])
         measured = self._measured(window, snapshots[0], times)
+        large = measured.task.backend.P * measured.sizes.N > LARGE
         return compare_window(
             window,
             measured,
             times,
             [s.state for s in snapshots],
-            self._specs(measured),
+            chosen(_names(self.settings), large),
             self.progress,
             self.settings.ensemble,
         )
-
-    def _specs(self, measured: Measured) -> list[Spec]:
-        large = measured.task.backend.P * measured.sizes.N > LARGE
-        return chosen(_names(self.settings), large)
 
     def _measured(self, window: Window, first: StoredSnapshot, times: Float64[np.ndarray, " T"]) -> Measured:
         config, step = self.run.trained_config, window.steps[0]
@@ -144,7 +141,10 @@ class _Context:
         )
 
     def _schedule(self, step: int, begin: float, end: float) -> tuple[tuple[float, Measurement], ...]:
-        """Measured constants from the start to the first measurement after the end of the window."""
+        """Measured constants from the start to the first measurement after the end of the window.
+
+        One beyond the end, so that constants are interpolated to it and not continued.
+        """
         knots = []
         for later in sorted(s for s in self.kernels if s >= step):
             time = self.run.read_snapshot(later).time

@@ -12,7 +12,7 @@ from ntkflow.errors import InputError
 from ntkflow.runs.border.records import INLINE, SPARSE, key
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.ladder.export import QUANTITIES, KeptRun, KeptRung, KeptWindow, read_kept, short
-from ntkflow_validation.runs.compared import Cost, Numbers
+from ntkflow_validation.runs.compared import Numbers
 from ntkflow_validation.runs.rundir import RunDirectory, first_difference
 
 T = TypeVar("T")
@@ -198,7 +198,10 @@ def _window(name: str, seeds: Sequence[int], windows: Sequence[KeptWindow | None
         cheapest=of_each(lambda w: w.cheapest),
         threshold=next(w.threshold for w in windows if w is not None),
         rungs=tuple(_rung(name, seeds, [r.get(name) for r in rungs]) for name in _union(rungs)),
-        attribution=tuple(_cost(ends, [c.get(ends) for c in costs]) for ends in _union(costs)),
+        attribution=tuple(
+            SeedCost(*ends, spread([c[ends].cost if ends in c else None for c in costs]))
+            for ends in _union(costs)
+        ),
     )
 
 
@@ -233,10 +236,6 @@ def _skill(rung: KeptRung | None, quantity: str) -> float | None:
 def _instant(rung: KeptRung | None, part: str, of: str) -> float | None:
     motion = (rung.start.instantaneous or {}).get(part) if rung and rung.start else None
     return (motion.cosine if of == "cosine" else motion.error) if motion else None
-
-
-def _cost(ends: tuple[str, str, str], found: Sequence[Cost | None]) -> SeedCost:
-    return SeedCost(*ends, spread([None if c is None else c.cost for c in found]))
 
 
 def spread(values: Sequence[float | None], seeds: Sequence[int] | None = None) -> Spread:

@@ -11,7 +11,7 @@ from ntkflow.runs.border.records import INLINE
 from ntkflow.runs.files import atomic
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.pipeline.pipeline import deviations
-from ntkflow_validation.runs.compared import ComparedWindow, Ends, Numbers, Series
+from ntkflow_validation.runs.compared import ComparedWindow, Ends, Series
 from ntkflow_validation.runs.documents import KernelRow, MadeBy, Training
 from ntkflow_validation.runs.rundir import RunDirectory
 
@@ -150,11 +150,7 @@ def comparison_of(window: ComparedWindow) -> tuple[str, Comparison] | None:
 
 
 def _arrays(series: Series) -> dict[str, np.ndarray]:
-    return {name: _array(values) for name, values in series.items()}
-
-
-def _array(values: Numbers) -> np.ndarray:
-    return np.array([_number(v) for v in values], dtype=np.float64)
+    return {name: np.array([_number(v) for v in values]) for name, values in series.items()}
 
 
 def _number(value: float | None) -> float:

@@ -91,10 +91,10 @@ def gather(run: RunDirectory) -> RunReport:
 def _kernels(run: RunDirectory) -> list[KernelPicture]:
     steps = run.measured()
     picked = {steps[round(i)] for i in np.linspace(0, len(steps) - 1, min(PICTURES, len(steps)))}
-    return [_kernel(run, step, step in picked) for step in steps]
-
-
-def _kernel(run: RunDirectory, step: int, drawn: bool) -> KernelPicture:
-    found = run.measurement(step, TENSORS if drawn else LARGE)
-    K = found.features.mean
-    return KernelPicture(KernelRow.of(step, found), None if K is None else thinned(K, found.labels))
+    pictures = []
+    for step in steps:
+        found = run.measurement(step, TENSORS if step in picked else LARGE)
+        K = found.features.mean
+        matrix = None if K is None else thinned(K, found.labels)
+        pictures.append(KernelPicture(KernelRow.of(step, found), matrix))
+    return pictures

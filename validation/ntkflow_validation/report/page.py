@@ -36,11 +36,12 @@ def page(reports: Sequence[RunReport], calibration: Calibration | None, version:
     """
     anchors = [f"run{i + 1}" for i in range(len(reports))]
     title = "Predicted against observed: " + ", ".join(r.title for r in reports)
+    words = "".join(f"<dt>{name}</dt><dd>{meaning}</dd>" for name, meaning in GLOSSARY)
     body = [
         _header(reports, anchors, calibration, version),
         *(run_section(report, anchor) for report, anchor in zip(reports, anchors, strict=True)),
         calibration_section(calibration, version),
-        _glossary(),
+        f'<section id="glossary"><h2>Words</h2><dl>{words}</dl></section>',
         f"<footer>Made by ntkflow {escape(version)}.</footer>",
     ]
     style = files("ntkflow_validation.report").joinpath("page.css").read_text(encoding="utf-8")
@@ -93,8 +94,3 @@ def _in_short(report: RunReport) -> str:
         sentences = " ".join(verdict(window))
         said.append(f"<p><b>{escape(window_name(window)).capitalize()}.</b> {sentences}</p>")
     return f'<div class="card"><h3>{escape(report.title)}</h3>{"".join(said)}</div>'
-
-
-def _glossary() -> str:
-    rows = "".join(f"<dt>{name}</dt><dd>{words}</dd>" for name, words in GLOSSARY)
-    return f'<section id="glossary"><h2>Words</h2><dl>{rows}</dl></section>'

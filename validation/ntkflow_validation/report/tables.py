@@ -69,6 +69,7 @@ def score_cell(score: Skill) -> Cell:
 
 def tint(share: float) -> str:
     """Background of a score, light enough for dark text."""
+    # Small scores stay pale: a colour is for seeing at once which rungs predict, not for reading their order.
     strong = min(abs(share), 1.0) ** 1.5
     end = (140, 190, 235) if share > 0 else (245, 178, 120)
     channels = (round(255 + strong * (c - 255)) for c in end)

@@ -7,7 +7,7 @@ from ntkflow.progress import Progress, silent
 from ntkflow.runs.border.reading import reading
 from ntkflow_validation.calibration import calibration_of
 from ntkflow_validation.pipeline.summary import Summary, draw, summary
-from ntkflow_validation.report.gather import RunReport, gather
+from ntkflow_validation.report.gather import gather
 from ntkflow_validation.report.page import write_page
 from ntkflow_validation.runs.rundir import RunDirectory
 
@@ -32,12 +32,11 @@ def write_report(
     """
     target = runs[0].path / PAGE if path is None else Path(path)
     calibration = calibration_of(target.parent, progress)
-    return write_page(target, [_gathered(run) for run in runs], calibration)
-
-
-def _gathered(run: RunDirectory) -> RunReport:
-    with reading("run", run.path, "what a page shows", "run its steps again"):
-        return gather(run)
+    reports = []
+    for run in runs:
+        with reading("run", run.path, "what a page shows", "run its steps again"):
+            reports.append(gather(run))
+    return write_page(target, reports, calibration)
 
 
 def finish(

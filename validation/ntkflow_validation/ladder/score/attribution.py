@@ -11,7 +11,9 @@ QUANTITY = "M"
 Key = tuple[str, tuple[str, ...]]
 
 MOVING = "moving-block"
-# The chain: each relaxes one assumption of the rung before.
+# The chain, from three constants to the whole tensor: each relaxes one assumption of the rung before and contains it, so
+# that what it gains is the price of that assumption. Skills do not add up: in another order the same assumptions have
+# other prices, and only of one chain do these sum to the whole error.
 CHAIN: tuple[tuple[str, str, str], ...] = (
     ("normalisation that does not move", "block", MOVING),
     ("three constants for all classes", MOVING, "class-block"),
@@ -19,14 +21,15 @@ CHAIN: tuple[tuple[str, str, str], ...] = (
     ("neurons that do not see each other", "neuron-diagonal", "class-matrix"),
     ("homogeneous blocks", "class-matrix", "tensor"),
 )
-# Not part of the chain: another way to the same end.
+# Not part of the chain: another way to the same end, whose price holds beside it.
 ASIDE: tuple[tuple[str, str, str], ...] = (
     ("homogeneous blocks, isotropic neurons kept", "class-block", "sample"),
     ("constants that do not move", "block", "block-in-time"),
     ("constants averaged over all directions", "block", "row-block"),
     ("normalisation that does not move, whole tensor", "tensor-still", "tensor"),
 )
-# Modifications are added in this order, to the rung that carries them.
+# Modifications are added one by one to the richest rung that never passes through the network: steps of the whole tensor
+# are a pass each.
 CARRIER = "class-matrix"
 TOP = "tensor"
 WORDS = {

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ntkflow_validation.runs.compared import Point
 
+# By convention: what leaves a fifth of the squared change unexplained passes for a prediction.
 THRESHOLD = 0.8
 
 
@@ -20,6 +21,9 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def cheapest(points: Sequence[Point], threshold: float = THRESHOLD) -> str | None:
-    """The rung with the fewest constants whose skill reaches the threshold; the plain flow where that does."""
+    """The rung with the fewest constants whose skill reaches the threshold; the plain flow where that does.
+
+    A flow before the training's own steps: it needs nothing but the kernel.
+    """
     good = [p for p in points if p.skill is not None and p.skill >= threshold]
     return min(good, key=lambda p: (p.constants, p.trained, -(p.skill or 0.0))).rung if good else None

@@ -17,6 +17,7 @@ from ntkflow.problem.state import State, class_means, spread
 from ntkflow_validation.metrics.compare import quantities
 from ntkflow_validation.runs.compared import NO_SKILL, Motion, Skill
 
+# Every score is computed once more for each; a standard error is wanted to one digit.
 GROUPS = 5
 CENTRED = ("M", "H2", "F_centred", "W", "b", "residual_global", "residual_class", "residual_individual")
 UNCENTRED = ("H1", "F")
