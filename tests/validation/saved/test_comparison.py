@@ -1,6 +1,7 @@
 """A comparison read back: a row of scores for each prediction, its figure, its file."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_its_figure_is_that_of_the_run(found, trained, monkeypatch):
     with pytest.raises(nf.InputError, match="is none of early"):
         found.figure("late")
     with pytest.raises(nf.InputError, match=r"has no prediction \(cross-entropy\)"):
-        LadderComparison({"windows": [], "refused": "cross-entropy"}).figure()
+        LadderComparison(replace(found.content, windows=(), refused="cross-entropy")).figure()
 
 
 def test_it_is_saved_and_comes_back(found, tmp_path):
@@ -72,8 +73,8 @@ def test_a_damaged_one_is_refused_by_name(text, tmp_path):
         nf.load(tmp_path / "comparison.json")
 
 
-def test_series_of_another_length_than_the_times_are_refused(found, tmp_path):
-    content = json.loads(json.dumps(found.content))
+def test_series_of_another_length_than_the_times_are_refused(trained, tmp_path):
+    content = json.loads((trained / "comparison.json").read_text())
     content["windows"][0]["times"].pop()
     (tmp_path / "comparison.json").write_text(json.dumps(content))
     with pytest.raises(nf.InputError, match="has 5 values for 4 times"):

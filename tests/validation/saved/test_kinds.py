@@ -10,9 +10,10 @@ import pytest
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.sweep import TrainingSweep
-from ntkflow_validation.sweep.records import record_of
+from ntkflow_validation.sweep.records import CellFile, content_of
 
 import ntkflow as nf
+from ntkflow.runs.border.records import document
 from ntkflow.runs.files import StateFile, dump_json
 from ntkflow.runs.saved.brought import ENTRY_POINTS, Kind
 from ntkflow.sweep.cache import Cache
@@ -56,7 +57,7 @@ def test_a_sweep_of_trainings_is_a_table_as_far_as_it_has_come(trained, tmp_path
     cache = Cache(tmp_path / "sweep")
     cache.open(sweep)
     cell = sweep.cells[0]
-    content = {"config": cell.run.to_dict(), **record_of(RunDirectory.open(trained)), "seconds": 1.0}
+    content = document(CellFile(cell.run.to_dict(), content_of(RunDirectory.open(trained))))
     cache.write(cell.key, json.loads(dump_json(content)))
     found = nf.load(tmp_path / "sweep")
     assert found.columns["status"].tolist() == ["done", "missing"]

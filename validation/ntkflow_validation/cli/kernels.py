@@ -13,6 +13,7 @@ from ntkflow_validation.cli.progress import Bar, progress
 if TYPE_CHECKING:
     from ntkflow_validation.config.config import KernelConfig
     from ntkflow_validation.kernels import Measurement
+    from ntkflow_validation.pipeline.summary import Summary
     from ntkflow_validation.runs.rundir import RunDirectory
 
 # Seconds below which how long it will take is not said beforehand.
@@ -97,7 +98,7 @@ def kernels(
     changes = {f"kernels.{name}": value for name, value in given.items() if value is not None}
     wanted = tuple(quantity) if quantity else CHEAP if full else ()
     wanted += FIGURE_QUANTITIES if figure else ()
-    documents: dict[RunDirectory, dict[str, Any]] = {}
+    summaries: dict[RunDirectory, Summary] = {}
     lines: list[str] = []
     for found in options.runs_at(run, out):
         options.find_data(found.config, data_dir)
@@ -107,8 +108,8 @@ def kernels(
             with progress(json or quiet) as bar:
                 lines += _measured(found, from_snapshot, asked, bar, overwrite)
                 lines += _draw(found, from_snapshot) if figure else []
-            documents[found] = written(found, json or quiet)
-    tell(documents, json, quiet)
+            summaries[found] = written(found, json or quiet)
+    tell(summaries, json, quiet)
     if lines and not (json or quiet):
         typer.echo("\n".join(lines))
 

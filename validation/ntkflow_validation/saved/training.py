@@ -21,6 +21,7 @@ from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.problem.thin import decompose
 from ntkflow.runs.atomic import InUseError
+from ntkflow.runs.border.records import document
 from ntkflow.runs.files import staged_directory
 from ntkflow.runs.pictures.curves import Curves
 from ntkflow_validation.config.config import RunConfig
@@ -85,8 +86,7 @@ class TrainingRun:
     @property
     def config(self) -> RunConfig:
         """Its configuration, with the learning rate that was used."""
-        rate = self.run.read_json("training.json").get("learning_rate")
-        return self.run.config if rate is None else self.run.config.with_rate(float(rate))
+        return self.run.trained_config
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -249,7 +249,7 @@ class TrainingRun:
 
     def summary(self) -> Json:
         """The numbers of summary.json, from what the directory holds: training, kernels, what was predicted."""
-        return summary(self.run)
+        return document(summary(self.run))
 
     def ends(self) -> Json:
         """Numbers at both ends under the names of a simulation's summary."""

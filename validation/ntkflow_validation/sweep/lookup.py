@@ -30,7 +30,7 @@ def found_table(paths: Sequence[Path | str]) -> tuple[Table, list[Record]]:
     for record in records:
         settings = flat(record.config)
         row = {name: settings[name] for name in NAMED}
-        row |= entries({"config": record.config.to_dict(), **record.content})
+        row |= entries(record.config.to_dict(), record.content)
         rows.append({**row, "where": str(record.where)})
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
@@ -47,7 +47,9 @@ def _column(values: Sequence[Any]) -> np.ndarray:
 def print_run(record: Record) -> None:
     """What one training was and how it ended, or how far it is, for people."""
     config, rows = record.config, record.rows
-    step = record.content["training"].get("step", rows[-1]["step"] if rows else 0)
+    facts = record.content.training
+    reached = rows[-1]["step"] if rows else 0
+    step = reached if facts is None or facts.step is None else facts.step
     print(f"{record.where}")
     print(
         f"  {config.model.name} on {config.data.name}, {config.model.init}, rate {record.rate:.4g}, seed {config.seed}: "

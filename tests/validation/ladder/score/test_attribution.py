@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from ntkflow_validation.ladder.score.attribution import attribute, sentence
-from ntkflow_validation.ladder.score.frontier import Point, cheapest, frontier
+from ntkflow_validation.ladder.score.frontier import cheapest, frontier
 from ntkflow_validation.ladder.score.scores import Horizon
+from ntkflow_validation.runs.compared import Point
 
 RUNGS = {"block": 0.1, "class-block": 0.2, "neuron-diagonal": 0.15, "class-matrix": 0.6, "tensor": 0.9}
 MODIFIED = {("discrete step", "momentum"): 0.63, ("discrete step", "momentum", "minibatch"): 0.64}
@@ -81,4 +82,4 @@ def test_the_frontier_is_what_no_smaller_description_beats():
     assert [p.rung for p in frontier(points) if p.best] == ["b", "d"]
     assert cheapest(points) == "d"
     assert cheapest(points[:3]) is None
-    assert cheapest([Point("nan", 1, float("nan"), None), *points]) == "d"
+    assert cheapest([Point("none", 1, None, None), *points]) == "d"
