@@ -1,6 +1,6 @@
 """`ntkflow validate kernels`: the features' NTK at snapshots of a run."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,8 +11,10 @@ from ntkflow_validation.cli.finish import tell, written
 from ntkflow_validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
+    from ntkflow._types import Json
     from ntkflow_validation.config.config import KernelConfig
     from ntkflow_validation.kernels import Measurement
+    from ntkflow_validation.kernels.forecast import Forecast
     from ntkflow_validation.pipeline.summary import Summary
     from ntkflow_validation.runs.rundir import RunDirectory
 
@@ -128,7 +130,7 @@ def _measured(
     from ntkflow_validation.pipeline.pipeline import kernel_steps
     from ntkflow_validation.runs.measurement_run import measure_steps
 
-    def announce(step: int, forecast: Any) -> None:
+    def announce(step: int, forecast: "Forecast") -> None:
         if forecast.seconds > WORTH_SAYING:
             bar.say(f"step {step}: {forecast}")
 
@@ -154,7 +156,7 @@ def _found(step: int, found: "Measurement") -> list[str]:
     ]
 
 
-def _constants(values: dict[str, Any]) -> str:
+def _constants(values: "Json") -> str:
     parts = []
     for name, constant in values.items():
         if isinstance(constant, dict) and constant["value"] is not None:

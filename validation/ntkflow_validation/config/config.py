@@ -2,9 +2,9 @@
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 from ntkflow import checks
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.runs.files import read_toml
 from ntkflow_validation.config.settings import (
@@ -89,12 +89,12 @@ class RunConfig:
         """Whether snapshots replace the running statistics by those of the training set."""
         return self.has_running_statistics and self.training.observed == "recalibrated"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Nested plain values, one table per section."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+    def from_dict(cls, values: Document) -> "RunConfig":
         """Inverse of `to_dict`; missing keys take their defaults, unknown ones are refused by name."""
         _known("", values, cls)
         sections = {}

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ntkflow import __version__
-from ntkflow._types import Json
+from ntkflow._types import Document, Json
 from ntkflow.checks import choice, whole
 from ntkflow.errors import InputError
 from ntkflow.runs.border.costs import CELL, refuse_many
@@ -273,7 +272,7 @@ def key_of(config: RunConfig) -> str:
     return digest({"version": __version__, "content": CONTENT, "config": config.to_dict()})
 
 
-def sweep_from_tables(tables: Mapping[str, Any]) -> TrainingSweep:
+def sweep_from_tables(tables: Document) -> TrainingSweep:
     """A sweep from the tables of a sweep.toml, or one of nothing but its base from those of a config.toml.
 
     Raises:

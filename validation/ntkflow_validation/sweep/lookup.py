@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ def found_table(paths: Sequence[Path | str]) -> tuple[Table, list[Record]]:
     records = find_records(paths)
     if not records:
         raise InputError("path", ", ".join(map(str, paths)), "holds no finished training", "check the path")
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for record in records:
         settings = flat(record.config)
         row = {name: settings[name] for name in NAMED}
@@ -38,7 +37,7 @@ def found_table(paths: Sequence[Path | str]) -> tuple[Table, list[Record]]:
     return Table(NAMED, columns), records
 
 
-def _column(values: Sequence[Any]) -> np.ndarray:
+def _column(values: Sequence[object]) -> np.ndarray:
     if any(isinstance(v, str) for v in values):
         return np.array(["" if v is None else str(v) for v in values])
     return np.array([np.nan if v is None else v for v in values], dtype=float)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -202,7 +202,7 @@ def chosen_rate(network: Network, dataset: Dataset, config: TrainConfig, seed: i
     return config.stability * bound
 
 
-def _ignore(*_: Any) -> None:
+def _ignore(*_: object) -> None:
     pass
 
 
@@ -212,7 +212,7 @@ def train(
     network: Network,
     resume: tuple[int, TrainState] | None = None,
     progress: Progress = silent,
-    checkpoint: Callable[[int, TrainState], Any] = _ignore,
+    checkpoint: Callable[[int, TrainState], object] = _ignore,
     fused: bool | None = None,
 ) -> Iterator[Snapshot]:
     """Train, yielding snapshots at the configured steps, the first and the last included.
