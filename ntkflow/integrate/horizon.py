@@ -39,8 +39,11 @@ def default_horizon(problem: Problem) -> float:
         m = problem.sizes.N / problem.sizes.C
         plain = 200 * rate / (m * float(coefficients.within[problem.sizes.masses > 1].min()))
         plain *= _along_ones(problem, coefficients, rate)
-    slowest = _slowest(problem)
-    return plain if slowest is None else min(max(plain, LASTING / slowest), LONGEST * plain)
+    decay = problem.decay
+    rates = [rate for rate in (decay.W, decay.H, decay.b) if rate > 0]
+    if decay.W and decay.H and (end := enforced(problem, reach(problem))) is not None and end.slowest:
+        rates.append(end.slowest)
+    return min(max(plain, LASTING / min(rates)), LONGEST * plain) if rates else plain
 
 
 def _along_ones(problem: Problem, coefficients: ThinCoefficients, rate: float) -> float:
@@ -54,15 +57,6 @@ def _along_ones(problem: Problem, coefficients: ThinCoefficients, rate: float) -
     mu_global = float(sizes.masses @ coefficients.class_kernel.sum(axis=0)) / sizes.N
     contrast = rate / np.sqrt(sizes.N / sizes.C)
     return float(np.clip(np.sqrt(mu_global) / contrast / left, 1.0, MOST_ALONG_ONES))
-
-
-def _slowest(problem: Problem) -> float | None:
-    """The slowest rate that decay brings, as far as it is known; None without decay."""
-    decay = problem.decay
-    rates = [rate for rate in (decay.W, decay.H, decay.b) if rate > 0]
-    if decay.W and decay.H and (end := enforced(problem, reach(problem))) is not None and end.slowest:
-        rates.append(end.slowest)
-    return min(rates, default=None)
 
 
 class DecayedEnd:

@@ -205,3 +205,12 @@ def test_simulate_says_beforehand_and_afterwards_what_decay_does(tmp_path, capsy
     text = words(capsys.readouterr().out)
     assert "W W^T not compared: the run ended at t = 4" in text
     assert "W W^T agrees" not in text
+
+
+def test_a_head_without_a_bias_has_its_own_limit(capsys):
+    text = words(printed(capsys, *SMALL, "--init", "balanced", "--no-train-bias"))
+    assert "NC3 no: E = 0 and the biases are held" in text
+    assert "limit E = 0 at the start, the biases are held, and the loss tends to 0" in text
+    assert "V of biases" not in text
+    run("theory", *SMALL, "--no-train-bias", "--decay-b", 0.1, expect=2)
+    assert "decay.b = 0.1: has no meaning for biases that are held" in capsys.readouterr().err

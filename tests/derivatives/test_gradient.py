@@ -1,5 +1,7 @@
 """Gradients of metrics against independent differences and forward sensitivities; metrics against the series."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,3 +129,8 @@ def test_refusals():
     s = problem().state
     with pytest.raises(nf.InputError, match="x64"):
         traced(lambda t: jax_flow.solve(1.0, 0.5, 0.1, s.H[:, :3], s.H, s.W, s.b, t, m=3), jnp.float32(1.0))
+
+
+def test_gradients_of_held_biases_are_refused():
+    with pytest.raises(nf.InputError, match=r"train_bias=False: .* biases that are trained"):
+        nf.gradient("loss", replace(problem(), train_bias=False), TIME)

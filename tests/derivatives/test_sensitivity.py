@@ -7,8 +7,7 @@ import ntkflow as nf
 from ntkflow.derivatives import sensitivity
 from ntkflow.derivatives.linearised import Linearised, Path
 from ntkflow.derivatives.sensitivity import Direction
-from ntkflow.dynamics.fields import ThinSystem
-from ntkflow.dynamics.jacobian import thin_jacobian
+from ntkflow.dynamics.fields import ThinSystem, thin_jacobian
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
 from ntkflow.problem.kernels import ThinCoefficients
 
@@ -252,3 +251,35 @@ def test_refusals():
     sample = nf.Problem(sizes, nf.SampleKernel(np.eye(6) + 0.1), drawn(sizes))
     with pytest.raises(nf.InputError, match="block"):
         sensitivity.sensitivity(sample, None, [1.0])
+
+
+def test_tangents_of_held_biases_agree_with_differences():
+    sizes, state = nf.Sizes(3, 2, 4), drawn(nf.Sizes(3, 2, 4))
+    along = nf.State(*(0.5 * part for part in (state.W.T @ np.ones((3, 6)), state.W, 0 * state.b)))
+
+    def problem(step, kappa_c=0.6):
+        start = nf.State(state.H + step * along.H, state.W + step * along.W, state.b)
+        return nf.Problem(sizes, nf.BlockKernel(1.3, kappa_c, 0.2), start, train_bias=False)
+
+    directions = {**sensitivity.kernel_directions(problem(0).kernel, sizes), "start": Direction(state=along)}
+    found = sensitivity.sensitivity(problem(0), directions, [0.5]).derivatives
+    for name, (plus, minus) in {
+        "start": (problem(STEP), problem(-STEP)),
+        "kappa_c": (problem(0, 0.6 + STEP), problem(0, 0.6 - STEP)),
+    }.items():
+        (p,), (q,) = states(plus, [0.5]), states(minus, [0.5])
+        for part in "HW":
+            difference = (getattr(p, part) - getattr(q, part)) / (2 * STEP)
+            np.testing.assert_allclose(getattr(found[name][0], part), difference, atol=1e-6)
+        assert not np.any(found[name][0].b)
+
+
+def test_what_moves_held_biases_is_refused():
+    sizes, state = nf.Sizes(3, 2, 4), drawn(nf.Sizes(3, 2, 4))
+    problem = nf.Problem(sizes, nf.BlockKernel(1.3, 0.6, 0.2), state, train_bias=False)
+    with pytest.raises(nf.InputError, match="moves biases that are held"):
+        sensitivity.sensitivity(problem, {"start": Direction(state=state)}, [0.5])
+    fine = sensitivity.thinned(problem, [])
+    path = Path(fine.system, fine.initial.pack(), 0.1, 1e-6)
+    with pytest.raises(nf.InputError, match="have no adjoint"):
+        sensitivity.adjoint(path, np.array([0.1]), np.zeros((1, 1, fine.system.size)), 1e-6)

@@ -183,3 +183,17 @@ def test_refusals():
         Observed.from_arrays(
             [0.0, 1.0], np.zeros((3, 5, 12)), np.zeros((2, 3, 5)), np.zeros((2, 3)), SIZES.labels
         )
+
+
+def test_biases_that_are_held_are_refused():
+    still = nf.State(drawn(SIZES).H, drawn(SIZES).W, np.zeros(3))
+    run = nf.solve(nf.Problem(SIZES, KERNEL, still, train_bias=False), save_at=[0.0, 0.1])
+    with pytest.raises(nf.InputError, match=r"observed.b .* must be trained"):
+        fit(Observed(run.times, (run.state(0), run.state(1)), SIZES))
+
+
+def test_biases_that_rest_by_themselves_are_not_taken_for_held():
+    state = nf.initial.make("balanced-centred", SIZES, KERNEL, seed=0)
+    run = nf.solve(nf.Problem(SIZES, KERNEL, state), save_at=[0.0, 0.1, 0.3])
+    states = tuple(nf.State(run.state(i).H, run.state(i).W, state.b) for i in range(3))
+    assert fit(Observed(run.times, states, SIZES)).misfit < 1e-5

@@ -8,8 +8,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
 import ntkflow as nf
-from ntkflow.dynamics.fields import ThinSystem
-from ntkflow.dynamics.jacobian import thin_jacobian
+from ntkflow.dynamics.fields import ThinSystem, thin_jacobian
 from ntkflow.dynamics.packed import Saddle, ThinFlow, clock
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import ClassBlockKernel, KroneckerKernel, SampleKernel, ScheduledKernel

@@ -407,7 +407,7 @@ REFUSED = {
     "large batch": ({"batch": 13}, "batch = 13: is more than the 12 samples"),
     "rate of zero": ({"learning_rate": 0.0}, "learning_rate = 0.0: must be positive"),
     "momentum": ({"momentum": 1.0}, "momentum = 1.0: must lie in 0 <= momentum < 1"),
-    "negative decay": ({"weight_decay": -1}, "weight_decay = -1.0: must be finite and at least 0"),
+    "negative decay": ({"weight_decay": -1}, "weight_decay = -1: must be finite and at least 0"),
     "both rates": ({"learning_rate": 1.0, "schedule": [1.0]}, "contradicts schedule"),
     "negative schedule": ({"schedule": [0.1, -0.1]}, "-0.1 at step 1: must be finite and at least 0"),
     "schedule of pairs": ({"schedule": lambda s: [0.1, 0.2]}, "must give one rate for a step"),

@@ -223,6 +223,19 @@ def test_classes_whose_means_nearly_meet_lose_no_digits():
     assert collapse(H, y)["NC1_galanti"] == pytest.approx(expected, rel=1e-8)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-100, 1e-200])
+def test_the_bias_is_left_where_the_outputs_vanish_beside_it(scale):
+    rng = np.random.default_rng(0)
+    H, W, b, y = (
+        rng.normal(size=(12, 5)),
+        rng.normal(size=(3, 5)),
+        np.arange(1.0, 4.0),
+        np.repeat(range(3), 4),
+    )
+    found = collapse(scale * H, y, W=scale * W, b=b)
+    assert found["bias_collapse"] == pytest.approx(np.linalg.norm(scale * W @ (scale * H.mean(axis=0)) + b))
+
+
 def test_batches_of_very_different_size_are_merged_without_loss():
     H, y, _ = drawn(3, 3, 5, (4, 4, 4))
     H[:, 0] *= 1e-30
