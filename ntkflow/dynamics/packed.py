@@ -14,8 +14,8 @@ import numpy as np
 
 from ntkflow._types import Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem, raw_field
+from ntkflow.dynamics.saddle import largest_eigenvalue
 from ntkflow.errors import InputError
-from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import Kernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
@@ -104,55 +104,6 @@ def clock(problem: Problem) -> float:
         probe = np.repeat(centred, sizes.counts, axis=1)
         gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
     return float(np.sqrt(sizes.N / sizes.C * gain))
-
-
-@dataclass(frozen=True)
-class Saddle:
-    """The saddle W = H = 0, b = 1/C: contrasts grow or fall there as exp(+-g t), slowed or sped up by decay.
-
-    Attributes:
-        growing: the rate at which they leave it, > 0.
-        falling: the rate at which they fall into it.
-
-    With held biases the sum over outputs leaves it too, faster than the contrasts: `of_problem`.
-    """
-
-    growing: float
-    falling: float
-
-    @classmethod
-    def of(cls, decay: Decay, clock: float) -> "Saddle | None":
-        """From g = `clock`: the rates solve (r + lw)(r + lh) = g^2. None where decay makes the origin attract."""
-        mean, half = (decay.W + decay.H) / 2, (decay.W - decay.H) / 2
-        spread = math.hypot(half, clock)
-        # spread - mean, without the difference of two alike.
-        growing = (
-            (clock - math.sqrt(decay.W * decay.H)) * (clock + math.sqrt(decay.W * decay.H)) / (spread + mean)
-        )
-        return cls(growing, spread + mean) if growing > 0 else None
-
-    @classmethod
-    def of_problem(cls, problem: Problem, clock: float) -> "Saddle | None":
-        """`of`, for biases that are held with the largest rate that the residual b 1^T - Y lets anything grow at."""
-        contrasts = cls.of(problem.decay, clock)
-        if problem.train_bias:
-            return contrasts
-        gain = _largest_eigenvalue(problem.kernel, problem.sizes)
-        residual = problem.loss.residual(
-            np.repeat(problem.state.b[:, None], problem.sizes.N, axis=1), problem.sizes.Y
-        )
-        fastest = cls.of(problem.decay, max(clock, float(np.linalg.norm(residual, 2)) * math.sqrt(gain)))
-        if fastest is None or contrasts is None:
-            return fastest
-        # The slower fall beside the faster growth: a run into the saddle ends rather too early than too late.
-        return cls(fastest.growing, contrasts.falling)
-
-    def depth(self, amplification: float) -> float:
-        """Share to which a state falling into it has shrunk when errors in the growing directions, relative to it,
-        have been amplified so much.
-        """
-        share: float = amplification ** (-self.falling / (self.growing + self.falling))
-        return share
 
 
 def relative_speed(now: Sequence[Floats], change: Sequence[Floats]) -> float:
@@ -386,7 +337,7 @@ class RawFlow:
         H, W, _ = self.blocks(y)
         sizes = self.problem.sizes
         # An estimate is enough to choose an engine and the first saved time.
-        gain = _largest_eigenvalue(self.kernel, sizes)
+        gain = largest_eigenvalue(self.kernel, sizes)
         decay = max(self.problem.decay.rates)
         return float(np.linalg.norm(H, 2) ** 2 + sizes.N + np.linalg.norm(W, 2) ** 2 * gain + decay)
 
@@ -408,18 +359,3 @@ class RawFlow:
     @property
     def _targets(self) -> Floats:
         return self.problem.sizes.Y
-
-
-def _largest_eigenvalue(kernel: Kernel, sizes: Sizes) -> float:
-    """Estimate of a kernel's largest eigenvalue at any of its knots, by a few power iterations."""
-    gain = 0.0
-    for knot in kernel.at_knots:
-        # Eight images of the vector of ones, which has a large part along the leading eigenvector of a kernel with positive
-        # entries from the start.
-        probe, growth = np.ones((sizes.n, sizes.N)), 0.0
-        for _ in range(8):
-            image = knot.apply(probe, sizes)
-            growth = float(np.linalg.norm(image) / np.linalg.norm(probe))
-            probe = image / max(growth, np.finfo(float).tiny)
-        gain = max(gain, growth)
-    return gain

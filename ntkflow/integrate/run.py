@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 
 from ntkflow._types import Times, Vector
-from ntkflow.dynamics.packed import Flow, Saddle, Speed, class_speed, norm, relative_speed
+from ntkflow.dynamics.packed import Flow, Speed, class_speed, norm, relative_speed
+from ntkflow.dynamics.saddle import Saddle
 from ntkflow.integrate.engines.base import interpolant
 from ntkflow.integrate.engines.chain import Chain, Step
 from ntkflow.integrate.save_times import log_grid

@@ -11,7 +11,8 @@ from ntkflow import checks
 from ntkflow._types import Times
 from ntkflow.checks import real
 from ntkflow.dynamics.levels import LevelFlow, has_levels
-from ntkflow.dynamics.packed import Flow, RawFlow, Saddle, ThinFlow
+from ntkflow.dynamics.packed import Flow, RawFlow, ThinFlow
+from ntkflow.dynamics.saddle import Saddle
 from ntkflow.errors import InputError, LawWarning, SolveError
 from ntkflow.integrate.engines import choose
 from ntkflow.integrate.horizon import DecayedEnd, default_horizon
