@@ -106,7 +106,7 @@ def test_the_module_is_left_as_it_was(case):
         with pytest.raises(InputError, match="features"):
             measure(backend(body), None, X, LABELS)
     elif case == "raising":
-        with pytest.raises(RuntimeError):
+        with pytest.raises(InputError, match=r"RuntimeError: mat1 .* does not run on X"):
             backend(body).features(X[:, :3])
     elif case == "fingerprint":
         backend(body).fingerprint()
