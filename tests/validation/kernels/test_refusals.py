@@ -159,7 +159,9 @@ def test_bad_labels_are_refused(labels, problem):
         measure(linear, *problem, labels)
 
 
-@pytest.mark.parametrize("network", [None, 3, "a network", object()], ids=["none", "number", "text", "object"])
+@pytest.mark.parametrize(
+    "network", [None, 3, "a network", object()], ids=["none", "number", "text", "object"]
+)
 def test_what_is_no_network_is_refused(network, problem):
     with pytest.raises(InputError, match="neither a function of"):
         measure(network, None, problem[1], LABELS)

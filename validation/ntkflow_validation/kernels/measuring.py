@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ntkflow._types import Features
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
@@ -130,24 +129,13 @@ def measure(
             announce(forecast(task, chosen, plan.work(len(V), found, wanted)))
         H = task.features()
         if bn != "batch":
-            _refuse_coupling(task, H)
+            task.require_alone(H)
 
         def measured(task: Task) -> Measurement:
             plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))
             return assemble(plan, V, found, H, wanted, bn)
 
         return in_range(task, measured)
-
-
-def _refuse_coupling(task: Task, H: Features) -> None:
-    alone = task.backend.features(task.x[:1])[0]
-    if np.abs(alone - H[:, 0]).max() > 1e-3 * np.abs(H).max():
-        raise InputError(
-            "features",
-            "of a sample",
-            "depend on the other samples of the batch, as in batch normalisation in training mode",
-            "use inference mode, or bn='batch' for block constants alone",
-        )
 
 
 def _method(method: str, task: Task, bn: str) -> str:

@@ -27,9 +27,7 @@ NOT_RUN = (
     "give X as it takes it, in inference mode: no dropout, and batch normalisation by its running statistics "
     "(train=False, use_running_average=True, deterministic=True, equinox.nn.inference_mode)",
 )
-COMPUTES = (
-    "the network computes in half precision, of which kernels have two or three digits: give dtype=float32 to its layers"
-)
+COMPUTES = "the network computes in half precision, of which kernels have two or three digits: give dtype=float32 to its layers"
 # Numbers of gradients of one call on CPU.
 CACHED = 2**22
 # Computations of which compiled functions are kept.

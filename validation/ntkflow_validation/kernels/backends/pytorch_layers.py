@@ -141,7 +141,9 @@ def parts(found: list[Use], run: Run, params: Tensors, x: torch.Tensor, V: torch
     )
 
 
-def gradients(found: list[Use], jacobian: Parts, names: Iterable[str], without: Iterable[str] = ()) -> torch.Tensor:
+def gradients(
+    found: list[Use], jacobian: Parts, names: Iterable[str], without: Iterable[str] = ()
+) -> torch.Tensor:
     """Rows (B, k, P) of the parameters in the order of `names`, those of `without` left out."""
     flat: Mapping[str, torch.Tensor] = {name: g.flatten(2) for name, g in jacobian.plain.items()}
     layers = {use.weight: i for i, use in enumerate(found)}

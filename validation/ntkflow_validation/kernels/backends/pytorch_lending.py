@@ -12,7 +12,9 @@ Calls = Mapping[torch.nn.Module, Callable[..., Any]]
 
 
 @contextmanager
-def lent(body: torch.nn.Module, params: Mapping[str, torch.Tensor], calls: Calls | None = None) -> Iterator[None]:
+def lent(
+    body: torch.nn.Module, params: Mapping[str, torch.Tensor], calls: Calls | None = None
+) -> Iterator[None]:
     """The module with other parameters and copies of its buffers, for one call, in single precision where it had half.
 
     Not torch.func.functional_call: of a module that is used in two places it puts back the second's stand-ins.

@@ -151,5 +151,7 @@ def _require_nothing(given: Given, *names: str) -> None:
                 name,
                 type(getattr(given, name)).__name__,
                 rule,
-                "put it into the function" if name == "forward" else f"give it to {type(given.network).__name__} itself",
+                "put it into the function"
+                if name == "forward"
+                else f"give it to {type(given.network).__name__} itself",
             )

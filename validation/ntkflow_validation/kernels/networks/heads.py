@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+
 from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow_validation.kernels.methods.components import Head
@@ -29,7 +31,12 @@ def checked_head(head: Any, n: int, C: int | None = None) -> Head | None:
     b = None if bias is None else checks.numbers("head.b", on_host(bias))
     outputs = len(W) if C is None else C
     if W.shape != (outputs, n):
-        raise InputError("head", f"W of shape {W.shape}", f"must be (C, n) = ({outputs}, {n})", _remedy(W.shape, outputs, n))
+        raise InputError(
+            "head",
+            f"W of shape {W.shape}",
+            f"must be (C, n) = ({outputs}, {n})",
+            _remedy(W.shape, outputs, n),
+        )
     if b is not None and b.shape != (outputs,):
         raise InputError("head", f"b of shape {b.shape}", f"must be ({outputs},), or None", "fix it")
     return Head(W, b)
@@ -58,8 +65,8 @@ def _parts(head: Any) -> tuple[Any, Any]:
 
 def _named(values: Mapping[str, Any], head: Any) -> tuple[Any, Any]:
     bias = values.get("bias")
-    # A layer of Flax without a bias has a variable or attribute that holds None.
-    bias = None if bias is None or getattr(bias, "raw_value", bias) is None else bias
+    # A layer of Flax without a bias may have a variable that holds none.
+    bias = bias if jax.tree.leaves(bias) else None
     if "kernel" in values and _axes(values["kernel"]) == 2:
         return on_host(values["kernel"]).T, bias
     if "weight" in values and _axes(values["weight"]) == 2:

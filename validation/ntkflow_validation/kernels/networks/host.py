@@ -6,7 +6,6 @@ import numpy as np
 
 from ntkflow.errors import InputError
 
-
 # Types of half precision, by their names in every framework.
 HALF = ("float16", "bfloat16")
 
@@ -18,7 +17,7 @@ def on_host(value: Any) -> np.ndarray:
         # numpy has no bfloat16.
         value = value.float() if is_half(value) else value
         return np.asarray(value)
-    return np.asarray(value[...] if hasattr(value, "raw_value") else value)
+    return np.asarray(value)
 
 
 def is_half(array: Any) -> bool:

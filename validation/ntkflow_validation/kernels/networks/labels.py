@@ -22,16 +22,21 @@ def class_indices(y: Any, N: int) -> Labels:
     """
     if y is None:
         raise InputError(
-            "y", None, "a measurement is of classes", "give the class of each sample; kernels without are nf.gram's"
+            "y",
+            None,
+            "a measurement is of classes",
+            "give the class of each sample; kernels without are nf.gram's",
         )
     # Masked arrays and lists are looked at by the check itself.
     values = on_host(y) if hasattr(y, "detach") or hasattr(y, "devices") else y
     if _axes(values) != 2:
         return checks.class_indices("y", values, N, "one per sample of X")
-    truths = getattr(values, "dtype", None) == bool and not isinstance(values, np.ma.MaskedArray)
+    truths = str(getattr(values, "dtype", "")) == "bool" and not isinstance(values, np.ma.MaskedArray)
     rows = np.asarray(values, dtype=np.int64) if truths else checks.numbers("y", values, 2)
     if len(rows) != N:
-        raise InputError("y", f"array of shape {rows.shape}", f"must have {N} rows, one per sample of X", "check both")
+        raise InputError(
+            "y", f"array of shape {rows.shape}", f"must have {N} rows, one per sample of X", "check both"
+        )
     if rows.shape[1] < 2 or not (np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all()):
         raise InputError(
             "y",

@@ -14,7 +14,9 @@ from ntkflow_validation.kernels.networks.host import HALF, is_half, single
 from ntkflow_validation.kernels.networks.output import Output, chosen
 from ntkflow_validation.normalisation.watched import Forward, name_of, running
 
-WIDENED = "parameters or layers of half precision are measured in single precision, with the numbers that they have"
+WIDENED = (
+    "parameters or layers of half precision are measured in single precision, with the numbers that they have"
+)
 
 
 def nnx_backend(
@@ -38,9 +40,9 @@ def nnx_backend(
 
     def written(params: Any, rest: Any, x: jax.Array) -> tuple[()]:
         net = nnx.merge(structure, params, rest)
-        before = [(path, variable, variable.raw_value) for path, variable in _variables(net)]
+        before = [(path, variable, jax.tree.leaves(variable)) for path, variable in _variables(net)]
         run(net, x)
-        changed.extend((path, type(v)) for path, v, value in before if v.raw_value is not value)
+        changed.extend((path, type(v)) for path, v, leaves in before if not _same(jax.tree.leaves(v), leaves))
         return ()
 
     changed: list[tuple[Any, type]] = []
@@ -63,6 +65,11 @@ def _variables(module: nnx.Module) -> Iterator[tuple[Any, nnx.Variable]]:
     for path, node in nnx.iter_graph(module):
         if isinstance(node, nnx.Variable):
             yield path, node
+
+
+def _same(one: list[Any], two: list[Any]) -> bool:
+    """Whether a variable still holds the objects that it held: traced numbers cannot be compared."""
+    return len(one) == len(two) and all(a is b for a, b in zip(one, two, strict=True))
 
 
 def _in_single(module: nnx.Module) -> bool:

@@ -22,11 +22,17 @@ def chosen(found: Any, output: Output) -> Any:
     if callable(output):
         found = output(found)
     elif output is not None:
+        if hasattr(found, "ndim"):
+            rule = "the network gives a single array, whose first axis is samples"
+            raise InputError("output", repr(output), rule, "leave it out")
         try:
-            found = found[output] if not hasattr(found, "ndim") else _array_alone(found, output)
+            found = found[output]
         except (IndexError, KeyError, TypeError) as error:
             raise InputError(
-                "output", repr(output), f"is not among what the network gives, {_shown(found)}", "name another"
+                "output",
+                repr(output),
+                f"is not among what the network gives, {_shown(found)}",
+                "name another",
             ) from error
     if hasattr(found, "shape") and hasattr(found, "dtype"):
         return found
@@ -35,12 +41,6 @@ def chosen(found: Any, output: Output) -> Any:
         _shown(found),
         "is not one array h(x), (B, n)",
         "say which with output=, a position, a name, or a function such as lambda found: found[1]['hidden']",
-    )
-
-
-def _array_alone(found: Any, output: Any) -> Any:
-    raise InputError(
-        "output", repr(output), "the network gives a single array, whose first axis is samples", "leave it out"
     )
 
 
