@@ -1,6 +1,6 @@
 """gram: empirical kernels of any network without classes, of one set of samples or between two."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def gram(
     X: Any,
     against: Any = None,
     *,
-    entries: Literal["mean", "each", "full"] = "mean",
+    entries: str = "mean",
     head: Any = None,
     output: Output = None,
     forward: Forward | None = None,

@@ -43,5 +43,5 @@ def test_half_precision_is_widened_and_nothing_else():
     ids=["mapping", "ragged", "text", "number", "empty", "none"],
 )
 def test_what_is_no_array_of_samples_is_refused(given):
-    with pytest.raises(InputError, match="^X = "):
+    with pytest.raises(InputError, match=r"^X = "):
         inputs("X", given)

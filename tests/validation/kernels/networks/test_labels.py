@@ -14,7 +14,16 @@ ROWS = np.eye(3)[Y]
 
 @pytest.mark.parametrize(
     "y",
-    [Y, Y.tolist(), jnp.asarray(Y), ROWS, ROWS.astype(bool), ROWS.astype(np.int8), jax.nn.one_hot(Y, 3), ROWS.tolist()],
+    [
+        Y,
+        Y.tolist(),
+        jnp.asarray(Y),
+        ROWS,
+        ROWS.astype(bool),
+        ROWS.astype(np.int8),
+        jax.nn.one_hot(Y, 3),
+        ROWS.tolist(),
+    ],
     ids=["indices", "list", "jax", "float", "bool", "int8", "jax one-hot", "lists"],
 )
 def test_indices_and_one_hot_rows_are_the_same(y):

@@ -27,7 +27,7 @@ class Factors(NamedTuple):
 
 def layer_kernels(
     a: Inputs, d: Gradients, others: tuple[np.ndarray, np.ndarray] | None = None
-) -> Float64[np.ndarray, "k N M"]:
+) -> Float64[np.ndarray, "k N O"]:
     """<a_i^T d_qi, a_j^T d_qj> of every direction q and pair of samples; j among `others` where these are given."""
     a2, d2 = (a, d) if others is None else others
     (N, T, K), M = a.shape, len(a2)

@@ -27,6 +27,10 @@ NOT_RUN = (
     "give X as it takes it, in inference mode: no dropout, and batch normalisation by its running statistics "
     "(train=False, use_running_average=True, deterministic=True, equinox.nn.inference_mode)",
 )
+NOT_DERIVED = (
+    "the function cannot be differentiated by jax.vjp",
+    "write it with operations that have such a derivative: scan or fori_loop in the place of while_loop, custom_vjp",
+)
 COMPUTES = "the network computes in half precision, of which kernels have two or three digits: give dtype=float32 to its layers"
 # Numbers of gradients of one call on CPU.
 CACHED = 2**22
@@ -159,7 +163,9 @@ class JaxBackend:
         if key not in self._known:
             function = jax.jit(self._function(name))
             given = (jnp.asarray(a) for a in (x, *V))
-            self._known[key] = function.lower(*self._arrays, *given).compile()
+            with running("gradients", *NOT_DERIVED):
+                lowered = function.lower(*self._arrays, *given)
+            self._known[key] = lowered.compile()
             # A compiler of a ResNet20 leaves some 200 MiB behind.
             release()
         return self._known[key]

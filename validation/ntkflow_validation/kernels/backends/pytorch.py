@@ -147,7 +147,6 @@ class TorchBackend:
                 )
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        # A copy, which operations in place may write to.
         return torch.tensor(np.ascontiguousarray(values), device=self._device)
 
     def _inputs(self, x: Inputs) -> torch.Tensor:
@@ -156,7 +155,8 @@ class TorchBackend:
 
     def _call(self, params: Tensors, x: torch.Tensor, calls: Calls | None = None) -> torch.Tensor:
         with lent(self._body, params, calls), torch.autocast(self._device.type, enabled=False):
-            found: torch.Tensor = chosen(self._forward(self._body, x), self._output)
+            # A copy, made inside of what derives it, which operations in place may write to.
+            found: torch.Tensor = chosen(self._forward(self._body, x.clone()), self._output)
             return found.float()
 
     def _pulled(self, params: Tensors, x: torch.Tensor, cotangents: torch.Tensor) -> torch.Tensor:
@@ -168,8 +168,7 @@ class TorchBackend:
         """Of each of the values; one after the other where PyTorch cannot map the function."""
         if self._mapped:
             try:
-                # A copy: what fails may have written to it.
-                return vmap(function)(values.clone())
+                return vmap(function)(values)
             except Exception:  # of many kinds; what is wrong with the function itself comes again below
                 self._mapped = False
         found = [function(value) for value in values]

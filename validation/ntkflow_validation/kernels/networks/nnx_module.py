@@ -34,12 +34,18 @@ def nnx_backend(
     params, rest = jax.tree.map(single, (params, rest))
     run = forward or (lambda net, x: net(x))
 
-    def features(params: Any, rest: Any, x: jax.Array) -> jax.Array:
-        found: jax.Array = chosen(run(nnx.merge(structure, params, rest), x), output)
+    constants, layout = jax.tree.flatten(rest)
+
+    def merged(params: Any, constants: Any) -> nnx.Module:
+        # Variables of its own, which may be written to inside a derivative.
+        return nnx.merge(structure, params, jax.tree.unflatten(layout, constants))
+
+    def features(params: Any, constants: Any, x: jax.Array) -> jax.Array:
+        found: jax.Array = chosen(run(merged(params, constants), x), output)
         return found
 
-    def written(params: Any, rest: Any, x: jax.Array) -> tuple[()]:
-        net = nnx.merge(structure, params, rest)
+    def written(params: Any, constants: Any, x: jax.Array) -> tuple[()]:
+        net = merged(params, constants)
         before = [(path, variable, jax.tree.leaves(variable)) for path, variable in _variables(net)]
         run(net, x)
         changed.extend((path, type(v)) for path, v, leaves in before if not _same(jax.tree.leaves(v), leaves))
@@ -47,9 +53,9 @@ def nnx_backend(
 
     changed: list[tuple[Any, type]] = []
     with running("features", *NOT_RUN):
-        jax.eval_shape(written, params, rest, jax.numpy.asarray(x[:2]))
+        jax.eval_shape(written, params, constants, jax.numpy.asarray(x[:2]))
     _refuse(changed, bn)
-    backend = JaxBackend(features, params, rest, trainable).check(x)
+    backend = JaxBackend(features, params, constants, trainable).check(x)
     if half:
         backend.half = backend.half or WIDENED
     return backend
