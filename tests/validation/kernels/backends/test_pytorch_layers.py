@@ -6,6 +6,7 @@ from ntkflow_validation.kernels import measure
 from ntkflow_validation.kernels.backends.layers import Layer
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore::ntkflow_validation.normalisation.StatisticsWarning")
 LABELS = np.repeat([0, 1], 4)
 X = np.random.default_rng(0).normal(size=(8, 2, 6, 5)).astype(np.float32)
 nn = torch.nn
@@ -65,7 +66,7 @@ def whole(body):
     return np.array(rows)
 
 
-@pytest.mark.parametrize(("kind", "layers"), [(Net, 4), (Shared, 0)], ids=["apart", "shared"])
+@pytest.mark.parametrize(("kind", "layers"), [(Net, 5), (Shared, 0)], ids=["apart", "shared"])
 def test_rows_are_the_gradients_of_the_whole(kind, layers):
     body = made(kind)
     found = backend(body)

@@ -99,7 +99,8 @@ class TorchBackend:
         self.columns = [(name, p.numel()) for name, p in self._params.items()]
         first = next(iter(self._params.values()))
         self._device, self._dtype = first.device, first.dtype
-        self._few, self._mapped, self._found = np.array(x[:2]), True, None
+        self._few, self._mapped = np.array(x[:2]), True
+        self._found: list[Use] | None = None
         found = self._drawn(0)
         if found.ndim != 2 or len(found) != len(self._few):
             raise InputError(

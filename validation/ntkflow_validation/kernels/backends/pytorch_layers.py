@@ -1,8 +1,9 @@
 """Dense and convolutional layers of a PyTorch module, whose gradients are products of their inputs and their outputs' gradients.
 
-What `layers` finds in the operations of JAX is found here among the modules: `Linear`, `Conv1d` and `Conv2d` that are called
-once in a pass and share their weights with nothing. A zero is added to the output of each; the derivative by it, mapped
-over samples, is a pass with common weights, where the derivative by weights that differ from sample to sample is not.
+What `layers` finds in the operations of JAX is found here among the modules: `Linear`, `Conv1d`, `Conv2d`, and batch
+normalisation by running statistics, that are called once in a pass and share their weights with nothing. A zero is added to
+the output of each; the derivative by it, mapped over samples, is a pass with common weights, where the derivative by weights
+that differ from sample to sample is not.
 """
 
 import math
@@ -12,10 +13,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.func import vjp, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ntkflow_validation.kernels.backends.layers import PATCHES, Layer
-from ntkflow_validation.kernels.backends.pytorch_lending import Calls, Tensors
+from ntkflow_validation.kernels.backends.pytorch_lending import Calls, Tensors, single
 
+NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 # features(parameters, one sample (1, ...), calls) gives (1, n)
 Run = Callable[[Tensors, torch.Tensor, Calls], torch.Tensor]
 
@@ -37,8 +40,30 @@ class Use(NamedTuple):
     zero: torch.Tensor
     sizes: Layer
 
+    @property
+    def diagonal(self) -> bool:
+        """Whether each weight multiplies one input alone: batch normalisation by running statistics."""
+        return isinstance(self.module, _BatchNorm)
+
+    def call(self, x: torch.Tensor) -> torch.Tensor:
+        """The layer itself."""
+        if self.diagonal:
+            # As it stands its derivative would be looked for by the statistics too.
+            scale, shape = self._scale * self.module.weight, (1, -1, *[1] * (x.ndim - 2))
+            offset = 0.0 if self.module.bias is None else self.module.bias.reshape(shape)
+            return (x - self.module.running_mean.reshape(shape)) * scale.reshape(shape) + offset
+        found: torch.Tensor = type(self.module).forward(self.module, x)
+        return found
+
+    @property
+    def _scale(self) -> torch.Tensor:
+        return torch.rsqrt(single(self.module.running_var) + self.module.eps)
+
     def inputs(self, x: torch.Tensor) -> torch.Tensor:
-        """What the weights are multiplied by, (B, T, K), of inputs (B, 1, ...)."""
+        """What the weights are multiplied by, (B, T, K), of inputs (B, 1, ...); (B, T, M) where they are diagonal."""
+        if self.diagonal:
+            channels = x.reshape(len(x), self.sizes.M, -1).transpose(1, 2)
+            return (channels - single(self.module.running_mean)) * self._scale
         if isinstance(self.module, torch.nn.Linear):
             return x.reshape(len(x), -1, self.sizes.K)
         return _patches(self.module, x.flatten(0, 1)).transpose(1, 2)
@@ -119,9 +144,7 @@ def parts(found: list[Use], run: Run, params: Tensors, x: torch.Tensor, V: torch
                 def forward(given: torch.Tensor) -> torch.Tensor:
                     # A copy: what comes after may write to it.
                     seen[i] = given.clone()
-                    module = found[i].module
-                    h: torch.Tensor = type(module).forward(module, given) + shifts[i]
-                    return h
+                    return found[i].call(given) + shifts[i]
 
                 return forward
 
@@ -153,6 +176,8 @@ def gradients(
     def row(name: str) -> torch.Tensor:
         if name in layers:
             i = layers[name]
+            if found[i].diagonal:
+                return torch.einsum("btm,bqtm->bqm", jacobian.inputs[i], jacobian.gradients[i])
             return torch.einsum("btk,bqtm->bqmk", jacobian.inputs[i], jacobian.gradients[i]).flatten(2)
         return jacobian.gradients[biases[name]].sum(2) if name in biases else flat[name]
 
@@ -165,6 +190,8 @@ def _is_layer(module: torch.nn.Module) -> bool:
         return False
     if type(module) is torch.nn.Linear:
         return True
+    if type(module) in NORMS:
+        return not module.training and module.running_mean is not None
     return (
         type(module) in (torch.nn.Conv1d, torch.nn.Conv2d)
         and module.groups == 1

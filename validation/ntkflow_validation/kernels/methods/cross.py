@@ -48,9 +48,11 @@ class Cross:
         k = self._group_size(len(V))
         for a in range(0, len(V), k):
             group = slice(a, min(a + k, len(V)))
-            chunk = self.task.stored(
-                f"cross-{self.first}", (V[group],), lambda group=group: self._group(V[group])
-            )  # type: ignore[misc]
+
+            def compute(group: slice = group) -> Chunk:
+                return self._group(V[group])
+
+            chunk = self.task.stored(f"cross-{self.first}", (V[group],), compute)
             yield group, chunk["K"] * sizes[group, None, None] * sizes[group, None, None]
             self.task.progress(what, group.stop, len(V))
 
@@ -90,7 +92,9 @@ class Cross:
             K += layer_kernels(inputs[0], gradients[0], (inputs[1], gradients[1]))
         for left, right in rest:
             for q in range(len(V)):
-                K[q] += np.ascontiguousarray(left[:, q]) @ np.ascontiguousarray(right[:, q]).T
+                # A product with the same array takes half the time.
+                block = np.ascontiguousarray(left[:, q])
+                K[q] += block @ (block if self.same else np.ascontiguousarray(right[:, q])).T
         return {"K": (K + K.transpose(0, 2, 1)) / 2 if self.same else K}
 
     def _full(self, V: Directions) -> Chunk:

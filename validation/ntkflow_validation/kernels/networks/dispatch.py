@@ -124,7 +124,8 @@ def _linen(given: Given) -> Callable[[Any, Any], Any]:
             "give what module.init returned, or {'params': ..., 'batch_stats': ...}",
         )
     if forward is None:
-        return module.apply  # type: ignore[no-any-return]
+        found: Callable[[Any, Any], Any] = module.apply
+        return found
     return lambda variables, x: module.apply(variables, x, method=forward)
 
 

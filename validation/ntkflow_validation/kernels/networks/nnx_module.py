@@ -29,7 +29,7 @@ def nnx_backend(
     """
     copy = nnx.clone(module)
     half = _in_single(copy)
-    structure, params, rest = nnx.split(copy, nnx.Param, ...)
+    structure, params, rest = nnx.split(copy, nnx.Param, ...)  # type: ignore[misc]
     half = half or any(is_half(leaf) for leaf in jax.tree.leaves((params, rest)))
     params, rest = jax.tree.map(single, (params, rest))
     run = forward or (lambda net, x: net(x))
