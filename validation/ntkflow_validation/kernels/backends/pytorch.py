@@ -218,7 +218,7 @@ class TorchBackend:
 
     @property
     def _winning(self) -> list[Use]:
-        return [use for use in self._uses if use.sizes.wins]
+        return [use for use in self._uses if use.wins]
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -235,7 +235,7 @@ class TorchBackend:
         with running("gradients", *NOT_DERIVED):
             uses, directions = self._uses, self._tensor(V.astype(np.float32))
             parts = pytorch_layers.parts(uses, self._call, self._params, self._inputs(x), directions)
-            won = [i for i, use in enumerate(uses) if use.sizes.wins]
+            won = [i for i, use in enumerate(uses) if use.wins]
             names = [uses[i].weight for i in won]
             plain = (
                 pytorch_layers.gradients(uses, parts, self._params, names).detach().cpu().numpy()

@@ -45,6 +45,11 @@ class Use(NamedTuple):
         """Whether each weight multiplies one input alone: batch normalisation by running statistics."""
         return isinstance(self.module, _BatchNorm)
 
+    @property
+    def wins(self) -> bool:
+        """Whether products of factors cost less than products of gradients."""
+        return self.sizes.wins and not self.diagonal
+
     def call(self, x: torch.Tensor) -> torch.Tensor:
         """The layer itself."""
         if self.diagonal:
