@@ -178,7 +178,8 @@ class TorchBackend:
     def features(self, x: Inputs) -> Float64[np.ndarray, "B n"]:
         """h(x_i)."""
         with torch.no_grad(), running("features", *NOT_RUN):
-            return self._call(self._params, self._inputs(x)).double().cpu().numpy()
+            found: np.ndarray = self._call(self._params, self._inputs(x)).double().cpu().numpy()
+            return found
 
     def rows(self, x: Inputs, V: Directions) -> Float[np.ndarray, "B k P"]:
         """Gradients of v_k . h(x_i)."""
@@ -191,7 +192,8 @@ class TorchBackend:
                 rows = self._each(
                     lambda xi: self._pulled(self._params, xi[None], directions[:, None, :]), self._inputs(x)
                 )
-        return rows.detach().cpu().numpy()
+        values: np.ndarray = rows.detach().cpu().numpy()
+        return values
 
     @property
     def _uses(self) -> list[Use]:
@@ -252,7 +254,8 @@ class TorchBackend:
         """Gradients of sum_i cotangent_ki . h(x_i)."""
         V = self._tensor(cotangents.astype(np.float32))
         with running("gradients", *NOT_DERIVED):
-            return self._pulled(self._params, self._inputs(x), V).detach().cpu().numpy()
+            found: np.ndarray = self._pulled(self._params, self._inputs(x), V).detach().cpu().numpy()
+            return found
 
     def moments(self, x: Inputs, V: Directions, fresh: np.ndarray) -> Moments:
         """Of the rows of the fresh samples."""
@@ -279,7 +282,8 @@ class TorchBackend:
 
     def pull_bytes(self, x: Inputs, k: int) -> int:
         """A rough estimate: rows and inputs."""
-        return 4 * OVERHEAD * (k * self.P + len(x) * math.prod(x.shape[1:]))
+        size: int = 4 * OVERHEAD * (k * self.P + len(x) * math.prod(x.shape[1:]))
+        return size
 
     def fingerprint(self) -> bytes:
         """Every operation forward and back with its constants, buffers among them, and the parameters.
@@ -306,7 +310,8 @@ class TorchBackend:
 
 
 def _host(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().float().cpu().numpy()
+    found: np.ndarray = tensor.detach().float().cpu().numpy()
+    return found
 
 
 def _attribute(module: Any, path: str) -> Any:
