@@ -230,7 +230,8 @@ class TorchBackend:
     @property
     def plain(self) -> int:
         """Parameters that are no such layer's weights."""
-        return self.P - sum(layer.K * layer.M for layer in self.layers)
+        rest: int = self.P - sum(layer.K * layer.M for layer in self.layers)
+        return rest
 
     def factors(self, x: Inputs, V: Directions) -> Factors:
         """The same Jacobian in parts; weights within a layer's product are inputs by outputs."""

@@ -37,7 +37,7 @@ def inputs(argument: str, X: Any) -> np.ndarray:
         InputError: they are no array, or have no axis of samples.
     """
     try:
-        found = single(on_host(X))
+        found: np.ndarray = single(on_host(X))
     except (TypeError, ValueError):
         found = np.empty(0, object)
     if found.ndim == 0 or found.dtype.kind not in "buif":

@@ -38,7 +38,8 @@ def nnx_backend(
 
     def merged(params: Any, constants: Any) -> nnx.Module:
         # Variables of its own, which may be written to inside a derivative.
-        return nnx.merge(structure, params, jax.tree.unflatten(layout, constants))
+        net: nnx.Module = nnx.merge(structure, params, jax.tree.unflatten(layout, constants))
+        return net
 
     def features(params: Any, constants: Any, x: jax.Array) -> jax.Array:
         found: jax.Array = chosen(run(merged(params, constants), x), output)
@@ -67,7 +68,7 @@ NOT_RUN = (
 )
 
 
-def _variables(module: nnx.Module) -> Iterator[tuple[Any, nnx.Variable]]:
+def _variables(module: nnx.Module) -> Iterator[tuple[Any, nnx.Variable[Any]]]:
     for path, node in nnx.iter_graph(module):
         if isinstance(node, nnx.Variable):
             yield path, node
