@@ -47,7 +47,7 @@ Made by `python docs/make_api.py` from the docstrings, which say the rest: `help
 ## ntkflow
 
 `import ntkflow as nf`; every name below is loaded on first use. What trains or measures networks is there too when its
-package is installed: `nf.measure`, `nf.kernel_figure`, `nf.train`, `nf.predict`, `nf.compare`, `nf.recalibrate`,
+package is installed: `nf.measure`, `nf.gram`, `nf.kernel_figure`, `nf.train`, `nf.predict`, `nf.compare`, `nf.recalibrate`,
 `nf.RunConfig`.
 """
 

@@ -32,7 +32,7 @@ def default_horizon(problem: Problem) -> float:
     eigenvalue there is smaller than x*, so that NC1 falls more slowly (theory 11.8).
     """
     rate = clock(problem)
-    coefficients = problem.kernel.thin(problem.sizes)
+    coefficients = problem.thin
     if coefficients is None or problem.sizes.N == problem.sizes.C:
         plain = 1e3 / rate
     else:

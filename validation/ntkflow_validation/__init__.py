@@ -10,11 +10,12 @@ from ntkflow._lazy import attach
 _NAMES = {
     "RunConfig": "ntkflow_validation.config.config:RunConfig",
     "compare": "ntkflow_validation.metrics.compare:compare",
+    "gram": "ntkflow_validation.kernels:gram",
     "kernel_figure": "ntkflow_validation.figures.kernel_panes:kernel_figure",
     "measure": "ntkflow_validation.kernels:measure",
     "predict": "ntkflow_validation.pipeline.predict:predict",
     "recalibrate": "ntkflow_validation.normalisation:recalibrate",
     "train": "ntkflow_validation.training.train:train",
 }
-__all__ = ["RunConfig", "compare", "kernel_figure", "measure", "predict", "recalibrate", "train"]
+__all__ = ["RunConfig", "compare", "gram", "kernel_figure", "measure", "predict", "recalibrate", "train"]
 __getattr__, __dir__ = attach(__name__, _NAMES)

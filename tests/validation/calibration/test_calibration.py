@@ -49,9 +49,13 @@ def test_a_row_says_how_far_and_how_well_and_what_costs_most():
 @pytest.mark.parametrize(("share", "blamed"), [(0.04, None), (0.06, "block structure")])
 def test_a_twentieth_of_the_error_is_worth_blaming(share, blamed):
     found = comparison(0.6)
-    for row in found["windows"][1]["attribution"]:
-        row["cost"] = share * 0.4 if row["assumption"] == "block structure" else 0.01 * share
-    assert cell_row(Cell("noise", 0.3, CONTROL), kernels(), found)["blamed"] == blamed
+    leading = found.windows[1]
+    costs = tuple(
+        replace(c, cost=share * 0.4 if c.assumption == "block structure" else 0.01 * share)
+        for c in leading.attribution
+    )
+    found = replace(found, windows=(found.windows[0], replace(leading, attribution=costs)))
+    assert cell_row(Cell("noise", 0.3, CONTROL), kernels(), found).blamed == blamed
 
 
 @pytest.mark.parametrize(

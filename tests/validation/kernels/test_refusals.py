@@ -159,16 +159,12 @@ def test_bad_labels_are_refused(labels, problem):
         measure(linear, *problem, labels)
 
 
-def test_a_module_of_another_framework_is_told_its_backend(problem):
-    class Module:
-        def named_parameters(self):
-            raise NotImplementedError
-
-        def __call__(self, x):
-            return x
-
-    with pytest.raises(InputError, match="TorchBackend"):
-        measure(Module(), None, problem[1], LABELS)
+@pytest.mark.parametrize(
+    "network", [None, 3, "a network", object()], ids=["none", "number", "text", "object"]
+)
+def test_what_is_no_network_is_refused(network, problem):
+    with pytest.raises(InputError, match="neither a function of"):
+        measure(network, None, problem[1], LABELS)
 
 
 def test_features_of_another_shape_are_refused(problem):

@@ -8,6 +8,7 @@ from ntkflow_validation.kernels.measuring import measure
 from ntkflow_validation.kernels.statistics import Constant
 from ntkflow_validation.kernels.store import FolderStore
 from ntkflow_validation.kernels.summary import Summary
+from ntkflow_validation.kernels.unlabelled import gram
 
 __all__ = [
     "Backend",
@@ -16,6 +17,7 @@ __all__ = [
     "JaxBackend",
     "Measurement",
     "Summary",
+    "gram",
     "load_measurement",
     "measure",
 ]

@@ -9,6 +9,7 @@ from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow_validation.config.settings import QUANTITIES
 from ntkflow_validation.kernels.methods.components import Head
+from ntkflow_validation.kernels.networks.labels import class_indices
 
 WITH_HEAD = ("outputs", "row-space", "rayleigh", "output-pair-norms", "row-matrix", "output-tensor")
 # Measured with a head when nothing is named.
@@ -19,7 +20,7 @@ OF_BATCHES = ("outputs", "row-space", "rayleigh")
 
 def samples(X: Any, y: Any, per_class: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of the measured samples sorted by class, their labels, and the counts in all."""
-    labels = checks.class_indices("y", y, len(X), "one per sample of X")
+    labels = class_indices(y, len(X))
     if len(labels) == 0 or labels.min() < 0:
         raise InputError("y", "empty or negative labels", "must be 0 .. C-1", "renumber the classes")
     totals = np.bincount(labels)
@@ -32,19 +33,6 @@ def samples(X: Any, y: Any, per_class: int | None) -> tuple[np.ndarray, np.ndarr
     rows = [np.flatnonzero(labels == c)[:per_class] for c in range(len(totals))]
     order = np.concatenate(rows)
     return order, labels[order].astype(np.int64), totals
-
-
-def checked_head(head: tuple[Any, Any] | None, n: int, C: int) -> Head | None:
-    """The classifier in float64, or None."""
-    if head is None:
-        return None
-    W = checks.numbers("head.W", head[0])
-    b = None if head[1] is None else checks.numbers("head.b", head[1])
-    if W.shape != (C, n):
-        raise InputError("head", f"W of shape {W.shape}", f"must be (C, n) = ({C}, {n})", "transpose it")
-    if b is not None and b.shape != (C,):
-        raise InputError("head", f"b of shape {b.shape}", f"must be ({C},), or None", "fix it")
-    return Head(W, b)
 
 
 def checked_quantities(wanted: Sequence[str] | None, head: Head | None, bn: str) -> tuple[str, ...]:

@@ -3,23 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from ntkflow._types import Features
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.settings import METHODS, MODES
 from ntkflow_validation.kernels.arguments import (
-    checked_head,
     checked_quantities,
     coupled,
     neuron_directions,
     samples,
 )
-from ntkflow_validation.kernels.backends.base import Backend, Checked, FeatureFunction, check_finite
-from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
+from ntkflow_validation.kernels.backends.base import check_finite
 from ntkflow_validation.kernels.backends.randomness import untouched
 from ntkflow_validation.kernels.backends.trainable import Trainable
 from ntkflow_validation.kernels.budget import Budget
@@ -27,10 +23,15 @@ from ntkflow_validation.kernels.forecast import Forecast, forecast
 from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.measurement import Measurement
 from ntkflow_validation.kernels.methods.gram import fits
+from ntkflow_validation.kernels.networks.dispatch import Given, backend_of
+from ntkflow_validation.kernels.networks.heads import checked_head
+from ntkflow_validation.kernels.networks.host import inputs
+from ntkflow_validation.kernels.networks.output import Output
 from ntkflow_validation.kernels.plan import Plan, assemble
 from ntkflow_validation.kernels.store import ChunkStore, NoStore
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.normalisation.lag import warn_if_stale
+from ntkflow_validation.normalisation.watched import Forward
 
 # Samples above which the N x N kernels cost more than they tell.
 LARGE = 4000
@@ -39,12 +40,14 @@ LONG = 2_000_000
 
 
 def measure(
-    features: Callable[[Any, Any], Any] | Backend,
+    features: Any,
     params: Any,
-    X: np.ndarray,
-    y: np.ndarray,
+    X: Any,
+    y: Any,
     *,
-    head: tuple[Any, Any] | None = None,
+    head: Any = None,
+    output: Output = None,
+    forward: Forward | None = None,
     quantities: Sequence[str] | None = None,
     method: str = "auto",
     memory: str | int | Budget = "2GiB",
@@ -61,12 +64,17 @@ def measure(
     """Empirical kernels of a network on samples X of classes y.
 
     Args:
-        features: pure function of (params, x) giving h(x), (B, n), for a batch x; or a `Backend`, whose
-            parameters are its own (then `params` is None).
+        features: pure function of (params, x) giving h(x), (B, n), for a batch x; or a module of torch, Flax NNX,
+            Flax Linen or Equinox, in inference mode; or a `Backend`. A module, left as it was, and a backend have
+            parameters of their own (then `params` is None; of a Linen module it is the variables).
         params: what it is differentiated by: the body's parameters for the features' NTK of the paper.
-        X: inputs, (N, ...).
-        y: class of each, 0 .. C-1, in any order and number.
-        head: W (C, n) and b (C,) or None; with it the outputs, the row space of W and the residual exist.
+        X: inputs, (N, ...), an array or tensor.
+        y: class of each, 0 .. C-1, in any order and number; or one-hot rows (N, C).
+        head: W (C, n) and b (C,) or None, as `(W, b)`; W alone; or a linear layer of torch, Flax NNX or Equinox, or
+            its parameters by name. With it the outputs, the row space of W and the residual exist.
+        output: which of several outputs of the network h is: a position, a name, or a function of all that it gives.
+        forward: forward(network, x) for a module that needs more than x, or a part of which gives h, such as
+            `lambda net, x: net.features(x)`.
         quantities: of `QUANTITIES`, beside the features' block constants; by default "outputs", "row-space"
             and "rayleigh" with a head, else none.
         method: "gram" exact N x N kernels; "class-sums" exact block constants of any number of samples;
@@ -91,22 +99,25 @@ def measure(
 
     Raises:
         InputError: parameters, inputs or features are not finite, sizes do not fit each other, a quantity does
-            not exist in this mode, or the memory does not suffice.
+            not exist in this mode, or the memory does not suffice; the network does not run on X, draws random
+            numbers, or is in training mode while `bn` is not "batch".
 
     Warns:
+        PrecisionWarning: the network has half precision, of which the numbers are measured in single.
         StatisticsWarning: running statistics of batch normalisation are not those of X, where the module can be seen.
     """
     choice("method", method, METHODS)
     choice("bn", bn, MODES)
     if probes < 1:
         raise InputError("probes", probes, "must be at least 1", "give such as 16")
+    X = inputs("X", X)
     order, labels, totals = samples(X, y, per_class)
-    x = np.asarray(X)[order]
+    x = X[order]
     check_finite(x, "X")
     with untouched():
+        backend = backend_of(Given(features, params, trainable, forward, output, bn), x)
         if bn != "batch":
-            warn_if_stale(features, params, x)
-        backend = _backend(features, params, x, trainable)
+            warn_if_stale(features, params, x, forward=forward)
         budget = Budget.parse(memory)
         task = Task(backend, x, labels, bn == "batch", budget, store or NoStore(), progress, order)
         found = checked_head(head, backend.n, task.C)
@@ -118,55 +129,13 @@ def measure(
             announce(forecast(task, chosen, plan.work(len(V), found, wanted)))
         H = task.features()
         if bn != "batch":
-            _refuse_coupling(task, H)
+            task.require_alone(H)
 
         def measured(task: Task) -> Measurement:
             plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))
             return assemble(plan, V, found, H, wanted, bn)
 
         return in_range(task, measured)
-
-
-def _backend(
-    features: Callable[[Any, Any], Any] | Backend, params: Any, x: np.ndarray, trainable: Trainable
-) -> Backend:
-    if hasattr(features, "named_parameters"):
-        raise InputError(
-            "features",
-            type(features).__name__,
-            "is a PyTorch module, not a pure function",
-            "give ntkflow_validation.kernels.backends.pytorch.TorchBackend(module, X), and None as params",
-        )
-    if callable(features):
-        return JaxBackend(_three(features), params, trainable=trainable).check(x)
-    if trainable is not None:
-        raise InputError(
-            "trainable", "a mask", "is not for a backend", f"give it to {type(features).__name__} itself"
-        )
-    # What it closes over may have changed since it was made.
-    return features.check(x) if isinstance(features, Checked) else features
-
-
-def _three(features: Callable[[Any, Any], Any]) -> FeatureFunction:
-    """The function with an empty middle argument."""
-
-    def call(params: Any, constants: Any, x: jax.Array) -> jax.Array:
-        del constants
-        found: jax.Array = features(params, x)
-        return found
-
-    return call
-
-
-def _refuse_coupling(task: Task, H: Features) -> None:
-    alone = task.backend.features(task.x[:1])[0]
-    if np.abs(alone - H[:, 0]).max() > 1e-3 * np.abs(H).max():
-        raise InputError(
-            "features",
-            "of a sample",
-            "depend on the other samples of the batch, as in batch normalisation in training mode",
-            "use inference mode, or bn='batch' for block constants alone",
-        )
 
 
 def _method(method: str, task: Task, bn: str) -> str:

@@ -276,6 +276,24 @@ class Task:
             )
         return H.T
 
+    def require_alone(self, H: Float[np.ndarray, "n N"]) -> None:
+        """Refuse a network in which samples see each other.
+
+        Args:
+            H: features of all samples.
+
+        Raises:
+            InputError: those of the first are others when it is alone.
+        """
+        alone = self.backend.features(self.x[:1])[0]
+        if np.abs(alone - H[:, 0]).max() > 1e-3 * np.abs(H).max():
+            raise InputError(
+                "features",
+                "of a sample",
+                "depend on the other samples of the batch, as in batch normalisation in training mode",
+                "use inference mode, or bn='batch' for block constants alone",
+            )
+
 
 def padded(count: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
     """Index ranges of one common length that cover `count`, with how many of the first were seen before.

@@ -81,14 +81,17 @@ def _size(differences: np.ndarray) -> tuple[float, float]:
     return float(np.sqrt(np.mean(differences.mean(axis=0) ** 2))), float(np.sqrt(errors.mean()))
 
 
-def warn_if_stale(network: Any, params: Any, X: Any, stacklevel: int = 3) -> None:
+def warn_if_stale(
+    network: Any, params: Any, X: Any, stacklevel: int = 3, forward: Forward | None = None
+) -> None:
     """Warn when a network that can be seen has other statistics than the data; others are passed over in silence.
 
     Args:
         network: a module; a backend with a `body`; or the `apply` of a Linen module.
-        params: with the last, its variables.
+        params: with the last, and with a Linen module, its variables.
         X: inputs, (N, ...).
         stacklevel: of the warning.
+        forward: as for `recalibrate`.
 
     Warns:
         StatisticsWarning: a layer is stale.
@@ -97,7 +100,7 @@ def warn_if_stale(network: Any, params: Any, X: Any, stacklevel: int = 3) -> Non
     if module is None or len(X) < FEWEST:
         return
     try:
-        found = lags(module, X, variables)
+        found = lags(module, X, variables, forward=forward)
     except (
         Exception
     ):  # of any kind: whoever called says what is wrong with the network, or needs nothing of this
@@ -116,8 +119,8 @@ def warn_if_stale(network: Any, params: Any, X: Any, stacklevel: int = 3) -> Non
 
 
 def _visible(network: Any, params: Any) -> tuple[Any, Any]:
-    owner = getattr(network, "__self__", None)
-    if owner is not None and linen(owner) and getattr(network, "__name__", "") == "apply":
+    owner = network if linen(network) else getattr(network, "__self__", None)
+    if owner is not None and linen(owner) and (owner is network or network.__name__ == "apply"):
         return (owner, params) if isinstance(params, Mapping) and "batch_stats" in params else (None, None)
     module = getattr(network, "body", None) if not known(network) else network
     return (module, None) if module is not None and known(module) and not linen(module) else (None, None)

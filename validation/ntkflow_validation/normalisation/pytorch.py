@@ -54,7 +54,8 @@ class TorchNetwork:
 
     def _inputs(self, x: Any) -> torch.Tensor:
         first = next(self.result.parameters(), None)
-        tensor = torch.as_tensor(x if isinstance(x, torch.Tensor) else np.asarray(x))
+        # A copy: a module may write to what it is given.
+        tensor = torch.as_tensor(x if isinstance(x, torch.Tensor) else np.asarray(x)).clone()
         if first is None:
             return tensor
         return tensor.to(first.device, first.dtype if tensor.is_floating_point() else tensor.dtype)
@@ -103,15 +104,21 @@ def _inference(module: torch.nn.Module, layers: list[Any], own: bool) -> Iterato
     """Inference mode, with normalisation by the batch where `own`; modes, buffers and random state are put back."""
     modes = [(part, part.training) for part in module.modules()]
     kept = [layer.track_running_stats for layer in layers]
+    buffers = [(part._buffers, part._buffers.copy()) for part in module.modules()]
+    copies = {id(b): b.detach().clone() for b in module.buffers()}
     devices = sorted({p.device.index for p in module.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices), torch.no_grad():
         try:
             module.eval()
+            for place, own_ones in buffers:
+                place.update({name: copies.get(id(b), b) for name, b in own_ones.items()})
             for layer in layers if own else []:
                 # Without tracking, training mode normalises by the batch and writes nothing.
                 layer.training, layer.track_running_stats = True, False
             yield
         finally:
+            for place, own_ones in buffers:
+                place.update(own_ones)
             for part, mode in modes:
                 part.training = mode
             for layer, tracks in zip(layers, kept, strict=True):

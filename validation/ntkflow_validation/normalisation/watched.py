@@ -84,21 +84,26 @@ def name_of(path: Path) -> str:
 
 
 @contextmanager
-def running() -> Iterator[None]:
-    """What a framework says of a network that does not run becomes one error with the remedy."""
+def running(
+    argument: str = "network",
+    rule: str = "does not run on X as forward(network, x)",
+    remedy: str = "give forward=lambda net, x: net(x, train=False), or whatever it needs for inference, and X as it takes it; "
+    "layers inside scan, vmap or remat cannot be watched",
+) -> Iterator[None]:
+    """What a framework says of a network that does not run becomes one error, in our words, with the remedy.
+
+    Args:
+        argument: whose fault it is.
+        rule: what it does not do.
+        remedy: what helps.
+    """
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:200]
-        raise InputError(
-            "network",
-            f"{type(error).__name__}: {said}",
-            "does not run on X as forward(network, x)",
-            "give forward=lambda net, x: net(x, train=False), or whatever it needs for inference, and X as it takes it; "
-            "layers inside scan, vmap or remat cannot be watched",
-        ) from error
+        raise InputError(argument, f"{type(error).__name__}: {said}", rule, remedy) from error
 
 
 def pooled(seen: Seen) -> Statistics:

@@ -26,7 +26,7 @@ def flat(config: RunConfig) -> Json:
     return values
 
 
-def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
+def changed(base: RunConfig, changes: Mapping[str, Value | tuple[Value, ...]]) -> RunConfig:
     """A run with some settings changed; what an architecture decides by itself is decided anew.
 
     Another architecture keeps of the old one only its initialisation, another width has its own number of

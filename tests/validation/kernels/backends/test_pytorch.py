@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ntkflow_validation.kernels import FolderStore, measure
 
-from ntkflow.errors import InputError
+from ntkflow.errors import InputError, PrecisionWarning
 
 torch = pytest.importorskip("torch")
 # The networks here have the statistics that they were made with, and that is said; tests of what is said are elsewhere.
@@ -106,7 +106,7 @@ def test_the_module_is_left_as_it_was(case):
         with pytest.raises(InputError, match="features"):
             measure(backend(body), None, X, LABELS)
     elif case == "raising":
-        with pytest.raises(RuntimeError):
+        with pytest.raises(InputError, match=r"RuntimeError: mat1 .* does not run on X"):
             backend(body).features(X[:, :3])
     elif case == "fingerprint":
         backend(body).fingerprint()
@@ -274,3 +274,139 @@ def test_heads_of_any_size_are_measured(scale):
     assert np.isfinite(found.rayleigh.features["mean"])
     if scale > 1:
         assert found.gamma_d.value == pytest.approx(squared * one.gamma_d.value, rel=1e-5)
+
+
+def kernel_by_autograd(body, x=X):
+    """Mean kernel over neurons, a gradient of torch.autograd for every neuron and sample, in float64."""
+    parameters = [p for p in body.parameters() if p.requires_grad]
+    rows = []
+    for xi in torch.from_numpy(np.asarray(x)):
+        grads = [
+            torch.autograd.grad(h, parameters, retain_graph=True, materialize_grads=True)
+            for h in body(xi[None])[0]
+        ]
+        rows.append([torch.cat([g.double().ravel() for g in of_one]).numpy() for of_one in grads])
+    J = np.array(rows)
+    return np.einsum("ipa,jpa->ij", J, J) / J.shape[1]
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_a_bare_module_with_tensors_and_a_linear_head():
+    body, head = network(), torch.nn.Linear(4, 3, bias=False)
+    before = everything(body)
+    y = torch.nn.functional.one_hot(torch.from_numpy(LABELS))
+    found = measure(body, None, torch.from_numpy(X), y, head=head)
+    assert everything(body) == before
+    close(found.features.mean, kernel_by_autograd(body))
+    pair = measure(backend(body), None, X, LABELS, head=(head.weight.detach().numpy(), None))
+    assert found.gamma_d.value == pair.gamma_d.value
+    body.first.requires_grad_(False)
+    close(measure(body, None, X, LABELS).features.mean, kernel_by_autograd(body))
+    only = measure(body, None, X, LABELS, trainable=lambda name: name == "out.weight")
+    assert only.parameters == 20
+    with pytest.raises(InputError, match=r"^params = .*give None"):
+        measure(body, {}, X, LABELS)
+
+
+def test_gram_of_a_module_between_two_sets():
+    from ntkflow_validation.kernels import gram
+
+    body = network()
+    whole = kernel_by_autograd(body)
+    close(gram(body, None, torch.from_numpy(X[:7]), torch.from_numpy(X[7:])), whole[:7, 7:])
+
+
+def test_forgotten_eval_is_refused_with_the_remedy():
+    body = network().train()
+    with pytest.raises(InputError, match=r"batch normalisation norm in training mode.*call eval\(\)"):
+        measure(body, None, X, LABELS)
+    assert body.training
+    body.eval()
+    body.drop.p = 0.5
+    body.drop.train()
+    for bn in ("eval", "batch"):
+        with pytest.raises(InputError, match=r"dropout in training mode \(drop\).*call eval\(\)"):
+            measure(body, None, X, LABELS, bn=bn, probes=2)
+    untracked = torch.nn.Sequential(
+        torch.nn.BatchNorm1d(5, track_running_stats=False), torch.nn.Linear(5, 3)
+    ).eval()
+    with pytest.raises(InputError, match="without running statistics"):
+        measure(untracked, None, X, LABELS)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_measured_in_single_and_said(dtype):
+    half = network().to(getattr(torch, dtype))
+    single = copy.deepcopy(half).float()
+    with pytest.warns(PrecisionWarning, match="in single precision"):
+        found = measure(half, None, X, LABELS)
+    np.testing.assert_array_equal(found.features.mean, measure(single, None, X, LABELS).features.mean)
+    assert half.out.weight.dtype == getattr(torch, dtype)
+
+
+def test_several_outputs_and_calls_of_ones_own():
+    inner = network()
+
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x, flag):
+            assert flag
+            return {"x": x, "h": self.inner(x)}
+
+    found = measure(Two(), None, X, LABELS, forward=lambda net, x: net(x, True), output="h")
+    close(found.features.mean, kernel_by_autograd(inner))
+    with pytest.raises(InputError, match=r"^features = TypeError: .*forward="):
+        measure(Two(), None, X, LABELS)
+    with pytest.raises(InputError, match=r"with x, h.*output="):
+        measure(Two(), None, X, LABELS, forward=lambda net, x: net(x, True))
+
+
+class InPlace(torch.nn.Module):
+    """Writes to its input, to activations and to a buffer, and takes a step by the data."""
+
+    def __init__(self, branching):
+        super().__init__()
+        self.branching, self.inner = branching, network()
+        self.register_buffer("seen", torch.zeros(5))
+
+    def forward(self, x):
+        x += 1.0
+        self.seen.add_(x.detach().mean(0)) if self.branching else None
+        if self.branching and float(x.detach().sum()) < -1e9:
+            return 2 * self.inner(x)
+        return torch.nn.functional.relu_(self.inner(x) + 3.0)
+
+
+@pytest.mark.parametrize("branching", [False, True], ids=["mapped", "one by one"])
+def test_operations_in_place_and_steps_by_the_data_change_nothing(branching):
+    torch.manual_seed(0)
+    body, x = InPlace(branching).eval(), X.copy()
+    before = everything(body)
+    found = measure(body, None, x, LABELS).features.mean
+    assert everything(body) == before
+    np.testing.assert_array_equal(x, X)
+
+    def plain(given):
+        return torch.relu(body.inner(given + 1.0) + 3.0)
+
+    plain.parameters = body.parameters
+    close(found, kernel_by_autograd(plain))
+
+
+def test_what_cannot_be_differentiated_is_told():
+    class Outside(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(5, 3)
+
+        def forward(self, x):
+            return torch.from_numpy(np.tanh(self.layer(x).numpy()))
+
+    with pytest.raises(InputError, match=r"^(features|gradients) = RuntimeError"):
+        measure(Outside(), None, X, LABELS)

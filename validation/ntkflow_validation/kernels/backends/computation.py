@@ -18,6 +18,8 @@ from jax.extend import core
 
 # A text that says where something is in memory, or that leaves a part out, does not say what it is.
 UNTOLD = re.compile(r" at 0x[0-9a-f]+|\.\.\.")
+# An operand of half precision, as `_operations` names it.
+HALF = re.compile(rb"\d+:b?f(?:loat)?16\[")
 # Parts of operations that change no number here: names for people, and the rules of derivatives, which are seen as
 # the operations they become in the derivative itself.
 SILENT = frozenset({
@@ -36,11 +38,15 @@ class Computation(NamedTuple):
         digest: of it; where a part of it cannot be seen, one that never comes again.
         shape: of what it gives.
         custom: some operation has a derivative of its own, which is not seen here.
+        seen: all of it can be seen, so that the digest comes again.
+        half: some operation works on numbers of half precision.
     """
 
     digest: bytes
     shape: tuple[int, ...]
     custom: bool
+    seen: bool = True
+    half: bool = False
 
 
 def computation(function: Callable[..., Any], *arguments: Any) -> Computation:
@@ -52,16 +58,17 @@ def computation(function: Callable[..., Any], *arguments: Any) -> Computation:
     """
     # JAX keeps what it traced by the function's identity: a new one has no past.
     closed = jax.make_jaxpr(lambda *given: function(*given))(*arguments)
-    found, custom = hashlib.sha256(), False
+    found, custom, half = hashlib.sha256(), False, False
     shape = closed.out_avals[0].shape
     try:
         for part in _closed(closed):
             found.update(part)
             found.update(b"\0")
             custom = custom or part.startswith(b"custom_")
+            half = half or HALF.match(part) is not None
     except UnknownPartError:
-        return Computation(os.urandom(32), shape, True)
-    return Computation(found.digest(), shape, custom)
+        return Computation(os.urandom(32), shape, True, False, half)
+    return Computation(found.digest(), shape, custom, True, half)
 
 
 def content(array: Any) -> bytes:

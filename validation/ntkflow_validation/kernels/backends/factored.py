@@ -25,19 +25,22 @@ class Factors(NamedTuple):
     gradients: list[Gradients]
 
 
-def layer_kernels(a: Inputs, d: Gradients) -> Float64[np.ndarray, "k N N"]:
-    """<a_i^T d_qi, a_j^T d_qj> of every direction q and pair of samples."""
-    N, T, _ = a.shape
-    found = np.empty((d.shape[1], N, N))
-    flat, step = a.reshape(N * T, -1), max(1, BLOCK // (N * T * T))
+def layer_kernels(
+    a: Inputs, d: Gradients, others: tuple[np.ndarray, np.ndarray] | None = None
+) -> Float64[np.ndarray, "k N O"]:
+    """<a_i^T d_qi, a_j^T d_qj> of every direction q and pair of samples; j among `others` where these are given."""
+    a2, d2 = (a, d) if others is None else others
+    (N, T, K), M = a.shape, len(a2)
+    found = np.empty((d.shape[1], N, M))
+    flat, step = a2.reshape(M * T, K), max(1, BLOCK // (M * T * T))
     for i in range(0, N, step):
         rows = slice(i, min(N, i + step))
-        inputs = a[rows].reshape(-1, flat.shape[1]) @ flat.T
+        inputs = a[rows].reshape(-1, K) @ flat.T
         for q in range(d.shape[1]):
-            own = np.ascontiguousarray(d[:, q]).reshape(N * T, -1)
-            part = own[i * T : rows.stop * T] @ own.T
+            own = np.ascontiguousarray(d[rows, q]).reshape(-1, d.shape[3])
+            part = own @ np.ascontiguousarray(d2[:, q]).reshape(M * T, -1).T
             part *= inputs
-            found[q, rows] = part.reshape(-1, T, N, T).sum(axis=(1, 3), dtype=np.float64)
+            found[q, rows] = part.reshape(-1, T, M, T).sum(axis=(1, 3), dtype=np.float64)
     return found
 
 
@@ -61,17 +64,20 @@ def layer_deviations(a: Inputs, d: Gradients, counts: np.ndarray) -> Float64[np.
     return np.maximum(found, 0.0)
 
 
-def layer_tensor(a: Inputs, d: Gradients) -> Float64[np.ndarray, "r r"]:
-    """<a_i^T d_pi, a_j^T d_qj> of all pairs of samples and directions, rows (i, p), r = N k."""
-    N, k, T, _ = d.shape
-    found, flat = np.empty((N * k, N * k)), a.reshape(N * T, -1)
-    every = d.reshape(N * k * T, -1)
-    step = max(1, BLOCK // (k * T * N * k * T))
+def layer_tensor(
+    a: Inputs, d: Gradients, others: tuple[np.ndarray, np.ndarray] | None = None
+) -> Float64[np.ndarray, "r s"]:
+    """<a_i^T d_pi, a_j^T d_qj> of all pairs of samples and directions, rows (i, p), r = N k; j among `others`."""
+    a2, d2 = (a, d) if others is None else others
+    (N, k, T, _), M = d.shape, len(a2)
+    found, flat, to = np.empty((N * k, M * k)), a.reshape(N * T, -1), a2.reshape(M * T, -1)
+    every, each = d.reshape(N * k * T, -1), d2.reshape(M * k * T, -1)
+    step = max(1, BLOCK // (k * T * M * k * T))
     for i in range(0, N, step):
         stop = min(N, i + step)
-        inputs = (flat[i * T : stop * T] @ flat.T).reshape(stop - i, 1, T, N, 1, T)
-        part = (every[i * k * T : stop * k * T] @ every.T).reshape(stop - i, k, T, N, k, T)
+        inputs = (flat[i * T : stop * T] @ to.T).reshape(stop - i, 1, T, M, 1, T)
+        part = (every[i * k * T : stop * k * T] @ each.T).reshape(stop - i, k, T, M, k, T)
         found[i * k : stop * k] = (
-            (part * inputs).sum(axis=(2, 5), dtype=np.float64).reshape((stop - i) * k, N * k)
+            (part * inputs).sum(axis=(2, 5), dtype=np.float64).reshape((stop - i) * k, M * k)
         )
     return found

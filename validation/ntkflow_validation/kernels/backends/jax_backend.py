@@ -20,7 +20,18 @@ from ntkflow_validation.kernels.backends.layers import Layer, Traced, trace
 from ntkflow_validation.kernels.backends.moments import Moments, moments_of
 from ntkflow_validation.kernels.backends.trainable import Trainable, flags, names_of
 from ntkflow_validation.kernels.budget import release
+from ntkflow_validation.normalisation.watched import running
 
+NOT_RUN = (
+    "the function does not run on X as features(params, x)",
+    "give X as it takes it, in inference mode: no dropout, and batch normalisation by its running statistics "
+    "(train=False, use_running_average=True, deterministic=True, equinox.nn.inference_mode)",
+)
+NOT_DERIVED = (
+    "the function cannot be differentiated by jax.vjp",
+    "write it with operations that have such a derivative: scan or fori_loop in the place of while_loop, custom_vjp",
+)
+COMPUTES = "the network computes in half precision, of which kernels have two or three digits: give dtype=float32 to its layers"
 # Numbers of gradients of one call on CPU.
 CACHED = 2**22
 # Computations of which compiled functions are kept.
@@ -50,6 +61,9 @@ class JaxBackend:
         params: tree whose trained floating-point arrays are differentiated by.
         constants: its other numbers.
         trainable: which of them; see `ntkflow_validation.measure`.
+
+    Attributes:
+        half: what is to be said of half precision; empty where there is none.
 
     Raises:
         InputError: a parameter is not finite, or there is none to differentiate by.
@@ -83,28 +97,47 @@ class JaxBackend:
         self._features, self._skeleton = features, Skeleton(structure, kinds, tuple(parts["static"]))
         arrays, constant_structure = jax.tree.flatten(self._arrays)
         self._shapes = (constant_structure, *((np.shape(a), _dtype(a)) for a in arrays))
-        self.n = 0
+        self.n, self.half = 0, ""
 
     def check(self, x: Inputs) -> "JaxBackend":
         """Learn n from the shape of the features, and what the function computes; to be called when it may have changed.
 
         Raises:
-            InputError: the features are not (samples, n).
+            InputError: the function does not run, or its features are not (samples, n).
         """
         few = jnp.asarray(x[:2])
         # A new object, of which JAX has traced nothing yet: what the function closes over may have changed.
         self._call = jax_functions.feature_call(self._features, self._skeleton)
-        seen, shape, custom = computation(self._call, *self._arrays, few)
+        with running("features", *NOT_RUN):
+            seen, shape, custom, self._seen, half = computation(self._call, *self._arrays, few)
+        self.half = COMPUTES if half else ""
         if len(shape) != 2 or shape[0] != len(few):
             raise InputError("features", f"output of shape {shape}", "must be (samples, n)", "flatten each h")
         self.n = int(shape[1])
+        self._own = seen
         if custom:
             V = jnp.zeros((1, *shape), jnp.float32)
-            seen += computation(jax_functions.pulling(self._call), *self._arrays, few, V).digest
-        self._computation = seen
+            with running("gradients", *NOT_RUN):
+                seen += computation(jax_functions.pulling(self._call), *self._arrays, few, V).digest
+        self._few, self._computation = few, seen
         self._known = _compiled(self._computation)
         self._sample = jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.asarray(x[:0]).dtype)
         return self
+
+    def require_no_chance(self) -> None:
+        """Refuse a function that computes something else when it is traced again.
+
+        Raises:
+            InputError: it draws random numbers of its own.
+        """
+        call = jax_functions.feature_call(self._features, self._skeleton)
+        if self._seen and computation(call, *self._arrays, self._few).digest != self._own:
+            raise InputError(
+                "features",
+                "random numbers, or others that change from call to call",
+                "must be the same every time",
+                "switch dropout and the like off, or give them as parameters that are not trained",
+            )
 
     @property
     def _traced(self) -> Traced:
@@ -132,7 +165,9 @@ class JaxBackend:
         if key not in self._known:
             function = jax.jit(self._function(name))
             given = (jnp.asarray(a) for a in (x, *V))
-            self._known[key] = function.lower(*self._arrays, *given).compile()
+            with running("gradients", *NOT_DERIVED):
+                lowered = function.lower(*self._arrays, *given)
+            self._known[key] = lowered.compile()
             # A compiler of a ResNet20 leaves some 200 MiB behind.
             release()
         return self._known[key]

@@ -1,10 +1,9 @@
-"""PyTorch modules through torch.func; torch is imported here and nowhere else."""
+"""PyTorch modules through torch.func; torch is imported by this module and the two it is made of alone."""
 
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,34 @@ import torch
 from jaxtyping import Float, Float64
 from torch.func import vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from ntkflow.errors import InputError
+from ntkflow_validation.kernels.backends import pytorch_layers
 from ntkflow_validation.kernels.backends.base import Directions, Inputs, check_finite
+from ntkflow_validation.kernels.backends.factored import Factors
+from ntkflow_validation.kernels.backends.layers import Layer
 from ntkflow_validation.kernels.backends.moments import Moments, moments_of
+from ntkflow_validation.kernels.backends.pytorch_layers import Use
+from ntkflow_validation.kernels.backends.pytorch_lending import Calls, Tensors, devices, lent, single
+from ntkflow_validation.kernels.networks.output import Output, chosen
+from ntkflow_validation.normalisation.watched import Forward, running
 
 # Rough size of activations and their gradients beside the rows of the Jacobian, in parameters.
 OVERHEAD = 4
-
-Tensors = dict[str, torch.Tensor]
+# Gradients of one call on CPU.
+ROWS = 64
+NOT_RUN = (
+    "the module does not run on X as module(x)",
+    "give X as it takes it, one tensor (N, ...), call eval() on the module, and give forward=lambda net, x: ... where it "
+    "needs more than x",
+)
+NOT_DERIVED = (
+    "the module cannot be differentiated by torch.func",
+    "write it without operations in place on parameters or buffers and without steps that depend on the data (.item())",
+)
+WIDENED = "parameters of half precision are measured in single precision, as the numbers that they are"
 
 
 class TorchBackend:
@@ -34,9 +52,15 @@ class TorchBackend:
         x: one batch of inputs, from which n is learned.
         trainable: names of `named_parameters` to truth values, all of them, or a function of the name; by default the
             parameters that have `requires_grad`.
+        forward: forward(body, x) for a module that needs more than x.
+        output: which of its outputs are the features.
+
+    Attributes:
+        half: what is to be said of half precision; empty where there is none.
 
     Raises:
-        InputError: a parameter is not finite, none is trained, or the features are not (B, n).
+        InputError: a parameter is not finite, none is trained, the module does not run on x or draws random numbers, or
+            the features are not (B, n).
     """
 
     def __init__(
@@ -44,8 +68,11 @@ class TorchBackend:
         body: torch.nn.Module,
         x: Inputs,
         trainable: Mapping[str, bool] | Callable[[str], bool] | None = None,
+        forward: Forward | None = None,
+        output: Output = None,
     ) -> None:
         self._body, self._trainable = body, trainable
+        self._forward, self._output = forward or (lambda net, x: net(x)), output
         self.check(x)
 
     @property
@@ -56,8 +83,9 @@ class TorchBackend:
     def check(self, x: Inputs) -> "TorchBackend":
         """Look anew at the module, whose parameters, frozen ones and mode may have changed."""
         named = dict(self._body.named_parameters())
-        chosen = _chosen(named, self._trainable)
-        self._params = {name: p.detach() for name, p in named.items() if chosen[name]}
+        trained = _chosen(named, self._trainable)
+        self._params = {name: single(p.detach()) for name, p in named.items() if trained[name]}
+        self.half = WIDENED if any(single(p) is not p for p in named.values()) else ""
         self.total = sum(p.numel() for p in named.values())
         self.P = sum(p.numel() for p in self._params.values())
         if not self.P:
@@ -71,62 +99,164 @@ class TorchBackend:
         self.columns = [(name, p.numel()) for name, p in self._params.items()]
         first = next(iter(self._params.values()))
         self._device, self._dtype = first.device, first.dtype
-        self._few = np.array(x[:2])
-        shape = self.features(self._few).shape
-        if len(shape) != 2:
-            raise InputError("features", f"output of shape {shape}", "must be (samples, n)", "flatten each h")
-        self.n = int(shape[1])
+        self._few, self._mapped = np.array(x[:2]), True
+        self._found: list[Use] | None = None
+        found = self._drawn(0)
+        if found.ndim != 2 or len(found) != len(self._few):
+            raise InputError(
+                "features", f"output of shape {found.shape}", "must be (samples, n)", "flatten each h"
+            )
+        self.n = int(found.shape[1])
+        self._require_no_chance(found, self._drawn(1))
         return self
 
+    def _drawn(self, seed: int) -> Float64[np.ndarray, "..."]:
+        """Features of two samples with some random state."""
+        with torch.random.fork_rng(devices(self._body)):
+            torch.manual_seed(seed)
+            return self.features(self._few)
+
+    def _require_no_chance(self, one: np.ndarray, two: np.ndarray) -> None:
+        # Some cards add in another order every time.
+        scale = np.abs(one).max(initial=0.0)
+        if not np.isfinite(scale) or np.abs(one - two).max(initial=0.0) <= 1e-4 * scale:
+            return
+        layers = [
+            name for name, m in self._body.named_modules() if isinstance(m, _DropoutNd) and m.training and m.p
+        ]
+        raise InputError(
+            "features",
+            f"random numbers, as of dropout in training mode ({', '.join(layers) or 'none is seen'})",
+            "must be the same every time",
+            "call eval() on the module",
+        )
+
+    def require_inference(self) -> None:
+        """Refuse layers that normalise by the batch.
+
+        Raises:
+            InputError: there is one.
+        """
+        for name, module in self._body.named_modules():
+            if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+                training = "in training mode" if module.training else "without running statistics"
+                raise InputError(
+                    "features",
+                    f"batch normalisation {name or type(module).__name__} {training}",
+                    "makes the features of each sample depend on the other samples of the batch",
+                    "call eval() on the module, or give bn='batch' for block constants alone",
+                )
+
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
+        return torch.tensor(np.ascontiguousarray(values), device=self._device)
 
     def _inputs(self, x: Inputs) -> torch.Tensor:
         found = self._tensor(x)
         return found.to(self._dtype) if found.is_floating_point() else found
 
-    def _call(self, params: Tensors, x: torch.Tensor) -> torch.Tensor:
-        with _lent(self._body, params):
-            return self._body(x).float()
+    def _call(self, params: Tensors, x: torch.Tensor, calls: Calls | None = None) -> torch.Tensor:
+        with lent(self._body, params, calls), torch.autocast(self._device.type, enabled=False):
+            # A copy, made inside of what derives it, which operations in place may write to.
+            found: torch.Tensor = chosen(self._forward(self._body, x.clone()), self._output)
+            return found.float()
 
     def _pulled(self, params: Tensors, x: torch.Tensor, cotangents: torch.Tensor) -> torch.Tensor:
         _, back = vjp(lambda q: self._call(q, x), params)
-        (gradients,) = vmap(back)(cotangents)
+        (gradients,) = self._each(back, cotangents)
         return torch.cat([g.reshape(len(cotangents), -1).float() for g in gradients.values()], dim=1)
+
+    def _each(self, function: Callable[[torch.Tensor], Any], values: torch.Tensor) -> Any:
+        """Of each of the values; one after the other where PyTorch cannot map the function."""
+        if self._mapped:
+            try:
+                return vmap(function)(values)
+            except Exception:  # of many kinds; what is wrong with the function itself comes again below
+                self._mapped = False
+        found = [function(value) for value in values]
+        return torch.utils._pytree.tree_map(lambda *parts: torch.stack(parts), found[0], *found[1:])
 
     def features(self, x: Inputs) -> Float64[np.ndarray, "B n"]:
         """h(x_i)."""
-        with torch.no_grad():
+        with torch.no_grad(), running("features", *NOT_RUN):
             found: np.ndarray = self._call(self._params, self._inputs(x)).double().cpu().numpy()
             return found
 
     def rows(self, x: Inputs, V: Directions) -> Float[np.ndarray, "B k P"]:
-        """Gradients of v_k . h(x_i).
-
-        Raises:
-            InputError: the module draws random numbers.
-        """
-        directions = self._tensor(V.astype(np.float32))[:, None, :]
-        of_one = vmap(lambda xi: self._pulled(self._params, xi[None], directions))
-        try:
-            rows = of_one(self._inputs(x))
-        except RuntimeError as error:
-            if "random" not in str(error):
-                raise
-            raise InputError(
-                "features",
-                "random numbers, as of dropout in training mode",
-                "must be the same every time",
-                "call eval() on the module",
-            ) from error
+        """Gradients of v_k . h(x_i)."""
+        directions, uses = self._tensor(V.astype(np.float32)), self._uses
+        with running("gradients", *NOT_DERIVED):
+            if uses:
+                parts = pytorch_layers.parts(uses, self._call, self._params, self._inputs(x), directions)
+                rows = pytorch_layers.gradients(uses, parts, self._params)
+            else:
+                rows = self._each(
+                    lambda xi: self._pulled(self._params, xi[None], directions[:, None, :]), self._inputs(x)
+                )
         values: np.ndarray = rows.detach().cpu().numpy()
         return values
+
+    @property
+    def _uses(self) -> list[Use]:
+        """Layers that can be taken apart; none where that does not give what the whole derivative gives."""
+        if self._found is None:
+            self._found = self._look()
+        return self._found
+
+    def _look(self) -> list[Use]:
+        x, v = self._few[:1], np.random.default_rng(0).normal(size=(1, self.n)).astype(np.float32)
+        expected = self.pull(x, v[None])
+        try:
+            with torch.no_grad():
+                found = pytorch_layers.uses(
+                    self._body, self._params, lambda calls: self._call(self._params, self._inputs(x), calls)
+                )
+            parts = pytorch_layers.parts(found, self._call, self._params, self._inputs(x), self._tensor(v))
+            rows = pytorch_layers.gradients(found, parts, self._params)[0].detach().cpu().numpy()
+        except Exception:  # of many kinds, and each means that it must be done otherwise
+            return []
+        # A weight that is used outside its layer too has another derivative than the layer says.
+        same = np.abs(rows - expected).max() <= 1e-3 * np.abs(expected).max()
+        return found if same else []
+
+    @property
+    def _winning(self) -> list[Use]:
+        return [use for use in self._uses if use.wins]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Dense and convolutional layers for which products of factors are cheaper."""
+        return tuple(use.sizes for use in self._winning)
+
+    @property
+    def plain(self) -> int:
+        """Parameters that are no such layer's weights."""
+        rest: int = self.P - sum(layer.K * layer.M for layer in self.layers)
+        return rest
+
+    def factors(self, x: Inputs, V: Directions) -> Factors:
+        """The same Jacobian in parts; weights within a layer's product are inputs by outputs."""
+        with running("gradients", *NOT_DERIVED):
+            uses, directions = self._uses, self._tensor(V.astype(np.float32))
+            parts = pytorch_layers.parts(uses, self._call, self._params, self._inputs(x), directions)
+            won = [i for i, use in enumerate(uses) if use.wins]
+            names = [uses[i].weight for i in won]
+            plain = (
+                pytorch_layers.gradients(uses, parts, self._params, names).detach().cpu().numpy()
+                if self.plain
+                else np.empty((len(x), len(V), 0), np.float32)
+            )
+        return Factors(plain, *([_host(part[i]) for i in won] for part in (parts.inputs, parts.gradients)))
+
+    def factor_tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
+        """Samples and directions per call of `factors`."""
+        return self._shared_out(len(x), k, limit, self.plain)
 
     def pull(self, x: Inputs, cotangents: Float[np.ndarray, "k B n"]) -> Float[np.ndarray, "k P"]:
         """Gradients of sum_i cotangent_ki . h(x_i)."""
         V = self._tensor(cotangents.astype(np.float32))
-        found: np.ndarray = self._pulled(self._params, self._inputs(x), V).detach().cpu().numpy()
-        return found
+        with running("gradients", *NOT_DERIVED):
+            found: np.ndarray = self._pulled(self._params, self._inputs(x), V).detach().cpu().numpy()
+            return found
 
     def moments(self, x: Inputs, V: Directions, fresh: np.ndarray) -> Moments:
         """Of the rows of the fresh samples."""
@@ -134,9 +264,17 @@ class TorchBackend:
 
     def tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions per call of `rows`; from a rough estimate, torch tells nothing beforehand."""
+        if self._uses:
+            return self._shared_out(len(x), k, limit, self.P)
         rows = max(1, min(16, limit // (4 * OVERHEAD * self.P)))
         k = min(k, rows)
         return min(len(x), max(1, rows // k)), k
+
+    def _shared_out(self, samples: int, k: int, limit: int, P: int) -> tuple[int, int]:
+        rows = max(1, min(ROWS, limit // pytorch_layers.row_bytes(self._uses, P)))
+        # Directions of one sample share its pass forward.
+        k = min(k, rows)
+        return min(samples, max(1, rows // k)), k
 
     def batch(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions per call of `pull`."""
@@ -172,6 +310,11 @@ class TorchBackend:
         return found.digest()
 
 
+def _host(tensor: torch.Tensor) -> np.ndarray:
+    found: np.ndarray = tensor.detach().float().cpu().numpy()
+    return found
+
+
 def _attribute(module: Any, path: str) -> Any:
     for name in path.split("."):
         module = getattr(module, name)
@@ -193,38 +336,3 @@ def _chosen(
             "give a function of the name, such as lambda name: name.startswith('body')",
         )
     return {name: bool(flag) for name, flag in trainable.items()}
-
-
-@contextmanager
-def _lent(body: torch.nn.Module, params: Tensors) -> Iterator[None]:
-    """The module with other parameters and copies of its buffers, for one call.
-
-    Not torch.func.functional_call: of a module that is used in two places it puts back the second's stand-ins.
-    Tensors are exchanged wherever they are, so that what is shared stays shared while it is lent as well.
-    """
-    stand_ins = {id(p): params.get(name, p.detach()) for name, p in body.named_parameters()}
-    # Made here: what is written to inside a derivative has to be made inside it.
-    stand_ins |= {id(b): b.detach().clone() for b in body.buffers()}
-    modules = list(body.modules())
-    kept = [(vars(m).copy(), m._parameters.copy(), m._buffers.copy()) for m in modules]
-    devices = sorted({p.device.index for p in body.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices):
-        try:
-            for module in modules:
-                for place in (module._parameters, module._buffers, vars(module)):
-                    place.update({key: _exchanged(value, stand_ins) for key, value in place.items()})
-            yield
-        finally:
-            for module, (attributes, *tensors) in zip(modules, kept, strict=True):
-                vars(module).clear()
-                vars(module).update(attributes)
-                for place, before in zip((module._parameters, module._buffers), tensors, strict=True):
-                    place.clear()
-                    place.update(before)
-
-
-def _exchanged(value: Any, stand_ins: Mapping[int, torch.Tensor]) -> Any:
-    """A tensor's stand-in, also in the lists in which recurrent layers keep them; anything else itself."""
-    if type(value) is list and any(id(item) in stand_ins for item in value):
-        return [stand_ins.get(id(item), item) for item in value]
-    return stand_ins.get(id(value), value)

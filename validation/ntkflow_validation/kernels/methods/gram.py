@@ -73,11 +73,11 @@ def factoring(task: Task, directions: int = 1) -> FactoringBackend | None:
     backend = task.backend
     if not isinstance(backend, FactoringBackend) or not backend.layers:
         return None
-    common, each = _factor_bytes(task, backend)
+    common, each = factor_bytes(task, backend)
     return backend if common + directions * each <= task.budget.jacobian else None
 
 
-def _factor_bytes(task: Task, backend: FactoringBackend) -> tuple[int, int]:
+def factor_bytes(task: Task, backend: FactoringBackend) -> tuple[int, int]:
     """Layers' inputs, and gradients of one direction; with what the deviations need besides."""
     inputs = 3 * sum(layer.T * layer.K for layer in backend.layers)
     gradients = backend.plain + 2 * sum(layer.T * layer.M for layer in backend.layers)
@@ -91,7 +91,7 @@ def group_size(task: Task, directions: int) -> int:
     )
     kernels = task.budget.bytes // 4 // _kernel_bytes(task)
     backend = factoring(task)
-    common, each = (0, 4 * task.N * task.backend.P) if backend is None else _factor_bytes(task, backend)
+    common, each = (0, 4 * task.N * task.backend.P) if backend is None else factor_bytes(task, backend)
     jacobians = (task.budget.jacobian - common) // each
     return max(1, min(directions, 16, jacobians, kernels))
 

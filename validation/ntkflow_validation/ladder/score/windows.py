@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ntkflow.errors import InputError
 
 # Until the loss has halved: far enough that a rung can be wrong, near enough that the kernel of the start still says
-# something. Of the whole loss, which early on is mostly the global mean where b starts at 0 (theory 16.7): such windows
+# something. Of the whole loss, which early on is mostly the global mean where b starts at 0: such windows
 # are short.
 HALF = 0.5
 # Snapshots after the first that a window has at least: fewer make no curve and no rate.

@@ -1,0 +1,179 @@
+"""The exact traced kernel of one network: torch.func as its tutorial does it, against this package.
+
+Run: python benchmarks/torch_kernels.py [--images 40] [--memory 512MiB] [--out torch-kernels.json]
+
+A ResNet20 of 16 channels and n = 64 features on 28 x 28 images, one process per method so that each has its own peak memory:
+  torch.func     vmap of jacrev for all images, then einsum over all parameters
+  ours, torch    `gram` of the same module with the same weights
+  ours, jax      `gram` of this package's own ResNet20 in JAX, of the same sizes
+What is timed is the second call; the first, with whatever is compiled, stands beside it. Seconds of all cores together do not
+depend on what else the machine does. Peak memory is what the process added to the network and its first forward pass.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+METHODS = ("torch.func", "ours, torch", "ours, jax")
+SIZE = 28
+
+
+def images(count: int) -> np.ndarray:
+    """Noise, channels last."""
+    return np.random.default_rng(0).normal(size=(count, SIZE, SIZE, 1)).astype(np.float32)
+
+
+def torch_resnet20() -> Any:
+    """Three stages of three blocks of 16, 32 and 64 channels, in inference mode."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, a: int, b: int) -> None:
+            super().__init__()
+            step = 1 if a == b else 2
+            self.one, self.two = nn.Conv2d(a, b, 3, step, 1, bias=False), nn.Conv2d(b, b, 3, 1, 1, bias=False)
+            self.norms = nn.ModuleList([nn.BatchNorm2d(b), nn.BatchNorm2d(b)])
+            self.skip = nn.Identity() if a == b else nn.Conv2d(a, b, 1, 2, bias=False)
+
+        def forward(self, x: Any) -> Any:
+            h = torch.relu(self.norms[0](self.one(x)))
+            return torch.relu(self.norms[1](self.two(h)) + self.skip(x))
+
+    torch.manual_seed(0)
+    widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
+    blocks = [Block(a, b) for a, b in pairwise(widths)]
+    stem = [nn.Conv2d(1, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+
+
+def by_torch_func(settings: dict[str, Any]) -> tuple[Callable[[], np.ndarray], int]:
+    """As the tutorial on neural tangent kernels of PyTorch: Jacobians of every image, contracted over parameters."""
+    import torch
+    from torch.func import functional_call, jacrev, vmap
+
+    net = torch_resnet20()
+    x = torch.from_numpy(images(settings["images"])).permute(0, 3, 1, 2).contiguous()
+    params = {name: p.detach() for name, p in net.named_parameters()}
+    net(x[:2])
+
+    def single(params: Any, xi: Any) -> Any:
+        return functional_call(net, params, (xi[None],))[0]
+
+    def kernel() -> np.ndarray:
+        jacobians = vmap(jacrev(single), (None, 0))(params, x)
+        flat = [j.flatten(2) for j in jacobians.values()]
+        found = sum(torch.einsum("Naf,Maf->NM", j, j) for j in flat)
+        return np.asarray(found / flat[0].shape[1])
+
+    return kernel, sum(p.numel() for p in params.values())
+
+
+def by_torch(settings: dict[str, Any]) -> tuple[Callable[[], np.ndarray], int]:
+    """This package on the module as it is."""
+    from ntkflow_validation import gram
+
+    net, x = torch_resnet20(), images(settings["images"]).transpose(0, 3, 1, 2).copy()
+    gram(net, None, x[:1, :, :4, :4], memory="64MiB")
+    return lambda: gram(net, None, x, memory=settings["memory"]), sum(p.numel() for p in net.parameters())
+
+
+def by_jax(settings: dict[str, Any]) -> tuple[Callable[[], np.ndarray], int]:
+    """This package on its own network."""
+    import jax
+    import jax.numpy as jnp
+    from ntkflow_validation import gram
+    from ntkflow_validation.config.config import ModelConfig
+    from ntkflow_validation.models import build
+
+    model = ModelConfig(name="resnet20", features=64, width=16, norm="batch")
+    network, x = build(model, (SIZE, SIZE, 1), 10, seed=0), images(settings["images"])
+    variables = network.initial
+    body = variables.params["body"]
+    jnp.asarray(network.body_features(body, variables, jnp.asarray(x[:2]))).block_until_ready()
+    count = sum(leaf.size for leaf in jax.tree.leaves(body))
+
+    def features(params: Any, xs: Any) -> Any:
+        return network.body_features(params, variables, xs)
+
+    return lambda: gram(features, body, x, memory=settings["memory"]), count
+
+
+def child(settings: dict[str, Any], method: str) -> dict[str, Any]:
+    """One method here: twice, with the second call's time and the peak of both."""
+    made = {"torch.func": by_torch_func, "ours, torch": by_torch, "ours, jax": by_jax}[method]
+    kernel, parameters = made(settings)
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    times = []
+    for _ in range(2):
+        began = time.perf_counter(), time.process_time()
+        found = kernel()
+        times.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "first_seconds": times[0][0],
+        "seconds": times[1][0],
+        "cpu_seconds": times[1][1],
+        "peak_mib": (peak - base) / 1024,
+        "parameters": parameters,
+        "kernel": found.tolist(),
+    }
+
+
+def main(settings: dict[str, Any], out: Path | None = None) -> dict[str, Any]:
+    """Run every method in a process of its own, print the table and the ratios, write the JSON."""
+    facts = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+    }
+    print(f"{settings['images']} images, {facts}")
+    results: dict[str, Any] = {}
+    for method in METHODS:
+        command = [sys.executable, __file__, "--child", method, "--settings", json.dumps(settings)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        result = results[method] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{method:12s} {result['seconds']:7.2f} s (first {result['first_seconds']:.2f}) ", end="")
+        print(f"{result['cpu_seconds']:7.2f} s CPU   peak {result['peak_mib']:6.0f} MiB", flush=True)
+    theirs = results["torch.func"]
+    kernels = {method: np.asarray(result.pop("kernel")) for method, result in results.items()}
+    ratios: dict[str, float] = {}
+    for method in METHODS[1:]:
+        ours = results[method]
+        for kind in ("seconds", "cpu_seconds"):
+            ratios[f"{method}: times less {kind}"] = theirs[kind] / ours[kind]
+        ratios[f"{method}: share of the memory"] = ours["peak_mib"] / theirs["peak_mib"]
+    gap = np.abs(kernels["ours, torch"] - kernels["torch.func"]).max() / np.abs(kernels["torch.func"]).max()
+    ratios["ours, torch: largest difference, of the largest entry"] = float(gap)
+    for name, value in ratios.items():
+        print(f"  {name}: {value:.3g}")
+    document = {"host": facts, "settings": settings, "results": results, "ratios": ratios}
+    if out:
+        out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return document
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--memory", default="512MiB")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--settings", type=json.loads, help=argparse.SUPPRESS)
+    given = vars(parser.parse_args())
+    if given["child"]:
+        print(json.dumps(child(given["settings"], given["child"])))
+    else:
+        main({"images": given["images"], "memory": given["memory"]}, given["out"])

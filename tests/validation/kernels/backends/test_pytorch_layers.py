@@ -1,0 +1,93 @@
+"""Layers of PyTorch taken apart: the same gradients as of the whole, and only where they are."""
+
+import numpy as np
+import pytest
+from ntkflow_validation.kernels import measure
+from ntkflow_validation.kernels.backends.layers import Layer
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore::ntkflow_validation.normalisation.StatisticsWarning")
+LABELS = np.repeat([0, 1], 4)
+X = np.random.default_rng(0).normal(size=(8, 2, 6, 5)).astype(np.float32)
+nn = torch.nn
+
+
+class Net(nn.Module):
+    """Strided, dilated, padded, grouped and one-dimensional convolutions, normalisation, dense layers on sequences."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, stride=(2, 1), padding=(1, 2), dilation=(1, 2))
+        self.norm = nn.BatchNorm2d(4)
+        self.grouped = nn.Conv2d(4, 4, 1, groups=2)
+        self.line = nn.Conv1d(4, 3, 2, stride=2, padding=1, bias=False)
+        self.dense, self.out = nn.Linear(3, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = torch.tanh(self.grouped(self.norm(self.first(x))))
+        x = torch.tanh(self.line(x.flatten(2))).transpose(1, 2)
+        return self.out(torch.tanh(self.dense(x)).mean(1))
+
+
+class Shared(nn.Module):
+    """One layer twice, a weight of two layers, and a weight used outside of its layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.twice, self.tied = nn.Linear(60, 60), nn.Linear(60, 60, bias=False)
+        self.other = nn.Linear(60, 60)
+        self.other.weight, self.outside = self.tied.weight, nn.Linear(60, 3)
+
+    def forward(self, x):
+        x = torch.tanh(self.twice(torch.tanh(self.twice(x.flatten(1)))))
+        x = torch.tanh(self.other(self.tied(x)))
+        return self.outside(x) + x @ (self.outside.weight.T * 2)
+
+
+def made(kind):
+    torch.manual_seed(0)
+    return kind().eval()
+
+
+def backend(body):
+    from ntkflow_validation.kernels.backends.pytorch import TorchBackend
+
+    return TorchBackend(body, X)
+
+
+def whole(body):
+    """Gradients of every feature, by torch.autograd."""
+    rows = []
+    for xi in torch.from_numpy(X):
+        grads = [
+            torch.autograd.grad(h, list(body.parameters()), retain_graph=True) for h in body(xi[None])[0]
+        ]
+        rows.append([torch.cat([g.ravel() for g in of_one]).numpy() for of_one in grads])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(("kind", "layers"), [(Net, 5), (Shared, 0)], ids=["apart", "shared"])
+def test_rows_are_the_gradients_of_the_whole(kind, layers):
+    body = made(kind)
+    found = backend(body)
+    np.testing.assert_allclose(found.rows(X, np.eye(3)), whole(body), atol=2e-5)
+    # Of the shared ones, a layer that has its own weight alone may be taken apart; the weight outside forbids it.
+    assert len(found._uses) == layers
+
+
+@pytest.mark.parametrize("wins", [True, False], ids=["factors", "rows"])
+def test_kernels_from_factors_and_from_rows_are_the_same(wins, monkeypatch):
+    monkeypatch.setattr(Layer, "wins", property(lambda _: wins))
+    body = made(Net)
+    found = measure(body, None, X, LABELS, quantities=("tensor",))
+    J = whole(body).astype(float)
+    expected = np.einsum("ipa,jqa->piqj", J, J)
+    np.testing.assert_allclose(found.full.values, expected, atol=2e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(found.features.mean, found.full.mean, atol=2e-5 * np.abs(expected).max())
+
+
+def test_a_module_is_as_it_was_after_its_layers_were_taken_apart():
+    body = made(Net)
+    before = [sorted(vars(m)) for m in body.modules()]
+    backend(body).rows(X, np.eye(3))
+    assert [sorted(vars(m)) for m in body.modules()] == before

@@ -1,0 +1,64 @@
+"""A module of PyTorch with other parameters for one call, and as it was after it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+Tensors = dict[str, torch.Tensor]
+# Layers' own calls, in the place of which others stand.
+Calls = Mapping[torch.nn.Module, Callable[..., Any]]
+
+
+@contextmanager
+def lent(
+    body: torch.nn.Module, params: Mapping[str, torch.Tensor], calls: Calls | None = None
+) -> Iterator[None]:
+    """The module with other parameters and copies of its buffers, for one call, in single precision where it had half.
+
+    Not torch.func.functional_call: of a module that is used in two places it puts back the second's stand-ins.
+    Tensors are exchanged wherever they are, so that what is shared stays shared while it is lent as well.
+
+    Args:
+        body: the module.
+        params: by name; the others stay, as constants.
+        calls: what stands in the place of `forward` of some of its layers.
+    """
+    stand_ins = {id(p): params.get(name, single(p.detach())) for name, p in body.named_parameters()}
+    # Made here: what is written to inside a derivative has to be made inside it.
+    stand_ins |= {id(b): single(b.detach().clone()) for b in body.buffers()}
+    modules = list(body.modules())
+    kept = [(vars(m).copy(), m._parameters.copy(), m._buffers.copy()) for m in modules]
+    with torch.random.fork_rng(devices(body)):
+        try:
+            for module in modules:
+                for place in (module._parameters, module._buffers, vars(module)):
+                    place.update({key: _exchanged(value, stand_ins) for key, value in place.items()})
+                if calls and module in calls:
+                    vars(module)["forward"] = calls[module]
+            yield
+        finally:
+            for module, (attributes, *tensors) in zip(modules, kept, strict=True):
+                vars(module).clear()
+                vars(module).update(attributes)
+                for place, before in zip((module._parameters, module._buffers), tensors, strict=True):
+                    place.clear()
+                    place.update(before)
+
+
+def single(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor in single precision where it was in half; any other itself."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def devices(body: torch.nn.Module) -> list[int]:
+    """Graphics cards that it is on."""
+    return sorted({p.device.index for p in body.parameters() if p.device.type == "cuda"})
+
+
+def _exchanged(value: Any, stand_ins: Mapping[int, torch.Tensor]) -> Any:
+    """A tensor's stand-in, also in the lists in which recurrent layers keep them; anything else itself."""
+    if type(value) is list and any(id(item) in stand_ins for item in value):
+        return [stand_ins.get(id(item), item) for item in value]
+    return stand_ins.get(id(value), value)

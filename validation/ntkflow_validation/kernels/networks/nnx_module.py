@@ -1,0 +1,109 @@
+"""A module of Flax NNX as a pure function of its parameters, which runs in the mode that it is in."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from flax import nnx
+
+from ntkflow.errors import InputError
+from ntkflow_validation.kernels.backends.base import Inputs
+from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
+from ntkflow_validation.kernels.backends.trainable import Trainable
+from ntkflow_validation.kernels.networks.host import HALF, is_half, single
+from ntkflow_validation.kernels.networks.output import Output, chosen
+from ntkflow_validation.normalisation.watched import Forward, name_of, running
+
+WIDENED = (
+    "parameters or layers of half precision are measured in single precision, with the numbers that they have"
+)
+
+
+def nnx_backend(
+    module: nnx.Module, x: Inputs, trainable: Trainable, forward: Forward | None, output: Output, bn: str
+) -> JaxBackend:
+    """The backend of a copy of the module, whose `Param`s are differentiated by; all else is constant.
+
+    Raises:
+        InputError: the module does not run on x, or writes to itself as it runs: it is in training mode.
+    """
+    copy = nnx.clone(module)
+    half = _in_single(copy)
+    structure, params, rest = nnx.split(copy, nnx.Param, ...)  # type: ignore[misc]
+    half = half or any(is_half(leaf) for leaf in jax.tree.leaves((params, rest)))
+    params, rest = jax.tree.map(single, (params, rest))
+    run = forward or (lambda net, x: net(x))
+
+    constants, layout = jax.tree.flatten(rest)
+
+    def merged(params: Any, constants: Any) -> nnx.Module:
+        # Variables of its own, which may be written to inside a derivative.
+        net: nnx.Module = nnx.merge(structure, params, jax.tree.unflatten(layout, constants))
+        return net
+
+    def features(params: Any, constants: Any, x: jax.Array) -> jax.Array:
+        found: jax.Array = chosen(run(merged(params, constants), x), output)
+        return found
+
+    def written(params: Any, constants: Any, x: jax.Array) -> tuple[()]:
+        net = merged(params, constants)
+        before = [(path, variable, jax.tree.leaves(variable)) for path, variable in _variables(net)]
+        run(net, x)
+        changed.extend((path, type(v)) for path, v, leaves in before if not _same(jax.tree.leaves(v), leaves))
+        return ()
+
+    changed: list[tuple[Any, type]] = []
+    with running("features", *NOT_RUN):
+        jax.eval_shape(written, params, constants, jax.numpy.asarray(x[:2]))
+    _refuse(changed, bn)
+    backend = JaxBackend(features, params, constants, trainable).check(x)
+    if half:
+        backend.half = backend.half or WIDENED
+    return backend
+
+
+NOT_RUN = (
+    "the module does not run on X as module(x)",
+    "give X as it takes it, and forward=lambda net, x: net(x, train=False) where it needs more",
+)
+
+
+def _variables(module: nnx.Module) -> Iterator[tuple[Any, nnx.Variable[Any]]]:
+    for path, node in nnx.iter_graph(module):
+        if isinstance(node, nnx.Variable):
+            yield path, node
+
+
+def _same(one: list[Any], two: list[Any]) -> bool:
+    """Whether a variable still holds the objects that it held: traced numbers cannot be compared."""
+    return len(one) == len(two) and all(a is b for a, b in zip(one, two, strict=True))
+
+
+def _in_single(module: nnx.Module) -> bool:
+    """Make layers that compute in half precision compute in single; whether there are such."""
+    found = False
+    for _, node in nnx.iter_graph(module):
+        kind = getattr(node, "dtype", None) if isinstance(node, nnx.Module) else None
+        if kind is not None and jax.numpy.dtype(kind).name in HALF:
+            node.dtype, found = jax.numpy.float32, True
+    return found
+
+
+def _refuse(changed: list[tuple[Any, type]], bn: str) -> None:
+    """Refuse a module that draws random numbers, or, unless that is what is measured, normalises by its batch."""
+    random = next((path for path, kind in changed if issubclass(kind, nnx.RngState)), None)
+    if random is not None:
+        raise InputError(
+            "features",
+            f"random numbers of {name_of(random)}, as of dropout in training mode",
+            "must be the same every time",
+            "call eval() on the module",
+        )
+    layer = next((path[:-1] for path, kind in changed if issubclass(kind, nnx.BatchStat)), None)
+    if layer is not None and bn != "batch":
+        raise InputError(
+            "features",
+            f"batch normalisation {name_of(layer)} in training mode",
+            "mixes the samples of a batch and writes its running statistics",
+            "call eval() on the module, or give bn='batch' for block constants alone",
+        )

@@ -1,0 +1,52 @@
+"""Which of a network's outputs are its features."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ntkflow.errors import InputError
+
+# A position in a tuple, a key of a mapping, or a function of all that the network gives.
+Output = int | str | Callable[[Any], Any] | None
+
+
+def chosen(found: Any, output: Output) -> Any:
+    """The features (B, n) among what a network gives.
+
+    Args:
+        found: what it gives: an array, a tuple, a mapping.
+        output: which; None where there is one.
+
+    Raises:
+        InputError: there are several, and none is named, or there is none of that name.
+    """
+    if callable(output):
+        found = output(found)
+    elif output is not None:
+        if hasattr(found, "ndim"):
+            rule = "the network gives a single array, whose first axis is samples"
+            raise InputError("output", repr(output), rule, "leave it out")
+        try:
+            found = found[output]
+        except (IndexError, KeyError, TypeError) as error:
+            raise InputError(
+                "output",
+                repr(output),
+                f"is not among what the network gives, {_shown(found)}",
+                "name another",
+            ) from error
+    if hasattr(found, "shape") and hasattr(found, "dtype"):
+        return found
+    raise InputError(
+        "features",
+        _shown(found),
+        "is not one array h(x), (B, n)",
+        "say which with output=, a position, a name, or a function such as lambda found: found[1]['hidden']",
+    )
+
+
+def _shown(found: Any) -> str:
+    if isinstance(found, (tuple, list)):
+        return f"{type(found).__name__} of {len(found)}"
+    if hasattr(found, "keys"):
+        return f"{type(found).__name__} with {', '.join(map(str, found.keys()))}"
+    return type(found).__name__
