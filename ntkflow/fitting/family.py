@@ -161,6 +161,7 @@ def _class_block(sizes: Sizes) -> Family:
             B[a, c] = B[c, a] = value
         return ClassBlockKernel(theta[:C] + np.diag(B), B)
 
-    # No bound on B holds entry by entry: between classes a kernel that has moved may be negative, as in a deep linear network that has collapsed.
+    # No bound on B holds entry by entry: between classes a kernel that has moved may be negative, as in a deep linear
+    # network that has collapsed.
     lower = np.concatenate([np.zeros(C), np.full(len(pairs), -np.inf)])
     return Family("class-block", tuple(names), tuple(units), lower, rows, make, by_class=True)

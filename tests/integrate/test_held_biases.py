@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ntkflow.dynamics.saddle import Saddle
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
 import ntkflow as nf
 from ntkflow.dynamics.fields import ThinSystem, thin_jacobian
 from ntkflow.dynamics.packed import ThinFlow, clock
+from ntkflow.dynamics.saddle import Saddle
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import ClassBlockKernel, KroneckerKernel, SampleKernel, ScheduledKernel
 from ntkflow.problem.losses import CrossEntropy

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from ntkflow.dynamics.saddle import Saddle
 from scipy.linalg import expm
 
 import ntkflow as nf
 from ntkflow.dynamics.packed import norm, relative_speed, rms
+from ntkflow.dynamics.saddle import Saddle
 from ntkflow.integrate.engines import choose, scipy_engine
 from tests import oracle
 
