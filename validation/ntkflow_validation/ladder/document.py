@@ -79,7 +79,7 @@ def window_document(result: WindowResult, leading: bool) -> Json:
         "steps": list(window.steps),
         "loss": {"first": float(losses[0]), "last": float(losses[-1])},
         "step_times_rate": _step_times_rate(result),
-        "samples": {"observed": result.measured.sizes.N, "trained": len(result.measured.dataset.labels)},
+        "samples": {"observed": result.measured.sizes.N, "trained": result.measured.trained},
         "observed": {name: plain(values) for name, values in result.observed.items()},
         "rungs": [rung_document(scored, result) for scored in result.scored],
         "attribution": [cost.to_dict() for cost in result.costs],
@@ -130,7 +130,8 @@ def _band(scored: Scored, found: Horizon, result: WindowResult) -> Json | None:
         spans = {name: ensemble_band(members, name) for name in scored.predicted}
         return {"of": "draws of the batches", **_spans(spans)}
     factor = {"loss_global": 0.5, "loss_class": 0.5, "loss_individual": 0.5}
-    N, m = result.measured.sizes.N, result.measured.sizes.per_class
+    N = result.measured.sizes.N
+    m = N / result.measured.sizes.C
     bands = {}
     for name, quantity in FROM_NORMS.items():
         band = found.band(quantity)
