@@ -6,6 +6,7 @@ import typer
 
 from ntkflow_validation.cli import options
 
+REPEAT = "ntkflow validate train --config {0}.toml --out {0}"
 TO = typer.Option(Path(), "--to", help="Folder for NAME.json and NAME.toml; NAME is the run directory's.")
 
 
@@ -14,15 +15,18 @@ def export(
 ) -> None:
     """Write a finished training's configuration, results and account of E, without arrays.
 
-    Its configuration goes beside it, so that `ntkflow validate train --config NAME.toml` repeats the run.
+    Its configuration goes beside it, so that `ntkflow validate train --config NAME.toml` repeats the run, unless it was
+    recorded from another program.
     """
     from ntkflow.runs.files import write_json, write_toml
+    from ntkflow_validation.config.recorded import RecordedConfig
     from ntkflow_validation.evidence.evidence import evidence
 
     for found in options.runs_at(run, out):
         options.find_data(found.config, data_dir)
         name = found.path.resolve().name
-        document = {"command": f"ntkflow validate train --config {name}.toml --out {name}", **evidence(found)}
+        again = None if isinstance(found.config, RecordedConfig) else REPEAT.format(name)
+        document = {"command": again, **evidence(found)}
         to.mkdir(parents=True, exist_ok=True)
         write_toml(to / f"{name}.toml", found.config.to_dict())
         write_json(to / f"{name}.json", document)

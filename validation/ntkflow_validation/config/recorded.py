@@ -19,7 +19,7 @@ ARGUMENTS = (
 # What a file says of each section: settings of trainings from here would be said of a training that has none.
 KEPT = {
     "data": ("name", "classes", "per_class", "probe_per_class", "counts", "labels"),
-    "model": ("name", "features"),
+    "model": ("name", "features", "init"),
     "training": ("learning_rate", "momentum", "nesterov", "weight_decay", "decay_on", "batch_per_class", "loss"),
 }
 SQUARES = ("half-squared", "squared")
@@ -158,6 +158,7 @@ def _recipe(clock: Clock, C: int, written: Mapping[str, Any] | None = None) -> R
         nesterov=clock.nesterov,
         weight_decay=clock.weight_decay or 0.0,
         decay_on=clock.decay_on,
-        batch_per_class=0 if clock.batch is None else max(1, clock.batch // C),
+        # No whole number where batches are drawn without looking at classes; epochs are counted by it.
+        batch_per_class=0 if clock.batch is None else clock.batch / C,  # type: ignore[arg-type]
         loss="mse" if clock.loss in SQUARES else clock.loss,
     )

@@ -10,6 +10,7 @@ from ntkflow.metrics.invariant import InvariantTerms
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.runs.files import run_versions
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.evidence.decay_response import decay_responder
 from ntkflow_validation.evidence.invariant_budget import Budget, budget, distance_from_collapse, interpolated
 from ntkflow_validation.metrics.probe import invariant_terms
@@ -61,7 +62,7 @@ def _short(value: Any) -> Any:
 
 
 def invariant_document(run: RunDirectory) -> Json | None:
-    """Whether E vanished, what the laws of decay say of it, and what moved it; None without two block kernels.
+    """Whether E vanished, what the laws of decay say of it, and what moved it; None without two block kernels or a network.
 
     Keys: `relative`, |E|/|E0| at the last measured step, and `to_terms`, |E| over the sum of the norms of its three terms,
     first and last; predicted `relative`s: `equal_decay`, exp(-2 lambda t), and `weights_only`, if W decays and the
@@ -71,7 +72,7 @@ def invariant_document(run: RunDirectory) -> Json | None:
     `distance_from_collapse`: of E from what NC1 with NC3 makes it; `feature_decay`: lh/lw at the measured steps.
     """
     kernels = {step: k.block() for step, k in run.measurements().items() if k.broken_order is None}
-    if len(kernels) < 2:
+    if len(kernels) < 2 or isinstance(run.config, RecordedConfig):
         return None
     found, ratios = _budget(run, kernels)
     size = float(np.linalg.norm(found.first))

@@ -250,7 +250,8 @@ class Recorder:
             return {"invariant_refused": f"measured constants break {found.broken_order}"}
         if not seen.sizes.balanced:
             return {"invariant_refused": "classes are imbalanced"}
-        m, batch = run.config.data.per_class, run.config.training.batch_per_class
+        m = run.config.data.per_class
+        batch = 0 if self.clock.batch is None else max(1, self.clock.batch // self.classes)
         return invariant_metrics(seen.state, seen.sizes, found.block(), m, batch)
 
     def _found(self) -> None:

@@ -68,11 +68,25 @@ def run_facts(config: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     C, m = data["classes"], data["per_class"]
     batch = f"batches of {recipe['batch_per_class']} per class" if recipe["batch_per_class"] else "full batch"
     rate = training.get("learning_rate") or recipe["learning_rate"]
+    if "clock" in config:
+        return _recorded_facts(config, training, label(float(f"{rate:.3g}")))
     length = f"{recipe['epochs']} epochs" if recipe["epochs"] else f"{recipe['steps']} steps"
     parts = [f"C = {C} classes, m = {m} samples each, N = {C * m}, n = {model['features']} features"]
     if training.get("parameters"):
         parts.append(f"{training['parameters']:,} parameters".replace(",", "\u202f"))
     parts.append(f"{length} at rate {label(float(f'{rate:.3g}'))}, {batch}, seed {config['seed']}")
+    return "; ".join(parts)
+
+
+def _recorded_facts(config: Mapping[str, Any], training: Mapping[str, Any], rate: str) -> str:
+    """The same of a training that was recorded from another program."""
+    counts, clock = config["data"]["counts"], config["clock"]
+    even = len(set(counts)) == 1
+    each = f"{counts[0]} recorded samples each" if even else f"{min(counts)} to {max(counts)} recorded samples"
+    parts = [f"C = {len(counts)} classes, {each}, N = {clock['samples']}, n = {config['model']['features']} features"]
+    batch = "full batch" if clock.get("batch") is None else f"batches of {clock['batch']}"
+    length = f"{training['step']} steps" if training.get("step") else "not ended"
+    parts.append(f"recorded from another program, {length} at rate {rate}, {batch}")
     return "; ".join(parts)
 
 
