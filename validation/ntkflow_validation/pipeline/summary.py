@@ -1,6 +1,7 @@
 """What a finished run says in short: summary.json, and the figure of its comparison."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from ntkflow.runs.files import atomic, run_versions
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.runs.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Snapshots below which a curve shows nothing.
 FEW = 6
@@ -60,7 +64,19 @@ def window_summary(window: Json) -> Json:
 
 
 def draw(run: RunDirectory) -> str | None:
-    """Write figures/comparison.png for one window's first rung; its path, or None without one.
+    """Write figures/comparison.png, see `drawn`; its path, or None without one."""
+    figure = drawn(run)
+    if figure is None:
+        return None
+    final = run.path / "figures" / "comparison.png"
+    final.parent.mkdir(exist_ok=True)
+    with atomic(final) as handle:
+        figure.savefig(handle, dpi=110, format="png")
+    return str(final)
+
+
+def drawn(run: RunDirectory) -> "Figure | None":
+    """The figure of one window's first rung, or None without one.
 
     The window is the leading one, or the one with most snapshots where that has too few to see a curve in.
     """
@@ -77,12 +93,7 @@ def draw(run: RunDirectory) -> str | None:
         f"{config.data.name}, {config.model.name}, N = {config.data.classes * config.data.per_class}, "
         f"n = {config.model.features}: predicted from step {first} with {rung}"
     )
-    final = run.path / "figures" / "comparison.png"
-    final.parent.mkdir(exist_ok=True)
-    with atomic(final) as handle:
-        figure = comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
-        figure.savefig(handle, dpi=110, format="png")
-    return str(final)
+    return comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
 
 
 def worth_drawing(leading: int, counts: Mapping[int, int]) -> int:

@@ -177,9 +177,14 @@ class Recorder:
             raise InputError("recorder", self.path, "has recorded nothing yet", "call it first, on rank 0")
         return self._run
 
+    @property
+    def recording(self) -> bool:
+        """Whether this recorder holds the directory."""
+        return self._run is not None and self._release.alive
+
     def close(self) -> None:
         """Keep the last state, say how the training ended, and let the directory go. A training that is killed needs none."""
-        if self._run is not None and self._release.alive:
+        if self._run is not None and self.recording:
             if self._latest is not None and self._latest.step not in self._run.steps():
                 self._run.write_observed(self._latest)
             if not self.stopped:

@@ -15,6 +15,7 @@ from ntkflow._types import Features
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow_validation.metrics.compare import quantities
+from ntkflow_validation.metrics.scored import ratio
 
 GROUPS = 5
 CENTRED = ("M", "H2", "F_centred", "W", "b", "residual_global", "residual_class", "residual_individual")
@@ -86,7 +87,7 @@ class Horizon:
 
     def replicates(self, name: str) -> Float64[np.ndarray, " k"]:
         """Pooled skill of every replicate: 1 - sum |pred - obs|^2 / sum |obs - obs(t0)|^2."""
-        return _skill(self.errors[name][:, 1:].sum(axis=1), self.changes[name][:, 1:].sum(axis=1))
+        return ratio(self.errors[name][:, 1:].sum(axis=1), self.changes[name][:, 1:].sum(axis=1))
 
     def skill(self, name: str) -> Score:
         """Pooled over all times after the first."""
@@ -94,7 +95,7 @@ class Horizon:
 
     def skill_at(self, name: str) -> Float64[np.ndarray, " T"]:
         """At every time; NaN at the first."""
-        return _skill(self.errors[name][0], self.changes[name][0])
+        return ratio(self.errors[name][0], self.changes[name][0])
 
     def band(self, name: str) -> tuple[Float64[np.ndarray, " T"], Float64[np.ndarray, " T"]] | None:
         """One standard error around the predicted norm of a quantity."""
@@ -206,8 +207,3 @@ def _agreement(
         return float("nan"), float("nan")
     cosine = float(np.vdot(observed, predicted)) / (size * other) if other > least_told else float("nan")
     return cosine, float(np.linalg.norm(predicted - observed)) / size
-
-
-def _skill(error: np.ndarray, change: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(change > 0, 1 - error / change, np.nan)
