@@ -20,7 +20,15 @@ ARGUMENTS = (
 KEPT = {
     "data": ("name", "classes", "per_class", "probe_per_class", "counts", "labels"),
     "model": ("name", "features", "init"),
-    "training": ("learning_rate", "momentum", "nesterov", "weight_decay", "decay_on", "batch_per_class", "loss"),
+    "training": (
+        "learning_rate",
+        "momentum",
+        "nesterov",
+        "weight_decay",
+        "decay_on",
+        "batch_per_class",
+        "loss",
+    ),
 }
 SQUARES = ("half-squared", "squared")
 

@@ -135,7 +135,9 @@ class Recorded(Measured):
     def mean_kernel(self) -> SampleKernel:
         """As it was measured."""
         if self.kernel_mean is None:
-            raise _missing("the N x N kernel of all recorded samples and neurons", "method 'gram' and no per_class")
+            raise _missing(
+                "the N x N kernel of all recorded samples and neurons", "method 'gram' and no per_class"
+            )
         return self.kernel_mean
 
     @cached_property
@@ -209,5 +211,9 @@ def stand_in(config: RecordedConfig) -> Dataset:
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     nothing = np.empty((0,), np.float32)
     return Dataset(
-        np.empty((len(labels), 0), np.float32), labels, nothing.reshape(0, 0), np.empty(0, np.int64), len(counts)
+        np.empty((len(labels), 0), np.float32),
+        labels,
+        nothing.reshape(0, 0),
+        np.empty(0, np.int64),
+        len(counts),
     )

@@ -49,9 +49,13 @@ def _of_states(
     predicted: Sequence[State], observed: Sequence[State], sizes: Sizes | None
 ) -> Mapping[str, float]:
     if sizes is None:
-        raise InputError("sizes", None, "tells which samples of a state are of a class", "give it beside states")
+        raise InputError(
+            "sizes", None, "tells which samples of a state are of a class", "give it beside states"
+        )
     if len(predicted) != len(observed):
-        raise InputError("predicted", f"{len(predicted)} states", f"must be {len(observed)}", "predict these times")
+        raise InputError(
+            "predicted", f"{len(predicted)} states", f"must be {len(observed)}", "predict these times"
+        )
     seen, told = ([quantities(state, sizes) for state in states] for states in (observed, predicted))
     return {
         name: skill(np.stack([q[name] for q in told]), np.stack([q[name] for q in seen]))

@@ -32,7 +32,10 @@ def doubles(argument: str, value: Any, ndim: int) -> np.ndarray:
         raise InputError(argument, type(value).__name__, "is no array of numbers", "give one") from None
     if found.ndim != ndim:
         raise InputError(
-            argument, f"array of shape {found.shape}", f"must have {ndim} axes", "give it as the network has it"
+            argument,
+            f"array of shape {found.shape}",
+            f"must have {ndim} axes",
+            "give it as the network has it",
         )
     return found
 
@@ -62,7 +65,9 @@ def columns(H: Any, N: int, rows: bool | None) -> np.ndarray:
         raise InputError(
             "H",
             f"array of shape {shape}",
-            f"must be (N, n) with N = {N} samples as in y" if in_rows else f"must be (n, N) with N = {N} samples as in y",
+            f"must be (N, n) with N = {N} samples as in y"
+            if in_rows
+            else f"must be (n, N) with N = {N} samples as in y",
             "give the features of exactly these samples, in their order",
         )
     return found.T if in_rows else found
@@ -77,7 +82,11 @@ def head_of(W: Any, b: Any, C: int) -> tuple[np.ndarray, np.ndarray]:
     weights, bias = (W, b) if b is not None else _parts(W)
     found = doubles("W", weights, 2)
     if len(found) != C:
-        remedy = "transpose it" if found.shape[1] == C else "give the last layer, with an output for each class of y"
+        remedy = (
+            "transpose it"
+            if found.shape[1] == C
+            else "give the last layer, with an output for each class of y"
+        )
         raise InputError("W", f"array of shape {found.shape}", f"must be (C, n) with C = {C} classes", remedy)
     biases = np.zeros(C) if bias is None else doubles("b", bias, 1)
     checks.shape("b", biases.shape, (C,), ", one bias per class", "give the last layer's")
@@ -116,7 +125,9 @@ def labels_of(y: Any, classes: int | None) -> tuple[np.ndarray, int]:
     given = on_host(y)
     if given.ndim == 2 and given.shape[1] > 1:
         if not (np.isin(given, (0, 1)).all() and (given.sum(axis=1) == 1).all()):
-            raise InputError("y", f"array of shape {given.shape}", "rows must be one-hot", "give the classes, (N,)")
+            raise InputError(
+                "y", f"array of shape {given.shape}", "rows must be one-hot", "give the classes, (N,)"
+            )
         given = given.argmax(axis=1)
     labels = checks.class_indices("y", given.reshape(-1), given.size, "one per recorded sample")
     if len(labels) == 0 or labels.min() < 0:

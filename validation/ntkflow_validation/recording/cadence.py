@@ -23,7 +23,9 @@ def checked(name: str, value: Steps | None) -> Steps | None:
         return tuple(checks.whole(name, step, 0) for step in value)
     factor = checks.real(name, value, "give a factor, or a list of steps")
     if factor < 1:
-        raise InputError(name, factor, "is a factor by which steps grow, at least 1", "give such as 1.1, 1 for all")
+        raise InputError(
+            name, factor, "is a factor by which steps grow, at least 1", "give such as 1.1, 1 for all"
+        )
     return factor
 
 

@@ -67,7 +67,9 @@ class Compared:
         """
         found = drawn(self.run)
         if found is None:
-            raise InputError("run", self.run.path, "has no prediction to draw", "see its report for the reasons")
+            raise InputError(
+                "run", self.run.path, "has no prediction to draw", "see its report for the reasons"
+            )
         return found
 
     def __repr__(self) -> str:

@@ -79,7 +79,9 @@ class Reader:
         with inference(network), torch.no_grad():
             parts = [
                 self.features(network, x).double().cpu().numpy()
-                for x in self._batches(str(device), lambda x: torch.from_numpy(np.ascontiguousarray(x)).to(device))
+                for x in self._batches(
+                    str(device), lambda x: torch.from_numpy(np.ascontiguousarray(x)).to(device)
+                )
             ]
         return np.concatenate(parts)
 
@@ -119,7 +121,10 @@ def part(thing: Any, which: Any) -> Any:
             found = found[name] if hasattr(found, "keys") else getattr(found, name)
         except (KeyError, AttributeError):
             raise InputError(
-                "head", which, f"{type(found).__name__} has no {name!r}", "give the path of the last layer, or a function"
+                "head",
+                which,
+                f"{type(found).__name__} has no {name!r}",
+                "give the path of the last layer, or a function",
             ) from None
     return found
 

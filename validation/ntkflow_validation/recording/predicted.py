@@ -94,7 +94,9 @@ class Predicted:
             for name, values in member.series.items():
                 found.setdefault(name, []).append(values)
         own = self.solution.series
-        spread = {name: np.std(np.stack(values), axis=0, ddof=1) for name, values in found.items() if name in own}
+        spread = {
+            name: np.std(np.stack(values), axis=0, ddof=1) for name, values in found.items() if name in own
+        }
         return {name: (own[name] - s, own[name] + s) for name, s in spread.items()}
 
     def at(self, steps: Sequence[int] | np.ndarray) -> "Predicted":
@@ -126,7 +128,9 @@ class Predicted:
         found = self.at([step for step, _ in pairs])
         states = [state for _, state in pairs]
         predicted = [found.state(i) for i in range(len(pairs))]
-        return Against(found, [step for step, _ in pairs], scored(found.times, states, predicted, self.problem.sizes))
+        return Against(
+            found, [step for step, _ in pairs], scored(found.times, states, predicted, self.problem.sizes)
+        )
 
     def unseen(self, cross: Any, H: Any) -> np.ndarray:
         """Logits of inputs that were not trained on, along the prediction, (T, N', C).
@@ -142,7 +146,9 @@ class Predicted:
         Raises:
             InputError: sizes do not fit, or the kernel of the prediction is none between samples.
         """
-        return logits(self.solution, np.asarray(cross, dtype=np.float64)[:, self.order], np.asarray(H, np.float64))
+        return logits(
+            self.solution, np.asarray(cross, dtype=np.float64)[:, self.order], np.asarray(H, np.float64)
+        )
 
     def figure(self) -> "Figure":
         """The panes of the solution; `against(training).figure()` lays observed snapshots beside it."""
@@ -220,9 +226,13 @@ def predict(
         SolveError: the integration failed.
     """
     if clock is None:
-        raise InputError("clock", None, "turns steps into the theory's time", "give nf.Clock(...) of the training")
+        raise InputError(
+            "clock", None, "turns steps into the theory's time", "give nf.Clock(...) of the training"
+        )
     if clock.frozen == "body":
-        raise InputError("clock", "frozen='body'", "has features that stay where they are", "there is nothing to predict")
+        raise InputError(
+            "clock", "frozen='body'", "has features that stay where they are", "there is nothing to predict"
+        )
     start = checks.whole("start", start, 0)
     members = checks.whole("members", members, 2)
     parts = (None, None, None) if state is None else (state.H, state.W, state.b)
@@ -242,7 +252,9 @@ def _of_clock(problem: Problem, clock: Clock, share: float) -> Problem:
     d = clock.decay
     kernel = problem.kernel
     if share > 1:
-        raise InputError("clock", clock.samples, f"has fewer samples than were measured, {problem.sizes.N}", "correct it")
+        raise InputError(
+            "clock", clock.samples, f"has fewer samples than were measured, {problem.sizes.N}", "correct it"
+        )
     if share < 1:
         if not isinstance(kernel, BlockKernel) or not problem.sizes.balanced:
             raise InputError(
@@ -272,7 +284,10 @@ def _times(clock: Clock, steps: np.ndarray, start: int) -> Times:
     """Flow times of some steps from that of the first."""
     if len(steps) < 2 or steps[0] != start or np.any(np.diff(steps) <= 0):
         raise InputError(
-            "steps", np.asarray(steps)[:4].tolist(), f"must be two or more, increasing from {start}", "give start= too"
+            "steps",
+            np.asarray(steps)[:4].tolist(),
+            f"must be two or more, increasing from {start}",
+            "give start= too",
         )
     times = np.asarray(clock.time(steps), dtype=np.float64)
     return times - times[0]
@@ -299,7 +314,9 @@ def _members(
         d, mu, n = rng.normal([c.value for c in constants], known)
         if mu > 0 and d - mu >= n >= 0:
             kernel = BlockKernel(d, d - mu, n)
-            found.append(replace(problem, kernel=kernel if share == 1 else _probe(kernel, problem.sizes, share)))
+            found.append(
+                replace(problem, kernel=kernel if share == 1 else _probe(kernel, problem.sizes, share))
+            )
         if len(found) == members:
             return tuple(found), ""
     raise SolveError("constants within their standard errors break the order of a block kernel: measure more")

@@ -104,13 +104,18 @@ class Recorder:
         self.clock, self.rows, self.name, self.data = clock, rows, str(name), str(data)
         if len(self.labels) > clock.samples:
             raise InputError(
-                "y", f"{len(self.labels)} labels", f"are more than the clock's {clock.samples} samples", "correct one"
+                "y",
+                f"{len(self.labels)} labels",
+                f"are more than the clock's {clock.samples} samples",
+                "correct one",
             )
         if X is None and features is not None:
             raise InputError("X", None, "is what features are read on", "give the inputs of the samples of y")
         self._reader = None if features is None else Reader(features, X)
         if self._reader is not None and len(self._reader.X) != len(self.labels):
-            raise InputError("X", f"{len(self._reader.X)} inputs", "must be those of y", "give one for each label")
+            raise InputError(
+                "X", f"{len(self._reader.X)} inputs", "must be those of y", "give one for each label"
+            )
         self._head = head
         self._snapshots = Cadence(checked("snapshots", snapshots))
         self._kernels = Cadence(checked("kernels", kernels))
@@ -264,7 +269,9 @@ class Recorder:
         if (self.path / MARK).exists() and not self._overwrite:
             run = RunDirectory.open(self.path)
             if not isinstance(run.config, RecordedConfig):
-                raise InputError("directory", self.path, "holds a training from here", "choose another directory")
+                raise InputError(
+                    "directory", self.path, "holds a training from here", "choose another directory"
+                )
             self._resume(RunDirectory.create(self.path, self._config(run.config), resume=True))
         else:
             refuse_existing(self.path, self._overwrite, OWNED)
@@ -280,7 +287,9 @@ class Recorder:
     def _begun(self, seen: StoredSnapshot) -> RunDirectory:
         n, quantities = seen.sizes.n, QUANTITIES
         if not self._how.quantities:
-            quantities += ("tensor",) if n * len(self.labels) <= TENSOR_ROWS and not self._how.per_class else ()
+            quantities += (
+                ("tensor",) if n * len(self.labels) <= TENSOR_ROWS and not self._how.per_class else ()
+            )
             self._how = replace(self._how, quantities=quantities)
         run = RunDirectory.create(self.path, self._config(None, n), overwrite=self._overwrite)
         self._stack.enter_context(run.locked())

@@ -34,13 +34,20 @@ def features(solution: Solution, cross: np.ndarray, H: np.ndarray) -> np.ndarray
     problem = solution.problem
     sizes = problem.sizes
     if cross.ndim != 2 or cross.shape[1] != sizes.N:
-        raise InputError("cross", f"array of shape {cross.shape}", f"must be (N', N) with N = {sizes.N}", "transpose it")
+        raise InputError(
+            "cross", f"array of shape {cross.shape}", f"must be (N', N) with N = {sizes.N}", "transpose it"
+        )
     if H.shape != (len(cross), sizes.n):
-        raise InputError("H", f"array of shape {H.shape}", f"must be {(len(cross), sizes.n)}", "one row per input")
+        raise InputError(
+            "H", f"array of shape {H.shape}", f"must be {(len(cross), sizes.n)}", "one row per input"
+        )
     matrix = getattr(problem.kernel, "matrix", None)
     if matrix is None or not problem.kernel.on_samples:
         raise InputError(
-            "rung", problem.kernel.rung, "is no constant kernel between samples", "predict with rung='sample' or 'block'"
+            "rung",
+            problem.kernel.rung,
+            "is no constant kernel between samples",
+            "predict with rung='sample' or 'block'",
         )
     weights = _solved(np.asarray(matrix(sizes)), cross)
     rate = problem.decay.H

@@ -82,8 +82,12 @@ def _recorded_facts(config: Mapping[str, Any], training: Mapping[str, Any], rate
     """The same of a training that was recorded from another program."""
     counts, clock = config["data"]["counts"], config["clock"]
     even = len(set(counts)) == 1
-    each = f"{counts[0]} recorded samples each" if even else f"{min(counts)} to {max(counts)} recorded samples"
-    parts = [f"C = {len(counts)} classes, {each}, N = {clock['samples']}, n = {config['model']['features']} features"]
+    each = (
+        f"{counts[0]} recorded samples each" if even else f"{min(counts)} to {max(counts)} recorded samples"
+    )
+    parts = [
+        f"C = {len(counts)} classes, {each}, N = {clock['samples']}, n = {config['model']['features']} features"
+    ]
     batch = "full batch" if clock.get("batch") is None else f"batches of {clock['batch']}"
     length = f"{training['step']} steps" if training.get("step") else "not ended"
     parts.append(f"recorded from another program, {length} at rate {rate}, {batch}")

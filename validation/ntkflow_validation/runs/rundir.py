@@ -114,7 +114,9 @@ class RunDirectory:
         try:
             with staged_directory(path, overwrite, OWNED, MAKING if resume else 0.0) as staged:
                 recorded = isinstance(config, RecordedConfig)
-                for folder in ("snapshots", "figures") if recorded else ("snapshots", "parameters", "figures"):
+                for folder in (
+                    ("snapshots", "figures") if recorded else ("snapshots", "parameters", "figures")
+                ):
                     (staged / folder).mkdir()
                 write_toml(staged / MARK, config.to_dict())
         except InputError:

@@ -39,7 +39,9 @@ def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
     """
     tables = base.to_dict()
     if isinstance(base, RecordedConfig) and not all(name.startswith("kernels.") for name in changes):
-        raise InputError("run", base.model.name, "was recorded and has no settings to change", "record it anew")
+        raise InputError(
+            "run", base.model.name, "was recorded and has no settings to change", "record it anew"
+        )
     if changes.get(MODEL, base.model.name) != base.model.name:
         tables["model"] = {"name": changes[MODEL], "init": base.model.init}
     elif changes.get("model.width", base.model.width) != base.model.width:
