@@ -35,6 +35,7 @@ def test_the_cause_is_named(factor, cause):
     assert f"multiplied by {factor:.4g} " in said or cause == "common causes"
 
 
+@pytest.mark.slow
 def test_a_fit_hints_at_it():
     (said,) = [sentence for sentence in nf.fit(clocked(2.0)).warnings if "clock" in sentence]
     assert "multiplied by 2 " in said

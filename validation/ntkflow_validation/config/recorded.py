@@ -125,10 +125,8 @@ class RecordedConfig(RunConfig):
     def from_dict(cls, values: dict[str, Any]) -> "RecordedConfig":
         """Inverse of `to_dict`."""
         try:
-            data, model = (
-                kind(**{name: values[section][name] for name in KEPT[section]})
-                for kind, section in ((RecordedData, "data"), (RecordedModel, "model"))
-            )
+            data = RecordedData(**{name: values["data"][name] for name in KEPT["data"]})
+            model = RecordedModel(**{name: values["model"][name] for name in KEPT["model"]})
             clock = tuple(values[MARKED].items())
             plain = {name: value for name, value in clock if name != "schedule"}
             keeper = Clock(**plain)

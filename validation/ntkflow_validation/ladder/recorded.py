@@ -1,5 +1,6 @@
 """What the rungs need of a run that was recorded elsewhere: there is no network to ask, only what was measured of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,8 +10,8 @@ from jaxtyping import Float64
 
 from ntkflow._types import Features, SampleKernel
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import TensorKernel
-from ntkflow.problem.state import State
+from ntkflow.problem.kernels import Kernel, TensorKernel
+from ntkflow.problem.state import State, class_means
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels.methods.components import NAMES
@@ -119,8 +120,6 @@ class Recorded(Measured):
     def explored(self, k: int) -> tuple[Float64[np.ndarray, "nC j"], Float64[np.ndarray, "nC j"]]:
         """See `Measured.explored`; from the class kernel."""
         n, C, T = self.sizes.n, self.sizes.C, self.classes.T
-        from ntkflow.problem.state import class_means
-
         sums = class_means(self.state.W.T @ self.residual, self.sizes) * self.sizes.masses
         T = T.reshape(n * C, n * C)
         return explored(lambda z: (T @ z.reshape(-1)).reshape(n, C), sums, k)
@@ -153,7 +152,7 @@ class Recorded(Measured):
         if self.kernel.full is not None or self.share != 1:
             return None
         kernel = self.kernel
-        given = {
+        given: dict[str, Callable[[], Kernel]] = {
             "class-block": kernel.class_block,
             "row-block": lambda: kernel.block("row_space"),
             "row-class-block": lambda: kernel.class_block("row_space"),

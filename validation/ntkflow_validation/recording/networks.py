@@ -60,7 +60,8 @@ class Reader:
         if _is(network, "flax.nnx", "Module"):
             from flax import nnx
 
-            graph, params, rest = nnx.split(_in_inference(network), nnx.Param, ...)
+            parts: Any = nnx.split(_in_inference(network), nnx.Param, ...)
+            graph, params, rest = parts
             return (lambda p, x: self.features(nnx.merge(graph, p, rest), x)), params
         return self.features, network
 
@@ -129,6 +130,12 @@ def part(thing: Any, which: Any) -> Any:
     return found
 
 
+def plain(network: Any) -> Any:
+    """The module inside what shares it between processes, whose own forward pass would wait for the other ranks."""
+    wrapped = type(network).__name__ in ("DistributedDataParallel", "DataParallel")
+    return network.module if wrapped else network
+
+
 @contextmanager
 def inference(network: Any) -> Iterator[None]:
     """A torch module in inference mode; every part of it goes back to the mode that it had."""
@@ -144,7 +151,7 @@ def inference(network: Any) -> Iterator[None]:
 def _whole(network: Any, features: Features) -> Any:
     import torch
 
-    class Body(torch.nn.Module):
+    class Body(torch.nn.Module):  # type: ignore[misc]
         """The features of a network as a module."""
 
         def __init__(self) -> None:

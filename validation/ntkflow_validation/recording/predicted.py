@@ -289,8 +289,8 @@ def _times(clock: Clock, steps: np.ndarray, start: int) -> Times:
             f"must be two or more, increasing from {start}",
             "give start= too",
         )
-    times = np.asarray(clock.time(steps), dtype=np.float64)
-    return times - times[0]
+    times: Times = np.asarray(clock.time(steps), dtype=np.float64)
+    return np.subtract(times, times[0])
 
 
 def _members(

@@ -27,9 +27,9 @@ from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
 from ntkflow_validation.recording import arrays
 from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
-from ntkflow_validation.recording.networks import Features, Reader, inference, part
+from ntkflow_validation.recording.networks import Features, Reader, inference, part, plain
 from ntkflow_validation.recording.ranks import rank as this_rank
-from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
+from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot, first_difference
 from ntkflow_validation.runs.training_run import Result
 
 # Measured beside the block constants; the whole tensor where it is small, from which every rung of the ladder follows.
@@ -159,6 +159,7 @@ class Recorder:
         if self.last is not None and step <= self.last:
             self._warn("again", f"{self.path} has step {self.last}: steps up to it are skipped")
             return None
+        network = plain(network)
         H, weights, biases = self._observed(network, W, b)
         if not all(np.isfinite(part).all() for part in (H, weights, biases)):
             self._diverged(step)
@@ -223,16 +224,17 @@ class Recorder:
         """As our trainings do: kernel, line, and last the state file, which marks the snapshot complete."""
         run = self._run or self._begun(seen)
         kept = self._snapshots.due(seen.step)
-        listed = isinstance(self._kernels.steps, tuple)
-        if self._reader is not None and network is not None and self._kernels.due(seen.step):
-            if listed or self._budget.allows():
-                line |= self._measured(run, seen, network)
-                kept = True
+        if self._reader is not None and network is not None and self._kernel_due(seen.step):
+            line |= self._measured(run, seen, network)
+            kept = True
         run.append_metrics(seen.step, seen.time, line)
         if kept:
             run.write_observed(seen)
             self._snapshots.done(seen.step)
         self.last, self._latest = seen.step, None if kept else seen
+
+    def _kernel_due(self, step: int) -> bool:
+        return self._kernels.due(step) and (isinstance(self._kernels.steps, tuple) or self._budget.allows())
 
     def _measured(self, run: RunDirectory, seen: StoredSnapshot, network: Any) -> Json:
         """The invariant's terms under the kernel measured here; what cannot be measured does not end a training."""
@@ -272,7 +274,16 @@ class Recorder:
                 raise InputError(
                     "directory", self.path, "holds a training from here", "choose another directory"
                 )
-            self._resume(RunDirectory.create(self.path, self._config(run.config), resume=True))
+            given, known = self._config(run.config).to_dict(), run.config.to_dict()
+            difference = first_difference(given, known) or first_difference(known, given)
+            if difference:
+                raise InputError(
+                    "directory",
+                    self.path,
+                    f"was recorded with another {difference}",
+                    "choose another directory, or overwrite=True",
+                )
+            self._resume(run)
         else:
             refuse_existing(self.path, self._overwrite, OWNED)
 
@@ -285,7 +296,8 @@ class Recorder:
         self._kernels.last = run.measured()[-1] if run.measured() else None
 
     def _begun(self, seen: StoredSnapshot) -> RunDirectory:
-        n, quantities = seen.sizes.n, QUANTITIES
+        n = seen.sizes.n
+        quantities: tuple[str, ...] = QUANTITIES
         if not self._how.quantities:
             quantities += (
                 ("tensor",) if n * len(self.labels) <= TENSOR_ROWS and not self._how.per_class else ()
@@ -336,7 +348,7 @@ class Recorder:
     def _warn(self, kind: str, sentence: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(sentence, RecordingWarning, stacklevel=4)
+            warnings.warn(sentence, RecordingWarning, stacklevel=3)
 
 
 def _accuracy(seen: StoredSnapshot) -> Json:
