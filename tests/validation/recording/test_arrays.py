@@ -23,7 +23,7 @@ def test_samples_are_rows_or_columns_by_their_number():
 
 def test_a_square_is_refused_unless_it_is_said():
     square = np.arange(9.0).reshape(3, 3)
-    with pytest.raises(InputError, match="along both axes.*rows=True"):
+    with pytest.raises(InputError, match=r"along both axes.*rows=True"):
         arrays.columns(square, 3, None)
     np.testing.assert_array_equal(arrays.columns(square, 3, True), square.T)
     np.testing.assert_array_equal(arrays.columns(square, 3, False), square)

@@ -13,7 +13,7 @@ from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import solve
 from ntkflow.problem.decay import Decay
-from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.kernels import BlockKernel, SampleKernel
 from ntkflow.problem.losses import loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
@@ -215,7 +215,8 @@ def predict(
         clock: of the training: time, weight decay and loss.
         steps: the last step, or all steps to predict; None ends where the solution does not move any more.
         start: the step at which the state was observed.
-        rung: block, class-block, sample, kronecker, matrix-block or tensor.
+        rung: block, class-block, sample (of which what single precision leaves below zero is cut off), kronecker,
+            matrix-block or tensor.
         of: "features", or "row_space" for constants averaged over the row space of W.
         members: draws for the band.
         seed: of the draws.
@@ -235,15 +236,34 @@ def predict(
         )
     start = checks.whole("start", start, 0)
     members = checks.whole("members", members, 2)
-    parts = (None, None, None) if state is None else (state.H, state.W, state.b)
-    problem = measurement.problem(*parts, rung=rung, of=of)
+    parts = _given(measurement, state)
     order = np.argsort(measurement.labels, kind="stable")
+    problem = _problem(measurement, parts, rung, of, order)
     share = problem.sizes.N / clock.samples
     problem = _of_clock(problem, clock, share)
     times = None if steps is None else _times(clock, _steps(steps, start), start) / share
     solution = solve(problem, save_at=times, rtol=rtol)
     drawn, without = _members(measurement, problem, of, members, seed, share)
     return Predicted(solution, clock, start, share, order, drawn, without, rtol)
+
+
+def _given(measurement: Measurement, state: State | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if state is not None:
+        return state.H, state.W, state.b
+    head = measurement.head
+    if head is None:
+        raise InputError("state", None, "is needed, no head was measured", "give it, or measure with head=(W, b)")
+    return measurement.H, head.W, np.zeros(len(head.W)) if head.b is None else head.b
+
+
+def _problem(measurement: Measurement, parts: Any, rung: str, of: str, order: np.ndarray) -> Problem:
+    family = measurement.features if of == "features" else measurement.row_space
+    if rung != "sample" or family is None or family.mean is None:
+        return measurement.problem(*parts, rung=rung, of=of)
+    # Measured in single precision, it has eigenvalues of rounding where it has none.
+    kernel = SampleKernel.regularised(family.mean[np.ix_(order, order)])
+    state, sizes, _ = State.from_samples(*parts, measurement.labels)
+    return Problem(sizes, kernel, state)
 
 
 def _of_clock(problem: Problem, clock: Clock, share: float) -> Problem:

@@ -7,7 +7,7 @@ training samples, both the features H of these and h(x) are driven by the same G
     dH/dt = -G K - lambda_h H,    dh/dt = -G k(x)^T - lambda_h h.
 
 So e^{lambda_h t} h(t) - h(0) = (e^{lambda_h t} H(t) - H(0)) K^{-1} k(x)^T, for any loss: no quadrature along the run. Not in the
-paper. Where K is singular, G k^T is known along the range of K alone, and the part of k outside of it is refused.
+paper. Where K vanishes so does k, since both are products of the same gradients; what single precision leaves there is cut off.
 """
 
 import numpy as np
@@ -15,9 +15,9 @@ import numpy as np
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 
-# Below this share of the largest eigenvalue of K a direction of samples is none, and of k(x) none may be left there.
-NULL = 1e-12
-OUTSIDE = 1e-6
+# Below this share of its largest eigenvalue K is rounding of single precision, and there may be no more than so much of k.
+NULL = 1e-7
+OUTSIDE = 1e-3
 
 
 def features(solution: Solution, cross: np.ndarray, H: np.ndarray) -> np.ndarray:
