@@ -5,7 +5,7 @@ import numpy as np
 import ntkflow as nf
 
 C, m, n, d = 3, 4, 5, 7
-N, RATE = C * m, 0.01
+N, RATE = C * m, 0.002
 Y = np.random.default_rng(3).permutation(np.arange(N) % C)
 CLOCK = nf.Clock(RATE, "half-squared", "sum", samples=N, classes=C)
 

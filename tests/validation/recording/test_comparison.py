@@ -44,13 +44,13 @@ def linear(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compared(linear):
-    return compare(linear, windows=1)  # while it records
+    return compare(linear, windows=1, rungs=("block", "sample", "kronecker", "tensor", "class-block"))  # while it records
 
 
 def test_rungs_that_follow_from_what_was_measured_predict(compared, linear):
     skills = compared.skill()
     # The linear network has the sample kernel itself, the same for every neuron.
-    assert min(skills[name] for name in ("sample", "kronecker", "tensor", "class-matrix")) > 0.999
+    assert min(skills[name] for name in ("sample", "kronecker", "tensor")) > 0.999
     assert skills["block"] < skills["sample"]
     assert compared.skill("W")["sample"] > 0.999
     as_trained = [r for r in compared.windows[0]["rungs"] if r["name"] == "sample" and r["modifications"]]
@@ -62,7 +62,7 @@ def test_it_gives_a_table_a_figure_and_a_page(compared):
     text = repr(compared)
     assert "sample" in text
     assert "recorded outside" in text
-    assert compared.report.read_text().startswith("<!doctype html>")
+    assert compared.report.read_text().startswith("<!DOCTYPE html>")
     assert "own network on own data" in compared.report.read_text()
     assert "12 " not in compared.figure().axes[0].get_title()
     assert (compared.run.path / "figures" / "comparison.png").exists()
@@ -80,7 +80,7 @@ def test_the_commands_read_it(compared, linear, tmp_path):
         assert done.exit_code == 0, (words, done.output, done.exception)
     for words in (["figure", "1", path], ["figure", "2", path]):
         assert runner.invoke(app, [*words, "--out", str(tmp_path)]).exit_code == 0
-    refused = runner.invoke(app, ["kernels", path, "--set", "kernels.probes=3"] if False else ["kernels", path])
+    refused = runner.invoke(app, ["kernels", path])
     assert "recorded from another program" in str(refused.exception)
 
 
@@ -118,13 +118,13 @@ def _settings():
 
 
 def test_a_part_of_the_samples_runs_on_its_own_clock(tmp_path):
-    """All 12 samples stand for 24, each twice: their flow takes half the time, and means move alike."""
-    twice = nf.Clock(0.01, "half-squared", "sum", samples=2 * N, classes=3)
+    """12 samples stand for 24, each twice: a step on these moves the means twice as far."""
+    twice = nf.Clock(0.002, "half-squared", "sum", samples=2 * N, classes=3)
     recorder = Recorder(
         tmp_path / "run", Y, clock=twice, X=inputs(), features=features, head=lambda p: (p["W"], p["b"]),
         snapshots=1, kernels=[0],
     )  # fmt: skip
-    for step, _, W, b, V in loop(rate=0.02):
+    for step, _, W, b, V in loop(rate=0.004):
         recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
     document = compare(recorder, rungs=["block", "sample"], windows=1).document
     recorder.close()

@@ -18,7 +18,7 @@ ORDER = np.argsort(Y, kind="stable")
 @pytest.fixture(scope="module")
 def walk():
     """The flow itself, in steps of a hundredth."""
-    return {step: (H, W, b, V) for step, H, W, b, V in loop(parts=100) if step in STEPS}
+    return {step: (H, W, b, V) for step, H, W, b, V in loop(parts=50) if step in STEPS}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_training_inputs_are_no_exception(found):
 
 
 def test_decay_pulls_unseen_inputs_too(measured, walk):
-    clock = nf.Clock(0.01, "half-squared", "sum", samples=N, classes=C, weight_decay=0.5)
+    clock = nf.Clock(0.002, "half-squared", "sum", samples=N, classes=C, weight_decay=0.5)
     found = predict(measured, None, clock, steps=STEPS, rung="sample")
     np.testing.assert_allclose(found.problem.decay.H, 0.5)
     still = found.unseen(np.zeros((2, N)), np.ones((2, n)))
@@ -104,7 +104,7 @@ def part():
 
 
 def test_the_band_is_that_of_the_standard_errors(part):
-    clock = nf.Clock(0.01, "half-squared", "sum", samples=N, classes=C)
+    clock = nf.Clock(0.002, "half-squared", "sum", samples=N, classes=C)
     found = predict(part, None, clock, steps=[0, 10, 20], members=4)
     assert "4 draws" in repr(found)
     low, high = found.band["loss"]

@@ -128,7 +128,7 @@ def test_another_training_is_not_continued(tmp_path):
     recorded(tmp_path / "run", steps=1)
     faster = nf.Clock(0.02, "half-squared", "sum", samples=N, classes=3, batch=6)
     with pytest.raises(
-        InputError, match=r"another training\.learning_rate \(0\.01, not 0\.02\).*overwrite=True"
+        InputError, match=r"another training\.learning_rate \(0\.002, not 0\.02\).*overwrite=True"
     ):
         Recorder(tmp_path / "run", Y, clock=faster)
     with pytest.raises(InputError, match=r"another data\.counts|another data\.labels"):
