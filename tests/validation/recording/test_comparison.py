@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ntkflow_validation.config.config import KernelConfig
 from ntkflow_validation.cli.main import app
+from ntkflow_validation.config.config import KernelConfig
 from ntkflow_validation.ladder.run import compare_run
 from ntkflow_validation.pipeline.pipeline import measure_run, train_run
 from ntkflow_validation.recording import Recorder, compare
@@ -44,7 +44,9 @@ def linear(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compared(linear):
-    return compare(linear, windows=1, rungs=("block", "sample", "kronecker", "tensor", "class-block"))  # while it records
+    return compare(
+        linear, windows=1, rungs=("block", "sample", "kronecker", "tensor", "class-block"), report=False
+    )
 
 
 def test_rungs_that_follow_from_what_was_measured_predict(compared, linear):
@@ -58,24 +60,35 @@ def test_rungs_that_follow_from_what_was_measured_predict(compared, linear):
     assert linear.recording
 
 
-def test_it_gives_a_table_a_figure_and_a_page(compared):
+def test_it_gives_a_table(compared):
     text = repr(compared)
     assert "sample" in text
     assert "recorded outside" in text
-    assert compared.report.read_text().startswith("<!DOCTYPE html>")
-    assert "own network on own data" in compared.report.read_text()
-    assert "12 " not in compared.figure().axes[0].get_title()
-    assert (compared.run.path / "figures" / "comparison.png").exists()
     with pytest.raises(InputError, match="there are 1"):
         compared.skill(window=3)
     with pytest.raises(InputError, match="quantity"):
         compared.skill("mass")
 
 
+@pytest.mark.slow
+def test_it_gives_a_figure_and_a_page(linear):
+    compared = compare(linear, windows=1, rungs=["sample"])
+    assert compared.report.read_text().startswith("<!DOCTYPE html>")
+    assert "own network on own data" in compared.report.read_text()
+    assert len(compared.figure().axes) >= 8
+    assert (compared.run.path / "figures" / "comparison.png").exists()
+
+
+@pytest.mark.slow
 def test_the_commands_read_it(compared, linear, tmp_path):
     path, runner = str(linear.path), CliRunner()
     linear.close()
-    for words in (["show", path], ["report", path], ["export", path, "--to", str(tmp_path)], ["frontier", path]):
+    for words in (
+        ["show", path],
+        ["report", path],
+        ["export", path, "--to", str(tmp_path)],
+        ["frontier", path],
+    ):
         done = runner.invoke(app, words)
         assert done.exit_code == 0, (words, done.output, done.exception)
     for words in (["figure", "1", path], ["figure", "2", path]):
@@ -96,19 +109,27 @@ def test_the_comparison_is_that_of_our_own_run(tmp_path):
         return network.body_features(params["body"], network.initial._replace(params=params), x)
 
     with Recorder(
-        tmp_path / "recorded", dataset.labels, clock=clock, X=dataset.x, features=body, head="head", snapshots=1
+        tmp_path / "recorded",
+        dataset.labels,
+        clock=clock,
+        X=dataset.x,
+        features=body,
+        head="head",
+        snapshots=1,
     ) as recorder:
         for snapshot in train(CONFIG, dataset, network):
             recorder(snapshot.step, snapshot.train.variables.params)
     wanted = compare_run(own, settings=replace(_settings(), rungs=RUNGS))
-    found = compare(recorder.path, rungs=RUNGS, windows=1).document
+    found = compare(recorder.path, rungs=RUNGS, windows=1, report=False).document
     a, b = (document["windows"][0]["rungs"] for document in (wanted, found))
     assert [(r["name"], r["modifications"]) for r in a] == [(r["name"], r["modifications"]) for r in b]
     for one, other in zip(a, b, strict=True):
         # Our own class kernels within classes are estimated by two draws of signs.
         close = 0.02 if one["name"] in ("class-block", "class-matrix") else 1e-5
         for q in ("M", "F_centred", "W"):
-            assert other["skill"][q]["value"] == pytest.approx(one["skill"][q]["value"], abs=close), one["name"]
+            assert other["skill"][q]["value"] == pytest.approx(one["skill"][q]["value"], abs=close), one[
+                "name"
+            ]
 
 
 def _settings():
@@ -126,8 +147,10 @@ def test_a_part_of_the_samples_runs_on_its_own_clock(tmp_path):
     )  # fmt: skip
     for step, _, W, b, V in loop(rate=0.004):
         recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
-    document = compare(recorder, rungs=["block", "sample"], windows=1).document
+    document = compare(recorder, rungs=["block", "sample"], windows=1, report=False).document
     recorder.close()
     assert document["windows"][0]["samples"] == {"observed": N, "trained": 2 * N}
-    sample = next(r for r in document["windows"][0]["rungs"] if r["name"] == "sample" and not r["modifications"])
+    sample = next(
+        r for r in document["windows"][0]["rungs"] if r["name"] == "sample" and not r["modifications"]
+    )
     assert sample["skill"]["W"]["value"] > 0.99

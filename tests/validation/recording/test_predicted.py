@@ -9,7 +9,7 @@ from ntkflow_validation.recording import Recorder, predict
 
 import ntkflow as nf
 from ntkflow.errors import InputError
-from tests.validation.recording.loops import CLOCK, N, Y, C, inputs, loop, n
+from tests.validation.recording.loops import CLOCK, C, N, Y, inputs, loop, n
 
 STEPS = [0, 5, 10, 20, 30]
 ORDER = np.argsort(Y, kind="stable")

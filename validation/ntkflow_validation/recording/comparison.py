@@ -37,7 +37,7 @@ class Compared:
 
     @property
     def report(self) -> Path:
-        """The page: overlays, attribution, scores, kernels, configuration."""
+        """The page: overlays, attribution, scores, kernels, configuration; there unless compared with report=False."""
         return self.run.path / PAGE
 
     @property
@@ -84,6 +84,7 @@ def compare(
     rungs: Sequence[str] | str | None = None,
     windows: int = 3,
     from_snapshot: int | None = None,
+    report: bool = True,
     progress: Progress = silent,
 ) -> Compared:
     """Predict windows of a run with the rungs of the kernel ladder; writes comparison.json, a figure and report.html.
@@ -95,6 +96,7 @@ def compare(
             measured.
         windows: at most so many stretches of the run.
         from_snapshot: predict from this measured step to the end instead.
+        report: write figure, page and summary too; the first page of a version takes a calibration of some seconds.
         progress: called with (what, done, in all).
 
     Raises:
@@ -106,7 +108,8 @@ def compare(
     settings = LadderSettings(rungs=names, windows=checks.whole("windows", windows, 1))
     with nullcontext() if held else found.locked():
         document = compare_run(found, from_snapshot, progress, settings, deviations)
-        finish(found, progress)
+        if report:
+            finish(found, progress)
     return Compared(found, document)
 
 

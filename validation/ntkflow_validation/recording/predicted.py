@@ -252,7 +252,9 @@ def _given(measurement: Measurement, state: State | None) -> tuple[np.ndarray, n
         return state.H, state.W, state.b
     head = measurement.head
     if head is None:
-        raise InputError("state", None, "is needed, no head was measured", "give it, or measure with head=(W, b)")
+        raise InputError(
+            "state", None, "is needed, no head was measured", "give it, or measure with head=(W, b)"
+        )
     return measurement.H, head.W, np.zeros(len(head.W)) if head.b is None else head.b
 
 
