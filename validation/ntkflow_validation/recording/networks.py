@@ -9,8 +9,8 @@ import numpy as np
 
 from ntkflow.errors import InputError
 
-# Samples of one forward pass.
-BATCH = 1024
+# Samples of one forward pass: larger ones leave the cache and are slower on a CPU.
+BATCH = 256
 Features = Callable[[Any, Any], Any]
 
 

@@ -89,7 +89,7 @@ class Recorder:
         features: Features | None = None,
         head: Any = None,
         rows: bool | None = None,
-        snapshots: Steps = 1.1,
+        snapshots: Steps = 1.2,
         kernels: Steps | None = 2.0,
         budget: float = 0.1,
         measure: Mapping[str, Any] | None = None,
@@ -192,7 +192,7 @@ class Recorder:
         """Keep the last state, say how the training ended, and let the directory go. A training that is killed needs none."""
         if self._run is not None and self.recording:
             if self._latest is not None and self._latest.step not in self._run.steps():
-                self._run.write_observed(self._latest)
+                self._run.write_observed(self._latest, compressed=False)
             if not self.stopped:
                 self._end(Result.COMPLETE, "")
         for sink in self._sinks:
@@ -229,7 +229,7 @@ class Recorder:
             kept = True
         run.append_metrics(seen.step, seen.time, line)
         if kept:
-            run.write_observed(seen)
+            run.write_observed(seen, compressed=False)  # somebody's training waits
             self._snapshots.done(seen.step)
         self.last, self._latest = seen.step, None if kept else seen
 

@@ -184,10 +184,10 @@ class RunDirectory:
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(json.loads(dump_json(line)), allow_nan=False) + "\n")
 
-    def write_observed(self, seen: StoredSnapshot) -> None:
+    def write_observed(self, seen: StoredSnapshot, compressed: bool = True) -> None:
         """The state file of a snapshot."""
         meta = {"step": seen.step, "time": seen.time}
-        write_state(self._snapshot(seen.step), seen.state, seen.sizes.labels, meta=meta)
+        write_state(self._snapshot(seen.step), seen.state, seen.sizes.labels, meta=meta, compressed=compressed)
 
     def steps(self) -> list[int]:
         """Steps of the complete snapshots, increasing."""
