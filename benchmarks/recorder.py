@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from ntkflow_validation.recording import Recorder, each
 from sklearn.datasets import load_digits
 
 import ntkflow as nf
-from ntkflow_validation.recording import Recorder, each
 
 RESULTS = Path(__file__).parent / "results" / "recorder.json"
 EVERY, BATCH, N, SEEN, RATE = 100, 100, 1000, 500, 0.1

@@ -1,5 +1,6 @@
 """Features, heads and labels as frameworks give them, as arrays of the theory: H with samples in columns, W (C, n), b (C,)."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,16 @@ def on_host(value: Any) -> np.ndarray:
         # numpy has no bfloat16, and the dynamics are float64 anyway.
         value = value.detach().cpu()
         return np.asarray(value.double() if value.is_floating_point() else value)
-    return np.asarray(value[...] if hasattr(value, "raw_value") else value)
+    return np.asarray(_raw(value))
+
+
+def _raw(value: Any) -> Any:
+    """What a variable of Flax NNX holds, perhaps None; anything else itself."""
+    nnx = sys.modules.get("flax.nnx")
+    if nnx is None or not isinstance(value, nnx.Variable):
+        return value
+    # Releases of Flax differ in the name.
+    return value.get_raw_value() if hasattr(value, "get_raw_value") else value.raw_value
 
 
 def doubles(argument: str, value: Any, ndim: int) -> np.ndarray:
@@ -108,7 +118,7 @@ def _parts(head: Any) -> tuple[Any, Any]:
 def _named(values: dict[str, Any]) -> tuple[Any, Any]:
     bias = values.get("bias")
     # A layer of Flax without a bias has a variable that holds None.
-    bias = None if bias is None or getattr(bias, "raw_value", bias) is None else bias
+    bias = _raw(bias)
     if values.get("kernel") is not None:
         return on_host(values["kernel"]).T, bias
     if values.get("weight") is not None:

@@ -258,13 +258,19 @@ def _given(measurement: Measurement, state: State | None) -> tuple[np.ndarray, n
     return measurement.H, head.W, np.zeros(len(head.W)) if head.b is None else head.b
 
 
-def _problem(measurement: Measurement, parts: Any, rung: str, of: str, order: np.ndarray) -> Problem:
+def _problem(
+    measurement: Measurement,
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
+    rung: str,
+    of: str,
+    order: np.ndarray,
+) -> Problem:
     family = measurement.features if of == "features" else measurement.row_space
     if rung != "sample" or family is None or family.mean is None:
         return measurement.problem(*parts, rung=rung, of=of)
     # Measured in single precision, it has eigenvalues of rounding where it has none.
     kernel = SampleKernel.regularised(family.mean[np.ix_(order, order)])
-    state, sizes, _ = State.from_samples(*parts, measurement.labels)
+    state, sizes, _ = State.from_samples(parts[0], parts[1], parts[2], measurement.labels)
     return Problem(sizes, kernel, state)
 
 
@@ -312,7 +318,8 @@ def _times(clock: Clock, steps: np.ndarray, start: int) -> Times:
             "give start= too",
         )
     times: Times = np.asarray(clock.time(steps), dtype=np.float64)
-    return np.subtract(times, times[0])
+    begun: Times = times - float(times[0])
+    return begun
 
 
 def _members(

@@ -187,7 +187,9 @@ class RunDirectory:
     def write_observed(self, seen: StoredSnapshot, compressed: bool = True) -> None:
         """The state file of a snapshot."""
         meta = {"step": seen.step, "time": seen.time}
-        write_state(self._snapshot(seen.step), seen.state, seen.sizes.labels, meta=meta, compressed=compressed)
+        write_state(
+            self._snapshot(seen.step), seen.state, seen.sizes.labels, meta=meta, compressed=compressed
+        )
 
     def steps(self) -> list[int]:
         """Steps of the complete snapshots, increasing."""
