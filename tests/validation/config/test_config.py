@@ -1,6 +1,7 @@
 import tomllib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.config.presets import PRESETS, preset
@@ -118,3 +119,10 @@ def test_the_papers_recipe_is_observed_every_second_epoch_with_a_kernel():
     epoch = config.data.per_class // config.training.batch_per_class
     assert steps == list(range(0, 400 * epoch + 1, 2 * epoch))
     assert planned_kernels(config, steps[-1]) == tuple(steps)
+
+
+def test_whole_numbers_of_numpy_are_kept_as_those_that_files_hold(tmp_path):
+    config = replace(RunConfig(seed=np.int64(3)), data=DataConfig(per_class=np.int32(5)))
+    assert [type(value) for value in (config.seed, config.data.per_class)] == [int, int]
+    write_toml(tmp_path / "config.toml", config.to_dict())
+    assert RunConfig.from_toml(tmp_path / "config.toml") == config

@@ -55,8 +55,8 @@ def test_rungs_that_follow_from_what_was_measured_predict(compared, linear):
     assert min(skills[name] for name in ("sample", "kronecker", "tensor")) > 0.999
     assert skills["block"] < skills["sample"]
     assert compared.skill("W")["sample"] > 0.999
-    as_trained = [r for r in compared.windows[0]["rungs"] if r["name"] == "sample" and r["modifications"]]
-    assert as_trained[0]["skill"]["M"]["value"] > 1 - 1e-6
+    as_trained = [r for r in compared.windows[0].rungs if r.name == "sample" and r.modifications]
+    assert as_trained[0].skill.on("M").value > 1 - 1e-6
     assert linear.recording
 
 
@@ -121,15 +121,13 @@ def test_the_comparison_is_that_of_our_own_run(tmp_path):
             recorder(snapshot.step, snapshot.train.variables.params)
     wanted = compare_run(own, settings=replace(_settings(), rungs=RUNGS))
     found = compare(recorder.path, rungs=RUNGS, windows=1, report=False).document
-    a, b = (document["windows"][0]["rungs"] for document in (wanted, found))
-    assert [(r["name"], r["modifications"]) for r in a] == [(r["name"], r["modifications"]) for r in b]
+    a, b = (document.windows[0].rungs for document in (wanted, found))
+    assert [(r.name, r.modifications) for r in a] == [(r.name, r.modifications) for r in b]
     for one, other in zip(a, b, strict=True):
         # Our own class kernels within classes are estimated by two draws of signs.
-        close = 0.02 if one["name"] in ("class-block", "class-matrix") else 1e-5
+        close = 0.02 if one.name in ("class-block", "class-matrix") else 1e-5
         for q in ("M", "F_centred", "W"):
-            assert other["skill"][q]["value"] == pytest.approx(one["skill"][q]["value"], abs=close), one[
-                "name"
-            ]
+            assert other.skill.on(q).value == pytest.approx(one.skill.on(q).value, abs=close), one["name"]
 
 
 def _settings():
@@ -149,8 +147,6 @@ def test_a_part_of_the_samples_runs_on_its_own_clock(tmp_path):
         recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
     document = compare(recorder, rungs=["block", "sample"], windows=1, report=False).document
     recorder.close()
-    assert document["windows"][0]["samples"] == {"observed": N, "trained": 2 * N}
-    sample = next(
-        r for r in document["windows"][0]["rungs"] if r["name"] == "sample" and not r["modifications"]
-    )
-    assert sample["skill"]["W"]["value"] > 0.99
+    assert (document.windows[0].samples.observed, document.windows[0].samples.trained) == (N, 2 * N)
+    sample = next(r for r in document.windows[0].rungs if r.name == "sample" and not r.modifications)
+    assert sample.skill.on("W").value > 0.99

@@ -6,7 +6,6 @@ import typer
 
 from ntkflow_validation.cli import options
 
-REPEAT = "ntkflow validate train --config {0}.toml --out {0}"
 TO = typer.Option(Path(), "--to", help="Folder for NAME.json and NAME.toml; NAME is the run directory's.")
 
 
@@ -18,16 +17,15 @@ def export(
     Its configuration goes beside it, so that `ntkflow validate train --config NAME.toml` repeats the run, unless it was
     recorded from another program.
     """
+    from ntkflow.runs.border.records import document
     from ntkflow.runs.files import write_json, write_toml
-    from ntkflow_validation.config.recorded import RecordedConfig
     from ntkflow_validation.evidence.evidence import evidence
 
     for found in options.runs_at(run, out):
         options.find_data(found.config, data_dir)
         name = found.path.resolve().name
-        again = None if isinstance(found.config, RecordedConfig) else REPEAT.format(name)
-        document = {"command": again, **evidence(found)}
+        kept = document(evidence(found))
         to.mkdir(parents=True, exist_ok=True)
         write_toml(to / f"{name}.toml", found.config.to_dict())
-        write_json(to / f"{name}.json", document)
+        write_json(to / f"{name}.json", kept)
         typer.echo(f"written to {to / name}.json and .toml")

@@ -2,8 +2,9 @@
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
+from ntkflow import checks
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.runs.files import read_toml
 from ntkflow_validation.config.settings import (
@@ -13,7 +14,7 @@ from ntkflow_validation.config.settings import (
     KernelConfig,
     ModelConfig,
     TrainConfig,
-    whole,
+    whole_numbers,
 )
 
 __all__ = ["DATASETS", "MODELS", "DataConfig", "KernelConfig", "ModelConfig", "RunConfig", "TrainConfig"]
@@ -44,7 +45,7 @@ class RunConfig:
     kernels: KernelConfig = field(default_factory=KernelConfig)
 
     def __post_init__(self) -> None:
-        whole("seed", self.seed, 0)
+        whole_numbers(self, "", {"seed": 0})
         m, batch = self.data.per_class, self.training.batch_per_class
         if batch > m:
             raise InputError("training.batch_per_class", batch, f"exceeds data.per_class = {m}", "lower it")
@@ -88,12 +89,12 @@ class RunConfig:
         """Whether snapshots replace the running statistics by those of the training set."""
         return self.has_running_statistics and self.training.observed == "recalibrated"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Nested plain values, one table per section."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+    def from_dict(cls, values: Document) -> "RunConfig":
         """Inverse of `to_dict`; missing keys take their defaults, unknown ones are refused by name."""
         _known("", values, cls)
         sections = {}
@@ -120,7 +121,7 @@ class RunConfig:
         """The same run on so many samples of each class; probe, kernels and batches take at most these."""
         if per_class is None:
             return self
-        whole("data.per_class", per_class, 2)
+        per_class = checks.whole("data.per_class", per_class, 2)
         data, kernels, training = self.data, self.kernels, self.training
         return replace(
             self,

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ntkflow.checks import whole
 from ntkflow.errors import InputError
 from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.config.settings import DataConfig, KernelConfig, ModelConfig, TrainConfig, whole
+from ntkflow_validation.config.settings import DataConfig, KernelConfig, ModelConfig, TrainConfig
 
 # The table of config.toml that tells a recorded run from one that is trained here.
 MARKED = "clock"
@@ -46,7 +47,7 @@ class RecordedData(DataConfig):
     labels: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "counts", tuple(whole_count(m) for m in self.counts))
+        object.__setattr__(self, "counts", tuple(whole("data.counts", m, 1) for m in self.counts))
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,12 @@ class RecordedConfig(RunConfig):
         return cls(0, data, model, _recipe(clock, data.classes), kernels, tuple(kept.items()))
 
     @property
+    def counts(self) -> tuple[int, ...]:
+        """Recorded samples of each class."""
+        assert isinstance(self.data, RecordedData)
+        return self.data.counts
+
+    @property
     def scheduled(self) -> str | None:
         """The name of the schedule of rates, which the file does not hold; None where the rate is constant."""
         return dict(self.clock).get("schedule")
@@ -122,7 +129,7 @@ class RecordedConfig(RunConfig):
         return {"seed": self.seed, **kept, "kernels": whole_["kernels"], MARKED: dict(self.clock)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RecordedConfig":
+    def from_dict(cls, values: Mapping[str, Any]) -> "RecordedConfig":
         """Inverse of `to_dict`."""
         try:
             data = RecordedData(**{name: values["data"][name] for name in KEPT["data"]})
@@ -140,14 +147,7 @@ class RecordedConfig(RunConfig):
         return cls(0, data, model, _recipe(keeper, data.classes, values.get("training")), kernels, clock)
 
 
-def whole_count(value: object) -> int:
-    """A count of samples."""
-    whole("data.counts", value, 1)
-    assert isinstance(value, int)
-    return value
-
-
-def config_of(tables: dict[str, Any]) -> RunConfig:
+def config_of(tables: Mapping[str, Any]) -> RunConfig:
     """The configuration that the tables of a config.toml hold, of either kind."""
     return RecordedConfig.from_dict(tables) if MARKED in tables else RunConfig.from_dict(tables)
 

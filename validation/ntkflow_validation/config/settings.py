@@ -1,5 +1,6 @@
 """The sections of a configuration: data, model, training, kernels; each checks its own values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from ntkflow import checks
@@ -42,20 +43,20 @@ ONLY = {
 }
 
 
-def whole(name: str, value: object, least: int) -> None:
-    """Raise InputError unless `value` is a whole number >= `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(name, value, f"must be a whole number >= {least}", "give such a number")
-    checks.whole(name, value, least)
+def whole_numbers(settings: object, section: str, least: Mapping[str, int]) -> None:
+    """Whole numbers of a section, each at least so large; they become Python's own, as files have no others.
+
+    Raises:
+        InputError: one is something else, or smaller.
+    """
+    for name, smallest in least.items():
+        found = checks.whole(f"{section}{name}", getattr(settings, name), smallest)
+        object.__setattr__(settings, name, found)
 
 
 def number(name: str, value: object, low: float, high: float = float("inf")) -> None:
     """Raise InputError unless `value` is a number in [low, high)."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not low <= checks.real(name, value) < high
-    ):
+    if not isinstance(value, int | float) or not low <= checks.real(name, value) < high:
         raise InputError(name, value, f"must be a number in [{low:g}, {high:g})", "give such a number")
 
 
@@ -95,8 +96,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         choice("data.name", self.name, DATASETS)
-        for name, least in (("classes", 2), ("per_class", 2), ("test_per_class", 0), ("probe_per_class", 0)):
-            whole(f"data.{name}", getattr(self, name), least)
+        whole_numbers(
+            self, "data.", {"classes": 2, "per_class": 2, "test_per_class": 0, "probe_per_class": 0}
+        )
         choice("data.scaling", self.scaling, SCALINGS)
         BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
         number("data.noise", self.noise, 0)
@@ -146,8 +148,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         choice("model.name", self.name, MODELS)
-        for name, least in (("features", 0), ("width", 0), ("depth", 1)):
-            whole(f"model.{name}", getattr(self, name), least)
+        whole_numbers(self, "model.", {"features": 0, "width": 0, "depth": 1})
         if self.depth > DEEPEST:
             rule = f"must be at most {DEEPEST}: layers are compiled one by one"
             raise InputError("model.depth", self.depth, rule, "lower it")
@@ -237,8 +238,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "epochs": 0, "warmup": 0, "drop_every": 0, "batch_per_class": 0, "snapshots": 2}
-        for name, smallest in least.items():
-            whole(f"training.{name}", getattr(self, name), smallest)
+        whole_numbers(self, "training.", least)
         number("training.learning_rate", self.learning_rate, 0)
         number("training.stability", self.stability, 1e-9, 1)
         number("training.momentum", self.momentum, 0, 1)
@@ -283,8 +283,7 @@ class KernelConfig:
     memory: str = "2GiB"
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("neurons", 0), ("per_class", 0), ("probes", 1)):
-            whole(f"kernels.{name}", getattr(self, name), least)
+        whole_numbers(self, "kernels.", {"count": 1, "neurons": 0, "per_class": 0, "probes": 1})
         truth("kernels.while_training", self.while_training)
         choice("kernels.method", self.method, METHODS)
         choice("kernels.bn", self.bn, MODES)

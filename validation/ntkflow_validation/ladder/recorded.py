@@ -21,6 +21,8 @@ from ntkflow_validation.ladder.operators.restricted import explored
 from ntkflow_validation.ladder.operators.subspace import residual_krylov
 from ntkflow_validation.ladder.operators.tensors import ClassKernels
 from ntkflow_validation.ladder.predict.descent import Recipe
+from ntkflow_validation.models.base import Network
+from ntkflow_validation.training.train import TrainState
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +30,12 @@ class Recorded(Measured):
     """A recorded snapshot. Rungs of what was not measured there are refused, each by the name of what it lacks.
 
     Attributes:
+        network, train_state: none.
         later: the second snapshot of the window, and the flow time to it in the clock of all samples.
     """
 
+    network: Network | None  # type: ignore[assignment]
+    train_state: TrainState | None  # type: ignore[assignment]
     later: tuple[State, float] = field(default=(None, 0.0))  # type: ignore[assignment]
 
     @property
@@ -206,7 +211,7 @@ def _missing(what: str, remedy: str) -> InputError:
 
 def stand_in(config: RecordedConfig) -> Dataset:
     """As much of a data set as scores ask for: its labels."""
-    counts = config.data.counts  # type: ignore[attr-defined]
+    counts = config.counts
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     nothing = np.empty((0,), np.float32)
     return Dataset(

@@ -1,12 +1,11 @@
 """`compare_run`: from a run directory with measured kernels to comparison.json."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import Json
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.recorded import RecordedConfig
@@ -21,6 +20,7 @@ from ntkflow_validation.ladder.recorded import Recorded, stand_in
 from ntkflow_validation.ladder.rungs import SPECS, Spec, build, chosen
 from ntkflow_validation.ladder.score.windows import Window, choose
 from ntkflow_validation.models.base import Network
+from ntkflow_validation.runs.compared import ComparedRun
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
 from ntkflow_validation.training.train import prepare, start
 
@@ -61,7 +61,7 @@ def compare_run(
     progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
     deviations: Callable[[RunConfig], list[str]] = lambda _: [],
-) -> Json:
+) -> ComparedRun:
     """Predict windows of a run with every rung, write comparison.json, return it.
 
     Args:
@@ -77,24 +77,25 @@ def compare_run(
     chosen(_names(settings), large=True)
     kernels = run.measurements()
     seen = set(run.steps())  # of a recorded run some lines have no snapshot
-    losses = {int(row["step"]): float(row["loss"]) for row in run.metrics() if row["step"] in seen}
+    losses = {
+        row["step"]: np.nan if row["loss"] is None else float(row["loss"])
+        for row in run.metrics()
+        if row["step"] in seen
+    }
     windows = choose(losses, list(kernels), from_snapshot, settings.windows)
-    if run.config.training.loss != "mse":
-        refused = (
-            f"trained on {run.config.training.loss}; the predictions are for the squared error of eq. (4)"
+    results, refused, loss = [], None, run.config.training.loss
+    if loss == "mse":
+        context = (
+            _RecordedContext(run, stand_in(run.config), None, kernels, settings, progress)
+            if isinstance(run.config, RecordedConfig)
+            else _Context(run, *prepare(run.config), kernels, settings, progress)
         )
-        document = comparison_document([], kernels, deviations(run.config), refused)
-        run.write_comparison(document)
-        return document
-    context = (
-        _RecordedContext(run, stand_in(run.config), None, kernels, settings, progress)
-        if isinstance(run.config, RecordedConfig)
-        else _Context(run, *prepare(run.config), kernels, settings, progress)
-    )
-    results = [context.compare(window) for window in windows]
-    document = comparison_document(results, kernels, deviations(run.config))
-    run.write_comparison(document)
-    return document
+        results = [context.compare(window) for window in windows]
+    else:
+        refused = f"trained on {loss}; the predictions are for the squared error of eq. (4)"
+    found = comparison_document(results, kernels, deviations(run.config), refused)
+    run.write_comparison(found)
+    return found
 
 
 def _names(settings: LadderSettings) -> tuple[str, ...] | None:
@@ -136,7 +137,7 @@ class _Context:
     def _measured(
         self, window: Window, snapshots: Sequence[StoredSnapshot], times: Float64[np.ndarray, " T"]
     ) -> Measured:
-        config, step, first = self._config(), window.steps[0], snapshots[0]
+        config, step, first = self.run.trained_config, window.steps[0], snapshots[0]
         assert self.network is not None
         template = start(self.network, config.training, self.dataset.per_class)
         return Measured(
@@ -156,15 +157,11 @@ class _Context:
             self.settings.announce,
         )
 
-    def _config(self) -> RunConfig:
-        """The configuration with the rate that was chosen when training began."""
-        rate = self.run.read_json("training.json").get(
-            "learning_rate", self.run.config.training.learning_rate
-        )
-        return replace(self.run.config, training=replace(self.run.config.training, learning_rate=float(rate)))
-
     def _schedule(self, step: int, begin: float, end: float) -> tuple[tuple[float, Measurement], ...]:
-        """Measured constants from the start to the first measurement after the end of the window."""
+        """Measured constants from the start to the first measurement after the end of the window.
+
+        One beyond the end, so that constants are interpolated to it and not continued.
+        """
         knots = []
         for later in sorted(s for s in self.kernels if s >= step):
             time = self.run.read_snapshot(later).time
@@ -187,8 +184,8 @@ class _RecordedContext(_Context):
     ) -> Measured:
         step, first = window.steps[0], snapshots[0]
         return Recorded(
-            None,  # type: ignore[arg-type]
-            None,  # type: ignore[arg-type]
+            None,
+            None,
             self.dataset,
             self.run.config,
             step,

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ntkflow import checks
-from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.ladder.export import table
 from ntkflow_validation.ladder.run import LadderSettings, compare_run
+from ntkflow_validation.ladder.score.scores import CENTRED
 from ntkflow_validation.pipeline.pipeline import deviations
-from ntkflow_validation.pipeline.summary import drawn
+from ntkflow_validation.pipeline.summary import picture, what
 from ntkflow_validation.report.write import PAGE, finish
+from ntkflow_validation.runs.compared import ComparedRun, ComparedWindow
 from ntkflow_validation.runs.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Compared:
     """
 
     run: RunDirectory
-    document: Json
+    document: ComparedRun
 
     @property
     def report(self) -> Path:
@@ -41,9 +42,9 @@ class Compared:
         return self.run.path / PAGE
 
     @property
-    def windows(self) -> list[Json]:
+    def windows(self) -> tuple[ComparedWindow, ...]:
         """Windows of the run, the leading one first."""
-        return list(self.document["windows"])
+        return self.document.windows
 
     def skill(self, quantity: str = "M", window: int = 0) -> dict[str, float]:
         """Skill of every rung's flow on one quantity.
@@ -54,10 +55,10 @@ class Compared:
         """
         if not 0 <= window < len(self.windows):
             raise InputError("window", window, f"there are {len(self.windows)}", "give a position from 0")
-        rungs = [r for r in self.windows[window]["rungs"] if r["skill"] and not r["modifications"]]
-        for rung in rungs:
-            checks.choice("quantity", quantity, [name for name in rung["skill"] if name != "uncentred"])
-        return {rung["name"]: rung["skill"][quantity]["value"] for rung in rungs}
+        rungs = [r for r in self.windows[window].rungs if r.skill and not r.modifications]
+        checks.choice("quantity", quantity, CENTRED)
+        scores = {r.name: r.skill.on(quantity).value for r in rungs if r.skill}
+        return {name: float("nan") if value is None else value for name, value in scores.items()}
 
     def figure(self) -> "Figure":
         """Observed as points, predicted as lines.
@@ -65,7 +66,7 @@ class Compared:
         Raises:
             InputError: no rung predicted anything.
         """
-        found = drawn(self.run)
+        found = picture(self.windows, what(self.run.config))
         if found is None:
             raise InputError(
                 "run", self.run.path, "has no prediction to draw", "see its report for the reasons"
@@ -73,9 +74,9 @@ class Compared:
         return found
 
     def __repr__(self) -> str:
-        refused = self.document.get("refused")
-        lines = [f"not compared: {refused}"] if refused else table(self.document)
-        return "\n".join([*lines, *(f"not in the theory: {d}" for d in self.document["deviations"])])
+        found = self.document
+        lines = [f"not compared: {found.refused}"] if found.refused else table(found.windows)
+        return "\n".join([*lines, *(f"not in the theory: {d}" for d in found.deviations)])
 
 
 def compare(

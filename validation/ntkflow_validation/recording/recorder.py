@@ -19,7 +19,6 @@ from ntkflow.errors import InputError
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
 from ntkflow.runs.atomic import MARK, refuse_existing
-from ntkflow.runs.files import run_versions
 from ntkflow_validation.config.recorded import RecordedConfig, RecordedData, RecordedModel
 from ntkflow_validation.config.settings import KernelConfig
 from ntkflow_validation.kernels import measure
@@ -29,6 +28,7 @@ from ntkflow_validation.recording import arrays
 from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
 from ntkflow_validation.recording.networks import Features, Reader, inference, part, plain
 from ntkflow_validation.recording.ranks import rank as this_rank
+from ntkflow_validation.runs.documents import MadeBy, Training
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot, first_difference
 from ntkflow_validation.runs.training_run import Result
 
@@ -305,13 +305,9 @@ class Recorder:
             self._how = replace(self._how, quantities=quantities)
         run = RunDirectory.create(self.path, self._config(None, n), overwrite=self._overwrite)
         self._stack.enter_context(run.locked())
-        run.write_training(
-            {
-                "learning_rate": run.config.training.learning_rate,
-                "samples": {"train": self.clock.samples, "recorded": len(self.labels)},
-                "made_by": run_versions(),
-            }
-        )
+        samples = {"train": self.clock.samples, "recorded": len(self.labels)}
+        rate = run.config.training.learning_rate
+        run.write_training(Training(rate, None, samples, made_by=MadeBy.here()))
         self._run = run
         return run
 
@@ -341,9 +337,9 @@ class Recorder:
             self._end(Result.DIVERGED, self.stopped)
 
     def _end(self, result: Result, message: str) -> None:
-        facts = self.run.read_json("training.json")
-        ending = {"result": str(result), "step": self.last or 0, "message": message}
-        self.run.write_training({**facts, **ending})
+        facts = self.run.training()
+        assert facts is not None
+        self.run.write_training(replace(facts, result=str(result), step=self.last or 0, message=message))
 
     def _warn(self, kind: str, sentence: str) -> None:
         if kind not in self._warned:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
+from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.schema import Schema, Value, schema_of
 from ntkflow_validation.config.config import SECTIONS, RunConfig
@@ -17,9 +17,9 @@ SETTINGS: Schema = schema_of(*((f"{name}.", section) for name, section in SECTIO
 SETTINGS = Schema({SEED: int, **SETTINGS.kinds}, SETTINGS.lists)
 
 
-def flat(config: RunConfig) -> dict[str, Any]:
+def flat(config: RunConfig) -> Json:
     """Every setting by its flat name."""
-    values: dict[str, Any] = {}
+    values: Json = {}
     for name, value in config.to_dict().items():
         if isinstance(value, Mapping):
             values |= {f"{name}.{key}": item for key, item in value.items()}
@@ -28,7 +28,7 @@ def flat(config: RunConfig) -> dict[str, Any]:
     return values
 
 
-def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
+def changed(base: RunConfig, changes: Mapping[str, Value | tuple[Value, ...]]) -> RunConfig:
     """A run with some settings changed; what an architecture decides by itself is decided anew.
 
     Another architecture keeps of the old one only its initialisation, another width has its own number of
