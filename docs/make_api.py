@@ -33,6 +33,10 @@ VALIDATION = (
     "ntkflow_validation.pipeline.predict",
     "ntkflow_validation.metrics.compare",
     "ntkflow_validation.pipeline.pipeline",
+    "ntkflow_validation.recording",
+    "ntkflow_validation.recording.predicted",
+    "ntkflow_validation.recording.unseen",
+    "ntkflow_validation.metrics.skill",
     "ntkflow_validation.sweep",
     "ntkflow_validation.sweep.settings",
     "ntkflow_validation.sweep.estimate",
@@ -47,8 +51,8 @@ Made by `python docs/make_api.py` from the docstrings, which say the rest: `help
 ## ntkflow
 
 `import ntkflow as nf`; every name below is loaded on first use. What trains or measures networks is there too when its
-package is installed: `nf.measure`, `nf.gram`, `nf.kernel_figure`, `nf.train`, `nf.predict`, `nf.compare`, `nf.recalibrate`,
-`nf.RunConfig`.
+package is installed: `nf.measure`, `nf.gram`, `nf.kernel_figure`, `nf.train`, `nf.Recorder`, `nf.compare`, `nf.predict`,
+`nf.skill`, `nf.recalibrate`, `nf.RunConfig`.
 """
 
 

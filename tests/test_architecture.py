@@ -48,6 +48,7 @@ FLOORS = {
     "ntkflow_validation.paper": 29,
     "ntkflow_validation.saved": 29.5,
     "ntkflow_validation.report": 30,
+    "ntkflow_validation.recording": 30.5,
     "ntkflow_validation.cli": 31,
 }
 # The front doors lead everywhere, on first use.

@@ -15,6 +15,7 @@ from ntkflow.fitting.family import Family, Parameters, family
 from ntkflow.fitting.observed import Data, Observed
 from ntkflow.fitting.refine import Optimum, Simulator
 from ntkflow.fitting.start import candidates
+from ntkflow.fitting.wrong_clock import hint
 from ntkflow.problem.kernels import Kernel
 
 if TYPE_CHECKING:
@@ -172,17 +173,28 @@ def fit(
     noise_in = simulator.initial_noise(optimum) if initial == "noisy" else (0.0, 0.0)
     spread = _Spread.build(optimum, noise_in)
     estimates = {name: spread.of(row, optimum.theta) for name, row in chosen.reported.items()}
-    # What the frame cannot hold counts as unexplained, but not as noise: no parameter can reduce it.
-    left = float(np.sum(optimum.residuals**2)) + data.outside
+    misfit = _misfit(optimum, data)
+
+    def refitted(other: Observed) -> float:
+        # Knots lie where they lay among the observations.
+        stretch = float(other.times[-1] / observed.times[-1]) if observed.times[-1] else 1.0
+        moved = None if knots is None else [float(knot) * stretch for knot in knots]
+        family_then = family(kind, other.sizes, moved, float(other.times[0]))
+        then = Data.build(other, family_then)
+        return _misfit(Simulator(then, family_then, rtol).optimise(candidates(then, family_then)), then)
+
+    sentences = [*_warnings(data, chosen, optimum, spread, estimates)]
+    if (said := hint(observed, misfit, refitted)) is not None:
+        sentences.append(said)
     return Fit(
         kind=kind,
         kernel=chosen.make(optimum.theta),
         estimates=estimates,
         start={name: float(row @ starts[0]) for name, row in chosen.reported.items()},
         noise=spread.noise,
-        misfit=float(np.sqrt(left / data.moves)),
+        misfit=misfit,
         condition=spread.condition,
-        warnings=tuple(_warnings(data, chosen, optimum, spread, estimates)),
+        warnings=tuple(sentences),
         converged=optimum.converged,
         evaluations=optimum.evaluations,
     )
@@ -204,6 +216,12 @@ def _refuse_held_biases(observed: Observed) -> None:
             "must be trained: the constants are fitted with the flow of W, H and b",
             "fit a run whose head has a bias, or measure the kernel",
         )
+
+
+def _misfit(optimum: Optimum, data: Data) -> float:
+    # What the frame cannot hold counts as unexplained, but not as noise: no parameter can reduce it.
+    left = float(np.sum(optimum.residuals**2)) + data.outside
+    return float(np.sqrt(left / data.moves))
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,9 +132,14 @@ def write_state(
     labels: Labels,
     kernel: BlockKernel | None = None,
     meta: Document | None = None,
+    compressed: bool = True,
     **arrays: np.ndarray,
 ) -> None:
-    """Write a state file: H (n,N), W (C,n), b (C,), labels (N,), optional kappas, K, A_d, A_c, A_n and meta."""
+    """Write a state file: H (n,N), W (C,n), b (C,), labels (N,), optional kappas, K, A_d, A_c, A_n and meta.
+
+    Compressed it has some half of the size, and takes several times as long.
+    """
+    write = np.savez_compressed if compressed else np.savez
     content: dict[str, np.ndarray] = {
         "H": state.H,
         "W": state.W,
@@ -147,7 +152,7 @@ def write_state(
     if meta is not None:
         content["meta"] = np.array(dump_json(meta))
     with atomic(Path(path)) as handle:
-        np.savez_compressed(handle, **content)  # type: ignore[arg-type]
+        write(handle, **content)  # type: ignore[arg-type]
 
 
 def read_state(path: Path | str, kernel: bool = True) -> StateFile:

@@ -14,7 +14,7 @@ from tests.docs.pages import LINK, PAGES, blocks, words_of
 
 NAMES = [f"{page.parent.name}-{page.name}" for page in PAGES]
 # Pages that train networks or run sweeps, in many seconds each.
-LONG = ("getting-started.md", "sweeps.md", "measuring.md")
+LONG = ("getting-started.md", "sweeps.md", "measuring.md", "your-network.md")
 
 
 def restored_tables(monkeypatch):

@@ -9,13 +9,17 @@ from ntkflow._lazy import attach
 # On demand: the command line imports this package and must not wait for jax. The door's names in pyproject.toml.
 _NAMES = {
     "RunConfig": "ntkflow_validation.config.config:RunConfig",
-    "compare": "ntkflow_validation.metrics.compare:compare",
+    "Recorder": "ntkflow_validation.recording.recorder:Recorder",
+    "compare": "ntkflow_validation.recording.comparison:compare",
     "gram": "ntkflow_validation.kernels:gram",
     "kernel_figure": "ntkflow_validation.figures.kernel_panes:kernel_figure",
     "measure": "ntkflow_validation.kernels:measure",
-    "predict": "ntkflow_validation.pipeline.predict:predict",
+    "predict": "ntkflow_validation.recording.predicted:predict",
     "recalibrate": "ntkflow_validation.normalisation:recalibrate",
+    "skill": "ntkflow_validation.metrics.skill:skill",
     "train": "ntkflow_validation.training.train:train",
 }
-__all__ = ["RunConfig", "compare", "gram", "kernel_figure", "measure", "predict", "recalibrate", "train"]
+__all__ = [
+    "Recorder", "RunConfig", "compare", "gram", "kernel_figure", "measure", "predict", "recalibrate", "skill", "train",
+]  # fmt: skip
 __getattr__, __dir__ = attach(__name__, _NAMES)

@@ -14,7 +14,8 @@ def export(
 ) -> None:
     """Write a finished training's configuration, results and account of E, without arrays.
 
-    Its configuration goes beside it, so that `ntkflow validate train --config NAME.toml` repeats the run.
+    Its configuration goes beside it, so that `ntkflow validate train --config NAME.toml` repeats the run, unless it was
+    recorded from another program.
     """
     from ntkflow.runs.border.records import document
     from ntkflow.runs.files import write_json, write_toml

@@ -134,8 +134,11 @@ def find_data(config: "RunConfig", data_dir: Path | None) -> None:
     Raises:
         InputError: the data set's files are nowhere.
     """
+    from ntkflow_validation.config.recorded import RecordedConfig
     from ntkflow_validation.datasets import find_files
 
+    if isinstance(config, RecordedConfig):
+        return  # its data are elsewhere, and not asked for
     if data_dir is not None:
         os.environ["NTKFLOW_DATA"] = str(data_dir)
     find_files(config.data.name)

@@ -9,6 +9,7 @@ from ntkflow._types import FeatureMatrix, Json
 from ntkflow.errors import InputError
 from ntkflow.metrics.invariant import InvariantTerms
 from ntkflow.problem.kernels import BlockKernel
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.evidence.decay_response import DecayResponse, decay_responder
 from ntkflow_validation.evidence.document import Evidence, FeatureDecay, InvariantAccount, Part, Predicted
 from ntkflow_validation.evidence.invariant_budget import Budget, budget, distance_from_collapse, interpolated
@@ -40,7 +41,9 @@ def evidence(run: RunDirectory) -> Evidence:
         raise InputError("out", run.path, "has not ended its training", "start the same command again")
     name = run.path.resolve().name
     return Evidence(
-        command=f"ntkflow validate train --config {name}.toml --out {name}",
+        command="recorded from another program"
+        if isinstance(run.config, RecordedConfig)
+        else f"ntkflow validate train --config {name}.toml --out {name}",
         made_by=facts.made_by or MadeBy.here(),
         seed=run.config.seed,
         config=run.config.to_dict(),
@@ -64,9 +67,9 @@ def _short(value: float | None) -> float | None:
 
 
 def invariant_account(run: RunDirectory) -> InvariantAccount | None:
-    """What became of E between the first and the last measured step; None without two block kernels."""
+    """What became of E between the first and the last measured step; None without two block kernels or a network."""
     kernels = {step: k.block() for step, k in run.measurements().items() if k.broken_order is None}
-    if len(kernels) < 2:
+    if len(kernels) < 2 or isinstance(run.config, RecordedConfig):
         return None
     found, answers = _budget(run, kernels)
     size = float(np.linalg.norm(found.first))

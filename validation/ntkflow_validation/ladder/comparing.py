@@ -17,8 +17,6 @@ from ntkflow_validation.ladder.predict.descent import (
     NOMINAL,
     STEP,
     Recipe,
-    clock_of,
-    recipe_of,
 )
 from ntkflow_validation.ladder.predict.predictions import (
     Prediction,
@@ -121,7 +119,7 @@ def compare_window(
     """
     sizes, first = measured.sizes, states[0]
     probe_times = times / measured.share
-    recipe = recipe_of(measured.config, window.steps, measured.share, measured.momentum, measured.shrinking)
+    recipe = measured.recipe(window.steps)
     R, W = measured.residual, first.W
     moved = measured.share * measured.observed_motion
     secant = (states[1].H - first.H) / (probe_times[1] - probe_times[0])
@@ -174,7 +172,7 @@ def _predictions(
 
 def _nominal(rung: Rung, first: State, window: Window, times: Times, measured: Measured) -> list[Prediction]:
     """The flow on a clock that ignores warm-up and drops of the rate, where there are any."""
-    clock = clock_of(measured.config, window.steps, scheduled=False) / measured.share
+    clock = measured.nominal(window.steps, times)
     if rung.spec.name not in MODIFIED or np.allclose(np.diff(clock), np.diff(times), rtol=1e-6, atol=0):
         return []
     return [replace(by_flow(rung, first, clock), modifications=(NOMINAL,))]

@@ -93,7 +93,7 @@ def compared_window(result: WindowResult, leading: bool) -> ComparedWindow:
         steps=window.steps,
         loss=Ends(*(_number(losses[i]) for i in (0, -1))),
         step_times_rate=_step_times_rate(result),
-        samples=Samples(result.measured.sizes.N, len(result.measured.dataset.labels)),
+        samples=Samples(result.measured.sizes.N, result.measured.trained),
         observed=_series(result.observed),
         rungs=tuple(compared_rung(scored, result) for scored in result.scored),
         attribution=tuple(result.costs),
@@ -138,7 +138,8 @@ def _band(scored: Scored, found: Horizon, result: WindowResult) -> Band | None:
         members = [series(states, result.measured.sizes) for states in scored.prediction.members]
         spans = {name: ensemble_band(members, name) for name in scored.predicted}
         return Band("draws of the batches", {k: _edges(*v) for k, v in spans.items() if v is not None})
-    N, m = result.measured.sizes.N, result.measured.sizes.per_class
+    N = result.measured.sizes.N
+    m = N / result.measured.sizes.C
     bands = {}
     for name, quantity in FROM_NORMS.items():
         band = found.band(quantity)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import Features, SampleKernel
+from ntkflow._types import Features, SampleKernel, Times
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
@@ -21,8 +21,10 @@ from ntkflow_validation.kernels.forecast import Work, forecast
 from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.methods.components import split
 from ntkflow_validation.kernels.methods.gram import grams
+from ntkflow_validation.kernels.methods.tensor import full
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.ladder.cache import Cache
+from ntkflow_validation.ladder.operators.base import Operator
 from ntkflow_validation.ladder.operators.linearised import (
     FrozenOperator,
     Linearised,
@@ -33,7 +35,7 @@ from ntkflow_validation.ladder.operators.linearised import (
 from ntkflow_validation.ladder.operators.restricted import Basis, explored, row_basis
 from ntkflow_validation.ladder.operators.subspace import residual_krylov
 from ntkflow_validation.ladder.operators.tensors import ClassKernels, class_kernels, levelled
-from ntkflow_validation.ladder.predict.descent import features_shrink
+from ntkflow_validation.ladder.predict.descent import Recipe, clock_of, features_shrink, recipe_of
 from ntkflow_validation.models.base import Network, Variables
 from ntkflow_validation.runs.measurement_run import batch_features
 from ntkflow_validation.training.train import TrainState, head
@@ -238,6 +240,30 @@ class Measured:
             _, known = residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
             self.cache.put("residual_images", known)
         return residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
+
+    def ready(self, name: str) -> Operator | None:
+        """The operator of a rung where it is at hand, in place of what the ladder builds; None elsewhere."""
+        del name
+        return None
+
+    def recipe(self, steps: tuple[int, ...]) -> Recipe:
+        """What the training did from one snapshot to the next, in units of the sum loss."""
+        return recipe_of(self.config, steps, self.share, self.momentum, self.shrinking)
+
+    def nominal(self, steps: tuple[int, ...], times: Times) -> Times:
+        """Times of these steps for the observed samples on a clock that ignores warm-up and drops of the rate."""
+        del times
+        return clock_of(self.config, steps, scheduled=False) / self.share
+
+    @property
+    def trained(self) -> int:
+        """Samples that are trained on."""
+        return len(self.dataset.labels)
+
+    @property
+    def tensor(self) -> Float64[np.ndarray, "n N n N"]:
+        """The whole tensor on the observed samples."""
+        return full(self.task, np.eye(self.sizes.n)).values
 
     @property
     def whole(self) -> bool:

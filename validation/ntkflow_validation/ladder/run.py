@@ -1,6 +1,6 @@
 """`compare_run`: from a run directory with measured kernels to comparison.json."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.kernels.measurement_file import TENSORS
@@ -15,7 +16,8 @@ from ntkflow_validation.ladder.cache import Cache, fingerprint
 from ntkflow_validation.ladder.comparing import WindowResult, compare_window
 from ntkflow_validation.ladder.document import comparison_document
 from ntkflow_validation.ladder.measured import Measured
-from ntkflow_validation.ladder.rungs import SPECS, chosen
+from ntkflow_validation.ladder.recorded import Recorded, stand_in
+from ntkflow_validation.ladder.rungs import SPECS, Spec, build, chosen
 from ntkflow_validation.ladder.score.windows import Window, choose
 from ntkflow_validation.models.base import Network
 from ntkflow_validation.runs.compared import ComparedRun
@@ -74,11 +76,20 @@ def compare_run(
     """
     chosen(_names(settings), large=True)
     kernels = run.measurements()
-    losses = {row["step"]: np.nan if row["loss"] is None else float(row["loss"]) for row in run.metrics()}
+    seen = set(run.steps())  # of a recorded run some lines have no snapshot
+    losses = {
+        row["step"]: np.nan if row["loss"] is None else float(row["loss"])
+        for row in run.metrics()
+        if row["step"] in seen
+    }
     windows = choose(losses, list(kernels), from_snapshot, settings.windows)
     results, refused, loss = [], None, run.config.training.loss
     if loss == "mse":
-        context = _Context(run, *prepare(run.config), kernels, settings, progress)
+        context = (
+            _RecordedContext(run, stand_in(run.config), None, kernels, settings, progress)
+            if isinstance(run.config, RecordedConfig)
+            else _Context(run, *prepare(run.config), kernels, settings, progress)
+        )
         results = [context.compare(window) for window in windows]
     else:
         refused = f"trained on {loss}; the predictions are for the squared error of eq. (4)"
@@ -99,7 +110,7 @@ class _Context:
 
     run: RunDirectory
     dataset: Dataset
-    network: Network
+    network: Network | None
     kernels: dict[int, Measurement]
     settings: LadderSettings
     progress: Progress
@@ -108,20 +119,26 @@ class _Context:
         """One window."""
         snapshots = [self.run.read_snapshot(step) for step in window.steps]
         times = np.array([s.time for s in snapshots])
-        measured = self._measured(window, snapshots[0], times)
-        large = measured.task.backend.P * measured.sizes.N > LARGE
+        measured = self._measured(window, snapshots, times)
         return compare_window(
             window,
             measured,
             times,
             [s.state for s in snapshots],
-            chosen(_names(self.settings), large),
+            self._specs(measured),
             self.progress,
             self.settings.ensemble,
         )
 
-    def _measured(self, window: Window, first: StoredSnapshot, times: Float64[np.ndarray, " T"]) -> Measured:
-        config, step = self.run.trained_config, window.steps[0]
+    def _specs(self, measured: Measured) -> list[Spec]:
+        large = measured.task.backend.P * measured.sizes.N > LARGE
+        return chosen(_names(self.settings), large)
+
+    def _measured(
+        self, window: Window, snapshots: Sequence[StoredSnapshot], times: Float64[np.ndarray, " T"]
+    ) -> Measured:
+        config, step, first = self.run.trained_config, window.steps[0], snapshots[0]
+        assert self.network is not None
         template = start(self.network, config.training, self.dataset.per_class)
         return Measured(
             self.network,
@@ -152,3 +169,30 @@ class _Context:
             if time >= end:
                 break
         return tuple(knots)
+
+
+class _RecordedContext(_Context):
+    """A run that was recorded elsewhere: what was measured is all there is."""
+
+    def _specs(self, measured: Measured) -> list[Spec]:
+        specs = chosen(_names(self.settings), large=False)
+        # Nobody asked for what was not measured.
+        return specs if self.settings.rungs is not None else [s for s in specs if build(s, measured).operator]
+
+    def _measured(
+        self, window: Window, snapshots: Sequence[StoredSnapshot], times: Float64[np.ndarray, " T"]
+    ) -> Measured:
+        step, first = window.steps[0], snapshots[0]
+        return Recorded(
+            None,
+            None,
+            self.dataset,
+            self.run.config,
+            step,
+            first.state,
+            first.sizes,
+            self.run.measurement(step),
+            self._schedule(step, first.time, float(times[-1])),
+            progress=self.progress,
+            later=(snapshots[1].state, float(times[1] - times[0])),
+        )

@@ -9,7 +9,6 @@ from jaxtyping import Float64
 
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
-from ntkflow_validation.kernels.methods.tensor import full
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators import restricted
 from ntkflow_validation.ladder.operators.base import KernelOperator, Operator, nystrom
@@ -105,7 +104,7 @@ def _tensor(found: Measured) -> Operator:
         )
     if found.coupled or found.sizes.n * found.sizes.N > TENSOR_ROWS:
         return found.frozen
-    return KernelOperator(TensorKernel(full(found.task, np.eye(found.sizes.n)).values), found.sizes)
+    return KernelOperator(TensorKernel(found.tensor), found.sizes)
 
 
 def _moving_block(found: Measured) -> Operator:
@@ -261,6 +260,6 @@ def build(spec: Spec, found: Measured) -> Rung:
     """The rung on a network; refusals keep their reason."""
     constants = spec.constants(found)
     try:
-        return Rung(spec, constants, spec.build(found), None)
+        return Rung(spec, constants, found.ready(spec.name) or spec.build(found), None)
     except InputError as error:
         return Rung(spec, constants, None, f"{error.argument} {error.rule}; {error.remedy}")

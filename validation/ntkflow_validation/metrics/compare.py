@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ntkflow._types import Json, Times
 from ntkflow.errors import InputError
@@ -14,6 +13,7 @@ from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow.problem.thin import decompose
 from ntkflow_validation.kernels.methods.components import split
+from ntkflow_validation.metrics.scored import ratio
 
 # Quantities with a skill; the docstring of `quantities` says what each is.
 QUANTITIES = ("residual_global", "residual_class", "residual_individual", "M", "H2", "F_centred", "W", "b")
@@ -78,8 +78,8 @@ def compare(times: Times, observed: Sequence[State], predicted: Sequence[State],
         for name in QUANTITIES:
             errors[name].append(float(np.sum((b[name] - a[name]) ** 2)))
             changes[name].append(float(np.sum((a[name] - first[name]) ** 2)))
-    skill = {name: _skill(np.array(errors[name]), np.array(changes[name])) for name in QUANTITIES}
-    pooled = {name: float(_skill(np.sum(errors[name][1:]), np.sum(changes[name][1:]))) for name in QUANTITIES}
+    skill = {name: ratio(errors[name], changes[name]) for name in QUANTITIES}
+    pooled = {name: float(ratio(np.sum(errors[name][1:]), np.sum(changes[name][1:]))) for name in QUANTITIES}
     return Comparison(
         np.asarray(times, dtype=np.float64), series(observed, sizes), series(predicted, sizes), skill, pooled
     )
@@ -126,11 +126,6 @@ def observables(state: State, sizes: Sizes) -> dict[str, float]:
         "b_norm": float(np.linalg.norm(state.b)),
         **measure_thin(thin, frame),
     }
-
-
-def _skill(error: ArrayLike, change: ArrayLike) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.asarray(change) > 0, 1 - np.asarray(error) / np.asarray(change), np.nan)
 
 
 def _plain(values: Iterable[float]) -> list[float | None]:

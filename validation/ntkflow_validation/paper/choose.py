@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow.errors import InputError
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.paper.registry import PaperFigure
 from ntkflow_validation.sweep.grid import PAPER_INITS, Pair
 from ntkflow_validation.sweep.records import Record
@@ -64,15 +65,28 @@ def select(figure: PaperFigure, records: Sequence[Record]) -> Selection:
             rule,
             f"train some with --set training.loss={figure.loss}, or all with reproduce",
         )
-    pairs = {Pair(r.config.model.name, r.config.data.name) for r in fitting}
+    pairs = {_pair(r) for r in fitting}
     if figure.pair not in pairs and len(pairs) > 1:
         names = ", ".join(sorted(map(str, pairs)))
         raise InputError("path", names, f"are not {figure.pair}", "give directories of one pair")
     pair = figure.pair if figure.pair in pairs else pairs.pop()
-    own = [r for r in fitting if Pair(r.config.model.name, r.config.data.name) == pair]
+    own = [r for r in fitting if _pair(r) == pair]
     present = {r.config.model.init for r in own}
     order = [name for name in PAPER_INITS if name in present] + sorted(present - set(PAPER_INITS))
     return Selection(pair, tuple(_choose(name, own) for name in order))
+
+
+class _OwnPair(Pair):
+    """Network and data of a recorded training, whatever they are called."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+def _pair(record: Record) -> Pair:
+    config = record.config
+    kind = _OwnPair if isinstance(config, RecordedConfig) else Pair
+    return kind(config.model.name, config.data.name)
 
 
 def _choose(init: str, records: Sequence[Record]) -> Chosen:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.run import LadderSettings
 from ntkflow_validation.ladder.run import compare_run as predict_windows
@@ -103,7 +104,7 @@ def deviations(config: RunConfig) -> list[str]:
     if training.weight_decay:
         of = "all parameters" if training.decay_on == "all" else "weights"
         found.append(f"decay {training.weight_decay} of {of}: not in the predicted flow")
-    if training.batch_per_class:
+    if training.batch_per_class and not isinstance(config, RecordedConfig):
         found.append(f"batches of {training.batch_per_class} per class: the flow is that of their mean")
     if training.warmup:
         found.append(f"warm-up of {training.warmup} steps: in the clock only")
@@ -114,4 +115,4 @@ def deviations(config: RunConfig) -> list[str]:
         found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
     if config.model.name != "linear":
         found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
-    return found
+    return [*found, *config.remarks()] if isinstance(config, RecordedConfig) else found

@@ -6,6 +6,7 @@ from html import escape
 
 from ntkflow_validation.calibration.document import Calibration
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.report.drawing.scales import label
 from ntkflow_validation.runs.compared import ComparedRung, ComparedWindow, Ends
 from ntkflow_validation.runs.documents import Training
@@ -69,11 +70,27 @@ def run_facts(config: RunConfig, training: Training | None) -> str:
     batch = f"batches of {recipe.batch_per_class} per class" if recipe.batch_per_class else "full batch"
     # 0 stands for a rate that is chosen when training begins.
     rate = (training.learning_rate if training else 0.0) or recipe.learning_rate
+    if isinstance(config, RecordedConfig):
+        return _recorded_facts(config, training, label(float(f"{rate:.3g}")))
     length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
     parts = [f"C = {C} classes, m = {m} samples each, N = {C * m}, n = {config.model.features} features"]
     if training and training.parameters:
         parts.append(f"{training.parameters:,} parameters".replace(",", "\u202f"))
     parts.append(f"{length} at rate {label(float(f'{rate:.3g}'))}, {batch}, seed {config.seed}")
+    return "; ".join(parts)
+
+
+def _recorded_facts(config: RecordedConfig, training: Training | None, rate: str) -> str:
+    """The same of a training that was recorded from another program."""
+    clock, counts = config.time_keeper(), config.counts
+    even = len(set(counts)) == 1
+    each = (
+        f"{counts[0]} recorded samples each" if even else f"{min(counts)} to {max(counts)} recorded samples"
+    )
+    parts = [f"C = {len(counts)} classes, {each}, N = {clock.samples}, n = {config.model.features} features"]
+    batch = "full batch" if clock.batch is None else f"batches of {clock.batch}"
+    length = f"{training.step} steps" if training and training.step else "not ended"
+    parts.append(f"recorded from another program, {length} at rate {rate}, {batch}")
     return "; ".join(parts)
 
 

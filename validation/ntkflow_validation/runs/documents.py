@@ -42,7 +42,7 @@ class Training:
 
     Attributes:
         learning_rate: the one that was used, chosen or given.
-        parameters: how many the network has.
+        parameters: how many the network has; None where it is not known, of a recorded one.
         samples: trained on, tested on, and left unused.
         device: where it was trained.
         made_by: with what.
@@ -52,7 +52,7 @@ class Training:
     """
 
     learning_rate: float
-    parameters: int
+    parameters: int | None
     samples: Mapping[str, int]
     device: str | None = field(default=None, metadata=SPARSE)
     made_by: MadeBy | None = field(default=None, metadata=SPARSE)

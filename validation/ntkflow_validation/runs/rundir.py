@@ -44,6 +44,7 @@ from ntkflow.runs.files import (
     write_toml,
 )
 from ntkflow_validation.config.config import KernelConfig, RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig, config_of
 from ntkflow_validation.kernels import Measurement, measurement_file
 from ntkflow_validation.models.base import from_named, named_leaves
 from ntkflow_validation.runs.compared import ComparedRun
@@ -59,11 +60,12 @@ OWNED = frozenset(
         "calibration.json",
     }
 )  # fmt: skip
-COMPARISON, TRAINING, SUMMARY, MEASUREMENTS = (
+COMPARISON, TRAINING, SUMMARY, MEASUREMENTS, METRICS_FILE = (
     "comparison.json",
     "training.json",
     "summary.json",
     "measurements",
+    "metrics.jsonl",
 )
 REPEAT = "remove the file and run the step again"
 # Seconds to wait for another process that makes the directory; it writes one small file.
@@ -118,7 +120,10 @@ class RunDirectory:
                 pass
         try:
             with staged_directory(path, overwrite, OWNED, MAKING if resume else 0.0) as staged:
-                for folder in ("snapshots", "parameters", "figures"):
+                recorded = isinstance(config, RecordedConfig)
+                for folder in (
+                    ("snapshots", "figures") if recorded else ("snapshots", "parameters", "figures")
+                ):
                     (staged / folder).mkdir()
                 write_toml(staged / MARK, config.to_dict())
         except InputError:
@@ -154,7 +159,7 @@ class RunDirectory:
             raise InputError(
                 "run", path, "is a run of `ntkflow simulate`", "use `ntkflow show` or `ntkflow plot`"
             )
-        return cls(path, RunConfig.from_dict(tables))
+        return cls(path, config_of(tables))
 
     @classmethod
     def difference(cls, path: Path | str, config: RunConfig) -> str | None:
@@ -177,11 +182,21 @@ class RunDirectory:
     def write_snapshot(self, snapshot: Snapshot, metrics: Json) -> None:
         """Parameters first, then the metrics line, the state file last: it marks the snapshot complete."""
         write_arrays(self._parameters(snapshot.step), named_leaves(snapshot.train._asdict()))
-        line = {"step": snapshot.step, "time": snapshot.time, **metrics}
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as handle:
+        self.append_metrics(snapshot.step, snapshot.time, metrics)
+        self.write_observed(StoredSnapshot(snapshot.step, snapshot.time, snapshot.state, snapshot.sizes))
+
+    def append_metrics(self, step: int, time: float, metrics: Mapping[str, object]) -> None:
+        """One line of metrics.jsonl."""
+        line = {"step": step, "time": time, **metrics}
+        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(json.loads(dump_json(line)), allow_nan=False) + "\n")
-        meta = {"step": snapshot.step, "time": snapshot.time}
-        write_state(self._snapshot(snapshot.step), snapshot.state, snapshot.sizes.labels, meta=meta)
+
+    def write_observed(self, seen: StoredSnapshot, compressed: bool = True) -> None:
+        """The state file of a snapshot."""
+        meta = {"step": seen.step, "time": seen.time}
+        write_state(
+            self._snapshot(seen.step), seen.state, seen.sizes.labels, meta=meta, compressed=compressed
+        )
 
     def steps(self) -> list[int]:
         """Steps of the complete snapshots, increasing."""
@@ -250,8 +265,13 @@ class RunDirectory:
         return self.config if found is None else self.config.with_rate(float(found.learning_rate))
 
     def metrics(self) -> list[Json]:
-        """Lines of metrics.jsonl, one per step; a torn line or one whose snapshot is missing is left out."""
-        path = self.path / "metrics.jsonl"
+        """Lines of metrics.jsonl, one per step; a torn line is left out.
+
+        So is one whose snapshot is missing: training goes on before it. Of a recorded run, which has more lines than
+        snapshots, every whole line counts.
+        """
+        path = self.path / METRICS_FILE
+        recorded = isinstance(self.config, RecordedConfig)
         complete, rows = set(self.steps()), {}
         with reading("metrics", path, "JSON lines", "train the run again"):
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -263,14 +283,14 @@ class RunDirectory:
             wrong = misfit(row, METRICS, f"line {number}")
             if wrong:
                 raise InputError("metrics", path, wrong, "remove the line")
-            if row["step"] in complete:
+            if recorded or row["step"] in complete:
                 rows[row["step"]] = row
         return [rows[step] for step in sorted(rows)]
 
     def repair_metrics(self) -> None:
         """Rewrite metrics.jsonl with its complete lines only, before a resumed run appends to it."""
         rows = self.metrics()
-        with atomic(self.path / "metrics.jsonl", "w") as handle:
+        with atomic(self.path / METRICS_FILE, "w") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
 
     def write_measurement(self, step: int, found: Measurement, how: KernelConfig, seconds: float) -> None:

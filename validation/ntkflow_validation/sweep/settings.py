@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from ntkflow._types import Json
+from ntkflow.errors import InputError
 from ntkflow.runs.border.schema import Schema, Value, schema_of
 from ntkflow_validation.config.config import SECTIONS, RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig, config_of
 from ntkflow_validation.config.settings import ModelConfig
 
 SEED, DATA, MODEL, INIT, RATE = "seed", "data.name", "model.name", "model.init", "training.learning_rate"
@@ -36,6 +38,10 @@ def changed(base: RunConfig, changes: Mapping[str, Value | tuple[Value, ...]]) -
         InputError: the changed run is not possible.
     """
     tables = base.to_dict()
+    if isinstance(base, RecordedConfig) and not all(name.startswith("kernels.") for name in changes):
+        raise InputError(
+            "run", base.model.name, "was recorded and has no settings to change", "record it anew"
+        )
     if changes.get(MODEL, base.model.name) != base.model.name:
         tables["model"] = {"name": changes[MODEL], "init": base.model.init}
     elif changes.get("model.width", base.model.width) != base.model.width:
@@ -46,4 +52,4 @@ def changed(base: RunConfig, changes: Mapping[str, Value | tuple[Value, ...]]) -
             tables[section][key] = value
         else:
             tables[section] = value
-    return RunConfig.from_dict(tables)
+    return config_of(tables)

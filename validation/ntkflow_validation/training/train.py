@@ -18,6 +18,7 @@ from ntkflow.progress import Progress, silent
 from ntkflow.runs.border.costs import refuse_large, refuse_sizes
 from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig, TrainConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
 from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.datasets.locate import ENVIRONMENT
@@ -97,6 +98,13 @@ def prepare(config: RunConfig) -> tuple[Dataset, Network]:
 @lru_cache(maxsize=1)
 def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network]:
     del data_dir  # where the files are, which may be others of the same name
+    if isinstance(config, RecordedConfig):
+        raise InputError(
+            "run",
+            config.model.name,
+            "was recorded from another program, so that there is no network here",
+            "measure while it is recorded: kernels= and measure= of the recorder",
+        )
     dataset = datasets.load(config.data, config.seed)
     steps, C = total_steps(config.training, dataset.per_class), dataset.classes
     refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")

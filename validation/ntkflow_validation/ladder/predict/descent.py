@@ -26,7 +26,7 @@ class Recipe:
 
     Attributes:
         steps: optimiser steps at which states are wanted; the first is that of the snapshot.
-        eta: step size of each step.
+        eta: step size of each step; none at all where they are not known, so that only the flow is predicted.
         beta: momentum.
         nesterov: its form.
         decay: rates (W, H, b); that of H is decay times how fast H shrinks with the body's parameters.
@@ -58,6 +58,8 @@ class Recipe:
     @property
     def modifications(self) -> tuple[str, ...]:
         """Which ones there are."""
+        if not len(self.eta):
+            return ()
         present = ((STEP, True), (MOMENTUM, self.beta > 0), (DECAY, any(self.decay)))
         return tuple(name for name, there in (*present, (MINIBATCH, self.batches is not None)) if there)
 

@@ -15,6 +15,7 @@ from ntkflow._types import Features
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow_validation.metrics.compare import quantities
+from ntkflow_validation.metrics.scored import ratio
 from ntkflow_validation.runs.compared import NO_SKILL, Motion, Skill
 
 # Every score is computed once more for each; a standard error is wanted to one digit.
@@ -88,7 +89,7 @@ class Horizon:
 
     def replicates(self, name: str) -> Float64[np.ndarray, " k"]:
         """Pooled skill of every replicate: 1 - sum |pred - obs|^2 / sum |obs - obs(t0)|^2."""
-        return _skill(self.errors[name][:, 1:].sum(axis=1), self.changes[name][:, 1:].sum(axis=1))
+        return ratio(self.errors[name][:, 1:].sum(axis=1), self.changes[name][:, 1:].sum(axis=1))
 
     def skill(self, name: str) -> Score:
         """Pooled over all times after the first."""
@@ -96,7 +97,7 @@ class Horizon:
 
     def skill_at(self, name: str) -> Float64[np.ndarray, " T"]:
         """At every time; NaN at the first."""
-        return _skill(self.errors[name][0], self.changes[name][0])
+        return ratio(self.errors[name][0], self.changes[name][0])
 
     def band(self, name: str) -> tuple[Float64[np.ndarray, " T"], Float64[np.ndarray, " T"]] | None:
         """One standard error around the predicted norm of a quantity."""
@@ -203,8 +204,3 @@ def _agreement(
         return float("nan"), float("nan")
     cosine = float(np.vdot(observed, predicted)) / (size * other) if other > least_told else float("nan")
     return cosine, float(np.linalg.norm(predicted - observed)) / size
-
-
-def _skill(error: np.ndarray, change: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(change > 0, 1 - error / change, np.nan)

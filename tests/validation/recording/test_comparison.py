@@ -1,0 +1,152 @@
+"""A recorded run is compared as our own are, with what was measured of it alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ntkflow_validation.cli.main import app
+from ntkflow_validation.config.config import KernelConfig
+from ntkflow_validation.ladder.run import compare_run
+from ntkflow_validation.pipeline.pipeline import measure_run, train_run
+from ntkflow_validation.recording import Recorder, compare
+from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.training.train import prepare, train
+from typer.testing import CliRunner
+
+import ntkflow as nf
+from ntkflow.errors import InputError
+from tests.validation.ladder.networks import NONLINEAR
+from tests.validation.recording.loops import CLOCK, N, Y, inputs, loop
+
+RUNGS = ("block", "class-block", "class-matrix", "sample", "tensor", "rayleigh")
+CONFIG = replace(
+    NONLINEAR,
+    training=replace(NONLINEAR.training, steps=30, learning_rate=0.02, snapshots=8),
+    kernels=KernelConfig(count=1),
+)
+
+
+def features(params, x):
+    return x @ params["V"]
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    """The linear loop, its kernel measured at two steps."""
+    recorder = Recorder(
+        tmp_path_factory.mktemp("recorded") / "linear", Y, clock=CLOCK, X=inputs(), features=features,
+        head=lambda p: (p["W"], p["b"]), snapshots=1, kernels=[0, 10],
+    )  # fmt: skip
+    for step, _, W, b, V in loop():
+        recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
+    return recorder
+
+
+@pytest.fixture(scope="module")
+def compared(linear):
+    return compare(
+        linear, windows=1, rungs=("block", "sample", "kronecker", "tensor", "class-block"), report=False
+    )
+
+
+def test_rungs_that_follow_from_what_was_measured_predict(compared, linear):
+    skills = compared.skill()
+    # The linear network has the sample kernel itself, the same for every neuron.
+    assert min(skills[name] for name in ("sample", "kronecker", "tensor")) > 0.999
+    assert skills["block"] < skills["sample"]
+    assert compared.skill("W")["sample"] > 0.999
+    as_trained = [r for r in compared.windows[0].rungs if r.name == "sample" and r.modifications]
+    assert as_trained[0].skill.on("M").value > 1 - 1e-6
+    assert linear.recording
+
+
+def test_it_gives_a_table(compared):
+    text = repr(compared)
+    assert "sample" in text
+    assert "recorded outside" in text
+    with pytest.raises(InputError, match="there are 1"):
+        compared.skill(window=3)
+    with pytest.raises(InputError, match="quantity"):
+        compared.skill("mass")
+
+
+@pytest.mark.slow
+def test_it_gives_a_figure_and_a_page(linear):
+    compared = compare(linear, windows=1, rungs=["sample"])
+    assert compared.report.read_text().startswith("<!DOCTYPE html>")
+    assert "own network on own data" in compared.report.read_text()
+    assert len(compared.figure().axes) >= 8
+    assert (compared.run.path / "figures" / "comparison.png").exists()
+
+
+@pytest.mark.slow
+def test_the_commands_read_it(compared, linear, tmp_path):
+    path, runner = str(linear.path), CliRunner()
+    linear.close()
+    for words in (
+        ["show", path],
+        ["report", path],
+        ["export", path, "--to", str(tmp_path)],
+        ["frontier", path],
+    ):
+        done = runner.invoke(app, words)
+        assert done.exit_code == 0, (words, done.output, done.exception)
+    for words in (["figure", "1", path], ["figure", "2", path]):
+        assert runner.invoke(app, [*words, "--out", str(tmp_path)]).exit_code == 0
+    refused = runner.invoke(app, ["kernels", path])
+    assert "recorded from another program" in str(refused.exception)
+
+
+@pytest.mark.slow
+def test_the_comparison_is_that_of_our_own_run(tmp_path):
+    own = RunDirectory.create(tmp_path / "own", CONFIG)
+    train_run(own)
+    measure_run(own)
+    dataset, network = prepare(CONFIG)
+    clock = nf.Clock(0.02, "half-squared", "sum", samples=N, classes=3)
+
+    def body(params, x):
+        return network.body_features(params["body"], network.initial._replace(params=params), x)
+
+    with Recorder(
+        tmp_path / "recorded",
+        dataset.labels,
+        clock=clock,
+        X=dataset.x,
+        features=body,
+        head="head",
+        snapshots=1,
+    ) as recorder:
+        for snapshot in train(CONFIG, dataset, network):
+            recorder(snapshot.step, snapshot.train.variables.params)
+    wanted = compare_run(own, settings=replace(_settings(), rungs=RUNGS))
+    found = compare(recorder.path, rungs=RUNGS, windows=1, report=False).document
+    a, b = (document.windows[0].rungs for document in (wanted, found))
+    assert [(r.name, r.modifications) for r in a] == [(r.name, r.modifications) for r in b]
+    for one, other in zip(a, b, strict=True):
+        # Our own class kernels within classes are estimated by two draws of signs.
+        close = 0.02 if one.name in ("class-block", "class-matrix") else 1e-5
+        for q in ("M", "F_centred", "W"):
+            assert other.skill.on(q).value == pytest.approx(one.skill.on(q).value, abs=close), one["name"]
+
+
+def _settings():
+    from ntkflow_validation.ladder.run import DEFAULT
+
+    return replace(DEFAULT, windows=1)
+
+
+def test_a_part_of_the_samples_runs_on_its_own_clock(tmp_path):
+    """12 samples stand for 24, each twice: a step on these moves the means twice as far."""
+    twice = nf.Clock(0.002, "half-squared", "sum", samples=2 * N, classes=3)
+    recorder = Recorder(
+        tmp_path / "run", Y, clock=twice, X=inputs(), features=features, head=lambda p: (p["W"], p["b"]),
+        snapshots=1, kernels=[0],
+    )  # fmt: skip
+    for step, _, W, b, V in loop(rate=0.004):
+        recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
+    document = compare(recorder, rungs=["block", "sample"], windows=1, report=False).document
+    recorder.close()
+    assert (document.windows[0].samples.observed, document.windows[0].samples.trained) == (N, 2 * N)
+    sample = next(r for r in document.windows[0].rungs if r.name == "sample" and not r.modifications)
+    assert sample.skill.on("W").value > 0.99

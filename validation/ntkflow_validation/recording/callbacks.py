@@ -1,0 +1,122 @@
+"""A recorder in the loops that frameworks have: Lightning's callbacks, an optimiser's hooks in torch, a function for Flax."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ntkflow import checks
+from ntkflow.errors import InputError
+from ntkflow_validation.recording.recorder import Recorder
+
+
+class _Every:
+    """Records at step 0, at every so many steps after it, and where it is told to."""
+
+    def __init__(self, recorder: Recorder, every: int) -> None:
+        self.recorder = recorder
+        self.every = checks.whole("every", every, 1)
+
+    def __call__(self, step: int, network: Any, last: bool = False) -> None:
+        known = self.recorder.last
+        if (last or step % self.every == 0) and (known is None or step > known):
+            self.recorder(step, network)
+
+
+def each(recorder: Recorder, every: int = 100) -> Callable[[int, Any], None]:
+    """For loops of Flax, of Equinox, or anyone's: call it after each step with the number of steps done and the network.
+
+    Args:
+        recorder: made with `X`, `features` and `head`.
+        every: steps between two records. Steps that are there already, of a training that goes on, are passed over.
+
+    Returns:
+        function(step, network): a module of Flax NNX, a tree of parameters, or a TrainState, of which params are taken.
+    """
+    record = _Every(recorder, every)
+
+    def call(step: int, network: Any) -> None:
+        # Flax's TrainState and its like: what the function of the features takes are the parameters.
+        state = hasattr(network, "params") and hasattr(network, "apply_gradients")
+        record(int(step), network.params if state else network)
+
+    return call
+
+
+def after_steps(recorder: Recorder, optimizer: Any, network: Any, every: int = 100, done: int = 0) -> Any:
+    """Let an optimiser of torch record after its own steps; the loop stays as it is.
+
+    Args:
+        recorder: made with `X`, `features` and `head`.
+        optimizer: torch.optim.Optimizer.
+        network: the module.
+        every: steps between two records.
+        done: steps that were taken before, of a training that goes on from a checkpoint.
+
+    Returns:
+        A handle whose `remove()` ends it.
+
+    Raises:
+        InputError: it has no hooks, as optimisers of torch before 2.0.
+    """
+    hook = getattr(optimizer, "register_step_post_hook", None)
+    if hook is None:
+        raise InputError(
+            "optimizer",
+            type(optimizer).__name__,
+            "has no register_step_post_hook",
+            "give an optimiser of torch 2, or call recorder(step, network) in the loop",
+        )
+    record = _Every(recorder, every)
+    count = checks.whole("done", done, 0)
+    record(count, network)
+
+    def after(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        record(count, network)
+
+    return hook(after)
+
+
+def lightning(recorder: Recorder, every: int = 100) -> Any:
+    """A callback for Lightning's Trainer(callbacks=[...]), which records by `trainer.global_step` and closes at the end.
+
+    It is a `lightning.pytorch.Callback`, or a `pytorch_lightning` one, where either is there; otherwise a plain object
+    with the same methods.
+
+    Args:
+        recorder: made with `X`, `features` and `head`; `features(module, x)` is given the LightningModule.
+        every: optimiser's steps between two records.
+    """
+    record = _Every(recorder, every)
+
+    class Recording(_callback()):  # type: ignore[misc]
+        """Records the module that is trained."""
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            """The state before the first step."""
+            if trainer.is_global_zero:
+                record(int(trainer.global_step), pl_module)
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+            """After a batch; accumulated ones are no step."""
+            if trainer.is_global_zero:
+                record(int(trainer.global_step), pl_module)
+
+        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            """The last state, and how it ended."""
+            if trainer.is_global_zero:
+                record(int(trainer.global_step), pl_module, last=True)
+                recorder.close()
+
+    return Recording()
+
+
+def _callback() -> type:
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    for package, module in (("lightning", "lightning.pytorch"), ("pytorch_lightning", "pytorch_lightning")):
+        if find_spec(package) is not None:
+            found: type = import_module(module).Callback
+            return found
+    return object

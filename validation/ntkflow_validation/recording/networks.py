@@ -1,0 +1,186 @@
+"""The features of a network of any framework on given inputs, in inference mode, and the same to be differentiated."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ntkflow.errors import InputError
+
+# Samples of one forward pass: larger ones leave the cache and are slower on a CPU.
+BATCH = 256
+Features = Callable[[Any, Any], Any]
+
+
+class Reader:
+    """Reads H of a network, of which nothing is changed, and gives what `measure` differentiates.
+
+    Args:
+        features: h(x) of a batch, features(network, x), (B, n): the network is a module of torch or Flax NNX, or a
+            tree of parameters.
+        X: inputs, a sample a row.
+    """
+
+    def __init__(self, features: Features, X: Any) -> None:
+        if not callable(features):
+            raise InputError(
+                "features",
+                type(features).__name__,
+                "must be a function of (network, x)",
+                "give such as lambda net, x: net.body(x)",
+            )
+        self.features = features
+        self._given = X
+        self._jitted: dict[Any, Any] = {}
+        self._on_device: dict[Any, Any] = {}
+
+    @property
+    def X(self) -> np.ndarray:
+        """Inputs as an array."""
+        from ntkflow_validation.recording.arrays import on_host
+
+        found: np.ndarray = on_host(self._given)
+        return found.astype(np.float32) if found.dtype == np.float64 else found
+
+    def __call__(self, network: Any) -> np.ndarray:
+        """H, (N, n), in inference mode."""
+        if _is(network, "torch.nn", "Module"):
+            return self._of_torch(network)
+        parts = [np.asarray(self._jit(network, x), dtype=np.float64) for x in self._batches("jax", _to_jax)]
+        return np.concatenate(parts)
+
+    def differentiable(self, network: Any) -> tuple[Any, Any]:
+        """`features` and `params` of `measure`."""
+        if _is(network, "torch.nn", "Module"):
+            from ntkflow_validation.kernels.backends.pytorch import TorchBackend
+
+            return TorchBackend(_whole(network, self.features), self.X), None
+        if _is(network, "flax.nnx", "Module"):
+            from flax import nnx
+
+            parts: Any = nnx.split(_in_inference(network), nnx.Param, ...)
+            graph, params, rest = parts
+            return (lambda p, x: self.features(nnx.merge(graph, p, rest), x)), params
+        return self.features, network
+
+    def _batches(self, kind: str, move: Callable[[np.ndarray], Any]) -> list[Any]:
+        if kind not in self._on_device:
+            X = self.X
+            self._on_device[kind] = [move(X[i : i + BATCH]) for i in range(0, len(X), BATCH)]
+        found: list[Any] = self._on_device[kind]
+        return found
+
+    def _of_torch(self, network: Any) -> np.ndarray:
+        import torch
+
+        first = next(network.parameters(), None)
+        device = "cpu" if first is None else first.device
+        with inference(network), torch.no_grad():
+            parts = [
+                self.features(network, x).double().cpu().numpy()
+                for x in self._batches(
+                    str(device), lambda x: torch.from_numpy(np.ascontiguousarray(x)).to(device)
+                )
+            ]
+        return np.concatenate(parts)
+
+    def _jit(self, network: Any, x: Any) -> Any:
+        """Compiled once for each structure: what is no array, as activations of Equinox, is part of it."""
+        import jax
+
+        if _is(network, "flax.nnx", "Module"):
+            from flax import nnx
+
+            graph, state = nnx.split(_in_inference(network))
+            if graph not in self._jitted:
+                self._jitted[graph] = jax.jit(lambda s, x: self.features(nnx.merge(graph, s), x))
+            return self._jitted[graph](state, x)
+        leaves, structure = jax.tree.flatten(network)
+        known = [hasattr(leaf, "dtype") for leaf in leaves]
+        statics = tuple(leaf for leaf, array in zip(leaves, known, strict=True) if not array)
+        key = (structure, tuple(known), statics)
+        if key not in self._jitted:
+
+            def call(arrays: list[Any], x: Any) -> Any:
+                one, other = iter(arrays), iter(statics)
+                joined = [next(one) if array else next(other) for array in known]
+                return self.features(jax.tree.unflatten(structure, joined), x)
+
+            self._jitted[key] = jax.jit(call)
+        return self._jitted[key]([leaf for leaf, array in zip(leaves, known, strict=True) if array], x)
+
+
+def part(thing: Any, which: Any) -> Any:
+    """A part of a network: by the path of an attribute or key, "model.head", or by a function of the network."""
+    if callable(which):
+        return which(thing)
+    found = thing
+    for name in str(which).split("."):
+        try:
+            found = found[name] if hasattr(found, "keys") else getattr(found, name)
+        except (KeyError, AttributeError):
+            raise InputError(
+                "head",
+                which,
+                f"{type(found).__name__} has no {name!r}",
+                "give the path of the last layer, or a function",
+            ) from None
+    return found
+
+
+def plain(network: Any) -> Any:
+    """The module inside what shares it between processes, whose own forward pass would wait for the other ranks."""
+    wrapped = type(network).__name__ in ("DistributedDataParallel", "DataParallel")
+    return network.module if wrapped else network
+
+
+@contextmanager
+def inference(network: Any) -> Iterator[None]:
+    """A torch module in inference mode; every part of it goes back to the mode that it had."""
+    before = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
+def _whole(network: Any, features: Features) -> Any:
+    import torch
+
+    class Body(torch.nn.Module):  # type: ignore[misc]
+        """The features of a network as a module."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = features(self.network, x)
+            return found
+
+    body = Body()
+    body.training = network.training
+    return body
+
+
+def _in_inference(network: Any) -> Any:
+    from flax import nnx
+
+    copy = nnx.merge(*nnx.split(network))
+    copy.eval()
+    return copy
+
+
+def _to_jax(x: np.ndarray) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.asarray(x)
+
+
+def _is(network: Any, module: str, kind: str) -> bool:
+    found = sys.modules.get(module)  # without it there are no modules of its kind
+    return found is not None and isinstance(network, getattr(found, kind))

@@ -1,0 +1,356 @@
+"""Recorder: a training loop of one's own writes our run format."""
+
+import hashlib
+import os
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkflow import checks
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.problem.state import State
+from ntkflow.problem.training_clock import Clock
+from ntkflow.runs.atomic import MARK, refuse_existing
+from ntkflow_validation.config.recorded import RecordedConfig, RecordedData, RecordedModel
+from ntkflow_validation.config.settings import KernelConfig
+from ntkflow_validation.kernels import measure
+from ntkflow_validation.metrics.compare import observables
+from ntkflow_validation.metrics.probe import invariant_metrics
+from ntkflow_validation.recording import arrays
+from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
+from ntkflow_validation.recording.networks import Features, Reader, inference, part, plain
+from ntkflow_validation.recording.ranks import rank as this_rank
+from ntkflow_validation.runs.documents import MadeBy, Training
+from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot, first_difference
+from ntkflow_validation.runs.training_run import Result
+
+# Measured beside the block constants; the whole tensor where it is small, from which every rung of the ladder follows.
+QUANTITIES = ("outputs", "row-space", "rayleigh")
+TENSOR_ROWS = 1000
+Sink = Callable[[int, Mapping[str, float]], object]
+
+
+class RecordingWarning(UserWarning):
+    """Something that a recorder did not write, and why; the training goes on."""
+
+
+class Recorder:
+    """Writes the metrics, snapshots and kernels of a training loop as `ntkflow validate train` writes its own.
+
+    `recorder(step, H, W, b)` after so many steps of the optimiser, or `recorder(step, network)` with `X`, `features` and
+    `head`. `ntkflow validate show, compare, report, figure, export` and `nf.compare` take the directory as it is, also
+    while the training runs or after it was killed. The same directory again goes on: steps that are there already are
+    skipped, so that a training which goes on from a checkpoint before the last recorded step leaves no second line.
+
+    In data-parallel training rank 0 alone writes (torch.distributed, jax.distributed, the variable RANK); on the others
+    every call returns at once.
+
+    Args:
+        directory: the run directory; made at the first call.
+        y: class of each recorded sample, 0 .. C-1, in any order, (N,) or one-hot (N, C).
+        clock: `nf.Clock` of the training; its `samples` are those that are trained on, of which those of `y` may be a part.
+        X: inputs of the same samples, in that order; for `recorder(step, network)`.
+        features: h(x) of a batch: features(network, x), (B, n). A module of torch or Flax NNX is put into inference mode for
+            it and then back; other networks are trees of parameters, of which this is a pure function of JAX.
+        head: the last layer: path of it in the network, as "model.head", or a function of the network that gives it, as a
+            layer or (W, b).
+        rows: whether samples are the rows of H, (N, n), or its columns; None where the shape tells.
+        snapshots: H, W, b are kept at the first call and whenever the step has grown by this factor, and at the end;
+            1 keeps them at every call. Or a list of steps.
+        kernels: the same for kernels, at snapshots; None for none.
+        budget: the share of the time gone by that measuring may take; for a list of steps it does not count.
+        measure: how: settings of `nf.measure` that `[kernels]` of a config.toml has, as {"per_class": 20, "probes": 8}.
+        name: of the network, for titles.
+        data: of the data set.
+        sinks: called with (step, metrics) after every line, see `TensorBoard`, `WandB`.
+        rank: of this process, where it cannot be found.
+        overwrite: replace a run that lies there.
+
+    Raises:
+        InputError: the labels or settings are impossible, or the directory holds something else or another run.
+        InUseError: another process, or another recorder, works on the directory.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        y: Any,
+        *,
+        clock: Clock,
+        X: Any = None,
+        features: Features | None = None,
+        head: Any = None,
+        rows: bool | None = None,
+        snapshots: Steps = 1.2,
+        kernels: Steps | None = 2.0,
+        budget: float = 0.1,
+        measure: Mapping[str, Any] | None = None,
+        name: str = "own network",
+        data: str = "own data",
+        sinks: Sequence[Sink] = (),
+        rank: int | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(directory)
+        self.labels, self.classes = arrays.labels_of(y, clock.classes)
+        self.clock, self.rows, self.name, self.data = clock, rows, str(name), str(data)
+        if len(self.labels) > clock.samples:
+            raise InputError(
+                "y",
+                f"{len(self.labels)} labels",
+                f"are more than the clock's {clock.samples} samples",
+                "correct one",
+            )
+        if X is None and features is not None:
+            raise InputError("X", None, "is what features are read on", "give the inputs of the samples of y")
+        self._reader = None if features is None else Reader(features, X)
+        if self._reader is not None and len(self._reader.X) != len(self.labels):
+            raise InputError(
+                "X", f"{len(self._reader.X)} inputs", "must be those of y", "give one for each label"
+            )
+        self._head = head
+        self._snapshots = Cadence(checked("snapshots", snapshots))
+        self._kernels = Cadence(checked("kernels", kernels))
+        self._budget = Budget(checks.not_negative("budget", budget))
+        self._how = KernelConfig(**dict(measure or {}))
+        self._sinks = tuple(sinks)
+        self._order = np.argsort(self.labels, kind="stable")
+        self._run: RunDirectory | None = None
+        self._latest: StoredSnapshot | None = None
+        self._warned: set[str] = set()
+        self._stack = ExitStack()
+        self.last: int | None = None
+        self.stopped = ""
+        self.writes = (this_rank() if rank is None else rank) == 0
+        if self.writes:
+            self._overwrite = overwrite
+            self._found()
+        # Only the process that locked it lets it go: forked children inherit the recorder.
+        self._release = weakref.finalize(self, _close, self._stack, os.getpid())
+
+    def __call__(self, step: int, network: Any, W: Any = None, b: Any = None, **more: float) -> Json | None:
+        """Record the network after `step` steps of the optimiser.
+
+        Args:
+            step: larger than the last one.
+            network: H of the recorded samples, or, with `features`, the network.
+            W: with H, the weights (C, n), or the last layer itself.
+            b: with W, the biases (C,); None for none.
+            more: other numbers for the line, as accuracy_test=0.98.
+
+        Returns:
+            The line of metrics.jsonl; None where nothing was written: on other ranks, for a step that is there already,
+            after numbers that were not finite.
+
+        Raises:
+            InputError: H, W or b do not fit the labels.
+        """
+        if not self.writes or self.stopped:
+            return None
+        step = checks.whole("step", step, 0)
+        if self.last is not None and step <= self.last:
+            self._warn("again", f"{self.path} has step {self.last}: steps up to it are skipped")
+            return None
+        network = plain(network)
+        H, weights, biases = self._observed(network, W, b)
+        if not all(np.isfinite(part).all() for part in (H, weights, biases)):
+            self._diverged(step)
+            return None
+        state, sizes, _ = State.from_samples(H, weights, biases, self.labels)
+        seen = StoredSnapshot(step, float(self.clock.time(step)), state, sizes)
+        line = {**observables(state, sizes), **_accuracy(seen), **{k: float(v) for k, v in more.items()}}
+        self._write(seen, line, network if W is None else None)
+        for sink in self._sinks:
+            sink(step, {"time": seen.time, **line})
+        return {"step": step, "time": seen.time, **line}
+
+    @property
+    def run(self) -> RunDirectory:
+        """The run directory, as the commands open it.
+
+        Raises:
+            InputError: nothing was recorded yet.
+        """
+        if self._run is None:
+            raise InputError("recorder", self.path, "has recorded nothing yet", "call it first, on rank 0")
+        return self._run
+
+    @property
+    def recording(self) -> bool:
+        """Whether this recorder holds the directory."""
+        return self._run is not None and self._release.alive
+
+    def close(self) -> None:
+        """Keep the last state, say how the training ended, and let the directory go. A training that is killed needs none."""
+        if self._run is not None and self.recording:
+            if self._latest is not None and self._latest.step not in self._run.steps():
+                self._run.write_observed(self._latest, compressed=False)
+            if not self.stopped:
+                self._end(Result.COMPLETE, "")
+        for sink in self._sinks:
+            getattr(sink, "close", lambda: None)()
+        self._release()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        # A loop that was broken off has not ended.
+        self.close() if kind is None else self._release()
+
+    def _observed(self, network: Any, W: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        N = len(self.labels)
+        if W is not None:
+            return arrays.columns(network, N, self.rows), *arrays.head_of(W, b, self.classes)
+        if self._reader is None or self._head is None:
+            raise InputError(
+                "recorder",
+                f"step, {type(network).__name__}",
+                "was given no head: H needs W and b beside it, a network needs X=, features= and head= of the recorder",
+                "call recorder(step, H, W, b), or make it with these",
+            )
+        H = arrays.columns(self._reader(network), N, True)
+        return H, *arrays.head_of(part(network, self._head), None, self.classes)
+
+    def _write(self, seen: StoredSnapshot, line: Json, network: Any) -> None:
+        """As our trainings do: kernel, line, and last the state file, which marks the snapshot complete."""
+        run = self._run or self._begun(seen)
+        kept = self._snapshots.due(seen.step)
+        if self._reader is not None and network is not None and self._kernel_due(seen.step):
+            line |= self._measured(run, seen, network)
+            kept = True
+        run.append_metrics(seen.step, seen.time, line)
+        if kept:
+            run.write_observed(seen, compressed=False)  # somebody's training waits
+            self._snapshots.done(seen.step)
+        self.last, self._latest = seen.step, None if kept else seen
+
+    def _kernel_due(self, step: int) -> bool:
+        return self._kernels.due(step) and (isinstance(self._kernels.steps, tuple) or self._budget.allows())
+
+    def _measured(self, run: RunDirectory, seen: StoredSnapshot, network: Any) -> Json:
+        """The invariant's terms under the kernel measured here; what cannot be measured does not end a training."""
+        assert self._reader is not None
+        how, began = run.config.kernels, time.perf_counter()
+        with ExitStack() as stack:
+            if hasattr(network, "named_parameters"):
+                stack.enter_context(inference(network))
+            features, params = self._reader.differentiable(network)
+            try:
+                found = measure(
+                    features, params, self._reader.X[self._order], self.labels[self._order],
+                    head=(seen.state.W, seen.state.b), quantities=how.quantities, method=how.method, memory=how.memory,
+                    neurons=how.neurons or None, per_class=how.per_class or None, probes=how.probes, bn=how.bn,
+                )  # fmt: skip
+            except InputError as error:
+                self._warn("kernel", f"no kernel was measured at step {seen.step}: {error}")
+                self._kernels.steps = None
+                return {}
+        seconds = time.perf_counter() - began
+        run.write_measurement(seen.step, found, how, seconds)
+        self._budget.took(seconds)
+        self._kernels.done(seen.step)
+        if found.broken_order is not None:
+            return {"invariant_refused": f"measured constants break {found.broken_order}"}
+        if not seen.sizes.balanced:
+            return {"invariant_refused": "classes are imbalanced"}
+        m = run.config.data.per_class
+        batch = 0 if self.clock.batch is None else max(1, self.clock.batch // self.classes)
+        return invariant_metrics(seen.state, seen.sizes, found.block(), m, batch)
+
+    def _found(self) -> None:
+        """Go on with what is there, or see that nothing is."""
+        if (self.path / MARK).exists() and not self._overwrite:
+            run = RunDirectory.open(self.path)
+            if not isinstance(run.config, RecordedConfig):
+                raise InputError(
+                    "directory", self.path, "holds a training from here", "choose another directory"
+                )
+            given, known = self._config(run.config).to_dict(), run.config.to_dict()
+            difference = first_difference(given, known) or first_difference(known, given)
+            if difference:
+                raise InputError(
+                    "directory",
+                    self.path,
+                    f"was recorded with another {difference}",
+                    "choose another directory, or overwrite=True",
+                )
+            self._resume(run)
+        else:
+            refuse_existing(self.path, self._overwrite, OWNED)
+
+    def _resume(self, run: RunDirectory) -> None:
+        self._stack.enter_context(run.locked())
+        run.repair_metrics()
+        steps, rows = run.steps(), run.metrics()
+        self._run, self.last = run, rows[-1]["step"] if rows else None
+        self._snapshots.last = steps[-1] if steps else None
+        self._kernels.last = run.measured()[-1] if run.measured() else None
+
+    def _begun(self, seen: StoredSnapshot) -> RunDirectory:
+        n = seen.sizes.n
+        quantities: tuple[str, ...] = QUANTITIES
+        if not self._how.quantities:
+            quantities += (
+                ("tensor",) if n * len(self.labels) <= TENSOR_ROWS and not self._how.per_class else ()
+            )
+            self._how = replace(self._how, quantities=quantities)
+        run = RunDirectory.create(self.path, self._config(None, n), overwrite=self._overwrite)
+        self._stack.enter_context(run.locked())
+        samples = {"train": self.clock.samples, "recorded": len(self.labels)}
+        rate = run.config.training.learning_rate
+        run.write_training(Training(rate, None, samples, made_by=MadeBy.here()))
+        self._run = run
+        return run
+
+    def _config(self, known: RecordedConfig | None, n: int = 0) -> RecordedConfig:
+        counts = np.bincount(self.labels, minlength=self.classes)
+        N, C, samples = len(self.labels), self.classes, self.clock.samples
+        digest = hashlib.sha256(self.labels.astype(np.int64).tobytes()).hexdigest()[:16]
+        data = RecordedData(
+            name=self.data,
+            classes=C,
+            per_class=samples // C,
+            probe_per_class=0 if samples == N else N // C,
+            counts=tuple(counts.tolist()),
+            labels=digest,
+        )
+        how = self._how
+        if known is not None:
+            # Both come with the first network that is recorded.
+            n = known.model.features
+            how = how if how.quantities else replace(how, quantities=known.kernels.quantities)
+        return RecordedConfig.of(self.clock, data, RecordedModel(name=self.name, features=n), how)
+
+    def _diverged(self, step: int) -> None:
+        self.stopped = f"H, W or b was not finite at step {step}"
+        self._warn("diverged", f"{self.stopped}: nothing is recorded from there on")
+        if self._run is not None:
+            self._end(Result.DIVERGED, self.stopped)
+
+    def _end(self, result: Result, message: str) -> None:
+        facts = self.run.training()
+        assert facts is not None
+        self.run.write_training(replace(facts, result=str(result), step=self.last or 0, message=message))
+
+    def _warn(self, kind: str, sentence: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(sentence, RecordingWarning, stacklevel=3)
+
+
+def _accuracy(seen: StoredSnapshot) -> Json:
+    return {"accuracy_train": float(np.mean(seen.state.logits.argmax(axis=0) == seen.sizes.labels))}
+
+
+def _close(stack: ExitStack, process: int) -> None:
+    if os.getpid() == process:
+        stack.close()

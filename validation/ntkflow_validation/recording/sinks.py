@@ -1,0 +1,94 @@
+"""Where metrics may go beside the run directory: TensorBoard's event files, and offline files of Weights & Biases."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ntkflow.errors import InputError
+
+# Metrics that a sink shows; the rest of a line are words.
+Numbers = Mapping[str, Any]
+
+
+class TensorBoard:
+    """Writes every metric as a scalar of TensorBoard, over optimiser steps.
+
+    Args:
+        directory: of the event files; `tensorboard --logdir` takes it.
+        prefix: of the names.
+
+    Raises:
+        InputError: neither torch.utils.tensorboard nor tensorboardX is installed.
+    """
+
+    def __init__(self, directory: Path | str, prefix: str = "ntkflow/") -> None:
+        self.prefix = prefix
+        self._writer = _writer_class()(str(directory))
+
+    def __call__(self, step: int, metrics: Numbers) -> None:
+        """One line."""
+        for name, value in numbers(metrics).items():
+            self._writer.add_scalar(f"{self.prefix}{name}", value, step)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
+
+
+class WandB:
+    """Logs every metric to Weights & Biases, by default into offline files, which `wandb sync` may send later.
+
+    Args:
+        directory: of the files.
+        project: name in Weights & Biases.
+        mode: "offline"; "online" sends at once, "disabled" writes nothing.
+        prefix: of the names.
+        settings: other arguments of `wandb.init`.
+
+    Raises:
+        InputError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        project: str = "ntkflow",
+        mode: str = "offline",
+        prefix: str = "ntkflow/",
+        **settings: Any,
+    ) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise _absent("wandb", "ntkflow[wandb]") from None
+        self.prefix = prefix
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        self._run = wandb.init(dir=str(directory), project=project, mode=mode, **settings)
+
+    def __call__(self, step: int, metrics: Numbers) -> None:
+        """One line."""
+        self._run.log({f"{self.prefix}{name}": value for name, value in numbers(metrics).items()}, step=step)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._run.finish()
+
+
+def numbers(metrics: Numbers) -> dict[str, float]:
+    """The numbers of a line; words and what does not exist are left out."""
+    return {name: float(v) for name, v in metrics.items() if isinstance(v, int | float) and v == v}
+
+
+def _writer_class() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise _absent("TensorBoard", "ntkflow[tensorboard]") from None
+    return SummaryWriter
+
+
+def _absent(what: str, extra: str) -> InputError:
+    return InputError("sinks", what, "is not installed", f"pip install '{extra}', or leave the sink out")
