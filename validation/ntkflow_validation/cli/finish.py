@@ -60,7 +60,9 @@ def _print(run: "RunDirectory", document: dict[str, Any]) -> None:
     if not last:
         return
     print(f"{run.path}: step {last['step']}, flow time {last['time']:.4g}, loss {last['loss']:.4g}, ", end="")
-    print(f"accuracy {last['accuracy_train']:.3f} / {last['accuracy_test']:.3f} (train / test)")
+    # Where all samples are trained on, none is left to test on.
+    tested = "-" if last["accuracy_test"] is None else f"{last['accuracy_test']:.3f}"
+    print(f"accuracy {last['accuracy_train']:.3f} / {tested} (train / test)")
     names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "block_residual")
     for k in document["kernels"]:
         values = (f"{name} {'-' if k[name] is None else format(k[name], '.4g')}" for name in names)

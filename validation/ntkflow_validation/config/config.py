@@ -9,12 +9,14 @@ from ntkflow.runs.files import read_toml
 from ntkflow_validation.config.settings import (
     DATASETS,
     MODELS,
+    VECTORS,
     DataConfig,
     KernelConfig,
     ModelConfig,
     TrainConfig,
     whole,
 )
+from ntkflow_validation.own import data as own
 
 __all__ = ["DATASETS", "MODELS", "DataConfig", "KernelConfig", "ModelConfig", "RunConfig", "TrainConfig"]
 
@@ -59,7 +61,7 @@ class RunConfig:
                 f"exceeds model.features = {self.model.features}",
                 "lower it",
             )
-        if self.data.name == "block" and self.model.name not in ("mlp", "linear", "bent"):
+        if self.data.name == "block" and self.model.name not in VECTORS:
             raise InputError(
                 "model.name",
                 self.model.name,
@@ -100,13 +102,15 @@ class RunConfig:
         for name, kind in SECTIONS.items():
             table = values.get(name, {})
             _known(f"{name}.", table, kind)
+            if kind is DataConfig and own.is_own(table.get("name")):
+                table = {"classes": 0, "per_class": 0, **table}
             sections[name] = kind(**table)
         return cls(seed=values.get("seed", 0), **sections)
 
     @classmethod
     def from_toml(cls, path: Path | str) -> "RunConfig":
-        """Read a configuration file."""
-        return cls.from_dict(read_toml(Path(path)))
+        """Read a configuration file; paths in it begin at its folder."""
+        return cls.from_dict(located(read_toml(Path(path)), Path(path).parent))
 
     def with_seed(self, seed: int | None) -> "RunConfig":
         """The same run from another seed; None changes nothing."""
@@ -121,13 +125,37 @@ class RunConfig:
         if per_class is None:
             return self
         whole("data.per_class", per_class, 2)
-        data, kernels, training = self.data, self.kernels, self.training
+        probe = min(self.data.probe_per_class, per_class)
+        return self._on(replace(self.data, per_class=per_class, probe_per_class=probe))
+
+    def with_data(self, name: str) -> "RunConfig":
+        """The same run on all samples of another data set, a user's own; batches and kernels take at most these.
+
+        Raises:
+            InputError: the file is missing, or cannot be read.
+        """
+        data = DataConfig(
+            name, classes=0, per_class=0, test_per_class=self.data.test_per_class, scaling=self.data.scaling
+        )
+        probe = min(self.data.probe_per_class, data.per_class)
+        return self._on(replace(data, probe_per_class=probe))
+
+    def _on(self, data: DataConfig) -> "RunConfig":
+        kernels, training, m = self.kernels, self.training, data.per_class
         return replace(
             self,
-            data=replace(data, per_class=per_class, probe_per_class=min(data.probe_per_class, per_class)),
-            kernels=replace(kernels, per_class=min(kernels.per_class, per_class)),
-            training=replace(training, batch_per_class=min(training.batch_per_class, per_class)),
+            data=data,
+            kernels=replace(kernels, per_class=min(kernels.per_class, m)),
+            training=replace(training, batch_per_class=min(training.batch_per_class, m)),
         )
+
+
+def located(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The tables of a file with the paths in them as they are from its folder."""
+    data = tables.get("data")
+    if not isinstance(data, dict) or not own.is_own(data.get("name")):
+        return tables
+    return {**tables, "data": {**data, "name": own.absolute(data["name"], folder)}}
 
 
 def _known(prefix: str, values: object, kind: type) -> None:

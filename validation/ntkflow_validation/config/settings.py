@@ -1,15 +1,19 @@
 """The sections of a configuration: data, model, training, kernels; each checks its own values."""
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from ntkflow import checks
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel
+from ntkflow_validation.own import data as own
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "block")
 SCALINGS = ("fixed", "image")
 MODELS = ("cnn", "mlp", "linear", "bent", "resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
+# Models that take inputs of any shape; the others take images.
+VECTORS = ("mlp", "linear", "bent")
 NORMS = ("auto", "none", "group", "batch")
 READOUTS = ("pool", "linear")
 INITIALISATIONS = ("lecun-normal", "uniform", "uniform-code", "he-normal")
@@ -31,6 +35,7 @@ WIDTHS = {"resnet8": 8, "resnet20": 16, "vgg11": 64, "vgg16": 64, "densenet40": 
 FEATURES_PER_WIDTH = {"resnet8": 4, "resnet20": 4, "vgg11": 4, "vgg16": 4, "densenet40": 11}
 # Hidden layers, each of which is compiled on its own: a network with more is not trained in a day.
 DEEPEST = 1000
+OWN_REMEDY = "choose one of these, or give the path of an .npz with X and y"
 NORMALISED = ("resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # settings that only some models have
 ONLY = {
@@ -70,16 +75,18 @@ class DataConfig:
     """Which samples: `per_class` of each of `classes` classes, balanced.
 
     Args:
-        name: entry of `DATASETS`; "block" are synthetic inputs with an exactly block structured Gram matrix.
-        classes: C, the first C classes of the data set.
-        per_class: m, training samples of each class.
+        name: entry of `DATASETS`; "block" are synthetic inputs with an exactly block structured Gram matrix. Or the path
+            of an .npz of one's own, with X, y and perhaps X_test, y_test, see `ntkflow_validation.own.data`.
+        classes: C, the first C classes of the data set; 0 = all that a file of one's own holds.
+        per_class: m, training samples of each class; 0 = as many as a file of one's own holds.
         test_per_class: test samples of each class, at most; 0 = all. Without an official test set
             (digits) they come from the samples that are not trained on.
         probe_per_class: samples of each class on which H is observed in snapshots, the first ones; 0 = all m.
-        scaling: "fixed", the paper's pixel / 255 (digits: two fixed numbers), or "image", every image to
-            zero mean and unit variance.
+        scaling: "fixed", the paper's pixel / 255 (digits: two fixed numbers; floats of one's own: as they are), or
+            "image", every image to zero mean and unit variance.
         kappa_d, kappa_c, kappa_n: Gram matrix of the "block" inputs; not used by other datasets.
         noise: length of the Gaussian noise added to each "block" input, which takes the Gram matrix off blocks.
+        sha256: of the file of one's own, found when the configuration is made; another file is refused later.
     """
 
     name: str = "digits"
@@ -92,9 +99,16 @@ class DataConfig:
     kappa_c: float = 0.5
     kappa_n: float = 0.1
     noise: float = 0.0
+    sha256: str = ""
 
     def __post_init__(self) -> None:
-        choice("data.name", self.name, DATASETS)
+        if self.is_own:
+            self._resolve()
+        else:
+            choice("data.name", self.name, DATASETS, OWN_REMEDY)
+            if self.sha256 != "":
+                rule = f"is of a file of one's own, and not of {self.name}"
+                raise InputError("data.sha256", self.sha256, rule, "drop the setting")
         for name, least in (("classes", 2), ("per_class", 2), ("test_per_class", 0), ("probe_per_class", 0)):
             whole(f"data.{name}", getattr(self, name), least)
         choice("data.scaling", self.scaling, SCALINGS)
@@ -113,6 +127,43 @@ class DataConfig:
             raise InputError(
                 "data.name", "block", "has no images to scale or to leave out", "drop the setting"
             )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the samples are a user's own."""
+        return own.is_own(self.name)
+
+    @property
+    def title(self) -> str:
+        """The name in figures and tables: of a file, without its folder."""
+        return Path(self.name).name if self.is_own else self.name
+
+    def _resolve(self) -> None:
+        """Replace "what the file holds" by its value, so that files and tables show the number; no file is read twice."""
+        for name in ("classes", "per_class"):
+            whole(f"data.{name}", getattr(self, name), 0)
+        if not isinstance(self.sha256, str):
+            raise InputError("data.sha256", self.sha256, "must be a text", "leave it out")
+        object.__setattr__(self, "name", own.absolute(self.name))
+        if self.sha256 and self.classes and self.per_class:
+            return
+        found = own.contents(self.name)
+        if self.sha256 not in ("", found.sha256):
+            own.verify(self.name, self.sha256)
+        if self.classes > len(found.counts):
+            rule = f"{self.title} has {len(found.counts)} classes"
+            raise InputError("data.classes", self.classes, rule, "give at most so many, or 0 for all")
+        object.__setattr__(self, "classes", self.classes or len(found.counts))
+        counts = found.counts[: self.classes]
+        if self.per_class == 0 and len(set(counts)) > 1:
+            raise InputError(
+                "data.per_class",
+                0,
+                f"the classes of {self.title} have {min(counts)} to {max(counts)} samples, and as many are drawn of each",
+                f"give at most {min(counts)}",
+            )
+        object.__setattr__(self, "per_class", self.per_class or min(counts))
+        object.__setattr__(self, "sha256", found.sha256)
 
 
 @dataclass(frozen=True)
@@ -163,7 +214,7 @@ class ModelConfig:
                 raise InputError(
                     f"model.{setting}", value, f"is not a setting of {self.name}", "leave it at its default"
                 )
-        if self.name in ("mlp", "linear", "bent") and self.norm not in ("auto", "none"):
+        if self.name in VECTORS and self.norm not in ("auto", "none"):
             raise InputError(
                 "model.norm", self.norm, f"the {self.name} has no normalisation layers", "use norm = 'none'"
             )

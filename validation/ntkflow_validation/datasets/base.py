@@ -55,7 +55,7 @@ class Images:
     """Images as they stand in files.
 
     Attributes:
-        pixels: (N, height, width, channels), uint8 or as the set has them.
+        pixels: (N, height, width, channels), uint8 or as the set has them; a user's own may have other axes.
         labels: classes, (N,).
     """
 
@@ -79,7 +79,7 @@ def draw_balanced(
             raise InputError(
                 "data.per_class",
                 per_class,
-                f"class {c} of {config.name} has {len(members)} samples",
+                f"class {c} of {config.title} has {len(members)} samples",
                 "lower it",
             )
         shuffled = rng.permutation(members)
@@ -123,7 +123,7 @@ def from_two_sets(training: Images, testing: Images, config: DataConfig, seed: i
     shapes = [part.pixels.shape[1:] for part in (training, testing)]
     if shapes[0] != shapes[1]:
         rule = f"has test images of shape {shapes[1]}, and training images of {shapes[0]}"
-        raise InputError("data", config.name, rule, "download both again")
+        raise InputError("data", config.title, rule, "download both again")
     labels, labels_test = (part.labels.astype(np.int64) for part in (training, testing))
     train, rest = draw_balanced(labels, config, seed, config.per_class)
     candidates = np.flatnonzero(labels_test < config.classes)
@@ -145,6 +145,8 @@ def scale(pixels: np.ndarray, config: DataConfig) -> np.ndarray:
         # In float32 and in slices: a large set would not fit several times into memory as float64.
         parts = [_standardised(pixels[i : i + 4096]) for i in range(0, len(pixels), 4096)]
         return np.concatenate(parts) if parts else pixels.astype(np.float32)
+    if config.is_own and pixels.dtype != np.uint8:
+        return pixels.astype(np.float32)
     if config.name == "digits":
         # Mean and standard deviation over all pixels of the whole set, fixed so that no split changes the inputs.
         return ((pixels - 4.884) / 6.017).astype(np.float32)

@@ -5,8 +5,10 @@ from typing import Any
 
 from flax import nnx
 
+from ntkflow.errors import InputError
 from ntkflow.runs.border.costs import refuse_large
 from ntkflow_validation.config.config import ModelConfig
+from ntkflow_validation.config.settings import VECTORS
 from ntkflow_validation.models.base import Classifier, Network
 from ntkflow_validation.models.bent import BentBody
 from ntkflow_validation.models.cnn import ConvBody
@@ -54,8 +56,11 @@ def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed:
         seed: seed of the initial weights.
 
     Raises:
-        InputError: its parameters, with what training adds to them, do not fit into memory.
+        InputError: it needs images, or its parameters, with what training adds to them, do not fit into memory.
     """
+    if config.name not in VECTORS and len(input_shape) != 3:
+        rule = f"needs images (height, width, channels), the inputs have shape {input_shape}"
+        raise InputError("model.name", config.name, rule, f"use {', '.join(VECTORS)}, or give images")
     # Parameters, gradients, momentum and the new parameters, float32 each.
     remedy = "lower model.width, model.features or model.depth"
     needed = 4 * 4 * fewest_parameters(config, math.prod(input_shape), classes)

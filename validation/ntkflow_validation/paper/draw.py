@@ -90,8 +90,8 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path | str]) -> Figure:
             f"run `ntkflow validate kernels {runs[0]} --figure` first",
         )
     rate = float(run.read_json("training.json").get("learning_rate", config.training.learning_rate))
-    shown = f"{config.model.name} on {config.data.name}, {config.model.init}, learning rate {rate:.3g}"
-    return kernel_figure(found, title=_title(figure, f"{config.model.name}/{config.data.name}", shown))
+    shown = f"{config.model.name} on {config.data.title}, {config.model.init}, learning rate {rate:.3g}"
+    return kernel_figure(found, title=_title(figure, f"{config.model.name}/{config.data.title}", shown))
 
 
 def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = True) -> Figure:
@@ -126,7 +126,7 @@ def _recipe(selection: Selection) -> str:
     length = lengths.pop() if len(lengths) == 1 else "of several recipes"
     config = configs[0]
     loss = "squared error" if config.training.loss == "mse" else "cross-entropy"
-    return f"{config.model.name} on {config.data.name}, {length}, {loss};\nred with collapse, blue without"
+    return f"{config.model.name} on {config.data.title}, {length}, {loss};\nred with collapse, blue without"
 
 
 def _length(config: RunConfig) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from ntkflow_validation.report.drawing.palette import rung_title
@@ -59,7 +60,7 @@ SETS = {
 def run_title(config: Mapping[str, Any]) -> str:
     """Network and data of a run."""
     model, data = config["model"]["name"], config["data"]["name"]
-    return f"{NETWORKS.get(model, model)} on {SETS.get(data, data)}"
+    return f"{NETWORKS.get(model, model)} on {SETS.get(data, Path(data).name)}"
 
 
 def run_facts(config: Mapping[str, Any], training: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
 from ntkflow_validation.models import Network
+from ntkflow_validation.own import data as own
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.clock import snapshot_steps, total_steps
@@ -183,6 +184,7 @@ def _begun(run: RunDirectory, dataset: Dataset, network: Network) -> RunConfig:
                 "test": len(dataset.labels_test),
                 "unused": dataset.unused,
             },
+            **({"labels": own.contents(run.config.data.name).names} if run.config.data.is_own else {}),
             "device": jax.devices()[0].device_kind,
             "made_by": run_versions(),
         }

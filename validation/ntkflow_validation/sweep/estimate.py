@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from ntkflow._types import Json
 from ntkflow.runs.processes.executors import usable_cores
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.own import data as own
 from ntkflow_validation.sweep.grid import TrainingSweep
 from ntkflow_validation.training.clock import total_steps
 
@@ -110,7 +111,7 @@ def measure_speed(config: Json) -> Speed:
 
     run = RunConfig.from_dict(config)
     C, m = run.data.classes, run.training.batch_per_class or run.data.per_class
-    shape = SHAPES.get(run.data.name) or (C * run.data.per_class,)
+    shape = shape_of(run)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(C * m, *shape)).astype(np.float32))
     labels = jnp.repeat(jnp.arange(C), m)
     recipe = replace(run.training, learning_rate=run.training.learning_rate or 0.01)
@@ -124,6 +125,14 @@ def measure_speed(config: Json) -> Speed:
         state = jax.block_until_ready(step(state, x, labels))
         times.append(time.perf_counter() - began)
     return Speed(min(times), compiling, jax.devices()[0].device_kind)
+
+
+def shape_of(run: RunConfig) -> tuple[int, ...]:
+    """The shape of one input of a run."""
+    if run.data.is_own:
+        return own.read(own.verify(run.data.name, run.data.sha256)).X.shape[1:]
+    # The block inputs have a number for every sample at least.
+    return SHAPES.get(run.data.name) or (run.data.classes * run.data.per_class,)
 
 
 def seconds_of(run: RunConfig, speed: Speed) -> float:

@@ -20,6 +20,7 @@ from ntkflow.sweep.axis import AXIS, Axis
 from ntkflow.sweep.spec import digest
 from ntkflow_validation.config.config import DATASETS, MODELS, RunConfig
 from ntkflow_validation.config.settings import INITIALISATIONS
+from ntkflow_validation.own.data import absolute, is_own
 from ntkflow_validation.sweep.settings import DATA, INIT, MODEL, RATE, SEED, SETTINGS, changed, flat
 
 # 30 logarithmic rates in [1e-4, 10^0.25], the last 20 of them where the smallest gave nothing. The captions of
@@ -52,7 +53,7 @@ class Pair:
 
     def __post_init__(self) -> None:
         for argument, value, allowed in (("model", self.model, MODELS), ("data", self.data, DATASETS)):
-            if value not in allowed:
+            if value not in allowed and not (argument == "data" and is_own(value)):
                 raise InputError(
                     f"pair: {argument}", repr(value), f"must be one of {', '.join(allowed)}", "pick one"
                 )
@@ -70,7 +71,7 @@ class Pair:
         model, slash, data = text.strip().partition("/")
         if not slash:
             raise InputError("pair", repr(text), "is not MODEL/DATA", "as --pair resnet20/mnist")
-        return cls(model, data)
+        return cls(model, absolute(data) if is_own(data) else data)
 
 
 # The nine pairs of the paper; the first and the second have all 30 rates.
@@ -103,7 +104,8 @@ def of_pair(base: RunConfig, pair: Pair) -> RunConfig:
         InputError: the changed run is not possible.
     """
     other = changed(base, {MODEL: pair.model, DATA: pair.data})
-    samples = min(base.data.per_class, SAMPLES.get(pair.data, base.data.per_class))
+    most = other.data.per_class if other.data.is_own else SAMPLES.get(pair.data, base.data.per_class)
+    samples = min(base.data.per_class, most)
     measured = min(base.kernels.per_class or samples, LARGE.get(pair.model, samples))
     unchanged = measured == (base.kernels.per_class or samples)
     return changed(

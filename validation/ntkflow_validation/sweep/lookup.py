@@ -50,7 +50,7 @@ def print_run(record: Record) -> None:
     step = record.content["training"].get("step", rows[-1]["step"] if rows else 0)
     print(f"{record.where}")
     print(
-        f"  {config.model.name} on {config.data.name}, {config.model.init}, rate {record.rate:.4g}, seed {config.seed}: "
+        f"  {config.model.name} on {config.data.title}, {config.model.init}, rate {record.rate:.4g}, seed {config.seed}: "
         f"{record.result} after {step} steps"
     )
     for names in (FACTS, KERNEL):

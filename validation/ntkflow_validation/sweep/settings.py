@@ -7,6 +7,7 @@ from typing import Any
 from ntkflow.runs.border.schema import Schema, Value, schema_of
 from ntkflow_validation.config.config import SECTIONS, RunConfig
 from ntkflow_validation.config.settings import ModelConfig
+from ntkflow_validation.own.data import is_own
 
 SEED, DATA, MODEL, INIT, RATE = "seed", "data.name", "model.name", "model.init", "training.learning_rate"
 
@@ -35,7 +36,11 @@ def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
     Raises:
         InputError: the changed run is not possible.
     """
+    if is_own(changes.get(DATA)):
+        base = base.with_data(str(changes[DATA]))
     tables = base.to_dict()
+    if not is_own(changes.get(DATA, base.data.name)):
+        tables["data"]["sha256"] = ""
     if changes.get(MODEL, base.model.name) != base.model.name:
         tables["model"] = {"name": changes[MODEL], "init": base.model.init}
     elif changes.get("model.width", base.model.width) != base.model.width:

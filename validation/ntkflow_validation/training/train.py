@@ -20,9 +20,9 @@ from ntkflow_validation import datasets
 from ntkflow_validation.config.config import RunConfig, TrainConfig
 from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
 from ntkflow_validation.datasets.batches import batches_of
-from ntkflow_validation.datasets.locate import ENVIRONMENT
 from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
+from ntkflow_validation.own.data import ENVIRONMENT
 from ntkflow_validation.training.clock import flow_times, learning_rate, snapshot_steps, total_steps
 from ntkflow_validation.training.objective import objective, stable_rate
 
