@@ -16,6 +16,7 @@ FLOORS = {
     "ntkflow.checks": 0.1,
     "ntkflow._lazy": 0,
     "ntkflow._types": 0,
+    "ntkflow.named": 0.1,
     "ntkflow.progress": 0.1,
     "ntkflow.views": 0.1,
     "ntkflow.rounding": 0.1,

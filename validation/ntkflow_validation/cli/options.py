@@ -90,13 +90,14 @@ def configuration(
     from ntkflow_validation.config.config import RunConfig
     from ntkflow_validation.config.presets import preset as named
     from ntkflow_validation.sweep.settings import SETTINGS, changed
+    from ntkflow_validation.training.complete import completed
 
     chosen = named(preset) if config is None else RunConfig.from_toml(config)
     if data is not None:
         chosen = chosen.with_data(own_data(data))
     if texts:
         chosen = changed(chosen, SETTINGS.read_settings(texts))
-    return chosen.with_seed(seed).with_per_class(per_class)
+    return completed(chosen.with_seed(seed).with_per_class(per_class), again=True)
 
 
 def own_data(path: Path) -> str:

@@ -210,6 +210,7 @@ def _grid(
     from ntkflow_validation.sweep.grid import PAPER, PAPER_INITS, PAPER_PAIRS, Pair, sweep_from_tables
     from ntkflow_validation.sweep.presets import sweep_preset
     from ntkflow_validation.sweep.settings import RATE, SETTINGS, changed
+    from ntkflow_validation.training.complete import completed
 
     grid = (
         sweep_preset(preset)
@@ -217,7 +218,7 @@ def _grid(
         else sweep_from_tables(located(files.read_toml(config), config.parent))
     )
     base = grid.base if data is None else grid.base.with_data(own_data(data))
-    given: dict[str, Any] = {"base": changed(base, SETTINGS.read_settings(changes))}
+    given: dict[str, Any] = {"base": completed(changed(base, SETTINGS.read_settings(changes)), again=True)}
     if pairs:
         given["pairs"] = PAPER_PAIRS if pairs == [PAPER] else tuple(Pair.parse(text) for text in pairs)
     if rates is not None:

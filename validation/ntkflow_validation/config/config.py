@@ -54,28 +54,32 @@ class RunConfig:
             raise InputError(
                 "kernels.per_class", self.kernels.per_class, f"exceeds data.per_class = {m}", "lower it"
             )
-        if self.kernels.neurons > self.model.features:
+        if self.kernels.neurons > self.model.features > 0:
             raise InputError(
                 "kernels.neurons",
                 self.kernels.neurons,
                 f"exceeds model.features = {self.model.features}",
                 "lower it",
             )
-        if self.data.name == "block" and self.model.name not in VECTORS:
+        if self.data.name == "block" and self.model.name not in VECTORS and not self.model.is_own:
             raise InputError(
                 "model.name",
                 self.model.name,
                 "the block inputs are vectors, not images",
                 "use linear, bent or mlp",
             )
-        if self.training.statistics == "frozen" and self.model.norm != "batch":
+        if self.training.statistics == "frozen" and self.model.norm not in ("batch", "auto"):
             raise InputError(
                 "training.statistics",
                 "frozen",
                 "there are no batch statistics to freeze",
                 "use model.norm = 'batch'",
             )
-        if self.training.observed == "running" and not self.has_running_statistics:
+        if (
+            self.training.observed == "running"
+            and not self.has_running_statistics
+            and self.model.norm != "auto"
+        ):
             raise InputError(
                 "training.observed", "running", "there are no running statistics", "leave it at its default"
             )

@@ -6,6 +6,7 @@ from pathlib import Path
 from ntkflow import checks
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
+from ntkflow.named import is_named
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow_validation.own import data as own
 
@@ -35,6 +36,7 @@ WIDTHS = {"resnet8": 8, "resnet20": 16, "vgg11": 64, "vgg16": 64, "densenet40": 
 FEATURES_PER_WIDTH = {"resnet8": 4, "resnet20": 4, "vgg11": 4, "vgg16": 4, "densenet40": 11}
 # Hidden layers, each of which is compiled on its own: a network with more is not trained in a day.
 DEEPEST = 1000
+OWN_MODEL = "choose one of these, or name a network of your own as module:object"
 OWN_REMEDY = "choose one of these, or give the path of an .npz with X and y"
 NORMALISED = ("resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # settings that only some models have
@@ -171,7 +173,8 @@ class ModelConfig:
     """Which network: features of dimension `features`, then a linear head.
 
     Args:
-        name: entry of `MODELS`.
+        name: entry of `MODELS`, or module:object, a network of one's own that gives features: see
+            `ntkflow_validation.models.own`. Of the settings below only `init`, of the head, is one of those.
         features: n, dimension of the last-layer features; 0 = the architecture's own (ResNet20 64,
             ResNet8 32, VGG 256, DenseNet40 132, mlp 24, others 32). In the first four the width decides.
         width: channels of the first stage or convolution, growth of the DenseNet, or units of the hidden
@@ -183,6 +186,8 @@ class ModelConfig:
         scale: factor on the initial weights of the "linear" and the "bent" model.
         bend: factor on the nonlinear branch of the "bent" model, whose hidden units are its `width`.
         init: entry of `INITIALISATIONS`, see `ntkflow_validation.models.layers`.
+        source: file of the module of a network of one's own, found when a run is made.
+        sha256: of that file.
     """
 
     name: str = "cnn"
@@ -194,9 +199,12 @@ class ModelConfig:
     scale: float = 1.0
     bend: float = 0.0
     init: str = "lecun-normal"
+    source: str = ""
+    sha256: str = ""
 
     def __post_init__(self) -> None:
-        choice("model.name", self.name, MODELS)
+        if not self.is_own:
+            choice("model.name", self.name, MODELS, OWN_MODEL)
         for name, least in (("features", 0), ("width", 0), ("depth", 1)):
             whole(f"model.{name}", getattr(self, name), least)
         if self.depth > DEEPEST:
@@ -214,14 +222,34 @@ class ModelConfig:
                 raise InputError(
                     f"model.{setting}", value, f"is not a setting of {self.name}", "leave it at its default"
                 )
+        for name in ("source", "sha256"):
+            text = getattr(self, name)
+            if not isinstance(text, str) or (text and not self.is_own):
+                rule = "is of a network of one's own, and a text"
+                raise InputError(f"model.{name}", text, rule, "leave it out")
         if self.name in VECTORS and self.norm not in ("auto", "none"):
             raise InputError(
                 "model.norm", self.norm, f"the {self.name} has no normalisation layers", "use norm = 'none'"
             )
         self._resolve()
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is a user's own."""
+        return is_named(self.name)
+
     def _resolve(self) -> None:
         """Replace "the architecture's own" by its value, so that files and tables show the number."""
+        if self.is_own:
+            # What it is, only itself can tell: see `ntkflow_validation.training.complete`.
+            if self.norm not in (
+                "auto",
+                "batch" if self.sha256 else "auto",
+                "none" if self.sha256 else "auto",
+            ):
+                rule = "is what the network of one's own does"
+                raise InputError("model.norm", self.norm, rule, "leave it at its default")
+            return
         if self.width == 0 and self.name != "linear":
             object.__setattr__(self, "width", WIDTHS.get(self.name, 16))
         own = FEATURES_PER_WIDTH[self.name] * self.width if self.name in FEATURES_PER_WIDTH else None

@@ -54,6 +54,14 @@ def read_own(config: DataConfig, seed: int) -> Dataset:
     return from_two_sets(training, Images(found.X_test, found.classes_test), config, seed)
 
 
+def input_shape(config: DataConfig) -> tuple[int, ...]:
+    """The shape of one input, without reading what is not a user's own."""
+    if config.is_own:
+        return own.read(own.verify(config.name, config.sha256)).X.shape[1:]
+    C, m = config.classes, config.per_class
+    return SHAPES.get(config.name) or (1 + C + 2 * C * m,)
+
+
 def read_digits(config: DataConfig, seed: int) -> Dataset:
     """The 1797 real 8x8 digits of scikit-learn as (N, 8, 8, 1)."""
     from sklearn.datasets import load_digits  # slow to import, and only this reader needs it
@@ -83,6 +91,8 @@ def read_block(config: DataConfig, seed: int) -> Dataset:
     x, x_test = x.astype(np.float32), x_test.astype(np.float32)
     return Dataset(x, labels, x_test, labels, C, probe_per_class=config.probe_per_class)
 
+
+SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion-mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 
 READERS: dict[str, Reader] = {
     "digits": read_digits,

@@ -48,6 +48,7 @@ from ntkflow_validation.kernels import Measurement, measurement_file
 from ntkflow_validation.models.base import from_named, named_leaves
 from ntkflow_validation.runs.documents import METRICS, shape_of, uneven
 from ntkflow_validation.runs.lock import LOCK, locked
+from ntkflow_validation.training.complete import completed
 from ntkflow_validation.training.train import Snapshot, TrainState
 
 # All that a run directory may hold; --overwrite replaces nothing else.
@@ -104,7 +105,7 @@ class RunDirectory:
         Raises:
             InputError: the directory exists and neither flag is given, or the configurations differ.
         """
-        path = Path(path)
+        path, config = Path(path), completed(config)
         if resume and (path / MARK).exists():
             return cls._resumed(path, config)
         if overwrite and (path / LOCK).exists():

@@ -82,7 +82,7 @@ def _train(task: CellTask) -> Json:
         if outcome.result is Result.COMPLETE:
             measure_end(run)
         content = record_of(run)
-    return {"config": config.to_dict(), **content, "seconds": time.perf_counter() - began}
+    return {"config": run.config.to_dict(), **content, "seconds": time.perf_counter() - began}
 
 
 def measure_end(run: RunDirectory) -> None:

@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 from ntkflow._types import Json
 from ntkflow.runs.processes.executors import usable_cores
 from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.own import data as own
 from ntkflow_validation.sweep.grid import TrainingSweep
 from ntkflow_validation.training.clock import total_steps
 
-# Image shapes by data set, so that an estimate needs no data.
-SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion-mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 TEST = {"digits": 1197, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
 # Exact gradients of one neuron on as many images cost a little more than a training step on them (docs/benchmarks.md).
 NEURON_STEPS = 1.25
+# Features of a network of one's own that has not been made yet.
+UNKNOWN = 64
 # A forward pass of an image against its share of a training step.
 FORWARD_STEPS = 0.33
 
@@ -106,12 +105,13 @@ def measure_speed(config: Json) -> Speed:
     import jax.numpy as jnp
     import numpy as np
 
+    from ntkflow_validation.datasets import input_shape
     from ntkflow_validation.models import build
     from ntkflow_validation.training.train import make_step, start
 
     run = RunConfig.from_dict(config)
     C, m = run.data.classes, run.training.batch_per_class or run.data.per_class
-    shape = shape_of(run)
+    shape = input_shape(run.data)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(C * m, *shape)).astype(np.float32))
     labels = jnp.repeat(jnp.arange(C), m)
     recipe = replace(run.training, learning_rate=run.training.learning_rate or 0.01)
@@ -127,14 +127,6 @@ def measure_speed(config: Json) -> Speed:
     return Speed(min(times), compiling, jax.devices()[0].device_kind)
 
 
-def shape_of(run: RunConfig) -> tuple[int, ...]:
-    """The shape of one input of a run."""
-    if run.data.is_own:
-        return own.read(own.verify(run.data.name, run.data.sha256)).X.shape[1:]
-    # The block inputs have a number for every sample at least.
-    return SHAPES.get(run.data.name) or (run.data.classes * run.data.per_class,)
-
-
 def seconds_of(run: RunConfig, speed: Speed) -> float:
     """Training, metrics and kernels of one run."""
     recipe, data, kernels = run.training, run.data, run.kernels
@@ -143,7 +135,7 @@ def seconds_of(run: RunConfig, speed: Speed) -> float:
     test = data.test_per_class * data.classes or TEST.get(data.name, 0)
     snapshots = recipe.snapshots * FORWARD_STEPS * per_image * (test + 2 * data.per_class * data.classes)
     images = (kernels.per_class or data.per_class) * data.classes
-    neurons = kernels.neurons or run.model.features
+    neurons = kernels.neurons or run.model.features or UNKNOWN
     measuring = NEURON_STEPS * per_image * images * (kernels.count * neurons + data.classes + neurons)
     steps = total_steps(recipe, data.per_class)
     # Features, accuracies and kernels are programs of their own.

@@ -43,7 +43,7 @@ def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
         tables["data"]["sha256"] = ""
     if changes.get(MODEL, base.model.name) != base.model.name:
         tables["model"] = {"name": changes[MODEL], "init": base.model.init}
-    elif changes.get("model.width", base.model.width) != base.model.width:
+    elif not base.model.is_own and changes.get("model.width", base.model.width) != base.model.width:
         tables["model"]["features"] = asdict(ModelConfig())["features"] if base.model.name == "cnn" else 0
     for name, value in changes.items():
         section, _, key = name.partition(".")
