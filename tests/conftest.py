@@ -1,7 +1,8 @@
 """Shapes are checked while testing; hypothesis is deterministic unless asked to be thorough; BLAS has one thread.
 
 `pytest --hypothesis-profile thorough` (or HYPOTHESIS_PROFILE=thorough in the environment) draws 10,000 new random
-examples of every property instead of the same few; NTKFLOW_EXAMPLES sets another number.
+examples of every property instead of the same few; NTKFLOW_EXAMPLES sets another number. Programs of JAX are compiled
+quickly rather than well; NTKFLOW_XLA=default leaves that to XLA.
 """
 
 import os
@@ -9,6 +10,10 @@ from pathlib import Path
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+if os.environ.get("NTKFLOW_XLA", "quick") == "quick":
+    # Compiling networks of a few units is most of what their tests wait for: a fifth of the suite's time goes without it.
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}".strip()
 
 import pytest
 from hypothesis import HealthCheck, settings

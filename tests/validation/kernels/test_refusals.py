@@ -292,7 +292,9 @@ def test_functions_as_haiku_makes_them():
     found = measure(lambda p, x: apply(p, None, x), params, x, LABELS)
     J = jax.jacrev(lambda p: apply(p, None, jnp.asarray(x)))(params)
     rows = np.concatenate([np.asarray(leaf, float).reshape(12, 6, -1) for leaf in jax.tree.leaves(J)], axis=2)
-    np.testing.assert_allclose(found.features.mean, np.einsum("ipa,jpa->ij", rows, rows) / 6, rtol=1e-5)
+    naive = np.einsum("ipa,jpa->ij", rows, rows) / 6
+    # In float32 a small entry is off by the rounding of the large ones that it is summed from.
+    np.testing.assert_allclose(found.features.mean, naive, rtol=1e-5, atol=1e-6 * naive.max())
 
 
 def test_torch_modules_give_the_same_result():
