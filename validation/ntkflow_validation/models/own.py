@@ -3,7 +3,7 @@
 import inspect
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,14 +109,15 @@ def _called(config: ModelConfig, maker: Any, input_shape: tuple[int, ...], seed:
     if not callable(maker) or isinstance(maker, nnx.Module) or not _makes(maker):
         rule = f"is {type(maker).__name__}, and not {KINDS}"
         raise _refusal(config, rule, "its weights must come from the seed: name what makes it")
-    given = {
+    given: dict[str, Callable[[], Any]] = {
         "rngs": lambda: nnx.Rngs(seed),
         "key": lambda: jax.random.key(seed),
         "input_shape": lambda: input_shape,
     }
     try:
         # Classes of these frameworks are called through a class of theirs, whose signature tells nothing.
-        wanted = inspect.signature(maker.__init__ if isinstance(maker, type) else maker).parameters
+        told = getattr(maker, "__init__") if isinstance(maker, type) else maker  # noqa: B009
+        wanted = inspect.signature(told).parameters
         return maker(**{name: make() for name, make in given.items() if name in wanted})
     except InputError:
         raise
@@ -201,7 +202,8 @@ def features_of(body: nnx.Module, config: ModelConfig, input_shape: tuple[int, .
             features than are asked for.
     """
     x = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
-    for mode in (body.train, body.eval):
+    modes: tuple[Any, ...] = (body.train, body.eval)
+    for mode in modes:
         mode()
         structure, state = nnx.split(body)
         with _applied(config, input_shape):
@@ -213,7 +215,7 @@ def features_of(body: nnx.Module, config: ModelConfig, input_shape: tuple[int, .
             raise _refusal(
                 config, rule, "return the features (B, n); Equinox: (n,) of one sample; the head is ours"
             )
-    n = int(shape[1])
+        n = int(shape[1])
     if config.features not in (0, n):
         rule = f"{config.name} gives {n} features"
         raise InputError("model.features", config.features, rule, "leave it out")

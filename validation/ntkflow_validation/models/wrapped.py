@@ -37,7 +37,7 @@ class LinenBody(nnx.Module):
         self.params = nnx.data(jax.tree.map(nnx.Param, variables["params"]))
         self.statistics = nnx.data(jax.tree.map(nnx.BatchStat, variables.get(STATISTICS, {})))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array) -> Any:
         """Features, (B, n)."""
         variables = {"params": _values(self.params)}
         if self.statistics:
@@ -77,7 +77,7 @@ class EquinoxBody(nnx.Module):
         self.fixed = Fixed((structure, rest, tuple(names)))
         self.params = nnx.data({name: nnx.Param(leaf) for name, (_, leaf) in zip(names, leaves, strict=True)})
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array) -> Any:
         """Features, (B, n)."""
         import equinox
 
