@@ -3,11 +3,13 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.datasets import batch_indices
 from ntkflow_validation.models.base import named_leaves
 from ntkflow_validation.pipeline.pipeline import prepare
+from ntkflow_validation.training.clock import clock
 from ntkflow_validation.training.objective import sum_loss
 from ntkflow_validation.training.train import (
     CHUNK,
@@ -77,6 +79,44 @@ def test_decay_spares_the_biases_unless_told(decay_on, of_bias):
     updates, _ = rule.update(jax.tree.map(jnp.zeros_like, params), rule.init(params), params)
     np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
     np.testing.assert_allclose(updates["bias"], of_bias, rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_steps_as_in_its_library_with_the_decay_of_its_name(name, decay):
+    recipe = TrainConfig(
+        optimiser=name,
+        learning_rate=0.5,
+        weight_decay=decay,
+        decay_on="all",
+        beta1=0.8,
+        beta2=0.9,
+        epsilon=1e-3,
+    )
+    settings = {"b1": 0.8, "b2": 0.9, "eps": 1e-3}
+    theirs = optax.adamw(0.5, weight_decay=decay, **settings)
+    if name == "adam":
+        theirs = optax.chain(optax.add_decayed_weights(decay), optax.adam(0.5, **settings))
+    points = []
+    for rule in (optimiser(recipe, 4), theirs):
+        x, gradient = jnp.array([1.0, -2.0]), jnp.array([0.3, 0.1])
+        state = rule.init(x)
+        for _ in range(3):
+            updates, state = rule.update(gradient * x, state, x)
+            x = optax.apply_updates(x, updates)
+        points.append(x)
+    np.testing.assert_allclose(*points, rtol=1e-6)
+
+
+def test_adam_trains_in_steps_that_have_no_time():
+    recipe = TrainConfig(optimiser="adam", learning_rate=0.01, steps=3, snapshots=3)
+    config = replace(CONFIG, training=recipe)
+    snapshots = list(train(config, *prepare(config)))
+    assert [s.step for s in snapshots] == [0, 1, 2, 3]
+    assert np.isnan([s.time for s in snapshots]).all()
+    with pytest.raises(InputError, match="no time those of the gradient flow"):
+        clock(recipe, 12, 3)
+    assert "adam" in config.unpredicted
 
 
 def test_step_k_is_taken_on_batch_k():

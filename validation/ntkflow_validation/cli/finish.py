@@ -59,7 +59,8 @@ def _print(run: "RunDirectory", document: dict[str, Any]) -> None:
     last = document["training"]["last"]
     if not last:
         return
-    print(f"{run.path}: step {last['step']}, flow time {last['time']:.4g}, loss {last['loss']:.4g}, ", end="")
+    time = "" if last["time"] is None else f"flow time {last['time']:.4g}, "
+    print(f"{run.path}: step {last['step']}, {time}loss {last['loss']:.4g}, ", end="")
     # Where all samples are trained on, none is left to test on.
     tested = "-" if last["accuracy_test"] is None else f"{last['accuracy_test']:.3f}"
     print(f"accuracy {last['accuracy_train']:.3f} / {tested} (train / test)")
@@ -67,6 +68,8 @@ def _print(run: "RunDirectory", document: dict[str, Any]) -> None:
     for k in document["kernels"]:
         values = (f"{name} {'-' if k[name] is None else format(k[name], '.4g')}" for name in names)
         print(f"  kernel at step {k['step']:>7}: " + ", ".join(values))
+    if document["refused"]:
+        print(f"  no prediction: {document['refused']}")
     for w in document["windows"]:
         _print_window(w)
     for line in document["deviations"]:

@@ -26,7 +26,7 @@ def frontier(
     from ntkflow_validation.runs.rundir import COMPARISON, REPEAT
 
     runs = options.runs_at(run, out)
-    comparisons = [_comparison(found) for found in runs]
+    comparisons = [found.compared() for found in runs]
     for found, comparison in zip(runs, comparisons, strict=True):
         if not quiet:
             if len(runs) > 1:
@@ -38,16 +38,6 @@ def frontier(
             path = _written(found, comparison, to)
             if not quiet:
                 typer.echo(f"written to {path}")
-
-
-def _comparison(run: "RunDirectory") -> "Json":
-    from ntkflow.errors import InputError
-
-    comparison = run.read_json("comparison.json")
-    if not comparison.get("windows"):
-        remedy = f"run `ntkflow validate compare {run.path}` first"
-        raise InputError("run", run.path, "has no comparison", remedy)
-    return comparison
 
 
 def _written(run: "RunDirectory", comparison: "Json", to: Path) -> Path:

@@ -158,9 +158,9 @@ def run(
 
 def _compared(run: "RunDirectory", ended: "Outcome") -> bool:
     """Whether all that can be done with a training that ended has been done."""
-    return bool(run.read_json("summary.json")) and (
-        bool(ended.message) or bool(run.read_json("comparison.json").get("windows"))
-    )
+    comparison = run.read_json("comparison.json")
+    done = ended.message or comparison.get("windows") or comparison.get("refused")
+    return bool(run.read_json("summary.json")) and bool(done)
 
 
 def _end(outcome: "Outcome", run: "RunDirectory", silent: bool) -> None:

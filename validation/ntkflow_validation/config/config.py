@@ -94,6 +94,20 @@ class RunConfig:
         """Whether snapshots replace the running statistics by those of the training set."""
         return self.has_running_statistics and self.training.observed == "recalibrated"
 
+    @property
+    def unpredicted(self) -> str | None:
+        """Why the theory's flow predicts nothing of this training, in words; None where it does."""
+        training = self.training
+        if training.adaptive:
+            how = "scales each parameter's gradient by its own history"
+            return f"trained with {training.optimiser}, which {how}: its steps are in no time those of the gradient flow"
+        if training.loss != "mse":
+            return f"trained on {training.loss}; the predictions are for the squared error of eq. (4)"
+        if training.label_smoothing:
+            how = f"targets smoothed by {training.label_smoothing:g}"
+            return f"trained on {how}; the predictions are for the one-hot targets of eq. (4)"
+        return None
+
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, one table per section."""
         return asdict(self)

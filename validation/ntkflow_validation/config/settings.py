@@ -24,6 +24,7 @@ STATISTICS = ("batch", "frozen")
 OBSERVED = ("recalibrated", "running")
 SPACINGS = ("log", "even")
 DECAYED = ("weights", "all")
+OPTIMISERS = ("sgd", "adam", "adamw")
 METHODS = ("auto", "gram", "class-sums", "probes", "sign-probes", "orthogonal-probes")
 QUANTITIES = (
     "outputs", "row-space", "rayleigh", "pair-norms", "output-pair-norms", "matrix", "row-matrix", "tensor",
@@ -268,7 +269,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How it is trained: SGD on 1/2 |f - y|^2 or on the cross-entropy of softmax f.
+    """How it is trained: by SGD or Adam on 1/2 |f - y|^2 or on the cross-entropy of softmax f.
 
     Args:
         steps: optimiser steps; not used when `epochs` is given.
@@ -278,12 +279,17 @@ class TrainConfig:
         stability: that share; used only with learning_rate = 0.
         momentum: beta.
         nesterov: Nesterov's form of momentum; otherwise heavy ball.
-        weight_decay: coupled L2 decay, lambda/2 |w|^2 added to the loss; 0 = none.
+        optimiser: entry of `OPTIMISERS`. The steps of Adam are in no time those of the gradient flow: there is no prediction.
+        beta1: of Adam, of its mean of gradients.
+        beta2: of Adam, of its mean of squares.
+        epsilon: of Adam, added to their root.
+        weight_decay: coupled L2 decay, lambda/2 |w|^2 added to the loss; of AdamW decoupled; 0 = none.
         decay_on: what decays: "weights", tensors with more than one axis, as in the paper's code, or "all".
         warmup: steps over which the rate rises linearly from 0 to its peak.
         drop_every: epochs after which the rate is divided by 10, again and again; 0 = never.
         batch_per_class: samples of each class in a batch; 0 = all, full batch.
         loss: entry of `LOSSES`.
+        label_smoothing: epsilon of the targets (1 - epsilon) Y + epsilon/C that are trained on; what is recorded is of Y.
         reduction: "mean" over samples and outputs (cross-entropy: over samples), as in the paper's code,
             or "sum" over both, as in eq. (4).
         statistics: batch normalisation in training: "batch" statistics, or "frozen" at those of the training
@@ -302,12 +308,17 @@ class TrainConfig:
     stability: float = 0.1
     momentum: float = 0.0
     nesterov: bool = False
+    optimiser: str = "sgd"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
     weight_decay: float = 0.0
     decay_on: str = "weights"
     warmup: int = 0
     drop_every: int = 0
     batch_per_class: int = 0
     loss: str = "mse"
+    label_smoothing: float = 0.0
     reduction: str = "mean"
     statistics: str = "batch"
     observed: str = "recalibrated"
@@ -322,6 +333,8 @@ class TrainConfig:
         number("training.stability", self.stability, 1e-9, 1)
         number("training.momentum", self.momentum, 0, 1)
         number("training.weight_decay", self.weight_decay, 0)
+        number("training.label_smoothing", self.label_smoothing, 0, 1)
+        self._check_optimiser()
         truth("training.nesterov", self.nesterov)
         choice("training.decay_on", self.decay_on, DECAYED)
         choice("training.loss", self.loss, LOSSES)
@@ -331,6 +344,26 @@ class TrainConfig:
         choice("training.spacing", self.spacing, SPACINGS)
         if self.nesterov and self.momentum == 0:
             raise InputError("training.nesterov", True, "needs momentum", "give training.momentum > 0")
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether steps are scaled by the history of each parameter's gradient."""
+        return self.optimiser != "sgd"
+
+    def _check_optimiser(self) -> None:
+        choice("training.optimiser", self.optimiser, OPTIMISERS)
+        number("training.beta1", self.beta1, 0, 1)
+        number("training.beta2", self.beta2, 0, 1)
+        number("training.epsilon", self.epsilon, 1e-30)
+        # What the other kind of optimiser has no use for.
+        unused = ("momentum", "nesterov") if self.adaptive else ("beta1", "beta2", "epsilon")
+        for f in fields(self):
+            if f.name in unused and getattr(self, f.name) != f.default:
+                rule = f"is not a setting of {self.optimiser}"
+                raise InputError(f"training.{f.name}", getattr(self, f.name), rule, "leave it at its default")
+        if self.adaptive and self.learning_rate == 0:
+            rule = f"no largest stable rate of {self.optimiser} is known"
+            raise InputError("training.learning_rate", 0, rule, "give a rate")
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,8 @@ def compare_run(
     kernels = run.measurements()
     losses = {int(row["step"]): float(row["loss"]) for row in run.metrics()}
     windows = choose(losses, list(kernels), from_snapshot, settings.windows)
-    if run.config.training.loss != "mse":
-        refused = (
-            f"trained on {run.config.training.loss}; the predictions are for the squared error of eq. (4)"
-        )
+    refused = run.config.unpredicted
+    if refused is not None:
         document = comparison_document([], kernels, deviations(run.config), refused)
         run.write_comparison(document)
         return document

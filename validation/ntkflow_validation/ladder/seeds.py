@@ -60,9 +60,7 @@ def read(path: Path | str) -> SeedRun:
     path = Path(path)
     if path.is_dir():
         run = RunDirectory.open(path)
-        comparison = run.read_json("comparison.json")
-        if not comparison.get("windows"):
-            raise InputError("runs", path, "has no comparison", "run `ntkflow validate compare` first")
+        comparison = run.compared("runs")
         with reading("runs", path / COMPARISON, "a comparison", REPEAT):
             comparison = short(comparison)
         config, name = run.config.to_dict(), run.path.resolve().name

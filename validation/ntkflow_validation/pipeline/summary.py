@@ -35,6 +35,7 @@ def summary(run: RunDirectory) -> Json:
         },
         "kernels": kernel_rows(run),
         "from_snapshot": comparison.get("from_snapshot"),
+        "refused": comparison.get("refused"),
         "windows": [window_summary(window) for window in comparison.get("windows", [])],
     }
 

@@ -73,7 +73,8 @@ def run_facts(config: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     parts = [f"C = {C} classes, m = {m} samples each, N = {C * m}, n = {model['features']} features"]
     if training.get("parameters"):
         parts.append(f"{training['parameters']:,} parameters".replace(",", "\u202f"))
-    parts.append(f"{length} at rate {label(float(f'{rate:.3g}'))}, {batch}, seed {config['seed']}")
+    by = "" if recipe.get("optimiser", "sgd") == "sgd" else f" of {recipe['optimiser']}"
+    parts.append(f"{length}{by} at rate {label(float(f'{rate:.3g}'))}, {batch}, seed {config['seed']}")
     return "; ".join(parts)
 
 

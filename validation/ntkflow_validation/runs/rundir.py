@@ -190,7 +190,9 @@ class RunDirectory:
         wrong = misfit(file.meta, {"step": int, "time": NUMBER}, "meta")
         if wrong:
             raise InputError("snapshot", path, wrong, "train the run again")
-        return StoredSnapshot(file.meta["step"], float(file.meta["time"]), file.state, file.sizes)
+        # An optimiser that is not gradient descent has no flow time: null in the file.
+        time = float("nan") if file.meta["time"] is None else float(file.meta["time"])
+        return StoredSnapshot(file.meta["step"], time, file.state, file.sizes)
 
     def read_train_state(self, step: int, template: TrainState) -> TrainState:
         """Parameters and optimiser state at one step."""
@@ -306,6 +308,22 @@ class RunDirectory:
         wrong = uneven(found) if name == COMPARISON else None
         if wrong:
             raise InputError(name, path, wrong, REPEAT)
+        return found
+
+    def compared(self, argument: str = "run") -> Json:
+        """comparison.json with its windows.
+
+        Raises:
+            InputError: there is none, or none could be made of this training, with the reason.
+        """
+        found = self.read_json(COMPARISON)
+        if found.get("refused"):
+            raise InputError(
+                argument, self.path, f"has no prediction: {found['refused']}", "train one that has"
+            )
+        if not found.get("windows"):
+            remedy = f"run `ntkflow validate compare {self.path}` first"
+            raise InputError(argument, self.path, "has no comparison", remedy)
         return found
 
     @property

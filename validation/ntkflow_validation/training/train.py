@@ -23,7 +23,7 @@ from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.own.data import ENVIRONMENT
-from ntkflow_validation.training.clock import flow_times, learning_rate, snapshot_steps, total_steps
+from ntkflow_validation.training.clock import learning_rate, recorded_times, snapshot_steps, total_steps
 from ntkflow_validation.training.objective import objective, stable_rate
 
 # Steps between two looks at the state. XLA runs ahead of Python; waiting keeps Ctrl-C and the bar honest.
@@ -58,7 +58,7 @@ class Snapshot:
 
     Attributes:
         step: optimiser steps done.
-        time: flow time of the sum loss (4), from `clock`.
+        time: flow time of the sum loss (4), from `clock`; NaN where the optimiser has none.
         state: H on the dataset's probe in inference mode, W and b, float64.
         sizes: C, m, n of that state.
         train: parameters and optimiser state, from which training can go on.
@@ -105,16 +105,22 @@ def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network
 
 
 def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformation:
-    """SGD with the clock's learning rate, momentum, and decay of weights or of everything."""
+    """SGD or Adam with the schedule's learning rate, and decay of weights or of everything."""
     everything = config.decay_on == "all"
     decay = optax.add_decayed_weights(
         config.weight_decay, mask=lambda tree: jax.tree.map(lambda p: everything or p.ndim > 1, tree)
     )
-    sgd = optax.sgd(
-        lambda step: learning_rate(config, step, per_class),
-        momentum=config.momentum or None,
-        nesterov=config.nesterov,
-    )
+
+    def rate(step: Any) -> Any:
+        return learning_rate(config, step, per_class)
+
+    if config.adaptive:
+        scaled = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
+        # AdamW decays beside the step, Adam through its gradient.
+        parts = [scaled, decay] if config.optimiser == "adamw" else [decay, scaled]
+        kept = parts if config.weight_decay else [scaled]
+        return optax.chain(*kept, optax.scale_by_learning_rate(rate))
+    sgd = optax.sgd(rate, momentum=config.momentum or None, nesterov=config.nesterov)
     return optax.chain(decay, sgd) if config.weight_decay else sgd
 
 
@@ -236,7 +242,7 @@ def train(
         raise InputError("training.learning_rate", 0, "has not been chosen yet", "use `chosen_rate`")
     on_device = jax.default_backend() != "cpu" if fused is None else fused
     advance, chunk = make_advance(network, recipe, m, on_device), FUSED_CHUNK if on_device else CHUNK
-    times, steps = flow_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
+    times, steps = recorded_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
     begun, state = resume if resume is not None else (-1, prepared_start(network, dataset, recipe))
     x, labels = jnp.asarray(dataset.x), jnp.asarray(dataset.labels.astype(np.int32))
     done = max(begun, 0)
