@@ -119,6 +119,10 @@ def tell_data(config: "RunConfig", silent: bool) -> None:
 
     if config.data.is_own and not silent:
         print(said(config.data.name, contents(config.data.name)))
+        if not config.data.balanced:
+            print(
+                "  classes differ in size: full batches, and no prediction; data.per_class = M takes M of each"
+            )
 
 
 def create(

@@ -47,13 +47,15 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         whole("seed", self.seed, 0)
-        m, batch = self.data.per_class, self.training.batch_per_class
+        m, batch = min(self.data.counts), self.training.batch_per_class
+        if batch and not self.data.balanced:
+            rule = "draws as many of each class, of which there are not as many"
+            raise InputError("training.batch_per_class", batch, rule, "use 0, all samples")
         if batch > m:
-            raise InputError("training.batch_per_class", batch, f"exceeds data.per_class = {m}", "lower it")
+            raise InputError("training.batch_per_class", batch, f"exceeds {self.data.least}", "lower it")
         if self.kernels.per_class > m:
-            raise InputError(
-                "kernels.per_class", self.kernels.per_class, f"exceeds data.per_class = {m}", "lower it"
-            )
+            rule = f"exceeds {self.data.least}"
+            raise InputError("kernels.per_class", self.kernels.per_class, rule, "lower it")
         if self.kernels.neurons > self.model.features > 0:
             raise InputError(
                 "kernels.neurons",
@@ -106,6 +108,9 @@ class RunConfig:
         if training.label_smoothing:
             how = f"targets smoothed by {training.label_smoothing:g}"
             return f"trained on {how}; the predictions are for the one-hot targets of eq. (4)"
+        if not self.data.balanced:
+            sizes = f"{min(self.data.counts)} to {max(self.data.counts)} samples"
+            return f"trained on classes of {sizes}; the rungs here are for balanced classes"
         return None
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,10 +149,12 @@ class RunConfig:
             return self
         whole("data.per_class", per_class, 2)
         probe = min(self.data.probe_per_class, per_class)
-        return self._on(replace(self.data, per_class=per_class, probe_per_class=probe))
+        return self._on(replace(self.data, per_class=per_class, class_sizes=(), probe_per_class=probe))
 
     def with_data(self, name: str) -> "RunConfig":
         """The same run on all samples of another data set, a user's own; batches and kernels take at most these.
+
+        Where its classes differ in size, batches are full.
 
         Raises:
             InputError: the file is missing, or cannot be read.
@@ -155,16 +162,17 @@ class RunConfig:
         data = DataConfig(
             name, classes=0, per_class=0, test_per_class=self.data.test_per_class, scaling=self.data.scaling
         )
-        probe = min(self.data.probe_per_class, data.per_class)
+        probe = min(self.data.probe_per_class, *data.counts)
         return self._on(replace(data, probe_per_class=probe))
 
     def _on(self, data: DataConfig) -> "RunConfig":
-        kernels, training, m = self.kernels, self.training, data.per_class
+        kernels, training, m = self.kernels, self.training, min(data.counts)
+        batch = min(training.batch_per_class, m) if data.balanced else 0
         return replace(
             self,
             data=data,
             kernels=replace(kernels, per_class=min(kernels.per_class, m)),
-            training=replace(training, batch_per_class=min(training.batch_per_class, m)),
+            training=replace(training, batch_per_class=batch),
         )
 
 

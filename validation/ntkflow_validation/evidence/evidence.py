@@ -70,12 +70,14 @@ def invariant_document(run: RunDirectory) -> Json | None:
     snapshots; `on_negative`: the same parts on the negative eigenspace of E0;
     `distance_from_collapse`: of E from what NC1 with NC3 makes it; `feature_decay`: lh/lw at the measured steps.
     """
+    if not run.config.data.balanced:
+        return None  # the budget of E is that of equal classes
     kernels = {step: k.block() for step, k in run.measurements().items() if k.broken_order is None}
     if len(kernels) < 2:
         return None
     found, ratios = _budget(run, kernels)
     size = float(np.linalg.norm(found.first))
-    config, N = run.config, run.config.data.classes * run.config.data.per_class
+    config, N = run.config, run.config.data.samples
     rate = theory_decay(config.training, N, config.data.classes)
     last = max(kernels)
     time = float(flow_times(_with_rate(run).training, N, config.data.classes)[last])

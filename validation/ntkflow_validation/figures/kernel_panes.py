@@ -107,7 +107,7 @@ def _full(found: Measurement) -> bool:
 
 def epoch(config: RunConfig, step: int) -> float:
     """Passes through the data at a step, the axis of these figures."""
-    return float(epochs_of(config.training, step, config.data.per_class))
+    return float(epochs_of(config.training, step, config.data.mean_per_class))
 
 
 def _maps(found: Measurement) -> dict[str, np.ndarray | None]:

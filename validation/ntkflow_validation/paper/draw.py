@@ -132,4 +132,4 @@ def _recipe(selection: Selection) -> str:
 def _length(config: RunConfig) -> str:
     recipe, data = config.training, config.data
     length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
-    return f"{data.classes * data.per_class} images, {length}"
+    return f"{data.samples} images, {length}"

@@ -75,7 +75,7 @@ def draw(run: RunDirectory) -> str | None:
     first = worth_drawing(windows[0]["step"], {step: len(c.times) for step, (_, c) in scored.items()})
     config, (rung, lead) = run.config, scored[first]
     title = (
-        f"{config.data.title}, {config.model.name}, N = {config.data.classes * config.data.per_class}, "
+        f"{config.data.title}, {config.model.name}, N = {config.data.samples}, "
         f"n = {config.model.features}: predicted from step {first} with {rung}"
     )
     final = run.path / "figures" / "comparison.png"

@@ -66,11 +66,12 @@ def run_title(config: Mapping[str, Any]) -> str:
 def run_facts(config: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     """Sizes and recipe in one sentence."""
     data, model, recipe = config["data"], config["model"], config["training"]
-    C, m = data["classes"], data["per_class"]
+    C, m, sizes = data["classes"], data["per_class"], data.get("class_sizes") or []
+    each = f"{min(sizes)} to {max(sizes)} samples each" if sizes else f"m = {m} samples each"
     batch = f"batches of {recipe['batch_per_class']} per class" if recipe["batch_per_class"] else "full batch"
     rate = training.get("learning_rate") or recipe["learning_rate"]
     length = f"{recipe['epochs']} epochs" if recipe["epochs"] else f"{recipe['steps']} steps"
-    parts = [f"C = {C} classes, m = {m} samples each, N = {C * m}, n = {model['features']} features"]
+    parts = [f"C = {C} classes, {each}, N = {sum(sizes) or C * m}, n = {model['features']} features"]
     if training.get("parameters"):
         parts.append(f"{training['parameters']:,} parameters".replace(",", "\u202f"))
     by = "" if recipe.get("optimiser", "sgd") == "sgd" else f" of {recipe['optimiser']}"

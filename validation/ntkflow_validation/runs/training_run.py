@@ -136,7 +136,9 @@ def write_snapshot(
         began = time.perf_counter()
         found = measure_snapshot(network, snapshot.train.variables, dataset, config.kernels, config.seed)
         run.write_measurement(snapshot.step, found, config.kernels, time.perf_counter() - began)
-        if found.broken_order is None:
+        if not dataset.balanced:
+            metrics["invariant_refused"] = "classes differ in size, and E is that of equal ones"
+        elif found.broken_order is None:
             m, batch = dataset.per_class, config.training.batch_per_class
             metrics |= invariant_metrics(snapshot.state, snapshot.sizes, found.block(), m, batch)
         else:

@@ -32,6 +32,12 @@ PAPER_INITS = ("lecun-normal", "uniform", "he-normal")
 PAPER = "paper"
 # Changes with what a cell holds, so that older cells are not taken for new ones.
 CONTENT = 1
+# Settings that there were not when cells first had addresses.
+LATER = {
+    "data": ("sha256", "class_sizes"),
+    "model": ("source", "sha256"),
+    "training": ("optimiser", "beta1", "beta2", "epsilon", "label_smoothing"),
+}
 # What [sweep] of a sweep.toml may hold.
 SPECIFICATION: Shape = {
     "pairs?": [str],
@@ -104,6 +110,8 @@ def of_pair(base: RunConfig, pair: Pair) -> RunConfig:
         InputError: the changed run is not possible.
     """
     other = changed(base, {MODEL: pair.model, DATA: pair.data})
+    if not (base.data.balanced and other.data.balanced):
+        return other
     most = other.data.per_class if other.data.is_own else SAMPLES.get(pair.data, base.data.per_class)
     samples = min(base.data.per_class, most)
     measured = min(base.kernels.per_class or samples, LARGE.get(pair.model, samples))
@@ -275,8 +283,16 @@ class TrainingSweep:
 
 
 def key_of(config: RunConfig) -> str:
-    """The address of a training: sha256 of its configuration and the version of ntkflow."""
-    return digest({"version": __version__, "content": CONTENT, "config": config.to_dict()})
+    """The address of a training: sha256 of its configuration and the version of ntkflow.
+
+    Settings that came later are left out at their defaults: the cells of before are found again.
+    """
+    tables, defaults = config.to_dict(), RunConfig().to_dict()
+    for section, names in LATER.items():
+        for name in names:
+            if tables[section][name] == defaults[section][name]:
+                del tables[section][name]
+    return digest({"version": __version__, "content": CONTENT, "config": tables})
 
 
 def sweep_from_tables(tables: Mapping[str, Any]) -> TrainingSweep:

@@ -41,10 +41,15 @@ def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
     tables = base.to_dict()
     if not is_own(changes.get(DATA, base.data.name)):
         tables["data"]["sha256"] = ""
+    if changes.get(DATA, base.data.name) != base.data.name:
+        tables["data"]["class_sizes"] = ()
     if changes.get(MODEL, base.model.name) != base.model.name:
         tables["model"] = {"name": changes[MODEL], "init": base.model.init}
     elif not base.model.is_own and changes.get("model.width", base.model.width) != base.model.width:
         tables["model"]["features"] = asdict(ModelConfig())["features"] if base.model.name == "cnn" else 0
+    if "data.per_class" in changes or "data.classes" in changes:
+        # Sizes of other classes; those of a file are found again.
+        tables["data"]["class_sizes"] = ()
     for name, value in changes.items():
         section, _, key = name.partition(".")
         if key:

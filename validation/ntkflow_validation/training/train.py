@@ -100,7 +100,7 @@ def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network
     dataset = datasets.load(config.data, config.seed)
     steps, C = total_steps(config.training, dataset.per_class), dataset.classes
     refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")
-    refuse_sizes(C, C * min(config.data.probe_per_class, dataset.per_class), config.model.features)
+    refuse_sizes(C, len(dataset.first_of_each_class(config.data.probe_per_class)), config.model.features)
     return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
@@ -191,7 +191,7 @@ def recalibrated(network: Network, dataset: Dataset, state: TrainState) -> Train
 
     Steps on batch statistics do not read these, so training goes on as if nothing had happened.
     """
-    rows = dataset.first_of_each_class(max(1, min(dataset.per_class, CALIBRATION // dataset.classes)))
+    rows = dataset.spread_out(CALIBRATION)
     statistics = network.compiled_calibrated(*state.variables, jnp.asarray(dataset.x[rows]))
     return state._replace(variables=state.variables._replace(statistics=statistics))
 
