@@ -35,6 +35,17 @@ def test_a_configuration_survives_a_toml_file(name, tmp_path):
         ({"data": {"per_class": 6, "probe_per_class": 7}}, "data.probe_per_class"),
         ({"data": {"per_class": 6, "probe_per_class": 1}}, "data.probe_per_class"),
         ({"data": {"scaling": "whitened"}}, "data.scaling"),
+        ({"data": {"classes": 3, "class_sizes": [4, 3]}}, "data.class_sizes"),
+        ({"data": {"classes": 2, "class_sizes": [4, 1]}}, "data.class_sizes"),
+        ({"data": {"classes": 2, "class_sizes": 4}}, "data.class_sizes"),
+        ({"data": {"classes": 2, "class_sizes": [4, 3], "name": "block"}}, "data.class_sizes"),
+        ({"data": {"classes": 2, "class_sizes": [4, 3], "probe_per_class": 4}}, "data.probe_per_class"),
+        (
+            {"data": {"classes": 2, "class_sizes": [4, 3]}, "training": {"batch_per_class": 2}},
+            "training.batch_per_class",
+        ),
+        ({"data": {"classes": 2, "class_sizes": [4, 3]}, "kernels": {"per_class": 4}}, "kernels.per_class"),
+        ({"data": {"per_class": 0}}, "data.per_class"),
         ({"training": {"nesterov": True}}, "training.nesterov"),
         ({"training": {"nesterov": 1}}, "training.nesterov"),
         ({"training": {"label_smoothing": 1.0}}, "training.label_smoothing"),
@@ -125,3 +136,14 @@ def test_the_papers_recipe_is_observed_every_second_epoch_with_a_kernel():
     epoch = config.data.per_class // config.training.batch_per_class
     assert steps == list(range(0, 400 * epoch + 1, 2 * epoch))
     assert planned_kernels(config, steps[-1]) == tuple(steps)
+
+
+def test_sizes_of_classes_are_a_number_where_they_are_equal():
+    equal = DataConfig(classes=3, class_sizes=(4, 4, 4))
+    assert equal == DataConfig(classes=3, per_class=4)
+    differing = DataConfig(classes=3, class_sizes=(4, 3, 5))
+    assert (differing.counts, differing.samples, differing.mean_per_class) == ((4, 3, 5), 12, 4)
+    assert differing.balanced is False
+    assert RunConfig(data=differing).unpredicted.startswith("trained on classes of 3 to 5 samples")
+    assert SETTINGS.read_settings(["data.class_sizes=4,3,5"]) == {"data.class_sizes": (4, 3, 5)}
+    assert RunConfig(data=differing).with_per_class(3).data == DataConfig(classes=3, per_class=3)

@@ -13,6 +13,7 @@ from ntkflow_validation.ladder.export import table
 from ntkflow_validation.ladder.seeds import read
 from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
 from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.sweep.settings import changed
 
 from ntkflow.errors import InputError
 from ntkflow.runs.files import read_arrays, write_arrays
@@ -192,15 +193,20 @@ def test_the_kernel_of_all_samples_is_measured_when_asked_for(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"loss": "cross-entropy"}, "cross-entropy"),
-        pytest.param({"label_smoothing": 0.1}, "one-hot targets", marks=pytest.mark.slow),
+        ({"training.loss": "cross-entropy"}, "cross-entropy"),
+        pytest.param({"training.label_smoothing": 0.1}, "one-hot targets", marks=pytest.mark.slow),
         pytest.param(
-            {"optimiser": "adam", "learning_rate": 0.01}, "trained with adam", marks=pytest.mark.slow
+            {"data.name": "digits", "data.class_sizes": (4, 3, 5)}, "3 to 5 samples", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"training.optimiser": "adam", "training.learning_rate": 0.01},
+            "trained with adam",
+            marks=pytest.mark.slow,
         ),
     ],
 )
 def test_another_training_than_the_theorys_is_refused_in_words(changes, words, tmp_path):
-    config = replace(CONFIG, training=replace(CONFIG.training, **changes))
+    config = changed(CONFIG, changes)
     run = finished(tmp_path / "run", config)
     document = compare_run(run)
     assert document["windows"] == []

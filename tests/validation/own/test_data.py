@@ -5,7 +5,7 @@ import tomllib
 import numpy as np
 import pytest
 from ntkflow_validation.cli import options
-from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig
+from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.datasets import load
 from ntkflow_validation.models import build
 from ntkflow_validation.own.data import contents, read, said
@@ -105,9 +105,6 @@ def test_configurations_name_what_the_file_does_not_have(saved, tmp_path):
         with pytest.raises(InputError) as caught:
             RunConfig.from_dict({"data": values})
         assert caught.value.argument == argument
-    imbalanced = written(tmp_path, X=X[1:], y=LABELS[1:])
-    with pytest.raises(InputError, match="5 to 6 samples"):
-        RunConfig.from_dict({"data": {"name": str(imbalanced)}})
     with pytest.raises(InputError, match="needs images"):
         build(ModelConfig("cnn"), (5,), 3, 0)
 
@@ -120,6 +117,27 @@ def test_a_file_of_settings_names_data_from_its_own_folder(saved, tmp_path):
     saved.unlink()
     assert RunConfig.from_dict(config.to_dict()) == config
     assert changed(config, {"data.name": "digits"}).data.sha256 == ""
+
+
+def test_all_samples_of_classes_that_differ_in_size_unless_fewer_are_asked_for(tmp_path, capsys):
+    path = written(tmp_path, X=X[1:], y=LABELS[1:])
+    config = RunConfig.from_dict({"data": {"name": str(path)}})
+    # The first sample was of the label 7, the last class.
+    assert (config.data.counts, config.data.per_class, config.data.samples) == ((6, 6, 5), 0, 17)
+    assert RunConfig.from_dict(config.to_dict()) == config
+    dataset = load(config.data, seed=0)
+    np.testing.assert_array_equal(dataset.counts, [6, 6, 5])
+    options.tell_data(config, silent=False)
+    assert "2 x 6, 5 samples" in capsys.readouterr().out
+    fewer = changed(config, {"data.per_class": 5})
+    assert (fewer.data.counts, fewer.data.balanced) == ((5, 5, 5), True)
+    assert changed(fewer, {"data.per_class": 0}).data == config.data
+    assert changed(config, {"data.classes": 2}).data.counts == (6, 6)
+    # Batches would be of equal classes: a preset's are full then.
+    batches = RunConfig(training=TrainConfig(batch_per_class=4))
+    assert batches.with_data(str(path)).training.batch_per_class == 0
+    with pytest.raises(InputError, match="as many of each class"):
+        changed(config, {"training.batch_per_class": 2})
 
 
 def test_a_sweep_takes_own_data_as_data_set_or_in_a_pair(saved):

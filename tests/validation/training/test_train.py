@@ -7,6 +7,7 @@ import optax
 import pytest
 from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.datasets import batch_indices
+from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.models.base import named_leaves
 from ntkflow_validation.pipeline.pipeline import prepare
 from ntkflow_validation.training.clock import clock
@@ -26,6 +27,7 @@ from ntkflow_validation.training.train import (
 )
 
 from ntkflow.errors import InputError
+from ntkflow.problem.state import class_means
 
 CONFIG = RunConfig(
     data=DataConfig(classes=3, per_class=4),
@@ -301,3 +303,22 @@ def test_the_stages_of_a_run_share_what_was_prepared(monkeypatch):
     # Files of another folder may be others.
     monkeypatch.setenv("NTKFLOW_DATA", "elsewhere")
     assert prepare(CONFIG)[1] is not network
+
+
+def test_classes_of_different_sizes_train_on_all_samples_and_are_observed_by_their_sizes():
+    data = DataConfig(classes=3, class_sizes=(6, 2, 4))
+    config = replace(CONFIG, data=data, training=TrainConfig(steps=1, snapshots=2, learning_rate=0.3))
+    dataset, network = prepare(config)
+    first, last = train(config, dataset, network)
+    assert first.sizes.counts == (6, 2, 4)
+    # One step on the mean over all samples and outputs, and its time.
+    assert last.time == pytest.approx(0.3 / 36)
+    Y = np.eye(3)[:, dataset.labels]
+    H, W, b = first.state.H, first.state.W, first.state.b
+    R = W @ H + b[:, None] - Y
+    np.testing.assert_allclose(last.state.W, W - 0.3 / 36 * R @ H.T, atol=1e-6)
+    np.testing.assert_allclose(last.state.b, b - 0.3 / 36 * R.sum(axis=1), atol=1e-6)
+    row = observables(first.state, first.sizes)
+    assert row["loss"] == pytest.approx(0.5 * np.sum(R**2))
+    centred = class_means(H, first.sizes)
+    assert row["M_norm"] == pytest.approx(np.linalg.norm(centred - centred.mean(axis=1, keepdims=True)))
