@@ -71,6 +71,7 @@ def test_a_configuration_survives_a_toml_file(name, tmp_path):
         ({"model": {"features": 4}, "kernels": {"neurons": 5}}, "kernels.neurons"),
         ({"model": {"name": "mlp", "norm": "batch"}}, "model.norm"),
         ({"data": {"name": "block"}}, "model.name"),
+        ({"model": {"head_bias": 0}}, "model.head_bias"),
         ({"data": {"name": "block", "scaling": "image"}}, "data.name"),
         ({"data": {"noise": 0.1}}, "data.noise"),
         ({"model": {"name": "linear", "bend": 0.1}}, "model.bend"),

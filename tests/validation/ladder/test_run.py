@@ -194,6 +194,7 @@ def test_the_kernel_of_all_samples_is_measured_when_asked_for(tmp_path, monkeypa
     ("changes", "words"),
     [
         ({"training.loss": "cross-entropy"}, "cross-entropy"),
+        pytest.param({"model.head_bias": False}, "without a bias", marks=pytest.mark.slow),
         pytest.param({"training.label_smoothing": 0.1}, "one-hot targets", marks=pytest.mark.slow),
         pytest.param(
             {"data.name": "digits", "data.class_sizes": (4, 3, 5)}, "3 to 5 samples", marks=pytest.mark.slow

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.datasets import batch_indices
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.models.base import named_leaves
 from ntkflow_validation.pipeline.pipeline import prepare
+from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.training.clock import clock
 from ntkflow_validation.training.objective import sum_loss
 from ntkflow_validation.training.train import (
@@ -322,3 +323,22 @@ def test_classes_of_different_sizes_train_on_all_samples_and_are_observed_by_the
     assert row["loss"] == pytest.approx(0.5 * np.sum(R**2))
     centred = class_means(H, first.sizes)
     assert row["M_norm"] == pytest.approx(np.linalg.norm(centred - centred.mean(axis=1, keepdims=True)))
+
+
+def test_a_head_without_bias_has_none_to_train_and_zeros_to_record():
+    config = replace(
+        CONFIG, model=replace(CONFIG.model, head_bias=False), training=TrainConfig(steps=1, snapshots=2)
+    )
+    dataset, network = prepare(config)
+    first, last = train(config, dataset, network)
+    assert "bias" not in last.train.variables.params["head"]
+    assert not last.state.b.any()
+    H, W = first.state.H, first.state.W
+    R = W @ H - np.eye(3)[:, dataset.labels]
+    np.testing.assert_allclose(last.state.W, W - 0.5 / R.size * R @ H.T, atol=1e-6)
+    # The outputs' kernel has no part of a bias: entry 1 less on the diagonal than with one.
+    found = measure_snapshot(network, first.train.variables, dataset, KernelConfig(quantities=("outputs",)))
+    params, statistics = first.train.variables
+    jacobian = jax.jacobian(lambda p: network.outputs(p, statistics, dataset.x))(params)
+    squares = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(jacobian))
+    assert found.outputs.constants["d"].value == pytest.approx(squares / R.size, rel=1e-4)

@@ -6,16 +6,9 @@ from typing import Any
 
 from ntkflow.errors import InputError
 from ntkflow.runs.files import read_toml
-from ntkflow_validation.config.settings import (
-    DATASETS,
-    MODELS,
-    VECTORS,
-    DataConfig,
-    KernelConfig,
-    ModelConfig,
-    TrainConfig,
-    whole,
-)
+from ntkflow_validation.config.samples import DATASETS, DataConfig
+from ntkflow_validation.config.settings import MODELS, VECTORS, KernelConfig, ModelConfig, TrainConfig
+from ntkflow_validation.config.values import whole
 from ntkflow_validation.own import data as own
 
 __all__ = ["DATASETS", "MODELS", "DataConfig", "KernelConfig", "ModelConfig", "RunConfig", "TrainConfig"]
@@ -108,6 +101,8 @@ class RunConfig:
         if training.label_smoothing:
             how = f"targets smoothed by {training.label_smoothing:g}"
             return f"trained on {how}; the predictions are for the one-hot targets of eq. (4)"
+        if not self.model.head_bias:
+            return "trained without a bias in the head; the predictions are for a bias that is trained"
         if not self.data.balanced:
             sizes = f"{min(self.data.counts)} to {max(self.data.counts)} samples"
             return f"trained on classes of {sizes}; the rungs here are for balanced classes"

@@ -1,17 +1,12 @@
-"""The sections of a configuration: data, model, training, kernels; each checks its own values."""
+"""The sections of a configuration beside the samples: model, training, kernels; each checks its own values."""
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
-from ntkflow import checks
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.named import is_named
-from ntkflow.problem.kernels import BlockKernel
-from ntkflow_validation.own import data as own
+from ntkflow_validation.config.values import number, truth, whole
 
-DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "block")
-SCALINGS = ("fixed", "image")
 MODELS = ("cnn", "mlp", "linear", "bent", "resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # Models that take inputs of any shape; the others take images.
 VECTORS = ("mlp", "linear", "bent")
@@ -38,7 +33,6 @@ FEATURES_PER_WIDTH = {"resnet8": 4, "resnet20": 4, "vgg11": 4, "vgg16": 4, "dens
 # Hidden layers, each of which is compiled on its own: a network with more is not trained in a day.
 DEEPEST = 1000
 OWN_MODEL = "choose one of these, or name a network of your own as module:object"
-OWN_REMEDY = "choose one of these, or give the path of an .npz with X and y"
 NORMALISED = ("resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # settings that only some models have
 ONLY = {
@@ -50,183 +44,13 @@ ONLY = {
 }
 
 
-def whole(name: str, value: object, least: int) -> None:
-    """Raise InputError unless `value` is a whole number >= `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(name, value, f"must be a whole number >= {least}", "give such a number")
-    checks.whole(name, value, least)
-
-
-def number(name: str, value: object, low: float, high: float = float("inf")) -> None:
-    """Raise InputError unless `value` is a number in [low, high)."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not low <= checks.real(name, value) < high
-    ):
-        raise InputError(name, value, f"must be a number in [{low:g}, {high:g})", "give such a number")
-
-
-def truth(name: str, value: object) -> None:
-    """Raise InputError unless `value` is true or false."""
-    if not isinstance(value, bool):
-        raise InputError(name, value, "must be true or false", "give one of these")
-
-
-def _counts(value: object) -> tuple[int, ...]:
-    """Sizes of classes as a tuple; files give lists."""
-    sizes = value if isinstance(value, list | tuple) else (value,)
-    for size in sizes:
-        whole("data.class_sizes", size, 2)
-    return tuple(sizes)
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which samples: `per_class` of each of `classes` classes, or `class_sizes` of them.
-
-    Args:
-        name: entry of `DATASETS`; "block" are synthetic inputs with an exactly block structured Gram matrix. Or the path
-            of an .npz of one's own, with X, y and perhaps X_test, y_test, see `ntkflow_validation.own.data`.
-        classes: C, the first C classes of the data set; 0 = all that a file of one's own holds.
-        per_class: m, training samples of each class; 0 = as many as a file of one's own holds, or as `class_sizes` says.
-        class_sizes: m_1 .. m_C where they differ, in place of `per_class`. Such classes are trained on in full batches only.
-        test_per_class: test samples of each class, at most; 0 = all. Without an official test set
-            (digits) they come from the samples that are not trained on.
-        probe_per_class: samples of each class on which H is observed in snapshots, the first ones; 0 = all m.
-        scaling: "fixed", the paper's pixel / 255 (digits: two fixed numbers; floats of one's own: as they are), or
-            "image", every image to zero mean and unit variance.
-        kappa_d, kappa_c, kappa_n: Gram matrix of the "block" inputs; not used by other datasets.
-        noise: length of the Gaussian noise added to each "block" input, which takes the Gram matrix off blocks.
-        sha256: of the file of one's own, found when the configuration is made; another file is refused later.
-    """
-
-    name: str = "digits"
-    classes: int = 10
-    per_class: int = 20
-    test_per_class: int = 0
-    probe_per_class: int = 0
-    scaling: str = "fixed"
-    kappa_d: float = 1.0
-    kappa_c: float = 0.5
-    kappa_n: float = 0.1
-    noise: float = 0.0
-    sha256: str = ""
-    class_sizes: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "class_sizes", _counts(self.class_sizes))
-        if self.is_own:
-            self._resolve()
-        else:
-            choice("data.name", self.name, DATASETS, OWN_REMEDY)
-            if self.sha256 != "":
-                rule = f"is of a file of one's own, and not of {self.name}"
-                raise InputError("data.sha256", self.sha256, rule, "drop the setting")
-        for name, least in (("classes", 2), ("test_per_class", 0), ("probe_per_class", 0)):
-            whole(f"data.{name}", getattr(self, name), least)
-        self._check_sizes()
-        choice("data.scaling", self.scaling, SCALINGS)
-        BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
-        number("data.noise", self.noise, 0)
-        if self.noise and self.name != "block":
-            raise InputError("data.noise", self.noise, "is for the block inputs only", "leave it at 0")
-        if self.probe_per_class == 1 or self.probe_per_class > min(self.counts):
-            raise InputError(
-                "data.probe_per_class",
-                self.probe_per_class,
-                f"must be 0 or from 2 to {self.least}",
-                "change one",
-            )
-        if self.name == "block" and (self.scaling != "fixed" or self.test_per_class):
-            raise InputError(
-                "data.name", "block", "has no images to scale or to leave out", "drop the setting"
-            )
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the samples are a user's own."""
-        return own.is_own(self.name)
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Training samples of each class, m_1 .. m_C."""
-        return self.class_sizes or (self.per_class,) * self.classes
-
-    @property
-    def samples(self) -> int:
-        """N, the training samples."""
-        return sum(self.class_sizes) or self.classes * self.per_class
-
-    @property
-    def balanced(self) -> bool:
-        """Whether all classes have as many samples."""
-        return not self.class_sizes
-
-    @property
-    def mean_per_class(self) -> int:
-        """m, or N/C rounded down where the classes differ: for lengths of epochs, and for costs."""
-        return self.samples // self.classes
-
-    @property
-    def least(self) -> str:
-        """The fewest samples of a class, with the setting that says so."""
-        return (
-            f"the fewest of data.class_sizes = {min(self.counts)}"
-            if self.class_sizes
-            else f"data.per_class = {self.per_class}"
-        )
-
-    def _check_sizes(self) -> None:
-        """Equal sizes are `per_class`, so that equal data compare equal; others leave it at 0."""
-        if not self.class_sizes:
-            whole("data.per_class", self.per_class, 2)
-            return
-        if len(self.class_sizes) != self.classes:
-            rule = f"has {len(self.class_sizes)} sizes for data.classes = {self.classes}"
-            raise InputError("data.class_sizes", list(self.class_sizes), rule, "give one for each class")
-        if self.name == "block":
-            raise InputError(
-                "data.class_sizes", list(self.class_sizes), "the block inputs are balanced", "use per_class"
-            )
-        equal = len(set(self.class_sizes)) == 1
-        object.__setattr__(self, "per_class", self.class_sizes[0] if equal else 0)
-        object.__setattr__(self, "class_sizes", () if equal else self.class_sizes)
-
-    @property
-    def title(self) -> str:
-        """The name in figures and tables: of a file, without its folder."""
-        return Path(self.name).name if self.is_own else self.name
-
-    def _resolve(self) -> None:
-        """Replace "what the file holds" by its value, so that files and tables show the number; no file is read twice."""
-        for name in ("classes", "per_class"):
-            whole(f"data.{name}", getattr(self, name), 0)
-        if not isinstance(self.sha256, str):
-            raise InputError("data.sha256", self.sha256, "must be a text", "leave it out")
-        object.__setattr__(self, "name", own.absolute(self.name))
-        if self.sha256 and self.classes and (self.per_class or self.class_sizes):
-            return
-        found = own.contents(self.name)
-        if self.sha256 not in ("", found.sha256):
-            own.verify(self.name, self.sha256)
-        if self.classes > len(found.counts):
-            rule = f"{self.title} has {len(found.counts)} classes"
-            raise InputError("data.classes", self.classes, rule, "give at most so many, or 0 for all")
-        object.__setattr__(self, "classes", self.classes or len(self.class_sizes) or len(found.counts))
-        counts = found.counts[: self.classes]
-        if self.per_class == 0 and not self.class_sizes:
-            object.__setattr__(self, "class_sizes", counts)
-        object.__setattr__(self, "sha256", found.sha256)
-
-
 @dataclass(frozen=True)
 class ModelConfig:
     """Which network: features of dimension `features`, then a linear head.
 
     Args:
         name: entry of `MODELS`, or module:object, a network of one's own that gives features: see
-            `ntkflow_validation.models.own`. Of the settings below only `init`, of the head, is one of those.
+            `ntkflow_validation.models.own`. Of the settings below only those of the head are for it: `init`, `head_bias`.
         features: n, dimension of the last-layer features; 0 = the architecture's own (ResNet20 64,
             ResNet8 32, VGG 256, DenseNet40 132, mlp 24, others 32). In the first four the width decides.
         width: channels of the first stage or convolution, growth of the DenseNet, or units of the hidden
@@ -238,6 +62,7 @@ class ModelConfig:
         scale: factor on the initial weights of the "linear" and the "bent" model.
         bend: factor on the nonlinear branch of the "bent" model, whose hidden units are its `width`.
         init: entry of `INITIALISATIONS`, see `ntkflow_validation.models.layers`.
+        head_bias: whether the head has a bias; without one b is recorded as 0.
         source: file of the module of a network of one's own, found when a run is made.
         sha256: of that file.
     """
@@ -251,6 +76,7 @@ class ModelConfig:
     scale: float = 1.0
     bend: float = 0.0
     init: str = "lecun-normal"
+    head_bias: bool = True
     source: str = ""
     sha256: str = ""
 
@@ -267,6 +93,7 @@ class ModelConfig:
         choice("model.init", self.init, INITIALISATIONS)
         number("model.scale", self.scale, 0)
         number("model.bend", self.bend, 0)
+        truth("model.head_bias", self.head_bias)
         defaults = {f.name: f.default for f in fields(self)}
         for setting, names in ONLY.items():
             value = getattr(self, setting)

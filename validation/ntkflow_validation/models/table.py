@@ -54,7 +54,7 @@ def _own(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed: 
     features = own.features_of(body, config, input_shape)
     # Its own random numbers: those of the body are drawn by the body.
     layers = Layers(replace(config, features=features), nnx.Rngs(jax.random.fold_in(jax.random.key(seed), 1)))
-    return Network.from_module(Classifier(body, layers.dense(features, classes)))
+    return Network.from_module(Classifier(body, layers.head(features, classes)))
 
 
 def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed: int) -> Network:
@@ -81,4 +81,4 @@ def build(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed:
     refuse_large("model.width", config.width, needed, "its training needs at least", remedy)
     rngs = nnx.Rngs(seed)
     body = BODIES[config.name](config, input_shape, rngs=rngs)
-    return Network.from_module(Classifier(body, Layers(config, rngs).dense(config.features, classes)))
+    return Network.from_module(Classifier(body, Layers(config, rngs).head(config.features, classes)))

@@ -35,7 +35,7 @@ CONTENT = 1
 # Settings that there were not when cells first had addresses.
 LATER = {
     "data": ("sha256", "class_sizes"),
-    "model": ("source", "sha256"),
+    "model": ("head_bias", "source", "sha256"),
     "training": ("optimiser", "beta1", "beta2", "epsilon", "label_smoothing"),
 }
 # What [sweep] of a sweep.toml may hold.

@@ -30,8 +30,8 @@ def flat(config: RunConfig) -> dict[str, Any]:
 def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
     """A run with some settings changed; what an architecture decides by itself is decided anew.
 
-    Another architecture keeps of the old one only its initialisation, another width has its own number of
-    features.
+    Another architecture keeps of the old one only its initialisation and whether its head has a bias, another width has
+    its own number of features.
 
     Raises:
         InputError: the changed run is not possible.
@@ -44,7 +44,7 @@ def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
     if changes.get(DATA, base.data.name) != base.data.name:
         tables["data"]["class_sizes"] = ()
     if changes.get(MODEL, base.model.name) != base.model.name:
-        tables["model"] = {"name": changes[MODEL], "init": base.model.init}
+        tables["model"] = {"name": changes[MODEL], "init": base.model.init, "head_bias": base.model.head_bias}
     elif not base.model.is_own and changes.get("model.width", base.model.width) != base.model.width:
         tables["model"]["features"] = asdict(ModelConfig())["features"] if base.model.name == "cnn" else 0
     if "data.per_class" in changes or "data.classes" in changes:

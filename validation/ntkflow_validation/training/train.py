@@ -299,9 +299,10 @@ def observe(network: Network, dataset: Dataset, train_state: TrainState, step: i
 
 
 def head(variables: Variables) -> tuple[np.ndarray, np.ndarray]:
-    """W (C x n) and b (C) in float64."""
+    """W (C x n) and b (C) in float64; b = 0 for a head without bias."""
     layer = variables.params["head"]
-    return np.asarray(layer["kernel"], dtype=np.float64).T.copy(), np.asarray(layer["bias"], dtype=np.float64)
+    W = np.asarray(layer["kernel"], dtype=np.float64).T.copy()
+    return W, np.asarray(layer.get("bias", np.zeros(len(W))), dtype=np.float64)
 
 
 def accuracy(network: Network, variables: Variables, x: Inputs, labels: np.ndarray) -> float:
