@@ -148,6 +148,9 @@ def test_a_sweep_takes_own_data_as_data_set_or_in_a_pair(saved):
     first, second = sweep.cells
     assert first.run == own
     assert first.key == key_of(own) != second.key
+    with pytest.raises(InputError, match=r"--set model\.name"):
+        Pair.parse("mymodule:Body/digits")
+    assert exit_code("validate", "sweep", "--data", saved, "--pair", "mlp/digits", "--dry-run") == 2
 
 
 def test_the_option_replaces_the_data_of_a_preset_and_another_file_is_refused(saved, monkeypatch):

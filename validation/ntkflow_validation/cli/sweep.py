@@ -15,7 +15,7 @@ from ntkflow.cli.printed.output import warn
 from ntkflow.errors import InputError, StoppedError
 from ntkflow.runs.border.costs import CELL, refuse_many
 from ntkflow_validation.cli import sweep_options as options
-from ntkflow_validation.cli.options import find_data, own_data
+from ntkflow_validation.cli.options import find_data, own_data, tell_data
 
 if TYPE_CHECKING:
     from ntkflow.sweep.table import Table
@@ -63,6 +63,7 @@ def sweep(
         return
     if download:
         fetch_data(grid)
+    tell_data(grid.base, json or quiet)
     table = run(grid, out, workers, scheduler, data_dir, keep_runs, overwrite, silent=json or quiet)
     _report(table, out, json, quiet)
     if table.failed:
@@ -217,6 +218,8 @@ def _grid(
         if config is None
         else sweep_from_tables(located(files.read_toml(config), config.parent))
     )
+    if data is not None and (pairs or grid.pairs):
+        raise checks.beside("--data", data, "pairs, which name their data")
     base = grid.base if data is None else grid.base.with_data(own_data(data))
     given: dict[str, Any] = {"base": completed(changed(base, SETTINGS.read_settings(changes)), again=True)}
     if pairs:

@@ -52,6 +52,8 @@ def fewest_parameters(config: ModelConfig, inputs: int, classes: int) -> int:
 def _own(config: ModelConfig, input_shape: tuple[int, ...], classes: int, seed: int) -> Network:
     body = own.make(config, input_shape, seed)
     features = own.features_of(body, config, input_shape)
+    count = sum(leaf.size for leaf in jax.tree.leaves(nnx.split(body, nnx.Param, ...)[1]))
+    refuse_large("model.name", config.name, 4 * 4 * count, "its training needs at least", "make it smaller")
     # Its own random numbers: those of the body are drawn by the body.
     layers = Layers(replace(config, features=features), nnx.Rngs(jax.random.fold_in(jax.random.key(seed), 1)))
     return Network.from_module(Classifier(body, layers.head(features, classes)))

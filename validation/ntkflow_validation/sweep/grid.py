@@ -13,6 +13,7 @@ import numpy as np
 from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.named import is_named
 from ntkflow.runs.border.costs import CELL, refuse_many
 from ntkflow.runs.border.reading import Shape, misfit
 from ntkflow.runs.border.schema import Value
@@ -59,7 +60,7 @@ class Pair:
 
     def __post_init__(self) -> None:
         for argument, value, allowed in (("model", self.model, MODELS), ("data", self.data, DATASETS)):
-            if value not in allowed and not (argument == "data" and is_own(value)):
+            if value not in allowed and not (is_own(value) if argument == "data" else is_named(value)):
                 raise InputError(
                     f"pair: {argument}", repr(value), f"must be one of {', '.join(allowed)}", "pick one"
                 )
@@ -77,6 +78,9 @@ class Pair:
         model, slash, data = text.strip().partition("/")
         if not slash:
             raise InputError("pair", repr(text), "is not MODEL/DATA", "as --pair resnet20/mnist")
+        if is_named(model):
+            # Its source is recorded where the whole grid has one.
+            raise InputError("pair", repr(text), "names a network of one's own", "use --set model.name=...")
         return cls(model, absolute(data) if is_own(data) else data)
 
 
