@@ -1,8 +1,9 @@
 """Shapes are checked while testing; hypothesis is deterministic unless asked to be thorough; BLAS has one thread.
 
 `pytest --hypothesis-profile thorough` (or HYPOTHESIS_PROFILE=thorough in the environment) draws 10,000 new random
-examples of every property instead of the same few; NTKFLOW_EXAMPLES sets another number. Programs of JAX are compiled
-quickly rather than well; NTKFLOW_XLA=default leaves that to XLA.
+examples of every property instead of the same few; NTKFLOW_EXAMPLES sets another number, and NTKFLOW_SHAPES=none, which
+leaves shapes unchecked, makes that several times faster. Programs of JAX are compiled quickly rather than well;
+NTKFLOW_XLA=default leaves that to XLA.
 """
 
 import os
@@ -52,7 +53,8 @@ def _inner() -> list[str]:
 
 
 # Must come before the first import of the package, so that every annotated shape is checked.
-install_import_hook(_inner(), "tests.shapes.check")
+if os.environ.get("NTKFLOW_SHAPES") != "none":
+    install_import_hook(_inner(), "tests.shapes.check")
 
 import ntkflow as nf
 

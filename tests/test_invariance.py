@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow as nf
@@ -21,6 +21,7 @@ from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable
 from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
+from tests.strategies import costly
 
 RUNGS = (*ladder.NAMES, "scheduled")
 # The only number of all that depends on the axes of features: the paper's mean over them.
@@ -127,7 +128,7 @@ def cases(draw):
 
 
 @given(cases())
-@settings(max_examples=25)
+@costly(25)
 def test_every_reported_number_survives_a_rotation_of_features(case):
     problem, states, seed = case
     sizes = problem.sizes
@@ -138,7 +139,7 @@ def test_every_reported_number_survives_a_rotation_of_features(case):
 
 
 @given(cases())
-@settings(max_examples=25)
+@costly(25)
 def test_every_reported_number_survives_another_order_of_classes_and_samples(case):
     problem, states, seed = case
     sizes, rng = problem.sizes, np.random.default_rng(seed)

@@ -61,7 +61,17 @@ def kernel_directions(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
         InputError: the kernel has no blocks.
     """
     if kernel.moves:
-        return _scheduled(kernel, sizes)
+        result = {}
+        for name, direction in kernel_directions(kernel.at_knots[0], sizes).items():
+            unit = direction.kernel
+            assert unit is not None
+            # Linear interpolation is linear in the values at the knots: a knot's constant moves a hat function of time.
+            nothing = ThinCoefficients(0 * unit.class_kernel, 0 * unit.within)
+            for k in range(len(kernel.knots)):
+                knots = tuple((t, unit if i == k else nothing) for i, t in enumerate(kernel.knots))
+                first = knots[0][1]
+                result[f"{name}@{k}"] = Direction(ThinCoefficients(first.class_kernel, first.within, knots))
+        return result
     C = sizes.C
     if kernel.kappas is not None:
         off = np.ones((C, C)) - np.eye(C)
@@ -82,19 +92,6 @@ def kernel_directions(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
     return {name: Direction(ClassBlockKernel(*unit).thin(sizes)) for name, unit in units.items()}
 
 
-def _scheduled(kernel: Kernel, sizes: Sizes) -> dict[str, Direction]:
-    result = {}
-    for name, direction in kernel_directions(kernel.at_knots[0], sizes).items():
-        unit = direction.kernel
-        assert unit is not None
-        nothing = ThinCoefficients(0 * unit.class_kernel, 0 * unit.within)
-        for k in range(len(kernel.knots)):
-            knots = tuple((t, unit if i == k else nothing) for i, t in enumerate(kernel.knots))
-            first = knots[0][1]
-            result[f"{name}@{k}"] = Direction(ThinCoefficients(first.class_kernel, first.within, knots))
-    return result
-
-
 def thinned(problem: Problem, directions: Sequence[Direction]) -> Thinned:
     """Thin coordinates in which every direction can be expressed.
 
@@ -113,6 +110,7 @@ def thinned(problem: Problem, directions: Sequence[Direction]) -> Thinned:
     if any(direction.state is not None for direction in directions):
         thin, frame = _complete(problem.state, problem.sizes)
     else:
+        # Classes that agree in mu_single here and in every direction move alike and may share their factor.
         rows = np.stack([row for c in (coefficients, *changes) for row in within(c)], axis=1)
         groups = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1).astype(np.float64)
         thin, frame = decompose(problem.state, problem.sizes, groups)
@@ -128,9 +126,11 @@ def within(c: ThinCoefficients) -> list[Floats]:
 
 
 def _complete(state: State, sizes: Sizes) -> tuple[ThinState, Frame]:
+    """The state in an orthonormal basis of all deviations; the thin factor of the start holds only its own."""
     Q = np.zeros((sizes.N, sizes.N - sizes.C))
     column_class: list[int] = []
     for c, (start, m) in enumerate(zip(sizes.starts, sizes.counts, strict=True)):
+        # The first column is the vector of ones, to which the others are orthogonal.
         basis = np.linalg.qr(np.column_stack([np.ones(m), np.eye(m)[:, 1:]]))[0]
         Q[start : start + m, len(column_class) : len(column_class) + m - 1] = basis[:, 1:]
         column_class += [c] * (m - 1)

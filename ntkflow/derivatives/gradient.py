@@ -1,7 +1,6 @@
 """Gradient of a metric at a time by the kernel constants, the initial state and the time."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 
 from ntkflow import checks, views
 from ntkflow._types import Array
-from ntkflow.derivatives.jax_metrics import Metric, Setting, metric
+from ntkflow.derivatives.jax_metrics import Setting, metric
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.engines import jax_flow
 from ntkflow.integrate.engines.precision import x64
@@ -71,7 +70,7 @@ def gradient(
     """
     measured, kernel = metric(name), checked(problem)
     checks.positive("t", t, "give a time > 0")
-    options = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
+    options: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
     with x64():
         arguments = jax.tree.map(
             jnp.asarray,
@@ -81,8 +80,16 @@ def gradient(
                 np.float64(t),
             ),
         )
-        run = partial(_value, measured, problem.sizes, options)
-        differentiate = jax.jit(jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True))
+
+        def at_end(kappas: Array, state: Array, t: Array) -> tuple[Array, Array]:
+            H, W, b = state
+            H1, deviations = split(H, problem.sizes)
+            kd, kc, kn = kappas[0], kappas[1], kappas[2]
+            end = jax_flow.solve(kd, kc, kn, H1, deviations, W, b, t, m=problem.sizes.counts, **options)
+            return measured(end.H1, end.L, end.W, end.b, setting(kappas, problem.sizes)), end.failed
+
+        # One sweep backwards gives all derivatives at once; the result code rides along, since nothing may raise inside.
+        differentiate = jax.jit(jax.value_and_grad(at_end, argnums=(0, 1, 2), has_aux=True))
         (value, failed), (kappas, state, time) = differentiate(*arguments)
     if int(failed):
         raise SolveError(
@@ -99,17 +106,9 @@ def gradient(
     )
 
 
-def _value(
-    measured: Metric, sizes: Sizes, options: dict[str, Any], kappas: Array, state: Array, t: Array
-) -> tuple[Array, Array]:
-    H, W, b = state
-    H1, deviations = split(H, sizes)
-    end = jax_flow.solve(kappas[0], kappas[1], kappas[2], H1, deviations, W, b, t, m=sizes.counts, **options)
-    return measured(end.H1, end.L, end.W, end.b, setting(kappas, sizes)), end.failed
-
-
 def split(H: Array, sizes: Sizes) -> tuple[Array, Array]:
     """Class means and deviations; the deviations are themselves a factor L (theory 4.1)."""
+    # All N deviations and no thin factor: a factorisation has no derivative where singular values coincide or vanish.
     Y = jnp.asarray(sizes.Y)
     H1 = (H @ Y.T) / jnp.asarray(sizes.masses)
     return H1, H - H1 @ Y

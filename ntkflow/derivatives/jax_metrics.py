@@ -41,6 +41,7 @@ def _loss(H1: Array, L: Array, W: Array, b: Array, s: Setting) -> dict[str, Arra
 def _nc1(H1: Array, L: Array, W: Array, b: Array, s: Setting) -> dict[str, Array]:
     del W
     classes = range(b.shape[0])
+    # A mask a class and no sum by index: how many columns each has is known before anything is traced.
     variances = jnp.stack([jnp.sum(L[:, s.labels == c] ** 2, axis=1) / s.masses[c] for c in classes])
     return nc1_of(jnp, _centred(H1), L, variances, jnp.sum(s.masses))
 

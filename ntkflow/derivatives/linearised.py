@@ -26,7 +26,10 @@ from ntkflow.integrate.engines.structured.newton_system import NewtonSystem
 
 Columns = Float64[np.ndarray, "p F"]
 
+# A kernel that moves is only diagonal in the preconditioner, and each correction takes in a share of the rest: where a
+# dozen do not get there, a shorter step does.
 MOST_CORRECTIONS = 12
+# Tighter than the 1e-2 of the engine, whose Newton iteration corrects what a solve leaves.
 LINEAR_TOLERANCE = 1e-4
 
 
@@ -46,6 +49,7 @@ class Path:
     def __init__(self, system: ThinSystem, y0: Vector, t_end: float, rtol: float) -> None:
         self.system, self.t_end = system, float(t_end)
         size = max(float(np.sqrt(np.mean(y0**2))), np.finfo(float).tiny)
+        # A thousandth of rtol of the state's size, as for runs (`engines.chain`): blocks that vanish do not set the steps.
         self._rtol, self._atol = max(rtol, 1e-13), 1e-3 * rtol * size
         self._start = np.array(y0)
         self._intervals = self.stretches()
@@ -186,6 +190,7 @@ class Point:
         matrix = NewtonSystem(c, self.t, self.z, sigma, LINEAR_TOLERANCE)
         if not self.adjoint:
             return matrix.solve
+        # J^T = D^-1 J D: without motion or decay the adjoint needs no elimination of its own. Where d = 0 nothing flows back.
         scale = np.ones(c.size)
         c.blocks(scale)[0][:] = np.where(self.d != 0, self.d, 1.0)
 

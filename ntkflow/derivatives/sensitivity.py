@@ -191,9 +191,11 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
     (H, W, b) is iid noise.
     """
     total = np.zeros(weights.shape[1:])
+    # S(0) is the identity, and the backward integration ends there without picking it up.
     if times[0] == 0:
         total += weights[0]
     rows, scale = np.zeros_like(total), None
+    # Backwards in time, picking up weights on the way: one integration for all times and all entries of the start.
     for stretch in reversed(path.stretches()):
         line = Linearised(path, stretch, adjoint=True)
         tau, state = 0.0, enter(line, rows, weighted=True)
@@ -212,7 +214,8 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
 def enter(line: Linearised, rows: np.ndarray, weighted: bool = False) -> np.ndarray:
     """Flat directions of packed ones; `weighted`: H1 is already times the roots of the masses."""
     c = line.coordinates
-    flat = np.stack([c.enter(_unweighted(c.s, c.n, row) if weighted else row) for row in rows])
+    flat = np.stack([c.enter(weigh(1 / c.s, c.n, row) if weighted else row) for row in rows])
+    # `enter` writes the constant row of the bias, which no direction changes.
     flat[:, c.n * c.q : c.split] = 0.0
     return flat
 
@@ -229,7 +232,3 @@ def weigh(s: np.ndarray, n: int, row: Vector) -> Vector:
     out, k = row.copy(), n * len(s)
     out[:k] = (row[:k].reshape(n, -1) * s).ravel()
     return out
-
-
-def _unweighted(s: np.ndarray, n: int, row: Vector) -> Vector:
-    return weigh(1 / s, n, row)

@@ -19,8 +19,11 @@ Source = Callable[[float], Columns]
 
 # Share of the error tolerance left to the linear solves.
 SOLVE_SHARE = 1e-2
+# As in the structured engine, whose history and formulas these are.
 SAFETY, LARGEST_GROWTH, SMALLEST_GROWTH, WORTHWHILE_GROWTH = 0.9, 8.0, 0.2, 1.2
+# Stiff runs take some hundred steps: so many more mean that the tangents are noise.
 MOST_STEPS = 100_000
+# Share of its typical size below which a source is rounding; following it to rtol of itself would stall the steps.
 NEGLIGIBLE = 1e-3
 
 
@@ -54,6 +57,7 @@ def march(
         SolveError: the steps stalled.
     """
     tau, end = span
+    # The tiny number only keeps 1/rate finite for a state at rest at zero.
     rate = line.system.spectral_radius(line.system.unpack(line.state(tau))) + 1e-300
     if rate * (end - tau) < SHORT:
         return _in_one_step(line, span, S0, source, stops, scale)
@@ -62,6 +66,7 @@ def march(
     largest = _sizes(S0, source, span, reach, scale)
     if typical is not None:
         largest = np.maximum(largest, NEGLIGIBLE * reach * typical)
+    # At order one the local error is about (rate h)^2 / 2 of the tangents.
     h = min(math.sqrt(rtol) / rate, end - tau)
     past = _History(S0, slope, h)
     out: list[Columns] = []
@@ -70,12 +75,14 @@ def march(
         if tau >= end:
             return out, past.value(), largest
         left = end - tau
+        # A step that would leave a thousandth of itself ends the march: the rest would be a step of rounding.
         if past.h * 1.001 >= left and past.h != left:
             past.rescale(left / past.h)
             past.h = left
         d = _correction(line, source, tau + past.h, past, rtol * largest)
         error = np.inf if d is None else formulas.ERROR[past.order] * _norm(d, rtol * largest)
         if d is None or error > 1:
+            # Failed solves tell nothing about the size that would do.
             refused = 0.3 if d is None else max(SAFETY * error ** (-1 / (past.order + 1)), SMALLEST_GROWTH)
             past.rescale(refused)
             if past.h < 1e-14 * max(end, 1e-300):
@@ -187,6 +194,7 @@ class _History:
 
     def adapt(self, error: float, tolerance: np.ndarray) -> None:
         """Choose order and step anew once enough equal steps lie behind, and when that is worth a new grid."""
+        # The neighbours' errors are read off the differences, which are those of one grid only after so many equal steps.
         if self._equal <= self.order:
             return
         best, growth = self._best(error, tolerance)

@@ -12,12 +12,11 @@ import numpy as np
 from ntkflow import checks, views
 from ntkflow._types import Array, Floats, Times
 from ntkflow.derivatives.gradient import checked, setting, split
-from ntkflow.derivatives.jax_metrics import Setting, metric
+from ntkflow.derivatives.jax_metrics import metric
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines import jax_flow
 from ntkflow.integrate.engines.precision import x64
 from ntkflow.problem.problem import Problem
-from ntkflow.problem.sizes import Sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,38 +72,29 @@ def ensemble(
         metric(name)
     grid = checks.times("times", times)
     checks.positive("times", grid[0], "drop earlier ones")
-    options = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
+    options: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
     with x64():
         kappas = jnp.asarray([[k.kappa_d, k.kappa_c, k.kappa_n] for k in kernels])
         states = [
             jnp.stack([jnp.asarray(getattr(problem.state, part)) for problem in problems]) for part in "HWb"
         ]
-        member = partial(_member, sizes, tuple(names), options, jnp.asarray(grid))
+        saved = jnp.asarray(grid)
+
+        def member(kappas: Array, H: Array, W: Array, b: Array) -> tuple[dict[str, Array], Array]:
+            H1, deviations = split(H, sizes)
+            kd, kc, kn = kappas[0], kappas[1], kappas[2]
+            found = jax_flow.solve(kd, kc, kn, H1, deviations, W, b, saved, m=sizes.counts, **options)
+            # The result code has no time axis, and must not be mapped over one.
+            states = found._replace(failed=jnp.zeros(len(grid)))
+            around = setting(kappas, sizes)
+
+            def at(state: jax_flow.Trajectory, name: str) -> Array:
+                return metric(name)(state.H1, state.L, state.W, state.b, around)
+
+            values = {name: jax.vmap(partial(at, name=name))(states) for name in names}
+            # Times that a failed member did not reach are infinite in diffrax's arrays: NaN says it better.
+            return {name: jnp.where(jnp.isfinite(v), v, jnp.nan) for name, v in values.items()}, found.failed
+
         values, failed = jax.jit(jax.vmap(member))(kappas, *states)
         series = {name: np.asarray(value) for name, value in values.items()}
     return Ensemble(grid, series, np.asarray(failed) != 0)
-
-
-def _member(
-    sizes: Sizes,
-    names: tuple[str, ...],
-    options: dict[str, Any],
-    times: Array,
-    kappas: Array,
-    H: Array,
-    W: Array,
-    b: Array,
-) -> tuple[dict[str, Array], Array]:
-    H1, deviations = split(H, sizes)
-    found = jax_flow.solve(
-        kappas[0], kappas[1], kappas[2], H1, deviations, W, b, times, m=sizes.counts, **options
-    )
-    # The result code has no time axis.
-    states = found._replace(failed=jnp.zeros(len(times)))
-    around = setting(kappas, sizes)
-    values = {name: jax.vmap(partial(_at, name, around))(states) for name in names}
-    return {name: jnp.where(jnp.isfinite(v), v, jnp.nan) for name, v in values.items()}, found.failed
-
-
-def _at(name: str, around: Setting, state: jax_flow.Trajectory) -> Array:
-    return metric(name)(state.H1, state.L, state.W, state.b, around)

@@ -1,6 +1,6 @@
 """The vector fields: Theorem 4.1 on (H, W, b) and Theorem 5.1 in thin form. Time is that of the sum loss (4).
 
-Pure functions of arrays; numpy and jax arrays both work.
+Pure functions of arrays; numpy and jax arrays both work. The Jacobian is for implicit engines on small problems.
 """
 
 from dataclasses import dataclass, replace
@@ -31,6 +31,7 @@ def thin_field(
 ) -> tuple[Array, Array, Array, Array]:
     """(dH1, dL, dW, db)/dt without decay; `goal` is I for classes. Source: eq. (25)."""
     R1, WL = W @ H1 + b[:, None] - goal, W @ L
+    # W^T (R1 Kc) and W^T (W L), never W^T W: nothing of size n x n is formed, and no sum runs over samples.
     R1m = R1 * masses
     return -(W.T @ (R1 @ class_kernel)), -(W.T @ (WL * rates)), -(R1m @ H1.T + WL @ L.T), -R1m.sum(axis=1)
 
@@ -74,6 +75,7 @@ class ThinSystem:
         decay: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> "ThinSystem":
         """From a kernel's coefficients and the frame of a decomposition."""
+        # Only left factors act on H2, so a thin factor L keeps its columns, and each column its class (theory 4.1).
         rates = coefficients.within[np.asarray(column_class, dtype=int)]
         schedule = tuple(
             (t, cls.build(knot, sizes, column_class, n_eff, decay)) for t, knot in coefficients.schedule
@@ -98,6 +100,7 @@ class ThinSystem:
         """The system from `begin` to `end`, between which no knot lies, in a clock that starts at `begin`."""
         if not self.schedule:
             return self
+        # Before the first knot and after the last the kernel stands still, and constant systems are cheaper to step.
         if end <= self.schedule[0][0] or begin >= self.schedule[-1][0]:
             return self.at(begin)
         first, last = self.at(begin), self.at(end)
@@ -107,6 +110,7 @@ class ThinSystem:
     def inverse(self) -> ClassMatrix:
         """Kc^{-1} M, symmetric: m E contains H1 times it times H1^T."""
         inverse = np.linalg.solve(self.class_kernel, np.diag(self.masses))
+        # Symmetric in exact arithmetic only; E must be, or its eigenvalues would not be real.
         return (inverse + inverse.T) / 2
 
     @property
@@ -132,6 +136,7 @@ class ThinSystem:
     def field(self, H1: Array, L: Array, W: Array, b: Array) -> tuple[Array, Array, Array, Array]:
         """(dH1, dL, dW, db)/dt of a constant system. Source: eq. (25)."""
         parts = thin_field(self.masses, self.class_kernel, self.rates, self.goal, H1, L, W, b)
+        # Engines call this thousands of times: without decay not one product by zero.
         if not any(self.decay):
             return parts
         lw, lh, lb = self.decay
@@ -166,3 +171,51 @@ class ThinSystem:
         features = m * np.linalg.norm(s.H1.T @ s.H1 + 1.0, 2) + within
         kernel = max(float(np.linalg.norm(self.class_kernel, 2)), float(self.rates.max(initial=0.0)))
         return float(features + np.linalg.norm(s.W, 2) ** 2 * kernel + max(self.decay))
+
+
+def thin_jacobian(system: ThinSystem, s: ThinState) -> Float64[Floats, "D D"]:
+    """d(field)/d(state) of a constant system in the packed order H1, L, W, b; D = nC + nr + Cn + C.
+
+    Derived from eq. (25) by the product rule, with dR1 = dW H1 + W dH1 + db 1^T; decay adds -rate on the
+    diagonal. For a kernel that changes in time pass `system.at(t)`.
+    """
+    n, C, groups, r = system.n, system.C, len(system.masses), len(system.rates)
+    # By the product rule, block by block: differences cost an evaluation per unknown, and half of the digits.
+    In, IC = np.eye(n), np.eye(C)
+    R1 = s.W @ s.H1 + s.b[:, None] - system.goal
+    WL, WtW = s.W @ s.L, s.W.T @ s.W
+    Kc, m = system.class_kernel, system.masses
+    size_H, size_L, size_W = n * groups, n * r, C * n
+    h, ell, w, b = np.split(np.arange(system.size), np.cumsum([size_H, size_L, size_W]))
+    jac = np.zeros((system.size, system.size))
+
+    # rows H1[i, c]: -(dW^T R1 + W^T dR1) Kc
+    jac[np.ix_(h, h)] = -np.einsum("ij,dc->icjd", WtW, Kc).reshape(size_H, size_H)
+    via_W = np.einsum("ij,kc->ickj", In, R1 @ Kc) + np.einsum("ki,jc->ickj", s.W, s.H1 @ Kc)
+    jac[np.ix_(h, w)] = -via_W.reshape(size_H, size_W)
+    jac[np.ix_(h, b)] = -np.einsum("ki,c->ick", s.W, Kc.sum(axis=0)).reshape(size_H, C)
+
+    # rows L[i, q]: -(dW^T W L + W^T dW L + W^T W dL) rates
+    jac[np.ix_(ell, ell)] = -np.einsum("ij,pq->iqjp", WtW, np.diag(system.rates)).reshape(size_L, size_L)
+    via_W = np.einsum("ij,kq->iqkj", In, WL * system.rates) + np.einsum(
+        "ki,jq->iqkj", s.W, s.L * system.rates
+    )
+    jac[np.ix_(ell, w)] = -via_W.reshape(size_L, size_W)
+
+    # rows W[k, i]: -(dR1 M H1^T + R1 M dH1^T + d(W L L^T))
+    via_H = np.einsum("kj,ic->kijc", s.W, s.H1 * m) + np.einsum("kc,ij->kijc", R1 * m, In)
+    jac[np.ix_(w, h)] = -via_H.reshape(size_W, size_H)
+    via_L = np.einsum("kj,iq->kijq", s.W, s.L) + np.einsum("kq,ij->kijq", WL, In)
+    jac[np.ix_(w, ell)] = -via_L.reshape(size_W, size_L)
+    moment = (s.H1 * m) @ s.H1.T + s.L @ s.L.T
+    jac[np.ix_(w, w)] = -np.einsum("kl,ji->kilj", IC, moment).reshape(size_W, size_W)
+    jac[np.ix_(w, b)] = -np.einsum("kl,i->kil", IC, s.H1 @ m).reshape(size_W, C)
+
+    # rows b[k]: -dR1 m
+    jac[np.ix_(b, h)] = -np.einsum("kj,c->kjc", s.W, m).reshape(C, size_H)
+    jac[np.ix_(b, w)] = -np.einsum("kl,j->klj", IC, s.H1 @ m).reshape(C, size_W)
+    jac[np.ix_(b, b)] = -m.sum() * IC
+
+    of_W, of_H, of_b = system.decay
+    jac[np.diag_indices_from(jac)] -= np.repeat([of_H, of_W, of_b], [size_H + size_L, size_W, C])
+    return jac

@@ -14,19 +14,19 @@ import numpy as np
 
 from ntkflow._types import FeatureMatrix, Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem
-from ntkflow.dynamics.packed import clock
-from ntkflow.errors import InputError
+from ntkflow.dynamics.packed import InFrame, clock, no_thin_form
 from ntkflow.problem.kernels import BlockKernel, Kernel, KroneckerKernel, MatrixBlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
-from ntkflow.problem.state import State, ThinState
-from ntkflow.problem.thin import Frame, decompose
+from ntkflow.problem.state import ThinState
+from ntkflow.problem.thin import Frame, SampleCoordinates, decompose
 
 Levels = tuple[FeatureMatrix, FeatureMatrix, FeatureMatrix]
 
 
 def levels(kernel: Kernel, sizes: Sizes) -> Levels | None:
     """B_d, B_c, B_g of a constant kernel, None where it has no such form."""
+    # With unequal classes the projectors on contrasts and mean do not commute with Kc: no level acts by one matrix.
     if not sizes.balanced:
         return None
     if isinstance(kernel, MatrixBlockKernel):
@@ -44,13 +44,13 @@ def has_levels(problem: Problem) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class LevelFlow:
+class LevelFlow(InFrame):
     """Eq. (73) with the thin factor, packed as H1, L, W, b."""
 
     problem: Problem
     kernel: Kernel
     shape: ThinSystem
-    frame: Frame
+    frame: Frame | SampleCoordinates
     initial: ThinState
     clock: float
     form: str = "thin"
@@ -64,8 +64,8 @@ class LevelFlow:
         """
         sizes = problem.sizes
         if not has_levels(problem):
-            what = f"{problem.loss.name} with a {problem.kernel.rung} kernel"
-            raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
+            raise no_thin_form(problem)
+        # The matrices mix features and lead out of span [W^T, H1, L]: all n coordinates are kept (not theory 4.3).
         thin, frame = decompose(problem.state, sizes, subspace=False)
         return cls.on(problem, frame, thin.pack())
 
@@ -77,13 +77,13 @@ class LevelFlow:
         shape = ThinSystem(sizes.masses, np.eye(sizes.C), np.ones(r), sizes.n, problem.decay.rates)
         return cls(problem, problem.kernel, shape, frame, shape.unpack(start), clock(problem))
 
-    def start(self) -> Vector:
-        """The packed initial state."""
-        return self.initial.pack()
+    def unpack(self, y: Vector) -> ThinState:
+        """H1, L, W, b."""
+        return self.shape.unpack(y)
 
     def field(self, t: float, y: Vector) -> Vector:
         """dy/dt."""
-        s, m = self.shape.unpack(y), self.problem.sizes.per_class
+        s, m = self.unpack(y), self.problem.sizes.per_class
         within, contrast, mean = self._levels(self.kernel.at(t))
         R1 = self._residual(s)
         G, WL = s.W.T @ R1, s.W @ s.L
@@ -96,23 +96,14 @@ class LevelFlow:
             -m * R1.sum(axis=1) - lb * s.b,
         ).pack()
 
-    def blocks(self, y: Vector) -> tuple[Floats, ...]:
-        """H1, L, W, b."""
-        s = self.shape.unpack(y)
-        return s.H1, s.L, s.W, s.b
-
     def loss(self, y: Vector) -> float:
         """The loss (4)."""
-        s, m = self.shape.unpack(y), self.problem.sizes.per_class
+        s, m = self.unpack(y), self.problem.sizes.per_class
         return 0.5 * (m * float(np.sum(self._residual(s) ** 2)) + float(np.sum((s.W @ s.L) ** 2)))
-
-    def within_rms(self, y: Vector) -> float:
-        """Root mean square within-class standard deviation per feature."""
-        return self.frame.within_rms(self.shape.unpack(y))
 
     def spectral_radius(self, y: Vector) -> float:
         """Estimate of the largest rate at y."""
-        s, sizes = self.shape.unpack(y), self.problem.sizes
+        s, sizes = self.unpack(y), self.problem.sizes
         found = [level for kernel in self.kernel.at_knots for level in self._levels(kernel)]
         largest = max(float(np.linalg.norm(level, 2)) for level in found)
         moment = sizes.per_class * s.H1 @ s.H1.T + s.L @ s.L.T
@@ -122,14 +113,6 @@ class LevelFlow:
     def between(self, begin: float, end: float) -> "LevelFlow":
         """The flow on an interval without knots inside, in a clock that starts at `begin`."""
         return replace(self, kernel=self.kernel.between(begin, end))
-
-    def thin(self, y: Vector) -> tuple[ThinState, Frame]:
-        """The thin state and its frame."""
-        return self.frame.view(self.shape.unpack(y))
-
-    def state(self, y: Vector) -> State:
-        """The full state."""
-        return self.frame.compose(self.shape.unpack(y))
 
     def _levels(self, kernel: Kernel) -> Levels:
         found = levels(kernel, self.problem.sizes)

@@ -4,6 +4,7 @@
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ntkflow._types import ClassMeans, Floats, Vector
+from ntkflow._types import Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem, raw_field
 from ntkflow.errors import InputError
 from ntkflow.problem.decay import Decay
@@ -85,14 +86,22 @@ def clock(problem: Problem) -> float:
     Of kernels that treat classes or features unlike, the contrasts are those of the rows of W, so that the clock depends
     neither on the order of the classes nor on the axes of features.
     """
-    sizes, means = problem.sizes, _contrasts(problem)
+    sizes, state = problem.sizes, problem.state
+    # Contrasts are class means whose sum over samples vanishes: W's, where they vanish H's, else along all features.
+    for means in (state.W.T, class_means(state.H, sizes)):
+        centred = means - (means @ sizes.masses / sizes.N)[:, None]
+        if np.linalg.norm(centred) > NOTHING * np.linalg.norm(means):
+            break
+    else:
+        centred = np.zeros((sizes.n, sizes.C))
+        centred[:, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
     coefficients = problem.kernel.thin(sizes)
     if coefficients is not None:
         # The same on class means alone: features and samples need not be touched.
-        weighed = means * sizes.masses
-        gain = float(np.vdot(weighed, means @ coefficients.class_kernel) / np.vdot(weighed, means))
+        weighed = centred * sizes.masses
+        gain = float(np.vdot(weighed, centred @ coefficients.class_kernel) / np.vdot(weighed, centred))
     else:
-        probe = np.repeat(means, sizes.counts, axis=1)
+        probe = np.repeat(centred, sizes.counts, axis=1)
         gain = float(np.vdot(probe, problem.kernel.apply(probe, sizes)) / np.vdot(probe, probe))
     return float(np.sqrt(sizes.N / sizes.C * gain))
 
@@ -126,18 +135,6 @@ class Saddle:
         """
         share: float = amplification ** (-self.falling / (self.growing + self.falling))
         return share
-
-
-def _contrasts(problem: Problem) -> ClassMeans:
-    """Class means, n x C, whose sum over samples vanishes: from W, where it is zero from H, else along all features."""
-    sizes, state = problem.sizes, problem.state
-    for means in (state.W.T, class_means(state.H, sizes)):
-        centred = means - (means @ sizes.masses / sizes.N)[:, None]
-        if np.linalg.norm(centred) > NOTHING * np.linalg.norm(means):
-            return centred
-    contrast = np.zeros((sizes.n, sizes.C))
-    contrast[:, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
-    return contrast
 
 
 def relative_speed(now: Sequence[Floats], change: Sequence[Floats]) -> float:
@@ -187,8 +184,46 @@ def rms(block: Floats) -> float:
     return plain if plain > SQUARES_VANISH or not block.size else norm([block]) / math.sqrt(block.size)
 
 
+class InFrame(ABC):
+    """What flows in thin coordinates share: a state packed as H1, L, W, b, and the frame that turns it into a full one."""
+
+    frame: Frame | SampleCoordinates
+    initial: ThinState
+
+    @abstractmethod
+    def unpack(self, y: Vector) -> ThinState:
+        """H1, L, W, b."""
+
+    def start(self) -> Vector:
+        """The packed initial state."""
+        return self.initial.pack()
+
+    def blocks(self, y: Vector) -> tuple[Floats, ...]:
+        """H1, L, W, b."""
+        s = self.unpack(y)
+        return s.H1, s.L, s.W, s.b
+
+    def within_rms(self, y: Vector) -> float:
+        """Root mean square within-class standard deviation per feature."""
+        return self.frame.within_rms(self.unpack(y))
+
+    def thin(self, y: Vector) -> tuple[ThinState, Frame]:
+        """Thin state in all n coordinates."""
+        return self.frame.view(self.unpack(y))
+
+    def state(self, y: Vector) -> State:
+        """The full state."""
+        return self.frame.compose(self.unpack(y))
+
+
+def no_thin_form(problem: Problem) -> InputError:
+    """What to raise where a thin form is asked for that the problem does not have."""
+    what = f"the {problem.kernel.rung} kernel with the {problem.loss.name} loss"
+    return InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
+
+
 @dataclass(frozen=True, eq=False)
-class ThinFlow:
+class ThinFlow(InFrame):
     """Theorem 5.1 in thin form on the subspace the flow lives in.
 
     For a sample kernel without blocks every sample is a group of its own: Theorem 4.1 in the same form.
@@ -212,8 +247,7 @@ class ThinFlow:
             return cls.on(problem, coordinates, thin.pack())
         coefficients = problem.kernel.thin(problem.sizes)
         if coefficients is None or not problem.has_thin:
-            what = f"the {problem.kernel.rung} kernel with the {problem.loss.name} loss"
-            raise InputError("form", "'thin'", f"does not exist for {what}", "use form='raw'")
+            raise no_thin_form(problem)
         thin, frame = decompose(problem.state, problem.sizes, coefficients.groups)
         return cls.on(problem, frame, thin.pack())
 
@@ -221,7 +255,22 @@ class ThinFlow:
     def on(cls, problem: Problem, frame: Frame | SampleCoordinates, start: Vector) -> "ThinFlow":
         """From a frame and the packed initial state in it: bases of a subspace differ by signs between machines."""
         if isinstance(frame, SampleCoordinates):
-            system = _sample_system(problem, frame.n_eff)
+            sizes, kernel = problem.sizes, problem.kernel
+
+            def at(knot: Kernel) -> ThinSystem:
+                assert knot.sample_matrix is not None
+                # Every sample is a group of its own, of mass 1, so that nothing is left within groups.
+                nothing, ones = np.zeros(0), np.ones(sizes.N)
+                return ThinSystem(
+                    ones, knot.sample_matrix, nothing, frame.n_eff, problem.decay.rates, targets=sizes.Y
+                )
+
+            knots = (
+                [(t, at(knot)) for t, knot in zip(kernel.knots, kernel.at_knots, strict=True)]
+                if kernel.moves
+                else []
+            )
+            system = replace(knots[0][1], schedule=tuple(knots)) if knots else at(kernel)
             return cls(system, frame, system.unpack(start), clock(problem), "sample")
         coefficients = problem.kernel.thin(problem.sizes)
         assert coefficients is not None
@@ -230,26 +279,13 @@ class ThinFlow:
         )
         return cls(system, frame, system.unpack(start), clock(problem))
 
-    def start(self) -> Vector:
-        """The packed initial state."""
-        return self.initial.pack()
-
     def field(self, t: float, y: Vector) -> Vector:
         """dy/dt."""
         return self.system.flat_field(t, y)
 
-    def blocks(self, y: Vector) -> tuple[Floats, ...]:
-        """H1, L, W, b."""
-        s = self.unpack(y)
-        return s.H1, s.L, s.W, s.b
-
     def loss(self, y: Vector) -> float:
         """The loss (4)."""
         return self.system.loss(self.unpack(y))
-
-    def within_rms(self, y: Vector) -> float:
-        """Root mean square within-class standard deviation per feature."""
-        return self.frame.within_rms(self.unpack(y))
 
     def unpack(self, y: Vector) -> ThinState:
         """`ThinSystem.unpack` with the cuts worked out once: stop conditions ask after every step."""
@@ -269,31 +305,6 @@ class ThinFlow:
     def between(self, begin: float, end: float) -> "ThinFlow":
         """The flow on an interval without knots inside, in a clock that starts at `begin`."""
         return replace(self, system=self.system.between(begin, end)) if self.system.schedule else self
-
-    def thin(self, y: Vector) -> tuple[ThinState, Frame]:
-        """Thin state in all n coordinates."""
-        return self.frame.view(self.unpack(y))
-
-    def state(self, y: Vector) -> State:
-        """The full state."""
-        return self.frame.compose(self.unpack(y))
-
-
-def _sample_system(problem: Problem, n: int) -> ThinSystem:
-    """Theorem 4.1 for a sample kernel, constant or scheduled, with samples for groups."""
-    sizes, kernel = problem.sizes, problem.kernel
-    Y = sizes.Y
-
-    def system(knot: Kernel) -> ThinSystem:
-        assert knot.sample_matrix is not None
-        return ThinSystem(
-            np.ones(sizes.N), knot.sample_matrix, np.zeros(0), n, problem.decay.rates, targets=Y
-        )
-
-    if kernel.moves:
-        knots = [(t, system(knot)) for t, knot in zip(kernel.knots, kernel.at_knots, strict=True)]
-        return replace(knots[0][1], schedule=tuple(knots))
-    return system(kernel)
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,12 +359,22 @@ class RawFlow:
         """Estimate of the largest rate at y for a loss with curvature up to 1, by a few power iterations."""
         H, W, _ = self.blocks(y)
         sizes = self.problem.sizes
-        gain = max(_gain(kernel, sizes) for kernel in self.kernel.at_knots)
+        gain = 0.0
+        for kernel in self.kernel.at_knots:
+            # An estimate is enough to choose an engine and the first saved time: eight images of the vector of ones, which
+            # has a large part along the leading eigenvector of a kernel with positive entries from the start.
+            probe, growth = np.ones((sizes.n, sizes.N)), 0.0
+            for _ in range(8):
+                image = kernel.apply(probe, sizes)
+                growth = float(np.linalg.norm(image) / np.linalg.norm(probe))
+                probe = image / max(growth, np.finfo(float).tiny)
+            gain = max(gain, growth)
         decay = max(self.problem.decay.rates)
         return float(np.linalg.norm(H, 2) ** 2 + sizes.N + np.linalg.norm(W, 2) ** 2 * gain + decay)
 
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """Thin state in all n coordinates."""
+        # Without blocks one factor of all deviations does: it is looked at, never integrated.
         coefficients = self.problem.kernel.thin(self.problem.sizes)
         groups = None if coefficients is None else coefficients.groups
         return decompose(self.state(y), self.problem.sizes, groups, subspace=False)
@@ -369,13 +390,3 @@ class RawFlow:
     @property
     def _targets(self) -> Floats:
         return self.problem.sizes.Y
-
-
-def _gain(kernel: Kernel, sizes: Sizes) -> float:
-    """Estimate of a constant kernel's largest eigenvalue, by a few power iterations."""
-    probe, gain = np.ones((sizes.n, sizes.N)), 0.0
-    for _ in range(8):
-        image = kernel.apply(probe, sizes)
-        gain = float(np.linalg.norm(image) / np.linalg.norm(probe))
-        probe = image / max(gain, np.finfo(float).tiny)
-    return gain

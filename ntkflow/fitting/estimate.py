@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Singular values of the scaled Jacobian below this fraction of the largest are rounding.
 NULL = 1e-6
+# From here on the worst determined mixture of constants has ten thousand times the error of the best determined one.
 ILL_CONDITIONED = 1e4
 # Neighbouring residuals correlated by more than this are no noise.
 SYSTEMATIC = 0.8
@@ -154,6 +155,7 @@ def fit(
     if not 1e-11 <= rtol <= 1e-3:
         raise InputError("rtol", rtol, "must lie in 1e-11 .. 1e-3", "1e-8 suits most uses")
     if kind == "schedule" and knots is None:
+        # Three knots are the fewest that tell a bend from a slope; more would each ask for data of their own.
         knots = [
             float(observed.times[i]) for i in sorted({0, len(observed.times) // 2, -1 % len(observed.times)})
         ]
@@ -167,6 +169,7 @@ def fit(
     noise_in = simulator.initial_noise(optimum) if initial == "noisy" else (0.0, 0.0)
     spread = _Spread.build(optimum, noise_in)
     estimates = {name: spread.of(row, optimum.theta) for name, row in chosen.reported.items()}
+    # What the frame cannot hold counts as unexplained, but not as noise: no parameter can reduce it.
     left = float(np.sum(optimum.residuals**2)) + data.outside
     return Fit(
         kind=kind,
@@ -198,12 +201,16 @@ class _Spread:
     @classmethod
     def build(cls, optimum: Optimum, noise_in: tuple[Any, float]) -> "_Spread":
         J = optimum.jacobian.reshape(-1, len(optimum.theta))
+        # The condition number asks whether constants can stand in for each other, whatever each of them moves: columns
+        # of length one. What the data lose is asked of J itself, where all parameters have the unit of the kernel.
         lengths = np.linalg.norm(J, axis=0)
         units = J / np.where(lengths > 0, lengths, 1.0)
         values = np.linalg.svd(units, compute_uv=False)
         s, V = np.linalg.svd(J, full_matrices=False)[1:]
         keep = s > NULL * max(float(s[0]), 1e-300)
         A = (V[keep].T / s[keep] ** 2) @ V[keep]
+        # The first state starts the simulation: its noise is in every residual, and the plain covariance would be too
+        # small wherever it is amplified.
         middle = A @ noise_in[0] if np.ndim(noise_in[0]) else np.zeros_like(A)
         count = J.shape[0] - int(keep.sum()) + noise_in[1] - float(np.trace(middle))
         variance = float(np.sum(optimum.residuals**2)) / max(count, 1.0)
@@ -218,6 +225,7 @@ class _Spread:
 
     def lost(self, row: Parameters) -> bool:
         """Whether directions that move nothing change this linear function."""
+        # Far above the rounding of the null space's directions, far below any share that would matter to the value.
         return float(np.linalg.norm(self.null @ row)) > 1e-3 * float(np.linalg.norm(row))
 
 
@@ -246,9 +254,11 @@ def _warnings(
         )
     size = float(np.abs(optimum.theta).max()) or 1.0
     for k, (name, value, lower) in enumerate(zip(chosen.names, optimum.theta, chosen.lower, strict=True)):
+        # A parameter that moves nothing sits on its bound by chance, and has been reported above.
         if value - lower <= ACTIVE * size and not spread.lost(np.eye(len(chosen))[k]):
             found.append(f"the bound {name} >= 0 is active: errors around it are one-sided")
-    if (share := _correlation(optimum.residuals)) > SYSTEMATIC and _relative(data, optimum) > PRECISE:
+    left = float(np.sqrt(np.sum(optimum.residuals**2) / data.moves))
+    if (share := _correlation(optimum.residuals)) > SYSTEMATIC and left > PRECISE:
         found.append(
             f"neighbouring residuals are correlated ({share:.2f}): the model and not noise limits the fit, "
             "and the standard errors are too small"
@@ -258,12 +268,9 @@ def _warnings(
     return found
 
 
-def _relative(data: Data, optimum: Optimum) -> float:
-    return float(np.sqrt(np.sum(optimum.residuals**2) / data.moves))
-
-
 def _correlation(residuals: Floats) -> float:
     """Correlation of the residuals at one time with those at the next; 0 with fewer than four times."""
+    # One or two pairs of neighbours tell nothing.
     if len(residuals) < 4:
         return 0.0
     a, b = residuals[:-1].ravel(), residuals[1:].ravel()

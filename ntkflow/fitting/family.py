@@ -99,12 +99,6 @@ def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start:
     return _schedule(sizes, checks.times("knots", knots, 2, -np.inf), start)
 
 
-def _units(sizes: Sizes) -> tuple[ThinCoefficients, ...]:
-    C = sizes.C
-    shapes = (np.zeros((C, C)), np.eye(C), np.ones((C, C)))
-    return tuple(ClassBlockKernel(np.ones(C), B).thin(sizes) for B in shapes)
-
-
 def _kernel(theta: Parameters) -> BlockKernel:
     kn = float(theta[2])
     kc = kn + float(theta[1])
@@ -117,10 +111,15 @@ _KAPPAS = {"kappa_d": (1.0, 1.0, 1.0), "kappa_c": (0.0, 1.0, 1.0), "kappa_n": (0
 def _block(sizes: Sizes) -> Family:
     rows = {name: np.array(row) for name, row in _KAPPAS.items()} | {"mu_single": np.array([1.0, 0.0, 0.0])}
     if sizes.balanced:
+        # With classes of unequal size the kernel has no single mu_class or mu_global to report.
         m = float(sizes.per_class)
         rows |= {"mu_class": np.array([1.0, m, 0.0]), "mu_global": np.array([1.0, m, float(sizes.N)])}
+    # The steps between the kappas, not the kappas: kappa_d >= kappa_c >= kappa_n >= 0 are then plain bounds at zero.
     names = ("kappa_d - kappa_c", "kappa_c - kappa_n", "kappa_n")
-    return Family("block", names, _units(sizes), np.zeros(3), rows, _kernel)
+    ones = np.ones((sizes.C, sizes.C))
+    # What each step adds to K: the identity, the class blocks, the matrix of ones.
+    units = tuple(ClassBlockKernel(ones[0], B).thin(sizes) for B in (0 * ones, np.eye(sizes.C), ones))
+    return Family("block", names, units, np.zeros(3), rows, _kernel)
 
 
 def _schedule(sizes: Sizes, knots: Floats, start: float) -> Family:
@@ -128,6 +127,7 @@ def _schedule(sizes: Sizes, knots: Floats, start: float) -> Family:
     units, names, rows = [], [], {}
     for i, at in enumerate(knots):
         for j, unit in enumerate(base.units):
+            # A hat function of time: linear interpolation between knots is linear in the values at the knots.
             nothing = ThinCoefficients(0 * unit.class_kernel, 0 * unit.within)
             schedule = tuple((float(t - start), unit if q == i else nothing) for q, t in enumerate(knots))
             units.append(ThinCoefficients(schedule[0][1].class_kernel, schedule[0][1].within, schedule))
@@ -161,5 +161,6 @@ def _class_block(sizes: Sizes) -> Family:
             B[a, c] = B[c, a] = value
         return ClassBlockKernel(theta[:C] + np.diag(B), B)
 
+    # No bound on B holds entry by entry: between classes a kernel that has moved may be negative (theory 18.2).
     lower = np.concatenate([np.zeros(C), np.full(len(pairs), -np.inf)])
     return Family("class-block", tuple(names), tuple(units), lower, rows, make, by_class=True)

@@ -103,11 +103,13 @@ class Data:
     def build(cls, observed: Observed, family: Family) -> "Data":
         """Project every state on the frame of the first one, which the flow never leaves."""
         sizes, first = observed.sizes, observed.states[0]
+        # Classes that may differ in mu_single must not share a within-class factor: a group each.
         groups = np.arange(sizes.C, dtype=np.float64) if family.by_class else None
         initial, frame = decompose(first, sizes, groups)
         thin = Thinned(family.system(np.ones(len(family)), sizes, frame), frame, initial)
         packed, outside, moves = [], 0.0, 0.0
         for state in observed.states:
+            # The flow never leaves the first state's frame (theory 4.1, 4.3); real trainings do, and that part is kept apart.
             there = thin.project(state.H, state.W, state.b)
             packed.append(there.pack())
             kept = frame.compose(there)

@@ -15,6 +15,7 @@ from ntkflow.fitting.observed import Data
 # Derivatives only steer the iteration and scale the errors; these accuracies cost little and suffice.
 JACOBIAN_RTOL = 1e-5
 ERROR_RTOL = 1e-3
+# Each probe is one more integration, and the error of the trace falls with the root of their number only.
 PROBES = 6
 # In units of the motion, far above any residual of a simulation that succeeds.
 HOPELESS = 1e3
@@ -102,10 +103,12 @@ class Simulator:
             np.maximum(best, self.family.lower),
             lambda theta: self.jacobian(theta).reshape(-1, len(theta)) / self.scale,
             bounds=(self.family.lower, np.inf),
+            # One scale for all: constants share a unit, and one near zero is as free to move as the others.
             x_scale=size,
             # Below the accuracy of the simulation the cost is not smooth.
             ftol=1e-2 * self.rtol,
             xtol=1e-2 * self.rtol,
+            # Practically off: with clean data a small gradient says that the fit is good, not that it is finished.
             gtol=1e-14,
             max_nfev=60,
         )

@@ -36,7 +36,9 @@ def from_integrals(data: Data, family: Family) -> Parameters:
 
     pulls = make_interp_spline(data.times, _pulls(data), k=min(3, len(data.times) - 1))
     nodes, shares = np.polynomial.legendre.leggauss(NODES)
-    features = _features(data, data.packed)
+    n = data.thin.frame.n_eff
+    # H1 times the roots of the masses, and L: distances are those of H. W and b do not see the kernel (eq. 19).
+    features = data.weighed(data.packed)[:, : n * (data.sizes.C + data.thin.initial.L.shape[1])]
     p = len(family)
     triangle = np.zeros((0, p + 1))
     for i, (start, end) in enumerate(pairwise(data.times.tolist())):
@@ -61,29 +63,23 @@ def from_invariant(data: Data, other: Parameters) -> Parameters:
     from scipy.optimize import nnls
 
     sizes = data.sizes
-    terms = [_terms(data, row) for row in data.packed]
+    m, N = float(sizes.per_class), float(sizes.N)
+    terms = []
+    for row in data.packed:
+        s = data.thin.system.unpack(row)
+        g = s.H1.mean(axis=1)
+        M = s.H1 - g[:, None]
+        terms.append((s.W.T @ s.W / m, s.L @ s.L.T / m, M @ M.T, sizes.C * np.outer(g, g)))
     changes = np.stack([np.stack([(x - y).ravel() for x, y in zip(t, terms[0], strict=True)]) for t in terms])
     left = np.concatenate(list(changes[:, 1:].transpose(0, 2, 1)))
+    # Not negative: with a negative eigenvalue the features grow without bound in the simulation that follows.
     inverse = nnls(left, changes[:, 0].ravel())[0]
-    m, N = float(sizes.per_class), float(sizes.N)
     # 1/mu = 0 is no constant but a component that did not move: there the integrals have the word.
     known = np.array([other[0], other[0] + m * other[1], other[0] + m * other[1] + N * other[2]])
+    # What comes out this small is zero to `nnls`, and its inverse would be a constant without bounds.
     usable = inverse > 1e-12 * max(float(inverse.max()), 1e-300)
     mu = np.where(usable, 1 / np.where(usable, inverse, 1.0), known)
     return np.maximum([mu[0], (mu[1] - mu[0]) / m, (mu[2] - mu[1]) / N], 0.0)
-
-
-def _terms(data: Data, row: Floats) -> tuple[Floats, ...]:
-    s, sizes = data.thin.system.unpack(row), data.sizes
-    m, g = float(sizes.per_class), s.H1.mean(axis=1)
-    M = s.H1 - g[:, None]
-    return s.W.T @ s.W / m, s.L @ s.L.T / m, M @ M.T, sizes.C * np.outer(g, g)
-
-
-def _features(data: Data, packed: Floats) -> Floats:
-    """H1 times the roots of the masses, and L: distances are those of H."""
-    n = data.thin.frame.n_eff
-    return data.weighed(packed)[:, : n * (data.sizes.C + data.thin.initial.L.shape[1])]
 
 
 def _pulls(data: Data) -> Floats:
@@ -97,7 +93,7 @@ def _pulls(data: Data) -> Floats:
 
 
 def _columns(data: Data, family: Family, pull: Floats, t: float) -> Floats:
-    """W^T R B_k for each parameter, flat, weighed as in `_features`."""
+    """W^T R B_k for each parameter, flat, with H1's part times the roots of the masses as the features are."""
     sizes: Sizes = data.sizes
     n, C = data.thin.frame.n_eff, sizes.C
     means, within = pull[: n * C].reshape(n, C), pull[n * C :].reshape(n, -1)

@@ -34,17 +34,11 @@ def default_horizon(problem: Problem) -> float:
     else:
         m = problem.sizes.N / problem.sizes.C
         plain = 200 * rate / (m * float(coefficients.within[problem.sizes.masses > 1].min()))
-    slowest = _slowest(problem)
-    return plain if slowest is None else min(max(plain, LASTING / slowest), LONGEST * plain)
-
-
-def _slowest(problem: Problem) -> float | None:
-    """The slowest rate that decay brings, as far as it is known; None without decay."""
     decay = problem.decay
     rates = [rate for rate in (decay.W, decay.H, decay.b) if rate > 0]
     if decay.W and decay.H and (end := enforced(problem, reach(problem))) is not None and end.slowest:
         rates.append(end.slowest)
-    return min(rates, default=None)
+    return min(max(plain, LASTING / min(rates)), LONGEST * plain) if rates else plain
 
 
 class DecayedEnd:

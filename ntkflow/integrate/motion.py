@@ -107,20 +107,17 @@ class Motion:
         # Where a step fails soon after, states may be so large that their products overflow.
         with np.errstate(over="ignore", invalid="ignore"):
             if step.interval is not self._interval:
-                self._enter(step.interval)
+                interval = self._interval = step.interval
+                ends = self.problem.kernel.between(interval.begin, interval.end).at_knots
+                self._terms = Terms(self.flow, self.problem.sizes, ends[0], ends[-1])
+                self._rests = self._exponential or not (self.problem.decay.moves_E or self._terms.moving)
+                self._steepest = max(self._steepest, self._terms.growth(0.0, 1.0))
             if not self._rests and not (self._stretch is not None and self._stretch.extend(step)):
                 self._close()
                 self._stretch = Stretch(*step.span, step.inside)
             self._last, self._waiting = step, self._waiting + 1
             if self._waiting >= TOGETHER or step.span[1] == step.interval.width:
                 self._catch_up()
-
-    def _enter(self, interval: Interval) -> None:
-        self._interval = interval
-        ends = self.problem.kernel.between(interval.begin, interval.end).at_knots
-        self._terms = Terms(self.flow, self.problem.sizes, ends[0], ends[-1])
-        self._rests = self._exponential or not (self.problem.decay.moves_E or self._terms.moving)
-        self._steepest = max(self._steepest, self._terms.growth(0.0, 1.0))
 
     def _close(self) -> None:
         """Nodes, states and shares of the quadrature over the stretch under way."""
@@ -157,9 +154,18 @@ class Motion:
         """Compare E with its law at the end of the last step."""
         self._close()
         self._integrate()
-        if self._last is not None and np.all(np.isfinite(self._last.stepper.y)):
-            self._compare(self._last)
-        self._last, self._waiting = None, 0
+        step, self._last, self._waiting = self._last, None, 0
+        # The stepper has gone no further, so that its state is the end of this step.
+        if step is None or not np.all(np.isfinite(step.stepper.y)):
+            return
+        weights, features = self._look(step.span[1] / step.interval.width, np.array(step.stepper.y))
+        now, self.t = weights - features, step.t
+        law = self._first + self._integral
+        if self._exponential:
+            law = math.exp(-2 * self.problem.decay.W * self.t) * self._first
+        self._gap = max(self._gap, float(np.linalg.norm(now - law)))
+        self._moved = max(self._moved, float(np.linalg.norm(now - self._first)))
+        self._scale = max(self._scale, _size(weights, features))
 
     def check(self, final: State | None) -> LawCheck:
         """How the law was kept.
@@ -189,17 +195,6 @@ class Motion:
         weights = self._terms.weights(state, one)
         features = self._terms.features(state, np.array([s]), one)
         return self._project(weights), self._project(features)
-
-    def _compare(self, step: Step) -> None:
-        """E with its law at the end of a step that is the stepper's last."""
-        weights, features = self._look(step.span[1] / step.interval.width, np.array(step.stepper.y))
-        now, self.t = weights - features, step.t
-        law = self._first + self._integral
-        if self._exponential:
-            law = math.exp(-2 * self.problem.decay.W * self.t) * self._first
-        self._gap = max(self._gap, float(np.linalg.norm(now - law)))
-        self._moved = max(self._moved, float(np.linalg.norm(now - self._first)))
-        self._scale = max(self._scale, _size(weights, features))
 
 
 @cache

@@ -1,7 +1,7 @@
 """E's terms and their motion at any time between two kernels, cheaply: nothing is factored at a time in between.
 
 On an interval without knots Op(s) = (1 - s) Op_a + s Op_b, constant by constant. A pencil makes both ends diagonal at
-once (`ntkflow.integrate.pencil`), so that for a sample kernel, with Z = H X,
+once, so that for a sample kernel, with Z = H X,
     H K(s)^{-1} H^T = Z diag(1/d(s)) Z^T,    H K^{-1} K' K^{-1} H^T = Z diag(d'/d(s)^2) Z^T,    d(s) = 1 - s + s d_b.
 Kernels on features have a matrix B(s) on the left besides, one for each level of the operator: sym(B^{-1} Z diag(1/d) Z^T)
 and its derivative. A tensor is a pencil on all of H. Source of the law: theory 11.1, 11.2.
@@ -18,7 +18,6 @@ from jaxtyping import Float64
 from ntkflow._types import FeatureMatrix, Floats, Integers, Vector
 from ntkflow.dynamics.levels import LevelFlow
 from ntkflow.dynamics.packed import Flow, ThinFlow
-from ntkflow.integrate.pencil import Pencil
 from ntkflow.problem.kernels import Kernel, KroneckerKernel, MatrixBlockKernel, SampleKernel, TensorKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.thin import SampleCoordinates
@@ -30,6 +29,45 @@ NARROW = 4 * float(np.finfo(float).eps)
 Packed = Float64[Floats, "g D"]
 Columns = Float64[Floats, "g n q"]
 Weighting = Float64[Floats, " g"]
+Square = Float64[Floats, "p p"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pencil:
+    """X^T A X = 1 and X^T B X = diag(ends), so that [(1 - s) A + s B]^{-1} = X diag(1/(1 - s + s ends)) X^T.
+
+    Attributes:
+        X: one column for each pair, p x p.
+        ends: eigenvalues of A^{-1} B, positive, (p,).
+    """
+
+    X: Square
+    ends: Float64[Floats, " p"]
+
+    @classmethod
+    def of(cls, A: Square, B: Square) -> "Pencil":
+        """The pencil of two symmetric positive definite matrices."""
+        values, U = np.linalg.eigh((A + A.T) / 2)
+        # Positive up to rounding, which must not stop a run.
+        root = U / np.sqrt(np.maximum(values, np.finfo(float).eps * values[-1]))
+        if np.array_equal(A, B):
+            return cls(root, np.ones(len(A)))
+        middle = root.T @ B @ root
+        ends, V = np.linalg.eigh((middle + middle.T) / 2)
+        return cls(root @ V, np.maximum(ends, np.finfo(float).eps * ends[-1]))
+
+    def at(self, s: float | Floats) -> Floats:
+        """The diagonal of X^T [(1 - s) A + s B] X at one s or, in rows, at several."""
+        column: Floats = np.asarray(s, dtype=np.float64)[..., None]
+        return (1 - column) + column * self.ends
+
+    def inverse(self, s: float | Floats) -> Floats:
+        """[(1 - s) A + s B]^{-1}."""
+        return (self.X / self.at(s)[..., None, :]) @ self.X.T
+
+    def slope(self, s: float | Floats) -> Floats:
+        """Minus the derivative of `inverse` by s, K^{-1} K' K^{-1}."""
+        return (self.X * ((self.ends - 1) / self.at(s) ** 2)[..., None, :]) @ self.X.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +208,7 @@ def _parts(flow: Flow, sizes: Sizes, a: Kernel, b: Kernel) -> Iterator[Part | Te
     if isinstance(a, TensorKernel) and isinstance(b, TensorKernel):
         yield TensorPart(Pencil.of(a.Theta, b.Theta))
     elif isinstance(a, MatrixBlockKernel) and isinstance(b, MatrixBlockKernel):
-        # On class contrasts, on the mean, on deviations.
+        # On class contrasts, on the mean, on deviations: the order in which `_columns` gives them.
         order = zip((1, 2, 0), (sizes.C, 1, len(_owner(flow, sizes))), strict=True)
         ends = [kernel.levels(sizes) for kernel in (a, b)]
         for level, width in order:
@@ -214,7 +252,8 @@ def _columns(flow: Flow, sizes: Sizes, kernel: Kernel) -> Callable[[list[Floats]
     inner = kernel.K if isinstance(kernel, KroneckerKernel) else kernel
     if isinstance(inner, SampleKernel | TensorKernel):
         return lambda blocks: blocks[:1]
-    split = _thin_split if isinstance(flow, ThinFlow | LevelFlow) else _sample_split(sizes)
+    thin = isinstance(flow, ThinFlow | LevelFlow)
+    split = (lambda blocks: (blocks[0], blocks[1])) if thin else _sample_split(sizes)
     levels = isinstance(kernel, MatrixBlockKernel)
 
     def columns(blocks: list[Floats]) -> list[Floats]:
@@ -225,10 +264,6 @@ def _columns(flow: Flow, sizes: Sizes, kernel: Kernel) -> Callable[[list[Floats]
         return [*means, deviations] if deviations.shape[2] else means
 
     return columns
-
-
-def _thin_split(blocks: list[Floats]) -> tuple[Floats, Floats]:
-    return blocks[0], blocks[1]
 
 
 def _sample_split(sizes: Sizes) -> Callable[[list[Floats]], tuple[Floats, Floats]]:

@@ -93,6 +93,7 @@ class Run:
         self.packed: list[Vector] = []
         self.turns: list[tuple[float, Vector]] = []
         self.exact = save_at
+        # A hundredth of the fastest time constant: before that nothing can be seen to move on a log axis of time.
         first = 1e-2 / max(flow.spectral_radius(y0), 1 / t_end)
         self.grid: Iterator[float] = iter(
             save_at if save_at is not None else log_grid(first, t_end, y0.nbytes, knots)
@@ -145,6 +146,7 @@ class Run:
         within = self.stepper.t < self.stepper.interval.end
         if self.blind and within and self.steps % BLIND_STEPS:
             return Reason.MAX_STEPS if self.steps >= self.max_steps else None
+        # The order tells which reason is given where several hold: what is wrong first, then targets, then the time.
         t, y, stop, flow = self.stepper.t, self.stepper.y, self.stop, self.flow
         if not np.all(np.isfinite(y)):
             return Reason.NOT_FINITE
@@ -169,15 +171,15 @@ class Run:
         depth = saddle.depth(SADDLE_ERROR / self.stepper.interval.rtol)
         now = self._features_and_weights(y)
         shrunk = all(0 < size <= depth * start for size, start in zip(now, self.origin, strict=True))
-        return shrunk and now[0] * now[1] <= depth**2 and self._falls(t, y, FALLING * saddle.falling)
-
-    def _falls(self, t: float, y: Vector, rate: float) -> bool:
-        """Whether features and weights both shrink at such a rate at least; their squares need not be floats."""
-        now, change = (self.flow.blocks(part)[:-1] for part in (y, self.flow.field(t, y)))
-        for blocks, speeds in ((now[:-1], change[:-1]), (now[-1:], change[-1:])):
+        if not (shrunk and now[0] * now[1] <= depth**2):
+            return False
+        # A limit may be as small: only what still falls at a good part of the saddle's own rate is on its way into it.
+        state, change = (self.flow.blocks(part)[:-1] for part in (y, self.flow.field(t, y)))
+        for blocks, speeds in ((state[:-1], change[:-1]), (state[-1:], change[-1:])):
+            # Each by its norm before they are multiplied: squares need not be floats here.
             size = norm(blocks)
             shrinking = -sum(float(np.vdot(x / size, v / size)) for x, v in zip(blocks, speeds, strict=True))
-            if not shrinking >= rate:
+            if not shrinking >= FALLING * saddle.falling:
                 return False
         return True
 
@@ -191,9 +193,6 @@ class Run:
         speed = partial(class_speed, sizes=self.sizes)
         rests = self.spread > target >= self.flow.within_rms(y) and self._rests(t, y, target, speed)
         return rests and (self.reached is None or self.reached(self.flow.state(y)))
-
-    def _stationary(self, t: float, y: Vector, target: float) -> bool:
-        return self._nearly_stationary(y, target) and self._rests(t, y, target, relative_speed)
 
     def _rests(self, t: float, y: Vector, target: float, speed: Speed) -> bool:
         """Whether y rests under the kernel of now and under all to come: a later one may move it again."""
@@ -211,12 +210,13 @@ class Run:
         blocks, field = self.flow.blocks, self.flow.field
         return bool(speed(blocks(y), blocks(field(t, y))) <= target * self.flow.clock)
 
-    def _nearly_stationary(self, y: Vector, target: float) -> bool:
-        """Whether the mean speed over the last step is near the target, so that the field is worth evaluating."""
-        (t, before), self.last = self.last, (self.stepper.t, y.copy())
-        span = (self.stepper.t - t) * self.flow.clock
+    def _stationary(self, t: float, y: Vector, target: float) -> bool:
+        """Whether the state rests; the field, which decides, is asked only where the mean speed over the step is near."""
+        (begin, before), self.last = self.last, (t, y.copy())
+        span = (t - begin) * self.flow.clock
         moved = y - before
-        return bool(math.sqrt(moved @ moved) <= NEARLY * target * span * math.sqrt(y @ y))
+        near = bool(math.sqrt(moved @ moved) <= NEARLY * target * span * math.sqrt(y @ y))
+        return near and self._rests(t, y, target, relative_speed)
 
     def _failure(self) -> Reason:
         """Why the engine gave up: whether it does so at rest, where rounding sets the steps, or stalls is chance."""
@@ -224,7 +224,13 @@ class Run:
             return Reason.NOT_FINITE
         if len(self.recent) < 2 or not self._out_of_reach(self.recent[0]):
             return Reason.STEP_FAILED
-        return Reason.STALLED if self._still(self.recent[0]) or self._fitted() else Reason.STEP_FAILED
+        if self._still(self.recent[0]):
+            return Reason.STALLED
+        # Outputs may have reached labels of size one to the tolerance: |R|^2 <= 2 L for the losses known.
+        square = (STALL_MOTION * self.stepper.interval.rtol) ** 2
+        loss, start = self.flow.loss(self.stepper.y), self.flow.loss(self.flow.start())
+        fitted = 0 <= 2 * loss <= square * min(1.0, 2 * start)
+        return Reason.STALLED if fitted else Reason.STEP_FAILED
 
     def _out_of_reach(self, before: tuple[int, float, Vector]) -> bool:
         """Whether the interval's end cannot be reached within the step limit at the pace since then."""
@@ -240,12 +246,6 @@ class Run:
         y = self.stepper.y
         moved = y - before[2]
         return bool(math.sqrt(moved @ moved) <= STALL_MOTION * self.stepper.interval.rtol * math.sqrt(y @ y))
-
-    def _fitted(self) -> bool:
-        """Whether outputs have reached labels of size one to the tolerance: |R|^2 <= 2 L for the losses known."""
-        square = (STALL_MOTION * self.stepper.interval.rtol) ** 2
-        loss, start = self.flow.loss(self.stepper.y), self.flow.loss(self.flow.start())
-        return bool(0 <= 2 * loss <= square * min(1.0, 2 * start))
 
     def _save_due(self, last: bool) -> None:
         t = self.stepper.t

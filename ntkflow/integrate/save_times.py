@@ -36,6 +36,7 @@ def log_grid(first: float, t_end: float, nbytes: int, knots: Sequence[float] = (
     decades = [math.log10(span / _first(first, span)) for _, span in spans]
     # Twice, because the list of states is copied into one array in the end.
     room = max(2 * sum(decades), SAVED_BYTES / (2 * nbytes))
+    # Whichever binds first: what is pleasant to look at, how many in all, what memory holds.
     density = min(PER_DECADE, max(MOST, PER_DECADE * decades[0]) / sum(decades), room / sum(decades))
     parts = [
         begin + np.geomspace(_first(first, span), span, max(2, whole_up(density * width)))

@@ -79,42 +79,31 @@ DESCRIPTIONS: dict[str, str] = {
 
 def evaluate(trajectory: Trajectory) -> dict[str, Floats]:
     """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error."""
+    problem, sizes = trajectory.problem, trajectory.problem.sizes
+    # Once for every saved time: the metrics and the terms of E look at the same.
     thins = [trajectory.thin(i) for i in range(len(trajectory))]
-    rows = [{**_losses(trajectory, i, thin), **_row(thin, frame)} for i, (thin, frame) in enumerate(thins)]
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return {**columns, **_lyapunov(trajectory.problem, columns), **_invariant_series(trajectory, thins)}
+    rows = []
+    for i, (thin, frame) in enumerate(thins):
+        # The three components are orthogonal parts of R, which are parts of the loss for squares only.
+        if problem.squared_error:
+            losses = loss_components(thin, sizes.masses)
+        else:
+            losses = {"loss": float(trajectory.flow.loss(trajectory.packed[i]))}
+        measured = neural_collapse.measure_thin(thin, frame)
+        rows.append({**losses, **measured, **moments(thin, sizes), **norms(thin, sizes)})
+    columns = _columns(rows)
+    if (kernel := problem.equal_blocks) is not None:
+        share = sizes.N / kernel.eigenvalues(sizes).mu_global
+        columns["V"] = columns["b_error"] ** 2 + share * columns["gg_norm"]
+    # The terms of E where it is a matrix of blocks; what the rung conserves everywhere else. E_drift is that of an exact
+    # trajectory's zero; with decay or a moving kernel it is a real motion.
+    coefficients = problem.kernel.thin(sizes)
+    if coefficients is None:
+        return {**columns, **_columns(_general_rows(trajectory))}
+    return {**columns, **_columns(_block_rows(trajectory, thins, coefficients))}
 
 
-def _lyapunov(problem: Problem, columns: dict[str, Floats]) -> dict[str, Floats]:
-    """V of biases and global mean for constant scalar blocks and balanced classes."""
-    kernel, sizes = problem.equal_blocks, problem.sizes
-    if kernel is None:
-        return {}
-    return {"V": columns["b_error"] ** 2 + sizes.N / kernel.eigenvalues(sizes).mu_global * columns["gg_norm"]}
-
-
-def _losses(trajectory: Trajectory, i: int, thin: ThinState) -> dict[str, float]:
-    if trajectory.problem.squared_error:
-        return loss_components(thin, trajectory.problem.sizes.masses)
-    return {"loss": float(trajectory.flow.loss(trajectory.packed[i]))}
-
-
-def _row(thin: ThinState, frame: Frame) -> dict[str, float]:
-    sizes = frame.sizes
-    return {
-        **neural_collapse.measure_thin(thin, frame),
-        **moments(thin, sizes),
-        **norms(thin, sizes),
-    }
-
-
-def _invariant_series(trajectory: Trajectory, thins: Sequence[Thin]) -> dict[str, Floats]:
-    """The terms of E where it is a matrix of blocks; what the rung conserves everywhere else.
-
-    E_drift is that of an exact trajectory's zero; with decay or a moving kernel it is a real motion.
-    """
-    coefficients = trajectory.problem.kernel.thin(trajectory.problem.sizes)
-    rows = _general_rows(trajectory) if coefficients is None else _block_rows(trajectory, thins, coefficients)
+def _columns(rows: Sequence[dict[str, float]]) -> dict[str, Floats]:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -125,6 +114,7 @@ def _block_rows(
     rows = []
     first = built = columns = None
     for t, (thin, frame) in zip(trajectory.times, thins, strict=True):
+        # Of a thin flow the frame is one for the whole run, of a raw one it is that of each state.
         if built is None or frame.column_class != columns:
             columns = frame.column_class
             built = ThinSystem.build(coefficients, sizes, columns, sizes.n)

@@ -24,6 +24,7 @@ from ntkflow.integrate.trust import lost_accuracy
 from ntkflow.problem.problem import Problem
 from ntkflow.progress import Progress
 
+# The counterpart of the largest size that input may have (`errors.LARGEST`): what is absurd is refused in one line.
 EARLIEST = 1e-60
 
 
@@ -70,10 +71,10 @@ def solve(
     Warns:
         LawWarning: E moves, by decay or a moving kernel, and left the exact law of its motion.
     """
-    times = _checked_times(save_at, t_end)
-    horizon = _checked_horizon(t_end, times, problem)
+    times, horizon = _checked_span(save_at, t_end, problem)
     stop = stop if stop is not None else (Stop() if times is None else Stop(None, None, None))
-    _check_rtol(rtol)
+    if not 1e-12 <= real("rtol", rtol) <= 1e-2:
+        raise InputError("rtol", rtol, "must lie in 1e-12 .. 1e-2 in float64", "1e-8 suits most uses")
     flow = _flow(problem, form)
     began = time.perf_counter()
     knots = [knot for knot in knots_of(problem.kernel) if knot < horizon]
@@ -138,24 +139,16 @@ def _flow(problem: Problem, form: str) -> Flow:
     return RawFlow.build(problem)
 
 
-def _checked_times(save_at: Sequence[float] | Times | None, t_end: float | None) -> Times | None:
-    if save_at is None:
-        return None
-    times = checks.times("save_at", save_at)
-    if t_end is not None and times[-1] > t_end:
+def _checked_span(
+    save_at: Sequence[float] | Times | None, t_end: float | None, problem: Problem
+) -> tuple[Times | None, float]:
+    """Times to save and the end of the run, each as asked for or as follows from the other."""
+    times = None if save_at is None else checks.times("save_at", save_at)
+    if times is not None and t_end is not None and times[-1] > t_end:
         raise InputError("save_at", times[-1], f"lies after t_end = {t_end}", "raise t_end")
-    return times
-
-
-def _checked_horizon(t_end: float | None, times: Times | None, problem: Problem) -> float:
     if t_end is None:
         t_end = float(times[-1]) if times is not None else default_horizon(problem)
     t_end = real("t_end", t_end)
     if not t_end >= EARLIEST:
         raise InputError("t_end", t_end, f"must be positive, at least {EARLIEST:g}", "give a time > 0")
-    return t_end
-
-
-def _check_rtol(rtol: float) -> None:
-    if not 1e-12 <= real("rtol", rtol) <= 1e-2:
-        raise InputError("rtol", rtol, "must lie in 1e-12 .. 1e-2 in float64", "1e-8 suits most uses")
+    return times, t_end

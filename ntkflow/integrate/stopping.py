@@ -32,6 +32,7 @@ class Reason(Enum):
         return self in FAILURES
 
 
+# What ends a run before a target or t_end, or leaves its states in doubt.
 FAILURES = frozenset(
     {
         Reason.MAX_STEPS,

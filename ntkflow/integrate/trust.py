@@ -94,6 +94,7 @@ def _rose(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float, known: 
     # Of a loss given by the user nobody knows whether its residual is its derivative.
     if not (problem.squared_error or problem.cross_entropy):
         return False
+    # From each look to the next, not from the start: an error that adds up slowly is no rise.
     losses = np.array([flow.loss(y) for y in packed])
     penalties = (
         np.array([penalty(problem, flow.state(y)) for y in packed]) if problem.decay.any else 0 * losses

@@ -115,6 +115,7 @@ def balance(problem: Problem, times: Sequence[float] | Times, states: Sequence[S
     rates = np.array([_rate(problem, quantities, s, time, False) for time, s in zip(t, states, strict=True)])
     integral = np.zeros_like(rates)
     for first, last in _runs(t, problem.kernel.knots):
+        # The rate jumps at a knot: at the end of a stretch it is the one from the left.
         smooth = rates[first : last + 1].copy()
         smooth[-1] = _rate(problem, quantities, states[last], t[last], True)
         integral[first : last + 1] = integral[first] + _antiderivative(t[first : last + 1], smooth)
@@ -123,6 +124,7 @@ def balance(problem: Problem, times: Sequence[float] | Times, states: Sequence[S
 
 def _runs(t: Times, knots: Sequence[float]) -> list[tuple[int, int]]:
     """Index pairs of the stretches of saved times on which the rate is smooth, in order."""
+    # A knot that is no saved time lies in an interval of its own, cut off on both sides: no spline runs across the kink.
     cuts = {0, len(t) - 1}
     for knot in knots:
         if t[0] < knot < t[-1]:
@@ -136,6 +138,7 @@ def _antiderivative(t: Times, rates: Table) -> Table:
     # Importing scipy.interpolate takes longer than most runs.
     from scipy.interpolate import make_interp_spline
 
+    # Odd, so that the spline's own knots are the saved times.
     degree = min(DEGREE, len(t) - 1)
     degree -= 1 - degree % 2
     primitive = make_interp_spline(t, rates, k=degree).antiderivative()

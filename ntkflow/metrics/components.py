@@ -39,6 +39,7 @@ def norms(thin: ThinState, sizes: Sizes) -> dict[str, float]:
 
 def loss_of(xp: ModuleType, H1: Array, L: Array, W: Array, b: Array, masses: Array) -> dict[str, Array]:
     """`loss_components` by the functions of `xp`, numpy or jax.numpy."""
+    # Sums over class means weighed by their samples: nothing of size N is formed. W H2 is all that varies within classes.
     R1 = W @ H1 + b[:, None] - np.eye(len(masses))
     N = masses.sum()
     mean = R1 @ masses / N

@@ -75,6 +75,7 @@ def terms_of(
     xp: ModuleType, H1: Array, L: Array, W: Array, inverse: Array, rates: Array, m: Array
 ) -> dict[str, Array]:
     """`thin_terms` by the functions of `xp`, numpy or jax.numpy: `inverse` is Kc^{-1} M, m the mean of the masses."""
+    # The mean with the weights that split H1 Kc^{-1} M H1^T into contrasts and mean; that of the classes where all are alike.
     mean_weight = inverse.sum(axis=0)
     total = mean_weight.sum()
     g = H1 @ mean_weight / total
@@ -118,6 +119,7 @@ def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix
     """
     kernel.check(sizes)
     coefficients = kernel.thin(sizes)
+    # With an mu_single for each class no multiple of H H^T would do.
     if coefficients is None or np.ptp(coefficients.within) > 0:
         raise InputError(
             "kernel",

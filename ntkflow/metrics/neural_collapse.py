@@ -64,6 +64,7 @@ def measure_thin(thin: ThinState, frame: Frame) -> dict[str, float]:
     W, _ = unit(thin.W)
     sizes = frame.sizes
     # variances[c, f] of feature f within class c
+    # From the thin factor: the deviations of all N samples are never composed.
     variances = np.einsum("fr,crf->cf", L, frame.class_grams @ L.T) / sizes.masses[:, None]
     gram = M.T @ M
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
@@ -77,6 +78,7 @@ def measure_thin(thin: ThinState, frame: Frame) -> dict[str, float]:
         ratio = np.float64(of_deviations / of_means) ** 2 if np.any(L) else np.float64(1.0)
         units = {"NC1": of_deviations, "NC1_frobenius": of_deviations, **dict.fromkeys(RATIOS, ratio)}
         values |= {name: values[name] * size for name, size in units.items()}
+    # The pseudo-inverse of nothing is nothing, and would call merged classes collapsed.
     if not np.any(gram):
         values["NC1_papyan"] = np.nan
     return {name: float(values[name]) for name in NAMES}
@@ -94,6 +96,8 @@ def nc1_of(xp: ModuleType, M: Array, L: Array, variances: Array, N: Array) -> di
     """
     C, gram = M.shape[1], M.T @ M
     total, spread, diagonal = xp.sum(L**2), variances.sum(axis=1), xp.diag(gram)
+    # C x C in place of S_B^+, n x n: tr(S_W S_B^+) is the same by M^+ = (M^T M)^+ M^T. M has rank C - 1 at most, and 1e-12
+    # cuts off the eigenvalue that centring makes zero.
     pinv = xp.linalg.pinv(gram, rtol=1e-12, hermitian=True)
     first, second = _pairs(C)
     squares = (diagonal[:, None] + diagonal[None, :] - 2 * gram)[first, second]

@@ -47,6 +47,7 @@ class Conserved:
     def terms(self, state: State, t: float = 0.0) -> tuple[FeatureMatrix, FeatureMatrix]:
         """W^T W / m and sym(Op^{-1}[H] H^T) / m, each n x n; their difference is F."""
         m = self.sizes.N / self.sizes.C
+        # Symmetrised: only against symmetric x is tr(x F) conserved, and F of a kernel on features need not be symmetric.
         features = self.kernel.at(t).solve(state.H, self.sizes) @ state.H.T
         return state.W.T @ state.W / m, (features + features.T) / (2 * m)
 
@@ -77,6 +78,7 @@ class Conserved:
 
         An ill conditioned kernel makes it much larger than the rounding error itself.
         """
+        # Steps of 1e-7: far above rounding, so that differences keep digits, and small enough to be linear.
         rng, size = np.random.default_rng(0), 1e-7
         H, W = (x * (1 + size * rng.uniform(-1, 1, x.shape)) for x in (state.H, state.W))
         change = self.norm(self.values(State(H, W, state.b), t) - self.values(state, t))
@@ -99,6 +101,7 @@ class Conserved:
 
     def drift(self, initial: State, now: State, t: float = 0.0) -> float:
         """`norm` of the change of `values` over `scale(now)`; 0 for an exact trajectory of a constant kernel."""
+        # Over the size at t and not at the start: terms that grow carry their rounding along.
         change = self.norm(self.values(now, t) - self.values(initial))
         scale = self.scale(now, t)
         return change / scale if scale else 0.0

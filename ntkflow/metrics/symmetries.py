@@ -43,6 +43,7 @@ class Block:
 
         An entry off the diagonal stands for two; tr(s F) is <s, F>, whose share in the direction s is <s, F>/|s|.
         """
+        # All of a symmetric matrix, but each pair of equal entries once.
         if self.symmetries is None:
             rows, columns = np.triu_indices(self.U.shape[1])
             return np.where(rows == columns, 1.0, 2.0)
@@ -111,26 +112,17 @@ def commutant(family: Sequence[FeatureMatrix], n: int) -> Commutant:
     """
     if not family:
         return Commutant((Block(np.eye(n), None),))
-    size = max(float(np.abs(A).max(initial=0.0)) for A in family)
-    spaces = _eigenspaces(_generic(family), n)
+    size, tiny = max(float(np.abs(A).max(initial=0.0)) for A in family), np.finfo(float).tiny
+    # Fixed weights: the result must not depend on a seed, and coincidences have measure zero. Each member counts with its
+    # own size, so that a small one is not lost in the rounding of a large one.
+    shares = np.random.default_rng(20230611).uniform(0.5, 1.5, len(family))
+    members = zip(shares, family, strict=True)
+    generic = sum(share * (A + A.T) / max(float(np.linalg.norm(A)), tiny) for share, A in members)
+    values, vectors = np.linalg.eigh(np.asarray(generic))
+    gaps = np.diff(values) > TOLERANCE * max(float(np.abs(values).max()), tiny)
+    spaces = np.split(vectors, np.flatnonzero(gaps) + 1, axis=1)
     linked = _linked(family, spaces, size)
     return Commutant(tuple(_block([spaces[i] for i in piece], family, size) for piece in _pieces(linked)))
-
-
-def _generic(family: Sequence[FeatureMatrix]) -> FeatureMatrix:
-    # Fixed weights: the result must not depend on a seed, and coincidences have measure zero.
-    weights = np.random.default_rng(20230611).uniform(0.5, 1.5, len(family))
-    total = sum(
-        weight * (A + A.T) / max(float(np.linalg.norm(A)), np.finfo(float).tiny)
-        for weight, A in zip(weights, family, strict=True)
-    )
-    return np.asarray(total)
-
-
-def _eigenspaces(A: FeatureMatrix, n: int) -> list[Basis]:
-    values, vectors = np.linalg.eigh(A)
-    gaps = np.diff(values) > TOLERANCE * max(float(np.abs(values).max()), np.finfo(float).tiny)
-    return np.split(vectors, np.flatnonzero(gaps) + 1, axis=1) if n > 1 else [vectors]
 
 
 def _linked(family: Sequence[FeatureMatrix], spaces: list[Basis], size: float) -> list[list[bool]]:
@@ -167,6 +159,7 @@ def _block(spaces: list[Basis], family: Sequence[FeatureMatrix], size: float) ->
     U = np.hstack(spaces)
     d = U.shape[1]
     inside = [U.T @ A @ U for A in family]
+    # Three cases, cheapest first: almost every kernel ends in one of the first two, and no linear system is solved.
     scalar = all(np.abs(A - np.trace(A) / d * np.eye(d)).max() <= TOLERANCE * size for A in inside)
     if scalar:
         return Block(U, None)
@@ -183,6 +176,7 @@ def _solve(family: Sequence[Symmetry], dims: list[int], size: float) -> tuple[Sy
         for i in range(dim):
             for j in range(i, dim):
                 s = np.zeros((d, d))
+                # Orthonormal in <.,.>, so that the columns' Gram matrix weighs all symmetries alike.
                 s[start + i, start + j] = s[start + j, start + i] = 1.0 if i == j else np.sqrt(0.5)
                 basis.append(s)
     gram = np.zeros((len(basis), len(basis)))

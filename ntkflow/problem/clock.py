@@ -73,6 +73,7 @@ def build_up(steps: Array, momentum: float, nesterov: bool = False) -> Array:
 def built_up(steps: Any, momentum: float, nesterov: bool = False) -> Any:
     """How far `steps` steps of a constant gradient go, in learning rates: the sum of `build_up` over them."""
     first = 2 if nesterov else 1
+    # A geometric series in closed form: steps need not be whole, nor few.
     late = momentum**first * (1 - momentum**steps) / (1 - momentum)
     return (steps - late) / (1 - momentum)
 

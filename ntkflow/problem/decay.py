@@ -33,6 +33,7 @@ class Decay:
 
     def __post_init__(self) -> None:
         for name in ("W", "H", "b"):
+            # A negative rate would be growth without bound, under which none of the results holds.
             value = checks.not_negative(f"decay.{name}", getattr(self, name), "give a rate >= 0")
             object.__setattr__(self, name, value)
 

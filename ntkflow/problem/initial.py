@@ -66,6 +66,7 @@ def balanced_contrast(
 ) -> State:
     """E = 0, global mean zero, b = 1/C and W^T 1 = 0: neural collapse is exponential."""
     contrast = np.linalg.qr(np.eye(sizes.C)[:, 1:] - 1 / sizes.C)[0]
+    # C - 1 rows in the frame of the contrasts: W^T 1 = 0 exactly, and not by subtracting a mean.
     reduced = _weights(sizes, rng, scale)[1:]
     Z = _orthonormal_rows(sizes.C - 1, sizes.N, rng, centred=True)
     H = _balanced_features(reduced, Z, kernel, sizes)
@@ -103,9 +104,13 @@ def equal_bias(
     V = np.linalg.qr(rng.standard_normal((sizes.n, C)))[0]
     J = np.full((C, C), 1 / C)
     P = np.eye(C) - J
+    # E = 0 on P and on J: wP^2/m = hP^2/mu_class + sP/mu_single, the features' side split by `share` (theory 4.5).
     H1 = scale * np.sqrt(share / m) * V @ (np.sqrt(mu.mu_class) * P + np.sqrt(mu.mu_global) * J)
     L = scale * np.sqrt((1 - share) * mu.mu_single) * V
-    Q = _within_frame(sizes, C, rng)
+    # C orthonormal columns that sum to zero over every class: one direction of deviations for each of W's rows.
+    Z = rng.standard_normal((C, m, C))
+    Z -= Z.mean(axis=1, keepdims=True)
+    Q = np.linalg.qr(Z.reshape(sizes.N, C))[0]
     frame = Frame(sizes, Q, np.eye(sizes.n), (0,) * C)
     return frame.compose(ThinState(H1, L, scale * V.T, np.full(C, float(beta))))
 
@@ -171,6 +176,7 @@ def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool
             + (", whose features have zero mean" if centred else ""),
             "use more samples per class",
         )
+    # Centred before they are made orthonormal: g = H 1/N is then zero whatever the kernel's root does to Z.
     Z = rng.standard_normal((N, rows))
     if centred:
         Z -= Z.mean(axis=0)
@@ -190,10 +196,3 @@ def _balanced_features(W: Floats, Z: Floats, kernel: BlockKernel, sizes: Sizes) 
     )
     result: Floats = W.T @ root.reshape(Z.shape)
     return result
-
-
-def _within_frame(sizes: Sizes, r: int, rng: np.random.Generator) -> Floats:
-    """N x r orthonormal columns that sum to zero over every class."""
-    Z = rng.standard_normal((sizes.C, sizes.per_class, r))
-    Z -= Z.mean(axis=1, keepdims=True)
-    return np.linalg.qr(Z.reshape(sizes.N, r))[0]

@@ -52,6 +52,7 @@ class Problem:
     @property
     def has_thin(self) -> bool:
         """Whether a thin form exists: squared error and a kernel that acts on samples only, blocks or not."""
+        # Without blocks every sample can be a group of its own: the same system with N groups of one (Theorem 4.1).
         by_samples = all(kernel.sample_matrix is not None for kernel in self.kernel.at_knots)
         return self.squared_error and (by_samples or self.kernel.thin(self.sizes) is not None)
 

@@ -53,6 +53,7 @@ class Schedule:
         if steps > MOST_STEPS:
             raise InputError("step", steps, f"are more than {MOST_STEPS} steps", "ask for earlier ones")
         if steps > len(self.known):
+            # Twice as many as before: whoever asks for one step more each time does not pay for all of them each time.
             ahead = max(steps, min(2 * len(self.known), MOST_STEPS))
             asked = np.arange(len(self.known), ahead, dtype=np.int32)
             self.known = np.concatenate([self.known, _checked(_asked(self.function, asked), len(self.known))])
@@ -66,6 +67,7 @@ class Schedule:
 
 def _asked(function: Any, steps: np.ndarray) -> np.ndarray:
     """The function's rates, at once where it can take many steps, else one by one."""
+    # A function that does something else with an array than with a number gives itself away at a few steps across the range.
     looked = np.unique(np.linspace(0, len(steps) - 1, COMPARED).astype(int))
     single = np.array([_rate(function, steps[i]) for i in looked])
     if len(looked) == len(steps):

@@ -130,6 +130,7 @@ def _per_class(C: int, m: object) -> int | tuple[int, ...]:
     strange = isinstance(m, np.ndarray) and (m.dtype.kind not in "iu" or isinstance(m, np.ma.MaskedArray))
     if strange or isinstance(m, str | bytes):
         raise InputError("m", m, "must be a whole number, or one per class", "give counts")
+    # An array without axes has `__iter__` as all arrays do, and raises when it is used.
     if isinstance(m, Iterable) and not (isinstance(m, np.ndarray) and m.ndim == 0):
         counts = tuple(whole("m", value, 1, "every class needs a sample") for value in m)
         if len(counts) != C:

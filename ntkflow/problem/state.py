@@ -159,6 +159,7 @@ class ThinState:
 
 def class_means(H: Features, sizes: Sizes) -> ClassMeans:
     """H1: mean feature vector of each class, n x C. Source: eq. (24)."""
+    # Samples are sorted by class, so that sums over classes are sums over runs: no product with Y.
     return np.add.reduceat(H, sizes.starts, axis=1) / sizes.masses
 
 

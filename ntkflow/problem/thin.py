@@ -5,7 +5,6 @@ their right singular vectors for all time, and every column of W^T and H stays i
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,6 +109,7 @@ def by_samples(state: State, sizes: Sizes) -> tuple[ThinState, SampleCoordinates
     """The state with every sample a group of its own, in the smallest sufficient subspace."""
     state.check(sizes)
     unit = _unit(state)
+    # Without L: W^T and H itself span all that the flow of samples sees.
     V = _subspace(ThinState(state.H / unit, state.H[:, :0], state.W / unit, state.b))
     thin = ThinState(V.T @ state.H, np.zeros((V.shape[1], 0)), state.W @ V, state.b)
     return thin, SampleCoordinates(sizes, V)
@@ -137,9 +137,13 @@ def decompose(
         return ThinState(unit * thin.H1, unit * thin.L, unit * thin.W, thin.b), frame
     H1 = class_means(state.H, sizes)
     D = deviations(state.H, H1, sizes)
-    groups = _groups(sizes, within)
+    # One factor for all classes that decay alike within: its columns then have one rate (theory 4.1; 10, L1).
+    levels = np.zeros(1) if within is None else np.unique(within)
+    of_class = np.zeros(sizes.C) if within is None else within
+    groups = [tuple(int(c) for c in np.flatnonzero(of_class == level)) for level in levels]
+    # Beside all of H, since D is what is left of it after subtracting means, with H's rounding.
     scale = float(np.linalg.norm(state.H))
-    factors = [_thin_factor(D, _columns(sizes, group), scale) for group in groups]
+    factors = [_thin_factor(D, np.flatnonzero(np.isin(sizes.labels, group)), scale) for group in groups]
     # One group, the usual case, is not copied: Q is as large as H.
     L, Q = factors[0] if len(factors) == 1 else (np.hstack(parts) for parts in zip(*factors, strict=True))
     column_class = tuple(
@@ -158,16 +162,6 @@ def _unit(state: State) -> float:
     return 1.0 if largest > SQUARES_VANISH or largest == 0 else 2.0 ** math.floor(math.log2(largest))
 
 
-def _groups(sizes: Sizes, within: PerClass | None) -> Sequence[tuple[int, ...]]:
-    if within is None:
-        return [tuple(range(sizes.C))]
-    return [tuple(int(c) for c in np.flatnonzero(within == value)) for value in np.unique(within)]
-
-
-def _columns(sizes: Sizes, classes: tuple[int, ...]) -> Integers:
-    return np.flatnonzero(np.isin(sizes.labels, classes))
-
-
 def _thin_factor(whole: Features, columns: Integers, scale: float) -> tuple[WithinFactor, SampleFrame]:
     """L and Q with whole[:, columns] = L Q^T there, Q zero elsewhere; r = numerical rank."""
     every = len(columns) == whole.shape[1]
@@ -183,6 +177,7 @@ def _thin_factor(whole: Features, columns: Integers, scale: float) -> tuple[With
 
 def _by_svd(D: Floats, cutoff: float) -> tuple[Floats, Floats]:
     n, N = D.shape
+    # A triangle first: what the decomposition then costs does not grow with N.
     if n < N:
         tall, triangle = np.linalg.qr(D.T)
         U, s, Vt = np.linalg.svd(triangle.T)
@@ -223,5 +218,6 @@ def _subspace(thin: ThinState) -> Floats:
     if not blocks:
         return np.eye(n)[:, :1]
     U, s, _ = np.linalg.svd(np.hstack(blocks), full_matrices=False)
+    # Ten times the rounding of one block, as three are put together.
     rank = int(np.sum(s > RANK_TOLERANCE * s[0] * 10))
     return np.eye(n) if rank == n else U[:, :rank]

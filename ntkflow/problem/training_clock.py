@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow._types import Json, Times
 from ntkflow.checks import choice, numbers, real, whole
 from ntkflow.errors import InputError
@@ -12,6 +13,7 @@ from ntkflow.problem.decay import Decay
 from ntkflow.problem.schedule import MOST_STEPS, Schedule
 
 DECAY_ON = ("all", "weights")
+# More than a float has bits: the interval ends at two neighbours.
 BISECTIONS = 80
 
 
@@ -98,12 +100,18 @@ class Clock:
         self.loss, self.reduction = loss, reduction
         self.samples = whole("samples", samples, 1)
         self.classes = self._outputs(classes)
-        self.batch = None if batch is None else self._within(whole("batch", batch, 1))
+        self.batch = None if batch is None else whole("batch", batch, 1)
+        if self.batch is not None and self.batch > self.samples:
+            rule = f"is more than the {self.samples} samples"
+            raise InputError("batch", self.batch, rule, "give B <= samples")
         self.accumulate = whole("accumulate", accumulate, 1)
         self.learning_rate, self.schedule = _rates(learning_rate, schedule)
-        self.momentum, self.nesterov = _momentum(momentum), bool(nesterov)
-        self.weight_decay = None if weight_decay is None else _at_least_0("weight_decay", weight_decay)
-        self.decay_form, self.decay_on, self.degree = decay, decay_on, _at_least_0("degree", degree)
+        self.momentum, self.nesterov = checks.momentum(momentum), bool(nesterov)
+        self.weight_decay = (
+            None if weight_decay is None else checks.not_negative("weight_decay", weight_decay)
+        )
+        self.decay_form, self.decay_on = decay, decay_on
+        self.degree = checks.not_negative("degree", degree)
         self.frozen, self.precision = frozen, precision
         self._table: Times = np.zeros(1)
 
@@ -118,11 +126,6 @@ class Clock:
                 "give the number of outputs, or reduction='batch-mean' for a mean over samples only",
             )
         return None
-
-    def _within(self, batch: int) -> int:
-        if batch > self.samples:
-            raise InputError("batch", batch, f"is more than the {self.samples} samples", "give B <= samples")
-        return batch
 
     @property
     def scale(self) -> float:
@@ -299,6 +302,7 @@ class Clock:
                 )
             self._extend(min(max(2 * known, 1024), most))
         # Where rates are 0 time stands still: the first step that is there.
+        # Between two steps time runs evenly, as in `time`, whose inverse this is.
         after = np.clip(np.searchsorted(self._table, times, side="left"), 1, None)
         low, high = self._table[after - 1], self._table[np.minimum(after, len(self._table) - 1)]
         share = np.divide(times - low, high - low, out=np.zeros_like(times), where=high > low)
@@ -306,6 +310,7 @@ class Clock:
 
     def _bisected(self, times: np.ndarray) -> np.ndarray:
         assert self.time_step is not None
+        # By bisection: with momentum's start time has no inverse in closed form, and it rises.
         low = times / self.time_step
         # Momentum's start costs less than this.
         high = low + 1 / (1 - self.momentum)
@@ -327,21 +332,4 @@ def _rates(learning_rate: Any, schedule: Any) -> tuple[float | None, Schedule | 
             "drop it; multiply a schedule of factors by it yourself",
         )
     remedy = "give a rate > 0, and a function of the step as schedule="
-    rate = real("learning_rate", learning_rate, remedy)
-    if not rate > 0:
-        raise InputError("learning_rate", rate, "must be positive and finite", remedy)
-    return rate, None
-
-
-def _momentum(value: Any) -> float:
-    beta = real("momentum", value)
-    if not 0 <= beta < 1:
-        raise InputError("momentum", beta, "must lie in 0 <= momentum < 1", "0.9 is usual")
-    return beta
-
-
-def _at_least_0(name: str, value: Any) -> float:
-    number = real(name, value)
-    if number < 0:
-        raise InputError(name, number, "must be finite and at least 0", "give a number >= 0")
-    return number
+    return checks.positive("learning_rate", learning_rate, remedy), None

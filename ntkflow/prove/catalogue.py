@@ -1,7 +1,6 @@
 """All claims in one list, and the one function that judges them."""
 
 from ntkflow.errors import InputError
-from ntkflow.prove import wording
 from ntkflow.prove.claims import (
     biases,
     derivations,
@@ -15,7 +14,7 @@ from ntkflow.prove.claims import (
     spectrum,
     symmetric,
 )
-from ntkflow.prove.entry import Claim, Entry
+from ntkflow.prove.entry import Claim, Entry, Verdict
 
 # Where the errata stand in the paper.
 ERRATA_ORDER = [
@@ -52,11 +51,38 @@ ERRATA_ORDER = [
 ]
 
 
+def _stated(key: str, statement: str, printed: str, corrected: str, evidence: str) -> Claim:
+    """An erratum about wording, numbering or the released code: stated with its evidence, nothing to prove."""
+    return Claim(key, statement, printed, evidence, Verdict.STATED, corrected=corrected, erratum=True)
+
+
+WORDING = (
+    _stated("sec-2.1-M", "shape and normalisation of M", "M = [...]' in R^{n x C}, with unit columns",
+            "no transpose; (67), (70), App. B.4 and the released code use M = H1 P without normalisation",
+            "shapes: n-vectors as columns give n x C; with unit columns (67) could not have the scale sqrt(mu_class/m)"),
+    _stated("sec-4.1-residual", "notation of the residual and of the step", "r_k' := f_k' - Y_k, (1 - eta Theta)",
+            "the first prime is the time index t: r_k^t = (f_k^t - Y_k)', a column; 1 is the identity matrix",
+            "comparison of (8) with (9), where f_k^t is a row and r_k^t a column"),
+    _stated("App.C-counts", "number of kernels and how often metrics are computed",
+            "C (C + 1) + n (n + 1) kernels; metrics every second epoch",
+            "distinct pairs are half of that, C (C+1)/2 + n (n+1)/2; the code computes C + n traced kernels, every epoch",
+            "Theta_{k,s} and Theta_{s,k} are transposes of each other; reading of the released scripts"),
+    _stated("App.C.1", "figure references", "Figure 11 for the last item; Figure 15 is VGG11 on CIFAR10",
+            "Figure 20; VGG16 on CIFAR10", "list of App. C.1 against the captions"),
+    _stated("code-init", "initialisation (b) of Section 6 against the code", "uniform on [-sqrt(k), sqrt(k)]",
+            "code limits are sqrt(3k) for dense and sqrt(k/3) for convolutional layers; biases one-sided on [0, 1/sqrt(n))",
+            "sampled limits relative to sqrt(k): 1.732 and 0.577"),
+    _stated("code-decay", "weight decay of Section 6 against the code", "weight decay 5e-4",
+            "biases and normalisation parameters are not decayed: only tensors with more than one axis are",
+            "reading of the released scripts"),
+)  # fmt: skip
+
+
 def claims() -> tuple[Claim, ...]:
     """Every claim: what holds, by subject, then the errata in the order of the paper."""
     modules = (spectrum, dynamics, derivations, reductions, symmetric, limits, ladder, modifications)
     errata = sorted(
-        misprints.CLAIMS + biases.CLAIMS + relaxations.CLAIMS + wording.CLAIMS,
+        misprints.CLAIMS + biases.CLAIMS + relaxations.CLAIMS + WORDING,
         key=lambda claim: ERRATA_ORDER.index(claim.key),
     )
     return (*(claim for module in modules for claim in module.CLAIMS), *errata)
@@ -77,6 +103,7 @@ def prove(filter: str | None = None, errata: bool = False) -> tuple[Entry, ...]:
     """
     chosen = tuple(claim for claim in claims() if claim.erratum or not errata)
     if filter is not None:
+        # A whole key first: "eq-5" must not bring eq-50 to eq-59 where there is an eq-5.
         exact = tuple(claim for claim in chosen if claim.key == filter)
         chosen = exact or tuple(claim for claim in chosen if filter in claim.key)
         if not chosen:

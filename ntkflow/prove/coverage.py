@@ -46,12 +46,14 @@ def coverage_table(entries: Sequence[Entry]) -> list[tuple[str, str, str, str]]:
             rows[-1][0].append(number)
         else:
             rows.append(([number], row))
-    return [(_span(numbers), *row) for numbers, row in rows]
+    spans = [f"({n[0]})" if len(n) == 1 else f"({n[0]})-({n[-1]})" for n, _ in rows]
+    return [(span, *row) for span, (_, row) in zip(spans, rows, strict=True)]
 
 
 def _outcome(number: int, entries: Sequence[Entry]) -> str:
     if not entries:
         return "definition or assumption"
+    # The worst verdict of an equation's entries is its own.
     if any(entry.verdict is Verdict.NOT_PROVED for entry in entries):
         return "not proved"
     if number in REMARKED:
@@ -63,7 +65,3 @@ def _outcome(number: int, entries: Sequence[Entry]) -> str:
 def _numbers(span: str) -> range:
     first, _, last = span.partition("-")
     return range(int(first), int(last or first) + 1)
-
-
-def _span(numbers: Sequence[int]) -> str:
-    return f"({numbers[0]})" if len(numbers) == 1 else f"({numbers[0]})-({numbers[-1]})"

@@ -82,6 +82,7 @@ class Draw:
 def draw(C: int = 3, m: int = 4, n: int = 5, seed: int = SEED) -> Draw:
     """A random state and kernel."""
     rng = np.random.default_rng(seed)
+    # Steps between the kappas well away from zero: at equal kappas some misprints would not show.
     kn = rng.uniform(0.2, 0.8)
     kc = kn + rng.uniform(0.3, 0.9)
     kappa = (kc + rng.uniform(0.4, 1.2), kc, kn)

@@ -9,6 +9,7 @@ import sympy
 from ntkflow.prove.algebra.scalars import vanishes
 from ntkflow.prove.algebra.words import Poly
 
+# Rounding of float64 through the few dozen products of a formula; misprints leave 1e-4 and more.
 CORRECTED_TOLERANCE = 1e-11
 
 
@@ -129,6 +130,7 @@ class Claim:
         witness: Witness | None,
         counterexample: str | None,
     ) -> Verdict:
+        # What is recorded says what kind of evidence is due, never what comes out: each branch asks for all of it.
         if self.recorded is Verdict.STATED:
             return Verdict.STATED if not equations else Verdict.NOT_PROVED
         if witness is not None and not witness.corrected <= CORRECTED_TOLERANCE:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ntkflow.prove.algebra.calculus import Monomial, Word
+from ntkflow.prove.algebra.calculus import Word
 from ntkflow.prove.algebra.scalars import Number, evaluate
 from ntkflow.prove.algebra.words import Algebra, Poly
 from ntkflow.prove.entry import Equation, Fact
@@ -30,8 +30,12 @@ class Instance:
         """The matrix a Poly stands for."""
         rows, cols = (self._size(poly.algebra, space) for space in poly.shape)
         total = np.zeros((rows, cols), dtype=object)
-        for key, coefficient in poly.terms.items():
-            total = total + self._term(poly, key) * evaluate(coefficient, self.numbers)
+        for (factors, word), coefficient in poly.terms.items():
+            term = self.product(poly.algebra, word) if word else np.eye(rows, dtype=int).astype(object)
+            # A 1 x 1 product is its own trace, so that both kinds of factor are read alike.
+            for _, inner in factors:
+                term = term * np.trace(self.product(poly.algebra, inner))
+            total = total + term * evaluate(coefficient, self.numbers)
         return total
 
     def violations(self, algebra: Algebra) -> list[str]:
@@ -52,14 +56,6 @@ class Instance:
             matrix = self.matrices[token.removesuffix("'")]
             result = result.dot(matrix.T if token.endswith("'") else matrix)
         return result
-
-    def _term(self, poly: Poly, key: Monomial) -> np.ndarray:
-        factors, word = key
-        size = self._size(poly.algebra, poly.shape[0])
-        main = self.product(poly.algebra, word) if word else np.eye(size, dtype=int).astype(object)
-        for _, inner in factors:
-            main = main * np.trace(self.product(poly.algebra, inner))
-        return main
 
     def _size(self, algebra: Algebra, space: str) -> int:
         return int(evaluate(algebra.sizes[space], self.numbers))
@@ -84,6 +80,7 @@ def small_model(C: int = 2, m: int = 2, n: int = 3, **numbers: int | Fraction) -
     `numbers` gives values to further symbols.
     """
     N = C * m
+    # Small and entry by entry different, so that no difference of two sides vanishes by a symmetry of the instance.
     names = {"W": (C, n), "b": (C, 1), "H": (n, N), "R": (C, N), "H1": (n, C), "H2": (n, N - C)}
     matrices = {name: integers(*shape, seed) for seed, (name, shape) in enumerate(names.items())}
     labels = np.kron(np.eye(C, dtype=int), np.ones((1, m), dtype=int))

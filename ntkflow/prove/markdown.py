@@ -57,7 +57,12 @@ def full_page(entries: Sequence[Entry]) -> str:
 
 
 def _table(entries: Iterable[Entry]) -> list[str]:
-    rows = [f"| {e.key} | {_cell(e.statement)} | {e.verdict} | {_residual(e)} |" for e in entries]
+    rows = []
+    for e in entries:
+        # Only what is misprinted has a residual as printed.
+        printed = None if e.witness is None else e.witness.printed
+        residual = "" if printed is None else f"{printed:.2g}"
+        rows.append(f"| {e.key} | {_cell(e.statement)} | {e.verdict} | {residual} |")
     return ["| where | what | verdict | residual as printed |", "|---|---|---|---|", *rows]
 
 
@@ -93,12 +98,8 @@ def _witness(witness: Witness | None) -> str:
 
 
 def _below(value: float) -> str:
+    # Rounding differs between machines, and the page must not.
     return f"<= {CORRECTED_TOLERANCE:g}" if value <= CORRECTED_TOLERANCE else f"{value:.2g}"
-
-
-def _residual(entry: Entry) -> str:
-    printed = None if entry.witness is None else entry.witness.printed
-    return "" if printed is None else f"{printed:.2g}"
 
 
 def _code(text: str) -> str:

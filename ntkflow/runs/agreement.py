@@ -11,7 +11,6 @@ from ntkflow._types import Floats, Json
 from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.problem import Problem
 from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, step_laws
 from ntkflow.theory import decay_conditions, limits, rates, spectrum, zero_loss
 from ntkflow.theory.enforced import Enforced
@@ -102,6 +101,7 @@ def compare(
         prediction: what closed forms say beforehand; None where the problem has none.
         end: where decay takes it, `Decayed.end`; worked out when None.
     """
+    # Closed forms, spectra and bounds are those of the flow; of steps only the laws of steps are known.
     if not solution.is_flow:
         return [_checked(law, solution) for law in step_laws(solution.has_momentum)]
     if end is None and solution.problem.decay.any:
@@ -202,6 +202,7 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
     if not _arrived(solution, _slowest(solution)):
         return
     weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
+    # The loss may be small where the kernel is slow; what `gaps` sees of R is weighed by K^{-1}.
     if zero_loss.excess(solution.final, problem.sizes, problem.kernel) > NEAR_ZERO_LOSS:
         return
     gaps = zero_loss.gaps(solution.final, weights - features, problem.sizes, problem.kernel)
@@ -226,6 +227,7 @@ def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
             limits.zero_invariant(problem.sizes, kernel, thin.b),
             "for E = 0 and the final biases (58)",
         )
+    # In an algebraic tail the part along 1 is still on its way when the rest has arrived: it is left out.
     X, seen = thin.W @ thin.W.T, "W W^T"
     if prediction.algebraic:
         P = neural_collapse.centring(problem.sizes.C)
@@ -259,6 +261,7 @@ def _tail(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]:
     problem, t, series = solution.problem, solution.times, solution.series
     kernel = problem.equal_blocks
     assert kernel is not None
+    # Slopes of powers that rise linearly, over the last half: a value would carry the start along, which a slope forgets.
     late = np.flatnonzero(t >= t[-1] / 2)
     fastest = rates.class_rate(problem.sizes, kernel)
     if len(late) < 2 or t[-1] * fastest < 50 or not _fitted(solution):
@@ -284,6 +287,7 @@ def _enforced(solution: "Solution", end: Enforced | None) -> Iterator[Agreement]
         return
     kernel = problem.equal_blocks
     assert kernel is not None
+    # From the middle on, not from the start: first the classes must be fitted, and that is no drift along the minima.
     half = int(np.searchsorted(t, t[-1] / 2))
     before, after = (_contrast(solution, i) for i in (half, -1))
     if before is None or after is None or half == len(t) - 1:
@@ -332,27 +336,26 @@ def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement
     """Late decay of the loss against the slowest rate of the exact spectrum at the point where the run ended."""
     problem, loss, t = solution.problem, solution.series["loss"], solution.times
     final, scale = solution.final, problem.sizes.N / 2
+    # Outputs are sums of |W| |H| terms and know no more digits than these; below that the loss is noise.
     size = max(1.0, float(np.linalg.norm(final.W) * np.linalg.norm(final.H)) / np.sqrt(2 * scale))
     floor = scale * (size * solution.stats.rtol) ** 2
     window = (loss > floor) & (loss <= LATE * max(float(loss[-1]), floor)) & (loss <= DEEP * scale)
-    if window.sum() < 3 or _hides_slow_modes(problem, prediction):
+    # The slowest mode is not linear (theory 7.3), or not there: W^T 1 = 0 with m = 1 moves nothing along 1.
+    hidden = prediction is not None and (
+        prediction.algebraic or (prediction.facts.centred and problem.sizes.per_class == 1)
+    )
+    if window.sum() < 3 or hidden:
         return None
     slowest = _slowest(solution)
     if slowest is None or slowest * t[-1] < SETTLED:
         return None
+    # sqrt(loss) is the size of R, which is what decays at the spectrum's rates.
     speeds = -np.diff(np.log(loss[window])) / (2 * np.diff(t[window]))
     if np.ptp(speeds[-2:]) > STEADY * abs(speeds[-1]):
         return None
     fitted = float(speeds[-1])
     sentence = f"sqrt(loss) falls at {fitted:.6g}, the slowest rate of the spectrum there is {slowest:.6g} (theory 7.1)"
     return Agreement("decay rate of the loss", abs(fitted / slowest - 1), sentence)
-
-
-def _hides_slow_modes(problem: Problem, prediction: Prediction | None) -> bool:
-    """Whether the slowest mode is not linear (theory 7.3), or not there: W^T 1 = 0 moves nothing along 1."""
-    if prediction is None:
-        return False
-    return prediction.algebraic or (prediction.facts.centred and problem.sizes.per_class == 1)
 
 
 def _slowest(solution: "Solution") -> float | None:
@@ -375,11 +378,13 @@ def _fitted_rate(solution: "Solution") -> Agreement | None:
     kernel = problem.equal_blocks
     assert kernel is not None
     nc1, t = solution.series["NC1_frobenius"], solution.times
+    # The last decade and a half, once NC1 has fallen a hundredfold: before, faster directions of H2 are part of it.
     window = (nc1 <= 30 * nc1[-1]) & (nc1 > 0) & (nc1 < 1e-2 * nc1[0])
     if window.sum() < 4:
         return None
     fitted = -float(np.polyfit(t[window], np.log(nc1[window]), 1)[0])
     thin, _ = solution.thin(-1)
+    # The directions of which NC1 still consists; each fades by its own eigenvalue of W^T W (theory 7.2).
     U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
     values = np.linalg.norm(thin.W @ U[:, s > 0.5 * s[0]], axis=0) ** 2
     rate = kernel.eigenvalues(problem.sizes).mu_single * float(values.mean())

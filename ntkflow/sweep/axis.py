@@ -12,6 +12,7 @@ from ntkflow.runs.border.schema import Schema, Value
 from ntkflow.runs.config import SCHEMA
 
 FORMS = "FIELD=START:STOP:COUNT, FIELD=START:STOP:COUNT:log or FIELD=v1,v2,v3"
+# Far above any axis that is meant; a slip of the finger must not fill the memory with values.
 MOST_VALUES = 100_000
 # An axis in a sweep.toml.
 AXIS: Shape = {"fields": [str], "values": [(bool, int, float, str)], "log?": bool}
@@ -108,13 +109,17 @@ def _range(argument: str, targets: tuple[str, ...], text: str, schema: Schema) -
             argument, repr(text), "is not a range", "write START:STOP:COUNT or START:STOP:COUNT:log"
         )
     start, stop = (_number(argument, word) for word in words[:2])
-    count = _count(argument, words[2])
+    if not words[2].strip().isdigit() or not 1 <= int(words[2]) <= MOST_VALUES:
+        rule = f"the count must be 1 .. {MOST_VALUES}"
+        raise InputError(argument, repr(words[2]), rule, "write START:STOP:COUNT")
+    count = int(words[2])
     if log and min(start, stop) <= 0:
         raise InputError(
             argument, repr(text), "a log range needs positive ends", "drop :log or move the ends"
         )
     points = np.geomspace(start, stop, count) if log else np.linspace(start, stop, count)
     if schema.kind_of(argument, targets[0]) is int:
+        # Rounded after the spacing, so that a log range of whole numbers is one; small ones coincide then.
         return Axis(targets, tuple(dict.fromkeys(int(v) for v in np.rint(points))), log, schema)
     return Axis(targets, tuple(float(v) for v in points), log, schema)
 
@@ -127,11 +132,3 @@ def _number(argument: str, word: str) -> float:
     if not math.isfinite(value):
         raise InputError(argument, repr(word), "must be a finite number", "write START:STOP:COUNT")
     return value
-
-
-def _count(argument: str, word: str) -> int:
-    if not word.strip().isdigit() or not 1 <= int(word) <= MOST_VALUES:
-        raise InputError(
-            argument, repr(word), f"the count must be 1 .. {MOST_VALUES}", "write START:STOP:COUNT"
-        )
-    return int(word)

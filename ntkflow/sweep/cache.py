@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -56,8 +56,10 @@ class Cache:
         identity = spec.identity()
         # Looked at first, so that what is refused is not even locked.
         self._refuse_others(identity, overwrite)
+        # Whoever makes the directory goes first; in one that is there, only files appear, each of them whole.
+        there = (self.directory / SPEC_FILE).is_file()
         try:
-            with self._reserved():
+            with nullcontext() if there else atomic.reserved(self.directory, PATIENCE):
                 self._refuse_others(identity, overwrite)
                 if self.directory.exists():
                     self._enter(self.directory, spec, identity)
@@ -74,12 +76,6 @@ class Cache:
             # Of killed processes; one that is held stays.
             with suppress(locks.HeldError, OSError), locks.held(remains, remove=True):
                 pass
-
-    def _reserved(self) -> AbstractContextManager[None]:
-        """Whoever makes the directory goes first; in one that is there, only files appear, each of them whole."""
-        if (self.directory / SPEC_FILE).is_file():
-            return nullcontext()
-        return atomic.reserved(self.directory, PATIENCE)
 
     @staticmethod
     def _enter(directory: Path, spec: Specification, identity: str) -> None:
@@ -133,6 +129,7 @@ class Cache:
     def _content(path: Path, key: str, shape: Shape = object) -> Json | None:
         try:
             content = refuse_deep(json.loads(path.read_text(encoding="utf-8")))
+        # Damaged or of another cell: it is run again, which costs time and loses nothing.
         except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(content, dict) or content.get("key") != key or misfit(content, shape):
@@ -172,6 +169,7 @@ class Cache:
 
     def write(self, key: str, content: Json) -> None:
         """Record a finished or failed cell; a finished one drops the record of an earlier failure."""
+        # A failure has a file of its own, so that what is finished is told from it by name, without being read.
         failed = "error" in content
         files.write_json(self.path(key, failed), {"key": key, "version": __version__, **content})
         if not failed:

@@ -35,21 +35,22 @@ class Cell:
 
 def cells(spec: SweepSpec) -> list[Cell]:
     """All cells of a sweep in grid order."""
-    return [_cell(spec.base, point) for point in spec.points()]
-
-
-def _cell(base: SimulateConfig, point: dict[str, Value]) -> Cell:
-    values: Json = dict(point)
-    # An axis over one kind of end replaces the other in the base.
-    for one, other in (("steps", "t_end"), ("t_end", "steps")):
-        if one in point and other not in point:
-            values[other] = None
-    try:
-        config = absolute(replace(base, **values))
-        return Cell(point, key_of(config), config)
-    except InputError as error:
-        given = {**plain_config(base), **{name: str(value) for name, value in point.items()}}
-        return Cell(point, digest({"version": __version__, "refused": given}), None, error)
+    found = []
+    for point in spec.points():
+        values: Json = dict(point)
+        # An axis over one kind of end replaces the other in the base.
+        for one, other in (("steps", "t_end"), ("t_end", "steps")):
+            if one in point and other not in point:
+                values[other] = None
+        try:
+            config = absolute(replace(spec.base, **values))
+            found.append(Cell(point, key_of(config), config))
+        except InputError as error:
+            # What cannot be run has an address too: its row stays in the table, and says why.
+            given = {**plain_config(spec.base), **{name: str(value) for name, value in point.items()}}
+            key = digest({"version": __version__, "refused": given})
+            found.append(Cell(point, key, None, error))
+    return found
 
 
 def key_of(config: SimulateConfig) -> str:

@@ -56,6 +56,7 @@ class ClusterExecutor(Executor):
 
     def _send(self, call: Call) -> None:
         future, fn, args, kwargs = call
+        # Not pure: dask must not answer a call with the result of an earlier one that has the same arguments.
         remote = self._client.submit(fn, *args, pure=False, **kwargs)
         self._held[future] = remote
         remote.add_done_callback(partial(self._ended, call))
@@ -103,6 +104,7 @@ class ClusterExecutor(Executor):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"waited {self._patience:g} s")
             if self._client.status == "closed":
+                # Not even an address to reach, or one that refuses: as good as away, until the deadline.
                 try:
                     self._client = self._connect()
                 except (OSError, ValueError):

@@ -1,6 +1,5 @@
 """The figure of a sweep: one pane per quantity. Tables in, matplotlib figure out."""
 
-from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -90,15 +89,12 @@ def axes_of(table: Table) -> tuple[Axis, ...]:
     axes = []
     for column, names in found.items():
         values = tuple(dict.fromkeys(column))
-        axes.append(Axis(tuple(names), values, log=_geometric(values)))
+        # The columns do not say whether an axis was logarithmic; equal ratios do, from three values on.
+        positive = all(isinstance(v, float) and v > 0 for v in values)
+        ratios = np.diff(np.log(values)) if positive else np.zeros(0)
+        log = len(ratios) > 1 and bool(np.allclose(ratios, ratios[0], rtol=1e-6))
+        axes.append(Axis(tuple(names), values, log=log))
     return tuple(axes)
-
-
-def _geometric(values: Sequence[Any]) -> bool:
-    if len(values) < 3 or not all(isinstance(v, float) and v > 0 for v in values):
-        return False
-    ratios = np.diff(np.log(values))
-    return bool(np.allclose(ratios, ratios[0], rtol=1e-6))
 
 
 def _pane(axes: "Axes", drawn: Plan, table: Table, y: str, theory: str, log_y: bool) -> None:
@@ -107,7 +103,9 @@ def _pane(axes: "Axes", drawn: Plan, table: Table, y: str, theory: str, log_y: b
         if drawn.horizontal is not None:
             _line(axes, drawn, table, group, y, log_y, colour, marker)
         else:
-            _points(axes, drawn, table, group, y, log_y, colour, marker)
+            x, values = scattered(drawn, table, group), _shown(table.column(y)[group.rows], log_y)
+            axes.plot(x, values, marker, color=colour, markersize=5.5, alpha=0.7, markeredgewidth=0)
+        # Over the points, and black where all of them have one colour: it would be lost among them.
         if theory:
             _theory(axes, drawn, table, group, theory, log_y, colour if len(styles) > 1 else "black")
     if drawn.log_x:
@@ -141,15 +139,6 @@ def _line(
         axes.errorbar(x, middle, spread, fmt=marker, color=colour, capsize=4, linewidth=1.4)
 
 
-def _points(
-    axes: "Axes", drawn: Plan, table: Table, group: Group, y: str, log: bool, colour: Colour, marker: str
-) -> None:
-    x, values = scattered(drawn, table, group), _shown(table.column(y)[group.rows], log)
-    axes.plot(
-        x, values, linestyle="", marker=marker, color=colour, markersize=5.5, alpha=0.7, markeredgewidth=0
-    )
-
-
 def _theory(
     axes: "Axes", drawn: Plan, table: Table, group: Group, name: str, log: bool, colour: Colour
 ) -> None:
@@ -174,6 +163,7 @@ def _shown(values: Floats, log: bool) -> Floats:
 
 def _styles(drawn: Plan) -> list[tuple[Colour, str]]:
     count = len(drawn.groups)
+    # Told apart one by one as long as they can be; more groups are an order, as values of a quantity are.
     if count <= len(COLOURS):
         return list(zip(COLOURS[:count], MARKERS[:count], strict=True))
     from matplotlib import colormaps

@@ -86,6 +86,7 @@ def _edges(axis: Axis, log: bool) -> Floats:
     if len(places) == 1:
         edges = np.array([places[0] - 0.5, places[0] + 0.5])
     else:
+        # Half way in the axis's own scale; the two outer cells are as wide as their neighbours.
         middle = (places[1:] + places[:-1]) / 2
         edges = np.concatenate(
             [[1.5 * places[0] - 0.5 * places[1]], middle, [1.5 * places[-1] - 0.5 * places[-2]]]

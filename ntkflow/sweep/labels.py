@@ -54,6 +54,7 @@ def label(name: str) -> str:
 
 def axis_label(names: Sequence[str]) -> str:
     """The label of an axis on which several fields may move together."""
+    # The usual pair gets words of its own; any other set of fields is said to be equal, which is what it means.
     letters = [name.removeprefix("decay_") for name in names]
     if len(names) > 1 and all(name.startswith("decay_") for name in names):
         return f"decay rate of {' and '.join(letter.upper() if letter != 'b' else 'b' for letter in letters)} (1 / {FLOW_TIME})"

@@ -13,6 +13,7 @@ from ntkflow.sweep.labels import axis_label, label, short
 from ntkflow.sweep.spec import SEED, SweepSpec
 from ntkflow.sweep.table import DONE, Table
 
+# Lines of a legend that fit beside the panes.
 MOST_GROUPS = 24
 Kind = Literal["lines", "heat map", "scatter"]
 
@@ -64,6 +65,7 @@ def plan(spec: SweepSpec, table: Table) -> Plan | None:
     for name in (*spec.view.y, *filter(None, spec.view.theory)):
         if table.column(name, "y").dtype.kind not in "fi":
             raise InputError("y", repr(name), "is text", "choose a number")
+    # Seeds are repetitions, which a median and a band stand for; only where nothing else is swept are they an axis.
     axes = [axis for axis in spec.all_axes if axis.name != SEED] or list(spec.all_axes)
     wanted = spec.view.x or axes[0].name
     horizontal = next((axis for axis in spec.all_axes if wanted in axis.fields), None)
@@ -75,6 +77,7 @@ def plan(spec: SweepSpec, table: Table) -> Plan | None:
     log, text = horizontal.log or spec.view.log_x, axis_label(horizontal.fields)
     if len(others) > 1:
         return None
+    # A map where nobody asked for lines; with more axes no picture would tell which of them made the difference.
     if others and spec.view.x is None and spec.view.by is None:
         groups = _groups(None, table)
         return Plan("heat map", wanted, text, log, horizontal, others[0], None, groups)

@@ -17,7 +17,6 @@ from ntkflow.sweep.cell import cells, run_cell
 from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.table import Table, build_table
 
-# done, all, failed: how far a sweep is.
 # Cells that wait in an executor of unknown size. What waits in a local pool is kept short, so that a second
 # process on the same directory finds something left to do.
 IN_FLIGHT = 1000
@@ -69,6 +68,7 @@ def run_sweep(
         SolveError: a worker died; the same call again goes on from there.
     """
     grid = cells(spec)
+    # Before a directory is made: a grid of which nothing can run is a slip in the base, and leaves nothing behind.
     if all(cell.problem is not None for cell in grid):
         assert grid[0].problem is not None
         raise grid[0].problem

@@ -123,6 +123,7 @@ class SweepSpec:
         copies: Json = {}
         for name, path in base_files(self.base).items():
             copy = directory / f"{name}.npz"
+            # A sweep that goes on reads its own copies, which must not be written over themselves.
             if path.resolve() != copy.resolve():
                 with path.open("rb") as source, files.atomic(copy) as target:
                     shutil.copyfileobj(source, target)
@@ -192,19 +193,18 @@ def plain_config(config: SimulateConfig) -> Json:
     values: Json = {}
     for name, value in vars(config).items():
         if isinstance(value, Path):
-            values[name] = _file_digest(name, value)
+            # Its content, since the same name may hold another kernel tomorrow, and a copy has another name.
+            try:
+                values[name] = hashlib.sha256(value.read_bytes()).hexdigest()
+            except OSError as error:
+                raise InputError(
+                    name, value, f"cannot be read ({error.strerror})", "check the path"
+                ) from None
         elif value is None or isinstance(value, tuple | list):
             values[name] = value
         else:
             values[name] = SCHEMA.typed_value(name, name, value)
     return values
-
-
-def _file_digest(name: str, path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(name, path, f"cannot be read ({error.strerror})", "check the path") from None
 
 
 def digest(value: object) -> str:

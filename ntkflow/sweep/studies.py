@@ -39,6 +39,7 @@ def _numbers(field: str, *values: float) -> Axis:
 NEGATIVE_EIGENVALUES = Study(
     SweepSpec(
         SimulateConfig(classes=CLASSES, per_class=6, init="gaussian", stop_nc1=1e-6, t_end=300.0),
+        # E of a generic state has n - C negative eigenvalues at least: the axis runs across n = 2C, where they pass C.
         (
             parse_axis(f"features=2:{3 * CLASSES}:{3 * CLASSES - 1}"),
             _numbers("kappa_d", 1.0, 30.0, 1000.0),
@@ -64,6 +65,7 @@ NEGATIVE_EIGENVALUES = Study(
 EQUAL_BIAS = Study(
     SweepSpec(
         SimulateConfig(classes=CLASSES, per_class=6, features=12, init="equal-bias", t_end=2000.0),
+        # Biases on both sides of 1/C. At kappa_n = 0 alpha is zero, and mu_class and mu_global are one number.
         (parse_axis("beta=-0.6:1:15"), Axis(("kappa_n",), (0.0, 0.05, 0.2, 0.5))),
         view=View(
             x="final.bias_mean",
@@ -84,6 +86,8 @@ WEIGHT_DECAY = Study(
         SimulateConfig(
             classes=CLASSES, per_class=6, features=12, init="gaussian", scale=0.5, t_end=200.0, stop_nc1=0.0
         ),
+        # Equal rates on W and H, the one case in which E's law has a closed form; from decay t = 0.02 to 10 at the end, and
+        # no target for NC1, so that all runs end at one time.
         (parse_axis("decay_w,decay_h=1e-4:5e-2:10:log"),),
         seeds=3,
         view=View(

@@ -207,7 +207,10 @@ def tabulate(
         cache: where their files are.
         entries: a finished cell's numbers and texts, by column.
     """
-    columns: dict[str, Floats] = {name: _swept_column(name, grid) for name in swept}
+    columns: dict[str, Floats] = {}
+    for name in swept:
+        values = [cell.point[name] for cell in grid]
+        columns[name] = np.array([v if isinstance(v, int | float) else str(v) for v in values])
     facts: list[tuple[str, str, str]] = []
     rows: list[Mapping[str, float | str]] = []
     for cell in grid:
@@ -219,26 +222,20 @@ def tabulate(
             rows.append({})
         else:
             facts.append((cell.key, DONE, ""))
+            # A file that parses may still lack a number: whoever made it by hand is told which.
             with reading("sweep", cache.path(cell.key), "a cell", AGAIN):
                 rows.append(entries(content))
-    for name, values in zip(FACTS, zip(*facts, strict=True), strict=True):
-        columns[name] = np.array(values, dtype=str)
+    for name, column in zip(FACTS, zip(*facts, strict=True), strict=True):
+        columns[name] = np.array(column, dtype=str)
     # First seen first, so that related numbers stay side by side.
     for name in dict.fromkeys(name for row in rows for name in row):
         # The summary has a t_end of its own, the time reached, beside a swept end time.
-        columns[f"summary.{name}" if name in swept else name] = _column([row.get(name) for row in rows])
+        text = any(isinstance(row.get(name), str) for row in rows)
+        nothing = "" if text else np.nan
+        filled = [nothing if row.get(name) is None else row[name] for row in rows]
+        column_name = f"summary.{name}" if name in swept else name
+        columns[column_name] = np.array(filled, dtype=str if text else float)
     return Table(swept, columns)
-
-
-def _column(values: Sequence[float | str | None]) -> Floats:
-    if any(isinstance(v, str) for v in values):
-        return np.array(["" if v is None else str(v) for v in values], dtype=str)
-    return np.array([np.nan if v is None else v for v in values], dtype=float)
-
-
-def _swept_column(name: str, grid: Sequence[Point]) -> Floats:
-    values = [cell.point[name] for cell in grid]
-    return np.array([v if isinstance(v, int | float) else str(v) for v in values])
 
 
 def cell_numbers(content: Json) -> dict[str, float]:

@@ -63,6 +63,7 @@ class Balanced:
         Raises:
             InputError: E is not zero, or W has a smaller rank than C.
         """
+        # E = 0 is what makes H K^{-1/2} = W^T Z with Z Z^T = I; without it the system is not closed.
         eigenvalues(sizes, kernel)
         terms = invariant.terms(state, sizes, kernel)
         size = float(np.linalg.norm(terms.E))

@@ -150,6 +150,7 @@ def means_ceiling(state: State, sizes: Sizes, kernel: BlockKernel) -> float:
     mu, C, m = eigenvalues(sizes, kernel), sizes.C, sizes.per_class
     thin, _ = decompose(state, sizes, subspace=False)
     E = invariant.terms(state, sizes, kernel).E
+    # The root of twice the loss, |R|_F, which never rises.
     outputs = thin.W @ thin.H1 + thin.b[:, None] - np.eye(C)
     left = float(np.sqrt(m * np.sum(outputs**2) + np.sum((thin.W @ thin.L) ** 2)))
     contrast = (left + np.sqrt(m * (C - 1))) ** 2 / mu.mu_class
@@ -176,6 +177,7 @@ def nc1_floors(least: float, state: State, sizes: Sizes, kernel: BlockKernel) ->
     C, m = sizes.C, sizes.per_class
     blocks = (state.H.reshape(sizes.n, C, m)).transpose(1, 0, 2)
     deviations = blocks - blocks.mean(axis=2, keepdims=True)
+    # Of the two Gram matrices the smaller: their largest eigenvalue is the same.
     grams = (
         np.swapaxes(deviations, 1, 2) @ deviations
         if m <= sizes.n
@@ -247,6 +249,7 @@ def guarantee(state: State, sizes: Sizes, kernel: BlockKernel, relative: float =
     thin, _ = decompose(state, sizes, subspace=False)
     s = np.linalg.svd(thin.L, compute_uv=False) if thin.L.size else np.zeros(1)
     variances = s**2 / sizes.per_class
+    # All that is not zero, rounding too: a rank that is too large only weakens the bound.
     rank = int(np.sum(s > 0)) if thin.L.size else 0
     return Ceiling(float(variances.sum()), float(variances[0]), rank, sizes.per_class)
 
@@ -281,6 +284,7 @@ def bias_bounds(state: State, sizes: Sizes, kernel: BlockKernel) -> BiasBounds:
         kernel: scalar blocks.
     """
     state.check(sizes)
+    # N/mu_global is the weight at which the products of residual and mean cancel in dV/dt (theory 3.3).
     share = sizes.N / eigenvalues(sizes, kernel).mu_global
     g = state.H.mean(axis=1)
     V = float(np.sum((state.b - 1 / sizes.C) ** 2) + share * np.sum(g**2))

@@ -58,12 +58,17 @@ def assess(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.
         state: initial state.
         relative: relative accuracy of the state; 0 means exact to rounding.
     """
-    known = facts(sizes, kernel, state, relative)
-    return {"NC1": nc1(known), "NC2": nc2(known), "NC3": nc3(known), "NC4": nc4(known)}
+    return answers(facts(sizes, kernel, state, relative))
+
+
+def answers(f: Facts) -> dict[str, Condition]:
+    """The same from what is known of the initial state."""
+    return {"NC1": nc1(f), "NC2": nc2(f), "NC3": nc3(f), "NC4": nc4(f)}
 
 
 def nc1(f: Facts) -> Condition:
     """Does the variability within classes vanish?"""
+    # The order matters: what cannot happen, then what must, then what the limit tells; the weaker reasons come last.
     C, signs = f.sizes.C, f.signs
     counts = {"negative": float(signs.negative), "C": float(C), "trace_S": f.trace_S}
     if f.sizes.per_class == 1:
@@ -78,7 +83,13 @@ def nc1(f: Facts) -> Condition:
     if signs.semidefinite:
         return Condition("yes", f"E >= 0, so tr S falls at least like 1/t; {_speed(f)}", counts)
     if f.limit is not None:
-        return _nc1_known(f, counts)
+        numbers = {**counts, "limit_trace_S": f.limit.trace_S}
+        if f.limit.trace_S == 0:
+            reason = f"{_known(f)}: the features lie in row(W) at the end"
+            return Condition("yes", f"{reason}, {IF_FITTED}", numbers)
+        # Only E = e Pi with e < 0 on C dimensions has such a limit (theory 5.5).
+        what = f"one direction stays frozen and tr S tends to mu_single |e| = {f.limit.trace_S:.3g}"
+        return Condition("no", f"{_known(f)}: {what}, {IF_FITTED}", numbers)
     if f.reach == C - 1 and f.can_fit:
         reason = "all features lie in C - 1 dimensions, on all of which zero loss needs W to act"
         return Condition("yes", f"{reason}, {IF_FITTED}", {**counts, "dimensions": float(f.reach)})
@@ -109,7 +120,8 @@ def _stays(f: Facts, least: float, reason: str) -> str:
     """What a floor under tr S means, in the units of NC1 and beside what counts as collapsed."""
     C = f.sizes.C
     now, never = np.sqrt(f.trace_S / C), np.sqrt(least / C)
-    start = f"NC1_frobenius cannot fall below {never:.3g} (it is {now:.3g} now, {_share(least / f.trace_S)} of tr S stays)"
+    share = f"{100 * least / f.trace_S:.3g} %"
+    start = f"NC1_frobenius cannot fall below {never:.3g} (it is {now:.3g} now, {share} of tr S stays)"
     tirer = least / f.means if f.means > 0 else np.inf
     small = (
         f", which counts as collapsed: {tirer:.2g} of the class means' squared spread"
@@ -117,10 +129,6 @@ def _stays(f: Facts, least: float, reason: str) -> str:
         else ""
     )
     return f"{start}{small}; {reason}"
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.3g} %"
 
 
 def nc2(f: Facts) -> Condition:
@@ -133,6 +141,7 @@ def nc2(f: Facts) -> Condition:
         return Condition("no", f"impossible: {reason}", {"dimensions": float(f.reach)})
     if f.saddle:
         return at_saddle()
+    # At all times and for any E, so it goes before the limits, which need the loss to vanish.
     if f.symmetric:
         reason = "the state is symmetric under relabelling of the classes, and the flow keeps it so"
         return Condition("yes", f"{reason}; the means form the frame at all times, unless they merge")
@@ -152,8 +161,13 @@ def nc3(f: Facts) -> Condition:
         return at_saddle()
     if not f.can_fit:
         return _cannot_fit(f)
+    if f.limit is not None and f.limit.NC3 == 0:
+        numbers = {"NC3": 0.0, "column_sums": f.column_sums}
+        return Condition("yes", f"{_known(f)}, {IF_FITTED}", numbers)
     if f.limit is not None:
-        return _nc3_known(f)
+        reason = f"{_known(f)}: W keeps a part along 1, and NC3 ends at {f.limit.NC3:.3g}"
+        return Condition("no", f"{reason}, {IF_FITTED}", {"NC3": f.limit.NC3})
+    # Theory 6: NC1 and NC3 together hold for E = a Pi - (C/mu_global) g g^T alone, so that its spectrum can rule them out.
     if f.signs.semidefinite and not _may_be_dual(f):
         reason = (
             "E >= 0 forces NC1, and NC1 with NC3 needs E = a Pi - (C/mu_global) g g^T of rank C - 1 or less"
@@ -178,6 +192,7 @@ def nc4(f: Facts) -> Condition:
         return at_saddle()
     if not f.can_fit:
         return _cannot_fit(f)
+    # With E = 0 and equal biases centred weights stay dual to the means, though NC3 itself fails (theory 5.3).
     if (f.limit is not None and f.limit.NC4) or (f.zero_E and f.symmetric):
         cause = _known(f) if f.limit is not None else "E = 0 and equal biases"
         return Condition("yes", f"{cause}: on the training data and for every feature vector, {IF_FITTED}")
@@ -196,27 +211,11 @@ def nc4(f: Facts) -> Condition:
 def _speed(f: Facts) -> str:
     if f.algebraic:
         return "with g = 0, b = 1/C and W^T 1 != 0 like 1/(2mt) for generic features, no faster"
+    # Here every direction of row(W) decays linearly (theory 7.2, 7.3).
     if f.zero_E and f.centred and f.can_fit:
         where = "W^T 1 = 0" if f.column_sums <= ZERO else "W of rank C - 1"
         return f"with g = 0 and {where} it falls exponentially, {IF_FITTED}"
     return "exponentially if W keeps all of its rank"
-
-
-def _nc1_known(f: Facts, counts: dict[str, float]) -> Condition:
-    assert f.limit is not None
-    numbers = {**counts, "limit_trace_S": f.limit.trace_S}
-    if f.limit.trace_S == 0:
-        return Condition("yes", f"{_known(f)}: the features lie in row(W) at the end, {IF_FITTED}", numbers)
-    what = f"one direction stays frozen and tr S tends to mu_single |e| = {f.limit.trace_S:.3g}"
-    return Condition("no", f"{_known(f)}: {what}, {IF_FITTED}", numbers)
-
-
-def _nc3_known(f: Facts) -> Condition:
-    assert f.limit is not None
-    if f.limit.NC3 == 0:
-        return Condition("yes", f"{_known(f)}, {IF_FITTED}", {"NC3": 0.0, "column_sums": f.column_sums})
-    reason = f"{_known(f)}: W keeps a part along 1, and NC3 ends at {f.limit.NC3:.3g}"
-    return Condition("no", f"{reason}, {IF_FITTED}", {"NC3": f.limit.NC3})
 
 
 def _known(f: Facts) -> str:
@@ -236,6 +235,7 @@ def _may_be_dual(f: Facts) -> bool:
     C, positive, values = f.sizes.C, f.signs.positive, f.spectrum_E
     if positive == 0:
         return True
+    # C - 3 gaps of sorted eigenvalues: the first and the last of the C - 2 that must agree. One or none always does.
     equal = C <= 3 or values[0] - values[C - 3] <= 2 * f.signs.tolerance
     return C - 2 <= positive <= C - 1 and equal
 

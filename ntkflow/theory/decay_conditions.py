@@ -41,6 +41,7 @@ def assess(problem: Problem, end: Enforced | None, known: Facts | None) -> Answe
         known: facts of the start, for scalar blocks and balanced classes; None elsewhere.
     """
     decay = problem.decay
+    # A state at the saddle, or on its way there, is no generic start: what decay enforces elsewhere says nothing of it.
     if (
         known is not None
         and problem.squared_error
@@ -62,6 +63,7 @@ def nc1(problem: Problem, end: Enforced | None) -> Condition:
     sizes, decay = problem.sizes, problem.decay
     if sizes.N == sizes.C:
         return conditions.one_sample()
+    # From dL/dt = -mu_single W^T W L - lh L alone, whatever W does: true of every start, not of generic ones only.
     if problem.squared_error and decay.H > 0 and within_shrinks(problem):
         law = f"tr S(t) <= exp(-{2 * decay.H:.4g} t) tr S(0), for every start"
         dead = ", but the class means merge as well" if end is not None and end.NC2 is None else ""
@@ -87,6 +89,7 @@ def within_shrinks(problem: Problem) -> bool:
 
 
 def _enforced(problem: Problem, end: Enforced) -> Answers:
+    # No class means are left, and no metric has a value.
     if end.NC2 is None:
         return dict.fromkeys(("NC2", "NC3", "NC4"), _dies(problem, end))
     reason = f"decay of W and H enforces it {GENERIC}, whatever E is at first"
@@ -95,6 +98,7 @@ def _enforced(problem: Problem, end: Enforced) -> Answers:
         return _computed(problem, end)
     C = problem.sizes.C
     answers = {"NC2": Condition("yes", reason, {"NC2": 0.0}), "NC3": Condition("yes", reason, {"NC3": 0.0})}
+    # The contrasts that survive are of one size, so that NC3 holds among them; NC2 needs all C - 1.
     if end.NC2 > ZERO:
         few = f"{C} means need {C - 1} dimensions for the frame, and {end.rank} are there"
         answers["NC2"] = Condition("no", f"{few}: it ends at {end.NC2:.4g}, {GENERIC}", {"NC2": end.NC2})
@@ -155,10 +159,12 @@ def _drifting(problem: Problem, f: Facts) -> Answers:
     """Decay of W alone or of H alone: a fitted state moves along the minima, and y + ln y = 4 l t + const."""
     fading, growing = ("W", "H") if problem.decay.W else ("H", "W")
     answers = {"NC1": _drifting_nc1(problem, f)}
-    if not f.can_fit:
-        return {**answers, **_too_few(f)}
-    slow = f"decay of {fading} alone: along the minima {fading} fades like t^(-1/4), {growing} grows like t^(1/4)"
     C2 = conditions.two_classes() if f.sizes.C == 2 else None
+    if not f.can_fit:
+        few = f"the class means need {f.sizes.C - 1} dimensions, and the flow has {f.reach}"
+        rest = Condition("undetermined", f"the classes cannot be fitted: {few}")
+        return {**answers, "NC2": C2 or Condition("no", f"impossible: {few}"), "NC3": rest, "NC4": rest}
+    slow = f"decay of {fading} alone: along the minima {fading} fades like t^(-1/4), {growing} grows like t^(1/4)"
     NC2 = C2 or Condition("yes", f"{slow}, and W W^T tends to x P: like 1/t, {IF_FITTED}")
     how = "at least like t^(-1/4)" if f.reach >= f.sizes.C else "like 1/t"
     NC3 = Condition("yes", f"{slow}, and what W and H1 do not share is outgrown: {how}, {IF_FITTED}")
@@ -187,7 +193,9 @@ def _out_of_reach_of_W(problem: Problem, f: Facts) -> Condition:
     exponentially, and both what it takes from the deviations there and the turning of the C-1 directions, which dH1/dt
     = -W^T R1 Kc needs this part of W for, have finite ones. So the matrix tends to one with a kernel of C-1 dimensions.
     """
-    few, rank = f.sizes.C - 1, _deviating(problem)
+    H, Y, few = problem.state.H, problem.sizes.Y, f.sizes.C - 1
+    sizes = np.linalg.svd(H - (H @ Y.T / problem.sizes.masses) @ Y, compute_uv=False)
+    rank = int((sizes > PRESENT * sizes[0]).sum())
     numbers = {"trace_S": f.trace_S, "rank": float(rank)}
     fades = (
         "decay of W alone: W goes on acting on the C - 1 directions of the class means, and beside them fades like "
@@ -204,43 +212,19 @@ def _out_of_reach_of_W(problem: Problem, f: Facts) -> Condition:
     return Condition("undetermined", reason, numbers)
 
 
-def _deviating(problem: Problem) -> int:
-    """Dimensions of the deviations from the class means, the same at all times."""
-    H, counts = problem.state.H, problem.sizes.masses
-    Y = problem.sizes.Y
-    sizes = np.linalg.svd(H - (H @ Y.T / counts) @ Y, compute_uv=False)
-    return int((sizes > PRESENT * sizes[0]).sum())
-
-
 def _biases_alone(f: Facts) -> Answers:
     """E is constant, so that what rests on it alone holds; the biases end at zero where the classes can be fitted."""
     if f.centred and f.column_sums <= NOTHING:
         apart = "decay of b moves nothing else, since g = 0, W^T 1 = 0 and the biases are equal"
-        plain = {
-            "NC1": conditions.nc1(f),
-            "NC2": conditions.nc2(f),
-            "NC3": conditions.nc3(f),
-            "NC4": conditions.nc4(f),
-        }
-        return {name: replace(a, sentence=f"{apart}; without it: {a.sentence}") for name, a in plain.items()}
+        plain = conditions.answers(f).items()
+        return {name: replace(a, sentence=f"{apart}; without it: {a.sentence}") for name, a in plain}
+    # Decay of b takes what rests on the biases staying at 1/C: the zero mean, the way into the saddle, the sector's limit.
     f = replace(f, centred=False, saddle=False, sector=None, biases_decay=True)
-    answers = {
-        "NC1": conditions.nc1(f),
-        "NC2": conditions.nc2(f),
-        "NC3": conditions.nc3(f),
-        "NC4": conditions.nc4(f),
-    }
+    answers = conditions.answers(f)
     if f.can_fit and answers["NC3"].verdict != "no":
         reason = "the biases end at zero, so that zero loss needs W to keep a part along 1"
         answers["NC3"] = Condition("no", f"{reason}, {IF_FITTED}")
     return answers
-
-
-def _too_few(f: Facts) -> Answers:
-    few = f"the class means need {f.sizes.C - 1} dimensions, and the flow has {f.reach}"
-    NC2 = conditions.two_classes() if f.sizes.C == 2 else Condition("no", f"impossible: {few}")
-    rest = Condition("undetermined", f"the classes cannot be fitted: {few}")
-    return {"NC2": NC2, "NC3": rest, "NC4": rest}
 
 
 def _unknown(problem: Problem) -> Condition:
@@ -261,15 +245,17 @@ def _unknown(problem: Problem) -> Condition:
 
 def number_of(groups: tuple[tuple[int, ...], ...]) -> str:
     """Classes that merge, counted from 1: "classes 3, 4 and classes 7 .. 10"."""
-    return " and ".join(_named(group) for group in groups)
-
-
-def _named(group: tuple[int, ...]) -> str:
-    numbers = [c + 1 for c in group]
-    if len(numbers) > 3 and numbers[-1] - numbers[0] == len(numbers) - 1:
-        return f"classes {numbers[0]} .. {numbers[-1]}"
-    text = ", ".join(str(c) for c in numbers[:8])
-    return f"classes {text}" + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
+    words = []
+    for group in groups:
+        numbers = [c + 1 for c in group]
+        text = ", ".join(str(c) for c in numbers[:8]) + (
+            f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+        )
+        # A run is said by its ends: minority collapse merges the smallest classes, which often stand last.
+        if len(numbers) > 3 and numbers[-1] - numbers[0] == len(numbers) - 1:
+            text = f"{numbers[0]} .. {numbers[-1]}"
+        words.append(f"classes {text}")
+    return " and ".join(words)
 
 
 def forgotten(problem: Problem, end: Enforced | None) -> tuple[float, bool] | None:

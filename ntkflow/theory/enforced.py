@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import ClassMatrix, Floats, Json, Truths
+from ntkflow._types import ClassMatrix, Floats, Json
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
@@ -86,13 +86,18 @@ def _balanced(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | N
     sizes, decay = problem.sizes, problem.decay
     rho, mean = fraction(sizes, kernel, decay)
     left = decay.b / (sizes.N + decay.b)
+    # W and the mean take a bias's place only where its decay costs more than theirs (`exact.decayed.regularised_limit`).
     contrasts, common = (sizes.C - 1 if rho < 1 else 0), left > mean
+    # Fewer dimensions than both together need: no closed form covers that.
     if common and reach < contrasts + 1:
         return None
     rank = min(reach, contrasts)
     loss = sizes.per_class / 2 * (rank * min(rho, 1.0) ** 2 + (sizes.C - 1 - rank) + min(left, mean) ** 2)
-    rates = _rates(problem, reach) if decay.b or rank < contrasts else decay_rates(sizes, kernel, decay)
-    slowest = None if rates is None else float(rates[0])
+    if decay.b or rank < contrasts:
+        found = _minimum(problem)
+        slowest = None if found is None or reach <= found.rank else _slowest(problem, found)
+    else:
+        slowest = float(decay_rates(sizes, kernel, decay)[0])
     if rank == 0:
         every = (tuple(range(sizes.C)),)
         return Enforced(int(common), loss, rho, 0.0, None, None, None, every, slowest, None)
@@ -114,6 +119,7 @@ def _softmax(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | No
     if rho >= 1:
         every = (tuple(range(C)),)
         return Enforced(0, sizes.N * math.log(C), rho, 0.0, None, None, None, every, None, None)
+    # At W H1 = z P the residual is -C/(e^z + C - 1) P, which decay holds at -rho P as with the squared error.
     margin = math.log(C / rho - C + 1)
     loss = sizes.N * math.log1p((C - 1) * math.exp(-margin))
     ratio, P = math.sqrt(decay.H * m / (decay.W * mu)), centring(C)
@@ -131,18 +137,24 @@ def _softmax(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | No
 def _convex(problem: Problem, reach: int) -> Enforced | None:
     sizes = problem.sizes
     found = _minimum(problem)
+    # Where n exceeds the minimum's rank no other local minimum exists (`exact.convex`); elsewhere the start may decide.
     if found is None or reach <= found.rank:
         return None
-    means, spread = _class_means(found, problem)
+    H = found.Z @ found.root
+    if len(found.row) == sizes.C:
+        means, spread = H / np.sqrt(sizes.masses), 0.0
+    else:
+        means = (H @ sizes.Y.T) / sizes.masses
+        spread = float(np.linalg.norm(H - means @ sizes.Y)) / math.sqrt(sizes.N)
     G, F = means.T @ means, found.W @ means
     G_diag = np.diag(G)
     distance = G_diag[:, None] + G_diag[None, :] - 2 * G
-    merged = _groups(distance <= SAME**2 * max(float(G_diag.max(initial=0.0)), np.finfo(float).tiny))
-    rates = _moving(found.rates()) if found.unknowns <= MOST_UNKNOWNS else None
-    slowest = None if rates is None else float(rates[0])
-    within = _within_rates(problem, found, reach)
-    if slowest is not None and within:
-        slowest = min(slowest, *within)
+    same = distance <= SAME**2 * max(float(G_diag.max(initial=0.0)), np.finfo(float).tiny)
+    # Each class goes with the first one that it is the same as; groups of one are no merger.
+    first = same.argmax(axis=1)
+    together = (tuple(np.flatnonzero(first == leader).tolist()) for leader in np.unique(first))
+    merged = tuple(group for group in together if len(group) > 1)
+    slowest = _slowest(problem, found)
     nothing = len(merged) == 1 and len(merged[0]) == sizes.C
     if nothing:
         return Enforced(found.rank, found.loss, None, spread, None, None, None, merged, slowest, None)
@@ -166,45 +178,19 @@ def _minimum(problem: Problem) -> Minimum | None:
     return None
 
 
-def _class_means(found: Minimum, problem: Problem) -> tuple[Floats, float]:
-    """Class means of the features, and the root of the mean variance within classes."""
-    sizes, H = problem.sizes, found.Z @ found.root
-    if len(found.row) == sizes.C:
-        return H / np.sqrt(sizes.masses), 0.0
-    Y = sizes.Y
-    means = (H @ Y.T) / sizes.masses
-    return means, float(np.linalg.norm(H - means @ Y)) / math.sqrt(sizes.N)
-
-
-def _within_rates(problem: Problem, found: Minimum, reach: int) -> list[float]:
-    """Rates of the deviations from the class means, which class coordinates do not have."""
+def _slowest(problem: Problem, found: Minimum) -> float | None:
+    """The slowest rate at which the minimum is approached; None where its eigenvalue problem is too large."""
+    if found.unknowns > MOST_UNKNOWNS:
+        return None
+    rates = found.rates()
+    # Zeros are rotations of the features, which change nothing.
+    slowest = float(rates[rates > STILL * rates[-1]][0])
     coefficients = problem.kernel.thin(problem.sizes)
     if coefficients is None or problem.sizes.N == problem.sizes.C:
-        return []
-    least = float(coefficients.within.min()) * float(
-        np.linalg.eigvalsh(found.W.T @ found.W).min(initial=np.inf)
-    )
-    return [problem.decay.H] if reach > found.rank else [problem.decay.H + least]
-
-
-def _rates(problem: Problem, reach: int) -> Floats | None:
-    """Rates for scalar blocks where the closed forms do not cover them."""
-    found = _minimum(problem)
-    if found is None or reach <= found.rank or found.unknowns > MOST_UNKNOWNS:
-        return None
-    return np.sort(np.append(_moving(found.rates()), _within_rates(problem, found, reach)))
-
-
-def _moving(rates: Floats) -> Floats:
-    result: Floats = rates[rates > STILL * rates[-1]]
-    return result
-
-
-def _groups(same: Truths) -> tuple[tuple[int, ...], ...]:
-    """Groups of two or more classes that are the same as the first of them."""
-    first = same.argmax(axis=1)
-    groups = (tuple(int(c) for c in np.flatnonzero(first == leader)) for leader in np.unique(first))
-    return tuple(group for group in groups if len(group) > 1)
+        return slowest
+    # Class coordinates do not have the deviations from class means. Beside row(W), where the features have room (`enforced`
+    # asks for that), these fall by decay alone.
+    return min(slowest, problem.decay.H)
 
 
 def _point(

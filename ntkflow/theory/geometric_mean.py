@@ -40,7 +40,10 @@ def geometric_mean(A: ClassMatrix, B: ClassMatrix) -> ClassMatrix:
     first, second = sorted((A, B), key=np.linalg.cond)
     values, vectors = np.linalg.eigh(first)
     root = (vectors * np.sqrt(values)) @ vectors.T
-    _, s, Vt = np.linalg.svd(_factor(second).T @ ((vectors / np.sqrt(values)) @ vectors.T))
+    others, basis = np.linalg.eigh(second)
+    # F F^T is the second: singular values of F^T A^{-1/2} are the roots asked for, without a square that would lose digits.
+    F = basis * np.sqrt(np.maximum(others, 0.0))
+    _, s, Vt = np.linalg.svd(F.T @ ((vectors / np.sqrt(values)) @ vectors.T))
     mean = root @ (Vt.T * s) @ Vt @ root
     result: Floats = (mean + mean.T) / 2
     return result
@@ -50,15 +53,9 @@ def _rank(M: ClassMatrix) -> float:
     return RANK * len(M) * float(np.finfo(np.float64).eps)
 
 
-def _factor(M: ClassMatrix) -> ClassMatrix:
-    """F with F F^T = M."""
-    values, vectors = np.linalg.eigh(M)
-    result: Floats = vectors * np.sqrt(np.maximum(values, 0.0))
-    return result
-
-
 def _common_range(A: ClassMatrix, B: ClassMatrix) -> Floats:
     """Orthonormal basis of range(A) & range(B): the directions that neither kernel touches."""
+    # From the kernels, not from the ranges: what neither touches is orthogonal to all of both.
     kernels = []
     for M in (A, B):
         values, vectors = np.linalg.eigh(M)

@@ -139,9 +139,11 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
     thin, frame = decompose(state, sizes, subspace=False)
     system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, sizes.n)
     terms = invariant.thin_terms(thin, system)
+    # E is a difference of terms that may be far larger: zero is what their rounding leaves of it.
     tolerance, zero = rounding(sizes.n, terms.scale, relative), max(ZERO, relative)
     values = np.sort(np.linalg.eigvalsh(terms.E))[::-1]
     zero_E = bool(np.abs(values).max() <= tolerance)
+    # Eigenspaces of S, and not eigenvectors: of equal eigenvalues the vectors are anyone's, and would break a symmetry.
     spaces = _spread_spaces(thin)
     column_sums = _ratio(float(np.linalg.norm(thin.W.sum(axis=0))), float(np.linalg.norm(thin.W)))
     return Facts(
@@ -157,6 +159,7 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         column_sums=column_sums,
         trace_S=float(np.sum(thin.L**2)) / sizes.per_class,
         frozen=_frozen(thin, spaces) / sizes.per_class,
+        # E raised by its rounding: a floor must never be too high.
         floor=floor(terms.E + tolerance * np.eye(sizes.n), sizes, kernel),
         reach=_reach(thin),
         symmetric=_symmetric(thin, spaces, zero),
@@ -192,6 +195,7 @@ def _centred(thin: ThinState, column_sums: float, zero: float) -> bool:
 
 def _projector(E: Floats, thin: ThinState, tolerance: float, zero: float) -> tuple[float, int] | None:
     """(e, d) of E = e Pi with row(W) in the range of Pi and d = C-1 or C."""
+    # Rank C - 1 leads to collapse, rank C misses NC1 or NC3 (theory 5.5); any other rank fixes no limit.
     values, vectors = np.linalg.eigh(E)
     there = np.abs(values) > tolerance
     d, C = int(there.sum()), len(thin.b)
@@ -226,6 +230,7 @@ def _reach(thin: ThinState) -> int:
 
 def _frozen(thin: ThinState, spaces: list[tuple[float, Floats]]) -> float:
     """Trace of L L^T outside the smallest space that contains [W^T, H1] and that L L^T maps into itself."""
+    # Eigenspace by eigenspace of S, in which S is a number: only what W^T and H1 see of one is ever moved (theory 4.3).
     Z, total = _sources(thin), 0.0
     for value, V in spaces:
         seen = np.linalg.svd(V.T @ Z, compute_uv=False)
@@ -238,21 +243,16 @@ def _symmetric(thin: ThinState, spaces: list[tuple[float, Floats]], zero: float)
     C, Z = len(thin.b), _sources(thin)
     if float(np.ptp(thin.b)) > zero:
         return False
+    P = centring(C)
+    J = np.eye(C) - P
     # One at a time: a start without symmetry fails at the first, and all of them would fill the memory.
     for gram in chain((Z.T @ Z,), ((Z.T @ V) @ (V.T @ Z) for _, V in spaces)):
         for block in (gram[:C, :C], gram[:C, C:], gram[C:, C:]):
-            if np.abs(block - _symmetric_part(block)).max() > zero:
+            # The mean over all permutations of the classes is what the block would be.
+            mean = float(np.trace(P @ block)) / (C - 1) * P + float(np.trace(J @ block)) * J
+            if np.abs(block - mean).max() > zero:
                 return False
     return True
-
-
-def _symmetric_part(block: Floats) -> Floats:
-    """Mean of a C x C matrix over permutations of the classes."""
-    C = block.shape[0]
-    P = centring(C)
-    J = np.eye(C) - P
-    result: Floats = float(np.trace(P @ block)) / (C - 1) * P + float(np.trace(J @ block)) * J
-    return result
 
 
 def _saddle(thin: ThinState, sizes: Sizes, kernel: BlockKernel, zero: float) -> bool:

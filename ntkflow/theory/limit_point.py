@@ -63,10 +63,18 @@ def complete(
     """
     C = len(b)
     P = centring(C)
+    # E's closed forms are symmetric in exact arithmetic only, and eigenvalues are taken of these.
     X, G = (X + X.T) / 2, (G + G.T) / 2
     MtM = P @ G @ P
+    # NC4 for every feature vector (theory 6): W = k H1^T + 1 q^T, and b_c + k |h_c|^2 / 2 the same for all c. The first
+    # says that P W and M^T are parallel: that <M, W^T> = C - 1 is as large as the product of their norms.
+    weights, means = np.trace(P @ X @ P), np.trace(MtM)
+    parallel = weights * means <= (C - 1) ** 2 * (1 + SAME)
+    offset = b + weights / (C - 1) * np.diag(G) / 2
     if excess is None:
         excess = max(0.0, float(np.trace(MtM) * np.trace(X)) / (C - 1) ** 2 - 1)
+    # In units of its largest entry first: the squares in the norm may under- or overflow.
+    shape = MtM / np.abs(MtM).max()
     return Limit(
         X=X,
         G=G,
@@ -74,25 +82,9 @@ def complete(
         b=b,
         trace_S=trace_S,
         NC1=0.0 if trace_S == 0 else None,
-        NC2=float(np.linalg.norm(_normalised(MtM) - P / np.sqrt(C - 1))),
+        NC2=float(np.linalg.norm(shape / np.linalg.norm(shape) - P / np.sqrt(C - 1))),
+        # expm1 and log1p: near collapse 2 - 2 (1 + excess)^{-1/2} would cancel to noise of 1e-8.
         NC3=float(np.sqrt(-2 * np.expm1(-0.5 * np.log1p(excess)))),
-        NC4=_nearest_mean(X, G, b),
+        NC4=bool(parallel and np.ptp(offset) <= SAME * max(1.0, float(np.abs(offset).max()))),
         hypotheses=hypotheses,
     )
-
-
-def _normalised(A: ClassMatrix) -> ClassMatrix:
-    """A/|A|, also where the squares of its entries under- or overflow."""
-    A = A / np.abs(A).max()
-    return A / np.linalg.norm(A)
-
-
-def _nearest_mean(X: ClassMatrix, G: ClassMatrix, b: Biases) -> bool:
-    """Whether W = k H1^T + 1 q^T with b_c + k |h_c|^2 / 2 the same for all c (theory section 6)."""
-    C = len(b)
-    P = centring(C)
-    weights, means = np.trace(P @ X @ P), np.trace(P @ G @ P)
-    k = weights / (C - 1)
-    offset = b + k * np.diag(G) / 2
-    parallel = weights * means <= (C - 1) ** 2 * (1 + SAME)
-    return bool(parallel and np.ptp(offset) <= SAME * max(1.0, float(np.abs(offset).max())))

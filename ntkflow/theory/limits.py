@@ -190,6 +190,7 @@ def projector_invariant(sizes: Sizes, kernel: BlockKernel, e: float, d: int) -> 
             "e", e, "cannot be negative with d = C and m = 1: no feature is left to carry it", "give e >= 0"
         )
     x, P = lambda_balanced_x(sizes, kernel, e), centring(C)
+    # m e J is m e/C in every entry.
     return complete(
         X=x * P + m * max(extra, 0.0) / C,
         G=P / x,
@@ -236,6 +237,7 @@ def general_kernel(sizes: Sizes, kernel: Kernel, b: Biases) -> Limit:
     Source: not in the paper (theory 5.6).
     """
     b = _biases(b, sizes.C)
+    # Without blocks Mc has no eigenvalues in closed form; the rest is as with them.
     values, vectors = np.linalg.eigh(class_gram(sizes, kernel))
     root = (vectors * np.sqrt(values)) @ vectors.T
     inverse_root = (vectors / np.sqrt(values)) @ vectors.T
@@ -255,6 +257,7 @@ def deviation_bound(sizes: Sizes, E: FeatureMatrix) -> float:
 
 def _kernel_roots(sizes: Sizes, kernel: BlockKernel) -> tuple[ClassMatrix, ClassMatrix]:
     """Mc^{1/2} and its inverse, from the two eigenvalues of Mc."""
+    # By projectors: exact where an eigenvalue decomposition would mix P and J by rounding.
     mu, m, P = kernel.eigenvalues(sizes), sizes.per_class, centring(sizes.C)
     J = np.eye(sizes.C) - P
     inverse = (np.sqrt(mu.mu_class) * P + np.sqrt(mu.mu_global) * J) / np.sqrt(m)

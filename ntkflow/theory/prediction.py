@@ -111,18 +111,15 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
     facts = conditions.facts(sizes, kernel, state, relative)
     e = facts.collapse_e
     collapse = spectrum.at_collapse(sizes, kernel, e)
-    NC1 = conditions.nc1(facts)
+    answers = conditions.answers(facts)
+    NC1 = answers["NC1"]
+    # The frozen part of tr S may be a higher floor than that of E's eigenvalues.
     least = NC1.numbers.get("floor", 0.0) if NC1.verdict == "no" else 0.0
     limit = facts.limit
     collapses = limit is not None and limit.trace_S == 0 and limit.NC3 == 0
     return Prediction(
         facts=facts,
-        conditions={
-            "NC1": NC1,
-            "NC2": conditions.nc2(facts),
-            "NC3": conditions.nc3(facts),
-            "NC4": conditions.nc4(facts),
-        },
+        conditions=answers,
         x_star=limits.x_star(sizes, kernel),
         collapse=collapse,
         rates_e=e,
@@ -146,8 +143,14 @@ def _collapse_time(f: Facts, e: float) -> float | None:
     if f.limit is not None and f.limit.NC3 == 0:
         return None if f.limit.trace_S else rates.time_to_collapse(sizes, kernel, 1e6, e)
     if f.limit is not None:
+        if f.limit.trace_S:
+            return None
+        if f.sector is not None and f.sector.sJ == 0:
+            # All deviations lie where the contrasts of W are, however little W keeps of the sum over classes.
+            return rates.time_to_collapse(sizes, kernel, 1e6, f.sector.e_P)
+        # Away from the collapse the slowest direction of row(W) sets the pace, mu_single times X's smallest eigenvalue.
         least = float(np.linalg.eigvalsh(f.limit.X)[0]) * limits.eigenvalues(sizes, kernel).mu_single
-        return float(np.log(1e6)) / least if least > 0 and not f.limit.trace_S else None
+        return float(np.log(1e6)) / least if least > 0 else None
     return None if conditions.nc1(f).verdict == "no" else rates.time_to_collapse(sizes, kernel, 1e6)
 
 
@@ -156,38 +159,29 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
 
     Elsewhere, and for NC2-NC4, the reason why nothing is said.
     """
-    rest = _silent(problem)
-    return {**dict.fromkeys(("NC1", "NC2", "NC3", "NC4"), rest), **_sample_nc1(problem)}
-
-
-def _silent(problem: Problem) -> Condition:
-    """Why no limit is known without decay."""
+    kernel, sizes = problem.kernel, problem.sizes
     if problem.cross_entropy:
         known = "with the cross-entropy and no decay W and H grow without end, and no result covers the block flow"
     elif not problem.squared_error:
         known = "for a loss of one's own no limit is known"
-    elif not problem.kernel.on_samples:
-        known = f"for a {problem.kernel.rung} kernel no limit is known; what it conserves stands below"
+    elif not kernel.on_samples:
+        known = f"for a {kernel.rung} kernel no limit is known; what it conserves stands below"
     else:
         known = "for imbalanced classes, and for kernels without equal blocks, the limit depends on the whole start"
-    return Condition("undetermined", known)
-
-
-def _sample_nc1(problem: Problem) -> dict[str, Condition]:
-    kernel, sizes = problem.kernel, problem.sizes
+    rest = dict.fromkeys(("NC1", "NC2", "NC3", "NC4"), Condition("undetermined", known))
     if not problem.plain or not kernel.on_samples:
-        return {}
+        return rest
     if (no := excluded_by_E(problem)) is not None:
-        return {"NC1": no}
+        return {**rest, "NC1": no}
     signs = bounds.inertia_of_E(sizes, kernel, problem.state)
     counts = {"negative": float(signs.negative), "C": float(sizes.C)}
     if signs.semidefinite:
         reason = (
             "E >= 0: the features end in the row space of W, where zero loss makes them equal within a class"
         )
-        return {"NC1": Condition("yes", f"{reason}, {conditions.IF_FITTED}", counts)}
+        return {**rest, "NC1": Condition("yes", f"{reason}, {conditions.IF_FITTED}", counts)}
     reason = f"E has {signs.negative} negative eigenvalues, not more than C = {sizes.C}: neither excluded nor forced"
-    return {"NC1": Condition("undetermined", reason, counts)}
+    return {**rest, "NC1": Condition("undetermined", reason, counts)}
 
 
 def excluded_by_E(problem: Problem) -> Condition | None:
@@ -205,7 +199,14 @@ def excluded_by_E(problem: Problem) -> Condition | None:
     minus_mE = kernel.solve(state.H, sizes) @ state.H.T - state.W.T @ state.W
     least = float(np.linalg.eigvalsh(minus_mE)[::-1][sizes.C :].clip(min=0).sum())
     # -m E is D K^{-1/2} (I - Pi) K^{-1/2} D^T, D the deviations and Pi of rank C, and what has rank C or is negative.
-    never = float(np.sqrt(least * _least_within(problem) / sizes.N))
+    coefficients = kernel.thin(sizes)
+    if coefficients is not None:
+        slowest = float(coefficients.within[sizes.masses > 1].min())
+    else:
+        # By interlacing no eigenvalue of K on deviations from class means lies below its smallest.
+        assert kernel.sample_matrix is not None
+        slowest = float(np.linalg.eigvalsh(kernel.sample_matrix)[0])
+    never = float(np.sqrt(least * slowest / sizes.N))
     now = bounds.deviation(state, sizes)
     law = "decay of W only lowers it" if problem.decay.W else "is constant"
     reason = (
@@ -214,12 +215,3 @@ def excluded_by_E(problem: Problem) -> Condition | None:
     )
     numbers = {"negative": float(signs.negative), "C": float(sizes.C), "NC1_frobenius": never}
     return Condition("no", reason, numbers)
-
-
-def _least_within(problem: Problem) -> float:
-    """Smallest eigenvalue of the kernel on deviations from class means, or one below it."""
-    coefficients = problem.kernel.thin(problem.sizes)
-    if coefficients is not None:
-        return float(coefficients.within[problem.sizes.masses > 1].min())
-    assert problem.kernel.sample_matrix is not None
-    return float(np.linalg.eigvalsh(problem.kernel.sample_matrix)[0])

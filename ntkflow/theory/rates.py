@@ -78,6 +78,7 @@ def plateau_time(sizes: Sizes, kernel: BlockKernel, scale: float) -> float:
 
     Source: not in the paper (theory 7.4).
     """
+    # Above one the state is no perturbation of the saddle, and the logarithm a time before the start.
     if not 0 < scale <= 1:
         raise InputError(
             "scale", scale, "must lie in 0 .. 1, zero excluded", "give |W(0)| over |W| at the end"

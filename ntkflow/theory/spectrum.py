@@ -184,7 +184,10 @@ def at_zero_loss(sizes: Sizes, kernel: Kernel, H: Features, W: Weights) -> Spect
     state.check(sizes)
     coefficients = kernel.thin(sizes)
     if coefficients is None:
-        return _sorted(_dense(kernel, H, W, sizes), np.ones(sizes.C * sizes.N, dtype=np.int64))
+        # T as it stands: one image for each entry of R.
+        gram, basis = H.T @ H + 1.0, np.eye(sizes.C * sizes.N).reshape(-1, sizes.C, sizes.N)
+        T = np.stack([(R @ gram + W @ kernel.apply(W.T @ R, sizes)).ravel() for R in basis])
+        return _sorted(np.linalg.eigvalsh((T + T.T) / 2), np.ones(len(T), dtype=np.int64))
     return of_thin(*decompose(state, sizes, coefficients.groups, subspace=False), coefficients)
 
 
@@ -200,14 +203,6 @@ def of_thin(thin: ThinState, frame: Frame, coefficients: ThinCoefficients) -> Sp
     rest, counts = _rest(thin, frame, coefficients)
     ones = np.ones(len(coupled), dtype=np.int64)
     return _sorted(np.concatenate([coupled, rest]), np.concatenate([ones, counts]))
-
-
-def _dense(kernel: Kernel, H: Features, W: Weights, sizes: Sizes) -> Vector:
-    gram = H.T @ H + 1.0
-    basis = np.eye(sizes.C * sizes.N).reshape(-1, sizes.C, sizes.N)
-    columns = [(R @ gram + W @ kernel.apply(W.T @ R, sizes)).ravel() for R in basis]
-    T = np.stack(columns)
-    return np.linalg.eigvalsh((T + T.T) / 2)
 
 
 def _coupled(thin: ThinState, frame: Frame, coefficients: ThinCoefficients) -> Vector:

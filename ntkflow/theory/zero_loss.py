@@ -54,6 +54,7 @@ def excess(state: State, sizes: Sizes, kernel: Kernel) -> float:
         sizes: its sizes.
         kernel: a constant kernel that acts on samples.
     """
+    # Relative to the same terms of the targets, so that it is a number without unit.
     Y = one_hot(sizes.labels, sizes.C)
     R = state.logits - Y
     A = np.eye(sizes.C) - state.b[:, None]
@@ -76,6 +77,7 @@ def gaps(state: State, E: FeatureMatrix, sizes: Sizes, kernel: Kernel) -> Gaps:
     Mc, C, m = class_gram(sizes, kernel), sizes.C, sizes.N / sizes.C
     W, b, H1 = state.W, state.b, class_means(state.H, sizes)
     A, X, g = np.eye(C) - b[:, None], W @ W.T, H1.mean(axis=1)
+    # H1^T H first: C x N, and the kernel is solved for C rows instead of n.
     half = H1.T @ state.H
     return Gaps(
         weights=_relative(X @ X, A @ Mc @ A.T, m * W @ E @ W.T),

@@ -7,8 +7,7 @@ import ntkflow as nf
 from ntkflow.derivatives import sensitivity
 from ntkflow.derivatives.linearised import Linearised, Path
 from ntkflow.derivatives.sensitivity import Direction
-from ntkflow.dynamics.fields import ThinSystem
-from ntkflow.dynamics.jacobian import thin_jacobian
+from ntkflow.dynamics.fields import ThinSystem, thin_jacobian
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
 from ntkflow.problem.kernels import ThinCoefficients
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.dynamics.fields import raw_field, residual
-from ntkflow.dynamics.jacobian import thin_jacobian
+from ntkflow.dynamics.fields import raw_field, residual, thin_jacobian
 from ntkflow.dynamics.packed import ThinFlow
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import ClassBlockKernel, ScheduledKernel

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.dynamics.packed import Flow, RawFlow, ThinFlow, clock
+from ntkflow.dynamics.packed import Flow, RawFlow, ThinFlow, clock, relative_speed
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import ScheduledKernel
 from ntkflow.problem.losses import CrossEntropy, LossPair
@@ -117,3 +117,12 @@ def test_the_clock_is_that_of_the_class_means():
     kernel = ladder.make("block", SIZES)
     problem = nf.Problem(SIZES, kernel, random_state(SIZES))
     assert clock(problem) == pytest.approx(np.sqrt(3 * kernel.eigenvalues(SIZES).mu_class))
+
+
+def test_biases_are_slow_or_fast_against_one_over_C():
+    """They may be zero, or begin there, while everything else rests."""
+    now = (np.ones((2, 3)), np.ones((4, 2)), np.zeros(4))
+    change = (np.zeros((2, 3)), np.zeros((4, 2)), np.full(4, 1e-3))
+    assert relative_speed(now, change) == pytest.approx(2e-3 * 2, rel=1e-12)
+    large = (*now[:2], np.full(4, 10.0))
+    assert relative_speed(large, change) == pytest.approx(1e-4, rel=1e-12)

@@ -7,8 +7,7 @@ import ntkflow as nf
 from ntkflow.dynamics.levels import LevelFlow
 from ntkflow.dynamics.packed import RawFlow, ThinFlow
 from ntkflow.integrate import moving_terms
-from ntkflow.integrate.moving_terms import Terms
-from ntkflow.integrate.pencil import Pencil
+from ntkflow.integrate.moving_terms import Pencil, Terms
 from ntkflow.integrate.solve import _flow
 from ntkflow.metrics import balance
 from ntkflow.metrics.quantities import conserved

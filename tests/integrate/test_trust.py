@@ -87,6 +87,23 @@ def test_the_rise_allowed_to_the_loss_is_the_error_of_the_outputs():
         assert trust.lost_accuracy(here, flow, TIMES, uphill, rtol) is lost
 
 
+@pytest.mark.parametrize("decay", [Decay(W=30.0), Decay(40.0, 20.0, 10.0)], ids=str)
+def test_the_rise_allowed_to_the_penalty_is_twice_the_error_of_E_s_terms(decay):
+    here = problem(decay=decay)
+    flow = RawFlow.build(here)
+    y0, known = flow.start(), 1e-5
+
+    def total(y):
+        return flow.loss(y) + trust.penalty(here, flow.state(y))
+
+    speed = -flow.field(0.0, y0)
+    slope = (total(y0 + 1e-7 * speed) - total(y0)) / 1e-7
+    allowed = 2 * known * trust.penalty(here, flow.state(y0))
+    for share, lost in ((0.5, False), (2.0, True)):
+        uphill = np.stack([y0, y0 + share * allowed / slope * speed])
+        assert trust.lost_accuracy(here, flow, TIMES, uphill, 1e-12, known) is lost
+
+
 @pytest.mark.parametrize("save_at", [[2.0], [0.0, 2.0]])
 def test_a_single_saved_state_is_compared_with_the_start(save_at, monkeypatch):
     tampered(monkeypatch, grown)

@@ -179,3 +179,32 @@ def test_degenerate_block_constants_conserve_E_too(constants, sizes):
     kernel, state = nf.BlockKernel(*constants), random_state(sizes)
     final = integrate(ladder.dense(kernel, sizes), sizes, state)
     assert conserved(kernel, sizes).drift(state, final) < 1e-10
+
+
+def test_the_norm_is_that_of_the_projection_on_what_is_conserved():
+    """For copies of a generic pair the projection is I (x) s with s the mean of the copies' blocks."""
+    rng = np.random.default_rng(7)
+    kernel = kernels.MatrixBlockKernel(*(np.kron(ladder.spd(2, rng), np.eye(2)) for _ in range(3)))
+    F = rng.standard_normal((4, 4))
+    F += F.T
+    s = np.einsum("ikil->kl", F.reshape(2, 2, 2, 2)) / 2
+    symmetries = conserved(kernel, SIZES).symmetries
+    assert symmetries.norm(symmetries.project(F)) == pytest.approx(np.sqrt(2) * np.linalg.norm(s), rel=1e-12)
+    assert np.linalg.norm(symmetries.coordinates(F)) == pytest.approx(
+        np.sqrt(2) * np.linalg.norm(s), rel=1e-12
+    )
+
+
+def test_the_rounding_of_E_is_that_of_an_ill_conditioned_kernel():
+    rng = np.random.default_rng(5)
+    V = np.linalg.qr(rng.standard_normal((9, 9)))[0]
+    K = (V * np.geomspace(1, 1e-6, 9)) @ V.T
+    K = (K + K.T) / 2
+    state, size = random_state(SIZES), 1e-12
+    given = conserved(kernels.SampleKernel(K), SIZES)
+    noise = rng.uniform(-1, 1, K.shape)
+    other = conserved(kernels.SampleKernel(K * (1 + size * (noise + noise.T) / 2)), SIZES)
+    change = given.norm(other.values(state) - given.values(state)) / given.scale(state)
+    told = given.rounding(state) / np.finfo(float).eps
+    assert 0.1 * change / size < told < 10 * change / size
+    assert told > 1e3

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow as nf
 from ntkflow.problem import clock as arithmetic
+from tests.strategies import costly
 
 SIZES = nf.Sizes(3, 4, 5)
 N, C = SIZES.N, SIZES.C
@@ -285,7 +286,7 @@ def test_features_of_degree_two_decay_twice_as_fast():
     assert clock.decay.rates == (1.0, 2.0, 0.0)
 
 
-@settings(deadline=None, max_examples=40)
+@costly(40)
 @given(
     st.sampled_from([0.0, 0.3, 0.9, 0.99]), st.booleans(), st.lists(st.integers(0, 5000), min_size=1, max_size=5)
 )  # fmt: skip
@@ -406,7 +407,7 @@ REFUSED = {
     "large batch": ({"batch": 13}, "batch = 13: is more than the 12 samples"),
     "rate of zero": ({"learning_rate": 0.0}, "learning_rate = 0.0: must be positive"),
     "momentum": ({"momentum": 1.0}, "momentum = 1.0: must lie in 0 <= momentum < 1"),
-    "negative decay": ({"weight_decay": -1}, "weight_decay = -1.0: must be finite and at least 0"),
+    "negative decay": ({"weight_decay": -1}, "weight_decay = -1: must be finite and at least 0"),
     "both rates": ({"learning_rate": 1.0, "schedule": [1.0]}, "contradicts schedule"),
     "negative schedule": ({"schedule": [0.1, -0.1]}, "-0.1 at step 1: must be finite and at least 0"),
     "schedule of pairs": ({"schedule": lambda s: [0.1, 0.2]}, "must give one rate for a step"),
@@ -459,3 +460,8 @@ def test_what_is_mapped_changes_nothing_but_what_it_should():
     assert frozen.time(7) == plain.time(7)
     # Features that are not trained have no decay either.
     assert frozen.decay.rates == (plain.decay.W, 0.0, plain.decay.b)
+
+
+def test_the_error_is_that_of_the_rate_of_its_step():
+    clock = nf.Clock(schedule=[1.0, 0.5, 0.25], reduction="sum", samples=N)
+    assert [clock.error(0.2, step) for step in range(3)] == pytest.approx([0.1, 0.05, 0.025], rel=1e-12)

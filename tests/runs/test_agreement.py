@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.runs.agreement import compare, waiting
+from ntkflow.runs.agreement import _arrived, compare, waiting
 from ntkflow.runs.laws import laws
 from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable, sample_conditions
@@ -351,3 +351,13 @@ def test_kernels_without_equal_blocks_get_a_floor_in_units_of_NC1():
     )
     expected = np.sqrt(nf.theory.conditions.facts(sizes, block, problem.state).floor / 3)
     assert sample_conditions(problem)["NC1"].numbers["NC1_frobenius"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_state_that_rests_early_has_not_arrived():
+    """At a saddle nothing moves either: so many time constants must have passed."""
+    state = nf.State(np.zeros((9, 20)), np.zeros((4, 9)), np.full(4, 0.25))
+    solution = nf.solve(
+        nf.Problem(SIZES, KERNEL, state), save_at=[0.0, 1.0], stop=nf.Stop(None, None, None), throw=False
+    )
+    assert solution.times[-1] == 1
+    assert [_arrived(solution, slowest) for slowest in (4.0, 6.0)] == [False, True]

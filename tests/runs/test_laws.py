@@ -1,5 +1,6 @@
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ntkflow.integrate.descent import descend
 from ntkflow.integrate.descent.solution import as_solution
 from ntkflow.integrate.run import Run
 from ntkflow.runs.agreement import Agreement, compare, warnings_of
-from ntkflow.runs.laws import EXACT, LEADING, LIMIT, laws, step_laws
+from ntkflow.runs.laws import EXACT, LEADING, LIMIT, laws, slack, step_laws
 from ntkflow.runs.rundir import load_run
 from tests.cli.test_simulate import run
 
@@ -117,3 +118,15 @@ def test_a_right_run_warns_of_nothing_and_formulas_keep_their_brackets(tmp_path,
     assert summary["warnings"] == []
     assert [law["order"] for law in summary["predicted"]["laws"]] == [EXACT, LEADING]
     assert math.isfinite(summary["invariant"]["law_neglected"])
+
+
+def test_a_rise_of_V_is_told_against_its_start_and_the_size_of_b():
+    V = np.array([1.0, 0.4, 0.6, 0.5])
+    (law,) = (law for law in laws(nf.Problem(SIZES, KERNEL, STATE)) if law.quantity == "V of biases and mean")
+    solution = SimpleNamespace(series={"V": V}, problem=SimpleNamespace(sizes=SIZES))
+    assert law.error(solution) == pytest.approx(0.2 / (1 + 1 / 3), rel=1e-12)
+
+
+@pytest.mark.parametrize(("rtol", "allowed"), [(1e-6, 1e-5), (1e-12, 1e-9), (math.nan, 1e-9)])
+def test_a_law_of_saved_states_may_be_off_by_ten_rtol(rtol, allowed):
+    assert slack(SimpleNamespace(stats=SimpleNamespace(rtol=rtol))) == pytest.approx(allowed, rel=1e-12)

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import ntkflow as nf
 from ntkflow.metrics import invariant
 from ntkflow.problem.thin import decompose
 from ntkflow.theory import bounds
 from tests import oracle, strategies
+from tests.theory.test_rates import collapse_point
 
 SIZES, KERNEL = nf.Sizes(3, 4, 7), nf.BlockKernel(1.3, 0.5, 0.1)
 TIMES = np.array([0.1, 0.5, 2.0, 6.0])
@@ -174,7 +175,7 @@ def test_the_thin_form_is_not_needed_to_be_full_rank():
     assert bounds.guarantee(state, sizes, KERNEL).as_dict() == {"trace": 0, "largest": 0, "rank": 0, "m": 3}
 
 
-@settings(max_examples=10)
+@strategies.costly(10)
 @given(strategies.problems(least_m=2))
 def test_floors_hold_in_every_published_measure_along_the_flow(problem):
     sizes, kernel = problem.sizes, problem.kernel
@@ -188,6 +189,44 @@ def test_floors_hold_in_every_published_measure_along_the_flow(problem):
     for i in range(len(run)):
         H1 = run.thin(i)[0].H1
         assert np.sum((H1 - H1.mean(axis=1, keepdims=True)) ** 2) <= ceiling * (1 + 1e-6)
+
+
+def test_the_ceiling_of_the_means_is_nearly_attained_at_collapse():
+    """It loses tr X <= sqrt(C) |X|_F alone, where X has C - 1 equal eigenvalues."""
+    state = collapse_point(SIZES, KERNEL)
+    means = state.H[:, :: SIZES.m]
+    truth = np.sum((means - means.mean(axis=1, keepdims=True)) ** 2)
+    found = bounds.means_ceiling(state, SIZES, KERNEL)
+    assert found == pytest.approx(truth * np.sqrt(SIZES.C / (SIZES.C - 1)), rel=1e-10)
+
+
+def test_the_ceiling_of_the_means_counts_what_deviations_bring_to_the_outputs():
+    """E = 0 with W W^T = x I and no class means: W^T W = L L^T / mu_single holds all of X."""
+    kernel, x = nf.BlockKernel(0.5 + 1e-8, 0.5, 0.1), 1e6
+    W = np.sqrt(x) * np.eye(3, 7)
+    signs = np.kron(np.eye(3), [1.0, -1.0, 0.0, 0.0]) / np.sqrt(2)
+    mu = kernel.eigenvalues(SIZES)
+    state = nf.State(np.sqrt(mu.mu_single) * W.T @ signs, W, np.full(3, 1 / 3))
+    assert np.linalg.norm(invariant.terms(state, SIZES, kernel).E) < 1e-6 * x
+    found = bounds.means_ceiling(state, SIZES, kernel)
+    assert found == pytest.approx(mu.mu_class / SIZES.m * 3 * x, rel=1e-2)
+
+
+@strategies.costly(10)
+@given(strategies.problems(least_m=2))
+def test_floors_are_those_of_the_measures_where_tr_S_and_the_means_are_known(problem):
+    """Of a state with its own tr S and |M|^2 they are below its measures; with two classes the quotients are met."""
+    sizes, state = problem.sizes, problem.state
+    means = state.H.reshape(sizes.n, sizes.C, sizes.m).mean(axis=2)
+    squares = np.sum((means - means.mean(axis=1, keepdims=True)) ** 2)
+    floors = bounds.nc1_floors(np.trace(covariance(state, sizes)), state, sizes, problem.kernel)
+    share = bounds.means_ceiling(state, sizes, problem.kernel) / squares
+    measured = nf.metrics.nc(state, sizes)
+    assert floors["NC1_frobenius"] == pytest.approx(measured["NC1_frobenius"], rel=1e-10)
+    assert floors["NC1_tirer"] * share == pytest.approx(measured["NC1_tirer"], rel=1e-9)
+    assert floors["NC1_galanti"] * share <= measured["NC1_galanti"] * (1 + 1e-9)
+    if sizes.C == 2:
+        assert floors["NC1_galanti"] * share == pytest.approx(measured["NC1_galanti"], rel=1e-9)
 
 
 def test_floors_are_of_the_right_size():

@@ -5,7 +5,9 @@ from hypothesis import given
 import ntkflow as nf
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.theory import conditions, limits
+from ntkflow.theory.exact.sector import Sector
 from ntkflow.theory.initial_facts import facts
+from ntkflow.theory.prediction import predict
 from tests import oracle, strategies
 from tests.theory.test_limits import projector_state
 
@@ -281,3 +283,21 @@ def test_a_projector_of_rank_C_minus_one_needs_no_centred_weights(e):
     assert set(verdicts(sizes, KERNEL, state).values()) == {"yes"}
     end = outcome(sizes, KERNEL, state, 40.0)
     assert max(end["NC1"], end["NC2"], end["NC3"]) < 1e-6
+
+
+@pytest.mark.parametrize("start", ["sector", "projector"])
+def test_the_time_of_collapse_without_self_duality_is_that_of_the_run(start):
+    """In the sector without sJ all deviations lie along the contrasts; about a projector of rank C also where W keeps m e."""
+    sizes, kernel = nf.Sizes(3, 4, 6), nf.BlockKernel(2.0, 0.8, 0.2)
+    if start == "projector":
+        state = projector_state(sizes, kernel, 0.1, 3, np.random.default_rng(5))
+    else:
+        frame = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 3)))[0]
+        state = Sector(sizes, kernel, wP=1.0, hP=0.5, sP=0.2, wJ=0.3, hJ=0.1, sJ=0.0, beta=0.1).state(frame)
+    given = nf.Problem(sizes, kernel, state)
+    told = predict(given)
+    assert told.limit.NC3 > 0.1
+    early, late = told.collapse_time, 1.2 * told.collapse_time
+    run = nf.solve(given, save_at=[early, late], stop=nf.Stop(None, None, None), rtol=1e-8)
+    fell = np.log(run.series["NC1"][0] / run.series["NC1"][1])
+    assert fell / (late - early) == pytest.approx(np.log(1e6) / told.collapse_time, rel=1e-3)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ntkflow as nf
@@ -35,7 +35,7 @@ def decayed(draw):
     return nf.Problem(sizes, kernel, state, decay=decay)
 
 
-@settings(max_examples=8)
+@strategies.costly(8)
 @given(decayed())
 def test_a_random_start_ends_there(problem):
     end = enforced(problem, problem.sizes.n)
@@ -56,6 +56,29 @@ def test_a_random_start_ends_there(problem):
         assert metrics["NC3"] == pytest.approx(end.NC3, abs=1e-3)
     for group in end.merged:
         assert np.ptp(thin.H1[:, list(group)], axis=1).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [(0.5, 0.3, 0.0), (0.5, 0.3, 0.01), (0.5, 0.3, 2.0), (0.2, 0.9, 9.0), (1.5, 1.0, 30.0), (4.0, 5.0, 3.0)],
+    ids=str,
+)
+def test_the_closed_form_for_equal_classes_is_the_minimum_of_the_convex_problem(rates):
+    """A kernel of constants class by class, all the same, takes the other way to the same end."""
+    sizes, kernel = nf.Sizes(4, 3, 6), nf.BlockKernel(1.5, 0.7, 0.2)
+    state = nf.initial.make("gaussian", sizes, None, 1)
+    closed, found = (
+        enforced(nf.Problem(sizes, k, state, decay=Decay(*rates)), 6)
+        for k in (kernel, nf.ClassBlockKernel.from_block(kernel, 4))
+    )
+    assert (closed.rank, closed.merged, closed.NC4) == (found.rank, found.merged, found.NC4)
+    assert closed.loss == pytest.approx(found.loss, rel=1e-10)
+    assert closed.slowest == pytest.approx(found.slowest, rel=1e-9)
+    if found.limit is not None:
+        assert pytest.approx(found.NC2, abs=1e-12) == closed.NC2
+        assert pytest.approx(found.NC3, abs=1e-9) == closed.NC3
+        for name in ("X", "G", "b"):
+            np.testing.assert_allclose(getattr(closed.limit, name), getattr(found.limit, name), atol=1e-10)
 
 
 @pytest.mark.parametrize(("C", "n", "b"), [(5, 2, 0.0), (4, 1, 0.0), (5, 3, 0.5)])

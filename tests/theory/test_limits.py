@@ -204,6 +204,13 @@ def test_deviation_bound_holds_to_first_order():
         )
 
 
+def test_the_deviation_bound_is_attained_by_a_small_projector():
+    sizes, kernel, e = nf.Sizes(4, 3, 6), KERNEL, 1e-6
+    moved = limits.projector_invariant(sizes, kernel, e, 3).X - limits.collapsed(sizes, kernel).X
+    E = np.diag([e, e, e, 0.0, 0.0, 0.0])
+    assert np.linalg.norm(moved) == pytest.approx(limits.deviation_bound(sizes, E), rel=1e-5)
+
+
 @example(nf.Sizes(5, 1, 1), nf.BlockKernel(1.0, 0.0, 0.0), [0.0, 0.0, 0.0, 1.0, 1e-06])
 @given(strategies.sizes(), strategies.kernels(), st.lists(st.floats(-1, 1), min_size=5, max_size=5))
 def test_zero_invariant_solves_both_gram_equations(sizes, kernel, biases):

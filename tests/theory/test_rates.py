@@ -43,6 +43,12 @@ def test_time_to_collapse_is_the_time_NC1_takes():
     assert trace == pytest.approx(100**2, rel=2e-3)
 
 
+@pytest.mark.parametrize("e", [-0.4, 0.0, 0.4])
+def test_time_to_collapse_with_E_is_that_of_the_within_class_rate(e):
+    rate = spectrum.at_collapse(SIZES, KERNEL, e).rate("contrast, within class")
+    assert rates.time_to_collapse(SIZES, KERNEL, 100.0, e) == pytest.approx(np.log(100) / rate, rel=1e-12)
+
+
 def test_the_collapse_rate_does_not_grow_with_m():
     sizes, kernel = nf.Sizes(3, 10**8, 5), nf.BlockKernel(2.6, 1.1, 0.4)
     large = np.log(100) / (1.5 / np.sqrt(0.7))

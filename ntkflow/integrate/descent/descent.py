@@ -18,7 +18,7 @@ from ntkflow.integrate.descent.momentum import Momentum
 from ntkflow.integrate.descent.momentum_law import MomentumLaw
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.stopping import Reason, Stop
-from ntkflow.metrics.quantities import Conserved, conserved
+from ntkflow.metrics.quantities import conserved
 from ntkflow.metrics.symmetries import Commutant
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
@@ -95,6 +95,7 @@ class Descent:
         """The `error` that rounding alone may leave: that of E's value, once for every step."""
         quantities = conserved(self.problem.kernel, self.problem.sizes)
         ends = zip(self.states[:: max(1, len(self) - 1)], self.times[:: max(1, len(self) - 1)], strict=True)
+        # Every step rounds E anew, and a velocity carries what it has rounded for 1/(1 - beta) steps.
         once = max(quantities.rounding(state, float(t)) for state, t in ends)
         return 1e-13 + (10 + int(self.steps[-1])) * once / (1 - self.momentum.beta)
 
@@ -161,6 +162,7 @@ def descend(
         check_batch(problem.sizes, batch_per_class)
     law = StepLaw(problem, conserved(problem.kernel, problem.sizes), Momentum(eta, momentum, nesterov))
     rng = np.random.default_rng(seed)
+    # Asked at saved steps only, so that the state that ends a descent is one that is returned.
     ends = Ends(problem, stop or Stop(None, None, None), law.momentum.time_step)
     saved: list[_Now] = []
     before, reason = problem.state, None
@@ -188,6 +190,7 @@ def _march(law: StepLaw, steps: int, batch: int | None, rng: np.random.Generator
         t = k * dt
         # A diverging iteration overflows before its state does.
         with np.errstate(over="ignore", invalid="ignore"):
+            # E's exact law needs the force that is followed, the leading order with momentum that of all samples too.
             step, full = _forces(law, state, t, batch, rng)
             displacement, change = exact.step(state, k, step)
             approximate = law.change(state, k, step, full) if law.momentum.beta else change
@@ -240,7 +243,7 @@ def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason,
         times=times,
         states=states,
         losses=np.array([float(problem.loss.value(s.logits, Y)) for s in states]),
-        values=np.array([_values(quantities, s, t) for s, t in zip(states, times, strict=True)]),
+        values=np.array([quantities.values(s, float(t)) for s, t in zip(states, times, strict=True)]),
         predicted=np.array([now.predicted for now in saved]),
         leading=np.array([now.leading for now in saved]),
         scale=np.array([quantities.scale(s, float(t)) for s, t in zip(states, times, strict=True)]),
@@ -248,7 +251,3 @@ def _collect(law: StepLaw, batch: int | None, saved: list[_Now], reason: Reason,
         reason=reason,
         seed=seed,
     )
-
-
-def _values(quantities: Conserved, state: State, t: float) -> Vector:
-    return quantities.values(state, float(t))

@@ -104,7 +104,11 @@ class StepLaw:
             # Independent noise gains (sum c)^2 only, which is the time step instead of the effective step.
             drift = drift + dt * dt * (self.pair(step, step) - second)
         if self.problem.decay.any and eta != dt:
-            drift = drift - dt * (eta - dt) / 2 * self._decay_slope(state, t, mean)
+            # The modified flow: D' along F, of which steps that lag behind by eta - dt see the half.
+            lw, lh, _ = self.problem.decay.rates
+            features = self.quantities.kernel.at(t).solve(state.H, self.problem.sizes) @ mean.H.T
+            slope = -2 * lw * (state.W.T @ mean.W) + 2 * lh * features
+            drift = drift - dt * (eta - dt) / 2 * (slope + slope.T) / self._m
         return self.quantities.symmetries.project(drift)
 
     @property
@@ -127,11 +131,3 @@ class StepLaw:
             return np.zeros((state.W.shape[1], state.W.shape[1]))
         weights, features = self.quantities.terms(state, t)
         return -2 * lw * weights + 2 * lh * features
-
-    def _decay_slope(self, state: State, t: float, f: Force) -> FeatureMatrix:
-        """D': the derivative of D along F."""
-        lw, lh, _ = self.problem.decay.rates
-        weights = state.W.T @ f.W
-        features = self.quantities.kernel.at(t).solve(state.H, self.problem.sizes) @ f.H.T
-        total = -2 * lw * weights + 2 * lh * features
-        return (total + total.T) / self._m

@@ -1,7 +1,7 @@
 """When a descent ends before its last step: the stop conditions of the flow, asked at the saved steps."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -29,18 +29,17 @@ class Ends:
 
     def reason(self, before: State, now: State, t: float) -> Reason | None:
         """Why the descent ends at `now`, at flow time t, whose previous step was `before`; None when it goes on."""
-        stop = self.stop
+        stop, speed = self.stop, partial(class_speed, sizes=self.problem.sizes)
+        # A target that the start meets already is none, as in the flow (`integrate.stopping.Stop`).
         fallen = stop.nc1 is not None and self._rms(self.problem.state) > stop.nc1 >= self._rms(now)
-        if stop.nc1 is not None and fallen and self._rests(before, now, t, stop.nc1, self._class_speed):
+        if stop.nc1 is not None and fallen and self._rests(before, now, t, stop.nc1, speed):
             return Reason.NC1
-        if stop.loss is not None and self._loss(now) <= stop.loss:
+        loss, Y = self.problem.loss, self.problem.sizes.Y
+        if stop.loss is not None and float(loss.value(now.logits, Y)) <= stop.loss:
             return Reason.LOSS
         if stop.stationarity is not None and self._rests(before, now, t, stop.stationarity, relative_speed):
             return Reason.STATIONARY
         return None
-
-    def _class_speed(self, now: Sequence[Floats], change: Sequence[Floats]) -> float:
-        return class_speed(now, change, self.problem.sizes)
 
     def _rests(self, before: State, now: State, t: float, target: float, speed: Speed) -> bool:
         """Whether the last step moved the state by no more, and no kernel that is still to come would."""
@@ -48,6 +47,7 @@ class Ends:
         limit = target * clock(self.problem)
         if speed(_parts(now), change) > limit:
             return False
+        # A kernel that still has to move may set in motion again what rests now.
         flow = RawFlow.build(self.problem)
         y = np.concatenate([part.ravel() for part in _parts(now)])
         ahead = [knot for knot in knots_of(self.problem.kernel) if knot > t]
@@ -56,9 +56,6 @@ class Ends:
     def _rms(self, state: State) -> float:
         sizes = self.problem.sizes
         return float(np.sqrt(np.mean((state.H - spread(class_means(state.H, sizes), sizes)) ** 2)))
-
-    def _loss(self, state: State) -> float:
-        return float(self.problem.loss.value(state.logits, self.problem.sizes.Y))
 
 
 def _parts(state: State) -> tuple[Floats, Floats, Floats]:

@@ -38,6 +38,7 @@ class Momentum:
     def __post_init__(self) -> None:
         object.__setattr__(self, "eta", checks.positive("eta", self.eta, "give a step > 0"))
         object.__setattr__(self, "beta", checks.momentum(self.beta))
+        # Both forms are the same step then: asked for by name it must have been meant otherwise.
         if self.nesterov and self.beta == 0:
             raise InputError("nesterov", True, "has no meaning without momentum", "give momentum > 0")
 

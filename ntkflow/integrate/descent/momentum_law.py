@@ -10,7 +10,7 @@ Without decay and for the heavy ball that is m dE_k = eta^2 [q(v_{k+1}) + 2 sum_
 For gradients that change slowly the sums are those of `Momentum.effective_step`. Not in the paper.
 """
 
-from ntkflow._types import FeatureMatrix, Features, Vector
+from ntkflow._types import FeatureMatrix, Vector
 from ntkflow.integrate.descent.drift import Force, StepLaw
 from ntkflow.problem.kernels.base import Kernel
 from ntkflow.problem.state import State
@@ -43,6 +43,7 @@ class MomentumLaw:
         """
         law, beta, eta = self.law, self.law.momentum.beta, self.law.momentum.eta
         t = k * law.momentum.time_step
+        # Before the velocity is renewed: a_k belongs to the one that led here.
         decay = law.decay(state, t)
         self._a = beta * self._carried(state, t) + decay
         self.velocity = force if self.velocity is None else force.after(beta, self.velocity)
@@ -60,12 +61,10 @@ class MomentumLaw:
             return 0.0
         carried = self._a + 2 * self.law.momentum.eta * self.law.pair(self._u, self.velocity)
         if kernel is not before:
-            potential = kernel.solve(self.velocity.H, self.law.problem.sizes)
-            carried = carried - self._turned(potential - self.velocity.potential, state)
+            # B is that of the kernel of now: of the velocity's past only what Op^{-1} makes of it has changed.
+            sizes = self.law.problem.sizes
+            potential = kernel.solve(self.velocity.H, sizes)
+            turned = (potential - self.velocity.potential) @ state.H.T * sizes.C / sizes.N
+            carried = carried - (turned + turned.T)
             self.velocity = self.velocity._replace(potential=potential)
         return carried
-
-    def _turned(self, potential: Features, state: State) -> FeatureMatrix:
-        sizes = self.law.problem.sizes
-        turned = potential @ state.H.T * sizes.C / sizes.N
-        return turned + turned.T

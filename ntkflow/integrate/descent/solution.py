@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ntkflow._types import Json
 from ntkflow.dynamics.packed import RawFlow
 from ntkflow.integrate.descent.descent import Descent
 from ntkflow.integrate.solution import Solution, Stats
@@ -43,17 +42,13 @@ def as_solution(descent: Descent, seconds: float) -> Solution:
         flow,
         law=descent.law,
         discrete=True,
-        settings=_settings(descent),
+        # None where an option is at rest, as the configuration has it.
+        settings={
+            "step_size": momentum.eta,
+            "steps": steps,
+            "momentum": momentum.beta or None,
+            "nesterov": momentum.nesterov or None,
+            "batch_per_class": descent.batch_per_class,
+            "batch_seed": None if descent.batch_per_class is None else descent.seed,
+        },
     )
-
-
-def _settings(descent: Descent) -> Json:
-    momentum, batch = descent.momentum, descent.batch_per_class
-    return {
-        "step_size": momentum.eta,
-        "steps": int(descent.steps[-1]),
-        "momentum": momentum.beta or None,
-        "nesterov": momentum.nesterov or None,
-        "batch_per_class": batch,
-        "batch_seed": None if batch is None else descent.seed,
-    }

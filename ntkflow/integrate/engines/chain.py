@@ -145,9 +145,13 @@ class Chain:
     def step(self) -> None:
         """Take one accepted step; sets `status` to 'finished' or 'failed' at the end."""
         if self._stepper.status == "finished":
-            self._go_on()
-            if self.status == "failed":
+            # At a knot: the next interval begins with the step that enters it, not with the one that ended here.
+            y = np.array(self._stepper.y)
+            if not np.all(np.isfinite(y)):
+                self.status = "failed"
                 return
+            self._evaluations += self._stepper.nfev
+            self._begin(y)
         stepper, interval = self._stepper, self.interval
         before = stepper.t
         if stepper.status != "failed":
@@ -156,6 +160,7 @@ class Chain:
             self.status = "failed"
             return
         done = stepper.status == "finished"
+        # The engine's own last time may miss the interval's end by rounding, which the next one's clock must not.
         after = interval.width if done else stepper.t
         self.t = interval.time(after)
         self.last = Step(interval, (before, after), stepper)
@@ -168,14 +173,6 @@ class Chain:
             raise RuntimeError("there is no step to interpolate yet; call step first")
         inside, local = self.last.inside, self.last.interval.local
         return lambda t: inside(local(t))
-
-    def _go_on(self) -> None:
-        y = np.array(self._stepper.y)
-        if not np.all(np.isfinite(y)):
-            self.status = "failed"
-            return
-        self._evaluations += self._stepper.nfev
-        self._begin(y)
 
     def _begin(self, y: Vector) -> None:
         begin, end = self._spans[len(self.intervals)]

@@ -47,7 +47,16 @@ def choose(flow: Flow, y: Vector, t_end: float, requested: str = "auto") -> Choi
     if requested in (STRUCTURED, DIFFRAX) and not thin:
         raise InputError("engine", repr(requested), "needs the thin form", "use engine='DOP853' or 'LSODA'")
     stiffness = flow.spectral_radius(y) * t_end
-    engine, reason = (requested, "requested") if requested != "auto" else _automatic(stiffness, thin, y.size)
+    if requested != "auto":
+        engine, reason = requested, "requested"
+    elif stiffness <= EXPLICIT_STIFFNESS:
+        engine, reason = "DOP853", "not stiff on this horizon"
+    elif thin:
+        engine, reason = STRUCTURED, "stiff, and the thin form has block elimination"
+    elif y.size <= scipy_engine.DENSE_LIMIT:
+        engine, reason = "LSODA", "stiff, few enough unknowns for a dense Jacobian"
+    else:
+        engine, reason = "DOP853", "stiff, but too many unknowns for a dense Jacobian"
     return Choice(engine, stiffness, f"{reason} (rho T = {stiffness:.2g}, {y.size} unknowns)", reason)
 
 
@@ -66,16 +75,6 @@ def check_start(flow: Flow, y0: Vector, requested: str) -> None:
             f"takes features and weights of at most {largest:.2g} for zero",
             "use another engine, or scale the state up",
         )
-
-
-def _automatic(stiffness: float, thin: bool, unknowns: int) -> tuple[str, str]:
-    if stiffness <= EXPLICIT_STIFFNESS:
-        return "DOP853", "not stiff on this horizon"
-    if thin:
-        return STRUCTURED, "stiff, and the thin form has block elimination"
-    if unknowns <= scipy_engine.DENSE_LIMIT:
-        return "LSODA", "stiff, few enough unknowns for a dense Jacobian"
-    return "DOP853", "stiff, but too many unknowns for a dense Jacobian"
 
 
 def in_all(choices: Sequence[Choice], unknowns: int) -> Choice:
@@ -98,6 +97,7 @@ def start(engine: str, flow: Flow, y0: Vector, t_end: float, rtol: float, atol: 
     """The engine at t = 0, ready to step."""
     if engine == STRUCTURED:
         assert isinstance(flow, ThinFlow)
+        # Each engine is imported when it is first used: jax alone takes longer than a default run.
         from ntkflow.integrate.engines.structured import StructuredBDF
 
         return StructuredBDF(flow.system, 0.0, y0, t_end, rtol, atol)

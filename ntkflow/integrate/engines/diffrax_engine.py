@@ -42,6 +42,7 @@ class DiffraxStepper:
         stiff = stiffness > EXPLICIT_STIFFNESS and y0.size <= DENSE_LIMIT
         self.t, self.y, self.status, self.nfev = 0.0, np.array(y0), "running", 0
         self.t_end = float(t_end)
+        # diffrax does not count evaluations; stages of each attempt are the nearest to it.
         self._stages = 7 if stiff else 14
         self._how = ("Kvaerno5" if stiff else "Dopri8", float(max(rtol, 1e-13)), float(rtol))
         with x64():
@@ -75,7 +76,12 @@ class DiffraxStepper:
                 self._next = (after if keep else t) + length
             self.t, self.y = after, np.asarray(y)
             interpolation = self._interpolation(t0=t, t1=after, **dense)
-        self._dense = lambda time: _evaluated(interpolation, time)
+
+        def dense_at(time: float) -> Vector:
+            with x64():
+                return np.asarray(interpolation.evaluate(jnp.asarray(time)))
+
+        self._dense = dense_at
         if self.t >= self.t_end:
             self.status = "finished"
 
@@ -84,11 +90,6 @@ class DiffraxStepper:
         if self._dense is None:
             raise RuntimeError("there is no step to interpolate yet; call step first")
         return self._dense
-
-
-def _evaluated(interpolation: Any, time: float) -> Vector:
-    with x64():
-        return np.asarray(interpolation.evaluate(jnp.asarray(time)))
 
 
 class Constants(NamedTuple):
@@ -167,6 +168,7 @@ def _attempt(
     solver, controller, term = _parts(*how, atol)
     t, after, y = now
     new, error, dense, moved, result = solver.step(term, t, after, y, system, carry, jnp.asarray(False))
+    # A Newton iteration that fails is a step with an infinite error: the controller then shortens it as any other.
     failed = result != diffrax.RESULTS.successful
     error = jnp.where(failed | ~jnp.isfinite(error), jnp.inf, error)
     adapted = controller.adapt_step_size(t, after, y, new, system, error, solver.error_order(term), memory)

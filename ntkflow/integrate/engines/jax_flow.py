@@ -150,6 +150,7 @@ def _integrate(
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
         max_steps=max_steps,
         adjoint=adjoint,
+        # The result code instead: nothing can be raised from compiled code, and one member must not stop all the others.
         throw=False,
     )
     H1, L, W, b = jax.vmap(unravel)(found.ys) if times.ndim else unravel(found.ys[0])

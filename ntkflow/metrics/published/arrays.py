@@ -24,6 +24,7 @@ def features(argument: str, value: Any, ndim: int | None = 2) -> tuple[Floats, f
     if getattr(getattr(value, "dtype", None), "name", "") == "bfloat16":
         value, eps = np.asarray(value).astype(np.float32), BFLOAT16
     array = checks.as_given(argument, value, "pass an array of numbers, as H.detach().cpu().numpy()")
+    # Long doubles would be rounded without a word.
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         raise InputError(argument, f"{array.dtype} array", "is longer than float64", "pass float64")
     if ndim is not None and array.ndim != ndim:

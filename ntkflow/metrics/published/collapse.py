@@ -181,6 +181,7 @@ def _rows(argument: str, H: Any, y: Any, n: int | None) -> tuple[np.ndarray, flo
 def _measured(source: _Source, W: Any, b: Any, centre: str, test: Any, ood: Any) -> Collapse:
     moments, classes = _first_pass(source)
     weights, biases = arrays.head(W, b, moments.n)
+    # Only now is it known which classes there are: codes were given in the order of their first samples.
     order, notes = classes.settled(None if weights is None else len(weights))
     moments.settle(order)
     geometry = Geometry(moments, centre)
@@ -191,6 +192,7 @@ def _measured(source: _Source, W: Any, b: Any, centre: str, test: Any, ood: Any)
         samples = _second_pass(source, geometry, head, classes, place)
         along = samples.along
     elif moments.scatter is not None:
+        # What lies along the means can be read off the scatter matrix when the samples are gone.
         V = geometry.spanned[1]
         along = np.sum(V * (moments.scatter @ V), axis=0)
     outside = None if ood is None else _mean(ood, moments.n)

@@ -79,8 +79,11 @@ def _bias(f: Facts, biases: np.ndarray | float, size_b: float) -> float:
     assert f.head is not None
     g, size = unit(whole)
     size_out = times(1.0, f.head.size_W, size, f.geometry.size)
-    if np.isfinite(size_out) and size_out > 0:
-        most = max(size_out, size_b) if np.any(biases) else size_out
+    if np.isfinite(size_out):
+        # Both in the larger of their units. A product of units that vanishes leaves the bias alone.
+        most = max(size_out, size_b if np.any(biases) else 0.0)
+        if most == 0:
+            return 0.0
         outputs = (W @ g) * (size_out / most) + biases * (size_b / most)
         return times(float(np.linalg.norm(outputs)), most)
     return times(float(np.linalg.norm(W @ g)), size_out)

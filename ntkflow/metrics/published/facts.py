@@ -69,6 +69,7 @@ class Facts:
         Raises:
             UndefinedError: no class has two samples to vary.
         """
+        # Test samples deviate from training means, one of a class too.
         if self.training and self.counts.max() < 2:
             raise UndefinedError("every class has one sample, which does not vary")
         return float(self.squares.sum()) / self.N
@@ -95,6 +96,7 @@ class Facts:
         Raises:
             UndefinedError: a mean is the centre.
         """
+        # Of equal unit vectors the squares may come out below zero by rounding.
         return np.sqrt(np.maximum(squared_distances(self.geometry.unit_means()), 0))
 
     def weights(self) -> Floats:

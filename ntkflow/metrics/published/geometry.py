@@ -87,6 +87,7 @@ class Geometry:
         r is at most C - 1 about the mean of the class means.
         """
         _, s, Vt = np.linalg.svd(self.M, full_matrices=False)
+        # Two roundings: that of the decomposition, and that of means which were cut off at the features' own precision.
         rounding = EPS * max(self.M.shape) * s[0]
         known = ROUNDING * self.moments.eps * np.linalg.norm(self.means)
         rank = int(np.sum(s > max(rounding, known)))
@@ -120,6 +121,7 @@ def squared_distances(A: Floats) -> Floats:
     i, j = np.triu_indices(len(A), 1)
     sums = squares[i] + squares[j]
     found = sums - 2 * gram[i, j]
+    # There the difference has lost two of its sixteen digits, and beyond it loses fewer.
     close = np.flatnonzero(found < 1e-2 * sums)
     step = max(1, (1 << 21) // A.shape[1])
     for k in range(0, len(close), step):

@@ -62,7 +62,15 @@ class Classes:
             raise InputError("y", "labels of several kinds", "must be of one kind", "map them") from None
         order = np.array([self._codes[name] for name in names])
         if C is not None and len(names) != C:
-            raise _misfit(names, C)
+            missing = [c for c in range(C) if c not in names]
+            # Indices that fit, with one left out: the likely fault is a split without that class, not another labelling.
+            if missing and all(isinstance(name, int) and 0 <= name < C for name in names):
+                rule = f"has no sample of class {missing[0]}, for which W has a row: that class has no mean"
+                remedy = "give samples of every class, or drop its row of W"
+                raise InputError("y", _listed(names), rule, remedy)
+            raise InputError(
+                "y", _listed(names), f"are not the {C} classes of W", f"number them 0 to {C - 1}"
+            )
         if len(names) < 2:
             raise InputError("y", _listed(names), "has one class", "collapse is about two or more")
         if names == list(range(len(names))):
@@ -71,15 +79,6 @@ class Classes:
         if C is not None:
             warnings.warn(f"{note}; check that the rows of W are in it", LabelsWarning, stacklevel=4)
         return order, (note,)
-
-
-def _misfit(names: list[Any], C: int) -> InputError:
-    missing = [c for c in range(C) if c not in names]
-    inside = all(isinstance(name, int) and 0 <= name < C for name in names)
-    if inside and missing:
-        rule = f"has no sample of class {missing[0]}, for which W has a row: that class has no mean"
-        return InputError("y", _listed(names), rule, "give samples of every class, or drop its row of W")
-    return InputError("y", _listed(names), f"are not the {C} classes of W", f"number them 0 to {C - 1}")
 
 
 def _listed(names: list[Any]) -> str:
@@ -102,18 +101,15 @@ def _labels(argument: str, y: Any, N: int) -> Floats:
         rule = f"must have shape ({N},), one label per row of H"
         raise InputError(argument, f"array of shape {array.shape}", rule, "samples are the rows of H: (N, n)")
     if array.dtype.kind == "O":
-        return _text(argument, array)
+        # As pandas has text; numbers among it would be compared as text.
+        if not all(isinstance(label, str) for label in array):
+            raise InputError(argument, "Python objects", "must be labels", "pass integers or names")
+        return array.astype(str)
     if array.dtype.kind == "f":
         return _whole(argument, array)
     if array.dtype.kind not in "iubUS":
         raise InputError(argument, f"{array.dtype} array", "must be labels", "pass integers or names")
     return array.astype(np.int64) if array.dtype.kind in "iub" else array.astype(str)
-
-
-def _text(argument: str, array: Floats) -> Floats:
-    if not all(isinstance(label, str) for label in array):
-        raise InputError(argument, "Python objects", "must be labels", "pass integers or names")
-    return array.astype(str)
 
 
 def _whole(argument: str, array: Floats) -> Floats:

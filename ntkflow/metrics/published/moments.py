@@ -71,6 +71,7 @@ class Moments:
     def _merge(self, D: np.ndarray, codes: np.ndarray) -> None:
         self._grow(int(codes[-1]) + 1)
         present, starts, lengths = np.unique(codes, return_index=True, return_counts=True)
+        # Sorted by class (`sorted_blocks`), so that sums over a class are runs, and a class's first sample its origin.
         fresh = self.counts[present] == 0
         self.origins[present[fresh]] = D[starts[fresh]]
         D -= np.repeat(self.origins[present], lengths, axis=0)

@@ -50,6 +50,7 @@ class Collapse(Mapping[str, float]):
     def rows(self) -> list[tuple[str, float | None, float | None]]:
         """Name, value, value on test features; None where there is none."""
         test = {} if self.test is None else self.test
+        # In the order of the registry, whatever the order in which values were found.
         return [(name, self.get(name), test.get(name)) for name in METRICS if name in self or name in test]
 
     def as_dict(self) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Samples:
 
     def __init__(self, geometry: Geometry, head: Head | None) -> None:
         self.geometry, self.head = geometry, head
+        # Once for all batches: places of the means within their span, and what |z - z_c|^2 has of its own in each.
         s, self._V = geometry.spanned
         self._places = geometry.M @ self._V
         self._half = 0.5 * np.sum(self._places**2, axis=1)
@@ -71,8 +72,10 @@ class Samples:
         for rows, of in sorted_blocks(H, classes):
             D = doubles(H[rows])
             D /= self.geometry.size
+            # Before anything is subtracted: the head sees the features as they came.
             if self.head is not None:
                 products = D @ self.head.weights.T
+            # In two steps: features and origin are alike in size, and only their difference is as small as the means.
             D -= self.geometry.origin
             D -= self.geometry.relative[of]
             Z = D @ self._V
@@ -80,19 +83,17 @@ class Samples:
             self.counts[present] += lengths
             self.squares[present] += np.add.reduceat(np.square(D, out=D), starts, axis=0)
             self.along += np.sum(Z**2, axis=0)
+            # Within the span of the means alone: what is orthogonal to it is as far from one mean as from any other.
             # argmin |z - z_c|^2 = argmax (z . z_c - |z_c|^2 / 2)
             Z += self._places[of]
             scores = Z @ self._places.T
             scores -= self._half
             nearest = scores.argmax(axis=1)
             self.nearest_own += int(np.sum(nearest == of))
-            if self.head is not None:
-                self._judge(products, nearest, of)
-
-    def _judge(self, products: Floats, nearest: Floats, of: Floats) -> None:
-        assert self.head is not None
-        self.hits["nearest_unbiased"] += int(np.sum(products.argmax(axis=1) == nearest))
-        factor, biases = self.head.terms(self.geometry.size)
-        predicted = (products * factor + biases).argmax(axis=1)
-        self.hits["nearest"] += int(np.sum(predicted == nearest))
-        self.hits["own"] += int(np.sum(predicted == of))
+            if self.head is None:
+                continue
+            self.hits["nearest_unbiased"] += int(np.sum(products.argmax(axis=1) == nearest))
+            factor, biases = self.head.terms(self.geometry.size)
+            predicted = (products * factor + biases).argmax(axis=1)
+            self.hits["nearest"] += int(np.sum(predicted == nearest))
+            self.hits["own"] += int(np.sum(predicted == of))

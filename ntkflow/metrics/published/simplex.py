@@ -111,6 +111,7 @@ def energy_variance(f: Facts) -> float:
 
 
 def _energies(f: Facts) -> Floats:
+    # On the unit sphere: the floor of lengths becomes one of directions by the shortest mean.
     found = f.distances
     same = np.flatnonzero(found <= f.geometry.floor / f.geometry.norms.min())
     if len(same):

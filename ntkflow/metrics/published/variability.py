@@ -52,6 +52,7 @@ def _along(f: Facts, k: int) -> float:
     if f.along is None:
         raise UndefinedError(ONCE)
     s = f.geometry.spanned[0][:k]
+    # Roots first: of small features the squares s^2 would vanish before their quotient is taken.
     return float(np.sum((np.sqrt(np.maximum(f.along[:k], 0)) / s) ** 2)) / f.N
 
 
@@ -60,6 +61,7 @@ def quotient(f: Facts) -> float:
     """Quotient of traces."""
     _, size = f.M
     between = float(np.trace(f.gram)) / f.C
+    # Twice by the unit, whose square may be no number.
     return f.spread() / size / size / between
 
 

@@ -53,6 +53,7 @@ class ThinCoefficients:
         """A number per class, equal for classes whose mu_single agree at all times; for `decompose`."""
         if not self.schedule:
             return self.within
+        # At all times: classes that differ at one knot only have different factors L from there on.
         rows = np.stack([knot.within for _, knot in self.schedule], axis=1)
         return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1).astype(np.float64)
 

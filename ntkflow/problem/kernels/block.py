@@ -108,6 +108,7 @@ class BlockKernel(Kernel):
     def eigenvalues(self, sizes: Sizes) -> Eigenvalues:
         """mu_single (N-C times), mu_class (C-1 times), mu_global (once). Source: Table 1."""
         m = sizes.per_class
+        # Each from the one below it, without differences but those of the kappas: none is lost beside a larger one.
         mu_single = self.kappa_d - self.kappa_c
         mu_class = mu_single + m * (self.kappa_c - self.kappa_n)
         return Eigenvalues(mu_single, mu_class, mu_class + sizes.N * self.kappa_n)
@@ -131,6 +132,7 @@ class BlockKernel(Kernel):
     def inverse_class_kernel(self, sizes: Sizes) -> ClassMatrix:
         """Mc = m Kc^{-1} = (m/mu_class)(I - alpha 11^T), so that H K^{-1} H^T contains H1 Mc H1^T."""
         C, m, mu = sizes.C, sizes.per_class, self.eigenvalues(sizes)
+        # From the eigenvalues: 1 - alpha C cancels where alpha C is near one, as it is for many classes.
         J = np.full((C, C), 1 / C)
         result: Floats = m * ((np.eye(C) - J) / mu.mu_class + J / mu.mu_global)
         return result
@@ -148,6 +150,7 @@ class BlockKernel(Kernel):
             Y = sizes.Y
             class_sums = G @ Y.T
             return (kd - kc) * G + ((kc - kn) * class_sums + kn * class_sums.sum(axis=1, keepdims=True)) @ Y
+        # Where classes have one size a view by class replaces the products with Y.
         blocks: Any = G.reshape(G.shape[0], sizes.C, sizes.per_class)
         class_sums = blocks.sum(axis=2, keepdims=True)
         total = class_sums.sum(axis=1, keepdims=True)

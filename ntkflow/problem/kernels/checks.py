@@ -40,6 +40,7 @@ def shape(name: str, got: tuple[int, ...], want: tuple[int, ...], meaning: str) 
 
 def positive(name: str, eigenvalues: Floats, what: str) -> None:
     """Refuse a symmetric matrix that is singular or indefinite, judged by its eigenvalues."""
+    # What an eigenvalue solver's rounding can make of a zero: the dimension times that of the largest.
     least, most = float(eigenvalues.min()), float(np.abs(eigenvalues).max())
     noise = len(eigenvalues) * float(np.finfo(np.float64).eps) * most
     if least > noise:

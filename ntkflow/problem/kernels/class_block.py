@@ -63,11 +63,9 @@ class ClassBlockKernel(Kernel):
                 f"{self.mu_single[c]:.3g}, and its deviations from the class mean frozen or unstable",
                 "raise kappa_d or lower the diagonal of B",
             )
-        checks.positive("B", np.linalg.eigvalsh(self._inverse_means(sizes)), "B + diag(mu_single / m)")
-
-    def _inverse_means(self, sizes: Sizes) -> ClassMatrix:
-        """B + diag(mu_s^c / m_c), the inverse of Y K^{-1} Y^T, which takes the place of Mc^{-1}."""
-        return self.B + np.diag(self.mu_single / sizes.masses)
+        # The inverse of Y K^{-1} Y^T, which takes the place of Mc: with it and the mu_single K is positive (theory 10, L1).
+        inverse_means = self.B + np.diag(self.mu_single / sizes.masses)
+        checks.positive("B", np.linalg.eigvalsh(inverse_means), "B + diag(mu_single / m)")
 
     def __repr__(self) -> str:
         return views.called(self, C=len(self.kappa_d), kappa_d=self.kappa_d, B=self.B)

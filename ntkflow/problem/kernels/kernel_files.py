@@ -136,7 +136,10 @@ def build(arrays: Arrays, rung: str | None = None) -> Kernel:
 
 def _simplest(arrays: Arrays) -> str:
     """The simplest rung whose arrays are all there; warns of those that it leaves unused."""
-    chosen = _present(arrays)
+    chosen = next((rung for rung, names in NEEDS.items() if all(name in arrays for name in names)), None)
+    if chosen is None:
+        rule = "needs kappa_d, kappa_c, kappa_n or the arrays of another rung"
+        raise InputError("kernel", "no kernel", rule, "add them")
     unused = [name for name in ARRAYS if name in arrays and name not in (*NEEDS[chosen], "times", "rung")]
     if unused:
         complete = f"the {chosen} kernel's {', '.join(NEEDS[chosen])} {'are' if len(NEEDS[chosen]) > 1 else 'is'} complete"
@@ -144,15 +147,6 @@ def _simplest(arrays: Arrays) -> str:
             f"{', '.join(unused)} {_are(unused)} not used, because {complete}; name the rung to use another"
         )
     return chosen
-
-
-def _present(arrays: Arrays) -> str:
-    for rung, names in NEEDS.items():
-        if all(name in arrays for name in names):
-            return rung
-    raise InputError(
-        "kernel", "no kernel", "needs kappa_d, kappa_c, kappa_n or the arrays of another rung", "add them"
-    )
 
 
 def _scheduled(arrays: Arrays) -> Kernel:

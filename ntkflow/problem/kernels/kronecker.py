@@ -76,6 +76,7 @@ class KroneckerKernel(Kernel):
 
     def solve(self, H: Features, sizes: Sizes) -> Features:
         """A^{-1} H K^{-1}."""
+        # The inverse of a Kronecker product is that of its factors: nothing of size n N is formed.
         values, vectors = self._spectrum
         return (vectors / values) @ (vectors.T @ self.K.solve(H, sizes))
 

@@ -67,6 +67,7 @@ class MatrixBlockKernel(Kernel):
     def check(self, sizes: Sizes) -> None:
         """Refuse imbalanced classes, matrices of another size, and a singular or indefinite operator."""
         checks.shape("A_d", self.A_d.shape, (sizes.n, sizes.n), "one row per feature")
+        # Unequal classes would give each contrast a mixture of the matrices, and no inverse level by level.
         if not sizes.balanced:
             raise InputError(
                 "m",

@@ -103,6 +103,7 @@ class ScheduledKernel(Kernel):
     @property
     def rests(self) -> list[tuple[float, float, Kernel]]:
         """Stretches (begin, end, kernel) on which the kernel stands still, in time from 0 on."""
+        # Equal to the last digit: a kernel that moves at all has a law of its own, and E is no constant.
         same = [_same(a, b) for a, b in pairwise(self.kernels)]
         found = [(0.0, self.times[0], self.kernels[0])] if self.times[0] > 0 else []
         for (begin, end), kernel, still in zip(pairwise(self.times), self.kernels[1:], same, strict=True):

@@ -82,6 +82,7 @@ class TensorKernel(Kernel):
 
     def feature_matrices(self, sizes: Sizes) -> tuple[FeatureMatrix, ...]:
         """Theta[:, s, :, r] for every pair of samples s <= r."""
+        # Those of r < s are their transposes, with which whatever commutes with these commutes as well.
         n, N = sizes.n, sizes.N
         blocks = self.Theta.reshape(n, N, n, N)
         return tuple(blocks[:, s, :, r] for s in range(N) for r in range(s, N))

@@ -21,6 +21,7 @@ class Letter:
 
 def equal_words(word: Word, traced: bool, flip: Callable[[Word], Word], swaps: Set[Word]) -> list[Word]:
     """All words of the same value, sorted: transposed, turned round under a trace, commuting letters swapped."""
+    # By search to the end: words are short, and the three moves generate few others.
     found, frontier = {word}, [word]
     while frontier:
         current = frontier.pop()

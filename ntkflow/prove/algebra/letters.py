@@ -67,6 +67,7 @@ class Model:
     @property
     def kappa_n(self) -> Scalar:
         """Kernel value of two classes; with the next two a bijection of (mu_s, mu_c, mu_g)."""
+        # The eigenvalues are the symbols, since they are what is divided by: denominators stay monomials.
         return (self.mu_g - self.mu_c) / self.N
 
     @property
@@ -182,6 +183,7 @@ def model(m: Scalar = m) -> Model:
 
 def assume(base: Model, **rules: Poly | int) -> Model:
     """`base` with hypotheses: keyword ``W_H1=poly`` rewrites the word W H1, ``Wt_W`` the word W' W."""
+    # A copy: hypotheses of one claim must not help to prove another.
     algebra = base.algebra.extended()
     for name, right in rules.items():
         word = name.replace("t_", "'_").removesuffix("_").replace("_", " ")

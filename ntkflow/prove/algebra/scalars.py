@@ -79,6 +79,7 @@ def vanishes(expression: sympy.Expr) -> bool:
 
     Only exact rewriting is used; an expression that no rewriting brings to 0 counts as not zero.
     """
+    # Expanded numerators decide almost all; `simplify` is slow, and asked last.
     expression = sympy.sympify(expression)
     numerator = sympy.fraction(sympy.together(expression.rewrite(sympy.exp)))[0]
     if sympy.powsimp(sympy.expand(numerator, power_exp=False)).expand() == 0:

@@ -72,6 +72,7 @@ class Algebra:
         )
         if right.shape != shape:
             raise ValueError(f"rule {left}: shapes {shape} and {right.shape}")
+        # With the transposed word: else an identity and its mirror image would have different normal forms.
         self.rules[word] = right
         self.rules[self.flip(word)] = right.T
 
@@ -102,12 +103,14 @@ class Algebra:
 
     def flip(self, word: Word) -> Word:
         """The transposed word."""
-        return tuple(self._flip(token) for token in reversed(word))
-
-    def _flip(self, token: str) -> str:
-        if token.endswith("'"):
-            return token[:-1]
-        return token if self.letters[token].symmetric else token + "'"
+        turned = []
+        for token in reversed(word):
+            if token.endswith("'"):
+                turned.append(token[:-1])
+            else:
+                # A symmetric letter has no transpose of its own: there is one way to write it.
+                turned.append(token if self.letters[token].symmetric else token + "'")
+        return tuple(turned)
 
     def poly(self, shape: Shape, terms: Iterable[tuple[Scalar, tuple[Factor, ...], Word]]) -> "Poly":
         """The normal form of a sum of raw terms."""
@@ -134,6 +137,7 @@ class Algebra:
         self, factors: tuple[Factor, ...], word: Word
     ) -> list[tuple[Scalar, tuple[Factor, ...], Word]] | None:
         """One rewriting step of a term, or None when it is in normal form."""
+        # Rules before cuts: a rule may remove the letter at which a 1 x 1 product would be cut out.
         match = self._match(word)
         if match is not None:
             return [
@@ -151,6 +155,8 @@ class Algebra:
         return None
 
     def _match(self, word: Word, keep_swaps: bool = False) -> tuple[int, int] | None:
+        # Rules of one, two or three letters are all there are. Inside traces and 1 x 1 products the rules of commuting letters
+        # are kept out: all orders are looked through there, and a rule that turns one into another would never end.
         for start in range(len(word)):
             for stop in range(start + 1, min(start + 3, len(word)) + 1):
                 if word[start:stop] in self.rules and not (keep_swaps and word[start:stop] in self.swaps):
@@ -189,24 +195,19 @@ class Algebra:
         for variant in variants:
             match = self._match(variant, keep_swaps=True)
             if match is not None:
-                return [
-                    self._replaced(kind, c, f, variant[: match[0]] + w + variant[match[1] :], variant)
-                    for c, f, w in self._right(variant, match)
-                ]
+                begin, end = variant[: match[0]], variant[match[1] :]
+                size = self.sizes[self.space(variant[0])[0]]
+                found = [(c, f, begin + w + end) for c, f, w in self._right(variant, match)]
+                # The trace of a word with no letter left is that of the identity, the size of its space.
+                return [(c, (*f, (kind, w))) if w or kind == "s" else (c * size, f) for c, f, w in found]
             cuts = [0, *self._cuts(variant), len(variant)]
             if kind == "t" and self.space(variant[0])[0] == "1":
                 return [(ONE, (("s", variant),))]
             if kind == "s" and len(cuts) > 2:
                 return [(ONE, tuple(("s", variant[i:j]) for i, j in pairwise(cuts)))]
+        # The first in the alphabet stands for all words of equal value, so that equal factors cancel.
         best = variants[0]
         return None if best == word else [(ONE, ((kind, best),))]
-
-    def _replaced(
-        self, kind: str, c: Scalar, factors: tuple[Factor, ...], word: Word, before: Word
-    ) -> tuple[Scalar, tuple[Factor, ...]]:
-        if word or kind == "s":
-            return c, (*factors, (kind, word))
-        return c * self.sizes[self.space(before[0])[0]], factors
 
 
 @dataclass(frozen=True, eq=False)

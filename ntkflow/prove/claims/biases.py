@@ -11,8 +11,7 @@ from ntkflow.prove.claims.limits import balanced_scale, both_signs, outer, weigh
 from ntkflow.prove.entry import Claim, Equation, Equations, Fact, Verdict
 from ntkflow.prove.instances import counterexample, small_model
 
-x, r, s, a = (symbol[name] for name in ("x", "r", "s", "a"))
-c1, c2 = symbol["c_1"], symbol["c_2"]
+x, r, s = (symbol[name] for name in ("x", "r", "s"))
 HALVES: dict[str, Fraction] = {"x": Fraction(2), "r": Fraction(1, 2), "s": Fraction(1)}
 BIAS = "C = 2, beta = 0, 1 - alpha C = 1/4, m/mu_class = 4"
 
@@ -32,6 +31,7 @@ def features_root(ratio: Scalar) -> Equations:
     squares = tuple(
         Equation(f"square, {name}", root * root, outer(M, beta) * outer(M, beta)) for name, beta in signs
     )
+    # The printed ratio fails in the squares already; positivity is asked of the corrected one.
     return (*squares, positive) if ratio == s else squares
 
 

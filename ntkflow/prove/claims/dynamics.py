@@ -24,6 +24,7 @@ def kernel_action() -> Equations:
 
 def decomposition() -> Equations:
     """(19) in the variables H1 = H Y'/m and H2 = H Q2 / sqrt(m) is (25)."""
+    # H2 has a root of m in it, which is a symbol here.
     M = model(m=symbol["p"] ** 2)
     p = symbol["p"]
     H1, H2 = M.H * M.Y.T / M.m, M.H * M.Q2 / p

@@ -42,7 +42,7 @@ def class_dependent() -> Equations:
     rates = M.raw_flow(M.R, K)
     H1, within = M.H * Y.T * M.Di, M.H - M.H * Y.T * M.Di * Y
     R1, features = M.R * Y.T * M.Di, M.H * Ki * M.H.T
-    E_rate = features.rate({"H": rates["H"]})
+    E_rate, S = features.rate({"H": rates["H"]}), within * within.T
     return (
         Equation("K K^{-1} = I", K * Ki, one),
         Equation("Y K^{-1} Y' = (B + V/D)^{-1}", Y * Ki * Y.T, M.Fi),
@@ -57,20 +57,10 @@ def class_dependent() -> Equations:
         Equation("d(W'W)/dt = d(H K^{-1} H')/dt", (M.W.T * M.W).rate(rates), E_rate),
         Equation(
             "d(within T^{-1} within') with the MSE residual",
-            _within_rate(M, within, K),
-            _within_square(M, within),
+            (within * M.Ti * within.T).rate(M.raw_flow(M.W * M.H + M.b * M.o.T - M.Y, K)),
+            -(M.W.T * M.W * S + S * M.W.T * M.W),
         ),
     )
-
-
-def _within_rate(M: Model, within: Poly, K: Poly) -> Poly:
-    R = M.W * M.H + M.b * M.o.T - M.Y
-    return (within * M.Ti * within.T).rate(M.raw_flow(R, K))
-
-
-def _within_square(M: Model, within: Poly) -> Poly:
-    S = within * within.T
-    return -(M.W.T * M.W * S + S * M.W.T * M.W)
 
 
 def general_kernel() -> Equations:
@@ -101,6 +91,7 @@ def kronecker() -> Equations:
 def matrix_blocks_model() -> tuple[Model, dict[str, Poly]]:
     """L4: Bd = Ad, Bc = Ad + m Ac, Bg = Bc + N An as letters with inverses; Z commutes with all of them."""
     M = model()
+    # The levels are the letters, since they are what is inverted; Ad, Ac and An follow from them.
     names = ("Bd", "Bc", "Bg", "Bdi", "Bci", "Bgi", "Z")
     parts = {name: M.algebra.declare(name, "n", "n", symmetric=True) for name in names}
     for name in ("Bd", "Bc", "Bg"):
@@ -124,6 +115,7 @@ def matrix_blocks_flow(M: Model, parts: dict[str, Poly], R: Poly) -> dict[str, P
 
 def matrix_blocks() -> Equations:
     """L4: the class dynamics (73) and the invariant I_Z for a free residual."""
+    # With a free R the identity holds for any loss; with that of MSE only for one.
     M, parts = matrix_blocks_model()
     rates = matrix_blocks_flow(M, parts, M.R)
     H1, g, R1 = M.H * M.Y.T / m, M.H * M.o / N, M.R * M.Y.T / m

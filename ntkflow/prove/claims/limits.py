@@ -22,6 +22,7 @@ def at_zero_loss(base: Model | None = None) -> Model:
 
 def balanced_scale() -> Model:
     """mu_class = m/x^2 and 1 - alpha C = r^2, so that all roots are rational."""
+    # The roots are the symbols: in rational functions of them equality is decided, not searched for.
     return Model(model_algebra(), mu_s, m / x**2, m / (x * r) ** 2)
 
 
@@ -72,6 +73,7 @@ def means_general_bias() -> Equations:
 
 def both_signs() -> tuple[tuple[str, Scalar], ...]:
     """Beta with |1 - beta C| = s, on either side of 1/C."""
+    # An absolute value is no rational function: both of its signs are proved.
     return ("beta < 1/C", (1 - s) / C), ("beta > 1/C", (1 + s) / C)
 
 

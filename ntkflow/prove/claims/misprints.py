@@ -36,6 +36,7 @@ def no_multiple() -> Equations:
     at = diagonal_instance()
     M = model()
     means, within = at.value(M.H1 * M.H1.T / mu_c), at.value(M.S / mu_s)
+    # A counterexample to every factor at once: two entries ask for two different ones.
     needed = 1 / means[0, 0], -1 / within[1, 1]
     text = f"W'W = I needs the factors {needed[0]} and {needed[1]} at once"
     return (*weights_against_features(-1), Fact("some multiple fits", needed[0] == needed[1], text))

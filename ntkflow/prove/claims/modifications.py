@@ -29,6 +29,7 @@ def decay() -> Equations:
 def regularised_limit() -> Equations:
     """The collapsed state is stationary; lam_w = p^2, lam_h = q^2, mu_class = c_1^2, m = c_2^2."""
     p, q, root_mu, root_m = (symbol[name] for name in ("p", "q", "c_1", "c_2"))
+    # Rates, mu_class and m are squares of symbols: rho and H1's factor, which have roots of them, are then rational.
     rho, slope = p * q / (root_mu * root_m), p * root_mu / (q * root_m)
     M = Model(model_algebra(root_m**2), mu_s, root_mu**2, m=root_m**2)
     flow = M.class_flow()

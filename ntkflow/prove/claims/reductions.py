@@ -41,6 +41,7 @@ def balanced_system() -> Equations:
     Z1 = Z * M.Y.T / p
     R1 = M.X * Z1 * D / p + M.b * M.u.T - M.I
     gam = R1 * D * Z1.T * p + M.X * (M.I - Z1 * Z1.T) * M.mu_s
+    # Chosen so that H = W' Z K^{1/2} moves by (19), which the equations below check.
     rates = {"W": -(gam * M.W), "Z": gam.T * Z - R * half, "b": -(R * M.o)}
     return (
         Equation("K^{1/2} squared", half * half, M.kernel),

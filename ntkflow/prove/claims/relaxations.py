@@ -1,7 +1,5 @@
 """Errata of Appendix D: matrix blocks, their invariants, rotations."""
 
-from fractions import Fraction
-
 from ntkflow.prove.algebra.letters import assume, model
 from ntkflow.prove.algebra.scalars import N, m, symbol
 from ntkflow.prove.claims import witnesses
@@ -9,10 +7,7 @@ from ntkflow.prove.claims.ladder import any_operator, matrix_blocks
 from ntkflow.prove.entry import Claim, Equation, Equations, Verdict
 from ntkflow.prove.instances import Instance, counterexample, exact, small_model
 
-x, r, s, a = (symbol[name] for name in ("x", "r", "s", "a"))
-c1, c2 = symbol["c_1"], symbol["c_2"]
-HALVES = {"x": 2, "r": Fraction(1, 2), "s": 1}
-BIAS = "C = 2, beta = 0, 1 - alpha C = 1/4, m/mu_class = 4"
+a, c1, c2 = symbol["a"], symbol["c_1"], symbol["c_2"]
 
 
 def block_flow(sign: int) -> Equations:

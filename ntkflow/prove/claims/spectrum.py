@@ -10,6 +10,7 @@ from ntkflow.prove.entry import Claim, Equation, Equations
 
 def with_unit_vectors() -> tuple[Model, Poly, Poly]:
     """The model with a sample's unit vector e and its class's unit vector f = Y e."""
+    # Table 1 names entries of vectors; a unit vector for any one sample says it for all of them at once.
     M = model()
     e, f = M.algebra.declare("e", "N", "1"), M.algebra.declare("f", "C", "1")
     M.algebra.rule("Y e", f)

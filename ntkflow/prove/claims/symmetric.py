@@ -49,6 +49,7 @@ def symmetric_sector() -> Equations:
 
 def sector_invariants() -> Equations:
     """e_P and e_J have rate zero: weight part against feature part."""
+    # Part against part, not their difference against zero: a rate that is empty by mistake would pass for conserved.
     M, rates = model(), scalar_rates()
     one = M.algebra.number
     found = []
@@ -148,6 +149,7 @@ def frozen_riccati() -> Equations:
     A, B = M.A, M.B
     Q = M.algebra.identity("w") + L.T * M.F * L * (2 * m)
     rates = {"B": -(A * B), "F": B * B, "Z": -(Z * (L.T * B * B * L) * Z) * (2 * m)}
+    # exp(-A t) is a function of A; nothing else about the exponential is used but its rate.
     M.algebra.commute("A", "B")
     S = B * L * Z * L.T * B
     frozen = {"H2": -(M.W.T * M.W * M.H2) * mu_s, "W": -(M.W * M.S) * m}
@@ -177,6 +179,7 @@ def riccati_scalars() -> Equations:
     S_negative = S.subs(c, -c)
     return (
         Equation("d phi/dt", sympy.diff(phi, t), sympy.exp(-2 * c * t)),
+        # Plus one: two sides of zero would agree whatever else is wrong.
         Equation("phi(0)", phi.subs(t, 0) + 1, sympy.Integer(1)),
         Equation("c -> 0: phi = t", sympy.limit(phi, c, 0), t),
         Equation("phi(-c)", phi.subs(c, -c), sympy.exp(2 * c * t) * phi),

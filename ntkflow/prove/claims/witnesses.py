@@ -247,6 +247,7 @@ def eq_72() -> Witness:
     """The rate of H summed sample by sample over the kernel (71)."""
     d, Ad, Ac, An = _blocks()
     G, labels = d.W.T @ d.R, np.repeat(np.arange(d.C), d.m)
+    # Sample by sample, as (71) defines the kernel: a product of blocks would repeat the formula that is tested.
     truth = np.zeros_like(d.H)
     for i in range(d.N):
         for j in range(d.N):

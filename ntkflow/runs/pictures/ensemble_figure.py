@@ -43,6 +43,7 @@ def _pane(axes: Axes, t: Floats, series: Mapping[str, Floats], lines: Sequence[L
     for name, label, colour, style in lines:
         if name not in series or not np.any(np.isfinite(series[name])):
             continue
+        # Members that ended earlier are NaN from there on; the band is that of the others.
         low, middle, high = np.nanquantile(series[name], (LOW, MEDIAN, HIGH), axis=0)
         if log:
             low, middle, high = (np.where(values > FLOOR, values, np.nan) for values in (low, middle, high))

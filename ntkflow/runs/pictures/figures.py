@@ -15,6 +15,7 @@ from ntkflow._types import Floats
 # Okabe & Ito's palette: told apart by colour-blind readers.
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 GREY = "#666666"
+# What a logarithmic axis still shows; squares of rounding errors would stretch it by decades.
 FLOOR = 1e-17
 # An invariant this small against its terms is zero.
 ZERO = 1e-10
@@ -104,6 +105,7 @@ def run_figure(t: Floats, series: Series, title: str, E_constant: bool = True) -
     figure = Figure(figsize=(14, 6.6))
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 4)
+    # Fixed margins: a layout engine has to measure every text first.
     figure.subplots_adjust(left=0.055, right=0.99, bottom=0.08, top=0.9, wspace=0.27, hspace=0.42)
     figure.suptitle(title, fontsize=11, y=0.972)
     shown = {**series, **invariant_lines(series, E_constant)}

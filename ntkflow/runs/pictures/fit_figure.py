@@ -75,6 +75,7 @@ def _constants(axes: "Axes", found: "Fit") -> None:
         axes.text(
             place, 0.5, "open", transform=where, rotation=90, ha="center", fontsize=LETTERS - 1, color=GREY
         )
+    # Beside a constant thirty times as large the others would lie on the axis.
     shown = np.abs(values[known & (values > 0)])
     if shown.size and shown.max() > 30 * shown.min() and np.all(values[known] > 0):
         axes.set_yscale("log")

@@ -88,6 +88,7 @@ def figure(
 
             return fit_figure(things[0], observed)
     runs = [curves(thing) for thing in things]
+    # Nothing asked for: the figure that `ntkflow simulate` writes.
     plain = panes is None and size is None and style == "screen" and labels is None
     if len(runs) == 1 and plain and not runs[0].bands:
         return figures.run_figure(runs[0].t, runs[0].series, runs[0].title, runs[0].constant)
@@ -166,17 +167,14 @@ def curves(thing: Any) -> Curves:
         title = rundir.title(thing)
         return Curves(thing.times, thing.series, title, not thing.E_moves, _settings(tables), {})
     if isinstance(thing, Ensemble):
-        return _of_ensemble(thing, thing.about.get("config"))
+        quantiles = {name: thing.quantiles(name, LEVELS) for name in thing.series}
+        medians = {name: q[1] for name, q in quantiles.items()}
+        bands = {name: (q[0], q[2]) for name, q in quantiles.items()}
+        title = ensembles.title(thing)
+        return Curves(thing.times, medians, title, True, _settings(thing.about.get("config")), bands)
     raise InputError(
         "runs", type(thing).__name__, "is no run", "give a solution, an ensemble or a run directory"
     )
-
-
-def _of_ensemble(found: Ensemble, tables: Json | None) -> Curves:
-    found_quantiles = {name: found.quantiles(name, LEVELS) for name in found.series}
-    medians = {name: q[1] for name, q in found_quantiles.items()}
-    bands = {name: (q[0], q[2]) for name, q in found_quantiles.items()}
-    return Curves(found.times, medians, ensembles.title(found), True, _settings(tables), bands)
 
 
 def _settings(tables: Mapping[str, Document] | None) -> Json:
@@ -196,18 +194,14 @@ def differing(runs: Sequence[Curves]) -> list[str]:
 def labelled(runs: Sequence[Curves]) -> list[str]:
     """What tells each run from the others, as `init = gaussian, seed = 1`; numbers where the settings are the same."""
     names = differing(runs)
-    words = [
-        ", ".join(f"{LETTERS.get(n, n)} = {_plain(run.settings.get(n))}" for n in names if _has(run, n))
-        for run in runs
-    ]
+    words = []
+    for run in runs:
+        given = [n for n in names if run.settings.get(n) is not None]
+        words.append(", ".join(f"{LETTERS.get(n, n)} = {_plain(run.settings[n])}" for n in given))
     if all(words) and len(set(words)) == len(words):
         return words
     # The same settings twice, as from states or kernels in files: names tell them apart.
     return [run.name or word or f"run {k}" for k, (run, word) in enumerate(zip(runs, words, strict=True), 1)]
-
-
-def _has(run: Curves, name: str) -> bool:
-    return run.settings.get(name) is not None
 
 
 def _plain(value: object) -> str:

@@ -60,6 +60,7 @@ def start_worker() -> None:
 
 def _follow_parent() -> None:
     """End with the parent: a pool whose parent was killed would wait for work for ever."""
+    # A thread that waits costs nothing; a killed parent sends no signal to its children.
     parent = parent_process()
     if parent is not None:
         parent.join()

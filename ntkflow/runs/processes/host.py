@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -75,19 +74,16 @@ def _mount_of(path: Path) -> tuple[str, set[str]]:
     """Kind and options of the file system a path is on; where the system does not list them, as of a local disk."""
     best, found = -1, ("", set[str]())
     place = path.resolve()
-    for point, kind, options in _mounts():
-        if len(point.parts) > best and place.is_relative_to(point):
-            best, found = len(point.parts), (kind, options)
-    return found
-
-
-def _mounts() -> Iterator[tuple[Path, str, set[str]]]:
     with suppress(OSError), Path("/proc/self/mountinfo").open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
+            # Optional fields stand before the dash, in any number; blanks in names are octal.
             left, _, right = line.partition(" - ")
-            point = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), left.split()[4])
+            point = Path(re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), left.split()[4]))
             words = right.split()
-            yield Path(point), words[0], {*left.split()[5].split(","), *words[-1].split(",")}
+            if len(point.parts) > best and place.is_relative_to(point):
+                best = len(point.parts)
+                found = words[0], {*left.split()[5].split(","), *words[-1].split(",")}
+    return found
 
 
 def physical_memory() -> int | None:

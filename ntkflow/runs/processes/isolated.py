@@ -14,6 +14,7 @@ from ntkflow.runs.processes.executors import check_workers, start_worker, usable
 
 R = TypeVar("R")
 
+# One death may be chance, or a neighbour's use of memory; a cell that dies three times does it itself.
 ATTEMPTS = 3
 
 
@@ -45,6 +46,7 @@ class IsolatedProcesses(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """As in `Executor`; function and arguments must be picklable."""
+        # Pickled here, once: what cannot travel is an error of the caller's line, not of a thread.
         return super().submit(self._attend, pickle.dumps((fn, args, kwargs)))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -69,6 +71,7 @@ class IsolatedProcesses(ThreadPoolExecutor):
                     raise CancelledError
                 process.start()
                 self._processes.add(process)
+            # Ours would keep the pipe open, and a death of the child would be no end of file.
             theirs.close()
             try:
                 succeeded, value = ours.recv()

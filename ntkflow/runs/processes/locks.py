@@ -45,25 +45,19 @@ def held(path: Path, patience: float = 0.0, remove: bool = False) -> Iterator[No
         HeldError: another process has it.
         OSError: the file cannot be written, or is something else.
     """
-    handle = _waited_for(path, patience)
-    try:
-        yield
-    finally:
-        _release(path, handle, remove)
-
-
-def _waited_for(path: Path, patience: float) -> int:
-    deadline = time.monotonic() + patience
-    while True:
+    deadline, handle = time.monotonic() + patience, None
+    while handle is None:
+        # None without an error: its holder removed the file between opening and locking, so that another one is made.
         try:
             handle = _taken(path)
         except HeldError:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(PAUSE)
-        else:
-            if handle is not None:
-                return handle
+    try:
+        yield
+    finally:
+        _release(path, handle, remove)
 
 
 def _taken(path: Path) -> int | None:
@@ -80,8 +74,13 @@ def _taken(path: Path) -> int | None:
             return None
         if text.strip() and record is None:
             raise OSError(errno.EEXIST, f"{path.name!r} holds something else than a lock does", str(path))
-        if record is not None and not _gone(record, got is True, path):
-            raise HeldError(str(record), certain=record.runs() is True)
+        if record is not None:
+            gone = record.runs() is False
+            # A lock that was got tells of every process of this kernel, in whatever container.
+            if got is True:
+                gone = gone or record.same_machine or host.locks_are_seen_everywhere(path.parent)
+            if not gone:
+                raise HeldError(str(record), certain=record.runs() is True)
         _write(handle, host.this_process().record())
     except BaseException:
         os.close(handle)
@@ -101,6 +100,7 @@ def _opened(path: Path) -> int:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, f"{path.name!r} is a symbolic link", str(path)) from None
         raise
+    # Of the open file, not of the name: nobody can put another one in its place between the question and the answer.
     found = os.fstat(handle)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         os.close(handle)
@@ -114,14 +114,6 @@ def _still_there(handle: int, path: Path) -> bool:
     return False
 
 
-def _gone(record: host.Process, locked: bool, path: Path) -> bool:
-    """Whether the process on record holds the lock no more, `locked` being whether it was got now."""
-    if not locked:
-        return record.runs() is False
-    # A lock that was got tells of every process of this kernel, in whatever container.
-    return record.same_machine or record.runs() is False or host.locks_are_seen_everywhere(path.parent)
-
-
 def _write(handle: int, text: str) -> None:
     os.lseek(handle, 0, os.SEEK_SET)
     os.ftruncate(handle, 0)
@@ -129,6 +121,7 @@ def _write(handle: int, text: str) -> None:
 
 
 def _release(path: Path, handle: int, remove: bool) -> None:
+    # Removed while it is still locked: whoever opened it meanwhile finds out by `_still_there`. Windows removes no open file.
     with suppress(OSError):
         if remove and host.OPEN_FILES_MOVE and _still_there(handle, path):
             path.unlink()

@@ -117,6 +117,7 @@ def minimum(kernel: Gram, target: Columns, row: Row, decay: Decay) -> Minimum:
     """
     if not (decay.W > 0 and decay.H > 0):
         raise InputError("decay", decay.rates, "must pull on W and on H here", "give both a rate > 0")
+    # lw/2 |W|^2 + lh/2 |Z|^2 is least, for a given product, where both share its singular values: sqrt(lw lh) times their sum.
     cost = np.sqrt(decay.W * decay.H)
     values, vectors = np.linalg.eigh(kernel)
     root = (vectors * np.sqrt(values)) @ vectors.T
@@ -130,17 +131,12 @@ def minimum(kernel: Gram, target: Columns, row: Row, decay: Decay) -> Minimum:
     T = (U * s) @ Vt
     force = goal - T @ gram
     b = (target - T @ root) @ row / (row @ row + decay.b)
-    return Minimum(
-        U,
-        s,
-        Vt,
-        b,
-        root,
-        T @ root + np.outer(b, row) - target,
-        row,
-        decay,
-        _violated(force, U, Vt, float(cost)),
-    )
+    residual = T @ root + np.outer(b, row) - target
+    # A subgradient of the nuclear norm: the force is cost times (U V^T + something of norm 1 or less beside both).
+    rest = force - cost * U @ Vt
+    beside = max(0.0, float(np.linalg.norm(force, 2)) - float(cost))
+    gap = max(beside, float(np.linalg.norm(U.T @ rest)), float(np.linalg.norm(rest @ Vt.T))) / float(cost)
+    return Minimum(U, s, Vt, b, root, residual, row, decay, gap)
 
 
 def _shrunk(gram: Gram, goal: Columns, cost: float) -> tuple[Floats, Floats, Floats]:
@@ -148,6 +144,8 @@ def _shrunk(gram: Gram, goal: Columns, cost: float) -> tuple[Floats, Floats, Flo
     g, U = np.linalg.eigh((gram + gram.T) / 2)
     g = np.maximum(g, 0.0)
     moving = g[g > 1e-12 * g[-1]]
+    # The penalty of the splitting (alternating directions): the geometric mean of the extreme curvatures, the best for a
+    # quadratic that lies between them.
     weight = float(np.sqrt(moving[0] * moving[-1]))
     shrunk, dual = np.zeros_like(goal), np.zeros_like(goal)
     found = (np.zeros((len(goal), 0)), np.zeros(0), np.zeros((0, goal.shape[1])))
@@ -162,10 +160,3 @@ def _shrunk(gram: Gram, goal: Columns, cost: float) -> tuple[Floats, Floats, Flo
         if gap <= CLOSE * max(float(np.linalg.norm(T)), float(np.linalg.norm(dual))):
             break
     return found
-
-
-def _violated(force: Columns, U: Floats, Vt: Floats, cost: float) -> float:
-    """force = goal - T gram is cost times (U V^T + something of norm 1 or less that is orthogonal to both)."""
-    rest = force - cost * U @ Vt
-    beside = max(0.0, float(np.linalg.norm(force, 2)) - cost)
-    return max(beside, float(np.linalg.norm(U.T @ rest)), float(np.linalg.norm(rest @ Vt.T))) / cost

@@ -67,6 +67,7 @@ def regularised_limit(sizes: Sizes, kernel: BlockKernel, decay: Decay) -> Limit:
             "beyond it the class means merge",
             "lower a rate",
         )
+    # lw W^T W = lh H K^{-1} H^T at rest: how the two share a product is the ratio of their rates.
     P, ratio = centring(C), math.sqrt(decay.H) / math.sqrt(decay.W)
     J = np.eye(C) - P
     of_contrasts = ratio * x_star(sizes, kernel)

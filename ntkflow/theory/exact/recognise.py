@@ -27,7 +27,8 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
     """
     thin, _ = decompose(state, sizes, subspace=False)
     C, W, H1, b = sizes.C, thin.W, thin.H1, thin.b
-    Z, one = _contrast_basis(C), np.full((C, 1), 1 / np.sqrt(C))
+    # An orthonormal basis of the vectors that sum to zero, and the direction of the sum itself.
+    Z, one = np.linalg.qr(centring(C)[:, 1:])[0], np.full((C, 1), 1 / np.sqrt(C))
     least = zero * max(float(np.linalg.norm(W)), float(np.linalg.norm(H1)))
     contrasts, sums = (_pair(W.T @ basis, H1 @ basis, zero, least) for basis in (Z, one))
     if contrasts is None or sums is None or np.ptp(b) > zero:
@@ -54,11 +55,6 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
     return Sector(sizes, kernel, wP, hP, sP, wJ, hJ, sJ, float(b.mean()))
 
 
-def _contrast_basis(C: int) -> Floats:
-    """Orthonormal basis of the vectors that sum to zero, C x (C-1)."""
-    return np.linalg.qr(centring(C)[:, 1:])[0]
-
-
 def _pair(A: Floats, B: Floats, zero: float, least: float) -> tuple[float, float, Floats | None] | None:
     """(a, b, V) with A = a V and B = b V for an orthonormal V; None when there is none.
 
@@ -69,6 +65,7 @@ def _pair(A: Floats, B: Floats, zero: float, least: float) -> tuple[float, float
     size = max(float(np.linalg.norm(A)), float(np.linalg.norm(B)))
     if size <= least:
         return 0.0, 0.0, None
+    # V from the larger of the two, whose direction is known best; then both are held against it.
     k = np.sqrt(A.shape[1])
     larger = A if np.linalg.norm(A) >= np.linalg.norm(B) else B
     V = larger * (k / np.linalg.norm(larger))

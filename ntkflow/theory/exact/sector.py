@@ -103,6 +103,7 @@ class Sector:
         P = centring(C)
         J = np.eye(C) - P
         Q = np.zeros((self.sizes.N, C))
+        # Two samples are enough to carry any variance; the others of a class stay on its mean.
         if m > 1:
             first = np.arange(C) * m
             Q[first, np.arange(C)], Q[first + 1, np.arange(C)] = 1 / np.sqrt(2), -1 / np.sqrt(2)
@@ -246,6 +247,8 @@ class Sector:
     @property
     def into_saddle(self) -> bool:
         """Whether the contrasts run into the saddle wP = hP = 0 instead of a zero of the loss."""
+        # sqrt(mu_class) wP + sqrt(m) hP is the growing combination of theory 7.4; without it, and without sP to stir it up,
+        # nothing is left that grows.
         mu, m = eigenvalues(self.sizes, self.kernel), self.sizes.per_class
         size = math.sqrt(mu.mu_class) * abs(self.wP) + math.sqrt(m) * abs(self.hP)
         plus = math.sqrt(mu.mu_class) * self.wP + math.sqrt(m) * self.hP

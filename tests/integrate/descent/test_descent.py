@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow as nf
@@ -17,6 +17,7 @@ from tests import oracle
 from tests.flows import integrate
 from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
+from tests.strategies import costly
 
 SIZES = nf.Sizes(3, 4, 5)
 
@@ -74,7 +75,7 @@ def test_momentum_obeys_its_law_exactly_on_every_rung(name, nesterov, decay, bat
     seed=st.integers(0, 10**6),
     cross=st.booleans(),
 )
-@settings(max_examples=15)
+@costly(15)
 def test_any_momentum_obeys_its_law_exactly(beta, eta, nesterov, batch, seed, cross):
     sizes = nf.Sizes(2, (3, 2), 3)
     loss = CrossEntropy() if cross else MSE()

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
@@ -18,6 +18,7 @@ from ntkflow.problem import kernels
 from tests import oracle
 from tests.problem.kernels import ladder
 from tests.steppers import Wrapped
+from tests.strategies import costly
 
 SIZES = nf.Sizes(2, 2, 2)
 NEVER = nf.Stop(None, None, None)
@@ -129,7 +130,7 @@ areas = st.sampled_from([0.0, 0.2, 1.0])
 
 
 @given(st.lists(st.tuples(gaps, areas), min_size=1, max_size=3), st.sampled_from(choose.NAMES[:-1]))
-@settings(max_examples=20)
+@costly(20)
 @pytest.mark.slow
 def test_intervals_of_any_width_are_followed(pieces, engine):
     """Kernels whose integral over each pair of intervals is given, however narrow these are."""

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from ntkflow.dynamics.fields import ThinSystem
-from ntkflow.dynamics.jacobian import thin_jacobian
+from ntkflow.dynamics.fields import ThinSystem, thin_jacobian
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines.structured import projection
 from ntkflow.integrate.engines.structured.coordinates import Coordinates

@@ -203,6 +203,39 @@ def test_units_of_features_and_head_are_seen_only_where_a_measure_has_them(drawn
         assert found[name] == pytest.approx(factor * value, rel=1e-8, abs=1e-13 * factor), name
 
 
+def test_a_head_that_hardly_sees_the_means_is_measured_and_a_blind_one_is_said():
+    y = np.repeat(np.arange(3), 2)
+    H, W = np.eye(5)[y], np.zeros((3, 5))
+    W[:, 3] = 1.0
+    assert collapse(H, y, W).absent["NC3_zhu"] == "W sees nothing of the means, W M^T = 0"
+    for small in (1e-4, 1e-9):
+        seeing = W + small * np.eye(3, 5)
+        assert collapse(H, y, seeing)["NC3_zhu"] == pytest.approx(0, abs=1e-14 / small)
+
+
+def test_classes_whose_means_nearly_meet_lose_no_digits():
+    """From the Gram matrix of the means the distance would keep a few digits of its square."""
+    rng = np.random.default_rng(0)
+    means, y, half = rng.normal(size=(3, 6)), np.tile(np.arange(3), 4), rng.normal(size=(6, 6)) * 2.0**-10
+    means[1] = means[0] + 1e-6 * rng.normal(size=6)
+    H = means[y] + np.concatenate([half, -half])
+    expected = naive(H, y, np.ones((3, 6)), np.zeros(3), "classes")["NC1_galanti"]
+    assert collapse(H, y)["NC1_galanti"] == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-100, 1e-200])
+def test_the_bias_is_left_where_the_outputs_vanish_beside_it(scale):
+    rng = np.random.default_rng(0)
+    H, W, b, y = (
+        rng.normal(size=(12, 5)),
+        rng.normal(size=(3, 5)),
+        np.arange(1.0, 4.0),
+        np.repeat(range(3), 4),
+    )
+    found = collapse(scale * H, y, W=scale * W, b=b)
+    assert found["bias_collapse"] == pytest.approx(np.linalg.norm(scale * W @ (scale * H.mean(axis=0)) + b))
+
+
 def test_batches_of_very_different_size_are_merged_without_loss():
     H, y, _ = drawn(3, 3, 5, (4, 4, 4))
     H[:, 0] *= 1e-30

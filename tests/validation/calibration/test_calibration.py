@@ -43,8 +43,22 @@ def test_a_row_says_how_far_and_how_well_and_what_costs_most():
     assert control["block_worst"] == 0.9995
 
 
+@pytest.mark.parametrize(("share", "blamed"), [(0.04, None), (0.06, "block structure")])
+def test_a_twentieth_of_the_error_is_worth_blaming(share, blamed):
+    found = comparison(0.6)
+    for row in found["windows"][1]["attribution"]:
+        row["cost"] = share * 0.4 if row["assumption"] == "block structure" else 0.01 * share
+    assert cell_row(Cell("noise", 0.3, CONTROL), kernels(), found)["blamed"] == blamed
+
+
 @pytest.mark.parametrize(
-    ("skill", "kappa_d", "passed"), [(0.9995, 1.5, True), (0.998, 1.5, False), (0.9995, 1.501, False)]
+    ("skill", "kappa_d", "passed"),
+    [
+        (0.9991, 1.5, True),
+        (0.9989, 1.5, False),
+        (0.9995, 1.5 * (1 + 5e-7), True),
+        (0.9995, 1.5 * (1 + 2e-6), False),
+    ],
 )
 def test_the_known_answer_has_to_come_out(skill, kappa_d, passed):
     control, noise = Cell("none", 0.0, CONTROL), Cell("noise", 0.3, CONTROL)

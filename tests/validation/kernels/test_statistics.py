@@ -158,3 +158,45 @@ def test_the_spread_of_mu_single_is_over_classes():
     result = summary_of([np.diag(own[labels]) + 0.3], labels).constants["mu_single"]
     assert (result.value, result.spread_entries) == (pytest.approx(own.mean()), None)
     assert result.spread_classes == pytest.approx(own.std())
+
+
+def uneven(seed=0):
+    labels = np.repeat([0, 1, 2], (5, 3, 4))
+    K = np.random.default_rng(seed).standard_normal((12, 12))
+    return K + K.T, labels
+
+
+def naive(K, labels):
+    """kappa_d, kappa_c, kappa_n and mu_single as means over entries, one kind after the other."""
+    same, eye = labels[:, None] == labels[None, :], np.eye(len(K), dtype=bool)
+    d, c, n = (K[mask].mean() for mask in (eye, same & ~eye, ~same))
+    return [d, c, n, d - c]
+
+
+def test_constants_of_uneven_classes_are_means_over_entries_and_quotients_over_contrasts():
+    K, labels = uneven()
+    found = summary_of([K], labels).constants
+    indicators = (labels[:, None] == np.arange(3)) / np.sqrt(np.bincount(labels))
+    ones = np.full(12, 1 / np.sqrt(12))
+    contrasts = indicators @ indicators.T - np.outer(ones, ones)
+    expected = [*naive(K, labels), np.trace(contrasts @ K) / 2, ones @ K @ ones]
+    assert [found[name].value for name in statistics.NAMES] == pytest.approx(expected, rel=1e-12)
+
+
+def test_spreads_over_uneven_classes_are_those_of_their_own_constants():
+    K, labels = uneven()
+    found = summary_of([K], labels).constants
+    blocks = [K[np.ix_(labels == c, labels == c)] for c in range(3)]
+    d = [np.diag(B).mean() for B in blocks]
+    c = [B[~np.eye(len(B), dtype=bool)].mean() for B in blocks]
+    n = [K[np.ix_(labels == i, labels == j)].mean() for i in range(3) for j in range(i)]
+    expected = [np.std(d), np.std(c), np.std(n), np.std(np.subtract(d, c))]
+    assert [found[name].spread_classes for name in NAMES] == pytest.approx(expected, rel=1e-12)
+
+
+def test_leaving_a_sample_out_is_measuring_without_it():
+    K, labels = uneven(1)
+    left = statistics._leave_one_out(K, labels)
+    for i in range(12):
+        rest = np.delete(np.arange(12), i)
+        np.testing.assert_allclose(left[i], naive(K[np.ix_(rest, rest)], labels[rest]), rtol=1e-11)

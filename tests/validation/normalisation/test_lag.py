@@ -96,3 +96,10 @@ def test_what_cannot_be_seen_or_does_not_run_is_passed_over(network):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_if_stale(network, {}, drawn(24, 0))
+
+
+def test_what_varies_within_a_sample_belongs_to_the_variance():
+    X = drawn(400, 3).reshape(40, 10, 6)
+    (found,) = lags(recalibrate(Net(), X), X)
+    assert found.variance < 1e-5
+    assert not found.stale

@@ -130,7 +130,7 @@ def _by_class(family: Summary) -> np.ndarray | None:
 def _panes(count: int) -> tuple[Figure, Sequence[Axes]]:
     columns = min(count, 3)
     rows = -(-count // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.85 * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(3.2 * columns, 2.85 * rows + 0.4), layout="compressed")
     FigureCanvasAgg(figure)
     panes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
     for axes in panes[count:]:

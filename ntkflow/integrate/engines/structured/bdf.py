@@ -27,7 +27,9 @@ WORTHWHILE_GROWTH = 1.2
 AFTER_DIVERGENCE = 0.3
 # Rejections in a row after which the history is no longer believed.
 REJECTIONS_TO_RESTART = 4
+# Each costs an eigenvalue problem of size n.
 STEPS_BETWEEN_PROJECTIONS = 10
+# In spacings of time: a shorter step would be rounded by a sixteenth of itself or more.
 ROUNDING_STEPS = 16
 SMALLEST_RTOL = 1e-14
 
@@ -176,6 +178,7 @@ class StructuredBDF:
         self._order = order
         if ratio != 1:
             self._rescale(ratio)
+        # Once a step: trials of one step are judged by one measure.
         self._norm.update(self._D[0])
         refused = 0
         while True:
@@ -202,6 +205,7 @@ class StructuredBDF:
 
     def _limit_step(self) -> bool:
         """Shorten the step to the next time that must be hit; True when it ends there."""
+        # What would leave less than a thousandth of a step takes all: a last step of rounding size costs a new grid.
         left = self._stop - self.t
         if self._h * 1.001 < left:
             return False
@@ -226,6 +230,7 @@ class StructuredBDF:
         for j in range(k, -1, -1):
             D[j] += D[j + 1]
         self._y = None
+        # Differences of order k + 1 are those of one grid after so many equal steps, and only then tell of other orders.
         self._next = self._choose(error) if self._equal > k else (k, 1.0)
         if self.project and self._leaf is not None and self.steps % STEPS_BETWEEN_PROJECTIONS == 0:
             # Only D_0 moves: the whole history is translated, and its differences stay smooth.
@@ -239,6 +244,7 @@ class StructuredBDF:
                 candidate = _growth(formulas.ERROR[other] * self._norm(self._D[difference]), other)
                 if candidate > growth:
                     best, growth = other, candidate
+        # A change of step or order asks for new differences and a new matrix: not for a few per cent.
         growth = min(LARGEST_GROWTH, SAFETY * growth)
         return (k, 1.0) if SAFETY <= growth < WORTHWHILE_GROWTH else (best, growth)
 

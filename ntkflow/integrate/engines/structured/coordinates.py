@@ -25,6 +25,7 @@ from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines.structured.products import multiplier
 
+# Asymmetry of rounding size; more means that the kernel is not diag(mu) + M B, and the elimination would be wrong.
 SYMMETRY_TOLERANCE = 1e-10
 
 Columns = Float64[np.ndarray, " q"]

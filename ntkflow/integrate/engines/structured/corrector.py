@@ -131,6 +131,7 @@ class Corrector:
             z += change
             d += change
             size = norm(change)
+            # Kept from step to step and forgotten by a factor at a time, as in CVODE: with it one iteration can be enough.
             if before < math.inf:
                 self._rate = max(0.3 * self._rate, size / before)
             if not (math.isfinite(size) and size <= before):

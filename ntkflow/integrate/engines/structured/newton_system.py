@@ -60,6 +60,7 @@ class NewtonSystem:
         lw, lh, lb = coordinates.decay
         B, A = coordinates.blocks(z)
         w, self.V = np.linalg.eigh(multiply(A[:, :n], A[:, :n].T))
+        # W W^T has no negative eigenvalues; 1/(sigma + w d) must not be taken of a rounding error.
         w = np.maximum(w, 0.0)
         self.B = B.copy()
         self.Wt = multiply(self.V.T, A[:, :n])
@@ -91,6 +92,7 @@ class NewtonSystem:
         if len(self.groups) == len(self.phi):
             phi = self.phi
         else:
+            # Their geometric mean: phi spans decades, and the preconditioner errs by a factor either way.
             phi = np.stack([np.exp(np.log(self.phi[group]).mean(axis=0)) for group in self.groups])
         k = np.arange(len(self.B))
         if len(k) < ONE_BY_ONE_FROM:
@@ -182,6 +184,7 @@ class NewtonSystem:
                 return X
             image = self._apply(direction)
             curvature = np.vdot(direction, image)
+            # Far from a minimum J may have growing directions: a shorter step makes sigma - J definite again.
             if not curvature > 0:
                 return None
             length = size / curvature

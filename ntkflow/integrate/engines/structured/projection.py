@@ -26,6 +26,7 @@ def restore(coordinates: Coordinates, z: Flat, target: FeatureMatrix) -> None:
     weights, features = _terms(coordinates, z)
     t, V = np.linalg.eigh(weights + features)
     sums = np.maximum(t[:, None] + t, 0.0)
+    # T Lambda + Lambda T = gap, entry by entry in T's eigenbasis; damped where T is next to nothing.
     gap = V.T @ (target - weights + features) @ V
     shift = V @ (gap * sums / (sums**2 + (WEAK * t[-1]) ** 2 + TINY)) @ V.T
     B, A = coordinates.blocks(z)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from ntkflow_validation.ladder.score.attribution import attribute, sentence
+from ntkflow_validation.ladder.score.attribution import Cost, attribute, sentence
 from ntkflow_validation.ladder.score.frontier import Point, cheapest, frontier
 from ntkflow_validation.ladder.score.scores import Horizon
 
@@ -82,3 +82,25 @@ def test_the_frontier_is_what_no_smaller_description_beats():
     assert cheapest(points) == "d"
     assert cheapest(points[:3]) is None
     assert cheapest([Point("nan", 1, float("nan"), None), *points]) == "d"
+
+
+def test_the_sentence_names_what_costs_more_than_a_twentieth_and_what_is_beyond_two_errors():
+    costs = [
+        Cost("much", "a", "b", 0.30, 0.14),
+        Cost("enough", "b", "c", 0.03, 0.016),
+        Cost("little", "c", "d", 0.02, None),
+        Cost("worse", "d", "e", -0.03, None),
+        Cost("hardly", "e", "f", -0.02, None),
+        Cost("aside", "f", "g", 0.40, None, chain=False),
+    ]
+    text = sentence(costs, 0.5)
+    assert "50 % of the error" in text
+    assert "What costs most: much (+0.3 +- 0.14); enough (+0.03 +- 0.016, not significant)." in text
+    assert "errors cancel: worse (-0.03)." in text
+    assert not any(word in text for word in ("little", "hardly", "aside"))
+
+
+def test_the_cheapest_rung_is_the_plain_flow_where_that_does():
+    flow, steps = Point("a", 3, 0.85, None), Point("a", 3, 0.9, None, trained=True)
+    assert cheapest([steps, flow]) == "a"
+    assert cheapest([steps, Point("a", 3, 0.7, None)]) == "a as trained"

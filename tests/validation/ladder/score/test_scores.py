@@ -106,6 +106,14 @@ def test_a_cosine_with_rounding_is_none():
     assert instantaneous(observed, predicted + noise, basis, SIZES)["off_row_space"]["error"] is None
 
 
+def test_a_part_that_is_small_but_no_rounding_has_a_cosine():
+    rng = np.random.default_rng(1)
+    basis = np.linalg.qr(rng.normal(size=(5, 2)))[0].T
+    inside, small = basis.T @ rng.normal(size=(2, 30)), 1e-8 * rng.normal(size=(5, 30))
+    scores = instantaneous(inside + 2 * small, inside + small, basis, SIZES)["off_row_space"]
+    assert (scores["cosine"], scores["error"]) == (pytest.approx(1), pytest.approx(1, rel=1e-5))
+
+
 def test_what_does_not_move_has_no_score():
     scores = instantaneous(np.ones((5, 30)), np.zeros((5, 30)), np.eye(5)[:2], SIZES)
     assert scores["M"] == {"cosine": None, "error": None, "cosine_error": None, "error_error": None}
