@@ -24,6 +24,8 @@ VALIDATION = (
     "ntkflow_validation.runs.training_run",
     "ntkflow_validation.training.clock",
     "ntkflow_validation.runs.rundir",
+    "ntkflow_validation.runs.documents",
+    "ntkflow_validation.runs.compared",
     "ntkflow_validation.kernels",
     "ntkflow_validation.kernels.found",
     "ntkflow_validation.runs.measurement_run",
@@ -36,6 +38,7 @@ VALIDATION = (
     "ntkflow_validation.sweep.estimate",
     "ntkflow_validation.paper",
     "ntkflow_validation.paper.reproduce",
+    "ntkflow_validation.saved",
 )
 HEAD = """# API by module
 

@@ -48,6 +48,7 @@ FLOORS = {
     "ntkflow_validation.calibration": 28,
     "ntkflow_validation.sweep": 28,
     "ntkflow_validation.paper": 29,
+    "ntkflow_validation.saved": 29.5,
     "ntkflow_validation.report": 30,
     "ntkflow_validation.cli": 31,
 }

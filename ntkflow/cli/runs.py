@@ -14,6 +14,7 @@ from ntkflow.cli.printed import table
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.reading import reading
 from ntkflow.runs.pictures.drawing import FORMATS, draw_run
+from ntkflow.runs.saved import brought
 from ntkflow.runs.saved import ensembles as saved
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def plot(
-    run: list[Path] = typer.Argument(help="Run directory; several are drawn over each other."),
+    run: list[Path] = typer.Argument(
+        help="Run directory, of a simulation or a training; several are drawn over each other."
+    ),
     format: list[str] = typer.Option(
         ["png"], "--format", "-f", help="png, pdf or svg; may be given more than once."
     ),
@@ -50,6 +53,8 @@ def plot(
 def _again(run: Path, formats: tuple[str, ...]) -> list[Path]:
     if (run / saved.ARRAYS).is_file():
         return saved.draw(run, formats)
+    if brought.run_at(run) is not None:
+        return _chosen([run], formats, None, None, "screen", None)
     return draw_run(rundir.load_run(run).directory, formats)
 
 
@@ -88,22 +93,38 @@ def _written(figure: "Figure", path: Path, suffix: str) -> Path:
 
 
 def show(
-    run: list[Path] = typer.Argument(help="Run directory; several are put beside each other."),
+    run: list[Path] = typer.Argument(
+        help="Run directory, of a simulation or a training; several are put beside each other."
+    ),
     json: bool = typer.Option(False, "--json", help="Print the summary as JSON; of several runs a list."),
 ) -> None:
     """Print the summary of a run: what happened beside what the theory predicts; of several the ends beside each other."""
-    summaries = [_summary(directory) for directory in run]
+    others = [brought.run_at(directory) for directory in run]
     if json:
-        print(files.dump_json(summaries if len(run) > 1 else summaries[0]))
+        found = [
+            _summary(d) if other is None else other.summary() for d, other in zip(run, others, strict=True)
+        ]
+        print(files.dump_json(found if len(run) > 1 else found[0]))
         return
-    for directory, summary in zip(run, summaries, strict=True):
-        with reading("run", directory / rundir.SUMMARY, "a summary", "run it again"):
-            # A damaged one is found before half of it is on the terminal.
-            _say(directory, summary, Console(file=StringIO()))
+    summaries = [_checked(d) if other is None else _ends(other) for d, other in zip(run, others, strict=True)]
     if len(run) > 1:
         table.print_several([directory.name for directory in run], summaries)
+    elif others[0] is not None:
+        print(others[0].described())
     else:
         _say(run[0], summaries[0], None)
+
+
+def _ends(run: brought.BroughtRun) -> Json:
+    return {**run.ends(), "config": {"settings": run.settings}}
+
+
+def _checked(directory: Path) -> Json:
+    """The summary of a run; a damaged one is found before half of it is on the terminal."""
+    summary = _summary(directory)
+    with reading("run", directory / rundir.SUMMARY, "a summary", "run it again"):
+        _say(directory, summary, Console(file=StringIO()))
+    return summary
 
 
 def _say(directory: Path, summary: Json, console: Console | None) -> None:

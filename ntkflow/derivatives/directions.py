@@ -101,7 +101,7 @@ def thinned(problem: Problem, directions: Sequence[Direction]) -> Thinned:
     Raises:
         InputError: the problem has no class-decomposed form.
     """
-    coefficients = problem.kernel.thin(problem.sizes)
+    coefficients = problem.thin
     if coefficients is None or not problem.has_thin:
         raise InputError(
             "problem", problem.kernel.rung, "has no block structured squared-error flow", "use such a problem"

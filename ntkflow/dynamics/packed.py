@@ -95,7 +95,7 @@ def clock(problem: Problem) -> float:
     else:
         centred = np.zeros((sizes.n, sizes.C))
         centred[:, :2] = 1 / sizes.counts[0], -1 / sizes.counts[1]
-    coefficients = problem.kernel.thin(sizes)
+    coefficients = problem.thin
     if coefficients is not None:
         # The same on class means alone: features and samples need not be touched.
         weighed = centred * sizes.masses
@@ -242,10 +242,10 @@ class ThinFlow(InFrame):
         Raises:
             InputError: the kernel acts on features, or the loss is not the squared error.
         """
-        if problem.has_thin and problem.kernel.thin(problem.sizes) is None:
+        if problem.has_thin and problem.thin is None:
             thin, coordinates = by_samples(problem.state, problem.sizes)
             return cls.on(problem, coordinates, thin.pack())
-        coefficients = problem.kernel.thin(problem.sizes)
+        coefficients = problem.thin
         if coefficients is None or not problem.has_thin:
             raise no_thin_form(problem)
         thin, frame = decompose(problem.state, problem.sizes, coefficients.groups)
@@ -272,7 +272,7 @@ class ThinFlow(InFrame):
             )
             system = replace(knots[0][1], schedule=tuple(knots)) if knots else at(kernel)
             return cls(system, frame, system.unpack(start), clock(problem), "sample")
-        coefficients = problem.kernel.thin(problem.sizes)
+        coefficients = problem.thin
         assert coefficients is not None
         system = ThinSystem.build(
             coefficients, problem.sizes, frame.column_class, frame.n_eff, problem.decay.rates
@@ -375,7 +375,7 @@ class RawFlow:
     def thin(self, y: Vector) -> tuple[ThinState, Frame]:
         """Thin state in all n coordinates."""
         # Without blocks one factor of all deviations does: it is looked at, never integrated.
-        coefficients = self.problem.kernel.thin(self.problem.sizes)
+        coefficients = self.problem.thin
         groups = None if coefficients is None else coefficients.groups
         return decompose(self.state(y), self.problem.sizes, groups, subspace=False)
 

@@ -28,7 +28,7 @@ def default_horizon(problem: Problem) -> float:
     but no longer than 1000 times what it would be without.
     """
     rate = clock(problem)
-    coefficients = problem.kernel.thin(problem.sizes)
+    coefficients = problem.thin
     if coefficients is None or problem.sizes.N == problem.sizes.C:
         plain = 1e3 / rate
     else:

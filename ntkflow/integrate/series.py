@@ -97,7 +97,7 @@ def evaluate(trajectory: Trajectory) -> dict[str, Floats]:
         columns["V"] = columns["b_error"] ** 2 + share * columns["gg_norm"]
     # The terms of E where it is a matrix of blocks; what the rung conserves everywhere else. E_drift is that of an exact
     # trajectory's zero; with decay or a moving kernel it is a real motion.
-    coefficients = problem.kernel.thin(sizes)
+    coefficients = problem.thin
     if coefficients is None:
         return {**columns, **_columns(_general_rows(trajectory))}
     return {**columns, **_columns(_block_rows(trajectory, thins, coefficients))}

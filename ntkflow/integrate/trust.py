@@ -71,7 +71,7 @@ def _at_rest(
 
 def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
     """Largest drift of E from the first state on, at a few of the others; defined as in `series`."""
-    coefficients = problem.kernel.thin(problem.sizes)
+    coefficients = problem.thin
     if coefficients is None:
         quantity = conserved(problem.kernel, problem.sizes)
         first = flow.state(packed[0])

@@ -1,11 +1,12 @@
 """A problem: sizes, kernel, initial state, loss and decay; what `solve` integrates."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ntkflow import views
 from ntkflow.errors import InputError
 from ntkflow.problem.decay import NO_DECAY, Decay
-from ntkflow.problem.kernels.base import Kernel
+from ntkflow.problem.kernels.base import Kernel, ThinCoefficients
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.losses import MSE, SQUARED_ERROR, CrossEntropy, Loss
 from ntkflow.problem.sizes import Sizes
@@ -49,12 +50,18 @@ class Problem:
         decay = f", {self.decay}" if self.decay.any else ""
         return f"Problem(C={s.C}, m={views.brief(s.m)}, n={s.n}, {self.kernel}, loss={self.loss.name}{decay})"
 
+    @cached_property
+    def thin(self) -> ThinCoefficients | None:
+        """How the kernel acts on class means and deviations (theory 4.1); None where it does not tell them apart."""
+        # Flow, horizon, trust, series and theory all ask, and of a moving kernel the answer is made at every knot.
+        return self.kernel.thin(self.sizes)
+
     @property
     def has_thin(self) -> bool:
         """Whether a thin form exists: squared error and a kernel that acts on samples only, blocks or not."""
         # Without blocks every sample can be a group of its own: the same system with N groups of one (Theorem 4.1).
         by_samples = all(kernel.sample_matrix is not None for kernel in self.kernel.at_knots)
-        return self.squared_error and (by_samples or self.kernel.thin(self.sizes) is not None)
+        return self.squared_error and (by_samples or self.thin is not None)
 
     @property
     def plain(self) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ntkflow import checks
 from ntkflow.errors import InputError
 
 # Optimisers whose steps are those of a gradient, in the words of frameworks.
@@ -27,8 +28,9 @@ def refuse(given: Mapping[str, Any]) -> None:
         if given[name] is not None and given[name] is not False and given[name] != 0:
             raise InputError(name, repr(given[name]), rule, remedy)
     # With the head alone trained the kernel of the features is 0, and the time of W and b is the same.
-    if given["frozen"] not in (None, *FROZEN):
-        raise InputError("frozen", repr(given["frozen"]), f"must be one of {', '.join(FROZEN)}", "choose one")
+    for name, allowed in (("frozen", FROZEN), ("precision", PRECISIONS)):
+        if given[name] is not None:
+            checks.choice(name, given[name], allowed)
     if given["frozen"] == "head":
         raise InputError(
             "frozen",
@@ -37,10 +39,6 @@ def refuse(given: Mapping[str, Any]) -> None:
             "train the head as well, or predict from the linearised network",
         )
     # The factor of a mixed-precision loss is divided out before the step, which is then that of the loss itself.
-    if given["precision"] not in (None, *PRECISIONS):
-        raise InputError(
-            "precision", repr(given["precision"]), f"must be one of {', '.join(PRECISIONS)}", "choose one"
-        )
 
 
 _WITHOUT = {

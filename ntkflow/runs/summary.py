@@ -167,7 +167,7 @@ def _law(solution: "Solution") -> Json:
 
 def _eigen_signs(problem: Problem) -> Json | None:
     """How many eigenvalues of E are positive, negative and zero at the start; None unless K acts on samples."""
-    if problem.kernel.sample_matrix is None and problem.kernel.thin(problem.sizes) is None:
+    if problem.kernel.sample_matrix is None and problem.thin is None:
         return None
     found = bounds.inertia_of_E(problem.sizes, problem.kernel, problem.state).as_dict()
     return {name: found[name] for name in ("positive", "negative", "zero")}

@@ -16,9 +16,9 @@ from ntkflow._types import Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.runs import files
 from ntkflow.runs.border.reading import misfit, reading
-from ntkflow.sweep.cache import Cache
-from ntkflow.sweep.cell import Cell
-from ntkflow.sweep.spec import SweepSpec
+from ntkflow.sweep.cache import SPEC_FILE, Cache
+from ntkflow.sweep.cell import Cell, cells
+from ntkflow.sweep.spec import SweepSpec, spec_from_tables
 from ntkflow.sweep.theory import theory_values
 
 if TYPE_CHECKING:
@@ -135,12 +135,16 @@ class Table:
 
     @classmethod
     def read(cls, directory: Path | str) -> "Table":
-        """The table of a sweep's directory.
+        """The table of a sweep's directory; of a sweep of simulations that has not ended, as far as it has come.
 
         Raises:
             InputError: there is none, or it is damaged.
         """
         path = Path(directory) / "table.npz"
+        specification = path.with_name(SPEC_FILE)
+        if not path.exists() and specification.is_file():
+            spec = spec_from_tables(files.read_toml(specification), path.parent)
+            return build_table(spec, cells(spec), Cache(path.parent))
         columns, header = files.read_arrays(path, "sweep")
         wrong = misfit(header, {"swept": [str]}) or _uneven(header["swept"], columns)
         if wrong:

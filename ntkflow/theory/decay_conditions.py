@@ -85,7 +85,7 @@ def nc1(problem: Problem, end: Enforced | None) -> Condition:
 
 def within_shrinks(problem: Problem) -> bool:
     """Whether deviations obey dL/dt = -mu_single W^T W L - lh L: blocks, constant or not, with the squared error."""
-    return problem.kernel.thin(problem.sizes) is not None
+    return problem.thin is not None
 
 
 def _enforced(problem: Problem, end: Enforced) -> Answers:

@@ -185,7 +185,7 @@ def _slowest(problem: Problem, found: Minimum) -> float | None:
     rates = found.rates()
     # Zeros are rotations of the features, which change nothing.
     slowest = float(rates[rates > STILL * rates[-1]][0])
-    coefficients = problem.kernel.thin(problem.sizes)
+    coefficients = problem.thin
     if coefficients is None or problem.sizes.N == problem.sizes.C:
         return slowest
     # Class coordinates do not have the deviations from class means. Beside row(W), where the features have room (`enforced`

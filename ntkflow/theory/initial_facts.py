@@ -173,7 +173,7 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
 
 def reach(problem: Problem) -> int:
     """Dimension of the space that the flow of (H, W, b) never leaves, where the kernel acts on samples; n elsewhere."""
-    coefficients = problem.kernel.thin(problem.sizes)
+    coefficients = problem.thin
     if coefficients is None:
         return problem.sizes.n
     thin, _ = decompose(problem.state, problem.sizes, coefficients.groups, subspace=False)

@@ -20,7 +20,7 @@ def compared(trained, tmp_path, monkeypatch):
     config.write_text(text.replace("seed = 0", "seed = 1", 1))
     # No report waits for a calibration.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("ntkflow_validation.report.write.calibration_of", lambda *_: {})
+    monkeypatch.setattr("ntkflow_validation.report.write.calibration_of", lambda *_: None)
     return run, other
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from ntkflow_validation.report.calibration import calibration_section
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.sweep.grid import TrainingSweep, sweep_from_tables
 from ntkflow_validation.sweep.lookup import found_table
-from ntkflow_validation.sweep.records import record_of
+from ntkflow_validation.sweep.records import CellFile, content_of
 from ntkflow_validation.sweep.settings import SETTINGS
 
 import ntkflow as nf
+from ntkflow.runs.border.records import document
 from ntkflow.runs.files import dump_json, read_toml
 from ntkflow.sweep import spec_from_tables
 from ntkflow.sweep.cache import Cache
@@ -59,7 +61,7 @@ def trainings(trained, tmp_path_factory):
     cache = Cache(tmp_path_factory.mktemp("trainings") / "sweep")
     cache.open(sweep)
     (cell,) = sweep.cells
-    content = {"config": cell.run.to_dict(), **record_of(run), "seconds": 1.0}
+    content = document(CellFile(cell.run.to_dict(), replace(content_of(run), seconds=1.0)))
     cache.write(cell.key, json.loads(dump_json(content)))
     return cache.directory
 
@@ -116,9 +118,9 @@ def test_fits(tmp_path, kind):
 
 def test_calibrations(tmp_path):
     path = tmp_path / "calibration.json"
-    cases = damage.documents({**calibration(), "fingerprint": "f", "brief": True}, 150)
+    cases = damage.documents(document(calibration()), 150)
     refused_or_read(path, cases, lambda: calibration_section(store.read(path), "1"))
-    path.write_text(dump_json(calibration()))
+    path.write_text(dump_json(document(calibration())))
     assert store.read(path) == calibration()
 
 
@@ -180,10 +182,10 @@ def test_commands_on_observations(tmp_path, told):
 def test_commands_on_calibrations(trained, tmp_path, told, monkeypatch):
     run = shutil.copytree(trained, tmp_path / "run")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    good = {**calibration(), "fingerprint": store.fingerprint()}
+    good = calibration(fingerprint=store.fingerprint())
     monkeypatch.setattr("ntkflow_validation.calibration.run.calibrate", lambda *_, **__: good)
     path, words = run / "calibration.json", ("validate", "report", run, "--quiet")
-    check(damage.documents(good, 60), lambda content: told(path, content, words))
+    check(damage.documents(document(good), 60), lambda content: told(path, content, words))
 
 
 @pytest.mark.slow

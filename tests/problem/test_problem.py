@@ -69,3 +69,11 @@ def test_parts_of_the_wrong_kind_are_refused(arguments, message):
 def test_a_state_of_other_sizes_is_refused():
     with pytest.raises(nf.InputError, match=r"H = array of shape \(4, 6\): must have shape \(4, 9\)"):
         nf.Problem(nf.Sizes(3, 3, 4), BLOCK, random_state(SIZES))
+
+
+def test_a_run_asks_a_kernel_once_how_it_acts_on_means_and_deviations(monkeypatch):
+    sizes, kernel, asked = nf.Sizes(3, 4, 5), nf.BlockKernel(1.0, 0.5, 0.1), []
+    state, of_block = nf.initial.make("gaussian", sizes), nf.BlockKernel.thin
+    monkeypatch.setattr(nf.BlockKernel, "thin", lambda self, sizes: asked.append(0) or of_block(self, sizes))
+    nf.solve(nf.Problem(sizes, kernel, state), t_end=0.1)
+    assert len(asked) == 1

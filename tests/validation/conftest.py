@@ -9,7 +9,10 @@ from jaxtyping import install_import_hook
 import ntkflow
 
 # Rooms of numbers; where values come from people, files or workers, checks of their own stand at the door.
-CHECKED = ("kernels", "metrics", "training", "datasets", "calibration", "pipeline", "evidence", "figures")
+CHECKED = (
+    "kernels", "metrics", "training", "datasets", "models", "runs", "ladder", "calibration", "pipeline", "evidence", "figures",
+    "report", "sweep",
+)  # fmt: skip
 _ROOT = Path(__file__).parents[2] / "validation"
 
 
@@ -28,9 +31,11 @@ if os.environ.get("NTKFLOW_SHAPES") != "none":
 def calibrated(tmp_path_factory):
     """Pages state the calibration of the running code; it is made in the tests of the calibration alone."""
     from ntkflow_validation.calibration import store
+    from ntkflow_validation.calibration.document import KAPPA, SKILL, Bars, Calibration, CellRow
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        known = {"version": ntkflow.__version__, "fingerprint": store.fingerprint(), "brief": True}
-        store.keep({**known, "block_skill": 1.0, "kappa_error": 0.0, "passed": True, "departures": []})
+        control = CellRow(0.0, {}, 1.0, 0.0, None, {})
+        made_by = (ntkflow.__version__, store.fingerprint())
+        store.keep(Calibration(*made_by, True, 1.0, 0.0, True, Bars(SKILL, KAPPA), control, ()))
         yield

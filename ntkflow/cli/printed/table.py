@@ -47,15 +47,22 @@ def print_summary(summary: Document, console: Console | None = None) -> None:
 
 
 def print_several(names: Sequence[str], summaries: Sequence[Document]) -> None:
-    """Runs beside each other: the settings in which they differ, then where each ended; medians of an ensemble."""
+    """Runs beside each other: the settings in which they differ, then where each ended; medians of an ensemble.
+
+    Of different kinds, only settings that all have are compared.
+    """
     console = Console(highlight=False)
     grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
     for name in ("", *names):
         grid.add_column(Text(name), justify="right" if name else "left", no_wrap=True)
     settings = [{n: v for table in (s["config"] or {}).values() for n, v in table.items()} for s in summaries]
+    kinds = [str(summary.get("kind", "simulation")) for summary in summaries]
+    mixed = len(set(kinds)) > 1
+    if mixed:
+        grid.add_row("kind", *kinds)
     for name in dict.fromkeys(n for known in settings for n in known):
         values = [number(known.get(name)) for known in settings]
-        if len(set(values)) > 1:
+        if len(set(values)) > 1 and not (mixed and any(known.get(name) is None for known in settings)):
             grid.add_row(Text(name), *values)
     grid.add_section()
     for label, of in _ENDS.items():

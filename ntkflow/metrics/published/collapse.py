@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkflow import checks
 from ntkflow.errors import InputError
 
 # Their formulas register themselves, in the order of the table.
@@ -73,10 +74,7 @@ def collapse(
     >>> found.absent["bias_collapse"]
     'needs the bias: pass b'
     """
-    if centre not in CENTRES:
-        raise InputError(
-            "centre", repr(centre), f"must be one of {', '.join(CENTRES)}", "choose one of these"
-        )
+    checks.choice("centre", centre, CENTRES)
     if batches is not None:
         if H is not None or y is not None:
             raise InputError("batches", "given beside H, y", "holds features and labels itself", "drop one")

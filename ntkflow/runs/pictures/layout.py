@@ -1,6 +1,6 @@
 """Which panes a figure has, how large it is, and how it is dressed: for a screen or for a printed column."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
@@ -146,10 +146,10 @@ class Layout:
         """Words broken into lines that fit into a narrow pane."""
         return fill(words, NARROW_LETTERS) if self.width / self.columns < NARROW_PANE else words
 
-    def dress(self, axes: Axes, pane: Pane, several: bool, zero: Sequence[str] = ()) -> None:
+    def dress(self, axes: Axes, pane: Pane, several: bool, without: Mapping[str, Sequence[str]]) -> None:
         """Scales, ticks, labels and the legend of a pane; styles alone tell the series where colours tell the runs.
 
-        Runs that are `zero` but for errors in this pane are named in it, as they have no line there.
+        Runs `without` a line in this pane are named in it, by the reason.
         """
         axes.set_title(pane.title, fontsize=self.letters + 1)
         drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
@@ -173,8 +173,9 @@ class Layout:
         axes.set_ylabel(self.wrapped(pane.label), fontsize=self.letters)
         axes.set_xlabel("flow time t", fontsize=self.letters)
         self._legend(axes, several)
-        if zero:
-            words = fill(f"zero but for errors: {'; '.join(zero)}", int(12 * self.width / self.columns))
+        if without:
+            notes = (f"{why}: {'; '.join(names)}" for why, names in without.items())
+            words = "\n".join(fill(note, int(12 * self.width / self.columns)) for note in notes)
             axes.text(0.03, 0.03, words, transform=axes.transAxes, fontsize=self.letters - 1, color=GREY)
 
     def _legend(self, axes: Axes, several: bool) -> None:

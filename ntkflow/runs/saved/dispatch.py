@@ -9,34 +9,40 @@ import numpy as np
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.problem.kernels import Kernel
+from ntkflow.problem.kernels.kernel_files import MEASURED
 from ntkflow.problem.losses import Loss
 from ntkflow.problem.state import State
-from ntkflow.runs import files
+from ntkflow.runs import files, rundir
+from ntkflow.runs.border.reading import archive
 from ntkflow.runs.ensembles import Ensemble
+from ntkflow.runs.saved import brought
 from ntkflow.runs.saved.ensembles import ARRAYS, load_ensemble, save_ensemble
 from ntkflow.runs.saved.solutions import load_solution, save_solution
 
 if TYPE_CHECKING:
     from ntkflow.fitting.estimate import Fit
+    from ntkflow.runs.saved.brought import Saved
 
-SWEEP_TABLE = "table.npz"
+SWEEP_TABLE, SWEEP_SPEC = "table.npz", "sweep.toml"
 
 
 def save(
-    thing: "Solution | Ensemble | Fit | State",
+    thing: "Solution | Ensemble | Fit | State | Saved",
     path: Path | str,
     *,
     overwrite: bool = False,
     figures: bool = False,
     **details: Any,
 ) -> Path:
-    """Write a solution or an ensemble as a directory, a state as a state file, a fit as JSON; returns where.
+    """Write a solution, an ensemble or a training as a directory, a state as a state file, a fit as JSON; returns where.
+
+    What other packages bring, as measurements and comparisons, is written as its own `save` does.
 
     Args:
         thing: what to write.
         path: the directory or file.
         overwrite: replace what `save` or the command wrote there before; nothing else is ever replaced.
-        figures: draw the figure of a solution or an ensemble too, into `figures/`.
+        figures: draw the figure of a solution or an ensemble too, into `figures/`; a training keeps what it has.
         details: of a state file: `labels` (N,), by default those of the `sizes` given instead, and what else
             `ntkflow.runs.files.write_state` takes: kernel, meta, arrays of a kernel.
 
@@ -52,6 +58,8 @@ def save(
         save_ensemble(thing, place, overwrite, figures)
     elif isinstance(thing, State):
         _save_state(thing, place, overwrite, **details)
+    elif brought.is_brought(thing):
+        thing.save(place, overwrite=overwrite)
     else:
         # Fits need scipy, which runs without one must not wait for.
         from ntkflow.runs.saved.fits import save_fit
@@ -80,28 +88,58 @@ def load(path: Path | str, *, kernel: Kernel | None = None, loss: Loss | None = 
     | state file (.npz) | `ntkflow.runs.files.StateFile`: state, sizes, kernel |
     | JSON of `Fit.save` or `ntkflow fit --json` | `Fit` |
 
+    And of what other packages bring, named by the entry points `ntkflow.load`:
+
+    | path | result |
+    |---|---|
+    | run directory of `ntkflow validate` or `TrainingRun.save` | `ntkflow_validation.saved.TrainingRun`, with its `.comparison` |
+    | its comparison.json, or `LadderComparison.save` | `ntkflow_validation.saved.LadderComparison` |
+    | a file of its measurements, or of `Measurement.save` | `ntkflow_validation.kernels.Measurement` |
+    | its folder of measurements | the measurements by step, without their largest arrays |
+    | directory of `ntkflow validate sweep` | `nf.sweep.Table` |
+
     Args:
         path: the directory or file.
         kernel: of a run under a kernel of your own rung, which no file can hold.
         loss: of a run with a loss of your own that cannot be imported by name.
 
     Raises:
-        InputError: there is nothing, or nothing of these.
+        InputError: there is nothing, or nothing of these; a folder of runs is refused with their names.
     """
     place = Path(path)
-    if place.is_dir():
-        if (place / ARRAYS).is_file():
-            return load_ensemble(place)
-        if (place / SWEEP_TABLE).is_file():
-            # Sweeps stand on a higher floor; the door leads there.
-            import ntkflow
-
-            return ntkflow.sweep.Table.read(place)
-        return load_solution(place, kernel, loss)
     if not place.exists():
         raise InputError("path", place, "does not exist", "check the path")
+    return _of_directory(place, kernel, loss) if place.is_dir() else _of_file(place)
+
+
+def _of_directory(place: Path, kernel: Kernel | None, loss: Loss | None) -> Any:
+    if (place / ARRAYS).is_file():
+        return load_ensemble(place)
+    if (place / rundir.TRAJECTORY).is_file():
+        return load_solution(place, kernel, loss)
+    # A table has one form, whatever was swept.
+    if not (place / SWEEP_TABLE).is_file():
+        kind = brought.kind_of(place)
+        if kind is not None:
+            return kind.load(place)
+    if (place / SWEEP_TABLE).is_file() or (place / SWEEP_SPEC).is_file():
+        # Sweeps stand on a higher floor; the door leads there.
+        import ntkflow
+
+        return ntkflow.sweep.Table.read(place)
+    brought.refuse_folder(place)
+    return load_solution(place, kernel, loss)  # which says what is missing
+
+
+def _of_file(place: Path) -> Any:
     if zipfile.is_zipfile(place):
-        return files.read_state(place)
+        _, names = archive(place, "state", lambda _: False)
+        # A measurement with a head is a state file too; who can read all of it does.
+        kind = brought.kind_of(place) if any(name.startswith(MEASURED) for name in names) else None
+        return files.read_state(place) if kind is None else kind.load(place)
+    kind = None if "estimates" in brought.json_keys(place) else brought.kind_of(place)
+    if kind is not None:
+        return kind.load(place)
     from ntkflow.runs.saved.fits import load_fit
 
     return load_fit(place)

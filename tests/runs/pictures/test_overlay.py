@@ -68,6 +68,16 @@ def test_ensembles_are_medians_with_bands():
     assert len(axes.collections) == 1
 
 
+def test_who_has_no_line_is_named_with_the_reason():
+    members = tuple(overlay.ensembles.Member(k, nf.Reason.T_END, "e", 1, 0.0) for k in range(2))
+    t, loss = np.array([0.0, 1.0, 2.0]), np.ones((2, 3))
+    series = ({"loss": loss}, {"loss": 1e-16 * loss}, {"NC1": loss}, {"loss": np.nan * loss})
+    runs = [nf.Ensemble(t, found, members) for found in series]
+    figure = nf.figure(runs, panes=["loss"], labels=["one", "zero", "other", "none"])
+    (axes,) = panes(figure)
+    assert [text.get_text() for text in axes.texts] == ["zero but for errors: zero\nnot known: other; none"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,10 +1,13 @@
 import json
+from dataclasses import astuple, replace
 
 import pytest
 from ntkflow_validation.calibration import calibration_of, current, run, store
 from ntkflow_validation.calibration.cells import CONTROL, DEPARTURES, Cell, cells
-from ntkflow_validation.calibration.document import cell_row, document
+from ntkflow_validation.calibration.document import calibration_document, cell_row
 from ntkflow_validation.calibration.figure import calibration_figure
+from ntkflow_validation.runs.compared import Skill
+from ntkflow_validation.runs.documents import KernelRow
 
 from ntkflow.errors import InputError
 from tests.validation.report import synthetic
@@ -12,17 +15,16 @@ from tests.validation.report import synthetic
 
 def comparison(skill, traced=0.99):
     window = synthetic.window()
-    for rung in window["rungs"]:
-        value = traced if rung["name"] == "sample" else skill
-        rung["skill"] = {q: {"value": value, "error": None} for q in ("M", "H2", "b")} | {
-            "uncentred": {"H1": {"value": -9}}
-        }
-    return {"windows": [synthetic.window("late", 300, False), window]}
+    rungs = tuple(
+        replace(rung, skill=replace(rung.skill, centred=dict.fromkeys(("M", "H2", "b"), Skill(value, None))))
+        for rung in window.rungs
+        for value in (traced if rung.name == "sample" else skill,)
+    )
+    return synthetic.comparison(synthetic.window("late", 300, False), replace(window, rungs=rungs))
 
 
 def kernels(kappa_d=1.5, residual=0.2):
-    constants = {"kappa_d": kappa_d, "kappa_c": 0.9, "kappa_n": 0.2}
-    return [{**constants, "block_residual": residual}]
+    return [KernelRow(0, kappa_d, 0.9, 0.2, kappa_d - 0.9, {}, 0.8, 4, residual, None)]
 
 
 def test_the_known_answer_comes_first_and_every_departure_has_its_seeds():
@@ -35,12 +37,13 @@ def test_the_known_answer_comes_first_and_every_departure_has_its_seeds():
 
 def test_a_row_says_how_far_and_how_well_and_what_costs_most():
     row = cell_row(Cell("noise", 0.3, CONTROL), kernels(), comparison(0.6))
-    assert (row["block_M"], row["traced_H2"], row["best_M"], row["block_residual"]) == (0.6, 0.99, 0.99, 0.2)
-    assert row["blamed"] == "block structure"
-    assert row["kappa_error"] is None
+    assert [row.scores[name] for name in ("block_M", "traced_H2", "best_M")] == [0.6, 0.99, 0.99]
+    assert row.block_residual == 0.2
+    assert row.blamed == "block structure"
+    assert row.kappa_error is None
     control = cell_row(Cell("none", 0.0, CONTROL), kernels(kappa_d=1.5003), comparison(0.9995))
-    assert control["kappa_error"] == pytest.approx(2e-4)
-    assert control["block_worst"] == 0.9995
+    assert control.kappa_error == pytest.approx(2e-4)
+    assert control.block_worst == 0.9995
 
 
 @pytest.mark.parametrize(("share", "blamed"), [(0.04, None), (0.06, "block structure")])
@@ -64,17 +67,16 @@ def test_the_known_answer_has_to_come_out(skill, kappa_d, passed):
     control, noise = Cell("none", 0.0, CONTROL), Cell("noise", 0.3, CONTROL)
     rows = [(control, cell_row(control, kernels(kappa_d), comparison(skill)))]
     rows += [(noise, cell_row(noise, kernels(), comparison(s))) for s in (0.5, 0.7)]
-    found = document(rows, brief=False, fingerprint="x")
-    assert found["passed"] is passed
-    (departure,) = found["departures"]
-    assert departure["block_M"] == {"value": pytest.approx(0.6), "error": pytest.approx(0.1)}
-    assert departure["seeds"] == 2
-    assert departure["blamed"] == {"block structure": 2}
+    found = calibration_document(rows, brief=False, fingerprint="x")
+    assert found.passed is passed
+    (departure,) = found.departures
+    assert astuple(departure.scores["block_M"]) == pytest.approx((0.6, 0.1))
+    assert departure.seeds == 2
+    assert departure.blamed == {"block structure": 2}
 
 
 def test_the_figure_shows_every_departure():
-    control = {"block_M": 1.0, "block_H2": 1.0}
-    figure = calibration_figure({**synthetic.calibration(), "control": control})
+    figure = calibration_figure(synthetic.calibration())
     assert [len(axes.containers) for axes in figure.axes] == [3, 3]
 
 
@@ -87,22 +89,22 @@ def made(tmp_path_factory):
 @pytest.mark.slow
 def test_the_pipeline_gives_the_known_answer(made):
     _, found = made
-    assert found["passed"]
-    assert found["block_skill"] >= 0.999
-    assert found["kappa_error"] < 1e-6
-    assert found["control"]["block_residual"] < 1e-6
+    assert found.passed
+    assert found.block_skill >= 0.999
+    assert found.kappa_error < 1e-6
+    assert found.control.block_residual < 1e-6
 
 
 @pytest.mark.slow
 def test_departures_are_blamed_on_what_departs(made):
-    noise, bend = made[1]["departures"]
+    noise, bend = made[1].departures
     # Noise leaves the kernel constant and the same for all neurons: the N x N kernel still predicts everything.
-    assert noise["block_H2"]["value"] < 0.8
-    assert noise["traced_H2"]["value"] > 0.999
-    assert "homogeneous blocks" in next(iter(noise["blamed"]))
+    assert noise.scores["block_H2"].value < 0.8
+    assert noise.scores["traced_H2"].value > 0.999
+    assert "homogeneous blocks" in next(iter(noise.blamed))
     # A narrow nonlinear branch takes away both; only the richer rungs are left.
-    assert bend["traced_H2"]["value"] < bend["best_H2"]["value"]
-    assert bend["block_M"]["value"] < bend["best_M"]["value"]
+    assert bend.scores["traced_H2"].value < bend.scores["best_H2"].value
+    assert bend.scores["block_M"].value < bend.scores["best_M"].value
 
 
 @pytest.mark.slow
@@ -111,12 +113,12 @@ def test_finished_cells_are_not_run_again(made, monkeypatch):
     trained = []
     monkeypatch.setattr(run, "train_run", lambda directory: trained.append(directory.path.name))
     monkeypatch.setattr(run, "measure_run", lambda directory: None)
-    monkeypatch.setattr(run, "compare_run", lambda *_, **__: None)
+    monkeypatch.setattr(run, "compare_run", lambda *_, **__: 1 / 0)
     assert run.calibrate(out, brief=True) == found
     assert trained == []
     # Other code makes cells of its own.
     monkeypatch.setattr(store, "fingerprint", lambda: "changed")
-    with pytest.raises(KeyError):
+    with pytest.raises(ZeroDivisionError):
         run.calibrate(out, brief=True)
     assert trained == ["none-0-seed-0"]
 
@@ -128,7 +130,7 @@ def test_the_calibration_is_made_once_for_a_version_and_again_for_the_next(made,
 
     def instead(*_, **__):
         calls.append(1)
-        return {**found, "fingerprint": store.fingerprint()}
+        return replace(found, fingerprint=store.fingerprint())
 
     monkeypatch.setattr(run, "calibrate", instead)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -136,31 +138,29 @@ def test_the_calibration_is_made_once_for_a_version_and_again_for_the_next(made,
     folder.mkdir()
     first = calibration_of(folder)
     assert current(first)
-    assert json.loads((folder / "calibration.json").read_text()) == first
+    assert store.read(folder / "calibration.json") == first
     assert calibration_of(tmp_path) == first == calibration_of()
     assert len(calls) == 1
     monkeypatch.setattr(store, "fingerprint", lambda: "changed code")
     assert not current(first)
-    assert calibration_of(folder)["fingerprint"] == "changed code"
+    assert calibration_of(folder).fingerprint == "changed code"
     assert json.loads((folder / "calibration.json").read_text())["fingerprint"] == "changed code"
     assert len(calls) == 2
 
 
 def test_a_short_calibration_never_replaces_a_long_one(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    departure = {"departure": "noise", "value": 0.5, "block_residual": 0.1, "block_M": 0.9, "block_H2": 0.8}
-    facts = {"version": "0", "block_skill": 0.9999, "kappa_error": 1e-7}
-    long = {**facts, "fingerprint": store.fingerprint(), "brief": False, "departures": 3 * [departure]}
+    long = synthetic.calibration(fingerprint=store.fingerprint())
     store.keep(long)
-    store.keep({**long, "brief": True, "departures": []})
+    store.keep(replace(long, brief=True, departures=()))
     assert calibration_of() == long
     elsewhere = tmp_path / "results" / "calibration.json"
     elsewhere.parent.mkdir()
-    other = {**long, "fingerprint": "other code"}
-    elsewhere.write_text(json.dumps(other))
-    store.place().write_text(json.dumps({**long, "brief": True}))
-    assert calibration_of(elsewhere.parent)["brief"]
-    assert json.loads(elsewhere.read_text()) == other
+    other = replace(long, fingerprint="other code")
+    store.write(elsewhere, other)
+    store.write(store.place(), replace(long, brief=True))
+    assert calibration_of(elsewhere.parent).brief
+    assert store.read(elsewhere) == other
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_config_file_replays_a_run(finished, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("run", "--preset", "imagenet", "--out", "{tmp}/new"), "preset = imagenet"),
+        (("run", "--preset", "imagenet", "--out", "{tmp}/new"), "preset = 'imagenet'"),
         (("run", "--preset", "tiny", "--out", "{run}"), "exists already"),
         (("run", "--preset", "tiny", "--out", "{run}", "--overwrite", "--resume"), "contradicts --resume"),
         (("train", "--preset", "tiny", "--out", "{run}", "--resume"), "seed (3, not 0)"),

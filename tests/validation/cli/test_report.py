@@ -138,8 +138,7 @@ def test_a_calibration_that_fails_has_its_exit_code(tmp_path, monkeypatch, capsy
 
     from tests.validation.report import synthetic
 
-    control = {"block_M": 0.9, "block_H2": 0.9}
-    failed = synthetic.calibration(passed=False, block_skill=0.9, control=control, fingerprint="another")
+    failed = synthetic.calibration(passed=False, block_skill=0.9, fingerprint="another")
     monkeypatch.setattr(run, "calibrate", lambda *_: failed)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert validate("calibrate", "--out", tmp_path / "cal") == 1

@@ -1,6 +1,7 @@
 import tomllib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.config.presets import PRESETS, preset
@@ -148,3 +149,10 @@ def test_sizes_of_classes_are_a_number_where_they_are_equal():
     assert RunConfig(data=differing).unpredicted.startswith("trained on classes of 3 to 5 samples")
     assert SETTINGS.read_settings(["data.class_sizes=4,3,5"]) == {"data.class_sizes": (4, 3, 5)}
     assert RunConfig(data=differing).with_per_class(3).data == DataConfig(classes=3, per_class=3)
+
+
+def test_whole_numbers_of_numpy_are_kept_as_those_that_files_hold(tmp_path):
+    config = replace(RunConfig(seed=np.int64(3)), data=DataConfig(per_class=np.int32(5)))
+    assert [type(value) for value in (config.seed, config.data.per_class)] == [int, int]
+    write_toml(tmp_path / "config.toml", config.to_dict())
+    assert RunConfig.from_toml(tmp_path / "config.toml") == config

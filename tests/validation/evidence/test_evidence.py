@@ -72,4 +72,4 @@ def test_a_long_trajectory_is_thinned_and_keeps_its_ends():
     assert len(thin["step"]) == ROWS
     assert (thin["step"][0], thin["step"][-1]) == (0, 399)
     assert thin["loss"][0] == 0.33333
-    assert thin["NC1"] == [None] * ROWS
+    assert thin["NC1"] == (None,) * ROWS

@@ -4,23 +4,51 @@ import json
 from pathlib import Path
 
 import pytest
+from ntkflow_validation.calibration import store
 from ntkflow_validation.config.config import KernelConfig, RunConfig
 from ntkflow_validation.evidence.evidence_table import documents, written_into
 from ntkflow_validation.kernels.found import CONSTANTS
+from ntkflow_validation.ladder.export import read_kept
+from ntkflow_validation.ladder.seeds import over_seeds, read
+
+from ntkflow.runs.border.records import document
+from ntkflow.runs.files import dump_json
 
 RESULTS = Path(__file__).parents[3] / "validation" / "results"
 
 
 @pytest.mark.parametrize("name", sorted(documents(RESULTS)))
 def test_a_document_belongs_to_the_configuration_beside_it(name):
-    document = json.loads((RESULTS / f"{name}.json").read_text())
-    assert RunConfig.from_dict(document["config"]) == RunConfig.from_toml(RESULTS / f"{name}.toml")
-    assert document["command"] == f"ntkflow validate train --config {name}.toml --out {name}"
-    assert set(document["config"]["kernels"]) == set(vars(KernelConfig()))
-    assert {"versions", "host", "seed", "training"} <= set(document)
-    assert document["training"]["result"] == "complete"
-    assert document["training"]["device"]
-    assert document["trajectory"]["step"][-1] == document["last"]["step"]
+    found = documents(RESULTS)[name]
+    assert RunConfig.from_dict(found.config) == RunConfig.from_toml(RESULTS / f"{name}.toml")
+    assert found.command == f"ntkflow validate train --config {name}.toml --out {name}"
+    assert set(found.config["kernels"]) == set(vars(KernelConfig()))
+    assert found.training.result == "complete"
+    assert found.training.device
+    assert found.trajectory["step"][-1] == found.last["step"]
+    # What is read is all that there is, in its order.
+    assert dump_json(document(found)) + "\n" == (RESULTS / f"{name}.json").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((RESULTS / "ladder").glob("*.json")), ids=lambda path: path.stem)
+def test_a_committed_comparison_is_read(path):
+    """Its oldest has neither a configuration nor what is conserved, which nothing asks of it."""
+    found, text = read_kept(path, "file", ""), json.loads(path.read_text())
+    assert [window.name for window in found.run.windows] == [window["name"] for window in text["windows"]]
+    assert (found.config is None) == ("config" not in text)
+    assert found.config is None or json.loads(dump_json(document(found))) == text
+
+
+def test_scores_over_seeds_are_those_of_the_committed_comparisons():
+    for path in sorted((RESULTS / "seeds").glob("*.json")):
+        text = json.loads(path.read_text())
+        runs = [read(RESULTS / "ladder" / f"{name}-ladder.json") for name in text["runs"]]
+        assert json.loads(dump_json(document(over_seeds(runs)))) == text
+
+
+def test_the_committed_calibration_is_read():
+    path = RESULTS / "reports" / "calibration.json"
+    assert json.loads(dump_json(document(store.read(path)))) == json.loads(path.read_text())
 
 
 def test_the_page_has_the_numbers_of_the_documents():
@@ -32,18 +60,12 @@ def test_the_page_has_the_numbers_of_the_documents():
 def test_decay_decided_collapse_on_digits():
     runs = documents(RESULTS)
     with_decay, without = runs["digits-collapsed"], runs["digits-decay-0"]
-    differing = {
-        key
-        for key, value in with_decay["config"]["training"].items()
-        if without["config"]["training"][key] != value
-    }
-    assert differing == {"weight_decay"}
-    assert with_decay["last"]["NC1_tirer"] < 0.01 * without["last"]["NC1_tirer"]
-    assert with_decay["invariant"]["relative"] < 0.1 < 0.5 < without["invariant"]["relative"]
+    recipe, other = with_decay.config["training"], without.config["training"]
+    assert {key for key, value in recipe.items() if other[key] != value} == {"weight_decay"}
+    assert with_decay.last["NC1_tirer"] < 0.01 * without.last["NC1_tirer"]
+    assert with_decay.invariant.relative < 0.1 < 0.5 < without.invariant.relative
 
 
 def test_rows_of_kernels_are_those_of_a_measurement():
-    row = {*CONSTANTS, "step", "errors", "alignment", "alignment_k", "block_residual", "broken_order"}
-    for document in documents(RESULTS).values():
-        assert {frozenset(found) for found in document["kernels"]} == {frozenset(row)}
-        assert {frozenset(found["errors"]) for found in document["kernels"]} == {frozenset(CONSTANTS)}
+    for found in documents(RESULTS).values():
+        assert {frozenset(row.errors) for row in found.kernels} == {frozenset(CONSTANTS)}

@@ -8,7 +8,6 @@ from ntkflow_validation.config.settings import QUANTITIES
 from ntkflow_validation.kernels import load_measurement, measure
 from ntkflow_validation.kernels.measurement_file import LARGE, TENSORS, read, read_details
 
-import ntkflow as nf
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import kernel_files
 from ntkflow.runs import files
@@ -64,7 +63,7 @@ def test_without_its_large_arrays_it_says_the_same_numbers(tmp_path):
 def test_it_is_a_state_file_with_its_kernel(tmp_path):
     found = measured((), head=HEAD)
     found.save(tmp_path / "found.npz")
-    state, problem = nf.load(tmp_path / "found.npz"), found.problem()
+    state, problem = files.read_state(tmp_path / "found.npz"), found.problem()
     np.testing.assert_array_equal(state.state.H, problem.state.H)
     assert state.kernel == problem.kernel
     np.testing.assert_array_equal(state.arrays["K"], found.sample(order="class").K)

@@ -1,12 +1,14 @@
 """Small networks whose kernels are known, as the ladder takes them."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.models.base import Classifier, Network
 from ntkflow_validation.runs.measurement_run import measure_snapshot
@@ -45,7 +47,9 @@ def measured(config=CONFIG, mixed=False, noise=0.0, with_kernel=True):
     if config.has_running_statistics:
         state = recalibrated(network, dataset, state)
     seen = observe(network, dataset, state, 0, 0.0)
-    kernel = measure_snapshot(network, seen.train.variables, dataset, config.kernels) if with_kernel else None
+    kernel = Mock(spec=Measurement)
+    if with_kernel:
+        kernel = measure_snapshot(network, seen.train.variables, dataset, config.kernels)
     return Measured(
         network,
         seen.train,

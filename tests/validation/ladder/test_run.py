@@ -16,6 +16,7 @@ from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.sweep.settings import changed
 
 from ntkflow.errors import InputError
+from ntkflow.runs.border.records import document
 from ntkflow.runs.files import read_arrays, write_arrays
 from tests.validation.ladder.networks import CONFIG, NONLINEAR
 
@@ -40,48 +41,45 @@ def linear(tmp_path_factory):
 
 def test_the_known_answer_is_predicted_by_every_rung(linear):
     _, document = linear
-    window = document["windows"][0]
-    assert (window["name"], window["leading"], window["halved"]) == ("early", True, True)
-    assert window["loss"]["last"] <= window["loss"]["first"] / 2
-    for rung in window["rungs"]:
+    window = document.windows[0]
+    assert (window.name, window.leading, window.halved) == ("early", True, True)
+    assert window.loss.last <= window.loss.first / 2
+    for rung in window.rungs:
         # The row space of W turns a little, which what is restricted to it does not see.
-        assert rung["skill"]["M"]["value"] > (0.998 if rung["name"] == "row-product" else 0.999), rung["name"]
-        assert rung["instantaneous"]["M"]["error"] < 1e-3
-        assert (
-            rung["rates"]["class"]["low"]
-            < rung["rates"]["class"]["predicted"]
-            < rung["rates"]["class"]["high"]
-        )
-    assert window["cheapest"] == "block"
-    block = window["rungs"][0]
+        assert rung.score().value > (0.998 if rung.name == "row-product" else 0.999), rung.name
+        assert rung.instantaneous["M"].error < 1e-3
+        rate = rung.rates["class"]
+        assert rate.low < rate.predicted < rate.high
+    assert window.cheapest == "block"
+    block = window.rungs[0]
     # Steps of finite length move E a little against the changes of its terms (theory 11.4); the flow does not.
-    assert block["invariant"]["relative_to_terms"] < 1e-2
-    assert block["invariant"]["relative_to_E0"] < 1e-2
-    assert max(block["invariant"]["predicted"].values()) < 1e-3
-    said = {r["name"]: r["invariant"] for r in window["rungs"] if not r["modifications"]}
-    assert said["class-block"]["of"] == "E"
-    assert "no inverse" in said["row-product"]["reason"]
-    assert block["skill"]["uncentred"]["H1"]["value"] > 0.999
+    assert block.invariant.run.relative_to_terms < 1e-2
+    assert block.invariant.run.relative_to_E0 < 1e-2
+    assert max(block.invariant.predicted.relative_to_terms, block.invariant.predicted.relative_to_E0) < 1e-3
+    said = {r.name: r.invariant for r in window.rungs if not r.modifications}
+    assert said["class-block"].of == "E"
+    assert "no inverse" in said["row-product"].reason
+    assert block.skill.uncentred["H1"].value > 0.999
 
 
 def test_bands_contain_their_prediction(linear):
     _, document = linear
-    for rung in document["windows"][0]["rungs"]:
-        for name, band in (rung["band"] or {}).items():
-            if name != "of":
-                low, high = np.array(band["low"]), np.array(band["high"])
-                middle = np.array(rung["predicted"][name])
-                assert np.all(low <= middle * (1 + 1e-9) + 1e-12), (rung["name"], name)
-                assert np.all(middle <= high * (1 + 1e-9) + 1e-12)
-    assert "loss_class" in document["windows"][0]["rungs"][0]["band"]
+    for rung in document.windows[0].rungs:
+        for name, edges in (rung.band.edges if rung.band else {}).items():
+            low, high = np.array(edges.low), np.array(edges.high)
+            middle = np.array(rung.predicted[name])
+            assert np.all(low <= middle * (1 + 1e-9) + 1e-12), (rung.name, name)
+            assert np.all(middle <= high * (1 + 1e-9) + 1e-12)
+    assert "loss_class" in document.windows[0].rungs[0].band.edges
 
 
 def test_the_file_is_plain_json_and_the_same_again(linear):
-    run, document = linear
+    run, found = linear
     text = (run.path / "comparison.json").read_text()
-    assert json.loads(text) == document
-    json.dumps(document, allow_nan=False)
-    assert compare_run(run, rungs=RUNGS) == document
+    assert json.loads(text) == document(found)
+    json.dumps(document(found), allow_nan=False)
+    assert run.comparison() == found
+    assert compare_run(run, rungs=RUNGS) == found
 
 
 def test_what_was_measured_is_not_measured_again(linear, monkeypatch):
@@ -92,7 +90,7 @@ def test_what_was_measured_is_not_measured_again(linear, monkeypatch):
 
     for name in ("class_kernels", "training_direction"):
         monkeypatch.setattr(measuring, name, unexpected)
-    assert compare_run(run, rungs=RUNGS)["windows"] == document["windows"]
+    assert compare_run(run, rungs=RUNGS).windows == document.windows
 
 
 COSTLY = ("block", "row-class-matrix", "row-block", "krylov-2", "class-matrix", "sample", "residual-3", "residual-6",
@@ -130,36 +128,35 @@ def test_the_same_bytes_with_and_without_what_was_kept_in_any_order_and_after_a_
 def test_a_nonlinear_network_is_attributed(tmp_path):
     config = replace(NONLINEAR, training=replace(NONLINEAR.training, momentum=0.5, batch_per_class=2))
     run = finished(tmp_path / "run", config)
-    window = compare_run(run, rungs=("block", "class-block", "neuron-diagonal", "class-matrix", "tensor"))[
-        "windows"
-    ][0]
-    chain = [c for c in window["attribution"] if c["chain"]]
-    skill = {r["name"]: r["skill"]["M"]["value"] for r in window["rungs"] if not r["modifications"]}
-    assert sum(c["cost"] for c in chain) == pytest.approx(1 - skill["block"])
+    rungs = ("block", "class-block", "neuron-diagonal", "class-matrix", "tensor")
+    window = compare_run(run, rungs=rungs).windows[0]
+    chain = [c for c in window.attribution if c.chain]
+    skill = {r.name: r.score().value for r in window.rungs if not r.modifications}
+    assert sum(c.cost for c in chain) == pytest.approx(1 - skill["block"])
     assert skill["tensor"] > 0.9 > skill["block"]
-    assert chain[-1]["to"] == "observed"
-    carried = [r["modifications"] for r in window["rungs"] if r["name"] == "class-matrix"]
-    assert carried == [[], ["discrete step", "momentum"], ["discrete step", "momentum", "minibatch"]]
-    ensemble = next(r for r in window["rungs"] if "minibatch" in r["modifications"])
-    assert ensemble["band"]["of"] == "draws of the batches"
+    assert chain[-1].end == "observed"
+    carried = [r.modifications for r in window.rungs if r.name == "class-matrix"]
+    assert carried == [(), ("discrete step", "momentum"), ("discrete step", "momentum", "minibatch")]
+    ensemble = next(r for r in window.rungs if "minibatch" in r.modifications)
+    assert ensemble.band.of == "draws of the batches"
 
 
 def test_the_schedule_and_draws_of_the_batches_are_accounted_for(tmp_path):
     recipe = replace(NONLINEAR.training, batch_per_class=2, warmup=30)
     run = finished(tmp_path / "run", replace(NONLINEAR, training=recipe))
-    window = compare_run(run, rungs=("block", "class-matrix"))["windows"][0]
-    by_key = {(r["name"], *r["modifications"]): r for r in window["rungs"]}
-    skill = {key: r["skill"]["M"]["value"] for key, r in by_key.items()}
-    cost = next(c for c in window["attribution"] if c["assumption"] == "a rate that does not change")
-    assert not cost["chain"]
-    assert cost["cost"] == pytest.approx(skill["class-matrix",] - skill["class-matrix", "nominal rate"])
-    assert cost["cost"] > 0.01
-    assert any(c["assumption"] == "all samples at once" for c in window["attribution"])
-    draws = by_key["class-matrix", "discrete step", "minibatch"]["draws"]
+    window = compare_run(run, rungs=("block", "class-matrix")).windows[0]
+    by_key = {(r.name, *r.modifications): r for r in window.rungs}
+    skill = {key: r.score().value for key, r in by_key.items()}
+    cost = next(c for c in window.attribution if c.assumption == "a rate that does not change")
+    assert not cost.chain
+    assert cost.cost == pytest.approx(skill["class-matrix",] - skill["class-matrix", "nominal rate"])
+    assert cost.cost > 0.01
+    assert any(c.assumption == "all samples at once" for c in window.attribution)
+    draws = by_key["class-matrix", "discrete step", "minibatch"].draws
     assert len(draws) == len(set(draws)) == 3
-    assert by_key["class-matrix",]["draws"] == []
-    marked = [line for line in table({"windows": [window]}) if line.startswith(" *")]
-    assert len(marked) == sum(point["best"] for point in window["frontier"])
+    assert by_key["class-matrix",].draws == ()
+    marked = [line for line in table([window]) if line.startswith(" *")]
+    assert len(marked) == sum(point.best for point in window.frontier)
 
 
 @pytest.mark.slow
@@ -169,23 +166,23 @@ def test_the_kernel_of_all_samples_is_measured_when_asked_for(tmp_path, monkeypa
 
     def skills(run, announce=None):
         document = compare_run(run, rungs=("sample",), announce=announce or (lambda _: None))
-        return {(r["name"], *r["modifications"]): r for r in document["windows"][0]["rungs"]}["sample",]
+        return next(r for r in document.windows[0].rungs if r.key == "sample").score().value
 
-    exact = skills(whole)["skill"]["M"]["value"]
-    assert skills(run)["skill"]["M"]["value"] == pytest.approx(exact, abs=1e-6)
+    exact = skills(whole)
+    assert skills(run) == pytest.approx(exact, abs=1e-6)
     for kept in (run.path / "ladder").iterdir():
         kept.unlink()
     monkeypatch.setattr(measuring, "SIDE_LIMIT", 0)
     said = []
-    assert skills(run, said.append)["skill"]["M"]["value"] == pytest.approx(exact, abs=1e-6)
+    assert skills(run, said.append) == pytest.approx(exact, abs=1e-6)
     assert "N x N kernel of all neurons: about" in said[0]
     # Not named it is refused, in the same words, whether or not it has been measured.
     for remove in (False, True):
         if remove:
             for kept in (run.path / "ladder").iterdir():
                 kept.unlink()
-        rungs = compare_run(run)["windows"][0]["rungs"]
-        reason = next(r for r in rungs if r["name"] == "sample")["refused"]
+        rungs = compare_run(run).windows[0].rungs
+        reason = next(r for r in rungs if r.name == "sample").refused
         assert "60 gradients and 5 products" in reason
         assert "name sample or kronecker in --rungs" in reason
 
@@ -210,12 +207,12 @@ def test_another_training_than_the_theorys_is_refused_in_words(changes, words, t
     config = changed(CONFIG, changes)
     run = finished(tmp_path / "run", config)
     document = compare_run(run)
-    assert document["windows"] == []
-    assert words in document["refused"]
+    assert document.windows == ()
+    assert words in document.refused
     for asked in (run.compared, lambda: read(run.path)):
         with pytest.raises(InputError, match=words):
             asked()
-    assert run.read_json("comparison.json") == document
+    assert run.comparison() == document
 
 
 def test_the_evidence_is_the_comparison_without_its_series(linear, tmp_path, capsys):
@@ -227,7 +224,7 @@ def test_the_evidence_is_the_comparison_without_its_series(linear, tmp_path, cap
     kept = json.loads((tmp_path / "linear-ladder.json").read_text())
     assert kept["command"].startswith("ntkflow validate compare linear --rungs block,")
     skill = kept["windows"][0]["rungs"][0]["skill"]["M"][0]
-    assert skill == pytest.approx(document["windows"][0]["rungs"][0]["skill"]["M"]["value"], rel=1e-3)
+    assert skill == pytest.approx(document.windows[0].rungs[0].score().value, rel=1e-3)
     assert not {"predicted", "skill_at", "band"} & set(kept["windows"][0]["rungs"][0])
     assert (tmp_path / "linear-ladder.json").stat().st_size < (
         run.path / "comparison.json"

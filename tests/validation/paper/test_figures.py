@@ -53,7 +53,7 @@ def test_each_initialisation_shows_its_most_and_its_least_collapsed_trained_netw
 
 def test_a_network_that_was_not_trained_is_not_chosen():
     records = [record("uniform", rate) for rate in (0.1, 1.0)]
-    records[0].content["metrics"][-1]["accuracy_train"] = 0.98
+    records[0].content.metrics[-1]["accuracy_train"] = 0.98
     (chosen,) = select(FIGURES[6], records).chosen
     assert (chosen.collapsed.rate, chosen.other) == (1.0, None)
 
@@ -97,7 +97,7 @@ def test_only_equally_spaced_points_are_smoothed():
     assert not equally_spaced(np.array([0, 1, 2, 4, 8.0]))
     records = [record("uniform", rate, rows=30) for rate in (0.1, 1.0)]
     for one in records:
-        for k, row in enumerate(one.content["metrics"]):
+        for k, row in enumerate(one.content.metrics):
             row["step"] = k**2
     axes = axes_of()
     shown = curves(select(FIGURES[6], records))
@@ -132,7 +132,7 @@ def test_a_pane_over_epochs_draws_every_chosen_network_and_when_it_fitted(smooth
 
 def test_a_pane_over_rates_shows_means_over_seeds_and_what_diverged():
     records = [record("uniform", rate, seed=seed) for rate in RATES for seed in (0, 1)]
-    records[0].content["metrics"][-1]["NC1"] = 3.0
+    records[0].content.metrics[-1]["NC1"] = 3.0
     (chosen,) = select(FIGURES[6], records).chosen
     axes = axes_of()
     over_rates(axes, "f", chosen)
@@ -186,7 +186,7 @@ def test_a_pane_without_measurements_says_so():
     axes = axes_of()
     shown = curves(select(FIGURES[6], grid()))
     for curve in shown:
-        for row in curve.record.content["metrics"]:
+        for row in curve.record.content.metrics:
             row.pop("invariant_norm", None)
     over_epochs(axes, "a", "a", shown, smooth=True)
     assert [text.get_text() for text in axes.texts] == ["not measured"]

@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 from ntkflow_validation.report.drawing.heat import data_uri, heat_map, palette, png, thinned
-from ntkflow_validation.report.drawing.palette import rung_key, styles
+from ntkflow_validation.report.drawing.palette import styles
 from ntkflow_validation.report.drawing.plots import HEIGHT, WIDTH, Curve, Frame, pane
 from ntkflow_validation.report.drawing.scales import Axis, label, linear_ticks, log_ticks, value_range
 from ntkflow_validation.report.frontier import on_frontier
 from ntkflow_validation.report.tables import score_cell, tint
+from ntkflow_validation.runs.compared import ComparedRung, Point, Skill
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 8))
@@ -107,35 +109,29 @@ def test_thinning_keeps_the_first_samples_of_every_class():
 
 
 def test_rungs_are_told_apart_by_colour_or_dash():
-    rungs = [{"name": f"r{i}"} for i in range(20)] + [{"name": "r3", "modifications": ["decay"]}]
+    rungs = [ComparedRung(f"r{i}", f"r{i}", i, None, ()) for i in range(20)]
+    rungs.append(replace(rungs[3], modifications=("decay",)))
     found = styles(rungs, wanted=["r15"])
     drawn = {(s.colour, s.dash) for s in found.values()}
     assert len(drawn) == len(found) == 21
     assert found["r15"].shown
     assert not found["r16"].shown
-    modified = found[rung_key(rungs[-1])]
+    modified = found[rungs[-1].key]
     assert modified.colour == found["r3"].colour
     assert (modified.title, modified.shown) == ("r3, with decay", False)
 
 
 def test_the_frontier_holds_what_no_smaller_rung_reaches():
     points = [("a", 3, 0.4), ("b", 3, 0.5), ("c", 10, 0.5), ("d", 20, -2.0), ("e", 30, 0.9)]
-    best = on_frontier([{"rung": r, "constants": k, "skill": s} for r, k, s in points])
-    assert [p["rung"] for p in best] == ["b", "e"]
+    best = on_frontier([Point(*point, None) for point in points])
+    assert [p.rung for p in best] == ["b", "e"]
 
 
 @pytest.mark.parametrize(
-    ("score", "words"),
-    [
-        ({"value": 0.5, "error": 0.02}, "0.50"),
-        (0.9999, "1.00"),
-        (0.999, "0.999"),
-        (-1234.5, "−1200"),
-        (None, "–"),
-    ],
+    ("value", "words"), [(0.5, "0.50"), (0.9999, "1.00"), (0.999, "0.999"), (-1234.5, "−1200"), (None, "–")]
 )
-def test_scores_in_cells(score, words):
-    assert words in score_cell(score)
+def test_scores_in_cells(value, words):
+    assert words in score_cell(Skill(value, 0.02))
 
 
 @given(st.floats(-1e3, 1e3))

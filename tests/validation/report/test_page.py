@@ -1,10 +1,11 @@
-import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from ntkflow_validation.report.page import page, write_page
 from ntkflow_validation.report.words import verdict
+from ntkflow_validation.runs.compared import NO_SKILL, Ends, Motion, Skill, Skills
 
 from ntkflow.errors import InputError
 from tests.validation.report import synthetic
@@ -81,7 +82,7 @@ def test_the_verdict_names_worst_best_and_cheapest(whole):
     assert "The three constants rung predicts the centred class means M with skill 0.41" in words
     assert "the best rung, full tensor, with 0.99" in words
     assert "traced N × N kernel, 7\u202f260 constants" in words
-    trained = "".join(verdict({**synthetic.window(), "cheapest": "matrix-block as trained"}))
+    trained = "".join(verdict(replace(synthetic.window(), cheapest="matrix-block as trained")))
     assert "at least 0.8 is matrix blocks with the training's own steps, 1\u202f584 constants" in trained
 
 
@@ -90,14 +91,15 @@ def test_the_verdict_names_worst_best_and_cheapest(whole):
     [("Skill 0.1. What costs most: decay.", "What costs most: decay."), ("Skill 0.1.", "")],
 )
 def test_of_the_attribution_the_verdict_takes_what_costs_most(sentence, last):
-    found = verdict({**synthetic.window(), "sentence": sentence})
+    found = verdict(replace(synthetic.window(), sentence=sentence))
     assert (found[-1] == last) if last else all(len(words) > 1 for words in found)
 
 
 def test_a_rung_worse_than_no_change_is_called_so():
     window = synthetic.window()
-    window["rungs"][0]["skill"]["M"]["value"] = -0.7
-    text = page([synthetic.report(comparison={"windows": [window]})], None)
+    first = replace(window.rungs[0], skill=Skills({"M": Skill(-0.7, None)}))
+    window = replace(window, rungs=(first, *window.rungs[1:]))
+    text = page([synthetic.report(comparison=synthetic.comparison(window))], None)
     assert "worse than assuming that nothing changes" in text
     assert "<b>−0.70</b>" in text
 
@@ -110,25 +112,33 @@ def test_the_calibration_of_the_version_is_stated():
 
 
 def test_a_run_that_was_not_compared_still_has_a_page():
-    text = page([synthetic.report(comparison={}, kernels=[], metrics=[])], None)
+    text = page([synthetic.report(comparison=None, kernels=[], metrics=[])], None)
     assert "<h2>small CNN on digits" in text
     Tags(text)
 
 
 def test_missing_numbers_are_gaps_and_dashes():
-    window = json.loads(json.dumps(synthetic.window()))
-    for rung in window["rungs"]:
-        rung["predicted"]["loss"] = [None] * 15
-        rung["skill"] |= {"M": None, "W": {"value": None, "error": None}}
-        rung["instantaneous"]["M"]["cosine"] = None
-    window |= {
-        "loss": {"first": None, "last": None},
-        "frontier": [],
-        "cheapest": None,
-        "attribution": [],
-        "sentence": None,
-    }
-    text = page([synthetic.report(comparison={"windows": [window]})], None)
+    window = synthetic.window()
+    rungs = tuple(
+        replace(
+            rung,
+            predicted={**rung.predicted, "loss": (None,) * 15},
+            skill=replace(rung.skill, centred={**rung.skill.centred, "M": NO_SKILL, "W": NO_SKILL}),
+            instantaneous={**rung.instantaneous, "M": Motion(None, None), "within": None},
+            rates={"class": None},
+        )
+        for rung in window.rungs
+    )
+    window = replace(
+        window,
+        loss=Ends(None, None),
+        frontier=(),
+        cheapest=None,
+        attribution=(),
+        sentence=None,
+        rungs=rungs,
+    )
+    text = page([synthetic.report(comparison=synthetic.comparison(window))], None)
     Tags(text)
     assert "nan" not in re.sub(r"[a-z]+nan|nan[a-z]+", "", text.lower())
     assert "None" not in text
@@ -144,19 +154,21 @@ def test_the_file_is_small_and_replaced_in_one_piece(tmp_path):
 
 
 def test_bands_are_called_what_they_are():
-    report = synthetic.report()
-    drawn = [r for r in report.windows[0]["rungs"] if r["band"]]
-    drawn[0]["band"]["of"], drawn[1]["band"]["of"] = "probe sets", "draws of the batches"
+    window = synthetic.window()
+    kinds = {"block": "probe sets", "sample": "draws of the batches"}
+    rungs = tuple(
+        r if r.band is None else replace(r, band=replace(r.band, of=kinds[r.name])) for r in window.rungs
+    )
+    report = synthetic.report(comparison=synthetic.comparison(replace(window, rungs=rungs)))
     said = "Bands: one standard deviation over draws of the batches or one standard error over probe sets."
     assert said in page([report], None)
 
 
-@pytest.mark.parametrize("wrong", [{"rungs": 3}, {"times": None}, {"observed": {"loss": "text"}}])
-def test_a_document_of_another_shape_is_one_error_and_leaves_the_page_that_was_there(tmp_path, wrong):
+def test_what_cannot_be_drawn_is_one_error_and_leaves_the_page_that_was_there(tmp_path):
     path = write_page(tmp_path / "report.html", [synthetic.report()], synthetic.calibration())
     before = path.read_bytes()
-    broken = synthetic.report()
-    broken.comparison["windows"][0] |= wrong
+    far = replace(synthetic.window(), step_times_rate=10**400)
+    broken = synthetic.report(comparison=synthetic.comparison(far))
     with pytest.raises(InputError, match="cannot be read as what a page shows"):
         write_page(path, [broken], synthetic.calibration())
     assert path.read_bytes() == before

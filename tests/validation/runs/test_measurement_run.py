@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ntkflow_validation.cli import app
@@ -63,10 +64,11 @@ def test_modes_of_batch_normalisation_differ_and_are_said(trained):
 
 def test_recalibrated_features_are_those_of_the_batch(trained):
     network, variables, dataset = trained
+    x = jnp.asarray(dataset.x)
     # With the statistics of the whole batch, inference gives what training mode gives on it.
-    batch = np.asarray(batch_features(network)(variables.params["body"], variables, dataset.x))
-    statistics = jax.jit(network.calibrated)(*variables, dataset.x)
-    own = network.features(variables.params, statistics, dataset.x)
+    batch = np.asarray(batch_features(network)(variables.params["body"], variables, x))
+    statistics = jax.jit(network.calibrated)(*variables, x)
+    own = network.features(variables.params, statistics, x)
     np.testing.assert_allclose(own, batch, atol=1e-4)
 
 

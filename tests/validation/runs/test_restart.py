@@ -186,7 +186,7 @@ def test_a_diverging_run_stops_with_a_result_code_and_keeps_what_it_has(tmp_path
     assert "diverged before step" in outcome.message
     assert run.steps()[0] == 0
     assert [row["step"] for row in run.metrics()] == run.steps()
-    assert run.read_json("training.json")["result"] == "diverged"
+    assert run.training().result == "diverged"
     assert train_run(run) == outcome
 
 
@@ -197,13 +197,13 @@ def test_the_chosen_rate_is_chosen_once(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         train_run(run)
     monkeypatch.undo()
-    rate = run.read_json("training.json")["learning_rate"]
+    rate = run.training().learning_rate
     assert rate > 0
     monkeypatch.setattr(training_run, "chosen_rate", lambda *arguments: 1 / 0)
     assert train_run(run).result is Result.COMPLETE
-    facts = run.read_json("training.json")
-    assert facts["learning_rate"] == rate
-    assert facts["samples"] == {"train": 15, "test": 15, "unused": 0}
+    facts = run.training()
+    assert facts.learning_rate == rate
+    assert facts.samples == {"train": 15, "test": 15, "unused": 0}
 
 
 def test_the_lock_of_a_run_follows_no_link(tmp_path):

@@ -159,9 +159,9 @@ def test_a_chosen_start_is_measured_and_leads(run):
     train_run(run)
     measure_run(run, extra=1)
     document = compare_run(run, from_snapshot=1, rungs=("block",))
-    assert [(w["step"], w["last_step"], w["leading"]) for w in document["windows"]] == [(1, 12, True)]
-    assert run.read_json("comparison.json") == document
-    assert document["from_snapshot"] == 1
+    assert [(w.step, w.last_step, w.leading) for w in document.windows] == [(1, 12, True)]
+    assert run.comparison() == document
+    assert document.from_snapshot == 1
 
 
 def test_a_kernel_without_block_order_is_refused_and_the_others_compared(run):
@@ -172,10 +172,10 @@ def test_a_kernel_without_block_order_is_refused_and_the_others_compared(run):
     broken = {**constants, "n": replace(constants["n"], value=9.0)}
     found = replace(found, features=replace(found.features, constants=broken))
     run.write_measurement(0, found, CONFIG.kernels, 0.0)
-    refused, good = compare_run(run, rungs=("block", "class-block"))["windows"][0]["rungs"][:2]
-    assert "kappa_c >= kappa_n" in refused["refused"]
-    assert refused["skill"] is None
-    assert good["skill"]["M"]["value"] > 0.999
+    refused, good = compare_run(run, rungs=("block", "class-block")).windows[0].rungs[:2]
+    assert "kappa_c >= kappa_n" in refused.refused
+    assert refused.skill is None
+    assert good.score().value > 0.999
 
 
 def test_a_measurement_that_cannot_be_read_is_refused(run):

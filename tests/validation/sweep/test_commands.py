@@ -107,7 +107,7 @@ def test_figures_are_drawn_from_the_directory(validate, folder):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("sweep", "--preset", "imagenet"), "preset = imagenet"),
+        (("sweep", "--preset", "imagenet"), "preset = 'imagenet'"),
         (("sweep", "--learning-rates", "fast"), "training.learning_rate"),
         (("sweep", "--pair", "resnet20"), "is not MODEL/DATA"),
         (("sweep", "--set", "training.stepps=3"), "did you mean training.steps"),

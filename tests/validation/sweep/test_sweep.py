@@ -2,6 +2,7 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from ntkflow_validation.sweep import cell as cell_module
 from ntkflow_validation.sweep.estimate import Speed, estimate, in_words, seconds_of
 from ntkflow_validation.sweep.grid import CONTENT, LATER, PAPER_PAIRS, key_of
 from ntkflow_validation.sweep.presets import SWEEPS, sweep_preset
-from ntkflow_validation.sweep.records import Record, final_norms
+from ntkflow_validation.sweep.records import Content, Record, final_norms
 from ntkflow_validation.sweep.running import shared_device, tabulate_sweep
 from ntkflow_validation.sweep.select import rows_where
 from ntkflow_validation.sweep.settings import SETTINGS, changed, flat
@@ -99,7 +100,7 @@ def test_a_sweep_writes_a_record_for_every_training_and_a_table(done):
     assert list(table.columns["result"]) == ["complete", "complete", "diverged"] * 2
     run = RunDirectory.open(sorted((directory / "runs").iterdir())[0])
     record = next(r for r in find_records([directory]) if r.config == run.config)
-    assert record.rows == run.metrics()
+    assert list(record.rows) == run.metrics()
     row = next(i for i, cell in enumerate(GRID.cells) if cell.run == run.config)
     assert table.columns["NC1"][row] == pytest.approx(run.metrics()[-1]["NC1"])
     assert table.columns["start.loss"][row] == pytest.approx(run.metrics()[0]["loss"])
@@ -125,8 +126,7 @@ def test_an_interrupted_training_goes_on_where_it_was(done, tmp_path, monkeypatc
     (directory / "cells" / f"{key}.json").unlink()
     run = RunDirectory.open(directory / "runs" / key[:16])
     (run.path / "snapshots" / "step_0000008.npz").unlink()
-    facts = run.read_json("training.json")
-    run.write_training({k: v for k, v in facts.items() if k not in ("result", "step", "message")})
+    run.write_training(replace(run.training(), result=None, step=None, message=None))
     kept = (run.path / "snapshots" / "step_0000000.npz").stat().st_mtime_ns
     run_here(GRID, directory, keep_runs=True)
     after = json.loads((directory / "cells" / f"{key}.json").read_text())
@@ -225,9 +225,8 @@ def test_moments_at_the_end_are_those_of_the_papers_pane_i():
 
 def test_epochs_of_a_record_count_passes_through_the_data():
     config = changed(BASE, {"data.per_class": 6, "training.batch_per_class": 2})
-    record = Record(
-        config, {"metrics": [{"step": 0}, {"step": 6, "NC1": 0.5}], "final": {}, "training": {}}, None
-    )
+    rows = ({"step": 0, "time": 0.0, "loss": 1.0}, {"step": 6, "time": 1.0, "loss": 0.5, "NC1": 0.5})
+    record = Record(config, Content(None, rows, (), {}), Path("run"))
     np.testing.assert_allclose(record.epochs, [0, 2])
     np.testing.assert_array_equal(record.series("NC1"), [np.nan, 0.5])
     assert record.last("NC1") == 0.5

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ntkflow.runs.border.costs import CELL, refuse_large
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
@@ -14,6 +13,7 @@ CONTROL = RunConfig(
     training=TrainConfig(steps=1500, learning_rate=0.0, stability=0.03, reduction="sum", snapshots=24),
     kernels=KernelConfig(count=2),
 )
+# In steps of half a decade, from what three constants hardly notice to where they say nothing.
 NOISE = (0.1, 0.3, 1.0, 3.0)
 BEND = (0.1, 0.3, 1.0, 3.0)
 WIDTHS = (256.0, 32.0, 8.0, 2.0)
@@ -72,19 +72,11 @@ def _control() -> Cell:
 def _departures(
     noise: Sequence[float], bend: Sequence[float], widths: Sequence[float], seed: int
 ) -> list[Cell]:
-    found = [Cell("noise", a, _changed(seed, data={"noise": a})) for a in noise]
-    found += [Cell("bend", a, _changed(seed, model=_bent(a, WIDTH))) for a in bend]
-    return found + [Cell("width", w, _changed(seed, model=_bent(BENT, int(w)))) for w in widths]
+    known = replace(CONTROL, seed=seed)
+    found = [Cell("noise", a, replace(known, data=replace(known.data, noise=a))) for a in noise]
+    found += [Cell("bend", a, _bent(known, a, WIDTH)) for a in bend]
+    return found + [Cell("width", w, _bent(known, BENT, int(w))) for w in widths]
 
 
-def _bent(bend: float, width: int) -> dict[str, Any]:
-    return {"name": "bent", "bend": bend, "width": width}
-
-
-def _changed(seed: int, data: dict[str, Any] | None = None, model: dict[str, Any] | None = None) -> RunConfig:
-    return replace(
-        CONTROL,
-        seed=seed,
-        data=replace(CONTROL.data, **(data or {})),
-        model=replace(CONTROL.model, **(model or {})),
-    )
+def _bent(known: RunConfig, bend: float, width: int) -> RunConfig:
+    return replace(known, model=replace(known.model, name="bent", bend=bend, width=width))

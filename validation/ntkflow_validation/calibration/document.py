@@ -1,62 +1,142 @@
 """calibration.json: what the known answer and the departures gave."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ntkflow import __version__
-from ntkflow._types import Json
+from ntkflow.runs.border.records import INLINE
 from ntkflow_validation.calibration.cells import Cell
+from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow, Skill
+from ntkflow_validation.runs.documents import KernelRow
 
-# The bars of the known answer.
+# The bars of the known answer: every quantity is predicted, the constants come back to float32 rounding.
 SKILL, KAPPA = 0.999, 1e-6
+# Of three constants, the traced kernel and the rung that does best on M, each on the class means and within classes.
 SCORES = ("block_M", "block_H2", "traced_M", "traced_H2", "best_M", "best_H2")
 CONSTANTS = ("kappa_d", "kappa_c", "kappa_n")
 
 
-def document(found: Sequence[tuple[Cell, Json]], brief: bool, fingerprint: str) -> Json:
+@dataclass(frozen=True)
+class CellRow:
+    """What one run gave.
+
+    Attributes:
+        block_residual: of the blocks at the start.
+        scores: skills, by `SCORES`.
+        block_worst: the lowest skill of three constants on any quantity.
+        kappa_error: largest relative error of the constants; for the known answer only.
+        blamed: the assumption that costs most.
+        constants: at the start.
+    """
+
+    block_residual: float
+    scores: Mapping[str, float | None] = field(metadata=INLINE)
+    block_worst: float | None
+    kappa_error: float | None
+    blamed: str | None
+    constants: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Departure:
+    """One kind and amount, over its seeds.
+
+    Attributes:
+        departure, value: what was broken, and how far.
+        seeds: how many.
+        scores: their means with standard errors, by `SCORES`.
+        block_residual: mean over seeds.
+        blamed: how often each assumption.
+    """
+
+    departure: str
+    value: float
+    seeds: int
+    scores: Mapping[str, Skill] = field(metadata=INLINE)
+    block_residual: float
+    blamed: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What the known answer has to reach."""
+
+    block_skill: float
+    kappa_error: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The whole file.
+
+    Attributes:
+        version, fingerprint: of the code that was calibrated.
+        brief: whether most departures were left out.
+        block_skill: lowest skill of three constants on the known answer.
+        kappa_error: relative error of its constants.
+        passed: whether both reach their bars.
+        bars: these.
+        control: the known answer.
+        departures: from it.
+    """
+
+    version: str
+    fingerprint: str
+    brief: bool
+    block_skill: float | None
+    kappa_error: float
+    passed: bool
+    bars: Bars
+    control: CellRow
+    departures: tuple[Departure, ...]
+
+
+def calibration_document(found: Sequence[tuple[Cell, CellRow]], brief: bool, fingerprint: str) -> Calibration:
     """The whole calibration.
 
     Args:
-        found: every cell with its `cell_row`, the known answer first.
+        found: every cell with its row, the known answer first.
         brief: whether most departures were left out.
         fingerprint: of the source that was calibrated.
     """
     (_, control), others = found[0], found[1:]
+    assert control.kappa_error is not None
     kinds = list(dict.fromkeys((cell.departure, cell.value) for cell, _ in others))
     groups = {kind: [row for cell, row in others if (cell.departure, cell.value) == kind] for kind in kinds}
-    return {
-        "version": __version__,
-        "fingerprint": fingerprint,
-        "brief": brief,
-        "block_skill": control["block_worst"],
-        "kappa_error": control["kappa_error"],
-        "passed": passed(control["block_worst"], control["kappa_error"]),
-        "bars": {"block_skill": SKILL, "kappa_error": KAPPA},
-        "control": control,
-        "departures": [
-            {"departure": departure, "value": value, "seeds": len(rows), **_pooled(rows)}
-            for (departure, value), rows in groups.items()
-        ],
-    }
+    return Calibration(
+        version=__version__,
+        fingerprint=fingerprint,
+        brief=brief,
+        block_skill=control.block_worst,
+        kappa_error=control.kappa_error,
+        passed=passed(control.block_worst, control.kappa_error),
+        bars=Bars(SKILL, KAPPA),
+        control=control,
+        departures=tuple(_pooled(*kind, rows) for kind, rows in groups.items()),
+    )
 
 
-def _pooled(rows: Sequence[Json]) -> Json:
+def _pooled(departure: str, value: float, rows: Sequence[CellRow]) -> Departure:
     """Means over seeds with their standard errors, and the assumptions blamed most often."""
-    pooled: Json = {name: _mean([row[name] for row in rows]) for name in SCORES}
-    blamed = Counter(row["blamed"] for row in rows if row["blamed"])
-    return {
-        **pooled,
-        "block_residual": float(np.mean([r["block_residual"] for r in rows])),
-        "blamed": dict(blamed.most_common()),
-    }
+    blamed = Counter(row.blamed for row in rows if row.blamed)
+    return Departure(
+        departure,
+        value,
+        len(rows),
+        {name: _mean([row.scores[name] for row in rows]) for name in SCORES},
+        float(np.mean([row.block_residual for row in rows])),
+        dict(blamed.most_common()),
+    )
 
 
-def _mean(values: Sequence[float | None]) -> Json:
+def _mean(values: Sequence[float | None]) -> Skill:
+    """Over the seeds that have a value; a seed whose rung was refused says nothing of the others."""
     usable = np.array([v for v in values if v is not None], dtype=np.float64)
     error = float(usable.std(ddof=1) / np.sqrt(usable.size)) if usable.size > 1 else None
-    return {"value": float(usable.mean()) if usable.size else None, "error": error}
+    return Skill(float(usable.mean()) if usable.size else None, error)
 
 
 def passed(skill: float | None, kappa_error: float) -> bool:
@@ -64,63 +144,58 @@ def passed(skill: float | None, kappa_error: float) -> bool:
     return skill is not None and skill >= SKILL and kappa_error <= KAPPA
 
 
-def cell_row(cell: Cell, kernels: Sequence[Json], comparison: Json) -> Json:
+def cell_row(cell: Cell, kernels: Sequence[KernelRow], comparison: ComparedRun) -> CellRow:
     """What one run gave.
 
     Args:
         cell: the run.
-        kernels: rows of what was measured at its snapshots, the first at the start.
-        comparison: its comparison.json.
-
-    Returns:
-        block residual at the start; skill on M and H2 of three constants, of the traced kernel and of the
-        best rung; the lowest skill of three constants on any quantity; relative error of the constants, for the
-        known answer only; the assumption that costs most.
+        kernels: what was measured at its snapshots, the first at the start.
+        comparison: of the run.
     """
-    window = next(w for w in comparison["windows"] if w["leading"])
-    rungs = {r["name"]: r for r in window["rungs"] if not r["modifications"] and not r["refused"]}
-    best = max(rungs, key=lambda name: _value(rungs[name], "M") or 0.0, default="block")
-    scores = {
-        f"{short}_{quantity}": _value(rungs.get(name), quantity)
-        for short, name in (("block", "block"), ("traced", "sample"), ("best", best))
-        for quantity in ("M", "H2")
-    }
-    return {
-        "block_residual": kernels[0]["block_residual"],
-        **scores,
-        "block_worst": _worst(rungs.get("block")),
-        "kappa_error": _kappa_error(cell, kernels) if cell.departure == "none" else None,
-        "blamed": _blamed(window),
-        "constants": {name: kernels[0][name] for name in CONSTANTS},
-    }
-
-
-def _value(rung: Json | None, quantity: str) -> float | None:
-    if rung is None:
-        return None
-    value: float | None = (rung["skill"].get(quantity) or {}).get("value")
-    return value
-
-
-def _worst(rung: Json | None) -> float | None:
-    if rung is None:
-        return None
-    values = [_value(rung, name) for name in rung["skill"] if name != "uncentred"]
-    return min((v for v in values if v is not None), default=None)
-
-
-def _kappa_error(cell: Cell, kernels: Sequence[Json]) -> float:
-    data = cell.config.data
-    errors = [abs(row[name] / getattr(data, name) - 1) for row in kernels for name in CONSTANTS]
-    return float(max(errors))
-
-
-def _blamed(window: Json) -> str | None:
-    """The assumption of the chain that costs most, if it costs a twentieth of the error and a thousandth in all."""
-    costs = [row for row in window["attribution"] if row.get("chain", True) and row["cost"] is not None]
-    block = next(
-        (_value(r, "M") for r in window["rungs"] if r["name"] == "block" and not r["modifications"]), None
+    window, first = next(w for w in comparison.windows if w.leading), kernels[0]
+    rungs = {r.name: r for r in window.rungs if not r.modifications and not r.refused}
+    best = max(rungs.values(), key=lambda r: r.score("M").value or 0.0, default=None)
+    block = rungs.get("block")
+    scored = (block, rungs.get("sample"), best)
+    assert first.block_residual is not None
+    return CellRow(
+        first.block_residual,
+        dict(zip(SCORES, (_value(rung, q) for rung in scored for q in ("M", "H2")), strict=True)),
+        _worst(block),
+        _kappa_error(cell, kernels) if cell.departure == "none" else None,
+        _blamed(window, _value(block, "M")),
+        _constants(first),
     )
+
+
+def _value(rung: ComparedRung | None, quantity: str) -> float | None:
+    return None if rung is None else rung.score(quantity).value
+
+
+def _worst(rung: ComparedRung | None) -> float | None:
+    scores = rung.skill.centred.values() if rung is not None and rung.skill is not None else ()
+    return min((s.value for s in scores if s.value is not None), default=None)
+
+
+def _constants(row: KernelRow) -> dict[str, float]:
+    return {name: getattr(row, name) for name in CONSTANTS}
+
+
+def _kappa_error(cell: Cell, kernels: Sequence[KernelRow]) -> float:
+    data = cell.config.data
+    return float(
+        max(
+            abs(value / getattr(data, name) - 1) for row in kernels for name, value in _constants(row).items()
+        )
+    )
+
+
+def _blamed(window: ComparedWindow, block: float | None) -> str | None:
+    """The assumption of the chain that costs most, if it costs a twentieth of the error and a thousandth in all.
+
+    Below that the largest of several costs is the largest of their errors, and blames by lot.
+    """
+    costs = [(c.cost, c.assumption) for c in window.attribution if c.chain and c.cost is not None]
+    worst = max(costs, key=lambda pair: pair[0], default=None)
     bar = max(0.001, 0.05 * (1 - (block or 0.0)))
-    worst = max(costs, key=lambda row: row["cost"], default=None)
-    return str(worst["assumption"]) if worst is not None and worst["cost"] > bar else None
+    return worst[1] if worst is not None and worst[0] > bar else None

@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ntkflow._types import Json
 from ntkflow.runs.pictures.figures import BLUE, GREEN, RED
 from ntkflow_validation.calibration.cells import DEPARTURES
+from ntkflow_validation.calibration.document import Calibration
 
 TITLES = {
     "noise": "noise on the inputs",
@@ -17,24 +17,24 @@ PANES = ("centred class means M", "deviations within classes H2")
 COLOURS = {"noise": BLUE, "bend": RED, "width": GREEN}
 
 
-def calibration_figure(found: Json) -> Figure:
+def calibration_figure(found: Calibration) -> Figure:
     """Skill of three constants on M and on H2, against the residual of the blocks at the start."""
     figure = Figure(figsize=(9, 3.8))
     FigureCanvasAgg(figure)
     for axes, quantity, title in zip(figure.subplots(1, 2, sharey=True), ("M", "H2"), PANES, strict=True):
         for kind in DEPARTURES:
             rows = sorted(
-                (r for r in found["departures"] if r["departure"] == kind), key=lambda r: r["block_residual"]
+                (d for d in found.departures if d.departure == kind), key=lambda d: d.block_residual
             )
-            scores = [r[f"block_{quantity}"] for r in rows]
-            y = np.array([np.nan if s["value"] is None else s["value"] for s in scores], dtype=np.float64)
-            error = [s["error"] or 0.0 for s in scores]
+            scores = [d.scores[f"block_{quantity}"] for d in rows]
+            y = np.array([np.nan if s.value is None else s.value for s in scores], dtype=np.float64)
+            error = [s.error or 0.0 for s in scores]
             x, style = (
-                [r["block_residual"] for r in rows],
+                [d.block_residual for d in rows],
                 {"color": COLOURS[kind], "markersize": 4, "capsize": 2},
             )
             axes.errorbar(x, np.maximum(y, -1), error, fmt="o-", label=TITLES[kind], **style)
-        axes.plot([0], [found["control"][f"block_{quantity}"]], "k*", markersize=9, label="known answer")
+        axes.plot([0], [found.control.scores[f"block_{quantity}"]], "k*", markersize=9, label="known answer")
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.set_ylim(-1.05, 1.05)
         axes.set_title(title, fontsize=10)

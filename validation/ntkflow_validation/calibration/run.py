@@ -5,20 +5,18 @@ import tempfile
 from concurrent.futures import as_completed
 from pathlib import Path
 
-from ntkflow._types import Json
 from ntkflow.progress import Progress, silent
 from ntkflow.runs.atomic import is_remains, refuse_existing
-from ntkflow.runs.files import write_json
 from ntkflow.runs.processes.executors import local_processes
 from ntkflow_validation.calibration import store
 from ntkflow_validation.calibration.cells import Cell, cells
-from ntkflow_validation.calibration.document import cell_row, document
+from ntkflow_validation.calibration.document import Calibration, CellRow, calibration_document, cell_row
 from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
-from ntkflow_validation.pipeline.summary import kernel_rows
 from ntkflow_validation.runs.rundir import RunDirectory
 
 # All that a directory of a calibration may hold.
-OWNED = frozenset({"cells", "calibration.json", "figures", "report.html"})
+FILE = "calibration.json"
+OWNED = frozenset({"cells", FILE, "figures", "report.html"})
 # What is predicted of a cell: enough to say which assumption fails.
 RUNGS = ("block", "class-block", "neuron-diagonal", "class-matrix", "sample", "tensor")
 
@@ -29,7 +27,7 @@ def calibrate(
     seeds: int = 3,
     workers: int | None = None,
     progress: Progress = silent,
-) -> Json:
+) -> Calibration:
     """Run all cells and write OUT/calibration.json; cells that this code has run there already are kept.
 
     Args:
@@ -46,7 +44,7 @@ def calibrate(
     folder = out / "cells" / store.fingerprint()
     folder.mkdir(parents=True, exist_ok=True)
     wanted = cells(brief, seeds)
-    rows: dict[str, Json] = {}
+    rows: dict[str, CellRow] = {}
     if brief:
         for cell in wanted:
             rows[cell.name] = run_cell(cell, folder)
@@ -57,19 +55,19 @@ def calibrate(
             for future in as_completed(futures):
                 rows[futures[future].name] = future.result()
                 progress("calibrating", len(rows), len(wanted))
-    found = document([(cell, rows[cell.name]) for cell in wanted], brief, store.fingerprint())
-    write_json(out / "calibration.json", found)
+    found = calibration_document([(cell, rows[cell.name]) for cell in wanted], brief, store.fingerprint())
+    store.write(out / FILE, found)
     return found
 
 
-def calibration_of(folder: Path | str | None = None, progress: Progress = silent) -> Json:
+def calibration_of(folder: Path | str | None = None, progress: Progress = silent) -> Calibration:
     """The calibration of the running code: from a run's folder, the user's cache, or made now, in brief.
 
     Args:
         folder: may hold a calibration.json; gets one, in place of another's unless that is longer.
         progress: called as cells are done.
     """
-    own = None if folder is None else Path(folder) / "calibration.json"
+    own = None if folder is None else Path(folder) / FILE
     for path in (own, store.place()):
         found = None if path is None else store.read(path)
         if found is not None and store.current(found):
@@ -79,21 +77,22 @@ def calibration_of(folder: Path | str | None = None, progress: Progress = silent
             found = calibrate(Path(scratch) / "calibration", brief=True, progress=progress)
         store.keep(found)
     if own is not None and (known := store.read(own)) != found and not store.loses(known, found):
-        write_json(own, found)
+        store.write(own, found)
     return found
 
 
-def run_cell(cell: Cell, folder: Path | str) -> Json:
+def run_cell(cell: Cell, folder: Path | str) -> CellRow:
     """Train, measure and predict one cell, or go on with it; its row of the document."""
     path = Path(folder) / cell.name
     resume = (path / "config.toml").exists()
     run = RunDirectory.create(path, cell.config, resume=resume)
     with run.locked():
-        if not run.read_json("comparison.json"):
+        comparison = run.comparison()
+        if comparison is None:
             train_run(run)
             measure_run(run)
-            compare_run(run, from_snapshot=0, rungs=RUNGS)
-        return cell_row(cell, kernel_rows(run), run.read_json("comparison.json"))
+            comparison = compare_run(run, from_snapshot=0, rungs=RUNGS)
+        return cell_row(cell, run.kernel_rows(), comparison)
 
 
 def make_place(out: Path | str, overwrite: bool) -> None:

@@ -8,31 +8,10 @@ from pathlib import Path
 import ntkflow
 import ntkflow_validation
 from ntkflow import __version__
-from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.runs.border.reading import NOTHING, NUMBER, Shape, read_json
+from ntkflow.runs.border.records import document, read_record
 from ntkflow.runs.files import write_json
-
-_SCORE = (*NUMBER, {"value": NUMBER, "error": NUMBER})
-# What the page of a report relies on.
-SHAPE: Shape = {
-    "version": str,
-    "fingerprint?": str,
-    "brief?": bool,
-    "passed?": bool,
-    "block_skill": NUMBER,
-    "kappa_error": (int, float),
-    "departures": [
-        {
-            "departure": str,
-            "value": (int, float),
-            "block_residual": (int, float),
-            "blamed?": (NOTHING, {"*": int}),
-            **{f"block_{quantity}": _SCORE for quantity in ("M", "H2")},
-            **{f"{rung}_{quantity}?": _SCORE for rung in ("traced", "best") for quantity in ("M", "H2")},
-        }
-    ],
-}
+from ntkflow_validation.calibration.document import Calibration
 
 
 @cache
@@ -46,9 +25,9 @@ def fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def current(found: Json | None) -> bool:
+def current(found: Calibration) -> bool:
     """Whether a calibration is that of the running code."""
-    return bool(found) and found is not None and found.get("fingerprint") == fingerprint()
+    return found.fingerprint == fingerprint()
 
 
 def place() -> Path:
@@ -57,25 +36,30 @@ def place() -> Path:
     return Path(base) / "ntkflow" / f"calibration-{fingerprint()}.json"
 
 
-def keep(found: Json) -> None:
+def keep(found: Calibration) -> None:
     """Keep a calibration of the running code, unless there is a longer one; without a place for it, do nothing."""
     if loses(read(place()), found):
         return
     try:
         place().parent.mkdir(parents=True, exist_ok=True)
-        write_json(place(), found)
+        write(place(), found)
     except OSError:
         return
 
 
-def loses(known: Json | None, found: Json) -> bool:
+def loses(known: Calibration | None, found: Calibration) -> bool:
     """Whether a full calibration would be replaced by a brief one."""
-    return known is not None and not known.get("brief") and bool(found.get("brief"))
+    return known is not None and not known.brief and found.brief
 
 
-def read(path: Path | str) -> Json | None:
+def write(path: Path, found: Calibration) -> None:
+    """A calibration's file."""
+    write_json(path, document(found))
+
+
+def read(path: Path | str) -> Calibration | None:
     """A calibration's file; None where there is none that can be read, or that is of another shape."""
     try:
-        return read_json(Path(path), "calibration", "calibrate again", SHAPE)
+        return read_record(Path(path), "calibration", "a calibration", Calibration, "calibrate again")
     except InputError:
         return None

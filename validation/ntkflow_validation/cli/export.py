@@ -16,14 +16,15 @@ def export(
 
     Its configuration goes beside it, so that `ntkflow validate train --config NAME.toml` repeats the run.
     """
+    from ntkflow.runs.border.records import document
     from ntkflow.runs.files import write_json, write_toml
     from ntkflow_validation.evidence.evidence import evidence
 
     for found in options.runs_at(run, out):
         options.find_data(found.config, data_dir)
         name = found.path.resolve().name
-        document = {"command": f"ntkflow validate train --config {name}.toml --out {name}", **evidence(found)}
+        kept = document(evidence(found))
         to.mkdir(parents=True, exist_ok=True)
         write_toml(to / f"{name}.toml", found.config.to_dict())
-        write_json(to / f"{name}.json", document)
+        write_json(to / f"{name}.json", kept)
         typer.echo(f"written to {to / name}.json and .toml")

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ntkflow.cli.printed.output import attempted
 from ntkflow_validation.cli.progress import progress
 
 if TYPE_CHECKING:
+    from ntkflow_validation.pipeline.summary import Summary, WindowSummary
     from ntkflow_validation.runs.rundir import RunDirectory
 
 
@@ -17,7 +18,7 @@ def finish(run: "RunDirectory", json: bool, quiet: bool) -> None:
     tell({run: written(run, json or quiet)}, json, quiet)
 
 
-def written(run: "RunDirectory", silent: bool) -> dict[str, Any]:
+def written(run: "RunDirectory", silent: bool) -> "Summary":
     """Write what can be written so far; the summary."""
     from ntkflow_validation.report.write import finish as write
 
@@ -25,22 +26,25 @@ def written(run: "RunDirectory", silent: bool) -> dict[str, Any]:
         return write(run, bar, attempted)
 
 
-def tell(documents: "Mapping[RunDirectory, dict[str, Any]]", json: bool, quiet: bool) -> None:
+def tell(summaries: "Mapping[RunDirectory, Summary]", json: bool, quiet: bool) -> None:
     """Print the summaries of runs, of several under their names."""
+    from ntkflow.runs.border.records import document
     from ntkflow.runs.files import dump_json
 
     if json:
-        several = {run.path.name: document for run, document in documents.items()}
+        several = {run.path.name: document(summary) for run, summary in summaries.items()}
         print(dump_json(several if len(several) != 1 else next(iter(several.values()))))
     elif not quiet:
-        for run, document in documents.items():
-            _print(run, document)
+        for run, summary in summaries.items():
+            _print(run, summary)
 
 
 def tell_complete(run: "RunDirectory", json: bool, quiet: bool) -> None:
     """Say that there is nothing left to do; the summary as JSON is what it was."""
+    from ntkflow.runs.files import dump_json
+
     if json:
-        tell({run: run.read_json("summary.json")}, json, quiet)
+        print(dump_json(run.summary()))
     elif not quiet:
         print(f"{run.path} is already complete; --overwrite runs it again")
 
@@ -55,38 +59,50 @@ def print_next(path: Path) -> None:
     )
 
 
-def _print(run: "RunDirectory", document: dict[str, Any]) -> None:
-    last = document["training"]["last"]
+def _print(run: "RunDirectory", summary: "Summary") -> None:
+    last = summary.training.last
     if not last:
         return
-    time = "" if last["time"] is None else f"flow time {last['time']:.4g}, "
-    print(f"{run.path}: step {last['step']}, {time}loss {last['loss']:.4g}, ", end="")
-    # Where all samples are trained on, none is left to test on.
-    tested = "-" if last["accuracy_test"] is None else f"{last['accuracy_test']:.3f}"
-    print(f"accuracy {last['accuracy_train']:.3f} / {tested} (train / test)")
-    names = ("kappa_d", "kappa_c", "kappa_n", "mu_single", "alignment", "block_residual")
-    for k in document["kernels"]:
-        values = (f"{name} {'-' if k[name] is None else format(k[name], '.4g')}" for name in names)
-        print(f"  kernel at step {k['step']:>7}: " + ", ".join(values))
-    if document["refused"]:
-        print(f"  no prediction: {document['refused']}")
-    for w in document["windows"]:
-        _print_window(w)
-    for line in document["deviations"]:
+    time, loss = (_number(last[name], ".4g") for name in ("time", "loss"))
+    trained, tested = (_number(last.get(f"accuracy_{of}"), ".3f") for of in ("train", "test"))
+    # Steps that are not those of gradient descent are in no flow time.
+    at = "" if last["time"] is None else f"flow time {time}, "
+    print(f"{run.path}: step {last['step']}, {at}loss {loss}, ", end="")
+    print(f"accuracy {trained} / {tested} (train / test)")
+    for row in summary.kernels:
+        values = {
+            "kappa_d": row.kappa_d,
+            "kappa_c": row.kappa_c,
+            "kappa_n": row.kappa_n,
+            "mu_single": row.mu_single,
+            "alignment": row.alignment,
+            "block_residual": row.block_residual,
+        }
+        said = (f"{name} {_number(value, '.4g')}" for name, value in values.items())
+        print(f"  kernel at step {row.step:>7}: " + ", ".join(said))
+    if summary.refused:
+        print(f"  no prediction: {summary.refused}")
+    for window in summary.windows:
+        _print_window(window)
+    for line in summary.deviations:
         print(f"  not in the theory: {line}")
     for what, name in (("figure", "figures/comparison.png"), ("report", "report.html")):
         if (run.path / name).exists():
             print(f"{what}: {run.path / name}")
 
 
-def _print_window(window: dict[str, Any]) -> None:
+def _print_window(window: "WindowSummary") -> None:
     """Skill on centred class means of every rung, the cheapest that predicts, and what costs most."""
-    loss = window["loss"]
+    first, last = (_number(value, ".4g") for value in (window.loss.first, window.loss.last))
     print(
-        f"{window['name']}: steps {window['step']} to {window['last_step']}, loss {loss['first']:.4g} to "
-        f"{loss['last']:.4g}; skill on centred class means (1 perfect, 0 = no better than no change):"
+        f"{window.name}: steps {window.step} to {window.last_step}, loss {first} to {last}; "
+        "skill on centred class means (1 perfect, 0 = no better than no change):"
     )
-    skills = {name: values["M"] for name, values in window["skill"].items()}
-    print("  " + ", ".join(f"{name} {'-' if v is None else f'{v:.2f}'}" for name, v in skills.items()))
-    print(f"  {window['sentence']}")
-    print(f"  cheapest rung with skill 0.8: {window['cheapest'] or 'none'}")
+    skills = (f"{name} {_number(values.get('M'), '.2f')}" for name, values in window.skill.items())
+    print("  " + ", ".join(skills))
+    print(f"  {window.sentence}")
+    print(f"  cheapest rung with skill 0.8: {window.cheapest or 'none'}")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,6 +1,6 @@
 """`ntkflow validate kernels`: the features' NTK at snapshots of a run."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,8 +11,11 @@ from ntkflow_validation.cli.finish import tell, written
 from ntkflow_validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
+    from ntkflow._types import Json
     from ntkflow_validation.config.config import KernelConfig
     from ntkflow_validation.kernels import Measurement
+    from ntkflow_validation.kernels.forecast import Forecast
+    from ntkflow_validation.pipeline.summary import Summary
     from ntkflow_validation.runs.rundir import RunDirectory
 
 # Seconds below which how long it will take is not said beforehand.
@@ -97,7 +100,7 @@ def kernels(
     changes = {f"kernels.{name}": value for name, value in given.items() if value is not None}
     wanted = tuple(quantity) if quantity else CHEAP if full else ()
     wanted += FIGURE_QUANTITIES if figure else ()
-    documents: dict[RunDirectory, dict[str, Any]] = {}
+    summaries: dict[RunDirectory, Summary] = {}
     lines: list[str] = []
     for found in options.runs_at(run, out):
         options.find_data(found.config, data_dir)
@@ -107,8 +110,8 @@ def kernels(
             with progress(json or quiet) as bar:
                 lines += _measured(found, from_snapshot, asked, bar, overwrite)
                 lines += _draw(found, from_snapshot) if figure else []
-            documents[found] = written(found, json or quiet)
-    tell(documents, json, quiet)
+            summaries[found] = written(found, json or quiet)
+    tell(summaries, json, quiet)
     if lines and not (json or quiet):
         typer.echo("\n".join(lines))
 
@@ -127,7 +130,7 @@ def _measured(
     from ntkflow_validation.pipeline.pipeline import kernel_steps
     from ntkflow_validation.runs.measurement_run import measure_steps
 
-    def announce(step: int, forecast: Any) -> None:
+    def announce(step: int, forecast: "Forecast") -> None:
         if forecast.seconds > WORTH_SAYING:
             bar.say(f"step {step}: {forecast}")
 
@@ -153,7 +156,7 @@ def _found(step: int, found: "Measurement") -> list[str]:
     ]
 
 
-def _constants(values: dict[str, Any]) -> str:
+def _constants(values: "Json") -> str:
     parts = []
     for name, constant in values.items():
         if isinstance(constant, dict) and constant["value"] is not None:

@@ -1,7 +1,7 @@
 """The application `ntkflow validate`, and the commands that train, compare, or do everything in one go."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,7 @@ from ntkflow_validation.cli.sweep import show, sweep, table
 
 if TYPE_CHECKING:
     from ntkflow_validation.pipeline.pipeline import Outcome
+    from ntkflow_validation.pipeline.summary import Summary
     from ntkflow_validation.runs.rundir import RunDirectory
 
 # Exit code of a training that diverged; 0, 1, 2 and 130 mean what they mean everywhere in ntkflow.
@@ -58,7 +59,7 @@ def train(
     options.tell_data(wanted, json or quiet)
     run, prepared = options.create(wanted, out, data_dir, download, overwrite, resume)
     ended = None if overwrite else read_outcome(run)
-    if ended is not None and run.read_json("summary.json"):
+    if ended is not None and run.summary():
         tell_complete(run, json, quiet)
         _exit(ended)
         return
@@ -87,14 +88,14 @@ def compare(
     """Predict from measured snapshots with every rung of the kernel ladder, compare, attribute the error."""
     from ntkflow_validation.pipeline.pipeline import compare_run
 
-    documents: dict[RunDirectory, dict[str, Any]] = {}
+    summaries: dict[RunDirectory, Summary] = {}
     for found in options.runs_at(run, out):
         options.find_data(found.config, data_dir)
         with found.locked():
             with progress(json or quiet) as bar:
                 compare_run(found, from_snapshot, bar, options.rung_names(rungs), bar.say)
-            documents[found] = written(found, json or quiet)
-    tell(documents, json, quiet)
+            summaries[found] = written(found, json or quiet)
+    tell(summaries, json, quiet)
 
 
 @app.command()
@@ -158,9 +159,9 @@ def run(
 
 def _compared(run: "RunDirectory", ended: "Outcome") -> bool:
     """Whether all that can be done with a training that ended has been done."""
-    comparison = run.read_json("comparison.json")
-    done = ended.message or comparison.get("windows") or comparison.get("refused")
-    return bool(run.read_json("summary.json")) and bool(done)
+    compared = run.comparison()
+    done = compared is not None and bool(compared.windows or compared.refused)
+    return bool(run.summary()) and (bool(ended.message) or done)
 
 
 def _end(outcome: "Outcome", run: "RunDirectory", silent: bool) -> None:

@@ -1,13 +1,17 @@
 """`ntkflow validate figure` and `reproduce`: parse, call, print."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from ntkflow.cli.ends import resumable
 from ntkflow_validation.cli import options
 from ntkflow_validation.cli.progress import progress
+
+if TYPE_CHECKING:
+    from ntkflow.sweep.table import Table
+    from ntkflow_validation.sweep.grid import TrainingSweep
 
 
 def figure(
@@ -63,7 +67,7 @@ def reproduce(
         return
     folder = out if out is not None else Path("reproduction") / f"figure-{number}-{preset}"
 
-    def run_grid(grid: Any, directory: Path) -> Any:
+    def run_grid(grid: "TrainingSweep", directory: Path) -> "Table":
         return run_sweep(grid, directory, workers, scheduler, data_dir, keep_runs, silent=quiet)
 
     with progress(quiet) as bar:

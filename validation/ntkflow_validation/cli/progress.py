@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
-from typing import Any
 
 from ntkflow import progress as plain
 from ntkflow.cli.ends import GOES_ON
@@ -13,7 +12,7 @@ from ntkflow.errors import StoppedError
 class Bar(plain.Bar):
     """A bar whose line of the training shows the metrics seen last."""
 
-    def observed(self, metrics: Mapping[str, Any]) -> None:
+    def observed(self, metrics: Mapping[str, float | None]) -> None:
         """Show the NC metrics and the test accuracy of a snapshot beside the bar of the training."""
         collapse = " ".join(f"{metrics[name]:.2g}" for name in ("NC1", "NC2", "NC3"))
         # Short enough for a line of 80 characters.

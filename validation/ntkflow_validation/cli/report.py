@@ -13,7 +13,7 @@ from ntkflow_validation.cli.finish import print_next
 from ntkflow_validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
-    from ntkflow._types import Json
+    from ntkflow_validation.calibration.document import Calibration
     from ntkflow_validation.runs.rundir import RunDirectory
     from ntkflow_validation.runs.training_run import Prepared
 
@@ -46,6 +46,7 @@ def calibrate(
     quiet: options.Quiet = False,
 ) -> None:
     """Run the known answer through the whole pipeline, then departures from it by degrees; goes on where it ended."""
+    from ntkflow.runs.border.records import document
     from ntkflow.runs.files import dump_json
     from ntkflow_validation.calibration.cells import refuse_many
     from ntkflow_validation.calibration.run import calibrate as run
@@ -62,13 +63,13 @@ def calibrate(
     figure = attempted(lambda: _draw(found, out), again)
     page = attempted(lambda: write_page(out / "report.html", [], found), again)
     if json:
-        print(dump_json(found))
+        print(dump_json(document(found)))
     elif not quiet:
         _print(found)
         for what, path in (("figure", figure), ("report", page)):
             if path is not None:
                 print(f"{what}: {path}")
-    if not found["passed"]:
+    if not found.passed:
         raise SystemExit(EXIT_FAILED)
 
 
@@ -125,7 +126,7 @@ def default_run(
         again = "the same command again makes it"
         page = out / PAGE if complete else attempted(lambda: write_report(runs, out / PAGE, bar), again)
     if json:
-        print(dump_json({run.path.name: run.read_json("summary.json") for run in runs}))
+        print(dump_json({run.path.name: run.summary() for run in runs}))
     elif not quiet:
         if complete:
             print(f"{out} is already complete; --overwrite runs it again")
@@ -142,7 +143,7 @@ def _part(run: "RunDirectory", prepared: "Prepared | None", bar: Bar) -> "RunDir
     from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
     from ntkflow_validation.report.write import finish
 
-    if run.read_json("summary.json"):
+    if run.summary():
         return run
 
     def named(what: str, done: float, total: float) -> None:
@@ -165,7 +166,7 @@ def _lines(run: "RunDirectory") -> list[str]:
     return [f"{report.title}: {report.facts}", *(f"  {line}" for line in in_brief(report.windows))]
 
 
-def _draw(found: "Json", out: Path) -> Path:
+def _draw(found: "Calibration", out: Path) -> Path:
     from ntkflow.runs.atomic import atomic
     from ntkflow_validation.calibration.figure import calibration_figure
 
@@ -176,16 +177,17 @@ def _draw(found: "Json", out: Path) -> Path:
     return final
 
 
-def _print(found: "Json") -> None:
-    verdict = "passed" if found["passed"] else "FAILED"
-    print(f"known answer {verdict}: lowest skill of three constants {found['block_skill']:.6f}, ", end="")
-    print(f"constants to {found['kappa_error']:.1e}")
-    if found["departures"]:
+def _print(found: "Calibration") -> None:
+    verdict = "passed" if found.passed else "FAILED"
+    lowest = "none" if found.block_skill is None else f"{found.block_skill:.6f}"
+    print(f"known answer {verdict}: lowest skill of three constants {lowest}, ", end="")
+    print(f"constants to {found.kappa_error:.1e}")
+    if found.departures:
         print(
             "departure    amount  residual  skill of three constants: M    H2    of the traced kernel: M    H2"
         )
-    for row in found["departures"]:
-        scores = [row[name]["value"] for name in ("block_M", "block_H2", "traced_M", "traced_H2")]
+    for row in found.departures:
+        scores = [row.scores[name].value for name in ("block_M", "block_H2", "traced_M", "traced_H2")]
         words = ["  none" if s is None else f"{s:6.3f}" for s in scores]
-        print(f"{row['departure']:<12} {row['value']:>6g}  {row['block_residual']:>8.3f}", end="")
+        print(f"{row.departure:<12} {row.value:>6g}  {row.block_residual:>8.3f}", end="")
         print(f"{words[0]:>28}{words[1]:>8}{words[2]:>24}{words[3]:>8}")

@@ -19,21 +19,22 @@ def seeds(
     quiet: options.Quiet = False,
 ) -> None:
     """Print every rung's scores over seeds, and the cheapest rung of each seed."""
+    from ntkflow.runs.border.records import document
     from ntkflow.runs.files import atomic, dump_json
     from ntkflow_validation.ladder.export import compact
     from ntkflow_validation.ladder.seeds import over_seeds, read, table
     from ntkflow_validation.runs.rundir import run_paths
 
-    document = over_seeds([read(path) for folder in runs for path in run_paths(folder)])
-    document = {"command": f"ntkflow validate seeds {' '.join(document['runs'])}", **document}
+    found = over_seeds([read(path) for folder in runs for path in run_paths(folder)])
+    text = dump_json(document(found))
     if json:
-        typer.echo(dump_json(document))
+        typer.echo(text)
     elif not quiet:
-        typer.echo("\n".join(table(document)))
+        typer.echo("\n".join(table(found)))
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
-        path = to / f"{document['runs'][0]}-seeds.json"
+        path = to / f"{found.runs[0]}-seeds.json"
         with atomic(path, "w") as handle:
-            handle.write(compact(dump_json(document)) + "\n")
+            handle.write(compact(text) + "\n")
         if not (json or quiet):
             typer.echo(f"written to {path}")

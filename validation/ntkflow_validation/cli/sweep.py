@@ -1,7 +1,7 @@
 """`ntkflow validate sweep`, `table` and `show`: parse, call, print."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -178,7 +178,7 @@ def read_table(out: Path) -> "Table":
     return tabulate_sweep(sweep_from_tables(files.read_toml(out / SPEC_FILE)), out)
 
 
-def print_rows(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def print_rows(names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
     """Columns as wide as their content; names without the part that all share."""
     heads = [name.rpartition(".")[2] if name.startswith(("training.", "config.")) else name for name in names]
     texts = [[_short(row.get(name)) for name in names] for row in rows]

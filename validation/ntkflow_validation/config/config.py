@@ -2,13 +2,14 @@
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
+from ntkflow import checks
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.runs.files import read_toml
 from ntkflow_validation.config.samples import DATASETS, DataConfig
 from ntkflow_validation.config.settings import MODELS, VECTORS, KernelConfig, ModelConfig, TrainConfig
-from ntkflow_validation.config.values import whole
+from ntkflow_validation.config.values import whole_numbers
 from ntkflow_validation.own import data as own
 
 __all__ = ["DATASETS", "MODELS", "DataConfig", "KernelConfig", "ModelConfig", "RunConfig", "TrainConfig"]
@@ -39,7 +40,7 @@ class RunConfig:
     kernels: KernelConfig = field(default_factory=KernelConfig)
 
     def __post_init__(self) -> None:
-        whole("seed", self.seed, 0)
+        whole_numbers(self, "", {"seed": 0})
         m, batch = min(self.data.counts), self.training.batch_per_class
         if batch and not self.data.balanced:
             rule = "draws as many of each class, of which there are not as many"
@@ -108,12 +109,12 @@ class RunConfig:
             return f"trained on classes of {sizes}; the rungs here are for balanced classes"
         return None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Nested plain values, one table per section."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+    def from_dict(cls, values: Document) -> "RunConfig":
         """Inverse of `to_dict`; missing keys take their defaults, unknown ones are refused by name."""
         _known("", values, cls)
         sections = {}
@@ -142,7 +143,7 @@ class RunConfig:
         """The same run on so many samples of each class; probe, kernels and batches take at most these."""
         if per_class is None:
             return self
-        whole("data.per_class", per_class, 2)
+        per_class = checks.whole("data.per_class", per_class, 2)
         probe = min(self.data.probe_per_class, per_class)
         return self._on(replace(self.data, per_class=per_class, class_sizes=(), probe_per_class=probe))
 
@@ -171,7 +172,7 @@ class RunConfig:
         )
 
 
-def located(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+def located(tables: Json, folder: Path) -> Json:
     """The tables of a file with the paths in them as they are from its folder."""
     data = tables.get("data")
     if not isinstance(data, dict) or not own.is_own(data.get("name")):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ntkflow.errors import InputError
+from ntkflow.checks import choice
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 
 # The paper's recipe, section 6: Nesterov momentum, decay of the weights, batches of 12 per class, the mean loss.
@@ -70,8 +70,4 @@ def preset(name: str) -> RunConfig:
     Raises:
         InputError: there is none.
     """
-    if name not in PRESETS:
-        raise InputError(
-            "preset", name, f"must be one of {', '.join(PRESETS)}", "pick one of these or give --config"
-        )
-    return PRESETS[name]
+    return PRESETS[choice("preset", name, PRESETS, "pick one of these or give --config")]

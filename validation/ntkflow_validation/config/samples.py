@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntkflow.checks import choice
+from ntkflow.checks import choice, whole
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel
-from ntkflow_validation.config.values import number, whole
+from ntkflow_validation.config.values import number, whole_numbers
 from ntkflow_validation.own import data as own
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "block")
@@ -17,9 +17,7 @@ OWN_REMEDY = "choose one of these, or give the path of an .npz with X and y"
 def _counts(value: object) -> tuple[int, ...]:
     """Sizes of classes as a tuple; files give lists."""
     sizes = value if isinstance(value, list | tuple) else (value,)
-    for size in sizes:
-        whole("data.class_sizes", size, 2)
-    return tuple(sizes)
+    return tuple(whole("data.class_sizes", size, 2) for size in sizes)
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,7 @@ class DataConfig:
             if self.sha256 != "":
                 rule = f"is of a file of one's own, and not of {self.name}"
                 raise InputError("data.sha256", self.sha256, rule, "drop the setting")
-        for name, least in (("classes", 2), ("test_per_class", 0), ("probe_per_class", 0)):
-            whole(f"data.{name}", getattr(self, name), least)
+        whole_numbers(self, "data.", {"classes": 2, "test_per_class": 0, "probe_per_class": 0})
         self._check_sizes()
         choice("data.scaling", self.scaling, SCALINGS)
         BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
@@ -121,7 +118,7 @@ class DataConfig:
     def _check_sizes(self) -> None:
         """Equal sizes are `per_class`, so that equal data compare equal; others leave it at 0."""
         if not self.class_sizes:
-            whole("data.per_class", self.per_class, 2)
+            whole_numbers(self, "data.", {"per_class": 2})
             return
         if len(self.class_sizes) != self.classes:
             rule = f"has {len(self.class_sizes)} sizes for data.classes = {self.classes}"
@@ -141,8 +138,7 @@ class DataConfig:
 
     def _resolve(self) -> None:
         """Replace "what the file holds" by its value, so that files and tables show the number; no file is read twice."""
-        for name in ("classes", "per_class"):
-            whole(f"data.{name}", getattr(self, name), 0)
+        whole_numbers(self, "data.", {"classes": 0, "per_class": 0})
         if not isinstance(self.sha256, str):
             raise InputError("data.sha256", self.sha256, "must be a text", "leave it out")
         object.__setattr__(self, "name", own.absolute(self.name))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.named import is_named
-from ntkflow_validation.config.values import number, truth, whole
+from ntkflow_validation.config.values import number, truth, whole_numbers
 
 MODELS = ("cnn", "mlp", "linear", "bent", "resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # Models that take inputs of any shape; the others take images.
@@ -83,8 +83,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.is_own:
             choice("model.name", self.name, MODELS, OWN_MODEL)
-        for name, least in (("features", 0), ("width", 0), ("depth", 1)):
-            whole(f"model.{name}", getattr(self, name), least)
+        whole_numbers(self, "model.", {"features": 0, "width": 0, "depth": 1})
         if self.depth > DEEPEST:
             rule = f"must be at most {DEEPEST}: layers are compiled one by one"
             raise InputError("model.depth", self.depth, rule, "lower it")
@@ -205,8 +204,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {"steps": 1, "epochs": 0, "warmup": 0, "drop_every": 0, "batch_per_class": 0, "snapshots": 2}
-        for name, smallest in least.items():
-            whole(f"training.{name}", getattr(self, name), smallest)
+        whole_numbers(self, "training.", least)
         number("training.learning_rate", self.learning_rate, 0)
         number("training.stability", self.stability, 1e-9, 1)
         number("training.momentum", self.momentum, 0, 1)
@@ -273,8 +271,7 @@ class KernelConfig:
     memory: str = "2GiB"
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("neurons", 0), ("per_class", 0), ("probes", 1)):
-            whole(f"kernels.{name}", getattr(self, name), least)
+        whole_numbers(self, "kernels.", {"count": 1, "neurons": 0, "per_class": 0, "probes": 1})
         truth("kernels.while_training", self.while_training)
         choice("kernels.method", self.method, METHODS)
         choice("kernels.bn", self.bn, MODES)

@@ -3,12 +3,14 @@
 Run: python -m ntkflow_validation.evidence.evidence_table validation/results
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ntkflow._types import Json
+from ntkflow.runs.border.reading import read_json, reading
+from ntkflow.runs.border.records import record
+from ntkflow_validation.evidence.document import Evidence, InvariantAccount
+from ntkflow_validation.runs.compared import Numbers
 
 OUTCOME = ("run", "rate", "decay", "NC1", "NC1, traces", "NC2", "NC3", "train", "test")
 INVARIANT = ("run", "E/E0", "equal decay", "W alone", "E/terms", "alignment", "distance", "lh/lw")
@@ -16,62 +18,73 @@ PARTS = ("decay", "kernel", "rest")
 MOVED = ("run", *PARTS, *(f"negative: {name}" for name in ("first", *PARTS, "last")))
 
 
-def documents(folder: Path | str) -> dict[str, Json]:
-    """Exported trainings by name."""
-    found = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(Path(folder).glob("*.json"))
-    }
-    return {name: value for name, value in found.items() if "trajectory" in value}
+def documents(folder: Path | str) -> dict[str, Evidence]:
+    """Exported trainings by name; other documents of the folder are passed over.
+
+    Raises:
+        InputError: one of them is damaged.
+    """
+    found, remedy = {}, "export the run again"
+    for path in sorted(Path(folder).glob("*.json")):
+        kept = read_json(path, "folder", remedy)
+        if "trajectory" in kept:
+            with reading("folder", path, "an exported training", remedy):
+                found[path.stem] = record(Evidence, kept)
+    return found
 
 
-def outcome_row(name: str, document: Json) -> list[str]:
+def outcome_row(name: str, found: Evidence) -> list[str]:
     """What came out: NC metrics at the first and the last snapshot, accuracies at the last."""
-    first, last, recipe = document["first"], document["last"], document["config"]["training"]
-    moved = [f"{_n(first[key])} to {_n(last[key])}" for key in ("NC1", "NC1_tirer", "NC2", "NC3")]
+    first, last, recipe = found.first, found.last, found.config["training"]
+    moved = [_move(first[key], last[key]) for key in ("NC1", "NC1_tirer", "NC2", "NC3")]
     accuracies = [f"{last[key]:.3f}" for key in ("accuracy_train", "accuracy_test")]
-    return [name, _n(document["training"]["learning_rate"]), _n(recipe["weight_decay"]), *moved, *accuracies]
+    return [name, _n(found.training.learning_rate), _n(recipe["weight_decay"]), *moved, *accuracies]
 
 
-def invariant_row(name: str, document: Json) -> list[str]:
-    """What became of E and what the laws of decay say."""
-    found = document["invariant"]
-    predicted, ratios = found["predicted"], found["feature_decay"]
-    terms, distance = found["to_terms"], found["distance_from_collapse"]
-    alignment = [a for a in document["trajectory"]["invariant_alignment"] if a is not None]
+def invariant_row(name: str, found: InvariantAccount, alignments: Numbers) -> list[str]:
+    """What became of E and what the laws of decay say; its alignment is known where kernels were measured while training."""
+    predicted, ratios = found.predicted, found.feature_decay
+    known = [a for a in alignments if a is not None]
     return [
         name,
-        *(_n(value) for value in (found["relative"], predicted["equal_decay"], predicted["weights_only"])),
-        f"{_n(terms['first'])} to {_n(terms['last'])}",
-        f"{_n(alignment[0])} to {_n(alignment[-1])}" if alignment else "not while training",
-        f"{_n(distance['first'])} to {_n(distance['last'])}",
-        f"{_n(ratios[0]['ratio'])} to {_n(ratios[-1]['ratio'])}",
+        *(_n(value) for value in (found.relative, predicted.equal_decay, predicted.weights_only)),
+        _move(found.to_terms.first, found.to_terms.last),
+        _move(known[0], known[-1]) if known else "not while training",
+        _move(found.distance_from_collapse.first, found.distance_from_collapse.last),
+        _move(ratios[0].ratio, ratios[-1].ratio),
     ]
 
 
-def moved_row(name: str, document: Json) -> list[str]:
+def moved_row(name: str, found: InvariantAccount) -> list[str]:
     """What moved E: size over |E0| and share of the change of each part, and what became of the negative part."""
-    found = document["invariant"]
-    parts = [f"{_n(found['parts'][key]['norm'])} ({found['parts'][key]['share']:+.2f})" for key in PARTS]
-    negative = [f"{found['on_negative'].get(key, 0.0):+.2f}" for key in ("first", *PARTS, "last")]
-    return [name, *parts, *negative]
+    parts = [f"{_n(found.parts[key].norm)} ({_signed(found.parts[key].share)})" for key in PARTS]
+    return [name, *parts, *(_signed(found.on_negative.get(key, 0.0)) for key in ("first", *PARTS, "last"))]
 
 
 def tables(folder: Path | str) -> str:
     """The tables of a folder's exported trainings."""
     found = documents(folder)
-    measured = {name: value for name, value in found.items() if value["invariant"]}
+    measured = [(name, e, e.invariant) for name, e in found.items() if e.invariant is not None]
+    alignment = "invariant_alignment"
     return "\n\n".join(
         [
             _markdown(OUTCOME, [outcome_row(name, value) for name, value in found.items()]),
-            _markdown(INVARIANT, [invariant_row(name, value) for name, value in measured.items()]),
-            _markdown(MOVED, [moved_row(name, value) for name, value in measured.items()]),
+            _markdown(INVARIANT, [invariant_row(n, E, e.trajectory[alignment]) for n, e, E in measured]),
+            _markdown(MOVED, [moved_row(name, E) for name, _, E in measured]),
         ]
     )
 
 
-def _n(value: float) -> str:
-    return f"{value:.2g}"
+def _move(first: float | None, last: float | None) -> str:
+    return f"{_n(first)} to {_n(last)}"
+
+
+def _n(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
 
 
 def _markdown(head: Sequence[str], rows: list[list[str]]) -> str:

@@ -4,7 +4,7 @@ Under the theory's hypotheses E is constant. With decay and a moving kernel it c
 11.2); whatever else is found is what the block kernel does not describe, finite steps and batches included.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -80,8 +80,9 @@ def distance_from_collapse(terms: InvariantTerms, W: Weights) -> float:
     return float(np.linalg.norm(target - a * rows.T @ rows) / np.linalg.norm(target))
 
 
-def interpolated(kernels: dict[int, BlockKernel], step: int) -> BlockKernel:
+def interpolated(kernels: Mapping[int, BlockKernel], step: int) -> BlockKernel:
     """The block kernel at a step between measured ones, linear in log(1 + step); the nearest one outside."""
+    # Snapshots lie so, and early in a training kernels move as fast.
     known = sorted(kernels)
     at, where = np.log1p(step), np.log1p(known)
     constants = [
@@ -137,6 +138,7 @@ def budget(
             weights -= rate * length * (one.W.T @ one.W + two.W.T @ two.W) / m
         return [kernel, decay, weights]
 
+    # A trapezoidal rule of twice the step errs four times as much: a third of the difference is the error of the finer one.
     last = len(states) - 1
     fine, coarse = parts(range(last + 1)), parts(sorted({*range(0, last, 2), last}))
     gap = (fine[0] + fine[1] - coarse[0] - coarse[1]) / 3

@@ -9,6 +9,7 @@ import numpy as np
 
 from ntkflow import views
 from ntkflow._types import Features, Json
+from ntkflow.errors import InputError
 from ntkflow.problem.kernels.kernel_files import KAPPAS, MEASURED
 from ntkflow.runs.files import write_arrays
 from ntkflow_validation.kernels.methods.components import Head, Rayleigh
@@ -204,13 +205,20 @@ class Found:
             found |= {name: np.float64(value) for name, value in zip(KAPPAS, kappas, strict=True)}  # type: ignore[misc]
         return found
 
-    def save(self, path: Path | str, **details: Any) -> None:
+    def save(self, path: Path | str, *, overwrite: bool = True, **details: Any) -> Path:
         """Write the measurement to one .npz, which with a head is a state file too, for `ntkflow simulate --state`.
 
-        `ntkflow_validation.kernels.load_measurement` gives it back.
+        `nf.load` gives it back.
 
         Args:
-            path: where; a file there is replaced.
+            path: where.
+            overwrite: whether a file there is replaced.
             details: plain values to keep beside it.
+
+        Raises:
+            InputError: there is one that is not.
         """
+        if Path(path).exists() and not overwrite:
+            raise InputError("path", path, "exists", "choose another or pass overwrite=True")
         write_arrays(path, self.arrays(), {"measurement": self.to_dict(), **details})
+        return Path(path)

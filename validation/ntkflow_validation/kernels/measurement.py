@@ -226,7 +226,8 @@ class Measurement(Found):
     def _lifted(self, A: np.ndarray) -> np.ndarray:
         B = self.head.row_space  # type: ignore[union-attr]
         outside = np.eye(B.shape[1]) - B.T @ B
-        return B.T @ A @ B + np.trace(A) / len(A) * outside
+        found: np.ndarray = B.T @ A @ B + np.trace(A) / len(A) * outside
+        return found
 
     def _all_neurons(self) -> None:
         measured = self.matrix.diagonal if self.matrix is not None else None

@@ -152,7 +152,8 @@ def _three(features: Callable[[Any, Any], Any]) -> FeatureFunction:
 
     def call(params: Any, constants: Any, x: jax.Array) -> jax.Array:
         del constants
-        return features(params, x)
+        found: jax.Array = features(params, x)
+        return found
 
     return call
 

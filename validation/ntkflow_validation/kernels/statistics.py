@@ -218,7 +218,8 @@ def direction_error(values: Float64[np.ndarray, "k q"], population: int | None) 
     if k < 2:
         return np.full(values.shape[1], np.nan)
     share = 0.0 if population is None else k / population
-    return deviation(values, axis=0, ddof=1) * np.sqrt((1 - share) / k)
+    found: np.ndarray = deviation(values, axis=0, ddof=1) * np.sqrt((1 - share) / k)
+    return found
 
 
 def sampling_error(K: SampleKernel | None, labels: np.ndarray, totals: Counts) -> Float64[np.ndarray, " 6"]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ntkflow._types import Json, Times
+from ntkflow._types import Times
 from ntkflow.problem.state import State
 from ntkflow.progress import Progress
 from ntkflow_validation.ladder.measured import Measured
@@ -29,12 +29,12 @@ from ntkflow_validation.ladder.predict.predictions import (
 )
 from ntkflow_validation.ladder.rungs import Rung, Spec, build
 from ntkflow_validation.ladder.score import attribution, frontier
-from ntkflow_validation.ladder.score.attribution import CARRIER, TOP, Cost, Key
-from ntkflow_validation.ladder.score.frontier import Point
+from ntkflow_validation.ladder.score.attribution import CARRIER, TOP, Key
 from ntkflow_validation.ladder.score.invariants import Invariant, invariant_of
 from ntkflow_validation.ladder.score.scores import Horizon, horizon, instantaneous
 from ntkflow_validation.ladder.score.windows import Window
 from ntkflow_validation.metrics.compare import series
+from ntkflow_validation.runs.compared import Conserved, Cost, Motion, Point
 
 # Rungs whose steps are also taken with other draws of the batches.
 MODIFIED = ("block", CARRIER)
@@ -55,7 +55,7 @@ class Scored:
     """
 
     prediction: Prediction
-    instant: dict[str, dict[str, float | None]] | None
+    instant: dict[str, Motion] | None
     horizon: Horizon | None
     predicted: dict[str, np.ndarray]
     draws: tuple[float, ...] = ()
@@ -91,7 +91,7 @@ class WindowResult:
     scored: list[Scored]
     costs: list[Cost]
     points: list[Point]
-    finite_difference: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
+    finite_difference: dict[str, dict[str, Motion]] = field(default_factory=dict)
     invariants: dict[str, Invariant] = field(default_factory=dict)
 
     def of(self, name: str, modifications: tuple[str, ...] = ()) -> Scored | None:
@@ -202,7 +202,7 @@ def _growing(recipe: Recipe) -> list[tuple[str, ...]]:
 
 def _score(
     prediction: Prediction,
-    instant: dict[str, dict[str, float | None]] | None,
+    instant: dict[str, Motion] | None,
     states: Sequence[State],
     measured: Measured,
 ) -> Scored:
@@ -216,17 +216,13 @@ def _score(
 
 def _point(scored: Scored) -> Point:
     assert scored.horizon is not None
-    skill, rung = scored.horizon.skill("M"), scored.prediction.rung
-    return Point(
-        rung.spec.name,
-        rung.constants,
-        skill.value,
-        skill.error,
-        trained=bool(scored.prediction.modifications),
-    )
+    skill, rung = scored.horizon.skill("M").written, scored.prediction.rung
+    trained = bool(scored.prediction.modifications)
+    name = f"{rung.spec.name} as trained" if trained else rung.spec.name
+    return Point(name, rung.constants, skill.value, skill.error, trained=trained)
 
 
-def invariant_ratios(scored: Scored, result: WindowResult) -> Json:
+def conserved(scored: Scored, result: WindowResult) -> Conserved:
     """What the rung conserves, and how much of it moved: along the run, and along the prediction itself.
 
     Along a flow's own prediction nothing moves but by the integration; with steps, momentum and decay it does.
@@ -234,20 +230,9 @@ def invariant_ratios(scored: Scored, result: WindowResult) -> Json:
     states = scored.prediction.states
     invariant = result.invariants.get(scored.prediction.rung.spec.name)
     if invariant is None or states is None:
-        return {
-            "of": None,
-            "reason": None,
-            "relative_to_E0": None,
-            "relative_to_terms": None,
-            "predicted": None,
-        }
-    first = result.measured.state
-    return {
-        "of": invariant.of,
-        "reason": invariant.reason,
-        **invariant.ratios(first, result.states[-1]),
-        "predicted": invariant.ratios(first, states[-1]),
-    }
+        return Conserved()
+    run, own = (invariant.ratios(result.measured.state, last) for last in (result.states[-1], states[-1]))
+    return Conserved(invariant.of, invariant.reason, run, own)
 
 
 def ensemble_band(

@@ -1,19 +1,34 @@
-"""comparison.json: plain values, NaN as null."""
+"""From the results of all windows to the record of comparison.json."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from ntkflow import __version__
-from ntkflow._types import Json
 from ntkflow_validation.kernels import Measurement
-from ntkflow_validation.ladder.comparing import Scored, WindowResult, ensemble_band, invariant_ratios
+from ntkflow_validation.ladder.comparing import Scored, WindowResult, conserved, ensemble_band
 from ntkflow_validation.ladder.score.attribution import sentence
 from ntkflow_validation.ladder.score.frontier import THRESHOLD, cheapest
 from ntkflow_validation.ladder.score.rates import COMPONENTS, fitted
 from ntkflow_validation.ladder.score.scores import CENTRED, UNCENTRED, Horizon
 from ntkflow_validation.metrics.compare import series
+from ntkflow_validation.runs.compared import (
+    NO_SKILL,
+    Band,
+    ComparedKernel,
+    ComparedRun,
+    ComparedRung,
+    ComparedWindow,
+    Edges,
+    Ends,
+    Numbers,
+    Rates,
+    Samples,
+    Series,
+    Skills,
+)
+from ntkflow_validation.runs.documents import KernelRow
 
 # series with a band over probe sets, and the quantity whose norm each comes from
 FROM_NORMS = {
@@ -41,95 +56,88 @@ def comparison_document(
     kernels: Mapping[int, Measurement],
     deviations: Sequence[str],
     refused: str | None = None,
-) -> Json:
+) -> ComparedRun:
     """The whole file; the first result leads. Without results `refused` says why."""
-    return {
-        "version": __version__,
-        "from_snapshot": results[0].window.steps[0] if results else None,
-        "refused": refused,
-        "deviations": list(deviations),
-        "meaning": MEANING,
-        "windows": [window_document(result, i == 0) for i, result in enumerate(results)],
-        "kernels": [_kernel(step, found, results) for step, found in kernels.items()],
-        "calibration": None,
-    }
+    return ComparedRun(
+        version=__version__,
+        from_snapshot=results[0].window.steps[0] if results else None,
+        refused=refused,
+        deviations=tuple(deviations),
+        meaning=MEANING,
+        windows=tuple(compared_window(result, i == 0) for i, result in enumerate(results)),
+        kernels=tuple(
+            ComparedKernel(KernelRow.of(step, found), _share(step, results))
+            for step, found in kernels.items()
+        ),
+    )
 
 
-def _kernel(step: int, found: Measurement, results: Sequence[WindowResult]) -> Json:
-    share = next((_share(r) for r in results if r.window.steps[0] == step), None)
-    return {"step": step, **found.row(), "off_neuron_share_of_means": share}
+def _share(step: int, results: Sequence[WindowResult]) -> float | None:
+    """Known where a window begins and its class kernels were measured."""
+    begun = [r for r in results if r.window.steps[0] == step and r.of("class-matrix")]
+    return begun[0].measured.classes.off_neuron_share_of_means if begun else None
 
 
-def _share(result: WindowResult) -> float | None:
-    return result.measured.classes.off_neuron_share_of_means if result.of("class-matrix") else None
-
-
-def window_document(result: WindowResult, leading: bool) -> Json:
+def compared_window(result: WindowResult, leading: bool) -> ComparedWindow:
     """One window."""
     window, losses = result.window, result.observed["loss"]
     block = result.of("block")
-    skill = block.horizon.skill("M").value if block and block.horizon else float("nan")
-    return {
-        "name": window.name,
-        "step": window.steps[0],
-        "last_step": window.steps[-1],
-        "leading": leading,
-        "halved": window.halved,
-        "times": result.times.tolist(),
-        "steps": list(window.steps),
-        "loss": {"first": float(losses[0]), "last": float(losses[-1])},
-        "step_times_rate": _step_times_rate(result),
-        "samples": {"observed": result.measured.sizes.N, "trained": len(result.measured.dataset.labels)},
-        "observed": {name: plain(values) for name, values in result.observed.items()},
-        "rungs": [rung_document(scored, result) for scored in result.scored],
-        "attribution": [cost.to_dict() for cost in result.costs],
-        "sentence": sentence(result.costs, skill),
-        "frontier": [point.to_dict() for point in result.points],
-        "cheapest": cheapest(result.points),
-        "threshold": THRESHOLD,
-    }
+    skill = block.horizon.skill("M").written if block and block.horizon else NO_SKILL
+    return ComparedWindow(
+        name=window.name,
+        step=window.steps[0],
+        last_step=window.steps[-1],
+        leading=leading,
+        halved=window.halved,
+        times=tuple(result.times.tolist()),
+        steps=window.steps,
+        loss=Ends(*(_number(losses[i]) for i in (0, -1))),
+        step_times_rate=_step_times_rate(result),
+        samples=Samples(result.measured.sizes.N, len(result.measured.dataset.labels)),
+        observed=_series(result.observed),
+        rungs=tuple(compared_rung(scored, result) for scored in result.scored),
+        attribution=tuple(result.costs),
+        sentence=sentence(result.costs, skill.value),
+        frontier=tuple(result.points),
+        cheapest=cheapest(result.points),
+        threshold=THRESHOLD,
+    )
 
 
-def rung_document(scored: Scored, result: WindowResult) -> Json:
+def compared_rung(scored: Scored, result: WindowResult) -> ComparedRung:
     """One prediction."""
     prediction, found = scored.prediction, scored.horizon
     rung = prediction.rung
-    name = rung.spec.name
-    difference = result.finite_difference.get(name)
-    base: Json = {
-        "name": name,
-        "title": rung.spec.title,
-        "constants": rung.constants,
-        "refused": prediction.refused,
-        "modifications": list(prediction.modifications),
-        "instantaneous": scored.instant,
-        "finite_difference": difference,
-        "draws": plain(scored.draws),
-    }
+    base = ComparedRung(
+        name=rung.spec.name,
+        title=rung.spec.title,
+        constants=rung.constants,
+        refused=prediction.refused,
+        modifications=tuple(prediction.modifications),
+        instantaneous=scored.instant,
+        finite_difference=result.finite_difference.get(rung.spec.name),
+        draws=plain(scored.draws),
+    )
     if found is None or prediction.states is None:
-        empty: dict[str, Any] = dict.fromkeys(
-            ("skill", "skill_at", "predicted", "band", "rates", "invariant")
-        )
-        return {**base, **empty}
-    centred = {q: found.skill(q).to_dict() for q in CENTRED}
-    return {
-        **base,
-        "skill": {**centred, "uncentred": {q: found.skill(q).to_dict() for q in UNCENTRED}},
-        "skill_at": {q: plain(found.skill_at(q)) for q in CENTRED},
-        "predicted": {q: plain(v) for q, v in scored.predicted.items()},
-        "band": _band(scored, found, result),
-        "rates": {part: _rates(q, found, result) for part, q in COMPONENTS.items()},
-        "invariant": invariant_ratios(scored, result),
-    }
+        return base
+    centred, uncentred = ({q: found.skill(q).written for q in names} for names in (CENTRED, UNCENTRED))
+    return replace(
+        base,
+        skill=Skills(centred, uncentred),
+        skill_at={q: plain(found.skill_at(q)) for q in CENTRED},
+        predicted=_series(scored.predicted),
+        band=_band(scored, found, result),
+        rates={part: _rates(q, found, result) for part, q in COMPONENTS.items()},
+        invariant=conserved(scored, result),
+    )
 
 
-def _band(scored: Scored, found: Horizon, result: WindowResult) -> Json | None:
+def _band(scored: Scored, found: Horizon, result: WindowResult) -> Band | None:
     """Over draws of the batches where there are any, otherwise over probe sets."""
     if scored.prediction.members:
         members = [series(states, result.measured.sizes) for states in scored.prediction.members]
         spans = {name: ensemble_band(members, name) for name in scored.predicted}
-        return {"of": "draws of the batches", **_spans(spans)}
-    factor = {"loss_global": 0.5, "loss_class": 0.5, "loss_individual": 0.5}
+        return Band("draws of the batches", {k: _edges(*v) for k, v in spans.items() if v is not None})
     N, m = result.measured.sizes.N, result.measured.sizes.per_class
     bands = {}
     for name, quantity in FROM_NORMS.items():
@@ -137,31 +145,26 @@ def _band(scored: Scored, found: Horizon, result: WindowResult) -> Json | None:
         if band is None:
             return None
         # Scored quantities are divided by sqrt(N); losses are half squares of sums over samples.
-        if name in factor:
-            bands[name] = tuple(0.5 * N * np.maximum(edge, 0.0) ** 2 for edge in band)
+        if name.startswith("loss"):
+            bands[name] = _edges(*(0.5 * N * np.maximum(edge, 0.0) ** 2 for edge in band))
         else:
-            bands[name] = tuple(edge * np.sqrt(N / m) if quantity == "H2" else edge for edge in band)
-    return {"of": "probe sets", **_spans(bands)}
+            bands[name] = _edges(*(edge * np.sqrt(N / m) if quantity == "H2" else edge for edge in band))
+    return Band("probe sets", bands)
 
 
-def _spans(bands: Mapping[str, tuple[np.ndarray, np.ndarray] | None]) -> Json:
-    return {k: {"low": plain(v[0]), "high": plain(v[1])} for k, v in bands.items() if v is not None}
+def _edges(low: np.ndarray, high: np.ndarray) -> Edges:
+    return Edges(plain(low), plain(high))
 
 
-def _rates(quantity: str, found: Horizon, result: WindowResult) -> Json:
-    seen = [row for row in _observed_norms(quantity, result)]
-    observed, predicted = fitted(result.times, np.array(seen)), fitted(result.times, found.norms[quantity][0])
-    return {
-        "predicted": predicted.value if predicted else None,
-        "fitted": observed.value if observed else None,
-        "low": observed.low if observed else None,
-        "high": observed.high if observed else None,
-    }
-
-
-def _observed_norms(quantity: str, result: WindowResult) -> np.ndarray:
+def _rates(quantity: str, found: Horizon, result: WindowResult) -> Rates:
+    """The rung's rate and the run's, fitted in the same way, so that what no exponential is errs alike in both."""
     part = quantity.removeprefix("residual_")
-    return np.sqrt(2 * result.observed[f"loss_{part}"] / result.measured.sizes.N)
+    seen = np.sqrt(2 * result.observed[f"loss_{part}"] / result.measured.sizes.N)
+    observed, predicted = fitted(result.times, seen), fitted(result.times, found.norms[quantity][0])
+    return Rates(
+        predicted.value if predicted else None,
+        *((observed.value, observed.low, observed.high) if observed else (None, None, None)),
+    )
 
 
 def _step_times_rate(result: WindowResult) -> float | None:
@@ -176,9 +179,13 @@ def _step_times_rate(result: WindowResult) -> float | None:
     return float(step * rate)
 
 
-def plain(values: Any) -> list[float | None]:
-    """A list, NaN and infinities as None."""
-    return [_number(v) for v in np.asarray(values, dtype=np.float64)]
+def _series(found: Mapping[str, np.ndarray]) -> Series:
+    return {name: plain(values) for name, values in found.items()}
+
+
+def plain(values: Sequence[float] | np.ndarray) -> Numbers:
+    """Plain numbers, NaN and infinities as None."""
+    return tuple(_number(v) for v in np.asarray(values, dtype=np.float64))
 
 
 def _number(value: float) -> float | None:

@@ -1,12 +1,11 @@
 """`compare_run`: from a run directory with measured kernels to comparison.json."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import Json
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
@@ -16,9 +15,10 @@ from ntkflow_validation.ladder.cache import Cache, fingerprint
 from ntkflow_validation.ladder.comparing import WindowResult, compare_window
 from ntkflow_validation.ladder.document import comparison_document
 from ntkflow_validation.ladder.measured import Measured
-from ntkflow_validation.ladder.rungs import SPECS, Spec, chosen
+from ntkflow_validation.ladder.rungs import SPECS, chosen
 from ntkflow_validation.ladder.score.windows import Window, choose
 from ntkflow_validation.models.base import Network
+from ntkflow_validation.runs.compared import ComparedRun
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
 from ntkflow_validation.training.train import prepare, start
 
@@ -59,7 +59,7 @@ def compare_run(
     progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
     deviations: Callable[[RunConfig], list[str]] = lambda _: [],
-) -> Json:
+) -> ComparedRun:
     """Predict windows of a run with every rung, write comparison.json, return it.
 
     Args:
@@ -74,18 +74,15 @@ def compare_run(
     """
     chosen(_names(settings), large=True)
     kernels = run.measurements()
-    losses = {int(row["step"]): float(row["loss"]) for row in run.metrics()}
+    losses = {row["step"]: np.nan if row["loss"] is None else float(row["loss"]) for row in run.metrics()}
     windows = choose(losses, list(kernels), from_snapshot, settings.windows)
-    refused = run.config.unpredicted
-    if refused is not None:
-        document = comparison_document([], kernels, deviations(run.config), refused)
-        run.write_comparison(document)
-        return document
-    context = _Context(run, *prepare(run.config), kernels, settings, progress)
-    results = [context.compare(window) for window in windows]
-    document = comparison_document(results, kernels, deviations(run.config))
-    run.write_comparison(document)
-    return document
+    results, refused = [], run.config.unpredicted
+    if refused is None:
+        context = _Context(run, *prepare(run.config), kernels, settings, progress)
+        results = [context.compare(window) for window in windows]
+    found = comparison_document(results, kernels, deviations(run.config), refused)
+    run.write_comparison(found)
+    return found
 
 
 def _names(settings: LadderSettings) -> tuple[str, ...] | None:
@@ -110,22 +107,19 @@ class _Context:
         snapshots = [self.run.read_snapshot(step) for step in window.steps]
         times = np.array([s.time for s in snapshots])
         measured = self._measured(window, snapshots[0], times)
+        large = measured.task.backend.P * measured.sizes.N > LARGE
         return compare_window(
             window,
             measured,
             times,
             [s.state for s in snapshots],
-            self._specs(measured),
+            chosen(_names(self.settings), large),
             self.progress,
             self.settings.ensemble,
         )
 
-    def _specs(self, measured: Measured) -> list[Spec]:
-        large = measured.task.backend.P * measured.sizes.N > LARGE
-        return chosen(_names(self.settings), large)
-
     def _measured(self, window: Window, first: StoredSnapshot, times: Float64[np.ndarray, " T"]) -> Measured:
-        config, step = self._config(), window.steps[0]
+        config, step = self.run.trained_config, window.steps[0]
         template = start(self.network, config.training, self.dataset.per_class)
         return Measured(
             self.network,
@@ -144,15 +138,11 @@ class _Context:
             self.settings.announce,
         )
 
-    def _config(self) -> RunConfig:
-        """The configuration with the rate that was chosen when training began."""
-        rate = self.run.read_json("training.json").get(
-            "learning_rate", self.run.config.training.learning_rate
-        )
-        return replace(self.run.config, training=replace(self.run.config.training, learning_rate=float(rate)))
-
     def _schedule(self, step: int, begin: float, end: float) -> tuple[tuple[float, Measurement], ...]:
-        """Measured constants from the start to the first measurement after the end of the window."""
+        """Measured constants from the start to the first measurement after the end of the window.
+
+        One beyond the end, so that constants are interpolated to it and not continued.
+        """
         knots = []
         for later in sorted(s for s in self.kernels if s >= step):
             time = self.run.read_snapshot(later).time

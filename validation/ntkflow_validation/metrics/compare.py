@@ -1,12 +1,12 @@
 """Predicted against observed: one score for every quantity of the theory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ntkflow._types import Times
+from ntkflow._types import Json, Times
 from ntkflow.errors import InputError
 from ntkflow.metrics.components import loss_components
 from ntkflow.metrics.neural_collapse import measure_thin
@@ -37,7 +37,7 @@ class Comparison:
     skill: dict[str, np.ndarray]
     pooled: dict[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Plain values for files; NaN becomes None."""
         plain = {
             "times": self.times.tolist(),
@@ -128,10 +128,10 @@ def observables(state: State, sizes: Sizes) -> dict[str, float]:
     }
 
 
-def _skill(error: Any, change: Any) -> np.ndarray:
+def _skill(error: ArrayLike, change: ArrayLike) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.asarray(change) > 0, 1 - np.asarray(error) / np.asarray(change), np.nan)
 
 
-def _plain(values: Any) -> list[float | None]:
+def _plain(values: Iterable[float]) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in values]

@@ -89,7 +89,7 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path | str]) -> Figure:
             "has no kernels measured in full",
             f"run `ntkflow validate kernels {runs[0]} --figure` first",
         )
-    rate = float(run.read_json("training.json").get("learning_rate", config.training.learning_rate))
+    rate = run.trained_config.training.learning_rate
     shown = f"{config.model.name} on {config.data.title}, {config.model.init}, learning rate {rate:.3g}"
     return kernel_figure(found, title=_title(figure, f"{config.model.name}/{config.data.title}", shown))
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
 from ntkflow.sweep.table import Table
@@ -60,9 +61,7 @@ def scale_named(name: str) -> Scale:
     Raises:
         InputError: there is none.
     """
-    if name not in SCALES:
-        raise InputError("preset", name, f"must be one of {', '.join(SCALES)}", "pick one of these")
-    return SCALES[name]
+    return SCALES[choice("preset", name, SCALES)]
 
 
 def base_of(figure: PaperFigure, scale: Scale) -> RunConfig:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.run import LadderSettings
 from ntkflow_validation.ladder.run import compare_run as predict_windows
+from ntkflow_validation.runs.compared import ComparedRun
 from ntkflow_validation.runs.measurement_run import measure_steps
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.runs.training_run import (
@@ -70,7 +70,7 @@ def compare_run(
     progress: Progress = silent,
     rungs: Sequence[str] | None = None,
     announce: Callable[[str], None] = lambda _: None,
-) -> Json:
+) -> ComparedRun:
     """Predict the run from measured snapshots with the rungs of the kernel ladder; see `ntkflow_validation.ladder`.
 
     Args:

@@ -1,89 +1,156 @@
 """What a finished run says in short: summary.json, and the figure of its comparison."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ntkflow import __version__
 from ntkflow._types import Json
-from ntkflow.runs.files import atomic, run_versions
+from ntkflow.runs.border.records import INLINE
+from ntkflow.runs.files import atomic
+from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.pipeline.pipeline import deviations
+from ntkflow_validation.runs.compared import ComparedWindow, Ends, Series
+from ntkflow_validation.runs.documents import KernelRow, MadeBy, Training
 from ntkflow_validation.runs.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Snapshots below which a curve shows nothing.
 FEW = 6
 
 
-def summary(run: RunDirectory) -> Json:
-    """summary.json, from what the run directory holds so far."""
-    metrics = run.metrics()
+@dataclass(frozen=True)
+class Trained:
+    """How far the training is.
+
+    Attributes:
+        facts: training.json; None before it begins.
+        steps, flow_time: at the last snapshot.
+        first, last: lines of metrics.jsonl; empty without snapshots.
+    """
+
+    facts: Training | None = field(metadata=INLINE)
+    steps: int | None
+    flow_time: float | None
+    first: Json
+    last: Json
+
+
+@dataclass(frozen=True)
+class WindowSummary:
+    """A window of the comparison, short.
+
+    Attributes:
+        name, step, last_step, loss, step_times_rate, cheapest, sentence: as in `ComparedWindow`.
+        skill: of every rung's flow, by quantity.
+        refused: why, by rung.
+    """
+
+    name: str
+    step: int
+    last_step: int
+    loss: Ends
+    step_times_rate: float | None
+    cheapest: str | None
+    sentence: str | None
+    skill: Mapping[str, Mapping[str, float | None]]
+    refused: Mapping[str, str]
+
+    @classmethod
+    def of(cls, window: ComparedWindow) -> "WindowSummary":
+        """In short."""
+        flows = [rung for rung in window.rungs if not rung.modifications]
+        return cls(
+            window.name,
+            window.step,
+            window.last_step,
+            window.loss,
+            window.step_times_rate,
+            window.cheapest,
+            window.sentence,
+            {r.name: {q: s.value for q, s in r.skill.centred.items()} for r in flows if r.skill},
+            {r.name: r.refused for r in flows if r.refused},
+        )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """summary.json: what was run, with what, and what came out of every step that was done."""
+
+    version: str
+    made_by: MadeBy = field(metadata=INLINE)
+    seed: int
+    config: Json
+    deviations: tuple[str, ...]
+    training: Trained
+    kernels: tuple[KernelRow, ...]
+    from_snapshot: int | None
+    refused: str | None
+    windows: tuple[WindowSummary, ...]
+
+
+def summary(run: RunDirectory) -> Summary:
+    """What the run directory holds so far."""
+    metrics, comparison = run.metrics(), run.comparison()
     first, last = (metrics[0], metrics[-1]) if metrics else ({}, {})
-    comparison = run.read_json("comparison.json")
-    return {
-        "version": __version__,
-        **run_versions(),
-        "seed": run.config.seed,
-        "config": run.config.to_dict(),
-        "deviations": deviations(run.config),
-        "training": {
-            **run.read_json("training.json"),
-            "steps": last.get("step"),
-            "flow_time": last.get("time"),
-            "first": first,
-            "last": last,
-        },
-        "kernels": kernel_rows(run),
-        "from_snapshot": comparison.get("from_snapshot"),
-        "refused": comparison.get("refused"),
-        "windows": [window_summary(window) for window in comparison.get("windows", [])],
-    }
-
-
-def kernel_rows(run: RunDirectory) -> list[Json]:
-    """Constants of every measured kernel in short (`Measurement.row`), in order of steps."""
-    return [{"step": step, **found.row()} for step, found in run.measurements().items()]
-
-
-def window_summary(window: Json) -> Json:
-    """One window of comparison.json, short: skills of every rung's flow, and the cheapest that predicts."""
-    flows = [rung for rung in window["rungs"] if not rung["modifications"]]
-    return {
-        **{key: window[key] for key in ("name", "step", "last_step", "loss", "step_times_rate", "cheapest")},
-        "sentence": window["sentence"],
-        "skill": {
-            r["name"]: {q: s["value"] for q, s in r["skill"].items() if q != "uncentred"}
-            for r in flows
-            if r["skill"]
-        },
-        "refused": {r["name"]: r["refused"] for r in flows if r["refused"]},
-    }
+    return Summary(
+        version=__version__,
+        made_by=MadeBy.here(),
+        seed=run.config.seed,
+        config=run.config.to_dict(),
+        deviations=tuple(deviations(run.config)),
+        training=Trained(run.training(), last.get("step"), last.get("time"), first, last),
+        kernels=run.kernel_rows(),
+        from_snapshot=None if comparison is None else comparison.from_snapshot,
+        refused=None if comparison is None else comparison.refused,
+        windows=tuple(WindowSummary.of(w) for w in (comparison.windows if comparison else ())),
+    )
 
 
 def draw(run: RunDirectory) -> str | None:
-    """Write figures/comparison.png for one window's first rung; its path, or None without one.
-
-    The window is the leading one, or the one with most snapshots where that has too few to see a curve in.
-    """
-    from ntkflow_validation.figures.figures import comparison_figure
-
-    windows = run.read_json("comparison.json").get("windows", [])
-    found = {w["step"]: comparison_of(w) for w in windows}
-    scored = {step: pair for step, pair in found.items() if pair is not None}
-    if not windows or windows[0]["step"] not in scored:
+    """Write figures/comparison.png; its path, or None without a window that was predicted."""
+    comparison = run.comparison()
+    figure = None if comparison is None else picture(comparison.windows, what(run.config))
+    if figure is None:
         return None
-    first = worth_drawing(windows[0]["step"], {step: len(c.times) for step, (_, c) in scored.items()})
-    config, (rung, lead) = run.config, scored[first]
-    title = (
-        f"{config.data.title}, {config.model.name}, N = {config.data.samples}, "
-        f"n = {config.model.features}: predicted from step {first} with {rung}"
-    )
     final = run.path / "figures" / "comparison.png"
     final.parent.mkdir(exist_ok=True)
     with atomic(final) as handle:
-        figure = comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
         figure.savefig(handle, dpi=110, format="png")
     return str(final)
+
+
+def what(config: RunConfig) -> str:
+    """What was trained, in a few words."""
+    return f"{config.data.title}, {config.model.name}, N = {config.data.samples}, n = {config.model.features}"
+
+
+def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None = None) -> "Figure | None":
+    """The figure of a comparison: one window's first rung, and the scores of all; None without one that was predicted.
+
+    Args:
+        windows: of comparison.json.
+        trained: what was, for the title.
+        chosen: step of the window; None: the leading one, or the one with most snapshots where that has too few to
+            see a curve in.
+    """
+    from ntkflow_validation.figures.figures import comparison_figure
+
+    found = {w.step: comparison_of(w) for w in windows}
+    scored = {step: pair for step, pair in found.items() if pair is not None}
+    leading = windows[0].step if windows and chosen is None else chosen
+    if leading is None or leading not in scored:
+        return None
+    if chosen is None:
+        leading = worth_drawing(leading, {step: len(c.times) for step, (_, c) in scored.items()})
+    rung, lead = scored[leading]
+    title = f"{trained}{': ' if trained else ''}predicted from step {leading} with {rung}"
+    return comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
 
 
 def worth_drawing(leading: int, counts: Mapping[int, int]) -> int:
@@ -91,20 +158,19 @@ def worth_drawing(leading: int, counts: Mapping[int, int]) -> int:
     return leading if counts[leading] >= FEW else max(counts, key=lambda step: counts[step])
 
 
-def comparison_of(window: Json) -> tuple[str, Comparison] | None:
+def comparison_of(window: ComparedWindow) -> tuple[str, Comparison] | None:
     """The first rung that predicted a window, in words, and its comparison."""
-    rung = next((r for r in window["rungs"] if r["skill"] and not r["modifications"]), None)
-    if rung is None:
-        return None
-    observed, predicted, skill = (
-        _arrays(part) for part in (window["observed"], rung["predicted"], rung["skill_at"])
-    )
-    pooled = {q: _number(rung["skill"][q]["value"]) for q in skill}
-    times = np.array(window["times"])
-    return str(rung["title"]), Comparison(times, observed, predicted, skill, pooled)
+    for rung in window.rungs:
+        if rung.skill and rung.predicted and rung.skill_at and not rung.modifications:
+            pooled = {q: _number(rung.skill.on(q).value) for q in rung.skill_at}
+            observed, predicted, skill = (
+                _arrays(series) for series in (window.observed, rung.predicted, rung.skill_at)
+            )
+            return rung.title, Comparison(np.array(window.times), observed, predicted, skill, pooled)
+    return None
 
 
-def _arrays(series: Json) -> dict[str, np.ndarray]:
+def _arrays(series: Series) -> dict[str, np.ndarray]:
     return {name: np.array([_number(v) for v in values]) for name, values in series.items()}
 
 

@@ -1,15 +1,18 @@
-"""From a run directory to the plain values that a page shows."""
+"""From a run directory to what a page shows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ntkflow._types import Json
+from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels.measurement_file import LARGE, TENSORS
 from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.report.drawing.heat import thinned
-from ntkflow_validation.report.drawing.palette import rung_key
 from ntkflow_validation.report.words import run_facts, run_title
+from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow
+from ntkflow_validation.runs.documents import KernelRow
 from ntkflow_validation.runs.rundir import RunDirectory
 
 # Kernels drawn: spread over the measured ones, the first and the last included.
@@ -21,13 +24,11 @@ class KernelPicture:
     """A measured kernel.
 
     Attributes:
-        step: snapshot.
-        facts: its constants in short, `Measurement.row`.
+        row: its constants in short.
         matrix: the mean over neurons on some samples of each class, sorted by class; None when not drawn.
     """
 
-    step: int
-    facts: Json
+    row: KernelRow
     matrix: np.ndarray | None
 
 
@@ -38,61 +39,62 @@ class RunReport:
     Attributes:
         title: network and data.
         facts: sizes and recipe in one sentence.
-        config: the configuration as nested plain values.
+        config: the configuration.
         toml: config.toml as it stands.
         metrics: lines of metrics.jsonl.
         kernels: measured kernels by step.
-        comparison: comparison.json; empty when nothing was compared.
+        comparison: None when nothing was compared.
+        deviations: hypotheses of the theory that the run breaks.
     """
 
     title: str
     facts: str
-    config: Json
+    config: RunConfig
     toml: str
-    metrics: list[Json]
-    kernels: list[KernelPicture]
-    comparison: Json
+    metrics: Sequence[Json]
+    kernels: Sequence[KernelPicture]
+    comparison: ComparedRun | None
+    deviations: Sequence[str] = ()
 
     @property
-    def windows(self) -> list[Json]:
+    def windows(self) -> list[ComparedWindow]:
         """Windows of the comparison in order of their first step."""
-        return sorted(self.comparison.get("windows", []), key=lambda w: int(w["step"]))
+        return sorted(self.comparison.windows if self.comparison else (), key=lambda w: w.step)
 
     @property
-    def rungs(self) -> list[Json]:
-        """Every rung of any window, once, in the order of the ladder."""
-        found: dict[str, Json] = {}
+    def rungs(self) -> list[ComparedRung]:
+        """Every rung of any window, once, in the order of the ladder; one that was run somewhere in place of a refused one."""
+        found: dict[str, ComparedRung] = {}
         for window in self.windows:
-            for rung in window.get("rungs", []):
-                known = found.get(rung_key(rung))
-                if known is None or (known.get("refused") and not rung.get("refused")):
-                    found[rung_key(rung)] = rung
+            for rung in window.rungs:
+                known = found.get(rung.key)
+                if known is None or (known.refused and not rung.refused):
+                    found[rung.key] = rung
         return list(found.values())
 
 
 def gather(run: RunDirectory) -> RunReport:
     """Read a run directory; whatever step has not been done yet is left out of the page."""
-    config, comparison = run.config.to_dict(), run.read_json("comparison.json")
-    if comparison and not comparison.get("deviations"):
-        comparison["deviations"] = deviations(run.config)
+    comparison = run.comparison()
     return RunReport(
-        title=run_title(config),
-        facts=run_facts(config, run.read_json("training.json")),
-        config=config,
+        title=run_title(run.config),
+        facts=run_facts(run.config, run.training()),
+        config=run.config,
         toml=(run.path / "config.toml").read_text(encoding="utf-8"),
         metrics=run.metrics(),
         kernels=_kernels(run),
         comparison=comparison,
+        deviations=(comparison.deviations or deviations(run.config)) if comparison else (),
     )
 
 
 def _kernels(run: RunDirectory) -> list[KernelPicture]:
     steps = run.measured()
     picked = {steps[round(i)] for i in np.linspace(0, len(steps) - 1, min(PICTURES, len(steps)))}
-    return [_kernel(run, step, step in picked) for step in steps]
-
-
-def _kernel(run: RunDirectory, step: int, drawn: bool) -> KernelPicture:
-    found = run.measurement(step, TENSORS if drawn else LARGE)
-    K = found.features.mean
-    return KernelPicture(step, found.row(), None if K is None else thinned(K, found.labels))
+    pictures = []
+    for step in steps:
+        found = run.measurement(step, TENSORS if step in picked else LARGE)
+        K = found.features.mean
+        matrix = None if K is None else thinned(K, found.labels)
+        pictures.append(KernelPicture(KernelRow.of(step, found), matrix))
+    return pictures

@@ -1,14 +1,14 @@
 """One self-contained page: sections, styles, nothing from a network, no scripts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from ntkflow import __version__
 from ntkflow.runs.atomic import atomic
 from ntkflow.runs.border.reading import reading
+from ntkflow_validation.calibration.document import Calibration
 from ntkflow_validation.report.calibration import calibration_section
 from ntkflow_validation.report.gather import RunReport
 from ntkflow_validation.report.sections import run_section
@@ -26,23 +26,22 @@ GLOSSARY = (
 )  # fmt: skip
 
 
-def page(
-    reports: Sequence[RunReport], calibration: Mapping[str, Any] | None, version: str = __version__
-) -> str:
+def page(reports: Sequence[RunReport], calibration: Calibration | None, version: str = __version__) -> str:
     """The whole page as HTML.
 
     Args:
         reports: runs in the order in which they are shown.
-        calibration: calibration.json of the version that makes the page, or None.
+        calibration: of the version that makes the page, or None.
         version: that version.
     """
     anchors = [f"run{i + 1}" for i in range(len(reports))]
     title = "Predicted against observed: " + ", ".join(r.title for r in reports)
+    words = "".join(f"<dt>{name}</dt><dd>{meaning}</dd>" for name, meaning in GLOSSARY)
     body = [
         _header(reports, anchors, calibration, version),
         *(run_section(report, anchor) for report, anchor in zip(reports, anchors, strict=True)),
         calibration_section(calibration, version),
-        _glossary(),
+        f'<section id="glossary"><h2>Words</h2><dl>{words}</dl></section>',
         f"<footer>Made by ntkflow {escape(version)}.</footer>",
     ]
     style = files("ntkflow_validation.report").joinpath("page.css").read_text(encoding="utf-8")
@@ -55,13 +54,13 @@ def page(
     )
 
 
-def write_page(path: Path | str, reports: Sequence[RunReport], calibration: Mapping[str, Any] | None) -> Path:
+def write_page(path: Path | str, reports: Sequence[RunReport], calibration: Calibration | None) -> Path:
     """Write the page under a temporary name, then rename it.
 
     Raises:
         InputError: the documents of the runs are not as a page needs them.
     """
-    # Whatever a document of another shape makes the drawing stumble over is the document's fault.
+    # Whatever numbers make the drawing stumble are the documents' fault: a loss of 1e308 has no axis.
     runs, place = ", ".join(report.title for report in reports) or "calibration", Path(path)
     with reading("report", runs, "what a page shows", "compare the runs again"):
         content = page(reports, calibration).encode()
@@ -71,7 +70,7 @@ def write_page(path: Path | str, reports: Sequence[RunReport], calibration: Mapp
 
 
 def _header(
-    reports: Sequence[RunReport], anchors: Sequence[str], calibration: Mapping[str, Any] | None, version: str
+    reports: Sequence[RunReport], anchors: Sequence[str], calibration: Calibration | None, version: str
 ) -> str:
     entries = "".join(
         f'<li><a href="#{a}">{escape(r.title)}</a></li>' for a, r in zip(anchors, reports, strict=True)
@@ -88,15 +87,10 @@ def _header(
 
 
 def _in_short(report: RunReport) -> str:
-    windows = [w for w in report.windows if w.get("leading")] or report.windows[:1]
-    named = [w for w in report.windows if w.get("name") in ("early", "late")]
+    windows = [w for w in report.windows if w.leading] or report.windows[:1]
+    named = [w for w in report.windows if w.name in ("early", "late")]
     said = []
     for window in named or windows:
         sentences = " ".join(verdict(window))
         said.append(f"<p><b>{escape(window_name(window)).capitalize()}.</b> {sentences}</p>")
     return f'<div class="card"><h3>{escape(report.title)}</h3>{"".join(said)}</div>'
-
-
-def _glossary() -> str:
-    rows = "".join(f"<dt>{name}</dt><dd>{words}</dd>" for name, words in GLOSSARY)
-    return f'<section id="glossary"><h2>Words</h2><dl>{rows}</dl></section>'

@@ -1,10 +1,10 @@
 """Tables of the page: captions, headers of rows and columns, cells tinted by their score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from ntkflow_validation.report.drawing.scales import label
+from ntkflow_validation.runs.compared import Skill
 
 Cell = str
 
@@ -54,16 +54,13 @@ def number_cell(value: float | None, error: float | None = None, digits: int = 4
     return f'<td class="n">{number(value, digits)}{_error(value, error)}</td>'
 
 
-def score_cell(score: Any) -> Cell:
-    """A score with its error, tinted: blue towards the perfect 1, white at 0, orange below.
-
-    Args:
-        score: number, {"value", "error"}, or None.
-    """
-    value, error = value_of(score), error_of(score)
+def score_cell(score: Skill) -> Cell:
+    """A score with its error, tinted: blue towards the perfect 1, white at 0, orange below."""
+    value, error = score.value, score.error
     if value is None:
         return '<td class="n none" title="it did not change, or was not predicted">–</td>'
     shown = f"{value:.2f}" if value > -9.995 else label(float(f"{value:.1e}"))
+    # A rung that is nearly perfect is told from one that is.
     if shown == "1.00" and value < 1 - 1e-4:
         shown = f"{value:.3f}"
     shown = shown.replace("-", "−")
@@ -72,20 +69,11 @@ def score_cell(score: Any) -> Cell:
 
 def tint(share: float) -> str:
     """Background of a score, light enough for dark text."""
+    # Small scores stay pale: a colour is for seeing at once which rungs predict, not for reading their order.
     strong = min(abs(share), 1.0) ** 1.5
     end = (140, 190, 235) if share > 0 else (245, 178, 120)
     channels = (round(255 + strong * (c - 255)) for c in end)
     return "#" + "".join(f"{c:02x}" for c in channels)
-
-
-def value_of(score: Any) -> float | None:
-    """The number in a score, whichever form it has."""
-    return score.get("value") if isinstance(score, Mapping) else score
-
-
-def error_of(score: Any) -> float | None:
-    """Its standard error."""
-    return score.get("error") if isinstance(score, Mapping) else None
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ntkflow._types import Json
 from ntkflow.progress import Progress, silent
 from ntkflow.runs.border.reading import reading
 from ntkflow_validation.calibration import calibration_of
-from ntkflow_validation.pipeline.summary import draw, summary
-from ntkflow_validation.report.gather import RunReport, gather
+from ntkflow_validation.pipeline.summary import Summary, draw, summary
+from ntkflow_validation.report.gather import gather
 from ntkflow_validation.report.page import write_page
 from ntkflow_validation.runs.rundir import RunDirectory
 
@@ -33,19 +32,18 @@ def write_report(
     """
     target = runs[0].path / PAGE if path is None else Path(path)
     calibration = calibration_of(target.parent, progress)
-    return write_page(target, [_gathered(run) for run in runs], calibration)
-
-
-def _gathered(run: RunDirectory) -> RunReport:
-    with reading("run", run.path, "what a page shows", "run its steps again"):
-        return gather(run)
+    reports = []
+    for run in runs:
+        with reading("run", run.path, "what a page shows", "run its steps again"):
+            reports.append(gather(run))
+    return write_page(target, reports, calibration)
 
 
 def finish(
     run: RunDirectory,
     progress: Progress = silent,
     attempt: Attempt = lambda make, _: make(),
-) -> Json:
+) -> Summary:
     """Figure, page and, last, the summary, which marks the run complete; what has not been done yet is left out.
 
     Args:
@@ -55,8 +53,9 @@ def finish(
     """
     again = f"`ntkflow validate report {run.path}` makes it"
     attempt(lambda: draw(run), again)
-    if run.read_json("comparison.json").get("windows"):
+    compared = run.comparison()
+    if compared is not None and compared.windows:
         attempt(lambda: write_report([run], None, progress), again)
-    document = summary(run)
-    run.write_summary(document)
-    return document
+    found = summary(run)
+    run.write_summary(found)
+    return found

@@ -1,59 +1,14 @@
-"""What the readers of a run's JSON documents rely on: a file of another shape is refused where it is read."""
+"""What a run's own JSON documents hold: training.json, the lines of metrics.jsonl, a measured kernel in short."""
 
-from ntkflow._types import Json
-from ntkflow.runs.border.reading import NOTHING, NUMBER, Shape
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-_MOTION = {"*": (NOTHING, {"cosine?": NUMBER, "error?": NUMBER})}
-_SERIES = {"*": [NUMBER]}
-_SKILL = {"value": NUMBER, "error": NUMBER}
-_RUNG = {
-    "name": str,
-    "title": str,
-    "constants": (NOTHING, int),
-    "refused": (NOTHING, str),
-    "modifications": [str],
-    "instantaneous?": (NOTHING, _MOTION),
-    "skill?": (NOTHING, {"uncentred?": {"*": _SKILL}, "*": _SKILL}),
-    "skill_at?": (NOTHING, _SERIES),
-    "predicted?": (NOTHING, _SERIES),
-    "band?": (NOTHING, {"of?": str, "*": {"low": [NUMBER], "high": [NUMBER]}}),
-    "rates?": (NOTHING, {"*": (NOTHING, {"*": NUMBER})}),
-    "invariant?": (
-        NOTHING,
-        {
-            "of": (NOTHING, str),
-            "reason": (NOTHING, str),
-            "predicted?": (NOTHING, {"*": NUMBER}),
-            "relative_to_E0?": NUMBER,
-            "relative_to_terms?": NUMBER,
-        },
-    ),
-}
-_WINDOW = {
-    "name": str,
-    "step": int,
-    "last_step": int,
-    "leading": bool,
-    "times": [NUMBER],
-    "loss": {"first": NUMBER, "last": NUMBER},
-    "observed": _SERIES,
-    "rungs": [_RUNG],
-    "attribution": [{"assumption": str, "from": str, "to": str, "cost": NUMBER, "error": NUMBER}],
-    "sentence": (NOTHING, str),
-    "frontier": [{"rung": str, "constants": (NOTHING, int), "skill": NUMBER, "best": bool}],
-    "cheapest": (NOTHING, str),
-    "threshold": NUMBER,
-}
-TRAINING: Shape = {
-    "learning_rate?": NUMBER,
-    "parameters?": int,
-    "samples?": {"*": int},
-    "result?": str,
-    "step?": int,
-    "message?": str,
-}
-COMPARISON: Shape = {"windows?": [_WINDOW], "kernels?": list, "deviations?": [str], "meaning?": {"*": str}}
-# A line of metrics.jsonl.
+from ntkflow.runs.border.reading import NUMBER, Shape
+from ntkflow.runs.border.records import SPARSE, record
+from ntkflow.runs.files import run_versions
+from ntkflow_validation.kernels import Measurement
+
+# A line of metrics.jsonl; which metrics there are is for who trains to say.
 METRICS: Shape = {
     "step": int,
     "time": NUMBER,
@@ -63,19 +18,76 @@ METRICS: Shape = {
 }
 
 
-def shape_of(name: str) -> Shape:
-    """The shape of a document by its name in the run directory."""
-    return {"training.json": TRAINING, "comparison.json": COMPARISON}.get(name, {})
+@dataclass(frozen=True)
+class MadeBy:
+    """What numbers depend on beside the configuration.
+
+    Attributes:
+        versions: of the packages; None for one that is not installed.
+        host: Python, machine, system, cores.
+    """
+
+    versions: Mapping[str, str | None]
+    host: Mapping[str, str | int | None]
+
+    @classmethod
+    def here(cls) -> "MadeBy":
+        """Of this process."""
+        return record(cls, run_versions())
 
 
-def uneven(comparison: Json) -> str | None:
-    """A series of a comparison that has not one value for each of its window's times; None where all have."""
-    for window in comparison.get("windows", ()):
-        parts = [("observed", window["observed"])]
-        for rung in window["rungs"]:
-            parts += [(f"{rung['name']}.{part}", rung.get(part) or {}) for part in ("predicted", "skill_at")]
-        for what, series in parts:
-            for name, values in series.items():
-                if len(values) != len(window["times"]):
-                    return f"{what}.{name} has {len(values)} values for {len(window['times'])} times"
-    return None
+@dataclass(frozen=True)
+class Training:
+    """training.json: written when training begins, and again when it ends.
+
+    Attributes:
+        learning_rate: the one that was used, chosen or given.
+        parameters: how many the network has.
+        samples: trained on, tested on, and left unused.
+        labels: of the classes, in a file of one's own.
+        device: where it was trained.
+        made_by: with what.
+        result: how it ended; None before.
+        step: optimiser steps done at the end.
+        message: what happened, in words.
+    """
+
+    learning_rate: float
+    parameters: int
+    samples: Mapping[str, int]
+    labels: tuple[int, ...] | None = field(default=None, metadata=SPARSE)
+    device: str | None = field(default=None, metadata=SPARSE)
+    made_by: MadeBy | None = field(default=None, metadata=SPARSE)
+    result: str | None = field(default=None, metadata=SPARSE)
+    step: int | None = field(default=None, metadata=SPARSE)
+    message: str | None = field(default=None, metadata=SPARSE)
+
+
+@dataclass(frozen=True)
+class KernelRow:
+    """A measured kernel in short, as every table and page has it; a number that is not there is None.
+
+    Attributes:
+        step: of its snapshot.
+        kappa_d, kappa_c, kappa_n, mu_single: block constants of the features' NTK.
+        errors: standard error of each; 0 where all was measured.
+        alignment: cosine of the mean kernel with Y^T Y on `alignment_k` samples of each class.
+        block_residual: |K - K_block| / |K| of the mean kernel.
+        broken_order: which inequality of a block kernel the constants break.
+    """
+
+    step: int
+    kappa_d: float
+    kappa_c: float
+    kappa_n: float
+    mu_single: float
+    errors: Mapping[str, float | None]
+    alignment: float | None
+    alignment_k: int
+    block_residual: float | None
+    broken_order: str | None
+
+    @classmethod
+    def of(cls, step: int, found: Measurement) -> "KernelRow":
+        """Of what was measured at a step."""
+        return cls(step, **found.row())

@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import FolderStore, JaxBackend, Measurement, measure
 from ntkflow_validation.kernels.forecast import Forecast
 from ntkflow_validation.kernels.measurement_file import LARGE
-from ntkflow_validation.models.base import Network, Variables
+from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.train import head, prepare, start
 
@@ -70,12 +69,13 @@ def measure_snapshot(
 
 
 @lru_cache(maxsize=8)
-def batch_features(network: Network) -> Callable[[Any, Variables, jax.Array], jax.Array]:
+def batch_features(network: Network) -> Callable[[Tree, Variables, jax.Array], jax.Array]:
     """Features with normalisation by the statistics of the batch itself."""
 
-    def features(body: Any, variables: Variables, x: jax.Array) -> jax.Array:
+    def features(body: Tree, variables: Variables, x: jax.Array) -> jax.Array:
         params = {**variables.params, "body": body}
-        return nnx.merge(network.graph_train, params, variables.statistics).features(x)
+        found: jax.Array = nnx.merge(network.graph_train, params, variables.statistics).features(x)
+        return found
 
     return features
 

@@ -20,17 +20,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ntkflow import checks
-from ntkflow._types import Json
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.runs.atomic import MARK
 from ntkflow.runs.border.reading import NUMBER, misfit, read_json, reading
+from ntkflow.runs.border.records import document, read_record
 from ntkflow.runs.files import (
     atomic,
     dump_json,
@@ -46,7 +46,8 @@ from ntkflow.runs.files import (
 from ntkflow_validation.config.config import KernelConfig, RunConfig
 from ntkflow_validation.kernels import Measurement, measurement_file
 from ntkflow_validation.models.base import from_named, named_leaves
-from ntkflow_validation.runs.documents import METRICS, shape_of, uneven
+from ntkflow_validation.runs.compared import ComparedRun
+from ntkflow_validation.runs.documents import METRICS, KernelRow, Training
 from ntkflow_validation.runs.lock import LOCK, locked
 from ntkflow_validation.training.complete import completed
 from ntkflow_validation.training.train import Snapshot, TrainState
@@ -59,7 +60,12 @@ OWNED = frozenset(
         "calibration.json",
     }
 )  # fmt: skip
-COMPARISON, MEASUREMENTS = "comparison.json", "measurements"
+COMPARISON, TRAINING, SUMMARY, MEASUREMENTS = (
+    "comparison.json",
+    "training.json",
+    "summary.json",
+    "measurements",
+)
 REPEAT = "remove the file and run the step again"
 # Seconds to wait for another process that makes the directory; it writes one small file.
 MAKING = 60.0
@@ -169,7 +175,7 @@ class RunDirectory:
         """
         return locked(self.path, patience)
 
-    def write_snapshot(self, snapshot: Snapshot, metrics: Mapping[str, Any]) -> None:
+    def write_snapshot(self, snapshot: Snapshot, metrics: Json) -> None:
         """Parameters first, then the metrics line, the state file last: it marks the snapshot complete."""
         write_arrays(self._parameters(snapshot.step), named_leaves(snapshot.train._asdict()))
         line = {"step": snapshot.step, "time": snapshot.time, **metrics}
@@ -225,9 +231,26 @@ class RunDirectory:
                 return step, TrainState(**from_named(template._asdict(), arrays))
         return (steps[-1], self.read_train_state(steps[-1], template)) if steps else None
 
-    def write_training(self, value: Mapping[str, Any]) -> None:
+    def training(self) -> Training | None:
+        """training.json; None before training begins.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.path / TRAINING
+        return (
+            read_record(path, "training", "JSON of a training", Training, REPEAT) if path.exists() else None
+        )
+
+    def write_training(self, found: Training) -> None:
         """training.json."""
-        write_json(self.path / "training.json", value)
+        write_json(self.path / TRAINING, document(found))
+
+    @property
+    def trained_config(self) -> RunConfig:
+        """The configuration with the rate that was chosen when training began."""
+        found = self.training()
+        return self.config if found is None else self.config.with_rate(float(found.learning_rate))
 
     def metrics(self) -> list[Json]:
         """Lines of metrics.jsonl, one per step; a torn line or one whose snapshot is missing is left out."""
@@ -287,41 +310,46 @@ class RunDirectory:
         with reading("measurement", path, "a measurement of a run", REPEAT):
             return KernelConfig(**details["settings"])
 
-    def write_comparison(self, value: Mapping[str, Any]) -> None:
-        """comparison.json."""
-        write_json(self.path / COMPARISON, value)
+    def kernel_rows(self) -> tuple[KernelRow, ...]:
+        """Everything that was measured, in short, in order of steps."""
+        return tuple(KernelRow.of(step, found) for step, found in self.measurements().items())
 
-    def write_summary(self, value: Mapping[str, Any]) -> None:
-        """summary.json, written last: it marks the run complete."""
-        write_json(self.path / "summary.json", value)
-
-    def read_json(self, name: str) -> Json:
-        """A JSON file of the run; empty when it is not there yet.
+    def comparison(self) -> ComparedRun | None:
+        """comparison.json; None before the run was compared.
 
         Raises:
-            InputError: the file is not JSON, or of another shape than its readers rely on.
+            InputError: the file is damaged.
         """
-        path = self.path / name
-        if not path.exists():
-            return {}
-        found = read_json(path, name, REPEAT, shape_of(name))
-        wrong = uneven(found) if name == COMPARISON else None
-        if wrong:
-            raise InputError(name, path, wrong, REPEAT)
-        return found
+        path = self.path / COMPARISON
+        return read_record(path, "run", "a comparison", ComparedRun, REPEAT) if path.exists() else None
 
-    def compared(self, argument: str = "run") -> Json:
+    def write_comparison(self, found: ComparedRun) -> None:
+        """comparison.json."""
+        write_json(self.path / COMPARISON, document(found))
+
+    def summary(self) -> Json | None:
+        """summary.json as it was written; None before, and then the run is not complete.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.path / SUMMARY
+        return read_json(path, "run", REPEAT) if path.exists() else None
+
+    def write_summary(self, found: object) -> None:
+        """summary.json from its record, written last: it marks the run complete."""
+        write_json(self.path / SUMMARY, document(found))
+
+    def compared(self, argument: str = "run") -> ComparedRun:
         """comparison.json with its windows.
 
         Raises:
             InputError: there is none, or none could be made of this training, with the reason.
         """
-        found = self.read_json(COMPARISON)
-        if found.get("refused"):
-            raise InputError(
-                argument, self.path, f"has no prediction: {found['refused']}", "train one that has"
-            )
-        if not found.get("windows"):
+        found = self.comparison()
+        if found is not None and found.refused:
+            raise InputError(argument, self.path, f"has no prediction: {found.refused}", "train one that has")
+        if found is None or not found.windows:
             remedy = f"run `ntkflow validate compare {self.path}` first"
             raise InputError(argument, self.path, "has no comparison", remedy)
         return found
@@ -351,7 +379,7 @@ def run_paths(path: Path | str) -> list[Path]:
     return [path]
 
 
-def first_difference(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> str | None:
+def first_difference(a: Document, b: Document, prefix: str = "") -> str | None:
     """The first field in which two configurations differ, with both values; None where they are equal."""
     for key, value in a.items():
         if isinstance(value, Mapping):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import jax
@@ -11,15 +11,15 @@ import numpy as np
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
-from ntkflow.runs.files import run_versions
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
 from ntkflow_validation.models import Network
 from ntkflow_validation.own import data as own
+from ntkflow_validation.runs.documents import MadeBy, Training
 from ntkflow_validation.runs.measurement_run import measure_snapshot
-from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.runs.rundir import TRAINING, RunDirectory
 from ntkflow_validation.training.clock import snapshot_steps, total_steps
 from ntkflow_validation.training.train import (
     DivergedError,
@@ -84,7 +84,8 @@ def train_run(
     if ended is not None:
         return ended
     dataset, network = prepared or prepare(run.config)
-    config = _begun(run, dataset, network)
+    facts = _begun(run, dataset, network)
+    config = run.config.with_rate(float(facts.learning_rate))
     resume = run.read_latest(start(network, config.training))
     run.repair_metrics()
     total = total_steps(config.training, dataset.per_class)
@@ -103,8 +104,8 @@ def train_run(
             observed(row)
             progress("training", snapshot.step, total)
     except DivergedError as error:
-        return _end(run, Outcome(Result.DIVERGED, error.step, str(error)))
-    return _end(run, Outcome(Result.COMPLETE, total))
+        return _end(run, facts, Outcome(Result.DIVERGED, error.step, str(error)))
+    return _end(run, facts, Outcome(Result.COMPLETE, total))
 
 
 def planned_kernels(config: RunConfig, total: int) -> tuple[int, ...]:
@@ -164,40 +165,38 @@ def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> 
 
 def read_outcome(run: RunDirectory) -> Outcome | None:
     """How the training ended, or None while it has not."""
-    found = run.read_json("training.json")
-    if "result" not in found:
+    found = run.training()
+    if found is None or found.result is None:
         return None
-    absent = [name for name in ("step", "message") if name not in found]
-    if absent or found["result"] not in list(Result):
-        wrong = f"lacks {absent[0]!r}" if absent else f"has the unknown result {found['result']!r}"
-        raise InputError("training", run.path / "training.json", wrong, "remove the file and train again")
-    return Outcome(Result(found["result"]), found["step"], found["message"])
+    if found.step is None or found.message is None or found.result not in list(Result):
+        absent = next((name for name in ("step", "message") if getattr(found, name) is None), None)
+        wrong = f"lacks {absent!r}" if absent else f"has the unknown result {found.result!r}"
+        raise InputError("training", run.path / TRAINING, wrong, "remove the file and train again")
+    return Outcome(Result(found.result), found.step, found.message)
 
 
-def _begun(run: RunDirectory, dataset: Dataset, network: Network) -> RunConfig:
-    """The configuration with its learning rate chosen, once for all restarts; facts go to training.json."""
-    facts = run.read_json("training.json")
-    if not facts:
-        facts = {
-            "learning_rate": chosen_rate(network, dataset, run.config.training, run.config.seed),
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(network.initial.params)),
-            "samples": {
+def _begun(run: RunDirectory, dataset: Dataset, network: Network) -> Training:
+    """The facts of the training with its learning rate chosen, once for all restarts."""
+    facts = run.training()
+    if facts is None:
+        facts = Training(
+            learning_rate=chosen_rate(network, dataset, run.config.training, run.config.seed),
+            parameters=sum(leaf.size for leaf in jax.tree.leaves(network.initial.params)),
+            samples={
                 "train": len(dataset.labels),
                 "test": len(dataset.labels_test),
                 "unused": dataset.unused,
             },
-            **({"labels": own.contents(run.config.data.name).names} if run.config.data.is_own else {}),
-            "device": jax.devices()[0].device_kind,
-            "made_by": run_versions(),
-        }
+            labels=own.contents(run.config.data.name).names if run.config.data.is_own else None,
+            device=jax.devices()[0].device_kind,
+            made_by=MadeBy.here(),
+        )
         run.write_training(facts)
-    return run.config.with_rate(float(facts["learning_rate"]))
+    return facts
 
 
-def _end(run: RunDirectory, outcome: Outcome) -> Outcome:
-    facts = run.read_json("training.json")
-    ending = {"result": str(outcome.result), "step": outcome.step, "message": outcome.message}
-    run.write_training({**facts, **ending})
+def _end(run: RunDirectory, facts: Training, outcome: Outcome) -> Outcome:
+    run.write_training(replace(facts, result=str(outcome.result), step=outcome.step, message=outcome.message))
     run.remove_checkpoint()
     return outcome
 

@@ -2,11 +2,12 @@
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ntkflow._types import Json
 from ntkflow.runs.atomic import InUseError
+from ntkflow.runs.border.records import document
 from ntkflow.sweep.cache import Cache
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -67,7 +68,7 @@ def _content(task: CellTask, cache: Cache) -> Json:
 
 def _train(task: CellTask) -> Json:
     from ntkflow_validation.runs.training_run import Result, train_run
-    from ntkflow_validation.sweep.records import record_of
+    from ntkflow_validation.sweep.records import CellFile, content_of
 
     config = RunConfig.from_dict(task.config)
     path = task.run_directory
@@ -81,8 +82,9 @@ def _train(task: CellTask) -> Json:
         outcome = train_run(run)
         if outcome.result is Result.COMPLETE:
             measure_end(run)
-        content = record_of(run)
-    return {"config": run.config.to_dict(), **content, "seconds": time.perf_counter() - began}
+        content = content_of(run)
+    took = time.perf_counter() - began
+    return document(CellFile(run.config.to_dict(), replace(content, seconds=took)))
 
 
 def measure_end(run: RunDirectory) -> None:

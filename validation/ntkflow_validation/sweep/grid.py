@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ntkflow import __version__
-from ntkflow._types import Json
+from ntkflow._types import Document, Json
+from ntkflow.checks import choice, whole
 from ntkflow.errors import InputError
 from ntkflow.named import is_named
 from ntkflow.runs.border.costs import CELL, refuse_many
@@ -179,10 +179,8 @@ class TrainingSweep:
 
     def __post_init__(self) -> None:
         for name in (*self.inits, *(init for init, _ in self.chosen)):
-            if name not in INITIALISATIONS:
-                raise InputError("init", name, f"must be one of {', '.join(INITIALISATIONS)}", "pick one")
-        if self.seeds < 1:
-            raise InputError("seeds", self.seeds, "must be at least 1", "give a whole number >= 1")
+            choice("init", name, INITIALISATIONS)
+        whole("seeds", self.seeds, 1)
         if isinstance(self.rates, str) and self.rates != PAPER:
             raise InputError(
                 "learning-rates", self.rates, "is neither numbers nor 'paper'", "give one of them"
@@ -299,7 +297,7 @@ def key_of(config: RunConfig) -> str:
     return digest({"version": __version__, "content": CONTENT, "config": tables})
 
 
-def sweep_from_tables(tables: Mapping[str, Any]) -> TrainingSweep:
+def sweep_from_tables(tables: Document) -> TrainingSweep:
     """A sweep from the tables of a sweep.toml, or one of nothing but its base from those of a config.toml.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,11 +25,11 @@ def found_table(paths: Sequence[Path | str]) -> tuple[Table, list[Record]]:
     records = find_records(paths)
     if not records:
         raise InputError("path", ", ".join(map(str, paths)), "holds no finished training", "check the path")
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for record in records:
         settings = flat(record.config)
         row = {name: settings[name] for name in NAMED}
-        row |= entries({"config": record.config.to_dict(), **record.content})
+        row |= entries(record.config.to_dict(), record.content)
         rows.append({**row, "where": str(record.where)})
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
@@ -38,7 +37,7 @@ def found_table(paths: Sequence[Path | str]) -> tuple[Table, list[Record]]:
     return Table(NAMED, columns), records
 
 
-def _column(values: Sequence[Any]) -> np.ndarray:
+def _column(values: Sequence[object]) -> np.ndarray:
     if any(isinstance(v, str) for v in values):
         return np.array(["" if v is None else str(v) for v in values])
     return np.array([np.nan if v is None else v for v in values], dtype=float)
@@ -47,7 +46,9 @@ def _column(values: Sequence[Any]) -> np.ndarray:
 def print_run(record: Record) -> None:
     """What one training was and how it ended, or how far it is, for people."""
     config, rows = record.config, record.rows
-    step = record.content["training"].get("step", rows[-1]["step"] if rows else 0)
+    facts = record.content.training
+    reached = rows[-1]["step"] if rows else 0
+    step = reached if facts is None or facts.step is None else facts.step
     print(f"{record.where}")
     print(
         f"  {config.model.name} on {config.data.title}, {config.model.init}, rate {record.rate:.4g}, seed {config.seed}: "

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ntkflow.errors import InputError
+from ntkflow.checks import choice
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig
 from ntkflow_validation.config.presets import PAPER as PAPER_RECIPE
 from ntkflow_validation.config.presets import PRESETS, preset
@@ -58,9 +58,5 @@ def sweep_preset(name: str) -> TrainingSweep:
     Raises:
         InputError: there is neither.
     """
-    if name in SWEEPS:
-        return SWEEPS[name]
-    if name in PRESETS:
-        return TrainingSweep(PRESETS[name])
-    known = ", ".join(dict.fromkeys((*SWEEPS, *PRESETS)))
-    raise InputError("preset", name, f"must be one of {known}", "pick one of these or give --config")
+    choice("preset", name, dict.fromkeys((*SWEEPS, *PRESETS)), "pick one of these or give --config")
+    return SWEEPS[name] if name in SWEEPS else TrainingSweep(PRESETS[name])

@@ -1,10 +1,9 @@
 """What is kept of a training: everything that the paper's figures over epochs and rates are drawn from."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,25 +11,50 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.metrics.components import moments
 from ntkflow.problem.thin import decompose
-from ntkflow.runs.border.reading import NUMBER, Shape, misfit, reading
+from ntkflow.runs.border.reading import misfit, reading
+from ntkflow.runs.border.records import INLINE, SPARSE, record
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from ntkflow.sweep.table import AGAIN
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels.measurement_file import LARGE
-from ntkflow_validation.pipeline.summary import kernel_rows
-from ntkflow_validation.runs.documents import METRICS, TRAINING
+from ntkflow_validation.runs.documents import METRICS, KernelRow, Training
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
 from ntkflow_validation.training.clock import epochs_of
 
-# A record as it lies in a cell of a sweep.
-SHAPE: Shape = {
-    "config": {"*": object},
-    "training": TRAINING,
-    "metrics": [METRICS],
-    "kernels": list,
-    "final": {"*": NUMBER},
-    "seconds?": NUMBER,
-}
+
+@dataclass(frozen=True)
+class Content:
+    """What a training left.
+
+    Attributes:
+        training: how it went; None before it began.
+        metrics: lines of metrics.jsonl.
+        kernels: what was measured.
+        final: moments of the features and alignments of both kernels at the end.
+        seconds: that the cell of a sweep took.
+
+    Raises:
+        ValueError: a line of another shape.
+    """
+
+    training: Training | None
+    metrics: tuple[Json, ...]
+    kernels: tuple[KernelRow, ...]
+    final: Mapping[str, float | None]
+    seconds: float | None = field(default=None, metadata=SPARSE)
+
+    def __post_init__(self) -> None:
+        wrong = misfit(list(self.metrics), [METRICS], "metrics")
+        if wrong:
+            raise ValueError(wrong)
+
+
+@dataclass(frozen=True)
+class CellFile:
+    """A finished cell of a sweep: its whole configuration, and what its training left."""
+
+    config: Mapping[str, object]
+    content: Content = field(metadata=INLINE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,32 +63,34 @@ class Record:
 
     Attributes:
         config: its configuration.
-        content: {training, metrics, kernels, final, seconds}, plain values.
+        content: what it left.
         where: the run directory, or the cell's file.
     """
 
     config: RunConfig
-    content: Json
+    content: Content
     where: Path
 
     @property
-    def rows(self) -> list[Json]:
+    def rows(self) -> tuple[Json, ...]:
         """Lines of metrics.jsonl."""
-        return list(self.content["metrics"])
+        return self.content.metrics
 
     @property
     def rate(self) -> float:
         """The learning rate that was used."""
-        return float(self.content["training"].get("learning_rate", self.config.training.learning_rate))
+        facts = self.content.training
+        return float(self.config.training.learning_rate if facts is None else facts.learning_rate)
 
     @property
     def result(self) -> str:
         """complete or diverged."""
-        return str(self.content["training"].get("result", "unfinished"))
+        facts = self.content.training
+        return "unfinished" if facts is None or facts.result is None else facts.result
 
     def last(self, name: str) -> float:
         """A metric at the end, NaN when there is none."""
-        found = self.content["final"].get(name)
+        found = self.content.final.get(name)
         if found is None and self.rows:
             found = self.rows[-1].get(name)
         return float("nan") if found is None else float(found)
@@ -82,16 +108,10 @@ class Record:
         return np.array([np.nan if v is None else v for v in values], dtype=float)
 
 
-def record_of(run: RunDirectory) -> Json:
-    """The content of a record from a run directory."""
-    return {
-        "training": run.read_json("training.json"),
-        "metrics": run.metrics(),
-        "kernels": kernel_rows(run),
-        "final": {**final_norms(run.read_snapshot(run.steps()[-1])), **alignments(run)}
-        if run.steps()
-        else {},
-    }
+def content_of(run: RunDirectory) -> Content:
+    """What the training of a run directory left so far."""
+    ends = {**final_norms(run.read_snapshot(run.steps()[-1])), **alignments(run)} if run.steps() else {}
+    return Content(run.training(), tuple(run.metrics()), run.kernel_rows(), ends)
 
 
 def alignments(run: RunDirectory) -> dict[str, float]:
@@ -123,7 +143,7 @@ def find_records(paths: Iterable[Path | str]) -> list[Record]:
             found += _of_sweep(path)
         elif runs := [run for run in run_paths(path) if (run / "config.toml").is_file()]:
             for run in map(RunDirectory.open, runs):
-                found.append(Record(run.config, record_of(run), run.path))
+                found.append(Record(run.config, content_of(run), run.path))
         else:
             raise InputError("path", path, "is neither a sweep nor a run directory", "check the path")
     return found
@@ -132,41 +152,45 @@ def find_records(paths: Iterable[Path | str]) -> list[Record]:
 def _of_sweep(path: Path) -> list[Record]:
     records = []
     for file in sorted((path / "cells").glob("*.json")):
-        content = Cache(path).read(file.name.removesuffix(".json"))
-        if content is not None:
+        kept = Cache(path).read(file.name.removesuffix(".json"))
+        if kept is not None:
             with reading("path", file, "a training of a sweep", AGAIN):
-                records.append(Record(RunConfig.from_dict(_whole(content)["config"]), content, file))
+                found = record(CellFile, kept)
+                records.append(Record(RunConfig.from_dict(dict(found.config)), found.content, file))
     return records
 
 
-def _whole(content: Json) -> Json:
-    """The content itself; one of another shape than its readers rely on raises ValueError."""
-    wrong = misfit(content, SHAPE)
-    if wrong:
-        raise ValueError(wrong)
-    return content
+def cell_entries(kept: Json) -> dict[str, float | str]:
+    """A cell's row of the table.
+
+    Raises:
+        ValueError: it is of another shape than a cell.
+    """
+    found = record(CellFile, kept)
+    return entries(found.config, found.content)
 
 
-def entries(content: Json) -> dict[str, float | str]:
-    """A cell's row of the table: settings, how it ended, every metric at the end, and at the start."""
+def entries(config: Mapping[str, object], content: Content) -> dict[str, float | str]:
+    """A training's row of a table: settings, how it ended, every metric at the end, and at the start."""
     row: dict[str, float | str] = {}
-    _whole(content)
-    for section, values in content["config"].items():
+    for section, values in config.items():
         if isinstance(values, Mapping):
             row |= {f"config.{section}.{name}": _entry(value) for name, value in values.items()}
-    facts = content["training"]
-    row["result"] = str(facts.get("result"))
-    for name in ("learning_rate", "step", "parameters"):
-        row[name] = _entry(facts.get(name))
-    row["seconds"] = _entry(content.get("seconds"))
-    rows = content["metrics"]
+    facts = content.training
+    row["result"] = str(facts and facts.result)
+    row["learning_rate"], row["step"], row["parameters"] = (
+        _entry(value)
+        for value in ((facts.learning_rate, facts.step, facts.parameters) if facts else (None, None, None))
+    )
+    row["seconds"] = _entry(content.seconds)
+    rows = content.metrics
     if rows:
-        row |= {name: _entry(value) for name, value in {**rows[-1], **content["final"]}.items()}
+        row |= {name: _entry(value) for name, value in {**rows[-1], **content.final}.items()}
         row |= {f"start.{name}": _entry(value) for name, value in rows[0].items()}
     return row
 
 
-def _entry(value: Any) -> float | str:
+def _entry(value: object) -> float | str:
     if value is None:
         return float("nan")
     return float(value) if isinstance(value, bool | int | float) else str(value)

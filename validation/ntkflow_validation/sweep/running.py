@@ -15,7 +15,7 @@ from ntkflow.sweep.runner import fill
 from ntkflow.sweep.table import Table, tabulate
 from ntkflow_validation.sweep.cell import CellTask, run_cell
 from ntkflow_validation.sweep.grid import Cell, TrainingSweep
-from ntkflow_validation.sweep.records import entries
+from ntkflow_validation.sweep.records import cell_entries
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run_sweep(
 
 def tabulate_sweep(sweep: TrainingSweep, directory: Path | str) -> Table:
     """The table of a sweep as far as it has come."""
-    return tabulate(sweep.swept, sweep.cells, Cache(Path(directory)), entries)
+    return tabulate(sweep.swept, sweep.cells, Cache(Path(directory)), cell_entries)
 
 
 def local_workers(workers: int | None = None) -> IsolatedProcesses:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
+from ntkflow._types import Json
 from ntkflow.runs.border.schema import Schema, Value, schema_of
 from ntkflow_validation.config.config import SECTIONS, RunConfig
 from ntkflow_validation.config.settings import ModelConfig
@@ -16,9 +16,9 @@ SETTINGS: Schema = schema_of(*((f"{name}.", section) for name, section in SECTIO
 SETTINGS = Schema({SEED: int, **SETTINGS.kinds}, SETTINGS.lists)
 
 
-def flat(config: RunConfig) -> dict[str, Any]:
+def flat(config: RunConfig) -> Json:
     """Every setting by its flat name."""
-    values: dict[str, Any] = {}
+    values: Json = {}
     for name, value in config.to_dict().items():
         if isinstance(value, Mapping):
             values |= {f"{name}.{key}": item for key, item in value.items()}

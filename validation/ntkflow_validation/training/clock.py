@@ -82,7 +82,8 @@ def loss_scale(config: TrainConfig, N: int, C: int) -> float:
 
 def flow_times(config: TrainConfig, N: int, C: int) -> Times:
     """Flow time before each step and after the last, (steps + 1,), see `ntkflow.Clock.time`."""
-    return clock(config, N, C).time(np.arange(total_steps(config, N // C) + 1))
+    found: np.ndarray = clock(config, N, C).time(np.arange(total_steps(config, N // C) + 1))
+    return found
 
 
 def recorded_times(config: TrainConfig, N: int, C: int) -> Times:

@@ -164,13 +164,15 @@ def make_advance(network: Network, config: TrainConfig, per_class: int, fused: b
         def body(k: jax.Array, state: TrainState) -> TrainState:
             return step(state, x, labels) if full else step(state, x[batches[k]], labels[batches[k]])
 
-        return jax.lax.fori_loop(0, count, body, state)
+        found: TrainState = jax.lax.fori_loop(0, count, body, state)
+        return found
 
     def padded(state: TrainState, x: jax.Array, labels: jax.Array, batches: np.ndarray) -> TrainState:
         rows = np.zeros((FUSED_CHUNK, 1 if full else batches.shape[1]), np.int32)
         if not full:
             rows[: len(batches)] = batches
-        return scanned(state, x, labels, jnp.asarray(rows), jnp.asarray(len(batches), jnp.int32))
+        found: TrainState = scanned(state, x, labels, jnp.asarray(rows), jnp.asarray(len(batches), jnp.int32))
+        return found
 
     return padded if fused else looped
 
@@ -206,7 +208,7 @@ def chosen_rate(network: Network, dataset: Dataset, config: TrainConfig, seed: i
     return config.stability * bound
 
 
-def _ignore(*_: Any) -> None:
+def _ignore(*_: object) -> None:
     pass
 
 
@@ -216,7 +218,7 @@ def train(
     network: Network,
     resume: tuple[int, TrainState] | None = None,
     progress: Progress = silent,
-    checkpoint: Callable[[int, TrainState], Any] = _ignore,
+    checkpoint: Callable[[int, TrainState], object] = _ignore,
     fused: bool | None = None,
 ) -> Iterator[Snapshot]:
     """Train, yielding snapshots at the configured steps, the first and the last included.

@@ -1,7 +1,9 @@
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.comparing import compare_window
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators.base import KernelOperator
@@ -81,9 +83,8 @@ def test_with_everything_it_is_the_training_of_the_linear_network(reduction):
     dataset, network = prepare(config)
     snapshots = [s for s in train(config, dataset, network) if s.step >= 5]
     first = snapshots[0]
-    found = Measured(
-        network, first.train, dataset, config, first.step, first.state, first.sizes, None, None, ()
-    )
+    kernel = Mock(spec=Measurement)  # steps need none
+    found = Measured(network, first.train, dataset, config, first.step, first.state, first.sizes, kernel, ())
     assert found.shrinking == pytest.approx(1, abs=1e-5)
     steps = [s.step for s in snapshots]
     whole = recipe_of(config, steps, found.share, found.momentum, found.shrinking)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from ntkflow_validation.ladder.score.attribution import Cost, attribute, sentence
-from ntkflow_validation.ladder.score.frontier import Point, cheapest, frontier
+from ntkflow_validation.ladder.score.attribution import attribute, sentence
+from ntkflow_validation.ladder.score.frontier import cheapest, frontier
 from ntkflow_validation.ladder.score.scores import Horizon
+from ntkflow_validation.runs.compared import Cost, Point
 
 RUNGS = {"block": 0.1, "class-block": 0.2, "neuron-diagonal": 0.15, "class-matrix": 0.6, "tensor": 0.9}
 MODIFIED = {("discrete step", "momentum"): 0.63, ("discrete step", "momentum", "minibatch"): 0.64}
@@ -81,7 +82,7 @@ def test_the_frontier_is_what_no_smaller_description_beats():
     assert [p.rung for p in frontier(points) if p.best] == ["b", "d"]
     assert cheapest(points) == "d"
     assert cheapest(points[:3]) is None
-    assert cheapest([Point("nan", 1, float("nan"), None), *points]) == "d"
+    assert cheapest([Point("none", 1, None, None), *points]) == "d"
 
 
 def test_the_sentence_names_what_costs_more_than_a_twentieth_and_what_is_beyond_two_errors():
@@ -101,6 +102,6 @@ def test_the_sentence_names_what_costs_more_than_a_twentieth_and_what_is_beyond_
 
 
 def test_the_cheapest_rung_is_the_plain_flow_where_that_does():
-    flow, steps = Point("a", 3, 0.85, None), Point("a", 3, 0.9, None, trained=True)
+    flow, steps = Point("a", 3, 0.85, None), Point("a as trained", 3, 0.9, None, trained=True)
     assert cheapest([steps, flow]) == "a"
     assert cheapest([steps, Point("a", 3, 0.7, None)]) == "a as trained"

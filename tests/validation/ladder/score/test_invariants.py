@@ -1,6 +1,6 @@
 """What each rung conserves: integrated independently, and refused in words where nothing can be said."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from ntkflow_validation.ladder.operators.subspace import CorrectedOperator
 from ntkflow_validation.ladder.predict.chebyshev import flow
 from ntkflow_validation.ladder.rungs import SPECS, build
 from ntkflow_validation.ladder.score.invariants import DIAGONAL, TRACE, WHOLE, invariant_of
+from ntkflow_validation.runs.compared import Ratios
 
 import ntkflow as nf
 from tests.validation.ladder.networks import NONLINEAR, measured
@@ -55,10 +56,10 @@ def test_a_rung_keeps_its_invariant_along_its_own_flow_and_the_network_does_not(
     last = flow(op, network.state, TIMES, 1e-9)[-1]
     assert np.linalg.norm(last.H - network.state.H) > 0.01 * np.linalg.norm(network.state.H)
     own = found.ratios(network.state, last)
-    assert own["relative_to_E0"] < 1e-5
-    assert own["relative_to_terms"] < 1e-5
+    assert own.relative_to_E0 < 1e-5
+    assert own.relative_to_terms < 1e-5
     wrong = replace(network.state, W=last.W)
-    assert found.ratios(network.state, wrong)["relative_to_terms"] == pytest.approx(1)
+    assert found.ratios(network.state, wrong).relative_to_terms == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", NONE)
@@ -66,7 +67,7 @@ def test_a_rung_without_one_says_why(network, name):
     found = invariant_of(operator(network, name), network.state, network.sizes)
     assert found.of is None
     assert NONE[name] in found.reason
-    assert found.ratios(network.state, network.state) == {"relative_to_E0": None, "relative_to_terms": None}
+    assert found.ratios(network.state, network.state) == Ratios()
 
 
 def test_the_tensor_is_kept_when_stored_and_passes_through_the_network_are_not_inverted(network):
@@ -85,9 +86,9 @@ def test_matrices_between_neurons_keep_the_trace_alone():
     found = invariant_of(op, state, sizes)
     assert found.of == TRACE
     last = flow(op, state, TIMES, 1e-9)[-1]
-    assert found.ratios(state, last)["relative_to_terms"] < 1e-5
+    assert found.ratios(state, last).relative_to_terms < 1e-5
     whole = replace(found, project=np.ravel)
-    assert whole.ratios(state, last)["relative_to_terms"] > 1e-2
+    assert whole.ratios(state, last).relative_to_terms > 1e-2
 
 
 def test_the_ratios_of_the_block_kernel_are_those_of_the_paper_invariant():
@@ -95,7 +96,7 @@ def test_the_ratios_of_the_block_kernel_are_those_of_the_paper_invariant():
     first, last = (nf.initial.make("gaussian", sizes, kernel, seed=seed) for seed in (0, 1))
     found = invariant_of(KernelOperator(kernel, sizes), first, sizes).ratios(first, last)
     E = [nf.metrics.invariant_terms(state, sizes, kernel).E for state in (first, last)]
-    assert found["relative_to_E0"] == pytest.approx(np.linalg.norm(E[1] - E[0]) / np.linalg.norm(E[0]))
+    assert found.relative_to_E0 == pytest.approx(np.linalg.norm(E[1] - E[0]) / np.linalg.norm(E[0]))
 
 
 def test_the_ratios_of_a_kernel_on_features_do_not_depend_on_their_axes():
@@ -107,7 +108,7 @@ def test_the_ratios_of_a_kernel_on_features_do_not_depend_on_their_axes():
     for turn in (np.eye(5), Q):
         moved = [nf.State(turn.T @ s.H, s.W @ turn, s.b) for s in states]
         kernel = nf.KroneckerKernel(nf.BlockKernel(1.5, 0.9, 0.2), turn.T @ A @ turn)
-        found.append(invariant_of(KernelOperator(kernel, sizes), moved[0], sizes).ratios(*moved))
+        found.append(astuple(invariant_of(KernelOperator(kernel, sizes), moved[0], sizes).ratios(*moved)))
     assert found[1] == pytest.approx(found[0], rel=1e-10)
 
 

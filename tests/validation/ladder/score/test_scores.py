@@ -3,6 +3,7 @@ import pytest
 from ntkflow_validation.ladder.score import rates
 from ntkflow_validation.ladder.score.rates import fitted
 from ntkflow_validation.ladder.score.scores import CENTRED, horizon, instantaneous, jackknife, keep
+from ntkflow_validation.runs.compared import Motion
 from scipy.stats import linregress
 
 import ntkflow as nf
@@ -78,17 +79,17 @@ def test_parts_of_a_motion_are_scored_apart():
     means, within = np.repeat(rng.normal(size=(5, 3)), 10, axis=1), rng.normal(size=(5, 3, 10))
     within = (within - within.mean(axis=2, keepdims=True)).reshape(5, 30)
     scores = instantaneous(2 * means - within, means + within, basis, SIZES)
-    assert scores["M"]["cosine"] == pytest.approx(1)
-    assert scores["M"]["error"] == pytest.approx(1)
-    assert scores["within"]["cosine"] == pytest.approx(-1)
-    assert scores["within"]["error"] == pytest.approx(2)
-    assert [scores[k]["cosine"] for k in ("dH_means", "global")] == pytest.approx([1, 1])
+    assert scores["M"].cosine == pytest.approx(1)
+    assert scores["M"].error == pytest.approx(1)
+    assert scores["within"].cosine == pytest.approx(-1)
+    assert scores["within"].error == pytest.approx(2)
+    assert [scores[k].cosine for k in ("dH_means", "global")] == pytest.approx([1, 1])
     inside = instantaneous(basis.T @ basis @ (means + within), means + within, basis, SIZES)
-    assert inside["row_space"]["error"] == pytest.approx(0, abs=1e-12)
-    assert inside["off_row_space"]["error"] == pytest.approx(1)
-    assert inside["off_row_space"]["cosine"] is None
+    assert inside["row_space"].error == pytest.approx(0, abs=1e-12)
+    assert inside["off_row_space"].error == pytest.approx(1)
+    assert inside["off_row_space"].cosine is None
     # Half of the samples have no means of their own, so errors exist.
-    assert scores["within"]["error_error"] < 0.1
+    assert scores["within"].error_error < 0.1
 
 
 def test_a_cosine_with_rounding_is_none():
@@ -98,12 +99,12 @@ def test_a_cosine_with_rounding_is_none():
     predicted, observed = basis.T @ rng.normal(size=(2, 30)), rng.normal(size=(5, 30))
     noise = 1e-14 * rng.normal(size=(5, 30))
     scores = instantaneous(predicted + noise, observed, basis, SIZES)
-    assert scores["off_row_space"]["cosine"] is None
-    assert scores["off_row_space"]["cosine_error"] is None
-    assert scores["off_row_space"]["error"] == pytest.approx(1)
-    assert scores["row_space"]["cosine"] is not None
+    assert scores["off_row_space"].cosine is None
+    assert scores["off_row_space"].cosine_error is None
+    assert scores["off_row_space"].error == pytest.approx(1)
+    assert scores["row_space"].cosine is not None
     # Nor is there anything to be predicted where the observed is rounding.
-    assert instantaneous(observed, predicted + noise, basis, SIZES)["off_row_space"]["error"] is None
+    assert instantaneous(observed, predicted + noise, basis, SIZES)["off_row_space"].error is None
 
 
 def test_a_part_that_is_small_but_no_rounding_has_a_cosine():
@@ -111,12 +112,12 @@ def test_a_part_that_is_small_but_no_rounding_has_a_cosine():
     basis = np.linalg.qr(rng.normal(size=(5, 2)))[0].T
     inside, small = basis.T @ rng.normal(size=(2, 30)), 1e-8 * rng.normal(size=(5, 30))
     scores = instantaneous(inside + 2 * small, inside + small, basis, SIZES)["off_row_space"]
-    assert (scores["cosine"], scores["error"]) == (pytest.approx(1), pytest.approx(1, rel=1e-5))
+    assert (scores.cosine, scores.error) == (pytest.approx(1), pytest.approx(1, rel=1e-5))
 
 
 def test_what_does_not_move_has_no_score():
     scores = instantaneous(np.ones((5, 30)), np.zeros((5, 30)), np.eye(5)[:2], SIZES)
-    assert scores["M"] == {"cosine": None, "error": None, "cosine_error": None, "error_error": None}
+    assert scores["M"] == Motion(None, None)
 
 
 def test_a_rate_is_found_with_its_range():

@@ -112,7 +112,8 @@ class JaxBackend:
         key = ("traced", self._shapes, sample.shape, str(sample.dtype))
         if key not in known:
             known[key] = trace(self._call, *self._arrays, sample)
-        return known[key]
+        found: Traced = known[key]
+        return found
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -122,7 +123,8 @@ class JaxBackend:
     @property
     def plain(self) -> int:
         """Parameters that are no such layer's weights."""
-        return self.P - sum(layer.K * layer.M for layer in self.layers)
+        count: int = self.P - sum(layer.K * layer.M for layer in self.layers)
+        return count
 
     def _executable(self, name: str, x: Inputs, *V: np.ndarray) -> Any:
         """Compiled ahead of time, which is what tells the memory it needs before it runs."""
@@ -150,7 +152,8 @@ class JaxBackend:
 
     def _rows(self, x: Inputs, V: Directions) -> jax.Array:
         V = np.asarray(V, dtype=np.float32)
-        return self._executable("rows", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V))
+        rows: jax.Array = self._executable("rows", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V))
+        return rows
 
     def rows(self, x: Inputs, V: Directions) -> Float[np.ndarray, "B k P"]:
         """Gradients of v_k . h(x_i)."""

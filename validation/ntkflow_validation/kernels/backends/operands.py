@@ -24,7 +24,8 @@ def contracted(eqn: Any, side: int) -> int:
     weights = eqn.invars[side].aval.shape
     if eqn.primitive.name == "dot_general":
         return math.prod(weights[axis] for axis in eqn.params["dimension_numbers"][0][side])
-    return math.prod(weights) // weights[eqn.params["dimension_numbers"].rhs_spec[0]]
+    count: int = math.prod(weights) // weights[eqn.params["dimension_numbers"].rhs_spec[0]]
+    return count
 
 
 def inputs(eqn: Any, x: jax.Array, side: int) -> jax.Array:

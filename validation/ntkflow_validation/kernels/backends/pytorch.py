@@ -97,7 +97,8 @@ class TorchBackend:
     def features(self, x: Inputs) -> Float64[np.ndarray, "B n"]:
         """h(x_i)."""
         with torch.no_grad():
-            return self._call(self._params, self._inputs(x)).double().cpu().numpy()
+            found: np.ndarray = self._call(self._params, self._inputs(x)).double().cpu().numpy()
+            return found
 
     def rows(self, x: Inputs, V: Directions) -> Float[np.ndarray, "B k P"]:
         """Gradients of v_k . h(x_i).
@@ -118,12 +119,14 @@ class TorchBackend:
                 "must be the same every time",
                 "call eval() on the module",
             ) from error
-        return rows.detach().cpu().numpy()
+        values: np.ndarray = rows.detach().cpu().numpy()
+        return values
 
     def pull(self, x: Inputs, cotangents: Float[np.ndarray, "k B n"]) -> Float[np.ndarray, "k P"]:
         """Gradients of sum_i cotangent_ki . h(x_i)."""
         V = self._tensor(cotangents.astype(np.float32))
-        return self._pulled(self._params, self._inputs(x), V).detach().cpu().numpy()
+        found: np.ndarray = self._pulled(self._params, self._inputs(x), V).detach().cpu().numpy()
+        return found
 
     def moments(self, x: Inputs, V: Directions, fresh: np.ndarray) -> Moments:
         """Of the rows of the fresh samples."""
@@ -142,7 +145,8 @@ class TorchBackend:
 
     def pull_bytes(self, x: Inputs, k: int) -> int:
         """A rough estimate: rows and inputs."""
-        return 4 * OVERHEAD * (k * self.P + len(x) * math.prod(x.shape[1:]))
+        size: int = 4 * OVERHEAD * (k * self.P + len(x) * math.prod(x.shape[1:]))
+        return size
 
     def fingerprint(self) -> bytes:
         """Every operation forward and back with its constants, buffers among them, and the parameters.

@@ -50,7 +50,8 @@ def signed(
 
 def random_directions(k: int, n: int, rng: np.random.Generator) -> Directions:
     """Independent random signs over neurons, of norm 1: v^T A v is tr A / n on average."""
-    return rng.choice([-1.0, 1.0], size=(k, n)) / np.sqrt(n)
+    found: np.ndarray = rng.choice([-1.0, 1.0], size=(k, n)) / np.sqrt(n)
+    return found
 
 
 def orthonormal_directions(k: int, n: int, rng: np.random.Generator) -> Directions:
@@ -65,7 +66,8 @@ def orthonormal_directions(k: int, n: int, rng: np.random.Generator) -> Directio
     else:
         angles = 2 * np.pi * np.outer(np.arange(n), np.arange(n)) / n
         Q = (np.cos(angles) + np.sin(angles)) / np.sqrt(n)
-    return Q[rng.permutation(n)[:k]] * rng.choice([-1.0, 1.0], size=n)
+    found: np.ndarray = Q[rng.permutation(n)[:k]] * rng.choice([-1.0, 1.0], size=n)
+    return found
 
 
 def sum_zero_signs(counts: np.ndarray, rng: np.random.Generator) -> Float64[np.ndarray, " N"]:

@@ -142,13 +142,17 @@ def pair_norms(
 
 def class_indicators(task: Task) -> Float64[np.ndarray, "C N"]:
     """Orthonormal basis of the vectors that are constant in every class."""
-    return one_hot(task.labels, task.C) / np.sqrt(task.counts)[:, None]
+    found: np.ndarray = one_hot(task.labels, task.C) / np.sqrt(task.counts)[:, None]
+    return found
 
 
 def centred_signs(task: Task, probes: int, rng: np.random.Generator) -> Float64[np.ndarray, "k N"]:
     """Random vectors whose covariance projects on what is orthogonal to these indicators."""
     m = task.counts[task.labels]
-    return np.stack([sum_zero_signs(task.counts, rng) for _ in range(probes)]) * np.sqrt((m - 1) / m)
+    found: np.ndarray = np.stack([sum_zero_signs(task.counts, rng) for _ in range(probes)]) * np.sqrt(
+        (m - 1) / m
+    )
+    return found
 
 
 def _products(

@@ -36,12 +36,14 @@ class Tensor:
     @cached_property
     def norms(self) -> FeatureMatrix:
         """|Theta_pq|_F over samples for every pair, n x n; panes c and d of the paper's Figure 1."""
-        return np.sqrt(np.einsum("piqj,piqj->pq", self.values, self.values))
+        found: np.ndarray = np.sqrt(np.einsum("piqj,piqj->pq", self.values, self.values))
+        return found
 
     @property
     def mean(self) -> SampleKernel:
         """Mean over neurons of Theta_pp, N x N."""
-        return np.einsum("pipj->ij", self.values) / len(self.values)
+        found: np.ndarray = np.einsum("pipj->ij", self.values) / len(self.values)
+        return found
 
 
 @dataclass(frozen=True, eq=False)

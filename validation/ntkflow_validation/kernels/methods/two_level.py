@@ -120,7 +120,8 @@ def _regressed(
     above = f[:r] - f.mean(axis=0)
     taken = b * (above - r / n * (f[:r] - f[:r].mean(axis=0)))
     residuals = F - b * above
-    return residuals - residuals.mean(axis=0) + (F - taken).mean(axis=0)
+    found: np.ndarray = residuals - residuals.mean(axis=0) + (F - taken).mean(axis=0)
+    return found
 
 
 def _slopes(F: Float64[np.ndarray, " r"], f: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " r"]:
@@ -139,4 +140,5 @@ def _slopes(F: Float64[np.ndarray, " r"], f: Float64[np.ndarray, " n"]) -> Float
 def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean over classes of each direction, (k,); classes without a value have weight 0, 0 where none has one."""
     summed = (np.where(weights > 0, values, 0.0) * weights).reshape(len(values), -1).sum(axis=1)
-    return summed / max(float(weights.sum()), 1.0)
+    found: np.ndarray = summed / max(float(weights.sum()), 1.0)
+    return found

@@ -86,7 +86,7 @@ def residual_krylov(
     state: State,
     sizes: Sizes,
     blocks: int,
-    known: Stack | None = None,
+    known: Float64[np.ndarray, "j n N"] | None = None,
 ) -> tuple[Stack, Stack]:
     """G = W^T R and Op[G] for R in the Krylov space of the linearised residual dynamics.
 

@@ -2,19 +2,18 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from ntkflow._types import Json
 from ntkflow_validation.ladder.predict.descent import DECAY, MINIBATCH, MOMENTUM, NOMINAL, STEP
-from ntkflow_validation.ladder.score.scores import Horizon, jackknife
+from ntkflow_validation.ladder.score.scores import Horizon, Replicates, jackknife
+from ntkflow_validation.runs.compared import Cost
 
 QUANTITY = "M"
 Key = tuple[str, tuple[str, ...]]
 
 MOVING = "moving-block"
-# The chain: each relaxes one assumption of the rung before.
+# The chain, from three constants to the whole tensor: each relaxes one assumption of the rung before and contains it, so
+# that what it gains is the price of that assumption. Skills do not add up: in another order the same assumptions have
+# other prices, and only of one chain do these sum to the whole error.
 CHAIN: tuple[tuple[str, str, str], ...] = (
     ("normalisation that does not move", "block", MOVING),
     ("three constants for all classes", MOVING, "class-block"),
@@ -22,14 +21,15 @@ CHAIN: tuple[tuple[str, str, str], ...] = (
     ("neurons that do not see each other", "neuron-diagonal", "class-matrix"),
     ("homogeneous blocks", "class-matrix", "tensor"),
 )
-# Not part of the chain: another way to the same end.
+# Not part of the chain: another way to the same end, whose price holds beside it.
 ASIDE: tuple[tuple[str, str, str], ...] = (
     ("homogeneous blocks, isotropic neurons kept", "class-block", "sample"),
     ("constants that do not move", "block", "block-in-time"),
     ("constants averaged over all directions", "block", "row-block"),
     ("normalisation that does not move, whole tensor", "tensor-still", "tensor"),
 )
-# Modifications are added in this order, to the rung that carries them.
+# Modifications are added one by one to the richest rung that never passes through the network: steps of the whole tensor
+# are a pass each.
 CARRIER = "class-matrix"
 TOP = "tensor"
 WORDS = {
@@ -38,39 +38,6 @@ WORDS = {
     DECAY: "no decay",
     MINIBATCH: "all samples at once",
 }
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one assumption costs.
-
-    Attributes:
-        assumption: in words.
-        start: rung that makes it.
-        end: rung that does not; "observed" for what no rung explains.
-        cost: skill gained by giving it up.
-        error: standard error over probe sets, or None.
-        chain: whether the costs of the chain add up to the whole error of its first rung.
-    """
-
-    assumption: str
-    start: str
-    end: str
-    cost: float
-    error: float | None
-    chain: bool = True
-
-    def to_dict(self) -> Json:
-        """Plain values."""
-        return {
-            "assumption": self.assumption,
-            "from": self.start,
-            "to": self.end,
-            "cost": self.cost if np.isfinite(self.cost) else None,
-            "error": self.error,
-            "quantity": QUANTITY,
-            "chain": self.chain,
-        }
 
 
 def attribute(
@@ -116,8 +83,7 @@ def attribute(
         found.append(_cost(words[TOP], _label(whole), _label(whole, TOP), one, other))
         skipped, rest, end = [], 1 - other.replicates(QUANTITY), _label(whole, TOP)
     left = " and ".join([*skipped, "a kernel that does not move"])
-    score = jackknife(rest.tolist())
-    found.append(Cost(left, end, "observed", score.value, score.error))
+    found.append(_lost(left, end, "observed", rest))
     return [*found, *_aside(scores)]
 
 
@@ -137,37 +103,46 @@ def _label(modifications: tuple[str, ...], rung: str = CARRIER) -> str:
 
 
 def _cost(words: str, a: str, b: str, before: Horizon, after: Horizon, chain: bool = True) -> Cost:
-    score = jackknife((after.replicates(QUANTITY) - before.replicates(QUANTITY)).tolist())
-    return Cost(words, a, b, score.value, score.error, chain)
+    # Of the same samples left out of both, so that what the two scores share cancels.
+    return _lost(words, a, b, after.replicates(QUANTITY) - before.replicates(QUANTITY), chain)
 
 
-def sentence(costs: Sequence[Cost], first: float) -> str:
-    """The honest sentence: how far the first rung is off, and which assumptions that is due to."""
-    chain = [c for c in costs if c.chain and np.isfinite(c.cost)]
-    if not chain or not np.isfinite(first):
+def _lost(words: str, a: str, b: str, replicates: Replicates, chain: bool = True) -> Cost:
+    score = jackknife(replicates.tolist()).written
+    return Cost(words, a, b, score.value, score.error, QUANTITY, chain)
+
+
+def sentence(costs: Sequence[Cost], first: float | None) -> str:
+    """The honest sentence: how far the first rung is off, and which assumptions that is due to.
+
+    Args:
+        costs: as `attribute` gives them.
+        first: skill of the first rung.
+    """
+    chain = [(c.cost, c) for c in costs if c.chain and c.cost is not None]
+    if not chain or first is None:
         return "There is nothing to attribute: a rung of the chain is missing."
     error = 1 - first
-    opening = (
+    parts = [
         f"On the centred class means the three-constant kernel has skill {first:.2f}, "
         f"that is {_amount(error)} of the error of assuming that nothing changes."
-    )
-    # Below this share of the whole a cost is not worth a clause.
-    large = [c for c in sorted(chain, key=lambda c: -c.cost) if c.cost > max(0.05 * error, 0.01)]
-    negative = [c for c in chain if c.cost < -max(0.05 * error, 0.01)]
-    parts = [opening]
+    ]
+    # Below this share of the whole, or this much in all, a cost is not worth a clause.
+    worth = max(0.05 * error, 0.01)
+    large = [_clause(lost, c) for lost, c in sorted(chain, key=lambda pair: -pair[0]) if lost > worth]
+    negative = [_clause(lost, c) for lost, c in chain if lost < -worth]
     if large:
-        listed = "; ".join(f"{c.assumption} ({_signed(c)})" for c in large)
-        parts.append(f"What costs most: {listed}.")
+        parts.append(f"What costs most: {'; '.join(large)}.")
     if negative:
-        listed = "; ".join(f"{c.assumption} ({_signed(c)})" for c in negative)
-        parts.append(f"Giving up these makes it worse, so errors cancel: {listed}.")
+        parts.append(f"Giving up these makes it worse, so errors cancel: {'; '.join(negative)}.")
     return " ".join(parts)
 
 
-def _signed(cost: Cost) -> str:
+def _clause(lost: float, cost: Cost) -> str:
     sure = "" if cost.error is None else f" +- {cost.error:.2g}"
-    doubt = "" if cost.error is None or abs(cost.cost) > 2 * cost.error else ", not significant"
-    return f"{cost.cost:+.2g}{sure}{doubt}"
+    # Two standard errors: about one in twenty of what is nothing would pass for something.
+    doubt = "" if cost.error is None or abs(lost) > 2 * cost.error else ", not significant"
+    return f"{cost.assumption} ({lost:+.2g}{sure}{doubt})"
 
 
 def _amount(share: float) -> str:

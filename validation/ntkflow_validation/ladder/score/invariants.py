@@ -20,6 +20,7 @@ from ntkflow.problem.state import State, class_means, spread
 from ntkflow_validation.ladder.operators.base import ClassOperator, KernelOperator, Operator
 from ntkflow_validation.ladder.operators.linearised import FrozenOperator
 from ntkflow_validation.ladder.operators.subspace import CorrectedOperator
+from ntkflow_validation.runs.compared import Ratios
 
 # Smallest eigenvalue over the largest below which an operator measured in float32 has no inverse.
 SINGULAR = 1e-7
@@ -58,14 +59,14 @@ class Invariant:
         features = self.inverse(state.H) @ state.H.T
         return self.project(state.W.T @ state.W / m), self.project((features + features.T) / (2 * m))
 
-    def ratios(self, first: State, last: State) -> dict[str, float | None]:
+    def ratios(self, first: State, last: State) -> Ratios:
         """|E(t) - E(0)| over |E(0)|, which flatters, and over the sum of the norms of its two terms' changes."""
         if self.inverse is None:
-            return {"relative_to_E0": None, "relative_to_terms": None}
+            return Ratios()
         (W0, H0), (W1, H1) = self.terms(first), self.terms(last)
         change = float(np.linalg.norm((W1 - H1) - (W0 - H0)))
         size, parts = float(np.linalg.norm(W0 - H0)), float(np.linalg.norm(W1 - W0) + np.linalg.norm(H1 - H0))
-        return {"relative_to_E0": _over(change, size), "relative_to_terms": _over(change, parts)}
+        return Ratios(_over(change, size), _over(change, parts))
 
 
 def _over(a: float, b: float) -> float | None:

@@ -30,5 +30,6 @@ def fitted(times: Times, norms: np.ndarray) -> Rate | None:
     t, y = times - times.mean(), np.log(norms)
     slope = float(t @ y / (t @ t))
     rest = y - y.mean() - slope * t
+    # As if points erred independently; those of one trajectory err together, and the true range is rather wider.
     error = float(np.sqrt(rest @ rest / (len(t) - 2) / (t @ t)))
     return Rate(-slope, -slope - 2 * error, -slope + 2 * error)

@@ -15,7 +15,9 @@ from ntkflow._types import Features
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow_validation.metrics.compare import quantities
+from ntkflow_validation.runs.compared import NO_SKILL, Motion, Skill
 
+# Every score is computed once more for each; a standard error is wanted to one digit.
 GROUPS = 5
 CENTRED = ("M", "H2", "F_centred", "W", "b", "residual_global", "residual_class", "residual_individual")
 UNCENTRED = ("H1", "F")
@@ -40,10 +42,10 @@ class Score:
     value: float
     error: float | None
 
-    def to_dict(self) -> dict[str, float | None]:
-        """Plain values."""
-        good = np.isfinite(self.value)
-        return {"value": float(self.value) if good else None, "error": self.error if good else None}
+    @property
+    def written(self) -> Skill:
+        """As documents have it: what does not exist is None."""
+        return Skill(float(self.value), self.error) if np.isfinite(self.value) else NO_SKILL
 
 
 def keep(sizes: Sizes, groups: int = GROUPS) -> list[np.ndarray]:
@@ -149,7 +151,7 @@ def _without_each_row(values: np.ndarray) -> list[list[float]]:
 
 def instantaneous(
     predicted: Features, observed: Features, basis: Float64[np.ndarray, "r n"], sizes: Sizes
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, Motion]:
     """Cosine and relative error of a predicted dH, part by part.
 
     Args:
@@ -174,13 +176,8 @@ def instantaneous(
             rows[name].append(_agreement(a[name], b[name], *floors))
     found = {}
     for name, values in rows.items():
-        cosine, error = (jackknife([v[i] for v in values]) for i in range(2))
-        found[name] = {
-            "cosine": cosine.to_dict()["value"],
-            "error": error.to_dict()["value"],
-            "cosine_error": cosine.to_dict()["error"],
-            "error_error": error.to_dict()["error"],
-        }
+        cosine, error = (jackknife([v[i] for v in values]).written for i in range(2))
+        found[name] = Motion(cosine.value, error.value, cosine.error, error.error)
     return found
 
 

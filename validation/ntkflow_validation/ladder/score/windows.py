@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from ntkflow.errors import InputError
 
+# Until the loss has halved: far enough that a rung can be wrong, near enough that the kernel of the start still says
+# something. Of the whole loss, which early on is mostly the global mean where b starts at 0 (theory 16.7): such windows
+# are short.
 HALF = 0.5
-# Snapshots after the first that a window has at least.
+# Snapshots after the first that a window has at least: fewer make no curve and no rate.
 LEAST = 2
-# More points would only cost time.
+# Every snapshot is a state to be read and, for each rung and replicate, scored; more would only cost time.
 MOST = 24
 
 
@@ -50,6 +53,7 @@ def choose(
         raise InputError(
             "run", "no measured kernel", "has nothing to predict from", "run `ntkflow validate kernels` first"
         )
+    # A window that ends with the run before the loss has halved would score the tail of another one once more.
     halving = [w for s in usable if (w := _until_halved("late", s, losses)).halved]
     found = []
     if start is not None:

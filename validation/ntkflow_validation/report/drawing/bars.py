@@ -1,11 +1,11 @@
 """What each assumption costs, as bars on one axis."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ntkflow_validation.report.drawing import svg
 from ntkflow_validation.report.drawing.plots import FAINT, GRID, INK
 from ntkflow_validation.report.drawing.scales import Axis, label, linear_ticks
+from ntkflow_validation.runs.compared import Cost
 
 WIDTH, ROW, TOP, BOTTOM = 360.0, 38.0, 6.0, 40.0
 COSTS, SAVES = "#B84A00", "#0072B2"
@@ -13,12 +13,12 @@ COSTS, SAVES = "#B84A00", "#0072B2"
 FARTHEST = 2.0
 
 
-def cost_bars(attribution: Sequence[Mapping[str, Any]], says: str) -> str:
+def cost_bars(attribution: Sequence[Cost], says: str) -> str:
     """One bar an assumption, with its standard error: to the right what it costs, to the left what it saves."""
-    rows = [row for row in attribution if row.get("cost") is not None and row.get("chain", True)]
+    rows = [(c, c.cost) for c in attribution if c.cost is not None and c.chain]
     if not rows:
         return ""
-    costs = [max(-FARTHEST, min(FARTHEST, float(row["cost"]))) for row in rows]
+    costs = [max(-FARTHEST, min(FARTHEST, whole)) for _, whole in rows]
     low, high = min(0.0, *costs), max(0.1, *costs)
     x = Axis(low - 0.1 * (high - low), high + 0.16 * (high - low), 8.0, WIDTH - 8)
     height = TOP + ROW * len(rows) + BOTTOM
@@ -30,20 +30,21 @@ def cost_bars(attribution: Sequence[Mapping[str, Any]], says: str) -> str:
     axis = "skill lost to the assumption"
     parts.append(svg.text(WIDTH / 2, height - 8, axis, text_anchor="middle", class_="axis"))
     parts += [
-        _bar(row, cost, x, TOP + ROW * i) for i, (row, cost) in enumerate(zip(rows, costs, strict=True))
+        _bar(row, whole, cost, x, TOP + ROW * i)
+        for i, ((row, whole), cost) in enumerate(zip(rows, costs, strict=True))
     ]
     return svg.picture("".join(parts), WIDTH, height, says)
 
 
-def _bar(row: Mapping[str, Any], cost: float, x: Axis, top: float) -> str:
+def _bar(row: Cost, whole: float, cost: float, x: Axis, top: float) -> str:
     left, right = sorted((x(0.0), x(cost)))
-    colour, whole = (COSTS if cost > 0 else SAVES), float(row["cost"])
-    words = f"{row['assumption']}: {row['from']} to {row['to']}, skill {whole:+.3f}"
-    body = svg.text(10.0, top + 12, str(row["assumption"]), class_="bar")
+    colour = COSTS if cost > 0 else SAVES
+    words = f"{row.assumption}: {row.start} to {row.end}, skill {whole:+.3f}"
+    body = svg.text(10.0, top + 12, row.assumption, class_="bar")
     body += svg.element(
         "rect", x=left, y=top + 17, width=max(right - left, 1.0), height=14.0, fill=colour, rx=1.5
     )
-    error = row.get("error")
+    error = row.error
     if error:
         a, b = x(cost - error), x(cost + error)
         body += svg.line(a, top + 24, b, top + 24, stroke=INK, stroke_width=1.4)

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
-from ntkflow_validation.report.drawing.palette import Style, rung_key, rung_title
+from ntkflow._types import Json
+from ntkflow.runs.border.records import document
+from ntkflow_validation.report.drawing.palette import Style
 from ntkflow_validation.report.drawing.plots import INK, NARROW, Curve, Frame, pane
+from ntkflow_validation.runs.compared import ComparedRung, ComparedWindow
+from ntkflow_validation.runs.documents import KernelRow
 
 # series, title, logarithmic
 OBSERVED: Sequence[tuple[str, str, bool]] = (
@@ -44,53 +47,53 @@ def colour_key(curves: Sequence[Curve]) -> str:
     )
 
 
-def overlays(window: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
+def overlays(window: ComparedWindow, styles: Mapping[str, Style]) -> str:
     """One pane a quantity, and one for the skill on M over time."""
-    times, panes = window.get("times", []), []
-    log = wide(times)
+    panes, log = [], wide(window.times)
     for name, title, log_y in OBSERVED:
-        seen = window.get("observed", {}).get(name)
+        seen = window.observed.get(name)
         if seen is None or not any(v is not None for v in seen):
             continue
-        curves = [_line(rung, styles[rung_key(rung)], times, name) for rung in window["rungs"]]
-        points = Curve("observed", times, seen, line=False, points=True, leads=True)
+        curves = [_line(rung, styles[rung.key], window.times, name) for rung in window.rungs]
+        points = Curve("observed", window.times, seen, line=False, points=True, leads=True)
         frame = Frame(f"{title} over {TIME}: observed points, one line for each rung", TIME, "", log, log_y)
         panes.append(figure(title, pane(frame, [c for c in curves if c] + [points])))
     panes.append(_skill_pane(window, styles, log))
     return f'<div class="panes">{"".join(panes)}</div>'
 
 
-def wide(times: Sequence[float | None]) -> bool:
+def wide(times: Sequence[float]) -> bool:
     """Whether times want a logarithmic axis."""
-    positive = [t for t in times if t]
+    positive = [t for t in times if t > 0]
     return bool(positive) and max(positive) > SPAN * min(positive)
 
 
-def _line(rung: Mapping[str, Any], style: Style, times: Sequence[float], name: str) -> Curve | None:
-    values = (rung.get("predicted") or {}).get(name)
-    if rung.get("refused") or values is None:
+def _line(rung: ComparedRung, style: Style, times: Sequence[float], name: str) -> Curve | None:
+    values = (rung.predicted or {}).get(name)
+    if rung.refused or values is None:
         return None
-    band = (rung.get("band") or {}).get(name) or {}
-    low, high = band.get("low") or (), band.get("high") or ()
-    return Curve(rung_title(rung), times, values, style.colour, style.key, style.dash, low=low, high=high)
+    edges = rung.band.edges.get(name) if rung.band else None
+    low, high = (edges.low, edges.high) if edges else ((), ())
+    return Curve(rung.words, times, values, style.colour, style.key, style.dash, low=low, high=high)
 
 
-def _skill_pane(window: Mapping[str, Any], styles: Mapping[str, Style], log: bool) -> str:
-    times, curves = window.get("times", []), []
-    for rung in window.get("rungs", []):
-        values = (rung.get("skill_at") or {}).get("M")
-        if values is not None and not rung.get("refused"):
-            style = styles[rung_key(rung)]
-            curves.append(Curve(rung_title(rung), times, values, style.colour, style.key, style.dash))
+def _skill_pane(window: ComparedWindow, styles: Mapping[str, Style], log: bool) -> str:
+    curves = []
+    for rung in window.rungs:
+        values = (rung.skill_at or {}).get("M")
+        if values is not None and not rung.refused:
+            style = styles[rung.key]
+            curves.append(Curve(rung.words, window.times, values, style.colour, style.key, style.dash))
     if not curves:
         return ""
     title = "Skill on M over time"
     rules = ((0.0, "no change"),)
+    # Far below 0 all skills are equally useless; there the pane ends, so that what is between 0 and 1 can be read.
     frame = Frame(f"{title}: one line for each rung", TIME, "", log, False, (-1.05, 1.05), rules)
     return figure(title, pane(frame, curves))
 
 
-def training_panes(metrics: Sequence[Mapping[str, Any]], kernels: Sequence[Mapping[str, Any]]) -> str:
+def training_panes(metrics: Sequence[Json], kernels: Sequence[KernelRow]) -> str:
     """Loss, accuracy and collapse over the steps, and the block structure of the measured kernels."""
     panes = [_training_pane(title, log, lines, metrics) for title, log, lines in TRAINING]
     lines = (
@@ -98,7 +101,8 @@ def training_panes(metrics: Sequence[Mapping[str, Any]], kernels: Sequence[Mappi
         ("block_residual", "residual of the blocks", "#D55E00"),
     )
     if len(kernels) > 1:
-        panes.append(_training_pane("Kernel: block structure", False, lines, kernels, (0.0, 1.05)))
+        rows = [document(row) for row in kernels]
+        panes.append(_training_pane("Kernel: block structure", False, lines, rows, (0.0, 1.05)))
     return f'<div class="panes four">{"".join(panes)}</div>'
 
 
@@ -106,7 +110,7 @@ def _training_pane(
     title: str,
     log: bool,
     lines: Sequence[tuple[str, str, str]],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Json],
     y_range: tuple[float, float] | None = None,
 ) -> str:
     # Step 0 has no place on a logarithmic axis; it stands where step 1/2 would.

@@ -1,8 +1,9 @@
 """One colour and one dash for every rung, told apart by colour-blind readers and in print."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from ntkflow_validation.runs.compared import ComparedRung
 
 # Okabe and Ito's, without the yellow that is lost on white and with darker ones of what remains.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#B2478A", "#B8860B", "#3A9BD0", "#7A4FB5", "#5C6B73")
@@ -40,20 +41,8 @@ class Style:
     shown: bool
 
 
-def rung_key(rung: Mapping[str, Any]) -> str:
-    """What tells a prediction from the others of a window: the rung and the training's modifications."""
-    extra = rung.get("modifications") or []
-    return str(rung["name"]) + "".join(f"+{name}" for name in extra)
-
-
-def rung_title(rung: Mapping[str, Any]) -> str:
-    """The rung in words."""
-    extra = rung.get("modifications") or []
-    return str(rung.get("title") or rung["name"]) + (f", with {', '.join(extra)}" if extra else "")
-
-
-def styles(rungs: Sequence[Mapping[str, Any]], wanted: Collection[str] = ()) -> dict[str, Style]:
-    """Styles by `rung_key`, in the order given.
+def styles(rungs: Sequence[ComparedRung], wanted: Collection[str] = ()) -> dict[str, Style]:
+    """Styles by `ComparedRung.key`, in the order given.
 
     The rungs of `MAIN` and `wanted` are shown at first and have full lines; the others can be switched on and
     have dashes. A rung with the training's modifications has the colour of the rung it modifies.
@@ -62,15 +51,15 @@ def styles(rungs: Sequence[Mapping[str, Any]], wanted: Collection[str] = ()) -> 
         rungs: predictions of one or several windows, each once.
         wanted: names of further rungs to be shown at first.
     """
-    names = list(dict.fromkeys(str(rung["name"]) for rung in rungs))
+    names = list(dict.fromkeys(rung.name for rung in rungs))
     main = [name for name in names if name in MAIN] or names[: len(COLOURS)]
     others = [name for name in names if name not in main]
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate([*main, *others])}
     dashes = {name: DASHES[i // len(COLOURS) % len(DASHES)] for i, name in enumerate(others)}
     found = {}
     for i, rung in enumerate(rungs):
-        name, plain = str(rung["name"]), not rung.get("modifications")
-        dash = dashes.get(name) if plain else MODIFIED[len(rung["modifications"]) % len(MODIFIED)]
-        shown = plain and not rung.get("refused") and (name in main or name in wanted)
-        found[rung_key(rung)] = Style(f"k{i}", rung_title(rung), colours[name], dash, shown)
+        name, plain = rung.name, not rung.modifications
+        dash = dashes.get(name) if plain else MODIFIED[len(rung.modifications) % len(MODIFIED)]
+        shown = plain and not rung.refused and (name in main or name in wanted)
+        found[rung.key] = Style(f"k{i}", rung.words, colours[name], dash, shown)
     return found

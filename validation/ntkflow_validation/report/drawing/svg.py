@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
 
 Point = tuple[float, float]
+# None leaves it out.
+Attribute = str | float | None
 
 
-def element(name: str, body: str = "", /, **attributes: Any) -> str:
+def element(name: str, body: str = "", /, **attributes: Attribute) -> str:
     """One element; underscores in names of attributes become dashes, None leaves one out."""
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
@@ -17,34 +18,34 @@ def element(name: str, body: str = "", /, **attributes: Any) -> str:
     return f"<{name}{words}>{body}</{name}>" if body else f"<{name}{words}/>"
 
 
-def text(x: float, y: float, words: str, **attributes: Any) -> str:
+def text(x: float, y: float, words: str, **attributes: Attribute) -> str:
     """A line of text with its baseline at (x, y)."""
     return element("text", escape(words), x=x, y=y, **attributes)
 
 
-def line(x1: float, y1: float, x2: float, y2: float, **attributes: Any) -> str:
+def line(x1: float, y1: float, x2: float, y2: float, **attributes: Attribute) -> str:
     """A straight line."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, **attributes)
 
 
-def polyline(points: Sequence[Point | None], **attributes: Any) -> str:
+def polyline(points: Sequence[Point | None], **attributes: Attribute) -> str:
     """A line through points; None lifts the pen."""
     path = _pieces(points)
     return element("path", d=path, fill="none", **attributes) if path else ""
 
 
-def polygon(points: Iterable[Point], **attributes: Any) -> str:
+def polygon(points: Iterable[Point], **attributes: Attribute) -> str:
     """A filled area."""
     corners = " ".join(f"{_plain(x)} {_plain(y)}" for x, y in points)
     return element("path", d=f"M{corners}Z", **attributes) if corners else ""
 
 
-def dot(x: float, y: float, r: float, **attributes: Any) -> str:
+def dot(x: float, y: float, r: float, **attributes: Attribute) -> str:
     """A filled circle."""
     return element("circle", cx=x, cy=y, r=r, **attributes)
 
 
-def group(body: str, title: str = "", **attributes: Any) -> str:
+def group(body: str, title: str = "", **attributes: Attribute) -> str:
     """Elements that belong together; `title` is what a pointer over them shows."""
     heading = element("title", escape(title)) if title else ""
     return element("g", heading + body, **attributes) if body else ""

@@ -1,0 +1,134 @@
+"""A comparison read back from its file: what every rung predicted, with its scores as a table."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ntkflow import views
+from ntkflow._types import Json
+from ntkflow.errors import InputError
+from ntkflow.runs.border.records import document, read_record
+from ntkflow.runs.files import write_json
+from ntkflow_validation.ladder.score.scores import CENTRED
+from ntkflow_validation.pipeline.summary import picture, what
+from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow
+from ntkflow_validation.runs.rundir import REPEAT, RunDirectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Scores that a page shows of every prediction.
+SHOWN = ("window", "rung", "constants", "M", "M_error", "H2", "residual_class", "W")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LadderComparison:
+    """How the rungs of the kernel ladder predicted windows of a run; `nf.load` reads it from comparison.json.
+
+    Attributes:
+        content: the document with everything that it says, window by window and rung by rung.
+        trained: what was trained, for titles; empty where only the file is known.
+    """
+
+    content: ComparedRun
+    trained: str = ""
+
+    @classmethod
+    def read(cls, path: Path | str, trained: str = "") -> "LadderComparison":
+        """The comparison in a file.
+
+        Raises:
+            InputError: it cannot be read, or is of something else.
+        """
+        return cls(read_record(Path(path), "path", "a comparison", ComparedRun, REPEAT), trained)
+
+    @classmethod
+    def of_run(cls, run: RunDirectory) -> "LadderComparison | None":
+        """The comparison of a run; None before there is one."""
+        found = run.comparison()
+        return None if found is None else cls(found, what(run.config))
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """Names of the windows, the leading one first: early, late, step N."""
+        return tuple(window.name for window in self.content.windows)
+
+    @cached_property
+    def rows(self) -> list[Json]:
+        """One row for each prediction of each window: which it was, and its skill on every quantity with the error.
+
+        Skill is 1 - |predicted - observed|^2 / |observed - observed at the start|^2; what does not exist is None, and
+        `refused` says why a rung could not be run.
+        """
+        return [_row(window, rung) for window in self.content.windows for rung in window.rungs]
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame of `rows`; needs the extra `ntkflow[pandas]`."""
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        return views.dataframe({name: [row.get(name) for row in self.rows] for name in names})
+
+    def figure(self, window: str | None = None) -> "Figure":
+        """Predicted over observed trajectories of one window, and the scores of all; `figure.savefig(path)` writes it.
+
+        Args:
+            window: its name; None: the leading one, or the one with most snapshots where that has too few.
+
+        Raises:
+            InputError: no such window, or nothing in it was predicted.
+        """
+        known = {w.name: w.step for w in self.content.windows}
+        if window is not None and window not in known:
+            raise InputError("window", repr(window), f"is none of {', '.join(known)}", "choose one of these")
+        drawn = picture(self.content.windows, self.trained, known.get(window or ""))
+        if drawn is None:
+            reason = self.content.refused or "no rung predicted it"
+            raise InputError(
+                "window", window or "leading", f"has no prediction ({reason})", "compare the run again"
+            )
+        return drawn
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write it as a file of its own, from which `nf.load` gives it back.
+
+        Raises:
+            InputError: something lies there and `overwrite` is not given.
+        """
+        path = Path(path)
+        if path.exists() and (path.is_dir() or not overwrite):
+            raise InputError("path", path, "exists", "choose another or pass overwrite=True")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, document(self.content))
+        return path
+
+    def __repr__(self) -> str:
+        windows = self.content.windows
+        if not windows:
+            return f"LadderComparison(no windows: {self.content.refused or 'nothing was predicted'})"
+        known = [f"{w.name} (steps {w.step} to {w.last_step})" for w in windows]
+        rungs = dict.fromkeys(rung.name for window in windows for rung in window.rungs)
+        cheapest = [window.cheapest or "none" for window in windows]
+        return (
+            f"LadderComparison({views.brief(self.trained) + '; ' if self.trained else ''}windows {', '.join(known)}; "
+            f"rungs {', '.join(rungs)}; cheapest that predicts: {', '.join(cheapest)})"
+        )
+
+    def _repr_html_(self) -> str:
+        return views.html_table(repr(self), SHOWN, [[row.get(name) for name in SHOWN] for row in self.rows])
+
+
+def _row(window: ComparedWindow, rung: ComparedRung) -> Json:
+    uncentred = () if rung.skill is None else rung.skill.uncentred
+    row: Json = {
+        "window": window.name,
+        "step": window.step,
+        "last_step": window.last_step,
+        "rung": rung.name,
+        "modifications": ", ".join(rung.modifications),
+        "constants": rung.constants,
+        "refused": rung.refused,
+    }
+    for name in dict.fromkeys((*CENTRED, *uncentred)):
+        found = rung.score(name)
+        row |= {name: found.value, f"{name}_error": found.error}
+    return row

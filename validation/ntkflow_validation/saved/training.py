@@ -1,0 +1,348 @@
+"""A training read back from its run directory: times, states, series, kernels, beside simulations in one figure."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ntkflow import views
+from ntkflow._types import Floats, Integers, Json, Times
+from ntkflow.errors import InputError
+from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
+from ntkflow.metrics.components import moments, norms
+from ntkflow.metrics.invariant import InvariantTerms
+from ntkflow.metrics.neural_collapse import NAMES as COLLAPSE
+from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.state import State
+from ntkflow.problem.thin import decompose
+from ntkflow.runs.atomic import InUseError
+from ntkflow.runs.border.records import document
+from ntkflow.runs.files import staged_directory
+from ntkflow.runs.pictures.curves import Curves
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.kernels import Measurement
+from ntkflow_validation.kernels.found import CONSTANTS
+from ntkflow_validation.metrics.probe import invariant_terms
+from ntkflow_validation.pipeline.summary import summary
+from ntkflow_validation.runs.lock import LOCK
+from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
+from ntkflow_validation.runs.training_run import read_outcome
+from ntkflow_validation.saved.comparison import LadderComparison
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KIND = "training"
+UNFINISHED = "unfinished"
+# What simulations have no series for.
+MEANINGS = {
+    **DESCRIPTIONS,
+    "M_norm": "|M|_F, M the class means minus the global mean",
+    "H2_norm": "|H2|_F, deviations from the class means over sqrt(m)",
+    "b_norm": "|b|",
+    "accuracy_train": "share of the training samples that are classified right",
+    "accuracy_test": "share of the test samples that are classified right",
+    **dict.fromkeys(CONSTANTS, "constant of the features' kernel, where that was measured"),
+}
+# Of metrics.jsonl, what says where a line belongs, and what is no number.
+PLACES = ("step", "time", "invariant_refused")
+# What the table of a run shows.
+SHOWN = ("loss", *COLLAPSE, "accuracy_train", "accuracy_test", "E_norm", "E_alignment", *CONSTANTS)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingRun:
+    """A training in its run directory: `times[i]`, `steps[i]` and `state(i)` of its snapshots; `nf.load` gives it.
+
+    What it says is what stood there when it was asked first: of a training that goes on, load it again.
+
+    Attributes:
+        run: the directory, with everything that commands do with it.
+    """
+
+    run: RunDirectory
+
+    @classmethod
+    def read(cls, path: Path | str) -> "TrainingRun":
+        """The training in a run directory.
+
+        Raises:
+            InputError: there is none, or its configuration or metrics are damaged.
+        """
+        found = cls(RunDirectory.open(path))
+        _ = found.metrics
+        return found
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.run.path
+
+    @property
+    def config(self) -> RunConfig:
+        """Its configuration, with the learning rate that was used."""
+        return self.run.trained_config
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @cached_property
+    def _rows(self) -> list[Json]:
+        return self.run.metrics()
+
+    @cached_property
+    def steps(self) -> Integers:
+        """Optimiser steps done at every snapshot, (T,)."""
+        return np.array([row["step"] for row in self._rows], dtype=np.int64)
+
+    @cached_property
+    def times(self) -> Times:
+        """Flow time of every snapshot, (T,); that of the sum loss (4)."""
+        return np.array([row["time"] for row in self._rows], dtype=np.float64)
+
+    def snapshot(self, i: int) -> StoredSnapshot:
+        """What was observed at snapshot i: step, flow time, state, sizes; negative i counts from the end.
+
+        Raises:
+            InputError: its file is damaged.
+        """
+        return self.run.read_snapshot(int(self.steps[i]))
+
+    def state(self, i: int) -> State:
+        """H on the observed samples, sorted by class, W and b at snapshot i; negative i counts from the end."""
+        return self.snapshot(i).state
+
+    @property
+    def final(self) -> State:
+        """The state at the last snapshot."""
+        return self.state(-1)
+
+    @property
+    def sizes(self) -> Sizes:
+        """C, the observed samples of each class, n."""
+        data = self.config.data
+        return Sizes(data.classes, data.probe_per_class or data.counts, self.config.model.features)
+
+    @property
+    def result(self) -> str:
+        """How it ended: complete or diverged; unfinished before."""
+        outcome = read_outcome(self.run)
+        return UNFINISHED if outcome is None else str(outcome.result)
+
+    @cached_property
+    def metrics(self) -> dict[str, Floats]:
+        """What was written of every snapshot, each (T,), NaN where there is no value: losses, norms, NC, accuracies."""
+        names = dict.fromkeys(name for row in self._rows for name in row if name not in PLACES)
+        return {name: np.array([_number(row.get(name)) for row in self._rows]) for name in names}
+
+    @cached_property
+    def series(self) -> dict[str, Floats]:
+        """`metrics`, the moments of the features, and E with the kernel's constants where that was measured, each (T,).
+
+        The names are those of a solution's series. Losses and norms are sums over the observed samples; E is that of the
+        data set under the kernel at that time, so that its drift is a motion and no error.
+        """
+        return {**self.metrics, **self._moments(), **self._measured}
+
+    def _moments(self) -> dict[str, Floats]:
+        rows = []
+        for i in range(len(self)):
+            found = self.snapshot(i)
+            thin, _ = decompose(found.state, found.sizes, subspace=False)
+            rows.append({**moments(thin, found.sizes), **norms(thin, found.sizes)})
+        return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+
+    @cached_property
+    def _measured(self) -> dict[str, Floats]:
+        """E and the kernel's constants where that was measured, NaN elsewhere; E needs constants in their order."""
+        m, first = self.config.data.per_class, None
+        rows: dict[int, dict[str, float]] = {}
+        for step, found in self.measurements.items():
+            rows[step] = {name: getattr(found, name).value for name in CONSTANTS}
+            if found.broken_order is None and self.config.data.balanced:
+                snapshot = self.run.read_snapshot(step)
+                terms = invariant_terms(snapshot.state, snapshot.sizes, found.block(), m)
+                first = terms.E if first is None else first
+                rows[step] |= _of_terms(terms, first)
+        names = dict.fromkeys(name for row in rows.values() for name in row)
+        return {
+            name: np.array([rows.get(step, {}).get(name, np.nan) for step in self.steps.tolist()])
+            for name in names
+        }
+
+    @cached_property
+    def measurements(self) -> Mapping[int, Measurement]:
+        """The kernels that were measured, by step, without their largest arrays; `measurement(step)` has these too."""
+        return self.run.measurements()
+
+    def measurement(self, step: int) -> Measurement:
+        """All that was measured at a step.
+
+        Raises:
+            InputError: nothing was.
+        """
+        return self.run.measurement(step)
+
+    @property
+    def comparison(self) -> LadderComparison | None:
+        """How the rungs of the ladder predicted it; None before it was compared."""
+        return LadderComparison.of_run(self.run)
+
+    @property
+    def settings(self) -> Json:
+        """Everything that the training was made with, by name, but not how its kernels were measured."""
+        config = self.config.to_dict()
+        found: Json = {"seed": config["seed"]}
+        for section in ("data", "model", "training"):
+            found |= {section if name == "name" else name: value for name, value in config[section].items()}
+        return found
+
+    def curves(self) -> Curves:
+        """What a figure needs of it.
+
+        Raises:
+            InputError: there is no snapshot yet.
+        """
+        if not len(self):
+            raise InputError(
+                "run", self.path, "has no snapshots yet", "train it: `ntkflow validate train --resume`"
+            )
+        return Curves(
+            self.times, self.series, self._title, constant=False, settings=self.settings, bands={},
+            name=self.path.resolve().name, kind=KIND, sparse=True,
+        )  # fmt: skip
+
+    def figure(self, **options: Any) -> "Figure":
+        """The panes of this training; `panes=`, `size=`, `style=` as in `nf.figure`, which also lays it over simulations."""
+        # The door leads to what stands above.
+        import ntkflow
+
+        return ntkflow.figure(self, **options)
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Copy the run directory, whole or not at all, with whatever belongs to it; `nf.load` reads the copy.
+
+        Args:
+            path: the new directory.
+            overwrite: replace a training that lies there; nothing else is ever replaced.
+
+        Raises:
+            InputError: something else lies there, or the copy could not be written.
+            InUseError: a process works on this run.
+        """
+        place = Path(path)
+        with _resting(self.run), staged_directory(place, overwrite, OWNED) as staged:
+            for entry in self.path.iterdir():
+                if entry.name not in OWNED - {LOCK}:
+                    continue
+                if entry.is_dir():
+                    # Names with a dot are of what is being written, or of chunks of it.
+                    shutil.copytree(entry, staged / entry.name, ignore=shutil.ignore_patterns(".*"))
+                else:
+                    shutil.copy2(entry, staged / entry.name)
+        return place
+
+    def summary(self) -> Json:
+        """The numbers of summary.json, from what the directory holds: training, kernels, what was predicted."""
+        return document(summary(self.run))
+
+    def ends(self) -> Json:
+        """Numbers at both ends under the names of a simulation's summary."""
+        found, measured = self.metrics, self._measured
+        return {
+            "kind": KIND,
+            "loss": _both(found.get("loss")),
+            "nc": {name: _both(found.get(name)) for name in COLLAPSE},
+            "invariant": {"drift": None, "alignment_final": _both(measured.get("E_alignment"))["final"]},
+            "t_end": float(self.times[-1]) if len(self) else None,
+            "stop_reason": {"key": self.result},
+        }
+
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset of the series along t, with steps and meanings; needs the extra `ntkflow[xarray]`."""
+        coords = {"t": ("t", self.times, {"units": TIME_UNIT}), "step": ("t", self.steps, {})}
+        attrs = {"title": self._title, **{name: str(value) for name, value in self.settings.items()}}
+        return views.dataset(["t"], coords, self.series, MEANINGS, attrs)
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame of steps and series with index t; needs the extra `ntkflow[pandas]`."""
+        return views.dataframe({"t": self.times, "step": self.steps, **self.series}, "t")
+
+    def described(self) -> str:
+        """Some lines for people: what it was, and its numbers at both ends."""
+        return f"{self!r}\n{views.text_table(('', 'start', 'end'), self._table())}"
+
+    def _table(self) -> Iterator[tuple[str, float | None, float | None]]:
+        known = {**self.metrics, **self._measured}
+        for name in SHOWN:
+            if name in known:
+                ends = _both(known[name])
+                yield name, ends["initial"], ends["final"]
+
+    @property
+    def _title(self) -> str:
+        config, sizes = self.config, self.sizes
+        return (
+            f"{config.model.name} on {config.data.name}, C = {sizes.C}, m = {config.data.per_class}, n = {sizes.n}, "
+            f"rate {config.training.learning_rate:.4g}, seed {config.seed}"
+        )
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return f"TrainingRun({self._title}; no snapshots, {self.result})"
+        measured = self.run.measured()
+        facts = [
+            f"{len(self)} snapshots to step {self.steps[-1]}, t_end = {self.times[-1]:.4g}",
+            f"kernels at {len(measured)}" if measured else "",
+            "compared" if (self.path / "comparison.json").exists() else "",
+            self.result,
+        ]
+        return f"TrainingRun({self._title}; {', '.join(filter(None, facts))})"
+
+    def _repr_html_(self) -> str:
+        return views.html_table(repr(self), ("", "start", "end"), self._table())
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _both(values: Floats | None) -> dict[str, float | None]:
+    """The first and the last of the numbers that there are."""
+    known: Floats = np.empty(0) if values is None else values[np.isfinite(values)]
+    return (
+        {"initial": float(known[0]), "final": float(known[-1])}
+        if len(known)
+        else {"initial": None, "final": None}
+    )
+
+
+def _of_terms(terms: InvariantTerms, first: Floats) -> dict[str, float]:
+    """The series of E that a simulation has, from its terms and E at the first measured snapshot."""
+    parts = ("weights", "means", "features", "within", "global_mean")
+    return {
+        "E_norm": float(np.linalg.norm(terms.E)),
+        "E_drift": float(np.linalg.norm(terms.E - first)) / terms.scale,
+        "E_alignment": terms.alignment,
+        **{f"E_{part}": float(np.linalg.norm(getattr(terms, part))) for part in parts},
+    }
+
+
+@contextmanager
+def _resting(run: RunDirectory) -> Iterator[None]:
+    """While no process works on a run."""
+    with ExitStack() as stack:
+        # Without the file nobody ever worked on it with a lock.
+        if (run.path / LOCK).exists():
+            try:
+                stack.enter_context(run.locked())
+            except InUseError:
+                raise
+            except InputError:
+                pass  # where nothing can be written, nobody works
+        yield
