@@ -288,7 +288,7 @@ class TrainingRun:
     def _title(self) -> str:
         config, sizes = self.config, self.sizes
         return (
-            f"{config.model.name} on {config.data.name}, C = {sizes.C}, m = {config.data.per_class}, n = {sizes.n}, "
+            f"{config.model.name} on {config.data.title}, C = {sizes.C}, m = {config.data.mean_per_class}, n = {sizes.n}, "
             f"rate {config.training.learning_rate:.4g}, seed {config.seed}"
         )
 
