@@ -239,7 +239,9 @@ def test_training_moves_it_and_its_kernel_is_measured(name, data):
     assert all(np.abs(a - b).max() > 0 for a, b in zip(*body, strict=True) if a.ndim == 2)
     found = measure_snapshot(network, last.train.variables, dataset, KernelConfig())
     variables = last.train.variables
-    jacobian = jax.jacobian(network.body_features)(variables.params["body"], variables, dataset.x)
+    jacobian = jax.jacobian(network.body_features)(
+        variables.params["body"], variables, jnp.asarray(dataset.x)
+    )
     squares = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(jacobian))
     np.testing.assert_allclose(
         np.mean(found.class_block().kappa_d), squares / (12 * config.model.features), rtol=1e-4
