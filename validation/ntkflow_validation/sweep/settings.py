@@ -27,7 +27,7 @@ def flat(config: RunConfig) -> Json:
     return values
 
 
-def changed(base: RunConfig, changes: Mapping[str, Value]) -> RunConfig:
+def changed(base: RunConfig, changes: Mapping[str, Value | tuple[Value, ...]]) -> RunConfig:
     """A run with some settings changed; what an architecture decides by itself is decided anew.
 
     Another architecture keeps of the old one only its initialisation and whether its head has a bias, another width has
