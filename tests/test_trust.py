@@ -1,10 +1,14 @@
-"""docs/trust.md: files run nothing, but for a loss that names a module."""
+"""docs/trust.md: files run nothing, but for a loss or a network that names a module."""
+
+import sys
 
 import numpy as np
 import pytest
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets.cifar import read_python
 from ntkflow_validation.kernels import FolderStore
+from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.training.complete import completed
 
 from ntkflow.errors import InputError
 from ntkflow.runs import files
@@ -90,3 +94,19 @@ def test_a_loss_that_names_a_module_is_imported_and_shadows_nothing(tmp_path, mo
 def test_configurations_of_trainings_name_no_code():
     with pytest.raises(InputError):
         RunConfig.from_dict({"training": {"loss": "mine_alone:mse"}})
+
+
+def test_a_run_that_names_a_network_runs_it_only_to_train_or_measure(tmp_path, monkeypatch):
+    (tmp_path / "hostilenetwork.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = RunConfig.from_dict({"model": {"name": "hostilenetwork:Body", "sha256": "0"}})
+    (tmp_path / "run").mkdir()
+    files.write_toml(tmp_path / "run" / "config.toml", config.to_dict())
+    assert RunDirectory.open(tmp_path / "run").config == config
+    assert exit_code("validate", "show", tmp_path / "run") == 0
+    assert exit_code("validate", "compare", tmp_path / "run") == 2
+    assert not (tmp_path / "sprung").exists()
+    with pytest.raises(InputError, match="cannot be imported"):
+        completed(config, again=True)
+    assert (tmp_path / "sprung").exists()

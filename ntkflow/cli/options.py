@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ntkflow import named
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.kernel_files import UnusedArraysWarning
@@ -109,9 +110,9 @@ def prepared(config: Path | None, given: Json) -> Prepared:
                     "drop one of the two",
                 )
     complete = base.updated(options)
-    if ":" in complete.loss and str(Path.cwd()) not in sys.path:
-        # A loss of one's own usually lies where one works; last, so that nothing else is imported from there.
-        sys.path.append(str(Path.cwd()))
+    if named.is_named(complete.loss):
+        # A loss of one's own usually lies where one works.
+        named.search(Path.cwd())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnusedArraysWarning)
         found = prepare(complete)

@@ -5,7 +5,6 @@ Every result about the invariant holds for any R. Closed limits, rates and the t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -14,6 +13,7 @@ import numpy as np
 from ntkflow import checks
 from ntkflow._types import Array
 from ntkflow.errors import InputError
+from ntkflow.named import imported, is_named
 
 # A float, or a jax array without axes.
 Scalar = Any
@@ -119,13 +119,9 @@ def loss_named(name: str) -> Loss:
     """
     if name in LOSSES:
         return LOSSES[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    if not is_named(name):
         checks.choice("loss", name, LOSSES, "choose one of these, or name your own as module:object")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError("loss", repr(name), f"cannot be imported ({error})", "check the path") from None
+    found = imported("loss", name)
     if isinstance(found, type) or not isinstance(found, Loss):
         raise InputError(
             "loss", repr(name), "is no loss", "give an object with name, value and residual, as LossPair"

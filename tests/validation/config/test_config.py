@@ -36,8 +36,26 @@ def test_a_configuration_survives_a_toml_file(name, tmp_path):
         ({"data": {"per_class": 6, "probe_per_class": 7}}, "data.probe_per_class"),
         ({"data": {"per_class": 6, "probe_per_class": 1}}, "data.probe_per_class"),
         ({"data": {"scaling": "whitened"}}, "data.scaling"),
+        ({"data": {"classes": 3, "class_sizes": [4, 3]}}, "data.class_sizes"),
+        ({"data": {"classes": 2, "class_sizes": [4, 1]}}, "data.class_sizes"),
+        ({"data": {"classes": 2, "class_sizes": 4}}, "data.class_sizes"),
+        ({"data": {"classes": 2, "class_sizes": [4, 3], "name": "block"}}, "data.class_sizes"),
+        ({"data": {"classes": 2, "class_sizes": [4, 3], "probe_per_class": 4}}, "data.probe_per_class"),
+        (
+            {"data": {"classes": 2, "class_sizes": [4, 3]}, "training": {"batch_per_class": 2}},
+            "training.batch_per_class",
+        ),
+        ({"data": {"classes": 2, "class_sizes": [4, 3]}, "kernels": {"per_class": 4}}, "kernels.per_class"),
+        ({"data": {"per_class": 0}}, "data.per_class"),
         ({"training": {"nesterov": True}}, "training.nesterov"),
         ({"training": {"nesterov": 1}}, "training.nesterov"),
+        ({"training": {"label_smoothing": 1.0}}, "training.label_smoothing"),
+        ({"training": {"optimiser": "lion"}}, "training.optimiser"),
+        ({"training": {"beta1": 0.8}}, "training.beta1"),
+        ({"training": {"optimiser": "adam", "beta2": 1.0}}, "training.beta2"),
+        ({"training": {"optimiser": "adam", "epsilon": 0}}, "training.epsilon"),
+        ({"training": {"optimiser": "adam", "momentum": 0.9}}, "training.momentum"),
+        ({"training": {"optimiser": "adamw", "learning_rate": 0}}, "training.learning_rate"),
         ({"training": {"stability": 1.0}}, "training.stability"),
         ({"training": {"statistics": "frozen"}}, "training.statistics"),
         ({"training": {"observed": "running"}}, "training.observed"),
@@ -54,6 +72,7 @@ def test_a_configuration_survives_a_toml_file(name, tmp_path):
         ({"model": {"features": 4}, "kernels": {"neurons": 5}}, "kernels.neurons"),
         ({"model": {"name": "mlp", "norm": "batch"}}, "model.norm"),
         ({"data": {"name": "block"}}, "model.name"),
+        ({"model": {"head_bias": 0}}, "model.head_bias"),
         ({"data": {"name": "block", "scaling": "image"}}, "data.name"),
         ({"data": {"noise": 0.1}}, "data.noise"),
         ({"model": {"name": "linear", "bend": 0.1}}, "model.bend"),
@@ -119,6 +138,17 @@ def test_the_papers_recipe_is_observed_every_second_epoch_with_a_kernel():
     epoch = config.data.per_class // config.training.batch_per_class
     assert steps == list(range(0, 400 * epoch + 1, 2 * epoch))
     assert planned_kernels(config, steps[-1]) == tuple(steps)
+
+
+def test_sizes_of_classes_are_a_number_where_they_are_equal():
+    equal = DataConfig(classes=3, class_sizes=(4, 4, 4))
+    assert equal == DataConfig(classes=3, per_class=4)
+    differing = DataConfig(classes=3, class_sizes=(4, 3, 5))
+    assert (differing.counts, differing.samples, differing.mean_per_class) == ((4, 3, 5), 12, 4)
+    assert differing.balanced is False
+    assert RunConfig(data=differing).unpredicted.startswith("trained on classes of 3 to 5 samples")
+    assert SETTINGS.read_settings(["data.class_sizes=4,3,5"]) == {"data.class_sizes": (4, 3, 5)}
+    assert RunConfig(data=differing).with_per_class(3).data == DataConfig(classes=3, per_class=3)
 
 
 def test_whole_numbers_of_numpy_are_kept_as_those_that_files_hold(tmp_path):

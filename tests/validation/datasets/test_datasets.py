@@ -121,3 +121,18 @@ def test_the_probe_is_the_first_samples_of_each_class():
     data = load(DataConfig(classes=3, per_class=4), seed=0)
     np.testing.assert_array_equal(data.first_of_each_class(2), [0, 1, 4, 5, 8, 9])
     np.testing.assert_array_equal(data.first_of_each_class(0), np.arange(12))
+
+
+def test_classes_of_different_sizes_are_drawn_as_equal_ones_are():
+    equal = load(DataConfig(classes=3, per_class=6), seed=1)
+    dataset = load(DataConfig(classes=3, class_sizes=(6, 2, 4)), seed=1)
+    np.testing.assert_array_equal(dataset.counts, [6, 2, 4])
+    np.testing.assert_array_equal(dataset.labels, np.repeat([0, 1, 2], [6, 2, 4]))
+    np.testing.assert_array_equal(dataset.x[:6], equal.x[:6])
+    assert len(dataset.x) + len(dataset.x_test) == len(equal.x) + len(equal.x_test)
+    np.testing.assert_array_equal(dataset.first_of_each_class(2), [0, 1, 6, 7, 8, 9])
+    # What stands for all does so in the proportion of the classes.
+    few = np.bincount(dataset.labels[dataset.spread_out(6)], minlength=3)
+    np.testing.assert_array_equal(few, [3, 1, 2])
+    np.testing.assert_array_equal(dataset.spread_out(100), np.arange(12))
+    assert (dataset.balanced, equal.balanced) == (False, True)

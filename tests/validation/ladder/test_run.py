@@ -10,8 +10,10 @@ from ntkflow_validation.config.config import KernelConfig
 from ntkflow_validation.ladder import measured as measuring
 from ntkflow_validation.ladder import rungs as rungs_module
 from ntkflow_validation.ladder.export import table
+from ntkflow_validation.ladder.seeds import read
 from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
 from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.sweep.settings import changed
 
 from ntkflow.errors import InputError
 from ntkflow.runs.border.records import document
@@ -185,12 +187,31 @@ def test_the_kernel_of_all_samples_is_measured_when_asked_for(tmp_path, monkeypa
         assert "name sample or kronecker in --rungs" in reason
 
 
-def test_another_loss_is_refused_in_words(tmp_path):
-    config = replace(CONFIG, training=replace(CONFIG.training, loss="cross-entropy"))
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training.loss": "cross-entropy"}, "cross-entropy"),
+        pytest.param({"model.head_bias": False}, "without a bias", marks=pytest.mark.slow),
+        pytest.param({"training.label_smoothing": 0.1}, "one-hot targets", marks=pytest.mark.slow),
+        pytest.param(
+            {"data.name": "digits", "data.class_sizes": (4, 3, 5)}, "3 to 5 samples", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"training.optimiser": "adam", "training.learning_rate": 0.01},
+            "trained with adam",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_another_training_than_the_theorys_is_refused_in_words(changes, words, tmp_path):
+    config = changed(CONFIG, changes)
     run = finished(tmp_path / "run", config)
     document = compare_run(run)
     assert document.windows == ()
-    assert "cross-entropy" in document.refused
+    assert words in document.refused
+    for asked in (run.compared, lambda: read(run.path)):
+        with pytest.raises(InputError, match=words):
+            asked()
     assert run.comparison() == document
 
 

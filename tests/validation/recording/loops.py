@@ -14,10 +14,10 @@ def inputs(seed=0, count=N):
     return np.random.default_rng(seed).normal(size=(count, d)) / np.sqrt(d) + 0.3
 
 
-def loop(steps=30, rate=RATE, labels=Y, parts=1):
+def loop(steps=30, rate=RATE, labels=Y, parts=1, biased=True):
     """(step, H with samples in rows, W, b, V) after every step of gradient descent on the sum loss.
 
-    `parts`: smaller steps that each is made of, so that the flow is followed.
+    `parts`: smaller steps that each is made of, so that the flow is followed; `biased`: whether b is trained.
     """
     rng, X = np.random.default_rng(1), inputs(count=len(labels))
     V, W, b = rng.normal(size=(d, n)) / np.sqrt(d), rng.normal(size=(C, n)) / 2, np.zeros(C)
@@ -28,5 +28,5 @@ def loop(steps=30, rate=RATE, labels=Y, parts=1):
             V, W, b = (
                 V - rate / parts * X.T @ R @ W,
                 W - rate / parts * R.T @ (X @ V),
-                b - rate / parts * R.sum(axis=0),
+                b - biased * rate / parts * R.sum(axis=0),
             )

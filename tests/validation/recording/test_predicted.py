@@ -45,6 +45,17 @@ def test_the_linear_network_is_predicted(found, walk):
     assert len(beside.figure().axes) >= 8
 
 
+def test_a_head_without_a_bias_is_predicted_without_one():
+    walk = {step: (H, W, b, V) for step, H, W, b, V in loop(parts=50, biased=False) if step in STEPS}
+    _, W, _, V = walk[0]
+    measured = measure(
+        lambda p, x: x @ p, V.astype(np.float32), inputs().astype(np.float32), Y, head=(W, None)
+    )
+    told = predict(measured, None, CLOCK, steps=STEPS, rung="sample")
+    assert not told.problem.train_bias
+    assert min(told.against(states(walk)).skill.values()) > 0.9999
+
+
 def test_what_is_observed_may_begin_later_and_be_a_run(measured, walk, tmp_path):
     recorder = Recorder(tmp_path / "run", Y, clock=CLOCK, snapshots=1)
     for step, (H, W, b, _) in walk.items():

@@ -201,6 +201,15 @@ def test_a_broken_loop_has_not_ended(tmp_path):
     assert read_outcome(RunDirectory.open(tmp_path / "run")) is None
 
 
+def test_a_head_without_a_bias_is_recorded_as_one(tmp_path):
+    with Recorder(tmp_path / "run", Y, clock=CLOCK) as recorder:
+        for step, H, W, _, _ in loop(steps=3, biased=False):
+            recorder(step, H, W)
+    config = RunDirectory.open(tmp_path / "run").config
+    assert not config.model.head_bias
+    assert "without a bias" in config.unpredicted
+
+
 def test_imbalanced_classes_are_recorded(tmp_path):
     labels = np.array([0] * 6 + [1] * 2 + [2] * 4)
     recorder = Recorder(tmp_path / "run", labels, clock=CLOCK)

@@ -19,7 +19,7 @@ from ntkflow_validation.sweep import (
 )
 from ntkflow_validation.sweep import cell as cell_module
 from ntkflow_validation.sweep.estimate import Speed, estimate, in_words, seconds_of
-from ntkflow_validation.sweep.grid import PAPER_PAIRS, key_of
+from ntkflow_validation.sweep.grid import CONTENT, LATER, PAPER_PAIRS, key_of
 from ntkflow_validation.sweep.presets import SWEEPS, sweep_preset
 from ntkflow_validation.sweep.records import Content, Record, final_norms
 from ntkflow_validation.sweep.running import shared_device, tabulate_sweep
@@ -27,8 +27,10 @@ from ntkflow_validation.sweep.select import rows_where
 from ntkflow_validation.sweep.settings import SETTINGS, changed, flat
 from ntkflow_validation.training.clock import total_steps
 
+from ntkflow import __version__
 from ntkflow.errors import InputError
 from ntkflow.sweep import parse_axis
+from ntkflow.sweep.spec import digest
 
 # A linear network on block inputs: steps without convolutions.
 BASE = RunConfig.from_dict(
@@ -278,3 +280,13 @@ def test_grids_that_make_no_sense_are_refused(make, message):
 def test_every_pair_of_the_paper_is_one_of_ours():
     assert len(set(PAPER_PAIRS)) == 9
     assert {str(pair) for pair in PAPER_PAIRS} >= {"vgg16/cifar10", "densenet40/mnist"}
+
+
+def test_settings_that_came_later_leave_the_addresses_of_cells_as_they_were():
+    config = preset("tiny")
+    before = config.to_dict()
+    for section, names in LATER.items():
+        for name in names:
+            del before[section][name]
+    assert key_of(config) == digest({"version": __version__, "content": CONTENT, "config": before})
+    assert key_of(changed(config, {"model.head_bias": False})) != key_of(config)

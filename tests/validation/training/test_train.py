@@ -3,11 +3,15 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.datasets import batch_indices
+from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.models.base import named_leaves
 from ntkflow_validation.pipeline.pipeline import prepare
+from ntkflow_validation.runs.measurement_run import measure_snapshot
+from ntkflow_validation.training.clock import clock
 from ntkflow_validation.training.objective import sum_loss
 from ntkflow_validation.training.train import (
     CHUNK,
@@ -24,6 +28,7 @@ from ntkflow_validation.training.train import (
 )
 
 from ntkflow.errors import InputError
+from ntkflow.problem.state import class_means
 
 CONFIG = RunConfig(
     data=DataConfig(classes=3, per_class=4),
@@ -77,6 +82,44 @@ def test_decay_spares_the_biases_unless_told(decay_on, of_bias):
     updates, _ = rule.update(jax.tree.map(jnp.zeros_like, params), rule.init(params), params)
     np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
     np.testing.assert_allclose(updates["bias"], of_bias, rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_steps_as_in_its_library_with_the_decay_of_its_name(name, decay):
+    recipe = TrainConfig(
+        optimiser=name,
+        learning_rate=0.5,
+        weight_decay=decay,
+        decay_on="all",
+        beta1=0.8,
+        beta2=0.9,
+        epsilon=1e-3,
+    )
+    settings = {"b1": 0.8, "b2": 0.9, "eps": 1e-3}
+    theirs = optax.adamw(0.5, weight_decay=decay, **settings)
+    if name == "adam":
+        theirs = optax.chain(optax.add_decayed_weights(decay), optax.adam(0.5, **settings))
+    points = []
+    for rule in (optimiser(recipe, 4), theirs):
+        x, gradient = jnp.array([1.0, -2.0]), jnp.array([0.3, 0.1])
+        state = rule.init(x)
+        for _ in range(3):
+            updates, state = rule.update(gradient * x, state, x)
+            x = optax.apply_updates(x, updates)
+        points.append(x)
+    np.testing.assert_allclose(*points, rtol=1e-6)
+
+
+def test_adam_trains_in_steps_that_have_no_time():
+    recipe = TrainConfig(optimiser="adam", learning_rate=0.01, steps=3, snapshots=3)
+    config = replace(CONFIG, training=recipe)
+    snapshots = list(train(config, *prepare(config)))
+    assert [s.step for s in snapshots] == [0, 1, 2, 3]
+    assert np.isnan([s.time for s in snapshots]).all()
+    with pytest.raises(InputError, match="no time those of the gradient flow"):
+        clock(recipe, 12, 3)
+    assert "adam" in config.unpredicted
 
 
 def test_step_k_is_taken_on_batch_k():
@@ -261,3 +304,41 @@ def test_the_stages_of_a_run_share_what_was_prepared(monkeypatch):
     # Files of another folder may be others.
     monkeypatch.setenv("NTKFLOW_DATA", "elsewhere")
     assert prepare(CONFIG)[1] is not network
+
+
+def test_classes_of_different_sizes_train_on_all_samples_and_are_observed_by_their_sizes():
+    data = DataConfig(classes=3, class_sizes=(6, 2, 4))
+    config = replace(CONFIG, data=data, training=TrainConfig(steps=1, snapshots=2, learning_rate=0.3))
+    dataset, network = prepare(config)
+    first, last = train(config, dataset, network)
+    assert first.sizes.counts == (6, 2, 4)
+    # One step on the mean over all samples and outputs, and its time.
+    assert last.time == pytest.approx(0.3 / 36)
+    Y = np.eye(3)[:, dataset.labels]
+    H, W, b = first.state.H, first.state.W, first.state.b
+    R = W @ H + b[:, None] - Y
+    np.testing.assert_allclose(last.state.W, W - 0.3 / 36 * R @ H.T, atol=1e-6)
+    np.testing.assert_allclose(last.state.b, b - 0.3 / 36 * R.sum(axis=1), atol=1e-6)
+    row = observables(first.state, first.sizes)
+    assert row["loss"] == pytest.approx(0.5 * np.sum(R**2))
+    centred = class_means(H, first.sizes)
+    assert row["M_norm"] == pytest.approx(np.linalg.norm(centred - centred.mean(axis=1, keepdims=True)))
+
+
+def test_a_head_without_bias_has_none_to_train_and_zeros_to_record():
+    config = replace(
+        CONFIG, model=replace(CONFIG.model, head_bias=False), training=TrainConfig(steps=1, snapshots=2)
+    )
+    dataset, network = prepare(config)
+    first, last = train(config, dataset, network)
+    assert "bias" not in last.train.variables.params["head"]
+    assert not last.state.b.any()
+    H, W = first.state.H, first.state.W
+    R = W @ H - np.eye(3)[:, dataset.labels]
+    np.testing.assert_allclose(last.state.W, W - 0.5 / R.size * R @ H.T, atol=1e-6)
+    # The outputs' kernel has no part of a bias: entry 1 less on the diagonal than with one.
+    found = measure_snapshot(network, first.train.variables, dataset, KernelConfig(quantities=("outputs",)))
+    params, statistics = first.train.variables
+    jacobian = jax.jacobian(lambda p: network.outputs(p, statistics, jnp.asarray(dataset.x)))(params)
+    squares = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(jacobian))
+    assert found.outputs.constants["d"].value == pytest.approx(squares / R.size, rel=1e-4)

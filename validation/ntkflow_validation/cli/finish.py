@@ -65,7 +65,9 @@ def _print(run: "RunDirectory", summary: "Summary") -> None:
         return
     time, loss = (_number(last[name], ".4g") for name in ("time", "loss"))
     trained, tested = (_number(last.get(f"accuracy_{of}"), ".3f") for of in ("train", "test"))
-    print(f"{run.path}: step {last['step']}, flow time {time}, loss {loss}, ", end="")
+    # Steps that are not those of gradient descent are in no flow time.
+    at = "" if last["time"] is None else f"flow time {time}, "
+    print(f"{run.path}: step {last['step']}, {at}loss {loss}, ", end="")
     print(f"accuracy {trained} / {tested} (train / test)")
     for row in summary.kernels:
         values = {
@@ -78,6 +80,8 @@ def _print(run: "RunDirectory", summary: "Summary") -> None:
         }
         said = (f"{name} {_number(value, '.4g')}" for name, value in values.items())
         print(f"  kernel at step {row.step:>7}: " + ", ".join(said))
+    if summary.refused:
+        print(f"  no prediction: {summary.refused}")
     for window in summary.windows:
         _print_window(window)
     for line in summary.deviations:

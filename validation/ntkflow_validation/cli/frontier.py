@@ -24,7 +24,7 @@ def frontier(
     from ntkflow_validation.ladder.export import table
 
     runs = options.runs_at(run, out)
-    comparisons = [_comparison(found) for found in runs]
+    comparisons = [found.compared() for found in runs]
     for found, comparison in zip(runs, comparisons, strict=True):
         if not quiet:
             if len(runs) > 1:
@@ -34,16 +34,6 @@ def frontier(
             path = _written(found, comparison, to)
             if not quiet:
                 typer.echo(f"written to {path}")
-
-
-def _comparison(run: "RunDirectory") -> "ComparedRun":
-    from ntkflow.errors import InputError
-
-    comparison = run.comparison()
-    if comparison is None or not comparison.windows:
-        remedy = f"run `ntkflow validate compare {run.path}` first"
-        raise InputError("run", run.path, "has no comparison", remedy)
-    return comparison
 
 
 def _written(run: "RunDirectory", comparison: "ComparedRun", to: Path) -> Path:

@@ -44,6 +44,7 @@ def train(
     seed: options.Seed = None,
     per_class: options.PerClass = None,
     set_: options.Set = None,
+    data: options.Data = None,
     data_dir: options.DataDir = None,
     download: options.Download = False,
     overwrite: options.Overwrite = False,
@@ -54,7 +55,8 @@ def train(
     """Train a network and write snapshots; an interrupted run of the same configuration goes on."""
     from ntkflow_validation.pipeline.pipeline import read_outcome, train_run
 
-    wanted = options.configuration(preset, config, seed, per_class, set_ or ())
+    wanted = options.configuration(preset, config, seed, per_class, set_ or (), data)
+    options.tell_data(wanted, json or quiet)
     run, prepared = options.create(wanted, out, data_dir, download, overwrite, resume)
     ended = None if overwrite else read_outcome(run)
     if ended is not None and run.summary():
@@ -102,7 +104,8 @@ def run(
     preset: Annotated[
         str | None,
         typer.Option(
-            "--preset", help="One run of this preset; without it and --config two networks that differ."
+            "--preset",
+            help="One run of this preset; without it, --config and --data two networks that differ.",
         ),
     ] = None,
     config: options.Config = None,
@@ -110,6 +113,7 @@ def run(
     seed: options.Seed = None,
     per_class: options.PerClass = None,
     set_: options.Set = None,
+    data: options.Data = None,
     data_dir: options.DataDir = None,
     download: options.Download = False,
     from_snapshot: options.FromSnapshot = None,
@@ -121,12 +125,12 @@ def run(
 ) -> None:
     """Train, measure, predict and compare in one go; an interrupted run goes on.
 
-    With neither --preset nor --config: an MLP that the theory describes and a small ResNet that it does not, on one
+    With neither --preset nor --config nor --data: an MLP that the theory describes and a small ResNet that it does not, on one
     page, in some minutes.
     """
     from ntkflow_validation.pipeline.pipeline import Result, compare_run, measure_run, read_outcome, train_run
 
-    if preset is None and config is None:
+    if preset is None and config is None and data is None:
         if download or from_snapshot is not None or rungs != "auto" or set_:
             raise InputError(
                 "run", "without --preset", "takes no settings of a single run", "give --preset or --config"
@@ -134,8 +138,9 @@ def run(
         default_run(out, seed, per_class, data_dir, overwrite, json, quiet)
         return
     wanted = options.configuration(
-        "digits" if preset is None else preset, config, seed, per_class, set_ or ()
+        "digits" if preset is None else preset, config, seed, per_class, set_ or (), data
     )
+    options.tell_data(wanted, json or quiet)
     directory, prepared = options.create(wanted, out, data_dir, download, overwrite, resume)
     ended = None if overwrite or rungs != "auto" or from_snapshot is not None else read_outcome(directory)
     if ended is not None and _compared(directory, ended):
@@ -155,7 +160,8 @@ def run(
 def _compared(run: "RunDirectory", ended: "Outcome") -> bool:
     """Whether all that can be done with a training that ended has been done."""
     compared = run.comparison()
-    return bool(run.summary()) and (bool(ended.message) or (compared is not None and bool(compared.windows)))
+    done = compared is not None and bool(compared.windows or compared.refused)
+    return bool(run.summary()) and (bool(ended.message) or done)
 
 
 def _end(outcome: "Outcome", run: "RunDirectory", silent: bool) -> None:

@@ -35,6 +35,13 @@ PerClass = Annotated[
     int | None,
     typer.Option("--per-class", help="Replaces the number of training samples of each class."),
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Samples of your own: an .npz with X (N, ...), y, perhaps X_test, y_test. Replaces the data set.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="FIELD=VALUE, replaces a setting, as training.learning_rate=0.1; repeat."),
@@ -72,17 +79,50 @@ def rung_names(text: str) -> tuple[str, ...] | None:
 
 
 def configuration(
-    preset: str, config: Path | None, seed: int | None, per_class: int | None, texts: Sequence[str]
+    preset: str,
+    config: Path | None,
+    seed: int | None,
+    per_class: int | None,
+    texts: Sequence[str],
+    data: Path | None = None,
 ) -> "RunConfig":
     """The configuration of a preset or a file, with what the options replace."""
     from ntkflow_validation.config.config import RunConfig
     from ntkflow_validation.config.presets import preset as named
     from ntkflow_validation.sweep.settings import SETTINGS, changed
+    from ntkflow_validation.training.complete import completed
 
     chosen = named(preset) if config is None else RunConfig.from_toml(config)
+    if data is not None:
+        chosen = chosen.with_data(own_data(data))
     if texts:
         chosen = changed(chosen, SETTINGS.read_settings(texts))
-    return chosen.with_seed(seed).with_per_class(per_class)
+    return completed(chosen.with_seed(seed).with_per_class(per_class), again=True)
+
+
+def own_data(path: Path) -> str:
+    """The option --data as a data set's name.
+
+    Raises:
+        InputError: it is no .npz.
+    """
+    from ntkflow_validation.own.data import SUFFIX, is_own
+
+    if not is_own(str(path)):
+        raise InputError("--data", path, f"is no {SUFFIX} file", "save it with np.savez(path, X=X, y=y)")
+    return str(path)
+
+
+def tell_data(config: "RunConfig", silent: bool) -> None:
+    """Say how the labels of a user's own samples become classes."""
+    from ntkflow_validation.own.data import contents, said
+
+    if config.data.is_own and not silent:
+        print(said(config.data.name, contents(config.data.name)))
+        if not config.data.balanced:
+            print(
+                "  classes differ in size: full batches, and no prediction; data.per_class = M takes M of each"
+            )
 
 
 def create(
@@ -141,4 +181,4 @@ def find_data(config: "RunConfig", data_dir: Path | None) -> None:
         return  # its data are elsewhere, and not asked for
     if data_dir is not None:
         os.environ["NTKFLOW_DATA"] = str(data_dir)
-    find_files(config.data.name)
+    find_files(config.data)

@@ -35,7 +35,7 @@ GENTLE = TrainConfig(steps=800, learning_rate=0.0, stability=0.2, snapshots=32)
 def found_data() -> str:
     """Fashion-MNIST where its files are found, otherwise the digits, which need none."""
     try:
-        find_files("fashion-mnist")
+        find_files(DataConfig(name="fashion-mnist"))
     except InputError:
         return "digits"
     return "fashion-mnist"

@@ -15,7 +15,7 @@ from ntkflow.cli.printed.output import warn
 from ntkflow.errors import InputError, StoppedError
 from ntkflow.runs.border.costs import CELL, refuse_many
 from ntkflow_validation.cli import sweep_options as options
-from ntkflow_validation.cli.options import find_data
+from ntkflow_validation.cli.options import find_data, own_data, tell_data
 
 if TYPE_CHECKING:
     from ntkflow.sweep.table import Table
@@ -36,6 +36,7 @@ def sweep(
     seeds: options.Seeds = None,
     over: options.Over = None,
     set_: options.Set = None,
+    data: options.Data = None,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
     data_dir: options.DataDir = None,
@@ -54,7 +55,7 @@ def sweep(
     missing or failed. Writes sweep.toml, cells/, table.csv and table.npz. Exit code 1 when a training failed; one
     that diverged is a result.
     """
-    grid = _grid(preset, config, set_ or [], pair or [], learning_rates, init, seeds, over or [])
+    grid = _grid(preset, config, set_ or [], data, pair or [], learning_rates, init, seeds, over or [])
     if not dry_run:
         refuse_many("over", grid.count, "trainings", CELL, yes)
     if dry_run:
@@ -62,6 +63,7 @@ def sweep(
         return
     if download:
         fetch_data(grid)
+    tell_data(grid.base, json or quiet)
     table = run(grid, out, workers, scheduler, data_dir, keep_runs, overwrite, silent=json or quiet)
     _report(table, out, json, quiet)
     if table.failed:
@@ -195,6 +197,7 @@ def _grid(
     preset: str,
     config: Path | None,
     changes: list[str],
+    data: Path | None,
     pairs: list[str],
     rates: str | None,
     init: str | None,
@@ -204,12 +207,21 @@ def _grid(
     """The grid of the file or preset, overridden by the options given."""
     from ntkflow.runs import files
     from ntkflow.sweep import parse_axis
+    from ntkflow_validation.config.config import located
     from ntkflow_validation.sweep.grid import PAPER, PAPER_INITS, PAPER_PAIRS, Pair, sweep_from_tables
     from ntkflow_validation.sweep.presets import sweep_preset
     from ntkflow_validation.sweep.settings import RATE, SETTINGS, changed
+    from ntkflow_validation.training.complete import completed
 
-    grid = sweep_preset(preset) if config is None else sweep_from_tables(files.read_toml(config))
-    given: dict[str, Any] = {"base": changed(grid.base, SETTINGS.read_settings(changes))}
+    grid = (
+        sweep_preset(preset)
+        if config is None
+        else sweep_from_tables(located(files.read_toml(config), config.parent))
+    )
+    if data is not None and (pairs or grid.pairs):
+        raise checks.beside("--data", data, "pairs, which name their data")
+    base = grid.base if data is None else grid.base.with_data(own_data(data))
+    given: dict[str, Any] = {"base": completed(changed(base, SETTINGS.read_settings(changes)), again=True)}
     if pairs:
         given["pairs"] = PAPER_PAIRS if pairs == [PAPER] else tuple(Pair.parse(text) for text in pairs)
     if rates is not None:

@@ -36,6 +36,9 @@ Over = Annotated[list[str] | None, _option(GRID, "Another axis, as training.weig
 Set = Annotated[
     list[str] | None, _option(GRID, "FIELD=VALUE for all, as training.steps=500; repeat.", "--set")
 ]
+Data = Annotated[
+    Path | None, _option(GRID, "Samples of your own (.npz with X, y), in place of the data set.", "--data")
+]
 Workers = Annotated[
     int | None, _option(RUNNING, "Local processes; several share one GPU. Default: one a core.")
 ]

@@ -7,15 +7,10 @@ from ntkflow import checks
 from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.runs.files import read_toml
-from ntkflow_validation.config.settings import (
-    DATASETS,
-    MODELS,
-    DataConfig,
-    KernelConfig,
-    ModelConfig,
-    TrainConfig,
-    whole_numbers,
-)
+from ntkflow_validation.config.samples import DATASETS, DataConfig
+from ntkflow_validation.config.settings import MODELS, VECTORS, KernelConfig, ModelConfig, TrainConfig
+from ntkflow_validation.config.values import whole_numbers
+from ntkflow_validation.own import data as own
 
 __all__ = ["DATASETS", "MODELS", "DataConfig", "KernelConfig", "ModelConfig", "RunConfig", "TrainConfig"]
 
@@ -46,35 +41,41 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         whole_numbers(self, "", {"seed": 0})
-        m, batch = self.data.per_class, self.training.batch_per_class
+        m, batch = min(self.data.counts), self.training.batch_per_class
+        if batch and not self.data.balanced:
+            rule = "draws as many of each class, of which there are not as many"
+            raise InputError("training.batch_per_class", batch, rule, "use 0, all samples")
         if batch > m:
-            raise InputError("training.batch_per_class", batch, f"exceeds data.per_class = {m}", "lower it")
+            raise InputError("training.batch_per_class", batch, f"exceeds {self.data.least}", "lower it")
         if self.kernels.per_class > m:
-            raise InputError(
-                "kernels.per_class", self.kernels.per_class, f"exceeds data.per_class = {m}", "lower it"
-            )
-        if self.kernels.neurons > self.model.features:
+            rule = f"exceeds {self.data.least}"
+            raise InputError("kernels.per_class", self.kernels.per_class, rule, "lower it")
+        if self.kernels.neurons > self.model.features > 0:
             raise InputError(
                 "kernels.neurons",
                 self.kernels.neurons,
                 f"exceeds model.features = {self.model.features}",
                 "lower it",
             )
-        if self.data.name == "block" and self.model.name not in ("mlp", "linear", "bent"):
+        if self.data.name == "block" and self.model.name not in VECTORS and not self.model.is_own:
             raise InputError(
                 "model.name",
                 self.model.name,
                 "the block inputs are vectors, not images",
                 "use linear, bent or mlp",
             )
-        if self.training.statistics == "frozen" and self.model.norm != "batch":
+        if self.training.statistics == "frozen" and self.model.norm not in ("batch", "auto"):
             raise InputError(
                 "training.statistics",
                 "frozen",
                 "there are no batch statistics to freeze",
                 "use model.norm = 'batch'",
             )
-        if self.training.observed == "running" and not self.has_running_statistics:
+        if (
+            self.training.observed == "running"
+            and not self.has_running_statistics
+            and self.model.norm != "auto"
+        ):
             raise InputError(
                 "training.observed", "running", "there are no running statistics", "leave it at its default"
             )
@@ -89,6 +90,25 @@ class RunConfig:
         """Whether snapshots replace the running statistics by those of the training set."""
         return self.has_running_statistics and self.training.observed == "recalibrated"
 
+    @property
+    def unpredicted(self) -> str | None:
+        """Why the theory's flow predicts nothing of this training, in words; None where it does."""
+        training = self.training
+        if training.adaptive:
+            how = "scales each parameter's gradient by its own history"
+            return f"trained with {training.optimiser}, which {how}: its steps are in no time those of the gradient flow"
+        if training.loss != "mse":
+            return f"trained on {training.loss}; the predictions are for the squared error of eq. (4)"
+        if training.label_smoothing:
+            how = f"targets smoothed by {training.label_smoothing:g}"
+            return f"trained on {how}; the predictions are for the one-hot targets of eq. (4)"
+        if not self.model.head_bias:
+            return "trained without a bias in the head; the predictions are for a bias that is trained"
+        if not self.data.balanced:
+            sizes = f"{min(self.data.counts)} to {max(self.data.counts)} samples"
+            return f"trained on classes of {sizes}; the rungs here are for balanced classes"
+        return None
+
     def to_dict(self) -> Json:
         """Nested plain values, one table per section."""
         return asdict(self)
@@ -101,13 +121,15 @@ class RunConfig:
         for name, kind in SECTIONS.items():
             table = values.get(name, {})
             _known(f"{name}.", table, kind)
+            if kind is DataConfig and own.is_own(table.get("name")):
+                table = {"classes": 0, "per_class": 0, **table}
             sections[name] = kind(**table)
         return cls(seed=values.get("seed", 0), **sections)
 
     @classmethod
     def from_toml(cls, path: Path | str) -> "RunConfig":
-        """Read a configuration file."""
-        return cls.from_dict(read_toml(Path(path)))
+        """Read a configuration file; paths in it begin at its folder."""
+        return cls.from_dict(located(read_toml(Path(path)), Path(path).parent))
 
     def with_seed(self, seed: int | None) -> "RunConfig":
         """The same run from another seed; None changes nothing."""
@@ -122,13 +144,40 @@ class RunConfig:
         if per_class is None:
             return self
         per_class = checks.whole("data.per_class", per_class, 2)
-        data, kernels, training = self.data, self.kernels, self.training
+        probe = min(self.data.probe_per_class, per_class)
+        return self._on(replace(self.data, per_class=per_class, class_sizes=(), probe_per_class=probe))
+
+    def with_data(self, name: str) -> "RunConfig":
+        """The same run on all samples of another data set, a user's own; batches and kernels take at most these.
+
+        Where its classes differ in size, batches are full.
+
+        Raises:
+            InputError: the file is missing, or cannot be read.
+        """
+        data = DataConfig(
+            name, classes=0, per_class=0, test_per_class=self.data.test_per_class, scaling=self.data.scaling
+        )
+        probe = min(self.data.probe_per_class, *data.counts)
+        return self._on(replace(data, probe_per_class=probe))
+
+    def _on(self, data: DataConfig) -> "RunConfig":
+        kernels, training, m = self.kernels, self.training, min(data.counts)
+        batch = min(training.batch_per_class, m) if data.balanced else 0
         return replace(
             self,
-            data=replace(data, per_class=per_class, probe_per_class=min(data.probe_per_class, per_class)),
-            kernels=replace(kernels, per_class=min(kernels.per_class, per_class)),
-            training=replace(training, batch_per_class=min(training.batch_per_class, per_class)),
+            data=data,
+            kernels=replace(kernels, per_class=min(kernels.per_class, m)),
+            training=replace(training, batch_per_class=batch),
         )
+
+
+def located(tables: Json, folder: Path) -> Json:
+    """The tables of a file with the paths in them as they are from its folder."""
+    data = tables.get("data")
+    if not isinstance(data, dict) or not own.is_own(data.get("name")):
+        return tables
+    return {**tables, "data": {**data, "name": own.absolute(data["name"], folder)}}
 
 
 def _known(prefix: str, values: object, kind: type) -> None:

@@ -8,7 +8,8 @@ from ntkflow.checks import whole
 from ntkflow.errors import InputError
 from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.config.settings import DataConfig, KernelConfig, ModelConfig, TrainConfig
+from ntkflow_validation.config.samples import DataConfig
+from ntkflow_validation.config.settings import KernelConfig, ModelConfig, TrainConfig
 
 # The table of config.toml that tells a recorded run from one that is trained here.
 MARKED = "clock"
@@ -20,7 +21,7 @@ ARGUMENTS = (
 # What a file says of each section: settings of trainings from here would be said of a training that has none.
 KEPT = {
     "data": ("name", "classes", "per_class", "probe_per_class", "counts", "labels"),
-    "model": ("name", "features", "init"),
+    "model": ("name", "features", "init", "head_bias"),
     "training": (
         "learning_rate",
         "momentum",
@@ -48,6 +49,21 @@ class RecordedData(DataConfig):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", tuple(whole("data.counts", m, 1) for m in self.counts))
+
+    @property
+    def is_own(self) -> bool:
+        """Never: the name is a title, whatever it looks like."""
+        return False
+
+    @property
+    def samples(self) -> int:
+        """Recorded samples."""
+        return sum(self.counts)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether as many samples of every class are recorded."""
+        return len(set(self.counts)) <= 1
 
 
 @dataclass(frozen=True)

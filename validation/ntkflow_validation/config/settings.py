@@ -1,16 +1,15 @@
-"""The sections of a configuration: data, model, training, kernels; each checks its own values."""
+"""The sections of a configuration beside the samples: model, training, kernels; each checks its own values."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from ntkflow import checks
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel
+from ntkflow.named import is_named
+from ntkflow_validation.config.values import number, truth, whole_numbers
 
-DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "block")
-SCALINGS = ("fixed", "image")
 MODELS = ("cnn", "mlp", "linear", "bent", "resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
+# Models that take inputs of any shape; the others take images.
+VECTORS = ("mlp", "linear", "bent")
 NORMS = ("auto", "none", "group", "batch")
 READOUTS = ("pool", "linear")
 INITIALISATIONS = ("lecun-normal", "uniform", "uniform-code", "he-normal")
@@ -20,6 +19,7 @@ STATISTICS = ("batch", "frozen")
 OBSERVED = ("recalibrated", "running")
 SPACINGS = ("log", "even")
 DECAYED = ("weights", "all")
+OPTIMISERS = ("sgd", "adam", "adamw")
 METHODS = ("auto", "gram", "class-sums", "probes", "sign-probes", "orthogonal-probes")
 QUANTITIES = (
     "outputs", "row-space", "rayleigh", "pair-norms", "output-pair-norms", "matrix", "row-matrix", "tensor",
@@ -32,6 +32,7 @@ WIDTHS = {"resnet8": 8, "resnet20": 16, "vgg11": 64, "vgg16": 64, "densenet40": 
 FEATURES_PER_WIDTH = {"resnet8": 4, "resnet20": 4, "vgg11": 4, "vgg16": 4, "densenet40": 11}
 # Hidden layers, each of which is compiled on its own: a network with more is not trained in a day.
 DEEPEST = 1000
+OWN_MODEL = "choose one of these, or name a network of your own as module:object"
 NORMALISED = ("resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # settings that only some models have
 ONLY = {
@@ -43,86 +44,13 @@ ONLY = {
 }
 
 
-def whole_numbers(settings: object, section: str, least: Mapping[str, int]) -> None:
-    """Whole numbers of a section, each at least so large; they become Python's own, as files have no others.
-
-    Raises:
-        InputError: one is something else, or smaller.
-    """
-    for name, smallest in least.items():
-        found = checks.whole(f"{section}{name}", getattr(settings, name), smallest)
-        object.__setattr__(settings, name, found)
-
-
-def number(name: str, value: object, low: float, high: float = float("inf")) -> None:
-    """Raise InputError unless `value` is a number in [low, high)."""
-    if not isinstance(value, int | float) or not low <= checks.real(name, value) < high:
-        raise InputError(name, value, f"must be a number in [{low:g}, {high:g})", "give such a number")
-
-
-def truth(name: str, value: object) -> None:
-    """Raise InputError unless `value` is true or false."""
-    if not isinstance(value, bool):
-        raise InputError(name, value, "must be true or false", "give one of these")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which samples: `per_class` of each of `classes` classes, balanced.
-
-    Args:
-        name: entry of `DATASETS`; "block" are synthetic inputs with an exactly block structured Gram matrix.
-        classes: C, the first C classes of the data set.
-        per_class: m, training samples of each class.
-        test_per_class: test samples of each class, at most; 0 = all. Without an official test set
-            (digits) they come from the samples that are not trained on.
-        probe_per_class: samples of each class on which H is observed in snapshots, the first ones; 0 = all m.
-        scaling: "fixed", the paper's pixel / 255 (digits: two fixed numbers), or "image", every image to
-            zero mean and unit variance.
-        kappa_d, kappa_c, kappa_n: Gram matrix of the "block" inputs; not used by other datasets.
-        noise: length of the Gaussian noise added to each "block" input, which takes the Gram matrix off blocks.
-    """
-
-    name: str = "digits"
-    classes: int = 10
-    per_class: int = 20
-    test_per_class: int = 0
-    probe_per_class: int = 0
-    scaling: str = "fixed"
-    kappa_d: float = 1.0
-    kappa_c: float = 0.5
-    kappa_n: float = 0.1
-    noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        choice("data.name", self.name, DATASETS)
-        whole_numbers(
-            self, "data.", {"classes": 2, "per_class": 2, "test_per_class": 0, "probe_per_class": 0}
-        )
-        choice("data.scaling", self.scaling, SCALINGS)
-        BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
-        number("data.noise", self.noise, 0)
-        if self.noise and self.name != "block":
-            raise InputError("data.noise", self.noise, "is for the block inputs only", "leave it at 0")
-        if self.probe_per_class == 1 or self.probe_per_class > self.per_class:
-            raise InputError(
-                "data.probe_per_class",
-                self.probe_per_class,
-                f"must be 0 or from 2 to data.per_class = {self.per_class}",
-                "change one",
-            )
-        if self.name == "block" and (self.scaling != "fixed" or self.test_per_class):
-            raise InputError(
-                "data.name", "block", "has no images to scale or to leave out", "drop the setting"
-            )
-
-
 @dataclass(frozen=True)
 class ModelConfig:
     """Which network: features of dimension `features`, then a linear head.
 
     Args:
-        name: entry of `MODELS`.
+        name: entry of `MODELS`, or module:object, a network of one's own that gives features: see
+            `ntkflow_validation.models.own`. Of the settings below only those of the head are for it: `init`, `head_bias`.
         features: n, dimension of the last-layer features; 0 = the architecture's own (ResNet20 64,
             ResNet8 32, VGG 256, DenseNet40 132, mlp 24, others 32). In the first four the width decides.
         width: channels of the first stage or convolution, growth of the DenseNet, or units of the hidden
@@ -134,6 +62,9 @@ class ModelConfig:
         scale: factor on the initial weights of the "linear" and the "bent" model.
         bend: factor on the nonlinear branch of the "bent" model, whose hidden units are its `width`.
         init: entry of `INITIALISATIONS`, see `ntkflow_validation.models.layers`.
+        head_bias: whether the head has a bias; without one b is recorded as 0.
+        source: file of the module of a network of one's own, found when a run is made.
+        sha256: of that file.
     """
 
     name: str = "cnn"
@@ -145,9 +76,13 @@ class ModelConfig:
     scale: float = 1.0
     bend: float = 0.0
     init: str = "lecun-normal"
+    head_bias: bool = True
+    source: str = ""
+    sha256: str = ""
 
     def __post_init__(self) -> None:
-        choice("model.name", self.name, MODELS)
+        if not self.is_own:
+            choice("model.name", self.name, MODELS, OWN_MODEL)
         whole_numbers(self, "model.", {"features": 0, "width": 0, "depth": 1})
         if self.depth > DEEPEST:
             rule = f"must be at most {DEEPEST}: layers are compiled one by one"
@@ -157,6 +92,7 @@ class ModelConfig:
         choice("model.init", self.init, INITIALISATIONS)
         number("model.scale", self.scale, 0)
         number("model.bend", self.bend, 0)
+        truth("model.head_bias", self.head_bias)
         defaults = {f.name: f.default for f in fields(self)}
         for setting, names in ONLY.items():
             value = getattr(self, setting)
@@ -164,14 +100,34 @@ class ModelConfig:
                 raise InputError(
                     f"model.{setting}", value, f"is not a setting of {self.name}", "leave it at its default"
                 )
-        if self.name in ("mlp", "linear", "bent") and self.norm not in ("auto", "none"):
+        for name in ("source", "sha256"):
+            text = getattr(self, name)
+            if not isinstance(text, str) or (text and not self.is_own):
+                rule = "is of a network of one's own, and a text"
+                raise InputError(f"model.{name}", text, rule, "leave it out")
+        if self.name in VECTORS and self.norm not in ("auto", "none"):
             raise InputError(
                 "model.norm", self.norm, f"the {self.name} has no normalisation layers", "use norm = 'none'"
             )
         self._resolve()
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is a user's own."""
+        return is_named(self.name)
+
     def _resolve(self) -> None:
         """Replace "the architecture's own" by its value, so that files and tables show the number."""
+        if self.is_own:
+            # What it is, only itself can tell: see `ntkflow_validation.training.complete`.
+            if self.norm not in (
+                "auto",
+                "batch" if self.sha256 else "auto",
+                "none" if self.sha256 else "auto",
+            ):
+                rule = "is what the network of one's own does"
+                raise InputError("model.norm", self.norm, rule, "leave it at its default")
+            return
         if self.width == 0 and self.name != "linear":
             object.__setattr__(self, "width", WIDTHS.get(self.name, 16))
         own = FEATURES_PER_WIDTH[self.name] * self.width if self.name in FEATURES_PER_WIDTH else None
@@ -190,7 +146,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How it is trained: SGD on 1/2 |f - y|^2 or on the cross-entropy of softmax f.
+    """How it is trained: by SGD or Adam on 1/2 |f - y|^2 or on the cross-entropy of softmax f.
 
     Args:
         steps: optimiser steps; not used when `epochs` is given.
@@ -200,12 +156,17 @@ class TrainConfig:
         stability: that share; used only with learning_rate = 0.
         momentum: beta.
         nesterov: Nesterov's form of momentum; otherwise heavy ball.
-        weight_decay: coupled L2 decay, lambda/2 |w|^2 added to the loss; 0 = none.
+        optimiser: entry of `OPTIMISERS`. The steps of Adam are in no time those of the gradient flow: there is no prediction.
+        beta1: of Adam, of its mean of gradients.
+        beta2: of Adam, of its mean of squares.
+        epsilon: of Adam, added to their root.
+        weight_decay: coupled L2 decay, lambda/2 |w|^2 added to the loss; of AdamW decoupled; 0 = none.
         decay_on: what decays: "weights", tensors with more than one axis, as in the paper's code, or "all".
         warmup: steps over which the rate rises linearly from 0 to its peak.
         drop_every: epochs after which the rate is divided by 10, again and again; 0 = never.
         batch_per_class: samples of each class in a batch; 0 = all, full batch.
         loss: entry of `LOSSES`.
+        label_smoothing: epsilon of the targets (1 - epsilon) Y + epsilon/C that are trained on; what is recorded is of Y.
         reduction: "mean" over samples and outputs (cross-entropy: over samples), as in the paper's code,
             or "sum" over both, as in eq. (4).
         statistics: batch normalisation in training: "batch" statistics, or "frozen" at those of the training
@@ -224,12 +185,17 @@ class TrainConfig:
     stability: float = 0.1
     momentum: float = 0.0
     nesterov: bool = False
+    optimiser: str = "sgd"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
     weight_decay: float = 0.0
     decay_on: str = "weights"
     warmup: int = 0
     drop_every: int = 0
     batch_per_class: int = 0
     loss: str = "mse"
+    label_smoothing: float = 0.0
     reduction: str = "mean"
     statistics: str = "batch"
     observed: str = "recalibrated"
@@ -243,6 +209,8 @@ class TrainConfig:
         number("training.stability", self.stability, 1e-9, 1)
         number("training.momentum", self.momentum, 0, 1)
         number("training.weight_decay", self.weight_decay, 0)
+        number("training.label_smoothing", self.label_smoothing, 0, 1)
+        self._check_optimiser()
         truth("training.nesterov", self.nesterov)
         choice("training.decay_on", self.decay_on, DECAYED)
         choice("training.loss", self.loss, LOSSES)
@@ -252,6 +220,26 @@ class TrainConfig:
         choice("training.spacing", self.spacing, SPACINGS)
         if self.nesterov and self.momentum == 0:
             raise InputError("training.nesterov", True, "needs momentum", "give training.momentum > 0")
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether steps are scaled by the history of each parameter's gradient."""
+        return self.optimiser != "sgd"
+
+    def _check_optimiser(self) -> None:
+        choice("training.optimiser", self.optimiser, OPTIMISERS)
+        number("training.beta1", self.beta1, 0, 1)
+        number("training.beta2", self.beta2, 0, 1)
+        number("training.epsilon", self.epsilon, 1e-30)
+        # What the other kind of optimiser has no use for.
+        unused = ("momentum", "nesterov") if self.adaptive else ("beta1", "beta2", "epsilon")
+        for f in fields(self):
+            if f.name in unused and getattr(self, f.name) != f.default:
+                rule = f"is not a setting of {self.optimiser}"
+                raise InputError(f"training.{f.name}", getattr(self, f.name), rule, "leave it at its default")
+        if self.adaptive and self.learning_rate == 0:
+            rule = f"no largest stable rate of {self.optimiser} is known"
+            raise InputError("training.learning_rate", 0, rule, "give a rate")
 
 
 @dataclass(frozen=True)

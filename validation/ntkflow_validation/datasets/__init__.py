@@ -3,6 +3,6 @@
 from ntkflow_validation.datasets.base import Dataset, Inputs
 from ntkflow_validation.datasets.batches import batch_indices
 from ntkflow_validation.datasets.download import download as fetch
-from ntkflow_validation.datasets.table import READERS, find_files, load
+from ntkflow_validation.datasets.table import READERS, find_files, input_shape, load
 
-__all__ = ["READERS", "Dataset", "Inputs", "batch_indices", "fetch", "find_files", "load"]
+__all__ = ["READERS", "Dataset", "Inputs", "batch_indices", "fetch", "find_files", "input_shape", "load"]

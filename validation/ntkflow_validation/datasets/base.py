@@ -14,7 +14,7 @@ Inputs = Float32[np.ndarray, "B ..."]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training samples sorted by class, exactly `per_class` of each, and what they are tested on.
+    """Training samples sorted by class, as many of each unless the sizes of classes are given, and what they are tested on.
 
     Attributes:
         x: training inputs, (N, ...), float32.
@@ -36,8 +36,18 @@ class Dataset:
 
     @property
     def per_class(self) -> int:
-        """The number m of training samples of each class."""
+        """The number m of training samples of each class; N/C rounded down where they differ."""
         return len(self.labels) // self.classes
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Training samples of each class, (C,)."""
+        return np.bincount(self.labels, minlength=self.classes)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all classes have as many."""
+        return len(set(self.counts.tolist())) == 1
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -46,8 +56,16 @@ class Dataset:
 
     def first_of_each_class(self, count: int) -> np.ndarray:
         """Indices of the first `count` samples of each class, sorted by class; 0 = all."""
-        rows = np.arange(len(self.labels)).reshape(self.classes, -1)
-        return rows[:, : count or None].ravel()
+        starts = np.cumsum(self.counts) - self.counts
+        return np.concatenate(
+            [s + np.arange(m)[: count or None] for s, m in zip(starts, self.counts, strict=True)]
+        )
+
+    def spread_out(self, most: int) -> np.ndarray:
+        """Indices of at most `most` samples that stand for all: as many of each class, or in the proportion of the classes."""
+        if self.balanced:
+            return self.first_of_each_class(max(1, min(self.per_class, most // self.classes)))
+        return np.unique(np.linspace(0, len(self.labels) - 1, min(most, len(self.labels))).astype(np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +73,7 @@ class Images:
     """Images as they stand in files.
 
     Attributes:
-        pixels: (N, height, width, channels), uint8 or as the set has them.
+        pixels: (N, height, width, channels), uint8 or as the set has them; a user's own may have other axes.
         labels: classes, (N,).
     """
 
@@ -63,28 +81,26 @@ class Images:
     labels: np.ndarray
 
 
-def draw_balanced(
-    labels: np.ndarray, config: DataConfig, seed: int, per_class: int, stream: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of `per_class` samples of each of the first C classes, sorted by class, and of the rest of them.
+def draw(labels: np.ndarray, config: DataConfig, seed: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of as many samples of the first C classes as are wanted, sorted by class, and of the rest of them.
 
     Raises:
         InputError: a class has fewer samples.
     """
     rng = np.random.default_rng([seed, stream])
     drawn, rest = [], []
-    for c in range(config.classes):
+    for c, wanted in enumerate(config.counts):
         members = np.flatnonzero(labels == c)
-        if len(members) < per_class:
+        if len(members) < wanted:
             raise InputError(
-                "data.per_class",
-                per_class,
-                f"class {c} of {config.name} has {len(members)} samples",
+                "data.per_class" if config.balanced else "data.class_sizes",
+                wanted,
+                f"class {c} of {config.title} has {len(members)} samples",
                 "lower it",
             )
         shuffled = rng.permutation(members)
-        drawn.append(np.sort(shuffled[:per_class]))
-        rest.append(np.sort(shuffled[per_class:]))
+        drawn.append(np.sort(shuffled[:wanted]))
+        rest.append(np.sort(shuffled[wanted:]))
     return np.concatenate(drawn), np.concatenate(rest)
 
 
@@ -107,7 +123,7 @@ def from_one_set(images: Images, config: DataConfig, seed: int) -> Dataset:
         InputError: a class has fewer than `per_class` samples.
     """
     labels = images.labels.astype(np.int64)
-    train, rest = draw_balanced(labels, config, seed, config.per_class)
+    train, rest = draw(labels, config, seed)
     test = limit_test(labels, rest, config, seed)
     x, x_test = (scale(images.pixels[rows], config) for rows in (train, test))
     unused = len(rest) - len(test)
@@ -123,9 +139,9 @@ def from_two_sets(training: Images, testing: Images, config: DataConfig, seed: i
     shapes = [part.pixels.shape[1:] for part in (training, testing)]
     if shapes[0] != shapes[1]:
         rule = f"has test images of shape {shapes[1]}, and training images of {shapes[0]}"
-        raise InputError("data", config.name, rule, "download both again")
+        raise InputError("data", config.title, rule, "download both again")
     labels, labels_test = (part.labels.astype(np.int64) for part in (training, testing))
-    train, rest = draw_balanced(labels, config, seed, config.per_class)
+    train, rest = draw(labels, config, seed)
     candidates = np.flatnonzero(labels_test < config.classes)
     test = limit_test(labels_test, candidates, config, seed)
     return Dataset(
@@ -145,6 +161,8 @@ def scale(pixels: np.ndarray, config: DataConfig) -> np.ndarray:
         # In float32 and in slices: a large set would not fit several times into memory as float64.
         parts = [_standardised(pixels[i : i + 4096]) for i in range(0, len(pixels), 4096)]
         return np.concatenate(parts) if parts else pixels.astype(np.float32)
+    if config.is_own and pixels.dtype != np.uint8:
+        return pixels.astype(np.float32)
     if config.name == "digits":
         # Mean and standard deviation over all pixels of the whole set, fixed so that no split changes the inputs.
         return ((pixels - 4.884) / 6.017).astype(np.float32)

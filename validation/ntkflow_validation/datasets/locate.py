@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ntkflow.errors import InputError
+from ntkflow_validation.own.data import ENVIRONMENT
 
-ENVIRONMENT = "NTKFLOW_DATA"
 # where Debian's package dataset-fashion-mnist puts its files
 INSTALLED = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 

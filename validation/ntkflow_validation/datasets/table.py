@@ -10,8 +10,9 @@ from ntkflow.problem.sizes import one_hot
 from ntkflow.runs.border.costs import refuse_large
 from ntkflow_validation.config.config import DataConfig
 from ntkflow_validation.datasets import cifar, idx
-from ntkflow_validation.datasets.base import Dataset, Images, from_one_set
+from ntkflow_validation.datasets.base import Dataset, Images, from_one_set, from_two_sets
 from ntkflow_validation.datasets.locate import find
+from ntkflow_validation.own import data as own
 
 Reader = Callable[[DataConfig, int], Dataset]
 
@@ -26,15 +27,39 @@ def load(config: DataConfig, seed: int) -> Dataset:
     Raises:
         InputError: files are missing or broken, or a class has too few samples.
     """
+    if config.is_own:
+        return read_own(config, seed)
     if config.name != "block" and config.classes > 10:
         raise InputError("data.classes", config.classes, f"{config.name} has 10 classes", "give at most 10")
     return READERS[config.name](config, seed)
 
 
-def find_files(name: str) -> None:
-    """Raise InputError when the files of a data set that has files are nowhere to be found."""
-    if name in COMPLETE:
-        find(name, COMPLETE[name])
+def find_files(config: DataConfig) -> None:
+    """Raise InputError when the files of a data set that has files are nowhere to be found, or an own one is another."""
+    if config.is_own:
+        own.verify(config.name, config.sha256)
+    if config.name in COMPLETE:
+        find(config.name, COMPLETE[config.name])
+
+
+def read_own(config: DataConfig, seed: int) -> Dataset:
+    """A user's own samples; without test samples in the file, those that are not trained on are tested on."""
+    found = own.read(own.verify(config.name, config.sha256))
+    if config.classes > len(found.names):
+        rule = f"{config.title} has {len(found.names)} classes"
+        raise InputError("data.classes", config.classes, rule, "give at most so many")
+    training = Images(found.X, found.classes)
+    if found.X_test is None or found.classes_test is None:
+        return from_one_set(training, config, seed)
+    return from_two_sets(training, Images(found.X_test, found.classes_test), config, seed)
+
+
+def input_shape(config: DataConfig) -> tuple[int, ...]:
+    """The shape of one input, without reading what is not a user's own."""
+    if config.is_own:
+        return own.read(own.verify(config.name, config.sha256)).X.shape[1:]
+    C, m = config.classes, config.per_class
+    return SHAPES.get(config.name) or (1 + C + 2 * C * m,)
 
 
 def read_digits(config: DataConfig, seed: int) -> Dataset:
@@ -66,6 +91,8 @@ def read_block(config: DataConfig, seed: int) -> Dataset:
     x, x_test = x.astype(np.float32), x_test.astype(np.float32)
     return Dataset(x, labels, x_test, labels, C, probe_per_class=config.probe_per_class)
 
+
+SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion-mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 
 READERS: dict[str, Reader] = {
     "digits": read_digits,

@@ -68,6 +68,8 @@ def _short(value: float | None) -> float | None:
 
 def invariant_account(run: RunDirectory) -> InvariantAccount | None:
     """What became of E between the first and the last measured step; None without two block kernels or a network."""
+    if not run.config.data.balanced:
+        return None  # the budget of E is that of equal classes
     kernels = {step: k.block() for step, k in run.measurements().items() if k.broken_order is None}
     if len(kernels) < 2 or isinstance(run.config, RecordedConfig):
         return None
@@ -78,7 +80,7 @@ def invariant_account(run: RunDirectory) -> InvariantAccount | None:
         return float(np.linalg.norm(E)) / size
 
     first, last = min(kernels), max(kernels)
-    config, N = run.trained_config, run.config.data.classes * run.config.data.per_class
+    config, N = run.trained_config, run.config.data.samples
     rate = theory_decay(config.training, N, config.data.classes)
     time = float(flow_times(config.training, N, config.data.classes)[last])
     # E from the snapshots and not from metrics.jsonl, which has it only of kernels measured while training.

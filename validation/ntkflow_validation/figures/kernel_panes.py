@@ -86,7 +86,7 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
     last = step if step is not None else max(found, default=0)
     at = None if step is None else epoch(config, step)
     figure = kernel_figure({epoch(config, s): kernel for s, kernel in found.items()}, at=at)
-    drawn = f"{config.data.name}, {config.model.name}, step {last}"
+    drawn = f"{config.data.title}, {config.model.name}, step {last}"
     figure.suptitle(f"{drawn}: {figure.get_suptitle()}", fontsize=8.5)
     final = run.path / "figures" / f"kernels.{suffix}"
     final.parent.mkdir(exist_ok=True)
@@ -107,7 +107,7 @@ def _full(found: Measurement) -> bool:
 
 def epoch(config: RunConfig, step: int) -> float:
     """Passes through the data at a step, the axis of these figures."""
-    return float(epochs_of(config.training, step, config.data.per_class))
+    return float(epochs_of(config.training, step, config.data.mean_per_class))
 
 
 def _maps(found: Measurement) -> dict[str, np.ndarray | None]:

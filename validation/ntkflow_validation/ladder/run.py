@@ -83,16 +83,14 @@ def compare_run(
         if row["step"] in seen
     }
     windows = choose(losses, list(kernels), from_snapshot, settings.windows)
-    results, refused, loss = [], None, run.config.training.loss
-    if loss == "mse":
+    results, refused = [], run.config.unpredicted
+    if refused is None:
         context = (
             _RecordedContext(run, stand_in(run.config), None, kernels, settings, progress)
             if isinstance(run.config, RecordedConfig)
             else _Context(run, *prepare(run.config), kernels, settings, progress)
         )
         results = [context.compare(window) for window in windows]
-    else:
-        refused = f"trained on {loss}; the predictions are for the squared error of eq. (4)"
     found = comparison_document(results, kernels, deviations(run.config), refused)
     run.write_comparison(found)
     return found

@@ -13,7 +13,8 @@ from ntkflow.runs.border.records import INLINE, SPARSE, key
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.ladder.export import QUANTITIES, KeptRun, KeptRung, KeptWindow, read_kept, short
 from ntkflow_validation.runs.compared import Numbers
-from ntkflow_validation.runs.rundir import RunDirectory, first_difference
+from ntkflow_validation.runs.documents import first_difference
+from ntkflow_validation.runs.rundir import RunDirectory
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -133,8 +134,7 @@ def read(path: Path | str) -> SeedRun:
     path = Path(path)
     if path.is_dir():
         run = RunDirectory.open(path)
-        found = run.comparison()
-        comparison = None if found is None else short(found)
+        comparison = short(run.compared("runs"))
         config, name, remedy = run.config, run.path.resolve().name, "run `ntkflow validate compare` first"
     else:
         kept = read_kept(

@@ -17,7 +17,7 @@ Tree = Any
 
 
 class Classifier(nnx.Module):
-    """f(x) = W h(x) + b with h = `body`. Source: eq. (1).
+    """f(x) = W h(x) + b with h = `body`; b = 0 for a head without bias. Source: eq. (1).
 
     Args:
         body: module from a batch of inputs (B, ...) to features (B, n).
@@ -42,7 +42,7 @@ class Variables(NamedTuple):
     """All numbers of a network, as nested plain dicts of float32 arrays.
 
     Attributes:
-        params: trained parameters, {"body": ..., "head": {"kernel", "bias"}}.
+        params: trained parameters, {"body": ..., "head": {"kernel", "bias"}}; a head without bias has none.
         statistics: running statistics of batch normalisation; empty without it.
     """
 

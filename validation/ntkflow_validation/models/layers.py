@@ -33,11 +33,16 @@ class Layers:
         self.rngs = rngs
         self.momentum = momentum
 
-    def dense(self, inputs: int, outputs: int) -> nnx.Linear:
-        """A dense layer with bias."""
+    def head(self, features: int, classes: int) -> nnx.Linear:
+        """The last layer, from features to outputs."""
+        return self.dense(features, classes, self.config.head_bias)
+
+    def dense(self, inputs: int, outputs: int, use_bias: bool = True) -> nnx.Linear:
+        """A dense layer."""
         return nnx.Linear(
             inputs,
             outputs,
+            use_bias=use_bias,
             kernel_init=self._weights(positions=1),
             bias_init=self._biases(inputs),
             rngs=self.rngs,

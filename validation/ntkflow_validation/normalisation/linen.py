@@ -1,6 +1,7 @@
 """Batch normalisation of Flax Linen, watched as its calls are intercepted."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -38,25 +39,7 @@ class LinenNetwork:
 
     def _moments(self, variables: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
         found: list[Seen] = []
-
-        def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-            layer = context.module
-            if not isinstance(layer, linen.BatchNorm) or context.method_name != "__call__":
-                return call(*args, **kwargs)
-            inputs = args[0] if args else kwargs["x"]
-            found.append(seen(layer.path, inputs, layer.axis, kwargs.get("mask")))
-            self._epsilons[layer.path] = layer.epsilon
-            # A constructor may fix the mode, and then a call may not name it too.
-            fixed = layer.use_running_average
-            if fixed is None:
-                return call(inputs, use_running_average=not own)
-            object.__setattr__(layer, "use_running_average", not own)
-            try:
-                return call(inputs)
-            finally:
-                object.__setattr__(layer, "use_running_average", fixed)
-
-        with linen.intercept_methods(intercept):
+        with intercepting(found, own, (), self._epsilons):
             # What layers write is dropped: only the inputs are wanted.
             self._module.apply(variables, x, method=self._forward, mutable=[*variables])
         self._paths[own] = [s.path for s in found]
@@ -85,6 +68,40 @@ class LinenNetwork:
         for path, found in statistics.items():
             tree = _with(tree, path, found)
         self.result = type(self.result)({**self.result, STATISTICS: tree})
+
+
+def intercepting(
+    found: list[Seen], own: bool, prefix: Path = (), epsilons: dict[Path, float] | None = None
+) -> AbstractContextManager[None]:
+    """A context in which batch normalisations of Linen modules tell what they are given.
+
+    Args:
+        found: what they tell, in the order of their calls.
+        own: normalise by the batch itself, else by what is stored.
+        prefix: before the path of a layer.
+        epsilons: what each adds to its variance, where that is wanted.
+    """
+
+    def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        layer = context.module
+        if not isinstance(layer, linen.BatchNorm) or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        inputs = args[0] if args else kwargs["x"]
+        found.append(seen((*prefix, *layer.path), inputs, layer.axis, kwargs.get("mask")))
+        if epsilons is not None:
+            epsilons[layer.path] = layer.epsilon
+        # A constructor may fix the mode, and then a call may not name it too.
+        fixed = layer.use_running_average
+        if fixed is None:
+            return call(inputs, use_running_average=not own)
+        object.__setattr__(layer, "use_running_average", not own)
+        try:
+            return call(inputs)
+        finally:
+            object.__setattr__(layer, "use_running_average", fixed)
+
+    context: AbstractContextManager[None] = linen.intercept_methods(intercept)
+    return context
 
 
 def _layers(tree: Any, path: Path) -> Any:

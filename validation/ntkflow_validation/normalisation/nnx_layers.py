@@ -42,6 +42,11 @@ def watching(own: bool) -> Iterator[list[Seen]]:
         _ASKED.reset(token)
 
 
+def asked() -> _Asked | None:
+    """What `watching` collects at the moment, for layers that are told by hand; None where nobody asks."""
+    return _ASKED.get()
+
+
 def watch(module: nnx.Module) -> None:
     """Make the layers of batch normalisation tell `watching` what they are given; nothing else changes in them."""
     for path, layer in layers_of(module):

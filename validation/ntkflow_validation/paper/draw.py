@@ -90,8 +90,8 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path | str]) -> Figure:
             f"run `ntkflow validate kernels {runs[0]} --figure` first",
         )
     rate = run.trained_config.training.learning_rate
-    shown = f"{config.model.name} on {config.data.name}, {config.model.init}, learning rate {rate:.3g}"
-    return kernel_figure(found, title=_title(figure, f"{config.model.name}/{config.data.name}", shown))
+    shown = f"{config.model.name} on {config.data.title}, {config.model.init}, learning rate {rate:.3g}"
+    return kernel_figure(found, title=_title(figure, f"{config.model.name}/{config.data.title}", shown))
 
 
 def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = True) -> Figure:
@@ -126,10 +126,10 @@ def _recipe(selection: Selection) -> str:
     length = lengths.pop() if len(lengths) == 1 else "of several recipes"
     config = configs[0]
     loss = "squared error" if config.training.loss == "mse" else "cross-entropy"
-    return f"{config.model.name} on {config.data.name}, {length}, {loss};\nred with collapse, blue without"
+    return f"{config.model.name} on {config.data.title}, {length}, {loss};\nred with collapse, blue without"
 
 
 def _length(config: RunConfig) -> str:
     recipe, data = config.training, config.data
     length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
-    return f"{data.classes * data.per_class} images, {length}"
+    return f"{data.samples} images, {length}"

@@ -96,6 +96,12 @@ def compare_run(
 def deviations(config: RunConfig) -> list[str]:
     """Hypotheses of the theory that the run does not satisfy, in words."""
     training, found = config.training, []
+    if training.adaptive:
+        found.append(f"optimiser {training.optimiser}: not gradient descent, and in no flow time")
+    if training.label_smoothing:
+        found.append(
+            f"labels smoothed by {training.label_smoothing:g}: losses are recorded against one-hot targets"
+        )
     if training.momentum:
         kind = "Nesterov momentum" if training.nesterov else "momentum"
         found.append(

@@ -90,6 +90,7 @@ class Summary:
     training: Trained
     kernels: tuple[KernelRow, ...]
     from_snapshot: int | None
+    refused: str | None
     windows: tuple[WindowSummary, ...]
 
 
@@ -106,6 +107,7 @@ def summary(run: RunDirectory) -> Summary:
         training=Trained(run.training(), last.get("step"), last.get("time"), first, last),
         kernels=run.kernel_rows(),
         from_snapshot=None if comparison is None else comparison.from_snapshot,
+        refused=None if comparison is None else comparison.refused,
         windows=tuple(WindowSummary.of(w) for w in (comparison.windows if comparison else ())),
     )
 
@@ -125,8 +127,7 @@ def draw(run: RunDirectory) -> str | None:
 
 def what(config: RunConfig) -> str:
     """What was trained, in a few words."""
-    samples = config.data.classes * config.data.per_class
-    return f"{config.data.name}, {config.model.name}, N = {samples}, n = {config.model.features}"
+    return f"{config.data.title}, {config.model.name}, N = {config.data.samples}, n = {config.model.features}"
 
 
 def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None = None) -> "Figure | None":

@@ -83,8 +83,8 @@ def columns(H: Any, N: int, rows: bool | None) -> np.ndarray:
     return found.T if in_rows else found
 
 
-def head_of(W: Any, b: Any, C: int) -> tuple[np.ndarray, np.ndarray]:
-    """W (C, n) and b (C,), zero where there is none, from arrays or a layer.
+def head_of(W: Any, b: Any, C: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """W (C, n) and b (C,), None where there is none, from arrays or a layer.
 
     Raises:
         InputError: it is none of `HEADS`, or has not C rows.
@@ -98,7 +98,9 @@ def head_of(W: Any, b: Any, C: int) -> tuple[np.ndarray, np.ndarray]:
             else "give the last layer, with an output for each class of y"
         )
         raise InputError("W", f"array of shape {found.shape}", f"must be (C, n) with C = {C} classes", remedy)
-    biases = np.zeros(C) if bias is None else doubles("b", bias, 1)
+    if bias is None:
+        return found, None
+    biases = doubles("b", bias, 1)
     checks.shape("b", biases.shape, (C,), ", one bias per class", "give the last layer's")
     return found, biases
 

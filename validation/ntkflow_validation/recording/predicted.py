@@ -240,7 +240,9 @@ def predict(
     order = np.argsort(measurement.labels, kind="stable")
     problem = _problem(measurement, parts, rung, of, order)
     share = problem.sizes.N / clock.samples
-    problem = _of_clock(problem, clock, share)
+    # A head that was measured without a bias has none to train.
+    biased = measurement.head is None or measurement.head.b is not None
+    problem = _of_clock(problem, clock, share, biased)
     times = None if steps is None else _times(clock, _steps(steps, start), start) / share
     solution = solve(problem, save_at=times, rtol=rtol)
     drawn, without = _members(measurement, problem, of, members, seed, share)
@@ -274,7 +276,7 @@ def _problem(
     return Problem(sizes, kernel, state)
 
 
-def _of_clock(problem: Problem, clock: Clock, share: float) -> Problem:
+def _of_clock(problem: Problem, clock: Clock, share: float, biased: bool) -> Problem:
     """With the loss and decay of the training; of s of m samples a class in their own time, (m/s) t."""
     loss = loss_named("mse" if clock.loss in ("half-squared", "squared") else clock.loss)
     d = clock.decay
@@ -292,7 +294,8 @@ def _of_clock(problem: Problem, clock: Clock, share: float) -> Problem:
                 "take rung='block', or measure all",
             )
         kernel = _probe(kernel, problem.sizes, share)
-    return replace(problem, kernel=kernel, loss=loss, decay=Decay(d.W * share, d.H * share, d.b * share))
+    decay = Decay(d.W * share, d.H * share, d.b * share if biased else 0.0)
+    return replace(problem, kernel=kernel, loss=loss, decay=decay, train_bias=biased)
 
 
 def _probe(kernel: BlockKernel, sizes: Sizes, share: float) -> BlockKernel:

@@ -28,8 +28,8 @@ from ntkflow_validation.recording import arrays
 from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
 from ntkflow_validation.recording.networks import Features, Reader, inference, part, plain
 from ntkflow_validation.recording.ranks import rank as this_rank
-from ntkflow_validation.runs.documents import MadeBy, Training
-from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot, first_difference
+from ntkflow_validation.runs.documents import MadeBy, Training, first_difference
+from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
 from ntkflow_validation.runs.training_run import Result
 
 # Measured beside the block constants; the whole tensor where it is small, from which every rung of the ladder follows.
@@ -129,6 +129,7 @@ class Recorder:
         self._stack = ExitStack()
         self.last: int | None = None
         self.stopped = ""
+        self._biased = True
         self.writes = (this_rank() if rank is None else rank) == 0
         if self.writes:
             self._overwrite = overwrite
@@ -160,7 +161,8 @@ class Recorder:
             self._warn("again", f"{self.path} has step {self.last}: steps up to it are skipped")
             return None
         network = plain(network)
-        H, weights, biases = self._observed(network, W, b)
+        H, weights, found = self._observed(network, W, b)
+        self._biased, biases = found is not None, np.zeros(self.classes) if found is None else found
         if not all(np.isfinite(part).all() for part in (H, weights, biases)):
             self._diverged(step)
             return None
@@ -206,7 +208,7 @@ class Recorder:
         # A loop that was broken off has not ended.
         self.close() if kind is None else self._release()
 
-    def _observed(self, network: Any, W: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _observed(self, network: Any, W: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         N = len(self.labels)
         if W is not None:
             return arrays.columns(network, N, self.rows), *arrays.head_of(W, b, self.classes)
@@ -247,7 +249,8 @@ class Recorder:
             try:
                 found = measure(
                     features, params, self._reader.X[self._order], self.labels[self._order],
-                    head=(seen.state.W, seen.state.b), quantities=how.quantities, method=how.method, memory=how.memory,
+                    head=(seen.state.W, seen.state.b if self._biased else None),
+                    quantities=how.quantities, method=how.method, memory=how.memory,
                     neurons=how.neurons or None, per_class=how.per_class or None, probes=how.probes, bn=how.bn,
                 )  # fmt: skip
             except InputError as error:
@@ -323,12 +326,14 @@ class Recorder:
             counts=tuple(counts.tolist()),
             labels=digest,
         )
-        how = self._how
+        how, biased = self._how, self._biased
         if known is not None:
             # Both come with the first network that is recorded.
-            n = known.model.features
+            n, biased = known.model.features, known.model.head_bias
             how = how if how.quantities else replace(how, quantities=known.kernels.quantities)
-        return RecordedConfig.of(self.clock, data, RecordedModel(name=self.name, features=n), how)
+        return RecordedConfig.of(
+            self.clock, data, RecordedModel(name=self.name, features=n, head_bias=biased), how
+        )
 
     def _diverged(self, step: int) -> None:
         self.stopped = f"H, W or b was not finite at step {step}"

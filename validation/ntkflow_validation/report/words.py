@@ -60,23 +60,27 @@ SETS = {
 
 def run_title(config: RunConfig) -> str:
     """Network and data of a run."""
-    model, data = config.model.name, config.data.name
+    model, data = config.model.name, config.data.title
     return f"{NETWORKS.get(model, model)} on {SETS.get(data, data)}"
 
 
 def run_facts(config: RunConfig, training: Training | None) -> str:
     """Sizes and recipe in one sentence."""
-    recipe, C, m = config.training, config.data.classes, config.data.per_class
+    recipe, data = config.training, config.data
+    sizes = f"m = {data.per_class}" if data.balanced else f"{min(data.counts)} to {max(data.counts)}"
     batch = f"batches of {recipe.batch_per_class} per class" if recipe.batch_per_class else "full batch"
     # 0 stands for a rate that is chosen when training begins.
     rate = (training.learning_rate if training else 0.0) or recipe.learning_rate
     if isinstance(config, RecordedConfig):
         return _recorded_facts(config, training, label(float(f"{rate:.3g}")))
     length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
-    parts = [f"C = {C} classes, m = {m} samples each, N = {C * m}, n = {config.model.features} features"]
+    parts = [
+        f"C = {data.classes} classes, {sizes} samples each, N = {data.samples}, n = {config.model.features} features"
+    ]
     if training and training.parameters:
         parts.append(f"{training.parameters:,} parameters".replace(",", "\u202f"))
-    parts.append(f"{length} at rate {label(float(f'{rate:.3g}'))}, {batch}, seed {config.seed}")
+    by = f" of {recipe.optimiser}" if recipe.adaptive else ""
+    parts.append(f"{length}{by} at rate {label(float(f'{rate:.3g}'))}, {batch}, seed {config.seed}")
     return "; ".join(parts)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ntkflow._types import Document
 from ntkflow.runs.border.reading import NUMBER, Shape
 from ntkflow.runs.border.records import SPARSE, record
 from ntkflow.runs.files import run_versions
@@ -44,6 +45,7 @@ class Training:
         learning_rate: the one that was used, chosen or given.
         parameters: how many the network has; None where it is not known, of a recorded one.
         samples: trained on, tested on, and left unused.
+        labels: of the classes, in a file of one's own.
         device: where it was trained.
         made_by: with what.
         result: how it ended; None before.
@@ -54,6 +56,7 @@ class Training:
     learning_rate: float
     parameters: int | None
     samples: Mapping[str, int]
+    labels: tuple[int, ...] | None = field(default=None, metadata=SPARSE)
     device: str | None = field(default=None, metadata=SPARSE)
     made_by: MadeBy | None = field(default=None, metadata=SPARSE)
     result: str | None = field(default=None, metadata=SPARSE)
@@ -89,3 +92,15 @@ class KernelRow:
     def of(cls, step: int, found: Measurement) -> "KernelRow":
         """Of what was measured at a step."""
         return cls(step, **found.row())
+
+
+def first_difference(a: Document, b: Document, prefix: str = "") -> str | None:
+    """The first field in which two configurations differ, with both values; None where they are equal."""
+    for key, value in a.items():
+        if isinstance(value, Mapping):
+            inner = first_difference(value, b.get(key) or {}, f"{prefix}{key}.")
+            if inner:
+                return inner
+        elif value != b.get(key):
+            return f"{prefix}{key} ({b.get(key)}, not {value})"
+    return None

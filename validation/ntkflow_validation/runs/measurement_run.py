@@ -56,9 +56,12 @@ def measure_snapshot(
     if how.bn == "recalibrated":
         statistics = jax.jit(network.calibrated)(*variables, jnp.asarray(dataset.x))
         variables = variables._replace(statistics=statistics)
+    W, b = head(variables)
+    # A bias that is there is a parameter, and has its part in the outputs' kernel, whatever its value.
+    classifier = (W, b if "bias" in variables.params["head"] else None)
     function = batch_features(network) if how.bn == "batch" else network.body_features
     return measure(
-        JaxBackend(function, variables.params["body"], variables), None, dataset.x, dataset.labels, head=head(variables),
+        JaxBackend(function, variables.params["body"], variables), None, dataset.x, dataset.labels, head=classifier,
         quantities=how.quantities, method=how.method, memory=how.memory, neurons=how.neurons or None,
         per_class=how.per_class or None, probes=how.probes, bn=how.bn, seed=seed, store=store, progress=progress,
         announce=announce,

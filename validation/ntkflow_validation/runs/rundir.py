@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from ntkflow import checks
-from ntkflow._types import Document, Json
+from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
@@ -48,8 +48,9 @@ from ntkflow_validation.config.recorded import RecordedConfig, config_of
 from ntkflow_validation.kernels import Measurement, measurement_file
 from ntkflow_validation.models.base import from_named, named_leaves
 from ntkflow_validation.runs.compared import ComparedRun
-from ntkflow_validation.runs.documents import METRICS, KernelRow, Training
+from ntkflow_validation.runs.documents import METRICS, KernelRow, Training, first_difference
 from ntkflow_validation.runs.lock import LOCK, locked
+from ntkflow_validation.training.complete import completed
 from ntkflow_validation.training.train import Snapshot, TrainState
 
 # All that a run directory may hold; --overwrite replaces nothing else.
@@ -112,7 +113,7 @@ class RunDirectory:
         Raises:
             InputError: the directory exists and neither flag is given, or the configurations differ.
         """
-        path = Path(path)
+        path, config = Path(path), completed(config)
         if resume and (path / MARK).exists():
             return cls._resumed(path, config)
         if overwrite and (path / LOCK).exists():
@@ -210,7 +211,9 @@ class RunDirectory:
         wrong = misfit(file.meta, {"step": int, "time": NUMBER}, "meta")
         if wrong:
             raise InputError("snapshot", path, wrong, "train the run again")
-        return StoredSnapshot(file.meta["step"], float(file.meta["time"]), file.state, file.sizes)
+        # An optimiser that is not gradient descent has no flow time: null in the file.
+        time = float("nan") if file.meta["time"] is None else float(file.meta["time"])
+        return StoredSnapshot(file.meta["step"], time, file.state, file.sizes)
 
     def read_train_state(self, step: int, template: TrainState) -> TrainState:
         """Parameters and optimiser state at one step."""
@@ -357,6 +360,20 @@ class RunDirectory:
         """summary.json from its record, written last: it marks the run complete."""
         write_json(self.path / SUMMARY, document(found))
 
+    def compared(self, argument: str = "run") -> ComparedRun:
+        """comparison.json with its windows.
+
+        Raises:
+            InputError: there is none, or none could be made of this training, with the reason.
+        """
+        found = self.comparison()
+        if found is not None and found.refused:
+            raise InputError(argument, self.path, f"has no prediction: {found.refused}", "train one that has")
+        if found is None or not found.windows:
+            remedy = f"run `ntkflow validate compare {self.path}` first"
+            raise InputError(argument, self.path, "has no comparison", remedy)
+        return found
+
     @property
     def _checkpoint(self) -> Path:
         return self.path / "checkpoint.npz"
@@ -380,15 +397,3 @@ def run_paths(path: Path | str) -> list[Path]:
         found = [run for run in inside if (run / MARK).is_file() and (run / "snapshots").is_dir()]
         return found or [path]
     return [path]
-
-
-def first_difference(a: Document, b: Document, prefix: str = "") -> str | None:
-    """The first field in which two configurations differ, with both values; None where they are equal."""
-    for key, value in a.items():
-        if isinstance(value, Mapping):
-            inner = first_difference(value, b.get(key) or {}, f"{prefix}{key}.")
-            if inner:
-                return inner
-        elif value != b.get(key):
-            return f"{prefix}{key} ({b.get(key)}, not {value})"
-    return None

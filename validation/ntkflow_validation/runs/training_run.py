@@ -16,6 +16,7 @@ from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
 from ntkflow_validation.models import Network
+from ntkflow_validation.own import data as own
 from ntkflow_validation.runs.documents import MadeBy, Training
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.runs.rundir import TRAINING, RunDirectory
@@ -136,7 +137,9 @@ def write_snapshot(
         began = time.perf_counter()
         found = measure_snapshot(network, snapshot.train.variables, dataset, config.kernels, config.seed)
         run.write_measurement(snapshot.step, found, config.kernels, time.perf_counter() - began)
-        if found.broken_order is None:
+        if not dataset.balanced:
+            metrics["invariant_refused"] = "classes differ in size, and E is that of equal ones"
+        elif found.broken_order is None:
             m, batch = dataset.per_class, config.training.batch_per_class
             metrics |= invariant_metrics(snapshot.state, snapshot.sizes, found.block(), m, batch)
         else:
@@ -184,6 +187,7 @@ def _begun(run: RunDirectory, dataset: Dataset, network: Network) -> Training:
                 "test": len(dataset.labels_test),
                 "unused": dataset.unused,
             },
+            labels=own.contents(run.config.data.name).names if run.config.data.is_own else None,
             device=jax.devices()[0].device_kind,
             made_by=MadeBy.here(),
         )

@@ -126,7 +126,7 @@ class TrainingRun:
     def sizes(self) -> Sizes:
         """C, the observed samples of each class, n."""
         data = self.config.data
-        return Sizes(data.classes, data.probe_per_class or data.per_class, self.config.model.features)
+        return Sizes(data.classes, data.probe_per_class or data.counts, self.config.model.features)
 
     @property
     def result(self) -> str:
@@ -164,7 +164,7 @@ class TrainingRun:
         rows: dict[int, dict[str, float]] = {}
         for step, found in self.measurements.items():
             rows[step] = {name: getattr(found, name).value for name in CONSTANTS}
-            if found.broken_order is None:
+            if found.broken_order is None and self.config.data.balanced:
                 snapshot = self.run.read_snapshot(step)
                 terms = invariant_terms(snapshot.state, snapshot.sizes, found.block(), m)
                 first = terms.E if first is None else first
@@ -288,7 +288,7 @@ class TrainingRun:
     def _title(self) -> str:
         config, sizes = self.config, self.sizes
         return (
-            f"{config.model.name} on {config.data.name}, C = {sizes.C}, m = {config.data.per_class}, n = {sizes.n}, "
+            f"{config.model.name} on {config.data.title}, C = {sizes.C}, m = {config.data.mean_per_class}, n = {sizes.n}, "
             f"rate {config.training.learning_rate:.4g}, seed {config.seed}"
         )
 

@@ -84,7 +84,7 @@ def _train(task: CellTask) -> Json:
             measure_end(run)
         content = content_of(run)
     took = time.perf_counter() - began
-    return document(CellFile(config.to_dict(), replace(content, seconds=took)))
+    return document(CellFile(run.config.to_dict(), replace(content, seconds=took)))
 
 
 def measure_end(run: RunDirectory) -> None:

@@ -10,11 +10,11 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.sweep.grid import TrainingSweep
 from ntkflow_validation.training.clock import total_steps
 
-# Image shapes by data set, so that an estimate needs no data.
-SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion-mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 TEST = {"digits": 1197, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
 # Exact gradients of one neuron on as many images cost a little more than a training step on them (docs/benchmarks.md).
 NEURON_STEPS = 1.25
+# Features of a network of one's own that has not been made yet.
+UNKNOWN = 64
 # A forward pass of an image against its share of a training step.
 FORWARD_STEPS = 0.33
 
@@ -87,14 +87,17 @@ def estimate_runs(runs: Sequence[RunConfig], workers: int | None = None) -> Esti
             if kind not in speeds:
                 speeds[kind] = executor.submit(measure_speed, run.to_dict()).result()
             speed = speeds[kind]
-            work, steps = work + seconds_of(run, speed), steps + total_steps(run.training, run.data.per_class)
+            work, steps = (
+                work + seconds_of(run, speed),
+                steps + total_steps(run.training, run.data.mean_per_class),
+            )
             device = speed.device
     return Estimate(len(runs), steps, work, together, device)
 
 
 def _kind(run: RunConfig) -> tuple[object, ...]:
     model = tuple((k, v) for k, v in asdict(run.model).items() if k != "init")
-    return (model, run.data.name, run.data.classes, run.training.batch_per_class or run.data.per_class)
+    return (model, run.data.name, run.data.classes, run.training.batch_per_class or run.data.mean_per_class)
 
 
 def measure_speed(config: Json) -> Speed:
@@ -105,17 +108,21 @@ def measure_speed(config: Json) -> Speed:
     import jax.numpy as jnp
     import numpy as np
 
+    from ntkflow_validation.datasets import input_shape
     from ntkflow_validation.models import build
     from ntkflow_validation.training.train import make_step, start
 
     run = RunConfig.from_dict(config)
-    C, m = run.data.classes, run.training.batch_per_class or run.data.per_class
-    shape = SHAPES.get(run.data.name) or (C * run.data.per_class,)
+    C, m = run.data.classes, run.training.batch_per_class or run.data.mean_per_class
+    shape = input_shape(run.data)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(C * m, *shape)).astype(np.float32))
     labels = jnp.repeat(jnp.arange(C), m)
     recipe = replace(run.training, learning_rate=run.training.learning_rate or 0.01)
     network = build(run.model, shape, C, 0)
-    step, state = make_step(network, recipe, run.data.per_class), start(network, recipe, run.data.per_class)
+    step, state = (
+        make_step(network, recipe, run.data.mean_per_class),
+        start(network, recipe, run.data.mean_per_class),
+    )
     began = time.perf_counter()
     state = jax.block_until_ready(step(state, x, labels))
     compiling, times = time.perf_counter() - began, []
@@ -129,14 +136,14 @@ def measure_speed(config: Json) -> Speed:
 def seconds_of(run: RunConfig, speed: Speed) -> float:
     """Training, metrics and kernels of one run."""
     recipe, data, kernels = run.training, run.data, run.kernels
-    batch = (recipe.batch_per_class or data.per_class) * data.classes
+    batch = (recipe.batch_per_class or data.mean_per_class) * data.classes
     per_image = speed.step / batch
     test = data.test_per_class * data.classes or TEST.get(data.name, 0)
-    snapshots = recipe.snapshots * FORWARD_STEPS * per_image * (test + 2 * data.per_class * data.classes)
-    images = (kernels.per_class or data.per_class) * data.classes
-    neurons = kernels.neurons or run.model.features
+    snapshots = recipe.snapshots * FORWARD_STEPS * per_image * (test + 2 * data.samples)
+    images = (kernels.per_class or data.mean_per_class) * data.classes
+    neurons = kernels.neurons or run.model.features or UNKNOWN
     measuring = NEURON_STEPS * per_image * images * (kernels.count * neurons + data.classes + neurons)
-    steps = total_steps(recipe, data.per_class)
+    steps = total_steps(recipe, data.mean_per_class)
     # Features, accuracies and kernels are programs of their own.
     return 3 * speed.compiling + steps * speed.step + snapshots + measuring
 

@@ -13,6 +13,7 @@ from ntkflow import __version__
 from ntkflow._types import Document, Json
 from ntkflow.checks import choice, whole
 from ntkflow.errors import InputError
+from ntkflow.named import is_named
 from ntkflow.runs.border.costs import CELL, refuse_many
 from ntkflow.runs.border.reading import Shape, misfit
 from ntkflow.runs.border.schema import Value
@@ -20,6 +21,7 @@ from ntkflow.sweep.axis import AXIS, Axis
 from ntkflow.sweep.spec import digest
 from ntkflow_validation.config.config import DATASETS, MODELS, RunConfig
 from ntkflow_validation.config.settings import INITIALISATIONS
+from ntkflow_validation.own.data import absolute, is_own
 from ntkflow_validation.sweep.settings import DATA, INIT, MODEL, RATE, SEED, SETTINGS, changed, flat
 
 # 30 logarithmic rates in [1e-4, 10^0.25], the last 20 of them where the smallest gave nothing. The captions of
@@ -31,6 +33,12 @@ PAPER_INITS = ("lecun-normal", "uniform", "he-normal")
 PAPER = "paper"
 # Changes with what a cell holds, so that older cells are not taken for new ones.
 CONTENT = 1
+# Settings that there were not when cells first had addresses.
+LATER = {
+    "data": ("sha256", "class_sizes"),
+    "model": ("head_bias", "source", "sha256"),
+    "training": ("optimiser", "beta1", "beta2", "epsilon", "label_smoothing"),
+}
 # What [sweep] of a sweep.toml may hold.
 SPECIFICATION: Shape = {
     "pairs?": [str],
@@ -52,7 +60,10 @@ class Pair:
 
     def __post_init__(self) -> None:
         for argument, value, allowed in (("model", self.model, MODELS), ("data", self.data, DATASETS)):
-            choice(f"pair: {argument}", value, allowed)
+            if value not in allowed and not (is_own(value) if argument == "data" else is_named(value)):
+                raise InputError(
+                    f"pair: {argument}", repr(value), f"must be one of {', '.join(allowed)}", "pick one"
+                )
 
     def __str__(self) -> str:
         return f"{self.model}/{self.data}"
@@ -67,7 +78,10 @@ class Pair:
         model, slash, data = text.strip().partition("/")
         if not slash:
             raise InputError("pair", repr(text), "is not MODEL/DATA", "as --pair resnet20/mnist")
-        return cls(model, data)
+        if is_named(model):
+            # Its source is recorded where the whole grid has one.
+            raise InputError("pair", repr(text), "names a network of one's own", "use --set model.name=...")
+        return cls(model, absolute(data) if is_own(data) else data)
 
 
 # The nine pairs of the paper; the first and the second have all 30 rates.
@@ -100,7 +114,10 @@ def of_pair(base: RunConfig, pair: Pair) -> RunConfig:
         InputError: the changed run is not possible.
     """
     other = changed(base, {MODEL: pair.model, DATA: pair.data})
-    samples = min(base.data.per_class, SAMPLES.get(pair.data, base.data.per_class))
+    if not (base.data.balanced and other.data.balanced):
+        return other
+    most = other.data.per_class if other.data.is_own else SAMPLES.get(pair.data, base.data.per_class)
+    samples = min(base.data.per_class, most)
     measured = min(base.kernels.per_class or samples, LARGE.get(pair.model, samples))
     unchanged = measured == (base.kernels.per_class or samples)
     return changed(
@@ -268,8 +285,16 @@ class TrainingSweep:
 
 
 def key_of(config: RunConfig) -> str:
-    """The address of a training: sha256 of its configuration and the version of ntkflow."""
-    return digest({"version": __version__, "content": CONTENT, "config": config.to_dict()})
+    """The address of a training: sha256 of its configuration and the version of ntkflow.
+
+    Settings that came later are left out at their defaults: the cells of before are found again.
+    """
+    tables, defaults = config.to_dict(), RunConfig().to_dict()
+    for section, names in LATER.items():
+        for name in names:
+            if tables[section][name] == defaults[section][name]:
+                del tables[section][name]
+    return digest({"version": __version__, "content": CONTENT, "config": tables})
 
 
 def sweep_from_tables(tables: Document) -> TrainingSweep:

@@ -51,7 +51,7 @@ def print_run(record: Record) -> None:
     step = reached if facts is None or facts.step is None else facts.step
     print(f"{record.where}")
     print(
-        f"  {config.model.name} on {config.data.name}, {config.model.init}, rate {record.rate:.4g}, seed {config.seed}: "
+        f"  {config.model.name} on {config.data.title}, {config.model.init}, rate {record.rate:.4g}, seed {config.seed}: "
         f"{record.result} after {step} steps"
     )
     for names in (FACTS, KERNEL):

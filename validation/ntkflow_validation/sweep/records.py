@@ -99,7 +99,7 @@ class Record:
     def epochs(self) -> np.ndarray:
         """Passes through the data at every row, (T,)."""
         steps = np.array([row["step"] for row in self.rows], dtype=float)
-        found: np.ndarray = epochs_of(self.config.training, steps, self.config.data.per_class)
+        found: np.ndarray = epochs_of(self.config.training, steps, self.config.data.mean_per_class)
         return found
 
     def series(self, name: str) -> np.ndarray:

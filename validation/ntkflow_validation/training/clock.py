@@ -55,13 +55,18 @@ def learning_rate(config: TrainConfig, step: Any, per_class: int) -> Any:
 
 
 def clock(config: TrainConfig, N: int, C: int) -> Clock:
-    """The clock of a recipe on N samples of C classes."""
+    """The clock of a recipe on N samples of C classes.
+
+    Raises:
+        InputError: the optimiser has none.
+    """
     return Clock(
         loss="half-squared" if config.loss == "mse" else config.loss,
         reduction=config.reduction,
         batch=config.batch_per_class * C if config.batch_per_class else None,
         momentum=config.momentum,
         nesterov=config.nesterov,
+        optimiser=config.optimiser,
         weight_decay=config.weight_decay,
         decay_on=config.decay_on,
         samples=N,
@@ -79,6 +84,13 @@ def flow_times(config: TrainConfig, N: int, C: int) -> Times:
     """Flow time before each step and after the last, (steps + 1,), see `ntkflow.Clock.time`."""
     found: np.ndarray = clock(config, N, C).time(np.arange(total_steps(config, N // C) + 1))
     return found
+
+
+def recorded_times(config: TrainConfig, N: int, C: int) -> Times:
+    """`flow_times`; NaN for an optimiser whose steps are in no time those of the flow."""
+    if config.adaptive:
+        return np.full(total_steps(config, N // C) + 1, np.nan)
+    return flow_times(config, N, C)
 
 
 def theory_decay(config: TrainConfig, N: int, C: int) -> float:

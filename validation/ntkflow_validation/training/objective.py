@@ -11,16 +11,23 @@ from ntkflow_validation.models.base import Network, Tree, Variables
 POWER_ITERATIONS = 40
 
 
-def sum_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+def targets(labels: jax.Array, classes: int, smoothing: float = 0.0, dtype: Any = jnp.float32) -> jax.Array:
+    """(1 - epsilon) Y + epsilon/C, one sample a row, (B, C). Source: theory 17c."""
+    return (1 - smoothing) * jax.nn.one_hot(labels, classes, dtype=dtype) + smoothing / classes
+
+
+def sum_loss(outputs: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """1/2 |f - y|^2 over all samples and outputs. Source: eq. (4)."""
-    targets = jax.nn.one_hot(labels, outputs.shape[1], dtype=outputs.dtype)
-    return 0.5 * jnp.sum((outputs - targets) ** 2)
+    return 0.5 * jnp.sum((outputs - targets(labels, outputs.shape[1], smoothing, outputs.dtype)) ** 2)
 
 
-def sum_cross_entropy(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """-log softmax(f)_y summed over all samples; its gradient by f is softmax(f) - y."""
+def sum_cross_entropy(outputs: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """-y . log softmax(f) summed over all samples; its gradient by f is softmax(f) - y."""
     logits = outputs - jax.nn.logsumexp(outputs, axis=1, keepdims=True)
-    return -jnp.sum(jnp.take_along_axis(logits, labels[:, None], axis=1))
+    picked = jnp.take_along_axis(logits, labels[:, None], axis=1)
+    if not smoothing:
+        return -jnp.sum(picked)
+    return -(1 - smoothing) * jnp.sum(picked) - smoothing * jnp.sum(logits) / outputs.shape[1]
 
 
 def divisor(config: TrainConfig, samples: int, classes: int) -> int:
@@ -45,7 +52,7 @@ def objective(
     """The loss of a batch, without decay, and the statistics afterwards."""
     outputs, statistics = forward(network, config, params, statistics, x)
     loss = sum_loss if config.loss == "mse" else sum_cross_entropy
-    return loss(outputs, labels) / divisor(config, *outputs.shape), statistics
+    return loss(outputs, labels, config.label_smoothing) / divisor(config, *outputs.shape), statistics
 
 
 def largest_eigenvalue(network: Network, config: TrainConfig, variables: Variables, x: jax.Array) -> float:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,10 @@ from ntkflow_validation.config.config import RunConfig, TrainConfig
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
 from ntkflow_validation.datasets.batches import batches_of
-from ntkflow_validation.datasets.locate import ENVIRONMENT
 from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
-from ntkflow_validation.training.clock import flow_times, learning_rate, snapshot_steps, total_steps
+from ntkflow_validation.own.data import ENVIRONMENT
+from ntkflow_validation.training.clock import learning_rate, recorded_times, snapshot_steps, total_steps
 from ntkflow_validation.training.objective import objective, stable_rate
 
 # Steps between two looks at the state. XLA runs ahead of Python; waiting keeps Ctrl-C and the bar honest.
@@ -59,7 +59,7 @@ class Snapshot:
 
     Attributes:
         step: optimiser steps done.
-        time: flow time of the sum loss (4), from `clock`.
+        time: flow time of the sum loss (4), from `clock`; NaN where the optimiser has none.
         state: H on the dataset's probe in inference mode, W and b, float64.
         sizes: C, m, n of that state.
         train: parameters and optimiser state, from which training can go on.
@@ -108,21 +108,27 @@ def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network
     dataset = datasets.load(config.data, config.seed)
     steps, C = total_steps(config.training, dataset.per_class), dataset.classes
     refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")
-    refuse_sizes(C, C * min(config.data.probe_per_class, dataset.per_class), config.model.features)
+    refuse_sizes(C, len(dataset.first_of_each_class(config.data.probe_per_class)), config.model.features)
     return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
 def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformation:
-    """SGD with the clock's learning rate, momentum, and decay of weights or of everything."""
+    """SGD or Adam with the schedule's learning rate, and decay of weights or of everything."""
     everything = config.decay_on == "all"
     decay = optax.add_decayed_weights(
         config.weight_decay, mask=lambda tree: jax.tree.map(lambda p: everything or p.ndim > 1, tree)
     )
-    sgd = optax.sgd(
-        lambda step: learning_rate(config, step, per_class),
-        momentum=config.momentum or None,
-        nesterov=config.nesterov,
-    )
+
+    def rate(step: Any) -> Any:
+        return learning_rate(config, step, per_class)
+
+    if config.adaptive:
+        scaled = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
+        # AdamW decays beside the step, Adam through its gradient.
+        parts = [scaled, decay] if config.optimiser == "adamw" else [decay, scaled]
+        kept = parts if config.weight_decay else [scaled]
+        return optax.chain(*kept, optax.scale_by_learning_rate(rate))
+    sgd = optax.sgd(rate, momentum=config.momentum or None, nesterov=config.nesterov)
     return optax.chain(decay, sgd) if config.weight_decay else sgd
 
 
@@ -195,7 +201,7 @@ def recalibrated(network: Network, dataset: Dataset, state: TrainState) -> Train
 
     Steps on batch statistics do not read these, so training goes on as if nothing had happened.
     """
-    rows = dataset.first_of_each_class(max(1, min(dataset.per_class, CALIBRATION // dataset.classes)))
+    rows = dataset.spread_out(CALIBRATION)
     statistics = network.compiled_calibrated(*state.variables, jnp.asarray(dataset.x[rows]))
     return state._replace(variables=state.variables._replace(statistics=statistics))
 
@@ -246,7 +252,7 @@ def train(
         raise InputError("training.learning_rate", 0, "has not been chosen yet", "use `chosen_rate`")
     on_device = jax.default_backend() != "cpu" if fused is None else fused
     advance, chunk = make_advance(network, recipe, m, on_device), FUSED_CHUNK if on_device else CHUNK
-    times, steps = flow_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
+    times, steps = recorded_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
     begun, state = resume if resume is not None else (-1, prepared_start(network, dataset, recipe))
     x, labels = jnp.asarray(dataset.x), jnp.asarray(dataset.labels.astype(np.int32))
     done = max(begun, 0)
@@ -303,9 +309,10 @@ def observe(network: Network, dataset: Dataset, train_state: TrainState, step: i
 
 
 def head(variables: Variables) -> tuple[np.ndarray, np.ndarray]:
-    """W (C x n) and b (C) in float64."""
+    """W (C x n) and b (C) in float64; b = 0 for a head without bias."""
     layer = variables.params["head"]
-    return np.asarray(layer["kernel"], dtype=np.float64).T.copy(), np.asarray(layer["bias"], dtype=np.float64)
+    W = np.asarray(layer["kernel"], dtype=np.float64).T.copy()
+    return W, np.asarray(layer.get("bias", np.zeros(len(W))), dtype=np.float64)
 
 
 def accuracy(network: Network, variables: Variables, x: Inputs, labels: np.ndarray) -> float:

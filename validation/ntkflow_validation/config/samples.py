@@ -1,0 +1,157 @@
+"""Which samples a run trains on: a data set by name or a file of one's own, and how many of each class."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ntkflow.checks import choice, whole
+from ntkflow.errors import InputError
+from ntkflow.problem.kernels import BlockKernel
+from ntkflow_validation.config.values import number, whole_numbers
+from ntkflow_validation.own import data as own
+
+DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "block")
+SCALINGS = ("fixed", "image")
+OWN_REMEDY = "choose one of these, or give the path of an .npz with X and y"
+
+
+def _counts(value: object) -> tuple[int, ...]:
+    """Sizes of classes as a tuple; files give lists."""
+    sizes = value if isinstance(value, list | tuple) else (value,)
+    return tuple(whole("data.class_sizes", size, 2) for size in sizes)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which samples: `per_class` of each of `classes` classes, or `class_sizes` of them.
+
+    Args:
+        name: entry of `DATASETS`; "block" are synthetic inputs with an exactly block structured Gram matrix. Or the path
+            of an .npz of one's own, with X, y and perhaps X_test, y_test, see `ntkflow_validation.own.data`.
+        classes: C, the first C classes of the data set; 0 = all that a file of one's own holds.
+        per_class: m, training samples of each class; 0 = as many as a file of one's own holds, or as `class_sizes` says.
+        class_sizes: m_1 .. m_C where they differ, in place of `per_class`. Such classes are trained on in full batches only.
+        test_per_class: test samples of each class, at most; 0 = all. Without an official test set
+            (digits) they come from the samples that are not trained on.
+        probe_per_class: samples of each class on which H is observed in snapshots, the first ones; 0 = all m.
+        scaling: "fixed", the paper's pixel / 255 (digits: two fixed numbers; floats of one's own: as they are), or
+            "image", every image to zero mean and unit variance.
+        kappa_d, kappa_c, kappa_n: Gram matrix of the "block" inputs; not used by other datasets.
+        noise: length of the Gaussian noise added to each "block" input, which takes the Gram matrix off blocks.
+        sha256: of the file of one's own, found when the configuration is made; another file is refused later.
+    """
+
+    name: str = "digits"
+    classes: int = 10
+    per_class: int = 20
+    test_per_class: int = 0
+    probe_per_class: int = 0
+    scaling: str = "fixed"
+    kappa_d: float = 1.0
+    kappa_c: float = 0.5
+    kappa_n: float = 0.1
+    noise: float = 0.0
+    sha256: str = ""
+    class_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_sizes", _counts(self.class_sizes))
+        if self.is_own:
+            self._resolve()
+        else:
+            choice("data.name", self.name, DATASETS, OWN_REMEDY)
+            if self.sha256 != "":
+                rule = f"is of a file of one's own, and not of {self.name}"
+                raise InputError("data.sha256", self.sha256, rule, "drop the setting")
+        whole_numbers(self, "data.", {"classes": 2, "test_per_class": 0, "probe_per_class": 0})
+        self._check_sizes()
+        choice("data.scaling", self.scaling, SCALINGS)
+        BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
+        number("data.noise", self.noise, 0)
+        if self.noise and self.name != "block":
+            raise InputError("data.noise", self.noise, "is for the block inputs only", "leave it at 0")
+        if self.probe_per_class == 1 or self.probe_per_class > min(self.counts):
+            raise InputError(
+                "data.probe_per_class",
+                self.probe_per_class,
+                f"must be 0 or from 2 to {self.least}",
+                "change one",
+            )
+        if self.name == "block" and (self.scaling != "fixed" or self.test_per_class):
+            raise InputError(
+                "data.name", "block", "has no images to scale or to leave out", "drop the setting"
+            )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the samples are a user's own."""
+        return own.is_own(self.name)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Training samples of each class, m_1 .. m_C."""
+        return self.class_sizes or (self.per_class,) * self.classes
+
+    @property
+    def samples(self) -> int:
+        """N, the training samples."""
+        return sum(self.class_sizes) or self.classes * self.per_class
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all classes have as many samples."""
+        return not self.class_sizes
+
+    @property
+    def mean_per_class(self) -> int:
+        """m, or N/C rounded down where the classes differ: for lengths of epochs, and for costs."""
+        return self.samples // self.classes
+
+    @property
+    def least(self) -> str:
+        """The fewest samples of a class, with the setting that says so."""
+        return (
+            f"the fewest of data.class_sizes = {min(self.counts)}"
+            if self.class_sizes
+            else f"data.per_class = {self.per_class}"
+        )
+
+    def _check_sizes(self) -> None:
+        """Equal sizes are `per_class`, so that equal data compare equal; others leave it at 0."""
+        if not self.class_sizes:
+            whole_numbers(self, "data.", {"per_class": 2})
+            return
+        if len(self.class_sizes) != self.classes:
+            rule = f"has {len(self.class_sizes)} sizes for data.classes = {self.classes}"
+            raise InputError("data.class_sizes", list(self.class_sizes), rule, "give one for each class")
+        if self.name == "block":
+            raise InputError(
+                "data.class_sizes", list(self.class_sizes), "the block inputs are balanced", "use per_class"
+            )
+        equal = len(set(self.class_sizes)) == 1
+        object.__setattr__(self, "per_class", self.class_sizes[0] if equal else 0)
+        object.__setattr__(self, "class_sizes", () if equal else self.class_sizes)
+
+    @property
+    def title(self) -> str:
+        """The name in figures and tables: of a file, without its folder."""
+        return Path(self.name).name if self.is_own else self.name
+
+    def _resolve(self) -> None:
+        """Replace "what the file holds" by its value, so that files and tables show the number; no file is read twice."""
+        whole_numbers(self, "data.", {"classes": 0, "per_class": 0})
+        if not isinstance(self.sha256, str):
+            raise InputError("data.sha256", self.sha256, "must be a text", "leave it out")
+        object.__setattr__(self, "name", own.absolute(self.name))
+        if self.sha256 and self.classes and (self.per_class or self.class_sizes):
+            return
+        found = own.contents(self.name)
+        if self.sha256 not in ("", found.sha256):
+            own.verify(self.name, self.sha256)
+        if self.classes > len(found.counts):
+            rule = f"{self.title} has {len(found.counts)} classes"
+            raise InputError("data.classes", self.classes, rule, "give at most so many, or 0 for all")
+        object.__setattr__(self, "classes", self.classes or len(self.class_sizes) or len(found.counts))
+        counts = found.counts[: self.classes]
+        if self.per_class == 0 and not self.class_sizes:
+            object.__setattr__(self, "class_sizes", counts)
+        object.__setattr__(self, "sha256", found.sha256)
