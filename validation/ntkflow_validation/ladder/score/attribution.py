@@ -125,7 +125,7 @@ def sentence(costs: Sequence[Cost], first: float | None) -> str:
     error = 1 - first
     parts = [
         f"On the centred class means the three-constant kernel has skill {first:.2f}, "
-        f"that is {_amount(error)} of the error of assuming that nothing changes."
+        f"that is {_amount(error)} the error of assuming that nothing changes."
     ]
     # Below this share of the whole, or this much in all, a cost is not worth a clause.
     worth = max(0.05 * error, 0.01)
@@ -146,4 +146,4 @@ def _clause(lost: float, cost: Cost) -> str:
 
 
 def _amount(share: float) -> str:
-    return f"{100 * share:.0f} %" if share < 10 else f"{share:.3g} times"
+    return f"{100 * share:.0f} % of" if share < 10 else f"{share:.3g} times"
