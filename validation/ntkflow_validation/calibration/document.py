@@ -50,6 +50,9 @@ class Departure:
         scores: their means with standard errors, by `SCORES`.
         block_residual: mean over seeds.
         blamed: how often each assumption.
+
+    Raises:
+        ValueError: a score is missing.
     """
 
     departure: str
@@ -58,6 +61,12 @@ class Departure:
     scores: Mapping[str, Skill] = field(metadata=INLINE)
     block_residual: float
     blamed: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        # Flat in the file, they are whatever else stands there; pages draw each of them.
+        missing = [name for name in SCORES if name not in self.scores]
+        if missing:
+            raise ValueError(f"has no {missing[0]}")
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,9 @@ def loses(known: Calibration | None, found: Calibration) -> bool:
     return known is not None and not known.brief and found.brief
 
 
-def write(path: Path, found: Calibration) -> None:
+def write(path: Path | str, found: Calibration) -> None:
     """A calibration's file."""
-    write_json(path, document(found))
+    write_json(Path(path), document(found))
 
 
 def read(path: Path | str) -> Calibration | None:

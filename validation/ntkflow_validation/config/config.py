@@ -172,7 +172,7 @@ class RunConfig:
         )
 
 
-def located(tables: Json, folder: Path) -> Json:
+def located(tables: Json, folder: Path | str) -> Json:
     """The tables of a file with the paths in them as they are from its folder."""
     data = tables.get("data")
     if not isinstance(data, dict) or not own.is_own(data.get("name")):

@@ -154,13 +154,13 @@ def _rounded(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def read_kept(path: Path, argument: str, remedy: str) -> KeptFile:
+def read_kept(path: Path | str, argument: str, remedy: str) -> KeptFile:
     """What `ntkflow validate frontier --to` wrote.
 
     Raises:
         InputError: it is something else.
     """
-    return read_record(path, argument, "a comparison", KeptFile, remedy)
+    return read_record(Path(path), argument, "a comparison", KeptFile, remedy)
 
 
 def compact(text: str) -> str:

@@ -59,10 +59,10 @@ def is_own(name: object) -> bool:
     return isinstance(name, str) and name.endswith(SUFFIX)
 
 
-def absolute(name: str, folder: Path | None = None) -> str:
+def absolute(name: str, folder: Path | str | None = None) -> str:
     """The path from the root, so that a run finds it from every folder; a relative one begins at `folder` or here."""
     with reading("data.name", repr(name), "a path"):
-        return str(((folder or Path()) / Path(name).expanduser()).resolve())
+        return str((Path(folder or "") / Path(name).expanduser()).resolve())
 
 
 def located(name: str) -> Path:
@@ -95,6 +95,7 @@ def contents(name: str) -> Contents:
 @lru_cache(maxsize=16)
 def _contents(path: Path, changed: int, size: int) -> Contents:
     del changed, size
+    path = Path(path)
     arrays, _ = archive(path, "data", lambda member: member == "y")
     classes, names = _classes(path, "y", arrays)
     return Contents(sha256_of(path), tuple(np.bincount(classes).tolist()), names)
@@ -118,13 +119,14 @@ def verify(name: str, sha256: str) -> Path:
     return path
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path | str) -> str:
     """The hash of a file's bytes, in hexadecimal.
 
     Raises:
         InputError: it cannot be read.
     """
-    return _sha256(path, *_stamp(path))
+    place = Path(path)
+    return _sha256(place, *_stamp(place))
 
 
 @lru_cache(maxsize=16)
@@ -141,12 +143,13 @@ def _stamp(path: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def read(path: Path) -> OwnData:
+def read(path: Path | str) -> OwnData:
     """All arrays of a file.
 
     Raises:
         InputError: it is damaged or too large, one is missing, of another type or shape, or not finite.
     """
+    path = Path(path)
     arrays, _ = archive(path, "data", lambda member: member in NAMES)
     classes, names = _classes(path, "y", arrays)
     X = _inputs(path, "X", arrays, len(classes))
