@@ -38,10 +38,17 @@ class Saddle:
 
     @classmethod
     def of_problem(cls, problem: Problem, clock: float) -> "Saddle | None":
-        """`of`, for biases that are held with the largest rate that the residual b 1^T - Y lets anything grow at."""
+        """`of` with the largest rate at which the residual b 1^T - Y of the problem's biases lets anything grow.
+
+        Trained biases are where they rest at W = H = 0, b_c = m_c / (N + lb); for equal classes under equal blocks that rate
+        is the clock itself.
+        """
         contrasts = cls.of(problem.decay, clock)
         if problem.train_bias:
-            return contrasts
+            fastest = cls.of(problem.decay, _growth(problem, clock))
+            if fastest is None or contrasts is None:
+                return fastest
+            return cls(fastest.growing, min(contrasts.falling, fastest.falling))
         gain = largest_eigenvalue(problem.kernel, problem.sizes)
         residual = problem.loss.residual(
             np.repeat(problem.state.b[:, None], problem.sizes.N, axis=1), problem.sizes.Y
@@ -58,6 +65,18 @@ class Saddle:
         """
         share: float = amplification ** (-self.falling / (self.growing + self.falling))
         return share
+
+
+def _growth(problem: Problem, clock: float) -> float:
+    """The largest g with d^2 W/dt^2 = g^2 W at W = H = 0: the root of R1 M Kc R1^T, R1 = b 1^T - I (theory 7.4)."""
+    sizes, thin = problem.sizes, problem.thin
+    if thin is None or not problem.squared_error or (sizes.balanced and problem.equal_blocks is not None):
+        return clock
+    b = sizes.masses / (sizes.N + problem.decay.b)
+    R1 = b[:, None] - np.eye(sizes.C)
+    knots = [knot for _, knot in thin.schedule] or [thin]
+    squares = [np.linalg.eigvals(R1 @ (sizes.masses[:, None] * knot.class_kernel.T) @ R1.T) for knot in knots]
+    return math.sqrt(max(0.0, max(float(values.real.max()) for values in squares)))
 
 
 def largest_eigenvalue(kernel: Kernel, sizes: Sizes) -> float:
