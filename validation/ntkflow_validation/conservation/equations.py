@@ -85,18 +85,26 @@ def equations(net: Passes, layout: Layout, like: np.ndarray, rows: int, seed: in
         if row % DIRECTIONS == 0:
             theta = drawn(net.params, rng, SPREADS[row // DIRECTIONS % len(SPREADS)])
             constants, x = drawn_statistics(net.constants, rng), _inputs(like, rng)
-        products, sizes = _row(net, layout, theta, constants, x, int(rng.integers(2**31)))
+        g, _ = net.pull(theta, constants, x, int(rng.integers(2**31)))
+        products, sizes = _products(layout, theta, g)
         A.append(products)
         S.append(sizes)
     return _scaled(np.array(A), np.array(S))
 
 
-def equations_on(net: Passes, layout: Layout, X: np.ndarray, seed: int) -> Equations:
-    """A few rows at the network's own parameters on its own inputs: what has no signal in them is dead there."""
-    rng = np.random.default_rng(seed)
-    seeds = rng.integers(2**31, size=DIRECTIONS).tolist()
-    pairs = [_row(net, layout, net.params, net.constants, X, s) for s in seeds]
-    return _scaled(*(np.array(part) for part in zip(*pairs, strict=True)))
+def equations_on(net: Passes, layout: Layout, X: np.ndarray, seed: int) -> tuple[Equations, np.ndarray]:
+    """A few rows at the network's own parameters on its own inputs, and which slices are dead there.
+
+    Dead is a slice whose gradient vanishes; a bias that is still zero has a gradient.
+    """
+    A, S, gradients = [], [], np.zeros(len(layout.slices))
+    for s in np.random.default_rng(seed).integers(2**31, size=DIRECTIONS).tolist():
+        g, _ = net.pull(net.params, net.constants, X, s)
+        products, sizes = _products(layout, net.params, g)
+        A.append(products)
+        S.append(sizes)
+        gradients += layout.sums(_squares(g))
+    return _scaled(np.array(A), np.array(S)), gradients <= SILENT**2 * gradients.max(initial=0.0)
 
 
 def _inputs(like: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -105,10 +113,14 @@ def _inputs(like: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return like[rng.integers(len(like), size=len(like))]
 
 
-def _row(net: Passes, layout: Layout, theta: Tensors, constants: Tensors, x: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    g, _ = net.pull(theta, constants, x, seed)
-    squares = (layout.sums({name: t[name] ** 2 for name in theta}) for t in (theta, g))
-    return layout.sums({name: theta[name] * g[name] for name in theta}), np.sqrt(np.prod(list(squares), axis=0))
+def _products(layout: Layout, theta: Tensors, g: Tensors) -> tuple[np.ndarray, np.ndarray]:
+    """<g, theta> and |g| |theta| of every slice."""
+    sizes = np.sqrt(layout.sums(_squares(theta)) * layout.sums(_squares(g)))
+    return layout.sums({name: theta[name] * g[name] for name in theta}), sizes
+
+
+def _squares(tensors: Tensors) -> Tensors:
+    return {name: t**2 for name, t in tensors.items()}
 
 
 def _scaled(A: np.ndarray, S: np.ndarray) -> Equations:

@@ -23,7 +23,8 @@ class Law:
     Attributes:
         coefficients: d_g by slice; + for slices that read a channel, - for those that write it.
         name: what it is a law of.
-        kind: "hidden neuron", "residual channel", "channel", "filter before a normalisation", "whole tensors" or "other".
+        kind: "hidden neuron", "residual channel", "channel", "readout" (linear, one reader), "filter before a normalisation",
+            "whole tensors" or "other".
         defect: |J D theta| / (|J| |D theta|) over random parameters, inputs and directions.
         defect_on_X: the same at the network's own parameters on its inputs; NaN where all of its slices are dead there.
         exact: whether the defect is rounding; else a normalisation's epsilon, or the like, breaks the law a little.

@@ -48,17 +48,18 @@ def conservation_laws(f: Any, params: Any, X: Any, *, certify: bool | None = Non
     proof = len(layout.slices) <= CERTIFIED if certify is None else bool(certify)
     few = np.resize(X[:PROBED], (max(2, min(len(X), PROBED)), *X.shape[1:]))
     system = equations(net, layout, few, rows_needed(layout, proof), seed)
-    found = search(system, layout, proof)
-    own = equations_on(net, layout, X[:TESTED], seed)
+    # In the order of the network's tensors.
+    found = sorted(search(system, layout, proof), key=lambda law: (not law.exact, int(np.flatnonzero(law.d)[0])))
+    own, dead = equations_on(net, layout, X[:TESTED], seed)
     vectors = [oriented(law.d, layout) for law in found]
     coefficients = [{layout.slices[j]: float(d[j]) for j in np.flatnonzero(d)} for d in vectors]
     linear = _linear(net, found, coefficients, few, seed)
     laws = [
-        Law(c, *named(c, layout), law.defect, own.defect(d), law.exact, i in linear)
+        Law(c, *named(c, layout, i in linear), law.defect, own.defect(d), law.exact, i in linear)
         for i, (law, d, c) in enumerate(zip(found, vectors, coefficients, strict=True))
     ]
-    silent, dead = ([s for s, no in zip(layout.slices, e.silent, strict=True) if no] for e in (system, own))
-    return Laws(tuple(laws), proof, tuple(silent), tuple(dead), len(layout.slices), len(system.A))
+    unheard, lifeless = (tuple(layout.slices[j] for j in np.flatnonzero(mask)) for mask in (system.silent, dead))
+    return Laws(tuple(laws), proof, unheard, lifeless, len(layout.slices), len(system.A))
 
 
 def _linear(net: Passes, found: Sequence[Found], laws: Sequence[Coefficients], like: np.ndarray, seed: int) -> set[int]:

@@ -27,11 +27,11 @@ def oriented(d: np.ndarray, layout: Layout) -> np.ndarray:
     return d if lead > 0 else -d
 
 
-def named(law: Coefficients, layout: Layout) -> Named:
-    """What a law is a law of, as far as its slices tell."""
+def named(law: Coefficients, layout: Layout, linear: bool = False) -> Named:
+    """What a law is a law of, as far as its slices tell; `linear`: without an activation between writers and readers."""
     tensors = list(dict.fromkeys(piece.tensor for piece in law))
-    writers = {p for p in law if layout.writes(p)}
-    readers = [p for p in law if p not in writers]
+    writers = [p for p in law if layout.writes(p)]
+    readers = [p for p in law if not layout.writes(p)]
     if len(tensors) == 1 and len(law) == 1:
         (piece,) = law
         side = "" if piece in writers else "input "
@@ -48,6 +48,8 @@ def named(law: Coefficients, layout: Layout) -> Named:
     reading = len({p.tensor for p in readers})
     if reading > 1 or not any(len(layout.shapes[p.tensor]) > 1 for p in writers):
         return Named(f"channel {k} of {layers[0]}", "channel")
+    if linear:
+        return Named(f"feature {k} of {layers[0]}, read out by {_layer(readers[0].tensor)}", "readout")
     return Named(f"hidden neuron {k} of {layers[0]}", "hidden neuron")
 
 
