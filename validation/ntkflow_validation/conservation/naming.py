@@ -36,6 +36,8 @@ def named(law: Coefficients, layout: Layout, linear: bool = False) -> Named:
         (piece,) = law
         side = "" if piece in writers else "input "
         return Named(f"{side}filter {piece.index} of {_layer(piece.tensor)} before a normalisation", "filter before a normalisation")
+    if _whole(law, layout) and len(tensors) == 1:
+        return Named(f"norm of {tensors[0]} before a normalisation", "whole tensors")
     if _whole(law, layout):
         return Named(f"norms of {_listed(tensors)}", "whole tensors")
     channels = {p.index for p in writers}
@@ -43,10 +45,11 @@ def named(law: Coefficients, layout: Layout, linear: bool = False) -> Named:
         return Named(f"combination of {_listed(tensors)}", "other")
     (k,) = channels
     layers = list(dict.fromkeys(_layer(p.tensor) for p in writers))
-    if len(layers) > 1:
+    weights = [p for p in writers if len(layout.shapes[p.tensor]) > 1]
+    if len(weights) > 1 or (len(layers) > 1 and all("." in p.tensor for p in writers)):
         return Named(f"channel {k} of the residual stream of {_listed(layers)}", "residual channel")
     reading = len({p.tensor for p in readers})
-    if reading > 1 or not any(len(layout.shapes[p.tensor]) > 1 for p in writers):
+    if reading > 1 or not weights:
         return Named(f"channel {k} of {layers[0]}", "channel")
     if linear:
         return Named(f"feature {k} of {layers[0]}, read out by {_layer(readers[0].tensor)}", "readout")
@@ -61,7 +64,9 @@ def _whole(law: Coefficients, layout: Layout) -> bool:
 
 
 def _layer(tensor: str) -> str:
-    return tensor.rpartition(".")[0] or tensor
+    found = tensor.rpartition(".")[0] or tensor
+    # Layers of a sequence of torch are called by number.
+    return f"layer {found}" if found.isdigit() else found
 
 
 def _listed(names: Sequence[str]) -> str:

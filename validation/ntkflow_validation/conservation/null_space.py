@@ -42,7 +42,7 @@ def laws_in(system: Equations, tolerance: float) -> list[tuple[np.ndarray, float
 
 def _rounded(d: np.ndarray, system: Equations, tolerance: float) -> tuple[np.ndarray, float]:
     fractions = np.round(d * DENOMINATOR) / DENOMINATOR
-    if fractions.any() and np.abs(fractions - d).max() < ROUNDED and system.defect(fractions) < 10 * tolerance:
+    if fractions.any() and np.abs(fractions - d).max() < ROUNDED and system.defect(fractions) < tolerance:
         d = fractions
     return d, system.defect(d)
 
