@@ -21,7 +21,7 @@ _NAMES = {
     "train": "ntkflow_validation.training.train:train",
 }
 __all__ = [
-    "Recorder", "RunConfig", "compare", "conservation_laws", "gram", "kernel_figure", "measure", "predict", "recalibrate", "skill",
-    "train",
+    "Recorder", "RunConfig", "compare", "conservation_laws", "gram", "kernel_figure", "measure", "predict", "recalibrate",
+    "skill", "train",
 ]  # fmt: skip
 __getattr__, __dir__ = attach(__name__, _NAMES)

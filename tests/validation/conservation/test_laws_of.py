@@ -1,5 +1,6 @@
 """Laws of networks whose laws are counted by hand, and of random ones in which symmetries were planted."""
 
+import itertools
 from dataclasses import dataclass
 
 import jax
@@ -9,13 +10,13 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import ntkflow as nf
 from ntkflow_validation import conservation_laws
 from ntkflow_validation.config.config import ModelConfig
 from ntkflow_validation.models.base import Classifier
 from ntkflow_validation.models.layers import Layers
 from ntkflow_validation.models.table import BODIES
+
+import ntkflow as nf
 
 X = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
 
@@ -32,7 +33,9 @@ def weights(seed=0, width=3, outputs=2):
 
 def classifier(name, shape, classes=3, **settings):
     config, rngs = ModelConfig(name=name, **settings), nnx.Rngs(0)
-    return Classifier(BODIES[name](config, shape, rngs=rngs), Layers(config, rngs).head(config.features, classes))
+    return Classifier(
+        BODIES[name](config, shape, rngs=rngs), Layers(config, rngs).head(config.features, classes)
+    )
 
 
 def laws_of_model(name, shape, certify=None, **settings):
@@ -48,7 +51,8 @@ def counts(laws):
 
 def test_a_hidden_neuron_of_relu_has_the_law_of_its_weights():
     laws = conservation_laws(two_layers(jax.nn.relu), weights(), X)
-    assert counts(laws) == (3, 0) and laws.certified
+    assert counts(laws) == (3, 0)
+    assert laws.certified
     p = weights()
     by_hand = (p["v"] ** 2).sum(1) - (p["a"] ** 2).sum(0) - p["b"] ** 2
     np.testing.assert_allclose([law.value(p) for law in laws], by_hand, rtol=1e-6)
@@ -62,10 +66,13 @@ def test_a_linear_layer_has_the_whole_matrix():
     assert {(law.kind, law.linear) for law in laws} == {("readout", True)}
 
 
-@pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.gelu, jax.nn.softplus], ids=["tanh", "gelu", "softplus"])
+@pytest.mark.parametrize(
+    "activation", [jnp.tanh, jax.nn.gelu, jax.nn.softplus], ids=["tanh", "gelu", "softplus"]
+)
 def test_an_activation_that_is_not_homogeneous_has_no_law(activation):
     laws = conservation_laws(two_layers(activation), weights(), X)
-    assert len(laws) == 0 and laws.certified
+    assert len(laws) == 0
+    assert laws.certified
 
 
 def test_values_move_as_the_rate_under_decay_says_and_not_at_all_without():
@@ -75,7 +82,9 @@ def test_values_move_as_the_rate_under_decay_says_and_not_at_all_without():
     g = jax.grad(lambda p: jnp.sin(f(p, X)).sum())(p)
     for rates, expected in (({}, 0.0), (decay, law.rate(p, decay))):
         velocity = {n: -g[n] - rates.get(n, 0.0) * p[n] for n in p}
-        _, change = jax.jvp(lambda p: (p["v"][0] ** 2).sum() - (p["a"][:, 0] ** 2).sum() - p["b"][0] ** 2, (p,), (velocity,))
+        _, change = jax.jvp(
+            lambda p: (p["v"][0] ** 2).sum() - (p["a"][:, 0] ** 2).sum() - p["b"][0] ** 2, (p,), (velocity,)
+        )
         assert float(change) == pytest.approx(expected, abs=2e-6)
     assert law.rate(p, 0.2) == pytest.approx(-0.4 * law.value(p))
 
@@ -89,11 +98,17 @@ def test_a_unit_that_is_dead_on_the_inputs_keeps_its_law_and_is_told_apart():
     assert [np.isnan(law.defect_on_X) for law in laws] == [False, True, False]
 
 
+def test_a_head_that_starts_at_zero_hides_no_law():
+    p = {**weights(), "v": np.zeros((3, 2), np.float32)}
+    assert counts(conservation_laws(two_layers(jax.nn.relu), p, X)) == (3, 0)
+
+
 def test_a_parameter_that_nothing_depends_on_is_in_no_law():
     p = {**weights(), "unused": np.ones(4, np.float32)}
     laws = conservation_laws(two_layers(jax.nn.relu), p, X)
     assert counts(laws) == (3, 0)
-    assert {s.tensor for s in laws.silent} == {"unused"} and len(laws.silent) == 4
+    assert {s.tensor for s in laws.silent} == {"unused"}
+    assert len(laws.silent) == 4
 
 
 def test_channels_that_share_no_index_are_found_by_the_certificate_alone():
@@ -101,8 +116,11 @@ def test_channels_that_share_no_index_are_found_by_the_certificate_alone():
     f = lambda p, x: jax.nn.relu(x @ p["a"])[:, order] @ p["v"]  # noqa: E731
     p = {name: value for name, value in weights().items() if name != "b"}
     certain, hasty = (conservation_laws(f, p, X, certify=c) for c in (True, False))
-    assert len(certain) == 3 and certain.certified
-    assert len(hasty) < 3 and not hasty.certified and "not certified" in repr(hasty)
+    assert len(certain) == 3
+    assert certain.certified
+    assert len(hasty) < 3
+    assert not hasty.certified
+    assert "not certified" in repr(hasty)
     pieces = {frozenset(map(str, law.coefficients)) for law in certain}
     assert pieces == {frozenset({f"a[:, {order[k]}]", f"v[{k}]"}) for k in range(3)}
 
@@ -120,7 +138,7 @@ class Planted:
 
     def params(self, rng):
         sizes = (3, *self.widths, 2)
-        return [rng.standard_normal((a, b)) for a, b in zip(sizes, sizes[1:], strict=False)]
+        return [rng.standard_normal((a, b)) for a, b in itertools.pairwise(sizes)]
 
     def __call__(self, params, x):
         acts = {"relu": jax.nn.relu, "linear": lambda z: z, "tanh": jnp.tanh}
@@ -130,7 +148,11 @@ class Planted:
 
 
 @settings(max_examples=4, deadline=None)
-@given(st.lists(st.tuples(st.integers(2, 4), st.sampled_from(["relu", "linear", "tanh"])), min_size=1, max_size=3))
+@given(
+    st.lists(
+        st.tuples(st.integers(2, 4), st.sampled_from(["relu", "linear", "tanh"])), min_size=1, max_size=3
+    )
+)
 def test_planted_symmetries_are_found_and_no_others(layers):
     net = Planted(*zip(*layers, strict=True))
     laws = conservation_laws(net, net.params(np.random.default_rng(1)), X)
@@ -162,10 +184,12 @@ def test_models_have_the_laws_that_are_counted_by_hand(name, shape, settings, ex
 def test_the_door_has_it_and_the_table_shows_itself():
     laws = conservation_laws(two_layers(jax.nn.relu), weights(), X)
     assert repr(laws) == "Laws(3 exact, 0 approximate, certified)"
-    assert "hidden neuron 2 of a" in str(laws) and "hidden neuron 2 of a" in laws._repr_html_()
+    assert "hidden neuron 2 of a" in str(laws)
+    assert "hidden neuron 2 of a" in laws._repr_html_()
     assert list(laws[:2]) == [laws[0], laws[1]]
     pandas = pytest.importorskip("pandas")
-    assert isinstance(laws.to_pandas(), pandas.DataFrame) and len(laws.to_pandas()) == 3
+    assert isinstance(laws.to_pandas(), pandas.DataFrame)
+    assert len(laws.to_pandas()) == 3
 
 
 def test_what_is_no_network_is_refused():

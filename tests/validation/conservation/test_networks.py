@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 from flax import linen, nnx
-
 from ntkflow_validation import conservation_laws
 
 X = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
@@ -19,7 +18,9 @@ class Linen(linen.Module):
 
 def nnx_net():
     rngs = nnx.Rngs(0)
-    return nnx.Sequential(nnx.Linear(3, 4, rngs=rngs, dtype=np.float32), nnx.relu, nnx.Linear(4, 2, rngs=rngs)), None
+    return nnx.Sequential(
+        nnx.Linear(3, 4, rngs=rngs, dtype=np.float32), nnx.relu, nnx.Linear(4, 2, rngs=rngs)
+    ), None
 
 
 def linen_net():
@@ -52,9 +53,17 @@ def test_torch_has_channels_first_and_its_module_is_left_alone():
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     net = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 2, 2), torch.nn.BatchNorm2d(2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8, 2)
+        torch.nn.Conv2d(1, 2, 2),
+        torch.nn.BatchNorm2d(2),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8, 2),
     )
     before = {name: t.clone() for name, t in net.state_dict().items()}
-    laws = conservation_laws(net, None, np.random.default_rng(0).standard_normal((6, 1, 3, 3)).astype(np.float32))
+    laws = conservation_laws(
+        net, None, np.random.default_rng(0).standard_normal((6, 1, 3, 3)).astype(np.float32)
+    )
     assert [law.kind for law in laws] == ["channel"] * 2 + ["filter before a normalisation"] * 2
-    assert all(torch.equal(t, before[name]) and t.dtype == before[name].dtype for name, t in net.state_dict().items())
+    assert all(
+        torch.equal(t, before[name]) and t.dtype == before[name].dtype for name, t in net.state_dict().items()
+    )

@@ -12,9 +12,11 @@ from ntkflow_validation.conservation.slices import Layout, Tensors
 
 # Directions pulled back through one draw of parameters and inputs.
 DIRECTIONS = 4
-# Draws near the network's own parameters and far from them: a unit that is always active or dead near them and so
-# seems to obey laws of a linear one is another far away.
-SPREADS = (0.3, 1.0)
+# Draws around the network's own parameters, and draws that forget them but for their size. A unit that is always active
+# or dead in the first, and so seems to obey laws of a linear one or none at all, is another in the second.
+SPREAD = 0.3
+# Size of what is zero, as a head is that starts at zero.
+FROM_ZERO = 0.1
 # Below this part of the largest gradient a slice has no signal in any draw.
 SILENT = 1e-12
 
@@ -47,14 +49,24 @@ class Equations(NamedTuple):
         return float(np.linalg.norm(self.A @ d) / size) if size > 0 else float("nan")
 
 
-def drawn(tensors: Tensors, rng: np.random.Generator, spread: float) -> dict[str, np.ndarray]:
-    """Parameters around the given ones, so that no law holds by the accident of an initialisation such as zero biases."""
+def drawn(tensors: Tensors, rng: np.random.Generator, anew: bool = False) -> dict[str, np.ndarray]:
+    """Parameters around the given ones, so that no law holds by the accident of an initialisation such as zero biases.
 
-    def size(tensor: np.ndarray) -> float:
+    Args:
+        tensors: the given ones.
+        rng: random numbers.
+        anew: forget them but for the size of weights; biases and scales have unit size at most.
+    """
+
+    def moved(tensor: np.ndarray) -> np.ndarray:
+        size, noise = float(np.sqrt(np.mean(tensor**2))), rng.standard_normal(tensor.shape)
+        vector = tensor.ndim == 1
+        if anew:
+            return (min(size, 1.0) + SPREAD if vector else size or FROM_ZERO) * noise
         # Biases start at zero and scales at one: both must move.
-        return float(spread * (np.sqrt(np.mean(tensor**2)) + (0.3 if tensor.ndim == 1 else 0.0)))
+        return tensor + SPREAD * (size + SPREAD if vector else size or FROM_ZERO) * noise
 
-    return {name: t + size(t) * rng.standard_normal(t.shape) for name, t in tensors.items()}
+    return {name: moved(tensor) for name, tensor in tensors.items()}
 
 
 def drawn_statistics(constants: Tensors, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -83,7 +95,7 @@ def equations(net: Passes, layout: Layout, like: np.ndarray, rows: int, seed: in
     A, S = [], []
     for row in range(rows):
         if row % DIRECTIONS == 0:
-            theta = drawn(net.params, rng, SPREADS[row // DIRECTIONS % len(SPREADS)])
+            theta = drawn(net.params, rng, anew=bool(row // DIRECTIONS % 2))
             constants, x = drawn_statistics(net.constants, rng), _inputs(like, rng)
         g, _ = net.pull(theta, constants, x, int(rng.integers(2**31)))
         products, sizes = _products(layout, theta, g)

@@ -51,7 +51,9 @@ class Law:
             decay: lambda, for all tensors or by path; tensors that are not named have none. In units of 1/time.
         """
         if isinstance(decay, Mapping):
-            return -2 * sum(decay.get(piece.tensor, 0.0) * d * square for piece, d, square in self._terms(params))
+            return -2 * sum(
+                decay.get(piece.tensor, 0.0) * d * square for piece, d, square in self._terms(params)
+            )
         return -2 * decay * self.value(params)
 
     def _terms(self, params: Any) -> Iterator[tuple[Slice, float, float]]:
@@ -59,7 +61,9 @@ class Law:
         for piece, d in self.coefficients.items():
             if piece.tensor not in tensors:
                 rule = "has no such tensor"
-                raise InputError("params", piece.tensor, rule, "give parameters of the network that the law is of")
+                raise InputError(
+                    "params", piece.tensor, rule, "give parameters of the network that the law is of"
+                )
             yield piece, d, float(np.sum(np.take(tensors[piece.tensor], piece.index, piece.axis) ** 2))
 
     def __repr__(self) -> str:
@@ -70,8 +74,12 @@ def _tensors(params: Any) -> Mapping[str, np.ndarray]:
     module = not isinstance(params, Mapping | tuple | list) and callable(params)
     if module:
         return passes(params, None).params
-    own = params["params"] if isinstance(params, Mapping) and isinstance(params.get("params"), Mapping) else params
-    return passes(lambda p, x: x, own).params
+    own = (
+        params["params"]
+        if isinstance(params, Mapping) and isinstance(params.get("params"), Mapping)
+        else params
+    )
+    return passes(lambda p, _: p, own).params
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,7 +102,9 @@ class Laws(Sequence[Law]):
     dead: tuple[Slice, ...]
     slices: int
     rows: int
-    _heads: tuple[str, ...] = field(default=("name", "kind", "exact", "linear", "defect", "defect_on_X"), init=False)
+    _heads: tuple[str, ...] = field(
+        default=("name", "kind", "exact", "linear", "defect", "defect_on_X"), init=False
+    )
 
     @property
     def exact(self) -> tuple[Law, ...]:

@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 
 from ntkflow import checks
-from ntkflow_validation.conservation.equations import SPREADS, drawn, drawn_statistics, equations, equations_on
+from ntkflow_validation.conservation.equations import (
+    drawn,
+    drawn_statistics,
+    equations,
+    equations_on,
+)
 from ntkflow_validation.conservation.law import Law, Laws
 from ntkflow_validation.conservation.naming import Coefficients, families, matrix_defect, named, oriented
 from ntkflow_validation.conservation.networks import Passes, passes
@@ -49,7 +54,9 @@ def conservation_laws(f: Any, params: Any, X: Any, *, certify: bool | None = Non
     few = np.resize(X[:PROBED], (max(2, min(len(X), PROBED)), *X.shape[1:]))
     system = equations(net, layout, few, rows_needed(layout, proof), seed)
     # In the order of the network's tensors.
-    found = sorted(search(system, layout, proof), key=lambda law: (not law.exact, int(np.flatnonzero(law.d)[0])))
+    found = sorted(
+        search(system, layout, proof), key=lambda law: (not law.exact, int(np.flatnonzero(law.d)[0]))
+    )
     own, dead = equations_on(net, layout, X[:TESTED], seed)
     vectors = [oriented(law.d, layout) for law in found]
     coefficients = [{layout.slices[j]: float(d[j]) for j in np.flatnonzero(d)} for d in vectors]
@@ -58,14 +65,18 @@ def conservation_laws(f: Any, params: Any, X: Any, *, certify: bool | None = Non
         Law(c, *named(c, layout, i in linear), law.defect, own.defect(d), law.exact, i in linear)
         for i, (law, d, c) in enumerate(zip(found, vectors, coefficients, strict=True))
     ]
-    unheard, lifeless = (tuple(layout.slices[j] for j in np.flatnonzero(mask)) for mask in (system.silent, dead))
+    unheard, lifeless = (
+        tuple(layout.slices[j] for j in np.flatnonzero(mask)) for mask in (system.silent, dead)
+    )
     return Laws(tuple(laws), proof, unheard, lifeless, len(layout.slices), len(system.A))
 
 
-def _linear(net: Passes, found: Sequence[Found], laws: Sequence[Coefficients], like: np.ndarray, seed: int) -> set[int]:
+def _linear(
+    net: Passes, found: Sequence[Found], laws: Sequence[Coefficients], like: np.ndarray, seed: int
+) -> set[int]:
     """Positions of the laws whose family has its whole matrix conserved."""
     rng = np.random.default_rng([seed, 1])
-    theta, constants = drawn(net.params, rng, SPREADS[0]), drawn_statistics(net.constants, rng)
+    theta, constants = drawn(net.params, rng, anew=True), drawn_statistics(net.constants, rng)
     x = rng.standard_normal(like.shape) if like.dtype.kind == "f" else like
     g, _ = net.pull(theta, constants, x, seed)
     exact = [i for i, law in enumerate(found) if law.exact]

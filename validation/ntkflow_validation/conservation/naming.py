@@ -35,7 +35,10 @@ def named(law: Coefficients, layout: Layout, linear: bool = False) -> Named:
     if len(tensors) == 1 and len(law) == 1:
         (piece,) = law
         side = "" if piece in writers else "input "
-        return Named(f"{side}filter {piece.index} of {_layer(piece.tensor)} before a normalisation", "filter before a normalisation")
+        return Named(
+            f"{side}filter {piece.index} of {_layer(piece.tensor)} before a normalisation",
+            "filter before a normalisation",
+        )
     if _whole(law, layout) and len(tensors) == 1:
         return Named(f"norm of {tensors[0]} before a normalisation", "whole tensors")
     if _whole(law, layout):

@@ -16,7 +16,10 @@ from ntkflow_validation.kernels.networks.dispatch import is_module
 from ntkflow_validation.kernels.networks.host import on_host
 from ntkflow_validation.normalisation.watched import running
 
-NOT_RUN = ("the network does not run on X in double precision", "give X as it takes it, and layers without a fixed dtype")
+NOT_RUN = (
+    "the network does not run on X in double precision",
+    "give X as it takes it, and layers without a fixed dtype",
+)
 
 
 class Passes(NamedTuple):
@@ -52,12 +55,18 @@ def passes(f: Any, params: Any) -> Passes:
     elif callable(f):
         found = _of_tree(f, params, outputs_first=False)
     else:
-        raise InputError("f", type(f).__name__, "is neither a function of (params, x) nor a module", "give one of these")
+        raise InputError(
+            "f", type(f).__name__, "is neither a function of (params, x) nor a module", "give one of these"
+        )
     if not found.params:
-        raise InputError("params", type(params).__name__, "has no floating-point array", "give what is trained")
+        raise InputError(
+            "params", type(params).__name__, "has no floating-point array", "give what is trained"
+        )
     for name, tensor in found.params.items():
         if not np.isfinite(tensor).all():
-            raise InputError(name, "array with NaN or infinite entries", "must be finite", "use an earlier snapshot")
+            raise InputError(
+                name, "array with NaN or infinite entries", "must be finite", "use an earlier snapshot"
+            )
     return found
 
 
@@ -65,7 +74,12 @@ def _doubled(leaf: Any) -> Any:
     return np.asarray(leaf, np.float64) if floating(leaf) else leaf
 
 
-def _jax(call: Callable[[list[Any], list[Any], Any], Any], trained: Mapping[str, Any], kept: Mapping[str, Any], first: bool) -> Passes:
+def _jax(
+    call: Callable[[list[Any], list[Any], Any], Any],
+    trained: Mapping[str, Any],
+    kept: Mapping[str, Any],
+    first: bool,
+) -> Passes:
     """Passes of call(leaves trained, leaves kept, x)."""
     shapes = {name: np.shape(leaf) for name, leaf in trained.items()}
     numbers = {name: leaf for name, leaf in kept.items() if floating(leaf)}
@@ -83,7 +97,9 @@ def _jax(call: Callable[[list[Any], list[Any], Any], Any], trained: Mapping[str,
         with x64(), running("f", *NOT_RUN):
             out, found = gradients(dict(theta), dict(constants), jnp.asarray(x), jax.random.key(seed))
             if out.dtype != jnp.float64:
-                raise InputError("f", f"outputs of {out.dtype}", "laws are looked for in double precision", NOT_RUN[1])
+                raise InputError(
+                    "f", f"outputs of {out.dtype}", "laws are looked for in double precision", NOT_RUN[1]
+                )
             return {name: np.asarray(g) for name, g in found.items()}, out.shape
 
     flat = {name: np.atleast_1d(_doubled(leaf)) for name, leaf in trained.items()}
@@ -117,7 +133,12 @@ def _nnx(module: Any) -> Passes:
     def call(theta: list[Any], constants: list[Any], x: Any) -> Any:
         return nnx.merge(graph, jax.tree.unflatten(tree, theta), jax.tree.unflatten(other_tree, constants))(x)
 
-    return _jax(call, dict(zip(_plain(params), leaves, strict=True)), dict(zip(_plain(rest), others, strict=True)), False)
+    return _jax(
+        call,
+        dict(zip(_plain(params), leaves, strict=True)),
+        dict(zip(_plain(rest), others, strict=True)),
+        False,
+    )
 
 
 def _plain(tree: Any) -> list[str]:
@@ -133,9 +154,16 @@ def _linen(module: Any, variables: Any) -> Passes:
     (leaves, tree), (others, other_tree) = jax.tree.flatten(variables["params"]), jax.tree.flatten(rest)
 
     def call(theta: list[Any], constants: list[Any], x: Any) -> Any:
-        return module.apply({"params": jax.tree.unflatten(tree, theta), **jax.tree.unflatten(other_tree, constants)}, x)
+        return module.apply(
+            {"params": jax.tree.unflatten(tree, theta), **jax.tree.unflatten(other_tree, constants)}, x
+        )
 
-    return _jax(call, dict(zip(paths(variables["params"]), leaves, strict=True)), dict(zip(paths(rest), others, strict=True)), False)
+    return _jax(
+        call,
+        dict(zip(paths(variables["params"]), leaves, strict=True)),
+        dict(zip(paths(rest), others, strict=True)),
+        False,
+    )
 
 
 def _torch(module: Any) -> Passes:
@@ -153,7 +181,8 @@ def _torch(module: Any) -> Passes:
         found = torch.autograd.grad(out, list(leaves.values()), torch.tensor(r), allow_unused=True)
         zero = (np.zeros(v.shape) for v in theta.values())
         return {
-            n: z if g is None else g.numpy().reshape(z.shape) for n, g, z in zip(leaves, found, zero, strict=True)
+            n: z if g is None else g.numpy().reshape(z.shape)
+            for n, g, z in zip(leaves, found, zero, strict=True)
         }, tuple(out.shape)
 
     constants = {n: on_host(b) for n, b in copy.named_buffers() if b.is_floating_point()}

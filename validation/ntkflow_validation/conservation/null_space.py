@@ -25,7 +25,7 @@ def echelon(N: np.ndarray) -> np.ndarray:
     free = np.ones(rows.shape[1], bool)
     for step in range(len(rows)):
         sizes = np.abs(rows[step:]) * free
-        best, pivot = np.unravel_index(int(sizes.argmax()), sizes.shape)
+        best, pivot = divmod(int(sizes.argmax()), sizes.shape[1])
         rows[[step, step + best]] = rows[[step + best, step]]
         rows[step] /= rows[step, pivot]
         factors = rows[:, pivot].copy()
@@ -37,10 +37,11 @@ def echelon(N: np.ndarray) -> np.ndarray:
 
 def laws_in(system: Equations, tolerance: float) -> list[tuple[np.ndarray, float]]:
     """A sparse basis of the null space, coefficients made fractions where these hold as well, each with its defect."""
-    return [_rounded(row, system, tolerance) for row in echelon(null_space(system, tolerance))]
+    return [rounded(row, system, tolerance) for row in echelon(null_space(system, tolerance))]
 
 
-def _rounded(d: np.ndarray, system: Equations, tolerance: float) -> tuple[np.ndarray, float]:
+def rounded(d: np.ndarray, system: Equations, tolerance: float) -> tuple[np.ndarray, float]:
+    """Coefficients made fractions where these hold as well, with their defect."""
     fractions = np.round(d * DENOMINATOR) / DENOMINATOR
     if fractions.any() and np.abs(fractions - d).max() < ROUNDED and system.defect(fractions) < tolerance:
         d = fractions

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ntkflow_validation.conservation.equations import Equations
-from ntkflow_validation.conservation.null_space import Span, laws_in
+from ntkflow_validation.conservation.null_space import NEW, Span, echelon, laws_in, rounded
 from ntkflow_validation.conservation.slices import Layout
 
 # Relative defects: rounding of float64 is below the first; what the epsilon of a normalisation leaves, from 1e-9 for large
@@ -59,7 +59,10 @@ def systems(layout: Layout) -> Iterator[list[Group]]:
                     groups.append([start + k + width * p for p in range(positions)])
                     groups.append([start + k * positions + p for p in range(positions)])
             yield groups
-    yield [[starts[name, found[0]] + i for i in range(layout.shapes[name][found[0]])] for name, found in layout.axes.items()]
+    yield [
+        [starts[name, found[0]] + i for i in range(layout.shapes[name][found[0]])]
+        for name, found in layout.axes.items()
+    ]
 
 
 def rows_needed(layout: Layout, certify: bool) -> int:
@@ -79,20 +82,51 @@ def search(system: Equations, layout: Layout, certify: bool) -> list[Found]:
         for tolerance in (EXACT, APPROXIMATE):
             for found in _solved(few, loud, tolerance):
                 whole = groups is together[-1]
-                if whole and not found.exact and len({layout.slices[j].tensor for j in np.flatnonzero(found.d)}) > TENSORS:
+                if (
+                    whole
+                    and not found.exact
+                    and len({layout.slices[j].tensor for j in np.flatnonzero(found.d)}) > TENSORS
+                ):
                     continue
                 candidates.setdefault(np.round(found.d, 6).tobytes(), found._replace(spread=whole))
+    identities = [known for v in layout.identities() if np.any(known := np.where(silent, 0.0, v))]
     if certify:
-        alone = [[int(j)] for j in np.flatnonzero(~silent)]
-        for found in _solved(system, alone, EXACT):
-            candidates.setdefault(np.round(found.d, 6).tobytes(), found._replace(spread=True))
+        for found in _in_full_null_space(system, identities):
+            candidates.setdefault(np.round(found.d, 6).tobytes(), found)
     span = Span(len(silent))
-    for identity in layout.identities():
-        if np.any(known := np.where(silent, 0.0, identity)):
-            span.add(known)
+    for identity in identities:
+        span.add(identity)
     order = sorted(candidates.values(), key=lambda f: (not f.exact, f.spread, np.count_nonzero(f.d)))
     exact = [f for f in order if f.exact and span.add(f.d)]
     return exact + [f for f in order if not f.exact and span.add(f.d)]
+
+
+def _in_full_null_space(system: Equations, identities: list[np.ndarray]) -> Iterator[Found]:
+    """A basis modulo the identities, made sparse: each frees a law of a whole tensor by one axis or the other."""
+    alone = [[int(j)] for j in np.flatnonzero(~system.silent)]
+    rows = [found.d for found in _solved(system, alone, EXACT)]
+    for _ in range(2):
+        span = Span(len(system.scale))
+        for identity in identities:
+            span.add(identity)
+        cleaned = [_sparsest(row, identities) for row in rows]
+        kept = [row for row in cleaned if np.any(row) and span.add(row)]
+        rows = list(echelon(np.array(kept).T)) if kept else []
+    for row in rows:
+        d, defect = rounded(_sparsest(row, identities), system, EXACT)
+        # Elimination adds up the rounding of all rows; nothing that is not exact may count as found.
+        if defect < EXACT:
+            yield Found(d, defect, True, spread=True)
+
+
+def _sparsest(d: np.ndarray, identities: list[np.ndarray]) -> np.ndarray:
+    """The vector plus multiples of the identities, which change nothing, with the fewest coefficients."""
+    for identity in identities:
+        inside = np.flatnonzero(identity)
+        shifts = np.unique(np.round(-d[inside] / identity[inside], 6))
+        trials = [d, *(d + shift * identity for shift in shifts)]
+        d = min(trials, key=lambda t: np.count_nonzero(np.abs(t) > NEW))
+    return np.where(np.abs(d) > NEW, d, 0.0)
 
 
 def _solved(system: Equations, groups: list[Group], tolerance: float) -> Iterator[Found]:

@@ -19,7 +19,7 @@ class Slice(NamedTuple):
 
     tensor: str
     axis: int
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method, which nobody asks of a slice
 
     def __str__(self) -> str:
         return f"{self.tensor}[{':, ' * self.axis}{self.index}]"
@@ -37,7 +37,9 @@ class Layout:
         self.outputs_first = outputs_first
         self.shapes = {name: tensor.shape for name, tensor in tensors.items()}
         self.axes = {name: self._channels(shape) for name, shape in self.shapes.items()}
-        self.slices = [Slice(n, a, i) for n, axes in self.axes.items() for a in axes for i in range(self.shapes[n][a])]
+        self.slices = [
+            Slice(n, a, i) for n, axes in self.axes.items() for a in axes for i in range(self.shapes[n][a])
+        ]
         self.place = {s: j for j, s in enumerate(self.slices)}
 
     def output_axis(self, name: str) -> int:

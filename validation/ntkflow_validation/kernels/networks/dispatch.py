@@ -94,6 +94,7 @@ def _of_framework(given: Given, x: Inputs) -> Backend:
 
 
 def is_module(network: Any, module: str, kind: str) -> bool:
+    """Whether a network is of a class of a framework, which is not imported to find out."""
     found = sys.modules.get(module)  # without it there are no modules of its kind
     return found is not None and isinstance(network, getattr(found, kind))
 
