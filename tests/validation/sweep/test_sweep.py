@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.config import LATER, RunConfig
 from ntkflow_validation.config.presets import preset
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.sweep import (
@@ -19,7 +19,7 @@ from ntkflow_validation.sweep import (
 )
 from ntkflow_validation.sweep import cell as cell_module
 from ntkflow_validation.sweep.estimate import Speed, estimate, in_words, seconds_of
-from ntkflow_validation.sweep.grid import CONTENT, LATER, PAPER_PAIRS, key_of
+from ntkflow_validation.sweep.grid import CONTENT, PAPER_PAIRS, key_of
 from ntkflow_validation.sweep.presets import SWEEPS, sweep_preset
 from ntkflow_validation.sweep.records import Content, Record, final_norms
 from ntkflow_validation.sweep.running import shared_device, tabulate_sweep

@@ -22,6 +22,14 @@ SECTIONS: dict[str, type] = {
 }
 
 
+# Settings that came after the first documents and addresses of cells.
+LATER = {
+    "data": ("sha256", "class_sizes"),
+    "model": ("head_bias", "source", "sha256"),
+    "training": ("optimiser", "beta1", "beta2", "epsilon", "label_smoothing"),
+}
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """A whole run; two runs with equal configurations on one machine give equal numbers.
@@ -112,6 +120,15 @@ class RunConfig:
     def to_dict(self) -> Json:
         """Nested plain values, one table per section."""
         return asdict(self)
+
+    def stated(self) -> Json:
+        """The same without settings that came later and stand at their defaults: what was written before stays what it was."""
+        tables, defaults = self.to_dict(), RunConfig().to_dict()
+        for section, names in LATER.items():
+            for name in names:
+                if tables.get(section, {}).get(name) == defaults[section][name]:
+                    del tables[section][name]
+        return tables
 
     @classmethod
     def from_dict(cls, values: Document) -> "RunConfig":

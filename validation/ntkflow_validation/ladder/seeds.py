@@ -151,7 +151,7 @@ def read(path: Path | str) -> SeedRun:
     if len(between) > 1:
         several = f"has several windows between early and late ({', '.join(between)})"
         raise InputError("runs", path, several, "keep one of them")
-    settings = config.to_dict()
+    settings = config.stated()
     return SeedRun(name, settings.pop("seed"), settings, comparison)
 
 

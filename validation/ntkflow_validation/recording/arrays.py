@@ -1,33 +1,13 @@
 """Features, heads and labels as frameworks give them, as arrays of the theory: H with samples in columns, W (C, n), b (C,)."""
 
-import sys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ntkflow import checks
 from ntkflow.errors import InputError
-
-HEADS = "(W, b), W, a linear layer of torch, Flax NNX or Equinox, or its parameters by name"
-
-
-def on_host(value: Any) -> np.ndarray:
-    """A numpy array of what is a torch tensor, a jax array, a variable of Flax NNX, or anything that numpy takes."""
-    if hasattr(value, "detach") and hasattr(value, "cpu"):
-        # numpy has no bfloat16, and the dynamics are float64 anyway.
-        value = value.detach().cpu()
-        return np.asarray(value.double() if value.is_floating_point() else value)
-    return np.asarray(_raw(value))
-
-
-def _raw(value: Any) -> Any:
-    """What a variable of Flax NNX holds, perhaps None; anything else itself."""
-    nnx = sys.modules.get("flax.nnx")
-    if nnx is None or not isinstance(value, nnx.Variable):
-        return value
-    # Releases of Flax differ in the name.
-    return value.get_raw_value() if hasattr(value, "get_raw_value") else value.raw_value
+from ntkflow_validation.kernels.networks.heads import parts
+from ntkflow_validation.kernels.networks.host import on_host
 
 
 def doubles(argument: str, value: Any, ndim: int) -> np.ndarray:
@@ -87,9 +67,9 @@ def head_of(W: Any, b: Any, C: int) -> tuple[np.ndarray, np.ndarray | None]:
     """W (C, n) and b (C,), None where there is none, from arrays or a layer.
 
     Raises:
-        InputError: it is none of `HEADS`, or has not C rows.
+        InputError: it is no head (`ntkflow_validation.kernels.networks.heads`), or has not C rows.
     """
-    weights, bias = (W, b) if b is not None else _parts(W)
+    weights, bias = (W, b) if b is not None else parts(W)
     found = doubles("W", weights, 2)
     if len(found) != C:
         remedy = (
@@ -103,29 +83,6 @@ def head_of(W: Any, b: Any, C: int) -> tuple[np.ndarray, np.ndarray | None]:
     biases = doubles("b", bias, 1)
     checks.shape("b", biases.shape, (C,), ", one bias per class", "give the last layer's")
     return found, biases
-
-
-def _parts(head: Any) -> tuple[Any, Any]:
-    if isinstance(head, Mapping):
-        return _named(dict(head))
-    if hasattr(head, "kernel") or (hasattr(head, "weight") and hasattr(head, "bias")):
-        return _named({name: getattr(head, name, None) for name in ("kernel", "weight", "bias")})
-    if isinstance(head, tuple | list) and len(head) == 2 and len(getattr(head[0], "shape", ())) == 2:
-        return head[0], head[1]
-    if len(getattr(head, "shape", ())) == 2:
-        return head, None
-    raise InputError("head", type(head).__name__, f"is none of {HEADS}", "give one of these")
-
-
-def _named(values: dict[str, Any]) -> tuple[Any, Any]:
-    bias = values.get("bias")
-    # A layer of Flax without a bias has a variable that holds None.
-    bias = _raw(bias)
-    if values.get("kernel") is not None:
-        return on_host(values["kernel"]).T, bias
-    if values.get("weight") is not None:
-        return values["weight"], bias
-    raise InputError("head", sorted(values), f"is none of {HEADS}", "give one of these")
 
 
 def labels_of(y: Any, classes: int | None) -> tuple[np.ndarray, int]:

@@ -39,7 +39,7 @@ class Reader:
     @property
     def X(self) -> np.ndarray:
         """Inputs as an array."""
-        from ntkflow_validation.recording.arrays import on_host
+        from ntkflow_validation.kernels.networks.host import on_host
 
         found: np.ndarray = on_host(self._given)
         return found.astype(np.float32) if found.dtype == np.float64 else found

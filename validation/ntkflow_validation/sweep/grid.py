@@ -33,12 +33,6 @@ PAPER_INITS = ("lecun-normal", "uniform", "he-normal")
 PAPER = "paper"
 # Changes with what a cell holds, so that older cells are not taken for new ones.
 CONTENT = 1
-# Settings that there were not when cells first had addresses.
-LATER = {
-    "data": ("sha256", "class_sizes"),
-    "model": ("head_bias", "source", "sha256"),
-    "training": ("optimiser", "beta1", "beta2", "epsilon", "label_smoothing"),
-}
 # What [sweep] of a sweep.toml may hold.
 SPECIFICATION: Shape = {
     "pairs?": [str],
@@ -289,12 +283,7 @@ def key_of(config: RunConfig) -> str:
 
     Settings that came later are left out at their defaults: the cells of before are found again.
     """
-    tables, defaults = config.to_dict(), RunConfig().to_dict()
-    for section, names in LATER.items():
-        for name in names:
-            if tables[section][name] == defaults[section][name]:
-                del tables[section][name]
-    return digest({"version": __version__, "content": CONTENT, "config": tables})
+    return digest({"version": __version__, "content": CONTENT, "config": config.stated()})
 
 
 def sweep_from_tables(tables: Document) -> TrainingSweep:

@@ -26,7 +26,8 @@ def checked_head(head: Any, n: int, C: int | None = None) -> Head | None:
     """
     if head is None:
         return None
-    weights, bias = _parts(head)
+    _check_layer(head)
+    weights, bias = parts(head)
     W = checks.numbers("head.W", on_host(weights), 2)
     b = None if bias is None else checks.numbers("head.b", on_host(bias))
     outputs = len(W) if C is None else C
@@ -48,12 +49,15 @@ def _remedy(shape: tuple[int, ...], C: int, n: int) -> str:
     return "give the layer that follows these features, with an output for each class"
 
 
-def _parts(head: Any) -> tuple[Any, Any]:
-    """W (C, n) and b or None, of whatever framework."""
+def parts(head: Any) -> tuple[Any, Any]:
+    """W (C, n) and b or None, as the framework has them, of one of `KINDS`.
+
+    Raises:
+        InputError: it is none of these.
+    """
     if isinstance(head, Mapping):
         return _named(head, head)
     if hasattr(head, "kernel") or (hasattr(head, "weight") and hasattr(head, "bias")):
-        _check_layer(head)
         names = [name for name in ("kernel", "weight", "bias") if hasattr(head, name)]
         return _named({name: getattr(head, name) for name in names}, head)
     if isinstance(head, (tuple, list)) and 1 <= len(head) <= 2 and _axes(head[0]) == 2:
