@@ -181,7 +181,25 @@ def test_models_have_the_laws_that_are_counted_by_hand(name, shape, settings, ex
     assert counts(laws) == expected
 
 
-def test_the_door_has_it_and_the_table_shows_itself():
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "shape", "settings", "expected"),
+    [
+        ("mlp", (20,), {"width": 32, "depth": 2, "features": 24}, (88, 0)),
+        ("cnn", (8, 8, 1), {"width": 8, "norm": "none"}, (72, 0)),
+        ("resnet8", (8, 8, 1), {"norm": "batch"}, (112, 120)),
+        ("resnet20", (8, 8, 1), {"norm": "batch"}, (448, 688)),
+        ("densenet40", (8, 8, 1), {"width": 2, "norm": "batch"}, (352, 130)),
+    ],
+    ids=["mlp", "cnn", "resnet8", "resnet20", "densenet40"],
+)
+def test_widths_of_the_paper(name, shape, settings, expected):
+    laws = laws_of_model(name, shape, certify=False, **settings)
+    assert counts(laws) == expected
+    assert max(law.defect for law in laws.exact) < 1e-13
+
+
+def test_the_table_shows_itself():
     laws = conservation_laws(two_layers(jax.nn.relu), weights(), X)
     assert repr(laws) == "Laws(3 exact, 0 approximate, certified)"
     assert "hidden neuron 2 of a" in str(laws)
