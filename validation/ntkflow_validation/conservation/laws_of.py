@@ -51,7 +51,8 @@ def conservation_laws(f: Any, params: Any, X: Any, *, certify: bool | None = Non
     net = passes(f, params)
     layout = Layout(net.params, net.outputs_first)
     proof = len(layout.slices) <= CERTIFIED if certify is None else bool(certify)
-    few = np.resize(X[:PROBED], (max(2, min(len(X), PROBED)), *X.shape[1:]))
+    # However few are given: over few samples a normalisation's variance may be as small as its epsilon.
+    few = np.resize(X[:PROBED], (PROBED, *X.shape[1:]))
     system = equations(net, layout, few, rows_needed(layout, proof), seed)
     # In the order of the network's tensors.
     found = sorted(
