@@ -28,6 +28,7 @@ VALIDATION = (
     "ntkflow_validation.runs.compared",
     "ntkflow_validation.kernels",
     "ntkflow_validation.kernels.found",
+    "ntkflow_validation.conservation",
     "ntkflow_validation.runs.measurement_run",
     "ntkflow_validation.metrics.probe",
     "ntkflow_validation.pipeline.predict",
@@ -52,7 +53,7 @@ Made by `python docs/make_api.py` from the docstrings, which say the rest: `help
 
 `import ntkflow as nf`; every name below is loaded on first use. What trains or measures networks is there too when its
 package is installed: `nf.measure`, `nf.gram`, `nf.kernel_figure`, `nf.train`, `nf.Recorder`, `nf.compare`, `nf.predict`,
-`nf.skill`, `nf.recalibrate`, `nf.RunConfig`.
+`nf.skill`, `nf.recalibrate`, `nf.conservation_laws`, `nf.RunConfig`.
 """
 
 

@@ -38,6 +38,7 @@ FLOORS = {
     "ntkflow_validation.datasets": 21,
     "ntkflow_validation.models": 21,
     "ntkflow_validation.kernels": 22,
+    "ntkflow_validation.conservation": 22.5,
     "ntkflow_validation.metrics": 22.5,
     "ntkflow_validation.training": 23,
     "ntkflow_validation.runs": 24,

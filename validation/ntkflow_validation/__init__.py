@@ -11,6 +11,7 @@ _NAMES = {
     "RunConfig": "ntkflow_validation.config.config:RunConfig",
     "Recorder": "ntkflow_validation.recording.recorder:Recorder",
     "compare": "ntkflow_validation.recording.comparison:compare",
+    "conservation_laws": "ntkflow_validation.conservation.laws_of:conservation_laws",
     "gram": "ntkflow_validation.kernels:gram",
     "kernel_figure": "ntkflow_validation.figures.kernel_panes:kernel_figure",
     "measure": "ntkflow_validation.kernels:measure",
@@ -20,6 +21,7 @@ _NAMES = {
     "train": "ntkflow_validation.training.train:train",
 }
 __all__ = [
-    "Recorder", "RunConfig", "compare", "gram", "kernel_figure", "measure", "predict", "recalibrate", "skill", "train",
+    "Recorder", "RunConfig", "compare", "conservation_laws", "gram", "kernel_figure", "measure", "predict", "recalibrate",
+    "skill", "train",
 ]  # fmt: skip
 __getattr__, __dir__ = attach(__name__, _NAMES)

@@ -62,19 +62,19 @@ def backend_of(given: Given, x: Inputs, stacklevel: int = 3) -> Backend:
 
 def _of_framework(given: Given, x: Inputs) -> Backend:
     network = given.network
-    if _is(network, "torch.nn", "Module"):
+    if is_module(network, "torch.nn", "Module"):
         _require_no_params(given)
         from ntkflow_validation.kernels.backends.pytorch import TorchBackend
 
         return TorchBackend(network, x, given.trainable, given.forward, given.output)
-    if _is(network, "flax.nnx", "Module"):
+    if is_module(network, "flax.nnx", "Module"):
         _require_no_params(given)
         from ntkflow_validation.kernels.networks.nnx_module import nnx_backend
 
         return nnx_backend(network, x, given.trainable, given.forward, given.output, given.bn)
-    if _is(network, "flax.linen", "Module"):
+    if is_module(network, "flax.linen", "Module"):
         return _of_function(_linen(given), given, x)
-    if _is(network, "equinox", "Module") and given.params is None:
+    if is_module(network, "equinox", "Module") and given.params is None:
         return _of_function(_equinox(given), given._replace(params=network), x)
     _require_nothing(given, "forward")
     if callable(network):
@@ -93,7 +93,8 @@ def _of_framework(given: Given, x: Inputs) -> Backend:
     )
 
 
-def _is(network: Any, module: str, kind: str) -> bool:
+def is_module(network: Any, module: str, kind: str) -> bool:
+    """Whether a network is of a class of a framework, which is not imported to find out."""
     found = sys.modules.get(module)  # without it there are no modules of its kind
     return found is not None and isinstance(network, getattr(found, kind))
 

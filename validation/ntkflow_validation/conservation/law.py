@@ -1,0 +1,149 @@
+"""Conserved quantities of a network as values: what they are made of, how well they hold, what they are called."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+
+from ntkflow import views
+from ntkflow.errors import InputError
+from ntkflow_validation.conservation.networks import passes
+from ntkflow_validation.conservation.slices import Slice
+
+Decays = float | Mapping[str, float]
+# Rows of a table in a notebook.
+SHOWN = 60
+
+
+@dataclass(frozen=True, repr=False)
+class Law:
+    """q = sum_g d_g |theta_g|^2, constant under gradient flow of any loss of the outputs. Source: theory 16.2.
+
+    Attributes:
+        coefficients: d_g by slice; + for slices that read a channel, - for those that write it.
+        name: what it is a law of.
+        kind: "hidden neuron", "residual channel", "channel", "readout" (linear, one reader), "filter before a normalisation",
+            "whole tensors" or "other".
+        defect: |J D theta| / (|J| |D theta|) over random parameters, inputs and directions.
+        defect_on_X: the same at the network's own parameters on its inputs; NaN where all of its slices are dead there.
+        exact: whether the defect is rounding; else a normalisation's epsilon, or the like, breaks the law a little.
+        linear: whether it is one of a family whose whole matrix is conserved: the interface has no activation.
+    """
+
+    coefficients: Mapping[Slice, float]
+    name: str
+    kind: str
+    defect: float
+    defect_on_X: float
+    exact: bool
+    linear: bool = False
+
+    def value(self, params: Any) -> float:
+        """q of these parameters: those of the function, or the module itself."""
+        return sum(d * square for _, d, square in self._terms(params))
+
+    def rate(self, params: Any, decay: Decays) -> float:
+        """dq/dt = -2 sum_g lambda_g d_g |theta_g|^2 under gradient flow with weight decay.
+
+        Args:
+            params: as for `value`.
+            decay: lambda, for all tensors or by path; tensors that are not named have none. In units of 1/time.
+        """
+        if isinstance(decay, Mapping):
+            return -2 * sum(
+                decay.get(piece.tensor, 0.0) * d * square for piece, d, square in self._terms(params)
+            )
+        return -2 * decay * self.value(params)
+
+    def _terms(self, params: Any) -> Iterator[tuple[Slice, float, float]]:
+        tensors = _tensors(params)
+        for piece, d in self.coefficients.items():
+            if piece.tensor not in tensors:
+                rule = "has no such tensor"
+                raise InputError(
+                    "params", piece.tensor, rule, "give parameters of the network that the law is of"
+                )
+            yield piece, d, float(np.sum(np.take(tensors[piece.tensor], piece.index, piece.axis) ** 2))
+
+    def __repr__(self) -> str:
+        return views.called(self, name=self.name, slices=len(self.coefficients), defect=self.defect)
+
+
+def _tensors(params: Any) -> Mapping[str, np.ndarray]:
+    module = not isinstance(params, Mapping | tuple | list) and callable(params)
+    if module:
+        return passes(params, None).params
+    own = (
+        params["params"]
+        if isinstance(params, Mapping) and isinstance(params.get("params"), Mapping)
+        else params
+    )
+    return passes(lambda p, _: p, own).params
+
+
+@dataclass(frozen=True, repr=False)
+class Laws(Sequence[Law]):
+    """All independent laws that were found, exact ones first.
+
+    Attributes:
+        found: the laws.
+        certified: whether the full null space was looked at: no rescaling law is missing.
+        silent: slices that no output depends on in any draw; they are in no law.
+        dead: slices whose gradient vanishes at the network's own parameters on X, such as those of units that are never
+            active.
+        slices: how many there are.
+        rows: backward passes that were made.
+    """
+
+    found: tuple[Law, ...]
+    certified: bool
+    silent: tuple[Slice, ...]
+    dead: tuple[Slice, ...]
+    slices: int
+    rows: int
+    _heads: tuple[str, ...] = field(
+        default=("name", "kind", "exact", "linear", "defect", "defect_on_X"), init=False
+    )
+
+    @property
+    def exact(self) -> tuple[Law, ...]:
+        """Those that hold to rounding."""
+        return tuple(law for law in self.found if law.exact)
+
+    @property
+    def approximate(self) -> tuple[Law, ...]:
+        """The others."""
+        return tuple(law for law in self.found if not law.exact)
+
+    @overload
+    def __getitem__(self, index: int) -> Law: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Law, ...]: ...
+    def __getitem__(self, index: int | slice) -> Law | tuple[Law, ...]:
+        return self.found[index]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __repr__(self) -> str:
+        proof = "certified" if self.certified else "not certified"
+        more = f", {len(self.dead)} dead slices on X" if self.dead else ""
+        return f"Laws({len(self.exact)} exact, {len(self.approximate)} approximate, {proof}{more})"
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{views.text_table(self._heads, self._rows())}" if self.found else repr(self)
+
+    def _repr_html_(self) -> str:
+        return views.html_table(repr(self), self._heads, self._rows()[:SHOWN])
+
+    def to_pandas(self) -> Any:
+        """A row for each law.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return views.dataframe({name: [getattr(law, name) for law in self] for name in self._heads})
+
+    def _rows(self) -> list[list[object]]:
+        return [[getattr(law, name) for name in self._heads] for law in self]
