@@ -121,8 +121,11 @@ def test_channels_that_share_no_index_are_found_by_the_certificate_alone():
     assert len(hasty) < 3
     assert not hasty.certified
     assert "not certified" in repr(hasty)
-    pieces = {frozenset(map(str, law.coefficients)) for law in certain}
-    assert pieces == {frozenset({f"a[:, {order[k]}]", f"v[{k}]"}) for k in range(3)}
+    # Which combinations of them are shown is left to rounding; together they are the planted ones.
+    drawn = [{name: value for name, value in weights(seed).items() if name != "b"} for seed in range(8)]
+    found = [[law.value(q) for law in certain] for q in drawn]
+    planted = [(q["a"][:, order] ** 2).sum(axis=0) - (q["v"] ** 2).sum(axis=1) for q in drawn]
+    assert np.linalg.matrix_rank(np.hstack([found, planted]), tol=1e-4) == 3
 
 
 @dataclass(frozen=True)

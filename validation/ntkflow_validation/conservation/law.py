@@ -18,7 +18,7 @@ SHOWN = 60
 
 @dataclass(frozen=True, repr=False)
 class Law:
-    """q = sum_g d_g |theta_g|^2, constant under gradient flow of any loss of the outputs. Source: theory 16.2.
+    """q = sum_g d_g |theta_g|^2, constant under gradient flow of any loss of the outputs. Source: docs/conservation-laws.md.
 
     Attributes:
         coefficients: d_g by slice; + for slices that read a channel, - for those that write it.

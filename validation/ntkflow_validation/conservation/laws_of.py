@@ -29,7 +29,7 @@ def conservation_laws(f: Any, params: Any, X: Any, *, certify: bool | None = Non
     """Find every rescaling law and every linear interface of a network, without knowing its architecture.
 
     A law is q = sum_g d_g |theta_g|^2 over slices of the parameters along input and output axes; it is constant under
-    gradient flow of any loss of the outputs, and decays as `Law.rate` says under weight decay. Source: theory 16.2.
+    gradient flow of any loss of the outputs, and decays as `Law.rate` says under weight decay. Source: docs/conservation-laws.md.
     All is computed in float64, networks of float32 are cast; the network itself is left as it is.
 
     Args:
