@@ -98,6 +98,38 @@ def on_host(paths: list[Path], moments: list[tuple[Any, Any]]) -> list[Seen]:
     return once_each([Seen(path, *pair) for path, pair in zip(paths, arrays, strict=True)])
 
 
+@contextmanager
+def inlined() -> Iterator[None]:
+    """Functions that a user compiled are traced anew in it, as a part of whatever calls them.
+
+    They would be remembered as they are while layers are watched, for the user's own calls too.
+    """
+    with jax.disable_jit():
+        yield
+
+
+def _compiled(structure: Any, forward: Forward, paths: dict[bool, list[Path]]) -> Any:
+    """The moments of what layers are given, as a function of (state, x, own) that is compiled once."""
+
+    def moments(state: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
+        with inlined(), watching(own) as found:
+            forward(nnx.merge(structure, state), x)
+        # Traced once; the order of the calls is part of the trace.
+        paths[own] = [s.path for s in found]
+        return [(s.first, s.within) for s in found]
+
+    return jax.jit(moments, static_argnums=2)
+
+
+def by_batch(module: nnx.Module) -> nnx.Module:
+    """A copy in inference mode whose batch normalisations alone are in training mode."""
+    copy = nnx.clone(module)
+    copy.eval()
+    for _, layer in layers_of(copy):
+        layer.use_running_average = False
+    return copy
+
+
 class NnxNetwork:
     """A module's copy with its layers watched; see `Watched`.
 
@@ -106,21 +138,25 @@ class NnxNetwork:
     """
 
     def __init__(self, module: nnx.Module, forward: Forward | None, copy: bool) -> None:
-        self.result = nnx.clone(module) if copy else module
+        self.result: Any = nnx.clone(module) if copy else module
         inference = nnx.clone(module)
         inference.eval()
         watch(inference)
         self._forward = forward or (lambda net, x: net(x))
         self._structure, self._state = nnx.split(inference)
         self._paths: dict[bool, list[Path]] = {}
-        self._run = jax.jit(self._moments, static_argnums=2)
+        self._run = _compiled(self._structure, self._forward, self._paths)
 
-    def _moments(self, state: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
-        with watching(own) as found:
-            self._forward(nnx.merge(self._structure, state), x)
-        # Traced once; the order of the calls is part of the trace.
-        self._paths[own] = [s.path for s in found]
-        return [(s.first, s.within) for s in found]
+    def again(self, network: nnx.Module) -> "NnxNetwork":
+        """See `Watched.again`."""
+        found = NnxNetwork(network, self._forward, copy=True)
+        if found._structure == self._structure:
+            found._run, found._paths = self._run, self._paths
+        return found
+
+    def release(self) -> None:
+        """See `Watched.release`."""
+        self.result = self._state = None
 
     def look(self, x: Any, own: bool) -> list[Seen]:
         """See `Watched.look`."""

@@ -93,8 +93,13 @@ def compare_run(
     return predict_windows(run, from_snapshot, progress, settings, deviations)
 
 
-def deviations(config: RunConfig) -> list[str]:
+def deviations(run: RunDirectory) -> list[str]:
     """Hypotheses of the theory that the run does not satisfy, in words."""
+    facts = run.training()
+    return [*_of_configuration(run.config), *((facts.remarks or ()) if facts else ())]
+
+
+def _of_configuration(config: RunConfig) -> list[str]:
     training, found = config.training, []
     if training.adaptive:
         found.append(f"optimiser {training.optimiser}: not gradient descent, and in no flow time")
@@ -117,7 +122,8 @@ def deviations(config: RunConfig) -> list[str]:
     if training.loss != "mse":
         found.append(f"loss {training.loss}: not the squared error of eq. (4)")
     if config.has_running_statistics:
-        of = "those of the training set" if training.observed == "recalibrated" else "running averages"
+        whole = "recorded samples" if isinstance(config, RecordedConfig) else "training set"
+        of = f"those of the {whole}" if training.observed == "recalibrated" else "running averages"
         found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
     if config.model.name != "linear":
         found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")

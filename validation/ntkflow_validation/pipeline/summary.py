@@ -103,7 +103,7 @@ def summary(run: RunDirectory) -> Summary:
         made_by=MadeBy.here(),
         seed=run.config.seed,
         config=run.config.to_dict(),
-        deviations=tuple(deviations(run.config)),
+        deviations=tuple(deviations(run)),
         training=Trained(run.training(), last.get("step"), last.get("time"), first, last),
         kernels=run.kernel_rows(),
         from_snapshot=None if comparison is None else comparison.from_snapshot,

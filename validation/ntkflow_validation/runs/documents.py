@@ -51,6 +51,7 @@ class Training:
         result: how it ended; None before.
         step: optimiser steps done at the end.
         message: what happened, in words.
+        remarks: what a recorder found of the network that the theory does not know of, in words.
     """
 
     learning_rate: float
@@ -62,6 +63,7 @@ class Training:
     result: str | None = field(default=None, metadata=SPARSE)
     step: int | None = field(default=None, metadata=SPARSE)
     message: str | None = field(default=None, metadata=SPARSE)
+    remarks: tuple[str, ...] | None = field(default=None, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
