@@ -98,6 +98,10 @@ class RunConfig:
         """Whether snapshots replace the running statistics by those of the training set."""
         return self.has_running_statistics and self.training.observed == "recalibrated"
 
+    def recipe_words(self, rate: float) -> str:
+        """What titles say of how it was trained, at the rate that was used."""
+        return f"rate {rate:.4g}, seed {self.seed}"
+
     @property
     def unpredicted(self) -> str | None:
         """Why the theory's flow predicts nothing of this training, in words; None where it does."""

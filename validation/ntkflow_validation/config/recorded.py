@@ -83,7 +83,7 @@ class RecordedModel(ModelConfig):
         observed: with which of them features are read.
     """
 
-    init: str = "its own"
+    init: str = "recorded"
     norm: str = "none"
     observed: str = RECALIBRATED
 
@@ -145,6 +145,10 @@ class RecordedConfig(RunConfig):
         """Whether its steps are in flow time: of Adam and its like they are not, and there is no rate to tell it."""
         return {"learning_rate", "schedule"} & dict(self.clock).keys() != set()
 
+    def recipe_words(self, rate: float) -> str:
+        """See `RunConfig.recipe_words`; nothing is known of a seed."""
+        return f"recorded, rate {rate:.4g}" if self.timed else "recorded without flow time"
+
     @property
     def unpredicted(self) -> str | None:
         """See `RunConfig.unpredicted`."""
@@ -188,7 +192,7 @@ class RecordedConfig(RunConfig):
         kept = {name: {key: whole_[name][key] for key in keys} for name, keys in KEPT.items()}
         if not self.timed:
             del kept["training"]
-        return {"seed": self.seed, **kept, "kernels": whole_["kernels"], MARKED: dict(self.clock)}
+        return {**kept, "kernels": whole_["kernels"], MARKED: dict(self.clock)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RecordedConfig":

@@ -193,7 +193,10 @@ def _over_time(axes: Axes, series: Mapping[float, Measurement], name: str, title
     axes.set_xlabel(axis, fontsize=7.5)
     axes.tick_params(labelsize=7.5)
     axes.grid(True, color="0.92", linewidth=0.6)
-    axes.legend(fontsize=7.5, frameon=False)
+    if axes.lines:
+        axes.legend(fontsize=7.5, frameon=False)
+    else:
+        axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes, fontsize=8)
     positive = [key for key in keys if key > 0]
     if len(positive) > 2 and positive[-1] > 50 * positive[0]:
         axes.set_xscale("symlog", linthresh=positive[0], linscale=0.5)

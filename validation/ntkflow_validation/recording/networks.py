@@ -68,11 +68,11 @@ class Reader:
 
             return TorchBackend(_whole(network, features), self.X), None
         if _is(network, "flax.nnx", "Module"):
-            from flax import nnx
+            from ntkflow_validation.kernels.networks.nnx_module import nnx_backend
 
-            parts: Any = nnx.split(network if coupled else _in_inference(network), nnx.Param, ...)
-            graph, params, rest = parts
-            return (lambda p, x: features(nnx.merge(graph, p, rest), x)), params
+            mode = "batch" if coupled else "eval"
+            net = network if coupled else _in_inference(network)
+            return nnx_backend(net, self.X, None, features, None, mode), None
         if hasattr(network, "params") and hasattr(network, "replace"):
             # A state of Flax: what its optimiser and its normalisation keep is no parameter.
             return (lambda p, x: features(network.replace(params=p), x)), network.params

@@ -94,7 +94,8 @@ def _recorded_facts(config: RecordedConfig, training: Training | None, rate: str
     parts = [f"C = {len(counts)} classes, {each}, N = {clock.samples}, n = {config.model.features} features"]
     batch = "full batch" if clock.batch is None else f"batches of {clock.batch}"
     length = f"{training.step} steps" if training and training.step else "not ended"
-    parts.append(f"recorded from another program, {length} at rate {rate}, {batch}")
+    how = f"{length} at rate {rate}, {batch}" if config.timed else f"{length} in no flow time"
+    parts.append(f"recorded from another program, {how}")
     return "; ".join(parts)
 
 

@@ -85,6 +85,7 @@ def train_run(
         return ended
     dataset, network = prepared or prepare(run.config)
     facts = _begun(run, dataset, network)
+    assert facts.learning_rate is not None
     config = run.config.with_rate(float(facts.learning_rate))
     resume = run.read_latest(start(network, config.training))
     run.repair_metrics()
