@@ -209,7 +209,9 @@ def test_without_recalibration_stale_statistics_are_said_and_kept(tmp_path, kind
     recorder = Recorder(
         tmp_path / "run", Y, clock=CLOCK, X=X, features=features, head=head, kernels=None, recalibrate=False
     )  # fmt: skip
-    with pytest.warns(StatisticsWarning, match=r"running statistics of 1 of 1 .* nf\.recalibrate"):
+    with pytest.warns(
+        StatisticsWarning, match="running statistics of 1 of 1 .* record with recalibrate=True"
+    ):
         recorder(0, net)
     recorder(1, net)  # once
     recorder.close()

@@ -194,6 +194,10 @@ class RecordedConfig(RunConfig):
             del kept["training"]
         return {**kept, "kernels": whole_["kernels"], MARKED: dict(self.clock)}
 
+    def stated(self) -> dict[str, Any]:
+        """All of it: nothing is at a default."""
+        return self.to_dict()
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RecordedConfig":
         """Inverse of `to_dict`."""

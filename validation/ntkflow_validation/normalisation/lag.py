@@ -114,7 +114,10 @@ def warn_if_stale(
         warnings.warn(sentence, StatisticsWarning, stacklevel=stacklevel)
 
 
-def stale_sentence(found: Sequence[Lag]) -> str | None:
+REMEDY = "use nf.recalibrate(network, X), unless the network as it stands is meant"
+
+
+def stale_sentence(found: Sequence[Lag], remedy: str = REMEDY) -> str | None:
     """What is to be said of statistics that are not those of the data, and what helps; None where they are."""
     stale = [lag for lag in found if lag.stale]
     if not stale:
@@ -123,8 +126,7 @@ def stale_sentence(found: Sequence[Lag]) -> str | None:
     return (
         f"running statistics of {len(stale)} of {len(found)} batch normalisations are not those of X: in {worst.layer} "
         f"the mean is off by {worst.mean:.3g} standard deviations (chance: {worst.mean_error:.2g}), the variance by "
-        f"{worst.variance:.3g} of itself (chance: {worst.variance_error:.2g}); use nf.recalibrate(network, X), unless "
-        "the network as it stands is meant"
+        f"{worst.variance:.3g} of itself (chance: {worst.variance_error:.2g}); {remedy}"
     )
 
 

@@ -93,7 +93,9 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path | str]) -> Figure:
     shown = f"{config.model.name} on {config.data.title}, {config.model.init}, learning rate {rate:.3g}"
     if isinstance(config, RecordedConfig):
         shown = f"{config.model.name} on {config.data.title}, {config.recipe_words(rate)}"
-    return kernel_figure(found, title=_title(figure, f"{config.model.name}/{config.data.title}", shown))
+    axis = "epoch" if not isinstance(config, RecordedConfig) or config.timed else "optimiser step"
+    title = _title(figure, f"{config.model.name}/{config.data.title}", shown)
+    return kernel_figure(found, title=title, axis=axis)
 
 
 def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = True) -> Figure:

@@ -167,6 +167,8 @@ def over_rates(axes: Axes, place: str, chosen: Chosen) -> None:
         if record is not None:
             axes.axvline(record.rate, color=colour, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
+    if len(rates) == 1:
+        axes.set_xlim(rates[0] / 5, 5 * rates[0])
     log_ticks(axes.xaxis, rates)
     _log_axis(axes)
     right.set_ylim(0, 1.02)

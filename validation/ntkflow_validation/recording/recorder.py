@@ -24,11 +24,13 @@ from ntkflow_validation.config.values import truth
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
+from ntkflow_validation.normalisation.lag import StatisticsWarning
 from ntkflow_validation.recording import arrays
 from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
 from ntkflow_validation.recording.networks import Features, Reader, inference, part, plain
 from ntkflow_validation.recording.ranks import rank as this_rank
 from ntkflow_validation.recording.statistics import Statistics
+from ntkflow_validation.recording.warned import RecordingWarning, Warned
 from ntkflow_validation.runs.documents import MadeBy, Training, first_difference
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
 from ntkflow_validation.runs.training_run import Result
@@ -37,10 +39,6 @@ from ntkflow_validation.runs.training_run import Result
 QUANTITIES = ("outputs", "row-space", "rayleigh")
 TENSOR_ROWS = 1000
 Sink = Callable[[int, Mapping[str, float]], object]
-
-
-class RecordingWarning(UserWarning):
-    """Something that a recorder did not write, and why; the training goes on."""
 
 
 class Recorder:
@@ -136,7 +134,7 @@ class Recorder:
         self._order = np.argsort(self.labels, kind="stable")
         self._run: RunDirectory | None = None
         self._latest: StoredSnapshot | None = None
-        self._warned: set[str] = set()
+        self._warned = Warned()
         self._stack = ExitStack()
         self.last: int | None = None
         self.stopped = ""
@@ -169,7 +167,7 @@ class Recorder:
             return None
         step = checks.whole("step", step, 0)
         if self.last is not None and step <= self.last:
-            self._warn("again", f"{self.path} has step {self.last}: steps up to it are skipped")
+            self._warned.once("again", f"{self.path} has step {self.last}: steps up to it are skipped")
             return None
         network = self._ready(step, plain(network)) if W is None else network
         H, weights, found = self._observed(network, W, b)
@@ -267,6 +265,9 @@ class Recorder:
             if hasattr(network, "named_parameters"):
                 stack.enter_context(inference(network))
             features, params = self._reader.differentiable(network, coupled=how.bn == "batch")
+            # Of stale statistics this recorder has spoken.
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore", StatisticsWarning)
             try:
                 found = measure(
                     features, params, self._reader.X[self._order], self.labels[self._order],
@@ -275,7 +276,7 @@ class Recorder:
                     neurons=how.neurons or None, per_class=how.per_class or None, probes=how.probes, bn=how.bn,
                 )  # fmt: skip
             except InputError as error:
-                self._warn("kernel", f"no kernel was measured at step {seen.step}: {error}")
+                self._warned.once("kernel", f"no kernel was measured at step {seen.step}: {error}")
                 self._kernels.steps = None
                 return {}
         seconds = time.perf_counter() - began
@@ -361,7 +362,7 @@ class Recorder:
 
     def _diverged(self, step: int) -> None:
         self.stopped = f"H, W or b was not finite at step {step}"
-        self._warn("diverged", f"{self.stopped}: nothing is recorded from there on")
+        self._warned.once("diverged", f"{self.stopped}: nothing is recorded from there on")
         if self._run is not None:
             self._end(Result.DIVERGED, self.stopped)
 
@@ -373,15 +374,10 @@ class Recorder:
     def _remark(self, sentence: str, category: type[Warning] | None) -> None:
         """Warn, and keep it with the run."""
         self._remarks.append(sentence)
-        self._warn(sentence, sentence, category or RecordingWarning)
+        self._warned.once(sentence, sentence, category or RecordingWarning)
         facts = None if self._run is None else self._run.training()
         if self._run is not None and facts is not None:
             self._run.write_training(replace(facts, remarks=tuple(self._remarks)))
-
-    def _warn(self, kind: str, sentence: str, category: type[Warning] = RecordingWarning) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            warnings.warn(sentence, category, stacklevel=3)
 
 
 def _accuracy(seen: StoredSnapshot) -> Json:

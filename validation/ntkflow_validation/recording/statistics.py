@@ -13,6 +13,7 @@ from ntkflow_validation.recording.networks import Reader
 
 # Samples up to which one pass through the network does; of more it takes one for every layer of normalisation.
 ONE_PASS = 1024
+REMEDY = "record with recalibrate=True, unless the network as it stands is meant"
 Remark = Callable[[str, type[Warning] | None], None]
 
 
@@ -72,7 +73,7 @@ class Statistics:
 
     def _look(self, step: int) -> None:
         assert self._layers is not None
-        sentence = stale_sentence(lags_of(self._layers, self._reader.X))
+        sentence = stale_sentence(lags_of(self._layers, self._reader.X), REMEDY)
         if sentence is not None:
             self._looks = False
             self._remark(f"batch normalisation, step {step}: {sentence}", StatisticsWarning)

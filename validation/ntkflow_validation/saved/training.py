@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,17 +19,16 @@ from ntkflow.metrics.neural_collapse import NAMES as COLLAPSE
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.problem.thin import decompose
-from ntkflow.runs.atomic import InUseError
 from ntkflow.runs.border.records import document
 from ntkflow.runs.files import staged_directory
 from ntkflow.runs.pictures.curves import Curves
 from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.config.recorded import MARKED
+from ntkflow_validation.config.recorded import MARKED, RecordedConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.kernels.found import CONSTANTS
 from ntkflow_validation.metrics.probe import invariant_terms
 from ntkflow_validation.pipeline.summary import summary
-from ntkflow_validation.runs.lock import LOCK
+from ntkflow_validation.runs.lock import LOCK, resting
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
 from ntkflow_validation.runs.training_run import read_outcome
 from ntkflow_validation.saved.comparison import LadderComparison
@@ -38,7 +36,8 @@ from ntkflow_validation.saved.comparison import LadderComparison
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KIND = "training"
+# A recorded one has other settings, which are not compared with those of a training from here.
+KIND, RECORDED = "training", "recording"
 UNFINISHED = "unfinished"
 # What simulations have no series for.
 MEANINGS = {
@@ -150,8 +149,10 @@ class TrainingRun:
     @property
     def sizes(self) -> Sizes:
         """C, the observed samples of each class, n."""
-        data = self.config.data
-        return Sizes(data.classes, data.probe_per_class or data.counts, self.config.model.features)
+        data, n = self.config.data, self.config.model.features
+        if isinstance(self.config, RecordedConfig):
+            return Sizes(data.classes, self.config.counts, n)
+        return Sizes(data.classes, data.probe_per_class or data.counts, n)
 
     @property
     def result(self) -> str:
@@ -246,7 +247,7 @@ class TrainingRun:
         at = self.times if self.timed else self.steps.astype(np.float64)
         return Curves(
             at, self.series, self._title, constant=False, settings=self.settings, bands={},
-            name=self.path.resolve().name, kind=KIND, sparse=True, timed=self.timed,
+            name=self.path.resolve().name, kind=self._kind, sparse=True, timed=self.timed,
         )  # fmt: skip
 
     def figure(self, **options: Any) -> "Figure":
@@ -268,7 +269,7 @@ class TrainingRun:
             InUseError: a process works on this run.
         """
         place = Path(path)
-        with _resting(self.run), staged_directory(place, overwrite, OWNED) as staged:
+        with resting(self.path), staged_directory(place, overwrite, OWNED) as staged:
             for entry in self.path.iterdir():
                 if entry.name not in OWNED - {LOCK}:
                     continue
@@ -287,7 +288,7 @@ class TrainingRun:
         """Numbers at both ends under the names of a simulation's summary."""
         found, measured = self.metrics, self._measured
         return {
-            "kind": KIND,
+            "kind": self._kind,
             "loss": _both(found.get("loss")),
             "nc": {name: _both(found.get(name)) for name in COLLAPSE},
             "invariant": {"drift": None, "alignment_final": _both(measured.get("E_alignment"))["final"]},
@@ -327,6 +328,10 @@ class TrainingRun:
             if name in known:
                 ends = _both(known[name])
                 yield name, ends["initial"], ends["final"]
+
+    @property
+    def _kind(self) -> str:
+        return RECORDED if isinstance(self.config, RecordedConfig) else KIND
 
     @property
     def _title(self) -> str:
@@ -377,18 +382,3 @@ def _of_terms(terms: InvariantTerms, first: Floats) -> dict[str, float]:
         "E_alignment": terms.alignment,
         **{f"E_{part}": float(np.linalg.norm(getattr(terms, part))) for part in parts},
     }
-
-
-@contextmanager
-def _resting(run: RunDirectory) -> Iterator[None]:
-    """While no process works on a run."""
-    with ExitStack() as stack:
-        # Without the file nobody ever worked on it with a lock.
-        if (run.path / LOCK).exists():
-            try:
-                stack.enter_context(run.locked())
-            except InUseError:
-                raise
-            except InputError:
-                pass  # where nothing can be written, nobody works
-        yield
