@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy as copy_of
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -138,20 +139,25 @@ class NnxNetwork:
     """
 
     def __init__(self, module: nnx.Module, forward: Forward | None, copy: bool) -> None:
-        self.result: Any = nnx.clone(module) if copy else module
-        inference = nnx.clone(module)
+        self._forward = forward or (lambda net, x: net(x))
+        self._paths: dict[bool, list[Path]] = {}
+        self._graph, state = nnx.split(module)
+        inference = nnx.merge(self._graph, state, copy=True)
         inference.eval()
         watch(inference)
-        self._forward = forward or (lambda net, x: net(x))
-        self._structure, self._state = nnx.split(inference)
-        self._paths: dict[bool, list[Path]] = {}
+        self._structure, _ = nnx.split(inference)
         self._run = _compiled(self._structure, self._forward, self._paths)
+        self.result: Any = nnx.merge(self._graph, state, copy=True) if copy else module
+        # Arrays of the result, of which inference mode has the same; None where the result has others by now.
+        self._state: Any = state
 
     def again(self, network: nnx.Module) -> "NnxNetwork":
         """See `Watched.again`."""
-        found = NnxNetwork(network, self._forward, copy=True)
-        if found._structure == self._structure:
-            found._run, found._paths = self._run, self._paths
+        graph, state = nnx.split(network)
+        if graph != self._graph:
+            return NnxNetwork(network, self._forward, copy=True)
+        found = copy_of(self)
+        found.result, found._state = nnx.merge(graph, state, copy=True), state
         return found
 
     def release(self) -> None:
@@ -160,6 +166,8 @@ class NnxNetwork:
 
     def look(self, x: Any, own: bool) -> list[Seen]:
         """See `Watched.look`."""
+        if self._state is None:
+            self._state = nnx.state(self.result)
         with running():
             moments = self._run(self._state, jnp.asarray(x), own)
         return on_host(self._paths[own], moments)
@@ -175,11 +183,9 @@ class NnxNetwork:
 
     def store(self, statistics: Mapping[Path, Statistics]) -> None:
         """See `Watched.store`."""
-        inference = nnx.merge(self._structure, self._state)
-        for module in (self.result, inference):
-            layers = dict(layers_of(module))
-            for path, found in statistics.items():
-                layer = layers[path]
-                layer.mean[...] = jnp.asarray(found.mean, layer.mean[...].dtype)
-                layer.var[...] = jnp.asarray(found.var, layer.var[...].dtype)
-        self._state = nnx.state(inference)
+        layers = dict(layers_of(self.result))
+        for path, found in statistics.items():
+            layer = layers[path]
+            layer.mean[...] = jnp.asarray(found.mean, layer.mean[...].dtype)
+            layer.var[...] = jnp.asarray(found.var, layer.var[...].dtype)
+        self._state = None

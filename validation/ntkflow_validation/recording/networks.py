@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,8 @@ class Reader:
         """H, (N, n), in inference mode."""
         if _is(network, "torch.nn", "Module"):
             return self._of_torch(network)
-        parts = [np.asarray(self._jit(network, x), dtype=np.float64) for x in self._batches("jax", _to_jax)]
+        read = self._compiled(network)
+        parts = [np.asarray(read(x), dtype=np.float64) for x in self._batches("jax", _to_jax)]
         return np.concatenate(parts)
 
     def differentiable(self, network: Any, coupled: bool = False) -> tuple[Any, Any]:
@@ -99,17 +100,18 @@ class Reader:
             ]
         return np.concatenate(parts)
 
-    def _jit(self, network: Any, x: Any) -> Any:
-        """Compiled once for each structure: what is no array, as activations of Equinox, is part of it."""
+    def _compiled(self, network: Any) -> Callable[[Any], Any]:
+        """h of a batch, compiled once for each structure: what is no array, as activations of Equinox, is part of it."""
         import jax
 
         if _is(network, "flax.nnx", "Module"):
             from flax import nnx
 
-            graph, state = nnx.split(_in_inference(network))
+            graph, state = nnx.split(network)
             if graph not in self._jitted:
-                self._jitted[graph] = jax.jit(lambda s, x: self.features(nnx.merge(graph, s), x))
-            return self._jitted[graph](state, x)
+                inference, _ = nnx.split(_in_inference(network))
+                self._jitted[graph] = jax.jit(lambda s, x: self.features(nnx.merge(inference, s), x))
+            return partial(self._jitted[graph], state)
         leaves, structure = jax.tree.flatten(network)
         known = [hasattr(leaf, "dtype") for leaf in leaves]
         statics = tuple(leaf for leaf, array in zip(leaves, known, strict=True) if not array)
@@ -122,7 +124,7 @@ class Reader:
                 return self.features(jax.tree.unflatten(structure, joined), x)
 
             self._jitted[key] = jax.jit(call)
-        return self._jitted[key]([leaf for leaf, array in zip(leaves, known, strict=True) if array], x)
+        return partial(self._jitted[key], [leaf for leaf, array in zip(leaves, known, strict=True) if array])
 
 
 def part(thing: Any, which: Any) -> Any:
