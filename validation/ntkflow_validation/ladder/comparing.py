@@ -18,7 +18,7 @@ from ntkflow_validation.ladder.predict.descent import (
     STEP,
     Recipe,
 )
-from ntkflow_validation.ladder.predict.predictions import (
+from ntkflow_validation.ladder.predictions import (
     Prediction,
     as_trained,
     by_costly_flow,
