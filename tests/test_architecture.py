@@ -72,7 +72,7 @@ STOREYS = {
     "ntkflow_validation.kernels": (
         "budget statistics store threads < backends < task < methods < networks < rest"
     ),
-    "ntkflow_validation.ladder": "operators < predict < score < rest",
+    "ntkflow_validation.ladder": "operators < trajectories < score < rest",
     "ntkflow_validation.report": "drawing < rest",
 }
 # The front doors lead everywhere, on first use.

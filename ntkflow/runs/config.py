@@ -103,7 +103,7 @@ class SimulateConfig:
             "optimiser",
             "Weight decay of an optimiser (SGD's, an L2 penalty), on W and on the features, instead of --decay-w and "
             "--decay-h: N C times it with a mean loss.",
-            more="See `ntkflow.problem.clock`.",
+            more="See `ntkflow.problem.flow_units`.",
         ),
     ] = None
     loss_reduction: Annotated[

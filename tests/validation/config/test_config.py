@@ -8,7 +8,7 @@ from ntkflow_validation.config.presets import PRESETS, preset
 from ntkflow_validation.runs.training_run import planned_kernels
 from ntkflow_validation.sweep.grid import key_of
 from ntkflow_validation.sweep.settings import SETTINGS, changed
-from ntkflow_validation.training.clock import snapshot_steps, total_steps
+from ntkflow_validation.training.steps import snapshot_steps, total_steps
 
 from ntkflow.errors import InputError
 from ntkflow.runs.files import write_toml
