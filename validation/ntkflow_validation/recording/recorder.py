@@ -18,17 +18,17 @@ from ntkflow.errors import InputError
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
 from ntkflow.runs.atomic import MARK, refuse_existing
+from ntkflow.runs.border.typed import typed
 from ntkflow_validation.config.recorded import GIVEN, RECALIBRATED, RecordedConfig, RecordedModel, described
 from ntkflow_validation.config.settings import KernelConfig
-from ntkflow_validation.config.values import truth
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
 from ntkflow_validation.normalisation.lag import StatisticsWarning
 from ntkflow_validation.recording import arrays
 from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
-from ntkflow_validation.recording.networks import Features, Reader, inference, part, plain
 from ntkflow_validation.recording.ranks import rank as this_rank
+from ntkflow_validation.recording.reader import Features, Reader, inference, part, plain
 from ntkflow_validation.recording.statistics import Statistics
 from ntkflow_validation.recording.warned import RecordingWarning, Warned
 from ntkflow_validation.runs.documents import MadeBy, Training, first_difference
@@ -122,7 +122,7 @@ class Recorder:
                 "X", f"{len(self._reader.X)} inputs", "must be those of y", "give one for each label"
             )
         self._head, self._remarks = head, list[str]()
-        truth("recalibrate", recalibrate)
+        recalibrate = typed("recalibrate", bool, recalibrate)
         self._statistics = (
             None if self._reader is None else Statistics(self._reader, recalibrate, self._remark)
         )

@@ -5,11 +5,11 @@ from typing import Any
 
 from ntkflow.errors import InputError
 from ntkflow_validation.config.recorded import GIVEN, RECALIBRATED, RUNNING
+from ntkflow_validation.normalisation.frameworks import holder, watched_in
 from ntkflow_validation.normalisation.lag import StatisticsWarning, lags_of, stale_sentence
-from ntkflow_validation.normalisation.networks import holder, watched_in
 from ntkflow_validation.normalisation.recalibrate import recalibrated
 from ntkflow_validation.normalisation.watched import Watched
-from ntkflow_validation.recording.networks import Reader
+from ntkflow_validation.recording.reader import Reader
 
 # Samples up to which one pass through the network does; of more it takes one for every layer of normalisation.
 ONE_PASS = 1024

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow.errors import InputError
-from ntkflow_validation.normalisation.networks import by_batch
+from ntkflow_validation.normalisation.frameworks import by_batch
 
 # Samples of one forward pass: larger ones leave the cache and are slower on a CPU.
 BATCH = 256
