@@ -333,7 +333,8 @@ class Recorder:
         run = RunDirectory.create(self.path, self._config(n), overwrite=self._overwrite)
         self._stack.enter_context(run.locked())
         samples = {"train": self.clock.samples, "recorded": len(self.labels)}
-        rate = run.config.training.learning_rate
+        config = run.config
+        rate = config.training.learning_rate if isinstance(config, RecordedConfig) and config.timed else None
         remarks = tuple(self._remarks) or None
         run.write_training(Training(rate, None, samples, made_by=MadeBy.here(), remarks=remarks))
         self._run = run
