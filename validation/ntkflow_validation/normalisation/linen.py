@@ -69,7 +69,8 @@ class LinenNetwork:
         for path, found in statistics.items():
             tree = _with(tree, path, found)
         if isinstance(self.result, Mapping):
-            self.result = type(self.result)({**self.result, STATISTICS: tree})
+            kind: Any = type(self.result)
+            self.result = kind({**self.result, STATISTICS: tree})
         else:
             self.result = self.result.replace(**{STATISTICS: tree})
 

@@ -187,8 +187,11 @@ def rate_handles(selection: Selection) -> list[Line2D]:
     if not any(record.rate for record in every):
         return []
     if any(np.isfinite(record.last("accuracy_test")) for record in every):
-        look = {"linestyle": "--", "marker": "D", "color": "black"}
-        lines.append(Line2D([], [], markersize=3, linewidth=1, label="test accuracy by rate", **look))
+        lines.append(
+            Line2D(
+                [], [], linestyle="--", marker="D", color="black", markersize=3, linewidth=1, label="test accuracy by rate"
+            )
+        )  # fmt: skip
     if any(record.result == "diverged" for record in every):
         lines.append(Line2D([], [], linestyle="", marker="x", color=PURPLE, label="diverged"))
     return lines

@@ -122,7 +122,7 @@ class Recorder:
                 "X", f"{len(self._reader.X)} inputs", "must be those of y", "give one for each label"
             )
         self._head, self._remarks = head, list[str]()
-        recalibrate = typed("recalibrate", bool, recalibrate)
+        recalibrate = bool(typed("recalibrate", bool, recalibrate))
         self._statistics = (
             None if self._reader is None else Statistics(self._reader, recalibrate, self._remark)
         )
@@ -351,6 +351,7 @@ class Recorder:
     def _continued(self, known: RecordedConfig) -> RecordedConfig:
         """The configuration that goes on with a known one, as far as it is known before the first network comes."""
         how, model = self._how, known.model
+        assert isinstance(model, RecordedModel)
         if not how.quantities:
             how = replace(how, quantities=known.kernels.quantities)
         observed = RECALIBRATED if self._statistics is None else self._statistics.observed
