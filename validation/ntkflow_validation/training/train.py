@@ -24,6 +24,7 @@ from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.own.data import ENVIRONMENT
+from ntkflow_validation.precision import products
 from ntkflow_validation.training.clock import learning_rate, recorded_times, snapshot_steps, total_steps
 from ntkflow_validation.training.objective import objective, stable_rate
 
@@ -136,7 +137,9 @@ def make_step(network: Network, config: TrainConfig, per_class: int) -> StepFunc
     """The jitted step on a batch."""
     rule = optimiser(config, per_class)
 
+    # Traced inside the scanned loop too, so that its precision is its own wherever it stands.
     @jax.jit
+    @partial(products, config.precision)
     def step(state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
         params, statistics = state.variables
         loss = partial(objective, network, config)
