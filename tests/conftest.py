@@ -61,8 +61,9 @@ import ntkflow as nf
 if _names := os.environ.get("NTKFLOW_EMULATE"):
     from tests.emulated import emulated
 
-    # Before anything is compiled, and to the end.
-    emulated(*_names.split(",")).__enter__()
+    # Before anything is compiled, and to the end: it is held here, since it ends when nothing holds it.
+    _emulation = emulated(*_names.split(","))
+    _emulation.__enter__()
 
 settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
