@@ -155,11 +155,11 @@ def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> 
         # All samples have just been observed, in the same order.
         trained = float(np.mean(state.logits.argmax(axis=0) == dataset.labels))
     else:
-        trained = accuracy(network, variables, dataset.x, dataset.labels)
+        trained = accuracy(network, variables, dataset.x_on_device, dataset.labels)
     return {
         **observables(state, snapshot.sizes),
         "accuracy_train": trained,
-        "accuracy_test": accuracy(network, variables, dataset.x_test, dataset.labels_test),
+        "accuracy_test": accuracy(network, variables, dataset.x_test_on_device, dataset.labels_test),
     }
 
 

@@ -32,6 +32,9 @@ from ntkflow_validation.training.objective import objective, stable_rate
 CHUNK = 50
 # The same where many steps are one program: an epoch of Fashion-MNIST in the paper's batches.
 FUSED_CHUNK = 500
+# Steps of the programs that a row of steps is made of. Known when compiled: of a loop whose length is a number XLA asks
+# the device before every step. Two, so that the way to a snapshot is few calls and few compilations.
+LENGTHS = (500, 25)
 PROBE_BATCH = 512
 # Samples whose statistics stand for the training set's when they are frozen.
 CALIBRATION = 2000
@@ -168,24 +171,23 @@ def make_advance(network: Network, config: TrainConfig, per_class: int, fused: b
         return state
 
     @jax.jit
-    def scanned(
-        state: TrainState, x: jax.Array, labels: jax.Array, batches: jax.Array, count: jax.Array
-    ) -> TrainState:
-        # A loop whose length is a number, not a shape: one compilation serves the gaps between all snapshots.
-        def body(k: jax.Array, state: TrainState) -> TrainState:
-            return step(state, x, labels) if full else step(state, x[batches[k]], labels[batches[k]])
+    def scanned(state: TrainState, x: jax.Array, labels: jax.Array, batches: jax.Array) -> TrainState:
+        def body(state: TrainState, chosen: jax.Array) -> tuple[TrainState, None]:
+            return (step(state, x, labels) if full else step(state, x[chosen], labels[chosen])), None
 
-        found: TrainState = jax.lax.fori_loop(0, count, body, state)
+        found: TrainState = jax.lax.scan(body, state, batches)[0]
         return found
 
-    def padded(state: TrainState, x: jax.Array, labels: jax.Array, batches: np.ndarray) -> TrainState:
-        rows = np.zeros((FUSED_CHUNK, 1 if full else batches.shape[1]), np.int32)
-        if not full:
-            rows[: len(batches)] = batches
-        found: TrainState = scanned(state, x, labels, jnp.asarray(rows), jnp.asarray(len(batches), jnp.int32))
-        return found
+    def in_programs(state: TrainState, x: jax.Array, labels: jax.Array, batches: np.ndarray) -> TrainState:
+        rows, done = jnp.asarray(batches[:, : 1 if full else None].astype(np.int32)), 0
+        for length in LENGTHS:
+            while len(rows) - done >= length:
+                state, done = scanned(state, x, labels, rows[done : done + length]), done + length
+        for chosen in rows[done:]:
+            state = step(state, x, labels) if full else step(state, x[chosen], labels[chosen])
+        return state
 
-    return padded if fused else looped
+    return in_programs if fused else looped
 
 
 def start(network: Network, config: TrainConfig, per_class: int = 1) -> TrainState:
@@ -205,7 +207,7 @@ def recalibrated(network: Network, dataset: Dataset, state: TrainState) -> Train
     Steps on batch statistics do not read these, so training goes on as if nothing had happened.
     """
     rows = dataset.spread_out(CALIBRATION)
-    statistics = network.compiled_calibrated(*state.variables, jnp.asarray(dataset.x[rows]))
+    statistics = network.compiled_calibrated(*state.variables, dataset.x_on_device[rows])
     return state._replace(variables=state.variables._replace(statistics=statistics))
 
 
@@ -215,7 +217,7 @@ def chosen_rate(network: Network, dataset: Dataset, config: TrainConfig, seed: i
         return config.learning_rate
     rows = batch_indices(dataset.labels, dataset.classes, config.batch_per_class, seed, 0)
     variables = prepared_start(network, dataset, config).variables
-    bound = stable_rate(network, config, variables, jnp.asarray(dataset.x[rows]), dataset.classes)
+    bound = stable_rate(network, config, variables, dataset.x_on_device[rows], dataset.classes)
     return config.stability * bound
 
 
@@ -257,18 +259,22 @@ def train(
     advance, chunk = make_advance(network, recipe, m, on_device), FUSED_CHUNK if on_device else CHUNK
     times, steps = recorded_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
     begun, state = resume if resume is not None else (-1, prepared_start(network, dataset, recipe))
-    x, labels = jnp.asarray(dataset.x), jnp.asarray(dataset.labels.astype(np.int32))
-    done = max(begun, 0)
+    x, labels = dataset.x_on_device, jnp.asarray(dataset.labels.astype(np.int32))
+    done, before = max(begun, 0), None
     for target in (s for s in snapshot_steps(steps, recipe.snapshots, recipe.spacing) if s > begun):
         while done < target:
             # Up to the next multiple of a chunk, so that a resumed run cuts where an undisturbed one does.
             ahead = range(done, min(target, (done // chunk + 1) * chunk))
             rows = batches_of(dataset.labels, dataset.classes, recipe.batch_per_class, config.seed, ahead)
             state, done = advance(state, x, labels, rows), ahead.stop
-            if done % chunk == 0:
-                _check_head(state, done)
-                progress("training", done, steps)
-                checkpoint(done, state)
+            if done % chunk:
+                continue
+            # On a GPU one looks at the chunk before, so that the device has work while Python waits and writes.
+            seen, before = ((done, state), None) if not on_device else (before, (done, state))
+            if seen is not None:
+                _check_head(seen[1], seen[0])
+                progress("training", seen[0], steps)
+                checkpoint(*seen)
         if config.recalibrates:
             state = recalibrated(network, dataset, state)
         yield observe(network, dataset, state, target, float(times[target]))
@@ -280,15 +286,15 @@ def _check_head(state: TrainState, step: int) -> None:
         raise DivergedError(step, "params.head.kernel")
 
 
-def probe(network: Network, variables: Variables, x: Inputs) -> np.ndarray:
-    """Features in inference mode, n x N in float64."""
-    run, parts = network.compiled_features, []
+def probe(network: Network, variables: Variables, x: Inputs | jax.Array) -> np.ndarray:
+    """Features in inference mode, n x N in float64; fetched at the end, so that a device goes through all batches at once."""
+    run, parts, x = network.compiled_features, [], jnp.asarray(x)
     for i in range(0, len(x), PROBE_BATCH):
         batch = x[i : i + PROBE_BATCH]
         # The last batch is filled up: another shape would be compiled for it.
-        filled = np.resize(batch, (PROBE_BATCH, *x.shape[1:])) if i and len(batch) < PROBE_BATCH else batch
-        parts.append(np.asarray(run(*variables, jnp.asarray(filled)), dtype=np.float64)[: len(batch)])
-    return np.concatenate(parts).T
+        filled = jnp.resize(batch, (PROBE_BATCH, *x.shape[1:])) if i and len(batch) < PROBE_BATCH else batch
+        parts.append(run(*variables, filled)[: len(batch)])
+    return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts]).T
 
 
 def observe(network: Network, dataset: Dataset, train_state: TrainState, step: int, time: float) -> Snapshot:
@@ -303,7 +309,7 @@ def observe(network: Network, dataset: Dataset, train_state: TrainState, step: i
     except InputError as error:
         raise DivergedError(step, error.argument) from None
     rows = dataset.first_of_each_class(dataset.probe_per_class)
-    H = probe(network, variables, dataset.x[rows])
+    H = probe(network, variables, dataset.x_on_device[rows])
     if not np.isfinite(H).all():
         raise DivergedError(step, "a feature")
     W, b = head(variables)
@@ -318,7 +324,7 @@ def head(variables: Variables) -> tuple[np.ndarray, np.ndarray]:
     return W, np.asarray(layer.get("bias", np.zeros(len(W))), dtype=np.float64)
 
 
-def accuracy(network: Network, variables: Variables, x: Inputs, labels: np.ndarray) -> float:
+def accuracy(network: Network, variables: Variables, x: Inputs | jax.Array, labels: np.ndarray) -> float:
     """Share of samples classified correctly; NaN without samples."""
     if len(labels) == 0:
         return float("nan")
