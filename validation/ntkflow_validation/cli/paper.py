@@ -37,7 +37,9 @@ def reproduce(
     number: int = typer.Argument(help="Figure of the paper, 1 to 20."),
     preset: str = typer.Option("paper-small", help="paper, paper-small or digits: how much of it."),
     out: Path = typer.Option(None, help="Folder. Default: reproduction/figure-N-PRESET."),
-    workers: int = typer.Option(None, help="Local processes. Default: one a core."),
+    workers: int = typer.Option(
+        None, help="Local processes. Default: one an accelerator, or one a core where there is none."
+    ),
     scheduler: str = typer.Option(None, help="Address of a dask scheduler whose workers train."),
     data_dir: Path = typer.Option(None, envvar="NTKFLOW_DATA", help="Folder with the data sets' files."),
     download: options.Download = False,

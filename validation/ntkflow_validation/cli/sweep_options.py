@@ -40,7 +40,8 @@ Data = Annotated[
     Path | None, _option(GRID, "Samples of your own (.npz with X, y), in place of the data set.", "--data")
 ]
 Workers = Annotated[
-    int | None, _option(RUNNING, "Local processes; several share one GPU. Default: one a core.")
+    int | None,
+    _option(RUNNING, "Local processes. Default: one an accelerator, or one a core where there is none."),
 ]
 Scheduler = Annotated[str | None, _option(RUNNING, "Address of a dask scheduler whose workers train.")]
 DataDir = Annotated[Path | None, _option(RUNNING, "Folder with the data sets' files.", envvar="NTKFLOW_DATA")]
