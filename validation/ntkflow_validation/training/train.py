@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ CALIBRATION = 2000
 STEP = 48
 
 StepFunction = Callable[["TrainState", jax.Array, jax.Array], "TrainState"]
+S = TypeVar("S")
 AdvanceFunction = Callable[["TrainState", jax.Array, jax.Array, np.ndarray], "TrainState"]
 
 
@@ -116,15 +117,15 @@ def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network
     return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
-def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformation:
-    """SGD or Adam with the schedule's learning rate, and decay of weights or of everything."""
+def optimiser(config: TrainConfig, per_class: int, peak: Any = None) -> optax.GradientTransformation:
+    """SGD or Adam with the schedule's learning rate, of this peak if given, and decay of weights or of everything."""
     everything = config.decay_on == "all"
     decay = optax.add_decayed_weights(
         config.weight_decay, mask=lambda tree: jax.tree.map(lambda p: everything or p.ndim > 1, tree)
     )
 
     def rate(step: Any) -> Any:
-        return learning_rate(config, step, per_class)
+        return learning_rate(config, step, per_class, peak)
 
     if config.adaptive:
         scaled = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
@@ -138,19 +139,22 @@ def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformati
 
 def make_step(network: Network, config: TrainConfig, per_class: int) -> StepFunction:
     """The jitted step on a batch."""
-    rule = optimiser(config, per_class)
+    return jax.jit(partial(plain_step(network, config, per_class), None))
 
-    # Traced inside the scanned loop too, so that its precision is its own wherever it stands.
-    @jax.jit
-    @partial(products, config.precision)
-    def step(state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
+
+def plain_step(network: Network, config: TrainConfig, per_class: int) -> Callable[..., "TrainState"]:
+    """The step as a function of (peak rate or None for the configured one, state, x, labels)."""
+
+    def step(peak: Any, state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
         params, statistics = state.variables
         loss = partial(objective, network, config)
         gradient, statistics = jax.grad(loss, has_aux=True)(params, statistics, x, labels)
-        updates, optimiser_state = rule.update(gradient, state.optimiser, params)
+        updates, optimiser_state = optimiser(config, per_class, peak).update(
+            gradient, state.optimiser, params
+        )
         return TrainState(Variables(optax.apply_updates(params, updates), statistics), optimiser_state)
 
-    return step
+    return products(config.precision, step)
 
 
 def make_advance(network: Network, config: TrainConfig, per_class: int, fused: bool) -> AdvanceFunction:
@@ -221,8 +225,13 @@ def chosen_rate(network: Network, dataset: Dataset, config: TrainConfig, seed: i
     return config.stability * bound
 
 
-def _ignore(*_: object) -> None:
-    pass
+def ignore(*_: object) -> None:
+    """What nobody wants to be told."""
+
+
+def on_accelerator() -> bool:
+    """Whether rows of steps are programs: not on a CPU, where convolutions in a compiled loop run on one thread."""
+    return jax.default_backend() != "cpu"
 
 
 def train(
@@ -231,7 +240,7 @@ def train(
     network: Network,
     resume: tuple[int, TrainState] | None = None,
     progress: Progress = silent,
-    checkpoint: Callable[[int, TrainState], object] = _ignore,
+    checkpoint: Callable[[int, TrainState], object] = ignore,
     fused: bool | None = None,
 ) -> Iterator[Snapshot]:
     """Train, yielding snapshots at the configured steps, the first and the last included.
@@ -255,29 +264,65 @@ def train(
     recipe, m = config.training, dataset.per_class
     if recipe.learning_rate == 0:
         raise InputError("training.learning_rate", 0, "has not been chosen yet", "use `chosen_rate`")
-    on_device = jax.default_backend() != "cpu" if fused is None else fused
-    advance, chunk = make_advance(network, recipe, m, on_device), FUSED_CHUNK if on_device else CHUNK
-    times, steps = recorded_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
+    on_device = on_accelerator() if fused is None else fused
+    advance = make_advance(network, recipe, m, on_device)
+    times = recorded_times(recipe, len(dataset.labels), dataset.classes)
     begun, state = resume if resume is not None else (-1, prepared_start(network, dataset, recipe))
     x, labels = dataset.x_on_device, jnp.asarray(dataset.labels.astype(np.int32))
+
+    def go_on(state: TrainState, ahead: range) -> TrainState:
+        rows = batches_of(dataset.labels, dataset.classes, recipe.batch_per_class, config.seed, ahead)
+        return advance(state, x, labels, rows)
+
+    def look(step: int, state: TrainState) -> None:
+        _check_head(state, step)
+        progress("training", step, total_steps(recipe, m))
+        checkpoint(step, state)
+
+    def settle(state: TrainState) -> TrainState:
+        return recalibrated(network, dataset, state) if config.recalibrates else state
+
+    for target, reached in to_snapshots(recipe, m, begun, state, go_on, settle, look, on_device):
+        yield observe(network, dataset, reached, target, float(times[target]))
+
+
+def to_snapshots(
+    recipe: TrainConfig,
+    per_class: int,
+    begun: int,
+    state: S,
+    go_on: Callable[[S, range], S],
+    settle: Callable[[S], S],
+    look: Callable[[int, S], object],
+    on_device: bool,
+) -> Iterator[tuple[int, S]]:
+    """The states of one network, or of several, at the steps of snapshots after `begun`.
+
+    Args:
+        recipe: schedule of snapshots.
+        per_class: m.
+        begun: last step whose snapshot there is already; -1 for none.
+        state: of that step, or the start.
+        go_on: from a state by a range of steps.
+        settle: applied before a snapshot, whose state training goes on from.
+        look: called with steps done and their state after every chunk: what waits for the device, or writes.
+        on_device: whether steps are programs on an accelerator.
+    """
+    chunk, steps = FUSED_CHUNK if on_device else CHUNK, total_steps(recipe, per_class)
     done, before = max(begun, 0), None
     for target in (s for s in snapshot_steps(steps, recipe.snapshots, recipe.spacing) if s > begun):
         while done < target:
             # Up to the next multiple of a chunk, so that a resumed run cuts where an undisturbed one does.
             ahead = range(done, min(target, (done // chunk + 1) * chunk))
-            rows = batches_of(dataset.labels, dataset.classes, recipe.batch_per_class, config.seed, ahead)
-            state, done = advance(state, x, labels, rows), ahead.stop
+            state, done = go_on(state, ahead), ahead.stop
             if done % chunk:
                 continue
             # On a GPU one looks at the chunk before, so that the device has work while Python waits and writes.
             seen, before = ((done, state), None) if not on_device else (before, (done, state))
             if seen is not None:
-                _check_head(seen[1], seen[0])
-                progress("training", seen[0], steps)
-                checkpoint(*seen)
-        if config.recalibrates:
-            state = recalibrated(network, dataset, state)
-        yield observe(network, dataset, state, target, float(times[target]))
+                look(*seen)
+        state = settle(state)
+        yield target, state
 
 
 def _check_head(state: TrainState, step: int) -> None:
