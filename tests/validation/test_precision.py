@@ -1,5 +1,6 @@
 """What is observed is float32 wherever products are TensorFloat-32 by default; of training a setting decides."""
 
+import os
 from dataclasses import replace
 
 import jax
@@ -10,7 +11,7 @@ from ntkflow_validation import datasets
 from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.models import build
 from ntkflow_validation.models.base import named_leaves
-from ntkflow_validation.precision import full
+from ntkflow_validation.precision import DETERMINISTIC, full, in_order
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.training.objective import stable_rate
 from ntkflow_validation.training.train import accuracy, make_step, probe, recalibrated, start
@@ -94,3 +95,17 @@ def test_training_multiplies_as_its_setting_says(precision):
 def test_another_precision_is_refused():
     with pytest.raises(InputError, match="float32, tensorfloat32"):
         TrainConfig(precision="bfloat16")
+
+
+def test_the_order_of_sums_is_told_to_xla_in_time(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--mine")
+    monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
+    in_order()
+    in_order()
+    assert os.environ["XLA_FLAGS"] == f"--mine {DETERMINISTIC}"
+    monkeypatch.setenv("XLA_FLAGS", "--mine")
+    monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: True)
+    in_order()  # on a CPU sums have their order anyway
+    assert os.environ["XLA_FLAGS"] == "--mine"
+    with emulated("gpu"), pytest.raises(InputError, match=f"start with XLA_FLAGS={DETERMINISTIC}"):
+        in_order()

@@ -172,6 +172,8 @@ class TrainConfig:
             or "sum" over both, as in eq. (4).
         precision: entry of `PRECISIONS`, of the steps' products on a GPU; all that is observed is float32. On a CPU
             both are the same.
+        deterministic: sum in the same order every time on a GPU too, which costs speed: the same training then has the same
+            numbers to the last bit, resumed or not. On a CPU it always has.
         statistics: batch normalisation in training: "batch" statistics, or "frozen" at those of the training
             set at initialisation, so that samples do not see each other.
         observed: statistics of batch normalisation with which snapshots observe the network: "recalibrated",
@@ -201,6 +203,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     reduction: str = "mean"
     precision: str = "float32"
+    deterministic: bool = False
     statistics: str = "batch"
     observed: str = "recalibrated"
     snapshots: int = 40
@@ -216,6 +219,7 @@ class TrainConfig:
         number("training.label_smoothing", self.label_smoothing, 0, 1)
         self._check_optimiser()
         truth("training.nesterov", self.nesterov)
+        truth("training.deterministic", self.deterministic)
         choice("training.decay_on", self.decay_on, DECAYED)
         choice("training.loss", self.loss, LOSSES)
         choice("training.reduction", self.reduction, REDUCTIONS)

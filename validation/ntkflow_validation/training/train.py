@@ -24,7 +24,7 @@ from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.own.data import ENVIRONMENT
-from ntkflow_validation.precision import products
+from ntkflow_validation.precision import in_order, products
 from ntkflow_validation.training.clock import learning_rate, recorded_times, snapshot_steps, total_steps
 from ntkflow_validation.training.objective import objective, stable_rate
 
@@ -110,6 +110,8 @@ def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network
             "was recorded from another program, so that there is no network here",
             "measure while it is recorded: kernels= and measure= of the recorder",
         )
+    if config.training.deterministic:
+        in_order()
     dataset = datasets.load(config.data, config.seed)
     steps, C = total_steps(config.training, dataset.per_class), dataset.classes
     refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")
