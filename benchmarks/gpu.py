@@ -122,7 +122,7 @@ def training(note: Note, small: bool, left: Callable[[], float]) -> None:
     """The real thing: ResNet20 on all of Fashion-MNIST by the paper's recipe, with metrics and block constants."""
     from ntkflow_validation.runs.rundir import RunDirectory
     from ntkflow_validation.runs.training_run import train_run
-    from ntkflow_validation.training.clock import total_steps
+    from ntkflow_validation.training.steps import total_steps
 
     config, folder = _recipe(small), Path(os.environ["NTKFLOW_GPU_RUN"])
     run = RunDirectory.create(folder, config, resume=True)

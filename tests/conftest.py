@@ -58,12 +58,11 @@ if os.environ.get("NTKFLOW_SHAPES") != "none":
 
 import ntkflow as nf
 
-if _names := os.environ.get("NTKFLOW_EMULATE"):
-    from tests.emulated import emulated
+if os.environ.get("NTKFLOW_EMULATE"):
+    from tests.emulated import emulate_as_told
 
-    # Before anything is compiled, and to the end: it is held here, since it ends when nothing holds it.
-    _emulation = emulated(*_names.split(","))
-    _emulation.__enter__()
+    # Before anything is compiled.
+    emulate_as_told()
 
 settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow]

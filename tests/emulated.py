@@ -4,8 +4,9 @@
 left alone. `gpu` makes `jax.default_backend()` answer gpu, by which the package chooses its ways; JAX itself asks elsewhere.
 """
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import jax
@@ -52,3 +53,13 @@ def emulated(*names: str) -> Iterator[None]:
         jax.default_backend = backend
         for product in _PRODUCTS:
             vars(product).pop("bind", None)
+
+
+# An emulation ends when nothing holds it any more.
+_TO_THE_END = ExitStack()
+
+
+def emulate_as_told() -> None:
+    """What the environment names, to the end of the process; for children of tests too, which compute as these do."""
+    if names := os.environ.get("NTKFLOW_EMULATE"):
+        _TO_THE_END.enter_context(emulated(*names.split(",")))

@@ -76,7 +76,9 @@ def test_one_that_diverges_costs_the_others_nothing():
     assert len(list(train_together([member(bad)]))) < len(expected)
 
 
-def test_they_go_on_from_a_checkpoint_to_the_last_bit():
+def test_they_go_on_from_a_checkpoint_to_the_last_bit(monkeypatch):
+    # Chunks of the loop are short.
+    monkeypatch.setattr("ntkflow_validation.training.together.on_accelerator", lambda: False)
     kept = [{}, {}]
     configs = list(variants())[:2]
     whole = list(

@@ -17,7 +17,7 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.models.base import Network
-from ntkflow_validation.training.clock import recorded_times
+from ntkflow_validation.training.steps import recorded_times
 from ntkflow_validation.training.train import (
     LENGTHS,
     DivergedError,
