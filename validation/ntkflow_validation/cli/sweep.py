@@ -99,10 +99,10 @@ def run(
         raise checks.beside("--workers", workers, "--scheduler")
     _find_data(grid, data_dir)
     with ExitStack() as stack:
-        where: Executor = dask_cluster(scheduler) if scheduler is not None else local_workers(workers)
+        where = dask_cluster(scheduler) if scheduler is not None else local_workers(workers)
+        executor: Executor = stack.enter_context(where)
         if together != 1:
-            where = Together(where, together)
-        executor = stack.enter_context(where)
+            executor = stack.enter_context(Together(executor, together))
         progress = stack.enter_context(bar(silent))
         try:
             return run_sweep(grid, out, executor, progress, overwrite, keep_runs, data_dir)

@@ -96,7 +96,11 @@ class Reader:
 
             graph, state = nnx.split(_in_inference(network))
             if graph not in self._jitted:
-                self._jitted[graph] = jax.jit(full(lambda s, x: self.features(nnx.merge(graph, s), x)))
+
+                def merged(state: Any, x: Any) -> Any:
+                    return self.features(nnx.merge(graph, state), x)
+
+                self._jitted[graph] = jax.jit(full(merged))
             return self._jitted[graph](state, x)
         leaves, structure = jax.tree.flatten(network)
         known = [hasattr(leaf, "dtype") for leaf in leaves]

@@ -209,7 +209,8 @@ class JaxBackend:
         """See `ContractingBackend`: on an accelerator as many as its memory holds the rows of."""
         if jax.default_backend() == "cpu":
             return 0
-        return min(k, CONTRACTED, device_memory() // (ROWS * 4 * len(x) * self.P))
+        count: int = min(k, CONTRACTED, device_memory() // (ROWS * 4 * len(x) * self.P))
+        return count
 
     def contracted(
         self, x: Inputs, V: Directions, counts: np.ndarray
