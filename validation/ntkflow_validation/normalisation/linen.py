@@ -13,6 +13,7 @@ from flax import linen
 from ntkflow.errors import InputError
 from ntkflow_validation.normalisation.nnx_layers import inlined, on_host, seen
 from ntkflow_validation.normalisation.watched import Forward, Path, Seen, Statistics, Stored, pooled, running
+from ntkflow_validation.precision import full
 
 STATISTICS = "batch_stats"
 _FREE = "_normalised"
@@ -109,7 +110,7 @@ def compiled(call: Call, epsilons: dict[Path, float], paths: dict[bool, list[Pat
         paths[own] = [s.path for s in found]
         return [(s.first, s.within) for s in found]
 
-    return jax.jit(moments, static_argnums=2)
+    return jax.jit(full(moments), static_argnums=2)
 
 
 def by_batch(call: Call) -> Call:

@@ -22,6 +22,7 @@ from ntkflow_validation.normalisation.watched import (
     once_each,
     running,
 )
+from ntkflow_validation.precision import full
 
 
 class _Asked(NamedTuple):
@@ -119,7 +120,7 @@ def _compiled(structure: Any, forward: Forward, paths: dict[bool, list[Path]]) -
         paths[own] = [s.path for s in found]
         return [(s.first, s.within) for s in found]
 
-    return jax.jit(moments, static_argnums=2)
+    return jax.jit(full(moments), static_argnums=2)
 
 
 def by_batch(module: nnx.Module) -> nnx.Module:

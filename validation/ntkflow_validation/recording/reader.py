@@ -10,6 +10,7 @@ import numpy as np
 
 from ntkflow.errors import InputError
 from ntkflow_validation.normalisation.frameworks import by_batch
+from ntkflow_validation.precision import full
 
 # Samples of one forward pass: larger ones leave the cache and are slower on a CPU.
 BATCH = 256
@@ -110,7 +111,7 @@ class Reader:
             graph, state = nnx.split(network)
             if graph not in self._jitted:
                 inference, _ = nnx.split(_in_inference(network))
-                self._jitted[graph] = jax.jit(lambda s, x: self.features(nnx.merge(inference, s), x))
+                self._jitted[graph] = jax.jit(full(lambda s, x: self.features(nnx.merge(inference, s), x)))
             return partial(self._jitted[graph], state)
         leaves, structure = jax.tree.flatten(network)
         known = [hasattr(leaf, "dtype") for leaf in leaves]
@@ -123,7 +124,7 @@ class Reader:
                 joined = [next(one) if array else next(other) for array in known]
                 return self.features(jax.tree.unflatten(structure, joined), x)
 
-            self._jitted[key] = jax.jit(call)
+            self._jitted[key] = jax.jit(full(call))
         return partial(self._jitted[key], [leaf for leaf, array in zip(leaves, known, strict=True) if array])
 
 
