@@ -134,8 +134,8 @@ if TYPE_CHECKING:
     from ntkflow.problem.kernels import TensorKernel as TensorKernel
     from ntkflow.problem.losses import MSE as MSE
     from ntkflow.problem.losses import CrossEntropy as CrossEntropy
-    from ntkflow.problem.losses import Smoothed as Smoothed
     from ntkflow.problem.losses import LossPair as LossPair
+    from ntkflow.problem.losses import Smoothed as Smoothed
     from ntkflow.problem.problem import Problem as Problem
     from ntkflow.problem.sizes import Sizes as Sizes
     from ntkflow.problem.state import State as State

@@ -101,7 +101,7 @@ def _rose(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float, known: 
     penalties = (
         np.array([penalty(problem, flow.state(y)) for y in packed]) if problem.decay.any else 0 * losses
     )
-    # |R|_F^2 <= 2 L for both losses, of smoothed targets too (Pinsker); outputs are off by a share of targets and residual together.
+    # |R|_F^2 <= 2 L for both losses, smoothed or not (Pinsker); outputs are off by a share of targets and residual together.
     residual = np.sqrt(2 * losses[:-1])
     off = ERROR_IN_RTOL * rtol * (math.sqrt(problem.sizes.N) + residual)
     allowed = off * (residual + off) + 2 * known * penalties[:-1]

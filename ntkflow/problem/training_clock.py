@@ -133,7 +133,7 @@ class Clock:
 
     @property
     def flow_loss(self) -> Loss:
-        """The loss of the flow, a sum over samples: `MSE` for squares with and without the 1/2, of smoothed targets `Smoothed`."""
+        """The loss of the flow, a sum over samples: `MSE` for squares with and without the 1/2, `Smoothed` if targets are."""
         name = MSE.name if self.loss in ("half-squared", "squared") else self.loss
         return smoothed(loss_named(name), self.label_smoothing)
 

@@ -105,13 +105,6 @@ class RunConfig:
         if training.adaptive:
             how = "scales each parameter's gradient by its own history"
             return f"trained with {training.optimiser}, which {how}: its steps are in no time those of the gradient flow"
-        if training.loss != "mse":
-            return f"trained on {training.loss}; the predictions are for the squared error of eq. (4)"
-        if training.label_smoothing:
-            how = f"targets smoothed by {training.label_smoothing:g}"
-            return f"trained on {how}; the predictions are for the one-hot targets of eq. (4)"
-        if not self.model.head_bias:
-            return "trained without a bias in the head; the predictions are for a bias that is trained"
         if not self.data.balanced:
             sizes = f"{min(self.data.counts)} to {max(self.data.counts)} samples"
             return f"trained on classes of {sizes}; the rungs here are for balanced classes"

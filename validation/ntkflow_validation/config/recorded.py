@@ -16,7 +16,7 @@ MARKED = "clock"
 # What `Clock` takes; the rest of what it says of itself follows from these.
 ARGUMENTS = (
     "learning_rate", "loss", "reduction", "batch", "momentum", "nesterov", "weight_decay", "decay", "samples", "classes",
-    "accumulate", "decay_on", "degree", "frozen", "precision",
+    "accumulate", "decay_on", "degree", "frozen", "precision", "label_smoothing",
 )  # fmt: skip
 # What a file says of each section: settings of trainings from here would be said of a training that has none.
 KEPT = {
@@ -183,4 +183,5 @@ def _recipe(clock: Clock, C: int, written: Mapping[str, Any] | None = None) -> R
         # No whole number where batches are drawn without looking at classes; epochs are counted by it.
         batch_per_class=0 if clock.batch is None else clock.batch / C,  # type: ignore[arg-type]
         loss="mse" if clock.loss in SQUARES else clock.loss,
+        label_smoothing=clock.label_smoothing,
     )

@@ -145,7 +145,7 @@ def compare_window(
         measured,
         times,
         states,
-        series(states, sizes),
+        series(states, sizes, measured.objective),
         scored,
         costs,
         frontier.frontier(points),
@@ -206,10 +206,12 @@ def _score(
 ) -> Scored:
     if prediction.states is None:
         return Scored(prediction, instant, None, {})
-    sizes = measured.sizes
-    members = tuple(horizon(states, member, sizes).skill("M").value for member in prediction.members)
-    found = horizon(states, prediction.states, sizes)
-    return Scored(prediction, instant, found, series(prediction.states, sizes), members)
+    sizes, objective = measured.sizes, measured.objective
+    members = tuple(
+        horizon(states, member, sizes, objective).skill("M").value for member in prediction.members
+    )
+    found = horizon(states, prediction.states, sizes, objective)
+    return Scored(prediction, instant, found, series(prediction.states, sizes, objective), members)
 
 
 def _point(scored: Scored) -> Point:

@@ -135,7 +135,8 @@ def compared_rung(scored: Scored, result: WindowResult) -> ComparedRung:
 def _band(scored: Scored, found: Horizon, result: WindowResult) -> Band | None:
     """Over draws of the batches where there are any, otherwise over probe sets."""
     if scored.prediction.members:
-        members = [series(states, result.measured.sizes) for states in scored.prediction.members]
+        of = result.measured.sizes, result.measured.objective
+        members = [series(states, *of) for states in scored.prediction.members]
         spans = {name: ensemble_band(members, name) for name in scored.predicted}
         return Band("draws of the batches", {k: _edges(*v) for k, v in spans.items() if v is not None})
     N = result.measured.sizes.N

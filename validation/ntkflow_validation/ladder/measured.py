@@ -9,6 +9,7 @@ from jaxtyping import Float64
 
 from ntkflow._types import Features, SampleKernel, Times
 from ntkflow.errors import InputError
+from ntkflow.problem.losses import loss_named, smoothed
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow.progress import Progress, silent
@@ -36,6 +37,7 @@ from ntkflow_validation.ladder.operators.restricted import Basis, explored, row_
 from ntkflow_validation.ladder.operators.subspace import residual_krylov
 from ntkflow_validation.ladder.operators.tensors import ClassKernels, class_kernels, levelled
 from ntkflow_validation.ladder.predict.descent import Recipe, clock_of, features_shrink, recipe_of
+from ntkflow_validation.metrics.objective import Objective
 from ntkflow_validation.models.base import Network, Variables
 from ntkflow_validation.runs.measurement_run import batch_features
 from ntkflow_validation.training.train import TrainState, head
@@ -48,6 +50,13 @@ COUPLED_LIMIT = 25_000
 # n N^2 P up to which the N x N kernel of all neurons is measured on the side: some seconds.
 SIDE_LIMIT = 1e12
 NAMES = ("within", "contrast", "mean")
+
+
+def objective_of(config: RunConfig) -> Objective:
+    """What a training minimises."""
+    training = config.training
+    loss = smoothed(loss_named(training.loss), training.label_smoothing)
+    return Objective(loss, config.model.head_bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +90,11 @@ class Measured:
     progress: Progress = silent
     asked: tuple[str, ...] = ()
     announce: Callable[[str], None] = lambda _: None
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the training minimises."""
+        return objective_of(self.config)
 
     @property
     def m(self) -> int:
@@ -150,7 +164,7 @@ class Measured:
     @cached_property
     def residual(self) -> Float64[np.ndarray, "C N"]:
         """R at the start."""
-        return self.state.logits - self.sizes.Y
+        return self.objective.residual(self.state, self.sizes)
 
     @cached_property
     def row_classes(self) -> ClassKernels:
@@ -237,9 +251,15 @@ class Measured:
         """Directions W^T R in which the residual moves, three a block, and what the whole tensor makes of them."""
         known = self.cache.known("residual_images")
         if known is None or len(known) < 3 * blocks:
-            _, known = residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
+            _, known = self._followed(blocks, known)
             self.cache.put("residual_images", known)
-        return residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
+        return self._followed(blocks, known)
+
+    def _followed(
+        self, blocks: int, known: Float64[np.ndarray, "j n N"] | None
+    ) -> tuple[Float64[np.ndarray, "k n N"], Float64[np.ndarray, "k n N"]]:
+        act: Callable[[Features], Features] = self.frozen.act
+        return residual_krylov(act, self.state, self.sizes, blocks, known, self.objective)
 
     def ready(self, name: str) -> Operator | None:
         """The operator of a rung where it is at hand, in place of what the ladder builds; None elsewhere."""
@@ -248,7 +268,7 @@ class Measured:
 
     def recipe(self, steps: tuple[int, ...]) -> Recipe:
         """What the training did from one snapshot to the next, in units of the sum loss."""
-        return recipe_of(self.config, steps, self.share, self.momentum, self.shrinking)
+        return recipe_of(self.config, steps, self.share, self.momentum, self.shrinking, self.objective)
 
     def nominal(self, steps: tuple[int, ...], times: Times) -> Times:
         """Times of these steps for the observed samples on a clock that ignores warm-up and drops of the rate."""

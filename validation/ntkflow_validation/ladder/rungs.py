@@ -13,6 +13,7 @@ from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators import restricted
 from ntkflow_validation.ladder.operators.base import KernelOperator, Operator, nystrom
 from ntkflow_validation.ladder.operators.subspace import corrected, sample_basis
+from ntkflow_validation.metrics.objective import PLAIN, Objective
 from ntkflow_validation.metrics.probe import probe_kernel
 
 # nN above which the tensor is applied instead of stored.
@@ -48,12 +49,14 @@ class Rung:
         constants: how many.
         operator: on the observed samples; None if refused.
         refused: why.
+        objective: what the training minimises.
     """
 
     spec: Spec
     constants: int
     operator: Operator | None
     refused: str | None
+    objective: Objective = PLAIN
 
 
 def _triangle(k: int) -> int:
@@ -143,12 +146,12 @@ def _residual(blocks: int, whole: bool) -> Spec:
     def build(found: Measured) -> Operator:
         Z, images = found.residual_directions(blocks)
         if not whole:
-            V = sample_basis(found.state, found.sizes)
+            V = sample_basis(found.residual, found.sizes)
             images = (images @ V.T) @ V
         return corrected(Z, images, restricted.quotients(found.rayleigh, found.sizes))
 
     def constants(found: Measured) -> int:
-        columns = found.sizes.N if whole else len(sample_basis(found.state, found.sizes))
+        columns = found.sizes.N if whole else len(sample_basis(found.residual, found.sizes))
         return 3 * blocks * found.sizes.n * columns + 3
 
     k, of = 3 * blocks, "all samples" if whole else "classes and the residual's directions within them"
@@ -258,8 +261,8 @@ def chosen(names: Sequence[str] | None, large: bool) -> list[Spec]:
 
 def build(spec: Spec, found: Measured) -> Rung:
     """The rung on a network; refusals keep their reason."""
-    constants = spec.constants(found)
+    constants, objective = spec.constants(found), found.objective
     try:
-        return Rung(spec, constants, found.ready(spec.name) or spec.build(found), None)
+        return Rung(spec, constants, found.ready(spec.name) or spec.build(found), None, objective)
     except InputError as error:
-        return Rung(spec, constants, None, f"{error.argument} {error.rule}; {error.remedy}")
+        return Rung(spec, constants, None, f"{error.argument} {error.rule}; {error.remedy}", objective)

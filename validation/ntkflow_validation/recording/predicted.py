@@ -14,7 +14,6 @@ from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import solve
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import BlockKernel, SampleKernel
-from ntkflow.problem.losses import loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
@@ -22,6 +21,7 @@ from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.metrics.compare import compare as scored
+from ntkflow_validation.metrics.objective import Objective
 from ntkflow_validation.metrics.probe import probe_kernel
 from ntkflow_validation.recording.unseen import logits
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -61,6 +61,11 @@ class Predicted:
     def problem(self) -> Problem:
         """What was solved: state, kernel, decay."""
         return self.solution.problem
+
+    @property
+    def objective(self) -> Objective:
+        """What the training minimises, by whose residuals the prediction is scored."""
+        return Objective(self.problem.loss, self.problem.train_bias)
 
     @property
     def times(self) -> Times:
@@ -129,7 +134,9 @@ class Predicted:
         states = [state for _, state in pairs]
         predicted = [found.state(i) for i in range(len(pairs))]
         return Against(
-            found, [step for step, _ in pairs], scored(found.times, states, predicted, self.problem.sizes)
+            found,
+            [step for step, _ in pairs],
+            scored(found.times, states, predicted, self.problem.sizes, self.objective),
         )
 
     def unseen(self, cross: Any, H: Any) -> np.ndarray:
@@ -278,7 +285,6 @@ def _problem(
 
 def _of_clock(problem: Problem, clock: Clock, share: float, biased: bool) -> Problem:
     """With the loss and decay of the training; of s of m samples a class in their own time, (m/s) t."""
-    loss = loss_named("mse" if clock.loss in ("half-squared", "squared") else clock.loss)
     d = clock.decay
     kernel = problem.kernel
     if share > 1:
@@ -295,7 +301,7 @@ def _of_clock(problem: Problem, clock: Clock, share: float, biased: bool) -> Pro
             )
         kernel = _probe(kernel, problem.sizes, share)
     decay = Decay(d.W * share, d.H * share, d.b * share if biased else 0.0)
-    return replace(problem, kernel=kernel, loss=loss, decay=decay, train_bias=biased)
+    return replace(problem, kernel=kernel, loss=clock.flow_loss, decay=decay, train_bias=biased)
 
 
 def _probe(kernel: BlockKernel, sizes: Sizes, share: float) -> BlockKernel:
