@@ -67,6 +67,22 @@ def test_what_is_observed_may_begin_later_and_be_a_run(measured, walk, tmp_path)
         found.against([pair for pair in states(walk) if pair[0] > 10])
 
 
+def test_what_is_laid_beside_is_what_was_asked_for(measured, walk):
+    seen = states(walk)
+
+    def beside(steps):
+        return predict(measured, None, CLOCK, steps=steps, rung="sample").against(seen)
+
+    assert beside([0, 3, 5, 20]).steps == [0, 5, 20]
+    assert beside(12).steps == [0, 5, 10]
+    assert beside(None).steps == STEPS
+    assert beside([0, 20]).skill == pytest.approx(
+        predict(measured, None, CLOCK, steps=[0, 20], rung="sample").against(seen[::3]).skill
+    )
+    with pytest.raises(InputError, match=r"holds 1 of the observed steps \[0, 5, 10"):
+        beside([0, 3])
+
+
 def test_logits_of_unseen_inputs_follow_from_the_cross_kernel(found, walk):
     new = inputs(seed=5, count=4)
     cross = new @ inputs().T

@@ -46,6 +46,7 @@ class Predicted:
         members: the same under constants drawn within their standard errors.
         without_band: why there are no such members.
         rtol: tolerance of the integration.
+        asked: the steps that were given, their last one, or None for none; `against` keeps to them.
     """
 
     solution: Solution
@@ -56,6 +57,7 @@ class Predicted:
     members: tuple[Problem, ...] = field(repr=False, default=())
     without_band: str = ""
     rtol: float = 1e-8
+    asked: int | tuple[int, ...] | None = None
 
     @property
     def problem(self) -> Problem:
@@ -107,7 +109,8 @@ class Predicted:
     def at(self, steps: Sequence[int] | np.ndarray) -> "Predicted":
         """The same prediction at other steps, the first of which is `start`."""
         times = _times(self.clock, np.asarray(steps), self.start) / self.share
-        return replace(self, solution=solve(self.problem, save_at=times, rtol=self.rtol))
+        solution = solve(self.problem, save_at=times, rtol=self.rtol)
+        return replace(self, solution=solution, asked=tuple(int(step) for step in steps))
 
     def against(self, training: Any) -> "Against":
         """Observed snapshots laid beside the prediction, and its skill on them.
@@ -115,12 +118,21 @@ class Predicted:
         Args:
             training: a run directory or its path, recorded or trained here; a recorder; or pairs (step, state), states as
                 they were observed on the measured samples, sorted by class. What was observed before `start` is left out;
-                what was observed there is where the prediction begins.
+                what was observed there is where the prediction begins. So are steps that `predict` was not asked for:
+                others than those of its list, or beyond its last one. Asked for none, it is laid beside all.
 
         Raises:
             InputError: fewer than two of these are at `start` or later, none is at `start`, or they do not fit.
         """
-        pairs = [(int(step), state) for step, state in _observed(training) if step >= self.start]
+        seen = [(int(step), state) for step, state in _observed(training) if step >= self.start]
+        pairs = [pair for pair in seen if self._asked_for(pair[0])]
+        if len(pairs) < 2 <= len(seen):
+            raise InputError(
+                "steps",
+                self.asked,
+                f"holds {len(pairs)} of the observed steps {[step for step, _ in seen][:6]}",
+                "predict at two or more of these, or with steps=None",
+            )
         if len(pairs) < 2 or pairs[0][0] != self.start:
             raise InputError(
                 "training",
@@ -138,6 +150,11 @@ class Predicted:
             [step for step, _ in pairs],
             scored(found.times, states, predicted, self.problem.sizes, self.objective),
         )
+
+    def _asked_for(self, step: int) -> bool:
+        if self.asked is None or step == self.start:
+            return True
+        return step in self.asked if isinstance(self.asked, tuple) else step <= self.asked
 
     def unseen(self, cross: Any, H: Any) -> np.ndarray:
         """Logits of inputs that were not trained on, along the prediction, (T, N', C).
@@ -220,7 +237,8 @@ def predict(
         measurement: of `nf.measure`.
         state: H (n, N) with its samples in the order that was measured, W, b; None for those that were measured.
         clock: of the training: time, weight decay and loss.
-        steps: the last step, or all steps to predict; None ends where the solution does not move any more.
+        steps: the last step, or all steps to predict; None ends where the solution does not move any more. What is laid
+            beside the prediction (`against`) is observed at these.
         start: the step at which the state was observed.
         rung: block, class-block, sample (of which what single precision leaves below zero is cut off), kronecker,
             matrix-block or tensor.
@@ -250,10 +268,12 @@ def predict(
     # A head that was measured without a bias has none to train.
     biased = measurement.head is None or measurement.head.b is not None
     problem = _of_clock(problem, clock, share, biased)
-    times = None if steps is None else _times(clock, _steps(steps, start), start) / share
+    grid = None if steps is None else _steps(steps, start)
+    times = None if grid is None else _times(clock, grid, start) / share
     solution = solve(problem, save_at=times, rtol=rtol)
     drawn, without = _members(measurement, problem, of, members, seed, share)
-    return Predicted(solution, clock, start, share, order, drawn, without, rtol)
+    asked = None if steps is None else int(steps) if np.ndim(steps) == 0 else tuple(grid.tolist())
+    return Predicted(solution, clock, start, share, order, drawn, without, rtol, asked)
 
 
 def _given(measurement: Measurement, state: State | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
