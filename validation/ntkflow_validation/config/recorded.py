@@ -113,6 +113,16 @@ class RecordedConfig(RunConfig):
         return self.data.counts
 
     @property
+    def trained_per_class(self) -> float:
+        """Training samples of a class, by the clock."""
+        return self.time_keeper().samples / self.data.classes
+
+    @property
+    def observes_part(self) -> bool:
+        """Whether fewer samples are recorded than are trained on."""
+        return sum(self.counts) < self.time_keeper().samples
+
+    @property
     def scheduled(self) -> str | None:
         """The name of the schedule of rates, which the file does not hold; None where the rate is constant."""
         return dict(self.clock).get("schedule")

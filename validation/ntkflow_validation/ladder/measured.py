@@ -97,14 +97,14 @@ class Measured:
         return objective_of(self.config)
 
     @property
-    def m(self) -> int:
-        """Samples of each class that are trained on."""
-        return self.dataset.per_class
+    def m(self) -> float:
+        """Samples of each class that are trained on; of classes that differ in size their mean."""
+        return self.trained / self.sizes.C
 
     @property
     def share(self) -> float:
         """s/m: which part of the training samples is observed; their clock runs m/s times faster."""
-        return self.sizes.per_class / self.m
+        return self.sizes.N / self.trained
 
     @property
     def x(self) -> np.ndarray:

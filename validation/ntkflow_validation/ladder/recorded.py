@@ -47,16 +47,6 @@ class Recorded(Measured):
         return self._recorded.time_keeper().samples
 
     @property
-    def m(self) -> int:
-        """Samples of each class that are trained on; of imbalanced classes their mean."""
-        return self._samples // self.sizes.C
-
-    @property
-    def share(self) -> float:
-        """Which part of the training samples is recorded."""
-        return self.sizes.N / self._samples
-
-    @property
     def coupled(self) -> bool:
         """Kernels of recorded networks are measured with normalisation held still."""
         return False

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
+from ntkflow.problem.kernels import BlockKernel, KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators import restricted
 from ntkflow_validation.ladder.operators.base import KernelOperator, Operator, nystrom
@@ -64,17 +65,22 @@ def _triangle(k: int) -> int:
 
 
 def _block(found: Measured) -> Operator:
-    kernel = found.kernel.block()
-    return KernelOperator(probe_kernel(kernel, found.sizes.per_class, found.m), found.sizes)
+    return KernelOperator(_on_observed(found.kernel, found), found.sizes)
+
+
+def _on_observed(measured: Measurement, found: Measured) -> BlockKernel:
+    """Three constants, in the clock of the observed samples; all of them where the classes differ in size."""
+    kernel = measured.block()
+    return kernel if found.share == 1 else probe_kernel(kernel, found.sizes.per_class, found.m)
 
 
 def _scheduled(found: Measured) -> Operator:
-    s, knots = found.sizes.per_class, found.schedule
+    knots = found.schedule
     if len(knots) < 2:
         raise InputError(
             "kernels.count", len(knots), "no later kernel was measured", "measure more snapshots"
         )
-    kernels = tuple(probe_kernel(later.block(), s, found.m) for _, later in knots)
+    kernels = tuple(_on_observed(later, found) for _, later in knots)
     return KernelOperator(ScheduledKernel(tuple(t / found.share for t, _ in knots), kernels), found.sizes)
 
 
@@ -90,10 +96,9 @@ def on_probe(K: Float64[np.ndarray, "N N"], found: Measured) -> SampleKernel:
 
 
 def _kronecker(found: Measured) -> Operator:
-    C, s = found.sizes.C, found.sizes.per_class
-    classes = found.classes
-    # Partial trace over samples, the mean of Theta(x, x): class means and deviations each hold a part of it.
-    A = np.einsum("pcqc->pq", classes.T) / C + classes.D.mean(axis=0) * (s - 1) / s
+    classes, masses = found.classes, found.sizes.masses
+    # Partial trace over samples, the sum of Theta(x, x): class means and deviations each hold a part of it.
+    A = np.einsum("pcqc,c->pq", classes.T, masses) + np.einsum("cpq,c->pq", classes.D, masses - 1)
     A = A * len(A) / np.trace(A)
     values, vectors = np.linalg.eigh(A)
     A = (vectors * np.maximum(values, 1e-10 * values[-1])) @ vectors.T
@@ -108,6 +113,17 @@ def _tensor(found: Measured) -> Operator:
     if found.coupled or found.sizes.n * found.sizes.N > TENSOR_ROWS:
         return found.frozen
     return KernelOperator(TensorKernel(found.tensor), found.sizes)
+
+
+def _rayleigh(found: Measured) -> Operator:
+    if not found.sizes.balanced:
+        raise InputError(
+            "rungs",
+            "rayleigh",
+            "has three eigenvalues for parts of the residual that are no eigenspaces where classes differ in size",
+            "use class-block, or residual-3, which is exact on these parts",
+        )
+    return restricted.quotients(found.rayleigh, found.sizes)
 
 
 def _moving_block(found: Measured) -> Operator:
@@ -192,7 +208,7 @@ SPECS: tuple[Spec, ...] = (
          lambda f: 3 * len(f.schedule), _scheduled),
     Spec("moving-block", "three constants, normalisation moving along", lambda _: 3, _moving_block),
     Spec("rayleigh", "three constants as the residual sees them", lambda _: 3,
-         lambda f: restricted.quotients(f.rayleigh, f.sizes)),
+         _rayleigh),
     Spec("row-block", "three constants averaged over the row space of W", lambda _: 3,
          lambda f: restricted.scalar_blocks(f.row_classes, f.basis)),
     Spec("class-block", "constants of every class and pair of classes",

@@ -30,7 +30,7 @@ from ntkflow_validation.recording.networks import Features, Reader, inference, p
 from ntkflow_validation.recording.ranks import rank as this_rank
 from ntkflow_validation.runs.documents import MadeBy, Training, first_difference
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
-from ntkflow_validation.runs.training_run import Result
+from ntkflow_validation.runs.training_run import PART_OF_UNEQUAL, Result
 
 # Measured beside the block constants; the whole tensor where it is small, from which every rung of the ladder follows.
 QUANTITIES = ("outputs", "row-space", "rayleigh")
@@ -263,10 +263,12 @@ class Recorder:
         self._kernels.done(seen.step)
         if found.broken_order is not None:
             return {"invariant_refused": f"measured constants break {found.broken_order}"}
-        if not seen.sizes.balanced:
-            return {"invariant_refused": "classes are imbalanced"}
-        m = run.config.data.per_class
-        batch = 0 if self.clock.batch is None else max(1, self.clock.batch // self.classes)
+        if not seen.sizes.balanced and self.clock.samples > seen.sizes.N:
+            return {"invariant_refused": PART_OF_UNEQUAL}
+        m = self.clock.samples / self.classes
+        # Batches of classes that differ in size are drawn in no known proportion here.
+        known = self.clock.batch is not None and seen.sizes.balanced
+        batch = max(1, self.clock.batch // self.classes) if known else 0
         return invariant_metrics(seen.state, seen.sizes, found.block(), m, batch)
 
     def _found(self) -> None:

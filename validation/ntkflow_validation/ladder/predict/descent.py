@@ -95,14 +95,14 @@ def recipe_of(
         shrinking: rate at which H shrinks when the decaying parameters of the body shrink at rate 1.
         objective: what is minimised.
     """
-    recipe, C, m = config.training, config.data.classes, config.data.per_class
-    scale = loss_scale(recipe, C * m, C)
+    recipe, data, C = config.training, config.data, config.data.classes
+    scale = loss_scale(recipe, data.samples, C)
     span = range(steps[0], steps[-1])
-    eta = learning_rate(recipe, np.arange(steps[0], steps[-1]), m) / scale / samples_share
+    eta = learning_rate(recipe, np.arange(steps[0], steps[-1]), data.mean_per_class) / scale / samples_share
     lw = scale * recipe.weight_decay * samples_share
     batches = None
     if recipe.batch_per_class and samples_share == 1:
-        labels = np.repeat(np.arange(C), m)
+        labels = np.repeat(np.arange(C), data.counts)
 
         def batches(seed: int) -> np.ndarray:
             return batches_of(labels, C, recipe.batch_per_class, seed, span)
@@ -185,6 +185,6 @@ def features_shrink(H: Features, moved: Features) -> float:
 def clock_of(config: RunConfig, steps: Sequence[int], scheduled: bool = True) -> Float64[np.ndarray, " T"]:
     """Flow times at some steps; if not `scheduled` without warm-up and drops of the rate."""
     recipe = config.training if scheduled else replace(config.training, warmup=0, drop_every=0)
-    times = flow_times(recipe, config.data.classes * config.data.per_class, config.data.classes)
+    times = flow_times(recipe, config.data.samples, config.data.classes)
     found: np.ndarray = times[np.asarray(steps)]
     return found
