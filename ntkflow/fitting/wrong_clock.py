@@ -19,17 +19,20 @@ BETTER, NEAR = 0.5, 0.25
 MOMENTA = (0.9, 0.95, 0.99, 0.5)
 
 
-def hint(observed: Observed, misfit: float, refitted: Callable[[Observed], float]) -> str | None:
+def hint(
+    observed: Observed, misfit: float, refitted: Callable[[Observed], float], train_bias: bool = True
+) -> str | None:
     """A sentence where times multiplied by one factor fit much better, with that factor and what it may come from.
 
     Args:
         observed: the states and their times.
         misfit: of the fit to them.
         refitted: the misfit of a fit to others.
+        train_bias: whether b moves, and tells the time too.
     """
     if misfit < PRECISE:
         return None
-    found = factor(observed)
+    found = factor(observed, train_bias)
     if found is None or abs(np.log(found)) < DIFFERS:
         return None
     tried = {value: refitted(_scaled(observed, value)) for value in (found, *_near(found, observed))}
@@ -46,15 +49,14 @@ def hint(observed: Observed, misfit: float, refitted: Callable[[Observed], float
     )
 
 
-def factor(observed: Observed) -> float | None:
+def factor(observed: Observed, train_bias: bool = True) -> float | None:
     """Path of (W, b) over the path that their own equations give in the times said; None where these disagree in shape."""
     from scipy.interpolate import make_interp_spline
 
-    sizes = observed.sizes
-    pulls = np.stack([_pull(state, sizes.Y) for state in observed.states])
+    pulls = np.stack([_pull(state, observed.sizes.Y, train_bias) for state in observed.states])
     spline = make_interp_spline(observed.times, pulls, k=min(3, len(observed.times) - 1)).antiderivative()
     told = -np.diff(spline(observed.times), axis=0)
-    seen = np.diff(np.stack([np.column_stack([s.W, s.b]).ravel() for s in observed.states]), axis=0)
+    seen = np.diff(np.stack([_moving(s.W, s.b, train_bias) for s in observed.states]), axis=0)
     both, of_told, of_seen = (float(np.sum(a * b)) for a, b in ((seen, told), (told, told), (seen, seen)))
     if both <= AGREES * np.sqrt(of_told * of_seen) or of_told == 0:
         return None
@@ -62,9 +64,13 @@ def factor(observed: Observed) -> float | None:
     return float(np.sqrt(of_seen / of_told))
 
 
-def _pull(state: State, Y: np.ndarray) -> np.ndarray:
+def _pull(state: State, Y: np.ndarray, train_bias: bool) -> np.ndarray:
     R = state.logits - Y
-    return np.column_stack([R @ state.H.T, R.sum(axis=1)]).ravel()
+    return _moving(R @ state.H.T, R.sum(axis=1), train_bias)
+
+
+def _moving(W: np.ndarray, b: np.ndarray, train_bias: bool) -> np.ndarray:
+    return (np.column_stack([W, b]) if train_bias else W).ravel()
 
 
 def _scaled(observed: Observed, value: float) -> Observed:
