@@ -15,7 +15,7 @@ from ntkflow.fitting.family import Family, Parameters, family
 from ntkflow.fitting.observed import Data, Observed
 from ntkflow.fitting.refine import Optimum, Simulator
 from ntkflow.fitting.start import candidates
-from ntkflow.fitting.wrong_clock import hint
+from ntkflow.fitting.wrong_clock import Head, hint
 from ntkflow.problem.kernels import Kernel
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def fit(
         return _misfit(Simulator(then, family_then, rtol).optimise(candidates(then, family_then)), then)
 
     sentences = [*_warnings(data, chosen, optimum, spread, estimates)]
-    if (said := hint(observed, misfit, refitted, train_bias)) is not None:
+    if (said := hint(observed, misfit, refitted, Head(train_bias))) is not None:
         sentences.append(said)
     return Fit(
         kind=kind,

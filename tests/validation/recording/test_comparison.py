@@ -94,8 +94,29 @@ def test_other_losses_and_heads_are_predicted_and_compared_by_one_rule(tmp_path,
         assert np.isnan(value) or value == pytest.approx(sample.skill.on(name).value, abs=2e-5), name
 
 
+def test_a_wrong_clock_is_hinted_at(compared, tmp_path):
+    assert compared.windows[0].clock is None
+    wrong = nf.Clock(RATE, "squared", "sum", samples=N, classes=C)
+    recorder = Recorder(
+        tmp_path / "run", Y, clock=wrong, X=inputs(), features=features, head=lambda p: (p["W"], p["b"]),
+        snapshots=1, kernels=[0],
+    )  # fmt: skip
+    for step, _, W, b, V in loop(steps=12, parts=20):
+        recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
+    found = compare(recorder, rungs=["block", "sample"], windows=1, report=False)
+    recorder.close()
+    said = found.windows[0].clock
+    assert "multiplied by 0.5 " in said
+    assert "it is there (loss='half-squared')" in said
+    assert said in repr(found)
+    assert RunDirectory.open(recorder.path).comparison().windows[0].clock == said
+
+
 def test_it_gives_a_table(compared):
     text = repr(compared)
+    assert "cos dM, err dM: direction and relative error" in text
+    assert "In brackets: the skill on M" in text
+    assert "missing, and its assumption counted with the next one: neuron-diagonal (not run)" in text
     assert "sample" in text
     assert "recorded outside" in text
     with pytest.raises(InputError, match="there are 1"):

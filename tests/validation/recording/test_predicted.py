@@ -83,6 +83,28 @@ def test_what_is_laid_beside_is_what_was_asked_for(measured, walk):
         beside([0, 3])
 
 
+@pytest.mark.parametrize(
+    ("clock", "factor", "cause"),
+    [
+        ({"loss": "squared", "reduction": "sum"}, 0.5, "the 1/2 in the loss: it is there"),
+        ({"reduction": "batch-mean"}, 12, "the mean over samples: the loss is a sum"),
+    ],
+    ids=["1/2", "sum"],
+)
+def test_a_wrong_clock_is_hinted_at_and_a_right_one_not(measured, walk, found, clock, factor, cause):
+    seen = states(walk)
+    assert found.against(seen).clock is None
+    wrong = nf.Clock(0.002, samples=N, classes=C, **clock)
+    beside = predict(measured, None, wrong, steps=STEPS, rung="sample").against(seen)
+    assert f"multiplied by {factor:g} " in beside.clock
+    assert cause in beside.clock
+    assert beside.clock in repr(beside)
+
+
+def test_a_kernel_that_is_wrong_is_not_the_clocks_fault(measured, walk):
+    assert predict(measured, None, CLOCK, steps=STEPS, rung="block").against(states(walk)).clock is None
+
+
 def test_logits_of_unseen_inputs_follow_from_the_cross_kernel(found, walk):
     new = inputs(seed=5, count=4)
     cross = new @ inputs().T

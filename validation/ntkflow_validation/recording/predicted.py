@@ -19,12 +19,12 @@ from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.kernels import Measurement
-from ntkflow_validation.metrics.compare import Comparison
+from ntkflow_validation.metrics.clock_hint import clock_hint
 from ntkflow_validation.metrics.compare import compare as scored
 from ntkflow_validation.metrics.objective import Objective
 from ntkflow_validation.metrics.probe import probe_kernel
+from ntkflow_validation.recording.against import Against, observed
 from ntkflow_validation.recording.unseen import logits
-from ntkflow_validation.runs.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,7 +124,7 @@ class Predicted:
         Raises:
             InputError: fewer than two of these are at `start` or later, none is at `start`, or they do not fit.
         """
-        seen = [(int(step), state) for step, state in _observed(training) if step >= self.start]
+        seen = [(int(step), state) for step, state in observed(training) if step >= self.start]
         pairs = [pair for pair in seen if self._asked_for(pair[0])]
         if len(pairs) < 2 <= len(seen):
             raise InputError(
@@ -149,6 +149,17 @@ class Predicted:
             found,
             [step for step, _ in pairs],
             scored(found.times, states, predicted, self.problem.sizes, self.objective),
+            found._clock_hint(states, predicted),
+        )
+
+    def _clock_hint(self, states: Sequence[State], predicted: Sequence[State]) -> str | None:
+        def again(times: Times) -> list[State]:
+            other = solve(self.problem, save_at=times, rtol=self.rtol)
+            return [other.state(i) for i in range(len(times))]
+
+        of, decay = self.problem, self.problem.decay
+        return clock_hint(
+            self.solution.times, states, predicted, again, of.sizes, self.objective, (decay.W, decay.b)
         )
 
     def _asked_for(self, step: int) -> bool:
@@ -184,38 +195,6 @@ class Predicted:
             f"Predicted(steps {self.steps[0]:.6g} to {self.steps[-1]:.6g}, flow time {self.times[0]:.4g} to "
             f"{self.times[-1]:.4g}, {self.problem.kernel.rung} kernel; band: {band})"
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Against:
-    """A prediction beside what was observed.
-
-    Attributes:
-        predicted: at the observed steps.
-        steps: these.
-        comparison: series of both, and skill at every time.
-    """
-
-    predicted: Predicted
-    steps: list[int]
-    comparison: Comparison
-
-    @property
-    def skill(self) -> dict[str, float]:
-        """For each quantity the skill pooled over all later snapshots, see `nf.skill`."""
-        return self.comparison.pooled
-
-    def figure(self) -> "Figure":
-        """Observed as points, predicted as lines."""
-        from ntkflow_validation.figures.figures import comparison_figure
-
-        kernel = self.predicted.problem.kernel.rung
-        title = f"predicted from step {self.steps[0]} with the measured {kernel} kernel"
-        return comparison_figure(self.comparison, {self.steps[0]: self.comparison}, title)
-
-    def __repr__(self) -> str:
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in self.skill.items())
-        return f"Against(steps {self.steps[0]} to {self.steps[-1]}; skill {scores})"
 
 
 def predict(
@@ -378,12 +357,3 @@ def _members(
         if len(found) == members:
             return tuple(found), ""
     raise SolveError("constants within their standard errors break the order of a block kernel: measure more")
-
-
-def _observed(training: Any) -> list[tuple[int, State]]:
-    if isinstance(training, str) or hasattr(training, "__fspath__"):
-        training = RunDirectory.open(training)
-    training = getattr(training, "run", training)
-    if isinstance(training, RunDirectory):
-        return [(step, training.read_snapshot(step).state) for step in training.steps()]
-    return [(step, state) for step, state in training]
