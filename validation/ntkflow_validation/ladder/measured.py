@@ -15,14 +15,11 @@ from ntkflow.problem.state import State, class_means, spread
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
-from ntkflow_validation.kernels import Measurement
+from ntkflow_validation.kernels import Measurement, measure
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
 from ntkflow_validation.kernels.budget import Budget
 from ntkflow_validation.kernels.forecast import Work, forecast
-from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.methods.components import split
-from ntkflow_validation.kernels.methods.gram import grams
-from ntkflow_validation.kernels.methods.tensor import full
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.ladder.cache import Cache
 from ntkflow_validation.ladder.operators.base import Operator
@@ -49,6 +46,8 @@ CLASS_LIMIT = 100_000
 COUPLED_LIMIT = 25_000
 # n N^2 P up to which the N x N kernel of all neurons is measured on the side: some seconds.
 SIDE_LIMIT = 1e12
+# For what is measured here beside the run's own measurements.
+MEMORY = "2GiB"
 NAMES = ("within", "contrast", "mean")
 
 
@@ -129,7 +128,7 @@ class Measured:
         """The samples for measuring kernels."""
         variables = self.train_state.variables
         backend = JaxBackend(self.network.body_features, variables.params["body"], variables).check(self.x)
-        return Task(backend, self.x, self.sizes.labels, budget=Budget.parse("2GiB"), progress=self.progress)
+        return Task(backend, self.x, self.sizes.labels, budget=Budget.parse(MEMORY), progress=self.progress)
 
     @property
     def coupled(self) -> bool:
@@ -283,7 +282,9 @@ class Measured:
     @property
     def tensor(self) -> Float64[np.ndarray, "n N n N"]:
         """The whole tensor on the observed samples."""
-        return full(self.task, np.eye(self.sizes.n)).values
+        found = self._measure("tensor").full
+        assert found is not None
+        return found.values
 
     @property
     def whole(self) -> bool:
@@ -314,17 +315,37 @@ class Measured:
                     f"{n * N:,} gradients and {n} products of them",
                     "name sample or kronecker in --rungs to measure it",
                 )
-        (K,) = self.cache.get(("mean_kernel",), lambda: (self._mean(np.eye(n), "all neurons"),))
+
+        def compute() -> tuple[np.ndarray, ...]:
+            found = self._measure().features.mean
+            assert found is not None
+            return (found,)
+
+        (K,) = self.cache.get(("mean_kernel",), compute)
         return K
 
     @cached_property
     def row_mean(self) -> SampleKernel:
         """Mean over the directions of the row space of W of the N x N kernels."""
-        (K,) = self.cache.get(("row_mean",), lambda: (self._mean(self.basis, "row space"),))
+        if not np.any(self.state.W):
+            return self.mean_kernel
+
+        def compute() -> tuple[np.ndarray, ...]:
+            # One neuron beside it: all of them are not asked for.
+            family = self._measure("row-space", neurons=1).row_space
+            assert family is not None
+            assert family.mean is not None
+            return (family.mean,)
+
+        (K,) = self.cache.get(("row_mean",), compute)
         return K
 
-    def _mean(self, V: Float64[np.ndarray, "k n"], what: str) -> SampleKernel:
-        return in_range(self.task, lambda task: grams(task, V, what).mean)
+    def _measure(self, *quantities: str, neurons: int | None = None) -> Measurement:
+        """By `measure`, exactly, with normalisation held still: what the run's own measurement has not got."""
+        return measure(
+            self.task.backend, None, self.x, self.sizes.labels, head=(self.state.W, None),
+            quantities=quantities, method="gram", memory=MEMORY, neurons=neurons, progress=self.progress,
+        )  # fmt: skip
 
     @cached_property
     def observed_motion(self) -> Features:

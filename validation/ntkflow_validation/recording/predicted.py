@@ -251,7 +251,7 @@ def predict(
     times = None if grid is None else _times(clock, grid, start) / share
     solution = solve(problem, save_at=times, rtol=rtol)
     drawn, without = _members(measurement, problem, of, members, seed, share)
-    asked = None if steps is None else int(steps) if np.ndim(steps) == 0 else tuple(grid.tolist())
+    asked = None if grid is None else int(grid[-1]) if np.ndim(steps) == 0 else tuple(grid.tolist())  # type: ignore[arg-type]
     return Predicted(solution, clock, start, share, order, drawn, without, rtol, asked)
 
 

@@ -267,8 +267,8 @@ class Recorder:
             return {"invariant_refused": PART_OF_UNEQUAL}
         m = self.clock.samples / self.classes
         # Batches of classes that differ in size are drawn in no known proportion here.
-        known = self.clock.batch is not None and seen.sizes.balanced
-        batch = max(1, self.clock.batch // self.classes) if known else 0
+        drawn = self.clock.batch if seen.sizes.balanced else None
+        batch = 0 if drawn is None else max(1, drawn // self.classes)
         return invariant_metrics(seen.state, seen.sizes, found.block(), m, batch)
 
     def _found(self) -> None:
