@@ -83,7 +83,7 @@ def ensemble(
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
     options["train_bias"] = held.pop()
     with x64():
-        kappas = jnp.asarray([[k.kappa_d, k.kappa_c, k.kappa_n] for k in kernels])
+        kappas = jnp.asarray([kernel.kappas for kernel in kernels])
         states = [
             jnp.stack([jnp.asarray(getattr(problem.state, part)) for problem in problems]) for part in "HWb"
         ]
