@@ -116,7 +116,7 @@ def test_it_gives_a_table(compared):
     text = repr(compared)
     assert "cos dM, err dM: direction and relative error" in text
     assert "In brackets: the skill on M" in text
-    assert "missing, and its assumption counted with the next one: neuron-diagonal (not run)" in text
+    assert "Missing of the chain, each counted with the next rung: neuron-diagonal (not run)" in text
     assert "sample" in text
     assert "recorded outside" in text
     with pytest.raises(InputError, match="there are 1"):

@@ -54,10 +54,12 @@ def test_missing_rungs_hand_their_assumption_on():
 def test_the_sentence_names_what_is_missing_of_the_chain():
     costs = attribute(scores([n for n in RUNGS if n != "neuron-diagonal"]), list(MODIFIED))
     words = sentence(costs, 0.1, {"neuron-diagonal": "too costly"})
-    assert words.endswith("counted with the next one: neuron-diagonal (too costly).")
+    assert words.endswith(
+        "Missing of the chain, each counted with the next rung: neuron-diagonal (too costly)."
+    )
     words = sentence([], 0.1, {"class-block": "not run", "tensor": "not run"})
     assert words == (
-        "There is nothing to attribute: of the chain class-block (not run); tensor (not run) is missing."
+        "There is nothing to attribute; missing of the chain: class-block (not run); tensor (not run)."
     )
     assert chain() == tuple(RUNGS)
     assert chain(coupled=True)[:2] == ("block", "moving-block")
@@ -81,7 +83,7 @@ def test_the_sentence_names_what_costs_most_and_what_cancels():
     assert "skill 0.10" in words
     assert words.index("neurons that do not see each other") < words.index("homogeneous blocks")
     assert "errors cancel: isotropic neurons" in words
-    assert "missing" not in words
+    assert "issing" not in words
     assert "nothing to attribute" in sentence([], 0.1)
 
 

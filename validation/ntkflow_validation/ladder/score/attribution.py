@@ -128,7 +128,7 @@ def sentence(costs: Sequence[Cost], first: float | None, missing: Mapping[str, s
     links = [(c.cost, c) for c in costs if c.chain and c.cost is not None]
     named = "; ".join(f"{name} ({why})" for name, why in (missing or {}).items())
     if not links or first is None:
-        return f"There is nothing to attribute: of the chain {named or 'a rung'} is missing."
+        return f"There is nothing to attribute; missing of the chain: {named or 'a rung'}."
     error = 1 - first
     parts = [
         f"On the centred class means the three-constant kernel has skill {first:.2f}, "
@@ -143,7 +143,7 @@ def sentence(costs: Sequence[Cost], first: float | None, missing: Mapping[str, s
     if negative:
         parts.append(f"Giving up these makes it worse, so errors cancel: {'; '.join(negative)}.")
     if named:
-        parts.append(f"Of the chain is missing, and its assumption counted with the next one: {named}.")
+        parts.append(f"Missing of the chain, each counted with the next rung: {named}.")
     return " ".join(parts)
 
 
