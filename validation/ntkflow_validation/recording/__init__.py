@@ -8,7 +8,7 @@ from ntkflow._lazy import attach
 
 # On demand: the callbacks and sinks need libraries that others do not have.
 _NAMES = {
-    "Against": "ntkflow_validation.recording.against:Against",
+    "Against": "ntkflow_validation.recording.predicted:Against",
     "Compared": "ntkflow_validation.recording.comparison:Compared",
     "Predicted": "ntkflow_validation.recording.predicted:Predicted",
     "Recorder": "ntkflow_validation.recording.recorder:Recorder",

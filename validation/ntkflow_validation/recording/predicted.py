@@ -9,28 +9,22 @@ import numpy as np
 
 from ntkflow import checks
 from ntkflow._types import Times
-from ntkflow.errors import InputError, SolveError
+from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import solve
-from ntkflow.problem.decay import Decay
-from ntkflow.problem.kernels import BlockKernel, SampleKernel
 from ntkflow.problem.problem import Problem
-from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.metrics.clock_hint import clock_hint
+from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.metrics.compare import compare as scored
 from ntkflow_validation.metrics.objective import Objective
-from ntkflow_validation.metrics.probe import probe_kernel
-from ntkflow_validation.recording.against import Against, observed
+from ntkflow_validation.recording.problems import given, members_of, observed, of_clock, problem_of
 from ntkflow_validation.recording.unseen import logits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Constants whose errors are drawn: the order of a block kernel is that these two differences and the third are positive.
-DRAWN = ("d", "mu_single", "n")
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +191,41 @@ class Predicted:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Against:
+    """A prediction beside what was observed.
+
+    Attributes:
+        predicted: at the observed steps.
+        steps: these.
+        comparison: series of both, and skill at every time.
+        clock: a sentence where one factor on all times explains what is missed, None elsewhere.
+    """
+
+    predicted: Predicted
+    steps: list[int]
+    comparison: Comparison
+    clock: str | None = None
+
+    @property
+    def skill(self) -> dict[str, float]:
+        """For each quantity the skill pooled over all later snapshots, see `nf.skill`."""
+        return self.comparison.pooled
+
+    def figure(self) -> "Figure":
+        """Observed as points, predicted as lines."""
+        from ntkflow_validation.figures.figures import comparison_figure
+
+        kernel = self.predicted.problem.kernel.rung
+        title = f"predicted from step {self.steps[0]} with the measured {kernel} kernel"
+        return comparison_figure(self.comparison, {self.steps[0]: self.comparison}, title)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in self.skill.items())
+        said = f"; {self.clock}" if self.clock else ""
+        return f"Against(steps {self.steps[0]} to {self.steps[-1]}; skill {scores}{said})"
+
+
 def predict(
     measurement: Measurement,
     state: State | None = None,
@@ -240,72 +269,19 @@ def predict(
         )
     start = checks.whole("start", start, 0)
     members = checks.whole("members", members, 2)
-    parts = _given(measurement, state)
+    parts = given(measurement, state)
     order = np.argsort(measurement.labels, kind="stable")
-    problem = _problem(measurement, parts, rung, of, order)
+    problem = problem_of(measurement, parts, rung, of, order)
     share = problem.sizes.N / clock.samples
     # A head that was measured without a bias has none to train.
     biased = measurement.head is None or measurement.head.b is not None
-    problem = _of_clock(problem, clock, share, biased)
+    problem = of_clock(problem, clock, share, biased)
     grid = None if steps is None else _steps(steps, start)
     times = None if grid is None else _times(clock, grid, start) / share
     solution = solve(problem, save_at=times, rtol=rtol)
-    drawn, without = _members(measurement, problem, of, members, seed, share)
+    drawn, without = members_of(measurement, problem, of, members, seed, share)
     asked = None if grid is None else int(grid[-1]) if np.ndim(steps) == 0 else tuple(grid.tolist())  # type: ignore[arg-type]
     return Predicted(solution, clock, start, share, order, drawn, without, rtol, asked)
-
-
-def _given(measurement: Measurement, state: State | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if state is not None:
-        return state.H, state.W, state.b
-    head = measurement.head
-    if head is None:
-        raise InputError(
-            "state", None, "is needed, no head was measured", "give it, or measure with head=(W, b)"
-        )
-    return measurement.H, head.W, np.zeros(len(head.W)) if head.b is None else head.b
-
-
-def _problem(
-    measurement: Measurement,
-    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
-    rung: str,
-    of: str,
-    order: np.ndarray,
-) -> Problem:
-    family = measurement.features if of == "features" else measurement.row_space
-    if rung != "sample" or family is None or family.mean is None:
-        return measurement.problem(*parts, rung=rung, of=of)
-    # Measured in single precision, it has eigenvalues of rounding where it has none.
-    kernel = SampleKernel.regularised(family.mean[np.ix_(order, order)])
-    state, sizes, _ = State.from_samples(parts[0], parts[1], parts[2], measurement.labels)
-    return Problem(sizes, kernel, state)
-
-
-def _of_clock(problem: Problem, clock: Clock, share: float, biased: bool) -> Problem:
-    """With the loss and decay of the training; of s of m samples a class in their own time, (m/s) t."""
-    d = clock.decay
-    kernel = problem.kernel
-    if share > 1:
-        raise InputError(
-            "clock", clock.samples, f"has fewer samples than were measured, {problem.sizes.N}", "correct it"
-        )
-    if share < 1:
-        if not isinstance(kernel, BlockKernel) or not problem.sizes.balanced:
-            raise InputError(
-                "measurement",
-                f"{problem.sizes.N} of {clock.samples} samples",
-                "are a part of the training's, which only three constants of balanced classes can stand for",
-                "take rung='block', or measure all",
-            )
-        kernel = _probe(kernel, problem.sizes, share)
-    decay = Decay(d.W * share, d.H * share, d.b * share if biased else 0.0)
-    return replace(problem, kernel=kernel, loss=clock.flow_loss, decay=decay, train_bias=biased)
-
-
-def _probe(kernel: BlockKernel, sizes: Sizes, share: float) -> BlockKernel:
-    s = sizes.per_class
-    return probe_kernel(kernel, s, round(s / share))
 
 
 def _steps(steps: int | Sequence[int], start: int) -> np.ndarray:
@@ -328,32 +304,3 @@ def _times(clock: Clock, steps: np.ndarray, start: int) -> Times:
     times: Times = np.asarray(clock.time(steps), dtype=np.float64)
     begun: Times = times - float(times[0])
     return begun
-
-
-def _members(
-    measurement: Measurement, problem: Problem, of: str, members: int, seed: int, share: float
-) -> tuple[tuple[Problem, ...], str]:
-    """The problem under drawn constants; or why there are none."""
-    if not isinstance(problem.kernel, BlockKernel):
-        return (), f"none, a {problem.kernel.rung} kernel has no standard errors"
-    family = measurement.features if of == "features" else measurement.row_space
-    assert family is not None
-    constants = [family.constants[name] for name in DRAWN]
-    errors = [c.standard_error for c in constants]
-    known = [e for e in errors if e is not None and np.isfinite(e)]
-    if len(known) < len(errors):
-        return (), "none, a standard error of the constants is not known"
-    if not any(known):
-        return (), "none, all samples and neurons were measured exactly"
-    rng = np.random.default_rng(seed)
-    found: list[Problem] = []
-    for _ in range(50 * members):
-        d, mu, n = rng.normal([c.value for c in constants], known)
-        if mu > 0 and d - mu >= n >= 0:
-            kernel = BlockKernel(d, d - mu, n)
-            found.append(
-                replace(problem, kernel=kernel if share == 1 else _probe(kernel, problem.sizes, share))
-            )
-        if len(found) == members:
-            return tuple(found), ""
-    raise SolveError("constants within their standard errors break the order of a block kernel: measure more")
