@@ -51,7 +51,7 @@ class Predicted:
     members: tuple[Problem, ...] = field(repr=False, default=())
     without_band: str = ""
     rtol: float = 1e-8
-    asked: int | tuple[int, ...] | None = None
+    asked: int | tuple[float, ...] | None = None
 
     @property
     def problem(self) -> Problem:
@@ -104,7 +104,7 @@ class Predicted:
         """The same prediction at other steps, the first of which is `start`."""
         times = _times(self.clock, np.asarray(steps), self.start) / self.share
         solution = solve(self.problem, save_at=times, rtol=self.rtol)
-        return replace(self, solution=solution, asked=tuple(int(step) for step in steps))
+        return replace(self, solution=solution, asked=tuple(float(step) for step in steps))
 
     def against(self, training: Any) -> "Against":
         """Observed snapshots laid beside the prediction, and its skill on them.
@@ -123,7 +123,7 @@ class Predicted:
         if len(pairs) < 2 <= len(seen):
             raise InputError(
                 "steps",
-                self.asked,
+                self.asked if isinstance(self.asked, int) else [f"{step:g}" for step in self.asked or ()],
                 f"holds {len(pairs)} of the observed steps {[step for step, _ in seen][:6]}",
                 "predict at two or more of these, or with steps=None",
             )
@@ -280,7 +280,9 @@ def predict(
     times = None if grid is None else _times(clock, grid, start) / share
     solution = solve(problem, save_at=times, rtol=rtol)
     drawn, without = members_of(measurement, problem, of, members, seed, share)
-    asked = None if grid is None else int(grid[-1]) if np.ndim(steps) == 0 else tuple(grid.tolist())  # type: ignore[arg-type]
+    asked: int | tuple[float, ...] | None = None
+    if grid is not None:
+        asked = int(grid[-1]) if np.ndim(steps) == 0 else tuple(float(step) for step in grid)
     return Predicted(solution, clock, start, share, order, drawn, without, rtol, asked)
 
 
