@@ -282,7 +282,11 @@ def predict(
     drawn, without = members_of(measurement, problem, of, members, seed, share)
     asked: int | tuple[float, ...] | None = None
     if grid is not None:
-        asked = int(grid[-1]) if np.ndim(steps) == 0 else tuple(float(step) for step in grid)
+        asked = (
+            int(grid[-1])
+            if not isinstance(steps, Sequence | np.ndarray)
+            else tuple(float(step) for step in grid)
+        )
     return Predicted(solution, clock, start, share, order, drawn, without, rtol, asked)
 
 
