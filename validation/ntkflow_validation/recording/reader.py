@@ -111,7 +111,11 @@ class Reader:
             graph, state = nnx.split(network)
             if graph not in self._jitted:
                 inference, _ = nnx.split(_in_inference(network))
-                self._jitted[graph] = jax.jit(full(lambda s, x: self.features(nnx.merge(inference, s), x)))
+
+                def merged(state: Any, x: Any) -> Any:
+                    return self.features(nnx.merge(inference, state), x)
+
+                self._jitted[graph] = jax.jit(full(merged))
             return partial(self._jitted[graph], state)
         leaves, structure = jax.tree.flatten(network)
         known = [hasattr(leaf, "dtype") for leaf in leaves]
