@@ -9,6 +9,7 @@ from ntkflow._types import Floats
 from ntkflow.errors import InputError
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.layout import inches
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.heat import draw_heat_map
 from ntkflow.sweep.labels import bounded, label
@@ -26,7 +27,13 @@ Mark = tuple[float, str]
 Colour = str | tuple[float, float, float, float]
 
 
-def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = None) -> "Figure | None":
+def sweep_figure(
+    spec: SweepSpec,
+    table: Table,
+    title: str,
+    mark: Mark | None = None,
+    size: float | tuple[float, float] | None = None,
+) -> "Figure | None":
     """The figure of a sweep, or None when it has too many axes for one.
 
     Args:
@@ -34,9 +41,10 @@ def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = 
         table: its numbers.
         title: one line above the panes.
         mark: a place on the x axis to mark, and what is said there.
+        size: width in inches, or width and height; None: as wide as the panes and the legend need.
 
     Raises:
-        InputError: a quantity that is not in the summaries.
+        InputError: a quantity that is not in the summaries, or no size of a figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -46,7 +54,7 @@ def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = 
         return None
     panes = len(spec.view.y)
     legend = 0.0 if drawn.kind == "heat map" else 1.3
-    figure = Figure(figsize=(1.0 + 4.7 * panes + legend, 4.6), layout="constrained")
+    figure = Figure(figsize=inches(size, (1.0 + 4.7 * panes + legend, 4.6)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(fill(title, int(14 * figure.get_figwidth())), fontsize=11)
     theory = (*spec.view.theory, *[""] * (panes - len(spec.view.theory)))
@@ -64,13 +72,17 @@ def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = 
     return figure
 
 
-def table_figure(table: Table, title: str = "", **view: Any) -> "Figure":
+def table_figure(
+    table: Table, title: str = "", size: float | tuple[float, float] | None = None, **view: Any
+) -> "Figure":
     """`Table.figure`: the picture of a table whose specification is not at hand.
 
     Raises:
-        InputError: an unknown quantity, or more swept fields than one picture shows.
+        InputError: an unknown quantity or size, or more swept fields than one picture shows.
     """
-    drawn = sweep_figure(SweepSpec(SimulateConfig(), axes_of(table), view=View(**view)), table, title)
+    drawn = sweep_figure(
+        SweepSpec(SimulateConfig(), axes_of(table), view=View(**view)), table, title, None, size
+    )
     if drawn is None:
         rule = "are too many for one picture"
         raise InputError("x", ", ".join(table.swept), rule, "select rows of to_pandas() and draw these")

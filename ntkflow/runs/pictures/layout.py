@@ -90,6 +90,67 @@ def chosen(names: Sequence[str] | None, present: Iterable[str]) -> list[Pane]:
     return panes
 
 
+def sides(size: float | tuple[float, float]) -> tuple[float, float | None]:
+    """Width and height in inches of what a caller asks for; no height where only a width was given.
+
+    Raises:
+        InputError: it is no size of a figure.
+    """
+    given = size if isinstance(size, tuple) else (size, None)
+    if len(given) != 2 or not all(v is None or NARROW <= v <= WIDE for v in given):
+        raise InputError("size", size, f"must be {NARROW:g} to {WIDE:g} inches", "as 6.75 or (6.75, 4)")
+    return float(given[0]), None if given[1] is None else float(given[1])
+
+
+def inches(size: float | tuple[float, float] | None, usual: tuple[float, float]) -> tuple[float, float]:
+    """Width and height of a figure; by default the usual ones, and of a width alone the usual shape.
+
+    Raises:
+        InputError: it is no size of a figure.
+    """
+    if size is None:
+        return usual
+    width, height = sides(size)
+    return width, usual[1] * width / usual[0] if height is None else height
+
+
+def arranged(
+    count: int, size: float | tuple[float, float] | None, least: float = LEAST_PANE
+) -> tuple[float, float, int, int]:
+    """Width, height, rows and columns of a figure of so many panes, none of them narrower than the `least`.
+
+    Raises:
+        InputError: it is no size of a figure.
+    """
+    width, height = (SCREEN_WIDTH, None) if size is None else sides(size)
+    columns = max(1, min(count, PER_ROW, int(width / least)))
+    rows = -(-count // columns)
+    columns = -(-count // rows)  # rows of equal length: two and two, not three and one
+    if size is None:
+        width *= columns / PER_ROW  # panes of the usual size
+    return width, rows * RATIO * width / columns + 0.4 if height is None else height, rows, columns
+
+
+def filled(figure: Figure, count: int, rows: int, columns: int) -> list[Axes]:
+    """Axes for so many panes; the last takes what is left of its row, so that no place is empty."""
+    places = np.minimum(np.arange(rows * columns), count - 1).reshape(rows, columns).tolist()
+    found = figure.subplot_mosaic(places)
+    return [found[k] for k in range(count)]
+
+
+def some(panes: Sequence[str] | None, known: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """The panes asked for, all of which are known; by default the usual ones.
+
+    Raises:
+        InputError: there is none of a name, or none is asked for.
+    """
+    for name in panes or ():
+        checks.choice("panes", name, known)
+    if panes is not None and not panes:
+        raise InputError("panes", "none", "must name at least one", f"as {', '.join(known[:3])}")
+    return list(usual if panes is None else panes)
+
+
 @dataclass(frozen=True)
 class Layout:
     """Panes, size in inches and the size of letters and lines."""
@@ -110,28 +171,16 @@ class Layout:
             InputError: an unknown style, or a size that is no size of a figure.
         """
         checks.choice("style", style, STYLES)
-        given = (SCREEN_WIDTH, None) if size is None else size if isinstance(size, tuple) else (size, None)
-        if len(given) != 2 or not all(v is None or NARROW <= v <= WIDE for v in given):
-            raise InputError("size", size, f"must be {NARROW:g} to {WIDE:g} inches", "as 6.75 or (6.75, 4)")
-        width = float(given[0])
-        columns = max(1, min(len(panes), PER_ROW, int(width / LEAST_PANE)))
-        rows = -(-len(panes) // columns)
-        columns = -(-len(panes) // rows)  # rows of equal length: two and two, not three and one
-        if size is None:
-            width *= columns / PER_ROW  # panes of the usual size
-        height = given[1] or rows * RATIO * width / columns + 0.4
+        width, height, _, columns = arranged(len(panes), size)
         letters, line = STYLES[style]
-        return cls(panes, width, float(height), columns, letters, line, style == "paper")
+        return cls(panes, width, height, columns, letters, line, style == "paper")
 
     def empty(self) -> tuple[Figure, list[Axes]]:
         """The figure and one axes for each pane."""
         figure = Figure(figsize=(self.width, self.height), layout="constrained")
         FigureCanvasAgg(figure)
         rows = -(-len(self.panes) // self.columns)
-        grid = figure.subplots(rows, self.columns, squeeze=False).ravel()
-        for axes in grid[len(self.panes) :]:
-            axes.set_visible(False)
-        return figure, list(grid[: len(self.panes)])
+        return figure, filled(figure, len(self.panes), rows, self.columns)
 
     def colour(self, k: int) -> str:
         """The colour of the k-th run."""

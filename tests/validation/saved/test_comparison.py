@@ -41,8 +41,9 @@ def test_it_tells_itself_in_a_line_and_in_a_table(found, trained):
 
 
 def test_its_figure_is_that_of_the_run(found, trained, monkeypatch):
-    monkeypatch.setattr(figures, "comparison_figure", lambda *drawn: drawn)
-    lead, windows, title = nf.load(trained).comparison.figure("early")
+    monkeypatch.setattr(figures, "comparison_figure", lambda *drawn, **how: (*drawn, how))
+    lead, windows, title, how = nf.load(trained).comparison.figure("early", panes=["skill"], size=5.0)
+    assert how == {"panes": ["skill"], "size": 5.0}
     assert title == "block, linear, N = 12, n = 5: predicted from step 0 with three constants"
     np.testing.assert_array_equal(lead.predicted["NC1"], lead.observed["NC1"])
     assert (list(windows), lead.pooled["residual_global"]) == ([0], 0.9)
