@@ -30,6 +30,10 @@ def test_a_row_for_each_prediction(found):
     assert first["M"] == pytest.approx(0.6)
     assert (second["refused"], second["M"]) == ("no memory", None)
     assert np.isnan(frame["M"][1])
+    data = found.to_xarray().set_index(prediction=["window", "rung"])
+    scores = data.sel(quantity="M", rung="block", window="early")
+    assert (scores["skill"].item(), scores["error"].item()) == (pytest.approx(0.6), 0.01)
+    assert np.isnan(data["skill"].sel(rung="tensor")).all()
 
 
 def test_it_tells_itself_in_a_line_and_in_a_table(found, trained):

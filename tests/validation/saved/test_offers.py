@@ -89,6 +89,19 @@ def test_its_data_set_can_be_a_file_and_its_frame_has_columns(named):
     assert len(thing.to_pandas().columns) >= 1
 
 
+def test_data_sets_have_the_numbers(things):
+    measured, fit = things["measurement"], things["fit"].to_xarray()
+    data = measured.to_xarray()
+    assert data["mean"].sel(constant="kappa_c").item() == measured.kappa_c.value
+    np.testing.assert_array_equal(data["K"], measured.features.mean)
+    np.testing.assert_array_equal(data["label"], measured.labels)
+    assert (fit["estimate"].sel(constant="kappa_d"), fit["standard_error"].sel(constant="kappa_d")) == (
+        1.0,
+        0.1,
+    )
+    assert (fit.attrs["misfit"], fit.attrs["converged"]) == (0.2, 1)
+
+
 def test_it_says_in_a_few_lines_what_it_is_and_is_a_table_in_a_notebook(named):
     _, thing = named
     assert type(thing).__name__ in repr(thing).split("(")[0]
