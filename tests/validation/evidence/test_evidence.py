@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.evidence.evidence import ROWS, SERIES, trajectory
-from ntkflow_validation.evidence.evidence_table import tables
 from ntkflow_validation.pipeline.pipeline import measure_run, train_run
 from ntkflow_validation.runs.rundir import RunDirectory
 
 from tests.commands import exit_code
+from tools.evidence_table import tables
 
 CONFIG = RunConfig(
     data=DataConfig(classes=3, per_class=5, probe_per_class=3),
