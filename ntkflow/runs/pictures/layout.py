@@ -35,7 +35,7 @@ KEYS = ("E", "alignment", "terms", "moments", "NC1", "NC2", "NC3", "loss")
 # Series that are cosines or shares, with a linear axis.
 LINEAR = ("E_alignment", "NC4")
 # Letters and lines in points. Nothing printed is below 7 points.
-STYLES = {"screen": (8.5, 1.5), "paper": (7.5, 1.1)}
+STYLES, SMALLEST = {"screen": (8.5, 1.5), "paper": (7.5, 1.1)}, 7.0
 SCREEN_WIDTH, PER_ROW, RATIO = 14.0, 4, 0.78
 # Series that panes draw for one run only: several runs' components in one pane can't be told apart.
 DETAILS = (
@@ -132,8 +132,12 @@ def arranged(
 
 
 def filled(figure: Figure, count: int, rows: int, columns: int) -> list[Axes]:
-    """Axes for so many panes; the last takes what is left of its row, so that no place is empty."""
-    places = np.minimum(np.arange(rows * columns), count - 1).reshape(rows, columns).tolist()
+    """Axes for so many panes; those of the last row share its width, so that no place is empty."""
+    first = (rows - 1) * columns
+    left = count - first
+    # Whole columns each, and the last one what is left over: layouts know no fractions of columns.
+    last = first + np.minimum(np.arange(columns) // (columns // left), left - 1)
+    places = np.concatenate([np.arange(first), last]).reshape(rows, columns).tolist()
     found = figure.subplot_mosaic(places)
     return [found[k] for k in range(count)]
 
@@ -174,6 +178,11 @@ class Layout:
         width, height, _, columns = arranged(len(panes), size)
         letters, line = STYLES[style]
         return cls(panes, width, height, columns, letters, line, style == "paper")
+
+    @property
+    def small(self) -> float:
+        """Of legends and notes."""
+        return max(SMALLEST, self.letters - 1)
 
     def empty(self) -> tuple[Figure, list[Axes]]:
         """The figure and one axes for each pane."""
@@ -225,7 +234,7 @@ class Layout:
         if without:
             notes = (f"{why}: {'; '.join(names)}" for why, names in without.items())
             words = "\n".join(fill(note, int(12 * self.width / self.columns)) for note in notes)
-            axes.text(0.03, 0.03, words, transform=axes.transAxes, fontsize=self.letters - 1, color=GREY)
+            axes.text(0.03, 0.03, words, transform=axes.transAxes, fontsize=self.small, color=GREY)
 
     def _legend(self, axes: Axes, several: bool) -> None:
         handles: dict[str, Any] = {}
@@ -236,7 +245,7 @@ class Layout:
             legend = axes.legend(
                 list(handles.values()),
                 list(handles),
-                fontsize=max(7.0, self.letters - 1),
+                fontsize=self.small,
                 frameon=False,
                 handlelength=2.2,
             )

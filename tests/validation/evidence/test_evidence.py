@@ -63,6 +63,7 @@ def test_kernels_measured_after_training_tell_as_much(tmp_path):
     for end in ("first", "last"):
         assert second["invariant"]["to_terms"][end] == pytest.approx(first["invariant"]["to_terms"][end])
     assert "not while training" in tables(tmp_path)
+    assert set(first["final"]) == {"H1H1_norm", "H2H2_norm", "gg_norm", "alignment_features"}
 
 
 def test_a_long_trajectory_is_thinned_and_keeps_its_ends():

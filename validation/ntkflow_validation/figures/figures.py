@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, log_ticks
 from ntkflow.runs.pictures.layout import arranged, filled, some
 from ntkflow_validation.metrics.compare import QUANTITIES, Comparison
 
@@ -121,7 +120,7 @@ def _trajectories(axes: Axes, lead: Comparison, lines: Sequence[tuple[str, str, 
         axes.plot(t, seen, "o", color=colour, markersize=3, markeredgewidth=0)
         axes.plot(t, foretold, "-", color=colour, linewidth=1.4, label=label)
         seen_all.append(seen)
-    _time_axis(axes)
+    _time_axis(axes, t)
     if log:
         axes.set_yscale("log")
         _limit_decades(axes, np.concatenate(seen_all))
@@ -147,8 +146,7 @@ def _limit_decades(axes: Axes, seen: np.ndarray) -> None:
     if seen.size:
         floor = max(seen.min() / 10, seen.max() * 10.0**-LOSS_DECADES)
         axes.set_ylim(max(low, floor), min(high, seen.max() * 10))
-    axes.yaxis.set_major_locator(LogLocator(numticks=7))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axes.yaxis, np.array(axes.get_ylim()))
 
 
 def _skill_over_time(axes: Axes, lead: Comparison, coloured: bool) -> None:
@@ -156,7 +154,7 @@ def _skill_over_time(axes: Axes, lead: Comparison, coloured: bool) -> None:
     for name, colour in zip(QUANTITIES, COLOURS, strict=True):
         values = np.clip(lead.skill[name][shown], -1.0, 1.0)
         axes.plot(lead.times[shown], values, "-", color=colour, linewidth=1.3, label=LABELS[name])
-    _time_axis(axes)
+    _time_axis(axes, lead.times[shown])
     _skill_axis(axes, "Skill over time", coloured)
 
 
@@ -183,9 +181,8 @@ def _skill_axis(axes: Axes, title: str, coloured: bool) -> None:
         axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.4)
 
 
-def _time_axis(axes: Axes) -> None:
+def _time_axis(axes: Axes, times: np.ndarray) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(numticks=8))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axes.xaxis, times)
     axes.tick_params(labelsize=8)
     axes.grid(True, color="0.92", linewidth=0.6)
