@@ -8,7 +8,7 @@ from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConf
 from ntkflow_validation.metrics.compare import compare
 from ntkflow_validation.pipeline.pipeline import prepare
 from ntkflow_validation.runs.measurement_run import measure_snapshot
-from ntkflow_validation.training.clock import flow_times
+from ntkflow_validation.training.steps import flow_times
 from ntkflow_validation.training.train import train
 
 import ntkflow as nf

@@ -19,7 +19,7 @@ from ntkflow_validation.evidence.document import Evidence
 from ntkflow_validation.runs.documents import METRICS, KernelRow, Training
 from ntkflow_validation.runs.ends import ends
 from ntkflow_validation.runs.rundir import RunDirectory, run_paths
-from ntkflow_validation.training.clock import epochs_of
+from ntkflow_validation.training.steps import epochs_of
 
 
 @dataclass(frozen=True)

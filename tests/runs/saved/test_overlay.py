@@ -6,8 +6,9 @@ from matplotlib.figure import Figure
 
 import ntkflow as nf
 from ntkflow.cli.main import main
-from ntkflow.runs.pictures import layout, overlay
+from ntkflow.runs.pictures import layout
 from ntkflow.runs.pictures.layout import KEYS, Layout, chosen
+from ntkflow.runs.saved import overlay
 
 SIZES, KERNEL = nf.Sizes(3, 4, 5), nf.BlockKernel(1.0, 0.5, 0.1)
 
