@@ -15,6 +15,7 @@ from ntkflow import views
 from ntkflow._types import Column, Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.runs import files
+from ntkflow.runs.atomic import is_remains
 from ntkflow.runs.border.reading import misfit, reading
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from ntkflow.sweep.cell import Cell, cells
@@ -106,7 +107,10 @@ class Table:
             InputError: something else lies there.
         """
         place = Path(path)
-        if overwrite and place.is_dir() and {entry.name for entry in place.iterdir()} <= FILES:
+        there = (
+            {entry.name for entry in place.iterdir() if not is_remains(entry)} if place.is_dir() else set()
+        )
+        if overwrite and there and there <= FILES:
             self.write(place)
         else:
             with files.staged_directory(place, overwrite, FILES) as staged:

@@ -61,9 +61,8 @@ def test_it_is_saved_and_comes_back_and_replaces_nothing_unasked(named, tmp_path
     assert nf.save(thing, place) == place
     assert type(nf.load(place)) is type(thing)
     once = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
-    if name != "measurement":  # which replaces its file unless told not to
-        with pytest.raises(nf.InputError, match="exists"):
-            thing.save(place)
+    with pytest.raises(nf.InputError, match="exists"):
+        thing.save(place)
     thing.save(place, overwrite=True)
     assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*")} == once
     np.testing.assert_equal(nf.load(place).to_pandas().to_dict(), thing.to_pandas().to_dict())

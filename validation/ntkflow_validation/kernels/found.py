@@ -248,7 +248,7 @@ class Found:
             found |= {name: np.float64(value) for name, value in zip(KAPPAS, kappas, strict=True)}  # type: ignore[misc]
         return found
 
-    def save(self, path: Path | str, *, overwrite: bool = True, **details: Any) -> Path:
+    def save(self, path: Path | str, *, overwrite: bool = False, **details: Any) -> Path:
         """Write the measurement to one .npz, which with a head is a state file too, for `ntkflow simulate --state`.
 
         `nf.load` gives it back.
@@ -259,7 +259,7 @@ class Found:
             details: plain values to keep beside it.
 
         Raises:
-            InputError: there is one that is not.
+            InputError: there is one, and `overwrite` is not given.
         """
         if Path(path).exists() and not overwrite:
             raise InputError("path", path, "exists", "choose another or pass overwrite=True")
