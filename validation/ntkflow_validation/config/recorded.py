@@ -19,7 +19,7 @@ MARKED = "clock"
 # What `Clock` takes; the rest of what it says of itself follows from these.
 ARGUMENTS = (
     "learning_rate", "loss", "reduction", "batch", "momentum", "nesterov", "weight_decay", "decay", "samples", "classes",
-    "accumulate", "decay_on", "degree", "frozen", "precision",
+    "accumulate", "decay_on", "degree", "frozen", "precision", "label_smoothing",
 )  # fmt: skip
 # What a file says of each section: settings of trainings from here would be said of a training that has none.
 KEPT = {
@@ -157,6 +157,16 @@ class RecordedConfig(RunConfig):
         return super().unpredicted
 
     @property
+    def trained_per_class(self) -> float:
+        """Training samples of a class, by the clock."""
+        return self.time_keeper().samples / self.data.classes
+
+    @property
+    def observes_part(self) -> bool:
+        """Whether fewer samples are recorded than are trained on."""
+        return sum(self.counts) < self.time_keeper().samples
+
+    @property
     def scheduled(self) -> str | None:
         """The name of the schedule of rates, which the file does not hold; None where the rate is constant."""
         return dict(self.clock).get("schedule")
@@ -259,4 +269,5 @@ def _recipe(
         batch_per_class=0 if clock.batch is None else clock.batch / C,  # type: ignore[arg-type]
         loss="mse" if clock.loss in SQUARES else clock.loss,
         observed=observed,
+        label_smoothing=clock.label_smoothing,
     )

@@ -105,7 +105,8 @@ def _of_configuration(config: RunConfig) -> list[str]:
         found.append(f"optimiser {training.optimiser}: not gradient descent, and in no flow time")
     if training.label_smoothing:
         found.append(
-            f"labels smoothed by {training.label_smoothing:g}: losses are recorded against one-hot targets"
+            f"labels smoothed by {training.label_smoothing:g}: the flow and its scores are of these targets; "
+            "metrics.jsonl has losses against one-hot ones"
         )
     if training.momentum:
         kind = "Nesterov momentum" if training.nesterov else "momentum"
@@ -120,11 +121,22 @@ def _of_configuration(config: RunConfig) -> list[str]:
     if training.warmup:
         found.append(f"warm-up of {training.warmup} steps: in the clock only")
     if training.loss != "mse":
-        found.append(f"loss {training.loss}: not the squared error of eq. (4)")
+        found.append(
+            f"loss {training.loss}: not the squared error of eq. (4); the flow, its residuals and losses are of this one, "
+            "whose parts do not add up to it, and metrics.jsonl has squared errors"
+        )
+    found += _of_network(config)
+    return [*found, *config.remarks()] if isinstance(config, RecordedConfig) else found
+
+
+def _of_network(config: RunConfig) -> list[str]:
+    found = []
+    if not config.model.head_bias:
+        found.append("head without a bias: the flow holds b = 0, where the theory trains it")
     if config.has_running_statistics:
         whole = "recorded samples" if isinstance(config, RecordedConfig) else "training set"
-        of = f"those of the {whole}" if training.observed == "recalibrated" else "running averages"
+        of = f"those of the {whole}" if config.training.observed == "recalibrated" else "running averages"
         found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
     if config.model.name != "linear":
         found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
-    return [*found, *config.remarks()] if isinstance(config, RecordedConfig) else found
+    return found

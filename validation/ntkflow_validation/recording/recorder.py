@@ -33,7 +33,7 @@ from ntkflow_validation.recording.statistics import Statistics
 from ntkflow_validation.recording.warned import RecordingWarning, Warned
 from ntkflow_validation.runs.documents import MadeBy, Training, first_difference
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
-from ntkflow_validation.runs.training_run import Result
+from ntkflow_validation.runs.training_run import PART_OF_UNEQUAL, Result
 
 # Measured beside the block constants; the whole tensor where it is small, from which every rung of the ladder follows.
 QUANTITIES = ("outputs", "row-space", "rayleigh")
@@ -285,10 +285,12 @@ class Recorder:
         self._kernels.done(seen.step)
         if found.broken_order is not None:
             return {"invariant_refused": f"measured constants break {found.broken_order}"}
-        if not seen.sizes.balanced:
-            return {"invariant_refused": "classes are imbalanced"}
-        m = run.config.data.per_class
-        batch = 0 if self.clock.batch is None else max(1, self.clock.batch // self.classes)
+        if not seen.sizes.balanced and self.clock.samples > seen.sizes.N:
+            return {"invariant_refused": PART_OF_UNEQUAL}
+        m = self.clock.samples / self.classes
+        # Batches of classes that differ in size are drawn in no known proportion here.
+        drawn = self.clock.batch if seen.sizes.balanced else None
+        batch = 0 if drawn is None else max(1, drawn // self.classes)
         return invariant_metrics(seen.state, seen.sizes, found.block(), m, batch)
 
     def _found(self) -> None:

@@ -130,6 +130,7 @@ def verdict(window: ComparedWindow) -> list[str]:
     # The beginning of its sentence repeats the skill of three constants.
     _, marker, rest = (window.sentence or "").partition("What costs most")
     found.append(typeset(marker + rest))
+    found.append(escape(window.clock[:1].upper() + window.clock[1:] + ".") if window.clock else "")
     return [sentence for sentence in found if sentence]
 
 

@@ -194,11 +194,11 @@ class TrainingRun:
     @cached_property
     def _measured(self) -> dict[str, Floats]:
         """E and the kernel's constants where that was measured, NaN elsewhere; E needs constants in their order."""
-        m, first = self.config.data.per_class, None
+        m, first = self.config.trained_per_class, None
         rows: dict[int, dict[str, float]] = {}
         for step, found in self.measurements.items():
             rows[step] = {name: getattr(found, name).value for name in CONSTANTS}
-            if found.broken_order is None and self.config.data.balanced:
+            if found.broken_order is None and self.config.has_invariant:
                 snapshot = self.run.read_snapshot(step)
                 terms = invariant_terms(snapshot.state, snapshot.sizes, found.block(), m)
                 first = terms.E if first is None else first
