@@ -72,7 +72,7 @@ def _optimiser(name: Any) -> None:
             "optimiser",
             repr(name),
             "scales each parameter's gradient by its own history, so that its steps are in no time those of the gradient flow",
-            "train with SGD, or compare at equal loss instead of equal time",
+            "train with SGD, or compare at equal loss instead of equal time; nf.Recorder(clock=None) records it over steps",
         )
     if plain in OTHER:
         raise InputError("optimiser", repr(name), OTHER[plain], "train with SGD")

@@ -16,6 +16,7 @@ from ntkflow_validation.evidence.invariant_budget import Budget, budget, distanc
 from ntkflow_validation.metrics.probe import invariant_terms
 from ntkflow_validation.runs.compared import Ends, Series
 from ntkflow_validation.runs.documents import MadeBy
+from ntkflow_validation.runs.ends import ends
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.steps import flow_times, theory_decay
 from ntkflow_validation.training.train import prepare, start
@@ -51,6 +52,7 @@ def evidence(run: RunDirectory) -> Evidence:
         first=rows[0],
         last=rows[-1],
         trajectory=trajectory(rows),
+        final=ends(run),
         kernels=run.kernel_rows(),
         invariant=invariant_account(run),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,7 +131,9 @@ def what(config: RunConfig) -> str:
     return f"{config.data.title}, {config.model.name}, N = {config.data.samples}, n = {config.model.features}"
 
 
-def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None = None) -> "Figure | None":
+def picture(
+    windows: Sequence[ComparedWindow], trained: str, chosen: int | None = None, **shown: Any
+) -> "Figure | None":
     """The figure of a comparison: one window's first rung, and the scores of all; None without one that was predicted.
 
     Args:
@@ -139,6 +141,10 @@ def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None 
         trained: what was, for the title.
         chosen: step of the window; None: the leading one, or the one with most snapshots where that has too few to
             see a curve in.
+        shown: panes and size, as `ntkflow_validation.figures.figures.comparison_figure` takes them.
+
+    Raises:
+        InputError: no such pane or size.
     """
     from ntkflow_validation.figures.figures import comparison_figure
 
@@ -151,7 +157,7 @@ def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None 
         leading = worth_drawing(leading, {step: len(c.times) for step, (_, c) in scored.items()})
     rung, lead = scored[leading]
     title = f"{trained}{': ' if trained else ''}predicted from step {leading} with {rung}"
-    return comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
+    return comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title, **shown)
 
 
 def worth_drawing(leading: int, counts: Mapping[int, int]) -> int:

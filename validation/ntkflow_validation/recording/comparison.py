@@ -66,13 +66,13 @@ class Compared:
         scores = {r.name: r.skill.on(quantity).value for r in rungs if r.skill}
         return {name: float("nan") if value is None else value for name, value in scores.items()}
 
-    def figure(self) -> "Figure":
-        """Observed as points, predicted as lines.
+    def figure(self, **options: Any) -> "Figure":
+        """Observed as points, predicted as lines; `panes=` and `size=` as of `LadderComparison.figure`.
 
         Raises:
-            InputError: no rung predicted anything.
+            InputError: no rung predicted anything, or there is no such pane.
         """
-        found = picture(self.windows, what(self.run.config))
+        found = picture(self.windows, what(self.run.config), **options)
         if found is None:
             raise InputError(
                 "run", self.run.path, "has no prediction to draw", "see its report for the reasons"

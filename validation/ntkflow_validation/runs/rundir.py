@@ -301,7 +301,7 @@ class RunDirectory:
         """measurements/STEP.npz, in place of what was measured there before."""
         path = self.measurement_path(step)
         path.parent.mkdir(exist_ok=True)
-        found.save(path, step=step, seconds=seconds, settings=asdict(how))
+        found.save(path, overwrite=True, step=step, seconds=seconds, settings=asdict(how))
 
     def measured(self) -> list[int]:
         """Steps of the snapshots that were measured, increasing."""
