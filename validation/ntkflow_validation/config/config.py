@@ -117,6 +117,42 @@ class RunConfig:
             return f"trained on classes of {sizes}; the rungs here are for balanced classes"
         return None
 
+    @property
+    def batches_by_class(self) -> bool:
+        """Whether a batch holds as many samples of every class."""
+        return self.training.batch_per_class > 0
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Hypotheses of the theory that the run does not satisfy, in words."""
+        training, found = self.training, []
+        if training.adaptive:
+            found.append(f"optimiser {training.optimiser}: not gradient descent, and in no flow time")
+        if training.label_smoothing:
+            found.append(
+                f"labels smoothed by {training.label_smoothing:g}: losses are recorded against one-hot targets"
+            )
+        if training.momentum:
+            kind = "Nesterov momentum" if training.nesterov else "momentum"
+            found.append(
+                f"{kind} {training.momentum}: the flow maps its time, the modified predictions have its inertia"
+            )
+        if training.weight_decay:
+            of = "all parameters" if training.decay_on == "all" else "weights"
+            found.append(f"decay {training.weight_decay} of {of}: not in the predicted flow")
+        if self.batches_by_class:
+            found.append(f"batches of {training.batch_per_class} per class: the flow is that of their mean")
+        if training.warmup:
+            found.append(f"warm-up of {training.warmup} steps: in the clock only")
+        if training.loss != "mse":
+            found.append(f"loss {training.loss}: not the squared error of eq. (4)")
+        if self.has_running_statistics:
+            of = "those of the training set" if training.observed == "recalibrated" else "running averages"
+            found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
+        if self.model.name != "linear":
+            found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
+        return tuple(found)
+
     def to_dict(self) -> Json:
         """Nested plain values, one table per section."""
         return asdict(self)

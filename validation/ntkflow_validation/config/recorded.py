@@ -123,9 +123,15 @@ class RecordedConfig(RunConfig):
         kept.pop("schedule", None)
         return Clock(**kept)
 
-    def remarks(self) -> list[str]:
-        """What of the training the predictions leave out, in words."""
-        clock, found = self.time_keeper(), []
+    @property
+    def batches_by_class(self) -> bool:
+        """Never: the clock knows how large the batches were, not how they were drawn."""
+        return False
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """What the recipe breaks, and what else of the training the predictions leave out, in words."""
+        clock, found = self.time_keeper(), [*super().deviations]
         if self.scheduled is not None:
             found.append(f"rates by {self.scheduled}: in the clock only")
         if clock.weight_decay and clock.decay_form == "decoupled" and clock.momentum:
@@ -136,7 +142,7 @@ class RecordedConfig(RunConfig):
             "recorded outside: rungs are those of the measured kernels, and the motion at the start is the difference "
             "of the first two snapshots"
         )
-        return found
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, what is known alone."""

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow.progress import Progress, silent
-from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import Measurement
@@ -60,7 +59,6 @@ def compare_run(
     from_snapshot: int | None = None,
     progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
-    deviations: Callable[[RunConfig], list[str]] = lambda _: [],
 ) -> ComparedRun:
     """Predict windows of a run with every rung, write comparison.json, return it.
 
@@ -69,7 +67,6 @@ def compare_run(
         from_snapshot: a measured step that leads, predicted to the end of the run.
         progress: called with (what, done, in all).
         settings: rungs and windows.
-        deviations: hypotheses that the configuration breaks, in words.
 
     Raises:
         InputError: nothing was measured, not `from_snapshot`, or an unknown rung.
@@ -91,7 +88,7 @@ def compare_run(
             else _Context(run, *prepare(run.config), kernels, settings, progress)
         )
         results = [context.compare(window) for window in windows]
-    found = comparison_document(results, kernels, deviations(run.config), refused)
+    found = comparison_document(results, kernels, run.config.deviations, refused)
     run.write_comparison(found)
     return found
 

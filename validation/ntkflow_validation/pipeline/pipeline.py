@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
-from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.run import LadderSettings
 from ntkflow_validation.ladder.run import compare_run as predict_windows
@@ -26,7 +24,6 @@ __all__ = [
     "Outcome",
     "Result",
     "compare_run",
-    "deviations",
     "kernel_steps",
     "measure_run",
     "prepare",
@@ -90,35 +87,4 @@ def compare_run(
         InputError: nothing was measured, or not `from_snapshot`; or there is no rung of a name.
     """
     settings = LadderSettings(rungs=None if rungs is None else tuple(rungs), announce=announce)
-    return predict_windows(run, from_snapshot, progress, settings, deviations)
-
-
-def deviations(config: RunConfig) -> list[str]:
-    """Hypotheses of the theory that the run does not satisfy, in words."""
-    training, found = config.training, []
-    if training.adaptive:
-        found.append(f"optimiser {training.optimiser}: not gradient descent, and in no flow time")
-    if training.label_smoothing:
-        found.append(
-            f"labels smoothed by {training.label_smoothing:g}: losses are recorded against one-hot targets"
-        )
-    if training.momentum:
-        kind = "Nesterov momentum" if training.nesterov else "momentum"
-        found.append(
-            f"{kind} {training.momentum}: the flow maps its time, the modified predictions have its inertia"
-        )
-    if training.weight_decay:
-        of = "all parameters" if training.decay_on == "all" else "weights"
-        found.append(f"decay {training.weight_decay} of {of}: not in the predicted flow")
-    if training.batch_per_class and not isinstance(config, RecordedConfig):
-        found.append(f"batches of {training.batch_per_class} per class: the flow is that of their mean")
-    if training.warmup:
-        found.append(f"warm-up of {training.warmup} steps: in the clock only")
-    if training.loss != "mse":
-        found.append(f"loss {training.loss}: not the squared error of eq. (4)")
-    if config.has_running_statistics:
-        of = "those of the training set" if training.observed == "recalibrated" else "running averages"
-        found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
-    if config.model.name != "linear":
-        found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
-    return [*found, *config.remarks()] if isinstance(config, RecordedConfig) else found
+    return predict_windows(run, from_snapshot, progress, settings)

@@ -12,7 +12,6 @@ from ntkflow.runs.border.records import INLINE
 from ntkflow.runs.files import atomic
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.metrics.compare import Comparison
-from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.runs.compared import ComparedWindow, Ends, Series
 from ntkflow_validation.runs.documents import KernelRow, MadeBy, Training
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -103,7 +102,7 @@ def summary(run: RunDirectory) -> Summary:
         made_by=MadeBy.here(),
         seed=run.config.seed,
         config=run.config.to_dict(),
-        deviations=tuple(deviations(run.config)),
+        deviations=run.config.deviations,
         training=Trained(run.training(), last.get("step"), last.get("time"), first, last),
         kernels=run.kernel_rows(),
         from_snapshot=None if comparison is None else comparison.from_snapshot,

@@ -12,7 +12,6 @@ from ntkflow.progress import Progress, silent
 from ntkflow_validation.ladder.export import table
 from ntkflow_validation.ladder.run import LadderSettings, compare_run
 from ntkflow_validation.ladder.score.scores import CENTRED
-from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.pipeline.summary import picture, what
 from ntkflow_validation.report.write import PAGE, finish
 from ntkflow_validation.runs.compared import ComparedRun, ComparedWindow
@@ -108,7 +107,7 @@ def compare(
     names = (rungs,) if isinstance(rungs, str) else None if rungs is None else tuple(rungs)
     settings = LadderSettings(rungs=names, windows=checks.whole("windows", windows, 1))
     with nullcontext() if held else found.locked():
-        document = compare_run(found, from_snapshot, progress, settings, deviations)
+        document = compare_run(found, from_snapshot, progress, settings)
         if report:
             finish(found, progress)
     return Compared(found, document)

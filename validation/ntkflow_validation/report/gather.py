@@ -8,7 +8,6 @@ import numpy as np
 from ntkflow._types import Json
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels.measurement_file import LARGE, TENSORS
-from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.report.drawing.heat import thinned
 from ntkflow_validation.report.words import run_facts, run_title
 from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow
@@ -84,7 +83,7 @@ def gather(run: RunDirectory) -> RunReport:
         metrics=run.metrics(),
         kernels=_kernels(run),
         comparison=comparison,
-        deviations=(comparison.deviations or deviations(run.config)) if comparison else (),
+        deviations=(comparison.deviations or run.config.deviations) if comparison else (),
     )
 
 
