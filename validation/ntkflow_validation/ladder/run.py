@@ -1,6 +1,6 @@
 """`compare_run`: from a run directory with measured kernels to comparison.json."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from ntkflow_validation.ladder.score.windows import Window, choose
 from ntkflow_validation.models.base import Network
 from ntkflow_validation.runs.compared import ComparedRun
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
-from ntkflow_validation.training.train import prepare, start
+from ntkflow_validation.training.train import Prepared, prepare, start
 
 # Parameters times samples: above this the rungs that pass through the network again and again are left out.
 LARGE = 20_000_000
@@ -59,6 +59,8 @@ def compare_run(
     from_snapshot: int | None = None,
     progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
+    kernels: Mapping[int, Measurement] | None = None,
+    prepared: Prepared | None = None,
 ) -> ComparedRun:
     """Predict windows of a run with every rung, write comparison.json, return it.
 
@@ -67,12 +69,14 @@ def compare_run(
         from_snapshot: a measured step that leads, predicted to the end of the run.
         progress: called with (what, done, in all).
         settings: rungs and windows.
+        kernels: everything that was measured, by step; None reads it.
+        prepared: the run's data set and network; None makes them.
 
     Raises:
         InputError: nothing was measured, not `from_snapshot`, or an unknown rung.
     """
     chosen(_names(settings), large=True)
-    kernels = run.measurements()
+    kernels = run.measurements() if kernels is None else kernels
     seen = set(run.steps())  # of a recorded run some lines have no snapshot
     losses = {
         row["step"]: np.nan if row["loss"] is None else float(row["loss"])
@@ -85,7 +89,7 @@ def compare_run(
         context = (
             _RecordedContext(run, stand_in(run.config), None, kernels, settings, progress)
             if isinstance(run.config, RecordedConfig)
-            else _Context(run, *prepare(run.config), kernels, settings, progress)
+            else _Context(run, *(prepared or prepare(run.config)), kernels, settings, progress)
         )
         results = [context.compare(window) for window in windows]
     found = comparison_document(results, kernels, run.config.deviations, refused)
@@ -106,7 +110,7 @@ class _Context:
     run: RunDirectory
     dataset: Dataset
     network: Network | None
-    kernels: dict[int, Measurement]
+    kernels: Mapping[int, Measurement]
     settings: LadderSettings
     progress: Progress
 

@@ -1,6 +1,6 @@
 """The steps of a run on its directory: train, measure, compare. Each goes on from what is there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
@@ -18,7 +18,7 @@ from ntkflow_validation.runs.training_run import (
     spread_evenly,
     train_run,
 )
-from ntkflow_validation.training.train import prepare
+from ntkflow_validation.training.train import Prepared, prepare
 
 __all__ = [
     "Outcome",
@@ -50,16 +50,25 @@ def kernel_steps(run: RunDirectory, extra: int | None = None) -> list[int]:
 
 
 def measure_run(
-    run: RunDirectory, extra: int | None = None, progress: Progress = silent
+    run: RunDirectory,
+    extra: int | None = None,
+    progress: Progress = silent,
+    prepared: Prepared | None = None,
 ) -> dict[int, Measurement]:
     """Measure the kernels not measured yet and write each as it is done.
+
+    Args:
+        run: trained.
+        extra: a step to measure besides.
+        progress: called with (what, done, in all).
+        prepared: what `prepare` gives for the run's configuration, where that is known already.
 
     Returns:
         Everything that was measured, by step, without kernels of samples and tensors.
     """
-    for _ in measure_steps(run, kernel_steps(run, extra), progress=progress):
-        pass
-    return run.measurements()
+    steps = measure_steps(run, kernel_steps(run, extra), progress=progress, prepared=prepared)
+    # What was measured now holds its large arrays, and is read again without them.
+    return run.measurements({step: found for step, found, now in steps if not now})
 
 
 def compare_run(
@@ -68,6 +77,8 @@ def compare_run(
     progress: Progress = silent,
     rungs: Sequence[str] | None = None,
     announce: Callable[[str], None] = lambda _: None,
+    kernels: Mapping[int, Measurement] | None = None,
+    prepared: Prepared | None = None,
 ) -> ComparedRun:
     """Predict the run from measured snapshots with the rungs of the kernel ladder; see `ntkflow_validation.ladder`.
 
@@ -79,6 +90,8 @@ def compare_run(
         rungs: their names; None for those that are cheap enough for the network, ("all",) for all. Those named one by
             one are run whatever they cost.
         announce: told in a sentence what a costly part is about to take.
+        kernels: what `measure_run` gave; None reads it.
+        prepared: what `prepare` gives for the run's configuration, where that is known already.
 
     Returns:
         What comparison.json holds.
@@ -87,4 +100,4 @@ def compare_run(
         InputError: nothing was measured, or not `from_snapshot`; or there is no rung of a name.
     """
     settings = LadderSettings(rungs=None if rungs is None else tuple(rungs), announce=announce)
-    return predict_windows(run, from_snapshot, progress, settings)
+    return predict_windows(run, from_snapshot, progress, settings, kernels, prepared)

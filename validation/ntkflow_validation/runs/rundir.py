@@ -48,7 +48,7 @@ from ntkflow_validation.config.recorded import RecordedConfig, config_of
 from ntkflow_validation.kernels import Measurement, measurement_file
 from ntkflow_validation.models.base import from_named, named_leaves
 from ntkflow_validation.runs.compared import ComparedRun
-from ntkflow_validation.runs.documents import METRICS, KernelRow, Training, first_difference
+from ntkflow_validation.runs.documents import METRICS, Training, first_difference
 from ntkflow_validation.runs.lock import LOCK, locked
 from ntkflow_validation.training.complete import completed
 from ntkflow_validation.training.train import Snapshot, TrainState
@@ -315,9 +315,10 @@ class RunDirectory:
         """
         return measurement_file.read(self.measurement_path(step), without)[0]
 
-    def measurements(self) -> dict[int, Measurement]:
-        """Everything that was measured, by step, without its kernels of samples and tensors."""
-        return {step: self.measurement(step, measurement_file.LARGE) for step in self.measured()}
+    def measurements(self, read: Mapping[int, Measurement] | None = None) -> dict[int, Measurement]:
+        """Everything that was measured, by step, without its kernels of samples and tensors, but for those `read` before."""
+        known, large = read or {}, measurement_file.LARGE
+        return {step: known.get(step) or self.measurement(step, large) for step in self.measured()}
 
     def measured_how(self, step: int) -> KernelConfig:
         """The settings with which a step was measured.
@@ -329,10 +330,6 @@ class RunDirectory:
         details = measurement_file.read_details(path)
         with reading("measurement", path, "a measurement of a run", REPEAT):
             return KernelConfig(**details["settings"])
-
-    def kernel_rows(self) -> tuple[KernelRow, ...]:
-        """Everything that was measured, in short, in order of steps."""
-        return tuple(KernelRow.of(step, found) for step, found in self.measurements().items())
 
     def comparison(self) -> ComparedRun | None:
         """comparison.json; None before the run was compared.

@@ -23,6 +23,7 @@ from ntkflow_validation.runs.rundir import TRAINING, RunDirectory
 from ntkflow_validation.training.clock import snapshot_steps, total_steps
 from ntkflow_validation.training.train import (
     DivergedError,
+    Prepared,
     Snapshot,
     TrainState,
     accuracy,
@@ -32,7 +33,6 @@ from ntkflow_validation.training.train import (
     train,
 )
 
-Prepared = tuple[Dataset, Network]
 # Seconds between checkpoints: what a kill costs at most, beside the time since the last snapshot.
 CHECKPOINT_EVERY = 30.0
 

@@ -16,8 +16,8 @@ from ntkflow.runs.border.records import INLINE, SPARSE, record
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from ntkflow.sweep.table import AGAIN
 from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.kernels.measurement_file import LARGE
-from ntkflow_validation.runs.documents import METRICS, KernelRow, Training
+from ntkflow_validation.kernels import Measurement
+from ntkflow_validation.runs.documents import METRICS, KernelRow, Training, kernel_rows
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
 from ntkflow_validation.training.clock import epochs_of
 
@@ -110,16 +110,17 @@ class Record:
 
 def content_of(run: RunDirectory) -> Content:
     """What the training of a run directory left so far."""
-    ends = {**final_norms(run.read_snapshot(run.steps()[-1])), **alignments(run)} if run.steps() else {}
-    return Content(run.training(), tuple(run.metrics()), run.kernel_rows(), ends)
+    steps, measured = run.steps(), run.measurements()
+    ends = (
+        {**final_norms(run.read_snapshot(steps[-1])), **alignments(measured.get(steps[-1]))} if steps else {}
+    )
+    return Content(run.training(), tuple(run.metrics()), kernel_rows(measured), ends)
 
 
-def alignments(run: RunDirectory) -> dict[str, float]:
+def alignments(last: Measurement | None) -> dict[str, float]:
     """Cosines of the traced kernels Theta^h and Theta with Y^T Y at the end, as far as they were measured."""
-    step = run.steps()[-1]
-    if step not in run.measured():
+    if last is None:
         return {}
-    last = run.measurement(step, LARGE)
     families = {"features": last.features, "outputs": last.outputs}
     known = {name: None if family is None else family.alignment for name, family in families.items()}
     return {f"alignment_{name}": value for name, value in known.items() if value is not None}

@@ -84,7 +84,11 @@ class DivergedError(Exception):
         self.step = step
 
 
-def prepare(config: RunConfig) -> tuple[Dataset, Network]:
+# A run's data set and network, which one stage hands to the next.
+Prepared = tuple[Dataset, Network]
+
+
+def prepare(config: RunConfig) -> Prepared:
     """The dataset and the freshly initialised network of a configuration.
 
     Those of the last one are kept: the stages of a run share them, and what was compiled for the network.
@@ -96,7 +100,7 @@ def prepare(config: RunConfig) -> tuple[Dataset, Network]:
 
 
 @lru_cache(maxsize=1)
-def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network]:
+def _prepared(config: RunConfig, data_dir: str | None) -> Prepared:
     del data_dir  # where the files are, which may be others of the same name
     if isinstance(config, RecordedConfig):
         raise InputError(
