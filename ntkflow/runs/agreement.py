@@ -10,7 +10,7 @@ import numpy as np
 from ntkflow._types import Floats, Json
 from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
 from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, step_laws
 from ntkflow.theory import decay_conditions, limits, rates, spectrum, zero_loss
 from ntkflow.theory.enforced import Enforced
@@ -201,7 +201,7 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
         return
     if not _arrived(solution, _slowest(solution)):
         return
-    weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
+    weights, features = conserved_by(problem).terms(problem.state)
     # The loss may be small where the kernel is slow; what `gaps` sees of R is weighed by K^{-1}.
     if zero_loss.excess(solution.final, problem.sizes, problem.kernel) > NEAR_ZERO_LOSS:
         return

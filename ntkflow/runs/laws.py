@@ -13,7 +13,7 @@ import numpy as np
 
 from ntkflow._types import Floats
 from ntkflow.integrate.law_check import LawCheck
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.problem import Problem
 
 if TYPE_CHECKING:
@@ -99,6 +99,10 @@ def _checked(run: "Solution") -> LawCheck:
 
 def laws(problem: Problem) -> tuple[Law, ...]:
     """The laws of the problem's gradient flow, most general first."""
+    return problem.once(_in_order)
+
+
+def _in_order(problem: Problem) -> tuple[Law, ...]:
     return tuple(_laws(problem))
 
 
@@ -135,7 +139,7 @@ def _of_E(problem: Problem) -> Law:
 
 
 def _conserved_sentence(problem: Problem) -> str:
-    quantities = conserved(problem.kernel, problem.sizes)
+    quantities = conserved_by(problem)
     count, pieces = len(quantities.names), len(quantities.symmetries.blocks)
     numbers = "1 number is" if count == 1 else f"{count} numbers are"
     return {

@@ -1,10 +1,15 @@
 """What summaries say of discrete steps beforehand."""
 
+from collections import Counter
+
 import pytest
 
+from ntkflow.metrics import quantities
+from ntkflow.runs import laws
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.simulate import prepare, run
 from ntkflow.runs.summary import STEPS, summarise
+from ntkflow.theory import enforced
 
 GIVEN = {"classes": 3, "per_class": 4, "features": 6, "init": "gaussian", "step_size": 0.002, "steps": 5}
 
@@ -37,3 +42,19 @@ def test_steps_have_the_answers_of_the_flow_and_say_whose_they_are(options):
     # What belongs to the flow alone is not printed as theirs.
     assert of_steps["limit"] is None
     assert of_steps["decay"] is None
+
+
+@pytest.mark.parametrize("options", [{}, {"per_class": (4, 2, 3)}], ids=["block", "uneven"])
+def test_laws_and_the_end_under_decay_are_worked_out_once_from_preparation_to_summary(options, monkeypatch):
+    asked = Counter()
+
+    def count(module, name):
+        plain = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: asked.update([name]) or plain(*args))
+
+    for module, name in ((enforced, "minimum"), (quantities, "_of_problem"), (laws, "_of_E")):
+        count(module, name)
+    start = {"classes": 3, "per_class": 4, "features": 6, "init": "gaussian", "t_end": 0.1}
+    prepared = prepare(SimulateConfig(**{**start, "decay_w": 0.1, "decay_h": 0.1, **options}))
+    summarise(run(prepared), prepared)
+    assert asked == {**({"minimum": 1} if options else {}), "_of_problem": 1, "_of_E": 1}

@@ -79,8 +79,7 @@ def load_solution(directory: Path, kernel: Kernel | None, loss: Loss | None) -> 
     if not (directory / states.STATES).is_file():
         rule = f"keeps no states (no {states.STATES})"
         raise InputError("run", directory, rule, "it was written by an older version; simulate it again")
-    solution = states.read_states(directory / states.STATES, kernel, loss)
-    arrays, _ = files.read_arrays(directory / states.STATES, "run")
+    solution, kept = states.read_states(directory / states.STATES, kernel, loss)
     # What was drawn and printed, not what this machine would make of the states.
-    solution.__dict__["series"] = {name: values[arrays["kept"]] for name, values in run.series.items()}
+    solution.__dict__["series"] = {name: values[kept] for name, values in run.series.items()}
     return solution

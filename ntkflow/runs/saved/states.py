@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ntkflow._types import Floats, Json
+from ntkflow._types import Floats, Integers, Json
 from ntkflow.dynamics.levels import LevelFlow
 from ntkflow.dynamics.packed import Flow, RawFlow, ThinFlow
 from ntkflow.errors import InputError
@@ -71,7 +71,7 @@ def write_states(path: Path, solution: Solution, loss: str | None = None, most: 
     files.write_arrays(path, arrays, header, compressed=False)
 
 
-def _kept(count: int, nbytes: int, most: int) -> Floats:
+def _kept(count: int, nbytes: int, most: int) -> Integers:
     stride = max(1, -(-nbytes // most))
     # The first and the last are ends of the run, whatever lies between.
     return np.unique([*range(0, count, stride), count - 1])
@@ -92,8 +92,10 @@ def _kernel_arrays(kernel: Kernel, sizes: Sizes) -> Json:
     return {f"{KERNEL}{name}": value for name, value in arrays.items()}
 
 
-def read_states(path: Path, kernel: Kernel | None = None, loss: Loss | None = None) -> Solution:
-    """The solution that `write_states` wrote.
+def read_states(
+    path: Path, kernel: Kernel | None = None, loss: Loss | None = None
+) -> tuple[Solution, Integers]:
+    """The solution that `write_states` wrote, and of which saved times its states are: positions, increasing.
 
     Args:
         path: the file.
@@ -117,9 +119,9 @@ def read_states(path: Path, kernel: Kernel | None = None, loss: Loss | None = No
             discrete=header["discrete"],
             settings=header["settings"],
         )
+        return solution, arrays["kept"]
     except (KeyError, TypeError) as error:
         raise InputError("run", path, f"is damaged ({error})", "run the simulation again") from None
-    return solution
 
 
 def _stats(content: Json) -> Stats:
