@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow._types import Floats, Json
+from ntkflow._types import Floats
 from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
 from ntkflow.metrics.quantities import conserved_by
@@ -69,10 +69,6 @@ class Agreement:
         """Whether what is exact does not hold: the run or the theory is wrong."""
         return self.tolerance is not None and not self.error <= self.tolerance
 
-    def as_dict(self) -> Json:
-        """Plain values for summary.json."""
-        return {**vars(self), "digits": self.digits, "failed": self.failed}
-
 
 @dataclass(frozen=True)
 class Waiting:
@@ -85,10 +81,6 @@ class Waiting:
 
     quantity: str
     sentence: str
-
-    def as_dict(self) -> Json:
-        """Plain values for summary.json."""
-        return dict(vars(self))
 
 
 def compare(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import ClassMatrix, Floats, Json
+from ntkflow._types import ClassMatrix, Floats
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
@@ -57,11 +57,6 @@ class Enforced:
     merged: tuple[tuple[int, ...], ...]
     slowest: float | None
     limit: Limit | None
-
-    def as_dict(self) -> Json:
-        """Plain values for files; the limit stands elsewhere."""
-        values = {name: value for name, value in vars(self).items() if name != "limit"}
-        return {**values, "merged": [list(group) for group in self.merged]}
 
 
 def enforced(problem: Problem, reach: int) -> Enforced | None:

@@ -147,7 +147,7 @@ def curves(thing: Any) -> Curves:
     if isinstance(thing, Run):
         constant = bool(thing.header.get("E_constant", True))
         return Curves(
-            thing.t, thing.series, thing.header["title"], constant, _settings(thing.summary["config"]), {}
+            thing.t, thing.series, thing.header["title"], constant, _settings(thing.summary.config), {}
         )
     if isinstance(thing, Solution):
         tables = solutions.prepared(thing).config.tables()

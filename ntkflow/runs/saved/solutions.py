@@ -10,6 +10,7 @@ from ntkflow.integrate.stopping import Stop
 from ntkflow.problem.kernels import Kernel, kernel_files
 from ntkflow.problem.losses import Loss
 from ntkflow.runs import files, rundir
+from ntkflow.runs.border.records import document
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures import drawing
 from ntkflow.runs.saved import states
@@ -56,7 +57,7 @@ def summarise(solution: Solution) -> Json:
     Args:
         solution: of `nf.solve`, or read by `nf.load`.
     """
-    return summary_of(solution, prepared(solution))
+    return document(summary_of(solution, prepared(solution)))
 
 
 def save_solution(solution: Solution, directory: Path, overwrite: bool, figures: bool) -> None:
