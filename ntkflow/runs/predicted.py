@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ntkflow._types import ClassMatrix
-from ntkflow.problem.clock import loss_scale
+from ntkflow.problem.flow_units import loss_scale
 from ntkflow.problem.problem import Problem
 from ntkflow.runs.border.records import INLINE
 from ntkflow.runs.laws import Law, laws

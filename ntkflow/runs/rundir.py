@@ -17,7 +17,7 @@ from ntkflow.runs import files
 from ntkflow.runs.atomic import MARK
 from ntkflow.runs.border.reading import misfit, reading
 from ntkflow.runs.border.records import document, read_record
-from ntkflow.runs.saved.states import STATES, write_states
+from ntkflow.runs.states import STATES, write_states
 from ntkflow.runs.summary import Summary
 
 if TYPE_CHECKING:

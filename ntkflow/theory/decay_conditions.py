@@ -19,7 +19,7 @@ from ntkflow.theory.initial_facts import ZERO as NOTHING
 from ntkflow.theory.initial_facts import Facts, facts, reach
 from ntkflow.theory.prediction import excluded_by_E
 
-__all__ = ["Decayed", "assess", "drifts", "predict", "thresholds"]
+__all__ = ["Decayed", "assess", "drifts", "predict_decayed", "thresholds"]
 __dir__ = lister(__all__)
 
 GENERIC = "from a generic start"
@@ -306,7 +306,7 @@ class Decayed:
     forgotten: tuple[float, bool] | None
 
 
-def predict(problem: Problem, relative: float = 0.0) -> Decayed:
+def predict_decayed(problem: Problem, relative: float = 0.0) -> Decayed:
     """Everything that can be said beforehand of a problem with decay.
 
     Args:

@@ -19,7 +19,7 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.runs.documents import METRICS, KernelRow, Training, kernel_rows
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
-from ntkflow_validation.training.clock import epochs_of
+from ntkflow_validation.training.steps import epochs_of
 
 
 @dataclass(frozen=True)
