@@ -131,3 +131,14 @@ def test_a_rise_of_V_is_told_against_its_start_and_the_size_of_b():
 @pytest.mark.parametrize(("rtol", "allowed"), [(1e-6, 1e-5), (1e-12, 1e-9), (math.nan, 1e-9)])
 def test_a_law_of_saved_states_may_be_off_by_ten_rtol(rtol, allowed):
     assert slack(SimpleNamespace(stats=SimpleNamespace(rtol=rtol))) == pytest.approx(allowed, rel=1e-12)
+
+
+def test_an_own_rung_on_features_is_not_said_to_keep_all_of_E():
+    class Own(nf.KroneckerKernel):
+        rung = "mine"
+
+    own = Own(KERNEL, np.diag(np.arange(1.0, SIZES.n + 1)))
+    law = laws(nf.Problem(SIZES, own, STATE))[0]
+    assert law.sentence.startswith(f"{SIZES.n} numbers are constant: tr(x E) for the x that commute")
+    whole = laws(nf.Problem(SIZES, KERNEL, STATE))[0]
+    assert whole.sentence.startswith(f"the {SIZES.n * (SIZES.n + 1) // 2} entries of the symmetric matrix E")
