@@ -197,6 +197,7 @@ class RunConfig:
         if per_class is None:
             return self
         per_class = checks.whole("data.per_class", per_class, 2)
+        # What was asked of a larger set is cut with it: a smaller run is not refused for settings of the one it came from.
         probe = min(self.data.probe_per_class, per_class)
         return self._on(replace(self.data, per_class=per_class, class_sizes=(), probe_per_class=probe))
 
@@ -216,6 +217,7 @@ class RunConfig:
 
     def _on(self, data: DataConfig) -> "RunConfig":
         kernels, training, m = self.kernels, self.training, min(data.counts)
+        # A batch takes as many of each class, which classes that differ in size do not have.
         batch = min(training.batch_per_class, m) if data.balanced else 0
         return replace(
             self,

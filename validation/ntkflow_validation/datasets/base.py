@@ -114,6 +114,7 @@ def draw(labels: np.ndarray, config: DataConfig, seed: int, stream: int = 0) -> 
                 f"class {c} of {config.title} has {len(members)} samples",
                 "lower it",
             )
+        # All members are shuffled, however many are wanted: a larger draw from the same seed holds a smaller one.
         shuffled = rng.permutation(members)
         drawn.append(np.sort(shuffled[:wanted]))
         rest.append(np.sort(shuffled[wanted:]))
@@ -124,6 +125,7 @@ def limit_test(labels: np.ndarray, candidates: np.ndarray, config: DataConfig, s
     """Those of the candidate indices that are tested on: all, or at most `test_per_class` of each class."""
     if config.test_per_class == 0:
         return candidates
+    # A stream of its own: how many are tested on changes nothing of what is trained on, nor of the batches (stream 1).
     rng = np.random.default_rng([seed, 2])
     kept = [
         np.sort(rng.permutation(candidates[labels[candidates] == c])[: config.test_per_class])

@@ -44,5 +44,6 @@ def batches_of(labels: Labels, classes: int, batch_per_class: int, seed: int, st
 
 def _epoch_order(m: int, classes: int, seed: int, epoch: int) -> np.ndarray:
     """The order in which an epoch goes through the samples of each class, (C, m)."""
+    # A generator for each epoch, not one that runs on: a resumed run would need to know where that stood.
     rng = np.random.default_rng([seed, 1, epoch])
     return np.stack([rng.permutation(m) + c * m for c in range(classes)])

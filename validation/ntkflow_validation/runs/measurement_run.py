@@ -127,6 +127,7 @@ def measure_steps(
         found = measure_snapshot(
             network, variables, dataset, wanted, run.config.seed, _chunks(run, step), said, say
         )
+        # The chunks go when the whole is written: a kill in between measures nothing twice.
         run.write_measurement(step, found, wanted, time.perf_counter() - began)
         _remove_chunks(run, step)
         yield step, found, True

@@ -43,6 +43,7 @@ class Results:
         Raises:
             InputError: a file is damaged.
         """
+        # All at once: a page and a summary made from two readings could be of two states of the run.
         return cls(
             run.training(),
             run.metrics(),

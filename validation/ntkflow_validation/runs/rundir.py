@@ -189,6 +189,7 @@ class RunDirectory:
     def append_metrics(self, step: int, time: float, metrics: Mapping[str, object]) -> None:
         """One line of metrics.jsonl."""
         line = {"step": step, "time": time, **metrics}
+        # Through `dump_json`, which knows numpy's numbers and NaN, and again, since a line has no indents.
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(json.loads(dump_json(line)), allow_nan=False) + "\n")
 
@@ -293,6 +294,7 @@ class RunDirectory:
     def repair_metrics(self) -> None:
         """Rewrite metrics.jsonl with its complete lines only, before a resumed run appends to it."""
         rows = self.metrics()
+        # A torn last line has no end: what is appended would become part of it.
         with atomic(self.path / METRICS_FILE, "w") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
 
@@ -305,6 +307,7 @@ class RunDirectory:
     def measured(self) -> list[int]:
         """Steps of the snapshots that were measured, increasing."""
         names = (path.stem for path in (self.path / MEASUREMENTS).glob("*.npz"))
+        # A measurement made while training is written before its snapshot, and a kill may leave it alone.
         return sorted({int(name) for name in names if name.isdecimal()} & set(self.steps()))
 
     def measurement(self, step: int, without: Sequence[str] = ()) -> Measurement:

@@ -247,6 +247,7 @@ def _begun(run: RunDirectory, dataset: Dataset, network: Network) -> Training:
 
 def _end(run: RunDirectory, facts: Training, outcome: Outcome) -> Outcome:
     run.write_training(replace(facts, result=str(outcome.result), step=outcome.step, message=outcome.message))
+    # Last: a kill before it leaves a checkpoint that nobody reads, not a training without an end.
     run.remove_checkpoint()
     return outcome
 

@@ -24,6 +24,7 @@ def sum_loss(outputs: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> j
 
 def sum_cross_entropy(outputs: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """-y . log softmax(f) summed over all samples; its gradient by f is softmax(f) - y."""
+    # By logsumexp: the softmax of large outputs would round to 0, whose logarithm there is not.
     logits = outputs - jax.nn.logsumexp(outputs, axis=1, keepdims=True)
     picked = jnp.take_along_axis(logits, labels[:, None], axis=1)
     if not smoothing:
@@ -73,6 +74,7 @@ def largest_eigenvalue(network: Network, config: TrainConfig, variables: Variabl
         image = jax.jvp(outputs, (params,), (v,))[1]
         return jax.vjp(outputs, params)[1](image)[0], jnp.sum(image**2)
 
+    # One start for every run: the rate that is chosen depends on the network and the batch alone.
     keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(params)))
     draws = [jax.random.normal(k, p.shape) for k, p in zip(keys, jax.tree.leaves(params), strict=True)]
     v, value = jax.tree.unflatten(jax.tree.structure(params), draws), jnp.zeros(())

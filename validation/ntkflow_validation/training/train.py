@@ -227,6 +227,7 @@ def chosen_rate(network: Network, dataset: Dataset, config: TrainConfig, seed: i
         return config.learning_rate
     rows = batch_indices(dataset.labels, dataset.classes, config.batch_per_class, seed, 0)
     variables = prepared_start(network, dataset, config).variables
+    # Of a batch and not of all samples: the batch is what a step descends on.
     bound = stable_rate(network, config, variables, dataset.x_on_device[rows], dataset.classes)
     return config.stability * bound
 
@@ -378,6 +379,7 @@ def head(variables: Variables) -> tuple[np.ndarray, np.ndarray]:
 def accuracy(network: Network, variables: Variables, x: Inputs | jax.Array, labels: np.ndarray) -> float:
     """Share of samples classified correctly; NaN without samples."""
     if len(labels) == 0:
+        # Not 0: nothing was classified wrongly.
         return float("nan")
     W, b = head(variables)
     outputs = W @ probe(network, variables, x) + b[:, None]
