@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from ntkflow import views
 from ntkflow.errors import InputError
@@ -83,14 +83,13 @@ class Problem:
         """
         if make not in self._made:
             self._made[make] = make(self)
-        found: T = self._made[make]
-        return found
+        return cast(T, self._made[make])
 
     @cached_property
-    def _made(self) -> dict[object, Any]:
+    def _made(self) -> dict[object, object]:
         return {}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Another process makes what it needs of these; a law holds functions, which do not travel.
         return {part.name: getattr(self, part.name) for part in fields(self)}
 

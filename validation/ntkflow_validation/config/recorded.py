@@ -1,9 +1,9 @@
 """The configuration of a run that another program trains and `Recorder` writes down: what is known of it, and no more."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ntkflow._types import Document, Json
 from ntkflow.checks import whole
 from ntkflow.errors import InputError
 from ntkflow.problem.training_clock import Clock
@@ -144,14 +144,14 @@ class RecordedConfig(RunConfig):
         )
         return tuple(found)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Nested plain values, what is known alone."""
         whole_ = asdict(self)
         kept = {name: {key: whole_[name][key] for key in keys} for name, keys in KEPT.items()}
         return {"seed": self.seed, **kept, "kernels": whole_["kernels"], MARKED: dict(self.clock)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RecordedConfig":
+    def from_dict(cls, values: Document) -> "RecordedConfig":
         """Inverse of `to_dict`."""
         try:
             data = RecordedData(**{name: values["data"][name] for name in KEPT["data"]})
@@ -169,12 +169,12 @@ class RecordedConfig(RunConfig):
         return cls(0, data, model, _recipe(keeper, data.classes, values.get("training")), kernels, clock)
 
 
-def config_of(tables: Mapping[str, Any]) -> RunConfig:
+def config_of(tables: Document) -> RunConfig:
     """The configuration that the tables of a config.toml hold, of either kind."""
     return RecordedConfig.from_dict(tables) if MARKED in tables else RunConfig.from_dict(tables)
 
 
-def _recipe(clock: Clock, C: int, written: Mapping[str, Any] | None = None) -> RecordedTraining:
+def _recipe(clock: Clock, C: int, written: Document | None = None) -> RecordedTraining:
     rate = clock.learning_rate
     if rate is None and clock.schedule is not None:
         rate = float(clock.schedule.first(1)[0])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -10,6 +10,9 @@ from jaxtyping import Float32, Int64
 from ntkflow._types import Labels
 from ntkflow.errors import InputError
 from ntkflow_validation.config.config import DataConfig
+
+if TYPE_CHECKING:
+    import jax
 
 Inputs = Float32[np.ndarray, "B ..."]
 
@@ -37,14 +40,14 @@ class Dataset:
     probe_per_class: int = 0
 
     @cached_property
-    def x_on_device(self) -> Any:
+    def x_on_device(self) -> "jax.Array":
         """`x` as an array of JAX, uploaded once: on a GPU what a step or a snapshot uploads is waited for."""
         import jax.numpy as jnp
 
         return jnp.asarray(self.x)
 
     @cached_property
-    def x_test_on_device(self) -> Any:
+    def x_test_on_device(self) -> "jax.Array":
         """`x_test` likewise."""
         import jax.numpy as jnp
 

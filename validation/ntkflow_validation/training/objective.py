@@ -1,9 +1,8 @@
 """The loss that is differentiated, and the largest rate at which gradient descent on it is stable."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ntkflow_validation.config.config import TrainConfig
 from ntkflow_validation.models.base import Network, Tree, Variables
@@ -12,7 +11,9 @@ from ntkflow_validation.precision import full
 POWER_ITERATIONS = 40
 
 
-def targets(labels: jax.Array, classes: int, smoothing: float = 0.0, dtype: Any = jnp.float32) -> jax.Array:
+def targets(
+    labels: jax.Array, classes: int, smoothing: float = 0.0, dtype: DTypeLike = jnp.float32
+) -> jax.Array:
     """(1 - epsilon) Y + epsilon/C, one sample a row, (B, C). Source: theory 17c."""
     return (1 - smoothing) * jax.nn.one_hot(labels, classes, dtype=dtype) + smoothing / classes
 
@@ -94,5 +95,5 @@ def stable_rate(
     return 2 * divisor(config, len(x), classes) / largest_eigenvalue(network, config, variables, x)
 
 
-def _norm(tree: Tree) -> Any:
+def _norm(tree: Tree) -> jax.Array:
     return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))

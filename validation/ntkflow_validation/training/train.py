@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ntkflow._types import Array
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
@@ -123,14 +124,14 @@ def _prepared(config: RunConfig, data_dir: str | None) -> Prepared:
     return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
-def optimiser(config: TrainConfig, per_class: int, peak: Any = None) -> optax.GradientTransformation:
+def optimiser(config: TrainConfig, per_class: int, peak: Array | None = None) -> optax.GradientTransformation:
     """SGD or Adam with the schedule's learning rate, of this peak if given, and decay of weights or of everything."""
     everything = config.decay_on == "all"
     decay = optax.add_decayed_weights(
         config.weight_decay, mask=lambda tree: jax.tree.map(lambda p: everything or p.ndim > 1, tree)
     )
 
-    def rate(step: Any) -> Any:
+    def rate(step: Array) -> Array:
         return learning_rate(config, step, per_class, peak)
 
     if config.adaptive:
@@ -151,7 +152,7 @@ def make_step(network: Network, config: TrainConfig, per_class: int) -> StepFunc
 def plain_step(network: Network, config: TrainConfig, per_class: int) -> Callable[..., "TrainState"]:
     """The step as a function of (peak rate or None for the configured one, state, x, labels)."""
 
-    def step(peak: Any, state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
+    def step(peak: Array, state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
         params, statistics = state.variables
         loss = partial(objective, network, config)
         gradient, statistics = jax.grad(loss, has_aux=True)(params, statistics, x, labels)
