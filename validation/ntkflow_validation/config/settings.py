@@ -165,7 +165,8 @@ class TrainConfig:
         decay_on: what decays: "weights", tensors with more than one axis, as in the paper's code, or "all".
         warmup: steps over which the rate rises linearly from 0 to its peak.
         drop_every: epochs after which the rate is divided by 10, again and again; 0 = never.
-        batch_per_class: samples of each class in a batch; 0 = all, full batch.
+        batch_per_class: samples of each class in a batch, of classes that differ in size on the mean, each in its
+            proportion; 0 = all, full batch.
         loss: entry of `LOSSES`.
         label_smoothing: epsilon of the targets (1 - epsilon) Y + epsilon/C that are trained on; what is recorded is of Y.
         reduction: "mean" over samples and outputs (cross-entropy: over samples), as in the paper's code,

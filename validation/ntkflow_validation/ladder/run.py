@@ -14,12 +14,13 @@ from ntkflow_validation.kernels.measurement_file import TENSORS
 from ntkflow_validation.ladder.cache import Cache, fingerprint
 from ntkflow_validation.ladder.comparing import WindowResult, compare_window
 from ntkflow_validation.ladder.document import comparison_document
-from ntkflow_validation.ladder.measured import Measured
+from ntkflow_validation.ladder.measured import Measured, objective_of
 from ntkflow_validation.ladder.recorded import Recorded, stand_in
 from ntkflow_validation.ladder.rungs import SPECS, Spec, build, chosen
 from ntkflow_validation.ladder.score.windows import Window, choose
 from ntkflow_validation.models.base import Network
 from ntkflow_validation.runs.compared import ComparedRun
+from ntkflow_validation.runs.results import deviations
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
 from ntkflow_validation.training.train import Prepared, prepare, start
 
@@ -77,13 +78,7 @@ def compare_run(
     """
     chosen(_names(settings), large=True)
     kernels = run.measurements() if kernels is None else kernels
-    seen = set(run.steps())  # of a recorded run some lines have no snapshot
-    losses = {
-        row["step"]: np.nan if row["loss"] is None else float(row["loss"])
-        for row in run.metrics()
-        if row["step"] in seen
-    }
-    windows = choose(losses, list(kernels), from_snapshot, settings.windows)
+    windows = choose(_losses(run), list(kernels), from_snapshot, settings.windows)
     results, refused = [], run.config.unpredicted
     if refused is None:
         context = (
@@ -92,9 +87,21 @@ def compare_run(
             else _Context(run, *(prepared or prepare(run.config)), kernels, settings, progress)
         )
         results = [context.compare(window) for window in windows]
-    found = comparison_document(results, kernels, run.config.deviations, refused)
+    found = comparison_document(results, kernels, deviations(run, run.training()), refused)
     run.write_comparison(found)
     return found
+
+
+def _losses(run: RunDirectory) -> dict[int, float]:
+    """The loss at every snapshot: that which is trained on, of the observed samples."""
+    objective, steps = objective_of(run.config), run.steps()
+    if objective.plain:
+        seen = set(steps)  # of a recorded run some lines have no snapshot
+        rows = [row for row in run.metrics() if row["step"] in seen]
+        return {row["step"]: np.nan if row["loss"] is None else float(row["loss"]) for row in rows}
+    # The lines have the squared error of one-hot targets, whatever was trained on.
+    found = (run.read_snapshot(step) for step in steps)
+    return {seen.step: objective.value(seen.state, seen.sizes) for seen in found}
 
 
 def _names(settings: LadderSettings) -> tuple[str, ...] | None:

@@ -11,10 +11,11 @@ from ntkflow._types import Json
 from ntkflow.runs.border.records import INLINE
 from ntkflow.runs.files import atomic
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.runs.compared import ComparedRun, ComparedWindow, Ends, Series
 from ntkflow_validation.runs.documents import KernelRow, MadeBy, Training, kernel_rows
-from ntkflow_validation.runs.results import Results
+from ntkflow_validation.runs.results import Results, deviations
 from ntkflow_validation.runs.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Summary:
 
     version: str
     made_by: MadeBy = field(metadata=INLINE)
-    seed: int
+    seed: int | None
     config: Json
     deviations: tuple[str, ...]
     training: Trained
@@ -101,9 +102,9 @@ def summary(run: RunDirectory, results: Results) -> Summary:
     return Summary(
         version=__version__,
         made_by=MadeBy.here(),
-        seed=run.config.seed,
+        seed=None if isinstance(run.config, RecordedConfig) else run.config.seed,
         config=run.config.to_dict(),
-        deviations=run.config.deviations,
+        deviations=deviations(run, results.training),
         training=Trained(results.training, last.get("step"), last.get("time"), first, last),
         kernels=kernel_rows(results.kernels),
         from_snapshot=None if comparison is None else comparison.from_snapshot,

@@ -13,7 +13,7 @@ from ntkflow_validation.report.drawing.heat import thinned
 from ntkflow_validation.report.words import run_facts, run_title
 from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow
 from ntkflow_validation.runs.documents import KernelRow
-from ntkflow_validation.runs.results import Results
+from ntkflow_validation.runs.results import Results, deviations
 from ntkflow_validation.runs.rundir import RunDirectory
 
 # Kernels drawn: spread over the measured ones, the first and the last included.
@@ -94,7 +94,7 @@ def gather(run: RunDirectory, results: Results | None = None) -> RunReport:
         metrics=results.metrics,
         kernels=_kernels(run, results.kernels),
         comparison=comparison,
-        deviations=(comparison.deviations or run.config.deviations) if comparison else (),
+        deviations=(comparison.deviations or deviations(run, results.training)) if comparison else (),
     )
 
 

@@ -50,3 +50,9 @@ class Results:
             run.measurements() if kernels is None else kernels,
             run.comparison() if comparison is None else comparison,
         )
+
+
+def deviations(run: RunDirectory, training: Training | None) -> tuple[str, ...]:
+    """Hypotheses of the theory that a run does not satisfy, in words: by its configuration, and what was seen while it ran."""
+    seen = () if training is None else training.remarks or ()
+    return (*run.config.deviations, *seen)
