@@ -131,6 +131,8 @@ class OptimiserRow:
     decay: str
     decay_on: str
     degree: Number
+    # Files of before have none.
+    label_smoothing: Number = field(default=None, kw_only=True)
     frozen: str | None
     precision: str | None
     theory_decay: Number
