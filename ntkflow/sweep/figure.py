@@ -7,6 +7,7 @@ import numpy as np
 
 from ntkflow._types import Column, Vector
 from ntkflow.errors import InputError
+from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ntkflow.runs.pictures.layout import filled, inches
@@ -100,7 +101,7 @@ def axes_of(table: Table) -> tuple[Axis, ...]:
     Raises:
         InputError: the swept fields are not those of simulations.
     """
-    found: dict[tuple[Any, ...], list[str]] = {}
+    found: dict[tuple[Value, ...], list[str]] = {}
     for name in table.swept:
         found.setdefault(tuple(table.columns[name].tolist()), []).append(name)
     axes = []
@@ -108,7 +109,7 @@ def axes_of(table: Table) -> tuple[Axis, ...]:
         values = tuple(dict.fromkeys(column))
         # The columns do not say whether an axis was logarithmic; equal ratios do, from three values on.
         positive = all(isinstance(v, float) and v > 0 for v in values)
-        ratios = np.diff(np.log(values)) if positive else np.zeros(0)
+        ratios = np.diff(np.log(np.array(values, dtype=float))) if positive else np.zeros(0)
         log = len(ratios) > 1 and bool(np.allclose(ratios, ratios[0], rtol=1e-6))
         axes.append(Axis(tuple(names), values, log=log))
     return tuple(axes)

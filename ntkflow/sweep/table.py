@@ -277,7 +277,7 @@ def cell_numbers(content: Json) -> dict[str, float]:
     return {**numbers, **theory_values(numbers)}
 
 
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, float]]:
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _flat(f"{prefix}.{name}" if prefix else str(name), item)

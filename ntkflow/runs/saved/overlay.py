@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,7 +32,7 @@ RUNS = (Solution, Ensemble, Run, BroughtRun, str, Path)
 
 
 def figure(
-    *things: Any,
+    *things: object,
     panes: Sequence[str] | None = None,
     size: float | tuple[float, float] | None = None,
     style: str = "screen",
@@ -142,7 +142,7 @@ def _lines(
     return why
 
 
-def curves(thing: Any) -> Curves:
+def curves(thing: object) -> Curves:
     """What a figure needs of a solution, an ensemble, a training, a run read back or a directory.
 
     Raises:
@@ -156,7 +156,7 @@ def curves(thing: Any) -> Curves:
     if isinstance(thing, Run):
         constant = bool(thing.header.get("E_constant", True))
         return Curves(
-            thing.t, thing.series, thing.header["title"], constant, _settings(thing.summary["config"]), {}
+            thing.t, thing.series, thing.header["title"], constant, _settings(thing.summary.config), {}
         )
     if isinstance(thing, Solution):
         tables = solutions.prepared(thing).config.tables()

@@ -104,18 +104,24 @@ def kernel_figure(
     return figure
 
 
-def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png") -> Path:
+def draw_kernels(
+    run: RunDirectory,
+    step: int | None = None,
+    suffix: str = "png",
+    measured: Mapping[int, Measurement] | None = None,
+) -> Path:
     """Draw what was measured of a run in full to figures/kernels.SUFFIX.
 
     Args:
         run: a run with steps measured in full.
         step: the one whose heat maps are drawn; the last by default.
         suffix: png, pdf or svg.
+        measured: everything that was measured, without its large arrays; None reads it.
 
     Raises:
         InputError: nothing was measured in full, or not that step.
     """
-    config, found = run.config, in_full(run)
+    config, found = run.config, in_full(run, measured)
     last = step if step is not None else max(found, default=0)
     at = None if step is None else epoch(config, step)
     figure = kernel_figure({epoch(config, s): kernel for s, kernel in found.items()}, at=at)
@@ -128,9 +134,10 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
     return final
 
 
-def in_full(run: RunDirectory) -> dict[int, Measurement]:
+def in_full(run: RunDirectory, measured: Mapping[int, Measurement] | None = None) -> dict[int, Measurement]:
     """What was measured of a run with more than the features' block constants, by step."""
-    more = [step for step, found in run.measurements().items() if _full(found)]
+    known = run.measurements() if measured is None else measured
+    more = [step for step, found in known.items() if _full(found)]
     return {step: run.measurement(step) for step in more}
 
 

@@ -13,9 +13,9 @@ from ntkflow.runs.files import atomic
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.metrics.compare import Comparison
-from ntkflow_validation.pipeline.pipeline import deviations
-from ntkflow_validation.runs.compared import ComparedWindow, Ends, Series
-from ntkflow_validation.runs.documents import KernelRow, MadeBy, Training
+from ntkflow_validation.runs.compared import ComparedRun, ComparedWindow, Ends, Series
+from ntkflow_validation.runs.documents import KernelRow, MadeBy, Training, kernel_rows
+from ntkflow_validation.runs.results import Results, deviations
 from ntkflow_validation.runs.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -95,27 +95,26 @@ class Summary:
     windows: tuple[WindowSummary, ...]
 
 
-def summary(run: RunDirectory) -> Summary:
+def summary(run: RunDirectory, results: Results) -> Summary:
     """What the run directory holds so far."""
-    metrics, comparison = run.metrics(), run.comparison()
+    metrics, comparison = results.metrics, results.comparison
     first, last = (metrics[0], metrics[-1]) if metrics else ({}, {})
     return Summary(
         version=__version__,
         made_by=MadeBy.here(),
         seed=None if isinstance(run.config, RecordedConfig) else run.config.seed,
         config=run.config.to_dict(),
-        deviations=tuple(deviations(run)),
-        training=Trained(run.training(), last.get("step"), last.get("time"), first, last),
-        kernels=run.kernel_rows(),
+        deviations=deviations(run, results.training),
+        training=Trained(results.training, last.get("step"), last.get("time"), first, last),
+        kernels=kernel_rows(results.kernels),
         from_snapshot=None if comparison is None else comparison.from_snapshot,
         refused=None if comparison is None else comparison.refused,
         windows=tuple(WindowSummary.of(w) for w in (comparison.windows if comparison else ())),
     )
 
 
-def draw(run: RunDirectory) -> str | None:
+def draw(run: RunDirectory, comparison: ComparedRun | None) -> str | None:
     """Write figures/comparison.png; its path, or None without a window that was predicted."""
-    comparison = run.comparison()
     figure = None if comparison is None else picture(comparison.windows, what(run.config))
     if figure is None:
         return None

@@ -12,10 +12,10 @@ from ntkflow.progress import Progress, silent
 from ntkflow_validation.ladder.export import table
 from ntkflow_validation.ladder.run import LadderSettings, compare_run
 from ntkflow_validation.ladder.score.scores import CENTRED
-from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.pipeline.summary import picture, what
 from ntkflow_validation.report.write import PAGE, finish
 from ntkflow_validation.runs.compared import ComparedRun, ComparedWindow
+from ntkflow_validation.runs.results import Results
 from ntkflow_validation.runs.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -116,9 +116,10 @@ def compare(
     names = (rungs,) if isinstance(rungs, str) else None if rungs is None else tuple(rungs)
     settings = LadderSettings(rungs=names, windows=checks.whole("windows", windows, 1))
     with nullcontext() if held else found.locked():
-        document = compare_run(found, from_snapshot, progress, settings, deviations)
+        kernels = found.measurements()
+        document = compare_run(found, from_snapshot, progress, settings, kernels)
         if report:
-            finish(found, progress)
+            finish(found, progress, results=Results.of(found, kernels, document))
     return Compared(found, document)
 
 

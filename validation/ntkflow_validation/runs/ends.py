@@ -1,23 +1,25 @@
 """What a training is at its end beside the last line of its metrics: moments of its features, alignments of its kernels."""
 
+from collections.abc import Mapping
+
 from ntkflow.metrics.components import moments
 from ntkflow.problem.thin import decompose
-from ntkflow_validation.kernels.measurement_file import LARGE
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
 
 
-def ends(run: RunDirectory) -> dict[str, float]:
-    """Both, as far as there are snapshots and measurements."""
+def ends(run: RunDirectory, measured: Mapping[int, Measurement]) -> dict[str, float]:
+    """Both, as far as there are snapshots and measurements, these by step."""
     steps = run.steps()
-    return {**final_norms(run.read_snapshot(steps[-1])), **alignments(run)} if steps else {}
-
-
-def alignments(run: RunDirectory) -> dict[str, float]:
-    """Cosines of the traced kernels Theta^h and Theta with Y^T Y at the end, as far as they were measured."""
-    step = run.steps()[-1]
-    if step not in run.measured():
+    if not steps:
         return {}
-    last = run.measurement(step, LARGE)
+    return {**final_norms(run.read_snapshot(steps[-1])), **alignments(measured.get(steps[-1]))}
+
+
+def alignments(last: Measurement | None) -> dict[str, float]:
+    """Cosines of the traced kernels Theta^h and Theta with Y^T Y at the end, as far as they were measured."""
+    if last is None:
+        return {}
     families = {"features": last.features, "outputs": last.outputs}
     known = {name: None if family is None else family.alignment for name, family in families.items()}
     return {f"alignment_{name}": value for name, value in known.items() if value is not None}

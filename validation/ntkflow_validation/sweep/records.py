@@ -16,7 +16,7 @@ from ntkflow.sweep.table import AGAIN
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.recorded import RecordedConfig, config_of
 from ntkflow_validation.evidence.document import Evidence
-from ntkflow_validation.runs.documents import METRICS, KernelRow, Training
+from ntkflow_validation.runs.documents import METRICS, KernelRow, Training, kernel_rows
 from ntkflow_validation.runs.ends import ends
 from ntkflow_validation.runs.rundir import RunDirectory, run_paths
 from ntkflow_validation.training.steps import epochs_of
@@ -115,7 +115,8 @@ class Record:
 
 def content_of(run: RunDirectory) -> Content:
     """What the training of a run directory left so far."""
-    return Content(run.training(), tuple(run.metrics()), run.kernel_rows(), ends(run))
+    measured = run.measurements()
+    return Content(run.training(), tuple(run.metrics()), kernel_rows(measured), ends(run, measured))
 
 
 def find_records(paths: Iterable[Path | str]) -> list[Record]:
