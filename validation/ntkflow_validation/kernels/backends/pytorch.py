@@ -203,15 +203,16 @@ class TorchBackend:
         return self._found
 
     def _look(self) -> list[Use]:
-        x, v = self._few[:1], np.random.default_rng(0).normal(size=(1, self.n)).astype(np.float32)
-        expected = self.pull(x, v[None])
+        v = np.random.default_rng(0).normal(size=(2, self.n)).astype(np.float32)
+        x = self._few
+        expected = np.stack([self.pull(xi[None], v[:, None]) for xi in x])
         try:
             with torch.no_grad():
                 found = pytorch_layers.uses(
-                    self._body, self._params, lambda calls: self._call(self._params, self._inputs(x), calls)
+                    self._body, self._params, lambda calls: self._call(self._params, self._inputs(x[:1]), calls)
                 )
             parts = pytorch_layers.parts(found, self._call, self._params, self._inputs(x), self._tensor(v))
-            rows = pytorch_layers.gradients(found, parts, self._params)[0].detach().cpu().numpy()
+            rows = pytorch_layers.gradients(found, parts, self._params).detach().cpu().numpy()
         except Exception:  # of many kinds, and each means that it must be done otherwise
             return []
         # A weight that is used outside its layer too has another derivative than the layer says.
@@ -239,9 +240,10 @@ class TorchBackend:
             uses, directions = self._uses, self._tensor(V.astype(np.float32))
             parts = pytorch_layers.parts(uses, self._call, self._params, self._inputs(x), directions)
             won = [i for i, use in enumerate(uses) if use.wins]
-            names = [uses[i].weight for i in won]
+            won_weights = {uses[i].weight for i in won}
+            rest = {name: p for name, p in self._params.items() if name not in won_weights}
             plain = (
-                pytorch_layers.gradients(uses, parts, self._params, names).detach().cpu().numpy()
+                pytorch_layers.gradients(uses, parts, rest).detach().cpu().numpy()
                 if self.plain
                 else np.empty((len(x), len(V), 0), np.float32)
             )
