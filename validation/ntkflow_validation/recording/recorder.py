@@ -22,11 +22,12 @@ from ntkflow.runs.atomic import MARK, refuse_existing
 from ntkflow_validation.config.recorded import RecordedConfig, RecordedData, RecordedModel
 from ntkflow_validation.config.settings import KernelConfig
 from ntkflow_validation.kernels import measure
+from ntkflow_validation.kernels.networks.heads import part
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
 from ntkflow_validation.recording import arrays
 from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
-from ntkflow_validation.recording.networks import Features, Reader, inference, part, plain
+from ntkflow_validation.recording.networks import Features, Reader, inference, plain
 from ntkflow_validation.recording.ranks import rank as this_rank
 from ntkflow_validation.runs.documents import MadeBy, Training, first_difference
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot

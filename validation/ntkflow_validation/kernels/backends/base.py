@@ -91,6 +91,14 @@ class FactoringBackend(Backend, Protocol):
         """Samples and directions to give `factors` at once so that it stays below `limit` bytes."""
 
 
+@runtime_checkable
+class WritingBackend(Backend, Protocol):
+    """A backend that puts rows where they are to be, and so needs no memory of its own for them."""
+
+    def rows_into(self, x: Inputs, V: Directions, out: Float[np.ndarray, "B k P"]) -> None:
+        """`rows`, into an array of any strides whose rows are contiguous."""
+
+
 def check_finite(tree: Any, root: str) -> None:
     """Raise InputError naming the first array of a tree that is not finite."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
