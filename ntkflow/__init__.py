@@ -35,6 +35,7 @@ _NOUNS = {
     "Decay": "ntkflow.problem.decay:Decay",
     "MSE": "ntkflow.problem.losses:MSE",
     "CrossEntropy": "ntkflow.problem.losses:CrossEntropy",
+    "Smoothed": "ntkflow.problem.losses:Smoothed",
     "LossPair": "ntkflow.problem.losses:LossPair",
     "Clock": "ntkflow.problem.training_clock:Clock",
     "Problem": "ntkflow.problem.problem:Problem",
@@ -65,7 +66,7 @@ _VERBS = {
     "summarise": "ntkflow.runs.saved.solutions:summarise",
     "save": "ntkflow.runs.saved.dispatch:save",
     "load": "ntkflow.runs.saved.dispatch:load",
-    "figure": "ntkflow.runs.pictures.overlay:figure",
+    "figure": "ntkflow.runs.saved.overlay:figure",
 }
 _SPACES = {
     "initial": "ntkflow.problem.initial",
@@ -134,6 +135,7 @@ if TYPE_CHECKING:
     from ntkflow.problem.losses import MSE as MSE
     from ntkflow.problem.losses import CrossEntropy as CrossEntropy
     from ntkflow.problem.losses import LossPair as LossPair
+    from ntkflow.problem.losses import Smoothed as Smoothed
     from ntkflow.problem.problem import Problem as Problem
     from ntkflow.problem.sizes import Sizes as Sizes
     from ntkflow.problem.state import State as State
@@ -144,7 +146,7 @@ if TYPE_CHECKING:
     from ntkflow.runs.ensembles import Ensemble as Ensemble
     from ntkflow.runs.ensembles import ensemble as ensemble
     from ntkflow.runs.laws import laws as laws
-    from ntkflow.runs.pictures.overlay import figure as figure
     from ntkflow.runs.saved.dispatch import load as load
     from ntkflow.runs.saved.dispatch import save as save
+    from ntkflow.runs.saved.overlay import figure as figure
     from ntkflow.runs.saved.solutions import summarise as summarise

@@ -19,7 +19,14 @@ from ntkflow import checks
 from ntkflow._types import Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
+from ntkflow.problem.kernels import (
+    KAPPAS,
+    BlockKernel,
+    ClassBlockKernel,
+    Kernel,
+    ScheduledKernel,
+    ThinCoefficients,
+)
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.thin import Frame
 
@@ -67,9 +74,11 @@ class Family:
         )
         return ThinCoefficients(*total(self.units), knots)
 
-    def system(self, theta: Parameters, sizes: Sizes, frame: Frame) -> ThinSystem:
+    def system(self, theta: Parameters, sizes: Sizes, frame: Frame, train_bias: bool = True) -> ThinSystem:
         """The thin system of a parameter vector."""
-        return ThinSystem.build(self.coefficients(theta), sizes, frame.column_class, frame.n_eff)
+        return ThinSystem.build(
+            self.coefficients(theta), sizes, frame.column_class, frame.n_eff, train_bias=train_bias
+        )
 
 
 def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start: float = 0.0) -> Family:
@@ -105,11 +114,9 @@ def _kernel(theta: Parameters) -> BlockKernel:
     return BlockKernel(kc + float(theta[0]), kc, kn)
 
 
-_KAPPAS = {"kappa_d": (1.0, 1.0, 1.0), "kappa_c": (0.0, 1.0, 1.0), "kappa_n": (0.0, 0.0, 1.0)}
-
-
 def _block(sizes: Sizes) -> Family:
-    rows = {name: np.array(row) for name, row in _KAPPAS.items()} | {"mu_single": np.array([1.0, 0.0, 0.0])}
+    # Each is the sum of the steps from it down.
+    rows = dict(zip(KAPPAS, np.triu(np.ones((3, 3))), strict=True)) | {"mu_single": np.array([1.0, 0.0, 0.0])}
     if sizes.balanced:
         # With classes of unequal size the kernel has no single mu_class or mu_global to report.
         m = float(sizes.per_class)

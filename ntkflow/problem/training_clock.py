@@ -8,8 +8,9 @@ from ntkflow import checks
 from ntkflow._types import Json, Times
 from ntkflow.checks import choice, numbers, real, whole
 from ntkflow.errors import InputError
-from ntkflow.problem import clock, recipe
+from ntkflow.problem import flow_units, recipe
 from ntkflow.problem.decay import Decay
+from ntkflow.problem.losses import MSE, Loss, loss_named, smoothed
 from ntkflow.problem.schedule import MOST_STEPS, Schedule
 
 DECAY_ON = ("all", "weights")
@@ -44,6 +45,7 @@ class Clock:
         decay_on: "all" parameters or "weights" only, so that b has no decay.
         degree: D for features that are homogeneous of degree D in the decayed parameters, whose rate is D times that of
             W: 1 for a layer, L for L layers without biases, 0 when normalised last. Source: theory 11.1.
+        label_smoothing: epsilon of the targets (1 - epsilon) Y + epsilon/C that are trained on: the same time, another flow.
         optimiser: "sgd"; others are refused.
         frozen: "body" where the head alone is trained: the same time, with a kernel of the features that is 0.
         precision: of the network; mixed precision has the same steps, and those that are skipped are not counted.
@@ -77,6 +79,7 @@ class Clock:
         accumulate: int = 1,
         decay_on: str = "all",
         degree: float = 1.0,
+        label_smoothing: float = 0.0,
         optimiser: str = "sgd",
         frozen: str | None = None,
         precision: str | None = None,
@@ -90,10 +93,10 @@ class Clock:
             | {"layer_rates": layer_rates, "dampening": dampening}
         )
         if ":" not in str(loss):
-            choice("loss", loss, clock.LOSSES)
+            choice("loss", loss, flow_units.LOSSES)
         for name, value, allowed in (
-            ("reduction", reduction, clock.REDUCTIONS),
-            ("decay", decay, clock.DECAYS),
+            ("reduction", reduction, flow_units.REDUCTIONS),
+            ("decay", decay, flow_units.DECAYS),
             ("decay_on", decay_on, DECAY_ON),
         ):
             choice(name, value, allowed)
@@ -112,6 +115,7 @@ class Clock:
         )
         self.decay_form, self.decay_on = decay, decay_on
         self.degree = checks.not_negative("degree", degree)
+        self.label_smoothing = checks.smoothing("label_smoothing", label_smoothing)
         self.frozen, self.precision = frozen, precision
         self._table: Times = np.zeros(1)
 
@@ -128,9 +132,15 @@ class Clock:
         return None
 
     @property
+    def flow_loss(self) -> Loss:
+        """The loss of the flow, a sum over samples: `MSE` for squares with and without the 1/2, `Smoothed` if targets are."""
+        name = MSE.name if self.loss in ("half-squared", "squared") else self.loss
+        return smoothed(loss_named(name), self.label_smoothing)
+
+    @property
     def scale(self) -> float:
-        """Sum loss (4) over all samples divided by the loss that is differentiated, see `nf.theory.clock.loss_scale`."""
-        return clock.loss_scale(
+        """Sum loss (4) over all samples divided by the loss that is differentiated, see `nf.theory.flow_units.loss_scale`."""
+        return flow_units.loss_scale(
             self.loss, self.reduction, self.samples, self.classes or 1, self.batch, self.accumulate
         )
 
@@ -140,7 +150,7 @@ class Clock:
 
         Decoupled decay does not pass through the momentum, and is this once that has built up.
         """
-        return clock.theory_decay(self.weight_decay or 0.0, self.scale, self.momentum, self.decay_form)
+        return flow_units.theory_decay(self.weight_decay or 0.0, self.scale, self.momentum, self.decay_form)
 
     @property
     def decay(self) -> Decay:
@@ -181,7 +191,7 @@ class Clock:
         return self._effective(eta) * real("rate", rate) / 2
 
     def _effective(self, rate: float) -> float:
-        return clock.drift_step(rate / self.scale, self.momentum, self.nesterov)
+        return flow_units.drift_step(rate / self.scale, self.momentum, self.nesterov)
 
     def time(self, step: Any) -> Any:
         """Flow time after so many steps: how far a constant gradient is followed, momentum's start included.
@@ -236,6 +246,7 @@ class Clock:
             "decay": self.decay_form,
             "decay_on": self.decay_on,
             "degree": self.degree,
+            "label_smoothing": self.label_smoothing or None,  # files of before have none
             "frozen": self.frozen,
             "precision": self.precision,
             "theory_decay": self.rate,
@@ -255,6 +266,8 @@ class Clock:
             ]
         if self.schedule is not None:
             lines.append(f"      rates by {self.schedule}, {kind},")
+        if self.label_smoothing:
+            lines.append(f"      targets smoothed by {self.label_smoothing:.4g},")
         if self.weight_decay is not None:
             d = self.decay
             lines.append(
@@ -273,7 +286,7 @@ class Clock:
         if self.schedule is None:
             assert self.learning_rate is not None
             below, above = (
-                clock.built_up(k, self.momentum, self.nesterov) for k in (whole_steps, whole_steps + 1)
+                flow_units.built_up(k, self.momentum, self.nesterov) for k in (whole_steps, whole_steps + 1)
             )
             between = below + (steps - whole_steps) * (above - below)
             return np.asarray(self.learning_rate * between / self.scale)
@@ -286,7 +299,7 @@ class Clock:
             return
         assert self.schedule is not None
         end = max(steps, min(2 * len(self._table), self.schedule.steps or MOST_STEPS))
-        self._table = clock.times(self.schedule.first(end), self.scale, self.momentum, self.nesterov)
+        self._table = flow_units.times(self.schedule.first(end), self.scale, self.momentum, self.nesterov)
 
     def _scheduled(self, times: np.ndarray) -> np.ndarray:
         assert self.schedule is not None

@@ -160,7 +160,7 @@ def nc3(f: Facts) -> Condition:
     if f.saddle:
         return at_saddle()
     if not f.can_fit:
-        return _cannot_fit(f)
+        return cannot_fit(f.needed, f.reach)
     if f.limit is not None and f.limit.NC3 == 0:
         numbers = {"NC3": 0.0, "column_sums": f.column_sums}
         return Condition("yes", f"{_known(f)}, {IF_FITTED}", numbers)
@@ -191,7 +191,7 @@ def nc4(f: Facts) -> Condition:
     if f.saddle:
         return at_saddle()
     if not f.can_fit:
-        return _cannot_fit(f)
+        return cannot_fit(f.needed, f.reach)
     # With E = 0 and equal biases centred weights stay dual to the means, though NC3 itself fails (theory 5.3).
     if (f.limit is not None and f.limit.NC4) or (f.zero_E and f.symmetric):
         cause = _known(f) if f.limit is not None else "E = 0 and equal biases"
@@ -246,7 +246,7 @@ def at_saddle() -> Condition:
     return Condition("no", f"{reason} in exact arithmetic; rounding errors let it escape later")
 
 
-def _cannot_fit(f: Facts) -> Condition:
-    needed = f.sizes.C - (0 if f.biases_decay else 1)
-    reason = f"the classes cannot be fitted: zero loss needs {needed} dimensions, the flow has {f.reach}"
-    return Condition("undetermined", reason, {"dimensions": float(f.reach)})
+def cannot_fit(needed: int, reach: int) -> Condition:
+    """The answer where zero loss needs more dimensions than the space that the flow never leaves has."""
+    reason = f"the classes cannot be fitted: zero loss needs {needed} dimensions, the flow has {reach}"
+    return Condition("undetermined", reason, {"dimensions": float(reach)})

@@ -12,7 +12,7 @@ import numpy as np
 
 from ntkflow._lazy import lister
 from ntkflow._types import Json
-from ntkflow.problem.clock import loss_scale
+from ntkflow.problem.flow_units import loss_scale
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import conditions
 from ntkflow.theory.conditions import IF_FITTED, Condition
@@ -21,7 +21,7 @@ from ntkflow.theory.initial_facts import ZERO as NOTHING
 from ntkflow.theory.initial_facts import Facts, facts, reach
 from ntkflow.theory.prediction import excluded_by_E
 
-__all__ = ["Decayed", "assess", "drifts", "predict", "thresholds"]
+__all__ = ["Decayed", "assess", "drifts", "predict_decayed", "thresholds"]
 __dir__ = lister(__all__)
 
 GENERIC = "from a generic start"
@@ -235,7 +235,7 @@ def _unknown(problem: Problem) -> Condition:
     elif problem.cross_entropy:
         known = "with the cross-entropy the end under decay is known for decay of W and H, scalar blocks and equal classes"
     elif not problem.squared_error:
-        known = "for a loss of one's own no end under decay is known"
+        known = "for smoothed targets, or a loss of one's own, no end under decay is known"
     elif not problem.kernel.on_samples:
         known = f"under decay no end is known for a {problem.kernel.rung} kernel"
     elif not (decay.W and decay.H):
@@ -324,7 +324,7 @@ class Decayed:
         }
 
 
-def predict(problem: Problem, relative: float = 0.0) -> Decayed:
+def predict_decayed(problem: Problem, relative: float = 0.0) -> Decayed:
     """Everything that can be said beforehand of a problem with decay.
 
     Args:

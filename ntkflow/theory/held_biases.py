@@ -7,12 +7,10 @@ the simplex ETF, as with a bias; W keeps a part along 1, and is an orthogonal fr
 
 from dataclasses import replace
 
-import numpy as np
-
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import bounds, limits
 from ntkflow.theory.conditions import IF_FITTED, Condition
-from ntkflow.theory.initial_facts import reach
+from ntkflow.theory.initial_facts import needed_dimensions, reach
 from ntkflow.theory.limit_point import Limit
 
 # A metric of the limit below this is zero to the accuracy of its roots.
@@ -25,8 +23,7 @@ def held_limit(problem: Problem) -> Limit | None:
     if problem.train_bias or not problem.undisturbed or not kernel.on_samples:
         return None
     signs = bounds.inertia_of_E(sizes, kernel, problem.state)
-    needed = int(np.linalg.matrix_rank(np.eye(sizes.C) - b[:, None]))
-    if signs.positive or signs.negative or reach(problem) < needed:
+    if signs.positive or signs.negative or reach(problem) < needed_dimensions(problem):
         return None
     hypotheses = "E = 0 at the start, the biases are held, and the loss tends to 0"
     return replace(limits.general_kernel(sizes, kernel, b), hypotheses=hypotheses)

@@ -77,9 +77,14 @@ class Facts:
     biases_decay: bool = False
 
     @property
+    def needed(self) -> int:
+        """Least rank of W H1 at zero loss: C-1, and C without biases."""
+        return self.sizes.C - (0 if self.biases_decay else 1)
+
+    @property
     def can_fit(self) -> bool:
-        """Zero loss needs W H1 of rank C-1 or more, and of rank C without biases."""
-        return self.reach >= self.sizes.C - (0 if self.biases_decay else 1)
+        """Whether the flow has the dimensions that zero loss needs."""
+        return self.reach >= self.needed
 
     @property
     def least_loss(self) -> float:
@@ -173,11 +178,26 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
 
 def reach(problem: Problem) -> int:
     """Dimension of the space that the flow of (H, W, b) never leaves, where the kernel acts on samples; n elsewhere."""
-    coefficients = problem.thin
-    if coefficients is None:
+    state, coefficients = problem.state, problem.thin
+    if coefficients is not None:
+        thin, _ = decompose(state, problem.sizes, coefficients.groups, subspace=False)
+        return _reach(thin)
+    if not problem.kernel.on_samples:
         return problem.sizes.n
-    thin, _ = decompose(problem.state, problem.sizes, coefficients.groups, subspace=False)
-    return _reach(thin)
+    # dH/dt has its columns in row(W), dW/dt its rows in col(H): the span of both is kept, whatever K is.
+    parts = [part / max(float(np.linalg.norm(part)), np.finfo(float).tiny) for part in (state.W.T, state.H)]
+    return int(np.linalg.matrix_rank(np.hstack(parts), rtol=RANK))
+
+
+def needed_dimensions(problem: Problem) -> int:
+    """Rank of W H at zero loss, the least dimension of features that fit the classes (theory 5.1, 11.8).
+
+    W H = (I - b 1^T) Y: trained biases may end with 1^T b = 1, which takes one from C; held ones are what they are.
+    """
+    C = problem.sizes.C
+    return (
+        int(np.linalg.matrix_rank(np.eye(C) - problem.state.b[:, None])) if not problem.train_bias else C - 1
+    )
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -17,7 +17,6 @@ from ntkflow.theory.geometric_mean import geometric_mean
 from ntkflow.theory.limit_point import Limit, complete
 
 __all__ = [
-    "ON_SAMPLES",
     "Limit",
     "class_gram",
     "collapsed",
@@ -36,10 +35,6 @@ __all__ = [
     "zero_invariant",
 ]
 __dir__ = lister(__all__)
-
-
-# Rungs that act on samples alone, for which Y K^{-1} Y^T exists.
-ON_SAMPLES = ("block", "class-block", "sample")
 
 
 def eigenvalues(sizes: Sizes, kernel: BlockKernel) -> Eigenvalues:
@@ -216,7 +211,7 @@ def class_gram(sizes: Sizes, kernel: Kernel) -> ClassMatrix:
     """
     if not kernel.on_samples:
         raise InputError(
-            "kernel", kernel.rung, "is no constant kernel on samples", f"use one of {', '.join(ON_SAMPLES)}"
+            "kernel", kernel.rung, "is no constant kernel on samples", "use one of block, class-block, sample"
         )
     kernel.check(sizes)
     Y = one_hot(sizes.labels, sizes.C)

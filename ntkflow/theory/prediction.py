@@ -12,7 +12,7 @@ from ntkflow.problem.problem import Problem
 from ntkflow.theory import bounds, conditions, limits, rates, spectrum
 from ntkflow.theory.conditions import Condition
 from ntkflow.theory.held_biases import held_conditions, held_limit
-from ntkflow.theory.initial_facts import Facts
+from ntkflow.theory.initial_facts import Facts, needed_dimensions, reach
 from ntkflow.theory.limits import Limit
 from ntkflow.theory.spectrum import Spectrum
 
@@ -175,7 +175,7 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
     if problem.cross_entropy:
         known = "with the cross-entropy and no decay W and H grow without end, and no result covers the block flow"
     elif not problem.squared_error:
-        known = "for a loss of one's own no limit is known"
+        known = "for smoothed targets, or a loss of one's own, no limit is known"
     elif not kernel.on_samples:
         known = f"for a {kernel.rung} kernel no limit is known; what it conserves stands below"
     elif not problem.train_bias:
@@ -192,6 +192,9 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
     signs = bounds.inertia_of_E(sizes, kernel, problem.state)
     counts = {"negative": float(signs.negative), "C": float(sizes.C)}
     if signs.semidefinite:
+        needed, has = needed_dimensions(problem), reach(problem)
+        if has < needed:
+            return {**rest, "NC1": conditions.cannot_fit(needed, has)}
         reason = (
             "E >= 0: the features end in the row space of W, where zero loss makes them equal within a class"
         )
@@ -207,7 +210,7 @@ def excluded_by_E(problem: Problem) -> Condition | None:
     eigenvalue of -E falls, nor the bound that they are for the deviations.
     """
     kernel, sizes, state = problem.kernel, problem.sizes, problem.state
-    if problem.decay.H > 0 or kernel.rung not in limits.ON_SAMPLES:
+    if problem.decay.H > 0 or not kernel.on_samples:
         return None
     signs = bounds.inertia_of_E(sizes, kernel, state)
     if not bounds.nc1_impossible(signs, sizes):
@@ -220,8 +223,7 @@ def excluded_by_E(problem: Problem) -> Condition | None:
         slowest = float(coefficients.within[sizes.masses > 1].min())
     else:
         # By interlacing no eigenvalue of K on deviations from class means lies below its smallest.
-        assert kernel.sample_matrix is not None
-        slowest = float(np.linalg.eigvalsh(kernel.sample_matrix)[0])
+        slowest = float(np.linalg.eigvalsh(kernel.apply(np.eye(sizes.N), sizes))[0])
     never = float(np.sqrt(least * slowest / sizes.N))
     now = bounds.deviation(state, sizes)
     law = "decay of W only lowers it" if problem.decay.W else "is constant"

@@ -9,7 +9,8 @@ import numpy as np
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.problem import kernels as rungs
-from ntkflow.problem.kernels.kernel_files import KAPPAS, NEEDS, build
+from ntkflow.problem.kernels import KAPPAS
+from ntkflow.problem.kernels.kernel_files import NEEDS, build
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 from ntkflow.runs.files import sort_kernel, write_state
@@ -41,8 +42,8 @@ class Measurement(Found):
             raise InputError(
                 "kernel",
                 "measured constants",
-                f"break {family.broken_order}, the order of a block kernel",
-                "measure another snapshot, or take another rung",
+                f"break {family.broken_order}, the order of a block kernel, as batch normalisation makes them",
+                "take rung='class-block', which has no such order, or measure another snapshot",
             )
         d, mu, n = (chosen[k] for k in ("d", "mu_single", "n"))
         return rungs.BlockKernel(d, d - mu, n)

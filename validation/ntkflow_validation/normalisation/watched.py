@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Stored(NamedTuple):
     epsilon: float
 
 
+@runtime_checkable
 class Watched(Protocol):
     """A network whose layers are watched; it computes on a copy, or leaves what it is given as it was.
 
@@ -62,6 +63,16 @@ class Watched(Protocol):
     """
 
     result: Any
+
+    def again(self, network: Any) -> "Watched":
+        """The same for the network after more steps, as a copy; what was compiled is not compiled again.
+
+        Args:
+            network: of the same structure; another one is compiled anew.
+        """
+
+    def release(self) -> None:
+        """Hold nothing of the network any more; `again` is all that is left."""
 
     def look(self, x: Any, own: bool) -> list[Seen]:
         """What the layers are given by a batch, in the order in which they are called, float64.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ntkflow._types import Json
 from ntkflow.runs.border.records import INLINE
 from ntkflow.runs.files import atomic
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.runs.compared import ComparedWindow, Ends, Series
@@ -84,7 +85,7 @@ class Summary:
 
     version: str
     made_by: MadeBy = field(metadata=INLINE)
-    seed: int
+    seed: int | None
     config: Json
     deviations: tuple[str, ...]
     training: Trained
@@ -101,9 +102,9 @@ def summary(run: RunDirectory) -> Summary:
     return Summary(
         version=__version__,
         made_by=MadeBy.here(),
-        seed=run.config.seed,
+        seed=None if isinstance(run.config, RecordedConfig) else run.config.seed,
         config=run.config.to_dict(),
-        deviations=tuple(deviations(run.config)),
+        deviations=tuple(deviations(run)),
         training=Trained(run.training(), last.get("step"), last.get("time"), first, last),
         kernels=run.kernel_rows(),
         from_snapshot=None if comparison is None else comparison.from_snapshot,
@@ -130,7 +131,9 @@ def what(config: RunConfig) -> str:
     return f"{config.data.title}, {config.model.name}, N = {config.data.samples}, n = {config.model.features}"
 
 
-def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None = None) -> "Figure | None":
+def picture(
+    windows: Sequence[ComparedWindow], trained: str, chosen: int | None = None, **shown: Any
+) -> "Figure | None":
     """The figure of a comparison: one window's first rung, and the scores of all; None without one that was predicted.
 
     Args:
@@ -138,6 +141,10 @@ def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None 
         trained: what was, for the title.
         chosen: step of the window; None: the leading one, or the one with most snapshots where that has too few to
             see a curve in.
+        shown: panes and size, as `ntkflow_validation.figures.figures.comparison_figure` takes them.
+
+    Raises:
+        InputError: no such pane or size.
     """
     from ntkflow_validation.figures.figures import comparison_figure
 
@@ -150,7 +157,7 @@ def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None 
         leading = worth_drawing(leading, {step: len(c.times) for step, (_, c) in scored.items()})
     rung, lead = scored[leading]
     title = f"{trained}{': ' if trained else ''}predicted from step {leading} with {rung}"
-    return comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
+    return comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title, **shown)
 
 
 def worth_drawing(leading: int, counts: Mapping[int, int]) -> int:

@@ -265,7 +265,8 @@ class RunDirectory:
     def trained_config(self) -> RunConfig:
         """The configuration with the rate that was chosen when training began."""
         found = self.training()
-        return self.config if found is None else self.config.with_rate(float(found.learning_rate))
+        rate = None if found is None else found.learning_rate
+        return self.config if rate is None else self.config.with_rate(float(rate))
 
     def metrics(self) -> list[Json]:
         """Lines of metrics.jsonl, one per step; a torn line is left out.
@@ -300,7 +301,7 @@ class RunDirectory:
         """measurements/STEP.npz, in place of what was measured there before."""
         path = self.measurement_path(step)
         path.parent.mkdir(exist_ok=True)
-        found.save(path, step=step, seconds=seconds, settings=asdict(how))
+        found.save(path, overwrite=True, step=step, seconds=seconds, settings=asdict(how))
 
     def measured(self) -> list[int]:
         """Steps of the snapshots that were measured, increasing."""

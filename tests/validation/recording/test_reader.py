@@ -8,7 +8,7 @@ from flax import nnx
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.kernels.networks.heads import part
 from ntkflow_validation.recording.arrays import head_of
-from ntkflow_validation.recording.networks import Reader
+from ntkflow_validation.recording.reader import Reader
 
 from tests.validation.recording.loops import C, Y, inputs, n
 
