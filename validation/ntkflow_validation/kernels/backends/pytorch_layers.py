@@ -61,7 +61,7 @@ class Use(NamedTuple):
             m = self.module
             found: torch.Tensor = _Convolution.apply(x, m.weight, m.bias, m.stride, m.padding, m.dilation)
             return found
-        return type(self.module).forward(self.module, x)  # type: ignore[no-any-return]
+        return type(self.module).forward(self.module, x)
 
     @property
     def _scale(self) -> torch.Tensor:
@@ -83,7 +83,7 @@ class Use(NamedTuple):
         return gradient.reshape(*gradient.shape[:2], self.sizes.M, -1).transpose(2, 3)
 
 
-class _Convolution(torch.autograd.Function):
+class _Convolution(torch.autograd.Function):  # type: ignore[misc]
     """A convolution whose derivative by its inputs, mapped over directions, is one convolution of all of them.
 
     PyTorch's own makes inputs of as many samples first, that nothing depends on, which takes as long again.
@@ -102,7 +102,7 @@ class _Convolution(torch.autograd.Function):
         ctx.sizes = x.shape[2:]
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         if not ctx.needs_input_grad[0]:
             return None, None, None, None, None, None
         (weight,) = ctx.saved_tensors
@@ -120,7 +120,7 @@ class _Convolution(torch.autograd.Function):
         return found, None, None, None, None, None
 
 
-class _Tap(torch.autograd.Function):
+class _Tap(torch.autograd.Function):  # type: ignore[misc]
     """The same output; what comes back to it goes to `take`, and `start` is what is asked for to have it come."""
 
     @staticmethod
@@ -134,12 +134,12 @@ class _Tap(torch.autograd.Function):
         ctx.take = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         passed = _Taken.apply(gradient, ctx.take)
         return passed, gradient.new_zeros(1), None
 
 
-class _Taken(torch.autograd.Function):
+class _Taken(torch.autograd.Function):  # type: ignore[misc]
     """The same gradients, which `take` has been given those of all directions of, (k, ...)."""
 
     @staticmethod
