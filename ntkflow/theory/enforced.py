@@ -43,7 +43,8 @@ class Enforced:
         NC3: likewise.
         NC4: whether every training sample is classified as the nearest class mean there; None where nothing is left.
         merged: classes that end with one mean, a group each.
-        slowest: the slowest rate at which the end is approached; None where it is not known.
+        slowest: the slowest rate at which the end is approached; None where it is not known, and where it is approached like
+            a power of time, as for a decay that is just the threshold of a direction.
         limit: its Gram matrices; None where they depend on the start.
     """
 
@@ -94,7 +95,8 @@ def _balanced(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | N
         found = problem.once(_minimum)
         slowest = None if found is None or reach <= found.rank else problem.once(_slowest)
     else:
-        slowest = float(decay_rates(sizes, kernel, decay)[0])
+        rates = decay_rates(sizes, kernel, decay)
+        slowest = float(rates[0]) if rates[0] > STILL * rates[-1] else None
     if rank == 0:
         every = (tuple(range(sizes.C)),)
         return Enforced(int(common), loss, rho, 0.0, None, None, None, every, slowest, None)
@@ -181,8 +183,11 @@ def _slowest(problem: Problem) -> float | None:
     if found is None or found.unknowns > MOST_UNKNOWNS:
         return None
     rates = found.rates()
-    # Zeros are rotations of the features, which change nothing.
-    slowest = float(rates[rates > STILL * rates[-1]][0])
+    # Rotations of the features that survive, among themselves and with the one that stands for the rest, change nothing. A zero
+    # beyond these is a direction at its threshold.
+    slowest = float(rates[found.rank * (found.rank + 1) // 2])
+    if slowest <= STILL * rates[-1]:
+        return None
     coefficients = problem.thin
     if coefficients is None or problem.sizes.N == problem.sizes.C:
         return slowest

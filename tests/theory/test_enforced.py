@@ -58,6 +58,28 @@ def test_a_random_start_ends_there(problem):
         assert np.ptp(thin.H1[:, list(group)], axis=1).max() < 1e-4
 
 
+@pytest.mark.parametrize(("counts", "rate"), [((1, 9), 0.3), (5, np.sqrt(0.05 * 5))])
+def test_a_decay_at_the_threshold_of_a_direction_has_no_rate(counts, rate):
+    # sqrt(lw lh) is the singular value of the class contrast, found by the property above among unequal classes.
+    sizes = nf.Sizes(2, counts, 3)
+    problem = nf.Problem(
+        sizes,
+        nf.BlockKernel(0.05, 0.0, 0.0),
+        nf.initial.make("gaussian", sizes, None, 1),
+        decay=Decay(rate, rate),
+    )
+    end = enforced(problem, 3)
+    assert (end.rank, end.slowest) == (0, None)
+    losses = nf.solve(problem, t_end=200.0, stop=nf.Stop(None, None, None)).series["loss"]
+    # Still on the way, where exp(-0.3 t) would have been there long ago.
+    assert 1e-3 < abs(losses[-1] - end.loss) < 0.1
+    for factor in (0.9, 1.1):
+        near = enforced(
+            nf.Problem(sizes, problem.kernel, problem.state, decay=Decay(factor * rate, factor * rate)), 3
+        )
+        assert 0 < near.slowest < 0.1
+
+
 @pytest.mark.parametrize(
     "rates",
     [(0.5, 0.3, 0.0), (0.5, 0.3, 0.01), (0.5, 0.3, 2.0), (0.2, 0.9, 9.0), (1.5, 1.0, 30.0), (4.0, 5.0, 3.0)],
