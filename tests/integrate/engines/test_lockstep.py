@@ -98,6 +98,9 @@ def test_whom_the_lookout_stops_is_replaced():
         def ended(self, i, t, squares, z, steps):
             return i[steps == 3]
 
+        def passed(self, slot, begin, inside):
+            pass
+
         def keep(self, staying):
             pass
 

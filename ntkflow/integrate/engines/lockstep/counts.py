@@ -6,6 +6,7 @@ from ntkflow._types import Floats, Integers, Truths
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.slots import PerSlot
 from ntkflow.integrate.engines.structured import corrector
+from ntkflow.integrate.engines.structured.bdf import Polynomial
 
 
 @runtime_checkable
@@ -26,6 +27,9 @@ class Lookout(Protocol):
             steps: steps taken so far.
         """
 
+    def passed(self, slot: int, begin: float, inside: Polynomial) -> None:
+        """A job that asked for it has taken a step, from `begin` to the end of an interpolant."""
+
     def keep(self, staying: Integers) -> None:
         """All other slots are cut out."""
 
@@ -42,7 +46,9 @@ class Counts(PerSlot):
         order, equal, iteration, refused: order; equal steps in a row; iterations and refusals of the step under way.
         steps, rejected, evaluations, matrices: as in `Job`.
         fresh, usable: whether the matrix was made for the step under way; whether there is one.
-        landing, exact: whether the step under way ends at t_end; as in `Job`.
+        landing: whether the step under way ends at t_end.
+        exact, told, seconds: as in `Job`.
+        failed: whether no step is left to be tried.
     """
 
     t: Floats
@@ -67,11 +73,25 @@ class Counts(PerSlot):
     usable: Truths
     landing: Truths
     exact: Truths
+    told: Truths
+    seconds: Floats
     failed: Truths
 
     def __init__(self, slots: int) -> None:
         super().__init__(slots)
-        for name in ("t", "h", "t_end", "due", "sigma", "shortest", "rate", "before", "age", "patience"):
+        for name in (
+            "t",
+            "h",
+            "t_end",
+            "due",
+            "sigma",
+            "shortest",
+            "rate",
+            "before",
+            "age",
+            "patience",
+            "seconds",
+        ):
             self.hold(name)
         for name in (
             "order",
@@ -84,18 +104,19 @@ class Counts(PerSlot):
             "matrices",
         ):
             self.hold(name, kind=int)
-        for name in ("fresh", "usable", "landing", "exact", "failed"):
+        for name in ("fresh", "usable", "landing", "exact", "told", "failed"):
             self.hold(name, kind=bool)
 
     def begin(self, slot: int, job: Job) -> None:
         """A job enters a slot."""
         for name in self._names:
             getattr(self, name)[slot] = 0
-        self.t_end[slot], self.due[slot], self.exact[slot] = job.t_end, job.due, job.exact
+        self.t_end[slot], self.due[slot] = job.t_end, job.due
+        self.exact[slot], self.told[slot] = job.exact, job.told
         self.order[slot], self.patience[slot], self.rate[slot] = 1, corrector.OLDEST, 1.0
 
     def record(self, slot: int, job: Job) -> None:
         """What the job is told when it leaves."""
         job.t, job.h = float(self.t[slot]), float(self.h[slot])
-        for name in ("steps", "rejected", "evaluations", "matrices"):
-            setattr(job, name, getattr(job, name) + int(getattr(self, name)[slot]))
+        for name in ("steps", "rejected", "evaluations", "matrices", "seconds"):
+            setattr(job, name, getattr(self, name)[slot].item())

@@ -5,6 +5,7 @@ that has come to its end takes the next job.
 """
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -17,9 +18,12 @@ from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.newton import NewtonSystems
 from ntkflow.integrate.engines.lockstep.slots import Norms, Shape, Systems
 from ntkflow.integrate.engines.structured import bdf, corrector, formulas
+from ntkflow.integrate.engines.structured.bdf import Polynomial
 
 # More of them do not pay any longer, and what they hold no longer fits the caches.
 SLOTS = 128
+# A trial step may overflow; it is refused. Around the work alone: who takes what `run` yields has a state of his own.
+_QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 class Lockstep:
@@ -55,10 +59,12 @@ class Lockstep:
     def run(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """Give every job back when it is done with, in the order in which that happens."""
         waiting = iter(jobs)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            yield from self._fill(np.arange(self.slots), waiting)
-            while self.jobs:
-                yield from self._fill(self._tick(), waiting)
+        yield from self._fill(np.arange(self.slots), waiting)
+        while self.jobs:
+            began = time.perf_counter()
+            done = self._tick()
+            self.now.seconds += (time.perf_counter() - began) / self.slots
+            yield from self._fill(done, waiting)
 
     def _fill(self, free: Integers, waiting: Iterator[Job]) -> Iterator[Job]:
         """Put the next jobs into free slots, and cut out those for which there is none."""
@@ -109,6 +115,7 @@ class Lockstep:
         self._spare = np.empty_like(self.X)
         self.jobs = [self.jobs[slot] for slot in staying.tolist() if slot < len(self.jobs)]
 
+    @_QUIET
     def _begin(self, i: Integers) -> None:
         """First steps, at order one."""
         now, z = self.now, self.X[i, 0]
@@ -185,6 +192,7 @@ class Lockstep:
         now.matrices[i] += good.astype(int)
         now.age[i], now.rate[i] = 0, 1.0
 
+    @_QUIET
     def _tick(self) -> Integers:
         """One Newton iteration of all slots; the slots that are done with."""
         now, X = self.now, self.X
@@ -262,13 +270,15 @@ class Lockstep:
         return self._attempt(i, stay, np.maximum(growth, bdf.SMALLEST_GROWTH))
 
     def _accept(self, i: Integers, error: Floats) -> Floats:
-        now = self.now
+        now, before = self.now, self.now.t[i]
         now.t[i] = np.where(now.landing[i], now.t_end[i], now.t[i] + now.h[i])
         now.steps[i] += 1
         now.equal[i] += 1
         now.refused[i] = 0
         top = history.ACCEPT[now.order[i]]
         self._save_exactly(i, top)
+        if np.any(now.told[i]):
+            self._tell(i, top, before)
         k, ratio = order.choose(now.order[i], error, now.equal[i], self.X[i], self.norms.weights[i])
         now.order[i] = k
         going = now.t[i] < now.t_end[i]
@@ -276,6 +286,20 @@ class Lockstep:
         change[:, :DIFFERENCES] = top
         change[going] = self._attempt(i[going], top[going], ratio[going])
         return change
+
+    def _tell(self, i: Integers, top: Floats, before: Floats) -> None:
+        """Hand the interpolants of steps to the lookout."""
+        now = self.now
+        assert self.lookout is not None
+        for k in np.flatnonzero(now.told[i]).tolist():
+            slot = int(i[k])
+            order = int(now.order[slot])
+            # As `StructuredBDF.dense` gives it.
+            covers = min(int(now.equal[slot]), order + 1)
+            D = top[k, : order + 1] @ self.X[slot]
+            t, h = float(now.t[slot]), float(now.h[slot])
+            inside = Polynomial(self.jobs[slot].coordinates, D, t, h, covers)
+            self.lookout.passed(slot, float(before[k]), inside)
 
     def _save_exactly(self, i: Integers, top: Floats) -> None:
         """States at times inside the steps of slots i, from their polynomials."""

@@ -19,12 +19,14 @@ class Job:
         atol: absolute tolerance of each of the packed blocks H1, L, W, b.
         grid: times to save at, increasing.
         exact: whether to save at these times, or at the ends of the steps that pass them.
+        told: whether the lookout is told of every step.
         t: time reached.
         h: the last step tried.
         steps: accepted steps.
         rejected: rejected steps.
         evaluations: evaluations of the field.
         matrices: matrices prepared.
+        seconds: its share of the time of the ticks.
         status: 'waiting', 'running', 'finished', 'failed' or 'stopped'.
         saved: times saved and the flat vectors there.
     """
@@ -36,12 +38,14 @@ class Job:
     atol: Floats
     grid: Times
     exact: bool = True
+    told: bool = False
     t: float = 0.0
     h: float = 0.0
     steps: int = 0
     rejected: int = 0
     evaluations: int = 0
     matrices: int = 0
+    seconds: float = 0.0
     status: str = "waiting"
     saved: list[tuple[float, Flat]] = field(default_factory=list)
     _next: int = 0
