@@ -63,23 +63,27 @@ def solve_many(tasks: Sequence[Task], done: Done | None = None, slots: int = SLO
         for shape, members in buckets.items():
             engine = Lockstep(shape, min(slots, len(members)))
             engine.lookout = Lookout(engine.systems)
-            for member in engine.run(members):
-                assert isinstance(member, Member)
-                solution = _solution(member)
-                if solution.reason in DOUBTFUL:
-                    solution = run_alone(member.task)
-                end(member.number, solution)
+            for job in engine.run(members):
+                assert isinstance(job, Member)
+                solution = _solution(job)
+                end(job.number, run_alone(job.task) if solution.reason in DOUBTFUL else solution)
     for number in alone:
         end(number, run_alone(tasks[number]))
     return [found[number] for number in range(len(tasks))]
 
 
+def fits(task: Task) -> bool:
+    """Whether a task can go in lockstep."""
+    if task.engine != "auto" or task.form == "raw" or task.problem.kernel.moves:
+        return False
+    flow = task.flow
+    return isinstance(flow, ThinFlow) and flow.system.n <= MOST_FEATURES and flow.system.size <= MOST_UNKNOWNS
+
+
 def _member(number: int, task: Task) -> Member | None:
     """A task made ready for the lockstep engine; None where that can't take it."""
-    if task.engine != "auto" or task.form == "raw" or task.problem.kernel.moves:
-        return None
-    flow = task.flow
-    if not isinstance(flow, ThinFlow) or flow.system.n > MOST_FEATURES or flow.system.size > MOST_UNKNOWNS:
+    flow = task.flow if fits(task) else None
+    if not isinstance(flow, ThinFlow):
         return None
     y, rtol = flow.start(), max(task.rtol * STRUCTURED_SAFETY, SMALLEST_RTOL)
     try:
@@ -123,7 +127,10 @@ def _solution(member: Member) -> Solution:
             saved.append((member.t, member.z))
     elif not saved:
         saved.append((0.0, member.coordinates.enter(member.task.flow.start())))
-    packed = member.coordinates.leave(np.array([z for _, z in saved]))
-    cost = Cost(member.interval.choice, member.steps, member.evaluations, member.rtol, member.seconds)
     times = [t for t, _ in saved]
+    packed = member.coordinates.leave(np.array([z for _, z in saved]))
+    if times[0] == 0.0:
+        # As it was given, not as it comes back from these coordinates.
+        packed[0] = member.task.flow.start()
+    cost = Cost(member.interval.choice, member.steps, member.evaluations, member.rtol, member.seconds)
     return member.task.solution(times, packed, reason, cost, time.perf_counter(), member.motion)

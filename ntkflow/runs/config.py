@@ -12,6 +12,8 @@ from ntkflow.errors import MOST, InputError, shown
 from ntkflow.runs.border.schema import WORDS, Option, documented, flag, options_of, schema_of
 
 OFF = 0.0
+# Of a run that is looked at by itself, and of members and cells, of which none is.
+STRICT_RTOL, LOOSE_RTOL = 1e-8, 1e-6
 
 
 @documented
@@ -122,7 +124,9 @@ class SimulateConfig:
             more="None: `ntkflow.integrate.horizon.default_horizon`, or what `steps` reaches. Refused beside `steps`.",
         ),
     ] = None
-    rtol: Annotated[float, Option("run", "Bound on the drift of E.")] = 1e-8
+    rtol: Annotated[
+        float | None, Option("run", "Bound on the drift of E.", words="1e-8, of ensembles and sweeps 1e-6")
+    ] = None
     engine: Annotated[str, Option("run", "Integrator, or auto.")] = "auto"
     form: Annotated[str, Option("run", "thin, raw or auto.")] = "auto"
     ensemble: Annotated[
