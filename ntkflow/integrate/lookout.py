@@ -7,51 +7,16 @@ import numpy as np
 
 from ntkflow._types import Floats, Integers, Truths, Vector
 from ntkflow.dynamics.packed import ThinFlow
-from ntkflow.integrate.engines.chain import Interval, Step
+from ntkflow.integrate.engines.chain import Step
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.slots import PerSlot, Systems
 from ntkflow.integrate.engines.structured.bdf import Polynomial
-from ntkflow.integrate.motion import Motion
-from ntkflow.integrate.stopping import Reason
-from ntkflow.integrate.task import Task
-from ntkflow.integrate.watch import BLIND_STEPS, NEARLY, SADDLE_ERROR, STALL_STEPS, WORN_STEPS, Now, Watch
+from ntkflow.integrate.passage import Member
+from ntkflow.integrate.watch import BLIND_STEPS, NEARLY, SADDLE_ERROR, STALL_STEPS, WORN_STEPS
 from ntkflow.problem.thin import Frame
 
 # Thresholds on norms are taken with so much to spare: the watch decides, and it adds up in another order.
 ROOM = 1 + 1e-9
-
-
-@dataclass(eq=False, kw_only=True)
-class Member(Job):
-    """A task in the lockstep engine.
-
-    Attributes:
-        number: its place among the tasks.
-        task: what was asked for.
-        watch: what knows when it is to end.
-        interval: where it goes.
-        motion: what follows the law of E's motion; None where E stays put.
-        reason: why it was stopped; None while nothing has stopped it.
-    """
-
-    number: int
-    task: Task
-    watch: Watch
-    interval: Interval
-    motion: Motion | None = None
-    reason: Reason | None = None
-
-    @property
-    def ended(self) -> Reason:
-        """Why it has ended in the engine."""
-        if self.reason is not None:
-            return self.reason
-        return self.watch.failure(self.now(self.t, self.z, self.steps))
-
-    def now(self, t: float, z: Floats, steps: int) -> Now:
-        """Where it stands, for its watch."""
-        y = self.coordinates.leave(z)
-        return Now(t, y, steps, self.rtol, self.t_end, t >= self.t_end)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +57,7 @@ class Lookout(PerSlot):
     slow: Floats
     saddle: Floats
     most: Integers
+    steps: Integers
     blind: Truths
     before: Floats
     since: Floats
@@ -105,6 +71,7 @@ class Lookout(PerSlot):
         for name in ("within", "loss", "slow", "saddle", "since", "ends", "lightest", "heaviest"):
             self.hold(name)
         self.hold("most", kind=int)
+        self.hold("steps", kind=int)
         self.hold("blind", kind=bool)
         self.hold("before", systems.shape.size)
         self.members: list[Member] = []
@@ -115,7 +82,7 @@ class Lookout(PerSlot):
         if slot == len(self.members):
             self.members.append(job)
         self.members[slot] = job
-        watch, coordinates = job.watch, job.coordinates
+        watch, coordinates, steps = job.passage.watch, job.coordinates, job.passage.steps
         stop, sizes, clock = watch.stop, watch.sizes, watch.flow.clock
         # Of a state packed by samples the deviations are not a block: then the watch is asked every time.
         by_class = isinstance(watch.flow, ThinFlow) and isinstance(watch.flow.frame, Frame)
@@ -126,7 +93,7 @@ class Lookout(PerSlot):
         self.slow[slot] = -1.0 if stop.stationarity is None else NEARLY * stop.stationarity * clock * ROOM
         depth = 0.0 if watch.saddle is None else watch.saddle.depth(SADDLE_ERROR / job.rtol)
         self.saddle[slot] = -1.0 if watch.saddle is None else (depth * watch.origin[1]) ** 2 * ROOM
-        self.most[slot], self.blind[slot] = watch.max_steps, watch.blind
+        self.most[slot], self.blind[slot], self.steps[slot] = watch.max_steps, watch.blind, steps
         self.before[slot], self.since[slot], self.ends[slot] = job.z, 0.0, job.t_end
         self.lightest[slot], self.heaviest[slot] = coordinates.s.min() ** 2, coordinates.s.max() ** 2
 
@@ -158,12 +125,13 @@ class Lookout(PerSlot):
     def passed(self, slot: int, begin: float, inside: Polynomial) -> None:
         """An accepted step of a member whose E moves."""
         member = self.members[slot]
-        assert member.motion is not None
-        member.motion.observe(Step(member.interval, (begin, inside.t), Passed(inside)))
+        motion = member.passage.motion
+        assert motion is not None
+        motion.observe(Step(member.interval, (begin, inside.t), Passed(inside)))
 
     def _asked(self, slot: int, t: float, z: Floats, steps: int, near: bool) -> bool:
         member = self.members[slot]
-        member.reason = member.watch.reason(member.now(t, z, steps), near)
+        member.reason = member.passage.watch.reason(member.now(t, z, steps), near)
         return member.reason is not None
 
     def _near(self, i: Integers, t: Floats, squares: Floats, z: Floats) -> Truths:

@@ -328,7 +328,8 @@ class Lockstep:
         squares = self.norms.update(i, z)
         for k in np.flatnonzero(now.due[i] <= now.t[i]).tolist():
             job = self.jobs[i[k]]
-            job.save(float(now.t[i[k]]), z[k].copy())
+            while job.due <= now.t[i[k]]:
+                job.save(float(now.t[i[k]]), z[k].copy())
             now.due[i[k]] = job.due
         over = i[now.t[i] >= now.t_end[i]]
         if self.lookout is None:

@@ -56,11 +56,8 @@ class Job:
         return float(self.grid[self._next]) if self._next < len(self.grid) else math.inf
 
     def save(self, t: float, z: Flat) -> None:
-        """Keep a state; every time of the grid up to t is done with."""
+        """Keep a state at a time of the grid, or at t in the place of all of its times up to t."""
         self.saved.append((t, z))
-        self.skip(t)
-
-    def skip(self, t: float) -> None:
-        """Leave out all times of the grid up to t."""
-        while self.due <= t:
+        self._next += 1
+        while not self.exact and self.due <= t:
             self._next += 1
