@@ -74,7 +74,7 @@ def ensemble(
     checks.positive("times", grid[0], "drop earlier ones")
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
     with x64():
-        kappas = jnp.asarray([[k.kappa_d, k.kappa_c, k.kappa_n] for k in kernels])
+        kappas = jnp.asarray([kernel.kappas for kernel in kernels])
         states = [
             jnp.stack([jnp.asarray(getattr(problem.state, part)) for problem in problems]) for part in "HWb"
         ]

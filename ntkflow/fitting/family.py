@@ -19,7 +19,14 @@ from ntkflow import checks
 from ntkflow._types import Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
+from ntkflow.problem.kernels import (
+    KAPPAS,
+    BlockKernel,
+    ClassBlockKernel,
+    Kernel,
+    ScheduledKernel,
+    ThinCoefficients,
+)
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.thin import Frame
 
@@ -105,11 +112,9 @@ def _kernel(theta: Parameters) -> BlockKernel:
     return BlockKernel(kc + float(theta[0]), kc, kn)
 
 
-_KAPPAS = {"kappa_d": (1.0, 1.0, 1.0), "kappa_c": (0.0, 1.0, 1.0), "kappa_n": (0.0, 0.0, 1.0)}
-
-
 def _block(sizes: Sizes) -> Family:
-    rows = {name: np.array(row) for name, row in _KAPPAS.items()} | {"mu_single": np.array([1.0, 0.0, 0.0])}
+    # Each is the sum of the steps from it down.
+    rows = dict(zip(KAPPAS, np.triu(np.ones((3, 3))), strict=True)) | {"mu_single": np.array([1.0, 0.0, 0.0])}
     if sizes.balanced:
         # With classes of unequal size the kernel has no single mu_class or mu_global to report.
         m = float(sizes.per_class)

@@ -15,7 +15,7 @@ from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import settle
 from ntkflow.integrate.task import Task
 from ntkflow.metrics import neural_collapse
-from ntkflow.runs.border.schema import Value
+from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import LOOSE_RTOL, SimulateConfig
 from ntkflow.runs.simulate import Prepared, prepare, run, task_of
 from ntkflow.runs.summary import summarise

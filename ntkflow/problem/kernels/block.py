@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -11,6 +12,9 @@ from ntkflow.checks import real
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.problem.sizes import Sizes
+
+# The constants by name, from the largest: of equal samples, within a class, between classes.
+KAPPAS = ("kappa_d", "kappa_c", "kappa_n")
 
 
 class Eigenvalues(NamedTuple):
@@ -65,9 +69,9 @@ class BlockKernel(Kernel):
     rung: ClassVar[str] = "block"
 
     def __post_init__(self) -> None:
-        for name in ("kappa_d", "kappa_c", "kappa_n"):
+        for name in KAPPAS:
             object.__setattr__(self, name, real(name, getattr(self, name), "give a finite number"))
-        for high, low in (("kappa_d", "kappa_c"), ("kappa_c", "kappa_n")):
+        for high, low in pairwise(KAPPAS):
             if getattr(self, high) < getattr(self, low):
                 raise InputError(
                     high,

@@ -25,7 +25,7 @@ from ntkflow_validation.sweep.records import Content, Record, final_norms
 from ntkflow_validation.sweep.running import shared_device, tabulate_sweep
 from ntkflow_validation.sweep.select import rows_where
 from ntkflow_validation.sweep.settings import SETTINGS, changed, flat
-from ntkflow_validation.training.clock import total_steps
+from ntkflow_validation.training.steps import total_steps
 
 from ntkflow import __version__
 from ntkflow.errors import InputError

@@ -11,8 +11,8 @@ from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.models.base import named_leaves
 from ntkflow_validation.pipeline.pipeline import prepare
 from ntkflow_validation.runs.measurement_run import measure_snapshot
-from ntkflow_validation.training.clock import clock
 from ntkflow_validation.training.objective import sum_loss
+from ntkflow_validation.training.steps import clock
 from ntkflow_validation.training.train import (
     CHUNK,
     DivergedError,

@@ -20,7 +20,7 @@ from ntkflow_validation.own import data as own
 from ntkflow_validation.runs.documents import MadeBy, Training
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.runs.rundir import TRAINING, RunDirectory
-from ntkflow_validation.training.clock import snapshot_steps, total_steps
+from ntkflow_validation.training.steps import snapshot_steps, total_steps
 from ntkflow_validation.training.train import (
     DivergedError,
     Snapshot,

@@ -8,7 +8,7 @@ from ntkflow._types import Json
 from ntkflow.runs.processes.executors import usable_cores
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.sweep.grid import TrainingSweep
-from ntkflow_validation.training.clock import total_steps
+from ntkflow_validation.training.steps import total_steps
 
 TEST = {"digits": 1197, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
 # Exact gradients of one neuron on as many images cost a little more than a training step on them (docs/benchmarks.md).

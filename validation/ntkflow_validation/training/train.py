@@ -24,8 +24,8 @@ from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.own.data import ENVIRONMENT
-from ntkflow_validation.training.clock import learning_rate, recorded_times, snapshot_steps, total_steps
 from ntkflow_validation.training.objective import objective, stable_rate
+from ntkflow_validation.training.steps import learning_rate, recorded_times, snapshot_steps, total_steps
 
 # Steps between two looks at the state. XLA runs ahead of Python; waiting keeps Ctrl-C and the bar honest.
 CHUNK = 50

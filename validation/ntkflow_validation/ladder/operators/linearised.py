@@ -18,8 +18,8 @@ from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.ladder.operators.base import Operator
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.runs.measurement_run import batch_features
-from ntkflow_validation.training.clock import loss_scale
 from ntkflow_validation.training.objective import objective
+from ntkflow_validation.training.steps import loss_scale
 from ntkflow_validation.training.train import TrainState
 
 # Samples of one call; the last one is filled up with copies whose cotangents are zero.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkflow._types import Times
-from ntkflow.problem.clock import drift_step
+from ntkflow.problem.flow_units import drift_step
 from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.config.config import TrainConfig
 
@@ -76,7 +76,7 @@ def clock(config: TrainConfig, N: int, C: int) -> Clock:
 
 
 def loss_scale(config: TrainConfig, N: int, C: int) -> float:
-    """Sum loss over all N samples divided by the loss that is differentiated, see `ntkflow.problem.clock.loss_scale`."""
+    """Sum loss over all N samples divided by the loss that is differentiated, see `ntkflow.problem.flow_units.loss_scale`."""
     return clock(config, N, C).scale
 
 
@@ -102,7 +102,7 @@ def theory_decay(config: TrainConfig, N: int, C: int) -> float:
 
 
 def inertia_step(config: TrainConfig, N: int, C: int) -> float:
-    """The step eta_eff at the peak rate, in flow time, see `ntkflow.problem.clock.drift_step`."""
+    """The step eta_eff at the peak rate, in flow time, see `ntkflow.problem.flow_units.drift_step`."""
     return drift_step(config.learning_rate / loss_scale(config, N, C), config.momentum, config.nesterov)
 
 
