@@ -18,9 +18,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import ntkflow as nf
-from ntkflow.integrate.many import solve_many
 from ntkflow.integrate.solve import run_alone
 from ntkflow.integrate.task import Task
+from ntkflow.integrate.together import solve_many
 from ntkflow.runs.ensembles import common_grid
 
 RESULTS = Path(__file__).parent / "results" / "ensembles.json"

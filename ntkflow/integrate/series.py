@@ -41,12 +41,27 @@ DESCRIPTIONS: dict[str, str] = {
 }
 
 
-def evaluate(trajectory: Trajectory, only: Sequence[int] | None = None) -> dict[str, Floats]:
+class Narrow(dict[str, Floats]):
+    """Series of a trajectory without the measures of collapse, which are evaluated all together when one is asked for."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        super().__init__(evaluate(trajectory, narrow=True))
+        self.trajectory = trajectory
+
+    def __missing__(self, name: str) -> Floats:
+        self.update(evaluate(self.trajectory))
+        return dict(self)[name]
+
+
+def evaluate(
+    trajectory: Trajectory, only: Sequence[int] | None = None, narrow: bool = False
+) -> dict[str, Floats]:
     """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error.
 
     Args:
         trajectory: saved states.
         only: indices of the saved times to look at, increasing, the first among them; None: all.
+        narrow: of the measures of collapse NC1_frobenius alone, which costs nothing.
     """
     looked = np.arange(len(trajectory)) if only is None else np.asarray(only)
     problem, sizes = trajectory.problem, trajectory.problem.sizes
@@ -60,7 +75,10 @@ def evaluate(trajectory: Trajectory, only: Sequence[int] | None = None) -> dict[
         else:
             losses = [float(trajectory.flow.loss(trajectory.packed[i])) for i in stack.at]
             values = {"loss": np.array(losses)}
-        values |= neural_collapse.measure_stack(H1, L, W, b, stack.frame, stack.V)
+        if narrow:
+            values["NC1_frobenius"] = neural_collapse.nc1_frobenius(L, sizes.N)
+        else:
+            values |= neural_collapse.measure_stack(H1, L, W, b, stack.frame, stack.V)
         values |= components.moments_of(np, H1, L, sizes.N / sizes.C)
         values |= components.norms_of(np, L, W, b, sizes.N / sizes.C)
         # The terms of E where it is a matrix of blocks; what the rung conserves everywhere else. E_drift is that of an

@@ -102,6 +102,13 @@ def measure_stack(
     return {name: values[name] for name in NAMES}
 
 
+def nc1_frobenius(L: Floats, N: int) -> Floats:
+    """NC1_frobenius alone of a stack of within-class factors, (T,)."""
+    L, of_deviations = units(L)
+    result: Floats = np.sqrt(np.sum(L**2, axis=(-2, -1)) / N) * of_deviations
+    return result
+
+
 def nc1_of(xp: ModuleType, M: Array, L: Array, variances: Array, N: Array) -> dict[str, Array]:
     """Every NC1 by the functions of `xp`, numpy or jax.numpy; of one state, or of every one of a stack.
 

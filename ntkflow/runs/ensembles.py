@@ -17,11 +17,11 @@ from ntkflow._types import Floats, Json, Times
 from ntkflow.dynamics.packed import clock
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.horizon import default_horizon
-from ntkflow.integrate.many import fits, solve_many
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.task import Task
+from ntkflow.integrate.together import fits, solve_many
 from ntkflow.problem.problem import Problem
 from ntkflow.progress import Progress
 from ntkflow.runs.border.costs import MEMBER, refuse_many

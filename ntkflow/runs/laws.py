@@ -136,7 +136,7 @@ def _of_E(problem: Problem) -> Law:
 
 def _conserved_sentence(problem: Problem) -> str:
     quantities = conserved(problem.kernel, problem.sizes)
-    count, pieces = len(quantities.names), len(quantities.symmetries.blocks)
+    count, pieces = quantities.symmetries.count, len(quantities.symmetries.blocks)
     numbers = "1 number is" if count == 1 else f"{count} numbers are"
     return {
         "kronecker": f"{numbers} constant: Pi E Pi for the {pieces} eigenspaces Pi of A (theory 10, L3)",

@@ -131,7 +131,7 @@ def in_the_limit_of_steps(answers: Mapping[str, Condition]) -> dict[str, Conditi
 
 
 def _ends(solution: "Solution", name: str) -> Json:
-    values = solution.series[name]
+    values = solution.ends[name]
     return {"initial": float(values[0]), "final": float(values[-1])}
 
 
@@ -148,11 +148,11 @@ def block_constants(problem: Problem) -> Json:
 
 
 def _invariant(solution: "Solution") -> Json:
-    series = solution.series
+    series = solution.ends
     return {
         "norm_initial": float(series["E_norm"][0]),
         "norm_final": float(series["E_norm"][-1]),
-        "drift": float(np.max(series["E_drift"])),
+        "drift": float(np.max(solution.series["E_drift"])),
         "constant": not solution.E_moves,
         **_law(solution),
         "alignment_initial": float(series["E_alignment"][0]),

@@ -10,10 +10,10 @@ import numpy as np
 from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.integrate.many import fits, solve_many
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import settle
 from ntkflow.integrate.task import Task
+from ntkflow.integrate.together import fits, solve_many
 from ntkflow.metrics import neural_collapse
 from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import LOOSE_RTOL, SimulateConfig
@@ -121,7 +121,8 @@ def run_cells(configs: Sequence[SimulateConfig]) -> list[Json]:
 def _recorded(work: Callable[[], tuple[Prepared, Solution]]) -> Json:
     try:
         prepared, solution = work()
-        summary = summarise(solution, prepared)
+        # Along the way a cell is asked for what its laws are checked by.
+        summary = summarise(solution.narrowed(), prepared)
         return {"config": prepared.config.tables(), "summary": summary, "ends": ends(solution)}
     except Exception as error:  # one bad cell must not cost the others; it is recorded and counted
         return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
@@ -135,7 +136,7 @@ def ends(solution: Solution) -> Json:
     state = solution.final
     series = {
         name: {"initial": float(values[0]), "final": float(values[-1])}
-        for name, values in solution.series.items()
+        for name, values in solution.ends.items()
         if name not in (*neural_collapse.NAMES, "loss")  # the summary has these
     }
     facts = {

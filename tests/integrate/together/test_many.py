@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.integrate import many
-from ntkflow.integrate.many import fits, solve_many
 from ntkflow.integrate.solve import run_alone, settle
 from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.task import Task
+from ntkflow.integrate.together import fits, many, solve_many
 from ntkflow.problem.decay import Decay
 
 SIZES, KERNEL = nf.Sizes(3, 4, 6), nf.BlockKernel(1.0, 0.5, 0.1)

@@ -10,12 +10,12 @@ from ntkflow.errors import InputError
 from ntkflow.integrate.engines.lockstep import Lockstep
 from ntkflow.integrate.engines.lockstep.engine import SLOTS
 from ntkflow.integrate.engines.lockstep.slots import Shape
-from ntkflow.integrate.lookout import Lookout
-from ntkflow.integrate.passage import Member, Passage
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import run_alone
 from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.task import Task
+from ntkflow.integrate.together.lookout import Lookout
+from ntkflow.integrate.together.passage import Member, Passage
 
 # Of larger systems the products are large enough for one run by itself to be as fast.
 MOST_FEATURES, MOST_UNKNOWNS = 20, 4000

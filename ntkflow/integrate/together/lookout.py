@@ -11,7 +11,7 @@ from ntkflow.integrate.engines.chain import Step
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.slots import PerSlot, Systems
 from ntkflow.integrate.engines.structured.bdf import Polynomial
-from ntkflow.integrate.passage import Member
+from ntkflow.integrate.together.passage import Member
 from ntkflow.integrate.watch import BLIND_STEPS, NEARLY, SADDLE_ERROR, STALL_STEPS, WORN_STEPS
 from ntkflow.problem.thin import Frame
 
