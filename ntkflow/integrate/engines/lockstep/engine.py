@@ -279,7 +279,7 @@ class Lockstep:
         self._save_exactly(i, top)
         if np.any(now.told[i]):
             self._tell(i, top, before)
-        k, ratio = order.choose(now.order[i], error, now.equal[i], self.X[i], self.norms.weights[i])
+        k, ratio = order.choose(i, now.order[i], error, now.equal[i], self.X, self.norms.weights)
         now.order[i] = k
         going = now.t[i] < now.t_end[i]
         change = np.tile(np.eye(history.ROWS), (len(i), 1, 1))

@@ -8,29 +8,31 @@ from ntkflow.integrate.engines.structured import bdf, formulas
 
 
 def choose(
-    k: Integers, error: Floats, equal: Integers, X: Floats, weights: Floats
+    i: Integers, k: Integers, error: Floats, equal: Integers, X: Floats, weights: Floats
 ) -> tuple[Integers, Floats]:
     """Orders, and factors by which steps grow, after steps of order k were accepted; as `StructuredBDF` chooses them.
 
     Args:
+        i: the slots whose steps these are.
         k: orders of the steps.
         error: their errors, 1 being the tolerance.
         equal: equal steps in a row.
-        X: histories of before the steps, with their corrections.
-        weights: of the norms.
+        X: histories of all slots from before the steps, with their corrections.
+        weights: of the norms, of all slots.
     """
     order, ratio = k.copy(), np.ones(len(k))
     # Differences of order k + 1 are those of one grid after so many equal steps, and only then tell of other orders.
     told = np.flatnonzero(equal > k)
     if not len(told):
         return order, ratio
-    own, d, w = k[told], X[told, CORRECTION], weights[told]
+    slots, own = i[told], k[told]
+    d, w = X[slots, CORRECTION], weights[slots]
     best, growth = own.copy(), _growth(error[told], own)
     lower, higher = np.maximum(own - 1, 1), np.minimum(own + 1, formulas.HIGHEST_ORDER)
     # The new differences of orders k and k + 2.
     for other, difference, there in (
-        (lower, X[told, own] + d, own > 1),
-        (higher, d - X[told, own + 1], own < formulas.HIGHEST_ORDER),
+        (lower, X[slots, own] + d, own > 1),
+        (higher, d - X[slots, own + 1], own < formulas.HIGHEST_ORDER),
     ):
         scaled = difference * w
         size = np.sqrt(np.einsum("bf,bf->b", scaled, scaled))
