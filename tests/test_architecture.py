@@ -35,6 +35,7 @@ FLOORS = {
     "ntkflow.runs": 8,
     "ntkflow.sweep": 9,
     "ntkflow.cli": 10,
+    "ntkflow_validation.precision": 19.2,
     "ntkflow_validation.own": 19.5,
     "ntkflow_validation.config": 20,
     "ntkflow_validation.normalisation": 20.5,

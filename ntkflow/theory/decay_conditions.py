@@ -235,7 +235,7 @@ def _unknown(problem: Problem) -> Condition:
     elif problem.cross_entropy:
         known = "with the cross-entropy the end under decay is known for decay of W and H, scalar blocks and equal classes"
     elif not problem.squared_error:
-        known = "for a loss of one's own no end under decay is known"
+        known = "for smoothed targets, or a loss of one's own, no end under decay is known"
     elif not problem.kernel.on_samples:
         known = f"under decay no end is known for a {problem.kernel.rung} kernel"
     elif not (decay.W and decay.H):

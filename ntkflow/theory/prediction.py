@@ -175,7 +175,7 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
     if problem.cross_entropy:
         known = "with the cross-entropy and no decay W and H grow without end, and no result covers the block flow"
     elif not problem.squared_error:
-        known = "for a loss of one's own no limit is known"
+        known = "for smoothed targets, or a loss of one's own, no limit is known"
     elif not kernel.on_samples:
         known = f"for a {kernel.rung} kernel no limit is known; what it conserves stands below"
     elif not problem.train_bias:

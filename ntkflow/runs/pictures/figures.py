@@ -177,8 +177,10 @@ def nothing(drawn: Sequence[Floats], log: bool) -> bool:
 
 def time_ticks(axes: Axes, first: float, last: float) -> None:
     """Few ticks on a log axis of time, and a faint grid."""
-    axes.xaxis.set_major_locator(FixedLocator(list(_decade_ticks(first, last, 5))))
-    axes.xaxis.set_major_formatter(FuncFormatter(_power))
+    ticks = list(_decade_ticks(first, last, 5))
+    # Few times may hold no power of ten, and then say themselves where they are.
+    axes.xaxis.set_major_locator(FixedLocator(ticks or sorted({first, last})))
+    axes.xaxis.set_major_formatter(FuncFormatter(_power if ticks else lambda value, _: f"{value:.3g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(True, color="0.9", linewidth=0.6)
 

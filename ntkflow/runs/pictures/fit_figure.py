@@ -94,7 +94,7 @@ def _trajectories(axes: "Axes", found: "Fit", observed: "Observed") -> None:
         # Its times are those of the observations; a solution starts at zero.
         kernel = ScheduledKernel(tuple(t - first for t in kernel.times), kernel.kernels)
     at = observed.times - first
-    problem = Problem(sizes, kernel, observed.states[0])
+    problem = Problem(sizes, kernel, observed.states[0], train_bias=found.train_bias)
     solution = solve(problem, t_end=float(at[-1]), save_at=at, stop=Stop(None, None, None))
     predicted = [solution.state(i) for i in range(len(solution.times))]
     seen = np.array([_norms(state, sizes) for state in observed.states])

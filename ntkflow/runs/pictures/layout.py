@@ -92,7 +92,7 @@ def chosen(names: Sequence[str] | None, present: Iterable[str]) -> list[Pane]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Panes, size in inches and the size of letters and lines."""
+    """Panes, size in inches, the size of letters and lines, and what goes along the axes."""
 
     panes: Sequence[Pane]
     width: float
@@ -101,6 +101,7 @@ class Layout:
     letters: float
     line: float
     paper: bool
+    axis: str = "flow time t"
 
     @classmethod
     def of(cls, size: float | tuple[float, float] | None, style: str, panes: Sequence[Pane]) -> "Layout":
@@ -171,7 +172,7 @@ class Layout:
         time_ticks(axes, float(times.min()), float(times.max()))
         axes.tick_params(labelsize=self.letters)
         axes.set_ylabel(self.wrapped(pane.label), fontsize=self.letters)
-        axes.set_xlabel("flow time t", fontsize=self.letters)
+        axes.set_xlabel(self.axis, fontsize=self.letters)
         self._legend(axes, several)
         if without:
             notes = (f"{why}: {'; '.join(names)}" for why, names in without.items())

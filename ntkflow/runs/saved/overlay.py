@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ntkflow.runs.pictures.layout import Layout
 
 # Why a run has no line in a pane.
-ZERO, UNKNOWN = "zero but for errors", "not known"
+ZERO, UNKNOWN, TIMELESS = "zero but for errors", "not known", "in no flow time"
+STEPS = "optimiser steps"
 RUNS = (Solution, Ensemble, Run, BroughtRun, str, Path)
 
 
@@ -83,10 +84,17 @@ def figure(
 def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: "Layout") -> "Figure":
     figure, grid = layout.empty()
     several = len(runs) > 1
+    # Steps and times do not go along one axis.
+    timed = any(run.timed for run in runs)
+    if not timed:
+        layout = replace(layout, axis=STEPS)
     for axes, pane in zip(grid, layout.panes, strict=True):
         without: dict[str, list[str]] = {}
         for k, (run, name) in enumerate(zip(runs, names, strict=True)):
-            why = _lines(axes, run, pane.lines, k if several else None, layout, pane.log)
+            fits = run.timed == timed
+            why = (
+                _lines(axes, run, pane.lines, k if several else None, layout, pane.log) if fits else TIMELESS
+            )
             if why is not None and several:
                 without.setdefault(why, []).append(name)
         layout.dress(axes, pane, several, without)

@@ -147,7 +147,10 @@ def test_sizes_of_classes_are_a_number_where_they_are_equal():
     differing = DataConfig(classes=3, class_sizes=(4, 3, 5))
     assert (differing.counts, differing.samples, differing.mean_per_class) == ((4, 3, 5), 12, 4)
     assert differing.balanced is False
-    assert RunConfig(data=differing).unpredicted.startswith("trained on classes of 3 to 5 samples")
+    assert RunConfig(data=differing).unpredicted is None
+    part = RunConfig(data=replace(differing, probe_per_class=2))
+    assert part.unpredicted.startswith("trained on classes of 3 to 5 samples, and observed on a part of them")
+    assert (part.has_invariant, RunConfig(data=differing).has_invariant) == (False, True)
     assert SETTINGS.read_settings(["data.class_sizes=4,3,5"]) == {"data.class_sizes": (4, 3, 5)}
     assert RunConfig(data=differing).with_per_class(3).data == DataConfig(classes=3, per_class=3)
 

@@ -207,7 +207,7 @@ def test_a_head_without_a_bias_is_recorded_as_one(tmp_path):
             recorder(step, H, W)
     config = RunDirectory.open(tmp_path / "run").config
     assert not config.model.head_bias
-    assert "without a bias" in config.unpredicted
+    assert config.unpredicted is None
 
 
 def test_imbalanced_classes_are_recorded(tmp_path):
@@ -217,6 +217,11 @@ def test_imbalanced_classes_are_recorded(tmp_path):
         recorder(step, H, W, b)
     assert recorder.run.read_snapshot(0).sizes.counts == (6, 2, 4)
     assert recorder.run.config.data.counts == (6, 2, 4)
+    assert recorder.run.config.unpredicted is None
+    twice = nf.Clock(0.002, "half-squared", "sum", samples=24, classes=3)
+    with Recorder(tmp_path / "part", labels, clock=twice) as part:
+        part(0, H, W, b)
+    assert "observed on a part" in part.run.config.unpredicted
 
 
 @pytest.mark.parametrize(

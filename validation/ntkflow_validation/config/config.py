@@ -50,11 +50,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         whole_numbers(self, "", {"seed": 0})
         m, batch = min(self.data.counts), self.training.batch_per_class
-        if batch and not self.data.balanced:
-            rule = "draws as many of each class, of which there are not as many"
-            raise InputError("training.batch_per_class", batch, rule, "use 0, all samples")
-        if batch > m:
-            raise InputError("training.batch_per_class", batch, f"exceeds {self.data.least}", "lower it")
+        if batch:
+            self.data.in_batch(batch)
         if self.kernels.per_class > m:
             rule = f"exceeds {self.data.least}"
             raise InputError("kernels.per_class", self.kernels.per_class, rule, "lower it")
@@ -98,6 +95,10 @@ class RunConfig:
         """Whether snapshots replace the running statistics by those of the training set."""
         return self.has_running_statistics and self.training.observed == "recalibrated"
 
+    def recipe_words(self, rate: float) -> str:
+        """What titles say of how it was trained, at the rate that was used."""
+        return f"rate {rate:.4g}, seed {self.seed}"
+
     @property
     def unpredicted(self) -> str | None:
         """Why the theory's flow predicts nothing of this training, in words; None where it does."""
@@ -105,17 +106,28 @@ class RunConfig:
         if training.adaptive:
             how = "scales each parameter's gradient by its own history"
             return f"trained with {training.optimiser}, which {how}: its steps are in no time those of the gradient flow"
-        if training.loss != "mse":
-            return f"trained on {training.loss}; the predictions are for the squared error of eq. (4)"
-        if training.label_smoothing:
-            how = f"targets smoothed by {training.label_smoothing:g}"
-            return f"trained on {how}; the predictions are for the one-hot targets of eq. (4)"
-        if not self.model.head_bias:
-            return "trained without a bias in the head; the predictions are for a bias that is trained"
-        if not self.data.balanced:
+        if not self.data.balanced and self.observes_part:
             sizes = f"{min(self.data.counts)} to {max(self.data.counts)} samples"
-            return f"trained on classes of {sizes}; the rungs here are for balanced classes"
+            return (
+                f"trained on classes of {sizes}, and observed on a part of them: no statement says how a part of each class "
+                "moves where the classes differ in size; observe all samples (data.probe_per_class = 0)"
+            )
         return None
+
+    @property
+    def trained_per_class(self) -> float:
+        """Training samples of a class; of classes that differ in size their mean."""
+        return self.data.samples / self.data.classes
+
+    @property
+    def has_invariant(self) -> bool:
+        """Whether E is known of what is observed: of a part of each class where classes are equal, else of all samples."""
+        return self.data.balanced or not self.observes_part
+
+    @property
+    def observes_part(self) -> bool:
+        """Whether H is observed on a part of the training samples."""
+        return bool(self.data.probe_per_class)
 
     def to_dict(self) -> Json:
         """Nested plain values, one table per section."""
@@ -167,7 +179,7 @@ class RunConfig:
     def with_data(self, name: str) -> "RunConfig":
         """The same run on all samples of another data set, a user's own; batches and kernels take at most these.
 
-        Where its classes differ in size, batches are full.
+        Where its classes differ in size and the batch cannot hold them in proportion, batches are full.
 
         Raises:
             InputError: the file is missing, or cannot be read.
@@ -180,7 +192,11 @@ class RunConfig:
 
     def _on(self, data: DataConfig) -> "RunConfig":
         kernels, training, m = self.kernels, self.training, min(data.counts)
-        batch = min(training.batch_per_class, m) if data.balanced else 0
+        batch = min(training.batch_per_class, data.mean_per_class)
+        try:
+            data.in_batch(batch)
+        except InputError:
+            batch = 0
         return replace(
             self,
             data=data,

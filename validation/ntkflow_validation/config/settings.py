@@ -6,6 +6,7 @@ from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.named import is_named
 from ntkflow_validation.config.values import number, typed_fields, whole_numbers
+from ntkflow_validation.precision import PRECISIONS
 
 MODELS = ("cnn", "mlp", "linear", "bent", "resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # Models that take inputs of any shape; the others take images.
@@ -163,11 +164,16 @@ class TrainConfig:
         decay_on: what decays: "weights", tensors with more than one axis, as in the paper's code, or "all".
         warmup: steps over which the rate rises linearly from 0 to its peak.
         drop_every: epochs after which the rate is divided by 10, again and again; 0 = never.
-        batch_per_class: samples of each class in a batch; 0 = all, full batch.
+        batch_per_class: samples of each class in a batch, of classes that differ in size on the mean, each in its
+            proportion; 0 = all, full batch.
         loss: entry of `LOSSES`.
         label_smoothing: epsilon of the targets (1 - epsilon) Y + epsilon/C that are trained on; what is recorded is of Y.
         reduction: "mean" over samples and outputs (cross-entropy: over samples), as in the paper's code,
             or "sum" over both, as in eq. (4).
+        precision: entry of `PRECISIONS`, of the steps' products on a GPU; all that is observed is float32. On a CPU
+            both are the same.
+        deterministic: sum in the same order every time on a GPU too, which costs speed: the same training then has the same
+            numbers to the last bit, resumed or not. On a CPU it always has.
         statistics: batch normalisation in training: "batch" statistics, or "frozen" at those of the training
             set at initialisation, so that samples do not see each other.
         observed: statistics of batch normalisation with which snapshots observe the network: "recalibrated",
@@ -196,6 +202,8 @@ class TrainConfig:
     loss: str = "mse"
     label_smoothing: float = 0.0
     reduction: str = "mean"
+    precision: str = "float32"
+    deterministic: bool = False
     statistics: str = "batch"
     observed: str = "recalibrated"
     snapshots: int = 40
@@ -214,6 +222,7 @@ class TrainConfig:
         choice("training.decay_on", self.decay_on, DECAYED)
         choice("training.loss", self.loss, LOSSES)
         choice("training.reduction", self.reduction, REDUCTIONS)
+        choice("training.precision", self.precision, PRECISIONS)
         choice("training.statistics", self.statistics, STATISTICS)
         choice("training.observed", self.observed, OBSERVED)
         choice("training.spacing", self.spacing, SPACINGS)

@@ -90,7 +90,7 @@ class Evidence:
 
     command: str
     made_by: MadeBy = field(metadata=INLINE)
-    seed: int
+    seed: int | None
     config: Json
     training: Training
     first: Json

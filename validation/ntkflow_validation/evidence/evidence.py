@@ -45,7 +45,7 @@ def evidence(run: RunDirectory) -> Evidence:
         if isinstance(run.config, RecordedConfig)
         else f"ntkflow validate train --config {name}.toml --out {name}",
         made_by=facts.made_by or MadeBy.here(),
-        seed=run.config.seed,
+        seed=None if isinstance(run.config, RecordedConfig) else run.config.seed,
         config=run.config.to_dict(),
         training=replace(facts, made_by=None),
         first=rows[0],
@@ -68,8 +68,8 @@ def _short(value: float | None) -> float | None:
 
 def invariant_account(run: RunDirectory) -> InvariantAccount | None:
     """What became of E between the first and the last measured step; None without two block kernels or a network."""
-    if not run.config.data.balanced:
-        return None  # the budget of E is that of equal classes
+    if not run.config.data.balanced or run.config.training.adaptive:
+        return None  # the budget of E is that of equal classes, over flow time
     kernels = {step: k.block() for step, k in run.measurements().items() if k.broken_order is None}
     if len(kernels) < 2 or isinstance(run.config, RecordedConfig):
         return None

@@ -61,12 +61,17 @@ def kernel_figure(
         raise InputError("at", at, f"nothing was measured there, only at {list(series)}", "pick one of these")
     found = series[key]
     maps = {name: values for name, values in _maps(found).items() if values is not None}
-    figure, panes = _panes(len(maps) + 2)
+    lines = {name: drawn for name in OVER_TIME if (drawn := _lines_of(series, name))}
+    if not maps and not lines:
+        rule = "of batch mode, or of constants alone, have nothing of pairs of samples that could be drawn"
+        raise InputError("kernels", f"{len(series)} measurements", rule, "see their constants in a report")
+    figure, panes = _panes(len(maps) + len(lines))
     for letter, axes, (name, values) in zip("abcd", panes, maps.items(), strict=False):
         _heat_map(figure, axes, values, found, name, letter)
-    letters = "abcdef"[len(maps) :]
-    _over_time(panes[-2], series, "alignment", f"{letters[0]}) Alignment with YᵀY", axis)
-    _over_time(panes[-1], series, "block_residual", f"{letters[1]}) Distance from three constants", axis)
+    for letter, axes, (name, drawn) in zip(
+        "abcdef"[len(maps) :], panes[len(maps) :], lines.items(), strict=False
+    ):
+        _over_time(axes, list(series), drawn, f"{letter}) {OVER_TIME[name]}", axis)
     figure.suptitle(_description(found) if title is None else title, fontsize=8.5)
     return figure
 
@@ -175,19 +180,30 @@ def _separate_classes(axes: Axes, labels: np.ndarray) -> None:
         axes.tick_params(length=0)
 
 
-def _over_time(axes: Axes, series: Mapping[float, Measurement], name: str, title: str, axis: str) -> None:
-    keys = list(series)
-    for family, label, colour, marker in (
-        ("outputs", "Θ, traced", ORANGE, "s"),
-        ("features", "Θʰ, traced", BLUE, "o"),
-    ):
-        values = [_number(getattr(found, family), name) for found in series.values()]
-        if np.isfinite(values).any():
-            axes.plot(keys, values, marker=marker, color=colour, markersize=4, label=label)
+OVER_TIME = {"alignment": "Alignment with YᵀY", "block_residual": "Distance from three constants"}
+
+
+def _lines_of(series: Mapping[float, Measurement], name: str) -> list[tuple[list[float], str, str, str]]:
+    """Values, style, colour and label of every line of a pane over time."""
+    lines = [
+        ([_number(found.outputs, name) for found in series.values()], "s-", ORANGE, "Θ, traced"),
+        ([_number(found.features, name) for found in series.values()], "o-", BLUE, "Θʰ, traced"),
+    ]
     if name == "block_residual":
-        of_tensor = [_tensor_residual(found) for found in series.values()]
-        if np.isfinite(of_tensor).any():
-            axes.plot(keys, of_tensor, "^--", color=GREEN, markersize=4, label="Θʰ, all pairs of neurons")
+        whole = [_tensor_residual(found) for found in series.values()]
+        lines.append((whole, "^--", GREEN, "Θʰ, all pairs of neurons"))
+    return [line for line in lines if np.isfinite(line[0]).any()]
+
+
+def _over_time(
+    axes: Axes,
+    keys: Sequence[float],
+    lines: Sequence[tuple[list[float], str, str, str]],
+    title: str,
+    axis: str,
+) -> None:
+    for values, style, colour, label in lines:
+        axes.plot(keys, values, style, color=colour, markersize=4, label=label)
     axes.set_title(title, fontsize=8.5)
     axes.set_ylim(0, 1)
     axes.set_xlabel(axis, fontsize=7.5)

@@ -42,8 +42,8 @@ class Measurement(Found):
             raise InputError(
                 "kernel",
                 "measured constants",
-                f"break {family.broken_order}, the order of a block kernel",
-                "measure another snapshot, or take another rung",
+                f"break {family.broken_order}, the order of a block kernel, as batch normalisation makes them",
+                "take rung='class-block', which has no such order, or measure another snapshot",
             )
         d, mu, n = (chosen[k] for k in ("d", "mu_single", "n"))
         return rungs.BlockKernel(d, d - mu, n)

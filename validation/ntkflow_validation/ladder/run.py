@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow.progress import Progress, silent
-from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import Measurement
@@ -15,7 +14,7 @@ from ntkflow_validation.kernels.measurement_file import TENSORS
 from ntkflow_validation.ladder.cache import Cache, fingerprint
 from ntkflow_validation.ladder.comparing import WindowResult, compare_window
 from ntkflow_validation.ladder.document import comparison_document
-from ntkflow_validation.ladder.measured import Measured
+from ntkflow_validation.ladder.measured import Measured, objective_of
 from ntkflow_validation.ladder.recorded import Recorded, stand_in
 from ntkflow_validation.ladder.rungs import SPECS, Spec, build, chosen
 from ntkflow_validation.ladder.score.windows import Window, choose
@@ -60,7 +59,7 @@ def compare_run(
     from_snapshot: int | None = None,
     progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
-    deviations: Callable[[RunConfig], list[str]] = lambda _: [],
+    deviations: Callable[[RunDirectory], list[str]] = lambda _: [],
 ) -> ComparedRun:
     """Predict windows of a run with every rung, write comparison.json, return it.
 
@@ -69,20 +68,14 @@ def compare_run(
         from_snapshot: a measured step that leads, predicted to the end of the run.
         progress: called with (what, done, in all).
         settings: rungs and windows.
-        deviations: hypotheses that the configuration breaks, in words.
+        deviations: hypotheses that the run breaks, in words.
 
     Raises:
         InputError: nothing was measured, not `from_snapshot`, or an unknown rung.
     """
     chosen(_names(settings), large=True)
     kernels = run.measurements()
-    seen = set(run.steps())  # of a recorded run some lines have no snapshot
-    losses = {
-        row["step"]: np.nan if row["loss"] is None else float(row["loss"])
-        for row in run.metrics()
-        if row["step"] in seen
-    }
-    windows = choose(losses, list(kernels), from_snapshot, settings.windows)
+    windows = choose(_losses(run), list(kernels), from_snapshot, settings.windows)
     results, refused = [], run.config.unpredicted
     if refused is None:
         context = (
@@ -91,9 +84,21 @@ def compare_run(
             else _Context(run, *prepare(run.config), kernels, settings, progress)
         )
         results = [context.compare(window) for window in windows]
-    found = comparison_document(results, kernels, deviations(run.config), refused)
+    found = comparison_document(results, kernels, deviations(run), refused)
     run.write_comparison(found)
     return found
+
+
+def _losses(run: RunDirectory) -> dict[int, float]:
+    """The loss at every snapshot: that which is trained on, of the observed samples."""
+    objective, steps = objective_of(run.config), run.steps()
+    if objective.plain:
+        seen = set(steps)  # of a recorded run some lines have no snapshot
+        rows = [row for row in run.metrics() if row["step"] in seen]
+        return {row["step"]: np.nan if row["loss"] is None else float(row["loss"]) for row in rows}
+    # The lines have the squared error of one-hot targets, whatever was trained on.
+    found = (run.read_snapshot(step) for step in steps)
+    return {seen.step: objective.value(seen.state, seen.sizes) for seen in found}
 
 
 def _names(settings: LadderSettings) -> tuple[str, ...] | None:

@@ -52,8 +52,11 @@ class Curve:
         record = self.record
         init = INITS.get(record.config.model.init, record.config.model.init)
         aligned = record.last("alignment_features")
-        words = f"{init}, rate {record.rate:.2g}: test {100 * record.last('accuracy_test'):.1f} %"
-        return words + (f", alignment {aligned:.2f}" if np.isfinite(aligned) else "")
+        accuracy = record.last("accuracy_test")
+        facts = [f"rate {record.rate:.2g}"] if record.rate else []
+        facts += [f"test {100 * accuracy:.1f} %"] if np.isfinite(accuracy) else []
+        facts += [f"alignment {aligned:.2f}"] if np.isfinite(aligned) else []
+        return ", ".join([init, *facts])
 
     def style(self) -> Json:
         """Line and marker."""
@@ -106,7 +109,8 @@ def over_epochs(axes: Axes, letter: str, place: str, shown: Sequence[Curve], smo
             axes.axvline(
                 fitted[0], color=curve.colour, linestyle=STYLES[curve.init % 5], linewidth=0.7, alpha=0.7
             )
-    _titled(axes, place, title, "epoch")
+    timeless = any(curve.record.timeless for curve in shown)
+    _titled(axes, place, title, "optimiser step" if timeless else "epoch")
     if log:
         _log_axis(axes)
     else:
@@ -125,7 +129,14 @@ def over_rates(axes: Axes, place: str, chosen: Chosen) -> None:
 
     Points are means over seeds; trainings that diverged stand at the bottom as crosses.
     """
-    complete = [r for r in chosen.all if r.result == "complete"]
+    complete = [r for r in chosen.all if r.result == "complete" and r.rate > 0]
+    if not complete:
+        _titled(axes, place, INITS.get(chosen.init, chosen.init), "")
+        axes.set_axis_off()
+        axes.text(
+            0.5, 0.5, "no learning rate was recorded", ha="center", transform=axes.transAxes, fontsize=8
+        )
+        return
     rates = np.array(sorted({r.rate for r in complete}))
     right = axes.twinx()
     for name, label, colour, marker in OVER_RATES:
@@ -139,7 +150,10 @@ def over_rates(axes: Axes, place: str, chosen: Chosen) -> None:
             label=label,
         )
     accuracies = _means(complete, rates, "accuracy_test")
-    right.plot(rates, accuracies, "--D", color="black", markersize=3, linewidth=1, label="test accuracy")
+    tested = bool(np.isfinite(accuracies).any())
+    right.set_visible(tested)
+    if tested:
+        right.plot(rates, accuracies, "--D", color="black", markersize=3, linewidth=1, label="test accuracy")
     gone = sorted({r.rate for r in chosen.all if r.result == "diverged"})
     axes.plot(
         gone,
@@ -153,6 +167,8 @@ def over_rates(axes: Axes, place: str, chosen: Chosen) -> None:
         if record is not None:
             axes.axvline(record.rate, color=colour, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
+    if len(rates) == 1:
+        axes.set_xlim(rates[0] / 5, 5 * rates[0])
     log_ticks(axes.xaxis, rates)
     _log_axis(axes)
     right.set_ylim(0, 1.02)
@@ -167,19 +183,16 @@ def rate_handles(selection: Selection) -> list[Line2D]:
         Line2D([], [], marker=m, color=c, markersize=3.5, linewidth=1.1, label=f"{label} by rate")
         for _, label, c, m in OVER_RATES
     ]
-    lines.append(
-        Line2D(
-            [],
-            [],
-            linestyle="--",
-            marker="D",
-            color="black",
-            markersize=3,
-            linewidth=1,
-            label="test accuracy by rate",
-        )
-    )
-    if any(r.result == "diverged" for chosen in selection.chosen for r in chosen.all):
+    every = [record for chosen in selection.chosen for record in chosen.all]
+    if not any(record.rate for record in every):
+        return []
+    if any(np.isfinite(record.last("accuracy_test")) for record in every):
+        lines.append(
+            Line2D(
+                [], [], linestyle="--", marker="D", color="black", markersize=3, linewidth=1, label="test accuracy by rate"
+            )
+        )  # fmt: skip
+    if any(record.result == "diverged" for record in every):
         lines.append(Line2D([], [], linestyle="", marker="x", color=PURPLE, label="diverged"))
     return lines
 

@@ -93,14 +93,20 @@ def compare_run(
     return predict_windows(run, from_snapshot, progress, settings, deviations)
 
 
-def deviations(config: RunConfig) -> list[str]:
+def deviations(run: RunDirectory) -> list[str]:
     """Hypotheses of the theory that the run does not satisfy, in words."""
+    facts = run.training()
+    return [*_of_configuration(run.config), *((facts.remarks or ()) if facts else ())]
+
+
+def _of_configuration(config: RunConfig) -> list[str]:
     training, found = config.training, []
     if training.adaptive:
         found.append(f"optimiser {training.optimiser}: not gradient descent, and in no flow time")
     if training.label_smoothing:
         found.append(
-            f"labels smoothed by {training.label_smoothing:g}: losses are recorded against one-hot targets"
+            f"labels smoothed by {training.label_smoothing:g}: the flow and its scores are of these targets; "
+            "metrics.jsonl has losses against one-hot ones"
         )
     if training.momentum:
         kind = "Nesterov momentum" if training.nesterov else "momentum"
@@ -115,10 +121,22 @@ def deviations(config: RunConfig) -> list[str]:
     if training.warmup:
         found.append(f"warm-up of {training.warmup} steps: in the clock only")
     if training.loss != "mse":
-        found.append(f"loss {training.loss}: not the squared error of eq. (4)")
+        found.append(
+            f"loss {training.loss}: not the squared error of eq. (4); the flow, its residuals and losses are of this one, "
+            "whose parts do not add up to it, and metrics.jsonl has squared errors"
+        )
+    found += _of_network(config)
+    return [*found, *config.remarks()] if isinstance(config, RecordedConfig) else found
+
+
+def _of_network(config: RunConfig) -> list[str]:
+    found = []
+    if not config.model.head_bias:
+        found.append("head without a bias: the flow holds b = 0, where the theory trains it")
     if config.has_running_statistics:
-        of = "those of the training set" if training.observed == "recalibrated" else "running averages"
+        whole = "recorded samples" if isinstance(config, RecordedConfig) else "training set"
+        of = f"those of the {whole}" if config.training.observed == "recalibrated" else "running averages"
         found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
     if config.model.name != "linear":
         found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
-    return [*found, *config.remarks()] if isinstance(config, RecordedConfig) else found
+    return found

@@ -11,6 +11,7 @@ from ntkflow._types import Json
 from ntkflow.runs.border.records import INLINE
 from ntkflow.runs.files import atomic
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.runs.compared import ComparedWindow, Ends, Series
@@ -84,7 +85,7 @@ class Summary:
 
     version: str
     made_by: MadeBy = field(metadata=INLINE)
-    seed: int
+    seed: int | None
     config: Json
     deviations: tuple[str, ...]
     training: Trained
@@ -101,9 +102,9 @@ def summary(run: RunDirectory) -> Summary:
     return Summary(
         version=__version__,
         made_by=MadeBy.here(),
-        seed=run.config.seed,
+        seed=None if isinstance(run.config, RecordedConfig) else run.config.seed,
         config=run.config.to_dict(),
-        deviations=tuple(deviations(run.config)),
+        deviations=tuple(deviations(run)),
         training=Trained(run.training(), last.get("step"), last.get("time"), first, last),
         kernels=run.kernel_rows(),
         from_snapshot=None if comparison is None else comparison.from_snapshot,

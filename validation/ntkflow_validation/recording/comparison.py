@@ -24,9 +24,15 @@ if TYPE_CHECKING:
     from ntkflow_validation.recording.recorder import Recorder
 
 
+SENTENCE = (
+    "In brackets: the skill on M that giving an assumption up gains, with its standard error; along the chain of rungs these "
+    "gains add up to all that three constants miss."
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A comparison; printed it is the table of `ntkflow validate frontier`.
+    """A comparison; printed it is the table of `ntkflow validate frontier`, and what broke the theory in each window.
 
     Attributes:
         run: the run directory, which has comparison.json, figures/comparison.png and report.html now.
@@ -76,6 +82,8 @@ class Compared:
     def __repr__(self) -> str:
         found = self.document
         lines = [f"not compared: {found.refused}"] if found.refused else table(found.windows)
+        said = [f"{window.name}: {window.sentence}" for window in found.windows if window.sentence]
+        lines += [*said, SENTENCE] if said else []
         return "\n".join([*lines, *(f"not in the theory: {d}" for d in found.deviations)])
 
 

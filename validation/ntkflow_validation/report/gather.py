@@ -84,7 +84,7 @@ def gather(run: RunDirectory) -> RunReport:
         metrics=run.metrics(),
         kernels=_kernels(run),
         comparison=comparison,
-        deviations=(comparison.deviations or deviations(run.config)) if comparison else (),
+        deviations=(comparison.deviations or deviations(run)) if comparison else (),
     )
 
 

@@ -265,7 +265,8 @@ class RunDirectory:
     def trained_config(self) -> RunConfig:
         """The configuration with the rate that was chosen when training began."""
         found = self.training()
-        return self.config if found is None else self.config.with_rate(float(found.learning_rate))
+        rate = None if found is None else found.learning_rate
+        return self.config if rate is None else self.config.with_rate(float(rate))
 
     def metrics(self) -> list[Json]:
         """Lines of metrics.jsonl, one per step; a torn line is left out.

@@ -16,6 +16,7 @@ from ntkflow.runs.border.records import INLINE, SPARSE, record
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from ntkflow.sweep.table import AGAIN
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.kernels.measurement_file import LARGE
 from ntkflow_validation.runs.documents import METRICS, KernelRow, Training
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
@@ -78,9 +79,14 @@ class Record:
 
     @property
     def rate(self) -> float:
-        """The learning rate that was used."""
+        """The learning rate that was used; 0 where a recorder was told none."""
         facts = self.content.training
-        return float(self.config.training.learning_rate if facts is None else facts.learning_rate)
+        return float((self.config.training.learning_rate if facts is None else facts.learning_rate) or 0.0)
+
+    @property
+    def timeless(self) -> bool:
+        """Whether it was recorded without flow time, so that nothing is known of its batches either."""
+        return isinstance(self.config, RecordedConfig) and not self.config.timed
 
     @property
     def result(self) -> str:
