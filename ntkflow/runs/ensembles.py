@@ -270,8 +270,7 @@ class _Task:
 
     def run(self) -> list[_Outcome]:
         """Integrate the members and evaluate their series; times that a failure left out are NaN."""
-        found = solve_many([self._asked(source) for source in self.sources])
-        return [self._outcome(seed, solution) for seed, solution in zip(self.seeds, found, strict=True)]
+        return solve_many([self._asked(source) for source in self.sources], self._outcome)
 
     def alike(self) -> bool:
         """Whether its first member, and most likely the others, can go in lockstep."""
@@ -281,12 +280,12 @@ class _Task:
         problem = prepare(source).problem if isinstance(source, SimulateConfig) else source
         return Task.of(problem, save_at=self.times, **vars(self.options))
 
-    def _outcome(self, seed: int, solution: Solution) -> _Outcome:
+    def _outcome(self, k: int, solution: Solution) -> _Outcome:
         stats, kept = solution.stats, int(np.isin(solution.times, self.times).sum())
         missing = np.full(len(self.times) - kept, np.nan)
         # A member that failed between two times of the grid has its last state at the end.
         series = {name: np.concatenate([v[:kept], missing]) for name, v in solution.series.items()}
-        return Member(seed, solution.reason, stats.engine, stats.steps, stats.seconds), series
+        return Member(self.seeds[k], solution.reason, stats.engine, stats.steps, stats.seconds), series
 
 
 def _tasks(

@@ -104,18 +104,22 @@ def run_cells(configs: Sequence[SimulateConfig]) -> list[Json]:
             prepared = load(config)
             if config.step_size is None and fits(task := task_of(prepared)):
                 tasks[k] = prepared, task
-    solutions: dict[int, Solution] = {}
+    found: dict[int, Json] = {}
+    numbers = list(tasks)
+
+    def keep(i: int, solution: Solution) -> None:
+        prepared = tasks[numbers[i]][0]
+        found[numbers[i]] = _recorded(lambda: (prepared, settle(solution)))
+
     # Whichever task an exception is of, alone they don't cost each other anything.
     with suppress(Exception):
-        solutions = dict(zip(tasks, solve_many([task for _, task in tasks.values()]), strict=True))
+        solve_many([task for _, task in tasks.values()], keep)
 
-    def work(k: int) -> tuple[Prepared, Solution]:
-        if k in solutions:
-            return tasks[k][0], settle(solutions[k])
-        prepared = load(configs[k])
+    def alone(config: SimulateConfig) -> tuple[Prepared, Solution]:
+        prepared = load(config)
         return prepared, run(prepared)
 
-    return [_recorded(partial(work, k)) for k in range(len(configs))]
+    return [found[k] if k in found else _recorded(partial(alone, c)) for k, c in enumerate(configs)]
 
 
 def _recorded(work: Callable[[], tuple[Prepared, Solution]]) -> Json:

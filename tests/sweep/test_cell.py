@@ -99,7 +99,7 @@ def test_cells_run_together_are_those_run_alone_and_one_bad_one_costs_no_other(m
     engines = [content["summary"]["solver"]["engine"] for k, content in enumerate(together) if k != 1]
     assert engines[0] == engines[2] == "lockstep"
     assert "lockstep" not in (engines[1], engines[3])
-    monkeypatch.setattr(cell, "solve_many", lambda tasks: 1 / 0)
+    monkeypatch.setattr(cell, "solve_many", lambda tasks, keep: 1 / 0)
     assert "error" not in cell.run_cell(configs[0])
     assert cell.gains(configs[0])
     assert not any(map(cell.gains, configs[1:3]))

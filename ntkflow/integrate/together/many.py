@@ -2,6 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, overload
 
 from threadpoolctl import threadpool_limits
 
@@ -18,14 +19,34 @@ from ntkflow.integrate.together.lookout import Lookout
 from ntkflow.integrate.together.passage import Member, Passage
 
 # Of larger systems the products are large enough for one run by itself to be as fast.
-MOST_FEATURES, MOST_UNKNOWNS = 20, 4000
+MOST_FEATURES, MOST_UNKNOWNS = 20, 2000
 # Whether these are the system's fault or this engine's, another engine knows.
 DOUBTFUL = (Reason.STEP_FAILED, Reason.NOT_FINITE, Reason.STALLED, Reason.INACCURATE)
 
-Done = Callable[[int, Solution], None]
+# States saved of all slots together may take so many bytes; where there are many times to save, fewer slots are filled.
+SAVED_BYTES = 2**28
+
+T = TypeVar("T")
 
 
-def solve_many(tasks: Sequence[Task], done: Done | None = None, slots: int = SLOTS) -> list[Solution]:
+def _itself(number: int, solution: Solution) -> Solution:
+    del number
+    return solution
+
+
+@overload
+def solve_many(tasks: Sequence[Task], *, slots: int = SLOTS) -> list[Solution]: ...
+
+
+@overload
+def solve_many(
+    tasks: Sequence[Task], keep: Callable[[int, Solution], T], *, slots: int = SLOTS
+) -> list[T]: ...
+
+
+def solve_many(
+    tasks: Sequence[Task], keep: Callable[[int, Solution], Any] = _itself, *, slots: int = SLOTS
+) -> list[Any]:
     """The solutions of tasks, each of them that of `solve` within rtol; none depends on a digit of another task.
 
     Systems with a thin form of at most 20 feature coordinates go in lockstep where the engine is 'auto', between the knots
@@ -33,15 +54,13 @@ def solve_many(tasks: Sequence[Task], done: Done | None = None, slots: int = SLO
 
     Args:
         tasks: what is to be done.
-        done: called with the number of a task and its solution, as they end.
+        keep: called with the number of a task and its solution, as they end: what is to be kept of it.
         slots: how many are under way at a time.
     """
-    found: dict[int, Solution] = {}
+    found: dict[int, Any] = {}
 
     def end(number: int, solution: Solution) -> None:
-        found[number] = solution
-        if done is not None:
-            done(number, solution)
+        found[number] = keep(number, solution)
 
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
@@ -65,7 +84,7 @@ class _Together:
         left: numbers of the tasks that are better solved alone.
     """
 
-    def __init__(self, end: Done) -> None:
+    def __init__(self, end: Callable[[int, Solution], None]) -> None:
         self.end = end
         self.left: list[int] = []
         self._queues: dict[Shape, _Queue] = defaultdict(_Queue)
@@ -89,7 +108,9 @@ class _Together:
         """Take all tasks to their ends."""
         while self._queues:
             shape, queue = next(iter(self._queues.items()))
-            engine = Lockstep(shape, min(slots, len(queue)))
+            longest = max(len(member.grid) for member in queue.waiting())
+            room = max(1, SAVED_BYTES // (8 * shape.size * max(1, longest)))
+            engine = Lockstep(shape, min(slots, len(queue), room))
             engine.lookout = Lookout(engine.systems)
             for job in engine.run(queue):
                 assert isinstance(job, Member)
@@ -104,6 +125,10 @@ class _Queue(deque[Member]):
 
     def __iter__(self) -> Iterator[Member]:
         return self
+
+    def waiting(self) -> list[Member]:
+        """What is in it, which stays there."""
+        return [self[k] for k in range(len(self))]
 
     def __next__(self) -> Member:
         if not self:

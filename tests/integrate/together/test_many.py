@@ -90,6 +90,21 @@ def test_no_digit_depends_on_the_others(together):
         np.testing.assert_array_equal(found.packed, together[name].packed)
 
 
+def test_where_much_is_saved_fewer_go_at_a_time(monkeypatch):
+    monkeypatch.setattr(many, "SAVED_BYTES", 1)
+    tasks = [task(problem(seed), save_at=SAVED) for seed in (1, 2)]
+    seen = []
+
+    class Counted(many.Lockstep):
+        def __init__(self, shape, slots):
+            seen.append(slots)
+            super().__init__(shape, slots)
+
+    monkeypatch.setattr(many, "Lockstep", Counted)
+    assert [solution.reason for solution in solve_many(tasks)] == 2 * [Reason.T_END]
+    assert seen == [1]
+
+
 def test_states_are_those_of_a_far_stricter_run():
     of = problem(1)
     found = solve_many([task(of, save_at=SAVED, rtol=1e-6)])[0]
@@ -108,7 +123,12 @@ def test_what_cannot_go_in_lockstep_is_solved_alone():
     tasks += [task(cross)] if cross is not None else []
     assert not any(fits(one) for one in tasks)
     seen = []
-    found = solve_many([*tasks[:2], task(problem(), save_at=SAVED)], lambda k, _: seen.append(k))
+
+    def keep(number, solution):
+        seen.append(number)
+        return solution
+
+    found = solve_many([*tasks[:2], task(problem(), save_at=SAVED)], keep)
     assert [solution.stats.engine for solution in found] == ["structured", "DOP853", "lockstep"]
     assert seen == [2, 0, 1]
 
