@@ -92,15 +92,43 @@ class Fit:
 
         return ntkflow.save(self, path, overwrite=overwrite)
 
-    def figure(self, observed: Observed | None = None) -> "Figure":
+    def figure(
+        self,
+        observed: Observed | None = None,
+        *,
+        panes: Sequence[str] | None = None,
+        size: float | tuple[float, float] | None = None,
+    ) -> "Figure":
         """The constants with their errors; with the observations, the fitted trajectory over the observed one.
 
+        Args:
+            observed: what was fitted.
+            panes: constants, trajectory; None: all for which there is what they need.
+            size: width in inches, or width and height.
+
         Raises:
+            InputError: no such pane or size, or a trajectory without observations.
             SolveError: the fitted trajectory cannot be integrated.
         """
         import ntkflow
 
-        return ntkflow.figure(self, observed=observed)
+        return ntkflow.figure(self, observed=observed, panes=panes, size=size)
+
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset along `constant`: estimate, standard_error, linear_start; needs `ntkflow[xarray]`."""
+        names, *columns = zip(*self._rows(), strict=True)
+        series = {
+            name.replace(" ", "_"): np.array(values) for name, values in zip(_HEADS, columns, strict=True)
+        }
+        facts = {
+            name: getattr(self, name) for name in ("kind", "misfit", "noise", "condition", "evaluations")
+        }
+        coords: views.Coordinates = {"constant": ("constant", np.array(names), {})}
+        meanings = {"standard_error": "infinite where the data do not determine the constant"}
+        # Attributes of a file are numbers and texts, no truth values.
+        return views.dataset(
+            ["constant"], coords, series, meanings, {**facts, "converged": int(self.converged)}
+        )
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame of the constants: estimate, standard error, linear start; needs `ntkflow[pandas]`."""

@@ -8,7 +8,7 @@ from ntkflow._types import Floats, Integers, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.integrate.stack import Stack, Trajectory, stacks
 from ntkflow.metrics import components, invariant, neural_collapse
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.kernels.base import ThinCoefficients
 from ntkflow.problem.sizes import Sizes
 from ntkflow.scaling import cosine, cosines
@@ -147,7 +147,7 @@ def _end_of_training(stack: Stack, rates: Floats, sizes: Sizes) -> Floats:
 
 
 def _general_rows(trajectory: Trajectory, looked: Integers) -> list[dict[str, float]]:
-    quantity = conserved(trajectory.problem.kernel, trajectory.problem.sizes)
+    quantity = conserved_by(trajectory.problem)
     rows = []
     for i, t in zip(looked.tolist(), trajectory.times[looked], strict=True):
         state = trajectory.state(i)

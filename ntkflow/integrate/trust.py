@@ -10,7 +10,7 @@ from ntkflow._types import Floats, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow, ThinFlow
 from ntkflow.metrics import invariant
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.losses import MSE, CrossEntropy, Smoothed
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
@@ -75,7 +75,7 @@ def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
     """Largest drift of E from the first state on, at a few of the others; defined as in `series`."""
     coefficients = problem.thin
     if coefficients is None:
-        quantity = conserved(problem.kernel, problem.sizes)
+        quantity = conserved_by(problem)
         first = flow.state(packed[0])
         return max(quantity.drift(first, flow.state(y)) for y in _spread_out(packed[1:], DEAR_LOOKS))
     sizes = problem.sizes

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow import checks
-from ntkflow._types import Json, Times
+from ntkflow._types import Array, Json, Times
 from ntkflow.checks import choice, numbers, real, whole
 from ntkflow.errors import InputError
 from ntkflow.problem import flow_units, recipe
@@ -75,7 +75,7 @@ class Clock:
         *,
         samples: int,
         classes: int | None = None,
-        schedule: Any = None,
+        schedule: object = None,
         accumulate: int = 1,
         decay_on: str = "all",
         degree: float = 1.0,
@@ -83,10 +83,10 @@ class Clock:
         optimiser: str = "sgd",
         frozen: str | None = None,
         precision: str | None = None,
-        ema: Any = None,
-        clip: Any = None,
-        layer_rates: Any = None,
-        dampening: Any = None,
+        ema: object = None,
+        clip: object = None,
+        layer_rates: object = None,
+        dampening: object = None,
     ) -> None:
         recipe.refuse(
             {"optimiser": optimiser, "frozen": frozen, "precision": precision, "ema": ema, "clip": clip}
@@ -193,7 +193,7 @@ class Clock:
     def _effective(self, rate: float) -> float:
         return flow_units.drift_step(rate / self.scale, self.momentum, self.nesterov)
 
-    def time(self, step: Any) -> Any:
+    def time(self, step: Array) -> Array:
         """Flow time after so many steps: how far a constant gradient is followed, momentum's start included.
 
         Args:
@@ -212,7 +212,7 @@ class Clock:
         found = self._at(steps)
         return float(found) if np.ndim(step) == 0 else found
 
-    def step(self, time: Any) -> Any:
+    def step(self, time: Array) -> Array:
         """The steps after which so much flow time has gone by, the inverse of `time`; not rounded.
 
         Args:

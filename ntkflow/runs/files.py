@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,12 +31,12 @@ def write_json(path: Path, value: Document) -> None:
         handle.write(dump_json(value) + "\n")
 
 
-def dump_json(value: Any) -> str:
+def dump_json(value: object) -> str:
     """One JSON text for files and `--json`: numpy scalars as numbers, NaN and infinities as null."""
     return json.dumps(_plain(value), indent=2, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

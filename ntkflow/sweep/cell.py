@@ -15,6 +15,7 @@ from ntkflow.integrate.solve import settle
 from ntkflow.integrate.task import Task
 from ntkflow.integrate.together import fits, solve_many
 from ntkflow.metrics import neural_collapse
+from ntkflow.runs.border.records import document
 from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import LOOSE_RTOL, SimulateConfig
 from ntkflow.runs.simulate import Prepared, prepare, run, task_of
@@ -127,7 +128,7 @@ def _recorded(work: Callable[[], tuple[Prepared, Solution]]) -> Json:
         prepared, solution = work()
         # Along the way a cell is asked for what its laws are checked by.
         summary = summarise(solution.narrowed(), prepared)
-        return {"config": prepared.config.tables(), "summary": summary, "ends": ends(solution)}
+        return {"config": prepared.config.tables(), "summary": document(summary), "ends": ends(solution)}
     except Exception as error:  # one bad cell must not cost the others; it is recorded and counted
         return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
 

@@ -162,6 +162,16 @@ def test_whole_numbers_of_numpy_are_kept_as_those_that_files_hold(tmp_path):
     assert RunConfig.from_toml(tmp_path / "config.toml") == config
 
 
+def test_a_configuration_says_what_of_the_theory_it_breaks():
+    assert RunConfig(model=ModelConfig(name="linear"), training=TrainConfig()).deviations == ()
+    training = TrainConfig(momentum=0.9, weight_decay=0.01, batch_per_class=2, warmup=5, loss="cross-entropy")
+    said = RunConfig(
+        data=DataConfig(per_class=4), model=ModelConfig(name="linear"), training=training
+    ).deviations
+    words = ("momentum 0.9", "decay 0.01 of weights", "batches of 2", "warm-up of 5", "loss cross-entropy")
+    assert [found[: len(word)] for found, word in zip(said, words, strict=True)] == list(words)
+
+
 @pytest.mark.parametrize("name", [name for name in SETTINGS.kinds if name not in SETTINGS.lists])
 def test_every_setting_is_of_the_type_of_its_field(name):
     section, _, key = name.rpartition(".")

@@ -10,8 +10,8 @@ from flax import linen, nnx
 from flax.training.train_state import TrainState
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.normalisation import StatisticsWarning
-from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.recording import Recorder, RecordingWarning, each
+from ntkflow_validation.runs.results import deviations
 from ntkflow_validation.runs.rundir import RunDirectory
 
 import ntkflow as nf
@@ -129,7 +129,7 @@ def test_features_and_kernel_are_those_of_the_recorded_samples_statistics(tmp_pa
         assert all(part.training for part in net.modules())
     assert run.training().remarks is None
     assert (run.config.model.norm, run.config.observed) == ("batch", "recalibrated")
-    assert any("those of the recorded samples" in sentence for sentence in deviations(run))
+    assert any("those of the recorded samples" in sentence for sentence in deviations(run, run.training()))
 
 
 @pytest.mark.slow
@@ -226,7 +226,7 @@ def test_without_recalibration_stale_statistics_are_said_and_kept(tmp_path, kind
     run = RunDirectory.open(tmp_path / "run")
     (remark,) = run.training().remarks
     assert remark.startswith("batch normalisation, step 0: running statistics of 1 of 1")
-    said = deviations(run)
+    said = deviations(run, run.training())
     assert remark in said
     assert any("measured on running averages" in sentence for sentence in said)
     fresh = nf.recalibrate(net, X, forward=features) if kind != "linen" else None
@@ -260,7 +260,7 @@ def test_statistics_that_cannot_be_seen_are_said_and_the_run_goes_on(tmp_path):
     with pytest.warns(RecordingWarning, match="cannot be recomputed.*hand over the module itself"):
         run = record([0, 1])
     (remark,) = run.training().remarks
-    assert remark in deviations(run)
+    assert remark in deviations(run, run.training())
     assert run.config.observed == "as given"
     with pytest.warns(RecordingWarning) as said:
         record([1, 2])
@@ -313,7 +313,7 @@ def test_kernels_of_training_mode_are_recorded(tmp_path, kind):
     recorder.close()
     found = recorder.run.measurement(0)
     assert recorder.run.config.kernels.quantities == ("outputs", "row-space", "rayleigh")
-    assert any("training mode" in sentence for sentence in deviations(recorder.run))
+    assert any("training mode" in sentence for sentence in deviations(recorder.run, recorder.run.training()))
     # Where every sample moves the statistics, adding one number to all inputs of a layer moves no feature.
     np.testing.assert_allclose(recorder.run.read_snapshot(0).state.H, np.asarray(wanted)[ORDER].T, atol=2e-5)
     x = jnp.asarray(X[ORDER])

@@ -13,7 +13,7 @@ from ntkflow.runs.atomic import MARK, refuse_existing
 if TYPE_CHECKING:
     from ntkflow_validation.config.config import RunConfig
     from ntkflow_validation.runs.rundir import RunDirectory
-    from ntkflow_validation.runs.training_run import Prepared
+    from ntkflow_validation.training.train import Prepared
 
 RUN_OUT = Path("validate-run")
 

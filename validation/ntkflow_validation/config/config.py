@@ -115,6 +115,61 @@ class RunConfig:
         return None
 
     @property
+    def batches_by_class(self) -> bool:
+        """Whether a batch holds as many samples of every class."""
+        return self.training.batch_per_class > 0
+
+    @property
+    def observed_set(self) -> str:
+        """Whose statistics are those of batch normalisation where it is recalibrated, in words."""
+        return "training set"
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Hypotheses of the theory that the configuration does not satisfy, in words."""
+        return tuple([*self._of_training(), *self._of_network()])
+
+    def _of_training(self) -> list[str]:
+        training, found = self.training, []
+        if training.adaptive:
+            found.append(f"optimiser {training.optimiser}: not gradient descent, and in no flow time")
+        if training.label_smoothing:
+            found.append(
+                f"labels smoothed by {training.label_smoothing:g}: the flow and its scores are of these targets; "
+                "metrics.jsonl has losses against one-hot ones"
+            )
+        if training.momentum:
+            kind = "Nesterov momentum" if training.nesterov else "momentum"
+            found.append(
+                f"{kind} {training.momentum}: the flow maps its time, the modified predictions have its inertia"
+            )
+        if training.weight_decay:
+            of = "all parameters" if training.decay_on == "all" else "weights"
+            found.append(f"decay {training.weight_decay} of {of}: not in the predicted flow")
+        if self.batches_by_class:
+            found.append(f"batches of {training.batch_per_class} per class: the flow is that of their mean")
+        if training.warmup:
+            found.append(f"warm-up of {training.warmup} steps: in the clock only")
+        if training.loss != "mse":
+            found.append(
+                f"loss {training.loss}: not the squared error of eq. (4); the flow, its residuals and losses are of this one, "
+                "whose parts do not add up to it, and metrics.jsonl has squared errors"
+            )
+        return found
+
+    def _of_network(self) -> list[str]:
+        found = []
+        if not self.model.head_bias:
+            found.append("head without a bias: the flow holds b = 0, where the theory trains it")
+        if self.has_running_statistics:
+            recalibrated = self.training.observed == "recalibrated"
+            of = f"those of the {self.observed_set}" if recalibrated else "running averages"
+            found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
+        if self.model.name != "linear":
+            found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
+        return found
+
+    @property
     def trained_per_class(self) -> float:
         """Training samples of a class; of classes that differ in size their mean."""
         return self.data.samples / self.data.classes
@@ -173,6 +228,7 @@ class RunConfig:
         if per_class is None:
             return self
         per_class = checks.whole("data.per_class", per_class, 2)
+        # What was asked of a larger set is cut with it: a smaller run is not refused for settings of the one it came from.
         probe = min(self.data.probe_per_class, per_class)
         return self._on(replace(self.data, per_class=per_class, class_sizes=(), probe_per_class=probe))
 

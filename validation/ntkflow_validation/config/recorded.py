@@ -1,12 +1,12 @@
 """The configuration of a run that another program trains and `Recorder` writes down: what is known of it, and no more."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ntkflow._types import Document, Json
 from ntkflow.checks import whole
 from ntkflow.errors import InputError
 from ntkflow.problem.training_clock import Clock
@@ -177,9 +177,20 @@ class RecordedConfig(RunConfig):
         kept.pop("schedule", None)
         return Clock(**kept)
 
-    def remarks(self) -> list[str]:
-        """What of the training the predictions leave out, in words."""
-        clock, found = self.time_keeper(), []
+    @property
+    def batches_by_class(self) -> bool:
+        """Never: the clock knows how large the batches were, not how they were drawn."""
+        return False
+
+    @property
+    def observed_set(self) -> str:
+        """Those whose features are recorded."""
+        return "recorded samples"
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """What the recipe breaks, and what else of the training the predictions leave out, in words."""
+        clock, found = self.time_keeper(), [*super().deviations]
         if self.kernels.bn == "batch":
             found.append(
                 "kernels are those of training mode, in which statistics move along with their batch"
@@ -194,9 +205,9 @@ class RecordedConfig(RunConfig):
             "recorded outside: rungs are those of the measured kernels, and the motion at the start is the difference "
             "of the first two snapshots"
         )
-        return found
+        return tuple(found)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Nested plain values, what is known alone."""
         whole_ = asdict(self)
         kept = {name: {key: whole_[name][key] for key in keys} for name, keys in KEPT.items()}
@@ -209,7 +220,7 @@ class RecordedConfig(RunConfig):
         return self.to_dict()
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RecordedConfig":
+    def from_dict(cls, values: Document) -> "RecordedConfig":
         """Inverse of `to_dict`."""
         try:
             data = RecordedData(**{name: values["data"][name] for name in KEPT["data"]})
@@ -246,14 +257,12 @@ def described(
     return RecordedConfig.of(clock, data, model, kernels)
 
 
-def config_of(tables: Mapping[str, Any]) -> RunConfig:
+def config_of(tables: Document) -> RunConfig:
     """The configuration that the tables of a config.toml hold, of either kind."""
     return RecordedConfig.from_dict(tables) if MARKED in tables else RunConfig.from_dict(tables)
 
 
-def _recipe(
-    clock: Clock, C: int, observed: str, written: Mapping[str, Any] | None = None
-) -> RecordedTraining:
+def _recipe(clock: Clock, C: int, observed: str, written: Document | None = None) -> RecordedTraining:
     rate = clock.learning_rate
     if rate is None and clock.schedule is not None:
         rate = float(clock.schedule.first(1)[0])

@@ -67,6 +67,7 @@ class DataConfig:
         whole_numbers(self, "data.", {"classes": 2, "test_per_class": 0, "probe_per_class": 0})
         self._check_sizes()
         choice("data.scaling", self.scaling, SCALINGS)
+        # Made for its checks alone: the Gram matrix of the block inputs has the order of a block kernel.
         BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
         number("data.noise", self.noise, 0)
         if self.noise and self.name != "block":

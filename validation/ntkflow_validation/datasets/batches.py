@@ -43,6 +43,7 @@ def batches_of(labels: Labels, classes: int, batch_per_class: int, seed: int, st
 
 def _epoch_order(counts: np.ndarray, seed: int, epoch: int) -> list[np.ndarray]:
     """The order in which an epoch goes through the samples of each class, (m_c,) each."""
+    # A generator for each epoch, not one that runs on: a resumed run would need to know where that stood.
     rng = np.random.default_rng([seed, 1, epoch])
     starts = np.cumsum(counts) - counts
     return [rng.permutation(m) + start for m, start in zip(counts, starts, strict=True)]

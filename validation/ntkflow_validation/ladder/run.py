@@ -1,6 +1,6 @@
 """`compare_run`: from a run directory with measured kernels to comparison.json."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,9 @@ from ntkflow_validation.ladder.rungs import SPECS, Spec, build, chosen
 from ntkflow_validation.ladder.score.windows import Window, choose
 from ntkflow_validation.models.base import Network
 from ntkflow_validation.runs.compared import ComparedRun
+from ntkflow_validation.runs.results import deviations
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
-from ntkflow_validation.training.train import prepare, start
+from ntkflow_validation.training.train import Prepared, prepare, start
 
 # Parameters times samples: above this the rungs that pass through the network again and again are left out.
 LARGE = 20_000_000
@@ -59,7 +60,8 @@ def compare_run(
     from_snapshot: int | None = None,
     progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
-    deviations: Callable[[RunDirectory], list[str]] = lambda _: [],
+    kernels: Mapping[int, Measurement] | None = None,
+    prepared: Prepared | None = None,
 ) -> ComparedRun:
     """Predict windows of a run with every rung, write comparison.json, return it.
 
@@ -68,23 +70,24 @@ def compare_run(
         from_snapshot: a measured step that leads, predicted to the end of the run.
         progress: called with (what, done, in all).
         settings: rungs and windows.
-        deviations: hypotheses that the run breaks, in words.
+        kernels: everything that was measured, by step; None reads it.
+        prepared: the run's data set and network; None makes them.
 
     Raises:
         InputError: nothing was measured, not `from_snapshot`, or an unknown rung.
     """
     chosen(_names(settings), large=True)
-    kernels = run.measurements()
+    kernels = run.measurements() if kernels is None else kernels
     windows = choose(_losses(run), list(kernels), from_snapshot, settings.windows)
     results, refused = [], run.config.unpredicted
     if refused is None:
         context = (
             _RecordedContext(run, stand_in(run.config), None, kernels, settings, progress)
             if isinstance(run.config, RecordedConfig)
-            else _Context(run, *prepare(run.config), kernels, settings, progress)
+            else _Context(run, *(prepared or prepare(run.config)), kernels, settings, progress)
         )
         results = [context.compare(window) for window in windows]
-    found = comparison_document(results, kernels, deviations(run), refused)
+    found = comparison_document(results, kernels, deviations(run, run.training()), refused)
     run.write_comparison(found)
     return found
 
@@ -114,7 +117,7 @@ class _Context:
     run: RunDirectory
     dataset: Dataset
     network: Network | None
-    kernels: dict[int, Measurement]
+    kernels: Mapping[int, Measurement]
     settings: LadderSettings
     progress: Progress
 

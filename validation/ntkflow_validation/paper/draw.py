@@ -9,10 +9,18 @@ from matplotlib.lines import Line2D
 
 from ntkflow.errors import InputError
 from ntkflow.runs import files
+from ntkflow.runs.pictures.layout import filled
 from ntkflow.sweep.cache import SPEC_FILE
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.paper.choose import Selection, select
-from ntkflow_validation.paper.panes import LETTERS, curves, painters, rate_handles
+from ntkflow_validation.paper.panes import (
+    LETTERS,
+    OVER_EPOCHS,
+    curves,
+    fitted_handle,
+    painters,
+    rate_handles,
+)
 from ntkflow_validation.paper.registry import PaperFigure, paper_figure
 from ntkflow_validation.runs.rundir import RunDirectory, run_paths
 from ntkflow_validation.sweep.records import Record, find_records
@@ -28,7 +36,7 @@ def draw_figure(number: int, paths: Sequence[Path | str], out: Path | str, raw: 
 
     Args:
         number: 1 .. 20.
-        paths: training figures take any mixture of sweep and run directories; kernel figures one run directory
+        paths: training figures take any mixture of sweeps, runs and exported trainings; kernel figures one run directory
             whose kernels were measured, as by `ntkflow validate kernels --figure`.
         out: folder for figure-N.pdf and figure-N.png.
         raw: curves over epochs as they are, not smoothed; the files are named figure-N-raw.
@@ -104,13 +112,12 @@ def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = Tr
     rows = -(-len(panes) // COLUMNS)
     drawn = Figure(figsize=(WIDTH, 2.2 * rows + 0.9), layout="constrained")
     FigureCanvasAgg(drawn)
-    # Four abreast are legible at the width of a page; eight panes, as a pair without repetitions has, leave no gap.
-    grid = list(drawn.subplots(rows, COLUMNS).flat)
-    for axes, paint in zip(grid, panes, strict=False):
+    # Four abreast are legible at the width of a page.
+    for axes, paint in zip(filled(drawn, len(panes), rows, COLUMNS), panes, strict=True):
         paint(axes)
-    for axes in grid[len(panes) :]:
-        axes.set_axis_off()
     handles = [Line2D([], [], label=curve.label, **curve.style()) for curve in curves(selection)]
+    if handles and set(figure.panes) & set(OVER_EPOCHS):
+        handles.append(fitted_handle())
     if handles and set(figure.panes) & set("fgh"):
         handles += rate_handles(selection)
     if handles:

@@ -179,9 +179,9 @@ class Predicted:
             self.solution, np.asarray(cross, dtype=np.float64)[:, self.order], np.asarray(H, np.float64)
         )
 
-    def figure(self) -> "Figure":
-        """The panes of the solution; `against(training).figure()` lays observed snapshots beside it."""
-        return self.solution.figure()
+    def figure(self, **options: Any) -> "Figure":
+        """The panes of the solution, options as in `nf.figure`; that of `against(training)` has the observed ones too."""
+        return self.solution.figure(**options)
 
     def __repr__(self) -> str:
         band = self.without_band or f"{len(self.members)} draws of the constants within their standard errors"
@@ -212,13 +212,13 @@ class Against:
         """For each quantity the skill pooled over all later snapshots, see `nf.skill`."""
         return self.comparison.pooled
 
-    def figure(self) -> "Figure":
-        """Observed as points, predicted as lines."""
+    def figure(self, **options: Any) -> "Figure":
+        """Observed as points, predicted as lines; `panes=` and `size=` as of `LadderComparison.figure`."""
         from ntkflow_validation.figures.figures import comparison_figure
 
         kernel = self.predicted.problem.kernel.rung
         title = f"predicted from step {self.steps[0]} with the measured {kernel} kernel"
-        return comparison_figure(self.comparison, {self.steps[0]: self.comparison}, title)
+        return comparison_figure(self.comparison, {self.steps[0]: self.comparison}, title, **options)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in self.skill.items())

@@ -330,3 +330,8 @@ class ComparedRun:
     windows: tuple[ComparedWindow, ...]
     kernels: tuple[ComparedKernel, ...]
     calibration: object = None
+
+    @property
+    def in_order(self) -> tuple[ComparedWindow, ...]:
+        """Windows in order of their first step."""
+        return tuple(sorted(self.windows, key=lambda window: window.step))

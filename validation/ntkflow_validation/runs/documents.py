@@ -96,6 +96,11 @@ class KernelRow:
         return cls(step, **found.row())
 
 
+def kernel_rows(measured: Mapping[int, Measurement]) -> tuple[KernelRow, ...]:
+    """Everything that was measured, in short, in the order given."""
+    return tuple(KernelRow.of(step, found) for step, found in measured.items())
+
+
 def first_difference(a: Document, b: Document, prefix: str = "") -> str | None:
     """The first field in which two configurations differ, with both values; None where they are equal."""
     for key, value in a.items():

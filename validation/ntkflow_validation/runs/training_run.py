@@ -24,6 +24,7 @@ from ntkflow_validation.training.steps import snapshot_steps, total_steps
 from ntkflow_validation.training.together import Member, train_together
 from ntkflow_validation.training.train import (
     DivergedError,
+    Prepared,
     Snapshot,
     TrainState,
     accuracy,
@@ -33,7 +34,6 @@ from ntkflow_validation.training.train import (
     train,
 )
 
-Prepared = tuple[Dataset, Network]
 # Seconds between checkpoints: what a kill costs at most, beside the time since the last snapshot.
 CHECKPOINT_EVERY = 30.0
 
@@ -252,6 +252,7 @@ def _begun(run: RunDirectory, dataset: Dataset, network: Network) -> Training:
 
 def _end(run: RunDirectory, facts: Training, outcome: Outcome) -> Outcome:
     run.write_training(replace(facts, result=str(outcome.result), step=outcome.step, message=outcome.message))
+    # Last: a kill before it leaves a checkpoint that nobody reads, not a training without an end.
     run.remove_checkpoint()
     return outcome
 

@@ -29,6 +29,7 @@ from ntkflow_validation.kernels.found import CONSTANTS
 from ntkflow_validation.metrics.probe import invariant_terms
 from ntkflow_validation.pipeline.summary import summary
 from ntkflow_validation.runs.lock import LOCK, resting
+from ntkflow_validation.runs.results import Results
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
 from ntkflow_validation.runs.training_run import read_outcome
 from ntkflow_validation.saved.comparison import LadderComparison
@@ -282,7 +283,7 @@ class TrainingRun:
 
     def summary(self) -> Json:
         """The numbers of summary.json, from what the directory holds: training, kernels, what was predicted."""
-        return document(summary(self.run))
+        return document(summary(self.run, Results.of(self.run, self.measurements)))
 
     def ends(self) -> Json:
         """Numbers at both ends under the names of a simulation's summary."""

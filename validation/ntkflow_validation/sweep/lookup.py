@@ -30,6 +30,7 @@ def found_table(paths: Sequence[Path | str]) -> tuple[Table, list[Record]]:
     rows: list[dict[str, object]] = []
     for record in records:
         settings = flat(record.config)
+        # In this order in every table, whatever was swept: tables of several sweeps are put together.
         row = {name: settings.get(name) for name in NAMED}
         row |= entries(record.config.to_dict(), record.content)
         rows.append({**row, "where": str(record.where)})
