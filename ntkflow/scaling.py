@@ -16,9 +16,12 @@ def unit(A: Floats) -> tuple[Floats, float]:
 
 
 def units(A: Floats) -> tuple[Floats, Floats]:
-    """The same row by row: rows / sizes and the sizes, one a row."""
-    parts = [unit(row) for row in A]
-    return np.array([row for row, _ in parts]).reshape(A.shape), np.array([size for _, size in parts])
+    """The same row by row, or matrix by matrix of a stack: rows / sizes and the sizes, one a row."""
+    largest = np.abs(A).reshape(len(A), -1).max(axis=1, initial=0.0)
+    usual = (largest > 0) & np.isfinite(largest)
+    # Powers of two change no digit.
+    sizes = np.where(usual, np.ldexp(1.0, np.frexp(np.where(usual, largest, 1.0))[1] - 1), 1.0)
+    return A / sizes.reshape(-1, *(A.ndim - 1) * [1]), sizes
 
 
 def deviation(A: Floats, axis: int | None = None, ddof: int = 0) -> Floats:
@@ -32,3 +35,12 @@ def cosine(A: Floats, B: Floats) -> float:
     (A, _), (B, _) = unit(A), unit(B)
     norms = float(np.linalg.norm(A) * np.linalg.norm(B))
     return float(np.vdot(A, B)) / norms if norms else float("nan")
+
+
+def cosines(A: Floats, B: Floats) -> Floats:
+    """`cosine` of every two matrices of two stacks."""
+    (A, _), (B, _) = units(A), units(B)
+    norms = np.linalg.norm(A, axis=(1, 2)) * np.linalg.norm(B, axis=(1, 2))
+    products = np.einsum("tij,tij->t", A, B)
+    result: Floats = np.divide(products, norms, out=np.full(len(A), np.nan), where=norms > 0)
+    return result

@@ -32,6 +32,7 @@ FRONT_DOORS = {
     "ntkflow.problem.problem",
     "ntkflow.integrate.solve",
     "ntkflow.integrate.stopping",
+    "ntkflow.integrate.task",
     "ntkflow.integrate.descent.batches",
     "ntkflow.fitting.observed",
     "ntkflow.runs.config",
@@ -40,7 +41,11 @@ FRONT_DOORS = {
 # Kernels are given by hand too; of commands, the parser hands over what it likes.
 OPEN_ROOMS = ("ntkflow.problem.kernels.", "ntkflow.cli.")
 # Called some ten thousand times a run: checking each call would double the suite's time. NTKFLOW_SHAPES=all checks these too.
-INNERMOST = ("ntkflow.integrate.engines.structured.", "ntkflow.dynamics.")
+INNERMOST = (
+    "ntkflow.integrate.engines.lockstep.",
+    "ntkflow.integrate.engines.structured.",
+    "ntkflow.dynamics.",
+)
 _ROOT = Path(__file__).parent.parent
 
 

@@ -63,8 +63,8 @@ FLOORS = {
 REST = "rest"
 STOREYS = {
     "ntkflow.cli": "printed < rest",
-    "ntkflow.integrate": "engines < rest < descent",
-    "ntkflow.integrate.engines": "base < structured < rest",
+    "ntkflow.integrate": "engines < rest < descent together",
+    "ntkflow.integrate.engines": "base < structured < lockstep < rest",
     "ntkflow.metrics": "published < rest",
     "ntkflow.problem": "sizes < state < kernels < rest",
     "ntkflow.prove": "algebra < entry < draws instances < claims < rest",

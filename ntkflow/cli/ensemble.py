@@ -35,7 +35,7 @@ def run_ensemble(
         with bar(json or quiet) as progress:
             found = ensemble(config, range(start, start + config.ensemble), progress=progress)
         seconds = time.perf_counter() - began
-        summary = saved.summarise(found, seconds, config.tables(), config.rtol)
+        summary = saved.summarise(found, seconds, config.tables(), found.about["rtol"])
         write(staged, found, prepared, summary)
     if figures:
         attempted(lambda: saved.draw(directory), f"`ntkflow plot {directory}` draws it")

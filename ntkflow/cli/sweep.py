@@ -50,8 +50,8 @@ def sweep(
     """Run the simulation over a grid of configurations and draw any quantity of its summaries.
 
     Every finished cell is kept under a hash of its configuration: the same command again runs only what is
-    missing or failed. Writes sweep.toml, cells/, table.csv, table.npz and figures/sweep.png. Exit code 1 when a
-    cell failed.
+    missing or failed. Cells work at rtol 1e-6 unless told otherwise. Writes sweep.toml, cells/, table.csv, table.npz
+    and figures/sweep.png. Exit code 1 when a cell failed.
     """
     view = {"x": x, "y": y, "by": by, "theory": theory, "log_x": log_x, "log_y": log_y}
     spec = _spec(config, study, over or [], set_ or [], seeds, view)

@@ -267,6 +267,18 @@ class ThinFlow(InFrame):
         parts = [y[cut].reshape(shape) for cut, shape in self._cuts]
         return ThinState(*parts)
 
+    def unpack_many(self, packed: Floats) -> tuple[Floats, ...]:
+        """H1, L, W, b of packed states, (T, ...) each."""
+        return tuple(packed[:, cut].reshape(len(packed), *shape) for cut, shape in self._cuts)
+
+    def losses(self, packed: Floats) -> Floats:
+        """The loss (4) of packed states, (T,)."""
+        H1, L, W, b = self.unpack_many(packed)
+        R1 = W @ H1 + b[..., None] - self.system.goal
+        squares = self.system.masses * R1**2
+        result: Floats = 0.5 * (np.sum(squares, axis=(1, 2)) + np.sum((W @ L) ** 2, axis=(1, 2)))
+        return result
+
     @cached_property
     def _cuts(self) -> list[tuple[slice, tuple[int, ...]]]:
         shapes = self.system.shapes

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from ntkflow._types import Times
+from ntkflow.dynamics.packed import Flow
 from ntkflow.problem.kernels import Kernel
 from ntkflow.rounding import whole_up
 
@@ -20,6 +21,13 @@ SAVED_BYTES = 2**30
 def knots_of(kernel: Kernel) -> tuple[float, ...]:
     """Positive times at which a moving kernel changes its slope; none for a constant one."""
     return tuple(t for t in kernel.knots if t > 0)
+
+
+def own_grid(flow: Flow, t_end: float, knots: Sequence[float] = ()) -> Times:
+    """`log_grid` for a run of a flow from its start."""
+    y0 = flow.start()
+    # A hundredth of the fastest time constant: before that nothing can be seen to move on a log axis of time.
+    return log_grid(1e-2 / max(flow.spectral_radius(y0), 1 / t_end), t_end, y0.nbytes, knots)
 
 
 def log_grid(first: float, t_end: float, nbytes: int, knots: Sequence[float] = ()) -> Times:

@@ -1,53 +1,17 @@
 """Metrics along a trajectory: plain named series with a unit and a meaning each."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ntkflow._types import Floats, Times
+from ntkflow._types import Floats, Integers, Times
 from ntkflow.dynamics.fields import ThinSystem
-from ntkflow.dynamics.packed import Flow
-from ntkflow.metrics import invariant, neural_collapse
-from ntkflow.metrics.components import loss_components, moments, norms
+from ntkflow.integrate.stack import Stack, Trajectory, stacks
+from ntkflow.metrics import components, invariant, neural_collapse
 from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.kernels.base import ThinCoefficients
-from ntkflow.problem.problem import Problem
-from ntkflow.problem.state import State, ThinState
-from ntkflow.problem.thin import Frame
-from ntkflow.scaling import cosine
-
-
-@runtime_checkable
-class Trajectory(Protocol):
-    """What the metrics look at: saved times, and the states there in full and in thin form."""
-
-    @property
-    def problem(self) -> Problem:
-        """What was integrated."""
-
-    @property
-    def times(self) -> Times:
-        """Saved times, (T,)."""
-
-    @property
-    def packed(self) -> Floats:
-        """Packed states there, (T, D)."""
-
-    @property
-    def flow(self) -> Flow:
-        """What packed them."""
-
-    def __len__(self) -> int: ...
-
-    def state(self, i: int) -> State:
-        """Full state at saved time i."""
-
-    def thin(self, i: int) -> tuple[ThinState, Frame]:
-        """Thin state at saved time i and its frame."""
-
-
-Thin = tuple[ThinState, Frame]
+from ntkflow.problem.sizes import Sizes
+from ntkflow.scaling import cosine, cosines
 
 TIME_UNIT = "flow time of the sum loss 1/2 |W H + b 1^T - Y|_F^2 (eq. 4)"
 DESCRIPTIONS: dict[str, str] = {
@@ -77,80 +41,115 @@ DESCRIPTIONS: dict[str, str] = {
 }
 
 
-def evaluate(trajectory: Trajectory) -> dict[str, Floats]:
-    """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error."""
+class Narrow(dict[str, Floats]):
+    """Series of a trajectory without the measures of collapse, which are evaluated all together when one is asked for."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        super().__init__(evaluate(trajectory, narrow=True))
+        self.trajectory = trajectory
+
+    def __missing__(self, name: str) -> Floats:
+        self.update(evaluate(self.trajectory))
+        return dict(self)[name]
+
+
+def evaluate(
+    trajectory: Trajectory, only: Sequence[int] | None = None, narrow: bool = False
+) -> dict[str, Floats]:
+    """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error.
+
+    Args:
+        trajectory: saved states.
+        only: indices of the saved times to look at, increasing, the first among them; None: all.
+        narrow: of the measures of collapse NC1_frobenius alone, which costs nothing.
+    """
+    looked = np.arange(len(trajectory)) if only is None else np.asarray(only)
     problem, sizes = trajectory.problem, trajectory.problem.sizes
-    # Once for every saved time: the metrics and the terms of E look at the same.
-    thins = [trajectory.thin(i) for i in range(len(trajectory))]
-    rows = []
-    for i, (thin, frame) in enumerate(thins):
+    first: Floats | None = None
+    parts = []
+    for stack in stacks(trajectory, looked):
+        H1, L, W, b = stack.H1, stack.L, stack.W, stack.b
         # The three components are orthogonal parts of R, which are parts of the loss for squares only.
         if problem.squared_error:
-            losses = loss_components(thin, sizes.masses)
+            values = components.loss_of(np, H1, L, W, b, sizes.masses)
         else:
-            losses = {"loss": float(trajectory.flow.loss(trajectory.packed[i]))}
-        measured = neural_collapse.measure_thin(thin, frame)
-        rows.append({**losses, **measured, **moments(thin, sizes), **norms(thin, sizes)})
-    columns = _columns(rows)
+            losses = [float(trajectory.flow.loss(trajectory.packed[i])) for i in stack.at]
+            values = {"loss": np.array(losses)}
+        if narrow:
+            values["NC1_frobenius"] = neural_collapse.nc1_frobenius(L, sizes.N)
+        else:
+            values |= neural_collapse.measure_stack(H1, L, W, b, stack.frame, stack.V)
+        values |= components.moments_of(np, H1, L, sizes.N / sizes.C)
+        values |= components.norms_of(np, L, W, b, sizes.N / sizes.C)
+        # The terms of E where it is a matrix of blocks; what the rung conserves everywhere else. E_drift is that of an
+        # exact trajectory's zero; with decay or a moving kernel it is a real motion.
+        if problem.thin is not None:
+            terms = _terms(stack, trajectory.times[stack.at], problem.thin, sizes)
+            # Of a thin flow the frame is one for the whole run, of a raw one all n coordinates are looked at.
+            if first is None:
+                first = terms["weights"][0] - (terms["means"][0] + terms["within"][0])
+            values |= _of_terms(terms, first)
+            values["E_eot_norm"] = _end_of_training(stack, terms["rates"], sizes)
+        parts.append(values)
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     # Held biases follow no law that V would belong to (theory 11.8).
     if (kernel := problem.equal_blocks) is not None and problem.train_bias:
         share = sizes.N / kernel.eigenvalues(sizes).mu_global
         columns["V"] = columns["b_error"] ** 2 + share * columns["gg_norm"]
-    # The terms of E where it is a matrix of blocks; what the rung conserves everywhere else. E_drift is that of an exact
-    # trajectory's zero; with decay or a moving kernel it is a real motion.
-    coefficients = problem.thin
-    if coefficients is None:
-        return {**columns, **_columns(_general_rows(trajectory))}
-    return {**columns, **_columns(_block_rows(trajectory, thins, coefficients))}
+    if problem.thin is None:
+        columns |= _columns(_general_rows(trajectory, looked))
+    # What belongs to E comes last, in tables and files too.
+    return dict(sorted(columns.items(), key=lambda column: column[0].startswith("E_")))
 
 
 def _columns(rows: Sequence[dict[str, float]]) -> dict[str, Floats]:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def _block_rows(
-    trajectory: Trajectory, thins: Sequence[Thin], coefficients: ThinCoefficients
-) -> list[dict[str, float]]:
-    sizes = trajectory.problem.sizes
-    rows = []
-    first = built = columns = None
-    for t, (thin, frame) in zip(trajectory.times, thins, strict=True):
-        # Of a thin flow the frame is one for the whole run, of a raw one it is that of each state.
-        if built is None or frame.column_class != columns:
-            columns = frame.column_class
-            built = ThinSystem.build(coefficients, sizes, columns, sizes.n)
-        system = built.at(float(t))
-        terms = invariant.thin_terms(thin, system)
-        first = first or terms
-        rows.append(
-            {
-                "E_norm": float(np.linalg.norm(terms.E)),
-                "E_drift": invariant.drift(first, terms),
-                "E_alignment": terms.alignment,
-                "E_weights": float(np.linalg.norm(terms.weights)),
-                "E_means": float(np.linalg.norm(terms.means)),
-                "E_within": float(np.linalg.norm(terms.within)),
-                "E_features": float(np.linalg.norm(terms.features)),
-                "E_global_mean": float(np.linalg.norm(terms.global_mean)),
-                "E_eot_norm": _end_of_training(thin, system),
-            }
-        )
-    return rows
+def _terms(stack: Stack, times: Times, coefficients: ThinCoefficients, sizes: Sizes) -> dict[str, Floats]:
+    """The terms of E of the states of a stack, and the rates within classes that they hold, (T, 1, r) or (r,)."""
+    built = ThinSystem.build(coefficients, sizes, stack.frame.column_class, stack.H1.shape[1])
+    inverse, rates = built.inverse, built.rates
+    if built.schedule:
+        now = [built.at(float(t)) for t in times]
+        inverse = np.stack([system.inverse for system in now])
+        rates = np.stack([system.rates for system in now])[:, None]
+    found = invariant.terms_of(np, stack.H1, stack.L, stack.W, inverse, rates, built.masses.mean())
+    return {**found, "rates": rates}
 
 
-def _end_of_training(thin: ThinState, system: ThinSystem) -> float:
+def _of_terms(terms: dict[str, Floats], first: Floats) -> dict[str, Floats]:
+    weights, features = terms["weights"], terms["means"] + terms["within"]
+    return {
+        "E_norm": _norms(weights - features),
+        "E_drift": invariant.drifts(terms, first),
+        "E_alignment": cosines(weights, features),
+        "E_weights": _norms(weights),
+        "E_means": _norms(terms["means"]),
+        "E_within": _norms(terms["within"]),
+        "E_features": _norms(features),
+        "E_global_mean": _norms(terms["global_mean"]),
+    }
+
+
+def _norms(A: Floats) -> Floats:
+    return np.asarray(np.linalg.norm(A, axis=(1, 2)))
+
+
+def _end_of_training(stack: Stack, rates: Floats, sizes: Sizes) -> Floats:
     """Norm of E_eot; NaN when the classes differ in mu_single, since eq. (27) has only one."""
-    mu = system.rates
-    if mu.size == 0 or np.ptp(mu) > 0:
-        return float("nan")
-    moments = (thin.H1 * system.masses) @ thin.H1.T + thin.L @ thin.L.T
-    return float(np.linalg.norm(thin.W.T @ thin.W - moments / mu[0]))
+    if rates.size == 0 or np.any(np.ptp(rates, axis=-1) > 0):
+        return np.full(len(stack.at), np.nan)
+    H1, L, W = stack.H1, stack.L, stack.W
+    moments = (H1 * sizes.masses) @ np.swapaxes(H1, 1, 2) + L @ np.swapaxes(L, 1, 2)
+    gap = np.swapaxes(W, 1, 2) @ W - moments / rates[..., :1]
+    return _norms(gap)
 
 
-def _general_rows(trajectory: Trajectory) -> list[dict[str, float]]:
+def _general_rows(trajectory: Trajectory, looked: Integers) -> list[dict[str, float]]:
     quantity = conserved_by(trajectory.problem)
     rows = []
-    for i, t in enumerate(trajectory.times):
+    for i, t in zip(looked.tolist(), trajectory.times[looked], strict=True):
         state = trajectory.state(i)
         weights, features = quantity.terms(state, float(t))
         rows.append(

@@ -9,7 +9,7 @@ from ntkflow import views
 from ntkflow._types import Document, Floats, Json, Times
 from ntkflow.dynamics.packed import Flow
 from ntkflow.integrate.law_check import LawCheck
-from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT, evaluate
+from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT, Narrow, evaluate
 from ntkflow.integrate.stopping import Reason
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State, ThinState
@@ -99,6 +99,20 @@ class Solution:
     def series(self) -> dict[str, Floats]:
         """Named metrics along the trajectory, each of shape (T,); see `ntkflow.integrate.series.DESCRIPTIONS`."""
         return evaluate(self)
+
+    @cached_property
+    def ends(self) -> dict[str, Floats]:
+        """The same at the first and the last saved time alone, (2,) each, or (1,) where they are one."""
+        ends = [0, len(self) - 1][: len(self)]
+        whole = self.__dict__.get("series")
+        if whole is None or isinstance(whole, Narrow):
+            return evaluate(self, only=ends)
+        return {name: values[ends] for name, values in whole.items()}
+
+    def narrowed(self) -> "Solution":
+        """The same solution, whose measures of collapse wait until they are asked for: for those of whom two ends are."""
+        self.__dict__.setdefault("series", Narrow(self))
+        return self
 
     @property
     def is_flow(self) -> bool:

@@ -8,12 +8,13 @@ import numpy as np
 
 from ntkflow._types import Floats, Times
 from ntkflow.dynamics.fields import ThinSystem
-from ntkflow.dynamics.packed import Flow
+from ntkflow.dynamics.packed import Flow, ThinFlow
 from ntkflow.metrics import invariant
 from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.losses import MSE, CrossEntropy, Smoothed
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
+from ntkflow.problem.thin import Frame
 
 # Saved states looked at, and fewer where the inverse kernel is dear: an audit may not cost more than some steps.
 LOOKS, DEAR_LOOKS = 16, 4
@@ -77,10 +78,17 @@ def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
         quantity = conserved_by(problem)
         first = flow.state(packed[0])
         return max(quantity.drift(first, flow.state(y)) for y in _spread_out(packed[1:], DEAR_LOOKS))
+    sizes = problem.sizes
+    if isinstance(flow, ThinFlow) and isinstance(flow.frame, Frame):
+        # In the coordinates of the subspace that the flow lives in: norms don't see which.
+        H1, L, W, _ = flow.unpack_many(packed)
+        system = ThinSystem.build(coefficients, sizes, flow.frame.column_class, flow.frame.n_eff)
+        found = invariant.terms_of(np, H1, L, W, system.inverse, system.rates, system.masses.mean())
+        return float(invariant.drifts(found)[1:].max())
     terms = []
     for y in packed:
         thin, frame = flow.thin(y)
-        system = ThinSystem.build(coefficients, problem.sizes, frame.column_class, problem.sizes.n)
+        system = ThinSystem.build(coefficients, sizes, frame.column_class, sizes.n)
         terms.append(invariant.thin_terms(thin, system))
     return max(invariant.drift(terms[0], now) for now in terms[1:])
 
@@ -97,7 +105,7 @@ def _rose(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float, known: 
     if not isinstance(loss, MSE | CrossEntropy):
         return False
     # From each look to the next, not from the start: an error that adds up slowly is no rise.
-    losses = np.array([flow.loss(y) for y in packed])
+    losses = flow.losses(packed) if isinstance(flow, ThinFlow) else np.array([flow.loss(y) for y in packed])
     penalties = (
         np.array([penalty(problem, flow.state(y)) for y in packed]) if problem.decay.any else 0 * losses
     )

@@ -1,4 +1,4 @@
-"""Parts of the loss and moments of a thin state, written once for numpy and jax.
+"""Parts of the loss and moments of a thin state, or of every one of a stack, written once for numpy and jax.
 
 The loss by component of the residual: global mean, class means, individual samples (section 4.1).
 """
@@ -40,31 +40,31 @@ def norms(thin: ThinState, sizes: Sizes) -> dict[str, float]:
 def loss_of(xp: ModuleType, H1: Array, L: Array, W: Array, b: Array, masses: Array) -> dict[str, Array]:
     """`loss_components` by the functions of `xp`, numpy or jax.numpy."""
     # Sums over class means weighed by their samples: nothing of size N is formed. W H2 is all that varies within classes.
-    R1 = W @ H1 + b[:, None] - np.eye(len(masses))
+    R1 = W @ H1 + b[..., None] - np.eye(len(masses))
     N = masses.sum()
     mean = R1 @ masses / N
     parts = {
-        "loss_global": 0.5 * (N * (mean @ mean)),
-        "loss_class": 0.5 * xp.sum(masses * (R1 - mean[:, None]) ** 2),
-        "loss_individual": 0.5 * xp.sum((W @ L) ** 2),
+        "loss_global": 0.5 * (N * xp.sum(mean**2, axis=-1)),
+        "loss_class": 0.5 * xp.sum(masses * (R1 - mean[..., None]) ** 2, axis=(-2, -1)),
+        "loss_individual": 0.5 * xp.sum((W @ L) ** 2, axis=(-2, -1)),
     }
     return {"loss": sum(parts.values()), **parts}
 
 
 def moments_of(xp: ModuleType, H1: Array, L: Array, m: Array) -> dict[str, Array]:
     """`moments` by the functions of `xp`; m samples a class on the mean."""
-    g = H1.mean(axis=1)
+    g = H1.mean(axis=-1)
     return {
-        "H1H1_norm": xp.linalg.norm(H1.T @ H1),
-        "H2H2_norm": xp.linalg.norm(L.T @ L) / m,
-        "gg_norm": g @ g,
+        "H1H1_norm": xp.linalg.norm(xp.swapaxes(H1, -1, -2) @ H1, axis=(-2, -1)),
+        "H2H2_norm": xp.linalg.norm(xp.swapaxes(L, -1, -2) @ L, axis=(-2, -1)) / m,
+        "gg_norm": xp.sum(g**2, axis=-1),
     }
 
 
 def norms_of(xp: ModuleType, L: Array, W: Array, b: Array, m: Array) -> dict[str, Array]:
     """`norms` by the functions of `xp`."""
     return {
-        "tr_S": xp.sum(L**2) / m,
-        "W_norm": xp.linalg.norm(W),
-        "b_error": xp.linalg.norm(b - 1 / len(b)),
+        "tr_S": xp.sum(L**2, axis=(-2, -1)) / m,
+        "W_norm": xp.linalg.norm(W, axis=(-2, -1)),
+        "b_error": xp.linalg.norm(b - 1 / b.shape[-1], axis=-1),
     }

@@ -5,6 +5,7 @@ blocks this is eq. (26); for class-dependent blocks and imbalanced classes it is
 dE/dt = 0 for any loss.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -74,16 +75,19 @@ def thin_terms(thin: ThinState, system: ThinSystem, t: float = 0.0) -> Invariant
 def terms_of(
     xp: ModuleType, H1: Array, L: Array, W: Array, inverse: Array, rates: Array, m: Array
 ) -> dict[str, Array]:
-    """`thin_terms` by the functions of `xp`, numpy or jax.numpy: `inverse` is Kc^{-1} M, m the mean of the masses."""
+    """`thin_terms` by the functions of `xp`, numpy or jax.numpy: `inverse` is Kc^{-1} M, m the mean of the masses.
+
+    States may be stacked along a first axis; where the kernel moves, `inverse` and `rates` too, the rates as (T, 1, r).
+    """
     # The mean with the weights that split H1 Kc^{-1} M H1^T into contrasts and mean; that of the classes where all are alike.
-    mean_weight = inverse.sum(axis=0)
-    total = mean_weight.sum()
-    g = H1 @ mean_weight / total
+    mean_weight = inverse.sum(axis=-2)
+    total = mean_weight.sum(axis=-1)[..., None]
+    g = (H1 @ mean_weight[..., None])[..., 0] / total
     return {
-        "weights": W.T @ W / m,
-        "means": H1 @ inverse @ H1.T / m,
-        "global_mean": xp.outer(g, g) * (total / m),
-        "within": (L / rates) @ L.T / m,
+        "weights": xp.swapaxes(W, -1, -2) @ W / m,
+        "means": H1 @ inverse @ xp.swapaxes(H1, -1, -2) / m,
+        "global_mean": g[..., :, None] * g[..., None, :] * (total / m)[..., None],
+        "within": (L / rates) @ xp.swapaxes(L, -1, -2) / m,
     }
 
 
@@ -134,3 +138,13 @@ def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix
 def drift(initial: InvariantTerms, now: InvariantTerms) -> float:
     """|E(t) - E(0)|_F over `scale` at t, the norms of W^T W / m and H K^{-1} H^T / m added."""
     return float(np.linalg.norm(now.E - initial.E)) / now.scale if now.scale else 0.0
+
+
+def drifts(found: Mapping[str, Floats], first: FeatureMatrix | None = None) -> Floats:
+    """`drift` of a stack of states, (T,), from their `terms_of`; from its first state where `first`, E, is None."""
+    weights, features = found["weights"], found["means"] + found["within"]
+    E = weights - features
+    moved = np.linalg.norm(E - (E[0] if first is None else first), axis=(1, 2))
+    scale = np.linalg.norm(weights, axis=(1, 2)) + np.linalg.norm(features, axis=(1, 2))
+    result: Floats = np.divide(moved, scale, out=np.zeros_like(moved), where=scale != 0)
+    return result

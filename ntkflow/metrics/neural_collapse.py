@@ -30,11 +30,11 @@ from types import ModuleType
 
 import numpy as np
 
-from ntkflow._types import Array, ClassMatrix, Integers
+from ntkflow._types import Array, ClassMatrix, Floats, Integers
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import Frame, decompose
-from ntkflow.scaling import unit
+from ntkflow.scaling import units
 
 NC1_NAMES = ("NC1", "NC1_frobenius", "NC1_papyan", "NC1_tirer", "NC1_galanti")
 NC2_NAMES = ("NC2", "NC2_unit", "NC2_equinorm", "NC2_equiangular")
@@ -59,33 +59,58 @@ def measure_thin(thin: ThinState, frame: Frame) -> dict[str, float]:
 
     Features of any size that float64 holds: means, deviations and weights are measured each in their own unit.
     """
-    M, of_means = unit(thin.H1 - thin.H1.mean(axis=1, keepdims=True))
-    L, of_deviations = unit(thin.L)
-    W, _ = unit(thin.W)
+    found = measure_stack(thin.H1[None], thin.L[None], thin.W[None], thin.b[None], frame)
+    return {name: float(values[0]) for name, values in found.items()}
+
+
+def measure_stack(
+    H1: Floats, L: Floats, W: Floats, b: Floats, frame: Frame, V: Floats | None = None
+) -> dict[str, Floats]:
+    """All metrics of a stack of thin states, (T,) each.
+
+    Args:
+        H1: class means, (T, n, C).
+        L: within-class factors, (T, n, r).
+        W: weights, (T, C, n).
+        b: biases, (T, C).
+        frame: of all of them.
+        V: takes their coordinates to those of all n features, which only NC1 depends on; None where they are these.
+    """
+    M, of_means = units(H1 - H1.mean(axis=2, keepdims=True))
+    L, of_deviations = units(L)
+    W, of_weights = units(W)
     sizes = frame.sizes
-    # variances[c, f] of feature f within class c
+    # variances[t, c, f] of feature f within class c
     # From the thin factor: the deviations of all N samples are never composed.
-    variances = np.einsum("fr,crf->cf", L, frame.class_grams @ L.T) / sizes.masses[:, None]
-    gram = M.T @ M
+    D = L if V is None else V @ L
+    products = frame.class_grams @ np.swapaxes(D, 1, 2)[:, None]
+    variances = np.einsum("tfr,tcrf->tcf", D, products) / sizes.masses[:, None]
+    gram = np.swapaxes(M, 1, 2) @ M
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         values = {
             **nc1_of(np, M, L, np.maximum(variances, 0.0), sizes.N),
             **nc2_of(np, gram),
             **nc3_of(np, M, W),
-            "NC4": _nc4(thin, frame),
+            "NC4": _nc4(H1, L, W, b, of_deviations, of_weights, frame),
         }
         # No deviations stay none, however small the means are.
-        ratio = np.float64(of_deviations / of_means) ** 2 if np.any(L) else np.float64(1.0)
-        units = {"NC1": of_deviations, "NC1_frobenius": of_deviations, **dict.fromkeys(RATIOS, ratio)}
-        values |= {name: values[name] * size for name, size in units.items()}
+        ratio = np.where(np.any(L, axis=(1, 2)), (of_deviations / of_means) ** 2, 1.0)
+        scales = {"NC1": of_deviations, "NC1_frobenius": of_deviations, **dict.fromkeys(RATIOS, ratio)}
+        values |= {name: values[name] * size for name, size in scales.items()}
     # The pseudo-inverse of nothing is nothing, and would call merged classes collapsed.
-    if not np.any(gram):
-        values["NC1_papyan"] = np.nan
-    return {name: float(values[name]) for name in NAMES}
+    values["NC1_papyan"] = np.where(np.any(gram, axis=(1, 2)), values["NC1_papyan"], np.nan)
+    return {name: values[name] for name in NAMES}
+
+
+def nc1_frobenius(L: Floats, N: int) -> Floats:
+    """NC1_frobenius alone of a stack of within-class factors, (T,)."""
+    L, of_deviations = units(L)
+    result: Floats = np.sqrt(np.sum(L**2, axis=(-2, -1)) / N) * of_deviations
+    return result
 
 
 def nc1_of(xp: ModuleType, M: Array, L: Array, variances: Array, N: Array) -> dict[str, Array]:
-    """Every NC1 by the functions of `xp`, numpy or jax.numpy.
+    """Every NC1 by the functions of `xp`, numpy or jax.numpy; of one state, or of every one of a stack.
 
     Args:
         xp: whose functions.
@@ -94,43 +119,54 @@ def nc1_of(xp: ModuleType, M: Array, L: Array, variances: Array, N: Array) -> di
         variances: of every feature within every class, C x n.
         N: number of samples.
     """
-    C, gram = M.shape[1], M.T @ M
-    total, spread, diagonal = xp.sum(L**2), variances.sum(axis=1), xp.diag(gram)
+    C, Mt = M.shape[-1], xp.swapaxes(M, -1, -2)
+    gram = Mt @ M
+    total, spread = xp.sum(L**2, axis=(-2, -1)), variances.sum(axis=-1)
+    diagonal = xp.diagonal(gram, axis1=-2, axis2=-1)
     # C x C in place of S_B^+, n x n: tr(S_W S_B^+) is the same by M^+ = (M^T M)^+ M^T. M has rank C - 1 at most, and 1e-12
     # cuts off the eigenvalue that centring makes zero.
     pinv = xp.linalg.pinv(gram, rtol=1e-12, hermitian=True)
     first, second = _pairs(C)
-    squares = (diagonal[:, None] + diagonal[None, :] - 2 * gram)[first, second]
+    squares = (diagonal[..., :, None] + diagonal[..., None, :] - 2 * gram)[..., first, second]
     return {
-        "NC1": xp.sqrt(variances).mean(),
+        "NC1": xp.sqrt(variances).mean(axis=(-2, -1)),
         "NC1_frobenius": xp.sqrt(total / N),
-        "NC1_papyan": xp.sum((pinv @ (M.T @ L)) ** 2) / N,
-        "NC1_tirer": (total / N) / (xp.trace(gram) / C),
-        "NC1_galanti": ((spread[first] + spread[second]) / (2 * squares)).mean(),
+        "NC1_papyan": xp.sum((pinv @ (Mt @ L)) ** 2, axis=(-2, -1)) / N,
+        "NC1_tirer": (total / N) / (diagonal.sum(axis=-1) / C),
+        "NC1_galanti": ((spread[..., first] + spread[..., second]) / (2 * squares)).mean(axis=-1),
     }
 
 
 def nc2_of(xp: ModuleType, gram: Array) -> dict[str, Array]:
     """Every NC2 from M^T M by the functions of `xp`."""
-    C = gram.shape[0]
-    P, norms = centring(C), xp.sqrt(xp.diag(gram))
-    cosines = gram / xp.outer(norms, norms)
+    C = gram.shape[-1]
+    P, norms = centring(C), xp.sqrt(xp.diagonal(gram, axis1=-2, axis2=-1))
+    cosines = gram / (norms[..., :, None] * norms[..., None, :])
+    first, second = _pairs(C)
     return {
-        "NC2": xp.linalg.norm(gram / xp.linalg.norm(gram) - P / np.sqrt(C - 1)),
-        "NC2_unit": xp.linalg.norm(cosines - P * (C / (C - 1))),
-        "NC2_equinorm": norms.std() / norms.mean(),
-        "NC2_equiangular": xp.abs(cosines[_pairs(C)] + 1 / (C - 1)).mean(),
+        "NC2": _frobenius(xp, _normed(xp, gram) - P / np.sqrt(C - 1)),
+        "NC2_unit": _frobenius(xp, cosines - P * (C / (C - 1))),
+        "NC2_equinorm": norms.std(axis=-1) / norms.mean(axis=-1),
+        "NC2_equiangular": xp.abs(cosines[..., first, second] + 1 / (C - 1)).mean(axis=-1),
     }
 
 
 def nc3_of(xp: ModuleType, M: Array, W: Array) -> dict[str, Array]:
     """Every NC3 by the functions of `xp`."""
-    units = M / xp.sqrt(xp.diag(M.T @ M))
-    dual = W.T / xp.linalg.norm(W)
+    columns = M / xp.sqrt(xp.sum(M**2, axis=-2))[..., None, :]
+    dual = _normed(xp, xp.swapaxes(W, -1, -2))
     return {
-        "NC3": xp.linalg.norm(M / xp.linalg.norm(M) - dual),
-        "NC3_unit": xp.linalg.norm(units / xp.linalg.norm(units) - dual),
+        "NC3": _frobenius(xp, _normed(xp, M) - dual),
+        "NC3_unit": _frobenius(xp, _normed(xp, columns) - dual),
     }
+
+
+def _frobenius(xp: ModuleType, A: Array) -> Array:
+    return xp.linalg.norm(A, axis=(-2, -1))
+
+
+def _normed(xp: ModuleType, A: Array) -> Array:
+    return A / _frobenius(xp, A)[..., None, None]
 
 
 def _pairs(C: int) -> tuple[Integers, Integers]:
@@ -139,18 +175,24 @@ def _pairs(C: int) -> tuple[Integers, Integers]:
     return first, second
 
 
-def _nc4(thin: ThinState, frame: Frame) -> float:
-    """Agreement of argmax(W h + b) with the nearest class mean; C x N products only."""
-    counts = frame.sizes.counts
-    _, of_features = unit(np.concatenate([thin.H1, thin.L], axis=1))
-    H1, L = thin.H1 / of_features, thin.L / of_features
-    W, of_weights = unit(thin.W)
-    b, of_biases = unit(thin.b)
+def _nc4(
+    H1: Floats, L: Floats, W: Floats, b: Floats, of_deviations: Floats, of_weights: Floats, frame: Frame
+) -> Floats:
+    """Agreement of argmax(W h + b) with the nearest class mean, L and W in units; C x N products only."""
+    H1, of_features = units(H1)
+    # Means and deviations in the unit of the larger one.
+    most = np.maximum(of_features, of_deviations)
+    H1, L = H1 * (of_features / most)[:, None, None], L * (of_deviations / most)[:, None, None]
+    b, of_biases = units(b)
     # Both terms of the logits in the unit of the larger one.
-    of_logits = max(of_weights * of_features, of_biases)
-    W, b = W * (of_weights * of_features / of_logits), b * (of_biases / of_logits)
-    logits = np.repeat(W @ H1 + b[:, None], counts, axis=1) + (W @ L) @ frame.Q.T
-    means = H1.T @ H1
+    of_logits = np.maximum(of_weights * most, of_biases)
+    W, b = W * (of_weights * most / of_logits)[:, None, None], b * (of_biases / of_logits)[:, None]
+    counts, QT = frame.sizes.counts, frame.Q.T
+    logits = np.repeat(W @ H1 + b[..., None], counts, axis=2) + (W @ L) @ QT
+    H1t = np.swapaxes(H1, 1, 2)
+    means = H1t @ H1
     # argmin |h - mean_c|^2 = argmax (mean_c . h - |mean_c|^2 / 2)
-    scores = np.repeat(means, counts, axis=1) + (H1.T @ L) @ frame.Q.T - np.diag(means)[:, None] / 2
-    return float(np.mean(logits.argmax(axis=0) == scores.argmax(axis=0)))
+    halves = np.diagonal(means, axis1=1, axis2=2)[..., None] / 2
+    scores = np.repeat(means, counts, axis=2) + (H1t @ L) @ QT - halves
+    result: Floats = np.mean(logits.argmax(axis=1) == scores.argmax(axis=1), axis=1)
+    return result

@@ -49,6 +49,12 @@ class Block:
             return np.where(rows == columns, 1.0, 2.0)
         return np.array([1 / float(np.vdot(s, s)) for s in self.symmetries])
 
+    @property
+    def count(self) -> int:
+        """How many numbers `project` gives."""
+        k = self.U.shape[1]
+        return k * (k + 1) // 2 if self.symmetries is None else len(self.symmetries)
+
     def names(self, label: str) -> list[str]:
         """A name for each number that `project` gives."""
         if self.symmetries is None:
@@ -66,6 +72,11 @@ class Commutant:
     blocks: tuple[Block, ...]
 
     __repr__ = views.short
+
+    @cached_property
+    def count(self) -> int:
+        """How many numbers `project` gives."""
+        return sum(block.count for block in self.blocks)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from ntkflow.runs.border.schema import Option, documented, flag, options_of, sch
 from ntkflow.runs.border.typed import check
 
 OFF = 0.0
+# Of a run that is looked at by itself, and of members and cells, of which none is.
+STRICT_RTOL, LOOSE_RTOL = 1e-8, 1e-6
 
 
 @documented
@@ -122,9 +124,7 @@ class SimulateConfig:
             more="None: `ntkflow.integrate.horizon.default_horizon`, or what `steps` reaches. Refused beside `steps`.",
         ),
     ] = None
-    rtol: Annotated[float, Option("run", "Bound on the drift of E.")] = 1e-8
-    engine: Annotated[str, Option("run", "Integrator, or auto.")] = "auto"
-    form: Annotated[str, Option("run", "thin, raw or auto.")] = "auto"
+    # Before what follows from it, so that two runs are told apart by it.
     ensemble: Annotated[
         int,
         Option(
@@ -133,6 +133,11 @@ class SimulateConfig:
             more="Each runs to t_end, whatever stops a single run.",
         ),
     ] = 1
+    rtol: Annotated[
+        float | None, Option("run", "Bound on the drift of E.", words="1e-8, of ensembles and sweeps 1e-6")
+    ] = None
+    engine: Annotated[str, Option("run", "Integrator, or auto.")] = "auto"
+    form: Annotated[str, Option("run", "thin, raw or auto.")] = "auto"
     stop_nc1: Annotated[float, Option("stop", "Stop below this NC1; 0: never.")] = 1e-8
     stop_loss: Annotated[float, Option("stop", "Stop below this loss; 0: never.")] = OFF
     stationarity: Annotated[float, Option("stop", "Stop when the state moves less than this; 0: never.")] = (

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -17,12 +18,14 @@ from ntkflow.dynamics.packed import clock
 from ntkflow.errors import InputError, SolveError
 from ntkflow.integrate.horizon import default_horizon
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
-from ntkflow.integrate.solve import solve
+from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.stopping import Reason
+from ntkflow.integrate.task import Task
+from ntkflow.integrate.together import fits, solve_many
 from ntkflow.problem.problem import Problem
 from ntkflow.progress import Progress
 from ntkflow.runs.border.costs import MEMBER, refuse_many
-from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.config import LOOSE_RTOL, SimulateConfig
 from ntkflow.runs.processes.executors import local_processes
 from ntkflow.runs.simulate import prepare
 
@@ -36,6 +39,9 @@ FIRST_TIME = 1e-3
 # Members handed over at a time per worker; more would only fill memory with waiting problems.
 WAITING = 4
 UNKNOWN_WORKERS = 16
+
+# Members that one task integrates in lockstep, and the progress bar waits for: enough to fill the slots twice.
+TOGETHER = 256
 
 Members = Float64[Floats, "K T"]
 
@@ -57,6 +63,9 @@ class Member:
     engine: str
     steps: int
     seconds: float
+
+
+_Outcome = tuple[Member, dict[str, Floats]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +166,9 @@ def ensemble(
 ) -> Ensemble:
     """Integrate many members and evaluate their series on one grid of times.
 
-    Member k is exactly what `solve(problem_k, save_at=times, rtol=rtol, engine=engine, form=form).series` gives.
+    Small thin systems are integrated in lockstep, many at a time, where `engine` is 'auto': member k is what
+    `solve(problem_k, save_at=times, rtol=rtol).series` gives within rtol, with the same digits whoever the other members
+    are. With another engine it is exactly that of `solve`.
 
     Main arguments:
         source: a configuration whose seed is replaced by each of `seeds`, or the problems themselves.
@@ -168,7 +179,7 @@ def ensemble(
     Other Arguments:
         times: increasing times to save; None: 0 and 60 more, even in log time, up to the configuration's t_end or
             the longest default horizon.
-        rtol: bound on the drift of E; None: the configuration's, or 1e-8.
+        rtol: bound on the drift of E; None: the configuration's, or 1e-6, which is less than a line of a figure is wide.
         engine: engine of every member; None: the configuration's, or auto. "jax" integrates all of them in one vmapped
             call, on an accelerator where there is one: constant scalar blocks, mild problems, and the series of
             `ntkflow.derivatives.jax_metrics`; times then are without 0.
@@ -182,7 +193,7 @@ def ensemble(
     given = source if isinstance(source, SimulateConfig) else SimulateConfig()
     names = _names(source, seeds)
     options = _Options(
-        rtol if rtol is not None else given.rtol,
+        next(value for value in (rtol, given.rtol, LOOSE_RTOL) if value is not None),
         engine if engine is not None else given.engine,
         form if form is not None else given.form,
     )
@@ -190,12 +201,9 @@ def ensemble(
     about = _about(source, options.rtol)
     if engine == "jax":
         return replace(_vmapped(source, names, grid[grid > 0], options.rtol), about=about)
-    tasks = (_Task(_member_source(source, k, seed), seed, grid, options) for k, seed in enumerate(names))
-    if executor is not None:
-        outcomes = _gather(tasks, len(names), executor, progress)
-    else:
-        with local_processes() as pool:
-            outcomes = _gather(tasks, len(names), pool, progress)
+    with nullcontext(executor) if executor is not None else local_processes() as workers:
+        tasks = list(_tasks(source, names, grid, options, workers))
+        outcomes = _gather(iter(tasks), len(names), workers, progress)
     common = [name for name in outcomes[0][1] if all(name in series for _, series in outcomes)]
     stacked = {name: np.stack([series[name] for _, series in outcomes]) for name in common}
     return Ensemble(grid, stacked, tuple(member for member, _ in outcomes), about)
@@ -204,7 +212,7 @@ def ensemble(
 def _about(source: SimulateConfig | Sequence[Problem], rtol: float) -> Json:
     """What the members share."""
     if isinstance(source, SimulateConfig):
-        prepared = prepare(replace(source, ensemble=1))
+        prepared = prepare(replace(source, ensemble=1, rtol=rtol))
         problem, config = prepared.problem, prepared.config
         shared = {"sizes": problem.sizes.as_dict(), "kernel": problem.kernel.as_dict()}
         return {**shared, "init": config.init, "config": config.tables(), "rtol": rtol}
@@ -253,22 +261,49 @@ class _Options:
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """One member, in a form that is small to send to a process."""
+    """Some members, in a form that is small to send to a process."""
 
-    source: SimulateConfig | Problem
-    seed: int
+    sources: tuple[SimulateConfig | Problem, ...]
+    seeds: tuple[int, ...]
     times: Times
     options: _Options
 
-    def run(self) -> tuple[Member, dict[str, Floats]]:
-        """Integrate the member and evaluate its series; times that a failure left out are NaN."""
-        problem = prepare(self.source).problem if isinstance(self.source, SimulateConfig) else self.source
-        solution = solve(problem, save_at=self.times, throw=False, **vars(self.options))
+    def run(self) -> list[_Outcome]:
+        """Integrate the members and evaluate their series; times that a failure left out are NaN."""
+        return solve_many([self._asked(source) for source in self.sources], self._outcome)
+
+    def alike(self) -> bool:
+        """Whether its first member, and most likely the others, can go in lockstep."""
+        return fits(self._asked(self.sources[0]))
+
+    def _asked(self, source: SimulateConfig | Problem) -> Task:
+        problem = prepare(source).problem if isinstance(source, SimulateConfig) else source
+        return Task.of(problem, save_at=self.times, **vars(self.options))
+
+    def _outcome(self, k: int, solution: Solution) -> _Outcome:
         stats, kept = solution.stats, int(np.isin(solution.times, self.times).sum())
         missing = np.full(len(self.times) - kept, np.nan)
         # A member that failed between two times of the grid has its last state at the end.
         series = {name: np.concatenate([v[:kept], missing]) for name, v in solution.series.items()}
-        return Member(self.seed, solution.reason, stats.engine, stats.steps, stats.seconds), series
+        return Member(self.seeds[k], solution.reason, stats.engine, stats.steps, stats.seconds), series
+
+
+def _tasks(
+    source: SimulateConfig | Sequence[Problem],
+    names: Sequence[int],
+    grid: Times,
+    options: _Options,
+    executor: Executor,
+) -> Iterator[_Task]:
+    """The members, one by one or so many together that each worker has some in lockstep."""
+    workers = getattr(executor, "_max_workers", UNKNOWN_WORKERS)
+    together = min(TOGETHER, -(-len(names) // workers))
+    every = [_member_source(source, k, seed) for k, seed in enumerate(names)]
+    if not _Task((every[0],), (names[0],), grid, options).alike():
+        together = 1
+    for k in range(0, len(every), together):
+        some = slice(k, k + together)
+        yield _Task(tuple(every[some]), tuple(names[some]), grid, options)
 
 
 def _names(source: SimulateConfig | Sequence[Problem], seeds: Iterable[int] | None) -> tuple[int, ...]:
@@ -298,25 +333,27 @@ def _member_source(source: SimulateConfig | Sequence[Problem], k: int, seed: int
 
 def _gather(
     tasks: Iterator[_Task], total: int, executor: Executor, progress: Progress | None
-) -> list[tuple[Member, dict[str, Floats]]]:
+) -> list[_Outcome]:
     """Outcomes in the order of the tasks; few wait in the executor at a time."""
     most = WAITING * getattr(executor, "_max_workers", UNKNOWN_WORKERS)
-    waiting: dict[Future[tuple[Member, dict[str, Floats]]], int] = {}
-    found: dict[int, tuple[Member, dict[str, Floats]]] = {}
+    waiting: dict[Future[list[_Outcome]], int] = {}
+    found: dict[int, list[_Outcome]] = {}
     numbered = enumerate(tasks)
+    finished = 0
     try:
-        while len(found) < total:
+        while finished < total:
             for k, task in islice(numbered, most - len(waiting)):
                 waiting[executor.submit(task.run)] = k
             for future in wait(waiting, return_when=FIRST_COMPLETED)[0]:
-                found[waiting.pop(future)] = future.result()
+                outcomes = found[waiting.pop(future)] = future.result()
+                finished += len(outcomes)
                 if progress is not None:
-                    progress("members", len(found), total)
+                    progress("members", finished, total)
     except BrokenExecutor:
         raise SolveError(
-            f"a worker died (out of memory, or killed) after {len(found)} of {total} members; use fewer workers"
+            f"a worker died (out of memory, or killed) after {finished} of {total} members; use fewer workers"
         ) from None
     finally:
         for future in waiting:
             future.cancel()
-    return [found[k] for k in range(total)]
+    return [outcome for k in sorted(found) for outcome in found[k]]

@@ -140,7 +140,7 @@ def _of_E(problem: Problem) -> Law:
 
 def _conserved_sentence(problem: Problem) -> str:
     quantities = conserved_by(problem)
-    count, pieces = len(quantities.names), len(quantities.symmetries.blocks)
+    count, pieces = quantities.symmetries.count, len(quantities.symmetries.blocks)
     numbers = "1 number is" if count == 1 else f"{count} numbers are"
     if problem.kernel.on_samples:
         return f"the {count} entries of the symmetric matrix E are constant, for any loss (eq. 26)"

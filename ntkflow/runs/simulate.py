@@ -13,8 +13,9 @@ from ntkflow.integrate.descent import Momentum, descend
 from ntkflow.integrate.descent.solution import as_solution
 from ntkflow.integrate.horizon import default_horizon
 from ntkflow.integrate.solution import Solution
-from ntkflow.integrate.solve import solve
+from ntkflow.integrate.solve import run_alone, settle
 from ntkflow.integrate.stopping import Stop
+from ntkflow.integrate.task import Task
 from ntkflow.problem import initial
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import KAPPAS, Kernel, kernel_files
@@ -27,7 +28,7 @@ from ntkflow.problem.training_clock import Clock
 from ntkflow.progress import Progress
 from ntkflow.runs.border.costs import refuse_sizes
 from ntkflow.runs.border.schema import flag
-from ntkflow.runs.config import OFF, SimulateConfig, fallbacks
+from ntkflow.runs.config import LOOSE_RTOL, OFF, STRICT_RTOL, SimulateConfig, fallbacks
 from ntkflow.runs.files import StateFile, read_kernel, read_state, sort_kernel
 
 # Discrete runs: more steps than this are taken for a mistake; about this many states are saved.
@@ -96,6 +97,8 @@ def prepare(
         )
         arrays = dict(source)
         config, kernel = _kernel(config, arrays, {})
+    if config.rtol is None:
+        config = replace(config, rtol=LOOSE_RTOL if config.ensemble > 1 else STRICT_RTOL)
     optimiser = _optimiser(config, sizes)
     decay = Decay(config.decay_w, config.decay_h, config.decay_b)
     if config.weight_decay is not None:
@@ -132,14 +135,19 @@ def run(prepared: Prepared, progress: Progress | None = None) -> Solution:
         raise InputError("ensemble", c.ensemble, "is more than one run", "use ntkflow.ensemble")
     if c.step_size is not None:
         return _descend(prepared, progress)
-    return solve(
+    return settle(run_alone(task_of(prepared), progress))
+
+
+def task_of(prepared: Prepared) -> Task:
+    """The flow of a prepared problem as a task of the integrators."""
+    c = prepared.config
+    return Task.of(
         prepared.problem,
         t_end=c.t_end,
         stop=prepared.stop,
-        rtol=c.rtol,
+        rtol=_given(c.rtol),
         engine=c.engine,
         form=c.form,
-        progress=progress,
     )
 
 

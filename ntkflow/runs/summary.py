@@ -241,7 +241,7 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Summary:
 
 
 def _ends(solution: "Solution", name: str) -> Ends:
-    values = solution.series[name]
+    values = solution.ends[name]
     return Ends(float(values[0]), float(values[-1]))
 
 
@@ -255,11 +255,11 @@ def block_constants(problem: Problem) -> BlockConstants:
 
 
 def _invariant(solution: "Solution") -> InvariantRow:
-    series, law = solution.series, solution.law
+    series, law = solution.ends, solution.law
     return InvariantRow(
         norm_initial=float(series["E_norm"][0]),
         norm_final=float(series["E_norm"][-1]),
-        drift=float(np.max(series["E_drift"])),
+        drift=float(np.max(solution.series["E_drift"])),
         constant=not solution.E_moves,
         law_error=None if law is None else law.error,
         law_tolerance=None if law is None else law.tolerance,

@@ -1,6 +1,9 @@
 """One cell: its address, which is a hash of all that decides its numbers, and the work that fills it."""
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -8,11 +11,14 @@ from ntkflow import __version__
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
+from ntkflow.integrate.solve import settle
+from ntkflow.integrate.task import Task
+from ntkflow.integrate.together import fits, solve_many
 from ntkflow.metrics import neural_collapse
 from ntkflow.runs.border.records import document
 from ntkflow.runs.border.typed import Value
-from ntkflow.runs.config import SimulateConfig
-from ntkflow.runs.simulate import Prepared, prepare, run
+from ntkflow.runs.config import LOOSE_RTOL, SimulateConfig
+from ntkflow.runs.simulate import Prepared, prepare, run, task_of
 from ntkflow.runs.summary import summarise
 from ntkflow.sweep.spec import SweepSpec, absolute, digest, plain_config
 
@@ -38,7 +44,8 @@ def cells(spec: SweepSpec) -> list[Cell]:
     """All cells of a sweep in grid order."""
     found = []
     for point in spec.points():
-        values: Json = dict(point)
+        # Of a cell nobody asks for the eighth digit: its run may be as loose as a member of an ensemble.
+        values: Json = {"rtol": spec.base.rtol if spec.base.rtol is not None else LOOSE_RTOL, **point}
         # An axis over one kind of end replaces the other in the base.
         for one, other in (("steps", "t_end"), ("t_end", "steps")):
             if one in point and other not in point:
@@ -75,12 +82,52 @@ def load(config: SimulateConfig) -> Prepared:
 def run_cell(config: SimulateConfig) -> Json:
     """Run one configuration: {config, summary, ends}, or {error} with kind and message; never raises.
 
-    It is called in workers, so that it takes and gives plain values only.
+    It is called in workers, so that it takes and gives plain values only. Its digits are those it has among others.
     """
+    return run_cells([config])[0]
+
+
+def gains(config: SimulateConfig) -> bool:
+    """Whether cells like this one are faster together: those that can go in lockstep."""
     try:
         prepared = load(config)
-        solution = run(prepared)
-        summary = summarise(solution, prepared)
+        return config.step_size is None and fits(task_of(prepared))
+    except Exception:  # it is run by itself, and says what is wrong
+        return False
+
+
+def run_cells(configs: Sequence[SimulateConfig]) -> list[Json]:
+    """`run_cell` of each of some configurations, those that can in lockstep."""
+    tasks: dict[int, tuple[Prepared, Task]] = {}
+    for k, config in enumerate(configs):
+        # By itself below it says what is wrong.
+        with suppress(Exception):
+            prepared = load(config)
+            if config.step_size is None and fits(task := task_of(prepared)):
+                tasks[k] = prepared, task
+    found: dict[int, Json] = {}
+    numbers = list(tasks)
+
+    def keep(i: int, solution: Solution) -> None:
+        prepared = tasks[numbers[i]][0]
+        found[numbers[i]] = _recorded(lambda: (prepared, settle(solution)))
+
+    # Whichever task an exception is of, alone they don't cost each other anything.
+    with suppress(Exception):
+        solve_many([task for _, task in tasks.values()], keep)
+
+    def alone(config: SimulateConfig) -> tuple[Prepared, Solution]:
+        prepared = load(config)
+        return prepared, run(prepared)
+
+    return [found[k] if k in found else _recorded(partial(alone, c)) for k, c in enumerate(configs)]
+
+
+def _recorded(work: Callable[[], tuple[Prepared, Solution]]) -> Json:
+    try:
+        prepared, solution = work()
+        # Along the way a cell is asked for what its laws are checked by.
+        summary = summarise(solution.narrowed(), prepared)
         return {"config": prepared.config.tables(), "summary": document(summary), "ends": ends(solution)}
     except Exception as error:  # one bad cell must not cost the others; it is recorded and counted
         return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
@@ -94,7 +141,7 @@ def ends(solution: Solution) -> Json:
     state = solution.final
     series = {
         name: {"initial": float(values[0]), "final": float(values[-1])}
-        for name, values in solution.series.items()
+        for name, values in solution.ends.items()
         if name not in (*neural_collapse.NAMES, "loss")  # the summary has these
     }
     facts = {

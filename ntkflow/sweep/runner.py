@@ -1,11 +1,13 @@
 """Run the cells that are not finished yet, on any executor."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError, SolveError
@@ -13,13 +15,14 @@ from ntkflow.progress import Progress, silent
 from ntkflow.runs.processes import locks
 from ntkflow.runs.processes.executors import local_processes
 from ntkflow.sweep.cache import Cache
-from ntkflow.sweep.cell import cells, run_cell
+from ntkflow.sweep.cell import cells, gains, run_cell, run_cells
 from ntkflow.sweep.spec import SweepSpec
 from ntkflow.sweep.table import Table, build_table
 
 # Cells that wait in an executor of unknown size. What waits in a local pool is kept short, so that a second
 # process on the same directory finds something left to do.
 IN_FLIGHT = 1000
+UNKNOWN_WORKERS = 16
 # Cells that are kept from other processes at a time; each claim is an open file.
 MOST_CLAIMS = 256
 # Seconds between two looks at cells that other processes have.
@@ -41,6 +44,32 @@ class Task(Protocol):
     @property
     def problem(self) -> InputError | None:
         """Why it cannot be run."""
+
+
+class _Claimed(NamedTuple):
+    """A cell that is kept from other processes until its claim is closed."""
+
+    cell: Task
+    claim: ExitStack
+
+
+@dataclass(frozen=True)
+class Together:
+    """How cells are run some at a time.
+
+    Attributes:
+        fits: whether a cell gains by it, from its config; asked of the first of some, and the next are taken to be alike.
+        work: from configs to their contents, each as a `work` of one would give it.
+        most: so many at a time.
+    """
+
+    fits: Callable[[Any], bool]
+    work: Callable[[Sequence[Any]], list[Json]]
+    most: int
+
+
+# A process that dies takes so many cells with it, some seconds of work, and a second one finds as many fewer left to do.
+LOCKSTEP = Together(gains, run_cells, 64)
 
 
 def run_sweep(
@@ -75,10 +104,10 @@ def run_sweep(
     cache = Cache(directory)
     cache.open(spec, overwrite)
     if executor is not None:
-        fill(grid, cache, executor, run_cell, progress)
+        fill(grid, cache, executor, run_cell, progress, LOCKSTEP)
     else:
         with local_processes() as pool:
-            fill(grid, cache, pool, run_cell, progress)
+            fill(grid, cache, pool, run_cell, progress, LOCKSTEP)
     table = build_table(spec, grid, cache)
     table.write(directory)
     return table
@@ -90,6 +119,7 @@ def fill(
     executor: Executor,
     work: Callable[[Any], Json],
     progress: Progress = silent,
+    together: Together | None = None,
 ) -> None:
     """Run the cells that `cache` lacks and write each as it ends.
 
@@ -101,6 +131,7 @@ def fill(
         executor: where they run.
         work: from a cell's config to its content, or to {error} with kind and message.
         progress: called with ("cells", finished, in all), the number of those that failed in brackets after the name.
+        together: what runs some cells at once; they are written when all of them have ended. None: each by itself.
 
     Raises:
         SolveError: the executor broke; the same call again goes on from there.
@@ -108,8 +139,12 @@ def fill(
     done, failed = 0, 0
     # One more than can run, so that no worker waits; what waits is claimed and kept from other processes.
     most = getattr(executor, "_max_workers", IN_FLIGHT - 1) + 1
+    if together is not None:
+        # Each worker has its share of a small grid.
+        share = -(-len(grid) // getattr(executor, "_max_workers", UNKNOWN_WORKERS))
+        together = replace(together, most=max(1, min(together.most, share)))
     try:
-        for succeeded in _Filling(cache, executor, work, most).outcomes(grid):
+        for succeeded in _Filling(cache, executor, work, most, together).outcomes(grid):
             done, failed = done + succeeded, failed + (not succeeded)
             progress(f"cells ({failed} failed)" if failed else "cells", done + failed, len(grid))
     except BrokenExecutor:
@@ -122,9 +157,23 @@ def fill(
 class _Filling:
     """What is going on while cells are run: those in the executor, and those that other processes have."""
 
-    def __init__(self, cache: Cache, executor: Executor, work: Callable[[Any], Json], most: int) -> None:
-        self.cache, self.executor, self.work, self.most = cache, executor, work, most
-        self.waiting: dict[Future[Json], tuple[str, ExitStack]] = {}
+    def __init__(
+        self,
+        cache: Cache,
+        executor: Executor,
+        work: Callable[[Any], Json],
+        most: int,
+        together: Together | None = None,
+    ) -> None:
+        self.cache, self.executor, self.work, self.most, self.together = (
+            cache,
+            executor,
+            work,
+            most,
+            together,
+        )
+        self.waiting: dict[Future[Any], list[_Claimed]] = {}
+        self.gathered: list[_Claimed] = []
         self.later: list[Task] = []
         # What failed before is tried again; what fails meanwhile, in whatever process, is not.
         self.failed = cache.failures()
@@ -136,14 +185,16 @@ class _Filling:
                 if len(self.waiting) >= self.most:
                     yield from self._collect()
                 yield from self._begin(cell)
+            self._submit()
             while self.waiting or self.later:
                 # Another process may end without its cells.
                 yield from self._collect(PAUSE if self.later else None)
                 yield from self._look_again()
         finally:
-            for future, (_, claim) in self.waiting.items():
+            for future in self.waiting:
                 future.cancel()
-                claim.close()
+            for claimed in itertools.chain(self.gathered, *self.waiting.values()):
+                claimed.claim.close()
 
     def _begin(self, cell: Task) -> Iterator[bool]:
         """The outcome of a cell that needs no work; otherwise it is put into the executor, or off."""
@@ -158,7 +209,7 @@ class _Filling:
         else:
             claim = ExitStack()
             try:
-                if len(self.waiting) < MOST_CLAIMS:
+                if len(self.gathered) + sum(map(len, self.waiting.values())) < MOST_CLAIMS:
                     claim.enter_context(self.cache.claimed(cell.key))
             except locks.HeldError:
                 self.later.append(cell)
@@ -168,7 +219,23 @@ class _Filling:
                 claim.close()
                 yield self.cache.read(cell.key) is not None
                 return
-            self.waiting[self.executor.submit(self.work, cell.config)] = cell.key, claim
+            self.gathered.append(_Claimed(cell, claim))
+            alone = self.together is None or (len(self.gathered) == 1 and not self.together.fits(cell.config))
+            if alone or (self.together is not None and len(self.gathered) >= self.together.most):
+                self._submit()
+
+    def _submit(self) -> None:
+        """Hand what has been gathered to the executor."""
+        some, self.gathered = self.gathered, []
+        if not some:
+            return
+        configs = [claimed.cell.config for claimed in some]
+        future: Future[Any]
+        if len(some) == 1 or self.together is None:
+            future = self.executor.submit(self.work, *configs)
+        else:
+            future = self.executor.submit(self.together.work, configs)
+        self.waiting[future] = some
 
     def _failed_meanwhile(self, key: str) -> bool:
         return self.cache.failed_at(key) not in (None, self.failed.get(key))
@@ -179,11 +246,14 @@ class _Filling:
             return
         finished, _ = wait(self.waiting, patience, FIRST_COMPLETED)
         for future in finished:
-            key, claim = self.waiting.pop(future)
-            with claim:
-                content = _content(future)
-                self.cache.write(key, content)
-            yield "error" not in content
+            some = self.waiting.pop(future)
+            with ExitStack() as claims:
+                for claimed in some:
+                    claims.push(claimed.claim)
+                contents = _contents(future, len(some))
+                for claimed, content in zip(some, contents, strict=True):
+                    self.cache.write(claimed.cell.key, content)
+            yield from ("error" not in content for content in contents)
 
     def _look_again(self) -> Iterator[bool]:
         """Cells of other processes that these have finished, failed, or left behind."""
@@ -193,13 +263,15 @@ class _Filling:
                 self.later += put_off[i:]
                 return
             yield from self._begin(cell)
+        self._submit()
 
 
-def _content(future: Future[Json]) -> Json:
-    """What a cell returned, or what kept it from returning, such as workers that die of it again and again."""
+def _contents(future: Future[Any], count: int) -> list[Json]:
+    """What some cells returned, or what kept them from returning, such as workers that die of it again and again."""
     error = future.exception()
     if error is None:
-        return future.result()
+        found = future.result()
+        return found if isinstance(found, list) else [found]
     if isinstance(error, BrokenExecutor) or not isinstance(error, Exception):
         raise error
-    return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
+    return count * [{"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}]

@@ -8,7 +8,7 @@ from ntkflow.dynamics.levels import LevelFlow
 from ntkflow.dynamics.packed import RawFlow, ThinFlow
 from ntkflow.integrate import moving_terms
 from ntkflow.integrate.moving_terms import Pencil, Terms
-from ntkflow.integrate.solve import _flow
+from ntkflow.integrate.task import flow_of
 from ntkflow.metrics import balance
 from ntkflow.metrics.quantities import conserved
 from ntkflow.problem.decay import Decay
@@ -50,7 +50,7 @@ def test_terms_and_their_motion_are_those_of_the_kernel_at_that_time(name, form,
         return
     kernel = moving(name, sizes)
     problem = nf.Problem(sizes, kernel, random_state(sizes))
-    flow, quantities, s = _flow(problem, form), conserved(kernel, sizes), 0.3
+    flow, quantities, s = flow_of(problem, form), conserved(kernel, sizes), 0.3
     terms = Terms(flow, sizes, *kernel.kernels)
     # Two states at once, with weights of their own.
     y = np.stack([flow.start(), 1.1 * flow.start()])

@@ -7,8 +7,8 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.dynamics.packed import RawFlow, ThinFlow
-from ntkflow.integrate import run as marching
 from ntkflow.integrate import trust
+from ntkflow.integrate import watch as marching
 from ntkflow.integrate.engines import choose
 from ntkflow.integrate.stopping import FAILURES
 from ntkflow.problem.decay import Decay

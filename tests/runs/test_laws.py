@@ -11,7 +11,7 @@ import ntkflow as nf
 from ntkflow.cli.printed.table import verdict
 from ntkflow.integrate.descent import descend
 from ntkflow.integrate.descent.solution import as_solution
-from ntkflow.integrate.run import Run
+from ntkflow.integrate.motion import Motion
 from ntkflow.runs.agreement import Agreement, compare, warnings_of
 from ntkflow.runs.laws import EXACT, LEADING, LIMIT, laws, slack, step_laws
 from ntkflow.runs.rundir import load_run
@@ -86,15 +86,14 @@ OPTIONS = ["-C", 3, "-m", 2, "-n", 4, "--init", "gaussian", "--t-end", 0.3, "--n
 def test_a_broken_law_is_said_in_the_terminal_and_the_summary_and_costs_no_data(
     tmp_path, capsys, monkeypatch
 ):
-    right = Run._stop_reason
+    right = Motion.observe
 
-    def disturbed(self):
+    def disturbed(self, step):
         # E jumps between two steps, as it would under a decay that nobody knows of.
-        if self.observe is not None:
-            self.observe.__self__._integral += 1e-3
-        return right(self)
+        right(self, step)
+        self._integral += 1e-3
 
-    monkeypatch.setattr(Run, "_stop_reason", disturbed)
+    monkeypatch.setattr(Motion, "observe", disturbed)
     run("simulate", *OPTIONS, "--out", tmp_path / "r")
     text = " ".join(capsys.readouterr().out.split())
     assert "WARNING: motion of E: an exact law fails" in text

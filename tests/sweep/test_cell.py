@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import ntkflow as nf
@@ -77,3 +78,28 @@ def test_a_finished_cell_has_plain_values_only():
     files.dump_json(content)
     assert content["ends"]["final"]["bias_spread"] > 0
     assert content["ends"]["series"]["W_norm"]["initial"] > 0
+
+
+def test_cells_run_together_are_those_run_alone_and_one_bad_one_costs_no_other(monkeypatch):
+    wide = replace(BASE, features=24, per_class=12, init="relu", t_end=0.01)
+    configs = [
+        replace(BASE, seed=1),
+        replace(BASE, engine="euler"),
+        replace(BASE, t_end=None, step_size=1e-3, steps=3),
+        replace(BASE, seed=2),
+        wide,
+    ]
+    together = cell.run_cells(configs)
+    for config, content in zip(configs, together, strict=True):
+        alone = cell.run_cell(config)
+        for one in (content, alone):
+            one.get("summary", {"solver": {}})["solver"].pop("seconds", None)
+        np.testing.assert_equal(content, alone)
+    assert "must be one of" in together[1]["error"]["message"]
+    engines = [content["summary"]["solver"]["engine"] for k, content in enumerate(together) if k != 1]
+    assert engines[0] == engines[2] == "lockstep"
+    assert "lockstep" not in (engines[1], engines[3])
+    monkeypatch.setattr(cell, "solve_many", lambda tasks, keep: 1 / 0)
+    assert "error" not in cell.run_cell(configs[0])
+    assert cell.gains(configs[0])
+    assert not any(map(cell.gains, configs[1:3]))

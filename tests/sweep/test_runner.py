@@ -164,6 +164,7 @@ def test_at_most_one_cell_more_than_the_workers_waits(tmp_path, monkeypatch):
         return real(filling, *args)
 
     monkeypatch.setattr(runner._Filling, "_collect", told)
+    monkeypatch.setattr(runner, "LOCKSTEP", replace(runner.LOCKSTEP, most=1))
     run_here(grid("scale=1:2:7"), tmp_path / "s")
     assert max(waiting) == 2
 

@@ -191,6 +191,12 @@ class Chain:
 
 
 def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:
+    """`block_tolerances`, one for each entry."""
+    found = zip(flow.blocks(y0), block_tolerances(flow, y0, rtol), strict=True)
+    return np.concatenate([np.full(block.size, tolerance) for block, tolerance in found])
+
+
+def block_tolerances(flow: Flow, y0: Vector, rtol: float) -> list[float]:
     """Absolute tolerance per block: a thousandth of rtol times the block's own size, above the smallest float.
 
     Biases as good as zero have the size 1/C that they tend to. Features or weights as good as zero have that of
@@ -214,8 +220,4 @@ def _absolute(flow: Flow, y0: Vector, rtol: float) -> Vector:
         size(weights, NEGLIGIBLE * coupled, empty),
         size(b, NEGLIGIBLE * natural, whole),
     ]
-    parts = [
-        np.full(block.size, max(rtol * 1e-3 * own, np.finfo(float).tiny))
-        for block, own in zip(flow.blocks(y0), sizes, strict=True)
-    ]
-    return np.concatenate(parts)
+    return [max(rtol * 1e-3 * own, float(np.finfo(float).tiny)) for own in sizes]

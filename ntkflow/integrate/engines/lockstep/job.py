@@ -1,0 +1,63 @@
+"""One integration that waits for a slot, lies in one, or has left it."""
+
+import math
+from dataclasses import dataclass, field
+
+from ntkflow._types import Floats, Times
+from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
+
+
+@dataclass(eq=False)
+class Job:
+    """A system to integrate from t = 0, and what becomes of it.
+
+    Attributes:
+        coordinates: the system.
+        z: flat vector at t; the initial one to begin with.
+        t_end: where to end.
+        rtol: relative tolerance of the local error of each of the blocks H1, L, W, b.
+        atol: absolute tolerance of each of the packed blocks H1, L, W, b.
+        grid: times to save at, increasing.
+        exact: whether to save at these times, or at the ends of the steps that pass them.
+        told: whether the lookout is told of every step.
+        t: time reached.
+        h: the last step tried.
+        steps: accepted steps.
+        rejected: rejected steps.
+        evaluations: evaluations of the field.
+        matrices: matrices prepared.
+        seconds: its share of the time of the ticks.
+        status: 'waiting', 'running', 'finished', 'failed' or 'stopped'.
+        saved: times saved and the flat vectors there.
+    """
+
+    coordinates: Coordinates
+    z: Flat
+    t_end: float
+    rtol: float
+    atol: Floats
+    grid: Times
+    exact: bool = True
+    told: bool = False
+    t: float = 0.0
+    h: float = 0.0
+    steps: int = 0
+    rejected: int = 0
+    evaluations: int = 0
+    matrices: int = 0
+    seconds: float = 0.0
+    status: str = "waiting"
+    saved: list[tuple[float, Flat]] = field(default_factory=list)
+    _next: int = 0
+
+    @property
+    def due(self) -> float:
+        """The next time to save at; infinite when there is none."""
+        return float(self.grid[self._next]) if self._next < len(self.grid) else math.inf
+
+    def save(self, t: float, z: Flat) -> None:
+        """Keep a state at a time of the grid, or at t in the place of all of its times up to t."""
+        self.saved.append((t, z))
+        self._next += 1
+        while not self.exact and self.due <= t:
+            self._next += 1

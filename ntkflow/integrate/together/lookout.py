@@ -1,0 +1,151 @@
+"""Looks over all slots of the lockstep engine at once, and asks the `Watch` of those for whom it could matter."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkflow._types import Floats, Integers, Truths, Vector
+from ntkflow.dynamics.packed import ThinFlow
+from ntkflow.integrate.engines.chain import Step
+from ntkflow.integrate.engines.lockstep.job import Job
+from ntkflow.integrate.engines.lockstep.slots import PerSlot, Systems
+from ntkflow.integrate.engines.structured.bdf import Polynomial
+from ntkflow.integrate.together.passage import Member
+from ntkflow.integrate.watch import BLIND_STEPS, NEARLY, SADDLE_ERROR, STALL_STEPS, WORN_STEPS
+from ntkflow.problem.thin import Frame
+
+# Thresholds on norms are taken with so much to spare: the watch decides, and it adds up in another order.
+ROOM = 1 + 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Passed:
+    """The end of a step, as what follows the law of E's motion asks for it."""
+
+    inside: Polynomial
+    status: str = "running"
+    nfev: int = 0
+
+    @property
+    def t(self) -> float:
+        """Where it ends."""
+        return self.inside.t
+
+    @property
+    def y(self) -> Vector:
+        """Packed state there."""
+        return self.inside.coordinates.leave(self.inside.D[0])
+
+    def step(self) -> None:
+        """It has been taken."""
+
+    def dense(self) -> Polynomial:
+        """The interpolant."""
+        return self.inside
+
+
+class Lookout(PerSlot):
+    """Thresholds of all slots that no run passes without its watch being asked.
+
+    Args:
+        systems: what lies in the slots.
+    """
+
+    within: Floats
+    loss: Floats
+    slow: Floats
+    saddle: Floats
+    most: Integers
+    steps: Integers
+    blind: Truths
+    before: Floats
+    since: Floats
+    ends: Floats
+    lightest: Floats
+    heaviest: Floats
+
+    def __init__(self, systems: Systems) -> None:
+        super().__init__(systems.slots)
+        self.systems = systems
+        for name in ("within", "loss", "slow", "saddle", "since", "ends", "lightest", "heaviest"):
+            self.hold(name)
+        self.hold("most", kind=int)
+        self.hold("steps", kind=int)
+        self.hold("blind", kind=bool)
+        self.hold("before", systems.shape.size)
+        self.members: list[Member] = []
+
+    def begin(self, slot: int, job: Job) -> None:
+        """A member enters a slot."""
+        assert isinstance(job, Member)
+        if slot == len(self.members):
+            self.members.append(job)
+        self.members[slot] = job
+        watch, coordinates, steps = job.passage.watch, job.coordinates, job.passage.steps
+        stop, sizes, clock = watch.stop, watch.sizes, watch.flow.clock
+        # Of a state packed by samples the deviations are not a block: then the watch is asked every time.
+        by_class = isinstance(watch.flow, ThinFlow) and isinstance(watch.flow.frame, Frame)
+        falls = stop.nc1 is not None and watch.spread > stop.nc1
+        least = math.inf if not by_class else sizes.N * sizes.n * (stop.nc1 or 0.0) ** 2 * ROOM
+        self.within[slot] = least if falls else -1.0
+        self.loss[slot] = -1.0 if stop.loss is None else stop.loss * ROOM
+        self.slow[slot] = -1.0 if stop.stationarity is None else NEARLY * stop.stationarity * clock * ROOM
+        depth = 0.0 if watch.saddle is None else watch.saddle.depth(SADDLE_ERROR / job.rtol)
+        self.saddle[slot] = -1.0 if watch.saddle is None else (depth * watch.origin[1]) ** 2 * ROOM
+        self.most[slot], self.blind[slot], self.steps[slot] = watch.max_steps, watch.blind, steps
+        self.before[slot], self.since[slot], self.ends[slot] = job.z, 0.0, job.t_end
+        self.lightest[slot], self.heaviest[slot] = coordinates.s.min() ** 2, coordinates.s.max() ** 2
+
+    def keep(self, staying: Integers) -> None:
+        """All other slots are cut out."""
+        super().keep(staying)
+        self.members = [self.members[slot] for slot in staying.tolist() if slot < len(self.members)]
+
+    def ended(self, i: Integers, t: Floats, squares: Floats, z: Floats, steps: Integers) -> Integers:
+        """Those of the slots i that are to stop; see `lockstep.counts.Lookout`."""
+        near = self._near(i, t, squares, z)
+        ask = near | (squares[:, 1] <= self.within[i]) | (squares[:, 2] <= self.saddle[i])
+        if np.any(self.loss[i] >= 0):
+            ask |= self.systems.losses(i, z) <= self.loss[i]
+        ask &= ~self.blind[i] | (steps % BLIND_STEPS == 0)
+        ask |= (
+            (t >= self.ends[i])
+            | (steps >= self.most[i])
+            | (steps % WORN_STEPS == 0)
+            | (steps % STALL_STEPS == 0)
+        )
+        stopped = [
+            k
+            for k in np.flatnonzero(ask).tolist()
+            if self._asked(int(i[k]), float(t[k]), z[k], int(steps[k]), bool(near[k]))
+        ]
+        return i[stopped]
+
+    def passed(self, slot: int, begin: float, inside: Polynomial) -> None:
+        """An accepted step of a member whose E moves."""
+        member = self.members[slot]
+        motion = member.passage.motion
+        assert motion is not None
+        motion.observe(Step(member.interval, (begin, inside.t), Passed(inside)))
+
+    def _asked(self, slot: int, t: float, z: Floats, steps: int, near: bool) -> bool:
+        member = self.members[slot]
+        member.reason = member.passage.watch.reason(member.now(t, z, steps), near)
+        return member.reason is not None
+
+    def _near(self, i: Integers, t: Floats, squares: Floats, z: Floats) -> Truths:
+        """Whether the mean speed over the step is near the target, as `Watch` asks; rather too often than too seldom."""
+        slow = self.slow[i]
+        if np.all(slow < 0):
+            return np.zeros(len(i), bool)
+        moved = z - self.before[i]
+        self.before[i] = z
+        span, self.since[i] = t - self.since[i], t
+        # Class means count with the roots of their masses here.
+        H = squares[:, 0] / self.lightest[i]
+        size = H + squares[:, 1:].sum(axis=1)
+        moved *= moved
+        distance = moved.sum(axis=1) / np.maximum(self.heaviest[i], 1.0)
+        near: Truths = distance <= np.where(slow > 0, slow * span, -1.0) ** 2 * size
+        return near & (slow > 0)

@@ -1,0 +1,144 @@
+"""Many tasks at once: small thin systems in lockstep, buckets of equal shape after each other, and the rest alone."""
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, overload
+
+from threadpoolctl import threadpool_limits
+
+from ntkflow.dynamics.packed import ThinFlow
+from ntkflow.errors import InputError
+from ntkflow.integrate.engines.lockstep import Lockstep
+from ntkflow.integrate.engines.lockstep.engine import SLOTS
+from ntkflow.integrate.engines.lockstep.slots import Shape
+from ntkflow.integrate.solution import Solution
+from ntkflow.integrate.solve import run_alone
+from ntkflow.integrate.stopping import Reason
+from ntkflow.integrate.task import Task
+from ntkflow.integrate.together.lookout import Lookout
+from ntkflow.integrate.together.passage import Member, Passage
+
+# Of larger systems the products are large enough for one run by itself to be as fast.
+MOST_FEATURES, MOST_UNKNOWNS = 20, 2000
+# Whether these are the system's fault or this engine's, another engine knows.
+DOUBTFUL = (Reason.STEP_FAILED, Reason.NOT_FINITE, Reason.STALLED, Reason.INACCURATE)
+
+# States saved of all slots together may take so many bytes; where there are many times to save, fewer slots are filled.
+SAVED_BYTES = 2**28
+
+T = TypeVar("T")
+
+
+def _itself(number: int, solution: Solution) -> Solution:
+    del number
+    return solution
+
+
+@overload
+def solve_many(tasks: Sequence[Task], *, slots: int = SLOTS) -> list[Solution]: ...
+
+
+@overload
+def solve_many(
+    tasks: Sequence[Task], keep: Callable[[int, Solution], T], *, slots: int = SLOTS
+) -> list[T]: ...
+
+
+def solve_many(
+    tasks: Sequence[Task], keep: Callable[[int, Solution], Any] = _itself, *, slots: int = SLOTS
+) -> list[Any]:
+    """The solutions of tasks, each of them that of `solve` within rtol; none depends on a digit of another task.
+
+    Systems with a thin form of at most 20 feature coordinates go in lockstep where the engine is 'auto', between the knots
+    of a moving kernel one stretch after another; what has no such form, and what fails there, is solved alone.
+
+    Args:
+        tasks: what is to be done.
+        keep: called with the number of a task and its solution, as they end: what is to be kept of it.
+        slots: how many are under way at a time.
+    """
+    found: dict[int, Any] = {}
+
+    def end(number: int, solution: Solution) -> None:
+        found[number] = keep(number, solution)
+
+    # Products of small matrices: several BLAS threads contend and cost more than they bring.
+    with threadpool_limits(1, user_api="blas"):
+        together = _Together(end)
+        alone = [number for number, task in enumerate(tasks) if not fits(task)]
+        for number in sorted(set(range(len(tasks))) - set(alone)):
+            together.go_on(Passage(number, tasks[number]))
+        together.run(slots)
+    for number in [*together.left, *alone]:
+        end(number, run_alone(tasks[number]))
+    return [found[number] for number in range(len(tasks))]
+
+
+class _Together:
+    """What goes in lockstep: a queue for every shape.
+
+    Args:
+        end: called with the number of a task and its solution.
+
+    Attributes:
+        left: numbers of the tasks that are better solved alone.
+    """
+
+    def __init__(self, end: Callable[[int, Solution], None]) -> None:
+        self.end = end
+        self.left: list[int] = []
+        self._queues: dict[Shape, _Queue] = defaultdict(_Queue)
+
+    def go_on(self, passage: Passage) -> None:
+        """Let the next stretch of a task wait for a slot, or end it."""
+        try:
+            member = passage.next()
+        except InputError:
+            # Not symmetrisable: solve knows whom to ask.
+            self.left.append(passage.number)
+            return
+        if member is not None:
+            self._queues[Shape.of(member.coordinates)].append(member)
+        elif (solution := passage.solution()).reason in DOUBTFUL:
+            self.left.append(passage.number)
+        else:
+            self.end(passage.number, solution)
+
+    def run(self, slots: int) -> None:
+        """Take all tasks to their ends."""
+        while self._queues:
+            shape, queue = next(iter(self._queues.items()))
+            longest = max(len(member.grid) for member in queue.waiting())
+            room = max(1, SAVED_BYTES // (8 * shape.size * max(1, longest)))
+            engine = Lockstep(shape, min(slots, len(queue), room))
+            engine.lookout = Lookout(engine.systems)
+            for job in engine.run(queue):
+                assert isinstance(job, Member)
+                job.passage.take(job)
+                # Before the slot is filled again, so that the next stretch may have it.
+                self.go_on(job.passage)
+            del self._queues[shape]
+
+
+class _Queue(deque[Member]):
+    """What waits for a slot; empty is not for ever."""
+
+    def __iter__(self) -> Iterator[Member]:
+        return self
+
+    def waiting(self) -> list[Member]:
+        """What is in it, which stays there."""
+        return [self[k] for k in range(len(self))]
+
+    def __next__(self) -> Member:
+        if not self:
+            raise StopIteration
+        return self.popleft()
+
+
+def fits(task: Task) -> bool:
+    """Whether a task can go in lockstep."""
+    if task.engine != "auto" or task.form == "raw":
+        return False
+    flow = task.flow
+    return isinstance(flow, ThinFlow) and flow.system.n <= MOST_FEATURES and flow.system.size <= MOST_UNKNOWNS
