@@ -12,9 +12,12 @@ from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.problem.sizes import Sizes
 
+# What is left of a sum below this fraction of its terms is rounding.
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+
 
 class Eigenvalues(NamedTuple):
-    """The three eigenvalues of the block kernel (Table 1), smallest first."""
+    """The three eigenvalues of the block kernel (Table 1), smallest first where kappa_c >= kappa_n >= 0."""
 
     mu_single: float
     mu_class: float
@@ -50,9 +53,12 @@ class BlockKernel(Kernel):
         kappa_c: value for two samples of one class.
         kappa_n: value for samples of different classes.
 
+    What it needs is mu_single, mu_class, mu_global > 0, the three eigenvalues on the sizes at hand (`check`). The paper's
+    order kappa_c >= kappa_n >= 0 is enough, and too much: a network that has collapsed has a mean kernel with
+    kappa_n < 0 (theory 18.2).
+
     Raises:
-        InputError: a value is not finite, or kappa_d >= kappa_c >= kappa_n >= 0 is broken;
-            the message says which inequality.
+        InputError: a value is not finite, or kappa_d < kappa_c, which no sizes allow.
 
     >>> BlockKernel(1.0, 0.5, 0.25).eigenvalues(Sizes(C=2, m=4, n=3))
     Eigenvalues(mu_single=0.5, mu_class=1.5, mu_global=3.5)
@@ -67,19 +73,20 @@ class BlockKernel(Kernel):
     def __post_init__(self) -> None:
         for name in ("kappa_d", "kappa_c", "kappa_n"):
             object.__setattr__(self, name, real(name, getattr(self, name), "give a finite number"))
-        for high, low in (("kappa_d", "kappa_c"), ("kappa_c", "kappa_n")):
-            if getattr(self, high) < getattr(self, low):
-                raise InputError(
-                    high,
-                    getattr(self, high),
-                    f"breaks {high} >= {low} ({low} = {getattr(self, low)}), the order of a block kernel",
-                    f"raise {high} or lower {low}",
-                )
-        if self.kappa_n < 0:
-            raise InputError("kappa_n", self.kappa_n, "breaks kappa_n >= 0", "give a value >= 0")
+        if self.kappa_d < self.kappa_c:
+            raise InputError(
+                "kappa_d",
+                self.kappa_d,
+                f"breaks kappa_d >= kappa_c (kappa_c = {self.kappa_c}): mu_single would be negative",
+                "raise kappa_d or lower kappa_c",
+            )
 
     def check(self, sizes: Sizes) -> None:
-        """Refuse a singular kernel: mu_single = 0 freezes all within-class deviations."""
+        """Refuse a kernel that is not positive definite on these sizes, and say which eigenvalue is not positive."""
+        if self.kappa_d <= 0:
+            raise InputError(
+                "kappa_d", self.kappa_d, "must be > 0: features would not move", "give kappa_d > 0"
+            )
         if self.kappa_d == self.kappa_c and sizes.N > sizes.C:
             raise InputError(
                 "kappa_d",
@@ -88,8 +95,43 @@ class BlockKernel(Kernel):
                 "and the invariant E does not exist",
                 "give kappa_d > kappa_c",
             )
-        if self.kappa_d == 0:
-            raise InputError("kappa_d", 0.0, "is zero: features would not move", "give kappa_d > 0")
+        broken = self.broken(sizes)
+        if broken is not None:
+            rule = f"breaks {broken}: along that direction features would be frozen or the loss could rise"
+            raise InputError("kappa_n", self.kappa_n, rule, self._remedy(sizes))
+
+    def broken(self, sizes: Sizes) -> str | None:
+        """Which of mu_single, mu_class, mu_global > 0 fails on these sizes, in words; None for a positive kernel."""
+        mu_single = self.kappa_d - self.kappa_c
+        if mu_single <= 0 and sizes.N > sizes.C:
+            return f"mu_single > 0 (kappa_d - kappa_c = {mu_single:.6g})"
+        if not sizes.balanced:
+            return self._broken_means(sizes)
+        m, N, mu = sizes.per_class, sizes.N, self.eigenvalues(sizes)
+        between = m * (abs(self.kappa_c) + abs(self.kappa_n)) if self.kappa_c < self.kappa_n else 0.0
+        common = mu.mu_class + N * abs(self.kappa_n) if self.kappa_n < 0 else 0.0
+        # What subtraction leaves of terms so large is rounding; the paper's order subtracts nothing.
+        if mu.mu_class <= ROUNDING * between:
+            return f"mu_class > 0 (kappa_d - kappa_c + m (kappa_c - kappa_n) = {mu.mu_class:.6g} for m = {m})"
+        if mu.mu_global <= ROUNDING * common:
+            return f"mu_global > 0 (mu_class + N kappa_n = {mu.mu_global:.6g} for N = {N})"
+        return None
+
+    def _broken_means(self, sizes: Sizes) -> str | None:
+        """`broken` for classes of unequal size, where the kernel of the class means has no eigenvalues in closed form."""
+        if self.kappa_c >= self.kappa_n >= 0:
+            return None
+        B = (self.kappa_c - self.kappa_n) * np.eye(sizes.C) + self.kappa_n
+        eigenvalues = np.linalg.eigvalsh(B + np.diag((self.kappa_d - self.kappa_c) / sizes.masses))
+        if eigenvalues[0] > ROUNDING * sizes.C * np.abs(eigenvalues).max():
+            return None
+        return f"a positive kernel of the class means (an eigenvalue of B + diag(mu_single/m_c) is {eigenvalues[0]:.3g})"
+
+    def _remedy(self, sizes: Sizes) -> str:
+        if not sizes.balanced:
+            return "bring kappa_n nearer to 0, or raise kappa_d"
+        own = (self.kappa_d - self.kappa_c) / sizes.per_class + self.kappa_c
+        return f"give kappa_n between {-own / (sizes.C - 1):.6g} and {own:.6g}"
 
     @property
     def on_samples(self) -> bool:
@@ -114,7 +156,7 @@ class BlockKernel(Kernel):
         return Eigenvalues(mu_single, mu_class, mu_class + sizes.N * self.kappa_n)
 
     def alpha(self, sizes: Sizes) -> float:
-        """The paper's alpha = kappa_n m / mu_global, between 0 and 1/C. Source: eq. (26)."""
+        """The paper's alpha = kappa_n m / mu_global, below 1/C and negative for kappa_n < 0. Source: eq. (26)."""
         return self.kappa_n * sizes.per_class / self.eigenvalues(sizes).mu_global
 
     def dimensionless(self, sizes: Sizes) -> Dimensionless:
