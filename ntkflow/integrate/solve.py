@@ -22,6 +22,7 @@ from ntkflow.integrate.save_times import knots_of
 from ntkflow.integrate.solution import Solution, Stats
 from ntkflow.integrate.stopping import Reason, Stop
 from ntkflow.integrate.trust import lost_accuracy
+from ntkflow.problem.layers.problem import LayeredProblem
 from ntkflow.problem.problem import Problem
 from ntkflow.progress import Progress
 
@@ -72,6 +73,8 @@ def solve(
     Warns:
         LawWarning: E moves, by decay or a moving kernel, and left the exact law of its motion.
     """
+    if isinstance(problem, LayeredProblem):
+        raise InputError("problem", "a LayeredProblem", "has layers of its own", "use nf.solve_layers")
     times, horizon = _checked_span(save_at, t_end, problem)
     stop = stop if stop is not None else (Stop() if times is None else Stop(None, None, None))
     if not 1e-12 <= real("rtol", rtol) <= 1e-2:

@@ -184,16 +184,6 @@ def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool
 
 
 def _balanced_features(W: Floats, Z: Floats, kernel: BlockKernel, sizes: Sizes) -> Features:
-    """H = W^T Z K^{1/2}; the root acts by its three eigenvalues, without the N x N matrix."""
-    kernel.check(sizes)
-    mu = kernel.eigenvalues(sizes)
-    blocks = Z.reshape(Z.shape[0], sizes.C, sizes.per_class)
-    classes = blocks.mean(axis=2, keepdims=True)
-    mean = classes.mean(axis=1, keepdims=True)
-    root = (
-        np.sqrt(mu.mu_single) * (blocks - classes)
-        + np.sqrt(mu.mu_class) * (classes - mean)
-        + np.sqrt(mu.mu_global) * np.broadcast_to(mean, classes.shape)
-    )
-    result: Floats = W.T @ root.reshape(Z.shape)
+    """H = W^T Z K^{1/2}."""
+    result: Floats = W.T @ kernel.root(Z, sizes)
     return result

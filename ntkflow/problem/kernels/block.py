@@ -155,6 +155,19 @@ class BlockKernel(Kernel):
         mu_class = mu_single + m * (self.kappa_c - self.kappa_n)
         return Eigenvalues(mu_single, mu_class, mu_class + sizes.N * self.kappa_n)
 
+    @classmethod
+    def of_eigenvalues(
+        cls, sizes: Sizes, mu_single: float, mu_class: float, mu_global: float
+    ) -> "BlockKernel":
+        """The kernel with these eigenvalues on equal classes; any positive ones will do.
+
+        >>> BlockKernel.of_eigenvalues(Sizes(C=2, m=4, n=3), 0.5, 1.5, 3.5)
+        BlockKernel(kappa_d=1.0, kappa_c=0.5, kappa_n=0.25)
+        """
+        between = (mu_global - mu_class) / sizes.N
+        within = between + (mu_class - mu_single) / sizes.per_class
+        return cls(within + mu_single, within, between)
+
     def alpha(self, sizes: Sizes) -> float:
         """The paper's alpha = kappa_n m / mu_global, below 1/C and negative for kappa_n < 0. Source: eq. (26)."""
         return self.kappa_n * sizes.per_class / self.eigenvalues(sizes).mu_global
@@ -201,6 +214,24 @@ class BlockKernel(Kernel):
     def solve(self, H: Features, sizes: Sizes) -> Features:
         """H K^{-1} in O(nN)."""
         return self.thin(sizes).solve(H, sizes)
+
+    def root(self, Z: Features, sizes: Sizes) -> Features:
+        """Z K^{1/2} of equal classes in O(nN), by the three eigenvalues.
+
+        Raises:
+            InputError: the kernel is not positive, or the classes are imbalanced.
+        """
+        self.check(sizes)
+        mu = self.eigenvalues(sizes)
+        blocks = Z.reshape(Z.shape[0], sizes.C, sizes.per_class)
+        classes = blocks.mean(axis=2, keepdims=True)
+        mean = classes.mean(axis=1, keepdims=True)
+        root: Features = (
+            np.sqrt(mu.mu_single) * (blocks - classes)
+            + np.sqrt(mu.mu_class) * (classes - mean)
+            + np.sqrt(mu.mu_global) * np.broadcast_to(mean, classes.shape)
+        )
+        return root.reshape(Z.shape)
 
     def thin(self, sizes: Sizes) -> ThinCoefficients:
         """Theorem 5.1; for imbalanced classes Kc = mu_single I + M ((kappa_c - kappa_n) I + kappa_n 11^T).
