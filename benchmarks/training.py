@@ -28,7 +28,7 @@ from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.models import build
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.runs.training_run import planned_kernels, snapshot_metrics
-from ntkflow_validation.training.clock import snapshot_steps, total_steps
+from ntkflow_validation.training.steps import snapshot_steps, total_steps
 from ntkflow_validation.training.train import make_advance, observe, prepared_start, recalibrated
 
 # Steps are timed in so many blocks; the median and the fastest are printed, since other work on a machine only slows.

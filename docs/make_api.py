@@ -22,7 +22,7 @@ VALIDATION = (
     "ntkflow_validation.models",
     "ntkflow_validation.training.train",
     "ntkflow_validation.runs.training_run",
-    "ntkflow_validation.training.clock",
+    "ntkflow_validation.training.steps",
     "ntkflow_validation.runs.rundir",
     "ntkflow_validation.runs.documents",
     "ntkflow_validation.runs.compared",

@@ -70,7 +70,7 @@ _VERBS = {
     "summarise": "ntkflow.runs.saved.solutions:summarise",
     "save": "ntkflow.runs.saved.dispatch:save",
     "load": "ntkflow.runs.saved.dispatch:load",
-    "figure": "ntkflow.runs.pictures.overlay:figure",
+    "figure": "ntkflow.runs.saved.overlay:figure",
 }
 _SPACES = {
     "initial": "ntkflow.problem.initial",
@@ -154,7 +154,7 @@ if TYPE_CHECKING:
     from ntkflow.runs.ensembles import Ensemble as Ensemble
     from ntkflow.runs.ensembles import ensemble as ensemble
     from ntkflow.runs.laws import laws as laws
-    from ntkflow.runs.pictures.overlay import figure as figure
     from ntkflow.runs.saved.dispatch import load as load
     from ntkflow.runs.saved.dispatch import save as save
+    from ntkflow.runs.saved.overlay import figure as figure
     from ntkflow.runs.saved.solutions import summarise as summarise

@@ -1,7 +1,7 @@
 """Array types with their shapes; every axis letter means one thing in the whole project.
 
 ``C`` classes, ``m`` samples per class *in the dynamics*, ``N`` samples, ``n`` features,
-``r`` columns of the within-class factor, ``T`` saved times, ``k`` any number of rows.
+``r`` columns of the within-class factor, ``T`` saved times, ``k`` any number of rows, ``cells`` of a sweep.
 The dynamics are float64 throughout.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Shaped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +35,10 @@ Targets = Float64[Floats, "C N"]
 Labels = Int64[Integers, " N"]
 Times = Float64[Floats, " T"]
 Vector = Float64[Floats, " D"]
+# Numbers or texts of the cells of a sweep, those that are meant, and their numbers.
+Column = Shaped[Floats, " cells"]
+Chosen = Bool[Truths, " cells"]
+Rows = Int64[Integers, " k"]
 Json = dict[str, Any]
 # A document that is only read: a summary, the tables of a file. What it holds is checked where it is read.
 Document = Mapping[str, Any]

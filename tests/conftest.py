@@ -3,7 +3,7 @@
 `pytest --hypothesis-profile thorough` (or HYPOTHESIS_PROFILE=thorough in the environment) draws 10,000 new random
 examples of every property instead of the same few; NTKFLOW_EXAMPLES sets another number, and NTKFLOW_SHAPES=none, which
 leaves shapes unchecked, makes that several times faster. Programs of JAX are compiled quickly rather than well;
-NTKFLOW_XLA=default leaves that to XLA.
+NTKFLOW_XLA=default leaves that to XLA. NTKFLOW_EMULATE=tf32,gpu makes a CPU do what a GPU would: see `tests.emulated`.
 """
 
 import os
@@ -57,6 +57,12 @@ if os.environ.get("NTKFLOW_SHAPES") != "none":
     install_import_hook(_inner(), "tests.shapes.check")
 
 import ntkflow as nf
+
+if os.environ.get("NTKFLOW_EMULATE"):
+    from tests.emulated import emulate_as_told
+
+    # Before anything is compiled.
+    emulate_as_told()
 
 settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow]

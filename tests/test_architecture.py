@@ -1,4 +1,7 @@
-"""The rooms of the house: each has a number and imports only rooms of smaller numbers; no module in a circle."""
+"""The rooms of the house: each has a number and imports only rooms of smaller numbers; no module in a circle.
+
+The same holds within a room that has sub-rooms: its storeys are listed from the ground up.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PLACES = {"ntkflow": ROOT / "ntkflow", "ntkflow_validation": ROOT / "validation" / "ntkflow_validation"}
 
-# Rooms that share a number never import each other; a sub-room stands on the floor of its room.
+# Rooms that share a number never import each other; to other rooms a sub-room stands on the floor of its room.
 FLOORS = {
     "ntkflow.errors": 0,
     "ntkflow.checks": 0.1,
@@ -32,6 +35,7 @@ FLOORS = {
     "ntkflow.runs": 8,
     "ntkflow.sweep": 9,
     "ntkflow.cli": 10,
+    "ntkflow_validation.precision": 19.2,
     "ntkflow_validation.own": 19.5,
     "ntkflow_validation.config": 20,
     "ntkflow_validation.normalisation": 20.5,
@@ -53,6 +57,24 @@ FLOORS = {
     "ntkflow_validation.report": 30,
     "ntkflow_validation.recording": 30.5,
     "ntkflow_validation.cli": 31,
+}
+# Within a room: each storey imports only what stands left of it, so that runs/processes is 8.1, runs/border 8.2, and so
+# on; what a space separates stands level. REST is the room's own modules, but for those that a sub-room stands on.
+REST = "rest"
+STOREYS = {
+    "ntkflow.cli": "printed < rest",
+    "ntkflow.integrate": "engines < rest < descent",
+    "ntkflow.integrate.engines": "base < structured < rest",
+    "ntkflow.metrics": "published < rest",
+    "ntkflow.problem": "sizes < state < kernels < rest",
+    "ntkflow.prove": "algebra < entry < draws instances < claims < rest",
+    "ntkflow.runs": "processes < border < rest < pictures < saved",
+    "ntkflow.theory": "geometric_mean limit_point < limits < rates < exact < rest",
+    "ntkflow_validation.kernels": (
+        "budget statistics store threads < backends < task < methods < networks < rest"
+    ),
+    "ntkflow_validation.ladder": "operators < trajectories < score < rest",
+    "ntkflow_validation.report": "drawing < rest",
 }
 # The front doors lead everywhere, on first use.
 DOORS = {"ntkflow", "ntkflow.__main__", "ntkflow_validation"}
@@ -84,8 +106,13 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(name: str, top_level_only: bool = False) -> Iterator[tuple[str, int]]:
+@cache
+def imports(name: str, top_level_only: bool = False) -> tuple[tuple[str, int], ...]:
     """Modules of the two packages, or names of others, that a module imports, with the line."""
+    return tuple(_imports(name, top_level_only))
+
+
+def _imports(name: str, top_level_only: bool) -> Iterator[tuple[str, int]]:
     tree = ast.parse(modules()[name].read_text())
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -99,6 +126,23 @@ def imports(name: str, top_level_only: bool = False) -> Iterator[tuple[str, int]
 def room(name: str) -> str | None:
     """The room of the table that a module lies in."""
     return next((r for r in FLOORS if name == r or name.startswith(f"{r}.")), None)
+
+
+def storeys(parent: str) -> dict[str, int]:
+    """The number within its room of each sub-room and of each module that has one of its own."""
+    return {
+        name: floor for floor, names in enumerate(STOREYS[parent].split(" < "), 1) for name in names.split()
+    }
+
+
+def part(name: str, parent: str) -> str:
+    """What of a room a module lies in: a sub-room or module that the table names, or the rest."""
+    below = name.removeprefix(parent).lstrip(".").split(".")[0]
+    return below if below in storeys(parent) else REST
+
+
+def within(name: str, parent: str) -> bool:
+    return name == parent or name.startswith(f"{parent}.")
 
 
 def where(name: str, line: int) -> str:
@@ -120,6 +164,26 @@ def test_imports_run_down_the_floors():
             if here != there and FLOORS[there] >= FLOORS[here]:
                 offenders.append(f"{where(name, line)} imports {target}")
     assert offenders == []
+
+
+@pytest.mark.parametrize("parent", STOREYS)
+def test_within_a_room_imports_run_down_its_storeys(parent):
+    number, offenders = storeys(parent), []
+    for name in modules():
+        for target, line in imports(name) if within(name, parent) else ():
+            here, there = part(name, parent), part(target, parent)
+            if within(target, parent) and here != there and number[there] >= number[here]:
+                offenders.append(f"{where(name, line)} imports {target}")
+    assert offenders == []
+
+
+def test_every_sub_room_has_a_storey_and_every_storey_something_on_it():
+    names = {name for name, path in modules().items() if path.stem == "__init__"}
+    sub_rooms = {name for name in names if name.rpartition(".")[0] in {*FLOORS, *STOREYS}}
+    listed = {f"{parent}.{name}" for parent in STOREYS for name in storeys(parent) if name != REST}
+    assert sub_rooms - listed == set()
+    assert listed - set(modules()) == set()
+    assert sub_rooms | set(FLOORS) >= names - DOORS
 
 
 def test_no_module_imports_itself_around_a_circle():

@@ -95,7 +95,7 @@ def reported(run):
     """Every number that a run, its summary and `theory` report."""
     problem = run.problem
     prediction = predict(problem) if predictable(problem) else None
-    decayed = decay_conditions.predict(problem) if problem.decay.any else None
+    decayed = decay_conditions.predict_decayed(problem) if problem.decay.any else None
     lines = {f"{line.quantity}": line.error for line in compare(run, prediction)}
     return {
         **{name: values for name, values in run.series.items()},

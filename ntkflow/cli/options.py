@@ -74,7 +74,6 @@ def of_simulations(
 def _typed(name: str) -> Any:
     """The type of an option with its help; None means that it was not given."""
     option, default = OPTIONS[name], DEFAULTS[name]
-    # Several values come as one text.
     kind = str if name in SCHEMA.lists else SCHEMA.kinds[name]
     names = option.flags if any("/" in word for word in option.flags) else (flag(name), *option.flags)
     panel = PANELS["stop" if name == "t_end" else option.table]
@@ -95,8 +94,7 @@ def prepared(config: Path | None, given: Json) -> Prepared:
         config: file to start from, or None.
         given: options by the name of their field in `SimulateConfig`; None means not given. Others are ignored.
     """
-    options = {name: value for name, value in given.items() if name in OPTIONS}
-    options["per_class"] = _counts(options.get("per_class"))
+    options = {name: _several(name, value) for name, value in given.items() if name in OPTIONS}
     base = SimulateConfig()
     if config is not None:
         base = configuration.from_tables(files.read_toml(config), config.parent)
@@ -124,14 +122,10 @@ def prepared(config: Path | None, given: Json) -> Prepared:
     return found
 
 
-def _counts(text: str | None) -> int | tuple[int, ...] | None:
-    """`12` or `3,4,5`."""
-    if text is None:
-        return None
-    try:
-        counts = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise InputError(
-            "--per-class", text, "must be a whole number, or one per class", "as 12 or 3,4,5"
-        ) from None
-    return counts[0] if len(counts) == 1 else counts
+def _several(name: str, value: object) -> object:
+    """`12` or `3,4,5` of a field that takes a list, which came as one text; others are converted by now."""
+    return (
+        SCHEMA.read_setting(flag(name), name, value)
+        if name in SCHEMA.lists and isinstance(value, str)
+        else value
+    )

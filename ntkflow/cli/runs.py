@@ -68,7 +68,7 @@ def _chosen(
 ) -> list[Path]:
     for suffix in formats:
         checks.choice("format", suffix, FORMATS)
-    from ntkflow.runs.pictures.overlay import figure
+    from ntkflow.runs.saved.overlay import figure
 
     names = None if panes is None else [name.strip() for name in panes.split(",") if name.strip()]
     drawn = figure(*runs, panes=names, size=width, style=style)

@@ -31,7 +31,7 @@ def theory(
     prepared = options.prepared(config, given)
     problem = prepared.problem
     prediction = predict(problem) if predictable(problem) else None
-    decayed = decay_conditions.predict(problem) if problem.decay.any else None
+    decayed = decay_conditions.predict_decayed(problem) if problem.decay.any else None
     predicted = predictions(problem, prediction, decayed)
     report = {
         "sizes": problem.sizes.as_dict(),

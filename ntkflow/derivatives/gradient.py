@@ -75,7 +75,7 @@ def gradient(
         arguments = jax.tree.map(
             jnp.asarray,
             (
-                np.array([kernel.kappa_d, kernel.kappa_c, kernel.kappa_n]),
+                np.array(kernel.kappas),
                 (problem.state.H, problem.state.W, problem.state.b),
                 np.float64(t),
             ),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from ntkflow.errors import InputError
 from ntkflow.integrate.engines import jax_flow
 from ntkflow.integrate.engines.precision import x64
 from ntkflow.problem.problem import Problem
+from ntkflow.problem.sizes import Sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,27 +75,35 @@ def ensemble(
     checks.positive("times", grid[0], "drop earlier ones")
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
     with x64():
-        kappas = jnp.asarray([[k.kappa_d, k.kappa_c, k.kappa_n] for k in kernels])
+        kappas = jnp.asarray([kernel.kappas for kernel in kernels])
         states = [
             jnp.stack([jnp.asarray(getattr(problem.state, part)) for problem in problems]) for part in "HWb"
         ]
-        saved = jnp.asarray(grid)
-
-        def member(kappas: Array, H: Array, W: Array, b: Array) -> tuple[dict[str, Array], Array]:
-            H1, deviations = split(H, sizes)
-            kd, kc, kn = kappas[0], kappas[1], kappas[2]
-            found = jax_flow.solve(kd, kc, kn, H1, deviations, W, b, saved, m=sizes.counts, **options)
-            # The result code has no time axis, and must not be mapped over one.
-            states = found._replace(failed=jnp.zeros(len(grid)))
-            around = setting(kappas, sizes)
-
-            def at(state: jax_flow.Trajectory, name: str) -> Array:
-                return metric(name)(state.H1, state.L, state.W, state.b, around)
-
-            values = {name: jax.vmap(partial(at, name=name))(states) for name in names}
-            # Times that a failed member did not reach are infinite in diffrax's arrays: NaN says it better.
-            return {name: jnp.where(jnp.isfinite(v), v, jnp.nan) for name, v in values.items()}, found.failed
-
-        values, failed = jax.jit(jax.vmap(member))(kappas, *states)
-        series = {name: np.asarray(value) for name, value in values.items()}
+        program = _program(sizes, tuple(names), len(grid), tuple(sorted(options.items())))
+        values, failed = program(kappas, *states, jnp.asarray(grid))
+    series = {name: np.asarray(value) for name, value in values.items()}
     return Ensemble(grid, series, np.asarray(failed) != 0)
+
+
+# Compiling takes some ten times as long as an ensemble of a thousand small members: what was compiled is kept, by all that
+# the program depends on. Called within `x64`, whose precision is part of it.
+@lru_cache(maxsize=8)
+def _program(sizes: Sizes, names: tuple[str, ...], count: int, options: tuple[tuple[str, Any], ...]) -> Any:
+    """The jitted flow of all members: kernels, states and `count` times to metrics and result codes."""
+
+    def member(kappas: Array, H: Array, W: Array, b: Array, saved: Array) -> tuple[dict[str, Array], Array]:
+        H1, deviations = split(H, sizes)
+        kd, kc, kn = kappas[0], kappas[1], kappas[2]
+        found = jax_flow.solve(kd, kc, kn, H1, deviations, W, b, saved, m=sizes.counts, **dict(options))
+        # The result code has no time axis, and must not be mapped over one.
+        states = found._replace(failed=jnp.zeros(count))
+        around = setting(kappas, sizes)
+
+        def at(state: jax_flow.Trajectory, name: str) -> Array:
+            return metric(name)(state.H1, state.L, state.W, state.b, around)
+
+        values = {name: jax.vmap(partial(at, name=name))(states) for name in names}
+        # Times that a failed member did not reach are infinite in diffrax's arrays: NaN says it better.
+        return {name: jnp.where(jnp.isfinite(v), v, jnp.nan) for name, v in values.items()}, found.failed
+
+    return jax.jit(jax.vmap(member, in_axes=(0, 0, 0, 0, None)))

@@ -21,7 +21,14 @@ from ntkflow import checks
 from ntkflow._types import Floats
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel, ThinCoefficients
+from ntkflow.problem.kernels import (
+    KAPPAS,
+    BlockKernel,
+    ClassBlockKernel,
+    Kernel,
+    ScheduledKernel,
+    ThinCoefficients,
+)
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.thin import Frame
 
@@ -101,10 +108,6 @@ def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start:
     return _schedule(sizes, checks.times("knots", knots, 2, -np.inf), start)
 
 
-# kappa_d, kappa_c, kappa_n by the steps between them: the identity, the class blocks, the matrix of ones.
-_STEPS = {"kappa_d": (1.0, 1.0, 1.0), "kappa_c": (0.0, 1.0, 1.0), "kappa_n": (0.0, 0.0, 1.0)}
-
-
 def _steps(sizes: Sizes) -> tuple[tuple[str, ...], Floats, Parameters]:
     """Names of the parameters of blocks, the steps between the kappas as a matrix times them, and their bounds."""
     if not sizes.balanced:
@@ -128,7 +131,8 @@ def _kernel(sizes: Sizes, theta: Parameters) -> BlockKernel:
 
 def _block(sizes: Sizes) -> Family:
     names, steps, lower = _steps(sizes)
-    rows = {name: np.array(row) @ steps for name, row in _STEPS.items()}
+    # Each kappa is the sum of the steps from it down: the identity, the class blocks, the matrix of ones.
+    rows = dict(zip(KAPPAS, np.triu(np.ones((3, 3))) @ steps, strict=True))
     rows["mu_single"] = np.array([1.0, 0.0, 0.0])
     if sizes.balanced:
         # With classes of unequal size the kernel has no single mu_class or mu_global to report.

@@ -8,7 +8,7 @@ from ntkflow import checks
 from ntkflow._types import Json, Times
 from ntkflow.checks import choice, numbers, real, whole
 from ntkflow.errors import InputError
-from ntkflow.problem import clock, recipe
+from ntkflow.problem import flow_units, recipe
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.schedule import MOST_STEPS, Schedule
 
@@ -90,10 +90,10 @@ class Clock:
             | {"layer_rates": layer_rates, "dampening": dampening}
         )
         if ":" not in str(loss):
-            choice("loss", loss, clock.LOSSES)
+            choice("loss", loss, flow_units.LOSSES)
         for name, value, allowed in (
-            ("reduction", reduction, clock.REDUCTIONS),
-            ("decay", decay, clock.DECAYS),
+            ("reduction", reduction, flow_units.REDUCTIONS),
+            ("decay", decay, flow_units.DECAYS),
             ("decay_on", decay_on, DECAY_ON),
         ):
             choice(name, value, allowed)
@@ -129,8 +129,8 @@ class Clock:
 
     @property
     def scale(self) -> float:
-        """Sum loss (4) over all samples divided by the loss that is differentiated, see `nf.theory.clock.loss_scale`."""
-        return clock.loss_scale(
+        """Sum loss (4) over all samples divided by the loss that is differentiated, see `nf.theory.flow_units.loss_scale`."""
+        return flow_units.loss_scale(
             self.loss, self.reduction, self.samples, self.classes or 1, self.batch, self.accumulate
         )
 
@@ -140,7 +140,7 @@ class Clock:
 
         Decoupled decay does not pass through the momentum, and is this once that has built up.
         """
-        return clock.theory_decay(self.weight_decay or 0.0, self.scale, self.momentum, self.decay_form)
+        return flow_units.theory_decay(self.weight_decay or 0.0, self.scale, self.momentum, self.decay_form)
 
     @property
     def decay(self) -> Decay:
@@ -181,7 +181,7 @@ class Clock:
         return self._effective(eta) * real("rate", rate) / 2
 
     def _effective(self, rate: float) -> float:
-        return clock.drift_step(rate / self.scale, self.momentum, self.nesterov)
+        return flow_units.drift_step(rate / self.scale, self.momentum, self.nesterov)
 
     def time(self, step: Any) -> Any:
         """Flow time after so many steps: how far a constant gradient is followed, momentum's start included.
@@ -273,7 +273,7 @@ class Clock:
         if self.schedule is None:
             assert self.learning_rate is not None
             below, above = (
-                clock.built_up(k, self.momentum, self.nesterov) for k in (whole_steps, whole_steps + 1)
+                flow_units.built_up(k, self.momentum, self.nesterov) for k in (whole_steps, whole_steps + 1)
             )
             between = below + (steps - whole_steps) * (above - below)
             return np.asarray(self.learning_rate * between / self.scale)
@@ -286,7 +286,7 @@ class Clock:
             return
         assert self.schedule is not None
         end = max(steps, min(2 * len(self._table), self.schedule.steps or MOST_STEPS))
-        self._table = clock.times(self.schedule.first(end), self.scale, self.momentum, self.nesterov)
+        self._table = flow_units.times(self.schedule.first(end), self.scale, self.momentum, self.nesterov)
 
     def _scheduled(self, times: np.ndarray) -> np.ndarray:
         assert self.schedule is not None

@@ -105,7 +105,7 @@ def compare(
     if not solution.is_flow:
         return [_checked(law, solution) for law in step_laws(solution.has_momentum)]
     if end is None and solution.problem.decay.any:
-        end = decay_conditions.predict(solution.problem).end
+        end = decay_conditions.predict_decayed(solution.problem).end
     lines = list(_enforced(solution, end))
     if _fitted(solution):
         lines += _zero_loss(solution, prediction)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from ntkflow import checks
 from ntkflow._types import Document, Json
-from ntkflow.checks import real
-from ntkflow.errors import MOST, InputError, shown
-from ntkflow.runs.border.schema import WORDS, Option, documented, flag, options_of, schema_of
+from ntkflow.errors import InputError
+from ntkflow.runs.border.schema import Option, documented, flag, options_of, schema_of
+from ntkflow.runs.border.typed import check
 
 OFF = 0.0
 
@@ -103,7 +103,7 @@ class SimulateConfig:
             "optimiser",
             "Weight decay of an optimiser (SGD's, an L2 penalty), on W and on the features, instead of --decay-w and "
             "--decay-h: N C times it with a mean loss.",
-            more="See `ntkflow.problem.clock`.",
+            more="See `ntkflow.problem.flow_units`.",
         ),
     ] = None
     loss_reduction: Annotated[
@@ -160,12 +160,10 @@ class SimulateConfig:
         self._check_steps()
 
     def _check_range(self) -> None:
-        """Whole numbers fit into 64 bits, as arrays and seeds hold them."""
-        for name in _WHOLE:
-            value = getattr(self, name)
-            for number in value if isinstance(value, tuple | list) else (value,):
-                if isinstance(number, int) and abs(number) > MOST:
-                    raise InputError(name, shown(number), "must be below 2^63", "give a smaller number")
+        """Nothing that arrays, seeds and files cannot hold, from Python either."""
+        for name, value in vars(self).items():
+            for entry in value if isinstance(value, tuple | list) else (value,):
+                check(name, entry)
 
     def _check_steps(self) -> None:
         if self.steps is None:
@@ -248,7 +246,7 @@ def from_tables(tables: Document, base: Path) -> SimulateConfig:
                     f"is not one of {', '.join(TABLES[table])}",
                     "remove or rename the key",
                 )
-            values[name] = _typed(f"{table}.{name}", name, value)
+            values[name] = SCHEMA.typed_setting(f"config {table}.{name}", name, value)
     values |= {name: base / values[name] for name in PATHS if values.get(name) is not None}
     return SimulateConfig(**values)
 
@@ -262,19 +260,6 @@ def fallbacks(table: str) -> dict[str, bool | int | float | str]:
     }
 
 
-def _typed(key: str, name: str, value: object) -> object:
-    """A value of a config file with the type its field has."""
-    if name in SCHEMA.lists and isinstance(value, list):
-        return tuple(_typed(key, name, count) for count in value)
-    kind = SCHEMA.kinds[name]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return real(f"config {key}", value, "fix the file")
-    right = str if kind is Path else kind
-    if not isinstance(value, right) or (isinstance(value, bool) and kind is not bool):
-        raise InputError("config", f"{key} = {value!r}", f"must be {WORDS[right]}", "fix the file")
-    return value
-
-
 OPTIONS = options_of(SimulateConfig)
 DEFAULTS = {field.name: field.default for field in fields(SimulateConfig)}
 SCHEMA = schema_of(("", SimulateConfig))
@@ -284,4 +269,3 @@ TABLES: dict[str, tuple[str, ...]] = {
     for table in dict.fromkeys(option.table for option in OPTIONS.values())
 }
 PATHS = tuple(name for name, kind in SCHEMA.kinds.items() if kind is Path)
-_WHOLE = tuple(name for name, kind in SCHEMA.kinds.items() if kind is int)

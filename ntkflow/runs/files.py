@@ -13,7 +13,7 @@ import numpy as np
 from ntkflow import views
 from ntkflow._types import Document, Json, Labels
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel, kernel_files
+from ntkflow.problem.kernels import KAPPAS, BlockKernel, kernel_files
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.runs.atomic import atomic as atomic
@@ -148,7 +148,7 @@ def write_state(
         **arrays,
     }
     if kernel is not None:
-        content |= {name: np.float64(getattr(kernel, name)) for name in ("kappa_d", "kappa_c", "kappa_n")}  # type: ignore[misc]
+        content |= {name: np.float64(getattr(kernel, name)) for name in KAPPAS}  # type: ignore[misc]
     if meta is not None:
         content["meta"] = np.array(dump_json(meta))
     with atomic(Path(path)) as handle:
@@ -234,11 +234,11 @@ def _meta(path: Path, arrays: dict[str, np.ndarray]) -> Json:
 
 
 def _kernel_of(path: Path, arrays: dict[str, np.ndarray]) -> BlockKernel | None:
-    present = [name for name in kernel_files.KAPPAS if name in arrays]
+    present = [name for name in KAPPAS if name in arrays]
     if not present or "times" in arrays or "B" in arrays:
         return None
     if len(present) < 3:
-        absent = next(name for name in kernel_files.KAPPAS if name not in present)
+        absent = next(name for name in KAPPAS if name not in present)
         raise InputError("state", path, f"has {present[0]} but not {absent}", "give all three kappas or none")
     kernel = kernel_files.build(arrays, "block")
     assert isinstance(kernel, BlockKernel)

@@ -16,7 +16,7 @@ from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.atomic import MARK
 from ntkflow.runs.border.reading import misfit, read_json, reading
-from ntkflow.runs.saved.states import STATES, write_states
+from ntkflow.runs.states import STATES, write_states
 from ntkflow.runs.summary import SHAPE
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ntkflow.integrate.solve import solve
 from ntkflow.integrate.stopping import Stop
 from ntkflow.problem import initial
 from ntkflow.problem.decay import Decay
-from ntkflow.problem.kernels import Kernel, kernel_files
+from ntkflow.problem.kernels import KAPPAS, Kernel, kernel_files
 from ntkflow.problem.losses import MSE, loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
@@ -195,11 +195,11 @@ def _kernel(config: SimulateConfig, arrays: Arrays, defaults: Document) -> tuple
     """The kernel of the files, overridden by kappas given as options; or that of the options alone."""
     if not arrays:
         config = _with_defaults(config, defaults)
-    given = {name: getattr(config, name) for name in kernel_files.KAPPAS}
+    given = {name: getattr(config, name) for name in KAPPAS}
     overrides = {name: np.float64(value) for name, value in given.items() if value is not None}
     wants_block = config.rung == "block" or (config.rung is None and not arrays)
-    if wants_block and len({*arrays, *overrides} & set(kernel_files.KAPPAS)) < 3:
-        absent = next(name for name in kernel_files.KAPPAS if name not in {*arrays, *overrides})
+    if wants_block and len({*arrays, *overrides} & set(KAPPAS)) < 3:
+        absent = next(name for name in KAPPAS if name not in {*arrays, *overrides})
         remedy = f"measure one or pass {flag(absent)}"
         raise InputError("kernel", config.state or config.kernel_file, f"{absent} is not known", remedy)
     kernel = kernel_files.build({**arrays, **overrides}, config.rung)
@@ -213,7 +213,7 @@ def _kernel(config: SimulateConfig, arrays: Arrays, defaults: Document) -> tuple
         )
     kappas: Json = {}
     if kernel.kappas is not None:
-        kappas = dict(zip(kernel_files.KAPPAS, kernel.kappas, strict=True))
+        kappas = dict(zip(KAPPAS, kernel.kappas, strict=True))
     return replace(config, rung=kernel.rung, **kappas), kernel
 
 

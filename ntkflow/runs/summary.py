@@ -57,7 +57,7 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Json:
     problem = solution.problem
     flow = solution.is_flow
     prediction = predict(problem) if predictable(problem) else None
-    decayed = decay_conditions.predict(problem) if problem.decay.any else None
+    decayed = decay_conditions.predict_decayed(problem) if problem.decay.any else None
     end = None if decayed is None else decayed.end
     lines = compare(solution, prediction, end)
     return {

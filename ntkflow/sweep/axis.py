@@ -1,14 +1,16 @@
 """One axis of a sweep: fields of the configuration that move together through a list of values."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ntkflow._types import Json
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
-from ntkflow.runs.border.reading import Shape
-from ntkflow.runs.border.schema import Schema, Value
+from ntkflow.runs.border.reading import Shape, misfit
+from ntkflow.runs.border.schema import Schema
+from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import SCHEMA
 
 FORMS = "FIELD=START:STOP:COUNT, FIELD=START:STOP:COUNT:log or FIELD=v1,v2,v3"
@@ -73,6 +75,28 @@ class Axis:
         """Plain values for sweep.toml."""
         values = [v if isinstance(v, int | float) else str(v) for v in self.values]
         return {"fields": list(self.fields), "values": values, "log": self.log}
+
+    @classmethod
+    def from_dict(cls, entry: Document, schema: Schema = SCHEMA) -> "Axis":
+        """Inverse of `as_dict`, of a table that is as `AXIS` says."""
+        return cls(tuple(entry["fields"]), tuple(entry["values"]), entry.get("log", False), schema)
+
+
+def sweep_table(tables: Document, shape: Mapping[str, Shape]) -> Json:
+    """[sweep] of the tables of a sweep.toml; empty where there is none.
+
+    Raises:
+        InputError: it is no table, has a key that `shape` has not, or is not as `shape` says.
+    """
+    content = tables.get("sweep", {})
+    wrong = misfit(content, shape, "sweep")
+    if wrong:
+        raise InputError("config", "[sweep]", wrong, "fix the file")
+    known = [name.rstrip("?") for name in shape]
+    for name in content:
+        if name not in known:
+            raise InputError("config", f"sweep.{name}", f"is not one of {', '.join(known)}", "drop it")
+    return dict(content)
 
 
 def parse_axis(text: str, schema: Schema = SCHEMA, argument: str | None = None) -> Axis:

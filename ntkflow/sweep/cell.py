@@ -9,7 +9,7 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.metrics import neural_collapse
-from ntkflow.runs.border.schema import Value
+from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.simulate import Prepared, prepare, run
 from ntkflow.runs.summary import summarise

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ntkflow._types import Floats
+from ntkflow._types import Column, Vector
 from ntkflow.errors import InputError
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
@@ -157,7 +157,7 @@ def _theory(
         axes.plot(x, values, linestyle="", marker="_", markersize=7, markeredgewidth=1.2, color=colour)
 
 
-def _shown(values: Floats, log: bool) -> Floats:
+def _shown(values: Column, log: bool) -> Vector:
     return np.where(values > 0, values, np.nan) if log else np.asarray(values, dtype=float)
 
 

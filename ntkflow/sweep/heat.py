@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float64
 
-from ntkflow._types import Floats
+from ntkflow._types import Floats, Vector
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.labels import axis_label, label
 from ntkflow.sweep.plan import Plan, positions, same
@@ -20,7 +21,7 @@ SMALL_ERROR = 1e-6
 NOTHING, SAME = 1e-13, 1e-7
 
 
-def medians(drawn: Plan, table: Table, y: str) -> Floats:
+def medians(drawn: Plan, table: Table, y: str) -> Float64[Floats, "vertical horizontal"]:
     """Median of a quantity over the other fields, (values of the vertical axis, values of the horizontal axis)."""
     assert drawn.horizontal is not None
     assert drawn.vertical is not None
@@ -63,7 +64,7 @@ def draw_heat_map(axes: "Axes", drawn: Plan, table: Table, y: str, log: bool) ->
     _scale(axes, "y", drawn.vertical, drawn.vertical.log)
 
 
-def level(y: str, known: Floats) -> str:
+def level(y: str, known: Vector) -> str:
     """In words the one value that all cells have but for errors; empty where cells truly differ."""
     if not known.size:
         return ""
@@ -78,7 +79,7 @@ def level(y: str, known: Floats) -> str:
     return ""
 
 
-def _edges(axis: Axis, log: bool) -> Floats:
+def _edges(axis: Axis, log: bool) -> Vector:
     """Borders half way between neighbours, in the axis's own scale; values in falling order are allowed."""
     places = positions(axis)
     if log:

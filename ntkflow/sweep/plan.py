@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from ntkflow._types import Floats, Integers, Truths
+from ntkflow._types import Chosen, Rows, Vector
 from ntkflow.errors import InputError
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.labels import axis_label, label, short
@@ -23,7 +23,7 @@ class Group:
     """Cells that share one colour: rows of the table, and what the legend says."""
 
     value: object
-    rows: Integers
+    rows: Rows
 
     @property
     def name(self) -> str:
@@ -119,7 +119,7 @@ def _groups(by: Axis | None, table: Table) -> tuple[Group, ...]:
     return tuple(Group(value, np.flatnonzero(done & same(table, by, value))) for value in by.values)
 
 
-def scattered(drawn: Plan, table: Table, group: Group) -> Floats:
+def scattered(drawn: Plan, table: Table, group: Group) -> Vector:
     """Where the cells of a group stand in a scatter; counts get their colours side by side around the number."""
     x = table.column(drawn.x)
     finite = x[np.isfinite(x)]
@@ -128,18 +128,18 @@ def scattered(drawn: Plan, table: Table, group: Group) -> Floats:
     return x[group.rows] + (0.6 * place / len(drawn.groups) if counts else 0.0)
 
 
-def same(table: Table, axis: Axis, value: object) -> Truths:
+def same(table: Table, axis: Axis, value: object) -> Chosen:
     """Whether each row has this value of the axis."""
-    equal: Truths = table.columns[axis.name] == (value if isinstance(value, int | float) else str(value))
+    equal: Chosen = table.columns[axis.name] == (value if isinstance(value, int | float) else str(value))
     return equal
 
 
-def positions(axis: Axis) -> Floats:
+def positions(axis: Axis) -> Vector:
     """Where the values of an axis lie: the numbers themselves, or 0, 1, 2 ... for texts."""
     return np.array(axis.values, dtype=float) if axis.numeric else np.arange(len(axis.values), dtype=float)
 
 
-def quantiles(table: Table, axis: Axis, rows: Integers, quantity: str) -> Iterator[tuple[float, Floats]]:
+def quantiles(table: Table, axis: Axis, rows: Rows, quantity: str) -> Iterator[tuple[float, Vector]]:
     """Position and (10 %, 50 %, 90 %) of a quantity at every value of an axis that has finished cells."""
     values = table.column(quantity)
     for place, value in zip(positions(axis), axis.values, strict=True):

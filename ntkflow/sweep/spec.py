@@ -5,10 +5,9 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 from ntkflow import checks
 from ntkflow._types import Document, Json
@@ -16,15 +15,25 @@ from ntkflow.errors import InputError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.border.costs import CELL, refuse_many
-from ntkflow.runs.border.reading import misfit
-from ntkflow.runs.border.schema import Value
+from ntkflow.runs.border.reading import Shape
+from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import SCHEMA, SimulateConfig
-from ntkflow.sweep.axis import AXIS, Axis
-
-T = TypeVar("T")
+from ntkflow.sweep.axis import AXIS, Axis, sweep_table
 
 DEFAULT_Y = ("nc.NC1.final",)
 SEED = "seed"
+# What [sweep] of a sweep.toml may hold: the grid and the fields of `View`.
+SPECIFICATION: Shape = {
+    "over?": [AXIS],
+    "seeds?": int,
+    "x?": str,
+    "by?": str,
+    "y?": [str],
+    "theory?": [str],
+    "log_x?": bool,
+    "log_y?": bool,
+    "study?": str,
+}
 
 
 @dataclass(frozen=True)
@@ -148,44 +157,17 @@ def spec_from_tables(tables: Document, folder: Path) -> SweepSpec:
         InputError: an unknown table or key, or a value of the wrong type.
     """
     base = configuration.from_tables({k: v for k, v in tables.items() if k != "sweep"}, folder)
-    content = tables.get("sweep", {})
-    if not isinstance(content, Mapping):
-        raise InputError("config", f"sweep = {content!r}", "must be a table", "write it as [sweep]")
-    content = dict(content)
-    known = {"over", "seeds", *View().as_dict()}
-    for name in content:
-        if name not in known:
-            raise InputError(
-                "config", f"sweep.{name}", f"is not one of {', '.join(sorted(known))}", "drop it"
-            )
-    axes = tuple(_axis_from(entry, folder) for entry in _checked("over", content.pop("over", []), list))
-    seeds = _checked("seeds", content.pop("seeds", 0), int)
-    for name in ("y", "theory"):
-        if name in content:
-            content[name] = tuple(_checked(name, word, str) for word in _checked(name, content[name], list))
-    for name in ("x", "by", "study"):
-        content[name] = _checked(name, content[name], str) if name in content else None
-    for name in ("log_x", "log_y"):
-        content[name] = _checked(name, content.get(name, False), bool)
-    return SweepSpec(base, axes, seeds, View(**content))
+    content = sweep_table(tables, SPECIFICATION)
+    axes = tuple(_axis_from(entry, folder) for entry in content.pop("over", []))
+    seeds = content.pop("seeds", 0)
+    view: Json = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    return SweepSpec(base, axes, seeds, View(**view))
 
 
-def _axis_from(entry: object, folder: Path) -> Axis:
-    if not isinstance(entry, Mapping) or not {"fields", "values"} <= set(entry):
-        raise InputError("config", "sweep.over", "each entry needs fields and values", "fix the file")
-    wrong = misfit(entry, AXIS, "sweep.over")
-    if wrong:
-        raise InputError("config", "[sweep]", wrong, "fix the file")
-    names, values = tuple(entry["fields"]), entry["values"]
-    if names and SCHEMA.kinds.get(names[0]) is Path:
-        values = [folder / str(v) for v in values]
-    return Axis(names, tuple(values), entry.get("log", False))
-
-
-def _checked(name: str, value: object, kind: type[T]) -> T:
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InputError("config", f"sweep.{name} = {value!r}", f"must be {kind.__name__}", "fix the file")
-    return value
+def _axis_from(entry: Document, folder: Path) -> Axis:
+    if SCHEMA.kinds.get(next(iter(entry["fields"]), "")) is Path:
+        entry = {**entry, "values": [folder / str(value) for value in entry["values"]]}
+    return Axis.from_dict(entry)
 
 
 def plain_config(config: SimulateConfig) -> Json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import Document, Floats, Json
+from ntkflow._types import Column, Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.runs import files
 from ntkflow.runs.border.reading import misfit, reading
@@ -43,7 +43,7 @@ class Table:
     """
 
     swept: tuple[str, ...]
-    columns: Mapping[str, Floats]
+    columns: Mapping[str, Column]
 
     def __len__(self) -> int:
         return len(self.columns["key"])
@@ -58,7 +58,7 @@ class Table:
         """Names of the columns that hold summary numbers."""
         return [name for name in self.columns if name not in (*self.swept, *FACTS)]
 
-    def column(self, quantity: str, argument: str = "quantity") -> Floats:
+    def column(self, quantity: str, argument: str = "quantity") -> Column:
         """A column by name: a swept field, a dotted path into the summary, or any field of the configuration.
 
         Raises:
@@ -211,7 +211,7 @@ def tabulate(
         cache: where their files are.
         entries: a finished cell's numbers and texts, by column.
     """
-    columns: dict[str, Floats] = {}
+    columns: dict[str, Column] = {}
     for name in swept:
         values = [cell.point[name] for cell in grid]
         columns[name] = np.array([v if isinstance(v, int | float) else str(v) for v in values])

@@ -9,7 +9,7 @@
 | `prediction` | all of these for one problem |
 | `enforced` | where weight decay takes a run, whatever its start |
 | `decay_conditions` | NC1-NC4 under decay |
-| `clock` | from an optimiser's steps and decay to the times and rates of the theory |
+| `flow_units` | from an optimiser's steps and decay to the times and rates of the theory |
 | `zero_loss` | equations that every state of zero loss obeys |
 | `balanced` | the flow with E = 0 in 2 C^2 + C variables |
 | `exact` | solutions for all times |
@@ -35,15 +35,15 @@ _MODULES = {
         "zero_loss",
     )
 }
-_MODULES["clock"] = "ntkflow.problem.clock"
+_MODULES["flow_units"] = "ntkflow.problem.flow_units"
 __all__ = [
     "balanced",
     "bounds",
-    "clock",
     "conditions",
     "decay_conditions",
     "enforced",
     "exact",
+    "flow_units",
     "limits",
     "prediction",
     "rates",
@@ -53,7 +53,7 @@ __all__ = [
 __getattr__, __dir__ = attach(__name__, {}, _MODULES)
 
 if TYPE_CHECKING:
-    from ntkflow.problem import clock
+    from ntkflow.problem import flow_units
     from ntkflow.theory import (
         balanced,
         bounds,

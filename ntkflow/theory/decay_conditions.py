@@ -12,7 +12,7 @@ import numpy as np
 
 from ntkflow._lazy import lister
 from ntkflow._types import Json
-from ntkflow.problem.clock import loss_scale
+from ntkflow.problem.flow_units import loss_scale
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import conditions
 from ntkflow.theory.conditions import IF_FITTED, Condition
@@ -21,7 +21,7 @@ from ntkflow.theory.initial_facts import ZERO as NOTHING
 from ntkflow.theory.initial_facts import Facts, facts, reach
 from ntkflow.theory.prediction import excluded_by_E
 
-__all__ = ["Decayed", "assess", "drifts", "predict", "thresholds"]
+__all__ = ["Decayed", "assess", "drifts", "predict_decayed", "thresholds"]
 __dir__ = lister(__all__)
 
 GENERIC = "from a generic start"
@@ -324,7 +324,7 @@ class Decayed:
         }
 
 
-def predict(problem: Problem, relative: float = 0.0) -> Decayed:
+def predict_decayed(problem: Problem, relative: float = 0.0) -> Decayed:
     """Everything that can be said beforehand of a problem with decay.
 
     Args:

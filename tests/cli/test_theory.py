@@ -159,7 +159,7 @@ def test_every_rung_gets_answers_with_reasons(name, decay):
         kernel = ladder.make(name, sizes)
     problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, None, 1), decay=decay)
     prediction = predict(problem) if predictable(problem) else None
-    decayed = decay_conditions.predict(problem) if decay.any else None
+    decayed = decay_conditions.predict_decayed(problem) if decay.any else None
     found = dict(predicted.answers(predictions(problem, prediction, decayed)))
     assert {name.strip() for names in found for name in names.split(",")} >= {"NC1", "NC2", "NC3", "NC4"}
     assert all(len(sentence) > 3 for sentence in found.values())

@@ -94,7 +94,10 @@ def test_every_metric_of_a_summary_has_a_derivative_that_differences_confirm():
     np.testing.assert_allclose(slope, (plus - minus) / 2e-5, rtol=1e-5, atol=1e-7)
 
 
-def test_members_of_an_ensemble_are_what_solve_gives():
+def test_members_of_an_ensemble_are_what_solve_gives_and_are_compiled_once(monkeypatch):
+    traced = []
+    solved = jax_flow.solve
+    monkeypatch.setattr(jax_flow, "solve", lambda *a, **k: traced.append(k["m"]) or solved(*a, **k))
     second = problem({"kappa_d": 2.0, "kappa_c": 0.5, "kappa_n": 0.0})
     times = [0.2, 0.7]
     found = vmapped.ensemble([problem(), second], times, names=("loss", "E_alignment"))
@@ -103,6 +106,10 @@ def test_members_of_an_ensemble_are_what_solve_gives():
         series = nf.solve(member, save_at=times, rtol=1e-10).series
         for name, values in found.series.items():
             np.testing.assert_allclose(values[i], series[name], rtol=1e-7)
+    later = vmapped.ensemble([second, problem()], [0.2, 0.9], names=("loss", "E_alignment"))
+    assert len(traced) == 1
+    assert later.series["loss"][0, 0] == pytest.approx(found.series["loss"][1, 0], rel=1e-7)
+    assert later.series["loss"][0, 1] < found.series["loss"][1, 1]
 
 
 def test_jax_stays_as_it_was(found):

@@ -1,7 +1,6 @@
 """The commands of README, docs and examples exist, with their options, and the API page has every name."""
 
 import importlib.util
-import re
 
 from tests.commands import exit_code
 from tests.docs.pages import PAGES, ROOT, blocks, words_of
@@ -31,13 +30,9 @@ def test_every_script_exists():
     assert not [name for name in scripts if not (ROOT / name).is_file()]
 
 
-def test_every_public_name_is_in_the_api_page():
+def test_the_api_page_is_what_the_docstrings_say():
     """`python docs/make_api.py` writes it again."""
     spec = importlib.util.spec_from_file_location("make_api", ROOT / "docs" / "make_api.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    written = (ROOT / "docs" / "api.md").read_text()
-    names = re.findall(r"^\| `([^`]+)` \|", module.page(), re.MULTILINE)
-    assert len(names) > 200
-    listed = re.findall(r"^\| `([^`]+)` \|", written, re.MULTILINE)
-    assert (set(names) - set(listed), set(listed) - set(names)) == (set(), set())
+    assert (ROOT / "docs" / "api.md").read_text() == module.page()

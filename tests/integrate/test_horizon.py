@@ -33,7 +33,7 @@ def test_with_decay_it_holds_the_slowest_time_constants_within_a_cap():
         assert default_horizon(problem(0.1, decay=decay)) >= LASTING / 0.01
     assert default_horizon(problem(0.1, decay=1e-9)) == LONGEST * plain
     # Next to its threshold a class is slow whatever the rates are.
-    slowest = decay_conditions.predict(problem(0.349)).end.slowest
+    slowest = decay_conditions.predict_decayed(problem(0.349)).end.slowest
     assert slowest < 0.01
     assert default_horizon(problem(0.349)) == pytest.approx(LASTING / slowest)
 
@@ -43,7 +43,7 @@ def test_with_decay_it_holds_the_slowest_time_constants_within_a_cap():
 @pytest.mark.parametrize("kappa_n", [0.1, 0.34, 0.349, 0.351, 0.45])
 def test_a_default_run_ends_where_decay_takes_every_class(kappa_n, scale):
     given = problem(kappa_n, scale)
-    end = decay_conditions.predict(given).end
+    end = decay_conditions.predict_decayed(given).end
     run = nf.solve(given)
     assert run.reason is Reason.NC1
     thin, _ = run.thin(-1)
@@ -65,7 +65,7 @@ def test_two_classes_of_five_that_begin_at_zero_are_waited_for():
 @pytest.mark.parametrize("engine", ["LSODA", "BDF", "DOP853"])
 def test_every_engine_waits_for_the_minority(engine):
     given = problem(0.3, 1e-2)
-    end = decay_conditions.predict(given).end
+    end = decay_conditions.predict_decayed(given).end
     run = nf.solve(given, engine=engine)
     thin, _ = run.thin(-1)
     assert np.abs(thin.H1.T @ thin.H1 - end.limit.G).max() < 1e-4 * np.abs(end.limit.G).max()

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow as nf
-from ntkflow.problem import clock as arithmetic
+from ntkflow.problem import flow_units
 from tests.strategies import costly
 
 SIZES = nf.Sizes(3, 4, 5)
@@ -379,9 +379,9 @@ def test_scales():
     def scale(loss, reduction, **more):
         return nf.Clock(loss=loss, reduction=reduction, samples=12, classes=3, **more).scale
 
-    assert [scale("half-squared", r) for r in arithmetic.REDUCTIONS] == [36, 1, 12]
-    assert [scale("squared", r) for r in arithmetic.REDUCTIONS] == [18, 0.5, 6]
-    assert [scale("cross-entropy", r) for r in arithmetic.REDUCTIONS] == [12, 1, 12]
+    assert [scale("half-squared", r) for r in flow_units.REDUCTIONS] == [36, 1, 12]
+    assert [scale("squared", r) for r in flow_units.REDUCTIONS] == [18, 0.5, 6]
+    assert [scale("cross-entropy", r) for r in flow_units.REDUCTIONS] == [12, 1, 12]
     assert scale("squared", "sum", batch=4, accumulate=3) == 0.5
     assert scale("mylosses:huber", "mean") == 12
 

@@ -286,7 +286,7 @@ def test_a_limit_that_the_run_is_on_its_way_to_is_not_compared_but_named():
     problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, None, 1), decay=nf.Decay(2.7, 2.7))
     short, long = (nf.solve(problem, t_end=t, stop=nf.Stop(None, None, None)) for t in (4.0, 60.0))
     assert "W W^T" not in {line.quantity for line in compare(short, None)}
-    end = decay_conditions.predict(problem).end
+    end = decay_conditions.predict_decayed(problem).end
     (left,) = waiting(short, None, end)
     assert left.quantity == "W W^T"
     assert "exp(-0.397 t), which takes about t = 34.8" in left.sentence
@@ -305,7 +305,8 @@ def test_a_wrong_limit_under_decay_would_be_seen():
     )
     other = nf.Problem(SIZES, KERNEL, problem.state, decay=nf.Decay(0.3, 0.4))
     found = {
-        line.quantity: line for line in compare(nf.solve(problem), None, decay_conditions.predict(other).end)
+        line.quantity: line
+        for line in compare(nf.solve(problem), None, decay_conditions.predict_decayed(other).end)
     }
     assert found["W W^T"].digits < 2
     assert found["loss"].digits < 2

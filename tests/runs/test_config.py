@@ -6,7 +6,7 @@ import pytest
 import tomli_w
 
 import ntkflow as nf
-from ntkflow.problem.kernels.kernel_files import KAPPAS
+from ntkflow.problem.kernels import KAPPAS
 from ntkflow.runs.config import TABLES, SimulateConfig, from_tables
 from ntkflow.runs.files import StateFile
 from ntkflow.runs.simulate import prepare

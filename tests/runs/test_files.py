@@ -11,7 +11,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import kernel_files
+from ntkflow.problem.kernels import KAPPAS, kernel_files
 from ntkflow.runs import files
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.simulate import prepare
@@ -314,7 +314,7 @@ def read(monkeypatch):
 )
 def test_of_a_kernel_file_only_the_arrays_of_the_rung_are_read(tmp_path, read, rung, needed):
     """Where none of the rung's is there the others are, to say what there is instead."""
-    kappas = dict(zip(kernel_files.KAPPAS, np.array([1.0, 0.5, 0.1]), strict=True))
+    kappas = dict(zip(KAPPAS, np.array([1.0, 0.5, 0.1]), strict=True))
     large = {"K": np.eye(6), "Theta": np.zeros((2, 6, 2, 6)), "chunks": np.zeros(1000), "H": np.zeros((2, 6))}
     np.savez(tmp_path / "kernel.npz", **kappas, **large)
     with pytest.warns(kernel_files.UnusedArraysWarning, match="chunks is no array of a kernel"):

@@ -65,6 +65,8 @@ def test_a_setting_may_be_a_list_where_the_field_takes_one():
         ("scale=1,1.0", "stands twice"),
         ("scale,scale=1,2", "must name each field once"),
         ("scale,init=1,2", "must be text for init"),
+        # Numbers of the first field, which the second would have got in every cell.
+        ("scale,classes=3,4", "must be a whole number for classes"),
     ],
 )
 def test_bad_axes_are_named(text, message):

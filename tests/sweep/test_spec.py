@@ -62,9 +62,9 @@ def test_a_specification_survives_its_toml(tmp_path):
     ("tables", "message"),
     [
         ({"sweep": {"overs": []}}, "is not one of"),
-        ({"sweep": {"over": [{"fields": ["scale"]}]}}, "needs fields and values"),
-        ({"sweep": {"seeds": "three"}}, "must be int"),
-        ({"sweep": {"seeds": 2, "y": [1]}}, "must be str"),
+        ({"sweep": {"over": [{"fields": ["scale"]}]}}, "lacks sweep.over.0..values"),
+        ({"sweep": {"seeds": "three"}}, "sweep.seeds is of another type"),
+        ({"sweep": {"seeds": 2, "y": [1]}}, r"sweep.y.0. is of another type"),
         ({"sweep": {"over": [{"fields": ["scale"], "values": ["big"]}]}}, "must be a number for scale"),
     ],
 )

@@ -16,7 +16,7 @@ def problem(decay, init="gaussian", sizes=SIZES, **changes):
 
 
 def verdicts(*arguments, **changes):
-    answers = decay_conditions.predict(problem(*arguments, **changes)).conditions
+    answers = decay_conditions.predict_decayed(problem(*arguments, **changes)).conditions
     return {name: answers[name].verdict for name in NAMES}
 
 
@@ -35,7 +35,7 @@ def test_every_problem_with_decay_gets_four_answers_with_reasons():
         Decay.equal(9.0),
     ):
         for changes in ({}, {"sizes": sizes}, {"loss": nf.CrossEntropy()}, {"sizes": nf.Sizes(4, 3, 2)}):
-            found = decay_conditions.predict(problem(decay, **changes))
+            found = decay_conditions.predict_decayed(problem(decay, **changes))
             assert tuple(found.conditions) == NAMES
             assert all(len(answer.sentence) > 20 for answer in found.conditions.values())
             found.as_dict(problem(decay, **changes))
@@ -44,7 +44,7 @@ def test_every_problem_with_decay_gets_four_answers_with_reasons():
 def test_decay_of_H_takes_the_spread_away_at_least_like_its_exponential():
     times = np.linspace(0, 4, 9)
     for decay in (Decay(0.0, 0.4), Decay(0.3, 0.4), Decay(0.3, 0.4, 0.5)):
-        answer = decay_conditions.predict(problem(decay)).conditions["NC1"]
+        answer = decay_conditions.predict_decayed(problem(decay)).conditions["NC1"]
         assert (answer.verdict, answer.numbers) == ("yes", {"rate": 0.8})
         tr_S = series(decay, times=times)["tr_S"]
         assert np.all(tr_S <= np.exp(-0.8 * times) * tr_S[0] * (1 + 1e-6))
@@ -53,7 +53,7 @@ def test_decay_of_H_takes_the_spread_away_at_least_like_its_exponential():
 def test_decay_of_W_and_H_makes_everything_collapse_or_die():
     assert set(verdicts(Decay(0.4, 0.2)).values()) == {"yes"}
     assert verdicts(Decay(4.0, 5.0)) == {"NC1": "yes", "NC2": "no", "NC3": "no", "NC4": "no"}
-    answer = decay_conditions.predict(problem(Decay(4.0, 5.0))).conditions["NC2"]
+    answer = decay_conditions.predict_decayed(problem(Decay(4.0, 5.0))).conditions["NC2"]
     assert "rho" in answer.sentence
     assert answer.numbers["rho"] > 1
     # 11.1: with the decay of b beyond lb/(N + lb) = sqrt(lw lh/(m mu_global)) W keeps a part along 1.
@@ -86,12 +86,12 @@ def test_decay_of_one_alone_collapses_slowly(decay, n):
 
 
 def test_decay_of_the_biases_alone_keeps_what_E_decides():
-    floor = decay_conditions.predict(problem(Decay(b=0.5), sizes=nf.Sizes(3, 4, 9))).conditions["NC1"]
+    floor = decay_conditions.predict_decayed(problem(Decay(b=0.5), sizes=nf.Sizes(3, 4, 9))).conditions["NC1"]
     assert floor.verdict == "no"
     run = series(Decay(b=0.5), sizes=nf.Sizes(3, 4, 9), times=np.array([0.0, 1.0, 40.0]))
     assert run["tr_S"].min() > floor.numbers["floor"]
     # E = 0: the biases end at zero, W keeps a part along 1, and NC3 has the value of equal biases 0.
-    answers = decay_conditions.predict(problem(Decay(b=0.5), "balanced")).conditions
+    answers = decay_conditions.predict_decayed(problem(Decay(b=0.5), "balanced")).conditions
     assert [answers[name].verdict for name in NAMES] == ["yes", "yes", "no", "yes"]
     run = series(Decay(b=0.5), "balanced", times=np.array([0.0, 300.0]))
     assert run["NC3"][-1] == pytest.approx(answers["NC3"].numbers["NC3"], rel=1e-3)
@@ -110,7 +110,7 @@ def test_biases_that_decay_exclude_self_duality_for_any_E():
 def test_nothing_moves_from_zero_weights_and_means():
     still = nf.State(np.zeros((6, 12)), np.zeros((4, 6)), np.zeros(4))
     for decay in (Decay(0.1, 0.3), Decay(W=0.1), Decay(b=0.1)):
-        found = decay_conditions.predict(nf.Problem(SIZES, KERNEL, still, decay=decay)).conditions
+        found = decay_conditions.predict_decayed(nf.Problem(SIZES, KERNEL, still, decay=decay)).conditions
         assert found["NC2"].verdict == found["NC3"].verdict == found["NC4"].verdict == "no"
 
 
@@ -123,15 +123,15 @@ def test_too_few_features_are_said():
 
 
 def test_E_is_forgotten_at_the_exact_rate_or_that_of_the_end():
-    assert decay_conditions.predict(problem(Decay(0.3, 0.3))).forgotten == (0.6, True)
-    rate, exact = decay_conditions.predict(problem(Decay(0.3, 0.5))).forgotten
+    assert decay_conditions.predict_decayed(problem(Decay(0.3, 0.3))).forgotten == (0.6, True)
+    rate, exact = decay_conditions.predict_decayed(problem(Decay(0.3, 0.5))).forgotten
     assert not exact
     assert 0 < rate < 0.5
-    assert decay_conditions.predict(problem(Decay(W=0.3))).forgotten is None
+    assert decay_conditions.predict_decayed(problem(Decay(W=0.3))).forgotten is None
 
 
 def test_the_decay_is_told_in_the_units_of_the_mean_loss():
-    told = decay_conditions.predict(problem(Decay(0.48, 0.24))).as_dict(problem(Decay(0.48, 0.24)))
+    told = decay_conditions.predict_decayed(problem(Decay(0.48, 0.24))).as_dict(problem(Decay(0.48, 0.24)))
     assert told["of_the_mean_loss"] == {"W": pytest.approx(0.01), "H": pytest.approx(0.005), "b": 0}
 
 
@@ -146,13 +146,15 @@ def test_decay_of_W_alone_never_lifts_the_floor_that_E_sets():
     sizes, times = nf.Sizes(3, 4, 9), np.linspace(0.0, 30.0, 31)
     for changes in ({}, {"loss": nf.CrossEntropy()}):
         for decay in (Decay(W=0.5), Decay(0.5, 0.0, 0.3)):
-            answer = decay_conditions.predict(problem(decay, sizes=sizes, **changes)).conditions["NC1"]
+            answer = decay_conditions.predict_decayed(problem(decay, sizes=sizes, **changes)).conditions[
+                "NC1"
+            ]
             assert answer.verdict == "no"
             assert "decay of W only lowers it" in answer.sentence
             run = series(decay, sizes=sizes, times=times, **changes)
             assert run["NC1_frobenius"].min() >= answer.numbers["NC1_frobenius"] > 0.05
     uneven = nf.Sizes(3, (5, 2, 4), 9)
-    answer = decay_conditions.predict(problem(Decay(W=0.5), sizes=uneven)).conditions["NC1"]
+    answer = decay_conditions.predict_decayed(problem(Decay(W=0.5), sizes=uneven)).conditions["NC1"]
     run = series(Decay(W=0.5), sizes=uneven, times=times)
     assert run["NC1_frobenius"].min() >= answer.numbers["NC1_frobenius"] > 0.05
 
@@ -164,7 +166,7 @@ def test_decay_of_H_may_lift_that_floor():
 @pytest.mark.parametrize("init", ["gaussian", "balanced"])
 def test_under_decay_of_W_alone_all_but_C_minus_1_directions_of_the_deviations_stay(init):
     sizes = nf.Sizes(4, 3, 5)
-    answer = decay_conditions.predict(problem(Decay(W=1.0), init, sizes)).conditions["NC1"]
+    answer = decay_conditions.predict_decayed(problem(Decay(W=1.0), init, sizes)).conditions["NC1"]
     assert answer.verdict == "no"
     run = nf.solve(
         problem(Decay(W=1.0), init, sizes), save_at=[0.0, 1e3, 1e5], stop=nf.Stop(None, None, None)
@@ -185,7 +187,7 @@ def test_deviations_along_the_class_means_alone_are_left_open_or_vanish():
     deviations = np.outer(rng.normal(size=4), np.tile([1.0, -2.0, 1.0], 2))
     H = np.repeat(rng.normal(size=(4, 2)), 3, axis=1) + deviations
     given = nf.Problem(sizes, kernel, nf.State(H, rng.normal(size=(2, 4)), np.zeros(2)), decay=Decay(W=0.5))
-    answer = decay_conditions.predict(given).conditions["NC1"]
+    answer = decay_conditions.predict_decayed(given).conditions["NC1"]
     assert (answer.verdict, answer.numbers["rank"]) == ("undetermined", 1.0)
     assert "from a generic start some stay" in answer.sentence
     assert nf.solve(given, save_at=[0.0, 1e3]).series["tr_S"][-1] > 1e-3

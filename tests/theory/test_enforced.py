@@ -129,7 +129,7 @@ def test_a_kernel_that_differs_within_classes_keeps_a_spread():
     assert metrics["NC1_frobenius"] == pytest.approx(end.NC1, rel=1e-6)
     assert metrics["NC2"] == pytest.approx(end.NC2, rel=1e-6)
     assert metrics["NC3"] == pytest.approx(end.NC3, rel=1e-5)
-    answers = decay_conditions.predict(problem).conditions
+    answers = decay_conditions.predict_decayed(problem).conditions
     assert [answers[name].verdict for name in ("NC1", "NC2", "NC3", "NC4")] == [
         "no",
         "no",
@@ -144,7 +144,7 @@ def test_minority_classes_merge_beyond_their_threshold():
     state = nf.initial.make("gaussian", sizes, None, 1)
     for rate, merged in ((3.4, ()), (3.7, ((2, 3),))):
         problem = nf.Problem(sizes, kernel, state, decay=Decay.equal(rate))
-        found = decay_conditions.predict(problem)
+        found = decay_conditions.predict_decayed(problem)
         assert found.end.merged == merged
         assert decay_conditions.thresholds(problem) == [(5, 2, pytest.approx(np.sqrt(12.5)))]
         assert found.conditions["NC4"].verdict == ("no" if merged else "yes")

@@ -100,7 +100,7 @@ def test_where_the_limit_is_not_known_nothing_is_said():
 
 def test_no_end_under_decay_is_made_up():
     problem = balanced(decay=nf.Decay(W=0.1, H=0.1))
-    found = decay_conditions.predict(problem)
+    found = decay_conditions.predict_decayed(problem)
     assert enforced(problem, 3) is None
     assert found.end is None
     assert found.conditions["NC1"].verdict == "yes"

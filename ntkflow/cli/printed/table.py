@@ -10,6 +10,7 @@ from rich.text import Text
 from ntkflow._types import Document
 from ntkflow.cli.printed import predicted as words
 from ntkflow.cli.printed.output import number
+from ntkflow.problem.kernels import KAPPAS
 from ntkflow.problem.sizes import repeated
 from ntkflow.runs.laws import LEADING
 
@@ -127,7 +128,7 @@ def headlines(summary: Document) -> Iterator[str]:
 def _kernel(kernel: Document) -> Iterator[str]:
     """The kernel's constants, what repeats summarised; of other rungs the name."""
     if kernel["rung"] == "block":
-        yield ", ".join(f"{name} = {kernel[name]:.10g}" for name in ("kappa_d", "kappa_c", "kappa_n"))
+        yield ", ".join(f"{name} = {kernel[name]:.10g}" for name in KAPPAS)
     elif kernel["rung"] == "class-block":
         B, C = kernel["B"], len(kernel["B"])
         within = repeated([number(B[c][c]) for c in range(C)])

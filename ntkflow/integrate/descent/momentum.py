@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ntkflow import checks
 from ntkflow.errors import InputError
-from ntkflow.problem import clock
+from ntkflow.problem import flow_units
 from ntkflow.rounding import whole_up
 
 
@@ -53,7 +53,7 @@ class Momentum:
 
         eta (1 + beta) / (1 - beta)^2 for the heavy ball, eta (1 - beta + 2 beta^2) / (1 - beta)^2 for Nesterov.
         """
-        return clock.drift_step(self.eta, self.beta, self.nesterov)
+        return flow_units.drift_step(self.eta, self.beta, self.nesterov)
 
     def steps_to(self, t: float) -> int:
         """Least number of steps that reach the flow time t > 0, up to rounding.
@@ -65,4 +65,4 @@ class Momentum:
 
     def reach(self, k: int) -> float:
         """Flow time by which step k advances, k = 0, 1, ...: `time_step` once the velocity has built up."""
-        return float(self.eta * clock.build_up(k, self.beta, self.nesterov))
+        return float(self.eta * flow_units.build_up(k, self.beta, self.nesterov))

@@ -14,7 +14,7 @@ from ntkflow import checks
 from ntkflow._types import Array
 from ntkflow.dynamics.fields import thin_field
 from ntkflow.integrate.engines.precision import double, x64
-from ntkflow.problem.kernels.block import class_coefficients
+from ntkflow.problem.kernels.block import KAPPAS, class_coefficients
 
 SOLVERS = ("Tsit5", "Dopri5", "Dopri8", "Kvaerno5")
 
@@ -99,7 +99,7 @@ def solve(
         InputError: unknown solver, or traced arrays that are not float64.
     """
     with x64():
-        names = ("kappa_d", "kappa_c", "kappa_n", "H1", "L", "W", "b", "t")
+        names = (*KAPPAS, "H1", "L", "W", "b", "t")
         values = (kappa_d, kappa_c, kappa_n, H1, L, W, b, t)
         kd, kc, kn, *y0, times = (double(name, value) for name, value in zip(names, values, strict=True))
         masses = jnp.asarray(np.broadcast_to(np.asarray(m, dtype=np.float64), (y0[3].shape[0],)))

@@ -14,6 +14,8 @@ from ntkflow.problem.sizes import Sizes
 
 # What is left of a sum below this fraction of its terms is rounding.
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
+# The constants by name, from the largest: of equal samples, within a class, between classes.
+KAPPAS = ("kappa_d", "kappa_c", "kappa_n")
 
 
 class Eigenvalues(NamedTuple):
@@ -71,7 +73,7 @@ class BlockKernel(Kernel):
     rung: ClassVar[str] = "block"
 
     def __post_init__(self) -> None:
-        for name in ("kappa_d", "kappa_c", "kappa_n"):
+        for name in KAPPAS:
             object.__setattr__(self, name, real(name, getattr(self, name), "give a finite number"))
         if self.kappa_d < self.kappa_c:
             raise InputError(

@@ -20,6 +20,7 @@ import numpy as np
 from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import (
+    KAPPAS,
     BlockKernel,
     ClassBlockKernel,
     Kernel,
@@ -32,7 +33,6 @@ from ntkflow.problem.kernels import (
 from ntkflow.problem.sizes import Sizes
 
 Arrays = Mapping[str, Any]  # arrays or numbers
-KAPPAS = ("kappa_d", "kappa_c", "kappa_n")
 
 # Simplest first: the rung chosen when none is named is the first whose arrays are all there.
 NEEDS: dict[str, tuple[str, ...]] = {

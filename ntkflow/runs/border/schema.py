@@ -5,17 +5,14 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from pathlib import Path
+from functools import cache
 from typing import Any, TypeVar
 
 from ntkflow._types import Json
-from ntkflow.checks import real
-from ntkflow.errors import MOST, InputError, shown
+from ntkflow.errors import InputError
+from ntkflow.runs.border.typed import WORDS, Kind, Value, parsed, typed
 
 T = TypeVar("T")
-Value = bool | int | float | str | Path
-Kind = type[bool] | type[int] | type[float] | type[str] | type[Path]
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
 @dataclass(frozen=True)
@@ -109,17 +106,7 @@ class Schema:
         Raises:
             InputError: no such field, or text that is not of its type.
         """
-        kind, text = self.kind_of(argument, name), text.strip()
-        if kind is bool and text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        try:
-            if kind is bool or text == "":
-                raise ValueError
-            return kind(text)
-        except ValueError:
-            raise InputError(
-                argument, repr(text), f"must be {WORDS[kind]} for {name}", "fix the value"
-            ) from None
+        return parsed(argument, self.kind_of(argument, name), text, name)
 
     def read_setting(self, argument: str, name: str, text: str) -> Value | tuple[Value, ...]:
         """A field's value for all cells: as `read_value`, and a list where the field takes one (3,4,5).
@@ -146,25 +133,25 @@ class Schema:
         return values
 
     def typed_value(self, argument: str, name: str, value: object) -> Value:
-        """A value from Python or TOML, checked and given the type of its field (whole numbers widen to floats).
+        """A value from Python or a file, checked and given the type of its field, see `typed`.
 
         Raises:
             InputError: no such field, or a value of another type.
         """
-        kind = self.kind_of(argument, name)
-        if kind is Path and isinstance(value, str | Path):
-            return Path(value)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return real(argument, value)
-        if kind is int and isinstance(value, float) and value.is_integer():
-            return int(value)
-        if kind is int and isinstance(value, int) and abs(value) > MOST:
-            raise InputError(argument, shown(value), "must be below 2^63", "give a smaller number")
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise InputError(argument, repr(value), f"must be {WORDS[kind]} for {name}", "fix the value")
-        return value
+        return typed(argument, self.kind_of(argument, name), value, name)
+
+    def typed_setting(self, argument: str, name: str, value: object) -> Value | tuple[Value, ...]:
+        """As `typed_value`, and a list where the field takes one.
+
+        Raises:
+            InputError: as `typed_value`.
+        """
+        if isinstance(value, list | tuple) and name in self.lists:
+            return tuple(self.typed_value(argument, name, entry) for entry in value)
+        return self.typed_value(argument, name, value)
 
 
+@cache
 def schema_of(*sections: tuple[str, type]) -> Schema:
     """The schema of one or several dataclasses, the names of each behind a prefix."""
     kinds: dict[str, Kind] = {}

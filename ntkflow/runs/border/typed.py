@@ -1,6 +1,8 @@
-"""The one converter of what is typed: whole numbers of 64 bits, numbers and paths that a system can hold."""
+"""The one rule for a single value, from an option, a file or Python: of its type, and one that a system can hold."""
 
 from collections.abc import Callable
+from numbers import Real
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,67 @@ from ntkflow.errors import MOST, InputError, shown
 
 # Bytes of one name in a path, on every file system in use.
 LONGEST = 255
+Value = bool | int | float | str | Path
+Kind = type[bool] | type[int] | type[float] | type[str] | type[Path]
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+
+
+def typed(argument: str, kind: Kind, value: object, of: str = "") -> Value:
+    """A value as its kind: whole numbers are numbers and text is a path; nothing else is converted.
+
+    Args:
+        argument: where it was given.
+        kind: the type it has to have.
+        value: from Python or a file.
+        of: the setting that it is for, where `argument` does not say so.
+
+    Raises:
+        InputError: a value of another type, or one that `check` refuses.
+    """
+    found = _converted(argument, kind, value)
+    if found is None:
+        raise _misfit(argument, kind, value, of)
+    check(argument, found)
+    return found
+
+
+def parsed(argument: str, kind: Kind, text: str, of: str = "") -> Value:
+    """A value from the text of an option, by the same rule.
+
+    Raises:
+        InputError: text that is not of the kind, and as `typed`.
+    """
+    text = text.strip()
+    try:
+        if text == "":
+            raise ValueError
+        value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise _misfit(argument, kind, text, of) from None
+    return typed(argument, kind, value, of)
+
+
+def _misfit(argument: str, kind: Kind, value: object, of: str) -> InputError:
+    rule = f"must be {WORDS[kind]}{f' for {of}' if of else ''}"
+    return InputError(argument, repr(value), rule, "fix the value")
+
+
+def _converted(argument: str, kind: Kind, value: object) -> Value | None:
+    if kind is bool or isinstance(value, bool):
+        return value if kind is bool and isinstance(value, bool) else None
+    if kind is int:
+        try:
+            return index(value)  # type: ignore[arg-type]
+        except TypeError:
+            return None
+    if kind is float:
+        # numpy, which --help does not wait for.
+        from ntkflow.checks import real
+
+        return real(argument, value) if isinstance(value, Real) else None
+    if kind is Path:
+        return Path(value) if isinstance(value, str | Path) else None
+    return value if isinstance(value, str) else None
 
 
 def bounded(command: Any) -> None:

@@ -2,10 +2,11 @@
 
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Any, TypeVar
 
@@ -30,16 +31,20 @@ class IsolatedProcesses(ThreadPoolExecutor):
 
     Args:
         workers: processes at a time; None means one a core.
-        environment: variables set in each process before anything is imported for the call.
+        environments: variables set in a process before anything is imported for its call. Of several, as of devices,
+            each belongs to one process at a time; there must be as many as processes then.
 
     Raises:
         InputError: fewer than one worker, or more than a machine runs.
     """
 
-    def __init__(self, workers: int | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, workers: int | None = None, environments: Sequence[Mapping[str, str]] = ()) -> None:
         check_workers(workers)
-        super().__init__(workers or usable_cores())
-        self._environment = dict(environment or {})
+        count = workers or usable_cores()
+        super().__init__(count)
+        self._free: SimpleQueue[dict[str, str]] = SimpleQueue()
+        for environment in environments or [{}] * count:
+            self._free.put(dict(environment))
         self._context = spawn_context()
         self._closing, self._lock = Event(), Lock()
         self._processes: set[BaseProcess] = set()
@@ -63,9 +68,16 @@ class IsolatedProcesses(ThreadPoolExecutor):
         self.shutdown(cancel_futures=kind is not None)
 
     def _attend(self, call: bytes) -> Any:
+        environment = self._free.get()
+        try:
+            return self._answer(call, environment)
+        finally:
+            self._free.put(environment)
+
+    def _answer(self, call: bytes, environment: dict[str, str]) -> Any:
         for _ in range(ATTEMPTS):
             ours, theirs = self._context.Pipe(duplex=False)
-            process = self._context.Process(target=_serve, args=(theirs, call, self._environment))
+            process = self._context.Process(target=_serve, args=(theirs, call, environment))
             with self._lock:
                 if self._closing.is_set():
                     raise CancelledError

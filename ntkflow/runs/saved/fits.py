@@ -7,7 +7,7 @@ import numpy as np
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.fitting.estimate import Estimate, Fit
-from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel
+from ntkflow.problem.kernels import KAPPAS, BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel
 from ntkflow.runs import files
 from ntkflow.runs.border.reading import NUMBER, Shape, read_json, reading
 
@@ -73,7 +73,7 @@ def _number(value: float | None, absent: float) -> float:
 def _kernel(content: Json) -> Kernel:
     rung = content["rung"]
     if rung == BlockKernel.rung:
-        return BlockKernel(content["kappa_d"], content["kappa_c"], content["kappa_n"])
+        return BlockKernel(*(content[name] for name in KAPPAS))
     if rung == ClassBlockKernel.rung:
         return ClassBlockKernel(np.array(content["kappa_d"], float), np.array(content["B"], float))
     return ScheduledKernel(tuple(content["times"]), tuple(_kernel(knot) for knot in content["kernels"]))

@@ -9,10 +9,9 @@ from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.stopping import Stop
 from ntkflow.problem.kernels import Kernel, kernel_files
 from ntkflow.problem.losses import Loss
-from ntkflow.runs import files, rundir
+from ntkflow.runs import files, rundir, states
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures import drawing
-from ntkflow.runs.saved import states
 from ntkflow.runs.simulate import Arrays, Prepared
 from ntkflow.runs.summary import summarise as summary_of
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.problem.kernels import kernel_files
+from ntkflow.problem.kernels import KAPPAS, kernel_files
 from ntkflow.runs import files
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.rundir import load_run
@@ -17,7 +17,7 @@ A = np.array([[2.0, 0.3], [0.3, 1.0]])
 def arrays(rung):
     eye = np.eye(2)
     K = BLOCK.matrix(SIZES)
-    kappas = {name: np.float64(getattr(BLOCK, name)) for name in kernel_files.KAPPAS}
+    kappas = {name: np.float64(getattr(BLOCK, name)) for name in KAPPAS}
     return {
         "block": kappas,
         "class-block": {"kappa_d": np.array([1.5, 1.2, 1.0]), "B": 0.4 * np.eye(3) + 0.1},

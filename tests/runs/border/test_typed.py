@@ -1,7 +1,14 @@
 """What is typed: numbers of 64 bits and names that a file can have, in every option of every command."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from ntkflow import InputError
+from ntkflow.runs.border.typed import parsed, typed
+from ntkflow.runs.config import SCHEMA, from_tables
+from ntkflow.sweep.axis import Axis
 from tests.commands import exit_code
 
 HUGE, LONG = 10**25, "x" * 300
@@ -85,3 +92,77 @@ def test_what_a_request_costs_is_said_before_anything_is_allocated(
     assert message in text
     assert text.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "found"),
+    [
+        (bool, True, True),
+        (bool, 1, None),
+        (bool, "true", None),
+        (int, 3, 3),
+        (int, np.int64(3), 3),
+        (int, 3.0, None),
+        (int, True, None),
+        (int, "3", None),
+        (float, 3, 3.0),
+        (float, np.float32(0.5), 0.5),
+        (float, True, None),
+        (float, "3", None),
+        (float, [3.0], None),
+        (float, float("nan"), None),
+        (float, 10**400, None),
+        (str, "3", "3"),
+        (str, 3, None),
+        (Path, "a", Path("a")),
+        (Path, 3, None),
+    ],
+    ids=repr,
+)
+def test_a_value_is_of_its_kind_or_a_whole_number_for_a_number_or_text_for_a_path(kind, value, found):
+    if found is None:
+        with pytest.raises(InputError, match=r"^here = "):
+            typed("here", kind, value)
+    else:
+        assert typed("here", kind, value) == found
+        assert isinstance(typed("here", kind, value), kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "found"),
+    [
+        (bool, " True", True),
+        (bool, "1", None),
+        (int, "3", 3),
+        (int, "3.0", None),
+        (float, "3", 3.0),
+        (float, "inf", None),
+        (str, "3", "3"),
+        (str, " ", None),
+        (Path, "a/b", Path("a/b")),
+    ],
+    ids=repr,
+)
+def test_the_text_of_an_option_follows_the_same_rule(kind, text, found):
+    if found is None:
+        with pytest.raises(InputError, match=r"^here = "):
+            parsed("here", kind, text)
+    else:
+        assert parsed("here", kind, text) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("classes", 3.0), ("classes", True), ("scale", "1"), ("init", 3)]
+)
+def test_files_and_axes_refuse_the_same_values(name, value):
+    table = "sizes" if name == "classes" else "initial"
+    words = []
+    for refused in (
+        lambda: from_tables({table: {name: value}}, Path()),
+        lambda: Axis((name,), (value,)),
+        lambda: SCHEMA.typed_value("here", name, value),
+    ):
+        with pytest.raises(InputError) as caught:
+            refused()
+        words.append((caught.value.value, caught.value.rule))
+    assert len(set(words)) == 1

@@ -26,7 +26,7 @@ def test_a_cell_whose_process_dies_is_run_again_and_given_up_after_some_attempts
 
 
 def test_environment_and_exceptions_travel():
-    with IsolatedProcesses(1, {"NTKFLOW_COLOUR": "blue"}) as executor:
+    with IsolatedProcesses(1, [{"NTKFLOW_COLOUR": "blue"}]) as executor:
         assert executor.submit(os.getenv, "NTKFLOW_COLOUR").result() == "blue"
         with pytest.raises(ZeroDivisionError):
             executor.submit(divmod, 1, 0).result()

@@ -9,8 +9,8 @@ import pytest
 import ntkflow as nf
 from ntkflow.cli.main import main
 from ntkflow.fitting.estimate import Estimate
+from ntkflow.runs import states
 from ntkflow.runs.files import dump_json, read_toml
-from ntkflow.runs.saved import states
 from ntkflow.runs.saved.fits import load_fit
 from tests.problem.kernels import ladder
 

@@ -6,8 +6,9 @@ import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.config.presets import PRESETS, preset
 from ntkflow_validation.runs.training_run import planned_kernels
+from ntkflow_validation.sweep.grid import key_of
 from ntkflow_validation.sweep.settings import SETTINGS, changed
-from ntkflow_validation.training.clock import snapshot_steps, total_steps
+from ntkflow_validation.training.steps import snapshot_steps, total_steps
 
 from ntkflow.errors import InputError
 from ntkflow.runs.files import write_toml
@@ -158,3 +159,18 @@ def test_whole_numbers_of_numpy_are_kept_as_those_that_files_hold(tmp_path):
     assert [type(value) for value in (config.seed, config.data.per_class)] == [int, int]
     write_toml(tmp_path / "config.toml", config.to_dict())
     assert RunConfig.from_toml(tmp_path / "config.toml") == config
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS.kinds if name not in SETTINGS.lists])
+def test_every_setting_is_of_the_type_of_its_field(name):
+    section, _, key = name.rpartition(".")
+    wrong = "x" if SETTINGS.kinds[name] is float else 1.5
+    with pytest.raises(InputError) as caught:
+        RunConfig.from_dict({section: {key: wrong}} if section else {key: wrong})
+    assert caught.value.argument == name
+
+
+def test_a_whole_number_for_a_number_is_the_same_run_at_the_same_address():
+    written, meant = (RunConfig(training=TrainConfig(learning_rate=rate)) for rate in (1, 1.0))
+    assert isinstance(written.training.learning_rate, float)
+    assert key_of(written) == key_of(meant)

@@ -7,7 +7,7 @@ from ntkflow_validation.evidence.decay_response import decay_responder
 from ntkflow_validation.evidence.invariant_budget import budget, distance_from_collapse, interpolated
 from ntkflow_validation.metrics.probe import invariant_terms
 from ntkflow_validation.pipeline.pipeline import prepare
-from ntkflow_validation.training.clock import theory_decay
+from ntkflow_validation.training.steps import theory_decay
 from ntkflow_validation.training.train import train
 
 from ntkflow.metrics import invariant

@@ -10,7 +10,7 @@ from ntkflow_validation.figures.kernel_panes import in_full, kernel_figure
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.pipeline.pipeline import train_run
 from ntkflow_validation.runs.rundir import RunDirectory
-from ntkflow_validation.training.clock import epochs_of
+from ntkflow_validation.training.steps import epochs_of
 from typer.testing import CliRunner
 
 from ntkflow.errors import InputError

@@ -13,6 +13,8 @@ from ntkflow_validation.kernels import FolderStore, JaxBackend, measure, task
 from ntkflow_validation.kernels.forecast import Forecast, duration
 from ntkflow_validation.kernels.methods import class_sums
 
+from tests.emulated import emulate_as_told
+
 LABELS = np.repeat([0, 1, 2], [4, 5, 6])
 
 
@@ -50,6 +52,7 @@ def small_chunks(patch):
 
 def killed(folder, method, probes):
     """In a process of its own: dies in the middle of the second direction's chunk."""
+    emulate_as_told()
     small_chunks(setattr)
     backend, x = problem()
     chunks = []

@@ -9,7 +9,7 @@ from ntkflow_validation.metrics.compare import compare
 from ntkflow_validation.pipeline.pipeline import prepare
 from ntkflow_validation.pipeline.predict import predict
 from ntkflow_validation.runs.measurement_run import measure_snapshot
-from ntkflow_validation.training.clock import flow_times
+from ntkflow_validation.training.steps import flow_times
 from ntkflow_validation.training.train import train
 
 from ntkflow.problem.kernels import BlockKernel

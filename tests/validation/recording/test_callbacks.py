@@ -5,7 +5,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from ntkflow_validation.recording import callbacks, networks
+from ntkflow_validation.recording import callbacks, reader
 from ntkflow_validation.recording.recorder import Recorder
 
 from ntkflow.errors import InputError
@@ -141,12 +141,12 @@ def test_what_shares_a_module_between_processes_is_taken_off():
     class DistributedDataParallel:
         module = "inside"
 
-    assert networks.plain(DistributedDataParallel()) == "inside"
-    assert networks.plain("net") == "net"
+    assert reader.plain(DistributedDataParallel()) == "inside"
+    assert reader.plain("net") == "net"
 
 
 def test_parts_are_found_by_path_or_function():
     net = SimpleNamespace(model={"head": 3})
-    assert networks.part(net, "model.head") == networks.part(net, lambda n: n.model["head"]) == 3
+    assert reader.part(net, "model.head") == reader.part(net, lambda n: n.model["head"]) == 3
     with pytest.raises(InputError, match="has no 'tail'"):
-        networks.part(net, "model.tail")
+        reader.part(net, "model.tail")

@@ -22,10 +22,10 @@ from ntkflow_validation.sweep.estimate import Speed, estimate, in_words, seconds
 from ntkflow_validation.sweep.grid import CONTENT, PAPER_PAIRS, key_of
 from ntkflow_validation.sweep.presets import SWEEPS, sweep_preset
 from ntkflow_validation.sweep.records import Content, Record, final_norms
-from ntkflow_validation.sweep.running import shared_device, tabulate_sweep
+from ntkflow_validation.sweep.running import tabulate_sweep
 from ntkflow_validation.sweep.select import rows_where
 from ntkflow_validation.sweep.settings import SETTINGS, changed, flat
-from ntkflow_validation.training.clock import total_steps
+from ntkflow_validation.training.steps import total_steps
 
 from ntkflow import __version__
 from ntkflow.errors import InputError
@@ -234,7 +234,7 @@ def test_epochs_of_a_record_count_passes_through_the_data():
 
 def test_an_estimate_counts_what_there_is_to_do(monkeypatch):
     monkeypatch.setattr("ntkflow_validation.sweep.running.local_workers", ThreadPoolExecutor)
-    speed = Speed(0.1, 1.0, "cpu")
+    speed = Speed(0.1, 0.033, 1.0, "cpu")
     config = sweep_preset("sweep-digits").base
     seconds = seconds_of(config, speed)
     steps = total_steps(config.training, config.data.per_class)
@@ -245,14 +245,6 @@ def test_an_estimate_counts_what_there_is_to_do(monkeypatch):
     found = estimate(replace(GRID, inits=()), 1)
     assert (found.cells, found.steps, found.workers) == (3, 24, 1)
     assert found.work > 0
-
-
-def test_workers_on_one_device_share_it():
-    assert shared_device({}, 1) == {}
-    found = shared_device({"XLA_FLAGS": "--mine"}, 3)
-    assert found["XLA_FLAGS"] == "--mine --xla_cpu_multi_thread_eigen=false"
-    assert found["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.300"
-    assert "OMP_NUM_THREADS" not in shared_device({"OMP_NUM_THREADS": "4"}, 2)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ntkflow import __version__
+from ntkflow.problem.kernels import KAPPAS
 from ntkflow.runs.border.records import INLINE
 from ntkflow_validation.calibration.cells import Cell
 from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow, Skill
@@ -16,7 +17,6 @@ from ntkflow_validation.runs.documents import KernelRow
 SKILL, KAPPA = 0.999, 1e-6
 # Of three constants, the traced kernel and the rung that does best on M, each on the class means and within classes.
 SCORES = ("block_M", "block_H2", "traced_M", "traced_H2", "best_M", "best_H2")
-CONSTANTS = ("kappa_d", "kappa_c", "kappa_n")
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _worst(rung: ComparedRung | None) -> float | None:
 
 
 def _constants(row: KernelRow) -> dict[str, float]:
-    return {name: getattr(row, name) for name in CONSTANTS}
+    return {name: getattr(row, name) for name in KAPPAS}
 
 
 def _kappa_error(cell: Cell, kernels: Sequence[KernelRow]) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ntkflow.cli.ends import resumable
-from ntkflow_validation.cli import options
+from ntkflow_validation.cli import options, sweep_options
 from ntkflow_validation.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ def reproduce(
     number: int = typer.Argument(help="Figure of the paper, 1 to 20."),
     preset: str = typer.Option("paper-small", help="paper, paper-small or digits: how much of it."),
     out: Path = typer.Option(None, help="Folder. Default: reproduction/figure-N-PRESET."),
-    workers: int = typer.Option(None, help="Local processes. Default: one a core."),
+    workers: int = typer.Option(
+        None, help="Local processes. Default: one an accelerator, or one a core where there is none."
+    ),
+    together: sweep_options.Together = 1,
     scheduler: str = typer.Option(None, help="Address of a dask scheduler whose workers train."),
     data_dir: Path = typer.Option(None, envvar="NTKFLOW_DATA", help="Folder with the data sets' files."),
     download: options.Download = False,
@@ -68,7 +71,9 @@ def reproduce(
     folder = out if out is not None else Path("reproduction") / f"figure-{number}-{preset}"
 
     def run_grid(grid: "TrainingSweep", directory: Path) -> "Table":
-        return run_sweep(grid, directory, workers, scheduler, data_dir, keep_runs, silent=quiet)
+        return run_sweep(
+            grid, directory, workers, scheduler, data_dir, keep_runs, silent=quiet, together=together
+        )
 
     with progress(quiet) as bar:
         drawn = run_and_draw(wanted, scale, folder, run_grid, bar)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ def sweep(
     set_: options.Set = None,
     data: options.Data = None,
     workers: options.Workers = None,
+    together: options.Together = 1,
     scheduler: options.Scheduler = None,
     data_dir: options.DataDir = None,
     download: options.Download = False,
@@ -64,7 +66,9 @@ def sweep(
     if download:
         fetch_data(grid)
     tell_data(grid.base, json or quiet)
-    table = run(grid, out, workers, scheduler, data_dir, keep_runs, overwrite, silent=json or quiet)
+    table = run(
+        grid, out, workers, scheduler, data_dir, keep_runs, overwrite, silent=json or quiet, together=together
+    )
     _report(table, out, json, quiet)
     if table.failed:
         raise typer.Exit(1)
@@ -79,6 +83,7 @@ def run(
     keep_runs: bool = False,
     overwrite: bool = False,
     silent: bool = False,
+    together: int = 1,
 ) -> "Table":
     """Run a grid with a bar, locally or on a cluster.
 
@@ -88,13 +93,16 @@ def run(
     from ntkflow.cli.printed.output import bar
     from ntkflow.sweep import dask_cluster
     from ntkflow_validation.sweep.running import local_workers, run_sweep
+    from ntkflow_validation.sweep.together import Together
 
     if workers is not None and scheduler is not None:
         raise checks.beside("--workers", workers, "--scheduler")
     _find_data(grid, data_dir)
     with ExitStack() as stack:
         where = dask_cluster(scheduler) if scheduler is not None else local_workers(workers)
-        executor = stack.enter_context(where)
+        executor: Executor = stack.enter_context(where)
+        if together != 1:
+            executor = stack.enter_context(Together(executor, together))
         progress = stack.enter_context(bar(silent))
         try:
             return run_sweep(grid, out, executor, progress, overwrite, keep_runs, data_dir)

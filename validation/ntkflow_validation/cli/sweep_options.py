@@ -40,7 +40,17 @@ Data = Annotated[
     Path | None, _option(GRID, "Samples of your own (.npz with X, y), in place of the data set.", "--data")
 ]
 Workers = Annotated[
-    int | None, _option(RUNNING, "Local processes; several share one GPU. Default: one a core.")
+    int | None,
+    _option(RUNNING, "Local processes. Default: one an accelerator, or one a core where there is none."),
+]
+Together = Annotated[
+    int,
+    _option(
+        RUNNING,
+        "Trainings that differ in rate, initialisation or seed alone are one program, K at a time: many times as fast on "
+        "a GPU, slower on a CPU. Numbers are those of each alone to float32 rounding.",
+        metavar="K",
+    ),
 ]
 Scheduler = Annotated[str | None, _option(RUNNING, "Address of a dask scheduler whose workers train.")]
 DataDir = Annotated[Path | None, _option(RUNNING, "Folder with the data sets' files.", envvar="NTKFLOW_DATA")]

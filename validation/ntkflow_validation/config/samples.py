@@ -6,7 +6,7 @@ from pathlib import Path
 from ntkflow.checks import choice, whole
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel
-from ntkflow_validation.config.values import number, whole_numbers
+from ntkflow_validation.config.values import number, typed_fields, whole_numbers
 from ntkflow_validation.own import data as own
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10", "block")
@@ -54,6 +54,7 @@ class DataConfig:
     class_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        typed_fields(self, "data.")
         object.__setattr__(self, "class_sizes", _counts(self.class_sizes))
         if self.is_own:
             self._resolve()
@@ -148,8 +149,6 @@ class DataConfig:
     def _resolve(self) -> None:
         """Replace "what the file holds" by its value, so that files and tables show the number; no file is read twice."""
         whole_numbers(self, "data.", {"classes": 0, "per_class": 0})
-        if not isinstance(self.sha256, str):
-            raise InputError("data.sha256", self.sha256, "must be a text", "leave it out")
         object.__setattr__(self, "name", own.absolute(self.name))
         if self.sha256 and self.classes and (self.per_class or self.class_sizes):
             return

@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields, replace
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.named import is_named
-from ntkflow_validation.config.values import number, truth, whole_numbers
+from ntkflow_validation.config.values import number, typed_fields, whole_numbers
+from ntkflow_validation.precision import PRECISIONS
 
 MODELS = ("cnn", "mlp", "linear", "bent", "resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # Models that take inputs of any shape; the others take images.
@@ -81,6 +82,7 @@ class ModelConfig:
     sha256: str = ""
 
     def __post_init__(self) -> None:
+        typed_fields(self, "model.")
         if not self.is_own:
             choice("model.name", self.name, MODELS, OWN_MODEL)
         whole_numbers(self, "model.", {"features": 0, "width": 0, "depth": 1})
@@ -92,7 +94,6 @@ class ModelConfig:
         choice("model.init", self.init, INITIALISATIONS)
         number("model.scale", self.scale, 0)
         number("model.bend", self.bend, 0)
-        truth("model.head_bias", self.head_bias)
         defaults = {f.name: f.default for f in fields(self)}
         for setting, names in ONLY.items():
             value = getattr(self, setting)
@@ -102,9 +103,8 @@ class ModelConfig:
                 )
         for name in ("source", "sha256"):
             text = getattr(self, name)
-            if not isinstance(text, str) or (text and not self.is_own):
-                rule = "is of a network of one's own, and a text"
-                raise InputError(f"model.{name}", text, rule, "leave it out")
+            if text and not self.is_own:
+                raise InputError(f"model.{name}", text, "is of a network of one's own", "leave it out")
         if self.name in VECTORS and self.norm not in ("auto", "none"):
             raise InputError(
                 "model.norm", self.norm, f"the {self.name} has no normalisation layers", "use norm = 'none'"
@@ -169,6 +169,10 @@ class TrainConfig:
         label_smoothing: epsilon of the targets (1 - epsilon) Y + epsilon/C that are trained on; what is recorded is of Y.
         reduction: "mean" over samples and outputs (cross-entropy: over samples), as in the paper's code,
             or "sum" over both, as in eq. (4).
+        precision: entry of `PRECISIONS`, of the steps' products on a GPU; all that is observed is float32. On a CPU
+            both are the same.
+        deterministic: sum in the same order every time on a GPU too, which costs speed: the same training then has the same
+            numbers to the last bit, resumed or not. On a CPU it always has.
         statistics: batch normalisation in training: "batch" statistics, or "frozen" at those of the training
             set at initialisation, so that samples do not see each other.
         observed: statistics of batch normalisation with which snapshots observe the network: "recalibrated",
@@ -197,12 +201,15 @@ class TrainConfig:
     loss: str = "mse"
     label_smoothing: float = 0.0
     reduction: str = "mean"
+    precision: str = "float32"
+    deterministic: bool = False
     statistics: str = "batch"
     observed: str = "recalibrated"
     snapshots: int = 40
     spacing: str = "log"
 
     def __post_init__(self) -> None:
+        typed_fields(self, "training.")
         least = {"steps": 1, "epochs": 0, "warmup": 0, "drop_every": 0, "batch_per_class": 0, "snapshots": 2}
         whole_numbers(self, "training.", least)
         number("training.learning_rate", self.learning_rate, 0)
@@ -211,10 +218,10 @@ class TrainConfig:
         number("training.weight_decay", self.weight_decay, 0)
         number("training.label_smoothing", self.label_smoothing, 0, 1)
         self._check_optimiser()
-        truth("training.nesterov", self.nesterov)
         choice("training.decay_on", self.decay_on, DECAYED)
         choice("training.loss", self.loss, LOSSES)
         choice("training.reduction", self.reduction, REDUCTIONS)
+        choice("training.precision", self.precision, PRECISIONS)
         choice("training.statistics", self.statistics, STATISTICS)
         choice("training.observed", self.observed, OBSERVED)
         choice("training.spacing", self.spacing, SPACINGS)
@@ -271,8 +278,8 @@ class KernelConfig:
     memory: str = "2GiB"
 
     def __post_init__(self) -> None:
+        typed_fields(self, "kernels.")
         whole_numbers(self, "kernels.", {"count": 1, "neurons": 0, "per_class": 0, "probes": 1})
-        truth("kernels.while_training", self.while_training)
         choice("kernels.method", self.method, METHODS)
         choice("kernels.bn", self.bn, MODES)
         # Files give lists, options one word.
@@ -280,8 +287,6 @@ class KernelConfig:
         for name in named if isinstance(named, list | tuple) else [named]:
             choice("kernels.quantities", name, QUANTITIES)
         object.__setattr__(self, "quantities", tuple(dict.fromkeys(named)))
-        if not isinstance(self.memory, str):
-            raise InputError("kernels.memory", self.memory, "must be a text", "give such as '2GiB'")
         if self.per_class == 1:
             raise InputError(
                 "kernels.per_class", 1, "kappa_c needs two samples of a class", "give 0 or at least 2"

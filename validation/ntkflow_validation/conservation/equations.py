@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ntkflow_validation.conservation.networks import Passes
+from ntkflow_validation.conservation.passes import Passes
 from ntkflow_validation.conservation.slices import Layout, Tensors
 
 # Directions pulled back through one draw of parameters and inputs.

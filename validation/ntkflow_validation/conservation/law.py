@@ -8,7 +8,7 @@ import numpy as np
 
 from ntkflow import views
 from ntkflow.errors import InputError
-from ntkflow_validation.conservation.networks import passes
+from ntkflow_validation.conservation.passes import passes
 from ntkflow_validation.conservation.slices import Slice
 
 Decays = float | Mapping[str, float]

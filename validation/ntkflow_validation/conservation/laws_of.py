@@ -14,7 +14,7 @@ from ntkflow_validation.conservation.equations import (
 )
 from ntkflow_validation.conservation.law import Law, Laws
 from ntkflow_validation.conservation.naming import Coefficients, families, matrix_defect, named, oriented
-from ntkflow_validation.conservation.networks import Passes, passes
+from ntkflow_validation.conservation.passes import Passes, passes
 from ntkflow_validation.conservation.search import EXACT, Found, rows_needed, search
 from ntkflow_validation.conservation.slices import Layout
 from ntkflow_validation.kernels.networks.host import inputs

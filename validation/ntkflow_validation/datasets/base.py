@@ -1,6 +1,8 @@
 """A dataset ready for training, and the draw that makes one from images and labels."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -33,6 +35,20 @@ class Dataset:
     classes: int
     unused: int = 0
     probe_per_class: int = 0
+
+    @cached_property
+    def x_on_device(self) -> Any:
+        """`x` as an array of JAX, uploaded once: on a GPU what a step or a snapshot uploads is waited for."""
+        import jax.numpy as jnp
+
+        return jnp.asarray(self.x)
+
+    @cached_property
+    def x_test_on_device(self) -> Any:
+        """`x_test` likewise."""
+        import jax.numpy as jnp
+
+        return jnp.asarray(self.x_test)
 
     @property
     def per_class(self) -> int:

@@ -11,6 +11,7 @@ from ntkflow._types import Features
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Inputs
 from ntkflow_validation.models.base import Network, Variables
+from ntkflow_validation.precision import full
 from ntkflow_validation.runs.measurement_run import batch_features
 
 
@@ -36,6 +37,7 @@ def decay_responder(network: Network, config: RunConfig) -> Callable[[Variables,
     everything = config.training.decay_on == "all"
 
     @jax.jit
+    @full
     def derivative(variables: Variables, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         body = variables.params["body"]
         shrink = jax.tree.map(lambda p: -p if everything or p.ndim > 1 else jnp.zeros_like(p), body)

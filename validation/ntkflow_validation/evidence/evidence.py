@@ -17,7 +17,7 @@ from ntkflow_validation.metrics.probe import invariant_terms
 from ntkflow_validation.runs.compared import Ends, Series
 from ntkflow_validation.runs.documents import MadeBy
 from ntkflow_validation.runs.rundir import RunDirectory
-from ntkflow_validation.training.clock import flow_times, theory_decay
+from ntkflow_validation.training.steps import flow_times, theory_decay
 from ntkflow_validation.training.train import prepare, start
 
 # What a thinned trajectory keeps of a line of metrics.jsonl.

@@ -85,11 +85,8 @@ def interpolated(kernels: Mapping[int, BlockKernel], step: int) -> BlockKernel:
     # Snapshots lie so, and early in a training kernels move as fast.
     known = sorted(kernels)
     at, where = np.log1p(step), np.log1p(known)
-    constants = [
-        np.interp(at, where, [getattr(kernels[s], name) for s in known])
-        for name in ("kappa_d", "kappa_c", "kappa_n")
-    ]
-    return BlockKernel(*(float(v) for v in constants))
+    constants = np.array([kernels[s].kappas for s in known]).T
+    return BlockKernel(*(float(np.interp(at, where, values)) for values in constants))
 
 
 def budget(

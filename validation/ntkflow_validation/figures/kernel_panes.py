@@ -15,7 +15,7 @@ from ntkflow.runs.pictures.figures import BLUE, GREEN, ORANGE
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels import Measurement, Summary
 from ntkflow_validation.runs.rundir import RunDirectory
-from ntkflow_validation.training.clock import epochs_of
+from ntkflow_validation.training.steps import epochs_of
 
 TITLES = {
     "outputs": "Traced output NTK Θ",

@@ -10,7 +10,8 @@ import numpy as np
 from ntkflow import views
 from ntkflow._types import Features, Json
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels.kernel_files import KAPPAS, MEASURED
+from ntkflow.problem.kernels import KAPPAS
+from ntkflow.problem.kernels.kernel_files import MEASURED
 from ntkflow.runs.files import write_arrays
 from ntkflow_validation.kernels.methods.components import Head, Rayleigh
 from ntkflow_validation.kernels.methods.pairs import PairNorms

@@ -9,7 +9,8 @@ import numpy as np
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.problem import kernels as rungs
-from ntkflow.problem.kernels.kernel_files import KAPPAS, NEEDS, build
+from ntkflow.problem.kernels import KAPPAS
+from ntkflow.problem.kernels.kernel_files import NEEDS, build
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 from ntkflow.runs.files import sort_kernel, write_state

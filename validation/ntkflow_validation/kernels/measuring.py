@@ -16,6 +16,7 @@ from ntkflow_validation.kernels.arguments import (
     samples,
 )
 from ntkflow_validation.kernels.backends.base import check_finite
+from ntkflow_validation.kernels.backends.output import Output
 from ntkflow_validation.kernels.backends.randomness import untouched
 from ntkflow_validation.kernels.backends.trainable import Trainable
 from ntkflow_validation.kernels.budget import Budget
@@ -26,7 +27,6 @@ from ntkflow_validation.kernels.methods.gram import fits
 from ntkflow_validation.kernels.networks.dispatch import Given, backend_of
 from ntkflow_validation.kernels.networks.heads import checked_head
 from ntkflow_validation.kernels.networks.host import inputs
-from ntkflow_validation.kernels.networks.output import Output
 from ntkflow_validation.kernels.plan import Plan, assemble
 from ntkflow_validation.kernels.store import ChunkStore, NoStore
 from ntkflow_validation.kernels.task import Task

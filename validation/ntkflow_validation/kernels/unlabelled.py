@@ -8,6 +8,7 @@ from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.kernels.backends.base import check_finite
+from ntkflow_validation.kernels.backends.output import Output
 from ntkflow_validation.kernels.backends.randomness import untouched
 from ntkflow_validation.kernels.backends.trainable import Trainable
 from ntkflow_validation.kernels.budget import Budget
@@ -17,7 +18,6 @@ from ntkflow_validation.kernels.methods.cross import Cross
 from ntkflow_validation.kernels.networks.dispatch import Given, backend_of
 from ntkflow_validation.kernels.networks.heads import checked_head
 from ntkflow_validation.kernels.networks.host import inputs
-from ntkflow_validation.kernels.networks.output import Output
 from ntkflow_validation.kernels.store import ChunkStore, NoStore
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.normalisation.lag import warn_if_stale

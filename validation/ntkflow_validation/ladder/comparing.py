@@ -10,15 +10,7 @@ from ntkflow.problem.state import State
 from ntkflow.progress import Progress
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators.linearised import FrozenOperator
-from ntkflow_validation.ladder.predict.descent import (
-    DECAY,
-    MINIBATCH,
-    MOMENTUM,
-    NOMINAL,
-    STEP,
-    Recipe,
-)
-from ntkflow_validation.ladder.predict.predictions import (
+from ntkflow_validation.ladder.predictions import (
     Prediction,
     as_trained,
     by_costly_flow,
@@ -31,6 +23,14 @@ from ntkflow_validation.ladder.score.attribution import CARRIER, TOP, Key
 from ntkflow_validation.ladder.score.invariants import Invariant, invariant_of
 from ntkflow_validation.ladder.score.scores import Horizon, horizon, instantaneous
 from ntkflow_validation.ladder.score.windows import Window
+from ntkflow_validation.ladder.trajectories.descent import (
+    DECAY,
+    MINIBATCH,
+    MOMENTUM,
+    NOMINAL,
+    STEP,
+    Recipe,
+)
 from ntkflow_validation.metrics.compare import series
 from ntkflow_validation.runs.compared import Conserved, Cost, Motion, Point
 

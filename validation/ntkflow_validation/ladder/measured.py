@@ -35,7 +35,7 @@ from ntkflow_validation.ladder.operators.linearised import (
 from ntkflow_validation.ladder.operators.restricted import Basis, explored, row_basis
 from ntkflow_validation.ladder.operators.subspace import residual_krylov
 from ntkflow_validation.ladder.operators.tensors import ClassKernels, class_kernels, levelled
-from ntkflow_validation.ladder.predict.descent import Recipe, clock_of, features_shrink, recipe_of
+from ntkflow_validation.ladder.trajectories.descent import Recipe, clock_of, features_shrink, recipe_of
 from ntkflow_validation.models.base import Network, Variables
 from ntkflow_validation.runs.measurement_run import batch_features
 from ntkflow_validation.training.train import TrainState, head

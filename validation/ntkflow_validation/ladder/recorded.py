@@ -20,7 +20,7 @@ from ntkflow_validation.ladder.operators.base import KernelOperator, Operator
 from ntkflow_validation.ladder.operators.restricted import explored
 from ntkflow_validation.ladder.operators.subspace import residual_krylov
 from ntkflow_validation.ladder.operators.tensors import ClassKernels
-from ntkflow_validation.ladder.predict.descent import Recipe
+from ntkflow_validation.ladder.trajectories.descent import Recipe
 from ntkflow_validation.models.base import Network
 from ntkflow_validation.training.train import TrainState
 

@@ -12,6 +12,7 @@ from flax import nnx
 from ntkflow.errors import InputError
 from ntkflow_validation.normalisation.nnx_layers import watch, watching
 from ntkflow_validation.normalisation.watched import pooled
+from ntkflow_validation.precision import full
 
 Tree = Any
 
@@ -121,13 +122,13 @@ class Network:
 
     @cached_property
     def compiled_features(self) -> Any:
-        """`features`, compiled once."""
-        return jax.jit(self.features)
+        """`features` in float32 on every device, compiled once."""
+        return jax.jit(full(self.features))
 
     @cached_property
     def compiled_calibrated(self) -> Any:
-        """`calibrated`, compiled once."""
-        return jax.jit(self.calibrated)
+        """`calibrated` in float32 on every device, compiled once."""
+        return jax.jit(full(self.calibrated))
 
     def body_features(self, body: Tree, variables: Variables, x: jax.Array) -> jax.Array:
         """Features as a function of the body's parameters alone, for Jacobians."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ntkflow_validation.normalisation.networks import known, linen, watched
+from ntkflow_validation.normalisation.frameworks import known, linen, watched
 from ntkflow_validation.normalisation.watched import Forward, Seen, Stored, name_of
 
 # A check need not be as exact as a measurement.

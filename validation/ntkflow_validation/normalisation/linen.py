@@ -12,6 +12,7 @@ from flax import linen
 from ntkflow.errors import InputError
 from ntkflow_validation.normalisation.nnx_layers import on_host, seen
 from ntkflow_validation.normalisation.watched import Forward, Path, Seen, Statistics, Stored, running
+from ntkflow_validation.precision import full
 
 STATISTICS = "batch_stats"
 
@@ -35,7 +36,7 @@ class LinenNetwork:
         self._module, self._forward = module, forward or (lambda net, x: net(x))
         self._epsilons: dict[Path, float] = {}
         self._paths: dict[bool, list[Path]] = {}
-        self._run = jax.jit(self._moments, static_argnums=2)
+        self._run = jax.jit(full(self._moments), static_argnums=2)
 
     def _moments(self, variables: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
         found: list[Seen] = []

@@ -21,6 +21,7 @@ from ntkflow_validation.normalisation.watched import (
     once_each,
     running,
 )
+from ntkflow_validation.precision import full
 
 
 class _Asked(NamedTuple):
@@ -113,7 +114,7 @@ class NnxNetwork:
         self._forward = forward or (lambda net, x: net(x))
         self._structure, self._state = nnx.split(inference)
         self._paths: dict[bool, list[Path]] = {}
-        self._run = jax.jit(self._moments, static_argnums=2)
+        self._run = jax.jit(full(self._moments), static_argnums=2)
 
     def _moments(self, state: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
         with watching(own) as found:

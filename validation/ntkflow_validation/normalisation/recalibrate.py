@@ -7,7 +7,7 @@ import numpy as np
 
 from ntkflow.checks import whole
 from ntkflow.errors import InputError
-from ntkflow_validation.normalisation.networks import watched
+from ntkflow_validation.normalisation.frameworks import watched
 from ntkflow_validation.normalisation.watched import Forward, Statistics, Watched, merged, name_of
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Stored(NamedTuple):
     epsilon: float
 
 
+@runtime_checkable
 class Watched(Protocol):
     """A network whose layers are watched; it computes on a copy, or leaves what it is given as it was.
 

@@ -26,8 +26,8 @@ from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
 from ntkflow_validation.recording import arrays
 from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
-from ntkflow_validation.recording.networks import Features, Reader, inference, part, plain
 from ntkflow_validation.recording.ranks import rank as this_rank
+from ntkflow_validation.recording.reader import Features, Reader, inference, part, plain
 from ntkflow_validation.runs.documents import MadeBy, Training, first_difference
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
 from ntkflow_validation.runs.training_run import Result

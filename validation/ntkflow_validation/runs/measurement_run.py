@@ -54,7 +54,7 @@ def measure_snapshot(
     """
     variables.check_finite()
     if how.bn == "recalibrated":
-        statistics = jax.jit(network.calibrated)(*variables, jnp.asarray(dataset.x))
+        statistics = network.compiled_calibrated(*variables, jnp.asarray(dataset.x))
         variables = variables._replace(statistics=statistics)
     W, b = head(variables)
     # A bias that is there is a parameter, and has its part in the outputs' kernel, whatever its value.

@@ -1,7 +1,7 @@
 """Training on a run directory: snapshots, metrics, checkpoints, how it ended."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -20,7 +20,8 @@ from ntkflow_validation.own import data as own
 from ntkflow_validation.runs.documents import MadeBy, Training
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.runs.rundir import TRAINING, RunDirectory
-from ntkflow_validation.training.clock import snapshot_steps, total_steps
+from ntkflow_validation.training.steps import snapshot_steps, total_steps
+from ntkflow_validation.training.together import Member, train_together
 from ntkflow_validation.training.train import (
     DivergedError,
     Snapshot,
@@ -83,29 +84,78 @@ def train_run(
     ended = read_outcome(run)
     if ended is not None:
         return ended
-    dataset, network = prepared or prepare(run.config)
-    facts = _begun(run, dataset, network)
-    config = run.config.with_rate(float(facts.learning_rate))
-    resume = run.read_latest(start(network, config.training))
-    run.repair_metrics()
-    total = total_steps(config.training, dataset.per_class)
-    if resume is not None and resume[0] > total:
-        raise InputError(
-            "run",
-            run.path,
-            f"has numbers of step {resume[0]}, its training has {total}",
-            "remove checkpoint.npz or the snapshots beyond the end",
-        )
-    kernel_steps = planned_kernels(config, total) if config.kernels.while_training else ()
-    saver = _Saver(run)
+    begun = _Begun(run, prepared)
     try:
-        for snapshot in train(config, dataset, network, resume, progress, saver):
-            row = write_snapshot(run, config, snapshot, dataset, network, snapshot.step in kernel_steps)
-            observed(row)
-            progress("training", snapshot.step, total)
+        for snapshot in train(
+            begun.config, begun.dataset, begun.network, begun.resume, progress, begun.checkpoint
+        ):
+            observed(begun.write(snapshot))
+            progress("training", snapshot.step, begun.total)
     except DivergedError as error:
-        return _end(run, facts, Outcome(Result.DIVERGED, error.step, str(error)))
-    return _end(run, facts, Outcome(Result.COMPLETE, total))
+        return begun.diverged(error)
+    return begun.complete()
+
+
+def train_runs(runs: Sequence[RunDirectory]) -> list[Outcome]:
+    """As `train_run`, of networks that are one program as far as they go on from the same step; see `train_together`.
+
+    Raises:
+        InputError: they differ in more than rate, initialisation and seed.
+    """
+    outcomes = {i: ended for i, run in enumerate(runs) if (ended := read_outcome(run)) is not None}
+    begun = {i: _Begun(run) for i, run in enumerate(runs) if i not in outcomes}
+    steps = {i: -1 if one.resume is None else one.resume[0] for i, one in begun.items()}
+    for step in sorted(set(steps.values())):
+        chosen = [i for i in begun if steps[i] == step]
+        members = [
+            Member(k.config, k.dataset, k.network, k.resume, k.checkpoint) for k in (begun[i] for i in chosen)
+        ]
+        for row in train_together(members):
+            for i, seen in zip(chosen, row, strict=True):
+                if i in outcomes:
+                    continue
+                if isinstance(seen, DivergedError):
+                    outcomes[i] = begun[i].diverged(seen)
+                else:
+                    begun[i].write(seen)
+        outcomes |= {i: begun[i].complete() for i in chosen if i not in outcomes}
+    return [outcomes[i] for i in range(len(runs))]
+
+
+class _Begun:
+    """A training that goes on: what it needs, and what becomes of its snapshots."""
+
+    def __init__(self, run: RunDirectory, prepared: Prepared | None = None) -> None:
+        self.run = run
+        self.dataset, self.network = prepared or prepare(run.config)
+        self.facts = _begun(run, self.dataset, self.network)
+        self.config = run.config.with_rate(float(self.facts.learning_rate))
+        self.resume = run.read_latest(start(self.network, self.config.training))
+        run.repair_metrics()
+        self.total = total_steps(self.config.training, self.dataset.per_class)
+        if self.resume is not None and self.resume[0] > self.total:
+            raise InputError(
+                "run",
+                run.path,
+                f"has numbers of step {self.resume[0]}, its training has {self.total}",
+                "remove checkpoint.npz or the snapshots beyond the end",
+            )
+        kernels = self.config.kernels.while_training
+        self.kernel_steps = planned_kernels(self.config, self.total) if kernels else ()
+        self.checkpoint = _Saver(run)
+
+    def write(self, snapshot: Snapshot) -> Json:
+        """See `write_snapshot`."""
+        measured = snapshot.step in self.kernel_steps
+        return write_snapshot(self.run, self.config, snapshot, self.dataset, self.network, measured)
+
+    def diverged(self, error: DivergedError) -> Outcome:
+        """The end of one that left the finite numbers."""
+        return _end(self.run, self.facts, Outcome(Result.DIVERGED, error.step, str(error)))
+
+    def complete(self) -> Outcome:
+        """The end of one that did all its steps."""
+        return _end(self.run, self.facts, Outcome(Result.COMPLETE, self.total))
 
 
 def planned_kernels(config: RunConfig, total: int) -> tuple[int, ...]:
@@ -155,11 +205,11 @@ def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> 
         # All samples have just been observed, in the same order.
         trained = float(np.mean(state.logits.argmax(axis=0) == dataset.labels))
     else:
-        trained = accuracy(network, variables, dataset.x, dataset.labels)
+        trained = accuracy(network, variables, dataset.x_on_device, dataset.labels)
     return {
         **observables(state, snapshot.sizes),
         "accuracy_train": trained,
-        "accuracy_test": accuracy(network, variables, dataset.x_test, dataset.labels_test),
+        "accuracy_test": accuracy(network, variables, dataset.x_test_on_device, dataset.labels_test),
     }
 
 

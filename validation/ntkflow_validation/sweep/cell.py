@@ -2,8 +2,12 @@
 
 import os
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ntkflow._types import Json
 from ntkflow.runs.atomic import InUseError
@@ -11,6 +15,9 @@ from ntkflow.runs.border.records import document
 from ntkflow.sweep.cache import Cache
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.runs.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from ntkflow_validation.runs.training_run import Outcome
 
 # Seconds to wait for a run directory that a process on another machine may still work on.
 PATIENCE = 300.0
@@ -66,24 +73,74 @@ def _content(task: CellTask, cache: Cache) -> Json:
                 return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
 
 
-def _train(task: CellTask) -> Json:
-    from ntkflow_validation.runs.training_run import Result, train_run
-    from ntkflow_validation.sweep.records import CellFile, content_of
+def run_cells(tasks: Sequence[CellTask]) -> list[Json]:
+    """As `run_cell`, of trainings that are one program; a cell that cannot be in it is run by itself afterwards."""
+    found: dict[str, Json] = {}
+    with ExitStack() as claims:
+        runs = {}
+        for task in tasks:
+            # Whatever is wrong with one, or with all together, is said when they are run one by one.
+            with suppress(Exception):
+                if task.data_dir is not None:
+                    os.environ["NTKFLOW_DATA"] = task.data_dir
+                run = _directory(task)
+                claims.enter_context(run.locked())
+                if Cache(Path(task.directory)).read(task.key) is None:
+                    runs[task.key] = run
+        with suppress(Exception):
+            found = _trained_together(runs)
+    done = [
+        None if (content := found.get(task.key)) is None
+        else Cache(Path(task.directory)).recorded(task.key, partial(_given, content))
+        for task in tasks
+    ]  # fmt: skip
+    return [content or run_cell(task) for content, task in zip(done, tasks, strict=True)]
 
-    config = RunConfig.from_dict(task.config)
+
+def _given(content: Json) -> Json:
+    return content
+
+
+def _trained_together(runs: Mapping[str, RunDirectory]) -> dict[str, Json]:
+    from ntkflow_validation.runs.training_run import train_runs
+
+    began = time.perf_counter()
+    outcomes = train_runs(list(runs.values()))
+    took = time.perf_counter() - began
+    return {
+        key: _finished(run, outcome, took / len(runs))
+        for (key, run), outcome in zip(runs.items(), outcomes, strict=True)
+    }
+
+
+def _directory(task: CellTask) -> RunDirectory:
     path = task.run_directory
     path.parent.mkdir(parents=True, exist_ok=True)
-    run = RunDirectory.create(path, config, resume=True)
+    return RunDirectory.create(path, RunConfig.from_dict(task.config), resume=True)
+
+
+def _train(task: CellTask) -> Json:
+    from ntkflow_validation.runs.training_run import train_run
+
+    run = _directory(task)
     began = time.perf_counter()
     with run.locked(LOOK):
         known = Cache(Path(task.directory)).read(task.key)
         if known is not None:
             return known
         outcome = train_run(run)
-        if outcome.result is Result.COMPLETE:
-            measure_end(run)
-        content = content_of(run)
-    took = time.perf_counter() - began
+        return _finished(run, outcome, time.perf_counter() - began)
+
+
+def _finished(run: RunDirectory, outcome: "Outcome", seconds: float) -> Json:
+    """What the cell's file holds of a training that has ended after these seconds."""
+    from ntkflow_validation.runs.training_run import Result
+    from ntkflow_validation.sweep.records import CellFile, content_of
+
+    began = time.perf_counter()
+    if outcome.result is Result.COMPLETE:
+        measure_end(run)
+    content, took = content_of(run), seconds + time.perf_counter() - began
     return document(CellFile(run.config.to_dict(), replace(content, seconds=took)))
 
 

@@ -5,18 +5,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ntkflow._types import Json
-from ntkflow.runs.processes.executors import usable_cores
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.sweep.grid import TrainingSweep
-from ntkflow_validation.training.clock import total_steps
+from ntkflow_validation.training.steps import total_steps
 
 TEST = {"digits": 1197, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
 # Exact gradients of one neuron on as many images cost a little more than a training step on them (docs/benchmarks.md).
 NEURON_STEPS = 1.25
 # Features of a network of one's own that has not been made yet.
 UNKNOWN = 64
-# A forward pass of an image against its share of a training step.
-FORWARD_STEPS = 0.33
+# Steps whose time is taken on an accelerator, where they are one program.
+TIMED = 25
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,13 @@ class Speed:
 
     Attributes:
         step: seconds of an optimiser step.
+        forward: seconds of a forward pass of a batch.
         compiling: seconds before the first.
         device: where.
     """
 
     step: float
+    forward: float
     compiling: float
     device: str
 
@@ -76,9 +77,10 @@ def estimate(grid: TrainingSweep, workers: int | None = None) -> Estimate:
 
 def estimate_runs(runs: Sequence[RunConfig], workers: int | None = None) -> Estimate:
     """As `estimate`, of some trainings."""
+    from ntkflow_validation.sweep.devices import accelerators, default_workers
     from ntkflow_validation.sweep.running import local_workers
 
-    together = workers or usable_cores()
+    together = workers or default_workers(accelerators())
     speeds: dict[tuple[object, ...], Speed] = {}
     work, steps, device = 0.0, 0, ""
     with local_workers(together) as executor:
@@ -101,8 +103,10 @@ def _kind(run: RunConfig) -> tuple[object, ...]:
 
 
 def measure_speed(config: Json) -> Speed:
-    """Seconds of compiling and of a step on random images; called in a worker."""
+    """Seconds of compiling, of a step and of a forward pass on random images, on the worker's device as training does it."""
+    from collections.abc import Callable
     from dataclasses import replace
+    from functools import partial
 
     import jax
     import jax.numpy as jnp
@@ -110,7 +114,7 @@ def measure_speed(config: Json) -> Speed:
 
     from ntkflow_validation.datasets import input_shape
     from ntkflow_validation.models import build
-    from ntkflow_validation.training.train import make_step, start
+    from ntkflow_validation.training.train import make_advance, start
 
     run = RunConfig.from_dict(config)
     C, m = run.data.classes, run.training.batch_per_class or run.data.mean_per_class
@@ -119,18 +123,24 @@ def measure_speed(config: Json) -> Speed:
     labels = jnp.repeat(jnp.arange(C), m)
     recipe = replace(run.training, learning_rate=run.training.learning_rate or 0.01)
     network = build(run.model, shape, C, 0)
-    step, state = (
-        make_step(network, recipe, run.data.mean_per_class),
-        start(network, recipe, run.data.mean_per_class),
-    )
-    began = time.perf_counter()
-    state = jax.block_until_ready(step(state, x, labels))
-    compiling, times = time.perf_counter() - began, []
-    for _ in range(3):
-        began = time.perf_counter()
-        state = jax.block_until_ready(step(state, x, labels))
-        times.append(time.perf_counter() - began)
-    return Speed(min(times), compiling, jax.devices()[0].device_kind)
+    fused = jax.default_backend() != "cpu"
+    count = TIMED if fused else 1
+    advance = make_advance(network, recipe, run.data.mean_per_class, fused)
+    rows = np.tile(np.arange(C * m), (count, 1))
+    state = start(network, recipe, run.data.mean_per_class)
+
+    def seconds(call: Callable[[], object]) -> tuple[float, float]:
+        """The first time, with compiling, and the shortest of three others."""
+        taken = []
+        for _ in range(4):
+            began = time.perf_counter()
+            jax.block_until_ready(call())
+            taken.append(time.perf_counter() - began)
+        return taken[0], min(taken[1:])
+
+    compiling, steps = seconds(partial(advance, state, x, labels, rows))
+    _, forward = seconds(partial(network.compiled_features, *state.variables, x))
+    return Speed(steps / count, forward, compiling, jax.devices()[0].device_kind)
 
 
 def seconds_of(run: RunConfig, speed: Speed) -> float:
@@ -139,7 +149,7 @@ def seconds_of(run: RunConfig, speed: Speed) -> float:
     batch = (recipe.batch_per_class or data.mean_per_class) * data.classes
     per_image = speed.step / batch
     test = data.test_per_class * data.classes or TEST.get(data.name, 0)
-    snapshots = recipe.snapshots * FORWARD_STEPS * per_image * (test + 2 * data.samples)
+    snapshots = recipe.snapshots * speed.forward / batch * (test + 2 * data.samples)
     images = (kernels.per_class or data.mean_per_class) * data.classes
     neurons = kernels.neurons or run.model.features or UNKNOWN
     measuring = NEURON_STEPS * per_image * images * (kernels.count * neurons + data.classes + neurons)

@@ -15,9 +15,9 @@ from ntkflow.checks import choice, whole
 from ntkflow.errors import InputError
 from ntkflow.named import is_named
 from ntkflow.runs.border.costs import CELL, refuse_many
-from ntkflow.runs.border.reading import Shape, misfit
-from ntkflow.runs.border.schema import Value
-from ntkflow.sweep.axis import AXIS, Axis
+from ntkflow.runs.border.reading import Shape
+from ntkflow.runs.border.typed import Value
+from ntkflow.sweep.axis import AXIS, Axis, sweep_table
 from ntkflow.sweep.spec import digest
 from ntkflow_validation.config.config import DATASETS, MODELS, RunConfig
 from ntkflow_validation.config.settings import INITIALISATIONS
@@ -42,7 +42,6 @@ SPECIFICATION: Shape = {
     "seeds?": int,
     "over?": [AXIS],
 }
-KNOWN = tuple(name.rstrip("?") for name in SPECIFICATION)
 
 
 @dataclass(frozen=True, order=True)
@@ -293,18 +292,9 @@ def sweep_from_tables(tables: Document) -> TrainingSweep:
         InputError: an unknown key, or whatever the parts refuse.
     """
     base = RunConfig.from_dict({k: v for k, v in tables.items() if k not in ("sweep", "record")})
-    content = tables.get("sweep", {})
-    wrong = misfit(content, SPECIFICATION, "sweep")
-    if wrong:
-        raise InputError("config", "[sweep]", wrong, "fix the file")
-    for name in content:
-        if name not in KNOWN:
-            raise InputError("config", f"sweep.{name}", f"is not one of {', '.join(KNOWN)}", "drop it")
+    content = sweep_table(tables, SPECIFICATION)
     rates = content.get("rates", ())
-    axes = (
-        Axis(tuple(entry["fields"]), tuple(entry["values"]), bool(entry.get("log", False)), SETTINGS)
-        for entry in content.get("over", ())
-    )
+    axes = (Axis.from_dict(entry, SETTINGS) for entry in content.get("over", ()))
     return TrainingSweep(
         base,
         tuple(Pair.parse(text) for text in content.get("pairs", ())),

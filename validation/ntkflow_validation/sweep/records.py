@@ -19,7 +19,7 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels.measurement_file import LARGE
 from ntkflow_validation.runs.documents import METRICS, KernelRow, Training
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
-from ntkflow_validation.training.clock import epochs_of
+from ntkflow_validation.training.steps import epochs_of
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,19 @@
 
 import os
 import shutil
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
+from ntkflow.runs.processes.executors import check_workers
 from ntkflow.runs.processes.isolated import IsolatedProcesses
 from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.runner import fill
 from ntkflow.sweep.table import Table, tabulate
 from ntkflow_validation.sweep.cell import CellTask, run_cell
+from ntkflow_validation.sweep.devices import accelerators, default_workers, worker_environments
 from ntkflow_validation.sweep.grid import Cell, TrainingSweep
 from ntkflow_validation.sweep.records import cell_entries
 
@@ -40,7 +41,7 @@ def run_sweep(
         sweep: what to run.
         directory: where sweep.toml, cells/, runs/, table.csv and table.npz go.
         executor: any `concurrent.futures.Executor` whose workers see the directory; None means local processes,
-            one a core. It is left running; cells that failed before are tried again.
+            one an accelerator, or one a core where there is none. It is left running; cells that failed before are tried again.
         progress: called with ("cells", finished, in all), the number of those that failed in brackets after the name.
         overwrite: replace another sweep's specification in the directory; cells both share are kept.
         keep_runs: keep the run directories of finished cells, with snapshots and parameters.
@@ -78,22 +79,15 @@ def tabulate_sweep(sweep: TrainingSweep, directory: Path | str) -> Table:
 
 
 def local_workers(workers: int | None = None) -> IsolatedProcesses:
-    """A process a cell; several on one device share it: one compute thread each on CPUs, equal memory on GPUs.
+    """A process a cell, as many at a time as there are accelerators, or cores where there are none.
 
     Raises:
         InputError: fewer than one worker.
     """
-    return IsolatedProcesses(workers, shared_device(os.environ, workers))
-
-
-def shared_device(environment: Mapping[str, str], workers: int | None) -> dict[str, str]:
-    """Variables that keep several processes from taking the whole of a device each; those that are set stay."""
-    if workers == 1:
-        return {}
-    flags = f"{environment.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
-    share = f"{0.9 / (workers or 1):.3f}"
-    wanted = {"XLA_PYTHON_CLIENT_MEM_FRACTION": share if workers else None, "OMP_NUM_THREADS": "1"}
-    return {"XLA_FLAGS": flags, **{k: v for k, v in wanted.items() if v is not None and k not in environment}}
+    check_workers(workers)
+    devices = accelerators()
+    chosen = workers or default_workers(devices)
+    return IsolatedProcesses(chosen, worker_environments(os.environ, chosen, devices))
 
 
 def _task(cell: Cell, directory: Path, data_dir: Path | str | None) -> _Task:

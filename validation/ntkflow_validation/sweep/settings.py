@@ -5,7 +5,8 @@ from dataclasses import asdict
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.runs.border.schema import Schema, Value, schema_of
+from ntkflow.runs.border.schema import Schema, schema_of
+from ntkflow.runs.border.typed import Value
 from ntkflow_validation.config.config import SECTIONS, RunConfig
 from ntkflow_validation.config.recorded import RecordedConfig, config_of
 from ntkflow_validation.config.settings import ModelConfig

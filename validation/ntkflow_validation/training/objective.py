@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ntkflow_validation.config.config import TrainConfig
 from ntkflow_validation.models.base import Network, Tree, Variables
+from ntkflow_validation.precision import full
 
 POWER_ITERATIONS = 40
 
@@ -66,6 +67,7 @@ def largest_eigenvalue(network: Network, config: TrainConfig, variables: Variabl
         return forward(network, config, p, statistics, x)[0]
 
     @jax.jit
+    @full
     def iterate(v: Tree) -> tuple[Tree, jax.Array]:
         v = jax.tree.map(lambda leaf: leaf / _norm(v), v)
         image = jax.jvp(outputs, (params,), (v,))[1]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +24,17 @@ from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.models import build
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.own.data import ENVIRONMENT
-from ntkflow_validation.training.clock import learning_rate, recorded_times, snapshot_steps, total_steps
+from ntkflow_validation.precision import in_order, products
 from ntkflow_validation.training.objective import objective, stable_rate
+from ntkflow_validation.training.steps import learning_rate, recorded_times, snapshot_steps, total_steps
 
 # Steps between two looks at the state. XLA runs ahead of Python; waiting keeps Ctrl-C and the bar honest.
 CHUNK = 50
 # The same where many steps are one program: an epoch of Fashion-MNIST in the paper's batches.
 FUSED_CHUNK = 500
+# Steps of the programs that a row of steps is made of. Known when compiled: of a loop whose length is a number XLA asks
+# the device before every step. Two, so that the way to a snapshot is few calls and few compilations.
+LENGTHS = (500, 25)
 PROBE_BATCH = 512
 # Samples whose statistics stand for the training set's when they are frozen.
 CALIBRATION = 2000
@@ -38,6 +42,7 @@ CALIBRATION = 2000
 STEP = 48
 
 StepFunction = Callable[["TrainState", jax.Array, jax.Array], "TrainState"]
+S = TypeVar("S")
 AdvanceFunction = Callable[["TrainState", jax.Array, jax.Array, np.ndarray], "TrainState"]
 
 
@@ -105,6 +110,8 @@ def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network
             "was recorded from another program, so that there is no network here",
             "measure while it is recorded: kernels= and measure= of the recorder",
         )
+    if config.training.deterministic:
+        in_order()
     dataset = datasets.load(config.data, config.seed)
     steps, C = total_steps(config.training, dataset.per_class), dataset.classes
     refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")
@@ -112,15 +119,15 @@ def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network
     return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
-def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformation:
-    """SGD or Adam with the schedule's learning rate, and decay of weights or of everything."""
+def optimiser(config: TrainConfig, per_class: int, peak: Any = None) -> optax.GradientTransformation:
+    """SGD or Adam with the schedule's learning rate, of this peak if given, and decay of weights or of everything."""
     everything = config.decay_on == "all"
     decay = optax.add_decayed_weights(
         config.weight_decay, mask=lambda tree: jax.tree.map(lambda p: everything or p.ndim > 1, tree)
     )
 
     def rate(step: Any) -> Any:
-        return learning_rate(config, step, per_class)
+        return learning_rate(config, step, per_class, peak)
 
     if config.adaptive:
         scaled = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
@@ -134,17 +141,22 @@ def optimiser(config: TrainConfig, per_class: int) -> optax.GradientTransformati
 
 def make_step(network: Network, config: TrainConfig, per_class: int) -> StepFunction:
     """The jitted step on a batch."""
-    rule = optimiser(config, per_class)
+    return jax.jit(partial(plain_step(network, config, per_class), None))
 
-    @jax.jit
-    def step(state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
+
+def plain_step(network: Network, config: TrainConfig, per_class: int) -> Callable[..., "TrainState"]:
+    """The step as a function of (peak rate or None for the configured one, state, x, labels)."""
+
+    def step(peak: Any, state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
         params, statistics = state.variables
         loss = partial(objective, network, config)
         gradient, statistics = jax.grad(loss, has_aux=True)(params, statistics, x, labels)
-        updates, optimiser_state = rule.update(gradient, state.optimiser, params)
+        updates, optimiser_state = optimiser(config, per_class, peak).update(
+            gradient, state.optimiser, params
+        )
         return TrainState(Variables(optax.apply_updates(params, updates), statistics), optimiser_state)
 
-    return step
+    return products(config.precision, step)
 
 
 def make_advance(network: Network, config: TrainConfig, per_class: int, fused: bool) -> AdvanceFunction:
@@ -165,24 +177,23 @@ def make_advance(network: Network, config: TrainConfig, per_class: int, fused: b
         return state
 
     @jax.jit
-    def scanned(
-        state: TrainState, x: jax.Array, labels: jax.Array, batches: jax.Array, count: jax.Array
-    ) -> TrainState:
-        # A loop whose length is a number, not a shape: one compilation serves the gaps between all snapshots.
-        def body(k: jax.Array, state: TrainState) -> TrainState:
-            return step(state, x, labels) if full else step(state, x[batches[k]], labels[batches[k]])
+    def scanned(state: TrainState, x: jax.Array, labels: jax.Array, batches: jax.Array) -> TrainState:
+        def body(state: TrainState, chosen: jax.Array) -> tuple[TrainState, None]:
+            return (step(state, x, labels) if full else step(state, x[chosen], labels[chosen])), None
 
-        found: TrainState = jax.lax.fori_loop(0, count, body, state)
+        found: TrainState = jax.lax.scan(body, state, batches)[0]
         return found
 
-    def padded(state: TrainState, x: jax.Array, labels: jax.Array, batches: np.ndarray) -> TrainState:
-        rows = np.zeros((FUSED_CHUNK, 1 if full else batches.shape[1]), np.int32)
-        if not full:
-            rows[: len(batches)] = batches
-        found: TrainState = scanned(state, x, labels, jnp.asarray(rows), jnp.asarray(len(batches), jnp.int32))
-        return found
+    def in_programs(state: TrainState, x: jax.Array, labels: jax.Array, batches: np.ndarray) -> TrainState:
+        rows, done = jnp.asarray(batches[:, : 1 if full else None].astype(np.int32)), 0
+        for length in LENGTHS:
+            while len(rows) - done >= length:
+                state, done = scanned(state, x, labels, rows[done : done + length]), done + length
+        for chosen in rows[done:]:
+            state = step(state, x, labels) if full else step(state, x[chosen], labels[chosen])
+        return state
 
-    return padded if fused else looped
+    return in_programs if fused else looped
 
 
 def start(network: Network, config: TrainConfig, per_class: int = 1) -> TrainState:
@@ -202,7 +213,7 @@ def recalibrated(network: Network, dataset: Dataset, state: TrainState) -> Train
     Steps on batch statistics do not read these, so training goes on as if nothing had happened.
     """
     rows = dataset.spread_out(CALIBRATION)
-    statistics = network.compiled_calibrated(*state.variables, jnp.asarray(dataset.x[rows]))
+    statistics = network.compiled_calibrated(*state.variables, dataset.x_on_device[rows])
     return state._replace(variables=state.variables._replace(statistics=statistics))
 
 
@@ -212,12 +223,17 @@ def chosen_rate(network: Network, dataset: Dataset, config: TrainConfig, seed: i
         return config.learning_rate
     rows = batch_indices(dataset.labels, dataset.classes, config.batch_per_class, seed, 0)
     variables = prepared_start(network, dataset, config).variables
-    bound = stable_rate(network, config, variables, jnp.asarray(dataset.x[rows]), dataset.classes)
+    bound = stable_rate(network, config, variables, dataset.x_on_device[rows], dataset.classes)
     return config.stability * bound
 
 
-def _ignore(*_: object) -> None:
-    pass
+def ignore(*_: object) -> None:
+    """What nobody wants to be told."""
+
+
+def on_accelerator() -> bool:
+    """Whether rows of steps are programs: not on a CPU, where convolutions in a compiled loop run on one thread."""
+    return jax.default_backend() != "cpu"
 
 
 def train(
@@ -226,7 +242,7 @@ def train(
     network: Network,
     resume: tuple[int, TrainState] | None = None,
     progress: Progress = silent,
-    checkpoint: Callable[[int, TrainState], object] = _ignore,
+    checkpoint: Callable[[int, TrainState], object] = ignore,
     fused: bool | None = None,
 ) -> Iterator[Snapshot]:
     """Train, yielding snapshots at the configured steps, the first and the last included.
@@ -250,25 +266,65 @@ def train(
     recipe, m = config.training, dataset.per_class
     if recipe.learning_rate == 0:
         raise InputError("training.learning_rate", 0, "has not been chosen yet", "use `chosen_rate`")
-    on_device = jax.default_backend() != "cpu" if fused is None else fused
-    advance, chunk = make_advance(network, recipe, m, on_device), FUSED_CHUNK if on_device else CHUNK
-    times, steps = recorded_times(recipe, len(dataset.labels), dataset.classes), total_steps(recipe, m)
+    on_device = on_accelerator() if fused is None else fused
+    advance = make_advance(network, recipe, m, on_device)
+    times = recorded_times(recipe, len(dataset.labels), dataset.classes)
     begun, state = resume if resume is not None else (-1, prepared_start(network, dataset, recipe))
-    x, labels = jnp.asarray(dataset.x), jnp.asarray(dataset.labels.astype(np.int32))
-    done = max(begun, 0)
+    x, labels = dataset.x_on_device, jnp.asarray(dataset.labels.astype(np.int32))
+
+    def go_on(state: TrainState, ahead: range) -> TrainState:
+        rows = batches_of(dataset.labels, dataset.classes, recipe.batch_per_class, config.seed, ahead)
+        return advance(state, x, labels, rows)
+
+    def look(step: int, state: TrainState) -> None:
+        _check_head(state, step)
+        progress("training", step, total_steps(recipe, m))
+        checkpoint(step, state)
+
+    def settle(state: TrainState) -> TrainState:
+        return recalibrated(network, dataset, state) if config.recalibrates else state
+
+    for target, reached in to_snapshots(recipe, m, begun, state, go_on, settle, look, on_device):
+        yield observe(network, dataset, reached, target, float(times[target]))
+
+
+def to_snapshots(
+    recipe: TrainConfig,
+    per_class: int,
+    begun: int,
+    state: S,
+    go_on: Callable[[S, range], S],
+    settle: Callable[[S], S],
+    look: Callable[[int, S], object],
+    on_device: bool,
+) -> Iterator[tuple[int, S]]:
+    """The states of one network, or of several, at the steps of snapshots after `begun`.
+
+    Args:
+        recipe: schedule of snapshots.
+        per_class: m.
+        begun: last step whose snapshot there is already; -1 for none.
+        state: of that step, or the start.
+        go_on: from a state by a range of steps.
+        settle: applied before a snapshot, whose state training goes on from.
+        look: called with steps done and their state after every chunk: what waits for the device, or writes.
+        on_device: whether steps are programs on an accelerator.
+    """
+    chunk, steps = FUSED_CHUNK if on_device else CHUNK, total_steps(recipe, per_class)
+    done, before = max(begun, 0), None
     for target in (s for s in snapshot_steps(steps, recipe.snapshots, recipe.spacing) if s > begun):
         while done < target:
             # Up to the next multiple of a chunk, so that a resumed run cuts where an undisturbed one does.
             ahead = range(done, min(target, (done // chunk + 1) * chunk))
-            rows = batches_of(dataset.labels, dataset.classes, recipe.batch_per_class, config.seed, ahead)
-            state, done = advance(state, x, labels, rows), ahead.stop
-            if done % chunk == 0:
-                _check_head(state, done)
-                progress("training", done, steps)
-                checkpoint(done, state)
-        if config.recalibrates:
-            state = recalibrated(network, dataset, state)
-        yield observe(network, dataset, state, target, float(times[target]))
+            state, done = go_on(state, ahead), ahead.stop
+            if done % chunk:
+                continue
+            # On a GPU one looks at the chunk before, so that the device has work while Python waits and writes.
+            seen, before = ((done, state), None) if not on_device else (before, (done, state))
+            if seen is not None:
+                look(*seen)
+        state = settle(state)
+        yield target, state
 
 
 def _check_head(state: TrainState, step: int) -> None:
@@ -277,15 +333,15 @@ def _check_head(state: TrainState, step: int) -> None:
         raise DivergedError(step, "params.head.kernel")
 
 
-def probe(network: Network, variables: Variables, x: Inputs) -> np.ndarray:
-    """Features in inference mode, n x N in float64."""
-    run, parts = network.compiled_features, []
+def probe(network: Network, variables: Variables, x: Inputs | jax.Array) -> np.ndarray:
+    """Features in inference mode, n x N in float64; fetched at the end, so that a device goes through all batches at once."""
+    run, parts, x = network.compiled_features, [], jnp.asarray(x)
     for i in range(0, len(x), PROBE_BATCH):
         batch = x[i : i + PROBE_BATCH]
         # The last batch is filled up: another shape would be compiled for it.
-        filled = np.resize(batch, (PROBE_BATCH, *x.shape[1:])) if i and len(batch) < PROBE_BATCH else batch
-        parts.append(np.asarray(run(*variables, jnp.asarray(filled)), dtype=np.float64)[: len(batch)])
-    return np.concatenate(parts).T
+        filled = jnp.resize(batch, (PROBE_BATCH, *x.shape[1:])) if i and len(batch) < PROBE_BATCH else batch
+        parts.append(run(*variables, filled)[: len(batch)])
+    return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts]).T
 
 
 def observe(network: Network, dataset: Dataset, train_state: TrainState, step: int, time: float) -> Snapshot:
@@ -300,7 +356,7 @@ def observe(network: Network, dataset: Dataset, train_state: TrainState, step: i
     except InputError as error:
         raise DivergedError(step, error.argument) from None
     rows = dataset.first_of_each_class(dataset.probe_per_class)
-    H = probe(network, variables, dataset.x[rows])
+    H = probe(network, variables, dataset.x_on_device[rows])
     if not np.isfinite(H).all():
         raise DivergedError(step, "a feature")
     W, b = head(variables)
@@ -315,7 +371,7 @@ def head(variables: Variables) -> tuple[np.ndarray, np.ndarray]:
     return W, np.asarray(layer.get("bias", np.zeros(len(W))), dtype=np.float64)
 
 
-def accuracy(network: Network, variables: Variables, x: Inputs, labels: np.ndarray) -> float:
+def accuracy(network: Network, variables: Variables, x: Inputs | jax.Array, labels: np.ndarray) -> float:
     """Share of samples classified correctly; NaN without samples."""
     if len(labels) == 0:
         return float("nan")

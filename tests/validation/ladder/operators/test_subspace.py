@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from ntkflow_validation.ladder.operators.base import KernelOperator
 from ntkflow_validation.ladder.operators.subspace import corrected, residual_krylov, sample_basis
-from ntkflow_validation.ladder.predict.chebyshev import flow
+from ntkflow_validation.ladder.trajectories.chebyshev import flow
 
 import ntkflow as nf
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ntkflow_validation.ladder.operators.base import ClassOperator, KernelOperator
 from ntkflow_validation.ladder.operators.subspace import CorrectedOperator
-from ntkflow_validation.ladder.predict.chebyshev import flow
 from ntkflow_validation.ladder.rungs import SPECS, build
 from ntkflow_validation.ladder.score.invariants import DIAGONAL, TRACE, WHOLE, invariant_of
+from ntkflow_validation.ladder.trajectories.chebyshev import flow
 from ntkflow_validation.runs.compared import Ratios
 
 import ntkflow as nf

@@ -91,6 +91,19 @@ class FactoringBackend(Backend, Protocol):
         """Samples and directions to give `factors` at once so that it stays below `limit` bytes."""
 
 
+@runtime_checkable
+class ContractingBackend(Backend, Protocol):
+    """A backend that has kernels where its derivatives are, so that a kernel is fetched and not the Jacobian."""
+
+    def contractible(self, x: Inputs, k: int) -> int:
+        """How many of k directions at once on all of x; 0 where the host contracts as fast, or one does not fit."""
+
+    def contracted(
+        self, x: Inputs, V: Directions, counts: np.ndarray
+    ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
+        """K_v of each direction, and |row - mean of its class|^2 of each sample; samples sorted by class."""
+
+
 def check_finite(tree: Any, root: str) -> None:
     """Raise InputError naming the first array of a tree that is not finite."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)

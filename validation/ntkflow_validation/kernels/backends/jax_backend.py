@@ -34,6 +34,9 @@ NOT_DERIVED = (
 COMPUTES = "the network computes in half precision, of which kernels have two or three digits: give dtype=float32 to its layers"
 # Numbers of gradients of one call on CPU.
 CACHED = 2**22
+# Directions contracted at once on an accelerator, and how often their rows are held there: once with all that they come
+# from, and once less their class means.
+CONTRACTED, ROWS = 16, 3
 # Computations of which compiled functions are kept.
 COMPILED = 32
 
@@ -159,7 +162,7 @@ class JaxBackend:
         count: int = self.P - sum(layer.K * layer.M for layer in self.layers)
         return count
 
-    def _executable(self, name: str, x: Inputs, *V: np.ndarray) -> Any:
+    def _executable(self, name: Hashable, x: Inputs, *V: np.ndarray) -> Any:
         """Compiled ahead of time, which is what tells the memory it needs before it runs."""
         key = (name, self._shapes, x.shape, x.dtype.str, *(v.shape for v in V))
         if key not in self._known:
@@ -172,11 +175,13 @@ class JaxBackend:
             release()
         return self._known[key]
 
-    def _function(self, name: str) -> Any:
+    def _function(self, name: Hashable) -> Any:
         if name == "features":
             return self._call
         if name == "pull":
             return jax_functions.pulling(self._call)
+        if isinstance(name, tuple):
+            return jax_functions.contracting(self._traced, name[1])
         if name == "factors":
             return jax_functions.factoring(self._traced.winning)
         return jax_functions.row_by_row(self._traced)
@@ -199,6 +204,25 @@ class JaxBackend:
         V = np.asarray(V, dtype=np.float32)
         found = self._executable("factors", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V))
         return Factors(*jax.tree.map(np.asarray, found))
+
+    def contractible(self, x: Inputs, k: int) -> int:
+        """See `ContractingBackend`: on an accelerator as many as its memory holds the rows of."""
+        if jax.default_backend() == "cpu":
+            return 0
+        count: int = min(k, CONTRACTED, device_memory() // (ROWS * 4 * len(x) * self.P))
+        return count
+
+    def contracted(
+        self, x: Inputs, V: Directions, counts: np.ndarray
+    ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
+        """See `ContractingBackend`."""
+        # Filled up to a power of two: the last, smaller group of directions is then rarely a program of its own.
+        given = np.zeros((1 << (len(V) - 1).bit_length(), self.n), np.float32)
+        given[: len(V)] = V
+        name = ("contracted", tuple(int(m) for m in counts))
+        found = self._executable(name, x, given)(*self._arrays, jnp.asarray(x), jnp.asarray(given))
+        K, deviations = (np.asarray(part, np.float64)[: len(V)] for part in found)
+        return K, deviations
 
     def pull(self, x: Inputs, cotangents: Float[np.ndarray, "k B n"]) -> Float[np.ndarray, "k P"]:
         """Gradients of sum_i cotangent_ki . h(x_i)."""
@@ -255,6 +279,12 @@ class JaxBackend:
         for leaf in jax.tree.leaves(self._arrays):
             found.update(content(leaf if hasattr(leaf, "dtype") else np.asarray(leaf)))
         return found.digest()
+
+
+def device_memory() -> int:
+    """Bytes that JAX may use of the device, of which a fifth is left to what is on it; 2 GiB where the device does not tell."""
+    found = jax.devices()[0].memory_stats() or {}
+    return int(0.8 * (found.get("bytes_limit", 2**31) - found.get("bytes_in_use", 0)))
 
 
 def _dtype(number: Any) -> str:

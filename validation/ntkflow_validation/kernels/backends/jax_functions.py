@@ -95,6 +95,36 @@ def row_by_row(traced: Traced) -> Any:
     return rows
 
 
+def contracting(traced: Traced, counts: tuple[int, ...]) -> Any:
+    """Kernels of every direction, (k, N, N), and squared deviations of rows from their class means, (k, N).
+
+    Array by array of the parameters: the rows of all of them side by side take minutes to compile on a GPU, and their
+    product is what crosses the bus, not they.
+    """
+    places = {layer.leaf: i for i, layer in enumerate(traced.layers)}
+    starts = [sum(counts[:c]) for c in range(len(counts))]
+
+    def moved(rows: jax.Array) -> jax.Array:
+        classes = [rows[a : a + m] for a, m in zip(starts, counts, strict=True)]
+        return jnp.concatenate([own - own.mean(axis=0) for own in classes])
+
+    def contract(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array, V: jax.Array) -> Any:
+        def one(xi: jax.Array) -> list[jax.Array]:
+            found, inputs, gradients = _parts(traced, varying, fixed, constants, xi, V)
+            for leaf, i in places.items():
+                found[leaf] = jnp.einsum("tk,qtm->qkm", inputs[i], gradients[i])
+            return [found[leaf].reshape(len(V), -1).astype(jnp.float32) for leaf in range(len(varying))]
+
+        with jax.default_matmul_precision("highest"):
+            K, deviations = jnp.zeros((len(V), len(x), len(x))), jnp.zeros((len(V), len(x)))
+            for rows in jax.vmap(one)(x):
+                K = K + jnp.einsum("ikp,jkp->kij", rows, rows)
+                deviations = deviations + jnp.sum(moved(rows) ** 2, axis=2).T
+            return K, deviations
+
+    return contract
+
+
 def _parts(
     traced: Traced, varying: list[jax.Array], fixed: Any, constants: Any, xi: jax.Array, V: jax.Array
 ) -> tuple[dict[int, jax.Array], list[jax.Array], list[jax.Array]]:

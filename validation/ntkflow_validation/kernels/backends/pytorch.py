@@ -20,9 +20,9 @@ from ntkflow_validation.kernels.backends.base import Directions, Inputs, check_f
 from ntkflow_validation.kernels.backends.factored import Factors
 from ntkflow_validation.kernels.backends.layers import Layer
 from ntkflow_validation.kernels.backends.moments import Moments, moments_of
+from ntkflow_validation.kernels.backends.output import Output, chosen
 from ntkflow_validation.kernels.backends.pytorch_layers import Use
 from ntkflow_validation.kernels.backends.pytorch_lending import Calls, Tensors, devices, lent, single
-from ntkflow_validation.kernels.networks.output import Output, chosen
 from ntkflow_validation.normalisation.watched import Forward, running
 
 # Rough size of activations and their gradients beside the rows of the Jacobian, in parameters.

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from ntkflow._types import SampleKernel
-from ntkflow_validation.kernels.backends.base import Directions, FactoringBackend
+from ntkflow_validation.kernels.backends.base import ContractingBackend, Directions, FactoringBackend
 from ntkflow_validation.kernels.backends.factored import layer_deviations, layer_kernels
 from ntkflow_validation.kernels.budget import COLUMNS
 from ntkflow_validation.kernels.statistics import BlockSums, from_gram, stack
@@ -90,13 +90,24 @@ def group_size(task: Task, directions: int) -> int:
         _kernel_bytes(task), task.budget.bytes // 4, "an N x N kernel", "raise it or use method 'class-sums'"
     )
     kernels = task.budget.bytes // 4 // _kernel_bytes(task)
+    if on_device := contractible(task, directions):
+        return max(1, min(on_device, kernels))
     backend = factoring(task)
     common, each = (0, 4 * task.N * task.backend.P) if backend is None else factor_bytes(task, backend)
     jacobians = (task.budget.jacobian - common) // each
     return max(1, min(directions, 16, jacobians, kernels))
 
 
-def _group(task: Task, V: Directions, weights: Float64[np.ndarray, " k"] | None = None) -> Chunk:
+def contractible(task: Task, directions: int) -> int:
+    """Directions that the backend contracts at once by itself; 0 where it does not."""
+    backend = task.backend
+    return backend.contractible(task.x, directions) if isinstance(backend, ContractingBackend) else 0
+
+
+def _contracted(task: Task, V: Directions) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
+    """Kernels of these directions and their squared deviations, by the device or by chunks here."""
+    if isinstance(task.backend, ContractingBackend) and contractible(task, len(V)) >= len(V):
+        return task.backend.contracted(task.x, V, task.counts)
     K = np.zeros((len(V), task.N, task.N))
     deviations = np.zeros((len(V), task.N))
     for rows in _rows(task, V, K, deviations):
@@ -105,6 +116,11 @@ def _group(task: Task, V: Directions, weights: Float64[np.ndarray, " k"] | None 
                 block = np.ascontiguousarray(rows[:, q, s : s + COLUMNS])
                 K[q] += block @ block.T
                 deviations[q] += squared_deviations(block, task.counts)
+    return K, deviations
+
+
+def _group(task: Task, V: Directions, weights: Float64[np.ndarray, " k"] | None = None) -> Chunk:
+    K, deviations = _contracted(task, V)
     K = (K + K.transpose(0, 2, 1)) / 2
     sums = stack(
         [

@@ -10,9 +10,9 @@ import jax
 from ntkflow.errors import InputError, PrecisionWarning
 from ntkflow_validation.kernels.backends.base import Backend, Checked, Inputs
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
+from ntkflow_validation.kernels.backends.output import Output, chosen
 from ntkflow_validation.kernels.backends.trainable import Trainable
 from ntkflow_validation.kernels.networks.host import is_half, single
-from ntkflow_validation.kernels.networks.output import Output, chosen
 from ntkflow_validation.normalisation.watched import Forward
 
 

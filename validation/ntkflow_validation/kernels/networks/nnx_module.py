@@ -9,9 +9,9 @@ from flax import nnx
 from ntkflow.errors import InputError
 from ntkflow_validation.kernels.backends.base import Inputs
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
+from ntkflow_validation.kernels.backends.output import Output, chosen
 from ntkflow_validation.kernels.backends.trainable import Trainable
 from ntkflow_validation.kernels.networks.host import HALF, is_half, single
-from ntkflow_validation.kernels.networks.output import Output, chosen
 from ntkflow_validation.normalisation.watched import Forward, name_of, running
 
 WIDENED = (

@@ -17,9 +17,10 @@ from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.ladder.operators.base import Operator
 from ntkflow_validation.models.base import Network, Tree, Variables
+from ntkflow_validation.precision import full
 from ntkflow_validation.runs.measurement_run import batch_features
-from ntkflow_validation.training.clock import loss_scale
 from ntkflow_validation.training.objective import objective
+from ntkflow_validation.training.steps import loss_scale
 from ntkflow_validation.training.train import TrainState
 
 # Samples of one call; the last one is filled up with copies whose cotangents are zero.
@@ -32,17 +33,17 @@ def _compiled(network: Network, coupled: bool) -> tuple[Any, Any]:
     features = batch_features(network) if coupled else network.body_features
 
     @jax.jit
+    @full
     def push(variables: Variables, x: jax.Array, direction: Tree) -> jax.Array:
         body = variables.params["body"]
-        with jax.default_matmul_precision("highest"):
-            found: jax.Array = jax.jvp(lambda p: features(p, variables, x), (body,), (direction,))[1]
-            return found
+        found: jax.Array = jax.jvp(lambda p: features(p, variables, x), (body,), (direction,))[1]
+        return found
 
     @jax.jit
+    @full
     def pull(variables: Variables, x: jax.Array, cotangent: jax.Array) -> Tree:
         body = variables.params["body"]
-        with jax.default_matmul_precision("highest"):
-            return jax.vjp(lambda p: features(p, variables, x), body)[1](cotangent)[0]
+        return jax.vjp(lambda p: features(p, variables, x), body)[1](cotangent)[0]
 
     return push, pull
 
@@ -143,6 +144,7 @@ def training_direction(
 
 def _gradient(network: Network, config: RunConfig) -> Callable[..., Tree]:
     @jax.jit
+    @full
     def gradient(params: Tree, statistics: Tree, x: jax.Array, labels: jax.Array) -> Tree:
         def loss(body: Tree) -> jax.Array:
             return objective(network, config.training, {**params, "body": body}, statistics, x, labels)[0]

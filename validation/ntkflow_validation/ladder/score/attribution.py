@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from ntkflow_validation.ladder.predict.descent import DECAY, MINIBATCH, MOMENTUM, NOMINAL, STEP
 from ntkflow_validation.ladder.score.scores import Horizon, Replicates, jackknife
+from ntkflow_validation.ladder.trajectories.descent import DECAY, MINIBATCH, MOMENTUM, NOMINAL, STEP
 from ntkflow_validation.runs.compared import Cost
 
 QUANTITY = "M"

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.recording.arrays import head_of
-from ntkflow_validation.recording.networks import Reader, part
+from ntkflow_validation.recording.reader import Reader, part
 
 from tests.validation.recording.loops import C, Y, inputs, n
 

@@ -14,9 +14,9 @@ from ntkflow_validation.kernels.forecast import duration
 from ntkflow_validation.ladder.cache import Cache
 from ntkflow_validation.ladder.operators.base import Operator
 from ntkflow_validation.ladder.operators.linearised import FrozenOperator
-from ntkflow_validation.ladder.predict.chebyshev import TOLERANCE, FlowField, flow
-from ntkflow_validation.ladder.predict.descent import MINIBATCH, Recipe, descend
 from ntkflow_validation.ladder.rungs import Rung
+from ntkflow_validation.ladder.trajectories.chebyshev import TOLERANCE, FlowField, flow
+from ntkflow_validation.ladder.trajectories.descent import MINIBATCH, Recipe, descend
 
 # Steps that accuracy asks for over a window, and passes through the network at most.
 STEPS_OF_A_WINDOW = 40

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkflow._types import Times
-from ntkflow.problem.clock import drift_step
+from ntkflow.problem.flow_units import drift_step
 from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.config.config import TrainConfig
 
@@ -35,18 +35,20 @@ def epochs_of(config: TrainConfig, steps: Any, per_class: int) -> Any:
     return steps * (config.batch_per_class or per_class) / per_class
 
 
-def learning_rate(config: TrainConfig, step: Any, per_class: int) -> Any:
+def learning_rate(config: TrainConfig, step: Any, per_class: int, peak: Any = None) -> Any:
     """Rate of optimiser step `step` (from 0): linear warm-up, then constant, divided by 10 every so many epochs.
 
     Args:
         config: rate and schedule.
         step: numpy or traced whole numbers.
         per_class: m, which with the batch size says when an epoch ends.
+        peak: in the place of the configured rate, as where networks of several rates are one program.
     """
+    peak = config.learning_rate if peak is None else peak
     xp = np if isinstance(step, np.ndarray | int | float) else jnp
-    rate = config.learning_rate + 0.0 * step
+    rate = peak + 0.0 * step
     if config.warmup:
-        rate = config.learning_rate * xp.minimum(1.0, (step + 1) / config.warmup)
+        rate = peak * xp.minimum(1.0, (step + 1) / config.warmup)
     if config.drop_every:
         # Whole numbers: the epoch of a step must not depend on rounding.
         drops = step * (config.batch_per_class or per_class) // (config.drop_every * per_class)
@@ -76,7 +78,7 @@ def clock(config: TrainConfig, N: int, C: int) -> Clock:
 
 
 def loss_scale(config: TrainConfig, N: int, C: int) -> float:
-    """Sum loss over all N samples divided by the loss that is differentiated, see `ntkflow.problem.clock.loss_scale`."""
+    """Sum loss over all N samples divided by the loss that is differentiated, see `ntkflow.problem.flow_units.loss_scale`."""
     return clock(config, N, C).scale
 
 
@@ -102,7 +104,7 @@ def theory_decay(config: TrainConfig, N: int, C: int) -> float:
 
 
 def inertia_step(config: TrainConfig, N: int, C: int) -> float:
-    """The step eta_eff at the peak rate, in flow time, see `ntkflow.problem.clock.drift_step`."""
+    """The step eta_eff at the peak rate, in flow time, see `ntkflow.problem.flow_units.drift_step`."""
     return drift_step(config.learning_rate / loss_scale(config, N, C), config.momentum, config.nesterov)
 
 

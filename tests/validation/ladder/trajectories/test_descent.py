@@ -7,8 +7,10 @@ from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.comparing import compare_window
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators.base import KernelOperator
-from ntkflow_validation.ladder.predict.chebyshev import flow
-from ntkflow_validation.ladder.predict.descent import (
+from ntkflow_validation.ladder.rungs import SPECS, build
+from ntkflow_validation.ladder.score.windows import Window
+from ntkflow_validation.ladder.trajectories.chebyshev import flow
+from ntkflow_validation.ladder.trajectories.descent import (
     DECAY,
     MINIBATCH,
     MOMENTUM,
@@ -18,8 +20,6 @@ from ntkflow_validation.ladder.predict.descent import (
     descend,
     recipe_of,
 )
-from ntkflow_validation.ladder.rungs import SPECS, build
-from ntkflow_validation.ladder.score.windows import Window
 from ntkflow_validation.pipeline.pipeline import prepare
 from ntkflow_validation.training.train import train
 

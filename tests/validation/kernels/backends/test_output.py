@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ntkflow_validation.kernels.networks.output import chosen
+from ntkflow_validation.kernels.backends.output import chosen
 
 from ntkflow.errors import InputError
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from ntkflow_validation.ladder.operators.base import KernelOperator, Operator
-from ntkflow_validation.ladder.predict.chebyshev import FlowField, _error, _step, coefficients, flow
+from ntkflow_validation.ladder.trajectories.chebyshev import FlowField, _error, _step, coefficients, flow
 
 import ntkflow as nf
 from ntkflow.errors import SolveError

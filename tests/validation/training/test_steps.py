@@ -3,7 +3,7 @@ import numpy as np
 import optax
 import pytest
 from ntkflow_validation.config.config import TrainConfig
-from ntkflow_validation.training.clock import (
+from ntkflow_validation.training.steps import (
     flow_times,
     inertia_step,
     learning_rate,

@@ -12,7 +12,7 @@ from ntkflow.problem.state import State
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.ladder.operators.base import Operator
-from ntkflow_validation.training.clock import flow_times, learning_rate, loss_scale
+from ntkflow_validation.training.steps import flow_times, learning_rate, loss_scale
 
 # What training did that the flow does not do, in the order in which it is added.
 STEP, MOMENTUM, DECAY, MINIBATCH = "discrete step", "momentum", "decay", "minibatch"
@@ -46,7 +46,7 @@ class Recipe:
 
     @property
     def times(self) -> Float64[np.ndarray, " k"]:
-        """Flow time from the first snapshot to the start of each step, as `training.clock.flow_times` has it."""
+        """Flow time from the first snapshot to the start of each step, as `training.steps.flow_times` has it."""
         spans = self.eta * self._built_up / (1 - self.beta)
         return np.concatenate([[0.0], np.cumsum(spans)])[:-1]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.problem import clock
+from ntkflow.problem import flow_units
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.simulate import prepare
 
@@ -35,11 +35,11 @@ def trained(rate, weight_decay, steps, reduction="mean", decay="coupled", moment
     [("mean", "coupled", 0.0), ("sum", "coupled", 0.0), ("mean", "coupled", 0.8), ("mean", "decoupled", 0.8)],
 )
 def test_small_steps_follow_the_flow_of_the_converted_time_and_decay(reduction, decay, momentum):
-    scale = clock.loss_scale("mse", reduction, SIZES.N, SIZES.C)
+    scale = flow_units.loss_scale("mse", reduction, SIZES.N, SIZES.C)
     rate, steps = 2e-4 * scale * (1 - momentum), 2000
     weight_decay = 0.6 / scale
-    lam = clock.theory_decay(weight_decay, scale, momentum, decay)
-    t = clock.times(np.full(steps, rate), scale, momentum)[-1]
+    lam = flow_units.theory_decay(weight_decay, scale, momentum, decay)
+    t = flow_units.times(np.full(steps, rate), scale, momentum)[-1]
     end = trained(rate, weight_decay, steps, reduction, decay, momentum)
     problem = nf.Problem(SIZES, KERNEL, nf.initial.make("gaussian", SIZES, None, 1), decay=nf.Decay(lam, lam))
     flow = nf.solve(problem, save_at=[t]).final
@@ -49,12 +49,12 @@ def test_small_steps_follow_the_flow_of_the_converted_time_and_decay(reduction, 
 
 
 def test_the_scale_of_every_loss_and_reduction():
-    assert clock.loss_scale("mse", "mean", 12, 3) == 36
-    assert clock.loss_scale("cross-entropy", "mean", 12, 3) == 12
-    assert clock.loss_scale("mse", "sum", 12, 3) == 1
-    assert clock.loss_scale("mse", "sum", 12, 3, batch=6) == 2
-    assert clock.theory_decay(5e-4, 36.0) == pytest.approx(36 * 5e-4)
-    assert clock.optimiser_decay(clock.theory_decay(5e-4, 36.0), 36.0) == pytest.approx(5e-4)
+    assert flow_units.loss_scale("mse", "mean", 12, 3) == 36
+    assert flow_units.loss_scale("cross-entropy", "mean", 12, 3) == 12
+    assert flow_units.loss_scale("mse", "sum", 12, 3) == 1
+    assert flow_units.loss_scale("mse", "sum", 12, 3, batch=6) == 2
+    assert flow_units.theory_decay(5e-4, 36.0) == pytest.approx(36 * 5e-4)
+    assert flow_units.optimiser_decay(flow_units.theory_decay(5e-4, 36.0), 36.0) == pytest.approx(5e-4)
 
 
 def test_weight_decay_of_the_options_is_that_of_the_theory():
@@ -106,4 +106,4 @@ def test_values_out_of_range_are_refused(options, message):
 
 def test_an_unknown_kind_of_decay_is_refused():
     with pytest.raises(nf.InputError, match="must be one of coupled, decoupled"):
-        clock.theory_decay(0.1, 1.0, 0.0, "other")
+        flow_units.theory_decay(0.1, 1.0, 0.0, "other")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow.errors import InputError
+from ntkflow_validation.precision import full
 
 # Samples of one forward pass: larger ones leave the cache and are slower on a CPU.
 BATCH = 256
@@ -95,7 +96,11 @@ class Reader:
 
             graph, state = nnx.split(_in_inference(network))
             if graph not in self._jitted:
-                self._jitted[graph] = jax.jit(lambda s, x: self.features(nnx.merge(graph, s), x))
+
+                def merged(state: Any, x: Any) -> Any:
+                    return self.features(nnx.merge(graph, state), x)
+
+                self._jitted[graph] = jax.jit(full(merged))
             return self._jitted[graph](state, x)
         leaves, structure = jax.tree.flatten(network)
         known = [hasattr(leaf, "dtype") for leaf in leaves]
@@ -108,7 +113,7 @@ class Reader:
                 joined = [next(one) if array else next(other) for array in known]
                 return self.features(jax.tree.unflatten(structure, joined), x)
 
-            self._jitted[key] = jax.jit(call)
+            self._jitted[key] = jax.jit(full(call))
         return self._jitted[key]([leaf for leaf, array in zip(leaves, known, strict=True) if array], x)
 
 

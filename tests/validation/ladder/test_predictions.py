@@ -1,10 +1,10 @@
 import numpy as np
+from ntkflow_validation.ladder import predictions
 from ntkflow_validation.ladder.cache import Cache
 from ntkflow_validation.ladder.operators.base import KernelOperator
-from ntkflow_validation.ladder.predict import predictions
-from ntkflow_validation.ladder.predict.descent import Recipe
-from ntkflow_validation.ladder.predict.predictions import as_trained, by_costly_flow, by_flow, kept
+from ntkflow_validation.ladder.predictions import as_trained, by_costly_flow, by_flow, kept
 from ntkflow_validation.ladder.rungs import SPECS, Rung
+from ntkflow_validation.ladder.trajectories.descent import Recipe
 
 import ntkflow as nf
 from tests.validation.ladder.networks import NONLINEAR, measured

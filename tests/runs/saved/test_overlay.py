@@ -5,8 +5,8 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.cli.main import main
-from ntkflow.runs.pictures import overlay
 from ntkflow.runs.pictures.layout import KEYS, Layout, chosen
+from ntkflow.runs.saved import overlay
 
 SIZES, KERNEL = nf.Sizes(3, 4, 5), nf.BlockKernel(1.0, 0.5, 0.1)
 
