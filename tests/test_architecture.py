@@ -63,13 +63,13 @@ FLOORS = {
 REST = "rest"
 STOREYS = {
     "ntkflow.cli": "printed < rest",
-    "ntkflow.integrate": "engines < rest < descent",
+    "ntkflow.integrate": "engines < rest < descent layers",
     "ntkflow.integrate.engines": "base < structured < rest",
     "ntkflow.metrics": "published < rest",
-    "ntkflow.problem": "sizes < state < kernels < rest",
+    "ntkflow.problem": "sizes < state < kernels < rest < layers",
     "ntkflow.prove": "algebra < entry < draws instances < claims < rest",
     "ntkflow.runs": "processes < border < rest < pictures < saved",
-    "ntkflow.theory": "geometric_mean limit_point < limits < rates < exact < rest",
+    "ntkflow.theory": "geometric_mean limit_point < limits < rates < exact layers < rest",
     "ntkflow_validation.kernels": (
         "budget statistics store threads < backends < task < methods < networks < rest"
     ),
