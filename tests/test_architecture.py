@@ -90,6 +90,7 @@ ON_DEMAND = (
     "ntkflow.runs.pictures.figures",
     "ntkflow.runs.pictures.fit_figure",
     "ntkflow.runs.pictures.ensemble_figure",
+    "ntkflow.runs.pictures.layered_figure",
     "ntkflow.runs.pictures.layout",
 )
 MOST_LINES, MOST_MODULES = 400, 15

@@ -9,13 +9,14 @@ from rich.console import Console
 
 from ntkflow import checks
 from ntkflow._types import Json
-from ntkflow.cli import ensemble
+from ntkflow.cli import ensemble, layers
 from ntkflow.cli.printed import table
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.reading import reading
 from ntkflow.runs.pictures.drawing import FORMATS, draw_run
 from ntkflow.runs.saved import brought
 from ntkflow.runs.saved import ensembles as saved
+from ntkflow.runs.saved import layers as layered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,6 +54,8 @@ def plot(
 def _again(run: Path, formats: tuple[str, ...]) -> list[Path]:
     if (run / saved.ARRAYS).is_file():
         return saved.draw(run, formats)
+    if (run / layered.LAYERS).is_file():
+        return layered.draw(run, formats)
     if brought.run_at(run) is not None:
         return _chosen([run], formats, None, None, "screen", None)
     return draw_run(rundir.load_run(run).directory, formats)
@@ -128,10 +131,15 @@ def _checked(directory: Path) -> Json:
 
 
 def _say(directory: Path, summary: Json, console: Console | None) -> None:
+    if (directory / layered.LAYERS).is_file():
+        layers.print_summary(summary, console)
+        return
     say = ensemble.print_summary if (directory / saved.ARRAYS).is_file() else table.print_summary
     say(summary, console)
 
 
 def _summary(directory: Path) -> Json:
+    if (directory / layered.LAYERS).is_file():
+        return layered.read_summary(directory)
     several = (directory / saved.ARRAYS).is_file()
     return saved.read_summary(directory) if several else rundir.load_run(directory).summary

@@ -39,6 +39,7 @@ OWNED = frozenset(
         FINAL_STATE,
         KERNEL_FILE,
         "ensemble.npz",
+        "layers.npz",
         STATES,
     }
 )
