@@ -31,7 +31,6 @@ VALIDATION = (
     "ntkflow_validation.conservation",
     "ntkflow_validation.runs.measurement_run",
     "ntkflow_validation.metrics.probe",
-    "ntkflow_validation.pipeline.predict",
     "ntkflow_validation.metrics.compare",
     "ntkflow_validation.pipeline.pipeline",
     "ntkflow_validation.recording",

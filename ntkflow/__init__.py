@@ -35,6 +35,7 @@ _NOUNS = {
     "Decay": "ntkflow.problem.decay:Decay",
     "MSE": "ntkflow.problem.losses:MSE",
     "CrossEntropy": "ntkflow.problem.losses:CrossEntropy",
+    "Smoothed": "ntkflow.problem.losses:Smoothed",
     "LossPair": "ntkflow.problem.losses:LossPair",
     "Clock": "ntkflow.problem.training_clock:Clock",
     "Problem": "ntkflow.problem.problem:Problem",
@@ -144,6 +145,7 @@ if TYPE_CHECKING:
     from ntkflow.problem.losses import MSE as MSE
     from ntkflow.problem.losses import CrossEntropy as CrossEntropy
     from ntkflow.problem.losses import LossPair as LossPair
+    from ntkflow.problem.losses import Smoothed as Smoothed
     from ntkflow.problem.problem import Problem as Problem
     from ntkflow.problem.sizes import Sizes as Sizes
     from ntkflow.problem.state import State as State

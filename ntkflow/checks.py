@@ -109,6 +109,18 @@ def momentum(value: object) -> float:
     return number
 
 
+def smoothing(argument: str, value: object) -> float:
+    """A share of label smoothing: a real number from 0 to 1, 1 excluded, where nothing would be left of the labels.
+
+    Raises:
+        InputError: it is another one, or none.
+    """
+    number = real(argument, value)
+    if not 0 <= number < 1:
+        raise InputError(argument, value, "must lie in 0 <= epsilon < 1", "0.1 is usual, 0 is none")
+    return number
+
+
 def choice(argument: str, value: object, allowed: Iterable[str], remedy: str = "choose one of these") -> str:
     """One of some words.
 

@@ -14,6 +14,8 @@ from ntkflow.errors import InputError
 
 # Arrays, dictionaries and tuples longer than this are told by their size.
 FEW = 4
+# Coordinates of data sets: dimension, values, attributes.
+Coordinates = Mapping[str, tuple[str, object, Mapping[str, str]]]
 # What a value may take of a line.
 LONG = 90
 
@@ -87,7 +89,7 @@ def needed(package: str, caller: str) -> ModuleType:
 
 def dataset(
     dims: Sequence[str],
-    coords: Mapping[str, tuple[str, object, Mapping[str, str]]],
+    coords: Coordinates,
     series: Mapping[str, Floats],
     meanings: Mapping[str, str],
     attrs: Mapping[str, object],

@@ -16,7 +16,9 @@ from ntkflow.integrate.solution import Solution, Stats
 from ntkflow.metrics.quantities import conserved
 from ntkflow.problem import kernels
 from ntkflow.runs.agreement import compare
-from ntkflow.runs.summary import _invariant, block_constants, predictions
+from ntkflow.runs.border.records import document
+from ntkflow.runs.predicted import predictions
+from ntkflow.runs.summary import _invariant, block_constants
 from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable
 from tests.metrics.test_quantities import random_state
@@ -101,9 +103,9 @@ def reported(run):
         **{name: values for name, values in run.series.items()},
         "clock": clock(problem),
         "horizon": default_horizon(problem),
-        **flat(_invariant(run), "invariant"),
-        **flat(block_constants(problem)),
-        **flat(predictions(problem, prediction, decayed), "predicted"),
+        **flat(document(_invariant(run)), "invariant"),
+        **flat(document(block_constants(problem))),
+        **flat(document(predictions(problem, prediction, decayed)), "predicted"),
         **flat(lines, "agreement"),
     }
 

@@ -38,6 +38,12 @@ def fit(
         str, typer.Option(help="noisy: the first state is observed like the others; exact: it is known.")
     ] = "noisy",
     rtol: Annotated[float, typer.Option(help="Relative tolerance of the simulations.")] = 1e-8,
+    train_bias: Annotated[
+        bool,
+        typer.Option(
+            "--train-bias/--no-train-bias", help="Whether b moves; no: a head without biases, or held ones."
+        ),
+    ] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the result alone, as JSON.")] = False,
 ) -> None:
     """Estimate kappa_d, kappa_c, kappa_n (or class-dependent, or time-dependent ones) from (H, W, b) at some times.
@@ -47,7 +53,7 @@ def fit(
     observed = observations.read(run)
     if start is not None or end is not None:
         observed = observed.window(start, end)
-    found = estimate(observed, kind, knots=_numbers(knots), initial=initial, rtol=rtol)
+    found = estimate(observed, kind, knots=_numbers(knots), initial=initial, rtol=rtol, train_bias=train_bias)
     if json:
         print(files.dump_json(_report(found, observed)))
         return

@@ -1,5 +1,6 @@
 """`ntkflow simulate --widths n_1,...,n_L` and `ntkflow theory --widths`: features of linear layers, whose kernel moves."""
 
+from json import loads
 from pathlib import Path
 
 from rich.console import Console
@@ -147,7 +148,7 @@ def _is_complete(out: Path, complete: SimulateConfig) -> bool:
     """
     if not ((out / rundir.SUMMARY).is_file() and (out / saved.LAYERS).is_file()):
         return False
-    before, now = saved.read_summary(out)["config"] or {}, files.plain(complete.tables())
+    before, now = saved.read_summary(out)["config"] or {}, loads(files.dump_json(complete.tables()))
     for name, content in now.items():
         for key, value in content.items():
             if before.get(name, {}).get(key) != value:

@@ -11,12 +11,15 @@ from ntkflow import checks
 from ntkflow._types import Json
 from ntkflow.cli import ensemble, layers
 from ntkflow.cli.printed import table
+from ntkflow.errors import InputError
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.reading import reading
+from ntkflow.runs.border.records import document
 from ntkflow.runs.pictures.drawing import FORMATS, draw_run
 from ntkflow.runs.saved import brought
 from ntkflow.runs.saved import ensembles as saved
 from ntkflow.runs.saved import layers as layered
+from ntkflow.runs.summary import Summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,41 +108,57 @@ def show(
     others = [brought.run_at(directory) for directory in run]
     if json:
         found = [
-            _summary(d) if other is None else other.summary() for d, other in zip(run, others, strict=True)
+            _document(d) if other is None else other.summary() for d, other in zip(run, others, strict=True)
         ]
         print(files.dump_json(found if len(run) > 1 else found[0]))
         return
-    summaries = [_checked(d) if other is None else _ends(other) for d, other in zip(run, others, strict=True)]
     if len(run) > 1:
-        table.print_several([directory.name for directory in run], summaries)
+        columns = [_column(d, other) for d, other in zip(run, others, strict=True)]
+        table.print_several([directory.name for directory in run], columns)
     elif others[0] is not None:
         print(others[0].described())
     else:
-        _say(run[0], summaries[0], None)
+        _say(_checked(run[0]), None)
 
 
-def _ends(run: brought.BroughtRun) -> Json:
-    return {**run.ends(), "config": {"settings": run.settings}}
+def _column(directory: Path, other: brought.BroughtRun | None) -> table.Column:
+    if other is not None:
+        return table.Column.of_brought(other)
+    found = _checked(directory)
+    if not isinstance(found, Summary) and found.get("kind") == layered.KIND:
+        raise InputError(
+            "run", directory, "is a run of linear layers, and not put beside others", "show it alone"
+        )
+    return (
+        table.Column.of_simulation(found) if isinstance(found, Summary) else table.Column.of_ensemble(found)
+    )
 
 
-def _checked(directory: Path) -> Json:
+def _checked(directory: Path) -> Summary | Json:
     """The summary of a run; a damaged one is found before half of it is on the terminal."""
-    summary = _summary(directory)
+    found = _summary(directory)
     with reading("run", directory / rundir.SUMMARY, "a summary", "run it again"):
-        _say(directory, summary, Console(file=StringIO()))
-    return summary
+        _say(found, Console(file=StringIO()))
+    return found
 
 
-def _say(directory: Path, summary: Json, console: Console | None) -> None:
-    if (directory / layered.LAYERS).is_file():
-        layers.print_summary(summary, console)
-        return
-    say = ensemble.print_summary if (directory / saved.ARRAYS).is_file() else table.print_summary
-    say(summary, console)
+def _say(found: Summary | Json, console: Console | None) -> None:
+    if isinstance(found, Summary):
+        table.print_summary(found, console)
+    elif found.get("kind") == layered.KIND:
+        layers.print_summary(found, console)
+    else:
+        ensemble.print_summary(found, console)
 
 
-def _summary(directory: Path) -> Json:
+def _summary(directory: Path) -> Summary | Json:
+    """Of a simulation the record, of an ensemble or of linear layers the document."""
     if (directory / layered.LAYERS).is_file():
         return layered.read_summary(directory)
     several = (directory / saved.ARRAYS).is_file()
     return saved.read_summary(directory) if several else rundir.load_run(directory).summary
+
+
+def _document(directory: Path) -> Json:
+    found = _summary(directory)
+    return document(found) if isinstance(found, Summary) else found

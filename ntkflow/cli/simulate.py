@@ -14,6 +14,7 @@ from ntkflow.cli.printed.output import attempted, bar, is_complete, place, warn
 from ntkflow.errors import LawWarning
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.costs import MEMBER, refuse_many
+from ntkflow.runs.border.records import document
 from ntkflow.runs.pictures import drawing
 from ntkflow.runs.simulate import run
 from ntkflow.runs.summary import summarise
@@ -72,10 +73,10 @@ def simulate(
         # Drawn and printed when the run is safe: a figure may fail, and whoever reads the output may have gone away.
         drawn = drawer is not None and draw(drawer, directory)
     if json or quiet:
-        for sentence in summary["warnings"]:
+        for sentence in summary.warnings:
             warn(sentence)
     if json:
-        print(files.dump_json(summary))
+        print(files.dump_json(document(summary)))
     elif not quiet:
         table.print_summary(summary)
         figure = f", its figure to {directory / 'figures' / 'run.png'}" if drawn else ""

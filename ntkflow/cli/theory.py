@@ -1,20 +1,35 @@
 """`ntkflow theory`: all that can be said of a problem before it is integrated."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import chain
 
 from rich.console import Console
 from rich.text import Text
 
-from ntkflow._types import Json
+from ntkflow._types import Document, Json
 from ntkflow.cli import options
 from ntkflow.cli.printed import predicted as words
 from ntkflow.cli.printed import table
 from ntkflow.cli.printed.output import number
 from ntkflow.runs import files
-from ntkflow.runs.summary import block_constants, predictions
+from ntkflow.runs.border.plain import SizesRow
+from ntkflow.runs.border.records import INLINE, document
+from ntkflow.runs.predicted import Predicted, predictions
+from ntkflow.runs.summary import BlockConstants, OptimiserRow, block_constants
 from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `ntkflow theory --json` prints: the parts of summary.json that are there before a run."""
+
+    sizes: SizesRow
+    kernel: Document
+    constants: BlockConstants = field(metadata=INLINE)
+    predicted: Predicted
+    optimiser: OptimiserRow | None
 
 
 @options.of_simulations(("sizes", "kernel", "initial", "flow", "optimiser"), ("momentum",))
@@ -38,42 +53,41 @@ def theory(
     problem = prepared.problem
     prediction = predict(problem) if predictable(problem) else None
     decayed = decay_conditions.predict_decayed(problem) if problem.decay.any else None
-    predicted = predictions(problem, prediction, decayed)
-    report = {
-        "sizes": problem.sizes.as_dict(),
-        "kernel": problem.kernel.as_dict(),
-        **block_constants(problem),
-        "predicted": predicted,
-        "optimiser": None if prepared.optimiser is None else prepared.optimiser.as_dict(),
-    }
+    report = Report(
+        SizesRow.of(problem.sizes),
+        problem.kernel.as_dict(),
+        block_constants(problem),
+        predictions(problem, prediction, decayed),
+        OptimiserRow.of(prepared.optimiser),
+    )
     if json:
-        print(files.dump_json(report))
+        print(files.dump_json(document(report)))
         return
     console = Console(highlight=False)
-    for line in table.headlines(report):
+    for line in table.headlines(report.sizes, report.kernel, report.constants):
         console.print(Text(line, style="bold"))
-    table.print_pairs(console, _constants(report))
+    table.print_pairs(console, _constants(report.constants))
     for title, pairs in _sections(report):
         found = list(pairs)
         if found:
             console.print(Text(f"\n{title}", style="bold"))
             table.print_pairs(console, found)
-    words.print_rates(console, predicted)
-    words.print_origin(console, predicted)
+    words.print_rates(console, report.predicted)
+    words.print_origin(console, report.predicted)
 
 
-def _constants(report: Json) -> Iterator[tuple[str, str]]:
-    numbers = report["dimensionless"]
+def _constants(found: BlockConstants) -> Iterator[tuple[str, str]]:
+    numbers = found.dimensionless
     if numbers is not None:
-        yield "alpha", f"{number(report['alpha'])}, so that 1 - alpha C = mu_class/mu_global"
+        yield "alpha", f"{number(found.alpha)}, so that 1 - alpha C = mu_class/mu_global"
         scales = ", ".join(f"{name} = {number(value)}" for name, value in numbers.items())
         yield "scales", f"{scales}, in the clock sqrt(m mu_class)"
 
 
-def _sections(report: Json) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
-    predicted = report["predicted"]
+def _sections(report: Report) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
+    predicted = report.predicted
     yield "Neural collapse?", words.answers(predicted)
     yield "Where it ends", words.limit(predicted)
-    yield "What decay does", words.decay(predicted.get("decay"))
-    yield "How long it takes", chain(words.times(predicted), words.optimiser(report["optimiser"], predicted))
+    yield "What decay does", words.decay(predicted.decay)
+    yield "How long it takes", chain(words.times(predicted), words.optimiser(report.optimiser, predicted))
     yield "What holds at all times", chain(words.bounds(predicted), words.laws(predicted))

@@ -30,7 +30,7 @@ class Gradient:
         kappa_c: derivative by kappa_c.
         kappa_n: derivative by kappa_n.
         t: derivative by the time.
-        state: derivative by every entry of the initial H, W and b.
+        state: derivative by every entry of the initial H, W and b, also of biases that are held.
     """
 
     value: float
@@ -57,7 +57,7 @@ def gradient(
 
     Args:
         name: a key of `METRICS`, the names of `Solution.series`.
-        problem: block kernel, squared error, no decay, biases that are trained.
+        problem: block kernel, squared error, no decay; biases that are trained, or held.
         t: time in units of the sum loss (4).
         rtol: relative tolerance of the local error.
         atol: absolute tolerance.
@@ -71,6 +71,7 @@ def gradient(
     measured, kernel = metric(name), checked(problem)
     checks.positive("t", t, "give a time > 0")
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
+    options["train_bias"] = problem.train_bias
     with x64():
         arguments = jax.tree.map(
             jnp.asarray,
@@ -125,14 +126,13 @@ def checked(problem: Problem) -> BlockKernel:
     """The problem's block kernel.
 
     Raises:
-        InputError: another kernel, loss or decay, or biases that are held.
+        InputError: another kernel, loss or decay.
     """
-    if problem.blocks is None or not problem.plain:
-        held = "" if problem.train_bias else ", train_bias=False"
+    if problem.blocks is None or not problem.undisturbed:
         raise InputError(
             "problem",
-            f"{problem.kernel.rung} kernel, {problem.loss.name} loss, decay {problem.decay.rates}{held}",
-            "must have a block kernel, the squared error, no decay and biases that are trained here",
-            "use ntkflow.derivatives.sensitivity for other kernels, decay and biases that are held",
+            f"{problem.kernel.rung} kernel, {problem.loss.name} loss, decay {problem.decay.rates}",
+            "must have a block kernel, the squared error and no decay here",
+            "use ntkflow.derivatives.sensitivity for other kernels and decay",
         )
     return problem.blocks

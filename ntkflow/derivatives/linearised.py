@@ -6,11 +6,12 @@ In the flat coordinates of `engines.structured.coordinates`, z = (B, A), the fie
 
 G the rows of B without the last, D the kernel on the columns of G. Without decay this is J = -D M with a
 symmetric M, the Hessian of the loss, so the transpose is D^-1 J D and one elimination solves both (not in the
-paper).
+paper). Biases that are held are columns of A whose change moves P and is moved by nothing.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -123,9 +124,18 @@ class Linearised:
     def __init__(self, path: Path, stretch: tuple[float, float], adjoint: bool = False) -> None:
         self.stretch, self.adjoint, self.width = stretch, adjoint, stretch[1] - stretch[0]
         self.system = path.system.between(*stretch)
-        # Held biases are where the path has them all along.
-        self.coordinates = Coordinates.build(self.system, 0.0, self.width, path(stretch[0]))
+        self.coordinates = self.solved = Coordinates.build(
+            replace(self.system, train_bias=True), 0.0, self.width
+        )
+        if self.held:
+            # Where b is held a direction may still move it, and P with it; elimination is of the rest, b apart.
+            self.solved = Coordinates.build(self.system, 0.0, self.width, path(stretch[0]))
         self._path, (self._interval, self._begin) = path, path.interval(stretch[0])
+
+    @property
+    def held(self) -> bool:
+        """Whether the biases stay where they are: they are seen by the rest, and see nothing."""
+        return not self.system.train_bias
 
     def local(self, t: float) -> float:
         """Time from the stretch's beginning, of a flow time."""
@@ -149,8 +159,9 @@ class Point:
 
     def __init__(self, line: Linearised, tau: float) -> None:
         c = self.coordinates = line.coordinates
-        self.t, self.adjoint = line.time(tau), line.adjoint
-        self.z = c.enter(line.state(tau))
+        self.t, self.adjoint, self.held = line.time(tau), line.adjoint, line.held
+        self.solved, self.state = line.solved, line.state(tau)
+        self.z = c.enter(self.state)
         self.B, self.A = c.blocks(self.z)
         self.P = self.A @ self.B - c.T
         self.d, self.rest = c.d, np.zeros((0, 0))
@@ -170,12 +181,17 @@ class Point:
         c, n, p = self.coordinates, self.coordinates.n, len(S)
         dG = S[:, : c.split].reshape(p, n + 1, c.q)[:, :n]
         dA = S[:, c.split :].reshape(p, c.C, n + 1)
+        if self.held and self.adjoint:
+            dA = dA.copy()
+            dA[:, :, n] = 0.0
         inner = self.kernel(dG) if self.adjoint else dG
         W = self.A[:, :n]
         dP = dA @ self.B + W @ inner
         toG = np.swapaxes(dA[:, :, :n], 1, 2) @ self.P + W.T @ dP
         toA = dP @ self.B.T
         toA[:, :, :n] += self.P @ np.swapaxes(inner, 1, 2)
+        if self.held and not self.adjoint:
+            toA[:, :, n] = 0.0
         out = np.zeros_like(S)
         out[:, : c.split].reshape(p, n + 1, c.q)[:, :n] = -(toG if self.adjoint else self.kernel(toG))
         out[:, c.split :] = -toA.reshape(p, -1)
@@ -187,8 +203,10 @@ class Point:
 
     def solver(self, sigma: float) -> Callable[[np.ndarray], np.ndarray | None]:
         """Approximate (sigma - J)^-1 of one direction, good to `LINEAR_TOLERANCE` for a kernel at rest."""
-        c = self.coordinates
-        matrix = NewtonSystem(c, self.t, self.z, sigma, LINEAR_TOLERANCE)
+        c = self.solved
+        matrix = NewtonSystem(
+            c, self.t, self.z if not self.held else c.enter(self.state), sigma, LINEAR_TOLERANCE
+        )
         if not self.adjoint:
             return matrix.solve
         # J^T = D^-1 J D: without motion or decay the adjoint needs no elimination of its own. Where d = 0 nothing flows back.

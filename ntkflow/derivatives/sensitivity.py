@@ -74,12 +74,10 @@ def sensitivity(
         rtol: local error relative to the largest norm that the sensitivity has had.
 
     Raises:
-        InputError: bad times, the problem has no block structure, or a direction moves biases that are held.
+        InputError: bad times, or the problem has no block structure.
         SolveError: the integration failed.
     """
     chosen = kernel_directions(problem.kernel, problem.sizes) if directions is None else dict(directions)
-    if not problem.train_bias:
-        _refuse_biases(chosen)
     grid = checked_times(times)
     fine = thinned(problem, list(chosen.values()))
     path = Path(fine.system, fine.initial.pack(), float(grid[-1]), PATH_SHARE * rtol)
@@ -91,17 +89,6 @@ def sensitivity(
         [compose(unpack(path(t))) for t in grid],
         {name: [compose(unpack(row[k])) for row in tangents] for k, name in enumerate(chosen)},
     )
-
-
-def _refuse_biases(directions: Mapping[str, Direction]) -> None:
-    for name, direction in directions.items():
-        if direction.state is not None and np.any(direction.state.b):
-            raise InputError(
-                f"directions[{name!r}]",
-                "a change of b",
-                "moves biases that are held, along which no tangent is known here",
-                "give it b = 0, or take the difference of two runs",
-            )
 
 
 def checked_times(times: Sequence[float] | Times) -> Times:
@@ -203,13 +190,6 @@ def adjoint(path: Path, times: Times, weights: Tangents, rtol: float) -> Float64
     Both are in packed thin coordinates whose H1 counts with the roots of the masses, in which iid noise of
     (H, W, b) is iid noise.
     """
-    if not path.system.train_bias:
-        raise InputError(
-            "path",
-            "biases that are held",
-            "have no adjoint here",
-            "use `sensitivity`, forward along directions",
-        )
     total = np.zeros(weights.shape[1:])
     # S(0) is the identity, and the backward integration ends there without picking it up.
     if times[0] == 0:

@@ -68,12 +68,21 @@ def ensemble(
             "must be at least one, all of the same sizes",
             "give problems of one size, or call once for each",
         )
+    held = {problem.train_bias for problem in problems}
+    if len(held) > 1:
+        raise InputError(
+            "problems",
+            "biases that are trained and biases that are held",
+            "must be the same flow",
+            "call once for each",
+        )
     kernels, sizes = [checked(problem) for problem in problems], problems[0].sizes
     for name in names:
         metric(name)
     grid = checks.times("times", times)
     checks.positive("times", grid[0], "drop earlier ones")
     options: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
+    options["train_bias"] = held.pop()
     with x64():
         kappas = jnp.asarray([kernel.kappas for kernel in kernels])
         states = [

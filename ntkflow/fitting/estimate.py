@@ -15,7 +15,7 @@ from ntkflow.fitting.family import Family, Parameters, family
 from ntkflow.fitting.observed import Data, Observed
 from ntkflow.fitting.refine import Optimum, Simulator
 from ntkflow.fitting.start import candidates
-from ntkflow.fitting.wrong_clock import hint
+from ntkflow.fitting.wrong_clock import Head, hint
 from ntkflow.problem.kernels import Kernel
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Fit:
         warnings: sentences.
         converged: whether the refinement met its tolerances.
         evaluations: simulations.
+        train_bias: whether it was fitted with the flow of W, H and b, or with b held.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class Fit:
     warnings: tuple[str, ...]
     converged: bool
     evaluations: int
+    train_bias: bool = True
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the numbers as JSON, from which `nf.load` gives this fit back.
@@ -90,15 +92,43 @@ class Fit:
 
         return ntkflow.save(self, path, overwrite=overwrite)
 
-    def figure(self, observed: Observed | None = None) -> "Figure":
+    def figure(
+        self,
+        observed: Observed | None = None,
+        *,
+        panes: Sequence[str] | None = None,
+        size: float | tuple[float, float] | None = None,
+    ) -> "Figure":
         """The constants with their errors; with the observations, the fitted trajectory over the observed one.
 
+        Args:
+            observed: what was fitted.
+            panes: constants, trajectory; None: all for which there is what they need.
+            size: width in inches, or width and height.
+
         Raises:
+            InputError: no such pane or size, or a trajectory without observations.
             SolveError: the fitted trajectory cannot be integrated.
         """
         import ntkflow
 
-        return ntkflow.figure(self, observed=observed)
+        return ntkflow.figure(self, observed=observed, panes=panes, size=size)
+
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset along `constant`: estimate, standard_error, linear_start; needs `ntkflow[xarray]`."""
+        names, *columns = zip(*self._rows(), strict=True)
+        series = {
+            name.replace(" ", "_"): np.array(values) for name, values in zip(_HEADS, columns, strict=True)
+        }
+        facts = {
+            name: getattr(self, name) for name in ("kind", "misfit", "noise", "condition", "evaluations")
+        }
+        coords: views.Coordinates = {"constant": ("constant", np.array(names), {})}
+        meanings = {"standard_error": "infinite where the data do not determine the constant"}
+        # Attributes of a file are numbers and texts, no truth values.
+        return views.dataset(
+            ["constant"], coords, series, meanings, {**facts, "converged": int(self.converged)}
+        )
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame of the constants: estimate, standard error, linear start; needs `ntkflow[pandas]`."""
@@ -133,6 +163,7 @@ def fit(
     knots: Sequence[float] | None = None,
     initial: str = "noisy",
     rtol: float = 1e-8,
+    train_bias: bool = True,
 ) -> Fit:
     """Estimate the kernel constants of an observed run of the squared-error flow without decay.
 
@@ -145,12 +176,15 @@ def fit(
         initial: 'noisy': the first state is observed like the others, and its noise counts in the errors;
             'exact': it is known exactly.
         rtol: relative tolerance of the simulations.
+        train_bias: False for a head without biases, or with biases that are held: the flow of W and H alone.
 
     Returns:
-        Estimates with standard errors under independent noise of one size in every entry of H, W and b.
+        Estimates with standard errors under independent noise of one size in every entry of H, W and b; of biases that
+        are held in none of b.
 
     Raises:
-        InputError: an argument is out of range, nothing moves, or the biases are held.
+        InputError: an argument is out of range, nothing moves, or the biases are held and said to be trained, or the
+            other way round.
         SolveError: the trajectory of the best parameters cannot be simulated.
     """
     if initial not in INITIAL:
@@ -163,15 +197,15 @@ def fit(
             float(observed.times[i]) for i in sorted({0, len(observed.times) // 2, -1 % len(observed.times)})
         ]
     chosen = family(kind, observed.sizes, knots, float(observed.times[0]))
-    data = Data.build(observed, chosen)
+    data = Data.build(observed, chosen, train_bias)
     if data.moves == 0:
         raise InputError("observed", "constant states", "must move", "give a run that trains")
-    _refuse_held_biases(observed)
+    _refuse_other_biases(observed, train_bias)
     simulator = Simulator(data, chosen, rtol)
     starts = candidates(data, chosen)
     optimum = simulator.optimise(starts)
     noise_in = simulator.initial_noise(optimum) if initial == "noisy" else (0.0, 0.0)
-    spread = _Spread.build(optimum, noise_in)
+    spread = _Spread.build(optimum, noise_in, data.silent * len(optimum.residuals))
     estimates = {name: spread.of(row, optimum.theta) for name, row in chosen.reported.items()}
     misfit = _misfit(optimum, data)
 
@@ -180,11 +214,11 @@ def fit(
         stretch = float(other.times[-1] / observed.times[-1]) if observed.times[-1] else 1.0
         moved = None if knots is None else [float(knot) * stretch for knot in knots]
         family_then = family(kind, other.sizes, moved, float(other.times[0]))
-        then = Data.build(other, family_then)
+        then = Data.build(other, family_then, train_bias)
         return _misfit(Simulator(then, family_then, rtol).optimise(candidates(then, family_then)), then)
 
     sentences = [*_warnings(data, chosen, optimum, spread, estimates)]
-    if (said := hint(observed, misfit, refitted)) is not None:
+    if (said := hint(observed, misfit, refitted, Head(train_bias))) is not None:
         sentences.append(said)
     return Fit(
         kind=kind,
@@ -197,13 +231,22 @@ def fit(
         warnings=tuple(sentences),
         converged=optimum.converged,
         evaluations=optimum.evaluations,
+        train_bias=train_bias,
     )
 
 
-def _refuse_held_biases(observed: Observed) -> None:
+def _refuse_other_biases(observed: Observed, train_bias: bool) -> None:
     """Biases that are the same to the last digit, where db/dt = -R 1 would have moved them, are not trained."""
     sizes, first = observed.sizes, observed.states[0]
-    if any(np.any(state.b != first.b) for state in observed.states):
+    furthest = max(float(np.abs(state.b - first.b).max()) for state in observed.states)
+    if furthest and not train_bias:
+        raise InputError(
+            "observed.b",
+            f"moves by {furthest:.2g}",
+            "must be the same at all times where the biases are held",
+            "drop train_bias=False (--no-train-bias)",
+        )
+    if furthest or not train_bias:
         return
     # The biases alone relax at the rate N.
     steps = np.minimum(np.diff(observed.times), 1 / sizes.N).tolist()
@@ -214,7 +257,7 @@ def _refuse_held_biases(observed: Observed) -> None:
             "observed.b",
             f"the same at all times, where the flow would have moved it by some {moved:.2g}",
             "must be trained: the constants are fitted with the flow of W, H and b",
-            "fit a run whose head has a bias, or measure the kernel",
+            "give train_bias=False (--no-train-bias), the flow of W and H alone",
         )
 
 
@@ -238,7 +281,7 @@ class _Spread:
     condition: float
 
     @classmethod
-    def build(cls, optimum: Optimum, noise_in: tuple[Any, float]) -> "_Spread":
+    def build(cls, optimum: Optimum, noise_in: tuple[Any, float], silent: int = 0) -> "_Spread":
         J = optimum.jacobian.reshape(-1, len(optimum.theta))
         # The condition number asks whether constants can stand in for each other, whatever each of them moves: columns
         # of length one. What the data lose is asked of J itself, where all parameters have the unit of the kernel.
@@ -251,7 +294,7 @@ class _Spread:
         # The first state starts the simulation: its noise is in every residual, and the plain covariance would be too
         # small wherever it is amplified.
         middle = A @ noise_in[0] if np.ndim(noise_in[0]) else np.zeros_like(A)
-        count = J.shape[0] - int(keep.sum()) + noise_in[1] - float(np.trace(middle))
+        count = J.shape[0] - silent - int(keep.sum()) + noise_in[1] - float(np.trace(middle))
         variance = float(np.sum(optimum.residuals**2)) / max(count, 1.0)
         condition = float(values[0] / values[-1]) if values[-1] > 0 else np.inf
         return cls(variance * (A + middle @ A), V[~keep], float(np.sqrt(variance)), condition)

@@ -76,9 +76,11 @@ class Family:
         )
         return ThinCoefficients(*total(self.units), knots)
 
-    def system(self, theta: Parameters, sizes: Sizes, frame: Frame) -> ThinSystem:
+    def system(self, theta: Parameters, sizes: Sizes, frame: Frame, train_bias: bool = True) -> ThinSystem:
         """The thin system of a parameter vector."""
-        return ThinSystem.build(self.coefficients(theta), sizes, frame.column_class, frame.n_eff)
+        return ThinSystem.build(
+            self.coefficients(theta), sizes, frame.column_class, frame.n_eff, train_bias=train_bias
+        )
 
 
 def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start: float = 0.0) -> Family:

@@ -86,7 +86,7 @@ class Data:
     Attributes:
         sizes: C, m, n.
         times: from zero, (T,).
-        thin: system (kernel of the family's sum of units), frame and first state.
+        thin: system (whose biases are trained or held, with the kernel of the family's sum of units), frame and first state.
         packed: packed thin states, (T, D).
         outside: squared norm of the moves of H and W that the frame cannot hold; no kernel explains them.
         moves: squared norm of all moves from the first state.
@@ -100,13 +100,13 @@ class Data:
     moves: float
 
     @classmethod
-    def build(cls, observed: Observed, family: Family) -> "Data":
+    def build(cls, observed: Observed, family: Family, train_bias: bool = True) -> "Data":
         """Project every state on the frame of the first one, which the flow never leaves."""
         sizes, first = observed.sizes, observed.states[0]
         # Classes that may differ in mu_single must not share a within-class factor: a group each.
         groups = np.arange(sizes.C, dtype=np.float64) if family.by_class else None
         initial, frame = decompose(first, sizes, groups)
-        thin = Thinned(family.system(np.ones(len(family)), sizes, frame), frame, initial)
+        thin = Thinned(family.system(np.ones(len(family)), sizes, frame, train_bias), frame, initial)
         packed, outside, moves = [], 0.0, 0.0
         for state in observed.states:
             # The flow never leaves the first state's frame (theory 4.1, 4.3); real trainings do, and that part is kept apart.
@@ -116,6 +116,16 @@ class Data:
             outside += float(np.sum((state.H - kept.H) ** 2) + np.sum((state.W - kept.W) ** 2))
             moves += sum(float(np.sum((getattr(state, x) - getattr(first, x)) ** 2)) for x in "HWb")
         return cls(sizes, observed.times - observed.times[0], thin, np.stack(packed), outside, moves)
+
+    @property
+    def train_bias(self) -> bool:
+        """Whether the biases move; held ones are known exactly, and no noise is seen in them."""
+        return self.thin.system.train_bias
+
+    @property
+    def silent(self) -> int:
+        """Entries of a packed state that are the same at all times."""
+        return 0 if self.train_bias else self.sizes.C
 
     def weighed(self, rows: Floats) -> Floats:
         """Packed vectors (..., D) with H1 times the roots of the masses: distances are those of (H, W, b)."""

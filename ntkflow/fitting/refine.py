@@ -63,7 +63,7 @@ class Simulator:
     def path(self, theta: Parameters) -> Path:
         """The trajectory of a parameter vector."""
         if self._last is None or not np.array_equal(self._last[0], theta):
-            system = self.family.system(theta, self.data.sizes, self.data.thin.frame)
+            system = self.family.system(theta, self.data.sizes, self.data.thin.frame, self.data.train_bias)
             y0 = self.data.thin.initial.pack()
             self.evaluations += 1
             self._last = theta.copy(), Path(system, y0, self.data.times[-1], PATH_SHARE * self.rtol)
@@ -125,6 +125,9 @@ class Simulator:
         path, thin = self.path(theta), self.thin(theta)
         back = adjoint(path, times, np.moveaxis(optimum.jacobian, 2, 1), ERROR_RTOL)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(PROBES, thin.system.size))
+        if self.data.silent:
+            # Held biases, the last entries, are known.
+            back[:, -self.data.silent :] = signs[:, -self.data.silent :] = 0.0
         blank = [Direction()] * PROBES
         ahead = forward(path, thin, blank, times, ERROR_RTOL, self.data.unweighed(signs))
         return back @ back.T, float(np.sum(self.data.weighed(ahead) ** 2)) / PROBES

@@ -4,10 +4,14 @@ W and b obey dW/dt = -R H^T and db/dt = -R 1 whatever the kernel, so how far the
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow._types import Vector
 from ntkflow.fitting.observed import Observed
+from ntkflow.problem.losses import MSE, SQUARED_ERROR, Loss, Smoothed
+from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 
 # What is left of the motion below this is accuracy, and no clock is to blame.
@@ -15,56 +19,96 @@ PRECISE = 1e-3
 # A factor closer to 1 may be the spacing of the observations; one that explains less of W's path is no clock.
 DIFFERS, AGREES = 0.1, 0.9
 # By how much the right time has to do better to be worth a sentence, and how near a common cause has to be.
-BETTER, NEAR = 0.5, 0.25
+BETTER, NEAR, SAME = 0.5, 0.25, 0.02
 MOMENTA = (0.9, 0.95, 0.99, 0.5)
+# Finite steps, noise of batches and momentum's start move the factor of a real training, by tens of percent at most.
+TRAINED = 0.4
 
 
-def hint(observed: Observed, misfit: float, refitted: Callable[[Observed], float]) -> str | None:
+@dataclass(frozen=True)
+class Head:
+    """The equations of W and b of a training, which no kernel enters.
+
+    Attributes:
+        train_bias: whether b moves, and tells the time too.
+        loss: whose residual moves them.
+        decay: rates of W and b.
+        differs: logarithms of the factor closer to 0 than this are no sign of a wrong clock.
+    """
+
+    train_bias: bool = True
+    loss: Loss = SQUARED_ERROR
+    decay: tuple[float, float] = (0.0, 0.0)
+    differs: float = DIFFERS
+
+    @property
+    def squares(self) -> bool:
+        """Whether the loss is a sum over outputs, with a 1/2 and a mean of their own."""
+        return isinstance(self.loss.loss if isinstance(self.loss, Smoothed) else self.loss, MSE)
+
+    def pull(self, state: State, sizes: Sizes) -> Vector:
+        """Minus the velocity of W and b, flat."""
+        R = self.loss.residual(state.logits, sizes.Y)
+        of_W, of_b = self.decay
+        return self.moving(R @ state.H.T + of_W * state.W, R.sum(axis=1) + of_b * state.b)
+
+    def moving(self, W: np.ndarray, b: np.ndarray) -> Vector:
+        """What moves of W and b, flat."""
+        found: Vector = (np.column_stack([W, b]) if self.train_bias else W).ravel()
+        return found
+
+
+def hint(
+    observed: Observed, misfit: float, refitted: Callable[[Observed], float], head: Head | None = None
+) -> str | None:
     """A sentence where times multiplied by one factor fit much better, with that factor and what it may come from.
 
     Args:
         observed: the states and their times.
         misfit: of the fit to them.
         refitted: the misfit of a fit to others.
+        head: how W and b move; None: by the squared error, without decay.
     """
-    if misfit < PRECISE:
+    head = head or Head()
+    if not misfit >= PRECISE:
         return None
-    found = factor(observed)
-    if found is None or abs(np.log(found)) < DIFFERS:
+    found = factor(observed, head)
+    if found is None or abs(np.log(found)) < head.differs:
         return None
-    tried = {value: refitted(_scaled(observed, value)) for value in (found, *_near(found, observed))}
+    tried = {value: refitted(_scaled(observed, value)) for value in (found, *_near(found, observed, head))}
     best = min(tried, key=lambda value: tried[value])
+    # The factor is known to the accuracy of an interpolation: a cause that near is meant, and has to do better too.
+    meant = [value for value in tried if value != found and abs(np.log(value / best)) < SAME]
+    if meant and tried[meant[0]] <= BETTER * misfit:
+        best = meant[0]
     if not tried[best] <= BETTER * misfit:
         return None
     said = (
         f"the clock looks wrong: with all times multiplied by {best:.4g} what is left of the motion falls from "
         f"{misfit:.2g} to {tried[best]:.2g}"
     )
-    cause = _causes(observed).get(best)
+    cause = _causes(observed, head).get(best)
     return (
-        f"{said}; a likely cause is {cause}" if cause else f"{said}; common causes are {', '.join(_GENERAL)}"
+        f"{said}; a likely cause is {cause}"
+        if cause
+        else f"{said}; common causes are {', '.join(_GENERAL[0 if head.squares else 2 :])}"
     )
 
 
-def factor(observed: Observed) -> float | None:
+def factor(observed: Observed, head: Head | None = None) -> float | None:
     """Path of (W, b) over the path that their own equations give in the times said; None where these disagree in shape."""
     from scipy.interpolate import make_interp_spline
 
-    sizes = observed.sizes
-    pulls = np.stack([_pull(state, sizes.Y) for state in observed.states])
+    head = head or Head()
+    pulls = np.stack([head.pull(state, observed.sizes) for state in observed.states])
     spline = make_interp_spline(observed.times, pulls, k=min(3, len(observed.times) - 1)).antiderivative()
     told = -np.diff(spline(observed.times), axis=0)
-    seen = np.diff(np.stack([np.column_stack([s.W, s.b]).ravel() for s in observed.states]), axis=0)
+    seen = np.diff(np.stack([head.moving(s.W, s.b) for s in observed.states]), axis=0)
     both, of_told, of_seen = (float(np.sum(a * b)) for a, b in ((seen, told), (told, told), (seen, seen)))
     if both <= AGREES * np.sqrt(of_told * of_seen) or of_told == 0:
         return None
     # From the lengths and the shape: the least squares of either on the other, in the middle.
     return float(np.sqrt(of_seen / of_told))
-
-
-def _pull(state: State, Y: np.ndarray) -> np.ndarray:
-    R = state.logits - Y
-    return np.column_stack([R @ state.H.T, R.sum(axis=1)]).ravel()
 
 
 def _scaled(observed: Observed, value: float) -> Observed:
@@ -73,22 +117,26 @@ def _scaled(observed: Observed, value: float) -> Observed:
 
 _GENERAL = (
     "the 1/2 in the loss (a factor 2)",
-    "a mean over outputs (a factor C) or over samples (N)",
+    "a mean over outputs (a factor C)",
+    "a mean over samples (a factor N)",
     "momentum mu (a factor 1/(1 - mu))",
 )
 
 
-def _causes(observed: Observed) -> dict[float, str]:
+def _causes(observed: Observed, head: Head) -> dict[float, str]:
     C, N = float(observed.sizes.C), float(observed.sizes.N)
-    found = {
+    of_squares = {
         2.0: "the 1/2 in the loss: it is not there, as in torch.nn.MSELoss (loss='squared')",
         0.5: "the 1/2 in the loss: it is there (loss='half-squared')",
         C: "the mean over outputs: the loss has none (reduction='batch-mean')",
         1 / C: "the mean over outputs: the loss has one (reduction='mean')",
-        N: "the mean over samples: the loss is a sum (reduction='sum')",
-        1 / N: "the mean over samples: the loss is one (reduction='batch-mean' or 'mean')",
         N * C: "the mean over samples and outputs: the loss is a sum (reduction='sum')",
         1 / (N * C): "the mean over samples and outputs: the loss is one (reduction='mean')",
+    }
+    found = {
+        N: "the mean over samples: the loss is a sum (reduction='sum')",
+        1 / N: "the mean over samples: the loss is one (reduction='batch-mean' or 'mean')",
+        **(of_squares if head.squares else {}),
     }
     for mu in MOMENTA:
         found.setdefault(1 / (1 - mu), f"momentum: {mu:g} makes a step 1/(1 - mu) as long (momentum={mu:g})")
@@ -96,7 +144,7 @@ def _causes(observed: Observed) -> dict[float, str]:
     return found
 
 
-def _near(value: float, observed: Observed) -> list[float]:
+def _near(value: float, observed: Observed, head: Head) -> list[float]:
     """Factors of common causes near one, the nearest first, two at most."""
-    away = {cause: abs(np.log(cause / value)) for cause in _causes(observed)}
+    away = {cause: abs(np.log(cause / value)) for cause in _causes(observed, head)}
     return sorted((cause for cause in away if away[cause] < NEAR), key=lambda cause: away[cause])[:2]

@@ -19,7 +19,7 @@ from ntkflow.integrate.engines.base import Interpolant, Shared
 from ntkflow.integrate.engines.chain import Interval, Step
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.moving_terms import Packed, Terms
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
@@ -90,7 +90,7 @@ class Motion:
         self._waiting = 0
         self._last: Step | None = None
         self._stretch: Stretch | None = None
-        self._quantities = conserved(problem.kernel, problem.sizes)
+        self._quantities = conserved_by(problem)
         on_features = bool(problem.kernel.feature_matrices(problem.sizes))
         self._project = self._quantities.symmetries.coordinates if on_features else np.ravel
         now = problem.kernel.at(0.0)

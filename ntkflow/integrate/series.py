@@ -10,7 +10,7 @@ from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant, neural_collapse
 from ntkflow.metrics.components import loss_components, moments, norms
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.kernels.base import ThinCoefficients
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State, ThinState
@@ -148,7 +148,7 @@ def _end_of_training(thin: ThinState, system: ThinSystem) -> float:
 
 
 def _general_rows(trajectory: Trajectory) -> list[dict[str, float]]:
-    quantity = conserved(trajectory.problem.kernel, trajectory.problem.sizes)
+    quantity = conserved_by(trajectory.problem)
     rows = []
     for i, t in enumerate(trajectory.times):
         state = trajectory.state(i)

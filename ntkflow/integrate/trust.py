@@ -10,7 +10,8 @@ from ntkflow._types import Floats, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow
 from ntkflow.metrics import invariant
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
+from ntkflow.problem.losses import MSE, CrossEntropy, Smoothed
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 
@@ -73,7 +74,7 @@ def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
     """Largest drift of E from the first state on, at a few of the others; defined as in `series`."""
     coefficients = problem.thin
     if coefficients is None:
-        quantity = conserved(problem.kernel, problem.sizes)
+        quantity = conserved_by(problem)
         first = flow.state(packed[0])
         return max(quantity.drift(first, flow.state(y)) for y in _spread_out(packed[1:], DEAR_LOOKS))
     terms = []
@@ -92,14 +93,15 @@ def _spread_out(rows: np.ndarray, most: int) -> np.ndarray:
 def _rose(problem: Problem, flow: Flow, packed: np.ndarray, rtol: float, known: float) -> bool:
     """Whether the loss and the penalty of decay rose; `known` is the relative error of the penalty."""
     # Of a loss given by the user nobody knows whether its residual is its derivative.
-    if not (problem.squared_error or problem.cross_entropy):
+    loss = problem.loss.loss if isinstance(problem.loss, Smoothed) else problem.loss
+    if not isinstance(loss, MSE | CrossEntropy):
         return False
     # From each look to the next, not from the start: an error that adds up slowly is no rise.
     losses = np.array([flow.loss(y) for y in packed])
     penalties = (
         np.array([penalty(problem, flow.state(y)) for y in packed]) if problem.decay.any else 0 * losses
     )
-    # |R|_F^2 <= 2 L for both losses; outputs are off by a share of targets and residual together.
+    # |R|_F^2 <= 2 L for both losses, smoothed or not (Pinsker); outputs are off by a share of targets and residual together.
     residual = np.sqrt(2 * losses[:-1])
     off = ERROR_IN_RTOL * rtol * (math.sqrt(problem.sizes.N) + residual)
     allowed = off * (residual + off) + 2 * known * penalties[:-1]

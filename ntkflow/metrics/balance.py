@@ -17,7 +17,7 @@ from jaxtyping import Float64
 from ntkflow import checks, views
 from ntkflow._types import Floats, Times, Vector
 from ntkflow.errors import InputError
-from ntkflow.metrics.quantities import Conserved, conserved
+from ntkflow.metrics.quantities import Conserved, conserved_by
 from ntkflow.metrics.symmetries import Commutant
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
@@ -71,7 +71,7 @@ def rate(problem: Problem, state: State, t: float = 0.0, before: bool = False) -
         t: flow time.
         before: at a knot of the schedule, take the kernel's slope from the left.
     """
-    return _rate(problem, conserved(problem.kernel, problem.sizes), state, t, before)
+    return _rate(problem, conserved_by(problem), state, t, before)
 
 
 def _rate(problem: Problem, quantities: Conserved, state: State, t: float, before: bool) -> Vector:
@@ -109,7 +109,7 @@ def balance(problem: Problem, times: Sequence[float] | Times, states: Sequence[S
             "must be two or more, one per state",
             "save more",
         )
-    quantities = conserved(problem.kernel, problem.sizes)
+    quantities = conserved_by(problem)
     values = np.array([quantities.values(s, time) for time, s in zip(t, states, strict=True)])
     scale = np.array([quantities.scale(s, time) for time, s in zip(t, states, strict=True)])
     rates = np.array([_rate(problem, quantities, s, time, False) for time, s in zip(t, states, strict=True)])

@@ -19,6 +19,7 @@ from ntkflow import views
 from ntkflow._types import FeatureMatrix, Vector
 from ntkflow.metrics.symmetries import Commutant, commutant
 from ntkflow.problem.kernels.base import Kernel
+from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 
@@ -126,3 +127,12 @@ def conserved(kernel: Kernel, sizes: Sizes) -> Conserved:
     """
     kernel.check(sizes)
     return Conserved(kernel, sizes, commutant(kernel.feature_matrices(sizes), sizes.n))
+
+
+def conserved_by(problem: Problem) -> Conserved:
+    """The same for the kernel of a problem, made once for run, series, laws and agreement."""
+    return problem.once(_of_problem)
+
+
+def _of_problem(problem: Problem) -> Conserved:
+    return conserved(problem.kernel, problem.sizes)

@@ -5,8 +5,6 @@ step. The theory's time is that of the gradient flow of the sum loss (4). Everyt
 here (theory 11.4, 11.6); the rest of ntkflow knows flow time only.
 """
 
-from typing import Any
-
 import numpy as np
 
 from ntkflow._lazy import lister
@@ -70,7 +68,7 @@ def build_up(steps: Array, momentum: float, nesterov: bool = False) -> Array:
     return (1 - momentum ** (steps + (2 if nesterov else 1))) / (1 - momentum)
 
 
-def built_up(steps: Any, momentum: float, nesterov: bool = False) -> Any:
+def built_up(steps: Array, momentum: float, nesterov: bool = False) -> Array:
     """How far `steps` steps of a constant gradient go, in learning rates: the sum of `build_up` over them."""
     first = 2 if nesterov else 1
     # A geometric series in closed form: steps need not be whole, nor few.

@@ -1,7 +1,9 @@
 """A problem: sizes, kernel, initial state, loss and decay; what `solve` integrates."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TypeVar, cast
 
 from ntkflow import views
 from ntkflow.errors import InputError
@@ -11,6 +13,8 @@ from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.losses import MSE, SQUARED_ERROR, CrossEntropy, Loss
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +74,24 @@ class Problem:
         """How the kernel acts on class means and deviations (theory 4.1); None where it does not tell them apart."""
         # Flow, horizon, trust, series and theory all ask, and of a moving kernel the answer is made at every knot.
         return self.kernel.thin(self.sizes)
+
+    def once(self, make: "Callable[[Problem], T]") -> T:
+        """What a function makes of the problem, made when it is first asked for and kept.
+
+        Args:
+            make: looks at sizes, kernel, loss and decay; not at the state, whose arrays can be written to.
+        """
+        if make not in self._made:
+            self._made[make] = make(self)
+        return cast(T, self._made[make])
+
+    @cached_property
+    def _made(self) -> dict[object, object]:
+        return {}
+
+    def __getstate__(self) -> dict[str, object]:
+        # Another process makes what it needs of these; a law holds functions, which do not travel.
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     @property
     def has_thin(self) -> bool:

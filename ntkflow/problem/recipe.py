@@ -1,7 +1,6 @@
 """What trainings do beside steps of gradient descent: what has no clock, by name, with what to do about it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from ntkflow import checks
 from ntkflow.errors import InputError
@@ -21,7 +20,7 @@ FROZEN = ("body", "head")
 PRECISIONS = ("float16", "bfloat16", "float32", "float64", "mixed")
 
 
-def refuse(given: Mapping[str, Any]) -> None:
+def refuse(given: Mapping[str, object]) -> None:
     """Raise InputError for what is given and has no exact clock; `given` has None where nothing is said."""
     _optimiser(given["optimiser"])
     for name, (rule, remedy) in _WITHOUT.items():
@@ -62,7 +61,7 @@ _WITHOUT = {
 }
 
 
-def _optimiser(name: Any) -> None:
+def _optimiser(name: object) -> None:
     # Only names: what an optimiser object does cannot be read off it.
     plain = str(name).lower().replace("-", "").replace("_", "").strip()
     if plain in SGD:
@@ -72,7 +71,7 @@ def _optimiser(name: Any) -> None:
             "optimiser",
             repr(name),
             "scales each parameter's gradient by its own history, so that its steps are in no time those of the gradient flow",
-            "train with SGD, or compare at equal loss instead of equal time",
+            "train with SGD, or compare at equal loss instead of equal time; nf.Recorder(clock=None) records it over steps",
         )
     if plain in OTHER:
         raise InputError("optimiser", repr(name), OTHER[plain], "train with SGD")

@@ -26,7 +26,7 @@ class Schedule:
         InputError: neither of these, or a rate is negative or not finite, or groups have different rates.
     """
 
-    def __init__(self, rates: Any) -> None:
+    def __init__(self, rates: object) -> None:
         self.function: Callable[[Any], Any] | None = rates if callable(rates) else None
         self.known = np.zeros(0) if callable(rates) else _checked(_one_group(rates), 0)
         # Checks the first rate now, not at the first question.
@@ -90,7 +90,7 @@ def _rate(function: Any, step: np.integer) -> float:
     return float(value.reshape(()))
 
 
-def _one_group(rates: Any) -> np.ndarray:
+def _one_group(rates: object) -> np.ndarray:
     if hasattr(rates, "get_last_lr"):
         raise InputError(
             "schedule",

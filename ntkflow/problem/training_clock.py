@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from ntkflow import checks
-from ntkflow._types import Json, Times
+from ntkflow._types import Array, Json, Times
 from ntkflow.checks import choice, numbers, real, whole
 from ntkflow.errors import InputError
 from ntkflow.problem import flow_units, recipe
 from ntkflow.problem.decay import Decay
+from ntkflow.problem.losses import MSE, Loss, loss_named, smoothed
 from ntkflow.problem.schedule import MOST_STEPS, Schedule
 
 DECAY_ON = ("all", "weights")
@@ -44,6 +45,7 @@ class Clock:
         decay_on: "all" parameters or "weights" only, so that b has no decay.
         degree: D for features that are homogeneous of degree D in the decayed parameters, whose rate is D times that of
             W: 1 for a layer, L for L layers without biases, 0 when normalised last. Source: theory 11.1.
+        label_smoothing: epsilon of the targets (1 - epsilon) Y + epsilon/C that are trained on: the same time, another flow.
         optimiser: "sgd"; others are refused.
         frozen: "body" where the head alone is trained: the same time, with a kernel of the features that is 0.
         precision: of the network; mixed precision has the same steps, and those that are skipped are not counted.
@@ -73,17 +75,18 @@ class Clock:
         *,
         samples: int,
         classes: int | None = None,
-        schedule: Any = None,
+        schedule: object = None,
         accumulate: int = 1,
         decay_on: str = "all",
         degree: float = 1.0,
+        label_smoothing: float = 0.0,
         optimiser: str = "sgd",
         frozen: str | None = None,
         precision: str | None = None,
-        ema: Any = None,
-        clip: Any = None,
-        layer_rates: Any = None,
-        dampening: Any = None,
+        ema: object = None,
+        clip: object = None,
+        layer_rates: object = None,
+        dampening: object = None,
     ) -> None:
         recipe.refuse(
             {"optimiser": optimiser, "frozen": frozen, "precision": precision, "ema": ema, "clip": clip}
@@ -112,6 +115,7 @@ class Clock:
         )
         self.decay_form, self.decay_on = decay, decay_on
         self.degree = checks.not_negative("degree", degree)
+        self.label_smoothing = checks.smoothing("label_smoothing", label_smoothing)
         self.frozen, self.precision = frozen, precision
         self._table: Times = np.zeros(1)
 
@@ -126,6 +130,12 @@ class Clock:
                 "give the number of outputs, or reduction='batch-mean' for a mean over samples only",
             )
         return None
+
+    @property
+    def flow_loss(self) -> Loss:
+        """The loss of the flow, a sum over samples: `MSE` for squares with and without the 1/2, `Smoothed` if targets are."""
+        name = MSE.name if self.loss in ("half-squared", "squared") else self.loss
+        return smoothed(loss_named(name), self.label_smoothing)
 
     @property
     def scale(self) -> float:
@@ -183,7 +193,7 @@ class Clock:
     def _effective(self, rate: float) -> float:
         return flow_units.drift_step(rate / self.scale, self.momentum, self.nesterov)
 
-    def time(self, step: Any) -> Any:
+    def time(self, step: Array) -> Array:
         """Flow time after so many steps: how far a constant gradient is followed, momentum's start included.
 
         Args:
@@ -202,7 +212,7 @@ class Clock:
         found = self._at(steps)
         return float(found) if np.ndim(step) == 0 else found
 
-    def step(self, time: Any) -> Any:
+    def step(self, time: Array) -> Array:
         """The steps after which so much flow time has gone by, the inverse of `time`; not rounded.
 
         Args:
@@ -236,6 +246,7 @@ class Clock:
             "decay": self.decay_form,
             "decay_on": self.decay_on,
             "degree": self.degree,
+            "label_smoothing": self.label_smoothing or None,  # files of before have none
             "frozen": self.frozen,
             "precision": self.precision,
             "theory_decay": self.rate,
@@ -255,6 +266,8 @@ class Clock:
             ]
         if self.schedule is not None:
             lines.append(f"      rates by {self.schedule}, {kind},")
+        if self.label_smoothing:
+            lines.append(f"      targets smoothed by {self.label_smoothing:.4g},")
         if self.weight_decay is not None:
             d = self.decay
             lines.append(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow._types import Floats, Json
+from ntkflow._types import Floats
 from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
 from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, step_laws
 from ntkflow.theory import decay_conditions, limits, rates, spectrum, zero_loss
 from ntkflow.theory.enforced import Enforced
@@ -69,10 +69,6 @@ class Agreement:
         """Whether what is exact does not hold: the run or the theory is wrong."""
         return self.tolerance is not None and not self.error <= self.tolerance
 
-    def as_dict(self) -> Json:
-        """Plain values for summary.json."""
-        return {**vars(self), "digits": self.digits, "failed": self.failed}
-
 
 @dataclass(frozen=True)
 class Waiting:
@@ -85,10 +81,6 @@ class Waiting:
 
     quantity: str
     sentence: str
-
-    def as_dict(self) -> Json:
-        """Plain values for summary.json."""
-        return dict(vars(self))
 
 
 def compare(
@@ -201,7 +193,7 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
         return
     if not _arrived(solution, _slowest(solution)):
         return
-    weights, features = conserved(problem.kernel, problem.sizes).terms(problem.state)
+    weights, features = conserved_by(problem).terms(problem.state)
     # The loss may be small where the kernel is slow; what `gaps` sees of R is weighed by K^{-1}.
     if zero_loss.excess(solution.final, problem.sizes, problem.kernel) > NEAR_ZERO_LOSS:
         return

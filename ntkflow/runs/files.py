@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,21 +31,20 @@ def write_json(path: Path, value: Document) -> None:
         handle.write(dump_json(value) + "\n")
 
 
-def dump_json(value: Any) -> str:
+def dump_json(value: object) -> str:
     """One JSON text for files and `--json`: numpy scalars as numbers, NaN and infinities as null."""
-    return json.dumps(plain(value), indent=2, allow_nan=False)
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: tuples are lists, arrays lists of numbers, what is no number null."""
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return _plain(value.tolist())
     if isinstance(value, np.generic):
-        return plain(value.item())
+        return _plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

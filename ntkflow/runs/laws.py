@@ -13,7 +13,7 @@ import numpy as np
 
 from ntkflow._types import Floats
 from ntkflow.integrate.law_check import LawCheck
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.problem import Problem
 
 if TYPE_CHECKING:
@@ -99,6 +99,10 @@ def _checked(run: "Solution") -> LawCheck:
 
 def laws(problem: Problem) -> tuple[Law, ...]:
     """The laws of the problem's gradient flow, most general first."""
+    return problem.once(_in_order)
+
+
+def _in_order(problem: Problem) -> tuple[Law, ...]:
     return tuple(_laws(problem))
 
 
@@ -135,17 +139,20 @@ def _of_E(problem: Problem) -> Law:
 
 
 def _conserved_sentence(problem: Problem) -> str:
-    quantities = conserved(problem.kernel, problem.sizes)
+    quantities = conserved_by(problem)
     count, pieces = len(quantities.names), len(quantities.symmetries.blocks)
     numbers = "1 number is" if count == 1 else f"{count} numbers are"
+    if problem.kernel.on_samples:
+        return f"the {count} entries of the symmetric matrix E are constant, for any loss (eq. 26)"
+    # Of a rung of one's own all that is known is through which matrices it acts on features.
+    own = (
+        f"{numbers} constant: tr(x E) for the x that commute with the kernel's action on features (theory 10)"
+    )
     return {
         "kronecker": f"{numbers} constant: Pi E Pi for the {pieces} eigenspaces Pi of A (theory 10, L3)",
         "matrix-block": f"{numbers} constant: tr(x E) for the x that commute with A_d, A_c and A_n (theory 10, L4)",
         "tensor": f"{numbers} constant: tr E, and what symmetry the kernel has beyond it (theory 10, L5)",
-    }.get(
-        problem.kernel.rung,
-        f"the {count} entries of the symmetric matrix E are constant, for any loss (eq. 26)",
-    )
+    }.get(problem.kernel.rung, own)
 
 
 def _rise(values: Floats) -> float:

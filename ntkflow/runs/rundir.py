@@ -15,9 +15,10 @@ from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.atomic import MARK
-from ntkflow.runs.border.reading import misfit, read_json, reading
+from ntkflow.runs.border.reading import misfit, reading
+from ntkflow.runs.border.records import document, read_record
 from ntkflow.runs.states import STATES, write_states
-from ntkflow.runs.summary import SHAPE
+from ntkflow.runs.summary import Summary
 
 if TYPE_CHECKING:
     from ntkflow.integrate.solution import Solution
@@ -28,6 +29,7 @@ FINAL_STATE = "final_state.npz"
 KERNEL_FILE = "kernel.npz"
 TRAJECTORY = "trajectory.npz"
 SUMMARY = "summary.json"
+LAYERS = "layers.npz"
 # All that a run directory may hold; --overwrite replaces nothing else.
 OWNED = frozenset(
     {
@@ -39,7 +41,7 @@ OWNED = frozenset(
         FINAL_STATE,
         KERNEL_FILE,
         "ensemble.npz",
-        "layers.npz",
+        LAYERS,
         STATES,
     }
 )
@@ -59,7 +61,7 @@ def write_trajectory(directory: Path, solution: "Solution") -> None:
     files.write_arrays(directory / TRAJECTORY, {"t": solution.times, **solution.series}, _header(solution))
 
 
-def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summary: Json) -> None:
+def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summary: Summary) -> None:
     """Write everything but trajectory and figures into an existing (staged) directory.
 
     A measured initial state and a kernel from a file are copied in, so that config.toml replays the run from the directory alone.
@@ -77,7 +79,7 @@ def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summa
     meta = {"t": solution.times[-1]}
     files.write_state(directory / FINAL_STATE, solution.final, labels, problem.blocks, meta)
     write_states(directory / STATES, solution, prepared.config.loss)
-    files.write_json(directory / SUMMARY, summary)
+    files.write_json(directory / SUMMARY, document(summary))
 
 
 def _header(solution: "Solution") -> Json:
@@ -144,7 +146,7 @@ class Run:
     """
 
     directory: Path
-    summary: Json
+    summary: Summary
     t: Floats
     series: dict[str, Floats]
     header: Json
@@ -172,9 +174,13 @@ def load_run(directory: Path | str) -> Run:
             "is not a run directory (no summary.json)",
             "give the directory of a finished run",
         )
+    if (directory / LAYERS).is_file():
+        raise InputError(
+            "run", directory, "is a run of linear layers", "use `ntkflow show`, `plot` or nf.load of it alone"
+        )
     if (directory / "snapshots").is_dir():
         raise InputError("run", directory, "is a run of `ntkflow validate`", "use `ntkflow validate show`")
-    summary = _summary(directory / SUMMARY)
+    summary = read_record(directory / SUMMARY, "run", "a summary", Summary, "run the simulation again")
     t, series, header = read_series(directory / TRAJECTORY)
     return Run(directory, summary, t, series, header)
 
@@ -200,7 +206,3 @@ def read_series(path: Path, axes: tuple[str, ...] = ("t",)) -> tuple[Floats, dic
             found = f"{name!r} of shape {arrays[name].shape} and type {arrays[name].dtype}"
             raise InputError("run", path, f"has {found} for {len(t)} times", remedy)
     return t, {name: arrays[name] for name in header["series"]}, header
-
-
-def _summary(path: Path) -> Json:
-    return read_json(path, "run", "run the simulation again", SHAPE)

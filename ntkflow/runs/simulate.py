@@ -1,9 +1,8 @@
 """From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from ntkflow.integrate.stopping import Stop
 from ntkflow.problem import initial
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import KAPPAS, Kernel, kernel_files
+from ntkflow.problem.kernels.kernel_files import Arrays as Arrays
 from ntkflow.problem.losses import MSE, loss_named
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes, repeated
@@ -37,7 +37,6 @@ SAVED_STEPS = 400
 DIVERGED = 1e3
 
 T = TypeVar("T")
-Arrays = Mapping[str, Any]  # arrays or numbers, see `ntkflow.problem.kernels.kernel_files`
 
 
 @dataclass(frozen=True, eq=False)

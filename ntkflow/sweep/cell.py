@@ -9,6 +9,7 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.metrics import neural_collapse
+from ntkflow.runs.border.records import document
 from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.simulate import Prepared, prepare, run
@@ -80,7 +81,7 @@ def run_cell(config: SimulateConfig) -> Json:
         prepared = load(config)
         solution = run(prepared)
         summary = summarise(solution, prepared)
-        return {"config": prepared.config.tables(), "summary": summary, "ends": ends(solution)}
+        return {"config": prepared.config.tables(), "summary": document(summary), "ends": ends(solution)}
     except Exception as error:  # one bad cell must not cost the others; it is recorded and counted
         return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
 

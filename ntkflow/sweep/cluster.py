@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ntkflow.errors import InputError, SolveError
 
 # Seconds that a scheduler may be away before its cells are given up.
 PATIENCE = 600.0
 
+P = ParamSpec("P")
 R = TypeVar("R")
 Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -39,7 +40,7 @@ class ClusterExecutor(Executor):
         self._tender = Thread(target=self._tend, daemon=True)
         self._tender.start()
 
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """As in `Executor`."""
         call: Call = (Future(), fn, args, kwargs)
         call[0].add_done_callback(self._forget)

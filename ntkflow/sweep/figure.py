@@ -7,8 +7,10 @@ import numpy as np
 
 from ntkflow._types import Column, Vector
 from ntkflow.errors import InputError
+from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.layout import filled, inches
 from ntkflow.sweep.axis import Axis
 from ntkflow.sweep.heat import draw_heat_map
 from ntkflow.sweep.labels import bounded, label
@@ -22,11 +24,19 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, "black")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+# Points, and inches: a page of text or of a README shows no more, so that letters keep their size.
+LETTERS, WIDTH, PER_ROW = 9, 9.6, 2
 Mark = tuple[float, str]
 Colour = str | tuple[float, float, float, float]
 
 
-def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = None) -> "Figure | None":
+def sweep_figure(
+    spec: SweepSpec,
+    table: Table,
+    title: str,
+    mark: Mark | None = None,
+    size: float | tuple[float, float] | None = None,
+) -> "Figure | None":
     """The figure of a sweep, or None when it has too many axes for one.
 
     Args:
@@ -34,9 +44,10 @@ def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = 
         table: its numbers.
         title: one line above the panes.
         mark: a place on the x axis to mark, and what is said there.
+        size: width in inches, or width and height; None: as wide as the panes and the legend need.
 
     Raises:
-        InputError: a quantity that is not in the summaries.
+        InputError: a quantity that is not in the summaries, or no size of a figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -46,11 +57,14 @@ def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = 
         return None
     panes = len(spec.view.y)
     legend = 0.0 if drawn.kind == "heat map" else 1.3
-    figure = Figure(figsize=(1.0 + 4.7 * panes + legend, 4.6), layout="constrained")
+    columns = min(panes, PER_ROW)
+    rows = -(-panes // columns)
+    usual = (5.7 + legend, 4.6) if panes == 1 else (WIDTH, 3.6 * rows + 0.4)
+    figure = Figure(figsize=inches(size, usual), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(fill(title, int(14 * figure.get_figwidth())), fontsize=11)
     theory = (*spec.view.theory, *[""] * (panes - len(spec.view.theory)))
-    grid = figure.subplots(1, panes, squeeze=False)[0]
+    grid = filled(figure, panes, rows, columns)
     for axes, y, line in zip(grid, spec.view.y, theory, strict=True):
         log = spec.view.log_y and not bounded(y)
         if drawn.kind == "heat map":
@@ -58,19 +72,23 @@ def sweep_figure(spec: SweepSpec, table: Table, title: str, mark: Mark | None = 
         else:
             _pane(axes, drawn, table, y, line, log)
             _mark(axes, mark)
-        axes.set_xlabel(drawn.x_label)
+        axes.set_xlabel(drawn.x_label, fontsize=LETTERS)
     if drawn.kind != "heat map":
         _legend(figure, drawn, any(theory), spec.seeds > 1)
     return figure
 
 
-def table_figure(table: Table, title: str = "", **view: Any) -> "Figure":
+def table_figure(
+    table: Table, title: str = "", size: float | tuple[float, float] | None = None, **view: Any
+) -> "Figure":
     """`Table.figure`: the picture of a table whose specification is not at hand.
 
     Raises:
-        InputError: an unknown quantity, or more swept fields than one picture shows.
+        InputError: an unknown quantity or size, or more swept fields than one picture shows.
     """
-    drawn = sweep_figure(SweepSpec(SimulateConfig(), axes_of(table), view=View(**view)), table, title)
+    drawn = sweep_figure(
+        SweepSpec(SimulateConfig(), axes_of(table), view=View(**view)), table, title, None, size
+    )
     if drawn is None:
         rule = "are too many for one picture"
         raise InputError("x", ", ".join(table.swept), rule, "select rows of to_pandas() and draw these")
@@ -83,7 +101,7 @@ def axes_of(table: Table) -> tuple[Axis, ...]:
     Raises:
         InputError: the swept fields are not those of simulations.
     """
-    found: dict[tuple[Any, ...], list[str]] = {}
+    found: dict[tuple[Value, ...], list[str]] = {}
     for name in table.swept:
         found.setdefault(tuple(table.columns[name].tolist()), []).append(name)
     axes = []
@@ -91,7 +109,7 @@ def axes_of(table: Table) -> tuple[Axis, ...]:
         values = tuple(dict.fromkeys(column))
         # The columns do not say whether an axis was logarithmic; equal ratios do, from three values on.
         positive = all(isinstance(v, float) and v > 0 for v in values)
-        ratios = np.diff(np.log(values)) if positive else np.zeros(0)
+        ratios = np.diff(np.log(np.array(values, dtype=float))) if positive else np.zeros(0)
         log = len(ratios) > 1 and bool(np.allclose(ratios, ratios[0], rtol=1e-6))
         axes.append(Axis(tuple(names), values, log=log))
     return tuple(axes)
@@ -114,10 +132,10 @@ def _pane(axes: "Axes", drawn: Plan, table: Table, y: str, theory: str, log_y: b
         axes.set_yscale("log")
     if drawn.horizontal is not None and not drawn.horizontal.numeric:
         axes.set_xticks(positions(drawn.horizontal), [str(v) for v in drawn.horizontal.values], rotation=20)
-    axes.set_ylabel(label(y))
+    axes.set_ylabel(label(y), fontsize=LETTERS)
     axes.grid(True, color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9)
+    axes.tick_params(labelsize=LETTERS)
 
 
 def _line(

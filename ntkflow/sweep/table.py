@@ -15,6 +15,7 @@ from ntkflow import views
 from ntkflow._types import Column, Document, Floats, Json
 from ntkflow.errors import InputError
 from ntkflow.runs import files
+from ntkflow.runs.atomic import is_remains
 from ntkflow.runs.border.reading import misfit, reading
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from ntkflow.sweep.cell import Cell, cells
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 FACTS = ("key", "status", "error")
 # What a notebook shows of a table.
 HTML_ROWS, HTML_NUMBERS = 20, 6
+# What a table is written to.
+FILES = frozenset({"table.csv", "table.npz"})
 DONE, FAILED, MISSING = "done", "failed", "missing"
 # What to do about a damaged cell.
 AGAIN = "remove it: the same command runs the cell again"
@@ -93,9 +96,32 @@ class Table:
         """A pandas.DataFrame with a row for every cell; needs the extra `ntkflow[pandas]`."""
         return views.dataframe(self.columns)
 
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write a directory of table.csv and table.npz, from which `nf.load` gives this table back.
+
+        Args:
+            path: the directory.
+            overwrite: replace a table that lies there alone; the directory of a sweep, and whatever else, is never replaced.
+
+        Raises:
+            InputError: something else lies there.
+        """
+        place = Path(path)
+        there = (
+            {entry.name for entry in place.iterdir() if not is_remains(entry)} if place.is_dir() else set()
+        )
+        if overwrite and there and there <= FILES:
+            self.write(place)
+        else:
+            with files.staged_directory(place, overwrite, FILES) as staged:
+                self.write(staged)
+        return place
+
     def figure(
         self,
-        *y: str,
+        panes: Sequence[str] | str | None = None,
+        *,
+        size: float | tuple[float, float] | None = None,
         x: str | None = None,
         by: str | None = None,
         theory: Sequence[str] = (),
@@ -106,7 +132,8 @@ class Table:
         """The picture that `ntkflow sweep` draws of this table; `figure.savefig(path)` writes it.
 
         Args:
-            y: quantities, one pane each; by default NC1 at the end.
+            panes: quantities, one pane each; by default NC1 at the end.
+            size: width in inches, or width and height; None: as wide as the panes and the legend need.
             x: quantity or swept field on the x axis; None: the first swept one.
             by: field or quantity that tells colours apart.
             theory: columns drawn as the theory's line, one for each pane.
@@ -115,12 +142,13 @@ class Table:
             title: one line above the panes.
 
         Raises:
-            InputError: an unknown quantity, or more swept fields than one picture shows.
+            InputError: an unknown quantity or size, or more swept fields than one picture shows.
         """
         import ntkflow
 
         view = {"x": x, "by": by, "theory": tuple(theory), "log_x": log_x, "log_y": log_y}
-        return ntkflow.sweep.table_figure(self, title, y=y or ntkflow.sweep.View().y, **view)
+        quantities = (panes,) if isinstance(panes, str) else tuple(panes or ntkflow.sweep.View().y)
+        return ntkflow.sweep.table_figure(self, title, size, y=quantities, **view)
 
     def __repr__(self) -> str:
         return (
@@ -249,7 +277,7 @@ def cell_numbers(content: Json) -> dict[str, float]:
     return {**numbers, **theory_values(numbers)}
 
 
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, float]]:
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _flat(f"{prefix}.{name}" if prefix else str(name), item)

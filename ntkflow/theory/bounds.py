@@ -4,14 +4,14 @@ None of these is in the paper. S = H2 H2^T, so that tr S is the sum of the withi
 classes; flow time is that of the sum loss (4); the loss is the squared error.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import views
 from ntkflow._lazy import lister
-from ntkflow._types import FeatureMatrix, Floats, Json, Vector
+from ntkflow._types import FeatureMatrix, Floats, Vector
 from ntkflow.errors import InputError
 from ntkflow.metrics import invariant
 from ntkflow.metrics.quantities import conserved
@@ -65,10 +65,6 @@ class Inertia:
     def semidefinite(self) -> bool:
         """E >= 0 to rounding: NC1 is guaranteed."""
         return self.negative == 0
-
-    def as_dict(self) -> Json:
-        """Plain values for files."""
-        return asdict(self)
 
 
 def rounding(n: int, scale: float, relative: float = 0.0) -> float:
@@ -219,10 +215,6 @@ class Ceiling:
         """Bound of the largest eigenvalue, 1/(1/largest + 2 m t)."""
         return self.largest / (1 + 2 * self.m * t * self.largest)
 
-    def as_dict(self) -> Json:
-        """Plain values for files."""
-        return asdict(self)
-
 
 def guarantee(state: State, sizes: Sizes, kernel: BlockKernel, relative: float = 0.0) -> Ceiling:
     """The ceiling of tr S of a state with E >= 0, whatever the class means and biases do.
@@ -269,10 +261,6 @@ class BiasBounds:
     V: float
     b: float
     g: float
-
-    def as_dict(self) -> Json:
-        """Plain values for files."""
-        return asdict(self)
 
 
 def bias_bounds(state: State, sizes: Sizes, kernel: BlockKernel) -> BiasBounds:

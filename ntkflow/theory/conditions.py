@@ -5,13 +5,12 @@ and infinite time. Theorem 5.2 assumes that the loss tends to 0, which no known 
 need it say so.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ntkflow import checks
 from ntkflow._lazy import lister
-from ntkflow._types import Json
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
@@ -43,10 +42,6 @@ class Condition:
 
     def __post_init__(self) -> None:
         checks.choice("verdict", self.verdict, VERDICTS)
-
-    def as_dict(self) -> Json:
-        """Plain values for files."""
-        return asdict(self)
 
 
 def assess(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0) -> dict[str, Condition]:

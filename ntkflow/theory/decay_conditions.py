@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import Json
-from ntkflow.problem.flow_units import loss_scale
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import conditions
 from ntkflow.theory.conditions import IF_FITTED, Condition
@@ -235,7 +233,7 @@ def _unknown(problem: Problem) -> Condition:
     elif problem.cross_entropy:
         known = "with the cross-entropy the end under decay is known for decay of W and H, scalar blocks and equal classes"
     elif not problem.squared_error:
-        known = "for a loss of one's own no end under decay is known"
+        known = "for smoothed targets, or a loss of one's own, no end under decay is known"
     elif not problem.kernel.on_samples:
         known = f"under decay no end is known for a {problem.kernel.rung} kernel"
     elif not (decay.W and decay.H):
@@ -306,22 +304,6 @@ class Decayed:
     conditions: Answers
     end: Enforced | None
     forgotten: tuple[float, bool] | None
-
-    def as_dict(self, problem: Problem) -> Json:
-        """Plain values for files."""
-        scale = loss_scale(problem.loss.name, "mean", problem.sizes.N, problem.sizes.C)
-        rate, exact = self.forgotten or (None, None)
-        return {
-            "rates": problem.decay.as_dict(),
-            "end": None if self.end is None else self.end.as_dict(),
-            "E_forgotten_at_rate": rate,
-            "E_forgotten_exactly": exact,
-            "drifts": drifts(problem),
-            "thresholds": [
-                {"m": m, "classes": count, "rate": rate} for m, count, rate in thresholds(problem)
-            ],
-            "of_the_mean_loss": {name: value / scale for name, value in problem.decay.as_dict().items()},
-        }
 
 
 def predict_decayed(problem: Problem, relative: float = 0.0) -> Decayed:

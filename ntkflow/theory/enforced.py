@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow._lazy import lister
-from ntkflow._types import ClassMatrix, Floats, Json
+from ntkflow._types import ClassMatrix, Floats
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.problem import Problem
@@ -58,11 +58,6 @@ class Enforced:
     slowest: float | None
     limit: Limit | None
 
-    def as_dict(self) -> Json:
-        """Plain values for files; the limit stands elsewhere."""
-        values = {name: value for name, value in vars(self).items() if name != "limit"}
-        return {**values, "merged": [list(group) for group in self.merged]}
-
 
 def enforced(problem: Problem, reach: int) -> Enforced | None:
     """The end that decay enforces, or None where no result covers the problem.
@@ -96,8 +91,8 @@ def _balanced(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | N
     rank = min(reach, contrasts)
     loss = sizes.per_class / 2 * (rank * min(rho, 1.0) ** 2 + (sizes.C - 1 - rank) + min(left, mean) ** 2)
     if decay.b or rank < contrasts:
-        found = _minimum(problem)
-        slowest = None if found is None or reach <= found.rank else _slowest(problem, found)
+        found = problem.once(_minimum)
+        slowest = None if found is None or reach <= found.rank else problem.once(_slowest)
     else:
         slowest = float(decay_rates(sizes, kernel, decay)[0])
     if rank == 0:
@@ -138,7 +133,7 @@ def _softmax(problem: Problem, kernel: BlockKernel, reach: int) -> Enforced | No
 
 def _convex(problem: Problem, reach: int) -> Enforced | None:
     sizes = problem.sizes
-    found = _minimum(problem)
+    found = problem.once(_minimum)
     # Where n exceeds the minimum's rank no other local minimum exists (`exact.convex`); elsewhere the start may decide.
     if found is None or reach <= found.rank:
         return None
@@ -156,7 +151,7 @@ def _convex(problem: Problem, reach: int) -> Enforced | None:
     first = same.argmax(axis=1)
     together = (tuple(np.flatnonzero(first == leader).tolist()) for leader in np.unique(first))
     merged = tuple(group for group in together if len(group) > 1)
-    slowest = _slowest(problem, found)
+    slowest = problem.once(_slowest)
     nothing = len(merged) == 1 and len(merged[0]) == sizes.C
     if nothing:
         return Enforced(found.rank, found.loss, None, spread, None, None, None, merged, slowest, None)
@@ -169,7 +164,7 @@ def _convex(problem: Problem, reach: int) -> Enforced | None:
 
 def _minimum(problem: Problem) -> Minimum | None:
     sizes, kernel = problem.sizes, problem.kernel
-    coefficients = kernel.thin(sizes)
+    coefficients = problem.thin
     if coefficients is not None and not coefficients.schedule and sizes.C <= MOST_COLUMNS:
         roots = np.sqrt(sizes.masses)
         K = coefficients.class_kernel * roots / roots[:, None]
@@ -180,9 +175,10 @@ def _minimum(problem: Problem) -> Minimum | None:
     return None
 
 
-def _slowest(problem: Problem, found: Minimum) -> float | None:
+def _slowest(problem: Problem) -> float | None:
     """The slowest rate at which the minimum is approached; None where its eigenvalue problem is too large."""
-    if found.unknowns > MOST_UNKNOWNS:
+    found = problem.once(_minimum)
+    if found is None or found.unknowns > MOST_UNKNOWNS:
         return None
     rates = found.rates()
     # Zeros are rotations of the features, which change nothing.

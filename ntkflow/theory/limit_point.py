@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkflow import views
-from ntkflow._types import Biases, ClassMatrix, Json
+from ntkflow._types import Biases, ClassMatrix
 from ntkflow.metrics.neural_collapse import centring
 
 # Relative gap below which two numbers computed from the same closed form count as equal.
@@ -41,12 +41,6 @@ class Limit:
     hypotheses: str
 
     __repr__ = views.short
-
-    def as_dict(self) -> Json:
-        """Plain values for files."""
-        arrays = {name: getattr(self, name).tolist() for name in ("X", "G", "MtM", "b")}
-        rest = ("trace_S", "NC1", "NC2", "NC3", "NC4", "hypotheses")
-        return {**arrays, **{name: getattr(self, name) for name in rest}}
 
 
 def complete(

@@ -6,7 +6,6 @@ import numpy as np
 
 from ntkflow import views
 from ntkflow._lazy import lister
-from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import bounds, conditions, limits, rates, spectrum
@@ -68,32 +67,6 @@ class Prediction:
     def floor_share(self) -> float | None:
         """What stays of the tr S of the start at least; None where there is no variability."""
         return self.floor_tr_S / self.facts.trace_S if self.facts.trace_S > 0 else None
-
-    def as_dict(self) -> Json:
-        """Plain values for summary.json."""
-        return {
-            "nc1_possible": self.conditions["NC1"].verdict != "no",
-            "conditions": {name: answer.as_dict() for name, answer in self.conditions.items()},
-            "x_star": self.x_star,
-            "rates": [mode.as_dict() for mode in self.collapse.modes],
-            "rates_e": self.rates_e,
-            "origin": [mode.as_dict() for mode in self.origin.modes],
-            "stiffness_ratio": self.collapse.stiffness_ratio,
-            "floor_tr_S": self.floor_tr_S,
-            "floor_share": self.floor_share,
-            "nc1_floors": self.nc1_floors,
-            "least_loss": self.facts.least_loss,
-            "norm_E": self.facts.norm_E,
-            "zero_E": self.facts.zero_E,
-            "fits": self.facts.can_fit,
-            "ceiling": None if self.ceiling is None else self.ceiling.as_dict(),
-            "bias_bounds": self.bias_bounds.as_dict(),
-            "limit": None if self.limit is None else self.limit.as_dict(),
-            "largest_step": self.largest_step,
-            "collapses": self.collapses,
-            "collapse_time": self.collapse_time,
-            "algebraic_tail": self.algebraic,
-        }
 
 
 def predictable(problem: Problem) -> bool:
@@ -175,7 +148,7 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
     if problem.cross_entropy:
         known = "with the cross-entropy and no decay W and H grow without end, and no result covers the block flow"
     elif not problem.squared_error:
-        known = "for a loss of one's own no limit is known"
+        known = "for smoothed targets, or a loss of one's own, no limit is known"
     elif not kernel.on_samples:
         known = f"for a {kernel.rung} kernel no limit is known; what it conserves stands below"
     elif not problem.train_bias:

@@ -9,7 +9,7 @@ samples split into class means, the r directions in which H varies within classe
 Not in the paper.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -48,10 +48,6 @@ class Mode:
     multiplicity: int
 
     __repr__ = views.short
-
-    def as_dict(self) -> Json:
-        """Plain values for files."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)

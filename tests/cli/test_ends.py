@@ -41,7 +41,7 @@ def test_closed_and_full_outputs_cost_no_run_and_no_traceback(tmp_path, redirect
     done = shell(f"ntkflow {SMALL} --no-figures {redirection}", tmp_path)
     assert (done.returncode, done.stderr) == (code, message)
     run = rundir.load_run(tmp_path / "run")
-    assert run.summary["sizes"]["C"] == 2
+    assert run.summary.sizes.C == 2
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
@@ -55,7 +55,7 @@ def test_a_figure_never_costs_a_run(tmp_path):
     done = shell(f"ntkflow {SMALL} --quiet", tmp_path, PYTHONPATH=path)
     line = "ntkflow: warning: no figure (broken in two lines); `ntkflow plot run` draws it\n"
     assert (done.returncode, done.stderr) == (0, line)
-    assert rundir.load_run(tmp_path / "run").summary["sizes"]["C"] == 2
+    assert rundir.load_run(tmp_path / "run").summary.sizes.C == 2
     (tmp_path / "κ").mkdir()
     done = shell(f"cd κ; ntkflow {SMALL}", tmp_path, **terminal)
     assert (done.returncode, done.stderr) == (0, "")
@@ -72,7 +72,7 @@ def test_a_drawing_process_that_dies_is_a_warning(tmp_path, monkeypatch, capsys,
     error = capsys.readouterr().err
     assert error.startswith("ntkflow: warning: no figure (")
     assert error.count("\n") == 1
-    assert rundir.load_run(tmp_path / "run").summary["sizes"]["C"] == 2
+    assert rundir.load_run(tmp_path / "run").summary.sizes.C == 2
 
 
 def test_figures_of_ensembles_and_sweeps_cost_nothing_either(tmp_path, monkeypatch, capsys):

@@ -92,7 +92,7 @@ def test_a_measured_state_is_replayed_from_the_run_directory_alone(tmp_path):
     np.testing.assert_array_equal(
         rundir.load_run(first).series["loss"], rundir.load_run(second).series["loss"]
     )
-    assert rundir.load_run(first).summary["kernel"]["kappa_d"] == 2
+    assert rundir.load_run(first).summary.kernel["kappa_d"] == 2
 
 
 def test_json_prints_the_summary_alone(tmp_path, capsys):
@@ -270,21 +270,21 @@ def test_a_closed_output_does_not_cost_the_run(tmp_path):
     command = f"{sys.executable} -m ntkflow simulate {' '.join(SMALL)} --out {tmp_path / 'run'} | true"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in result.stderr
-    assert rundir.load_run(tmp_path / "run").summary["sizes"]["C"] == 3
+    assert rundir.load_run(tmp_path / "run").summary.sizes.C == 3
 
 
 @pytest.mark.parametrize("options", [["-m", "1"], ["--scale", "1e-9"]])
 def test_a_target_met_at_the_start_does_not_stop_the_run(options, tmp_path):
     run("simulate", "-C", "3", "-n", "4", *options, "--out", tmp_path / "run", "--quiet")
     summary = rundir.load_run(tmp_path / "run").summary
-    assert summary["stop_reason"]["key"] != "nc1"
-    assert summary["loss"]["final"] < 1e-6
+    assert summary.stop_reason.key != "nc1"
+    assert summary.loss.final < 1e-6
     assert (tmp_path / "run" / "figures" / "run.png").exists()
 
 
 def test_a_huge_bias_does_not_hide_that_the_features_move(tmp_path):
     run("simulate", *SMALL, "--init", "equal-bias", "--beta", "1e6", "--out", tmp_path / "run", "--quiet")
-    assert rundir.load_run(tmp_path / "run").summary["nc"]["NC1"]["final"] < 1e-7
+    assert rundir.load_run(tmp_path / "run").summary.nc["NC1"].final < 1e-7
 
 
 @pytest.mark.parametrize(

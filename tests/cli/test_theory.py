@@ -8,7 +8,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.cli.printed import predicted, table
-from ntkflow.runs.summary import predictions
+from ntkflow.runs.predicted import predictions
 from ntkflow.theory import decay_conditions
 from ntkflow.theory.prediction import predict, predictable
 from tests.cli.test_simulate import run

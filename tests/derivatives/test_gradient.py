@@ -57,6 +57,16 @@ def test_forward_sensitivities_give_the_same_gradient(found):
     np.testing.assert_allclose(along, gradient["push"], rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_members_of_an_ensemble_may_hold_their_biases():
+    base = replace(problem(), train_bias=False)
+    members = vmapped.ensemble([base], [0.2, TIME], names=("NC3", "b_error"))
+    series = nf.solve(base, save_at=[0.0, 0.2, TIME], rtol=1e-10).series
+    for name, values in members.series.items():
+        np.testing.assert_allclose(values[0], series[name][1:], rtol=1e-7)
+    assert np.ptp(members.series["b_error"]) < 1e-14
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_metrics_are_those_of_the_series(name):
     base = problem()
@@ -138,6 +148,26 @@ def test_refusals():
         traced(lambda t: jax_flow.solve(1.0, 0.5, 0.1, s.H[:, :3], s.H, s.W, s.b, t, m=3), jnp.float32(1.0))
 
 
-def test_gradients_of_held_biases_are_refused():
-    with pytest.raises(nf.InputError, match=r"train_bias=False: .* biases that are trained"):
-        nf.gradient("loss", replace(problem(), train_bias=False), TIME)
+def test_gradients_of_held_biases_agree_with_differences():
+    rng, base = np.random.default_rng(4), replace(problem(), train_bias=False)
+    push = nf.State(rng.normal(size=(5, 9)), rng.normal(size=(3, 5)), rng.normal(size=3))
+    found, step = nf.gradient("NC3", base, TIME), 1e-4
+
+    def value(c=0.0, kappa_c=0.0, t=0.0):
+        s = base.state
+        moved = nf.State(*(getattr(s, part) + c * getattr(push, part) for part in "HWb"))
+        kernel = nf.BlockKernel(**{**KAPPAS, "kappa_c": KAPPAS["kappa_c"] + kappa_c})
+        run = nf.solve(
+            replace(base, state=moved, kernel=kernel), save_at=[0.0, TIME + t], rtol=1e-11, engine="DOP853"
+        )
+        return run.series["NC3"][-1]
+
+    assert found.value == pytest.approx(value(), rel=1e-8)
+    along = sum(np.vdot(getattr(found.state, part), getattr(push, part)) for part in "HWb")
+    for slope, name in ((along, "c"), (found.kappa_c, "kappa_c"), (found.t, "t")):
+        difference = (value(**{name: step}) - value(**{name: -step})) / (2 * step)
+        assert slope == pytest.approx(difference, rel=1e-5), name
+    # The push of b counts: NC3 does not depend on b, the flow does.
+    assert np.linalg.norm(found.state.b) > 1e-3
+    with pytest.raises(nf.InputError, match="biases that are held: must be the same flow"):
+        vmapped.ensemble([base, problem()], [TIME])

@@ -253,33 +253,74 @@ def test_refusals():
         sensitivity.sensitivity(sample, None, [1.0])
 
 
-def test_tangents_of_held_biases_agree_with_differences():
-    sizes, state = nf.Sizes(3, 2, 4), drawn(nf.Sizes(3, 2, 4))
-    along = nf.State(*(0.5 * part for part in (state.W.T @ np.ones((3, 6)), state.W, 0 * state.b)))
-
-    def problem(step, kappa_c=0.6):
-        start = nf.State(state.H + step * along.H, state.W + step * along.W, state.b)
-        return nf.Problem(sizes, nf.BlockKernel(1.3, kappa_c, 0.2), start, train_bias=False)
-
-    directions = {**sensitivity.kernel_directions(problem(0).kernel, sizes), "start": Direction(state=along)}
-    found = sensitivity.sensitivity(problem(0), directions, [0.5]).derivatives
-    for name, (plus, minus) in {
-        "start": (problem(STEP), problem(-STEP)),
-        "kappa_c": (problem(0, 0.6 + STEP), problem(0, 0.6 - STEP)),
-    }.items():
-        (p,), (q,) = states(plus, [0.5]), states(minus, [0.5])
-        for part in "HW":
-            difference = (getattr(p, part) - getattr(q, part)) / (2 * STEP)
-            np.testing.assert_allclose(getattr(found[name][0], part), difference, atol=1e-6)
-        assert not np.any(found[name][0].b)
+HELD = {
+    "constant": nf.BlockKernel(1.3, 0.6, 0.2),
+    "moving": nf.ScheduledKernel(
+        (0.0, 0.4, 1.0),
+        (nf.BlockKernel(1.3, 0.6, 0.2), nf.BlockKernel(2.0, 0.8, 0.1), nf.BlockKernel(1.0, 0.5, 0.2)),
+    ),
+}
 
 
-def test_what_moves_held_biases_is_refused():
-    sizes, state = nf.Sizes(3, 2, 4), drawn(nf.Sizes(3, 2, 4))
-    problem = nf.Problem(sizes, nf.BlockKernel(1.3, 0.6, 0.2), state, train_bias=False)
-    with pytest.raises(nf.InputError, match="moves biases that are held"):
-        sensitivity.sensitivity(problem, {"start": Direction(state=state)}, [0.5])
+@pytest.mark.parametrize("name", HELD)
+def test_tangents_of_held_biases_agree_with_differences(name):
+    """Also along a change of b, which the flow sees and does not change."""
+    sizes, times = nf.Sizes(3, (2, 3, 2), 4), [0.2, 0.7, 2.0]
+    state, push = drawn(sizes), drawn(sizes, 1)
+
+    def problem(step):
+        start = nf.State(*(getattr(state, x) + step * getattr(push, x) for x in "HWb"))
+        return nf.Problem(sizes, HELD[name], start, decay=nf.Decay(0.1, 0.05), train_bias=False)
+
+    found = sensitivity.sensitivity(problem(0), {"push": Direction(state=push)}, times).derivatives["push"]
+    plus, minus = (states(problem(step), times, "DOP853") for step in (STEP, -STEP))
+    assert gap(found, plus, minus, STEP) < 1e-6
+    np.testing.assert_array_equal(found[0].b, push.b)
+
+
+def test_constants_of_the_kernel_move_no_held_bias():
+    sizes = nf.Sizes(3, 2, 4)
+
+    def problem(kappa_c):
+        return nf.Problem(sizes, nf.BlockKernel(1.3, kappa_c, 0.2), drawn(sizes), train_bias=False)
+
+    found = sensitivity.sensitivity(problem(0.6), None, [0.5]).derivatives["kappa_c"][0]
+    (p,), (q,) = (states(problem(0.6 + step), [0.5]) for step in (STEP, -STEP))
+    for part in "HW":
+        difference = (getattr(p, part) - getattr(q, part)) / (2 * STEP)
+        np.testing.assert_allclose(getattr(found, part), difference, atol=1e-6)
+    assert not np.any(found.b)
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_the_adjoint_of_held_biases_is_the_transpose(name):
+    sizes, times = nf.Sizes(2, (2, 4), 4), np.array([0.1, 0.7])
+    problem = nf.Problem(sizes, HELD[name], drawn(sizes), train_bias=False)
+    push = Direction(state=drawn(sizes, 1))
+    fine = sensitivity.thinned(problem, [push])
+    path = Path(fine.system, fine.initial.pack(), 0.7, 1e-10)
+    weights = np.random.default_rng(2).normal(size=(2, 3, fine.system.size))
+    back = sensitivity.adjoint(path, times, weights, 1e-8)
+    ahead = sensitivity.forward(path, fine, [push], np.array([0.0, *times]), 1e-9)[:, 0]
+    weigh = lambda row: sensitivity.weigh(np.sqrt(sizes.masses), 4, row)  # noqa: E731
+    expected = sum(weights[i] @ weigh(ahead[i + 1]) for i in range(2))
+    np.testing.assert_allclose(back @ weigh(ahead[0]), expected, rtol=1e-5)
+
+
+def test_the_linearised_field_of_held_biases_is_the_dense_jacobian():
+    sizes = nf.Sizes(3, (2, 3, 3), 4)
+    problem = nf.Problem(
+        sizes, nf.BlockKernel(1.3, 0.6, 0.2), drawn(sizes), decay=nf.Decay(0.1, 0.05), train_bias=False
+    )
     fine = sensitivity.thinned(problem, [])
     path = Path(fine.system, fine.initial.pack(), 0.1, 1e-6)
-    with pytest.raises(nf.InputError, match="have no adjoint"):
-        sensitivity.adjoint(path, np.array([0.1]), np.zeros((1, 1, fine.system.size)), 1e-6)
+    directions = np.eye(fine.system.size)
+    dense = thin_jacobian(fine.system, fine.initial)
+    ahead = Linearised(path, (0.0, 0.1))
+    found = sensitivity.leave(ahead, ahead.at(0.0).apply(sensitivity.enter(ahead, directions)))
+    np.testing.assert_allclose(found.T, dense, atol=1e-12)
+    back = Linearised(path, (0.0, 0.1), adjoint=True)
+    rows = sensitivity.leave(back, back.at(back.width).apply(sensitivity.enter(back, directions, True)), True)
+    # In coordinates in which H1 counts with the roots of the masses.
+    scale = sensitivity.weigh(np.sqrt(sizes.masses), 4, np.ones(fine.system.size))
+    np.testing.assert_allclose(rows, dense * scale[:, None] / scale, atol=1e-12)

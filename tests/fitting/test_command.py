@@ -25,15 +25,18 @@ def observed():
     return simulated(SIZES, nf.BlockKernel(**BLOCK), TIMES)
 
 
-@pytest.fixture
-def stacked(observed, tmp_path):
+def written(observed, path):
     """A file whose samples are not sorted."""
     order = np.random.default_rng(0).permutation(SIZES.N)
     arrays = {name: np.stack([getattr(s, name) for s in observed.states]) for name in "HWb"}
     arrays["H"] = arrays["H"][:, :, order]
-    path = tmp_path / "seen.npz"
     files.write_arrays(path, {"times": TIMES, "labels": SIZES.labels[order], **arrays})
     return path
+
+
+@pytest.fixture
+def stacked(observed, tmp_path):
+    return written(observed, tmp_path / "seen.npz")
 
 
 def run(*words):
@@ -49,6 +52,18 @@ def test_json_of_a_stacked_file(stacked, capsys):
     for name, value in BLOCK.items():
         np.testing.assert_allclose(report["estimates"][name]["value"], value, rtol=1e-6)
     assert report["kernel"]["rung"] == "block"
+
+
+def test_biases_that_are_held(tmp_path, capsys):
+    held = simulated(SIZES, nf.BlockKernel(**BLOCK), TIMES, train_bias=False)
+    path = written(held, tmp_path / "held.npz")
+    assert run(path) == 2
+    assert "--no-train-bias" in capsys.readouterr().err
+    assert run(path, "--json", "--no-train-bias") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["train_bias"] is False
+    for name, value in BLOCK.items():
+        np.testing.assert_allclose(report["estimates"][name]["value"], value, rtol=1e-6)
 
 
 def test_a_table_for_people(stacked, capsys):

@@ -203,11 +203,39 @@ def test_refusals():
         )
 
 
-def test_biases_that_are_held_are_refused():
-    still = nf.State(drawn(SIZES).H, drawn(SIZES).W, np.zeros(3))
-    run = nf.solve(nf.Problem(SIZES, KERNEL, still, train_bias=False), save_at=[0.0, 0.1])
-    with pytest.raises(nf.InputError, match=r"observed.b .* must be trained"):
-        fit(Observed(run.times, (run.state(0), run.state(1)), SIZES))
+def test_biases_that_are_held_are_fitted_by_their_own_flow(tmp_path):
+    observed = simulated(SIZES, KERNEL, TIMES, train_bias=False)
+    with pytest.raises(nf.InputError, match=r"observed.b .* must be trained.*train_bias=False"):
+        fit(observed)
+    found = fit(observed, train_bias=False)
+    for name, value in BLOCK.items():
+        assert found.estimates[name].value == pytest.approx(value, rel=1e-6)
+    assert (found.misfit < 1e-6, found.converged, found.warnings) == (True, True, ())
+    assert nf.load(found.save(tmp_path / "fit.json")).train_bias is False
+    with pytest.raises(nf.InputError, match=r"observed.b = moves by .* where the biases are held"):
+        fit(simulated(SIZES, KERNEL, TIMES), train_bias=False)
+
+
+@pytest.mark.slow
+def test_the_noise_of_held_biases_is_that_of_what_is_noisy():
+    clean = simulated(nf.Sizes(2, 3, 4), KERNEL, [0.0, 0.2, 0.4, 0.7, 1.0], train_bias=False)
+    noises, z = [], []
+    for seed in range(6):
+        found = fit(noisy(clean, 0.02, seed, of_b=False), rtol=1e-4, train_bias=False)
+        noises.append(found.noise)
+        z += [(found.estimates[n].value - v) / found.estimates[n].error for n, v in BLOCK.items()]
+    np.testing.assert_allclose(np.mean(noises), 0.02, rtol=0.08)
+    assert 0.4 < np.sqrt(np.mean(np.square(z))) < 1.8
+
+
+@pytest.mark.slow
+def test_a_wrong_clock_is_hinted_at_where_b_is_held():
+    sizes = nf.Sizes(3, 2, 4)
+    seen = simulated(sizes, KERNEL, np.linspace(0.0, 1.0, 9), train_bias=False)
+    observed = Observed(seen.times / 2, seen.states, sizes)
+    found = fit(observed, train_bias=False)
+    assert said(found, "multiplied by 2 ")
+    assert len(found.figure(observed).axes) == 2
 
 
 def test_biases_that_rest_by_themselves_are_not_taken_for_held():

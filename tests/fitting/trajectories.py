@@ -16,16 +16,19 @@ def drawn(sizes, seed=0):
     return nf.State(0.5 * H, 0.5 * W, rng.normal(size=sizes.C))
 
 
-def simulated(sizes, kernel, times, state=None):
+def simulated(sizes, kernel, times, state=None, train_bias=True):
     start = drawn(sizes) if state is None else state
-    solution = nf.solve(nf.Problem(sizes, kernel, start), save_at=times, rtol=1e-10)
+    solution = nf.solve(nf.Problem(sizes, kernel, start, train_bias=train_bias), save_at=times, rtol=1e-10)
     return Observed(np.array(times), [solution.state(i) for i in range(len(times))], sizes)
 
 
-def noisy(observed, size, seed, exact_start=False):
+def noisy(observed, size, seed, exact_start=False, of_b=True):
     rng = np.random.default_rng(seed)
+    sizes = (size, size, size * of_b)
     states = [
-        nf.State(*(part + size * rng.normal(size=part.shape) for part in (s.H, s.W, s.b)))
+        nf.State(
+            *(part + k * rng.normal(size=part.shape) for k, part in zip(sizes, (s.H, s.W, s.b), strict=True))
+        )
         for s in observed.states
     ]
     if exact_start:

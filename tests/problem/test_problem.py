@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,18 @@ def test_a_run_asks_a_kernel_once_how_it_acts_on_means_and_deviations(monkeypatc
     monkeypatch.setattr(nf.BlockKernel, "thin", lambda self, sizes: asked.append(0) or of_block(self, sizes))
     nf.solve(nf.Problem(sizes, kernel, state), t_end=0.1)
     assert len(asked) == 1
+
+
+def test_what_follows_of_a_problem_is_made_once_and_stays_in_its_process():
+    given, asked = problem(), []
+
+    def made(one):
+        asked.append(one)
+        return lambda: one.sizes
+
+    assert given.once(made) is given.once(made)
+    assert asked == [given]
+    again = pickle.loads(pickle.dumps(given))
+    assert (again.kernel, again.sizes, again.decay) == (given.kernel, given.sizes, given.decay)
+    again.once(made)
+    assert asked == [given, again]

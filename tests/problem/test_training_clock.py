@@ -55,6 +55,10 @@ OPTAX = {
     "optax.softmax_cross_entropy(f, y).sum()": (
         lambda f, y: optax.softmax_cross_entropy(f, y).sum(), ("cross-entropy", "sum")),
 }  # fmt: skip
+OPTAX_OF = {
+    "half-squared": half_squared,
+    "cross-entropy": lambda f, y: optax.softmax_cross_entropy(f, y).mean(),
+}
 # Optimisers of a rate, with their arguments; the loss is optax.l2_loss(f, y).mean().
 WEIGHT_DECAY = 0.02
 STEPPING = {
@@ -104,7 +108,9 @@ def moved_by_the_flow(clock, loss="half-squared"):
     """The state at the clock's time, by an integration of the flow to rounding."""
     kernel = nf.BlockKernel(1.0, 0.0, 0.0)
     law = nf.CrossEntropy() if loss == "cross-entropy" else nf.MSE()
-    problem = nf.Problem(SIZES, kernel, START, loss=law, decay=clock.decay)
+    problem = nf.Problem(
+        SIZES, kernel, START, loss=clock.flow_loss if clock.label_smoothing else law, decay=clock.decay
+    )
     return nf.solve(problem, save_at=[clock.time(1)], rtol=1e-12, form="raw").final
 
 
@@ -141,6 +147,20 @@ def test_a_step_of_each_loss_of_optax(name):
     arguments = {"loss": kind, "reduction": reduction}
     check_order(
         lambda part, clock: of_optax(loss, optax.sgd(clock.learning_rate)),
+        lambda part: nf.Clock(rate_of(arguments, part), samples=N, classes=C, **arguments),
+        kind,
+    )
+
+
+@pytest.mark.parametrize("kind", ["half-squared", "cross-entropy"])
+def test_a_step_on_smoothed_labels(kind):
+    loss, arguments = OPTAX_OF[kind], {"loss": kind, "label_smoothing": 0.2}
+
+    def smoothed(f, y):
+        return loss(f, optax.smooth_labels(y, 0.2))
+
+    check_order(
+        lambda part, clock: of_optax(smoothed, optax.sgd(clock.learning_rate)),
         lambda part: nf.Clock(rate_of(arguments, part), samples=N, classes=C, **arguments),
         kind,
     )

@@ -15,6 +15,7 @@ from ntkflow.integrate.run import Run
 from ntkflow.runs.agreement import Agreement, compare, warnings_of
 from ntkflow.runs.laws import EXACT, LEADING, LIMIT, laws, slack, step_laws
 from ntkflow.runs.rundir import load_run
+from ntkflow.runs.summary import AgreementRow
 from tests.cli.test_simulate import run
 
 SIZES, KERNEL = nf.Sizes(3, 4, 5), nf.BlockKernel(1.0, 0.5, 0.1)
@@ -31,7 +32,7 @@ def test_no_number_of_digits_is_negative_and_no_failure_is_silent(error, order, 
     assert 0 <= line.digits <= 16
     assert line.failed == (order == EXACT and not error <= 1e-8)
     assert bool(warnings_of([line])) == line.failed
-    words = verdict(line.as_dict())
+    words = verdict(AgreementRow.of(line))
     assert "agrees to -" not in words
     assert ("FAILS" in words or "BROKEN" in words) == line.failed
 
@@ -47,8 +48,8 @@ def test_nesterov_is_exact_and_its_leading_order_says_what_it_neglects():
     assert leading.order == LEADING
     assert leading.error == leading.neglected == solution.law.neglected > solution.law.motion > 1e-2
     assert leading.tolerance is None
-    assert "off by" in verdict(leading.as_dict())
-    assert "leading order" in verdict(leading.as_dict())
+    assert "off by" in verdict(AgreementRow.of(leading))
+    assert "leading order" in verdict(AgreementRow.of(leading))
 
 
 def test_plain_steps_have_the_one_exact_law():
@@ -99,9 +100,9 @@ def test_a_broken_law_is_said_in_the_terminal_and_the_summary_and_costs_no_data(
     assert "WARNING: motion of E: an exact law fails" in text
     assert "FAILS, off by" in text
     summary = load_run(tmp_path / "r").summary
-    assert len(summary["warnings"]) == 1
-    assert summary["invariant"]["law_error"] > summary["invariant"]["law_tolerance"]
-    assert np.isfinite(summary["loss"]["final"])
+    assert len(summary.warnings) == 1
+    assert summary.invariant.law_error > summary.invariant.law_tolerance
+    assert np.isfinite(summary.loss.final)
     run("simulate", *OPTIONS, "--out", tmp_path / "s", "--json")
     captured = capsys.readouterr()
     assert json.loads(captured.out)["warnings"]
@@ -115,9 +116,9 @@ def test_a_right_run_warns_of_nothing_and_formulas_keep_their_brackets(tmp_path,
     assert "WARNING" not in text
     assert "eta^2 [q(v) + 2 sum_j" in text
     summary = load_run(tmp_path / "r").summary
-    assert summary["warnings"] == []
-    assert [law["order"] for law in summary["predicted"]["laws"]] == [EXACT, LEADING]
-    assert math.isfinite(summary["invariant"]["law_neglected"])
+    assert summary.warnings == ()
+    assert [law.order for law in summary.predicted.laws] == [EXACT, LEADING]
+    assert math.isfinite(summary.invariant.law_neglected)
 
 
 def test_a_rise_of_V_is_told_against_its_start_and_the_size_of_b():
@@ -130,3 +131,14 @@ def test_a_rise_of_V_is_told_against_its_start_and_the_size_of_b():
 @pytest.mark.parametrize(("rtol", "allowed"), [(1e-6, 1e-5), (1e-12, 1e-9), (math.nan, 1e-9)])
 def test_a_law_of_saved_states_may_be_off_by_ten_rtol(rtol, allowed):
     assert slack(SimpleNamespace(stats=SimpleNamespace(rtol=rtol))) == pytest.approx(allowed, rel=1e-12)
+
+
+def test_an_own_rung_on_features_is_not_said_to_keep_all_of_E():
+    class Own(nf.KroneckerKernel):
+        rung = "mine"
+
+    own = Own(KERNEL, np.diag(np.arange(1.0, SIZES.n + 1)))
+    law = laws(nf.Problem(SIZES, own, STATE))[0]
+    assert law.sentence.startswith(f"{SIZES.n} numbers are constant: tr(x E) for the x that commute")
+    whole = laws(nf.Problem(SIZES, KERNEL, STATE))[0]
+    assert whole.sentence.startswith(f"the {SIZES.n * (SIZES.n + 1) // 2} entries of the symmetric matrix E")

@@ -99,7 +99,7 @@ def test_a_table_draws_the_picture_of_the_command_without_its_specification():
     assert (decay.fields, decay.values, decay.log) == (("decay_w", "decay_h"), (0.0, 0.5), False)
     mesh = table.figure().axes[0].collections[0]
     np.testing.assert_array_equal(mesh.get_array(), values.reshape(3, 2).T)
-    assert len(table.figure("loss.final", "nc.NC1.final", x="decay_w", title="two").axes) == 2
+    assert len(table.figure(["loss.final", "nc.NC1.final"], x="decay_w", title="two").axes) == 2
     with pytest.raises(InputError, match="is not a number"):
         table.figure("nothing")
 

@@ -233,7 +233,7 @@ def test_no_state_is_refused_and_a_no_is_never_broken(problem):
     answers = conditions.assess(problem.sizes, problem.kernel, problem.state)
     assert set(answers) == {"NC1", "NC2", "NC3", "NC4"}
     for answer in answers.values():
-        assert answer.as_dict()["verdict"] in conditions.VERDICTS
+        assert answer.verdict in conditions.VERDICTS
         assert all(np.isfinite(value) for value in answer.numbers.values())
     if answers["NC1"].verdict == "no":
         end = oracle.integrate_raw(problem, np.array([0.3]), rtol=1e-8)[0]

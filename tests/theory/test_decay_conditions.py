@@ -5,6 +5,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.problem.decay import Decay
+from ntkflow.runs.predicted import DecayRow
 from ntkflow.theory import decay_conditions
 
 SIZES, KERNEL = nf.Sizes(4, 3, 6), nf.BlockKernel(1.5, 0.7, 0.2)
@@ -38,7 +39,7 @@ def test_every_problem_with_decay_gets_four_answers_with_reasons():
             found = decay_conditions.predict_decayed(problem(decay, **changes))
             assert tuple(found.conditions) == NAMES
             assert all(len(answer.sentence) > 20 for answer in found.conditions.values())
-            found.as_dict(problem(decay, **changes))
+            DecayRow.of(found, problem(decay, **changes))
 
 
 def test_decay_of_H_takes_the_spread_away_at_least_like_its_exponential():
@@ -131,8 +132,9 @@ def test_E_is_forgotten_at_the_exact_rate_or_that_of_the_end():
 
 
 def test_the_decay_is_told_in_the_units_of_the_mean_loss():
-    told = decay_conditions.predict_decayed(problem(Decay(0.48, 0.24))).as_dict(problem(Decay(0.48, 0.24)))
-    assert told["of_the_mean_loss"] == {"W": pytest.approx(0.01), "H": pytest.approx(0.005), "b": 0}
+    given = problem(Decay(0.48, 0.24))
+    told = DecayRow.of(decay_conditions.predict_decayed(given), given)
+    assert told.of_the_mean_loss == {"W": pytest.approx(0.01), "H": pytest.approx(0.005), "b": 0}
 
 
 def test_merged_classes_are_named_in_few_words():

@@ -289,11 +289,11 @@ def test_bad_input_is_refused_with_a_reason():
         limits.general_kernel(nf.Sizes(2, 2, 3), nf.SampleKernel(np.ones((4, 4))), np.zeros(2))
 
 
-def test_a_limit_is_plain_data():
-    values = limits.collapsed(SIZES, KERNEL).as_dict()
-    assert values["b"] == [1 / 3] * 3
-    assert values["NC1"] == 0
-    assert "E = 0" in values["hypotheses"]
+def test_a_collapsed_limit_has_equal_biases_and_says_of_what_it_is():
+    found = limits.collapsed(SIZES, KERNEL)
+    assert found.b.tolist() == [1 / 3] * 3
+    assert found.NC1 == 0
+    assert "E = 0" in found.hypotheses
 
 
 @pytest.mark.parametrize("e", [-1e7, -1e10])

@@ -226,11 +226,11 @@ def test_the_stiffness_ratio_at_collapse_is_that_of_theory_7_5(sizes, kernel):
         assert found.slowest == pytest.approx(min(found.rates[found.rates > 0]))
 
 
-def test_modes_are_plain_data_and_add_up():
+def test_modes_have_names_and_add_up():
     found = spectrum.at_collapse(SIZES, KERNEL)
-    rows = {mode.name: mode.as_dict() for mode in found.modes}
+    rows = {mode.name: mode for mode in found.modes}
     name = "sum over outputs, global mean"
-    assert rows[name] == {"name": name, "rate": 6.0, "multiplicity": 1}
+    assert rows[name] == spectrum.Mode(name, 6.0, 1)
     assert found.rate(name) == 6.0
     assert found.multiplicities.sum() == SIZES.C * SIZES.N
     assert np.all(np.diff(found.rates) <= 0)

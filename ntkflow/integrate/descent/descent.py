@@ -18,7 +18,7 @@ from ntkflow.integrate.descent.momentum import Momentum
 from ntkflow.integrate.descent.momentum_law import MomentumLaw
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.integrate.stopping import Reason, Stop
-from ntkflow.metrics.quantities import conserved
+from ntkflow.metrics.quantities import conserved_by
 from ntkflow.metrics.symmetries import Commutant
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
@@ -93,7 +93,7 @@ class Descent:
     @property
     def rounding(self) -> float:
         """The `error` that rounding alone may leave: that of E's value, once for every step."""
-        quantities = conserved(self.problem.kernel, self.problem.sizes)
+        quantities = conserved_by(self.problem)
         ends = zip(self.states[:: max(1, len(self) - 1)], self.times[:: max(1, len(self) - 1)], strict=True)
         # Every step rounds E anew, and a velocity carries what it has rounded for 1/(1 - beta) steps.
         once = max(quantities.rounding(state, float(t)) for state, t in ends)
@@ -160,7 +160,7 @@ def descend(
         checks.whole(name, count, 1)
     if batch_per_class is not None:
         check_batch(problem.sizes, batch_per_class)
-    law = StepLaw(problem, conserved(problem.kernel, problem.sizes), Momentum(eta, momentum, nesterov))
+    law = StepLaw(problem, conserved_by(problem), Momentum(eta, momentum, nesterov))
     rng = np.random.default_rng(seed)
     # Asked at saved steps only, so that the state that ends a descent is one that is returned.
     ends = Ends(problem, stop or Stop(None, None, None), law.momentum.time_step)

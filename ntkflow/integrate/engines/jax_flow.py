@@ -70,6 +70,7 @@ def solve(
     solver: str = "Tsit5",
     max_steps: int = 4096,
     adjoint: diffrax.AbstractAdjoint | None = None,
+    train_bias: bool = True,
 ) -> Trajectory:
     """Integrate the block flow from 0 to t; differentiable in every positional argument, also t.
 
@@ -91,6 +92,7 @@ def solve(
         max_steps: static limit on steps; reverse-mode derivatives keep about the square root of it in memory.
         adjoint: diffrax's way to differentiate; None means reverse mode with checkpoints.
             `diffrax.ForwardMode()` for few inputs and many outputs.
+        train_bias: static; False holds the biases where they are.
 
     Returns:
         The thin states. Outside `jit` and `grad` they are float64 arrays.
@@ -113,6 +115,7 @@ def solve(
             name=solver,
             max_steps=max_steps,
             adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+            train_bias=train_bias,
         )
 
 
@@ -127,6 +130,7 @@ def _integrate(
     name: str,
     max_steps: int,
     adjoint: diffrax.AbstractAdjoint,
+    train_bias: bool,
 ) -> Trajectory:
     kernel, mu_single = class_coefficients(*kappas, masses)
     goal = jnp.eye(masses.shape[0], dtype=masses.dtype)
@@ -136,7 +140,8 @@ def _integrate(
 
     # In units of the end time the interval is fixed, and the derivative by t is one by a parameter.
     def scaled(_: Array, y: Array, end: Array) -> Array:
-        return end * ravel_pytree(thin_field(masses, kernel, mu_single, goal, *unravel(y)))[0]
+        *others, of_b = thin_field(masses, kernel, mu_single, goal, *unravel(y))
+        return end * ravel_pytree((*others, of_b if train_bias else jnp.zeros_like(of_b)))[0]
 
     found = diffrax.diffeqsolve(
         diffrax.ODETerm(scaled),

@@ -7,7 +7,8 @@ annotation cannot say stand in the metadata of a field:
     field(metadata=key("from"))             the key, where it is no name in Python
     field(default=None, metadata=SPARSE)    a key that is left out where there is no value, instead of being null
     field(metadata=INLINE)                  keys of the document itself: of a mapping all that are no other field's, of a
-                                            dataclass its own, and none of them where it is None
+                                            dataclass its own, and none of them where it is None:
+                                            then what it requires is missing
 """
 
 import json
@@ -193,7 +194,8 @@ def _inlined(entry: _Entry, entries: tuple[_Entry, ...], table: Mapping[str, obj
     named = {other.key for other in entries if not other.inline}
     rest = {name: value for name, value in table.items() if name not in named}
     parts = typing.get_args(entry.hint) if isinstance(entry.hint, types.UnionType) else ()
-    keys = {own.key for part in parts if part is not NOTHING for own in _entries(part)}
+    # What may be missing may be a neighbour's too, and does not tell that the part is there.
+    keys = {own.key for part in parts if part is not NOTHING for own in _entries(part) if own.required}
     return None if parts and not keys & set(rest) else _reader(entry.hint)(rest, where)
 
 

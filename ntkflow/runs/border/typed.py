@@ -4,10 +4,12 @@ from collections.abc import Callable
 from numbers import Real
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ntkflow.errors import MOST, InputError, shown
 
+P = ParamSpec("P")
+R = TypeVar("R")
 # Bytes of one name in a path, on every file system in use.
 LONGEST = 255
 Value = bool | int | float | str | Path
@@ -87,8 +89,8 @@ def _name(parameter: Any) -> str:
     return str(name)
 
 
-def _checked(process: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
+def _checked(process: Callable[P, R], name: str) -> Callable[P, R]:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         found = process(*args, **kwargs)
         for value in found if isinstance(found, list | tuple) else (found,):
             check(name, value)

@@ -26,6 +26,7 @@ class Curves:
         kind: what kind of run it is; settings of different kinds are not compared.
         sparse: whether NaN says that a series is not known at a time, which its line passes over; otherwise that it has
             no value there, which is a gap.
+        timed: whether t is flow time; otherwise it counts the steps of an optimiser that are in none.
     """
 
     t: Floats
@@ -37,6 +38,7 @@ class Curves:
     name: str = ""
     kind: str = "simulation"
     sparse: bool = False
+    timed: bool = True
 
 
 def differing(runs: Sequence[Curves]) -> list[str]:

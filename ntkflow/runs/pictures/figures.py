@@ -6,9 +6,10 @@ from typing import IO
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from ntkflow._types import Floats
 
@@ -178,8 +179,10 @@ def nothing(drawn: Sequence[Floats], log: bool) -> bool:
 
 def time_ticks(axes: Axes, first: float, last: float) -> None:
     """Few ticks on a log axis of time, and a faint grid."""
-    axes.xaxis.set_major_locator(FixedLocator(list(_decade_ticks(first, last, 5))))
-    axes.xaxis.set_major_formatter(FuncFormatter(_power))
+    ticks = list(_decade_ticks(first, last, 5))
+    # Few times may hold no power of ten, and then say themselves where they are.
+    axes.xaxis.set_major_locator(FixedLocator(ticks or sorted({first, last})))
+    axes.xaxis.set_major_formatter(FuncFormatter(_power if ticks else lambda value, _: f"{value:.3g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(True, color="0.9", linewidth=0.6)
 
@@ -201,6 +204,17 @@ def decades(axes: Axes, values: Floats) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(_power))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def log_ticks(axis: Axis, values: Floats) -> None:
+    """Labelled ticks on a log axis, however little it spans: decades alone leave an axis within one without a number."""
+    values = values[np.isfinite(values) & (values > 0)]
+    decades = np.ptp(np.log10(values)) if values.size else 0.0
+    subs = (1.0,) if decades > 2.5 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 3.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=9))
+    axis.set_minor_formatter(NullFormatter())
+    if decades <= 2.5:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _decade_ticks(low: float, high: float, most: int) -> Floats:

@@ -1,5 +1,6 @@
 """The figure of a fit: its constants with their errors, and the trajectory they give beside the one observed."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ntkflow.errors import InputError
 from ntkflow.integrate.solve import solve
 from ntkflow.integrate.stopping import Stop
 from ntkflow.problem.kernels import ScheduledKernel
@@ -14,6 +16,7 @@ from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, RED
+from ntkflow.runs.pictures.layout import inches, some
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,29 +26,40 @@ if TYPE_CHECKING:
 
 LETTERS = 8.5
 PANE = (4.2, 3.4)
+KEYS = ("constants", "trajectory")
 # More constants than this are numbered instead of named: names would lie over each other.
 MOST_NAMES = 16
 PARTS = (("M, class means", BLUE), ("H2, within classes", GREEN), ("W", RED), ("b", ORANGE))
 
 
-def fit_figure(found: "Fit", observed: "Observed | None" = None) -> Figure:
+def fit_figure(
+    found: "Fit",
+    observed: "Observed | None" = None,
+    panes: Sequence[str] | None = None,
+    size: float | tuple[float, float] | None = None,
+) -> Figure:
     """One pane with the constants; with the observations a second one with both trajectories.
 
     Args:
         found: the fit.
         observed: what was fitted; its first state is integrated under the fitted kernel to the last time.
+        panes: constants, trajectory; None: all for which there is what they need.
+        size: width in inches, or width and height.
 
     Raises:
-        InputError: the observations have other class sizes than the kernel.
+        InputError: the observations have other class sizes than the kernel, or a pane needs some and there are none.
         SolveError: the fitted kernel's trajectory cannot be integrated.
     """
-    panes = 1 if observed is None else 2
-    figure = Figure(figsize=(PANE[0] * panes, PANE[1]), layout="constrained")
+    names = some(panes, KEYS, KEYS[:1] if observed is None else KEYS)
+    if observed is None and "trajectory" in names:
+        raise InputError("panes", "trajectory", "needs what was fitted", "pass observed=")
+    figure = Figure(figsize=inches(size, (PANE[0] * len(names), PANE[1])), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(1, panes, squeeze=False)[0]
-    _constants(grid[0], found)
-    if observed is not None:
-        _trajectories(grid[1], found, observed)
+    for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
+        if observed is None or name == "constants":
+            _constants(axes, found)
+        else:
+            _trajectories(axes, found, observed)
     state = "" if found.converged else ", not converged"
     title = f"fit of a {found.kind} kernel{state}: {found.misfit:.2g} of the motion left"
     figure.suptitle(title, fontsize=LETTERS + 2)
@@ -94,7 +108,7 @@ def _trajectories(axes: "Axes", found: "Fit", observed: "Observed") -> None:
         # Its times are those of the observations; a solution starts at zero.
         kernel = ScheduledKernel(tuple(t - first for t in kernel.times), kernel.kernels)
     at = observed.times - first
-    problem = Problem(sizes, kernel, observed.states[0])
+    problem = Problem(sizes, kernel, observed.states[0], train_bias=found.train_bias)
     solution = solve(problem, t_end=float(at[-1]), save_at=at, stop=Stop(None, None, None))
     predicted = [solution.state(i) for i in range(len(solution.times))]
     seen = np.array([_norms(state, sizes) for state in observed.states])

@@ -35,7 +35,7 @@ KEYS = ("E", "alignment", "terms", "moments", "NC1", "NC2", "NC3", "loss")
 # Series that are cosines or shares, with a linear axis.
 LINEAR = ("E_alignment", "NC4")
 # Letters and lines in points. Nothing printed is below 7 points.
-STYLES = {"screen": (8.5, 1.5), "paper": (7.5, 1.1)}
+STYLES, SMALLEST = {"screen": (8.5, 1.5), "paper": (7.5, 1.1)}, 7.0
 SCREEN_WIDTH, PER_ROW, RATIO = 14.0, 4, 0.78
 # Series that panes draw for one run only: several runs' components in one pane can't be told apart.
 DETAILS = (
@@ -90,9 +90,74 @@ def chosen(names: Sequence[str] | None, present: Iterable[str]) -> list[Pane]:
     return panes
 
 
+def sides(size: float | tuple[float, float]) -> tuple[float, float | None]:
+    """Width and height in inches of what a caller asks for; no height where only a width was given.
+
+    Raises:
+        InputError: it is no size of a figure.
+    """
+    given = size if isinstance(size, tuple) else (size, None)
+    if len(given) != 2 or not all(v is None or NARROW <= v <= WIDE for v in given):
+        raise InputError("size", size, f"must be {NARROW:g} to {WIDE:g} inches", "as 6.75 or (6.75, 4)")
+    return float(given[0]), None if given[1] is None else float(given[1])
+
+
+def inches(size: float | tuple[float, float] | None, usual: tuple[float, float]) -> tuple[float, float]:
+    """Width and height of a figure; by default the usual ones, and of a width alone the usual shape.
+
+    Raises:
+        InputError: it is no size of a figure.
+    """
+    if size is None:
+        return usual
+    width, height = sides(size)
+    return width, usual[1] * width / usual[0] if height is None else height
+
+
+def arranged(
+    count: int, size: float | tuple[float, float] | None, least: float = LEAST_PANE
+) -> tuple[float, float, int, int]:
+    """Width, height, rows and columns of a figure of so many panes, none of them narrower than the `least`.
+
+    Raises:
+        InputError: it is no size of a figure.
+    """
+    width, height = (SCREEN_WIDTH, None) if size is None else sides(size)
+    columns = max(1, min(count, PER_ROW, int(width / least)))
+    rows = -(-count // columns)
+    columns = -(-count // rows)  # rows of equal length: two and two, not three and one
+    if size is None:
+        width *= columns / PER_ROW  # panes of the usual size
+    return width, rows * RATIO * width / columns + 0.4 if height is None else height, rows, columns
+
+
+def filled(figure: Figure, count: int, rows: int, columns: int) -> list[Axes]:
+    """Axes for so many panes; those of the last row share its width, so that no place is empty."""
+    first = (rows - 1) * columns
+    left = count - first
+    # Whole columns each, and the last one what is left over: layouts know no fractions of columns.
+    last = first + np.minimum(np.arange(columns) // (columns // left), left - 1)
+    places = np.concatenate([np.arange(first), last]).reshape(rows, columns).tolist()
+    found = figure.subplot_mosaic(places)
+    return [found[k] for k in range(count)]
+
+
+def some(panes: Sequence[str] | None, known: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """The panes asked for, all of which are known; by default the usual ones.
+
+    Raises:
+        InputError: there is none of a name, or none is asked for.
+    """
+    for name in panes or ():
+        checks.choice("panes", name, known)
+    if panes is not None and not panes:
+        raise InputError("panes", "none", "must name at least one", f"as {', '.join(known[:3])}")
+    return list(usual if panes is None else panes)
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Panes, size in inches and the size of letters and lines."""
+    """Panes, size in inches, the size of letters and lines, and what goes along the axes."""
 
     panes: Sequence[Pane]
     width: float
@@ -101,6 +166,7 @@ class Layout:
     letters: float
     line: float
     paper: bool
+    axis: str = "flow time t"
 
     @classmethod
     def of(cls, size: float | tuple[float, float] | None, style: str, panes: Sequence[Pane]) -> "Layout":
@@ -110,28 +176,21 @@ class Layout:
             InputError: an unknown style, or a size that is no size of a figure.
         """
         checks.choice("style", style, STYLES)
-        given = (SCREEN_WIDTH, None) if size is None else size if isinstance(size, tuple) else (size, None)
-        if len(given) != 2 or not all(v is None or NARROW <= v <= WIDE for v in given):
-            raise InputError("size", size, f"must be {NARROW:g} to {WIDE:g} inches", "as 6.75 or (6.75, 4)")
-        width = float(given[0])
-        columns = max(1, min(len(panes), PER_ROW, int(width / LEAST_PANE)))
-        rows = -(-len(panes) // columns)
-        columns = -(-len(panes) // rows)  # rows of equal length: two and two, not three and one
-        if size is None:
-            width *= columns / PER_ROW  # panes of the usual size
-        height = given[1] or rows * RATIO * width / columns + 0.4
+        width, height, _, columns = arranged(len(panes), size)
         letters, line = STYLES[style]
-        return cls(panes, width, float(height), columns, letters, line, style == "paper")
+        return cls(panes, width, height, columns, letters, line, style == "paper")
+
+    @property
+    def small(self) -> float:
+        """Of legends and notes."""
+        return max(SMALLEST, self.letters - 1)
 
     def empty(self) -> tuple[Figure, list[Axes]]:
         """The figure and one axes for each pane."""
         figure = Figure(figsize=(self.width, self.height), layout="constrained")
         FigureCanvasAgg(figure)
         rows = -(-len(self.panes) // self.columns)
-        grid = figure.subplots(rows, self.columns, squeeze=False).ravel()
-        for axes in grid[len(self.panes) :]:
-            axes.set_visible(False)
-        return figure, list(grid[: len(self.panes)])
+        return figure, filled(figure, len(self.panes), rows, self.columns)
 
     def colour(self, k: int) -> str:
         """The colour of the k-th run."""
@@ -171,12 +230,12 @@ class Layout:
         time_ticks(axes, float(times.min()), float(times.max()))
         axes.tick_params(labelsize=self.letters)
         axes.set_ylabel(self.wrapped(pane.label), fontsize=self.letters)
-        axes.set_xlabel("flow time t", fontsize=self.letters)
+        axes.set_xlabel(self.axis, fontsize=self.letters)
         self._legend(axes, several)
         if without:
             notes = (f"{why}: {'; '.join(names)}" for why, names in without.items())
             words = "\n".join(fill(note, int(12 * self.width / self.columns)) for note in notes)
-            axes.text(0.03, 0.03, words, transform=axes.transAxes, fontsize=self.letters - 1, color=GREY)
+            axes.text(0.03, 0.03, words, transform=axes.transAxes, fontsize=self.small, color=GREY)
 
     def _legend(self, axes: Axes, several: bool) -> None:
         handles: dict[str, Any] = {}
@@ -187,7 +246,7 @@ class Layout:
             legend = axes.legend(
                 list(handles.values()),
                 list(handles),
-                fontsize=max(7.0, self.letters - 1),
+                fontsize=self.small,
                 frameon=False,
                 handlelength=2.2,
             )

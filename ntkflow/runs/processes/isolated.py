@@ -8,11 +8,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from threading import Event, Lock
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ntkflow.runs.processes.children import spawn_context
 from ntkflow.runs.processes.executors import check_workers, start_worker, usable_cores
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 # One death may be chance, or a neighbour's use of memory; a cell that dies three times does it itself.
@@ -49,7 +50,7 @@ class IsolatedProcesses(ThreadPoolExecutor):
         self._closing, self._lock = Event(), Lock()
         self._processes: set[BaseProcess] = set()
 
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """As in `Executor`; function and arguments must be picklable."""
         # Pickled here, once: what cannot travel is an error of the caller's line, not of a thread.
         return super().submit(self._attend, pickle.dumps((fn, args, kwargs)))

@@ -36,7 +36,7 @@ def save(
     figures: bool = False,
     **details: Any,
 ) -> Path:
-    """Write a solution, an ensemble or a training as a directory, a state as a state file, a fit as JSON; returns where.
+    """Write a solution, ensemble, training or table as a directory, a state as a state file, a fit as JSON; returns where.
 
     What other packages bring, as measurements and comparisons, is written as its own `save` does.
 
@@ -62,7 +62,7 @@ def save(
         save_layers(thing, place, overwrite, figures)
     elif isinstance(thing, State):
         _save_state(thing, place, overwrite, **details)
-    elif brought.is_brought(thing):
+    elif brought.is_brought(thing) or _is_table(thing):
         thing.save(place, overwrite=overwrite)
     else:
         # Fits need scipy, which runs without one must not wait for.
@@ -70,6 +70,13 @@ def save(
 
         save_fit(thing, place, overwrite)
     return place
+
+
+def _is_table(thing: object) -> bool:
+    # Sweeps stand on a higher floor; the door leads there.
+    import ntkflow
+
+    return isinstance(thing, ntkflow.sweep.Table)
 
 
 def _save_state(state: State, path: Path, overwrite: bool, **details: Any) -> None:

@@ -20,6 +20,7 @@ SHAPE: Shape = {
     "warnings": [str],
     "converged": bool,
     "evaluations": int,
+    "train_bias?": bool,
 }
 
 
@@ -62,6 +63,7 @@ def load_fit(path: Path) -> Fit:
             warnings=tuple(content["warnings"]),
             converged=content["converged"],
             evaluations=content["evaluations"],
+            train_bias=content.get("train_bias", True),
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from ntkflow.runs.pictures.layout import Layout
 
 # Why a run has no line in a pane.
-ZERO, UNKNOWN = "zero but for errors", "not known"
+ZERO, UNKNOWN, TIMELESS = "zero but for errors", "not known", "in no flow time"
+STEPS = "optimiser steps"
 RUNS = (Solution, Ensemble, Run, BroughtRun, str, Path)
 
 
 def figure(
-    *things: Any,
+    *things: object,
     panes: Sequence[str] | None = None,
     size: float | tuple[float, float] | None = None,
     style: str = "screen",
@@ -42,8 +43,9 @@ def figure(
 
     Args:
         things: solutions, ensembles, trainings, or directories of any of them, one by one or in a list; or one fit,
-            which none of the other arguments but `observed` concern.
+            which `style` and `labels` do not concern.
         panes: E, alignment, terms, moments, NC1, NC2, NC3, loss, or any other series by its name; None: these eight.
+            Of a fit: constants, trajectory.
         size: width in inches, or width and height; None: as wide as a screen.
         style: 'screen', or 'paper': lines and letters for a printed column, and no title.
         labels: one for each run; None: the settings in which they differ.
@@ -65,7 +67,7 @@ def figure(
         if isinstance(things[0], Fit):
             from ntkflow.runs.pictures.fit_figure import fit_figure
 
-            return fit_figure(things[0], observed)
+            return fit_figure(things[0], observed, panes, size)
     runs = [curves(thing) for thing in things]
     # Nothing asked for: the figure that `ntkflow simulate` writes.
     plain = panes is None and size is None and style == "screen" and labels is None
@@ -83,10 +85,17 @@ def figure(
 def _drawn(runs: Sequence[Curves], names: Sequence[str], layout: "Layout") -> "Figure":
     figure, grid = layout.empty()
     several = len(runs) > 1
+    # Steps and times do not go along one axis.
+    timed = any(run.timed for run in runs)
+    if not timed:
+        layout = replace(layout, axis=STEPS)
     for axes, pane in zip(grid, layout.panes, strict=True):
         without: dict[str, list[str]] = {}
         for k, (run, name) in enumerate(zip(runs, names, strict=True)):
-            why = _lines(axes, run, pane.lines, k if several else None, layout, pane.log)
+            fits = run.timed == timed
+            why = (
+                _lines(axes, run, pane.lines, k if several else None, layout, pane.log) if fits else TIMELESS
+            )
             if why is not None and several:
                 without.setdefault(why, []).append(name)
         layout.dress(axes, pane, several, without)
@@ -133,7 +142,7 @@ def _lines(
     return why
 
 
-def curves(thing: Any) -> Curves:
+def curves(thing: object) -> Curves:
     """What a figure needs of a solution, an ensemble, a training, a run read back or a directory.
 
     Raises:
@@ -147,7 +156,7 @@ def curves(thing: Any) -> Curves:
     if isinstance(thing, Run):
         constant = bool(thing.header.get("E_constant", True))
         return Curves(
-            thing.t, thing.series, thing.header["title"], constant, _settings(thing.summary["config"]), {}
+            thing.t, thing.series, thing.header["title"], constant, _settings(thing.summary.config), {}
         )
     if isinstance(thing, Solution):
         tables = solutions.prepared(thing).config.tables()

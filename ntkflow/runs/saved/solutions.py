@@ -10,6 +10,7 @@ from ntkflow.integrate.stopping import Stop
 from ntkflow.problem.kernels import Kernel, kernel_files
 from ntkflow.problem.losses import Loss
 from ntkflow.runs import files, rundir, states
+from ntkflow.runs.border.records import document
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures import drawing
 from ntkflow.runs.simulate import Arrays, Prepared
@@ -55,7 +56,7 @@ def summarise(solution: Solution) -> Json:
     Args:
         solution: of `nf.solve`, or read by `nf.load`.
     """
-    return summary_of(solution, prepared(solution))
+    return document(summary_of(solution, prepared(solution)))
 
 
 def save_solution(solution: Solution, directory: Path, overwrite: bool, figures: bool) -> None:
@@ -78,8 +79,7 @@ def load_solution(directory: Path, kernel: Kernel | None, loss: Loss | None) -> 
     if not (directory / states.STATES).is_file():
         rule = f"keeps no states (no {states.STATES})"
         raise InputError("run", directory, rule, "it was written by an older version; simulate it again")
-    solution = states.read_states(directory / states.STATES, kernel, loss)
-    arrays, _ = files.read_arrays(directory / states.STATES, "run")
+    solution, kept = states.read_states(directory / states.STATES, kernel, loss)
     # What was drawn and printed, not what this machine would make of the states.
-    solution.__dict__["series"] = {name: values[arrays["kept"]] for name, values in run.series.items()}
+    solution.__dict__["series"] = {name: values[kept] for name, values in run.series.items()}
     return solution

@@ -44,12 +44,12 @@ def test_simulate_reaches_every_rung_and_conserves_what_it_should(rung, tmp_path
     common = ["-C", 3, "-m", 4, "-n", 2, "--t-end", 0.5, "--no-figures", "--quiet"]
     run("simulate", *common, "--kernel-file", file, "--init", "gaussian", "--out", tmp_path / "a")
     summary = load_run(tmp_path / "a").summary
-    assert summary["kernel"]["rung"] == rung
+    assert summary.kernel["rung"] == rung
     if rung == "scheduled":
-        assert not summary["invariant"]["constant"]
-        assert summary["invariant"]["drift"] > 1e-3
+        assert not summary.invariant.constant
+        assert summary.invariant.drift > 1e-3
     else:
-        assert summary["invariant"]["drift"] <= 1e-8
+        assert summary.invariant.drift <= 1e-8
     file.unlink()
     run(
         "simulate",
@@ -61,7 +61,7 @@ def test_simulate_reaches_every_rung_and_conserves_what_it_should(rung, tmp_path
         "--quiet",
     )
     again = load_run(tmp_path / "b").summary
-    assert again["loss"] == summary["loss"]
+    assert again.loss == summary.loss
 
 
 def test_kernels_from_unsorted_state_files_follow_their_samples(tmp_path):
@@ -102,8 +102,8 @@ def test_imbalanced_classes_run_from_the_command_line(tmp_path):
         1,
     )
     summary = load_run(tmp_path / "r").summary
-    assert summary["sizes"]["m"] == [2, 5, 3]
-    assert summary["invariant"]["drift"] <= 1e-8
+    assert summary.sizes.m == [2, 5, 3]
+    assert summary.invariant.drift <= 1e-8
     run(
         "simulate",
         "--config",
@@ -113,28 +113,28 @@ def test_imbalanced_classes_run_from_the_command_line(tmp_path):
         "--no-figures",
         "--quiet",
     )
-    assert load_run(tmp_path / "s").summary["loss"] == summary["loss"]
+    assert load_run(tmp_path / "s").summary.loss == summary.loss
 
 
 def test_equal_decay_lets_E_fall_exponentially(tmp_path):
     decay = ["--decay-w", 0.1, "--decay-h", 0.1, "--decay-b", 0.1]
     common = ["-C", 3, "-m", 4, "-n", 5, "--init", "gaussian", "--t-end", 2, "--no-figures", "--quiet"]
     run("simulate", *common, *decay, "--out", tmp_path / "r")
-    invariant = load_run(tmp_path / "r").summary["invariant"]
-    assert invariant["norm_final"] == pytest.approx(invariant["norm_initial"] * np.exp(-0.4), rel=1e-8)
+    invariant = load_run(tmp_path / "r").summary.invariant
+    assert invariant.norm_final == pytest.approx(invariant.norm_initial * np.exp(-0.4), rel=1e-8)
 
 
 def test_cross_entropy_conserves_E_too(tmp_path):
     common = ["-C", 3, "-m", 4, "-n", 5, "--init", "gaussian", "--t-end", 1, "--no-figures", "--quiet"]
     run("simulate", *common, "--loss", "cross-entropy", "--out", tmp_path / "r")
     loaded = load_run(tmp_path / "r")
-    assert loaded.summary["invariant"]["drift"] <= 1e-8
-    predicted = loaded.summary["predicted"]
-    assert (predicted["nc1_possible"], predicted["limit"]) == (
+    assert loaded.summary.invariant.drift <= 1e-8
+    predicted = loaded.summary.predicted
+    assert (predicted.nc1_possible, predicted.limit) == (
         None,
         None,
     )  # theory 11.7: what does not carry over
-    assert {law["quantity"] for law in predicted["laws"]} >= {"invariant", "W^T 1"}
+    assert {law.quantity for law in predicted.laws} >= {"invariant", "W^T 1"}
     assert "loss_class" not in loaded.series
 
 
@@ -256,9 +256,9 @@ STEPS = ["-C", 3, "-m", 2, "-n", 4, "--init", "gaussian", "--t-end", 0.3, "--no-
 def test_discrete_steps_follow_the_exact_law_of_their_drift(options, engine, error, tmp_path):
     run("simulate", *STEPS, *options, "--out", tmp_path / "r")
     summary = load_run(tmp_path / "r").summary
-    assert summary["solver"]["engine"] == engine
-    assert summary["invariant"]["law_error"] <= error
-    assert summary["invariant"]["drift"] > 10 * summary["invariant"]["law_error"]
+    assert summary.solver.engine == engine
+    assert summary.invariant.law_error <= error
+    assert summary.invariant.drift > 10 * summary.invariant.law_error
     run(
         "simulate",
         "--config",
@@ -268,13 +268,13 @@ def test_discrete_steps_follow_the_exact_law_of_their_drift(options, engine, err
         "--no-figures",
         "--quiet",
     )
-    assert load_run(tmp_path / "s").summary["loss"] == summary["loss"]
+    assert load_run(tmp_path / "s").summary.loss == summary.loss
 
 
 def test_decay_follows_the_balance_of_E(tmp_path):
     run("simulate", *STEPS, "--decay-w", 0.2, "--out", tmp_path / "r")
-    invariant = load_run(tmp_path / "r").summary["invariant"]
-    assert invariant["law_error"] < 1e-6 < 1e-3 < invariant["drift"]
+    invariant = load_run(tmp_path / "r").summary.invariant
+    assert invariant.law_error < 1e-6 < 1e-3 < invariant.drift
 
 
 def test_options_of_steps_are_refused_without_a_step(tmp_path, capsys):
@@ -289,14 +289,14 @@ def test_so_many_steps_are_done_as_are_asked_for(tmp_path, capsys):
     for name, ends, steps in (("k", ["--steps", 7], 7), ("t", ["--t-end", 0.003], 10)):
         run("simulate", *few, "--step-size", 0.0003, *ends, "--out", tmp_path / name)
         summary = load_run(tmp_path / name).summary
-        assert summary["solver"]["steps"] == steps
-        assert summary["t_end"] == pytest.approx(0.0003 * steps, rel=1e-14)
+        assert summary.solver.steps == steps
+        assert summary.t_end == pytest.approx(0.0003 * steps, rel=1e-14)
     # Replayed from its file, and with another end.
     again = ["simulate", "--config", tmp_path / "k" / "config.toml", "--no-figures", "--quiet"]
     run(*again, "--out", tmp_path / "again")
     run(*again, "--t-end", 0.003, "--out", tmp_path / "longer")
-    assert load_run(tmp_path / "again").summary["solver"]["steps"] == 7
-    assert load_run(tmp_path / "longer").summary["solver"]["steps"] == 10
+    assert load_run(tmp_path / "again").summary.solver.steps == 7
+    assert load_run(tmp_path / "longer").summary.solver.steps == 10
     run("simulate", *STEPS, "--step-size", 1e-3, "--steps", 3, "--out", tmp_path / "r", expect=2)
     assert "--steps = 3: has no meaning beside --t-end" in capsys.readouterr().err
     run("simulate", *few, "--step-size", 1e-3, "--steps", 10**7, "--out", tmp_path / "r", expect=2)
@@ -321,8 +321,8 @@ def test_a_loss_of_ones_own_is_reached_by_its_import_path(tmp_path, monkeypatch,
     common = ["-C", 3, "-m", 2, "-n", 4, "--init", "gaussian", "--t-end", 0.5, "--no-figures", "--quiet"]
     run("simulate", *common, "--loss", "mylosses:cosh", "--out", tmp_path / "r")
     summary = load_run(tmp_path / "r").summary
-    assert summary["invariant"]["drift"] <= 1e-8
-    assert summary["loss"]["final"] < summary["loss"]["initial"]
+    assert summary.invariant.drift <= 1e-8
+    assert summary.loss.final < summary.loss.initial
     for name, message in (
         ("mylosses:number", "is no loss"),
         ("nowhere:x", "cannot be imported"),

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import ntkflow as nf
 from ntkflow.cli.main import main
+from ntkflow.runs.pictures import layout
 from ntkflow.runs.pictures.layout import KEYS, Layout, chosen
 from ntkflow.runs.saved import overlay
 
@@ -46,6 +48,14 @@ def test_several_runs_lie_over_each_other_in_a_colour_each_with_their_labels():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
 
 
+@pytest.mark.parametrize(("count", "last_row"), [(8, [1, 1, 1, 1]), (7, [1, 1, 2]), (6, [2, 2]), (5, [4])])
+def test_no_place_of_a_figure_is_empty(count, last_row):
+    grid = layout.filled(Figure(), count, 2, 4)
+    spans = [axes.get_subplotspec() for axes in grid]
+    assert [len(span.colspan) for span in spans] == [1, 1, 1, 1, *last_row]
+    assert [span.rowspan.start for span in spans] == [0] * 4 + [1] * (count - 4)
+
+
 def test_narrow_figures_have_fewer_panes_a_row_and_letters_that_can_be_read():
     figure = nf.figure(ONE, TWO, size=6.75, style="paper", labels=["a", "b"])
     figure.canvas.draw()
@@ -76,6 +86,8 @@ def test_who_has_no_line_is_named_with_the_reason():
     figure = nf.figure(runs, panes=["loss"], labels=["one", "zero", "other", "none"])
     (axes,) = panes(figure)
     assert [text.get_text() for text in axes.texts] == ["zero but for errors: zero\nnot known: other; none"]
+    printed = nf.figure(runs, panes=["loss"], style="paper", labels=["one", "zero", "other", "none"])
+    assert panes(printed)[0].texts[0].get_fontsize() >= 7
 
 
 @pytest.mark.parametrize(

@@ -127,10 +127,21 @@ def test_a_frame_of_another_machine_is_taken_as_it_was_written(tmp_path):
 def test_long_trajectories_keep_states_among_which_the_first_and_the_last(tmp_path):
     solution = nf.solve(nf.Problem(SIZES, BLOCK, nf.initial.make("gaussian", SIZES)), t_end=5.0)
     states.write_states(tmp_path / "few.npz", solution, most=solution.packed.nbytes // 10)
-    found = states.read_states(tmp_path / "few.npz")
+    found, kept = states.read_states(tmp_path / "few.npz")
+    np.testing.assert_array_equal(found.times, solution.times[kept])
     assert 2 < len(found) <= 12
     assert (found.times[0], found.times[-1]) == (0.0, solution.times[-1])
     np.testing.assert_array_equal(found.final.H, solution.final.H)
+
+
+def test_each_file_of_a_run_is_read_once(tmp_path, monkeypatch):
+    solved().save(tmp_path / "run")
+    read, plain = [], states.files.read_arrays
+    monkeypatch.setattr(
+        states.files, "read_arrays", lambda path, *args: read.append(path.name) or plain(path, *args)
+    )
+    nf.load(tmp_path / "run")
+    assert sorted(read) == ["states.npz", "trajectory.npz"]
 
 
 class Diagonal(nf.Kernel):
@@ -189,9 +200,10 @@ def test_damaged_and_older_runs_are_refused_by_name(tmp_path):
     solved().save(tmp_path / "run")
     path = tmp_path / "run" / states.STATES
     arrays, header = states.files.read_arrays(path)
-    states.files.write_arrays(path, {k: v for k, v in arrays.items() if k != "packed"}, header)
-    with pytest.raises(nf.InputError, match="is damaged"):
-        nf.load(tmp_path / "run")
+    for absent in ("packed", "kept"):
+        states.files.write_arrays(path, {k: v for k, v in arrays.items() if k != absent}, header)
+        with pytest.raises(nf.InputError, match="is damaged"):
+            nf.load(tmp_path / "run")
     path.unlink()
     with pytest.raises(nf.InputError, match="keeps no states"):
         nf.load(tmp_path / "run")

@@ -6,8 +6,10 @@ import pytest
 from ntkflow_validation.cli.progress import progress
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.presets import preset
+from ntkflow_validation.kernels import measurement_file
 
 from tests.commands import exit_code
+from tests.validation.counting import counted
 
 FILES = (
     "config.toml",
@@ -25,11 +27,18 @@ def validate(*words):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def first(tmp_path_factory):
+    """A run that was done in one go, and how often it made and read what its steps share."""
     out = tmp_path_factory.mktemp("cli") / "run"
     words = ("run", "--preset", "tiny", "--seed", 3, "--out", out, "--quiet")
-    assert validate(*words, "--rungs", "block, class-block, tensor") == 0
-    return out
+    with counted() as seen:
+        assert validate(*words, "--rungs", "block, class-block, tensor") == 0
+    return out, seen
+
+
+@pytest.fixture(scope="module")
+def finished(first):
+    return first[0]
 
 
 def test_the_entry_point_names_this_application():
@@ -55,6 +64,19 @@ def test_a_run_leaves_a_complete_directory(finished):
     assert window["skill"]["tensor"]["residual_class"] > window["skill"]["block"]["residual_class"]
     assert window["skill"]["tensor"]["M"] > 0.5
     assert any("drifts" in line for line in summary["deviations"])
+
+
+def test_a_run_in_one_go_makes_and_reads_once_what_its_steps_share(first):
+    _, seen = first
+    assert {what: times for what, times in seen.items() if what[0] in ("load", "build")} == {
+        ("load", "digits"): 1,
+        ("build", "cnn"): 1,
+    }
+    assert ("run", "comparison.json") not in seen  # it is written, and goes on as it is
+    small, for_pictures = len(measurement_file.LARGE), len(measurement_file.TENSORS)
+    for step in ("0.npz", "40.npz"):
+        assert seen["run", step, small] == 1
+        assert seen["run", step, for_pictures] <= 2  # where a window begins, and on the page
 
 
 def test_steps_on_their_own_print_one_json_document(finished, capsys):

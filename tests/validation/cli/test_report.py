@@ -9,6 +9,7 @@ from ntkflow_validation.config.presets import preset
 from ntkflow_validation.runs.rundir import RunDirectory
 
 from tests.commands import exit_code
+from tests.validation.counting import counted
 
 
 def validate(*words):
@@ -24,13 +25,32 @@ def small(data, seed=None, per_class=None):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def first(tmp_path_factory):
+    """The runs that were done in one go, and how often they made and read what their steps share."""
     out = tmp_path_factory.mktemp("default") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(showcase, "configurations", small)
         patch.setattr(showcase, "RUNGS", ("block", "class-block", "sample"))
-        assert validate("run", "--out", out, "--quiet") == 0
-    return out
+        with counted() as seen:
+            assert validate("run", "--out", out, "--quiet") == 0
+    return out, seen
+
+
+@pytest.fixture(scope="module")
+def finished(first):
+    return first[0]
+
+
+def test_two_runs_in_one_go_prepare_each_once_and_the_common_page_reads_no_comparison(first):
+    _, seen = first
+    made = {what: times for what, times in seen.items() if what[0] in ("load", "build")}
+    assert made == {
+        ("load", "block"): 1,
+        ("build", "linear"): 1,
+        ("load", "digits"): 1,
+        ("build", "cnn"): 1,
+    }
+    assert not [what for what in seen if what[1] == "comparison.json"]
 
 
 def test_no_arguments_give_two_runs_and_one_page(finished):

@@ -149,7 +149,10 @@ def test_sizes_of_classes_are_a_number_where_they_are_equal():
     differing = DataConfig(classes=3, class_sizes=(4, 3, 5))
     assert (differing.counts, differing.samples, differing.mean_per_class) == ((4, 3, 5), 12, 4)
     assert differing.balanced is False
-    assert RunConfig(data=differing).unpredicted.startswith("trained on classes of 3 to 5 samples")
+    assert RunConfig(data=differing).unpredicted is None
+    part = RunConfig(data=replace(differing, probe_per_class=2))
+    assert part.unpredicted.startswith("trained on classes of 3 to 5 samples, and observed on a part of them")
+    assert (part.has_invariant, RunConfig(data=differing).has_invariant) == (False, True)
     assert SETTINGS.read_settings(["data.class_sizes=4,3,5"]) == {"data.class_sizes": (4, 3, 5)}
     assert RunConfig(data=differing).with_per_class(3).data == DataConfig(classes=3, per_class=3)
 
@@ -159,6 +162,16 @@ def test_whole_numbers_of_numpy_are_kept_as_those_that_files_hold(tmp_path):
     assert [type(value) for value in (config.seed, config.data.per_class)] == [int, int]
     write_toml(tmp_path / "config.toml", config.to_dict())
     assert RunConfig.from_toml(tmp_path / "config.toml") == config
+
+
+def test_a_configuration_says_what_of_the_theory_it_breaks():
+    assert RunConfig(model=ModelConfig(name="linear"), training=TrainConfig()).deviations == ()
+    training = TrainConfig(momentum=0.9, weight_decay=0.01, batch_per_class=2, warmup=5, loss="cross-entropy")
+    said = RunConfig(
+        data=DataConfig(per_class=4), model=ModelConfig(name="linear"), training=training
+    ).deviations
+    words = ("momentum 0.9", "decay 0.01 of weights", "batches of 2", "warm-up of 5", "loss cross-entropy")
+    assert [found[: len(word)] for found, word in zip(said, words, strict=True)] == list(words)
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS.kinds if name not in SETTINGS.lists])

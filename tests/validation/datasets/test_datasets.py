@@ -71,6 +71,24 @@ def test_batches_are_balanced_and_every_sample_comes_once_an_epoch():
         np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(18))
 
 
+def test_batches_of_unequal_classes_have_each_in_its_proportion():
+    counts, C, size = np.array([8, 4, 12]), 3, 2
+    labels = np.repeat(np.arange(C), counts)
+    assert DataConfig(classes=C, class_sizes=tuple(counts.tolist())).in_batch(size) == (2, 1, 3)
+    for epoch in (0, 1):
+        batches = batches_of(labels, C, size, 5, range(4 * epoch, 4 * epoch + 4))
+        for batch in batches:
+            np.testing.assert_array_equal(np.bincount(labels[batch]), [2, 1, 3])
+        np.testing.assert_array_equal(np.sort(batches.ravel()), np.arange(24))
+    # 3 of 8, where a batch of 9 takes 3, 1.5 and 4.5: no whole numbers.
+    with pytest.raises(InputError, match=r"of 8, 4, 12 in their proportion; use 2 or 6, or 0, all samples"):
+        DataConfig(classes=C, class_sizes=(8, 4, 12)).in_batch(3)
+    with pytest.raises(InputError, match=r"exceeds the mean of data.class_sizes, 8"):
+        DataConfig(classes=C, class_sizes=(8, 4, 12)).in_batch(9)
+    with pytest.raises(InputError, match=r"use 0, all samples"):
+        DataConfig(classes=C, class_sizes=(8, 4, 13)).in_batch(2)
+
+
 def test_batches_depend_on_seed_and_step_alone():
     labels = np.repeat(np.arange(3), 6)
     a, b, later, other = (batch_indices(labels, 3, 3, s, k) for s, k in ((1, 4), (1, 4), (1, 5), (2, 4)))

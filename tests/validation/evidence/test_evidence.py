@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.evidence.evidence import ROWS, SERIES, trajectory
-from ntkflow_validation.evidence.evidence_table import tables
 from ntkflow_validation.pipeline.pipeline import measure_run, train_run
 from ntkflow_validation.runs.rundir import RunDirectory
 
 from tests.commands import exit_code
+from tools.evidence_table import tables
 
 CONFIG = RunConfig(
     data=DataConfig(classes=3, per_class=5, probe_per_class=3),
@@ -63,6 +63,7 @@ def test_kernels_measured_after_training_tell_as_much(tmp_path):
     for end in ("first", "last"):
         assert second["invariant"]["to_terms"][end] == pytest.approx(first["invariant"]["to_terms"][end])
     assert "not while training" in tables(tmp_path)
+    assert set(first["final"]) == {"H1H1_norm", "H2H2_norm", "gg_norm", "alignment_features"}
 
 
 def test_a_long_trajectory_is_thinned_and_keeps_its_ends():

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from ntkflow_validation.calibration import store
 from ntkflow_validation.config.config import KernelConfig, RunConfig
-from ntkflow_validation.evidence.evidence_table import documents, written_into
 from ntkflow_validation.kernels.found import CONSTANTS
 from ntkflow_validation.ladder.export import read_kept
 from ntkflow_validation.ladder.seeds import over_seeds, read
 
 from ntkflow.runs.border.records import document
 from ntkflow.runs.files import dump_json
+from tools.evidence_table import documents, written_into
 
 RESULTS = Path(__file__).parents[3] / "validation" / "results"
 

@@ -55,3 +55,17 @@ def test_points_are_observations_and_lines_are_predictions(start):
     np.testing.assert_array_equal(line.get_ydata(), scores.predicted["M_norm"][shown])
     assert points.get_marker() == "o"
     assert line.get_linestyle() == "-"
+
+
+def test_every_log_axis_has_numbers_however_little_it_spans():
+    scores = comparison(0.5)
+    figure = comparison_figure(scores, {0: scores}, "title", panes=["loss", "weights", "NC1", "skill"])
+    for axes in figure.axes:
+        for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
+            low, high = axis.get_view_interval()
+            shown = [t.get_text() for t in axis.get_ticklabels() if low <= axis_place(t, axis) <= high]
+            assert scale != "log" or sum(map(bool, shown)) >= 2
+
+
+def axis_place(label, axis):
+    return label.get_position()[0 if axis.axis_name == "x" else 1]

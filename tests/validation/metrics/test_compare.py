@@ -3,10 +3,8 @@ import json
 import numpy as np
 import pytest
 from ntkflow_validation.metrics.compare import QUANTITIES, compare, quantities, series
-from ntkflow_validation.pipeline.predict import predict
 
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 
@@ -68,17 +66,3 @@ def test_parts_of_the_residual_are_the_parts_of_the_loss():
 def test_lengths_must_agree():
     with pytest.raises(InputError, match="one state per time"):
         compare(TIMES, STATES, STATES[:2], SIZES)
-
-
-def test_a_prediction_starts_at_the_observation_and_keeps_the_clock_of_the_run():
-    small = State(STATES[0].H / 5, STATES[0].W / 5, STATES[0].b / 5)
-    prediction = predict(small, SIZES, BlockKernel(1.0, 0.5, 0.1), TIMES)
-    np.testing.assert_allclose(prediction.state(0).H, small.H, atol=1e-12)
-    np.testing.assert_array_equal(prediction.times, TIMES)
-    np.testing.assert_allclose(prediction.solution.times, TIMES - 0.5)
-
-
-@pytest.mark.parametrize("times", [[0.0], [0.0, 1.0, 1.0]])
-def test_times_that_do_not_increase_are_refused(times):
-    with pytest.raises(InputError, match="times"):
-        predict(STATES[0], SIZES, BlockKernel(1.0, 0.5, 0.1), np.array(times))

@@ -45,6 +45,28 @@ def test_the_invariant_of_the_data_set_from_a_probe_of_it(states):
     assert np.abs(batch_terms(small, SMALL, KERNEL, s).E - exact.E).max() > 0.1
 
 
+def test_classes_of_different_sizes_have_an_invariant_of_their_own():
+    sizes = Sizes(C=3, m=(4, 8, 6), n=n)
+    rng = np.random.default_rng(1)
+    start = State(rng.normal(size=(n, 18)), 0.3 * rng.normal(size=(3, n)), rng.normal(size=3))
+    end = solve(Problem(sizes, KERNEL, start), save_at=[0.0, 0.3], rtol=1e-11).final
+    first, last = (invariant_terms(state, sizes, KERNEL, 6) for state in (start, end))
+    np.testing.assert_allclose(first.E, last.E, atol=1e-8)
+    assert np.abs(first.weights - last.weights).max() > 1e-2
+    K = KERNEL.matrix(sizes)
+    np.testing.assert_allclose(
+        6 * first.E, start.W.T @ start.W - start.H @ np.linalg.solve(K, start.H.T), atol=1e-9
+    )
+    row = invariant_metrics(start, sizes, KERNEL, 6, 3)
+    assert row["invariant_norm"] == pytest.approx(np.linalg.norm(first.E))
+    # 2, 4 and 3 of each.
+    rows = [0, 1, 4, 5, 6, 7, 12, 13, 14]
+    batch = State(start.H[:, rows], start.W, start.b)
+    expected = invariant.terms(batch, Sizes(C=3, m=(2, 4, 3), n=n), KERNEL)
+    assert row["invariant_batch_norm"] == pytest.approx(np.linalg.norm(expected.E))
+    assert "invariant_batch_norm" not in invariant_metrics(start, sizes, KERNEL, 6, 0)
+
+
 def test_metrics_name_the_batch_version_and_take_its_size(states):
     small, _ = states
     row = invariant_metrics(small, SMALL, KERNEL, m, batch_per_class=2)

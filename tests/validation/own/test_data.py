@@ -136,7 +136,7 @@ def test_all_samples_of_classes_that_differ_in_size_unless_fewer_are_asked_for(t
     # Batches would be of equal classes: a preset's are full then.
     batches = RunConfig(training=TrainConfig(batch_per_class=4))
     assert batches.with_data(str(path)).training.batch_per_class == 0
-    with pytest.raises(InputError, match="as many of each class"):
+    with pytest.raises(InputError, match="no whole numbers of classes"):
         changed(config, {"training.batch_per_class": 2})
 
 

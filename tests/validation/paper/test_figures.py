@@ -9,7 +9,7 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.paper import FIGURES, draw_figure, paper_figure
 from ntkflow_validation.paper.choose import select
 from ntkflow_validation.paper.draw import training_figure, write
-from ntkflow_validation.paper.panes import OVER_EPOCHS, curves, log_ticks, over_epochs, over_rates
+from ntkflow_validation.paper.panes import OVER_EPOCHS, curves, over_epochs, over_rates
 from ntkflow_validation.paper.reproduce import (
     SCALES,
     Scale,
@@ -22,8 +22,11 @@ from ntkflow_validation.paper.reproduce import (
 from ntkflow_validation.paper.smooth import equally_spaced, smoothed
 from ntkflow_validation.sweep import TrainingSweep, run_sweep
 from ntkflow_validation.sweep.grid import PAPER_PAIRS, Pair
+from ntkflow_validation.sweep.records import find_records
 
 from ntkflow.errors import InputError
+from ntkflow.runs.pictures.figures import log_ticks
+from tests.docs.pages import ROOT
 from tests.validation.paper.invented import RATES, grid, record
 
 
@@ -197,6 +200,23 @@ def test_a_pane_without_a_trained_network_says_so():
     axes = axes_of()
     over_epochs(axes, "c", "c", curves(select(FIGURES[6], [record("uniform", 10.0)])), smooth=True)
     assert [text.get_text() for text in axes.texts] == ["no network reached 99% training accuracy"]
+
+
+def test_exported_trainings_are_drawn_from_their_documents():
+    results = ROOT / "validation" / "results"
+    names = ("resnet20-collapsed", "resnet20-not-collapsed")
+    records = find_records(results / f"{name}.json" for name in names)
+    kept = json.loads((results / f"{names[0]}.json").read_text())
+    np.testing.assert_allclose(records[0].series("NC1"), kept["trajectory"]["NC1"], rtol=1e-4)
+    assert records[0].last("NC1_papyan") == kept["last"]["NC1_papyan"]
+    assert records[0].last("alignment_features") == kept["kernels"][-1]["alignment"]
+    drawn = training_figure(FIGURES[7], select(FIGURES[7], records))
+    titles = [axes.get_title(loc="left") for axes in drawn.axes if axes.get_title(loc="left")]
+    # Nobody wrote down the moments: no empty pane, and no letter is left out.
+    assert [title[:2] for title in titles] == [f"{letter})" for letter in "abcdefg"]
+    assert not any("moments" in title for title in titles)
+    with pytest.raises(InputError, match="an exported training"):
+        find_records([results / "sweeps" / "digits.json"])
 
 
 TINY = RunConfig.from_dict(

@@ -7,12 +7,11 @@ import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.metrics.compare import compare
 from ntkflow_validation.pipeline.pipeline import prepare
-from ntkflow_validation.pipeline.predict import predict
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.training.steps import flow_times
 from ntkflow_validation.training.train import train
 
-from ntkflow.problem.kernels import BlockKernel
+import ntkflow as nf
 
 CONFIG = RunConfig(
     data=DataConfig(name="block", classes=3, per_class=4, kappa_d=1.5, kappa_c=0.9, kappa_n=0.2),
@@ -27,11 +26,18 @@ def trained(**changes):
     return config, dataset, network, list(train(config, dataset, network))
 
 
+def predicted(first, times):
+    """States of the flow from the first snapshot under the constants of the inputs, at the times of all of them."""
+    problem = nf.Problem(first.sizes, nf.BlockKernel(1.5, 0.9, 0.2), first.state)
+    solution = nf.solve(problem, save_at=times - times[0])
+    return [solution.state(i) for i in range(len(times))]
+
+
 def prediction_error(**changes):
     _, _, _, snapshots = trained(**changes)
     first, times = snapshots[0], np.array([s.time for s in snapshots])
-    prediction = predict(first.state, first.sizes, BlockKernel(1.5, 0.9, 0.2), times)
-    return max(np.abs(prediction.state(i).W - s.state.W).max() for i, s in enumerate(snapshots))
+    pairs = zip(predicted(first, times), snapshots, strict=True)
+    return max(np.abs(state.W - s.state.W).max() for state, s in pairs)
 
 
 def test_the_measured_constants_are_those_of_the_inputs_before_and_after_training():
@@ -79,9 +85,7 @@ def test_every_skill_is_nearly_one():
     _, _, _, snapshots = trained(learning_rate=1e-3, steps=1000)
     times = np.array([s.time for s in snapshots])
     first = snapshots[0]
-    prediction = predict(first.state, first.sizes, BlockKernel(1.5, 0.9, 0.2), times)
-    states = [prediction.state(i) for i in range(len(times))]
-    scores = compare(times, [s.state for s in snapshots], states, first.sizes)
+    scores = compare(times, [s.state for s in snapshots], predicted(first, times), first.sizes)
     assert min(scores.pooled.values()) > 0.999
     assert times[-1] == pytest.approx(
         flow_times(replace(CONFIG.training, learning_rate=1e-3, steps=1000), 12, 3)[-1]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from ntkflow_validation.cli.main import app
 from ntkflow_validation.config.config import KernelConfig
+from ntkflow_validation.kernels import measure
 from ntkflow_validation.ladder.run import compare_run
 from ntkflow_validation.pipeline.pipeline import measure_run, train_run
-from ntkflow_validation.recording import Recorder, compare
+from ntkflow_validation.recording import Recorder, compare, predict
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.train import prepare, train
 from typer.testing import CliRunner
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 import ntkflow as nf
 from ntkflow.errors import InputError
 from tests.validation.ladder.networks import NONLINEAR
-from tests.validation.recording.loops import CLOCK, N, Y, inputs, loop
+from tests.validation.recording.loops import CLOCK, RATE, C, N, Y, inputs, loop
 
 RUNGS = ("block", "class-block", "class-matrix", "sample", "tensor", "rayleigh")
 CONFIG = replace(
@@ -60,8 +61,62 @@ def test_rungs_that_follow_from_what_was_measured_predict(compared, linear):
     assert linear.recording
 
 
+@pytest.mark.parametrize(
+    ("kind", "smoothing", "biased"),
+    [("cross-entropy", 0.0, True), ("half-squared", 0.2, False)],
+    ids=["cross-entropy", "smoothed and held"],
+)
+def test_other_losses_and_heads_are_predicted_and_compared_by_one_rule(tmp_path, kind, smoothing, biased):
+    clock = nf.Clock(RATE, kind, "sum", samples=N, classes=C, label_smoothing=smoothing)
+    recorder = Recorder(
+        tmp_path / "run", Y, clock=clock, X=inputs(), features=features,
+        head=lambda p: (p["W"], p["b"] if biased else None), snapshots=1, kernels=[0],
+    )  # fmt: skip
+    for step, H, W, b, V in loop(parts=50, biased=biased, loss=clock.flow_loss):
+        if step == 0:
+            first = measure(
+                features, {"V": V.astype(np.float32)}, inputs(), Y, head=(W, b if biased else None)
+            )
+            at_start = nf.State(H.T, W, b)
+        recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
+    found = compare(recorder, rungs=["sample", "rayleigh"], windows=1, report=False)
+    recorder.close()
+    again = RunDirectory.open(recorder.path).config.time_keeper()
+    assert again.flow_loss == clock.flow_loss
+    window = found.windows[0]
+    sample, rayleigh = (next(r for r in window.rungs if r.name == name) for name in ("sample", "rayleigh"))
+    assert min(s.value for q, s in sample.skill.centred.items() if s.value is not None) > 0.999
+    assert (sample.skill.on("b").value is None) is not biased
+    assert f"the training followed {clock.flow_loss.name}" in rayleigh.refused
+    told = predict(first, at_start, clock, steps=window.steps, rung="sample").against(recorder.run)
+    assert told.steps == list(window.steps)
+    for name, value in told.skill.items():
+        assert np.isnan(value) or value == pytest.approx(sample.skill.on(name).value, abs=2e-5), name
+
+
+def test_a_wrong_clock_is_hinted_at(compared, tmp_path):
+    assert compared.windows[0].clock is None
+    wrong = nf.Clock(RATE, "squared", "sum", samples=N, classes=C)
+    recorder = Recorder(
+        tmp_path / "run", Y, clock=wrong, X=inputs(), features=features, head=lambda p: (p["W"], p["b"]),
+        snapshots=1, kernels=[0],
+    )  # fmt: skip
+    for step, _, W, b, V in loop(steps=12, parts=20):
+        recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
+    found = compare(recorder, rungs=["block", "sample"], windows=1, report=False)
+    recorder.close()
+    said = found.windows[0].clock
+    assert "multiplied by 0.5 " in said
+    assert "it is there (loss='half-squared')" in said
+    assert said in repr(found)
+    assert RunDirectory.open(recorder.path).comparison().windows[0].clock == said
+
+
 def test_it_gives_a_table(compared):
     text = repr(compared)
+    assert "cos dM, err dM: direction and relative error" in text
+    assert "In brackets: the skill on M" in text
+    assert "Missing of the chain, each counted with the next rung: neuron-diagonal (not run)" in text
     assert "sample" in text
     assert "recorded outside" in text
     with pytest.raises(InputError, match="there are 1"):

@@ -67,6 +67,44 @@ def test_what_is_observed_may_begin_later_and_be_a_run(measured, walk, tmp_path)
         found.against([pair for pair in states(walk) if pair[0] > 10])
 
 
+def test_what_is_laid_beside_is_what_was_asked_for(measured, walk):
+    seen = states(walk)
+
+    def beside(steps):
+        return predict(measured, None, CLOCK, steps=steps, rung="sample").against(seen)
+
+    assert beside([0, 3, 5, 20]).steps == [0, 5, 20]
+    assert beside(12).steps == [0, 5, 10]
+    assert beside(None).steps == STEPS
+    assert beside([0, 20]).skill == pytest.approx(
+        predict(measured, None, CLOCK, steps=[0, 20], rung="sample").against(seen[::3]).skill
+    )
+    with pytest.raises(InputError, match=r"holds 1 of the observed steps \[0, 5, 10"):
+        beside([0, 3])
+
+
+@pytest.mark.parametrize(
+    ("clock", "factor", "cause"),
+    [
+        ({"loss": "squared", "reduction": "sum"}, 0.5, "the 1/2 in the loss: it is there"),
+        ({"reduction": "batch-mean"}, 12, "the mean over samples: the loss is a sum"),
+    ],
+    ids=["1/2", "sum"],
+)
+def test_a_wrong_clock_is_hinted_at_and_a_right_one_not(measured, walk, found, clock, factor, cause):
+    seen = states(walk)
+    assert found.against(seen).clock is None
+    wrong = nf.Clock(0.002, samples=N, classes=C, **clock)
+    beside = predict(measured, None, wrong, steps=STEPS, rung="sample").against(seen)
+    assert f"multiplied by {factor:g} " in beside.clock
+    assert cause in beside.clock
+    assert beside.clock in repr(beside)
+
+
+def test_a_kernel_that_is_wrong_is_not_the_clocks_fault(measured, walk):
+    assert predict(measured, None, CLOCK, steps=STEPS, rung="block").against(states(walk)).clock is None
+
+
 def test_logits_of_unseen_inputs_follow_from_the_cross_kernel(found, walk):
     new = inputs(seed=5, count=4)
     cross = new @ inputs().T
@@ -148,6 +186,20 @@ def test_a_clock_is_needed_and_its_body_trained(measured):
         predict(measured)
     with pytest.raises(InputError, match="frozen"):
         predict(measured, None, nf.Clock(0.1, samples=N, classes=C, frozen="body"))
+
+
+def test_a_negative_kappa_n_is_predicted_with_by_blocks_too():
+    # Inputs of opposite classes, as batch normalisation makes features: kappa_n < 0.
+    rng = np.random.default_rng(0)
+    X = (np.array([1.0, -1.0]).repeat(4)[:, None] + 0.5 * rng.normal(size=(8, 6))).astype(np.float32)
+    V, W = rng.normal(size=(6, 3)).astype(np.float32), rng.normal(size=(2, 3))
+    measured = measure(lambda p, x: x @ p, V, X, np.repeat([0, 1], 4), head=(W, np.zeros(2)))
+    assert measured.features.constants["n"].value < 0
+    clock = nf.Clock(0.01, "half-squared", "sum", samples=8, classes=2)
+    assert measured.broken_order is None
+    for rung in ("block", "class-block"):
+        found = predict(measured, None, clock, steps=20, rung=rung)
+        assert found.series["loss"][-1] < found.series["loss"][0]
 
 
 def test_skill_has_one_definition(walk):

@@ -20,6 +20,23 @@ def test_of_the_environment(monkeypatch, text, rank):
     assert ranks.rank() == rank
 
 
+STARTED = [
+    ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True), ({"LOCAL_RANK": "1"}, False),
+    ({"LOCAL_RANK": "0", "NODE_RANK": "2"}, False), ({"RANK": "0", "LOCAL_RANK": "1"}, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variables", "writes"), STARTED, ids=["first", "local", "of another node", "of all"]
+)
+def test_processes_that_lightning_starts(monkeypatch, variables, writes):
+    monkeypatch.setitem(sys.modules, "torch.distributed", distributed(False, 9))
+    monkeypatch.delenv("RANK", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert (ranks.rank() == 0) == writes
+
+
 def test_of_torch_first(monkeypatch):
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setitem(sys.modules, "torch.distributed", distributed(True, 2))

@@ -30,7 +30,8 @@ class Writer:
 
 @pytest.mark.parametrize("library", ["torch.utils.tensorboard", "tensorboardX"])
 def test_tensorboard_gets_the_numbers(monkeypatch, tmp_path, library):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    for name in ("torch.utils.tensorboard", "tensorboardX"):
+        monkeypatch.setitem(sys.modules, name, None)
     pretend(monkeypatch, library, SummaryWriter=Writer)
     sink = sinks.TensorBoard(tmp_path)
     sink(7, LINE)
@@ -54,6 +55,9 @@ def test_wandb_writes_offline_files(monkeypatch, tmp_path):
         "project": "ntkflow",
         "mode": "offline",
         "tags": ["x"],
+        # A run of its own, that prints nothing.
+        "reinit": "create_new",
+        "settings": {"silent": True, "console": "off"},
     }
     assert line == ({"ntkflow/loss": 1.5, "ntkflow/accuracy_train": 1.0}, 7)
     assert end == "finished"

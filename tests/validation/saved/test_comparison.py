@@ -30,6 +30,10 @@ def test_a_row_for_each_prediction(found):
     assert first["M"] == pytest.approx(0.6)
     assert (second["refused"], second["M"]) == ("no memory", None)
     assert np.isnan(frame["M"][1])
+    data = found.to_xarray().set_index(prediction=["window", "rung"])
+    scores = data.sel(quantity="M", rung="block", window="early")
+    assert (scores["skill"].item(), scores["error"].item()) == (pytest.approx(0.6), 0.01)
+    assert np.isnan(data["skill"].sel(rung="tensor")).all()
 
 
 def test_it_tells_itself_in_a_line_and_in_a_table(found, trained):
@@ -41,8 +45,9 @@ def test_it_tells_itself_in_a_line_and_in_a_table(found, trained):
 
 
 def test_its_figure_is_that_of_the_run(found, trained, monkeypatch):
-    monkeypatch.setattr(figures, "comparison_figure", lambda *drawn: drawn)
-    lead, windows, title = nf.load(trained).comparison.figure("early")
+    monkeypatch.setattr(figures, "comparison_figure", lambda *drawn, **how: (*drawn, how))
+    lead, windows, title, how = nf.load(trained).comparison.figure("early", panes=["skill"], size=5.0)
+    assert how == {"panes": ["skill"], "size": 5.0}
     assert title == "block, linear, N = 12, n = 5: predicted from step 0 with three constants"
     np.testing.assert_array_equal(lead.predicted["NC1"], lead.observed["NC1"])
     assert (list(windows), lead.pooled["residual_global"]) == ([0], 0.9)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ntkflow_validation.config.config import LATER, RunConfig
 from ntkflow_validation.config.presets import preset
+from ntkflow_validation.runs.ends import final_norms
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.sweep import (
     Pair,
@@ -21,7 +22,7 @@ from ntkflow_validation.sweep import cell as cell_module
 from ntkflow_validation.sweep.estimate import Speed, estimate, in_words, seconds_of
 from ntkflow_validation.sweep.grid import CONTENT, PAPER_PAIRS, key_of
 from ntkflow_validation.sweep.presets import SWEEPS, sweep_preset
-from ntkflow_validation.sweep.records import Content, Record, final_norms
+from ntkflow_validation.sweep.records import Content, Record
 from ntkflow_validation.sweep.running import tabulate_sweep
 from ntkflow_validation.sweep.select import rows_where
 from ntkflow_validation.sweep.settings import SETTINGS, changed, flat

@@ -90,9 +90,9 @@ def run_cell(cell: Cell, folder: Path | str) -> CellRow:
         comparison = run.comparison()
         if comparison is None:
             train_run(run)
-            measure_run(run)
-            comparison = compare_run(run, from_snapshot=0, rungs=RUNGS)
-        return cell_row(cell, run.kernel_rows(), comparison)
+            kernels = measure_run(run)
+            comparison = compare_run(run, from_snapshot=0, rungs=RUNGS, kernels=kernels)
+        return cell_row(cell, [kernel.row for kernel in comparison.kernels], comparison)
 
 
 def make_place(out: Path | str, overwrite: bool) -> None:

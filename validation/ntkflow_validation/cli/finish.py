@@ -10,20 +10,30 @@ from ntkflow_validation.cli.progress import progress
 
 if TYPE_CHECKING:
     from ntkflow_validation.pipeline.summary import Summary, WindowSummary
+    from ntkflow_validation.runs.results import Results
     from ntkflow_validation.runs.rundir import RunDirectory
 
 
-def finish(run: "RunDirectory", json: bool, quiet: bool) -> None:
+def finish(
+    run: "RunDirectory",
+    json: bool,
+    quiet: bool,
+    results: "Results | None" = None,
+) -> None:
     """Write what can be written so far, and print it as JSON or in words."""
-    tell({run: written(run, json or quiet)}, json, quiet)
+    tell({run: written(run, json or quiet, results)}, json, quiet)
 
 
-def written(run: "RunDirectory", silent: bool) -> "Summary":
-    """Write what can be written so far; the summary."""
+def written(
+    run: "RunDirectory",
+    silent: bool,
+    results: "Results | None" = None,
+) -> "Summary":
+    """Write what can be written so far; the summary. What a step before has read or made is not read again."""
     from ntkflow_validation.report.write import finish as write
 
     with progress(silent) as bar:
-        return write(run, bar, attempted)
+        return write(run, bar, attempted, results)
 
 
 def tell(summaries: "Mapping[RunDirectory, Summary]", json: bool, quiet: bool) -> None:

@@ -11,6 +11,8 @@ from ntkflow_validation.cli.finish import tell, written
 from ntkflow_validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ntkflow._types import Json
     from ntkflow_validation.config.config import KernelConfig
     from ntkflow_validation.kernels import Measurement
@@ -87,6 +89,7 @@ def kernels(
     """Measure the features' NTK at snapshots of a trained run; those already measured are kept."""
     from ntkflow_validation.kernels.arguments import CHEAP
     from ntkflow_validation.runs.measurement_run import FIGURE_QUANTITIES
+    from ntkflow_validation.runs.results import Results
     from ntkflow_validation.sweep.settings import changed
 
     given = {
@@ -108,25 +111,25 @@ def kernels(
         asked = how if changes or wanted or overwrite else None
         with found.locked():
             with progress(json or quiet) as bar:
-                lines += _measured(found, from_snapshot, asked, bar, overwrite)
-                lines += _draw(found, from_snapshot) if figure else []
-            summaries[found] = written(found, json or quiet)
+                said, kernels = _measured(found, from_snapshot, asked, bar, overwrite)
+                lines += [*said, *(_draw(found, from_snapshot, kernels) if figure else [])]
+            summaries[found] = written(found, json or quiet, Results.of(found, kernels))
     tell(summaries, json, quiet)
     if lines and not (json or quiet):
         typer.echo("\n".join(lines))
 
 
-def _draw(run: "RunDirectory", step: int | None) -> list[str]:
+def _draw(run: "RunDirectory", step: int | None, kernels: "Mapping[int, Measurement]") -> list[str]:
     from ntkflow_validation.figures.kernel_panes import draw_kernels
 
-    drawn = attempted(lambda: draw_kernels(run, step), "the same command again draws it")
+    drawn = attempted(lambda: draw_kernels(run, step, measured=kernels), "the same command again draws it")
     return [] if drawn is None else [f"figure: {drawn}"]
 
 
 def _measured(
     run: "RunDirectory", extra: int | None, how: "KernelConfig | None", bar: Bar, overwrite: bool
-) -> list[str]:
-    """Measure, and say what was found by settings that were asked for."""
+) -> "tuple[list[str], dict[int, Measurement]]":
+    """Measure; what is said of what was found by settings that were asked for, and everything that was measured."""
     from ntkflow_validation.pipeline.pipeline import kernel_steps
     from ntkflow_validation.runs.measurement_run import measure_steps
 
@@ -134,12 +137,15 @@ def _measured(
         if forecast.seconds > WORTH_SAYING:
             bar.say(f"step {step}: {forecast}")
 
-    lines = []
+    lines: list[str] = []
+    kept: dict[int, Measurement] = {}
     for step, found, now in measure_steps(
         run, kernel_steps(run, extra), how, bar, overwrite, announce if how else None
     ):
         lines += _found(step, found) if now else [f"step {step}: was measured before"]
-    return [*lines, f"written to {run.path / 'measurements'}"] if how else []
+        kept |= {} if now else {step: found}
+    said = [*lines, f"written to {run.path / 'measurements'}"] if how else []
+    return said, run.measurements(kept)
 
 
 def _found(step: int, found: "Measurement") -> list[str]:

@@ -87,14 +87,18 @@ def compare(
 ) -> None:
     """Predict from measured snapshots with every rung of the kernel ladder, compare, attribute the error."""
     from ntkflow_validation.pipeline.pipeline import compare_run
+    from ntkflow_validation.runs.results import Results
 
     summaries: dict[RunDirectory, Summary] = {}
     for found in options.runs_at(run, out):
         options.find_data(found.config, data_dir)
         with found.locked():
+            kernels = found.measurements()
             with progress(json or quiet) as bar:
-                compare_run(found, from_snapshot, bar, options.rung_names(rungs), bar.say)
-            summaries[found] = written(found, json or quiet)
+                comparison = compare_run(
+                    found, from_snapshot, bar, options.rung_names(rungs), bar.say, kernels
+                )
+            summaries[found] = written(found, json or quiet, Results.of(found, kernels, comparison))
     tell(summaries, json, quiet)
 
 
@@ -129,6 +133,7 @@ def run(
     page, in some minutes.
     """
     from ntkflow_validation.pipeline.pipeline import Result, compare_run, measure_run, read_outcome, train_run
+    from ntkflow_validation.runs.results import Results
 
     if preset is None and config is None and data is None:
         if download or from_snapshot is not None or rungs != "auto" or set_:
@@ -147,13 +152,17 @@ def run(
         tell_complete(directory, json, quiet)
         _end(ended, directory, json or quiet)
         return
+    results = None
     with directory.locked():
         with progress(json or quiet) as bar:
             outcome = train_run(directory, bar, bar.observed, prepared)
             if outcome.result is Result.COMPLETE:
-                measure_run(directory, from_snapshot, bar)
-                compare_run(directory, from_snapshot, bar, options.rung_names(rungs), bar.say)
-        finish(directory, json, quiet)
+                kernels = measure_run(directory, from_snapshot, bar, prepared)
+                comparison = compare_run(
+                    directory, from_snapshot, bar, options.rung_names(rungs), bar.say, kernels, prepared
+                )
+                results = Results.of(directory, kernels, comparison)
+        finish(directory, json, quiet, results)
     _end(outcome, directory, json or quiet)
 
 

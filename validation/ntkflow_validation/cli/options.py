@@ -13,7 +13,7 @@ from ntkflow.runs.atomic import MARK, refuse_existing
 if TYPE_CHECKING:
     from ntkflow_validation.config.config import RunConfig
     from ntkflow_validation.runs.rundir import RunDirectory
-    from ntkflow_validation.runs.training_run import Prepared
+    from ntkflow_validation.training.train import Prepared
 
 RUN_OUT = Path("validate-run")
 
@@ -120,9 +120,9 @@ def tell_data(config: "RunConfig", silent: bool) -> None:
     if config.data.is_own and not silent:
         print(said(config.data.name, contents(config.data.name)))
         if not config.data.balanced:
-            print(
-                "  classes differ in size: full batches, and no prediction; data.per_class = M takes M of each"
-            )
+            batch = config.training.batch_per_class
+            how = f"batches of {batch * config.data.classes} in their proportion" if batch else "full batches"
+            print(f"  classes differ in size: {how}; data.per_class = M takes M of each")
 
 
 def create(

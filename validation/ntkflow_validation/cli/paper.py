@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def figure(
     number: int = typer.Argument(help="Figure of the paper, 1 to 20."),
-    path: list[Path] = typer.Argument(help="Sweep directories and run directories; one run for 1 and 13-20."),
+    path: list[Path] = typer.Argument(
+        help="Sweeps, runs and exported trainings (NAME.json); one run for 1 and 13-20."
+    ),
     out: Path = typer.Option(Path("figures"), help="Folder for figure-N.pdf and figure-N.png."),
     raw: bool = typer.Option(False, "--raw", help="Curves over epochs as measured, not smoothed."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors."),

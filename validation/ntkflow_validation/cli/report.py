@@ -14,8 +14,9 @@ from ntkflow_validation.cli.progress import Bar, progress
 
 if TYPE_CHECKING:
     from ntkflow_validation.calibration.document import Calibration
+    from ntkflow_validation.runs.results import Results
     from ntkflow_validation.runs.rundir import RunDirectory
-    from ntkflow_validation.runs.training_run import Prepared
+    from ntkflow_validation.training.train import Prepared
 
 OUT = typer.Option(Path("calibration"), "--out", help="Directory of the calibration.")
 BRIEF = typer.Option(False, "--brief", help="The known answer and two departures only; some seconds.")
@@ -122,48 +123,53 @@ def default_run(
         (out / PAGE).unlink(missing_ok=True)
     clean(out)
     with progress(json or quiet) as bar:
-        runs = [_part(run, prepared, bar) for run, prepared in made]
+        results = {run: _part(run, prepared, bar) for run, prepared in made}
         again = "the same command again makes it"
-        page = out / PAGE if complete else attempted(lambda: write_report(runs, out / PAGE, bar), again)
+        runs = list(results)
+        page = (
+            out / PAGE if complete else attempted(lambda: write_report(runs, out / PAGE, bar, results), again)
+        )
     if json:
         print(dump_json({run.path.name: run.summary() for run in runs}))
     elif not quiet:
         if complete:
             print(f"{out} is already complete; --overwrite runs it again")
         for run in runs:
-            print("\n".join(_lines(run)))
+            print("\n".join(_lines(run, results[run])))
         if page is not None:
             print(f"report: {page}")
         print_next(out)
 
 
-def _part(run: "RunDirectory", prepared: "Prepared | None", bar: Bar) -> "RunDirectory":
-    """One of the runs, from its start, from where it was interrupted, or as it is when it is finished."""
+def _part(run: "RunDirectory", prepared: "Prepared | None", bar: Bar) -> "Results":
+    """What is left of one of the runs, from its start, from where it was interrupted, or as it is when it is finished."""
     from ntkflow_validation.cli.showcase import RUNGS
     from ntkflow_validation.pipeline.pipeline import compare_run, measure_run, train_run
     from ntkflow_validation.report.write import finish
+    from ntkflow_validation.runs.results import Results
 
     if run.summary():
-        return run
+        return Results.of(run)
 
     def named(what: str, done: float, total: float) -> None:
         bar(f"{run.path.name}: {what}", done, total)
 
     with run.locked():
         train_run(run, named, prepared=prepared)
-        measure_run(run, None, bar)
-        compare_run(run, None, named, RUNGS)
-        finish(run, attempt=attempted)
-    return run
+        kernels = measure_run(run, None, bar, prepared)
+        comparison = compare_run(run, None, named, RUNGS, kernels=kernels, prepared=prepared)
+        results = Results.of(run, kernels, comparison)
+        finish(run, attempt=attempted, results=results)
+    return results
 
 
-def _lines(run: "RunDirectory") -> list[str]:
+def _lines(run: "RunDirectory", results: "Results") -> list[str]:
     """A run in a few lines: what it is, and for each window how the plainest and the best rung do."""
-    from ntkflow_validation.report.gather import gather
-    from ntkflow_validation.report.words import in_brief
+    from ntkflow_validation.report.words import in_brief, run_facts, run_title
 
-    report = gather(run)
-    return [f"{report.title}: {report.facts}", *(f"  {line}" for line in in_brief(report.windows))]
+    windows = () if results.comparison is None else results.comparison.in_order
+    said = f"{run_title(run.config)}: {run_facts(run.config, results.training)}"
+    return [said, *(f"  {line}" for line in in_brief(windows))]
 
 
 def _draw(found: "Calibration", out: Path) -> Path:

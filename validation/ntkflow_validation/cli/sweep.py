@@ -6,11 +6,12 @@ from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from ntkflow import checks
+from ntkflow._types import Json
 from ntkflow.cli.ends import GOES_ON, resumable
 from ntkflow.cli.printed.output import warn
 from ntkflow.errors import InputError, StoppedError
@@ -229,7 +230,7 @@ def _grid(
     if data is not None and (pairs or grid.pairs):
         raise checks.beside("--data", data, "pairs, which name their data")
     base = grid.base if data is None else grid.base.with_data(own_data(data))
-    given: dict[str, Any] = {"base": completed(changed(base, SETTINGS.read_settings(changes)), again=True)}
+    given: Json = {"base": completed(changed(base, SETTINGS.read_settings(changes)), again=True)}
     if pairs:
         given["pairs"] = PAPER_PAIRS if pairs == [PAPER] else tuple(Pair.parse(text) for text in pairs)
     if rates is not None:

@@ -50,11 +50,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         whole_numbers(self, "", {"seed": 0})
         m, batch = min(self.data.counts), self.training.batch_per_class
-        if batch and not self.data.balanced:
-            rule = "draws as many of each class, of which there are not as many"
-            raise InputError("training.batch_per_class", batch, rule, "use 0, all samples")
-        if batch > m:
-            raise InputError("training.batch_per_class", batch, f"exceeds {self.data.least}", "lower it")
+        if batch:
+            self.data.in_batch(batch)
         if self.kernels.per_class > m:
             rule = f"exceeds {self.data.least}"
             raise InputError("kernels.per_class", self.kernels.per_class, rule, "lower it")
@@ -98,6 +95,10 @@ class RunConfig:
         """Whether snapshots replace the running statistics by those of the training set."""
         return self.has_running_statistics and self.training.observed == "recalibrated"
 
+    def recipe_words(self, rate: float) -> str:
+        """What titles say of how it was trained, at the rate that was used."""
+        return f"rate {rate:.4g}, seed {self.seed}"
+
     @property
     def unpredicted(self) -> str | None:
         """Why the theory's flow predicts nothing of this training, in words; None where it does."""
@@ -105,17 +106,83 @@ class RunConfig:
         if training.adaptive:
             how = "scales each parameter's gradient by its own history"
             return f"trained with {training.optimiser}, which {how}: its steps are in no time those of the gradient flow"
-        if training.loss != "mse":
-            return f"trained on {training.loss}; the predictions are for the squared error of eq. (4)"
-        if training.label_smoothing:
-            how = f"targets smoothed by {training.label_smoothing:g}"
-            return f"trained on {how}; the predictions are for the one-hot targets of eq. (4)"
-        if not self.model.head_bias:
-            return "trained without a bias in the head; the predictions are for a bias that is trained"
-        if not self.data.balanced:
+        if not self.data.balanced and self.observes_part:
             sizes = f"{min(self.data.counts)} to {max(self.data.counts)} samples"
-            return f"trained on classes of {sizes}; the rungs here are for balanced classes"
+            return (
+                f"trained on classes of {sizes}, and observed on a part of them: no statement says how a part of each class "
+                "moves where the classes differ in size; observe all samples (data.probe_per_class = 0)"
+            )
         return None
+
+    @property
+    def batches_by_class(self) -> bool:
+        """Whether a batch holds as many samples of every class."""
+        return self.training.batch_per_class > 0
+
+    @property
+    def observed_set(self) -> str:
+        """Whose statistics are those of batch normalisation where it is recalibrated, in words."""
+        return "training set"
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Hypotheses of the theory that the configuration does not satisfy, in words."""
+        return tuple([*self._of_training(), *self._of_network()])
+
+    def _of_training(self) -> list[str]:
+        training, found = self.training, []
+        if training.adaptive:
+            found.append(f"optimiser {training.optimiser}: not gradient descent, and in no flow time")
+        if training.label_smoothing:
+            found.append(
+                f"labels smoothed by {training.label_smoothing:g}: the flow and its scores are of these targets; "
+                "metrics.jsonl has losses against one-hot ones"
+            )
+        if training.momentum:
+            kind = "Nesterov momentum" if training.nesterov else "momentum"
+            found.append(
+                f"{kind} {training.momentum}: the flow maps its time, the modified predictions have its inertia"
+            )
+        if training.weight_decay:
+            of = "all parameters" if training.decay_on == "all" else "weights"
+            found.append(f"decay {training.weight_decay} of {of}: not in the predicted flow")
+        if self.batches_by_class:
+            found.append(f"batches of {training.batch_per_class} per class: the flow is that of their mean")
+        if training.warmup:
+            found.append(f"warm-up of {training.warmup} steps: in the clock only")
+        if training.loss != "mse":
+            found.append(
+                f"loss {training.loss}: not the squared error of eq. (4); the flow, its residuals and losses are of this one, "
+                "whose parts do not add up to it, and metrics.jsonl has squared errors"
+            )
+        return found
+
+    def _of_network(self) -> list[str]:
+        found = []
+        if not self.model.head_bias:
+            found.append("head without a bias: the flow holds b = 0, where the theory trains it")
+        if self.has_running_statistics:
+            recalibrated = self.training.observed == "recalibrated"
+            of = f"those of the {self.observed_set}" if recalibrated else "running averages"
+            found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
+        if self.model.name != "linear":
+            found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
+        return found
+
+    @property
+    def trained_per_class(self) -> float:
+        """Training samples of a class; of classes that differ in size their mean."""
+        return self.data.samples / self.data.classes
+
+    @property
+    def has_invariant(self) -> bool:
+        """Whether E is known of what is observed: of a part of each class where classes are equal, else of all samples."""
+        return self.data.balanced or not self.observes_part
+
+    @property
+    def observes_part(self) -> bool:
+        """Whether H is observed on a part of the training samples."""
+        return bool(self.data.probe_per_class)
 
     def to_dict(self) -> Json:
         """Nested plain values, one table per section."""
@@ -161,13 +228,14 @@ class RunConfig:
         if per_class is None:
             return self
         per_class = checks.whole("data.per_class", per_class, 2)
+        # What was asked of a larger set is cut with it: a smaller run is not refused for settings of the one it came from.
         probe = min(self.data.probe_per_class, per_class)
         return self._on(replace(self.data, per_class=per_class, class_sizes=(), probe_per_class=probe))
 
     def with_data(self, name: str) -> "RunConfig":
         """The same run on all samples of another data set, a user's own; batches and kernels take at most these.
 
-        Where its classes differ in size, batches are full.
+        Where its classes differ in size and the batch cannot hold them in proportion, batches are full.
 
         Raises:
             InputError: the file is missing, or cannot be read.
@@ -180,7 +248,11 @@ class RunConfig:
 
     def _on(self, data: DataConfig) -> "RunConfig":
         kernels, training, m = self.kernels, self.training, min(data.counts)
-        batch = min(training.batch_per_class, m) if data.balanced else 0
+        batch = min(training.batch_per_class, data.mean_per_class)
+        try:
+            data.in_batch(batch)
+        except InputError:
+            batch = 0
         return replace(
             self,
             data=data,

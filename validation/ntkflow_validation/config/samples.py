@@ -6,6 +6,7 @@ from pathlib import Path
 from ntkflow.checks import choice, whole
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.sizes import repeated
 from ntkflow_validation.config.values import number, typed_fields, whole_numbers
 from ntkflow_validation.own import data as own
 
@@ -29,7 +30,7 @@ class DataConfig:
             of an .npz of one's own, with X, y and perhaps X_test, y_test, see `ntkflow_validation.own.data`.
         classes: C, the first C classes of the data set; 0 = all that a file of one's own holds.
         per_class: m, training samples of each class; 0 = as many as a file of one's own holds, or as `class_sizes` says.
-        class_sizes: m_1 .. m_C where they differ, in place of `per_class`. Such classes are trained on in full batches only.
+        class_sizes: m_1 .. m_C where they differ, in place of `per_class`.
         test_per_class: test samples of each class, at most; 0 = all. Without an official test set
             (digits) they come from the samples that are not trained on.
         probe_per_class: samples of each class on which H is observed in snapshots, the first ones; 0 = all m.
@@ -106,6 +107,50 @@ class DataConfig:
     def mean_per_class(self) -> int:
         """m, or N/C rounded down where the classes differ: for lengths of epochs, and for costs."""
         return self.samples // self.classes
+
+    def in_batch(self, per_class: int) -> tuple[int, ...]:
+        """Samples of each class in batches of so many of each, on the mean over classes: in the proportion of the classes.
+
+        Only then a batch has in expectation its share of the full gradient, and an epoch ends for all classes at once.
+
+        Raises:
+            InputError: these are no whole numbers, or more than there are.
+        """
+        N, C = self.samples, self.classes
+        if per_class > N / C:
+            raise InputError(
+                "training.batch_per_class", per_class, f"exceeds {self.largest_batch}", "lower it"
+            )
+        # N/C whole: epochs are counted in samples of a mean class.
+        if any(per_class * C * m % N for m in self.counts) or (N % C and not self.balanced):
+            possible = self.whole_batches
+            raise InputError(
+                "training.batch_per_class",
+                per_class,
+                f"would hold no whole numbers of classes of {repeated(self.counts)} in their proportion",
+                f"use {' or '.join(str(b) for b in possible)}, or 0, all samples"
+                if possible
+                else "use 0, all samples",
+            )
+        return tuple(per_class * C * m // N for m in self.counts)
+
+    @property
+    def whole_batches(self) -> tuple[int, ...]:
+        """The least and the largest batch below a full one that holds each class in its proportion, if there is one."""
+        N, C = self.samples, self.classes
+        if N % C:
+            return ()
+        found = [b for b in range(1, N // C) if all(b * C * m % N == 0 for m in self.counts)]
+        return tuple(dict.fromkeys((found[0], found[-1]))) if found else ()
+
+    @property
+    def largest_batch(self) -> str:
+        """The samples of a class, on the mean, with the setting that says so."""
+        return (
+            f"the mean of data.class_sizes, {self.samples / self.classes:g}"
+            if self.class_sizes
+            else self.least
+        )
 
     @property
     def least(self) -> str:

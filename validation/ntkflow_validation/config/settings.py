@@ -94,6 +94,7 @@ class ModelConfig:
         choice("model.init", self.init, INITIALISATIONS)
         number("model.scale", self.scale, 0)
         number("model.bend", self.bend, 0)
+        # A setting that does nothing would be recorded as if it had, and make two equal runs look different.
         defaults = {f.name: f.default for f in fields(self)}
         for setting, names in ONLY.items():
             value = getattr(self, setting)
@@ -164,7 +165,8 @@ class TrainConfig:
         decay_on: what decays: "weights", tensors with more than one axis, as in the paper's code, or "all".
         warmup: steps over which the rate rises linearly from 0 to its peak.
         drop_every: epochs after which the rate is divided by 10, again and again; 0 = never.
-        batch_per_class: samples of each class in a batch; 0 = all, full batch.
+        batch_per_class: samples of each class in a batch, of classes that differ in size on the mean, each in its
+            proportion; 0 = all, full batch.
         loss: entry of `LOSSES`.
         label_smoothing: epsilon of the targets (1 - epsilon) Y + epsilon/C that are trained on; what is recorded is of Y.
         reduction: "mean" over samples and outputs (cross-entropy: over samples), as in the paper's code,
@@ -244,6 +246,7 @@ class TrainConfig:
             if f.name in unused and getattr(self, f.name) != f.default:
                 rule = f"is not a setting of {self.optimiser}"
                 raise InputError(f"training.{f.name}", getattr(self, f.name), rule, "leave it at its default")
+        # The bound 2/lambda_max is that of gradient descent, whose steps are not scaled.
         if self.adaptive and self.learning_rate == 0:
             rule = f"no largest stable rate of {self.optimiser} is known"
             raise InputError("training.learning_rate", 0, rule, "give a rate")
@@ -286,6 +289,7 @@ class KernelConfig:
         named = [self.quantities] if isinstance(self.quantities, str) else self.quantities
         for name in named if isinstance(named, list | tuple) else [named]:
             choice("kernels.quantities", name, QUANTITIES)
+        # In the order given and each once: what was asked twice is measured once.
         object.__setattr__(self, "quantities", tuple(dict.fromkeys(named)))
         if self.per_class == 1:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Training samples: balanced, sorted by class, the rest kept apart; balanced batches from a seed."""
+"""Training samples, sorted by class, the rest kept apart; batches in the proportion of the classes, from a seed."""
 
 from ntkflow_validation.datasets.base import Dataset, Inputs
 from ntkflow_validation.datasets.batches import batch_indices

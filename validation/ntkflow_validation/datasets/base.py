@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -10,6 +10,9 @@ from jaxtyping import Float32, Int64
 from ntkflow._types import Labels
 from ntkflow.errors import InputError
 from ntkflow_validation.config.config import DataConfig
+
+if TYPE_CHECKING:
+    import jax
 
 Inputs = Float32[np.ndarray, "B ..."]
 
@@ -37,14 +40,14 @@ class Dataset:
     probe_per_class: int = 0
 
     @cached_property
-    def x_on_device(self) -> Any:
+    def x_on_device(self) -> "jax.Array":
         """`x` as an array of JAX, uploaded once: on a GPU what a step or a snapshot uploads is waited for."""
         import jax.numpy as jnp
 
         return jnp.asarray(self.x)
 
     @cached_property
-    def x_test_on_device(self) -> Any:
+    def x_test_on_device(self) -> "jax.Array":
         """`x_test` likewise."""
         import jax.numpy as jnp
 
@@ -114,6 +117,7 @@ def draw(labels: np.ndarray, config: DataConfig, seed: int, stream: int = 0) -> 
                 f"class {c} of {config.title} has {len(members)} samples",
                 "lower it",
             )
+        # All members are shuffled, however many are wanted: a larger draw from the same seed holds a smaller one.
         shuffled = rng.permutation(members)
         drawn.append(np.sort(shuffled[:wanted]))
         rest.append(np.sort(shuffled[wanted:]))
@@ -124,6 +128,7 @@ def limit_test(labels: np.ndarray, candidates: np.ndarray, config: DataConfig, s
     """Those of the candidate indices that are tested on: all, or at most `test_per_class` of each class."""
     if config.test_per_class == 0:
         return candidates
+    # A stream of its own: how many are tested on changes nothing of what is trained on, nor of the batches (stream 1).
     rng = np.random.default_rng([seed, 2])
     kept = [
         np.sort(rng.permutation(candidates[labels[candidates] == c])[: config.test_per_class])

@@ -93,7 +93,7 @@ def _refuse_memo(data: bytes) -> None:
 class _Array:
     """What a pickle says about an array of bytes, without numpy taking part."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: object) -> None:
         self.state: tuple[Any, ...] = ()
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -109,7 +109,7 @@ class _Array:
 class _Kind:
     """An array's element type, by its code."""
 
-    def __init__(self, code: object, *_: Any) -> None:
+    def __init__(self, code: object, *_: object) -> None:
         self.code = code
 
     def __setstate__(self, state: object) -> None:
@@ -126,7 +126,7 @@ def _bytes(text: str, encoding: str = "latin1") -> bytes:
 class _Unpickler(pickle.Unpickler):
     """Refuses every name that a byte array does not need."""
 
-    ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {  # noqa: RUF012 - read only
+    ALLOWED: dict[tuple[str, str], Callable[..., object]] = {  # noqa: RUF012 - read only
         ("numpy.core.multiarray", "_reconstruct"): _Array,
         ("numpy._core.multiarray", "_reconstruct"): _Array,
         ("numpy", "ndarray"): _Array,
@@ -134,7 +134,7 @@ class _Unpickler(pickle.Unpickler):
         ("_codecs", "encode"): _bytes,
     }
 
-    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         if (module, name) not in self.ALLOWED:
             raise InputError(
                 "data",

@@ -83,9 +83,11 @@ def read_block(config: DataConfig, seed: int) -> Dataset:
     common = np.full((C * m, 1), np.sqrt(config.kappa_n))
     of_class = np.sqrt(config.kappa_c - config.kappa_n) * one_hot(labels, C).T
     own = np.sqrt(config.kappa_d - config.kappa_c) * np.eye(C * m)
+    # A sample's own direction is an input that no other one has, so each needs one, and a test sample another.
     x = np.hstack([common, of_class, own, 0 * own])
     x_test = np.hstack([common, of_class, 0 * own, own])
     if config.noise:
+        # Over the root of the length: `noise` is then the expected length of the whole vector, however many inputs there are.
         noise = np.random.default_rng([seed, 3]).standard_normal((2, *x.shape)) / np.sqrt(x.shape[1])
         x, x_test = x + config.noise * noise[0], x_test + config.noise * noise[1]
     x, x_test = x.astype(np.float32), x_test.astype(np.float32)

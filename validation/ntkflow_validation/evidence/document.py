@@ -84,17 +84,19 @@ class Evidence:
         training: how it went.
         first, last: lines of metrics.jsonl.
         trajectory: columns of some of them.
+        final: moments of the features and alignments of both kernels at the end; earlier versions have none.
         kernels: what was measured.
         invariant: None without two block kernels.
     """
 
     command: str
     made_by: MadeBy = field(metadata=INLINE)
-    seed: int
+    seed: int | None
     config: Json
     training: Training
     first: Json
     last: Json
     trajectory: Series
+    final: Mapping[str, float] | None = field(default=None, kw_only=True, metadata=SPARSE)
     kernels: tuple[KernelRow, ...]
     invariant: InvariantAccount | None

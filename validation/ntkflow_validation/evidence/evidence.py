@@ -13,9 +13,11 @@ from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.evidence.decay_response import DecayResponse, decay_responder
 from ntkflow_validation.evidence.document import Evidence, FeatureDecay, InvariantAccount, Part, Predicted
 from ntkflow_validation.evidence.invariant_budget import Budget, budget, distance_from_collapse, interpolated
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.metrics.probe import invariant_terms
 from ntkflow_validation.runs.compared import Ends, Series
-from ntkflow_validation.runs.documents import MadeBy
+from ntkflow_validation.runs.documents import MadeBy, kernel_rows
+from ntkflow_validation.runs.ends import ends
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.steps import flow_times, theory_decay
 from ntkflow_validation.training.train import prepare, start
@@ -36,7 +38,7 @@ def evidence(run: RunDirectory) -> Evidence:
     Raises:
         InputError: the training has not ended.
     """
-    facts, rows = run.training(), run.metrics()
+    facts, rows, measured = run.training(), run.metrics(), run.measurements()
     if facts is None or facts.result is None or not rows:
         raise InputError("out", run.path, "has not ended its training", "start the same command again")
     name = run.path.resolve().name
@@ -45,14 +47,15 @@ def evidence(run: RunDirectory) -> Evidence:
         if isinstance(run.config, RecordedConfig)
         else f"ntkflow validate train --config {name}.toml --out {name}",
         made_by=facts.made_by or MadeBy.here(),
-        seed=run.config.seed,
+        seed=None if isinstance(run.config, RecordedConfig) else run.config.seed,
         config=run.config.to_dict(),
         training=replace(facts, made_by=None),
         first=rows[0],
         last=rows[-1],
         trajectory=trajectory(rows),
-        kernels=run.kernel_rows(),
-        invariant=invariant_account(run),
+        final=ends(run, measured),
+        kernels=kernel_rows(measured),
+        invariant=invariant_account(run, measured),
     )
 
 
@@ -66,11 +69,11 @@ def _short(value: float | None) -> float | None:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def invariant_account(run: RunDirectory) -> InvariantAccount | None:
+def invariant_account(run: RunDirectory, measured: Mapping[int, Measurement]) -> InvariantAccount | None:
     """What became of E between the first and the last measured step; None without two block kernels or a network."""
-    if not run.config.data.balanced:
-        return None  # the budget of E is that of equal classes
-    kernels = {step: k.block() for step, k in run.measurements().items() if k.broken_order is None}
+    if not run.config.data.balanced or run.config.training.adaptive:
+        return None  # the budget of E is that of equal classes, over flow time
+    kernels = {step: k.block() for step, k in measured.items() if k.broken_order is None}
     if len(kernels) < 2 or isinstance(run.config, RecordedConfig):
         return None
     found, answers = _budget(run, kernels)

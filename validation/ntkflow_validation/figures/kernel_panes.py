@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from ntkflow.errors import InputError
 from ntkflow.runs.atomic import atomic
 from ntkflow.runs.pictures.figures import BLUE, GREEN, ORANGE
+from ntkflow.runs.pictures.layout import filled, inches, sides, some
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels import Measurement, Summary
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -23,7 +25,21 @@ TITLES = {
     "output_norms": "Norms of Θ between outputs",
     "neuron_norms": "Norms of Θʰ between neurons",
 }
+OVER_TIME = {"alignment": "Alignment with YᵀY", "block_residual": "Distance from three constants"}
+CONSTANTS = "constants"
+KEYS = (*TITLES, *OVER_TIME, CONSTANTS)
+# What stands below the constants: kappas of features and gammas of outputs have one place.
+SYMBOLS = {
+    "d": "d",
+    "c": "c",
+    "n": "n",
+    "mu_single": "μ single",
+    "mu_class": "μ class",
+    "mu_global": "μ global",
+}
 MAP = "viridis"
+# A narrower pane has no room for its map and the bar beside it.
+LEAST_PANE = 2.4
 
 
 def kernel_figure(
@@ -32,8 +48,12 @@ def kernel_figure(
     at: float | None = None,
     axis: str = "epoch",
     title: str | None = None,
+    panes: Sequence[str] | None = None,
+    size: float | tuple[float, float] | None = None,
 ) -> Figure:
     """Heat maps of the traced kernels and of the norms over pairs; alignment and block residual over time.
+
+    Of one measurement, which has no time, the constants with their errors stand where these two would.
 
     Args:
         kernels: one measurement, or measurements by epoch (or step); those measured with the quantities
@@ -41,12 +61,14 @@ def kernel_figure(
         at: key of the one whose heat maps are drawn; the last by default.
         axis: what the keys are.
         title: line above the panes; by default what was measured, on what, and how.
+        panes: some of `KEYS`; by default every map that was measured, and what is told above.
+        size: width in inches, or width and height; by default as large as the panes need.
 
     Returns:
         A figure of its own canvas; `figure.savefig(...)` writes it.
 
     Raises:
-        InputError: there is nothing to draw, or nothing at `at`.
+        InputError: there is nothing to draw, or nothing at `at`; a map that was not measured; no such pane or size.
 
     Source: Figure 1 of the paper. Colours are fractions of the largest value of each map, as there; the
     block residual and the shares off the diagonals are not in the paper.
@@ -61,28 +83,45 @@ def kernel_figure(
         raise InputError("at", at, f"nothing was measured there, only at {list(series)}", "pick one of these")
     found = series[key]
     maps = {name: values for name, values in _maps(found).items() if values is not None}
-    figure, panes = _panes(len(maps) + 2)
-    for letter, axes, (name, values) in zip("abcd", panes, maps.items(), strict=False):
-        _heat_map(figure, axes, values, found, name, letter)
-    letters = "abcdef"[len(maps) :]
-    _over_time(panes[-2], series, "alignment", f"{letters[0]}) Alignment with YᵀY", axis)
-    _over_time(panes[-1], series, "block_residual", f"{letters[1]}) Distance from three constants", axis)
-    figure.suptitle(_description(found) if title is None else title, fontsize=8.5)
+    lines = {name: drawn for name in OVER_TIME if (drawn := _lines_of(series, name))}
+    names = some(panes, KEYS, [*maps, *(lines if isinstance(kernels, Mapping) else (CONSTANTS,))])
+    if not names:
+        rule = "of batch mode, or of constants alone, have nothing of pairs of samples that could be drawn"
+        raise InputError("kernels", f"{len(series)} measurements", rule, "see their constants in a report")
+    unmeasured = [name for name in names if name not in (*maps, *lines, CONSTANTS)]
+    if unmeasured:
+        raise InputError("panes", unmeasured[0], "was not measured", "ask for it with quantities=")
+    figure, grid = _panes(len(names), size)
+    for letter, axes, name in zip("abcdefg", grid, names, strict=False):
+        if name in maps:
+            _heat_map(figure, axes, maps[name], found, name, letter)
+        elif name == CONSTANTS:
+            _constants(axes, found, letter)
+        else:
+            _over_time(axes, list(series), lines[name], f"{letter}) {OVER_TIME[name]}", axis)
+    words = _description(found) if title is None else title
+    figure.suptitle(fill(words, int(18 * figure.get_figwidth())), fontsize=8.5)
     return figure
 
 
-def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png") -> Path:
+def draw_kernels(
+    run: RunDirectory,
+    step: int | None = None,
+    suffix: str = "png",
+    measured: Mapping[int, Measurement] | None = None,
+) -> Path:
     """Draw what was measured of a run in full to figures/kernels.SUFFIX.
 
     Args:
         run: a run with steps measured in full.
         step: the one whose heat maps are drawn; the last by default.
         suffix: png, pdf or svg.
+        measured: everything that was measured, without its large arrays; None reads it.
 
     Raises:
         InputError: nothing was measured in full, or not that step.
     """
-    config, found = run.config, in_full(run)
+    config, found = run.config, in_full(run, measured)
     last = step if step is not None else max(found, default=0)
     at = None if step is None else epoch(config, step)
     figure = kernel_figure({epoch(config, s): kernel for s, kernel in found.items()}, at=at)
@@ -95,9 +134,10 @@ def draw_kernels(run: RunDirectory, step: int | None = None, suffix: str = "png"
     return final
 
 
-def in_full(run: RunDirectory) -> dict[int, Measurement]:
+def in_full(run: RunDirectory, measured: Mapping[int, Measurement] | None = None) -> dict[int, Measurement]:
     """What was measured of a run with more than the features' block constants, by step."""
-    more = [step for step, found in run.measurements().items() if _full(found)]
+    known = run.measurements() if measured is None else measured
+    more = [step for step, found in known.items() if _full(found)]
     return {step: run.measurement(step) for step in more}
 
 
@@ -127,15 +167,13 @@ def _by_class(family: Summary) -> np.ndarray | None:
     return None if family.mean is None else family.mean[np.ix_(order, order)]
 
 
-def _panes(count: int) -> tuple[Figure, Sequence[Axes]]:
-    columns = min(count, 3)
+def _panes(count: int, size: float | tuple[float, float] | None) -> tuple[Figure, Sequence[Axes]]:
+    columns = min(count, 3 if size is None else max(1, min(3, int(sides(size)[0] / LEAST_PANE))))
     rows = -(-count // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.85 * rows + 0.4), layout="compressed")
+    columns = -(-count // rows)  # rows of equal length: two and two, not three and one
+    figure = Figure(figsize=inches(size, (3.2 * columns, 2.85 * rows + 0.4)), layout="compressed")
     FigureCanvasAgg(figure)
-    panes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
-    for axes in panes[count:]:
-        axes.set_axis_off()
-    return figure, panes[:count]
+    return figure, filled(figure, count, rows, columns)
 
 
 def _heat_map(
@@ -175,19 +213,27 @@ def _separate_classes(axes: Axes, labels: np.ndarray) -> None:
         axes.tick_params(length=0)
 
 
-def _over_time(axes: Axes, series: Mapping[float, Measurement], name: str, title: str, axis: str) -> None:
-    keys = list(series)
-    for family, label, colour, marker in (
-        ("outputs", "Θ, traced", ORANGE, "s"),
-        ("features", "Θʰ, traced", BLUE, "o"),
-    ):
-        values = [_number(getattr(found, family), name) for found in series.values()]
-        if np.isfinite(values).any():
-            axes.plot(keys, values, marker=marker, color=colour, markersize=4, label=label)
+def _lines_of(series: Mapping[float, Measurement], name: str) -> list[tuple[list[float], str, str, str]]:
+    """Values, style, colour and label of every line of a pane over time."""
+    lines = [
+        ([_number(found.outputs, name) for found in series.values()], "s-", ORANGE, "Θ, traced"),
+        ([_number(found.features, name) for found in series.values()], "o-", BLUE, "Θʰ, traced"),
+    ]
     if name == "block_residual":
-        of_tensor = [_tensor_residual(found) for found in series.values()]
-        if np.isfinite(of_tensor).any():
-            axes.plot(keys, of_tensor, "^--", color=GREEN, markersize=4, label="Θʰ, all pairs of neurons")
+        whole = [_tensor_residual(found) for found in series.values()]
+        lines.append((whole, "^--", GREEN, "Θʰ, all pairs of neurons"))
+    return [line for line in lines if np.isfinite(line[0]).any()]
+
+
+def _over_time(
+    axes: Axes,
+    keys: Sequence[float],
+    lines: Sequence[tuple[list[float], str, str, str]],
+    title: str,
+    axis: str,
+) -> None:
+    for values, style, colour, label in lines:
+        axes.plot(keys, values, style, color=colour, markersize=4, label=label)
     axes.set_title(title, fontsize=8.5)
     axes.set_ylim(0, 1)
     axes.set_xlabel(axis, fontsize=7.5)
@@ -199,6 +245,33 @@ def _over_time(axes: Axes, series: Mapping[float, Measurement], name: str, title
         axes.set_xscale("symlog", linthresh=positive[0], linscale=0.5)
         axes.set_xlim(-0.2 * positive[0], 1.3 * positive[-1])
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _constants(axes: Axes, found: Measurement, letter: str) -> None:
+    """Every constant of both families with its standard error, where there is one."""
+    families = (("outputs", "Θ, traced", ORANGE, "s"), ("features", "Θʰ, mean over neurons", BLUE, "o"))
+    names: list[str] = []
+    for name, label, colour, marker in families:
+        family: Summary | None = getattr(found, name)
+        if family is None:
+            continue
+        names = list(family.constants)
+        constants = family.constants.values()
+        errors = [constant.standard_error or 0.0 for constant in constants]
+        values = [constant.value for constant in constants]
+        axes.errorbar(
+            range(len(names)), values, errors, fmt=marker, color=colour, markersize=4, capsize=3, label=label
+        )
+    axes.set_xticks(range(len(names)), [SYMBOLS[name] for name in names], rotation=35, ha="right")
+    axes.set_title(f"{letter}) Constants κ and γ, with standard errors", fontsize=8.5)
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    own = found.features
+    known = {"alignment with YᵀY": own.alignment, "distance from three constants": own.block_residual}
+    words = ", ".join(f"{name} {value:.2f}" for name, value in known.items() if value is not None)
+    axes.set_xlabel(f"Θʰ: {words}" if words else "", fontsize=7.5)
+    axes.tick_params(labelsize=7.5)
+    axes.grid(True, color="0.92", linewidth=0.6)
+    axes.legend(fontsize=7.5, frameon=False)
 
 
 def _number(family: Summary | None, name: str) -> float:

@@ -1,9 +1,9 @@
 """What a measurement found: constants with errors, kernels, its table and its file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ntkflow_validation.kernels.methods.pairs import PairNorms
 from ntkflow_validation.kernels.methods.tensor import MatrixBlocks, Tensor
 from ntkflow_validation.kernels.statistics import NAMES, Constant
 from ntkflow_validation.kernels.summary import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The constants of a block kernel, by which files, tables and pages name them.
 CONSTANTS = (*KAPPAS, "mu_single")
@@ -128,6 +131,45 @@ class Found:
         columns = zip(*self.table, strict=True)
         return views.dataframe(dict(zip(("constant", *_HEADS[1:]), columns, strict=True)), "constant")
 
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset: the constants of `table` along `constant`, H and, where it was formed, K along `sample`.
+
+        K is the features' kernel, the mean over neurons; `label` says the class of each sample. Needs `ntkflow[xarray]`.
+        """
+        names, *columns = zip(*self.table, strict=True)
+        series = {
+            name.replace(" ", "_"): np.array(values, dtype=float)
+            for name, values in zip(_HEADS[1:], columns, strict=True)
+        }
+        coords: views.Coordinates = {
+            "constant": ("constant", np.array(names), {}),
+            "label": ("sample", self.labels, {}),
+        }
+        attrs = {"title": self._headline(), "method": self.method, "bn": self.bn}
+        found = views.dataset(["constant"], coords, series, {}, attrs)
+        found["H"] = (("feature", "sample"), self.H)
+        if self.features.mean is not None:
+            found["K"] = (("sample", "other_sample"), self.features.mean)
+        return found
+
+    def figure(
+        self, *, panes: Sequence[str] | None = None, size: float | tuple[float, float] | None = None
+    ) -> "Figure":
+        """Heat maps of what was measured, and the constants with their errors; several by time: `nf.kernel_figure`.
+
+        Args:
+            panes: outputs, features, output_norms, neuron_norms, constants; None: all that was measured.
+            size: width in inches, or width and height.
+
+        Raises:
+            InputError: no such pane or size, or a map that was not measured.
+        """
+        # What draws stands above: the door leads there.
+        import ntkflow_validation
+
+        drawn: Figure = ntkflow_validation.kernel_figure(self, panes=panes, size=size)
+        return drawn
+
     def __getattr__(self, name: str) -> Constant:
         """kappa_d, kappa_c, kappa_n, mu_single, mu_class, mu_global, gamma_d, gamma_c, gamma_n."""
         family, _, letter = name.partition("_")
@@ -206,7 +248,7 @@ class Found:
             found |= {name: np.float64(value) for name, value in zip(KAPPAS, kappas, strict=True)}  # type: ignore[misc]
         return found
 
-    def save(self, path: Path | str, *, overwrite: bool = True, **details: Any) -> Path:
+    def save(self, path: Path | str, *, overwrite: bool = False, **details: Any) -> Path:
         """Write the measurement to one .npz, which with a head is a state file too, for `ntkflow simulate --state`.
 
         `nf.load` gives it back.
@@ -217,7 +259,7 @@ class Found:
             details: plain values to keep beside it.
 
         Raises:
-            InputError: there is one that is not.
+            InputError: there is one, and `overwrite` is not given.
         """
         if Path(path).exists() and not overwrite:
             raise InputError("path", path, "exists", "choose another or pass overwrite=True")

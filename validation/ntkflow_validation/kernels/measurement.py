@@ -44,7 +44,7 @@ class Measurement(Found):
                 "kernel",
                 "measured constants",
                 f"break {broken}, so that no block kernel has them",
-                "measure another snapshot, or take another rung",
+                "take rung='class-block', which may have them, or measure another snapshot",
             )
         d, mu, n = (chosen[k] for k in ("d", "mu_single", "n"))
         return rungs.BlockKernel(d, d - mu, n)

@@ -23,6 +23,7 @@ from ntkflow_validation.ladder.score.attribution import CARRIER, TOP, Key
 from ntkflow_validation.ladder.score.invariants import Invariant, invariant_of
 from ntkflow_validation.ladder.score.scores import Horizon, horizon, instantaneous
 from ntkflow_validation.ladder.score.windows import Window
+from ntkflow_validation.ladder.trajectories.chebyshev import flow
 from ntkflow_validation.ladder.trajectories.descent import (
     DECAY,
     MINIBATCH,
@@ -31,6 +32,7 @@ from ntkflow_validation.ladder.trajectories.descent import (
     STEP,
     Recipe,
 )
+from ntkflow_validation.metrics.clock_hint import clock_hint
 from ntkflow_validation.metrics.compare import series
 from ntkflow_validation.runs.compared import Conserved, Cost, Motion, Point
 
@@ -79,6 +81,7 @@ class WindowResult:
         points: frontier.
         finite_difference: scores of dH against the difference of the first two snapshots, by rung.
         invariants: what each rung conserves.
+        clock: a sentence where one factor on all times explains what is missed; None elsewhere.
     """
 
     window: Window
@@ -91,6 +94,7 @@ class WindowResult:
     points: list[Point]
     finite_difference: dict[str, dict[str, Motion]] = field(default_factory=dict)
     invariants: dict[str, Invariant] = field(default_factory=dict)
+    clock: str | None = None
 
     def of(self, name: str, modifications: tuple[str, ...] = ()) -> Scored | None:
         """One prediction, if it was made."""
@@ -145,12 +149,41 @@ def compare_window(
         measured,
         times,
         states,
-        series(states, sizes),
+        series(states, sizes, measured.objective),
         scored,
         costs,
         frontier.frontier(points),
         differences,
         invariants,
+        _clock_hint(scored, states, probe_times, recipe, measured),
+    )
+
+
+def _clock_hint(
+    scored: Sequence[Scored], states: Sequence[State], times: Times, recipe: Recipe, measured: Measured
+) -> str | None:
+    """Told from the best flow that costs no pass through the network: a wrong clock spoils all of them."""
+    flows = [
+        (skill.value, s.prediction)
+        for s in scored
+        if s.horizon is not None and not s.key[1] and np.isfinite((skill := s.horizon.skill("M")).value)
+    ]
+    free = [(value, p) for value, p in flows if not isinstance(p.rung.operator, FrozenOperator)]
+    still = [(value, p) for value, p in free if p.rung.operator is not None and not p.rung.operator.knots]
+    if not still:
+        return None
+    best = max(still, key=lambda pair: pair[0])[1]
+    operator, predicted = best.rung.operator, best.states
+    assert operator is not None
+    assert predicted is not None
+    return clock_hint(
+        times - times[0],
+        states,
+        predicted,
+        lambda other: flow(operator, states[0], other, objective=measured.objective),
+        measured.sizes,
+        measured.objective,
+        (recipe.decay[0], recipe.decay[2]),
     )
 
 
@@ -206,10 +239,12 @@ def _score(
 ) -> Scored:
     if prediction.states is None:
         return Scored(prediction, instant, None, {})
-    sizes = measured.sizes
-    members = tuple(horizon(states, member, sizes).skill("M").value for member in prediction.members)
-    found = horizon(states, prediction.states, sizes)
-    return Scored(prediction, instant, found, series(prediction.states, sizes), members)
+    sizes, objective = measured.sizes, measured.objective
+    members = tuple(
+        horizon(states, member, sizes, objective).skill("M").value for member in prediction.members
+    )
+    found = horizon(states, prediction.states, sizes, objective)
+    return Scored(prediction, instant, found, series(prediction.states, sizes, objective), members)
 
 
 def _point(scored: Scored) -> Point:

@@ -8,7 +8,7 @@ import numpy as np
 from ntkflow import __version__
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.comparing import Scored, WindowResult, conserved, ensemble_band
-from ntkflow_validation.ladder.score.attribution import sentence
+from ntkflow_validation.ladder.score.attribution import chain, sentence
 from ntkflow_validation.ladder.score.frontier import THRESHOLD, cheapest
 from ntkflow_validation.ladder.score.rates import COMPONENTS, fitted
 from ntkflow_validation.ladder.score.scores import CENTRED, UNCENTRED, Horizon
@@ -97,11 +97,24 @@ def compared_window(result: WindowResult, leading: bool) -> ComparedWindow:
         observed=_series(result.observed),
         rungs=tuple(compared_rung(scored, result) for scored in result.scored),
         attribution=tuple(result.costs),
-        sentence=sentence(result.costs, skill.value),
+        sentence=sentence(result.costs, skill.value, _missing(result)),
         frontier=tuple(result.points),
         cheapest=cheapest(result.points),
         threshold=THRESHOLD,
+        clock=result.clock,
     )
+
+
+def _missing(result: WindowResult) -> dict[str, str]:
+    """Rungs of the chain that predicted nothing, and why."""
+    flows = {s.prediction.rung.spec.name: s for s in result.scored if not s.prediction.modifications}
+    found = {}
+    for name in chain(result.measured.coupled):
+        if name not in flows:
+            found[name] = "not run"
+        elif flows[name].horizon is None:
+            found[name] = flows[name].prediction.refused or "no prediction"
+    return found
 
 
 def compared_rung(scored: Scored, result: WindowResult) -> ComparedRung:
@@ -135,7 +148,8 @@ def compared_rung(scored: Scored, result: WindowResult) -> ComparedRung:
 def _band(scored: Scored, found: Horizon, result: WindowResult) -> Band | None:
     """Over draws of the batches where there are any, otherwise over probe sets."""
     if scored.prediction.members:
-        members = [series(states, result.measured.sizes) for states in scored.prediction.members]
+        of = result.measured.sizes, result.measured.objective
+        members = [series(states, *of) for states in scored.prediction.members]
         spans = {name: ensemble_band(members, name) for name in scored.predicted}
         return Band("draws of the batches", {k: _edges(*v) for k, v in spans.items() if v is not None})
     N = result.measured.sizes.N

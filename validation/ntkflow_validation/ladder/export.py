@@ -172,6 +172,14 @@ def compact(text: str) -> str:
     return text
 
 
+# Of the columns of the table, below it.
+LEGEND = (
+    "cos dM, err dM: direction and relative error of the predicted motion of the centred class means M at the start; skill: of",
+    "M, and of the deviations from the class means H2, 1 is exact and 0 no better than no change; +-: standard error of the",
+    "skill on M over the observed samples; *: nothing with as few constants is better.",
+)
+
+
 def table(windows: Sequence[ComparedWindow]) -> list[str]:
     """Lines: for each window every rung with its constants, cosine and error of dM at the start, skill on M."""
     lines = []
@@ -186,7 +194,8 @@ def table(windows: Sequence[ComparedWindow]) -> list[str]:
             f"  {'rung':<18}{'constants':>12}{'cos dM':>11}{'err dM':>11}{'skill M':>11}{'+-':>11}{'skill H2':>11}"
         )
         lines += [_line(rung, best) for rung in window.rungs if rung.skill]
-    return lines
+        lines += [f"  {window.clock}"] if window.clock else []
+    return [*lines, *LEGEND] if lines else lines
 
 
 def _line(rung: ComparedRung, best: Sequence[tuple[str, float | None]]) -> str:

@@ -9,19 +9,17 @@ from jaxtyping import Float64
 
 from ntkflow._types import Features, SampleKernel, Times
 from ntkflow.errors import InputError
+from ntkflow.problem.losses import loss_named, smoothed
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
-from ntkflow_validation.kernels import Measurement
+from ntkflow_validation.kernels import Measurement, measure
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
 from ntkflow_validation.kernels.budget import Budget
 from ntkflow_validation.kernels.forecast import Work, forecast
-from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.methods.components import split
-from ntkflow_validation.kernels.methods.gram import grams
-from ntkflow_validation.kernels.methods.tensor import full
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.ladder.cache import Cache
 from ntkflow_validation.ladder.operators.base import Operator
@@ -36,6 +34,7 @@ from ntkflow_validation.ladder.operators.restricted import Basis, explored, row_
 from ntkflow_validation.ladder.operators.subspace import residual_krylov
 from ntkflow_validation.ladder.operators.tensors import ClassKernels, class_kernels, levelled
 from ntkflow_validation.ladder.trajectories.descent import Recipe, clock_of, features_shrink, recipe_of
+from ntkflow_validation.metrics.objective import Objective
 from ntkflow_validation.models.base import Network, Variables
 from ntkflow_validation.runs.measurement_run import batch_features
 from ntkflow_validation.training.train import TrainState, head
@@ -47,7 +46,16 @@ CLASS_LIMIT = 100_000
 COUPLED_LIMIT = 25_000
 # n N^2 P up to which the N x N kernel of all neurons is measured on the side: some seconds.
 SIDE_LIMIT = 1e12
+# For what is measured here beside the run's own measurements.
+MEMORY = "2GiB"
 NAMES = ("within", "contrast", "mean")
+
+
+def objective_of(config: RunConfig) -> Objective:
+    """What a training minimises."""
+    training = config.training
+    loss = smoothed(loss_named(training.loss), training.label_smoothing)
+    return Objective(loss, config.model.head_bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +90,20 @@ class Measured:
     asked: tuple[str, ...] = ()
     announce: Callable[[str], None] = lambda _: None
 
+    @cached_property
+    def objective(self) -> Objective:
+        """What the training minimises."""
+        return objective_of(self.config)
+
     @property
-    def m(self) -> int:
-        """Samples of each class that are trained on."""
-        return self.dataset.per_class
+    def m(self) -> float:
+        """Samples of each class that are trained on; of classes that differ in size their mean."""
+        return self.trained / self.sizes.C
 
     @property
     def share(self) -> float:
         """s/m: which part of the training samples is observed; their clock runs m/s times faster."""
-        return self.sizes.per_class / self.m
+        return self.sizes.N / self.trained
 
     @property
     def x(self) -> np.ndarray:
@@ -115,7 +128,7 @@ class Measured:
         """The samples for measuring kernels."""
         variables = self.train_state.variables
         backend = JaxBackend(self.network.body_features, variables.params["body"], variables).check(self.x)
-        return Task(backend, self.x, self.sizes.labels, budget=Budget.parse("2GiB"), progress=self.progress)
+        return Task(backend, self.x, self.sizes.labels, budget=Budget.parse(MEMORY), progress=self.progress)
 
     @property
     def coupled(self) -> bool:
@@ -150,7 +163,7 @@ class Measured:
     @cached_property
     def residual(self) -> Float64[np.ndarray, "C N"]:
         """R at the start."""
-        return self.state.logits - self.sizes.Y
+        return self.objective.residual(self.state, self.sizes)
 
     @cached_property
     def row_classes(self) -> ClassKernels:
@@ -237,9 +250,15 @@ class Measured:
         """Directions W^T R in which the residual moves, three a block, and what the whole tensor makes of them."""
         known = self.cache.known("residual_images")
         if known is None or len(known) < 3 * blocks:
-            _, known = residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
+            _, known = self._followed(blocks, known)
             self.cache.put("residual_images", known)
-        return residual_krylov(self.frozen.act, self.state, self.sizes, blocks, known)
+        return self._followed(blocks, known)
+
+    def _followed(
+        self, blocks: int, known: Float64[np.ndarray, "j n N"] | None
+    ) -> tuple[Float64[np.ndarray, "k n N"], Float64[np.ndarray, "k n N"]]:
+        act: Callable[[Features], Features] = self.frozen.act
+        return residual_krylov(act, self.state, self.sizes, blocks, known, self.objective)
 
     def ready(self, name: str) -> Operator | None:
         """The operator of a rung where it is at hand, in place of what the ladder builds; None elsewhere."""
@@ -248,7 +267,7 @@ class Measured:
 
     def recipe(self, steps: tuple[int, ...]) -> Recipe:
         """What the training did from one snapshot to the next, in units of the sum loss."""
-        return recipe_of(self.config, steps, self.share, self.momentum, self.shrinking)
+        return recipe_of(self.config, steps, self.share, self.momentum, self.shrinking, self.objective)
 
     def nominal(self, steps: tuple[int, ...], times: Times) -> Times:
         """Times of these steps for the observed samples on a clock that ignores warm-up and drops of the rate."""
@@ -263,7 +282,9 @@ class Measured:
     @property
     def tensor(self) -> Float64[np.ndarray, "n N n N"]:
         """The whole tensor on the observed samples."""
-        return full(self.task, np.eye(self.sizes.n)).values
+        found = self._measure("tensor").full
+        assert found is not None
+        return found.values
 
     @property
     def whole(self) -> bool:
@@ -294,17 +315,37 @@ class Measured:
                     f"{n * N:,} gradients and {n} products of them",
                     "name sample or kronecker in --rungs to measure it",
                 )
-        (K,) = self.cache.get(("mean_kernel",), lambda: (self._mean(np.eye(n), "all neurons"),))
+
+        def compute() -> tuple[np.ndarray, ...]:
+            found = self._measure().features.mean
+            assert found is not None
+            return (found,)
+
+        (K,) = self.cache.get(("mean_kernel",), compute)
         return K
 
     @cached_property
     def row_mean(self) -> SampleKernel:
         """Mean over the directions of the row space of W of the N x N kernels."""
-        (K,) = self.cache.get(("row_mean",), lambda: (self._mean(self.basis, "row space"),))
+        if not np.any(self.state.W):
+            return self.mean_kernel
+
+        def compute() -> tuple[np.ndarray, ...]:
+            # One neuron beside it: all of them are not asked for.
+            family = self._measure("row-space", neurons=1).row_space
+            assert family is not None
+            assert family.mean is not None
+            return (family.mean,)
+
+        (K,) = self.cache.get(("row_mean",), compute)
         return K
 
-    def _mean(self, V: Float64[np.ndarray, "k n"], what: str) -> SampleKernel:
-        return in_range(self.task, lambda task: grams(task, V, what).mean)
+    def _measure(self, *quantities: str, neurons: int | None = None) -> Measurement:
+        """By `measure`, exactly, with normalisation held still: what the run's own measurement has not got."""
+        return measure(
+            self.task.backend, None, self.x, self.sizes.labels, head=(self.state.W, None),
+            quantities=quantities, method="gram", memory=MEMORY, neurons=neurons, progress=self.progress,
+        )  # fmt: skip
 
     @cached_property
     def observed_motion(self) -> Features:

@@ -62,7 +62,7 @@ def by_flow(rung: Rung, state: State, times: Times) -> Prediction:
 
     def run(operator: Operator) -> list[State]:
         frozen = isinstance(operator, FrozenOperator)
-        return flow(operator, state, times, FROZEN_TOLERANCE if frozen else TOLERANCE)
+        return flow(operator, state, times, FROZEN_TOLERANCE if frozen else TOLERANCE, rung.objective)
 
     return _guarded(rung, (), run)
 

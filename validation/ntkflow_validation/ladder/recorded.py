@@ -18,7 +18,6 @@ from ntkflow_validation.kernels.methods.components import NAMES
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators.base import KernelOperator, Operator
 from ntkflow_validation.ladder.operators.restricted import explored
-from ntkflow_validation.ladder.operators.subspace import residual_krylov
 from ntkflow_validation.ladder.operators.tensors import ClassKernels
 from ntkflow_validation.ladder.trajectories.descent import Recipe
 from ntkflow_validation.models.base import Network
@@ -46,16 +45,6 @@ class Recorded(Measured):
     @cached_property
     def _samples(self) -> int:
         return self._recorded.time_keeper().samples
-
-    @property
-    def m(self) -> int:
-        """Samples of each class that are trained on; of imbalanced classes their mean."""
-        return self._samples // self.sizes.C
-
-    @property
-    def share(self) -> float:
-        """Which part of the training samples is recorded."""
-        return self.sizes.N / self._samples
 
     @property
     def coupled(self) -> bool:
@@ -111,6 +100,13 @@ class Recorded(Measured):
     @cached_property
     def rayleigh(self) -> dict[str, float]:
         """As they were measured."""
+        if not self.objective.plain:
+            raise InputError(
+                "rungs",
+                "quotients along the residual",
+                f"were measured along that of one-hot squares, and the training followed {self.objective.loss.name}",
+                "measure the whole tensor for components and residual rungs, or use block rungs",
+            )
         found = self.kernel.rayleigh
         if found is None:
             raise _missing("quotients along the residual", "'rayleigh' among the quantities of the recorder")
@@ -133,7 +129,7 @@ class Recorded(Measured):
         self, blocks: int
     ) -> tuple[Float64[np.ndarray, "k n N"], Float64[np.ndarray, "k n N"]]:
         """See `Measured.residual_directions`; from the tensor."""
-        return residual_krylov(self.frozen.act, self.state, self.sizes, blocks, None)
+        return self._followed(blocks, None)
 
     @cached_property
     def mean_kernel(self) -> SampleKernel:
@@ -196,7 +192,12 @@ class Recorded(Measured):
         eta = np.full(steps[-1] - steps[0], clock.learning_rate / clock.scale / share)
         decay = clock.decay
         return Recipe(
-            steps, eta, clock.momentum, clock.nesterov, (decay.W * share, decay.H * share, decay.b * share)
+            steps,
+            eta,
+            clock.momentum,
+            clock.nesterov,
+            (decay.W * share, decay.H * share, decay.b * share),
+            objective=self.objective,
         )
 
     def nominal(self, steps: tuple[int, ...], times: np.ndarray) -> np.ndarray:

@@ -1,13 +1,12 @@
 """`compare_run`: from a run directory with measured kernels to comparison.json."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
 from ntkflow.progress import Progress, silent
-from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import Measurement
@@ -15,14 +14,15 @@ from ntkflow_validation.kernels.measurement_file import TENSORS
 from ntkflow_validation.ladder.cache import Cache, fingerprint
 from ntkflow_validation.ladder.comparing import WindowResult, compare_window
 from ntkflow_validation.ladder.document import comparison_document
-from ntkflow_validation.ladder.measured import Measured
+from ntkflow_validation.ladder.measured import Measured, objective_of
 from ntkflow_validation.ladder.recorded import Recorded, stand_in
 from ntkflow_validation.ladder.rungs import SPECS, Spec, build, chosen
 from ntkflow_validation.ladder.score.windows import Window, choose
 from ntkflow_validation.models.base import Network
 from ntkflow_validation.runs.compared import ComparedRun
+from ntkflow_validation.runs.results import deviations
 from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
-from ntkflow_validation.training.train import prepare, start
+from ntkflow_validation.training.train import Prepared, prepare, start
 
 # Parameters times samples: above this the rungs that pass through the network again and again are left out.
 LARGE = 20_000_000
@@ -60,7 +60,8 @@ def compare_run(
     from_snapshot: int | None = None,
     progress: Progress = silent,
     settings: LadderSettings = DEFAULT,
-    deviations: Callable[[RunConfig], list[str]] = lambda _: [],
+    kernels: Mapping[int, Measurement] | None = None,
+    prepared: Prepared | None = None,
 ) -> ComparedRun:
     """Predict windows of a run with every rung, write comparison.json, return it.
 
@@ -69,31 +70,38 @@ def compare_run(
         from_snapshot: a measured step that leads, predicted to the end of the run.
         progress: called with (what, done, in all).
         settings: rungs and windows.
-        deviations: hypotheses that the configuration breaks, in words.
+        kernels: everything that was measured, by step; None reads it.
+        prepared: the run's data set and network; None makes them.
 
     Raises:
         InputError: nothing was measured, not `from_snapshot`, or an unknown rung.
     """
     chosen(_names(settings), large=True)
-    kernels = run.measurements()
-    seen = set(run.steps())  # of a recorded run some lines have no snapshot
-    losses = {
-        row["step"]: np.nan if row["loss"] is None else float(row["loss"])
-        for row in run.metrics()
-        if row["step"] in seen
-    }
-    windows = choose(losses, list(kernels), from_snapshot, settings.windows)
+    kernels = run.measurements() if kernels is None else kernels
+    windows = choose(_losses(run), list(kernels), from_snapshot, settings.windows)
     results, refused = [], run.config.unpredicted
     if refused is None:
         context = (
             _RecordedContext(run, stand_in(run.config), None, kernels, settings, progress)
             if isinstance(run.config, RecordedConfig)
-            else _Context(run, *prepare(run.config), kernels, settings, progress)
+            else _Context(run, *(prepared or prepare(run.config)), kernels, settings, progress)
         )
         results = [context.compare(window) for window in windows]
-    found = comparison_document(results, kernels, deviations(run.config), refused)
+    found = comparison_document(results, kernels, deviations(run, run.training()), refused)
     run.write_comparison(found)
     return found
+
+
+def _losses(run: RunDirectory) -> dict[int, float]:
+    """The loss at every snapshot: that which is trained on, of the observed samples."""
+    objective, steps = objective_of(run.config), run.steps()
+    if objective.plain:
+        seen = set(steps)  # of a recorded run some lines have no snapshot
+        rows = [row for row in run.metrics() if row["step"] in seen]
+        return {row["step"]: np.nan if row["loss"] is None else float(row["loss"]) for row in rows}
+    # The lines have the squared error of one-hot targets, whatever was trained on.
+    found = (run.read_snapshot(step) for step in steps)
+    return {seen.step: objective.value(seen.state, seen.sizes) for seen in found}
 
 
 def _names(settings: LadderSettings) -> tuple[str, ...] | None:
@@ -109,7 +117,7 @@ class _Context:
     run: RunDirectory
     dataset: Dataset
     network: Network | None
-    kernels: dict[int, Measurement]
+    kernels: Mapping[int, Measurement]
     settings: LadderSettings
     progress: Progress
 

@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
+from ntkflow.problem.kernels import BlockKernel, KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
+from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators import restricted
 from ntkflow_validation.ladder.operators.base import KernelOperator, Operator, nystrom
 from ntkflow_validation.ladder.operators.subspace import corrected, sample_basis
+from ntkflow_validation.metrics.objective import PLAIN, Objective
 from ntkflow_validation.metrics.probe import probe_kernel
 
 # nN above which the tensor is applied instead of stored.
@@ -48,12 +50,14 @@ class Rung:
         constants: how many.
         operator: on the observed samples; None if refused.
         refused: why.
+        objective: what the training minimises.
     """
 
     spec: Spec
     constants: int
     operator: Operator | None
     refused: str | None
+    objective: Objective = PLAIN
 
 
 def _triangle(k: int) -> int:
@@ -61,17 +65,22 @@ def _triangle(k: int) -> int:
 
 
 def _block(found: Measured) -> Operator:
-    kernel = found.kernel.block()
-    return KernelOperator(probe_kernel(kernel, found.sizes.per_class, found.m), found.sizes)
+    return KernelOperator(_on_observed(found.kernel, found), found.sizes)
+
+
+def _on_observed(measured: Measurement, found: Measured) -> BlockKernel:
+    """Three constants, in the clock of the observed samples; all of them where the classes differ in size."""
+    kernel = measured.block()
+    return kernel if found.share == 1 else probe_kernel(kernel, found.sizes.per_class, found.m)
 
 
 def _scheduled(found: Measured) -> Operator:
-    s, knots = found.sizes.per_class, found.schedule
+    knots = found.schedule
     if len(knots) < 2:
         raise InputError(
             "kernels.count", len(knots), "no later kernel was measured", "measure more snapshots"
         )
-    kernels = tuple(probe_kernel(later.block(), s, found.m) for _, later in knots)
+    kernels = tuple(_on_observed(later, found) for _, later in knots)
     return KernelOperator(ScheduledKernel(tuple(t / found.share for t, _ in knots), kernels), found.sizes)
 
 
@@ -87,10 +96,9 @@ def on_probe(K: Float64[np.ndarray, "N N"], found: Measured) -> SampleKernel:
 
 
 def _kronecker(found: Measured) -> Operator:
-    C, s = found.sizes.C, found.sizes.per_class
-    classes = found.classes
-    # Partial trace over samples, the mean of Theta(x, x): class means and deviations each hold a part of it.
-    A = np.einsum("pcqc->pq", classes.T) / C + classes.D.mean(axis=0) * (s - 1) / s
+    classes, masses = found.classes, found.sizes.masses
+    # Partial trace over samples, the sum of Theta(x, x): class means and deviations each hold a part of it.
+    A = np.einsum("pcqc,c->pq", classes.T, masses) + np.einsum("cpq,c->pq", classes.D, masses - 1)
     A = A * len(A) / np.trace(A)
     values, vectors = np.linalg.eigh(A)
     A = (vectors * np.maximum(values, 1e-10 * values[-1])) @ vectors.T
@@ -105,6 +113,17 @@ def _tensor(found: Measured) -> Operator:
     if found.coupled or found.sizes.n * found.sizes.N > TENSOR_ROWS:
         return found.frozen
     return KernelOperator(TensorKernel(found.tensor), found.sizes)
+
+
+def _rayleigh(found: Measured) -> Operator:
+    if not found.sizes.balanced:
+        raise InputError(
+            "rungs",
+            "rayleigh",
+            "has three eigenvalues for parts of the residual that are no eigenspaces where classes differ in size",
+            "use class-block, or residual-3, which is exact on these parts",
+        )
+    return restricted.quotients(found.rayleigh, found.sizes)
 
 
 def _moving_block(found: Measured) -> Operator:
@@ -143,12 +162,12 @@ def _residual(blocks: int, whole: bool) -> Spec:
     def build(found: Measured) -> Operator:
         Z, images = found.residual_directions(blocks)
         if not whole:
-            V = sample_basis(found.state, found.sizes)
+            V = sample_basis(found.residual, found.sizes)
             images = (images @ V.T) @ V
         return corrected(Z, images, restricted.quotients(found.rayleigh, found.sizes))
 
     def constants(found: Measured) -> int:
-        columns = found.sizes.N if whole else len(sample_basis(found.state, found.sizes))
+        columns = found.sizes.N if whole else len(sample_basis(found.residual, found.sizes))
         return 3 * blocks * found.sizes.n * columns + 3
 
     k, of = 3 * blocks, "all samples" if whole else "classes and the residual's directions within them"
@@ -189,7 +208,7 @@ SPECS: tuple[Spec, ...] = (
          lambda f: 3 * len(f.schedule), _scheduled),
     Spec("moving-block", "three constants, normalisation moving along", lambda _: 3, _moving_block),
     Spec("rayleigh", "three constants as the residual sees them", lambda _: 3,
-         lambda f: restricted.quotients(f.rayleigh, f.sizes)),
+         _rayleigh),
     Spec("row-block", "three constants averaged over the row space of W", lambda _: 3,
          lambda f: restricted.scalar_blocks(f.row_classes, f.basis)),
     Spec("class-block", "constants of every class and pair of classes",
@@ -258,8 +277,8 @@ def chosen(names: Sequence[str] | None, large: bool) -> list[Spec]:
 
 def build(spec: Spec, found: Measured) -> Rung:
     """The rung on a network; refusals keep their reason."""
-    constants = spec.constants(found)
+    constants, objective = spec.constants(found), found.objective
     try:
-        return Rung(spec, constants, found.ready(spec.name) or spec.build(found), None)
+        return Rung(spec, constants, found.ready(spec.name) or spec.build(found), None, objective)
     except InputError as error:
-        return Rung(spec, constants, None, f"{error.argument} {error.rule}; {error.remedy}")
+        return Rung(spec, constants, None, f"{error.argument} {error.rule}; {error.remedy}", objective)

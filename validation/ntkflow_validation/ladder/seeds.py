@@ -10,7 +10,7 @@ import numpy as np
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.records import INLINE, SPARSE, key
-from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import config_of
 from ntkflow_validation.ladder.export import QUANTITIES, KeptRun, KeptRung, KeptWindow, read_kept, short
 from ntkflow_validation.runs.compared import Numbers
 from ntkflow_validation.runs.documents import first_difference
@@ -144,7 +144,7 @@ def read(path: Path | str) -> SeedRun:
         name, remedy = path.stem.removesuffix("-ladder"), "write it by `ntkflow validate frontier --to`"
         if kept.config is None:
             raise InputError("runs", path, "does not say of which configuration it is", remedy)
-        comparison, config = kept.run, RunConfig.from_dict(kept.config)
+        comparison, config = kept.run, config_of(kept.config)
     if comparison is None or not comparison.windows:
         raise InputError("runs", path, "has no comparison", remedy)
     between = [w.name for w in comparison.windows if w.name not in ("early", "late")]
@@ -152,6 +152,8 @@ def read(path: Path | str) -> SeedRun:
         several = f"has several windows between early and late ({', '.join(between)})"
         raise InputError("runs", path, several, "keep one of them")
     settings = config.stated()
+    if "seed" not in settings:
+        raise InputError("runs", path, "was recorded from another program, and has no seed", REMEDY)
     return SeedRun(name, settings.pop("seed"), settings, comparison)
 
 

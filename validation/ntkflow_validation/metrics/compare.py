@@ -13,6 +13,7 @@ from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow.problem.thin import decompose
 from ntkflow_validation.kernels.methods.components import split
+from ntkflow_validation.metrics.objective import PLAIN, Objective
 from ntkflow_validation.metrics.scored import ratio
 
 # Quantities with a skill; the docstring of `quantities` says what each is.
@@ -48,7 +49,13 @@ class Comparison:
         return {**plain, "pooled": {k: _plain([v])[0] for k, v in self.pooled.items()}}
 
 
-def compare(times: Times, observed: Sequence[State], predicted: Sequence[State], sizes: Sizes) -> Comparison:
+def compare(
+    times: Times,
+    observed: Sequence[State],
+    predicted: Sequence[State],
+    sizes: Sizes,
+    objective: Objective = PLAIN,
+) -> Comparison:
     """Score a prediction against the run it predicts.
 
     skill = 1 - |pred - obs|^2 / |obs - obs(t0)|^2: 1 is perfect, 0 no better than assuming
@@ -59,6 +66,7 @@ def compare(times: Times, observed: Sequence[State], predicted: Sequence[State],
         observed: states of the run at these times.
         predicted: states of the prediction at these times.
         sizes: their sizes.
+        objective: of the training, whose residuals and losses are scored.
 
     Raises:
         InputError: the three sequences differ in length.
@@ -70,22 +78,21 @@ def compare(times: Times, observed: Sequence[State], predicted: Sequence[State],
             f"must have one state per time, {len(times)}",
             "solve at the observed times",
         )
-    first = quantities(observed[0], sizes)
+    first = quantities(observed[0], sizes, objective)
     errors: dict[str, list[float]] = {name: [] for name in QUANTITIES}
     changes: dict[str, list[float]] = {name: [] for name in QUANTITIES}
     for seen, foretold in zip(observed, predicted, strict=True):
-        a, b = quantities(seen, sizes), quantities(foretold, sizes)
+        a, b = quantities(seen, sizes, objective), quantities(foretold, sizes, objective)
         for name in QUANTITIES:
             errors[name].append(float(np.sum((b[name] - a[name]) ** 2)))
             changes[name].append(float(np.sum((a[name] - first[name]) ** 2)))
     skill = {name: ratio(errors[name], changes[name]) for name in QUANTITIES}
     pooled = {name: float(ratio(np.sum(errors[name][1:]), np.sum(changes[name][1:]))) for name in QUANTITIES}
-    return Comparison(
-        np.asarray(times, dtype=np.float64), series(observed, sizes), series(predicted, sizes), skill, pooled
-    )
+    seen_along, told_along = (series(states, sizes, objective) for states in (observed, predicted))
+    return Comparison(np.asarray(times, dtype=np.float64), seen_along, told_along, skill, pooled)
 
 
-def quantities(state: State, sizes: Sizes) -> dict[str, np.ndarray]:
+def quantities(state: State, sizes: Sizes, objective: Objective = PLAIN) -> dict[str, np.ndarray]:
     """What is scored.
 
     residual_global, residual_class, residual_individual: the three orthogonal parts of R (eqs. 16-18) as
@@ -94,7 +101,7 @@ def quantities(state: State, sizes: Sizes) -> dict[str, np.ndarray]:
     """
     H1 = class_means(state.H, sizes)
     F = state.logits
-    R = F - sizes.Y
+    R = objective.residual(state, sizes)
     within, contrast, mean = split(R, sizes.labels)
     return {
         "residual_global": mean,
@@ -108,18 +115,18 @@ def quantities(state: State, sizes: Sizes) -> dict[str, np.ndarray]:
     }
 
 
-def series(states: Sequence[State], sizes: Sizes) -> dict[str, np.ndarray]:
+def series(states: Sequence[State], sizes: Sizes, objective: Objective = PLAIN) -> dict[str, np.ndarray]:
     """Losses, norms and NC metrics along a trajectory, each (T,)."""
-    rows = [observables(state, sizes) for state in states]
+    rows = [observables(state, sizes, objective) for state in states]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def observables(state: State, sizes: Sizes) -> dict[str, float]:
+def observables(state: State, sizes: Sizes, objective: Objective = PLAIN) -> dict[str, float]:
     """Loss parts, norms of M, H2, W, b and the NC metrics of one state."""
     thin, frame = decompose(state, sizes, subspace=False)
     M = thin.H1 - thin.H1.mean(axis=1, keepdims=True)
     return {
-        **loss_components(thin, sizes.masses),
+        **(loss_components(thin, sizes.masses) if objective.plain else objective.losses(state, sizes)),
         "M_norm": float(np.linalg.norm(M)),
         "H2_norm": float(np.linalg.norm(thin.L) / np.sqrt(sizes.N / sizes.C)),
         "W_norm": float(np.linalg.norm(state.W)),

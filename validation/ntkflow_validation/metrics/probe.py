@@ -13,7 +13,7 @@ from ntkflow.problem.state import State
 PAPER_BATCH = 12
 
 
-def probe_kernel(kernel: BlockKernel, s: int, m: int) -> BlockKernel:
+def probe_kernel(kernel: BlockKernel, s: int, m: float) -> BlockKernel:
     """The kernel under which s samples of each class move as all m do under `kernel`.
 
     The class means and W obey dH1/dt = -W^T R1 Kc, dW/dt = -m (R1 H1^T + W H2 H2^T) with
@@ -27,7 +27,7 @@ def probe_kernel(kernel: BlockKernel, s: int, m: int) -> BlockKernel:
     return BlockKernel(kernel.kappa_c + mu_single, kernel.kappa_c, kernel.kappa_n)
 
 
-def invariant_terms(state: State, sizes: Sizes, kernel: BlockKernel, m: int) -> InvariantTerms:
+def invariant_terms(state: State, sizes: Sizes, kernel: BlockKernel, m: float) -> InvariantTerms:
     """Terms of E with the data set's m and N, from a state that holds s of its m samples of each class.
 
     E of the s samples under `probe_kernel` is m/s times E of the data set with its class means and
@@ -37,8 +37,10 @@ def invariant_terms(state: State, sizes: Sizes, kernel: BlockKernel, m: int) -> 
         state: H on s samples of each class, W, b.
         sizes: sizes of that state.
         kernel: block kernel of the data set.
-        m: samples of each class in the data set.
+        m: samples of each class in the data set; of classes that differ in size their mean, and all are observed.
     """
+    if not sizes.balanced:
+        return invariant.terms(state, sizes, kernel)
     s = sizes.per_class
     terms = invariant.terms(state, sizes, probe_kernel(kernel, s, m))
     share = s / m
@@ -51,30 +53,44 @@ def batch_terms(state: State, sizes: Sizes, kernel: BlockKernel, batch: int) -> 
     """What the paper computes: E with the m, N and H of a batch in place of the data set's.
 
     It is not conserved by training on all data (theory 11.5); it is here to be compared with the paper.
+
+    Args:
+        state: H on the probe, W, b.
+        sizes: sizes of that state.
+        kernel: block kernel measured there.
+        batch: samples of each class; of classes that differ in size on the mean, each in its proportion.
     """
-    rows = np.arange(sizes.N).reshape(sizes.C, -1)[:, :batch].ravel()
+    counts = [sizes.C * batch * m // sizes.N for m in sizes.counts]
+    rows = np.concatenate([start + np.arange(k) for start, k in zip(sizes.starts, counts, strict=True)])
     small, small_sizes, _ = State.from_samples(state.H[:, rows], state.W, state.b, sizes.labels[rows])
     return invariant.terms(small, small_sizes, kernel)
 
 
-def invariant_metrics(state: State, sizes: Sizes, kernel: BlockKernel, m: int, batch_per_class: int) -> Json:
+def invariant_metrics(
+    state: State, sizes: Sizes, kernel: BlockKernel, m: float, batch_per_class: int
+) -> Json:
     """Norms and alignment for metrics.jsonl: of the data set, and under `invariant_batch_` of a batch.
 
     Args:
         state: H on the probe, W, b.
         sizes: sizes of that state.
         kernel: block kernel measured there.
-        m: samples of each class in the data set.
-        batch_per_class: samples of each class in a training batch; 0 = full batch, then the paper's 12 or fewer.
+        m: samples of each class in the data set; as in `invariant_terms`.
+        batch_per_class: samples of each class in a training batch; 0 = full batch, then the paper's 12 or fewer, which
+            classes that differ in size do not have.
     """
     terms = invariant_terms(state, sizes, kernel, m)
-    batch = min(batch_per_class or PAPER_BATCH, sizes.per_class)
-    of_batch = batch_terms(state, sizes, kernel, batch)
     parts = {name: getattr(terms, name) for name in ("weights", "means", "global_mean", "within")}
-    return {
+    found = {
         "invariant_norm": float(np.linalg.norm(terms.E)),
         "invariant_alignment": terms.alignment,
         **{f"invariant_{name}_norm": float(np.linalg.norm(part)) for name, part in parts.items()},
+    }
+    if not batch_per_class and not sizes.balanced:
+        return found
+    batch = min(batch_per_class or PAPER_BATCH, sizes.N // sizes.C)
+    of_batch = batch_terms(state, sizes, kernel, batch)
+    return found | {
         "invariant_batch_per_class": batch,
         "invariant_batch_norm": float(np.linalg.norm(of_batch.E)),
         "invariant_batch_alignment": of_batch.alignment,

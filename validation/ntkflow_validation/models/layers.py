@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from ntkflow_validation.config.config import ModelConfig
 
@@ -98,7 +98,7 @@ class Layers:
 
 
 def _uniform(low: float, high: float) -> nnx.Initializer:
-    def draw(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, tuple(shape), dtype, low, high)
 
     return draw

@@ -128,7 +128,7 @@ def _called(config: ModelConfig, maker: Any, input_shape: tuple[int, ...], seed:
         ) from None
 
 
-def _makes(maker: Any) -> bool:
+def _makes(maker: object) -> bool:
     """Whether it is a class or a function; an Equinox module is callable too, and made already."""
     return isinstance(maker, type) or not _is_equinox(maker)
 
@@ -159,7 +159,7 @@ def _linen_variables(
     return variables
 
 
-def _is_equinox(value: Any) -> bool:
+def _is_equinox(value: object) -> bool:
     # What has not been imported is not what somebody's network is made of.
     equinox = sys.modules.get("equinox")
     return equinox is not None and isinstance(value, equinox.Module)
@@ -168,7 +168,7 @@ def _is_equinox(value: Any) -> bool:
 def _stateless(config: ModelConfig, module: Any) -> Any:
     import equinox
 
-    def special(node: Any) -> bool:
+    def special(node: object) -> bool:
         return isinstance(node, equinox.nn.Dropout | equinox.nn.StateIndex)
 
     for node in jax.tree.leaves(module, is_leaf=special):

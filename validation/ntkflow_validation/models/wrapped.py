@@ -94,5 +94,5 @@ def _leaves(tree: Any) -> list[Any]:
     return jax.tree.leaves(tree, is_leaf=_is_variable)
 
 
-def _is_variable(node: Any) -> bool:
+def _is_variable(node: object) -> bool:
     return isinstance(node, nnx.Variable)

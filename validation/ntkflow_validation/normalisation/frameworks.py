@@ -28,6 +28,92 @@ def watched(
     return found
 
 
+def watched_in(network: Any, forward: Forward) -> Watched | None:
+    """A copy of whatever a function of (network, x) takes, watched; None where it has no running statistics.
+
+    Besides modules these are the variables of Linen modules and states that hold them, which the function applies.
+
+    Raises:
+        InputError: it has some, and they cannot be watched.
+    """
+    kind = holder(network)
+    if kind is None:
+        return None
+    if kind == "linen":
+        from ntkflow_validation.normalisation.linen import LinenNetwork
+
+        return LinenNetwork(forward, network)
+    if kind in UNWATCHED:
+        raise InputError("network", type(network).__name__, *UNWATCHED[kind])
+    return _of_framework(network, None, forward, copy=True)
+
+
+# What has running statistics in sight and no layers to watch, and what helps.
+UNWATCHED = {
+    "state": (
+        "is the state of an NNX module, whose layers are not seen",
+        "hand over the module itself, nnx.merge(graph, state)",
+    ),
+    "equinox": (
+        "has batch normalisation of Equinox, which keeps its statistics elsewhere",
+        "bring them up to date by passing the data through the network in training mode",
+    ),
+}
+
+
+def holder(network: Any) -> str | None:
+    """Of which kind the holder of running statistics is: torch, nnx, linen, state, equinox; None where there are none."""
+    if _is(network, "torch.nn", "Module"):
+        from ntkflow_validation.normalisation.pytorch import normalises
+
+        return "torch" if normalises(network) else None
+    if _is(network, "flax.nnx", "Module"):
+        from ntkflow_validation.normalisation.nnx_layers import layers_of
+
+        return "nnx" if next(layers_of(network), None) is not None else None
+    if "flax" in sys.modules:
+        from ntkflow_validation.normalisation.linen import statistics_of
+
+        if statistics_of(network) is not None:
+            return "linen"
+    return next((kind for kind, *named in _IN_TREES if _within(network, *named)), None)
+
+
+_IN_TREES = (("state", "flax.nnx", "BatchStat"), ("equinox", "equinox.nn", "BatchNorm"))
+
+
+def _within(tree: Any, module: str, kind: str) -> bool:
+    found = sys.modules.get(module)
+    if found is None:
+        return False
+    import jax
+
+    wanted = getattr(found, kind)
+    leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, wanted))
+    return any(isinstance(leaf, wanted) for leaf in leaves)
+
+
+def by_batch(network: Any, forward: Forward) -> tuple[Any, Forward]:
+    """The network and the function of it with batch normalisation by the batch and all else in inference mode.
+
+    What holds no statistics that can be seen is taken to be in that mode already.
+    """
+    kind = holder(network)
+    if kind == "torch":
+        from ntkflow_validation.normalisation import pytorch
+
+        return pytorch.by_batch(network), forward
+    if kind == "nnx":
+        from ntkflow_validation.normalisation import nnx_layers
+
+        return nnx_layers.by_batch(network), forward
+    if kind == "linen":
+        from ntkflow_validation.normalisation import linen
+
+        return network, linen.by_batch(forward)
+    return network, forward
+
+
 def known(network: Any) -> bool:
     """Whether it is a module of a framework whose layers can be watched."""
     return _is(network, "torch.nn", "Module") or _is(network, "flax.nnx", "Module") or linen(network)
@@ -45,7 +131,7 @@ def _is(network: Any, module: str, kind: str) -> bool:
 
 def _of_framework(network: Any, variables: Any, forward: Forward | None, copy: bool) -> Watched:
     if linen(network):
-        from ntkflow_validation.normalisation.linen import LinenNetwork
+        from ntkflow_validation.normalisation.linen import LinenNetwork, call_of
 
         if not copy:
             raise InputError(
@@ -54,7 +140,7 @@ def _of_framework(network: Any, variables: Any, forward: Forward | None, copy: b
                 "a Linen module has no variables of its own",
                 "use the variables that come back",
             )
-        return LinenNetwork(network, variables, forward)
+        return LinenNetwork(call_of(network, variables, forward), variables)
     if variables is not None:
         raise InputError("variables", type(variables).__name__, "are for Linen modules", "leave them out")
     if _is(network, "torch.nn", "Module"):

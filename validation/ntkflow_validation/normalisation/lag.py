@@ -1,13 +1,13 @@
 """Whether the running statistics of a network are those of the data, up to what chance does."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ntkflow_validation.normalisation.frameworks import known, linen, watched
-from ntkflow_validation.normalisation.watched import Forward, Seen, Stored, name_of
+from ntkflow_validation.normalisation.watched import Forward, Seen, Stored, Watched, name_of
 
 # A check need not be as exact as a measurement.
 LOOKED, FEWEST, BATCH = 512, 8, 128
@@ -56,7 +56,11 @@ def lags(network: Any, X: Any, variables: Any = None, *, forward: Forward | None
     Raises:
         InputError: as `recalibrate`.
     """
-    layers = watched(network, variables, forward, copy=linen(network))
+    return lags_of(watched(network, variables, forward, copy=linen(network)), X)
+
+
+def lags_of(layers: Watched, X: Any) -> tuple[Lag, ...]:
+    """`lags` of a network whose layers are watched."""
     rows = np.unique(np.linspace(0, len(X) - 1, min(len(X), LOOKED)).astype(int))
     x = X[rows] if hasattr(X, "shape") else np.asarray(X)[rows]
     parts = [layers.look(x[start : start + BATCH], own=False) for start in range(0, len(x), BATCH)]
@@ -105,17 +109,25 @@ def warn_if_stale(
         Exception
     ):  # of any kind: whoever called says what is wrong with the network, or needs nothing of this
         return
+    sentence = stale_sentence(found)
+    if sentence is not None:
+        warnings.warn(sentence, StatisticsWarning, stacklevel=stacklevel)
+
+
+REMEDY = "use nf.recalibrate(network, X), unless the network as it stands is meant"
+
+
+def stale_sentence(found: Sequence[Lag], remedy: str = REMEDY) -> str | None:
+    """What is to be said of statistics that are not those of the data, and what helps; None where they are."""
     stale = [lag for lag in found if lag.stale]
-    if stale:
-        worst = max(stale, key=lambda lag: max(lag.mean / MEAN, lag.variance / VARIANCE))
-        warnings.warn(
-            f"running statistics of {len(stale)} of {len(found)} batch normalisations are not those of X: in {worst.layer} "
-            f"the mean is off by {worst.mean:.3g} standard deviations (chance: {worst.mean_error:.2g}), the variance by "
-            f"{worst.variance:.3g} of itself (chance: {worst.variance_error:.2g}); use nf.recalibrate(network, X), unless "
-            "the network as it stands is meant",
-            StatisticsWarning,
-            stacklevel=stacklevel,
-        )
+    if not stale:
+        return None
+    worst = max(stale, key=lambda lag: max(lag.mean / MEAN, lag.variance / VARIANCE))
+    return (
+        f"running statistics of {len(stale)} of {len(found)} batch normalisations are not those of X: in {worst.layer} "
+        f"the mean is off by {worst.mean:.3g} standard deviations (chance: {worst.mean_error:.2g}), the variance by "
+        f"{worst.variance:.3g} of itself (chance: {worst.variance_error:.2g}); {remedy}"
+    )
 
 
 def _visible(network: Any, params: Any) -> tuple[Any, Any]:

@@ -1,7 +1,8 @@
 """Batch normalisation of Flax Linen, watched as its calls are intercepted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from copy import copy
 from typing import Any
 
 import jax
@@ -10,41 +11,41 @@ import numpy as np
 from flax import linen
 
 from ntkflow.errors import InputError
-from ntkflow_validation.normalisation.nnx_layers import on_host, seen
-from ntkflow_validation.normalisation.watched import Forward, Path, Seen, Statistics, Stored, running
+from ntkflow_validation.normalisation.nnx_layers import inlined, on_host, seen
+from ntkflow_validation.normalisation.watched import Forward, Path, Seen, Statistics, Stored, pooled, running
 from ntkflow_validation.precision import full
 
 STATISTICS = "batch_stats"
+_FREE = "_normalised"
+Call = Callable[[Any, Any], Any]
 
 
 class LinenNetwork:
-    """A module and its variables, its layers watched; see `Watched`.
+    """A function of the variables of Linen modules, their layers watched; see `Watched`.
+
+    Args:
+        call: call(variables, x), which applies the modules.
+        network: what it takes: a mapping with "params" and "batch_stats", or a state that has these by name.
 
     Attributes:
-        result: the variables with what was stored in them; those that were given are left as they are.
+        result: the same with what was stored in it; what was given is left as it is.
     """
 
-    def __init__(self, module: linen.Module, variables: Any, forward: Forward | None) -> None:
-        if not isinstance(variables, Mapping) or "params" not in variables:
-            raise InputError(
-                "variables",
-                type(variables).__name__,
-                "must be the collections of the Linen module, with 'params' and 'batch_stats'",
-                "give what module.init returned, or {'params': ..., 'batch_stats': ...}",
-            )
-        self.result: Any = variables
-        self._module, self._forward = module, forward or (lambda net, x: net(x))
-        self._epsilons: dict[Path, float] = {}
+    def __init__(self, call: Call, network: Any) -> None:
+        self.result: Any = network
+        self._call, self._epsilons = call, dict[Path, float]()
         self._paths: dict[bool, list[Path]] = {}
-        self._run = jax.jit(full(self._moments), static_argnums=2)
+        self._run = compiled(call, self._epsilons, self._paths)
 
-    def _moments(self, variables: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
-        found: list[Seen] = []
-        with intercepting(found, own, (), self._epsilons):
-            # What layers write is dropped: only the inputs are wanted.
-            self._module.apply(variables, x, method=self._forward, mutable=[*variables])
-        self._paths[own] = [s.path for s in found]
-        return [(s.first, s.within) for s in found]
+    def again(self, network: Any) -> "LinenNetwork":
+        """See `Watched.again`."""
+        found = copy(self)
+        found.result = network
+        return found
+
+    def release(self) -> None:
+        """See `Watched.release`."""
+        self.result = None
 
     def look(self, x: Any, own: bool) -> list[Seen]:
         """See `Watched.look`."""
@@ -60,15 +61,66 @@ class LinenNetwork:
                 np.asarray(leaf["var"], np.float64),
                 self._epsilons.get(path, 1e-5),
             )
-            for path, leaf in _layers(self.result.get(STATISTICS, {}), ())
+            for path, leaf in _layers(statistics_of(self.result) or {}, ())
         }
 
     def store(self, statistics: Mapping[Path, Statistics]) -> None:
         """See `Watched.store`."""
-        tree = self.result[STATISTICS]
+        tree = statistics_of(self.result)
         for path, found in statistics.items():
             tree = _with(tree, path, found)
-        self.result = type(self.result)({**self.result, STATISTICS: tree})
+        if isinstance(self.result, Mapping):
+            kind: Any = type(self.result)
+            self.result = kind({**self.result, STATISTICS: tree})
+        else:
+            self.result = self.result.replace(**{STATISTICS: tree})
+
+
+def statistics_of(network: Any) -> Any:
+    """The running statistics in the variables of a Linen module, or in a state that has them by name; None without."""
+    found = network.get(STATISTICS) if isinstance(network, Mapping) else getattr(network, STATISTICS, None)
+    return found if isinstance(found, Mapping) and found else None
+
+
+def call_of(module: linen.Module, variables: Any, forward: Forward | None) -> Call:
+    """The module as such a function.
+
+    Raises:
+        InputError: these are no variables of it.
+    """
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        raise InputError(
+            "variables",
+            type(variables).__name__,
+            "must be the collections of the Linen module, with 'params' and 'batch_stats'",
+            "give what module.init returned, or {'params': ..., 'batch_stats': ...}",
+        )
+    method = forward or (lambda net, x: net(x))
+    # What layers write is dropped: only the inputs are wanted.
+    return lambda variables, x: module.apply(variables, x, method=method, mutable=[*variables])
+
+
+def compiled(call: Call, epsilons: dict[Path, float], paths: dict[bool, list[Path]]) -> Any:
+    """The moments of what layers are given, as a function of (variables, x, own) that is compiled once."""
+
+    def moments(variables: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
+        found: list[Seen] = []
+        with inlined(), intercepting(found, own, (), epsilons):
+            call(variables, x)
+        paths[own] = [s.path for s in found]
+        return [(s.first, s.within) for s in found]
+
+    return jax.jit(full(moments), static_argnums=2)
+
+
+def by_batch(call: Call) -> Call:
+    """The function with its layers normalising by the batch, whatever mode it runs them in."""
+
+    def coupled(variables: Any, x: jax.Array) -> Any:
+        with inlined(), intercepting([], True):
+            return call(variables, x)
+
+    return coupled
 
 
 def intercepting(
@@ -85,17 +137,21 @@ def intercepting(
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         layer = context.module
-        if not isinstance(layer, linen.BatchNorm) or context.method_name != "__call__":
+        # What is free is the layer that `_normalised` applies.
+        if not isinstance(layer, linen.BatchNorm) or context.method_name != "__call__" or layer.name == _FREE:
             return call(*args, **kwargs)
         inputs = args[0] if args else kwargs["x"]
-        found.append(seen((*prefix, *layer.path), inputs, layer.axis, kwargs.get("mask")))
+        told = seen((*prefix, *layer.path), inputs, layer.axis, kwargs.get("mask"))
+        found.append(told)
         if epsilons is not None:
             epsilons[layer.path] = layer.epsilon
+        if own:
+            return _normalised(layer, inputs, pooled(told))
         # A constructor may fix the mode, and then a call may not name it too.
         fixed = layer.use_running_average
         if fixed is None:
-            return call(inputs, use_running_average=not own)
-        object.__setattr__(layer, "use_running_average", not own)
+            return call(inputs, use_running_average=True)
+        object.__setattr__(layer, "use_running_average", True)
         try:
             return call(inputs)
         finally:
@@ -103,6 +159,17 @@ def intercepting(
 
     context: AbstractContextManager[None] = linen.intercept_methods(intercept)
     return context
+
+
+def _normalised(layer: linen.BatchNorm, x: jax.Array, by: Statistics) -> Any:
+    """What the layer gives with these statistics; nothing is written, so that its variables need not be mutable."""
+    free = layer.clone(parent=None, name=_FREE, use_running_average=True)
+    stored = layer.variables[STATISTICS]
+    leaves = {
+        name: jnp.reshape(value, jnp.shape(stored[name])).astype(jnp.asarray(stored[name]).dtype)
+        for name, value in by._asdict().items()
+    }
+    return free.apply({**layer.variables, STATISTICS: leaves}, x)
 
 
 def _layers(tree: Any, path: Path) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy as copy_of
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -99,6 +100,38 @@ def on_host(paths: list[Path], moments: list[tuple[Any, Any]]) -> list[Seen]:
     return once_each([Seen(path, *pair) for path, pair in zip(paths, arrays, strict=True)])
 
 
+@contextmanager
+def inlined() -> Iterator[None]:
+    """Functions that a user compiled are traced anew in it, as a part of whatever calls them.
+
+    They would be remembered as they are while layers are watched, for the user's own calls too.
+    """
+    with jax.disable_jit():
+        yield
+
+
+def _compiled(structure: Any, forward: Forward, paths: dict[bool, list[Path]]) -> Any:
+    """The moments of what layers are given, as a function of (state, x, own) that is compiled once."""
+
+    def moments(state: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
+        with inlined(), watching(own) as found:
+            forward(nnx.merge(structure, state), x)
+        # Traced once; the order of the calls is part of the trace.
+        paths[own] = [s.path for s in found]
+        return [(s.first, s.within) for s in found]
+
+    return jax.jit(full(moments), static_argnums=2)
+
+
+def by_batch(module: nnx.Module) -> nnx.Module:
+    """A copy in inference mode whose batch normalisations alone are in training mode."""
+    copy = nnx.clone(module)
+    copy.eval()
+    for _, layer in layers_of(copy):
+        layer.use_running_average = False
+    return copy
+
+
 class NnxNetwork:
     """A module's copy with its layers watched; see `Watched`.
 
@@ -107,24 +140,35 @@ class NnxNetwork:
     """
 
     def __init__(self, module: nnx.Module, forward: Forward | None, copy: bool) -> None:
-        self.result = nnx.clone(module) if copy else module
-        inference = nnx.clone(module)
+        self._forward = forward or (lambda net, x: net(x))
+        self._paths: dict[bool, list[Path]] = {}
+        self._graph, state = nnx.split(module)
+        inference = nnx.merge(self._graph, state, copy=True)
         inference.eval()
         watch(inference)
-        self._forward = forward or (lambda net, x: net(x))
-        self._structure, self._state = nnx.split(inference)
-        self._paths: dict[bool, list[Path]] = {}
-        self._run = jax.jit(full(self._moments), static_argnums=2)
+        self._structure, _ = nnx.split(inference)
+        self._run = _compiled(self._structure, self._forward, self._paths)
+        self.result: Any = nnx.merge(self._graph, state, copy=True) if copy else module
+        # Arrays of the result, of which inference mode has the same; None where the result has others by now.
+        self._state: Any = state
 
-    def _moments(self, state: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
-        with watching(own) as found:
-            self._forward(nnx.merge(self._structure, state), x)
-        # Traced once; the order of the calls is part of the trace.
-        self._paths[own] = [s.path for s in found]
-        return [(s.first, s.within) for s in found]
+    def again(self, network: nnx.Module) -> "NnxNetwork":
+        """See `Watched.again`."""
+        graph, state = nnx.split(network)
+        if graph != self._graph:
+            return NnxNetwork(network, self._forward, copy=True)
+        found = copy_of(self)
+        found.result, found._state = nnx.merge(graph, state, copy=True), state
+        return found
+
+    def release(self) -> None:
+        """See `Watched.release`."""
+        self.result = self._state = None
 
     def look(self, x: Any, own: bool) -> list[Seen]:
         """See `Watched.look`."""
+        if self._state is None:
+            self._state = nnx.state(self.result)
         with running():
             moments = self._run(self._state, jnp.asarray(x), own)
         return on_host(self._paths[own], moments)
@@ -140,11 +184,9 @@ class NnxNetwork:
 
     def store(self, statistics: Mapping[Path, Statistics]) -> None:
         """See `Watched.store`."""
-        inference = nnx.merge(self._structure, self._state)
-        for module in (self.result, inference):
-            layers = dict(layers_of(module))
-            for path, found in statistics.items():
-                layer = layers[path]
-                layer.mean[...] = jnp.asarray(found.mean, layer.mean[...].dtype)
-                layer.var[...] = jnp.asarray(found.var, layer.var[...].dtype)
-        self._state = nnx.state(inference)
+        layers = dict(layers_of(self.result))
+        for path, found in statistics.items():
+            layer = layers[path]
+            layer.mean[...] = jnp.asarray(found.mean, layer.mean[...].dtype)
+            layer.var[...] = jnp.asarray(found.var, layer.var[...].dtype)
+        self._state = None

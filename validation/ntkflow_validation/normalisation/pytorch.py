@@ -29,13 +29,21 @@ class TorchNetwork:
     """
 
     def __init__(self, module: torch.nn.Module, forward: Forward | None, copy: bool) -> None:
-        self.result = _copied(module) if copy else module
+        self.result: Any = _copied(module) if copy else module
         self._forward = forward or (lambda net, x: net(x))
         self._layers = {
             tuple(name.split(".")) if name else (): layer
             for name, layer in self.result.named_modules()
-            if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+            if _averages(layer)
         }
+
+    def again(self, network: torch.nn.Module) -> "TorchNetwork":
+        """See `Watched.again`."""
+        return TorchNetwork(network, self._forward, copy=True)
+
+    def release(self) -> None:
+        """See `Watched.release`."""
+        self.result, self._layers = None, {}
 
     def look(self, x: Any, own: bool) -> list[Seen]:
         """See `Watched.look`."""
@@ -76,6 +84,24 @@ class TorchNetwork:
                 layer.running_var.copy_(torch.as_tensor(found.var))
 
 
+def _averages(layer: torch.nn.Module) -> bool:
+    return isinstance(layer, _BatchNorm) and layer.running_mean is not None
+
+
+def normalises(module: torch.nn.Module) -> bool:
+    """Whether it has running statistics."""
+    return any(_averages(layer) for layer in module.modules())
+
+
+def by_batch(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy in inference mode whose batch normalisations have no running statistics, so that they normalise by the batch."""
+    found = _copied(module).eval()
+    for layer in found.modules():
+        if _averages(layer):
+            layer.running_mean = layer.running_var = None
+    return found
+
+
 def _copied(module: torch.nn.Module) -> torch.nn.Module:
     try:
         return deepcopy(module)
@@ -103,7 +129,6 @@ def _numpy(tensor: torch.Tensor) -> np.ndarray:
 def _inference(module: torch.nn.Module, layers: list[Any], own: bool) -> Iterator[None]:
     """Inference mode, with normalisation by the batch where `own`; modes, buffers and random state are put back."""
     modes = [(part, part.training) for part in module.modules()]
-    kept = [layer.track_running_stats for layer in layers]
     buffers = [(part._buffers, part._buffers.copy()) for part in module.modules()]
     copies = {id(b): b.detach().clone() for b in module.buffers()}
     devices = sorted({p.device.index for p in module.parameters() if p.device.type == "cuda"})
@@ -113,13 +138,12 @@ def _inference(module: torch.nn.Module, layers: list[Any], own: bool) -> Iterato
             for place, own_ones in buffers:
                 place.update({name: copies.get(id(b), b) for name, b in own_ones.items()})
             for layer in layers if own else []:
-                # Without tracking, training mode normalises by the batch and writes nothing.
-                layer.training, layer.track_running_stats = True, False
+                # Without statistics it normalises by the batch in inference mode too, and synchronised ones wait for no
+                # other process, as they would in training mode.
+                layer.running_mean = layer.running_var = None
             yield
         finally:
             for place, own_ones in buffers:
                 place.update(own_ones)
             for part, mode in modes:
                 part.training = mode
-            for layer, tracks in zip(layers, kept, strict=True):
-                layer.track_running_stats = tracks

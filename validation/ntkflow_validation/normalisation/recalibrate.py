@@ -43,7 +43,11 @@ def recalibrate(
         InputError: it is no such network, has no running statistics, does not run on X, or its activations are not finite.
     """
     size, inputs = whole("batch", batch, 1), _inputs(X)
-    layers = watched(network, variables, forward, copy=not inplace)
+    return recalibrated(watched(network, variables, forward, copy=not inplace), inputs, size)
+
+
+def recalibrated(layers: Watched, inputs: Any, size: int) -> Any:
+    """`recalibrate` of a network whose layers are watched, on inputs of which so many are passed at once."""
     # Nothing is written before everything is known.
     statistics = (
         _in_one_pass(layers, inputs) if len(inputs) <= size else _layer_by_layer(layers, inputs, size)

@@ -64,6 +64,16 @@ class Watched(Protocol):
 
     result: Any
 
+    def again(self, network: Any) -> "Watched":
+        """The same for the network after more steps, as a copy; what was compiled is not compiled again.
+
+        Args:
+            network: of the same structure; another one is compiled anew.
+        """
+
+    def release(self) -> None:
+        """Hold nothing of the network any more; `again` is all that is left."""
+
     def look(self, x: Any, own: bool) -> list[Seen]:
         """What the layers are given by a batch, in the order in which they are called, float64.
 

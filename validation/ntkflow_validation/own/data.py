@@ -5,7 +5,6 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -166,7 +165,7 @@ def read(path: Path | str) -> OwnData:
     return OwnData(X, classes, X_test, tested, names)
 
 
-def _inputs(path: Path, name: str, arrays: dict[str, Any], N: int) -> np.ndarray:
+def _inputs(path: Path, name: str, arrays: dict[str, np.ndarray], N: int) -> np.ndarray:
     if name not in arrays:
         raise _refusal(path, f"lacks {name!r}", "save it with np.savez(path, X=X, y=y)")
     X = np.asarray(arrays[name])
@@ -187,7 +186,7 @@ def _inputs(path: Path, name: str, arrays: dict[str, Any], N: int) -> np.ndarray
 
 
 def _classes(
-    path: Path, name: str, arrays: dict[str, Any], known: tuple[int, ...] = (), axes: int = 0
+    path: Path, name: str, arrays: dict[str, np.ndarray], known: tuple[int, ...] = (), axes: int = 0
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """Class of each sample, and the labels of the classes: those that are known, or those that occur."""
     if name not in arrays:

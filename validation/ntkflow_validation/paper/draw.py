@@ -9,13 +9,21 @@ from matplotlib.lines import Line2D
 
 from ntkflow.errors import InputError
 from ntkflow.runs import files
+from ntkflow.runs.pictures.layout import filled
 from ntkflow.sweep.cache import SPEC_FILE
-from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.paper.choose import Selection, select
-from ntkflow_validation.paper.panes import LETTERS, curves, painters, rate_handles
+from ntkflow_validation.paper.panes import (
+    LETTERS,
+    OVER_EPOCHS,
+    curves,
+    fitted_handle,
+    painters,
+    rate_handles,
+)
 from ntkflow_validation.paper.registry import PaperFigure, paper_figure
 from ntkflow_validation.runs.rundir import RunDirectory, run_paths
-from ntkflow_validation.sweep.records import find_records
+from ntkflow_validation.sweep.records import Record, find_records
 
 FORMATS = ("pdf", "png")
 DPI = 200
@@ -28,7 +36,7 @@ def draw_figure(number: int, paths: Sequence[Path | str], out: Path | str, raw: 
 
     Args:
         number: 1 .. 20.
-        paths: training figures take any mixture of sweep and run directories; kernel figures one run directory
+        paths: training figures take any mixture of sweeps, runs and exported trainings; kernel figures one run directory
             whose kernels were measured, as by `ntkflow validate kernels --figure`.
         out: folder for figure-N.pdf and figure-N.png.
         raw: curves over epochs as they are, not smoothed; the files are named figure-N-raw.
@@ -91,7 +99,11 @@ def kernels_figure(figure: PaperFigure, paths: Sequence[Path | str]) -> Figure:
         )
     rate = run.trained_config.training.learning_rate
     shown = f"{config.model.name} on {config.data.title}, {config.model.init}, learning rate {rate:.3g}"
-    return kernel_figure(found, title=_title(figure, f"{config.model.name}/{config.data.title}", shown))
+    if isinstance(config, RecordedConfig):
+        shown = f"{config.model.name} on {config.data.title}, {config.recipe_words(rate)}"
+    axis = "epoch" if not isinstance(config, RecordedConfig) or config.timed else "optimiser step"
+    title = _title(figure, f"{config.model.name}/{config.data.title}", shown)
+    return kernel_figure(found, title=title, axis=axis)
 
 
 def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = True) -> Figure:
@@ -100,13 +112,12 @@ def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = Tr
     rows = -(-len(panes) // COLUMNS)
     drawn = Figure(figsize=(WIDTH, 2.2 * rows + 0.9), layout="constrained")
     FigureCanvasAgg(drawn)
-    # Four abreast are legible at the width of a page; eight panes, as a pair without repetitions has, leave no gap.
-    grid = list(drawn.subplots(rows, COLUMNS).flat)
-    for axes, paint in zip(grid, panes, strict=False):
+    # Four abreast are legible at the width of a page.
+    for axes, paint in zip(filled(drawn, len(panes), rows, COLUMNS), panes, strict=True):
         paint(axes)
-    for axes in grid[len(panes) :]:
-        axes.set_axis_off()
     handles = [Line2D([], [], label=curve.label, **curve.style()) for curve in curves(selection)]
+    if handles and set(figure.panes) & set(OVER_EPOCHS):
+        handles.append(fitted_handle())
     if handles and set(figure.panes) & set("fgh"):
         handles += rate_handles(selection)
     if handles:
@@ -121,15 +132,18 @@ def _title(figure: PaperFigure, pair: str, words: str) -> str:
 
 
 def _recipe(selection: Selection) -> str:
-    configs = [record.config for chosen in selection.chosen for record in chosen.all]
-    lengths = {_length(config) for config in configs}
+    lengths = {_length(record) for chosen in selection.chosen for record in chosen.all}
     length = lengths.pop() if len(lengths) == 1 else "of several recipes"
-    config = configs[0]
+    config = selection.chosen[0].all[0].config
     loss = "squared error" if config.training.loss == "mse" else "cross-entropy"
+    if isinstance(config, RecordedConfig) and not config.timed:
+        loss = "of a loss that was not recorded"
     return f"{config.model.name} on {config.data.title}, {length}, {loss};\nred with collapse, blue without"
 
 
-def _length(config: RunConfig) -> str:
-    recipe, data = config.training, config.data
+def _length(record: Record) -> str:
+    recipe, data = record.config.training, record.config.data
+    if isinstance(record.config, RecordedConfig):
+        return f"{data.samples} recorded samples, {record.rows[-1]['step'] if record.rows else 0} steps"
     length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
     return f"{data.samples} images, {length}"

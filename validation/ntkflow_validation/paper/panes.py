@@ -7,13 +7,11 @@ from string import ascii_lowercase
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ntkflow._types import Json
-from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, log_ticks
 from ntkflow_validation.paper.choose import TRAINED, Chosen, Selection
 from ntkflow_validation.paper.registry import FITTED
 from ntkflow_validation.paper.smooth import equally_spaced, smoothed
@@ -52,8 +50,11 @@ class Curve:
         record = self.record
         init = INITS.get(record.config.model.init, record.config.model.init)
         aligned = record.last("alignment_features")
-        words = f"{init}, rate {record.rate:.2g}: test {100 * record.last('accuracy_test'):.1f} %"
-        return words + (f", alignment {aligned:.2f}" if np.isfinite(aligned) else "")
+        accuracy = record.last("accuracy_test")
+        facts = [f"rate {record.rate:.2g}"] if record.rate else []
+        facts += [f"test {100 * accuracy:.1f} %"] if np.isfinite(accuracy) else []
+        facts += [f"alignment {aligned:.2f}"] if np.isfinite(aligned) else []
+        return ", ".join([init, *facts])
 
     def style(self) -> Json:
         """Line and marker."""
@@ -106,7 +107,8 @@ def over_epochs(axes: Axes, letter: str, place: str, shown: Sequence[Curve], smo
             axes.axvline(
                 fitted[0], color=curve.colour, linestyle=STYLES[curve.init % 5], linewidth=0.7, alpha=0.7
             )
-    _titled(axes, place, title, "epoch")
+    timeless = any(curve.record.timeless for curve in shown)
+    _titled(axes, place, title, "optimiser step" if timeless else "epoch")
     if log:
         _log_axis(axes)
     else:
@@ -125,7 +127,14 @@ def over_rates(axes: Axes, place: str, chosen: Chosen) -> None:
 
     Points are means over seeds; trainings that diverged stand at the bottom as crosses.
     """
-    complete = [r for r in chosen.all if r.result == "complete"]
+    complete = [r for r in chosen.all if r.result == "complete" and r.rate > 0]
+    if not complete:
+        _titled(axes, place, INITS.get(chosen.init, chosen.init), "")
+        axes.set_axis_off()
+        axes.text(
+            0.5, 0.5, "no learning rate was recorded", ha="center", transform=axes.transAxes, fontsize=8
+        )
+        return
     rates = np.array(sorted({r.rate for r in complete}))
     right = axes.twinx()
     for name, label, colour, marker in OVER_RATES:
@@ -139,7 +148,10 @@ def over_rates(axes: Axes, place: str, chosen: Chosen) -> None:
             label=label,
         )
     accuracies = _means(complete, rates, "accuracy_test")
-    right.plot(rates, accuracies, "--D", color="black", markersize=3, linewidth=1, label="test accuracy")
+    tested = bool(np.isfinite(accuracies).any())
+    right.set_visible(tested)
+    if tested:
+        right.plot(rates, accuracies, "--D", color="black", markersize=3, linewidth=1, label="test accuracy")
     gone = sorted({r.rate for r in chosen.all if r.result == "diverged"})
     axes.plot(
         gone,
@@ -153,12 +165,21 @@ def over_rates(axes: Axes, place: str, chosen: Chosen) -> None:
         if record is not None:
             axes.axvline(record.rate, color=colour, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
-    log_ticks(axes.xaxis, rates)
+    known = np.array([*rates, *gone])
+    if len(known) == 1:
+        axes.set_xlim(known[0] / 5, 5 * known[0])
+    log_ticks(axes.xaxis, known)
     _log_axis(axes)
     right.set_ylim(0, 1.02)
     right.tick_params(labelsize=LETTERS)
     right.set_ylabel("test accuracy", fontsize=LETTERS)
     _titled(axes, place, INITS.get(chosen.init, chosen.init), "learning rate")
+
+
+def fitted_handle() -> Line2D:
+    """What the vertical lines of panes over epochs are."""
+    words = f"{100 * FITTED:.1f} % of the training samples right"
+    return Line2D([], [], linestyle="", marker="|", markersize=9, color=GREY, label=words)
 
 
 def rate_handles(selection: Selection) -> list[Line2D]:
@@ -167,19 +188,16 @@ def rate_handles(selection: Selection) -> list[Line2D]:
         Line2D([], [], marker=m, color=c, markersize=3.5, linewidth=1.1, label=f"{label} by rate")
         for _, label, c, m in OVER_RATES
     ]
-    lines.append(
-        Line2D(
-            [],
-            [],
-            linestyle="--",
-            marker="D",
-            color="black",
-            markersize=3,
-            linewidth=1,
-            label="test accuracy by rate",
-        )
-    )
-    if any(r.result == "diverged" for chosen in selection.chosen for r in chosen.all):
+    every = [record for chosen in selection.chosen for record in chosen.all]
+    if not any(record.rate for record in every):
+        return []
+    if any(np.isfinite(record.last("accuracy_test")) for record in every):
+        lines.append(
+            Line2D(
+                [], [], linestyle="--", marker="D", color="black", markersize=3, linewidth=1, label="test accuracy by rate"
+            )
+        )  # fmt: skip
+    if any(record.result == "diverged" for record in every):
         lines.append(Line2D([], [], linestyle="", marker="x", color=PURPLE, label="diverged"))
     return lines
 
@@ -193,9 +211,16 @@ MOMENTS = (("H1H1_norm", "H₁H₁ᵀ"), ("H2H2_norm", "H₂H₂ᵀ"), ("gg_norm
 ALIGNMENTS = (("alignment_outputs", "Θ"), ("alignment_features", "Θʰ"))
 
 
+AT_THE_END = {"i": MOMENTS, "j": ALIGNMENTS}
+
+
+def _known(shown: Sequence[Curve], letter: str) -> bool:
+    return any(np.isfinite(curve.record.last(name)) for curve in shown for name, _ in AT_THE_END[letter])
+
+
 def at_the_end(axes: Axes, letter: str, place: str, shown: Sequence[Curve]) -> None:
     """Panes i and j: norms of the features' moments, and alignments of the kernels, at the end of training."""
-    names = MOMENTS if letter == "i" else ALIGNMENTS
+    names = AT_THE_END[letter]
     width = 0.8 / max(len(shown), 1)
     for k, curve in enumerate(shown):
         heights = [curve.record.last(name) for name, _ in names]
@@ -207,7 +232,7 @@ def at_the_end(axes: Axes, letter: str, place: str, shown: Sequence[Curve]) -> N
     for at_name, (name, _) in enumerate(names):
         if not any(np.isfinite(curve.record.last(name)) for curve in shown):
             axes.text(
-                at_name, 0.5, "not\nmeasured", ha="center", va="center", fontsize=7, color=GREY,
+                at_name, 0.5, "not\nmeasured", ha="center", va="center", fontsize=LETTERS, color=GREY,
                 transform=axes.get_xaxis_transform(),
             )  # fmt: skip
     axes.set_xticks(range(len(names)), [label for _, label in names])
@@ -222,10 +247,17 @@ def at_the_end(axes: Axes, letter: str, place: str, shown: Sequence[Curve]) -> N
 
 
 def painters(selection: Selection, letters: str, smooth: bool) -> Iterator[Callable[[Axes], None]]:
-    """What draws each of some panes, in their order. `letters` are the paper's; what is drawn is lettered without gaps."""
+    """What draws each of some panes, in their order. `letters` are the paper's; what is drawn is lettered without gaps.
+
+    Panes at the end of which no training has a number are left out.
+    """
     shown = curves(selection)
     by_init = dict(zip("fgh", selection.chosen, strict=False))
-    drawn = [letter for letter in letters if letter not in "fgh" or letter in by_init]
+    drawn = [
+        letter
+        for letter in letters
+        if (letter in by_init if letter in "fgh" else letter not in AT_THE_END or _known(shown, letter))
+    ]
     for place, letter in zip(ascii_lowercase, drawn, strict=False):
         if letter in OVER_EPOCHS:
             yield partial(over_epochs, letter=letter, place=place, shown=shown, smooth=smooth)
@@ -252,14 +284,3 @@ def _log_axis(axes: Axes) -> None:
     ]
     drawn += [np.array([bar.get_height()]) for bar in axes.patches if isinstance(bar, Rectangle)]
     log_ticks(axes.yaxis, np.concatenate([*drawn, np.zeros(0)]))
-
-
-def log_ticks(axis: Axis, values: np.ndarray) -> None:
-    """Labelled ticks on a log axis, however little it spans: decades alone leave an axis within one without a number."""
-    values = values[np.isfinite(values) & (values > 0)]
-    decades = np.ptp(np.log10(values)) if values.size else 0.0
-    subs = (1.0,) if decades > 2.5 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 3.0, 5.0, 7.0)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=9))
-    axis.set_minor_formatter(NullFormatter())
-    if decades <= 2.5:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

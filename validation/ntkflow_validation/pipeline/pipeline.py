@@ -1,11 +1,9 @@
 """The steps of a run on its directory: train, measure, compare. Each goes on from what is there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
-from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.run import LadderSettings
 from ntkflow_validation.ladder.run import compare_run as predict_windows
@@ -20,13 +18,12 @@ from ntkflow_validation.runs.training_run import (
     spread_evenly,
     train_run,
 )
-from ntkflow_validation.training.train import prepare
+from ntkflow_validation.training.train import Prepared, prepare
 
 __all__ = [
     "Outcome",
     "Result",
     "compare_run",
-    "deviations",
     "kernel_steps",
     "measure_run",
     "prepare",
@@ -53,16 +50,25 @@ def kernel_steps(run: RunDirectory, extra: int | None = None) -> list[int]:
 
 
 def measure_run(
-    run: RunDirectory, extra: int | None = None, progress: Progress = silent
+    run: RunDirectory,
+    extra: int | None = None,
+    progress: Progress = silent,
+    prepared: Prepared | None = None,
 ) -> dict[int, Measurement]:
     """Measure the kernels not measured yet and write each as it is done.
+
+    Args:
+        run: trained.
+        extra: a step to measure besides.
+        progress: called with (what, done, in all).
+        prepared: what `prepare` gives for the run's configuration, where that is known already.
 
     Returns:
         Everything that was measured, by step, without kernels of samples and tensors.
     """
-    for _ in measure_steps(run, kernel_steps(run, extra), progress=progress):
-        pass
-    return run.measurements()
+    steps = measure_steps(run, kernel_steps(run, extra), progress=progress, prepared=prepared)
+    # What was measured now holds its large arrays, and is read again without them.
+    return run.measurements({step: found for step, found, now in steps if not now})
 
 
 def compare_run(
@@ -71,6 +77,8 @@ def compare_run(
     progress: Progress = silent,
     rungs: Sequence[str] | None = None,
     announce: Callable[[str], None] = lambda _: None,
+    kernels: Mapping[int, Measurement] | None = None,
+    prepared: Prepared | None = None,
 ) -> ComparedRun:
     """Predict the run from measured snapshots with the rungs of the kernel ladder; see `ntkflow_validation.ladder`.
 
@@ -82,6 +90,8 @@ def compare_run(
         rungs: their names; None for those that are cheap enough for the network, ("all",) for all. Those named one by
             one are run whatever they cost.
         announce: told in a sentence what a costly part is about to take.
+        kernels: what `measure_run` gave; None reads it.
+        prepared: what `prepare` gives for the run's configuration, where that is known already.
 
     Returns:
         What comparison.json holds.
@@ -90,35 +100,4 @@ def compare_run(
         InputError: nothing was measured, or not `from_snapshot`; or there is no rung of a name.
     """
     settings = LadderSettings(rungs=None if rungs is None else tuple(rungs), announce=announce)
-    return predict_windows(run, from_snapshot, progress, settings, deviations)
-
-
-def deviations(config: RunConfig) -> list[str]:
-    """Hypotheses of the theory that the run does not satisfy, in words."""
-    training, found = config.training, []
-    if training.adaptive:
-        found.append(f"optimiser {training.optimiser}: not gradient descent, and in no flow time")
-    if training.label_smoothing:
-        found.append(
-            f"labels smoothed by {training.label_smoothing:g}: losses are recorded against one-hot targets"
-        )
-    if training.momentum:
-        kind = "Nesterov momentum" if training.nesterov else "momentum"
-        found.append(
-            f"{kind} {training.momentum}: the flow maps its time, the modified predictions have its inertia"
-        )
-    if training.weight_decay:
-        of = "all parameters" if training.decay_on == "all" else "weights"
-        found.append(f"decay {training.weight_decay} of {of}: not in the predicted flow")
-    if training.batch_per_class and not isinstance(config, RecordedConfig):
-        found.append(f"batches of {training.batch_per_class} per class: the flow is that of their mean")
-    if training.warmup:
-        found.append(f"warm-up of {training.warmup} steps: in the clock only")
-    if training.loss != "mse":
-        found.append(f"loss {training.loss}: not the squared error of eq. (4)")
-    if config.has_running_statistics:
-        of = "those of the training set" if training.observed == "recalibrated" else "running averages"
-        found.append(f"batch normalisation: trained on statistics of batches, measured on {of}")
-    if config.model.name != "linear":
-        found.append("the kernel of a nonlinear network drifts; the prediction keeps the measured one")
-    return [*found, *config.remarks()] if isinstance(config, RecordedConfig) else found
+    return predict_windows(run, from_snapshot, progress, settings, kernels, prepared)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,11 @@ from ntkflow._types import Json
 from ntkflow.runs.border.records import INLINE
 from ntkflow.runs.files import atomic
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.metrics.compare import Comparison
-from ntkflow_validation.pipeline.pipeline import deviations
-from ntkflow_validation.runs.compared import ComparedWindow, Ends, Series
-from ntkflow_validation.runs.documents import KernelRow, MadeBy, Training
+from ntkflow_validation.runs.compared import ComparedRun, ComparedWindow, Ends, Series
+from ntkflow_validation.runs.documents import KernelRow, MadeBy, Training, kernel_rows
+from ntkflow_validation.runs.results import Results, deviations
 from ntkflow_validation.runs.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Summary:
 
     version: str
     made_by: MadeBy = field(metadata=INLINE)
-    seed: int
+    seed: int | None
     config: Json
     deviations: tuple[str, ...]
     training: Trained
@@ -94,27 +95,26 @@ class Summary:
     windows: tuple[WindowSummary, ...]
 
 
-def summary(run: RunDirectory) -> Summary:
+def summary(run: RunDirectory, results: Results) -> Summary:
     """What the run directory holds so far."""
-    metrics, comparison = run.metrics(), run.comparison()
+    metrics, comparison = results.metrics, results.comparison
     first, last = (metrics[0], metrics[-1]) if metrics else ({}, {})
     return Summary(
         version=__version__,
         made_by=MadeBy.here(),
-        seed=run.config.seed,
+        seed=None if isinstance(run.config, RecordedConfig) else run.config.seed,
         config=run.config.to_dict(),
-        deviations=tuple(deviations(run.config)),
-        training=Trained(run.training(), last.get("step"), last.get("time"), first, last),
-        kernels=run.kernel_rows(),
+        deviations=deviations(run, results.training),
+        training=Trained(results.training, last.get("step"), last.get("time"), first, last),
+        kernels=kernel_rows(results.kernels),
         from_snapshot=None if comparison is None else comparison.from_snapshot,
         refused=None if comparison is None else comparison.refused,
         windows=tuple(WindowSummary.of(w) for w in (comparison.windows if comparison else ())),
     )
 
 
-def draw(run: RunDirectory) -> str | None:
+def draw(run: RunDirectory, comparison: ComparedRun | None) -> str | None:
     """Write figures/comparison.png; its path, or None without a window that was predicted."""
-    comparison = run.comparison()
     figure = None if comparison is None else picture(comparison.windows, what(run.config))
     if figure is None:
         return None
@@ -130,7 +130,9 @@ def what(config: RunConfig) -> str:
     return f"{config.data.title}, {config.model.name}, N = {config.data.samples}, n = {config.model.features}"
 
 
-def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None = None) -> "Figure | None":
+def picture(
+    windows: Sequence[ComparedWindow], trained: str, chosen: int | None = None, **shown: Any
+) -> "Figure | None":
     """The figure of a comparison: one window's first rung, and the scores of all; None without one that was predicted.
 
     Args:
@@ -138,6 +140,10 @@ def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None 
         trained: what was, for the title.
         chosen: step of the window; None: the leading one, or the one with most snapshots where that has too few to
             see a curve in.
+        shown: panes and size, as `ntkflow_validation.figures.figures.comparison_figure` takes them.
+
+    Raises:
+        InputError: no such pane or size.
     """
     from ntkflow_validation.figures.figures import comparison_figure
 
@@ -150,7 +156,7 @@ def picture(windows: Sequence[ComparedWindow], trained: str, chosen: int | None 
         leading = worth_drawing(leading, {step: len(c.times) for step, (_, c) in scored.items()})
     rung, lead = scored[leading]
     title = f"{trained}{': ' if trained else ''}predicted from step {leading} with {rung}"
-    return comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title)
+    return comparison_figure(lead, {step: c for step, (_, c) in scored.items()}, title, **shown)
 
 
 def worth_drawing(leading: int, counts: Mapping[int, int]) -> int:

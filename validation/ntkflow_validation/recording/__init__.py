@@ -12,7 +12,7 @@ _NAMES = {
     "Compared": "ntkflow_validation.recording.comparison:Compared",
     "Predicted": "ntkflow_validation.recording.predicted:Predicted",
     "Recorder": "ntkflow_validation.recording.recorder:Recorder",
-    "RecordingWarning": "ntkflow_validation.recording.recorder:RecordingWarning",
+    "RecordingWarning": "ntkflow_validation.recording.warned:RecordingWarning",
     "TensorBoard": "ntkflow_validation.recording.sinks:TensorBoard",
     "WandB": "ntkflow_validation.recording.sinks:WandB",
     "after_steps": "ntkflow_validation.recording.callbacks:after_steps",

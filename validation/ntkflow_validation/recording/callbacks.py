@@ -29,16 +29,23 @@ def each(recorder: Recorder, every: int = 100) -> Callable[[int, Any], None]:
         every: steps between two records. Steps that are there already, of a training that goes on, are passed over.
 
     Returns:
-        function(step, network): a module of Flax NNX, a tree of parameters, or a TrainState, of which params are taken.
+        function(step, network): a module of Flax NNX, a tree of parameters, or a TrainState, of which params are
+        taken, or where it has `batch_stats` {"params": ..., "batch_stats": ...}.
     """
     record = _Every(recorder, every)
 
     def call(step: int, network: Any) -> None:
-        # Flax's TrainState and its like: what the function of the features takes are the parameters.
-        state = hasattr(network, "params") and hasattr(network, "apply_gradients")
-        record(int(step), network.params if state else network)
+        record(int(step), _of_state(network))
 
     return call
+
+
+def _of_state(network: Any) -> Any:
+    """Of Flax's TrainState and its like what the function of the features takes: the parameters, or the variables."""
+    if not (hasattr(network, "params") and hasattr(network, "apply_gradients")):
+        return network
+    statistics = getattr(network, "batch_stats", None)
+    return {"params": network.params, "batch_stats": statistics} if statistics else network.params
 
 
 def after_steps(recorder: Recorder, optimizer: Any, network: Any, every: int = 100, done: int = 0) -> Any:

@@ -12,10 +12,10 @@ from ntkflow.progress import Progress, silent
 from ntkflow_validation.ladder.export import table
 from ntkflow_validation.ladder.run import LadderSettings, compare_run
 from ntkflow_validation.ladder.score.scores import CENTRED
-from ntkflow_validation.pipeline.pipeline import deviations
 from ntkflow_validation.pipeline.summary import picture, what
 from ntkflow_validation.report.write import PAGE, finish
 from ntkflow_validation.runs.compared import ComparedRun, ComparedWindow
+from ntkflow_validation.runs.results import Results
 from ntkflow_validation.runs.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -24,9 +24,15 @@ if TYPE_CHECKING:
     from ntkflow_validation.recording.recorder import Recorder
 
 
+SENTENCE = (
+    "In brackets: the skill on M that giving an assumption up gains, with its standard error; along the chain of rungs these "
+    "gains add up to all that three constants miss."
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A comparison; printed it is the table of `ntkflow validate frontier`.
+    """A comparison; printed it is the table of `ntkflow validate frontier`, and what broke the theory in each window.
 
     Attributes:
         run: the run directory, which has comparison.json, figures/comparison.png and report.html now.
@@ -60,13 +66,13 @@ class Compared:
         scores = {r.name: r.skill.on(quantity).value for r in rungs if r.skill}
         return {name: float("nan") if value is None else value for name, value in scores.items()}
 
-    def figure(self) -> "Figure":
-        """Observed as points, predicted as lines.
+    def figure(self, **options: Any) -> "Figure":
+        """Observed as points, predicted as lines; `panes=` and `size=` as of `LadderComparison.figure`.
 
         Raises:
-            InputError: no rung predicted anything.
+            InputError: no rung predicted anything, or there is no such pane.
         """
-        found = picture(self.windows, what(self.run.config))
+        found = picture(self.windows, what(self.run.config), **options)
         if found is None:
             raise InputError(
                 "run", self.run.path, "has no prediction to draw", "see its report for the reasons"
@@ -76,6 +82,8 @@ class Compared:
     def __repr__(self) -> str:
         found = self.document
         lines = [f"not compared: {found.refused}"] if found.refused else table(found.windows)
+        said = [f"{window.name}: {window.sentence}" for window in found.windows if window.sentence]
+        lines += [*said, SENTENCE] if said else []
         return "\n".join([*lines, *(f"not in the theory: {d}" for d in found.deviations)])
 
 
@@ -108,9 +116,10 @@ def compare(
     names = (rungs,) if isinstance(rungs, str) else None if rungs is None else tuple(rungs)
     settings = LadderSettings(rungs=names, windows=checks.whole("windows", windows, 1))
     with nullcontext() if held else found.locked():
-        document = compare_run(found, from_snapshot, progress, settings, deviations)
+        kernels = found.measurements()
+        document = compare_run(found, from_snapshot, progress, settings, kernels)
         if report:
-            finish(found, progress)
+            finish(found, progress, results=Results.of(found, kernels, document))
     return Compared(found, document)
 
 

@@ -9,28 +9,22 @@ import numpy as np
 
 from ntkflow import checks
 from ntkflow._types import Times
-from ntkflow.errors import InputError, SolveError
+from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import solve
-from ntkflow.problem.decay import Decay
-from ntkflow.problem.kernels import BlockKernel, SampleKernel
-from ntkflow.problem.losses import loss_named
 from ntkflow.problem.problem import Problem
-from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.kernels import Measurement
+from ntkflow_validation.metrics.clock_hint import clock_hint
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.metrics.compare import compare as scored
-from ntkflow_validation.metrics.probe import probe_kernel
+from ntkflow_validation.metrics.objective import Objective
+from ntkflow_validation.recording.problems import given, members_of, observed, of_clock, problem_of
 from ntkflow_validation.recording.unseen import logits
-from ntkflow_validation.runs.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Constants whose errors are drawn, mu_single itself and not kappa_c, from which it would come by a difference.
-DRAWN = ("d", "mu_single", "n")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +40,7 @@ class Predicted:
         members: the same under constants drawn within their standard errors.
         without_band: why there are no such members.
         rtol: tolerance of the integration.
+        asked: the steps that were given, their last one, or None for none; `against` keeps to them.
     """
 
     solution: Solution
@@ -56,11 +51,17 @@ class Predicted:
     members: tuple[Problem, ...] = field(repr=False, default=())
     without_band: str = ""
     rtol: float = 1e-8
+    asked: int | tuple[float, ...] | None = None
 
     @property
     def problem(self) -> Problem:
         """What was solved: state, kernel, decay."""
         return self.solution.problem
+
+    @property
+    def objective(self) -> Objective:
+        """What the training minimises, by whose residuals the prediction is scored."""
+        return Objective(self.problem.loss, self.problem.train_bias)
 
     @property
     def times(self) -> Times:
@@ -102,7 +103,8 @@ class Predicted:
     def at(self, steps: Sequence[int] | np.ndarray) -> "Predicted":
         """The same prediction at other steps, the first of which is `start`."""
         times = _times(self.clock, np.asarray(steps), self.start) / self.share
-        return replace(self, solution=solve(self.problem, save_at=times, rtol=self.rtol))
+        solution = solve(self.problem, save_at=times, rtol=self.rtol)
+        return replace(self, solution=solution, asked=tuple(float(step) for step in steps))
 
     def against(self, training: Any) -> "Against":
         """Observed snapshots laid beside the prediction, and its skill on them.
@@ -110,12 +112,21 @@ class Predicted:
         Args:
             training: a run directory or its path, recorded or trained here; a recorder; or pairs (step, state), states as
                 they were observed on the measured samples, sorted by class. What was observed before `start` is left out;
-                what was observed there is where the prediction begins.
+                what was observed there is where the prediction begins. So are steps that `predict` was not asked for:
+                others than those of its list, or beyond its last one. Asked for none, it is laid beside all.
 
         Raises:
             InputError: fewer than two of these are at `start` or later, none is at `start`, or they do not fit.
         """
-        pairs = [(int(step), state) for step, state in _observed(training) if step >= self.start]
+        seen = [(int(step), state) for step, state in observed(training) if step >= self.start]
+        pairs = [pair for pair in seen if self._asked_for(pair[0])]
+        if len(pairs) < 2 <= len(seen):
+            raise InputError(
+                "steps",
+                self.asked if isinstance(self.asked, int) else [f"{step:g}" for step in self.asked or ()],
+                f"holds {len(pairs)} of the observed steps {[step for step, _ in seen][:6]}",
+                "predict at two or more of these, or with steps=None",
+            )
         if len(pairs) < 2 or pairs[0][0] != self.start:
             raise InputError(
                 "training",
@@ -129,8 +140,26 @@ class Predicted:
         states = [state for _, state in pairs]
         predicted = [found.state(i) for i in range(len(pairs))]
         return Against(
-            found, [step for step, _ in pairs], scored(found.times, states, predicted, self.problem.sizes)
+            found,
+            [step for step, _ in pairs],
+            scored(found.times, states, predicted, self.problem.sizes, self.objective),
+            found._clock_hint(states, predicted),
         )
+
+    def _clock_hint(self, states: Sequence[State], predicted: Sequence[State]) -> str | None:
+        def again(times: Times) -> list[State]:
+            other = solve(self.problem, save_at=times, rtol=self.rtol)
+            return [other.state(i) for i in range(len(times))]
+
+        of, decay = self.problem, self.problem.decay
+        return clock_hint(
+            self.solution.times, states, predicted, again, of.sizes, self.objective, (decay.W, decay.b)
+        )
+
+    def _asked_for(self, step: int) -> bool:
+        if self.asked is None or step == self.start:
+            return True
+        return step in self.asked if isinstance(self.asked, tuple) else step <= self.asked
 
     def unseen(self, cross: Any, H: Any) -> np.ndarray:
         """Logits of inputs that were not trained on, along the prediction, (T, N', C).
@@ -150,9 +179,9 @@ class Predicted:
             self.solution, np.asarray(cross, dtype=np.float64)[:, self.order], np.asarray(H, np.float64)
         )
 
-    def figure(self) -> "Figure":
-        """The panes of the solution; `against(training).figure()` lays observed snapshots beside it."""
-        return self.solution.figure()
+    def figure(self, **options: Any) -> "Figure":
+        """The panes of the solution, options as in `nf.figure`; that of `against(training)` has the observed ones too."""
+        return self.solution.figure(**options)
 
     def __repr__(self) -> str:
         band = self.without_band or f"{len(self.members)} draws of the constants within their standard errors"
@@ -170,28 +199,31 @@ class Against:
         predicted: at the observed steps.
         steps: these.
         comparison: series of both, and skill at every time.
+        clock: a sentence where one factor on all times explains what is missed, None elsewhere.
     """
 
     predicted: Predicted
     steps: list[int]
     comparison: Comparison
+    clock: str | None = None
 
     @property
     def skill(self) -> dict[str, float]:
         """For each quantity the skill pooled over all later snapshots, see `nf.skill`."""
         return self.comparison.pooled
 
-    def figure(self) -> "Figure":
-        """Observed as points, predicted as lines."""
+    def figure(self, **options: Any) -> "Figure":
+        """Observed as points, predicted as lines; `panes=` and `size=` as of `LadderComparison.figure`."""
         from ntkflow_validation.figures.figures import comparison_figure
 
         kernel = self.predicted.problem.kernel.rung
         title = f"predicted from step {self.steps[0]} with the measured {kernel} kernel"
-        return comparison_figure(self.comparison, {self.steps[0]: self.comparison}, title)
+        return comparison_figure(self.comparison, {self.steps[0]: self.comparison}, title, **options)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in self.skill.items())
-        return f"Against(steps {self.steps[0]} to {self.steps[-1]}; skill {scores})"
+        said = f"; {self.clock}" if self.clock else ""
+        return f"Against(steps {self.steps[0]} to {self.steps[-1]}; skill {scores}{said})"
 
 
 def predict(
@@ -213,7 +245,8 @@ def predict(
         measurement: of `nf.measure`.
         state: H (n, N) with its samples in the order that was measured, W, b; None for those that were measured.
         clock: of the training: time, weight decay and loss.
-        steps: the last step, or all steps to predict; None ends where the solution does not move any more.
+        steps: the last step, or all steps to predict; None ends where the solution does not move any more. What is laid
+            beside the prediction (`against`) is observed at these.
         start: the step at which the state was observed.
         rung: block, class-block, sample (of which what single precision leaves below zero is cut off), kronecker,
             matrix-block or tensor.
@@ -236,71 +269,25 @@ def predict(
         )
     start = checks.whole("start", start, 0)
     members = checks.whole("members", members, 2)
-    parts = _given(measurement, state)
+    parts = given(measurement, state)
     order = np.argsort(measurement.labels, kind="stable")
-    problem = _problem(measurement, parts, rung, of, order)
+    problem = problem_of(measurement, parts, rung, of, order)
     share = problem.sizes.N / clock.samples
     # A head that was measured without a bias has none to train.
     biased = measurement.head is None or measurement.head.b is not None
-    problem = _of_clock(problem, clock, share, biased)
-    times = None if steps is None else _times(clock, _steps(steps, start), start) / share
+    problem = of_clock(problem, clock, share, biased)
+    grid = None if steps is None else _steps(steps, start)
+    times = None if grid is None else _times(clock, grid, start) / share
     solution = solve(problem, save_at=times, rtol=rtol)
-    drawn, without = _members(measurement, problem, of, members, seed, share)
-    return Predicted(solution, clock, start, share, order, drawn, without, rtol)
-
-
-def _given(measurement: Measurement, state: State | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if state is not None:
-        return state.H, state.W, state.b
-    head = measurement.head
-    if head is None:
-        raise InputError(
-            "state", None, "is needed, no head was measured", "give it, or measure with head=(W, b)"
+    drawn, without = members_of(measurement, problem, of, members, seed, share)
+    asked: int | tuple[float, ...] | None = None
+    if grid is not None:
+        asked = (
+            int(grid[-1])
+            if not isinstance(steps, Sequence | np.ndarray)
+            else tuple(float(step) for step in grid)
         )
-    return measurement.H, head.W, np.zeros(len(head.W)) if head.b is None else head.b
-
-
-def _problem(
-    measurement: Measurement,
-    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
-    rung: str,
-    of: str,
-    order: np.ndarray,
-) -> Problem:
-    family = measurement.features if of == "features" else measurement.row_space
-    if rung != "sample" or family is None or family.mean is None:
-        return measurement.problem(*parts, rung=rung, of=of)
-    # Measured in single precision, it has eigenvalues of rounding where it has none.
-    kernel = SampleKernel.regularised(family.mean[np.ix_(order, order)])
-    state, sizes, _ = State.from_samples(parts[0], parts[1], parts[2], measurement.labels)
-    return Problem(sizes, kernel, state)
-
-
-def _of_clock(problem: Problem, clock: Clock, share: float, biased: bool) -> Problem:
-    """With the loss and decay of the training; of s of m samples a class in their own time, (m/s) t."""
-    loss = loss_named("mse" if clock.loss in ("half-squared", "squared") else clock.loss)
-    d = clock.decay
-    kernel = problem.kernel
-    if share > 1:
-        raise InputError(
-            "clock", clock.samples, f"has fewer samples than were measured, {problem.sizes.N}", "correct it"
-        )
-    if share < 1:
-        if not isinstance(kernel, BlockKernel) or not problem.sizes.balanced:
-            raise InputError(
-                "measurement",
-                f"{problem.sizes.N} of {clock.samples} samples",
-                "are a part of the training's, which only three constants of balanced classes can stand for",
-                "take rung='block', or measure all",
-            )
-        kernel = _probe(kernel, problem.sizes, share)
-    decay = Decay(d.W * share, d.H * share, d.b * share if biased else 0.0)
-    return replace(problem, kernel=kernel, loss=loss, decay=decay, train_bias=biased)
-
-
-def _probe(kernel: BlockKernel, sizes: Sizes, share: float) -> BlockKernel:
-    s = sizes.per_class
-    return probe_kernel(kernel, s, round(s / share))
+    return Predicted(solution, clock, start, share, order, drawn, without, rtol, asked)
 
 
 def _steps(steps: int | Sequence[int], start: int) -> np.ndarray:
@@ -323,43 +310,3 @@ def _times(clock: Clock, steps: np.ndarray, start: int) -> Times:
     times: Times = np.asarray(clock.time(steps), dtype=np.float64)
     begun: Times = times - float(times[0])
     return begun
-
-
-def _members(
-    measurement: Measurement, problem: Problem, of: str, members: int, seed: int, share: float
-) -> tuple[tuple[Problem, ...], str]:
-    """The problem under drawn constants; or why there are none."""
-    if not isinstance(problem.kernel, BlockKernel):
-        return (), f"none, a {problem.kernel.rung} kernel has no standard errors"
-    family = measurement.features if of == "features" else measurement.row_space
-    assert family is not None
-    constants = [family.constants[name] for name in DRAWN]
-    errors = [c.standard_error for c in constants]
-    known = [e for e in errors if e is not None and np.isfinite(e)]
-    if len(known) < len(errors):
-        return (), "none, a standard error of the constants is not known"
-    if not any(known):
-        return (), "none, all samples and neurons were measured exactly"
-    rng = np.random.default_rng(seed)
-    found: list[Problem] = []
-    for _ in range(50 * members):
-        d, mu, n = rng.normal([c.value for c in constants], known)
-        if mu > 0:
-            drawn = BlockKernel(d, d - mu, n)
-            kernel = drawn if share == 1 else _probe(drawn, problem.sizes, share)
-            if kernel.kappa_d > 0 and kernel.broken(problem.sizes) is None:
-                found.append(replace(problem, kernel=kernel))
-        if len(found) == members:
-            return tuple(found), ""
-    raise SolveError(
-        "constants within their standard errors are those of no positive block kernel: measure more"
-    )
-
-
-def _observed(training: Any) -> list[tuple[int, State]]:
-    if isinstance(training, str) or hasattr(training, "__fspath__"):
-        training = RunDirectory.open(training)
-    training = getattr(training, "run", training)
-    if isinstance(training, RunDirectory):
-        return [(step, training.read_snapshot(step).state) for step in training.steps()]
-    return [(step, state) for step, state in training]

@@ -7,6 +7,7 @@ import sys
 def rank() -> int:
     """The rank of torch.distributed where that runs, that of jax.distributed, the variable RANK, otherwise 0.
 
+    Lightning starts its processes with LOCAL_RANK and NODE_RANK before torch.distributed runs: not 0 where either is not.
     Nothing is imported and no device is touched for it.
     """
     distributed = sys.modules.get("torch.distributed")
@@ -15,5 +16,6 @@ def rank() -> int:
     jax = sys.modules.get("jax")
     if jax is not None and jax.distributed.is_initialized():
         return int(jax.process_index())
-    text = os.environ.get("RANK", "0")
-    return int(text) if text.isdecimal() else 0
+    names = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "NODE_RANK")
+    texts = (os.environ.get(name, "0") for name in names)
+    return max(int(text) if text.isdecimal() else 0 for text in texts)

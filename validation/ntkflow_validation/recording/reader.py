@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from ntkflow.errors import InputError
+from ntkflow_validation.normalisation.frameworks import by_batch
 from ntkflow_validation.precision import full
 
 # Samples of one forward pass: larger ones leave the cache and are slower on a CPU.
@@ -37,9 +39,9 @@ class Reader:
         self._jitted: dict[Any, Any] = {}
         self._on_device: dict[Any, Any] = {}
 
-    @property
+    @cached_property
     def X(self) -> np.ndarray:
-        """Inputs as an array."""
+        """Inputs as an array, float32 where they are floats."""
         from ntkflow_validation.kernels.networks.host import on_host
 
         found: np.ndarray = on_host(self._given)
@@ -49,22 +51,34 @@ class Reader:
         """H, (N, n), in inference mode."""
         if _is(network, "torch.nn", "Module"):
             return self._of_torch(network)
-        parts = [np.asarray(self._jit(network, x), dtype=np.float64) for x in self._batches("jax", _to_jax)]
+        read = self._compiled(network)
+        parts = [np.asarray(read(x), dtype=np.float64) for x in self._batches("jax", _to_jax)]
         return np.concatenate(parts)
 
-    def differentiable(self, network: Any) -> tuple[Any, Any]:
-        """`features` and `params` of `measure`."""
+    def differentiable(self, network: Any, coupled: bool = False) -> tuple[Any, Any]:
+        """`features` and `params` of `measure`.
+
+        Args:
+            network: as for reading.
+            coupled: batch normalisation normalises by the batch, and all else is in inference mode.
+        """
+        features = self.features
+        if coupled:
+            network, features = by_batch(network, features)
         if _is(network, "torch.nn", "Module"):
             from ntkflow_validation.kernels.backends.pytorch import TorchBackend
 
-            return TorchBackend(_whole(network, self.features), self.X), None
+            return TorchBackend(_whole(network, features), self.X), None
         if _is(network, "flax.nnx", "Module"):
-            from flax import nnx
+            from ntkflow_validation.kernels.networks.nnx_module import nnx_backend
 
-            parts: Any = nnx.split(_in_inference(network), nnx.Param, ...)
-            graph, params, rest = parts
-            return (lambda p, x: self.features(nnx.merge(graph, p, rest), x)), params
-        return self.features, network
+            mode = "batch" if coupled else "eval"
+            net = network if coupled else _in_inference(network)
+            return nnx_backend(net, self.X, None, features, None, mode), None
+        if hasattr(network, "params") and hasattr(network, "replace"):
+            # A state of Flax: what its optimiser and its normalisation keep is no parameter.
+            return (lambda p, x: features(network.replace(params=p), x)), network.params
+        return features, network
 
     def _batches(self, kind: str, move: Callable[[np.ndarray], Any]) -> list[Any]:
         if kind not in self._on_device:
@@ -87,21 +101,22 @@ class Reader:
             ]
         return np.concatenate(parts)
 
-    def _jit(self, network: Any, x: Any) -> Any:
-        """Compiled once for each structure: what is no array, as activations of Equinox, is part of it."""
+    def _compiled(self, network: Any) -> Callable[[Any], Any]:
+        """h of a batch, compiled once for each structure: what is no array, as activations of Equinox, is part of it."""
         import jax
 
         if _is(network, "flax.nnx", "Module"):
             from flax import nnx
 
-            graph, state = nnx.split(_in_inference(network))
+            graph, state = nnx.split(network)
             if graph not in self._jitted:
+                inference, _ = nnx.split(_in_inference(network))
 
                 def merged(state: Any, x: Any) -> Any:
-                    return self.features(nnx.merge(graph, state), x)
+                    return self.features(nnx.merge(inference, state), x)
 
                 self._jitted[graph] = jax.jit(full(merged))
-            return self._jitted[graph](state, x)
+            return partial(self._jitted[graph], state)
         leaves, structure = jax.tree.flatten(network)
         known = [hasattr(leaf, "dtype") for leaf in leaves]
         statics = tuple(leaf for leaf, array in zip(leaves, known, strict=True) if not array)
@@ -114,7 +129,7 @@ class Reader:
                 return self.features(jax.tree.unflatten(structure, joined), x)
 
             self._jitted[key] = jax.jit(full(call))
-        return self._jitted[key]([leaf for leaf, array in zip(leaves, known, strict=True) if array], x)
+        return partial(self._jitted[key], [leaf for leaf, array in zip(leaves, known, strict=True) if array])
 
 
 def part(thing: Any, which: Any) -> Any:
@@ -136,9 +151,14 @@ def part(thing: Any, which: Any) -> Any:
 
 
 def plain(network: Any) -> Any:
-    """The module inside what shares it between processes, whose own forward pass would wait for the other ranks."""
-    wrapped = type(network).__name__ in ("DistributedDataParallel", "DataParallel")
-    return network.module if wrapped else network
+    """The module inside what shares it between processes, whose own forward pass would wait for the other ranks, or
+    inside what torch.compile made of it.
+    """
+    kind = type(network).__name__
+    if kind in ("DistributedDataParallel", "DataParallel"):
+        return plain(network.module)
+    # Hooks and copies are of the module that was compiled.
+    return plain(network._orig_mod) if kind == "OptimizedModule" else network
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Recorder: a training loop of one's own writes our run format."""
 
-import hashlib
 import os
 import time
 import warnings
@@ -19,27 +18,27 @@ from ntkflow.errors import InputError
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
 from ntkflow.runs.atomic import MARK, refuse_existing
-from ntkflow_validation.config.recorded import RecordedConfig, RecordedData, RecordedModel
+from ntkflow.runs.border.typed import typed
+from ntkflow_validation.config.recorded import GIVEN, RECALIBRATED, RecordedConfig, RecordedModel, described
 from ntkflow_validation.config.settings import KernelConfig
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
+from ntkflow_validation.normalisation.lag import StatisticsWarning
 from ntkflow_validation.recording import arrays
 from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
 from ntkflow_validation.recording.ranks import rank as this_rank
 from ntkflow_validation.recording.reader import Features, Reader, inference, part, plain
+from ntkflow_validation.recording.statistics import Statistics
+from ntkflow_validation.recording.warned import RecordingWarning, Warned
 from ntkflow_validation.runs.documents import MadeBy, Training, first_difference
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
-from ntkflow_validation.runs.training_run import Result
+from ntkflow_validation.runs.training_run import PART_OF_UNEQUAL, Result
 
 # Measured beside the block constants; the whole tensor where it is small, from which every rung of the ladder follows.
 QUANTITIES = ("outputs", "row-space", "rayleigh")
 TENSOR_ROWS = 1000
 Sink = Callable[[int, Mapping[str, float]], object]
-
-
-class RecordingWarning(UserWarning):
-    """Something that a recorder did not write, and why; the training goes on."""
 
 
 class Recorder:
@@ -57,6 +56,7 @@ class Recorder:
         directory: the run directory; made at the first call.
         y: class of each recorded sample, 0 .. C-1, in any order, (N,) or one-hot (N, C).
         clock: `nf.Clock` of the training; its `samples` are those that are trained on, of which those of `y` may be a part.
+            Without a rate, or None, of Adam and its like, whose steps are in no flow time: recorded against steps alone.
         X: inputs of the same samples, in that order; for `recorder(step, network)`.
         features: h(x) of a batch: features(network, x), (B, n). A module of torch or Flax NNX is put into inference mode for
             it and then back; other networks are trees of parameters, of which this is a pure function of JAX.
@@ -67,6 +67,9 @@ class Recorder:
             1 keeps them at every call. Or a list of steps.
         kernels: the same for kernels, at snapshots; None for none.
         budget: the share of the time gone by that measuring may take; for a list of steps it does not count.
+        recalibrate: whether a network with running statistics of batch normalisation is read, and its kernel measured, with
+            those of X, on a copy: at every call a copy and a pass of X more, beyond 1024 samples a pass for each layer of
+            normalisation. Where this is off or impossible, stale statistics are warned of and said in the run.
         measure: how: settings of `nf.measure` that `[kernels]` of a config.toml has, as {"per_class": 20, "probes": 8}.
         name: of the network, for titles.
         data: of the data set.
@@ -84,7 +87,7 @@ class Recorder:
         directory: Path | str,
         y: Any,
         *,
-        clock: Clock,
+        clock: Clock | None,
         X: Any = None,
         features: Features | None = None,
         head: Any = None,
@@ -92,6 +95,7 @@ class Recorder:
         snapshots: Steps = 1.2,
         kernels: Steps | None = 2.0,
         budget: float = 0.1,
+        recalibrate: bool = True,
         measure: Mapping[str, Any] | None = None,
         name: str = "own network",
         data: str = "own data",
@@ -100,7 +104,8 @@ class Recorder:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(directory)
-        self.labels, self.classes = arrays.labels_of(y, clock.classes)
+        self.labels, self.classes = arrays.labels_of(y, None if clock is None else clock.classes)
+        clock = clock or Clock(samples=len(self.labels), classes=self.classes)
         self.clock, self.rows, self.name, self.data = clock, rows, str(name), str(data)
         if len(self.labels) > clock.samples:
             raise InputError(
@@ -116,7 +121,11 @@ class Recorder:
             raise InputError(
                 "X", f"{len(self._reader.X)} inputs", "must be those of y", "give one for each label"
             )
-        self._head = head
+        self._head, self._remarks = head, list[str]()
+        recalibrate = bool(typed("recalibrate", bool, recalibrate))
+        self._statistics = (
+            None if self._reader is None else Statistics(self._reader, recalibrate, self._remark)
+        )
         self._snapshots = Cadence(checked("snapshots", snapshots))
         self._kernels = Cadence(checked("kernels", kernels))
         self._budget = Budget(checks.not_negative("budget", budget))
@@ -125,7 +134,7 @@ class Recorder:
         self._order = np.argsort(self.labels, kind="stable")
         self._run: RunDirectory | None = None
         self._latest: StoredSnapshot | None = None
-        self._warned: set[str] = set()
+        self._warned = Warned()
         self._stack = ExitStack()
         self.last: int | None = None
         self.stopped = ""
@@ -158,16 +167,16 @@ class Recorder:
             return None
         step = checks.whole("step", step, 0)
         if self.last is not None and step <= self.last:
-            self._warn("again", f"{self.path} has step {self.last}: steps up to it are skipped")
+            self._warned.once("again", f"{self.path} has step {self.last}: steps up to it are skipped")
             return None
-        network = plain(network)
+        network = self._ready(step, plain(network)) if W is None else network
         H, weights, found = self._observed(network, W, b)
         self._biased, biases = found is not None, np.zeros(self.classes) if found is None else found
         if not all(np.isfinite(part).all() for part in (H, weights, biases)):
             self._diverged(step)
             return None
         state, sizes, _ = State.from_samples(H, weights, biases, self.labels)
-        seen = StoredSnapshot(step, float(self.clock.time(step)), state, sizes)
+        seen = StoredSnapshot(step, self._time(step), state, sizes)
         line = {**observables(state, sizes), **_accuracy(seen), **{k: float(v) for k, v in more.items()}}
         self._write(seen, line, network if W is None else None)
         for sink in self._sinks:
@@ -208,6 +217,16 @@ class Recorder:
         # A loop that was broken off has not ended.
         self.close() if kind is None else self._release()
 
+    def _ready(self, step: int, network: Any) -> Any:
+        """The network to be read: with the statistics of X, if it has any."""
+        if self._statistics is None or self._head is None:
+            return network
+        return self._statistics.ready(step, network, self._snapshots.due(step) or self._kernel_due(step))
+
+    def _time(self, step: int) -> float:
+        timeless = self.clock.learning_rate is None and self.clock.schedule is None
+        return float("nan") if timeless else float(self.clock.time(step))
+
     def _observed(self, network: Any, W: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         N = len(self.labels)
         if W is not None:
@@ -245,7 +264,10 @@ class Recorder:
         with ExitStack() as stack:
             if hasattr(network, "named_parameters"):
                 stack.enter_context(inference(network))
-            features, params = self._reader.differentiable(network)
+            features, params = self._reader.differentiable(network, coupled=how.bn == "batch")
+            # Of stale statistics this recorder has spoken.
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore", StatisticsWarning)
             try:
                 found = measure(
                     features, params, self._reader.X[self._order], self.labels[self._order],
@@ -254,7 +276,7 @@ class Recorder:
                     neurons=how.neurons or None, per_class=how.per_class or None, probes=how.probes, bn=how.bn,
                 )  # fmt: skip
             except InputError as error:
-                self._warn("kernel", f"no kernel was measured at step {seen.step}: {error}")
+                self._warned.once("kernel", f"no kernel was measured at step {seen.step}: {error}")
                 self._kernels.steps = None
                 return {}
         seconds = time.perf_counter() - began
@@ -263,10 +285,12 @@ class Recorder:
         self._kernels.done(seen.step)
         if found.broken_order is not None:
             return {"invariant_refused": f"measured constants break {found.broken_order}"}
-        if not seen.sizes.balanced:
-            return {"invariant_refused": "classes are imbalanced"}
-        m = run.config.data.per_class
-        batch = 0 if self.clock.batch is None else max(1, self.clock.batch // self.classes)
+        if not seen.sizes.balanced and self.clock.samples > seen.sizes.N:
+            return {"invariant_refused": PART_OF_UNEQUAL}
+        m = self.clock.samples / self.classes
+        # Batches of classes that differ in size are drawn in no known proportion here.
+        drawn = self.clock.batch if seen.sizes.balanced else None
+        batch = 0 if drawn is None else max(1, drawn // self.classes)
         return invariant_metrics(seen.state, seen.sizes, found.block(), m, batch)
 
     def _found(self) -> None:
@@ -277,7 +301,7 @@ class Recorder:
                 raise InputError(
                     "directory", self.path, "holds a training from here", "choose another directory"
                 )
-            given, known = self._config(run.config).to_dict(), run.config.to_dict()
+            given, known = self._continued(run.config).to_dict(), run.config.to_dict()
             difference = first_difference(given, known) or first_difference(known, given)
             if difference:
                 raise InputError(
@@ -294,6 +318,8 @@ class Recorder:
         self._stack.enter_context(run.locked())
         run.repair_metrics()
         steps, rows = run.steps(), run.metrics()
+        facts = run.training()
+        self._remarks = list((facts.remarks or ()) if facts else ())
         self._run, self.last = run, rows[-1]["step"] if rows else None
         self._snapshots.last = steps[-1] if steps else None
         self._kernels.last = run.measured()[-1] if run.measured() else None
@@ -302,42 +328,45 @@ class Recorder:
         n = seen.sizes.n
         quantities: tuple[str, ...] = QUANTITIES
         if not self._how.quantities:
-            quantities += (
-                ("tensor",) if n * len(self.labels) <= TENSOR_ROWS and not self._how.per_class else ()
-            )
+            # In batch mode no single sample can be looked at.
+            small = n * len(self.labels) <= TENSOR_ROWS and not self._how.per_class
+            quantities += ("tensor",) if small and self._how.bn != "batch" else ()
             self._how = replace(self._how, quantities=quantities)
-        run = RunDirectory.create(self.path, self._config(None, n), overwrite=self._overwrite)
+        run = RunDirectory.create(self.path, self._config(n), overwrite=self._overwrite)
         self._stack.enter_context(run.locked())
         samples = {"train": self.clock.samples, "recorded": len(self.labels)}
-        rate = run.config.training.learning_rate
-        run.write_training(Training(rate, None, samples, made_by=MadeBy.here()))
+        config = run.config
+        rate = config.training.learning_rate if isinstance(config, RecordedConfig) and config.timed else None
+        remarks = tuple(self._remarks) or None
+        run.write_training(Training(rate, None, samples, made_by=MadeBy.here(), remarks=remarks))
         self._run = run
         return run
 
-    def _config(self, known: RecordedConfig | None, n: int = 0) -> RecordedConfig:
-        counts = np.bincount(self.labels, minlength=self.classes)
-        N, C, samples = len(self.labels), self.classes, self.clock.samples
-        digest = hashlib.sha256(self.labels.astype(np.int64).tobytes()).hexdigest()[:16]
-        data = RecordedData(
-            name=self.data,
-            classes=C,
-            per_class=samples // C,
-            probe_per_class=0 if samples == N else N // C,
-            counts=tuple(counts.tolist()),
-            labels=digest,
+    def _config(self, n: int) -> RecordedConfig:
+        found = self._statistics
+        norm, observed = ("none", RECALIBRATED) if found is None else (found.norm or "none", found.observed)
+        model = RecordedModel(
+            name=self.name, features=n, head_bias=self._biased, norm=norm, observed=observed
         )
-        how, biased = self._how, self._biased
-        if known is not None:
-            # Both come with the first network that is recorded.
-            n, biased = known.model.features, known.model.head_bias
-            how = how if how.quantities else replace(how, quantities=known.kernels.quantities)
-        return RecordedConfig.of(
-            self.clock, data, RecordedModel(name=self.name, features=n, head_bias=biased), how
+        return described(self.clock, self.labels, self.data, model, self._how)
+
+    def _continued(self, known: RecordedConfig) -> RecordedConfig:
+        """The configuration that goes on with a known one, as far as it is known before the first network comes."""
+        how, model = self._how, known.model
+        assert isinstance(model, RecordedModel)
+        if not how.quantities:
+            how = replace(how, quantities=known.kernels.quantities)
+        observed = RECALIBRATED if self._statistics is None else self._statistics.observed
+        # What was impossible before is so again.
+        if model.norm == "none" or (observed, known.observed) == (RECALIBRATED, GIVEN):
+            observed = known.observed
+        return described(
+            self.clock, self.labels, self.data, replace(model, name=self.name, observed=observed), how
         )
 
     def _diverged(self, step: int) -> None:
         self.stopped = f"H, W or b was not finite at step {step}"
-        self._warn("diverged", f"{self.stopped}: nothing is recorded from there on")
+        self._warned.once("diverged", f"{self.stopped}: nothing is recorded from there on")
         if self._run is not None:
             self._end(Result.DIVERGED, self.stopped)
 
@@ -346,10 +375,13 @@ class Recorder:
         assert facts is not None
         self.run.write_training(replace(facts, result=str(result), step=self.last or 0, message=message))
 
-    def _warn(self, kind: str, sentence: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            warnings.warn(sentence, RecordingWarning, stacklevel=3)
+    def _remark(self, sentence: str, category: type[Warning] | None) -> None:
+        """Warn, and keep it with the run."""
+        self._remarks.append(sentence)
+        self._warned.once(sentence, sentence, category or RecordingWarning)
+        facts = None if self._run is None else self._run.training()
+        if self._run is not None and facts is not None:
+            self._run.write_training(replace(facts, remarks=tuple(self._remarks)))
 
 
 def _accuracy(seen: StoredSnapshot) -> Json:

@@ -1,6 +1,8 @@
 """Where metrics may go beside the run directory: TensorBoard's event files, and offline files of Weights & Biases."""
 
+import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,10 @@ from ntkflow.errors import InputError
 
 # Metrics that a sink shows; the rest of a line are words.
 Numbers = Mapping[str, Any]
+
+
+# What is printed in a training is the training's own.
+QUIET = {"silent": True, "console": "off"}
 
 
 class TensorBoard:
@@ -38,12 +44,14 @@ class TensorBoard:
 class WandB:
     """Logs every metric to Weights & Biases, by default into offline files, which `wandb sync` may send later.
 
+    It is a run of its own beside one that the training has, and says nothing on the terminal.
+
     Args:
         directory: of the files.
         project: name in Weights & Biases.
         mode: "offline"; "online" sends at once, "disabled" writes nothing.
         prefix: of the names.
-        settings: other arguments of `wandb.init`.
+        settings: other arguments of `wandb.init`, also in place of those that make it so.
 
     Raises:
         InputError: wandb is not installed.
@@ -63,6 +71,8 @@ class WandB:
             raise _absent("wandb", "ntkflow[wandb]") from None
         self.prefix = prefix
         Path(directory).mkdir(parents=True, exist_ok=True)
+        # By default a run that is active would be returned, logged into and finished.
+        settings = {"reinit": "create_new", "settings": QUIET, **settings}
         self._run = wandb.init(dir=str(directory), project=project, mode=mode, **settings)
 
     def __call__(self, step: int, metrics: Numbers) -> None:
@@ -80,14 +90,14 @@ def numbers(metrics: Numbers) -> dict[str, float]:
 
 
 def _writer_class() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+    # Torch is not imported for it where the training is without.
+    own, light = "torch.utils.tensorboard", "tensorboardX"
+    for name in (own, light) if "torch" in sys.modules else (light, own):
         try:
-            from tensorboardX import SummaryWriter
+            return import_module(name).SummaryWriter
         except ImportError:
-            raise _absent("TensorBoard", "ntkflow[tensorboard]") from None
-    return SummaryWriter
+            continue
+    raise _absent("TensorBoard", "ntkflow[tensorboard]")
 
 
 def _absent(what: str, extra: str) -> InputError:

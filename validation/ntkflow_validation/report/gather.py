@@ -1,18 +1,19 @@
 """From a run directory to what a page shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ntkflow._types import Json
 from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.kernels.measurement_file import LARGE, TENSORS
-from ntkflow_validation.pipeline.pipeline import deviations
+from ntkflow_validation.kernels import Measurement
+from ntkflow_validation.kernels.measurement_file import TENSORS
 from ntkflow_validation.report.drawing.heat import thinned
 from ntkflow_validation.report.words import run_facts, run_title
 from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow
 from ntkflow_validation.runs.documents import KernelRow
+from ntkflow_validation.runs.results import Results, deviations
 from ntkflow_validation.runs.rundir import RunDirectory
 
 # Kernels drawn: spread over the measured ones, the first and the last included.
@@ -57,9 +58,9 @@ class RunReport:
     deviations: Sequence[str] = ()
 
     @property
-    def windows(self) -> list[ComparedWindow]:
+    def windows(self) -> tuple[ComparedWindow, ...]:
         """Windows of the comparison in order of their first step."""
-        return sorted(self.comparison.windows if self.comparison else (), key=lambda w: w.step)
+        return self.comparison.in_order if self.comparison else ()
 
     @property
     def rungs(self) -> list[ComparedRung]:
@@ -73,27 +74,36 @@ class RunReport:
         return list(found.values())
 
 
-def gather(run: RunDirectory) -> RunReport:
-    """Read a run directory; whatever step has not been done yet is left out of the page."""
-    comparison = run.comparison()
+def gather(run: RunDirectory, results: Results | None = None) -> RunReport:
+    """Read a run directory; whatever step has not been done yet is left out of the page.
+
+    Args:
+        run: which.
+        results: what its steps have left; None reads it.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    results = results or Results.of(run)
+    comparison = results.comparison
     return RunReport(
         title=run_title(run.config),
-        facts=run_facts(run.config, run.training()),
+        facts=run_facts(run.config, results.training),
         config=run.config,
         toml=(run.path / "config.toml").read_text(encoding="utf-8"),
-        metrics=run.metrics(),
-        kernels=_kernels(run),
+        metrics=results.metrics,
+        kernels=_kernels(run, results.kernels),
         comparison=comparison,
-        deviations=(comparison.deviations or deviations(run.config)) if comparison else (),
+        deviations=(comparison.deviations or deviations(run, results.training)) if comparison else (),
     )
 
 
-def _kernels(run: RunDirectory) -> list[KernelPicture]:
-    steps = run.measured()
+def _kernels(run: RunDirectory, measured: Mapping[int, Measurement]) -> list[KernelPicture]:
+    steps = list(measured)
     picked = {steps[round(i)] for i in np.linspace(0, len(steps) - 1, min(PICTURES, len(steps)))}
     pictures = []
     for step in steps:
-        found = run.measurement(step, TENSORS if step in picked else LARGE)
+        found = run.measurement(step, TENSORS) if step in picked else measured[step]
         K = found.features.mean
         matrix = None if K is None else thinned(K, found.labels)
         pictures.append(KernelPicture(KernelRow.of(step, found), matrix))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.report import scores
 from ntkflow_validation.report.drawing.heat import heat_map
 from ntkflow_validation.report.drawing.overlays import figure, overlays, training_panes
@@ -187,8 +188,12 @@ def _deviations(found: Sequence[str]) -> str:
 
 
 def _configuration(report: RunReport) -> str:
+    again = (
+        "by the recorder"
+        if isinstance(report.config, RecordedConfig)
+        else "<code>ntkflow validate run --config config.toml</code> runs it again"
+    )
     return (
-        "<h3>Configuration</h3><p>Written to <code>config.toml</code>; "
-        "<code>ntkflow validate run --config config.toml</code> runs it again.</p>"
+        f"<h3>Configuration</h3><p>Written to <code>config.toml</code>; {again}.</p>"
         f"<details><summary>config.toml</summary><pre>{escape(report.toml)}</pre></details>"
     )

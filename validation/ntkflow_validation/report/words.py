@@ -94,7 +94,8 @@ def _recorded_facts(config: RecordedConfig, training: Training | None, rate: str
     parts = [f"C = {len(counts)} classes, {each}, N = {clock.samples}, n = {config.model.features} features"]
     batch = "full batch" if clock.batch is None else f"batches of {clock.batch}"
     length = f"{training.step} steps" if training and training.step else "not ended"
-    parts.append(f"recorded from another program, {length} at rate {rate}, {batch}")
+    how = f"{length} at rate {rate}, {batch}" if config.timed else f"{length} in no flow time"
+    parts.append(f"recorded from another program, {how}")
     return "; ".join(parts)
 
 
@@ -129,6 +130,7 @@ def verdict(window: ComparedWindow) -> list[str]:
     # The beginning of its sentence repeats the skill of three constants.
     _, marker, rest = (window.sentence or "").partition("What costs most")
     found.append(typeset(marker + rest))
+    found.append(escape(window.clock[:1].upper() + window.clock[1:] + ".") if window.clock else "")
     return [sentence for sentence in found if sentence]
 
 

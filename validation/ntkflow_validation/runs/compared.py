@@ -6,7 +6,7 @@ A number that does not exist, such as the skill on a quantity that did not chang
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ntkflow.runs.border.records import INLINE, key
+from ntkflow.runs.border.records import INLINE, SPARSE, key
 from ntkflow_validation.runs.documents import KernelRow
 
 Numbers = tuple[float | None, ...]
@@ -260,6 +260,7 @@ class ComparedWindow:
         frontier: skill against constants.
         cheapest: the smallest description whose skill reaches the threshold.
         threshold: that.
+        clock: a sentence where one factor on all times explains what the rungs miss.
 
     Raises:
         ValueError: a series has not one value for each time.
@@ -282,6 +283,7 @@ class ComparedWindow:
     frontier: tuple[Point, ...]
     cheapest: str | None
     threshold: float
+    clock: str | None = field(default=None, metadata=SPARSE)
 
     def __post_init__(self) -> None:
         for what, values in self._series():
@@ -328,3 +330,8 @@ class ComparedRun:
     windows: tuple[ComparedWindow, ...]
     kernels: tuple[ComparedKernel, ...]
     calibration: object = None
+
+    @property
+    def in_order(self) -> tuple[ComparedWindow, ...]:
+        """Windows in order of their first step."""
+        return tuple(sorted(self.windows, key=lambda window: window.step))

@@ -42,7 +42,7 @@ class Training:
     """training.json: written when training begins, and again when it ends.
 
     Attributes:
-        learning_rate: the one that was used, chosen or given.
+        learning_rate: the one that was used, chosen or given; None where a recorder was told none.
         parameters: how many the network has; None where it is not known, of a recorded one.
         samples: trained on, tested on, and left unused.
         labels: of the classes, in a file of one's own.
@@ -51,9 +51,10 @@ class Training:
         result: how it ended; None before.
         step: optimiser steps done at the end.
         message: what happened, in words.
+        remarks: what a recorder found of the network that the theory does not know of, in words.
     """
 
-    learning_rate: float
+    learning_rate: float | None
     parameters: int | None
     samples: Mapping[str, int]
     labels: tuple[int, ...] | None = field(default=None, metadata=SPARSE)
@@ -62,6 +63,7 @@ class Training:
     result: str | None = field(default=None, metadata=SPARSE)
     step: int | None = field(default=None, metadata=SPARSE)
     message: str | None = field(default=None, metadata=SPARSE)
+    remarks: tuple[str, ...] | None = field(default=None, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class KernelRow:
     def of(cls, step: int, found: Measurement) -> "KernelRow":
         """Of what was measured at a step."""
         return cls(step, **found.row())
+
+
+def kernel_rows(measured: Mapping[int, Measurement]) -> tuple[KernelRow, ...]:
+    """Everything that was measured, in short, in the order given."""
+    return tuple(KernelRow.of(step, found) for step, found in measured.items())
 
 
 def first_difference(a: Document, b: Document, prefix: str = "") -> str | None:

@@ -39,3 +39,22 @@ def locked(path: Path | str, patience: float = 0.0) -> Iterator[None]:
             ) from None
         clean(path, deep=True)
         yield
+
+
+@contextmanager
+def resting(path: Path) -> Iterator[None]:
+    """While no process works on a run.
+
+    Raises:
+        InUseError: one does.
+    """
+    with ExitStack() as stack:
+        # Without the file nobody ever worked on it with a lock.
+        if (path / LOCK).exists():
+            try:
+                stack.enter_context(locked(path))
+            except InUseError:
+                raise
+            except InputError:
+                pass  # where nothing can be written, nobody works
+        yield

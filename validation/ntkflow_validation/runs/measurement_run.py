@@ -18,7 +18,7 @@ from ntkflow_validation.kernels.forecast import Forecast
 from ntkflow_validation.kernels.measurement_file import LARGE
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.runs.rundir import RunDirectory
-from ntkflow_validation.training.train import head, prepare, start
+from ntkflow_validation.training.train import Prepared, head, prepare, start
 
 Announce = Callable[[Forecast], object]
 
@@ -87,6 +87,7 @@ def measure_steps(
     progress: Progress = silent,
     overwrite: bool = False,
     announce: Callable[[int, Forecast], object] | None = None,
+    prepared: Prepared | None = None,
 ) -> Iterator[tuple[int, Measurement, bool]]:
     """Measure at snapshots of a run and write measurements/STEP.npz; an interrupted step goes on.
 
@@ -98,6 +99,7 @@ def measure_steps(
         progress: called with (what, done, in all).
         overwrite: measure again what was measured with other settings.
         announce: called with each step and how long it will take, before it is measured.
+        prepared: what `prepare` gives for the run's configuration, where that is known already.
 
     Yields:
         The step, what was found, and whether it was measured now; what was kept comes without its large arrays.
@@ -113,7 +115,7 @@ def measure_steps(
     def said(what: str, done: float, total: float) -> None:
         progress(f"kernels, {what}", done, total)
 
-    dataset, network = prepare(run.config)
+    dataset, network = prepared or prepare(run.config)
     template = start(network, run.config.training)
     for step, wanted in plans:
         if wanted is None:
@@ -125,6 +127,7 @@ def measure_steps(
         found = measure_snapshot(
             network, variables, dataset, wanted, run.config.seed, _chunks(run, step), said, say
         )
+        # The chunks go when the whole is written: a kill in between measures nothing twice.
         run.write_measurement(step, found, wanted, time.perf_counter() - began)
         _remove_chunks(run, step)
         yield step, found, True

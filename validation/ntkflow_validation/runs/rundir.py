@@ -48,7 +48,7 @@ from ntkflow_validation.config.recorded import RecordedConfig, config_of
 from ntkflow_validation.kernels import Measurement, measurement_file
 from ntkflow_validation.models.base import from_named, named_leaves
 from ntkflow_validation.runs.compared import ComparedRun
-from ntkflow_validation.runs.documents import METRICS, KernelRow, Training, first_difference
+from ntkflow_validation.runs.documents import METRICS, Training, first_difference
 from ntkflow_validation.runs.lock import LOCK, locked
 from ntkflow_validation.training.complete import completed
 from ntkflow_validation.training.train import Snapshot, TrainState
@@ -189,6 +189,7 @@ class RunDirectory:
     def append_metrics(self, step: int, time: float, metrics: Mapping[str, object]) -> None:
         """One line of metrics.jsonl."""
         line = {"step": step, "time": time, **metrics}
+        # Through `dump_json`, which knows numpy's numbers and NaN, and again, since a line has no indents.
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(json.loads(dump_json(line)), allow_nan=False) + "\n")
 
@@ -265,7 +266,8 @@ class RunDirectory:
     def trained_config(self) -> RunConfig:
         """The configuration with the rate that was chosen when training began."""
         found = self.training()
-        return self.config if found is None else self.config.with_rate(float(found.learning_rate))
+        rate = None if found is None else found.learning_rate
+        return self.config if rate is None else self.config.with_rate(float(rate))
 
     def metrics(self) -> list[Json]:
         """Lines of metrics.jsonl, one per step; a torn line is left out.
@@ -293,6 +295,7 @@ class RunDirectory:
     def repair_metrics(self) -> None:
         """Rewrite metrics.jsonl with its complete lines only, before a resumed run appends to it."""
         rows = self.metrics()
+        # A torn last line has no end: what is appended would become part of it.
         with atomic(self.path / METRICS_FILE, "w") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
 
@@ -300,11 +303,12 @@ class RunDirectory:
         """measurements/STEP.npz, in place of what was measured there before."""
         path = self.measurement_path(step)
         path.parent.mkdir(exist_ok=True)
-        found.save(path, step=step, seconds=seconds, settings=asdict(how))
+        found.save(path, overwrite=True, step=step, seconds=seconds, settings=asdict(how))
 
     def measured(self) -> list[int]:
         """Steps of the snapshots that were measured, increasing."""
         names = (path.stem for path in (self.path / MEASUREMENTS).glob("*.npz"))
+        # A measurement made while training is written before its snapshot, and a kill may leave it alone.
         return sorted({int(name) for name in names if name.isdecimal()} & set(self.steps()))
 
     def measurement(self, step: int, without: Sequence[str] = ()) -> Measurement:
@@ -315,9 +319,10 @@ class RunDirectory:
         """
         return measurement_file.read(self.measurement_path(step), without)[0]
 
-    def measurements(self) -> dict[int, Measurement]:
-        """Everything that was measured, by step, without its kernels of samples and tensors."""
-        return {step: self.measurement(step, measurement_file.LARGE) for step in self.measured()}
+    def measurements(self, read: Mapping[int, Measurement] | None = None) -> dict[int, Measurement]:
+        """Everything that was measured, by step, without its kernels of samples and tensors, but for those `read` before."""
+        known, large = read or {}, measurement_file.LARGE
+        return {step: known.get(step) or self.measurement(step, large) for step in self.measured()}
 
     def measured_how(self, step: int) -> KernelConfig:
         """The settings with which a step was measured.
@@ -329,10 +334,6 @@ class RunDirectory:
         details = measurement_file.read_details(path)
         with reading("measurement", path, "a measurement of a run", REPEAT):
             return KernelConfig(**details["settings"])
-
-    def kernel_rows(self) -> tuple[KernelRow, ...]:
-        """Everything that was measured, in short, in order of steps."""
-        return tuple(KernelRow.of(step, found) for step, found in self.measurements().items())
 
     def comparison(self) -> ComparedRun | None:
         """comparison.json; None before the run was compared.

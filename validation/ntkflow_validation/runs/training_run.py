@@ -24,6 +24,7 @@ from ntkflow_validation.training.steps import snapshot_steps, total_steps
 from ntkflow_validation.training.together import Member, train_together
 from ntkflow_validation.training.train import (
     DivergedError,
+    Prepared,
     Snapshot,
     TrainState,
     accuracy,
@@ -33,7 +34,6 @@ from ntkflow_validation.training.train import (
     train,
 )
 
-Prepared = tuple[Dataset, Network]
 # Seconds between checkpoints: what a kill costs at most, beside the time since the last snapshot.
 CHECKPOINT_EVERY = 30.0
 
@@ -129,6 +129,7 @@ class _Begun:
         self.run = run
         self.dataset, self.network = prepared or prepare(run.config)
         self.facts = _begun(run, self.dataset, self.network)
+        assert self.facts.learning_rate is not None
         self.config = run.config.with_rate(float(self.facts.learning_rate))
         self.resume = run.read_latest(start(self.network, self.config.training))
         run.repair_metrics()
@@ -170,6 +171,10 @@ def spread_evenly(steps: list[int], count: int) -> tuple[int, ...]:
     return tuple(steps[i] for i in chosen)
 
 
+# Why a line has no E.
+PART_OF_UNEQUAL = "classes differ in size and a part of them is observed, which has no E of its own"
+
+
 def write_snapshot(
     run: RunDirectory,
     config: RunConfig,
@@ -187,10 +192,10 @@ def write_snapshot(
         began = time.perf_counter()
         found = measure_snapshot(network, snapshot.train.variables, dataset, config.kernels, config.seed)
         run.write_measurement(snapshot.step, found, config.kernels, time.perf_counter() - began)
-        if not dataset.balanced:
-            metrics["invariant_refused"] = "classes differ in size, and E is that of equal ones"
+        if not dataset.balanced and len(dataset.labels) > snapshot.sizes.N:
+            metrics["invariant_refused"] = PART_OF_UNEQUAL
         elif found.broken_order is None:
-            m, batch = dataset.per_class, config.training.batch_per_class
+            m, batch = len(dataset.labels) / dataset.classes, config.training.batch_per_class
             metrics |= invariant_metrics(snapshot.state, snapshot.sizes, found.block(), m, batch)
         else:
             metrics["invariant_refused"] = f"measured constants break {found.broken_order}"
@@ -247,6 +252,7 @@ def _begun(run: RunDirectory, dataset: Dataset, network: Network) -> Training:
 
 def _end(run: RunDirectory, facts: Training, outcome: Outcome) -> Outcome:
     run.write_training(replace(facts, result=str(outcome.result), step=outcome.step, message=outcome.message))
+    # Last: a kill before it leaves a checkpoint that nobody reads, not a training without an end.
     run.remove_checkpoint()
     return outcome
 

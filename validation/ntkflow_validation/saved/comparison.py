@@ -1,9 +1,12 @@
 """A comparison read back from its file: what every rung predicted, with its scores as a table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ntkflow import views
 from ntkflow._types import Json
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Scores that a page shows of every prediction.
+MEANINGS = {
+    "skill": "1 - |predicted - observed|^2 / |observed - observed at the start|^2",
+    "error": "standard error of the skill",
+}
 SHOWN = ("window", "rung", "constants", "M", "M_error", "H2", "residual_class", "W")
 
 
@@ -68,19 +75,50 @@ class LadderComparison:
         names = dict.fromkeys(name for row in self.rows for name in row)
         return views.dataframe({name: [row.get(name) for row in self.rows] for name in names})
 
-    def figure(self, window: str | None = None) -> "Figure":
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset along (prediction, quantity): skill and its error; needs the extra `ntkflow[xarray]`.
+
+        Windows, rungs, their constants and modifications are coordinates of the predictions.
+        """
+        rows = self.rows
+        names = dict.fromkeys(name for row in rows for name in row)
+        quantities = [name for name in names if f"{name}_error" in names]
+        skill, error = (
+            np.array([[row.get(f"{name}{end}") for name in quantities] for row in rows], dtype=float)
+            .reshape(len(rows), len(quantities))
+            for end in ("", "_error")
+        )  # fmt: skip
+        facts = [name for name in names if name.removesuffix("_error") not in quantities]
+        # None has no place in a file of arrays.
+        columns = {name: ["" if row[name] is None else row[name] for row in rows] for name in facts}
+        coords: views.Coordinates = {
+            "quantity": ("quantity", np.array(quantities, dtype=str), {}),
+            **{name: ("prediction", np.array(values), {}) for name, values in columns.items()},
+        }
+        series = {"skill": skill, "error": error}
+        return views.dataset(["prediction", "quantity"], coords, series, MEANINGS, {"trained": self.trained})
+
+    def figure(
+        self,
+        window: str | None = None,
+        *,
+        panes: Sequence[str] | None = None,
+        size: float | tuple[float, float] | None = None,
+    ) -> "Figure":
         """Predicted over observed trajectories of one window, and the scores of all; `figure.savefig(path)` writes it.
 
         Args:
             window: its name; None: the leading one, or the one with most snapshots where that has too few.
+            panes: loss, features, weights, NC1, NC2, NC3, skill, windows; None: all of them.
+            size: width in inches, or width and height.
 
         Raises:
-            InputError: no such window, or nothing in it was predicted.
+            InputError: no such window, pane or size, or nothing in the window was predicted.
         """
         known = {w.name: w.step for w in self.content.windows}
         if window is not None and window not in known:
             raise InputError("window", repr(window), f"is none of {', '.join(known)}", "choose one of these")
-        drawn = picture(self.content.windows, self.trained, known.get(window or ""))
+        drawn = picture(self.content.windows, self.trained, known.get(window or ""), panes=panes, size=size)
         if drawn is None:
             reason = self.content.refused or "no rung predicted it"
             raise InputError(

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.kernel_files import MEASURED
@@ -21,14 +20,14 @@ class Kind:
     """See `ntkflow.runs.saved.brought.Kind`; whoever is only asked imports nothing slow."""
 
     knows: Callable[[Path], bool]
-    load: Callable[[Path], Any]
+    load: Callable[[Path], object]
 
 
 def _is_training(path: Path) -> bool:
     return (path / MARK).is_file() and (path / "snapshots").is_dir()
 
 
-def _training(path: Path) -> Any:
+def _training(path: Path) -> object:
     from ntkflow_validation.saved.training import TrainingRun
 
     return TrainingRun.read(path)
@@ -39,7 +38,7 @@ def _is_comparison(path: Path) -> bool:
     return path.is_file() and (path.name == COMPARED or {"windows", "deviations"} <= json_keys(path))
 
 
-def _comparison(path: Path) -> Any:
+def _comparison(path: Path) -> object:
     from ntkflow_validation.saved.comparison import LadderComparison
 
     return LadderComparison.read(path)
@@ -55,7 +54,7 @@ def _is_measurement(path: Path) -> bool:
     return any(name.startswith(MEASURED) for name in names)
 
 
-def _measurement(path: Path) -> Any:
+def _measurement(path: Path) -> object:
     from ntkflow_validation.kernels import load_measurement
 
     return load_measurement(path)
@@ -69,7 +68,7 @@ def _are_measurements(path: Path) -> bool:
     return path.name == FOLDER and path.is_dir() and bool(_steps(path))
 
 
-def _measurements(path: Path) -> Any:
+def _measurements(path: Path) -> object:
     from ntkflow_validation.kernels import measurement_file
 
     return {
@@ -82,7 +81,7 @@ def _is_sweep(path: Path) -> bool:
     return (path / SPEC_FILE).is_file() and bool({"model", "training"} & set(read_toml(path / SPEC_FILE)))
 
 
-def _sweep(path: Path) -> Any:
+def _sweep(path: Path) -> object:
     from ntkflow_validation.sweep import sweep_from_tables, tabulate_sweep
 
     return tabulate_sweep(sweep_from_tables(read_toml(path / SPEC_FILE)), path)

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +19,17 @@ from ntkflow.metrics.neural_collapse import NAMES as COLLAPSE
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.problem.thin import decompose
-from ntkflow.runs.atomic import InUseError
 from ntkflow.runs.border.records import document
 from ntkflow.runs.files import staged_directory
 from ntkflow.runs.pictures.curves import Curves
 from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import MARKED, RecordedConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.kernels.found import CONSTANTS
 from ntkflow_validation.metrics.probe import invariant_terms
 from ntkflow_validation.pipeline.summary import summary
-from ntkflow_validation.runs.lock import LOCK
+from ntkflow_validation.runs.lock import LOCK, resting
+from ntkflow_validation.runs.results import Results
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
 from ntkflow_validation.runs.training_run import read_outcome
 from ntkflow_validation.saved.comparison import LadderComparison
@@ -37,7 +37,8 @@ from ntkflow_validation.saved.comparison import LadderComparison
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KIND = "training"
+# A recorded one has other settings, which are not compared with those of a training from here.
+KIND, RECORDED = "training", "recording"
 UNFINISHED = "unfinished"
 # What simulations have no series for.
 MEANINGS = {
@@ -58,6 +59,8 @@ SHOWN = ("loss", *COLLAPSE, "accuracy_train", "accuracy_test", "E_norm", "E_alig
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainingRun:
     """A training in its run directory: `times[i]`, `steps[i]` and `state(i)` of its snapshots; `nf.load` gives it.
+
+    A recorded one has a line of metrics at every step that was recorded, and states at those in `kept` alone.
 
     What it says is what stood there when it was asked first: of a training that goes on, load it again.
 
@@ -101,17 +104,33 @@ class TrainingRun:
         return np.array([row["step"] for row in self._rows], dtype=np.int64)
 
     @cached_property
+    def kept(self) -> Integers:
+        """The steps among them whose state was kept; all of them, unless another program was recorded."""
+        return np.intersect1d(self.steps, self.run.steps())
+
+    @property
+    def timed(self) -> bool:
+        """Whether its steps are in flow time; those of Adam and its like are not."""
+        return bool(np.isfinite(self.times).all())
+
+    @cached_property
     def times(self) -> Times:
-        """Flow time of every snapshot, (T,); that of the sum loss (4)."""
-        return np.array([row["time"] for row in self._rows], dtype=np.float64)
+        """Flow time of every snapshot, (T,); that of the sum loss (4), NaN where steps are in none."""
+        return np.array([_number(row["time"]) for row in self._rows], dtype=np.float64)
 
     def snapshot(self, i: int) -> StoredSnapshot:
         """What was observed at snapshot i: step, flow time, state, sizes; negative i counts from the end.
 
         Raises:
-            InputError: its file is damaged.
+            InputError: its file is damaged, or its line alone was recorded.
         """
-        return self.run.read_snapshot(int(self.steps[i]))
+        step = int(self.steps[i])
+        if step not in self.kept:
+            rule = f"step {step} has its line of metrics alone: states were kept at {views.brief(str(self.kept.tolist()))}"
+            raise InputError(
+                "i", i, rule, "give the place of one of `kept` in `steps`, or record with snapshots=1"
+            )
+        return self.run.read_snapshot(step)
 
     def state(self, i: int) -> State:
         """H on the observed samples, sorted by class, W and b at snapshot i; negative i counts from the end."""
@@ -119,14 +138,22 @@ class TrainingRun:
 
     @property
     def final(self) -> State:
-        """The state at the last snapshot."""
-        return self.state(-1)
+        """The last state that was kept.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not len(self.kept):
+            raise InputError("run", self.path, "has no snapshots yet", "train it on")
+        return self.run.read_snapshot(int(self.kept[-1])).state
 
     @property
     def sizes(self) -> Sizes:
         """C, the observed samples of each class, n."""
-        data = self.config.data
-        return Sizes(data.classes, data.probe_per_class or data.counts, self.config.model.features)
+        data, n = self.config.data, self.config.model.features
+        if isinstance(self.config, RecordedConfig):
+            return Sizes(data.classes, self.config.counts, n)
+        return Sizes(data.classes, data.probe_per_class or data.counts, n)
 
     @property
     def result(self) -> str:
@@ -150,30 +177,34 @@ class TrainingRun:
         return {**self.metrics, **self._moments(), **self._measured}
 
     def _moments(self) -> dict[str, Floats]:
-        rows = []
-        for i in range(len(self)):
-            found = self.snapshot(i)
+        rows = {}
+        for step in self.kept.tolist():
+            found = self.run.read_snapshot(step)
             thin, _ = decompose(found.state, found.sizes, subspace=False)
-            rows.append({**moments(thin, found.sizes), **norms(thin, found.sizes)})
-        return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+            rows[step] = {**moments(thin, found.sizes), **norms(thin, found.sizes)}
+        return self._at_steps(rows)
 
-    @cached_property
-    def _measured(self) -> dict[str, Floats]:
-        """E and the kernel's constants where that was measured, NaN elsewhere; E needs constants in their order."""
-        m, first = self.config.data.per_class, None
-        rows: dict[int, dict[str, float]] = {}
-        for step, found in self.measurements.items():
-            rows[step] = {name: getattr(found, name).value for name in CONSTANTS}
-            if found.broken_order is None and self.config.data.balanced:
-                snapshot = self.run.read_snapshot(step)
-                terms = invariant_terms(snapshot.state, snapshot.sizes, found.block(), m)
-                first = terms.E if first is None else first
-                rows[step] |= _of_terms(terms, first)
+    def _at_steps(self, rows: Mapping[int, Mapping[str, float]]) -> dict[str, Floats]:
+        """What is known at some steps as series, NaN at the others."""
         names = dict.fromkeys(name for row in rows.values() for name in row)
         return {
             name: np.array([rows.get(step, {}).get(name, np.nan) for step in self.steps.tolist()])
             for name in names
         }
+
+    @cached_property
+    def _measured(self) -> dict[str, Floats]:
+        """E and the kernel's constants where that was measured, NaN elsewhere; E needs constants in their order."""
+        m, first = self.config.trained_per_class, None
+        rows: dict[int, dict[str, float]] = {}
+        for step, found in self.measurements.items():
+            rows[step] = {name: getattr(found, name).value for name in CONSTANTS}
+            if found.broken_order is None and self.config.has_invariant:
+                snapshot = self.run.read_snapshot(step)
+                terms = invariant_terms(snapshot.state, snapshot.sizes, found.block(), m)
+                first = terms.E if first is None else first
+                rows[step] |= _of_terms(terms, first)
+        return self._at_steps(rows)
 
     @cached_property
     def measurements(self) -> Mapping[int, Measurement]:
@@ -197,10 +228,12 @@ class TrainingRun:
     def settings(self) -> Json:
         """Everything that the training was made with, by name, but not how its kernels were measured."""
         config = self.config.to_dict()
-        found: Json = {"seed": config["seed"]}
+        found: Json = {"seed": config["seed"]} if "seed" in config else {}
         for section in ("data", "model", "training"):
-            found |= {section if name == "name" else name: value for name, value in config[section].items()}
-        return found
+            table = config.get(section, {})
+            found |= {section if name == "name" else name: value for name, value in table.items()}
+        # Of what is recorded the clock says how it was trained.
+        return {**config.get(MARKED, {}), **found}
 
     def curves(self) -> Curves:
         """What a figure needs of it.
@@ -212,9 +245,10 @@ class TrainingRun:
             raise InputError(
                 "run", self.path, "has no snapshots yet", "train it: `ntkflow validate train --resume`"
             )
+        at = self.times if self.timed else self.steps.astype(np.float64)
         return Curves(
-            self.times, self.series, self._title, constant=False, settings=self.settings, bands={},
-            name=self.path.resolve().name, kind=KIND, sparse=True,
+            at, self.series, self._title, constant=False, settings=self.settings, bands={},
+            name=self.path.resolve().name, kind=self._kind, sparse=True, timed=self.timed,
         )  # fmt: skip
 
     def figure(self, **options: Any) -> "Figure":
@@ -236,7 +270,7 @@ class TrainingRun:
             InUseError: a process works on this run.
         """
         place = Path(path)
-        with _resting(self.run), staged_directory(place, overwrite, OWNED) as staged:
+        with resting(self.path), staged_directory(place, overwrite, OWNED) as staged:
             for entry in self.path.iterdir():
                 if entry.name not in OWNED - {LOCK}:
                     continue
@@ -249,33 +283,45 @@ class TrainingRun:
 
     def summary(self) -> Json:
         """The numbers of summary.json, from what the directory holds: training, kernels, what was predicted."""
-        return document(summary(self.run))
+        return document(summary(self.run, Results.of(self.run, self.measurements)))
 
     def ends(self) -> Json:
         """Numbers at both ends under the names of a simulation's summary."""
         found, measured = self.metrics, self._measured
         return {
-            "kind": KIND,
+            "kind": self._kind,
             "loss": _both(found.get("loss")),
             "nc": {name: _both(found.get(name)) for name in COLLAPSE},
             "invariant": {"drift": None, "alignment_final": _both(measured.get("E_alignment"))["final"]},
-            "t_end": float(self.times[-1]) if len(self) else None,
+            "t_end": float(self.times[-1]) if len(self) and self.timed else None,
             "stop_reason": {"key": self.result},
         }
 
     def to_xarray(self) -> Any:
-        """An xarray.Dataset of the series along t, with steps and meanings; needs the extra `ntkflow[xarray]`."""
-        coords = {"t": ("t", self.times, {"units": TIME_UNIT}), "step": ("t", self.steps, {})}
+        """An xarray.Dataset of the series along t, with steps and meanings; needs the extra `ntkflow[xarray]`.
+
+        Along the steps where these are in no flow time.
+        """
+        coords: Json = {"step": ("step", self.steps, {})}
+        if self.timed:
+            coords = {"t": ("t", self.times, {"units": TIME_UNIT}), "step": ("t", self.steps, {})}
         attrs = {"title": self._title, **{name: str(value) for name, value in self.settings.items()}}
-        return views.dataset(["t"], coords, self.series, MEANINGS, attrs)
+        return views.dataset(["t" if self.timed else "step"], coords, self.series, MEANINGS, attrs)
 
     def to_pandas(self) -> Any:
-        """A pandas.DataFrame of steps and series with index t; needs the extra `ntkflow[pandas]`."""
+        """A pandas.DataFrame of steps and series with index t; needs the extra `ntkflow[pandas]`.
+
+        The index are the steps where these are in no flow time.
+        """
+        if not self.timed:
+            return views.dataframe({"step": self.steps, **self.series}, "step")
         return views.dataframe({"t": self.times, "step": self.steps, **self.series}, "t")
 
     def described(self) -> str:
         """Some lines for people: what it was, and its numbers at both ends."""
-        return f"{self!r}\n{views.text_table(('', 'start', 'end'), self._table())}"
+        lines = [repr(self), views.text_table(("", "start", "end"), self._table())]
+        facts = self.run.training()
+        return "\n".join([*lines, *((facts.remarks or ()) if facts else ())])
 
     def _table(self) -> Iterator[tuple[str, float | None, float | None]]:
         known = {**self.metrics, **self._measured}
@@ -285,19 +331,25 @@ class TrainingRun:
                 yield name, ends["initial"], ends["final"]
 
     @property
+    def _kind(self) -> str:
+        return RECORDED if isinstance(self.config, RecordedConfig) else KIND
+
+    @property
     def _title(self) -> str:
         config, sizes = self.config, self.sizes
         return (
             f"{config.model.name} on {config.data.title}, C = {sizes.C}, m = {config.data.mean_per_class}, n = {sizes.n}, "
-            f"rate {config.training.learning_rate:.4g}, seed {config.seed}"
+            f"{config.recipe_words(config.training.learning_rate)}"
         )
 
     def __repr__(self) -> str:
         if not len(self):
             return f"TrainingRun({self._title}; no snapshots, {self.result})"
         measured = self.run.measured()
+        lines = f"{len(self)} lines of metrics, " if len(self.kept) < len(self) else ""
         facts = [
-            f"{len(self)} snapshots to step {self.steps[-1]}, t_end = {self.times[-1]:.4g}",
+            f"{lines}{len(self.kept)} snapshots to step {self.steps[-1]}",
+            f"t_end = {self.times[-1]:.4g}" if self.timed else "",
             f"kernels at {len(measured)}" if measured else "",
             "compared" if (self.path / "comparison.json").exists() else "",
             self.result,
@@ -331,18 +383,3 @@ def _of_terms(terms: InvariantTerms, first: Floats) -> dict[str, float]:
         "E_alignment": terms.alignment,
         **{f"E_{part}": float(np.linalg.norm(getattr(terms, part))) for part in parts},
     }
-
-
-@contextmanager
-def _resting(run: RunDirectory) -> Iterator[None]:
-    """While no process works on a run."""
-    with ExitStack() as stack:
-        # Without the file nobody ever worked on it with a lock.
-        if (run.path / LOCK).exists():
-            try:
-                stack.enter_context(run.locked())
-            except InUseError:
-                raise
-            except InputError:
-                pass  # where nothing can be written, nobody works
-        yield

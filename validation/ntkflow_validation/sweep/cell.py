@@ -44,6 +44,7 @@ class CellTask:
     @property
     def run_directory(self) -> Path:
         """Where the cell trains."""
+        # Of the key, so that a sweep that shares the cell shares its directory; 64 bits tell any number of cells apart.
         return Path(self.directory) / "runs" / self.key[:16]
 
 
@@ -124,6 +125,7 @@ def _train(task: CellTask) -> Json:
 
     run = _directory(task)
     began = time.perf_counter()
+    # A short wait, and a look at the cache in between: who holds the lock may finish the cell instead.
     with run.locked(LOOK):
         known = Cache(Path(task.directory)).read(task.key)
         if known is not None:

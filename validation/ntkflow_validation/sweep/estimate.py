@@ -98,6 +98,7 @@ def estimate_runs(runs: Sequence[RunConfig], workers: int | None = None) -> Esti
 
 
 def _kind(run: RunConfig) -> tuple[object, ...]:
+    # All that a step's time depends on: programs and shapes; where the weights begin changes neither.
     model = tuple((k, v) for k, v in asdict(run.model).items() if k != "init")
     return (model, run.data.name, run.data.classes, run.training.batch_per_class or run.data.mean_per_class)
 
@@ -121,6 +122,7 @@ def measure_speed(config: Json) -> Speed:
     shape = input_shape(run.data)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(C * m, *shape)).astype(np.float32))
     labels = jnp.repeat(jnp.arange(C), m)
+    # Any rate will do: a step takes as long, and finding the stable one takes longer than what is timed.
     recipe = replace(run.training, learning_rate=run.training.learning_rate or 0.01)
     network = build(run.model, shape, C, 0)
     fused = jax.default_backend() != "cpu"

@@ -7,6 +7,8 @@ import numpy as np
 
 from ntkflow.errors import InputError
 from ntkflow.sweep.table import Table
+from ntkflow_validation.config.config import RunConfig
+from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.sweep.records import Record, entries, find_records
 from ntkflow_validation.sweep.settings import DATA, INIT, MODEL, RATE, SEED, flat
 
@@ -28,7 +30,8 @@ def found_table(paths: Sequence[Path | str]) -> tuple[Table, list[Record]]:
     rows: list[dict[str, object]] = []
     for record in records:
         settings = flat(record.config)
-        row = {name: settings[name] for name in NAMED}
+        # In this order in every table, whatever was swept: tables of several sweeps are put together.
+        row = {name: settings.get(name) for name in NAMED}
         row |= entries(record.config.to_dict(), record.content)
         rows.append({**row, "where": str(record.where)})
     names = dict.fromkeys(name for row in rows for name in row)
@@ -43,6 +46,11 @@ def _column(values: Sequence[object]) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values], dtype=float)
 
 
+def _recipe(config: RunConfig, rate: float) -> str:
+    init = "" if isinstance(config, RecordedConfig) else f"{config.model.init}, "
+    return init + config.recipe_words(rate)
+
+
 def print_run(record: Record) -> None:
     """What one training was and how it ended, or how far it is, for people."""
     config, rows = record.config, record.rows
@@ -51,7 +59,7 @@ def print_run(record: Record) -> None:
     step = reached if facts is None or facts.step is None else facts.step
     print(f"{record.where}")
     print(
-        f"  {config.model.name} on {config.data.title}, {config.model.init}, rate {record.rate:.4g}, seed {config.seed}: "
+        f"  {config.model.name} on {config.data.title}, {_recipe(config, record.rate)}: "
         f"{record.result} after {step} steps"
     )
     for names in (FACTS, KERNEL):
@@ -59,3 +67,5 @@ def print_run(record: Record) -> None:
         line = "  ".join(f"{name} {value:.4g}" for name, value in known.items() if value == value)
         if line:
             print(f"  {line}")
+    for remark in (facts.remarks or ()) if facts else ():
+        print(f"  {remark}")

@@ -9,16 +9,16 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.metrics.components import moments
-from ntkflow.problem.thin import decompose
 from ntkflow.runs.border.reading import misfit, reading
-from ntkflow.runs.border.records import INLINE, SPARSE, record
+from ntkflow.runs.border.records import INLINE, SPARSE, read_record, record
 from ntkflow.sweep.cache import SPEC_FILE, Cache
 from ntkflow.sweep.table import AGAIN
 from ntkflow_validation.config.config import RunConfig
-from ntkflow_validation.kernels.measurement_file import LARGE
-from ntkflow_validation.runs.documents import METRICS, KernelRow, Training
-from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot, run_paths
+from ntkflow_validation.config.recorded import RecordedConfig, config_of
+from ntkflow_validation.evidence.document import Evidence
+from ntkflow_validation.runs.documents import METRICS, KernelRow, Training, kernel_rows
+from ntkflow_validation.runs.ends import ends
+from ntkflow_validation.runs.rundir import RunDirectory, run_paths
 from ntkflow_validation.training.steps import epochs_of
 
 
@@ -78,9 +78,14 @@ class Record:
 
     @property
     def rate(self) -> float:
-        """The learning rate that was used."""
+        """The learning rate that was used; 0 where a recorder was told none."""
         facts = self.content.training
-        return float(self.config.training.learning_rate if facts is None else facts.learning_rate)
+        return float((self.config.training.learning_rate if facts is None else facts.learning_rate) or 0.0)
+
+    @property
+    def timeless(self) -> bool:
+        """Whether it was recorded without flow time, so that nothing is known of its batches either."""
+        return isinstance(self.config, RecordedConfig) and not self.config.timed
 
     @property
     def result(self) -> str:
@@ -110,36 +115,21 @@ class Record:
 
 def content_of(run: RunDirectory) -> Content:
     """What the training of a run directory left so far."""
-    ends = {**final_norms(run.read_snapshot(run.steps()[-1])), **alignments(run)} if run.steps() else {}
-    return Content(run.training(), tuple(run.metrics()), run.kernel_rows(), ends)
-
-
-def alignments(run: RunDirectory) -> dict[str, float]:
-    """Cosines of the traced kernels Theta^h and Theta with Y^T Y at the end, as far as they were measured."""
-    step = run.steps()[-1]
-    if step not in run.measured():
-        return {}
-    last = run.measurement(step, LARGE)
-    families = {"features": last.features, "outputs": last.outputs}
-    known = {name: None if family is None else family.alignment for name, family in families.items()}
-    return {f"alignment_{name}": value for name, value in known.items() if value is not None}
-
-
-def final_norms(snapshot: StoredSnapshot) -> dict[str, float]:
-    """Moments of the features of a snapshot. Source: panes i of the paper's figures 3-12."""
-    thin, _ = decompose(snapshot.state, snapshot.sizes, subspace=False)
-    return moments(thin, snapshot.sizes)
+    measured = run.measurements()
+    return Content(run.training(), tuple(run.metrics()), kernel_rows(measured), ends(run, measured))
 
 
 def find_records(paths: Iterable[Path | str]) -> list[Record]:
-    """All trainings under some sweep and run directories, or folders of runs.
+    """All trainings under some sweep and run directories, folders of runs, or documents of `ntkflow validate export`.
 
     Raises:
-        InputError: a path is neither, nor a folder of runs.
+        InputError: a path is none of these.
     """
     found: list[Record] = []
     for path in map(Path, paths):
-        if (path / SPEC_FILE).is_file():
+        if path.is_file():
+            found.append(_of_document(path))
+        elif (path / SPEC_FILE).is_file():
             found += _of_sweep(path)
         elif runs := [run for run in run_paths(path) if (run / "config.toml").is_file()]:
             for run in map(RunDirectory.open, runs):
@@ -147,6 +137,19 @@ def find_records(paths: Iterable[Path | str]) -> list[Record]:
         else:
             raise InputError("path", path, "is neither a sweep nor a run directory", "check the path")
     return found
+
+
+def _of_document(path: Path) -> Record:
+    """An exported training: some of its snapshots, the first and the last of them whole."""
+    kept = read_record(path, "path", "an exported training", Evidence, "export the run again")
+    with reading("path", path, "an exported training", "export the run again"):
+        columns = kept.trajectory
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        rows[0], rows[-1] = kept.first, kept.last
+        final: dict[str, float | None] = dict(kept.final or {})
+        if kept.kernels and kept.kernels[-1].step == kept.last["step"]:
+            final.setdefault("alignment_features", kept.kernels[-1].alignment)
+        return Record(config_of(kept.config), Content(kept.training, tuple(rows), kept.kernels, final), path)
 
 
 def _of_sweep(path: Path) -> list[Record]:

@@ -93,6 +93,7 @@ def local_workers(workers: int | None = None) -> IsolatedProcesses:
 def _task(cell: Cell, directory: Path, data_dir: Path | str | None) -> _Task:
     if cell.run is None:
         return _Task(cell.key, None, cell.problem)
+    # Whole paths: a worker may run in another folder, or on another machine that sees the same disk.
     folder = None if data_dir is None else str(Path(data_dir).resolve())
     return _Task(cell.key, CellTask(cell.key, cell.run.to_dict(), str(directory.resolve()), folder), None)
 

@@ -4,7 +4,6 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from ntkflow.errors import InputError
 from ntkflow.sweep.table import Table
 
 FORM = re.compile(r"\s*([\w.\-]+)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*")
-SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+SIGNS: dict[str, Callable[[np.ndarray, float | str], np.ndarray]] = {
     "=": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,

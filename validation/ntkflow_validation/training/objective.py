@@ -1,9 +1,8 @@
 """The loss that is differentiated, and the largest rate at which gradient descent on it is stable."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ntkflow_validation.config.config import TrainConfig
 from ntkflow_validation.models.base import Network, Tree, Variables
@@ -12,7 +11,9 @@ from ntkflow_validation.precision import full
 POWER_ITERATIONS = 40
 
 
-def targets(labels: jax.Array, classes: int, smoothing: float = 0.0, dtype: Any = jnp.float32) -> jax.Array:
+def targets(
+    labels: jax.Array, classes: int, smoothing: float = 0.0, dtype: DTypeLike = jnp.float32
+) -> jax.Array:
     """(1 - epsilon) Y + epsilon/C, one sample a row, (B, C). Source: theory 17c."""
     return (1 - smoothing) * jax.nn.one_hot(labels, classes, dtype=dtype) + smoothing / classes
 
@@ -24,6 +25,7 @@ def sum_loss(outputs: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> j
 
 def sum_cross_entropy(outputs: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """-y . log softmax(f) summed over all samples; its gradient by f is softmax(f) - y."""
+    # By logsumexp: the softmax of large outputs would round to 0, whose logarithm there is not.
     logits = outputs - jax.nn.logsumexp(outputs, axis=1, keepdims=True)
     picked = jnp.take_along_axis(logits, labels[:, None], axis=1)
     if not smoothing:
@@ -73,6 +75,7 @@ def largest_eigenvalue(network: Network, config: TrainConfig, variables: Variabl
         image = jax.jvp(outputs, (params,), (v,))[1]
         return jax.vjp(outputs, params)[1](image)[0], jnp.sum(image**2)
 
+    # One start for every run: the rate that is chosen depends on the network and the batch alone.
     keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(params)))
     draws = [jax.random.normal(k, p.shape) for k, p in zip(keys, jax.tree.leaves(params), strict=True)]
     v, value = jax.tree.unflatten(jax.tree.structure(params), draws), jnp.zeros(())
@@ -92,5 +95,5 @@ def stable_rate(
     return 2 * divisor(config, len(x), classes) / largest_eigenvalue(network, config, variables, x)
 
 
-def _norm(tree: Tree) -> Any:
+def _norm(tree: Tree) -> jax.Array:
     return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))

@@ -1,12 +1,11 @@
 """The steps of a training run as flow time, the time of the theory's sum loss (eq. 4), by `ntkflow.Clock`."""
 
 from functools import partial
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from ntkflow._types import Times
+from ntkflow._types import Array, Times
 from ntkflow.problem.flow_units import drift_step
 from ntkflow.problem.training_clock import Clock
 from ntkflow_validation.config.config import TrainConfig
@@ -24,7 +23,7 @@ def total_steps(config: TrainConfig, per_class: int) -> int:
     return -(-config.epochs * per_class // (config.batch_per_class or per_class))
 
 
-def epochs_of(config: TrainConfig, steps: Any, per_class: int) -> Any:
+def epochs_of(config: TrainConfig, steps: Array, per_class: int) -> Array:
     """Passes through the data after so many optimiser steps.
 
     Args:
@@ -35,7 +34,7 @@ def epochs_of(config: TrainConfig, steps: Any, per_class: int) -> Any:
     return steps * (config.batch_per_class or per_class) / per_class
 
 
-def learning_rate(config: TrainConfig, step: Any, per_class: int, peak: Any = None) -> Any:
+def learning_rate(config: TrainConfig, step: Array, per_class: int, peak: Array | None = None) -> Array:
     """Rate of optimiser step `step` (from 0): linear warm-up, then constant, divided by 10 every so many epochs.
 
     Args:

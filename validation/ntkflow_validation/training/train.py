@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ntkflow._types import Array
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
@@ -89,7 +90,11 @@ class DivergedError(Exception):
         self.step = step
 
 
-def prepare(config: RunConfig) -> tuple[Dataset, Network]:
+# A run's data set and network, which one stage hands to the next.
+Prepared = tuple[Dataset, Network]
+
+
+def prepare(config: RunConfig) -> Prepared:
     """The dataset and the freshly initialised network of a configuration.
 
     Those of the last one are kept: the stages of a run share them, and what was compiled for the network.
@@ -101,7 +106,7 @@ def prepare(config: RunConfig) -> tuple[Dataset, Network]:
 
 
 @lru_cache(maxsize=1)
-def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network]:
+def _prepared(config: RunConfig, data_dir: str | None) -> Prepared:
     del data_dir  # where the files are, which may be others of the same name
     if isinstance(config, RecordedConfig):
         raise InputError(
@@ -119,14 +124,14 @@ def _prepared(config: RunConfig, data_dir: str | None) -> tuple[Dataset, Network
     return dataset, build(config.model, dataset.input_shape, C, config.seed)
 
 
-def optimiser(config: TrainConfig, per_class: int, peak: Any = None) -> optax.GradientTransformation:
+def optimiser(config: TrainConfig, per_class: int, peak: Array | None = None) -> optax.GradientTransformation:
     """SGD or Adam with the schedule's learning rate, of this peak if given, and decay of weights or of everything."""
     everything = config.decay_on == "all"
     decay = optax.add_decayed_weights(
         config.weight_decay, mask=lambda tree: jax.tree.map(lambda p: everything or p.ndim > 1, tree)
     )
 
-    def rate(step: Any) -> Any:
+    def rate(step: Array) -> Array:
         return learning_rate(config, step, per_class, peak)
 
     if config.adaptive:
@@ -147,7 +152,7 @@ def make_step(network: Network, config: TrainConfig, per_class: int) -> StepFunc
 def plain_step(network: Network, config: TrainConfig, per_class: int) -> Callable[..., "TrainState"]:
     """The step as a function of (peak rate or None for the configured one, state, x, labels)."""
 
-    def step(peak: Any, state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
+    def step(peak: Array, state: TrainState, x: jax.Array, labels: jax.Array) -> TrainState:
         params, statistics = state.variables
         loss = partial(objective, network, config)
         gradient, statistics = jax.grad(loss, has_aux=True)(params, statistics, x, labels)
@@ -223,6 +228,7 @@ def chosen_rate(network: Network, dataset: Dataset, config: TrainConfig, seed: i
         return config.learning_rate
     rows = batch_indices(dataset.labels, dataset.classes, config.batch_per_class, seed, 0)
     variables = prepared_start(network, dataset, config).variables
+    # Of a batch and not of all samples: the batch is what a step descends on.
     bound = stable_rate(network, config, variables, dataset.x_on_device[rows], dataset.classes)
     return config.stability * bound
 
@@ -374,6 +380,7 @@ def head(variables: Variables) -> tuple[np.ndarray, np.ndarray]:
 def accuracy(network: Network, variables: Variables, x: Inputs | jax.Array, labels: np.ndarray) -> float:
     """Share of samples classified correctly; NaN without samples."""
     if len(labels) == 0:
+        # Not 0: nothing was classified wrongly.
         return float("nan")
     W, b = head(variables)
     outputs = W @ probe(network, variables, x) + b[:, None]

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from ntkflow_validation.kernels.methods.components import split
 from ntkflow_validation.ladder.operators import restricted
 from ntkflow_validation.ladder.operators.base import ClassOperator, nystrom
 from ntkflow_validation.ladder.operators.tensors import ClassKernels
 
+from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel
 from ntkflow.problem.sizes import Sizes
 
 SIZES = Sizes(C=3, m=4, n=5)
@@ -126,3 +128,38 @@ def test_the_clock_of_a_probe_keeps_the_class_means_and_slows_deviations():
 def test_a_zero_head_has_all_directions():
     np.testing.assert_array_equal(restricted.row_basis(np.zeros((3, 5))), ALL)
     assert len(BASIS) == 3
+
+
+UNEQUAL = Sizes(C=3, m=(4, 7, 2), n=5)
+BLOCK = BlockKernel(1.5, 0.9, 0.2)
+# What the residual sees of it is told from what it is by projections: the three eigenvalues of other operators.
+THREE = {"within": 0.6, "contrast": 2.0, "mean": 5.0}
+
+
+def of_blocks(kernel, kd, sizes):
+    """T and D of a kernel of blocks: mean gradients of m_c samples hold 1/m_c of their covariance."""
+    mu = kd - np.diag(kernel)
+    T = np.einsum("cd,pq->pcqd", kernel + np.diag(mu / sizes.masses), ALL)
+    return ClassKernels(T, np.einsum("c,pq->cpq", mu, ALL), None, sizes)
+
+
+@pytest.mark.parametrize("sizes", [SIZES, UNEQUAL], ids=["equal", "unequal"])
+def test_a_block_kernel_is_kept_by_every_description_whatever_the_class_sizes(sizes):
+    G = np.random.default_rng(3).normal(size=(5, sizes.N))
+    found = of_blocks(0.2 + 0.7 * np.eye(3), np.full(3, 1.5), sizes)
+    exact = BLOCK.apply(G, sizes)
+    for made in (
+        restricted.scalar_blocks(found, BASIS), restricted.scalar_classes(found, BASIS), restricted.matrix_blocks(found),
+        restricted.class_matrices(found), restricted.independent_neurons(found),
+    ):  # fmt: skip
+        np.testing.assert_allclose(made.act(G), exact, atol=1e-12)
+    B, kd = np.array([[0.9, 0.1, 0.2], [0.1, 0.5, 0.0], [0.2, 0.0, 0.8]]), np.array([1.5, 1.0, 2.0])
+    own = restricted.scalar_classes(of_blocks(B, kd, sizes), ALL).act(G)
+    np.testing.assert_allclose(own, ClassBlockKernel(kd, B).apply(G, sizes), atol=1e-12)
+
+
+def test_quotients_are_eigenvalues_on_the_three_parts_whatever_the_class_sizes():
+    operator = restricted.quotients(THREE, UNEQUAL)
+    parts = split(np.random.default_rng(4).normal(size=(5, UNEQUAL.N)), UNEQUAL.labels)
+    for part, value in zip(parts, THREE.values(), strict=True):
+        np.testing.assert_allclose(operator.act(part), value * part, atol=1e-12)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from ntkflow_validation.ladder.score.attribution import attribute, sentence
+from ntkflow_validation.ladder.score.attribution import attribute, chain, sentence
 from ntkflow_validation.ladder.score.frontier import cheapest, frontier
 from ntkflow_validation.ladder.score.scores import Horizon
 from ntkflow_validation.runs.compared import Cost, Point
@@ -51,6 +51,20 @@ def test_missing_rungs_hand_their_assumption_on():
     assert attribute({("block", ()): horizon_of(0.1)}, []) == []
 
 
+def test_the_sentence_names_what_is_missing_of_the_chain():
+    costs = attribute(scores([n for n in RUNGS if n != "neuron-diagonal"]), list(MODIFIED))
+    words = sentence(costs, 0.1, {"neuron-diagonal": "too costly"})
+    assert words.endswith(
+        "Missing of the chain, each counted with the next rung: neuron-diagonal (too costly)."
+    )
+    words = sentence([], 0.1, {"class-block": "not run", "tensor": "not run"})
+    assert words == (
+        "There is nothing to attribute; missing of the chain: class-block (not run); tensor (not run)."
+    )
+    assert chain() == tuple(RUNGS)
+    assert chain(coupled=True)[:2] == ("block", "moving-block")
+
+
 def test_a_normalisation_that_moves_is_an_assumption_of_its_own():
     found = scores() | {("moving-block", ()): horizon_of(0.17)}
     named = {c.assumption: c.cost for c in attribute(found, [], coupled=True)}
@@ -69,6 +83,7 @@ def test_the_sentence_names_what_costs_most_and_what_cancels():
     assert "skill 0.10" in words
     assert words.index("neurons that do not see each other") < words.index("homogeneous blocks")
     assert "errors cancel: isotropic neurons" in words
+    assert "issing" not in words
     assert "nothing to attribute" in sentence([], 0.1)
 
 

@@ -91,6 +91,19 @@ def test_matrices_between_neurons_keep_the_trace_alone():
     assert whole.ratios(state, last).relative_to_terms > 1e-2
 
 
+def test_matrix_blocks_of_a_recorded_run_keep_the_trace_and_not_all_of_E():
+    rng, sizes = np.random.default_rng(1), nf.Sizes(C=3, m=4, n=5)
+    A_n, A_c, A_d = (root @ root.T + np.eye(5) for root in 0.5 * rng.normal(size=(3, 5, 5)))
+    op = KernelOperator(nf.MatrixBlockKernel(A_d + A_c + A_n, A_c + A_n, A_n), sizes)
+    state = nf.initial.make("gaussian", sizes, seed=0)
+    found = invariant_of(op, state, sizes)
+    assert found.of == TRACE
+    last = flow(op, state, TIMES, 1e-9)[-1]
+    assert found.ratios(state, last).relative_to_terms < 1e-5
+    whole = replace(found, project=np.ravel)
+    assert whole.ratios(state, last).relative_to_terms > 1e-2
+
+
 def test_the_ratios_of_the_block_kernel_are_those_of_the_paper_invariant():
     sizes, kernel = nf.Sizes(C=3, m=4, n=5), nf.BlockKernel(1.5, 0.9, 0.2)
     first, last = (nf.initial.make("gaussian", sizes, kernel, seed=seed) for seed in (0, 1))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import Features, Weights
-from ntkflow.problem.kernels import Kernel, KroneckerKernel, SampleKernel, ScheduledKernel
+from ntkflow.problem.kernels import Kernel, KroneckerKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import class_means, spread
 
@@ -87,10 +87,10 @@ class KernelOperator(Operator):
     def pull(self, W: Weights, R: Residual, t: float = 0.0) -> Features:
         """W^T (R K) instead of (W^T R) K: C products of length N^2 instead of n."""
         kernel = self.kernel.at(t)
-        if isinstance(kernel, SampleKernel):
-            found: np.ndarray = W.T @ (R @ kernel.K)
-        elif isinstance(kernel, KroneckerKernel) and isinstance(kernel.K, SampleKernel):
-            found = (kernel.A @ W.T) @ (R @ kernel.K.K)
+        if (K := kernel.sample_matrix) is not None:
+            found: np.ndarray = W.T @ (R @ K)
+        elif isinstance(kernel, KroneckerKernel) and (K := kernel.K.sample_matrix) is not None:
+            found = (kernel.A @ W.T) @ (R @ K)
         else:
             found = kernel.apply(W.T @ R, self.sizes)
         return found
@@ -98,7 +98,7 @@ class KernelOperator(Operator):
     @property
     def knots(self) -> tuple[float, ...]:
         """The knots of a schedule."""
-        return self.kernel.times if isinstance(self.kernel, ScheduledKernel) else ()
+        return self.kernel.knots
 
     def between(self, begin: float, end: float) -> "KernelOperator":
         """That of the kernel between the two times."""
@@ -107,8 +107,8 @@ class KernelOperator(Operator):
     @cached_property
     def gain(self) -> float:
         """The largest over the knots of a schedule."""
-        if isinstance(self.kernel, ScheduledKernel):
-            return max(KernelOperator(knot, self.sizes).gain for knot in self.kernel.kernels)
+        if self.kernel.moves:
+            return max(KernelOperator(knot, self.sizes).gain for knot in self.kernel.at_knots)
         return super().gain
 
 

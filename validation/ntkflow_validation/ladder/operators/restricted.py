@@ -41,17 +41,22 @@ def scalar_classes(found: ClassKernels, U: Basis) -> ClassOperator:
 def scalar_blocks(found: ClassKernels, U: Basis) -> ClassOperator:
     """Three constants: the means over the directions U and over classes and pairs of classes."""
     B, mu = mean_over(found, U)
-    return ClassOperator(isotropic(symmetrised(B), found.sizes), np.full(len(mu), mu.mean()), found.sizes)
+    # A mean gradient of m_c samples holds 1/m_c of their covariance, by which classes of different sizes differ.
+    own, masses = mu.mean(), found.sizes.masses
+    shared = symmetrised(B - np.diag(mu / masses)) + np.diag(own / masses)
+    return ClassOperator(isotropic(shared, found.sizes), np.full(len(mu), own), found.sizes)
 
 
 def matrix_blocks(found: ClassKernels, U: Basis | None = None) -> ClassOperator:
     """Three matrices between features, the same for every class; with U between the directions U only."""
-    C = found.sizes.C
-    own = np.einsum("pcqc->pq", found.T) / C
-    other = (np.einsum("pcqd->pq", found.T) - C * own) / (C * (C - 1))
+    C, masses, within = found.sizes.C, found.sizes.masses, found.D.mean(axis=0)
     eye = np.eye(C)
-    T = np.einsum("pq,cd->pcqd", own, eye) + np.einsum("pq,cd->pcqd", other, 1 - eye)
-    D = np.repeat(found.D.mean(axis=0)[None], C, axis=0)
+    # As in `scalar_blocks`: without what the covariance adds, which differs with the sizes of classes.
+    bare = np.einsum("pcqc->pq", found.T) / C - np.einsum("cpq,c->pq", found.D, 1 / masses) / C
+    other = (np.einsum("pcqd->pq", found.T) - np.einsum("pcqc->pq", found.T)) / (C * (C - 1))
+    T = np.einsum("pq,cd->pcqd", bare, eye) + np.einsum("pq,cd->pcqd", within, eye / masses)
+    T += np.einsum("pq,cd->pcqd", other, 1 - eye)
+    D = np.repeat(within[None], C, axis=0)
     return within_directions(ClassOperator(T, D, found.sizes), U)
 
 
@@ -158,13 +163,13 @@ def quotients(values: dict[str, float], sizes: Sizes) -> ClassOperator:
 
     Args:
         values: `within`, `contrast`, `mean`; a component that is not there (NaN) takes its neighbour's value.
-        sizes: of the samples; balanced.
+        sizes: of the samples.
     """
     within, contrast, mean = (values[name] for name in ("within", "contrast", "mean"))
     known = [v for v in (within, contrast, mean) if np.isfinite(v)]
     within, contrast, mean = (v if np.isfinite(v) else min(known) for v in (within, contrast, mean))
-    J = np.full((sizes.C, sizes.C), 1 / sizes.C)
-    B = (contrast * (np.eye(sizes.C) - J) + mean * J) / sizes.per_class
+    # On class sums the projector on class means is diag(1/m_c), and that on the mean of all samples 1/N everywhere.
+    B = contrast * np.diag(1 / sizes.masses) + (mean - contrast) / sizes.N
     return ClassOperator(isotropic(B, sizes), np.full(sizes.C, within), sizes)
 
 

@@ -15,7 +15,8 @@ from ntkflow._types import Features
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow_validation.kernels.methods.components import split
-from ntkflow_validation.ladder.operators.base import Operator
+from ntkflow_validation.ladder.operators.base import Operator, Residual
+from ntkflow_validation.metrics.objective import PLAIN, Objective
 
 Stack = Float64[np.ndarray, "k n N"]
 
@@ -87,6 +88,7 @@ def residual_krylov(
     sizes: Sizes,
     blocks: int,
     known: Float64[np.ndarray, "j n N"] | None = None,
+    objective: Objective = PLAIN,
 ) -> tuple[Stack, Stack]:
     """G = W^T R and Op[G] for R in the Krylov space of the linearised residual dynamics.
 
@@ -96,12 +98,13 @@ def residual_krylov(
         sizes: of the samples.
         blocks: how often T is applied, the start included; each block has the three components of the residual.
         known: images found before with fewer blocks; they are not made again.
+        objective: what is minimised.
 
     Returns:
         Directions and images, (3 blocks, n, N) each.
     """
-    R = split(state.logits - sizes.Y, sizes.labels)
-    gram = state.H.T @ state.H + 1.0
+    R = split(objective.residual(state, sizes), sizes.labels)
+    gram = state.H.T @ state.H + float(objective.biased)
     there = 0 if known is None else len(known)
     found: list[np.ndarray] = []
     images: list[np.ndarray] = []
@@ -116,7 +119,7 @@ def residual_krylov(
             image = np.ascontiguousarray(act(G)) if len(images) >= there else known[len(images)]  # type: ignore[index]
             found.append(G)
             images.append(image)
-            fresh.append(component @ gram + state.W @ image)
+            fresh.append(objective.curved(state, sizes, component @ gram + state.W @ image))
         R = np.stack(fresh)
     return np.stack(found), np.stack(images)
 
@@ -134,10 +137,10 @@ def _orthogonal(R: np.ndarray, before: np.ndarray) -> np.ndarray:
     return (flat / left if left > 1e-6 else 0 * flat).reshape(R.shape)
 
 
-def sample_basis(state: State, sizes: Sizes) -> Float64[np.ndarray, "q N"]:
+def sample_basis(R: Residual, sizes: Sizes) -> Float64[np.ndarray, "q N"]:
     """Orthonormal sample vectors: the classes, and the residual's directions within them; at most 2 C."""
     Y = sizes.Y / np.sqrt(sizes.masses)[:, None]
-    within = split(state.logits - sizes.Y, sizes.labels)[0]
+    within = split(R, sizes.labels)[0]
     _, s, right = np.linalg.svd(within, full_matrices=False)
     kept = right[s > 1e-6 * max(float(s[0]), np.finfo(float).tiny)] if s[0] > 0 else right[:0]
     return np.vstack([Y, kept])

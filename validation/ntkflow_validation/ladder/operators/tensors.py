@@ -111,13 +111,12 @@ def _probe_error(within: Float64[np.ndarray, "q k k"]) -> float | None:
 
 def levelled(D: WithinTensor, K: SampleKernel, sizes: Sizes) -> WithinTensor:
     """D with the exact traces, from the mean of the N x N kernels: only its shape is then estimated."""
-    s, labels = sizes.per_class, sizes.labels
-    if s == 1:
-        # Single samples have no deviations from their class mean.
-        return D
-    own = np.array([K[np.ix_(labels == c, labels == c)].sum() / s**2 for c in range(sizes.C)])
+    m, labels = sizes.masses, sizes.labels
+    own = np.array([K[np.ix_(labels == c, labels == c)].mean() for c in range(sizes.C)])
     diagonal = np.array([np.diag(K)[labels == c].mean() for c in range(sizes.C)])
-    exact = np.maximum((diagonal - own) * s / (s - 1), 0.0)
+    exact = np.maximum((diagonal - own) * m / np.maximum(m - 1, 1), 0.0)
     traces = np.einsum("cpp->c", D) / sizes.n
-    found: np.ndarray = D * (exact / np.maximum(traces, np.finfo(float).tiny))[:, None, None]
+    # Single samples have no deviations from their class mean.
+    factors = np.where(m > 1, exact / np.maximum(traces, np.finfo(float).tiny), 1.0)
+    found: np.ndarray = D * factors[:, None, None]
     return found

@@ -112,16 +112,23 @@ def _lost(words: str, a: str, b: str, replicates: Replicates, chain: bool = True
     return Cost(words, a, b, score.value, score.error, QUANTITY, chain)
 
 
-def sentence(costs: Sequence[Cost], first: float | None) -> str:
+def chain(coupled: bool = False) -> tuple[str, ...]:
+    """Rungs of the chain in its order; without the one whose normalisation moves where none does."""
+    return ("block", *(end for _, _, end in CHAIN if coupled or end != MOVING))
+
+
+def sentence(costs: Sequence[Cost], first: float | None, missing: Mapping[str, str] | None = None) -> str:
     """The honest sentence: how far the first rung is off, and which assumptions that is due to.
 
     Args:
         costs: as `attribute` gives them.
         first: skill of the first rung.
+        missing: rungs of the chain that predicted nothing, and why.
     """
-    chain = [(c.cost, c) for c in costs if c.chain and c.cost is not None]
-    if not chain or first is None:
-        return "There is nothing to attribute: a rung of the chain is missing."
+    links = [(c.cost, c) for c in costs if c.chain and c.cost is not None]
+    named = "; ".join(f"{name} ({why})" for name, why in (missing or {}).items())
+    if not links or first is None:
+        return f"There is nothing to attribute; missing of the chain: {named or 'a rung'}."
     error = 1 - first
     parts = [
         f"On the centred class means the three-constant kernel has skill {first:.2f}, "
@@ -129,12 +136,14 @@ def sentence(costs: Sequence[Cost], first: float | None) -> str:
     ]
     # Below this share of the whole, or this much in all, a cost is not worth a clause.
     worth = max(0.05 * error, 0.01)
-    large = [_clause(lost, c) for lost, c in sorted(chain, key=lambda pair: -pair[0]) if lost > worth]
-    negative = [_clause(lost, c) for lost, c in chain if lost < -worth]
+    large = [_clause(lost, c) for lost, c in sorted(links, key=lambda pair: -pair[0]) if lost > worth]
+    negative = [_clause(lost, c) for lost, c in links if lost < -worth]
     if large:
         parts.append(f"What costs most: {'; '.join(large)}.")
     if negative:
         parts.append(f"Giving up these makes it worse, so errors cancel: {'; '.join(negative)}.")
+    if named:
+        parts.append(f"Missing of the chain, each counted with the next rung: {named}.")
     return " ".join(parts)
 
 

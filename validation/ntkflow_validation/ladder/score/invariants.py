@@ -14,7 +14,6 @@ from jaxtyping import Float64
 from ntkflow._types import FeatureMatrix, Features
 from ntkflow.errors import InputError
 from ntkflow.metrics.quantities import conserved
-from ntkflow.problem.kernels import ScheduledKernel, TensorKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow_validation.ladder.operators.base import ClassOperator, KernelOperator, Operator
@@ -26,7 +25,7 @@ from ntkflow_validation.runs.compared import Ratios
 SINGULAR = 1e-7
 # |Op[Op^{-1}[H]] - H| over |H| that an inverse may leave.
 ACCURACY = 1e-6
-WHOLE, DIAGONAL, TRACE = "E", "diagonal of E", "tr E"
+WHOLE, EIGENBLOCKS, DIAGONAL, TRACE = "E", "eigenblocks of E", "diagonal of E", "tr E"
 STILL = "has none: its operator holds some directions still and has no inverse"
 
 Inverse = Callable[[Features], Features]
@@ -116,18 +115,19 @@ def _found(operator: Operator, sizes: Sizes) -> tuple[str, Inverse, Projection]:
 
 def _of_kernel(operator: KernelOperator, sizes: Sizes) -> tuple[str, Inverse, Projection]:
     kernel = operator.kernel
-    if isinstance(kernel, ScheduledKernel):
+    if kernel.moves:
         raise _NoInverseError("has none: its kernel moves in time")
     kernel.check(sizes)
 
     def inverse(H: Features) -> Features:
         return kernel.solve(H, sizes)
 
-    if isinstance(kernel, TensorKernel):
-        return TRACE, inverse, _trace
-    if kernel.rung == "kronecker":
-        return "eigenblocks of E", inverse, conserved(kernel, sizes).symmetries.coordinates
-    return WHOLE, inverse, np.ravel
+    if kernel.on_samples:
+        return WHOLE, inverse, np.ravel
+    if len(kernel.feature_matrices(sizes)) == 1:
+        return EIGENBLOCKS, inverse, conserved(kernel, sizes).symmetries.coordinates
+    # Several measured matrices have no symmetry in common but the identity.
+    return TRACE, inverse, _trace
 
 
 def _trace(F: FeatureMatrix) -> np.ndarray:

@@ -15,6 +15,7 @@ from ntkflow._types import Features
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow_validation.metrics.compare import quantities
+from ntkflow_validation.metrics.objective import PLAIN, Objective
 from ntkflow_validation.metrics.scored import ratio
 from ntkflow_validation.runs.compared import NO_SKILL, Motion, Skill
 
@@ -109,25 +110,27 @@ class Horizon:
         return values[0] - error, values[0] + error
 
 
-def parts_of(state: State, sizes: Sizes) -> dict[str, np.ndarray]:
+def parts_of(state: State, sizes: Sizes, objective: Objective = PLAIN) -> dict[str, np.ndarray]:
     """What is scored over a horizon: `compare.quantities`, and the uncentred means H1 and outputs F.
 
     Residuals and outputs are divided by the root of the number of samples, so that subsets of them compare.
     """
-    found = quantities(state, sizes)
+    found = quantities(state, sizes, objective)
     root = np.sqrt(sizes.N)
     scaled = {k: v / root if k.startswith(("residual", "F", "H2")) else v for k, v in found.items()}
     return {**scaled, "H1": class_means(state.H, sizes), "F": state.logits / root}
 
 
-def horizon(observed: Sequence[State], predicted: Sequence[State], sizes: Sizes) -> Horizon:
+def horizon(
+    observed: Sequence[State], predicted: Sequence[State], sizes: Sizes, objective: Objective = PLAIN
+) -> Horizon:
     """Compare two sequences of states at the same times, for all samples and without each group, and class."""
     names = [name for name in (*CENTRED, *UNCENTRED) if name not in BY_CLASS]
     tables: list[dict[str, list[list[float]]]] = [{name: [] for name in names} for _ in range(3)]
     errors, changes, norms = tables
     for kept in keep(sizes):
-        seen = [parts_of(*subset(state, sizes, kept)) for state in observed]
-        told = [parts_of(*subset(state, sizes, kept)) for state in predicted]
+        seen = [parts_of(*subset(state, sizes, kept), objective) for state in observed]
+        told = [parts_of(*subset(state, sizes, kept), objective) for state in predicted]
         for name in names:
             pairs = list(zip(seen, told, strict=True))
             errors[name].append([float(np.sum((b[name] - a[name]) ** 2)) for a, b in pairs])

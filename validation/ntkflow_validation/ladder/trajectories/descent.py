@@ -12,6 +12,7 @@ from ntkflow.problem.state import State
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.ladder.operators.base import Operator
+from ntkflow_validation.metrics.objective import PLAIN, Objective
 from ntkflow_validation.training.steps import flow_times, learning_rate, loss_scale
 
 # What training did that the flow does not do, in the order in which it is added.
@@ -33,6 +34,7 @@ class Recipe:
         velocity: momentum buffer (H, W, b) at the snapshot; None is rest.
         batches: function from a seed to the batches, one row of sample indices a step; None is full batch.
         seed: that of the training's own batches.
+        objective: what is minimised.
     """
 
     steps: tuple[int, ...]
@@ -43,6 +45,7 @@ class Recipe:
     velocity: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     batches: Callable[[int], np.ndarray] | None = None
     seed: int = 0
+    objective: Objective = PLAIN
 
     @property
     def times(self) -> Float64[np.ndarray, " k"]:
@@ -80,6 +83,7 @@ def recipe_of(
     samples_share: float,
     velocity: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
     shrinking: float,
+    objective: Objective = PLAIN,
 ) -> Recipe:
     """What a run's configuration says about its steps.
 
@@ -89,15 +93,16 @@ def recipe_of(
         samples_share: s/m, samples observed of those trained on; below 1 the batches are not known.
         velocity: momentum buffers of H, W and b, in units of the differentiated loss.
         shrinking: rate at which H shrinks when the decaying parameters of the body shrink at rate 1.
+        objective: what is minimised.
     """
-    recipe, C, m = config.training, config.data.classes, config.data.per_class
-    scale = loss_scale(recipe, C * m, C)
+    recipe, data, C = config.training, config.data, config.data.classes
+    scale = loss_scale(recipe, data.samples, C)
     span = range(steps[0], steps[-1])
-    eta = learning_rate(recipe, np.arange(steps[0], steps[-1]), m) / scale / samples_share
+    eta = learning_rate(recipe, np.arange(steps[0], steps[-1]), data.mean_per_class) / scale / samples_share
     lw = scale * recipe.weight_decay * samples_share
     batches = None
     if recipe.batch_per_class and samples_share == 1:
-        labels = np.repeat(np.arange(C), m)
+        labels = np.repeat(np.arange(C), data.counts)
 
         def batches(seed: int) -> np.ndarray:
             return batches_of(labels, C, recipe.batch_per_class, seed, span)
@@ -111,6 +116,7 @@ def recipe_of(
         None if velocity is None else tuple(scale * samples_share * v for v in velocity),  # type: ignore[arg-type]
         batches,
         config.seed,
+        objective,
     )
 
 
@@ -146,7 +152,6 @@ def _iterate(
     operator: Operator, state: State, recipe: Recipe, seed: int
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     sizes = operator.sizes
-    columns, weight = np.arange(sizes.N), 1.0
     rows = None if recipe.batches is None else recipe.batches(seed)
     parts = [state.H.copy(), state.W.copy(), state.b.copy()]
     velocity = [
@@ -155,14 +160,13 @@ def _iterate(
     ]
     for k, (eta, t) in enumerate(zip(recipe.eta, recipe.times, strict=True)):
         H, W, b = parts
-        R = W @ H + b[:, None]
-        R[sizes.labels, columns] -= 1.0
+        R = recipe.objective.of_outputs(W @ H + b[:, None], sizes)
         if rows is not None:
             weight = sizes.N / rows.shape[1]
             kept = np.zeros(sizes.N)
             kept[rows[k]] = weight
-            R *= kept
-        pulls = [operator.pull(W, R, t), R @ H.T, R.sum(axis=1)]
+            R = R * kept
+        pulls = [operator.pull(W, R, t), R @ H.T, recipe.objective.of_biases(R)]
         for i, rate in enumerate((recipe.decay[1], recipe.decay[0], recipe.decay[2])):
             if rate:
                 pulls[i] = pulls[i] + rate * parts[i]
@@ -181,6 +185,6 @@ def features_shrink(H: Features, moved: Features) -> float:
 def clock_of(config: RunConfig, steps: Sequence[int], scheduled: bool = True) -> Float64[np.ndarray, " T"]:
     """Flow times at some steps; if not `scheduled` without warm-up and drops of the rate."""
     recipe = config.training if scheduled else replace(config.training, warmup=0, drop_every=0)
-    times = flow_times(recipe, config.data.classes * config.data.per_class, config.data.classes)
+    times = flow_times(recipe, config.data.samples, config.data.classes)
     found: np.ndarray = times[np.asarray(steps)]
     return found

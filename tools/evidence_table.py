@@ -1,16 +1,17 @@
 """Tables of exported trainings, in the README.md of their folder.
 
-Run: python -m ntkflow_validation.evidence.evidence_table validation/results
+Run: python tools/evidence_table.py validation/results
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ntkflow.runs.border.reading import read_json, reading
-from ntkflow.runs.border.records import record
 from ntkflow_validation.evidence.document import Evidence, InvariantAccount
 from ntkflow_validation.runs.compared import Numbers
+
+from ntkflow.runs.border.reading import read_json, reading
+from ntkflow.runs.border.records import record
 
 OUTCOME = ("run", "rate", "decay", "NC1", "NC1, traces", "NC2", "NC3", "train", "test")
 INVARIANT = ("run", "E/E0", "equal decay", "W alone", "E/terms", "alignment", "distance", "lh/lw")
