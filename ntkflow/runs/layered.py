@@ -20,6 +20,7 @@ from ntkflow.progress import Progress
 from ntkflow.runs.border.costs import refuse_sizes
 from ntkflow.runs.border.schema import flag
 from ntkflow.runs.config import OFF, SimulateConfig, fallbacks
+from ntkflow.runs.rundir import OF_LAYERS
 from ntkflow.theory.layers.limits import balanced_limit
 from ntkflow.theory.layers.prediction import predict_layers
 
@@ -116,7 +117,7 @@ def summarise_layers(solution: LayeredSolution, config: Json | None = None) -> J
     """What happened beside what was predicted, plain values only."""
     problem, series = solution.problem, solution.series
     return {
-        "kind": "layers",
+        "kind": OF_LAYERS,
         "version": __version__,
         "config": config,
         "sizes": {**problem.sizes.as_dict(), "widths": list(problem.widths)},

@@ -29,7 +29,8 @@ FINAL_STATE = "final_state.npz"
 KERNEL_FILE = "kernel.npz"
 TRAJECTORY = "trajectory.npz"
 SUMMARY = "summary.json"
-LAYERS = "layers.npz"
+# Of runs of linear layers: their arrays, and the kind that their summary names.
+LAYERS, OF_LAYERS = "layers.npz", "layers"
 # All that a run directory may hold; --overwrite replaces nothing else.
 OWNED = frozenset(
     {

@@ -23,7 +23,7 @@ from ntkflow.runs.border import reading
 from ntkflow.runs.layered import summarise_layers
 from ntkflow.runs.pictures.drawing import FORMATS
 
-LAYERS, KIND = rundir.LAYERS, "layers"
+LAYERS = rundir.LAYERS
 # What readers of such a summary.json rely on.
 SHAPE = {
     "kind": str,
