@@ -1,6 +1,6 @@
 """The exact traced kernel of one network: torch.func as its tutorial does it, against this package.
 
-Run: python benchmarks/torch_kernels.py [--images 40] [--memory 512MiB] [--out torch-kernels.json]
+Run: python benchmarks/torch_kernels.py [--images 40] [--memory 1GiB] [--out torch-kernels.json]
 
 A ResNet20 of 16 channels and n = 64 features on 28 x 28 images, one process per method so that each has its own peak memory:
   torch.func     vmap of jacrev for all images, then einsum over all parameters
@@ -168,7 +168,7 @@ def main(settings: dict[str, Any], out: Path | None = None) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=40)
-    parser.add_argument("--memory", default="512MiB")
+    parser.add_argument("--memory", default="1GiB")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--settings", type=json.loads, help=argparse.SUPPRESS)

@@ -65,6 +65,11 @@ def test_the_same_command_finds_it_done_and_its_configuration_replays_it(done, t
     np.testing.assert_array_equal(nf.load(tmp_path / "again").packed, nf.load(done).packed)
 
 
+def test_it_is_not_put_beside_other_runs(done, capsys):
+    assert "show it alone" in refused(capsys, "show", done, done)
+    assert "is a run of linear layers" in refused(capsys, "plot", done, done)
+
+
 def test_solutions_of_any_kernel_loss_and_start_are_kept(tmp_path):
     sizes = nf.Sizes(2, (2, 3), 4)
     kernel = nf.ClassBlockKernel([1.0, 0.9], [[0.5, -0.1], [-0.1, 0.4]])

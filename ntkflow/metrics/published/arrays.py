@@ -44,6 +44,8 @@ def head(W: Any, b: Any, n: int) -> tuple[np.ndarray | None, Floats | None]:
     Raises:
         InputError: not of these shapes, a bias without weights, or entries that are not finite.
     """
+    if b is None:
+        W, b = _layer(W)
     if W is None:
         if b is not None:
             raise InputError("b", "given without W", "belongs to a head", "give W as well, or neither")
@@ -59,6 +61,16 @@ def head(W: Any, b: Any, n: int) -> tuple[np.ndarray | None, Floats | None]:
     if biases.shape != (C,):
         raise InputError("b", f"array of shape {biases.shape}", f"must be ({C},)", "one bias per row of W")
     return weights, biases
+
+
+def _layer(W: Any) -> tuple[Any, Any]:
+    """Weights (C, n) and biases of a linear layer of torch, Equinox or Flax NNX; of anything else itself and none."""
+    bias = getattr(W, "bias", None)
+    # A layer of Flax without a bias may have a variable that holds none.
+    bias = None if getattr(bias, "shape", None) is None else bias
+    if hasattr(W, "weight"):
+        return W.weight, bias
+    return (np.asarray(W.kernel).T, bias) if hasattr(W, "kernel") else (W, None)
 
 
 def plain(value: Any) -> Any:

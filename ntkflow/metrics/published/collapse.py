@@ -45,7 +45,8 @@ def collapse(
         H: features (N, n), samples in rows, as a network gives them; numpy, jax or torch, any float. A mapping or a list of
             activations is measured layer by layer, axes after the first flattened, without a head.
         y: labels (N,): 0 .. C-1 as the rows of W; others (names, gaps) are taken in sorted order, with a word about it.
-        W: weights of the head (C, n), if any; measures that need it are absent otherwise.
+        W: weights of the head (C, n), or the layer itself (Linear of torch, Equinox or Flax NNX), if any;
+            measures that need it are absent otherwise.
         b: biases of the head (C,), if any.
         centre: the mean of the class means ("classes"), or of all samples ("samples"), from which means are counted.
             They differ where classes are imbalanced.

@@ -5,7 +5,7 @@ The entry points `ntkflow.load` name them. None is imported unless a path is of 
 
 import json
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
@@ -120,8 +120,8 @@ def json_keys(path: Path) -> frozenset[str]:
     return frozenset(found) if isinstance(found, dict) else frozenset()
 
 
-def _points() -> Sequence[EntryPoint]:
-    # Not always the standard library's: a backport that something else has imported gives its own.
+def _points() -> Sequence[Any]:
+    # Any: not always entry points of the standard library, a backport that something else has imported gives its own.
     return sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
 
 

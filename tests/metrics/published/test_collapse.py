@@ -476,3 +476,22 @@ def test_it_prints_and_becomes_plain_values():
     assert plain["test"]["values"] == dict(found.test)
     with pytest.raises(KeyError, match="no such measure"):
         found["NC9"]
+
+
+@pytest.mark.parametrize("framework", ["torch", "nnx", "equinox"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "none"])
+def test_a_head_as_the_layer_of_a_framework(framework, bias):
+    H, y = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32), np.arange(12) % 3
+    if framework == "torch":
+        layer = pytest.importorskip("torch").nn.Linear(4, 3, bias=bias)
+        W, b = (None if v is None else v.detach().numpy() for v in (layer.weight, layer.bias))
+    elif framework == "nnx":
+        nnx = pytest.importorskip("flax.nnx")
+        layer = nnx.Linear(4, 3, use_bias=bias, rngs=nnx.Rngs(0))
+        W, b = np.asarray(layer.kernel).T, np.asarray(layer.bias) if bias else None
+    else:
+        import jax
+
+        layer = pytest.importorskip("equinox").nn.Linear(4, 3, use_bias=bias, key=jax.random.key(0))
+        W, b = layer.weight, layer.bias
+    assert dict(collapse(H, y, W=layer)) == dict(collapse(H, y, W=W, b=b))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 from ntkflow_validation.kernels import measure
+from ntkflow_validation.kernels.networks.heads import part
 from ntkflow_validation.recording.arrays import head_of
-from ntkflow_validation.recording.reader import Reader, part
+from ntkflow_validation.recording.reader import Reader
 
 from tests.validation.recording.loops import C, Y, inputs, n
 

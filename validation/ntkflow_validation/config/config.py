@@ -26,7 +26,7 @@ SECTIONS: dict[str, type] = {
 LATER = {
     "data": ("sha256", "class_sizes"),
     "model": ("head_bias", "source", "sha256"),
-    "training": ("optimiser", "beta1", "beta2", "epsilon", "label_smoothing"),
+    "training": ("precision", "deterministic", "optimiser", "beta1", "beta2", "epsilon", "label_smoothing"),
 }
 
 

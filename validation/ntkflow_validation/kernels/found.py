@@ -115,8 +115,11 @@ class Found:
         samples = f"all {given}" if measured == given else f"{measured} of {given}"
         all_neurons = self.neurons == self.total_neurons
         neurons = f"all {self.neurons}" if all_neurons else f"{self.neurons} of {self.total_neurons}"
+        over = f"{neurons} neurons"
+        if "probes" in self.method:
+            over = f"{self.neurons} random directions of {self.total_neurons} neurons"
         return (
-            f"Measurement by {self.method}: means over {neurons} neurons and over the entries of each kind, "
+            f"Measurement by {self.method}: means over {over} and over the entries of each kind, "
             f"{samples} samples, {self.parameters} parameters"
         )
 

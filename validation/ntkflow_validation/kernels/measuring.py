@@ -24,8 +24,8 @@ from ntkflow_validation.kernels.forecast import Forecast, forecast
 from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.measurement import Measurement
 from ntkflow_validation.kernels.methods.gram import fits
-from ntkflow_validation.kernels.networks.dispatch import Given, backend_of
-from ntkflow_validation.kernels.networks.heads import checked_head
+from ntkflow_validation.kernels.networks.dispatch import Given, backend_of, is_framework_module
+from ntkflow_validation.kernels.networks.heads import checked_head, named_head
 from ntkflow_validation.kernels.networks.host import inputs
 from ntkflow_validation.kernels.plan import Plan, assemble
 from ntkflow_validation.kernels.store import ChunkStore, NoStore
@@ -71,7 +71,8 @@ def measure(
         X: inputs, (N, ...), an array or tensor.
         y: class of each, 0 .. C-1, in any order and number; or one-hot rows (N, C).
         head: W (C, n) and b (C,) or None, as `(W, b)`; W alone; or a linear layer of torch, Flax NNX or Equinox, or
-            its parameters by name. With it the outputs, the row space of W and the residual exist.
+            its parameters by name; or the path of that layer in the network, such as "head". With it the
+            outputs, the row space of W and the residual exist.
         output: which of several outputs of the network h is: a position, a name, or a function of all that it gives.
         forward: forward(network, x) for a module that needs more than x, or a part of which gives h, such as
             `lambda net, x: net.features(x)`.
@@ -100,7 +101,7 @@ def measure(
     Raises:
         InputError: parameters, inputs or features are not finite, sizes do not fit each other, a quantity does
             not exist in this mode, or the memory does not suffice; the network does not run on X, draws random
-            numbers, or is in training mode while `bn` is not "batch".
+            numbers, or is in training mode while `bn` is not "batch", or a module in inference mode while it is.
 
     Warns:
         PrecisionWarning: the network has half precision, of which the numbers are measured in single.
@@ -120,7 +121,7 @@ def measure(
             warn_if_stale(features, params, x, forward=forward)
         budget = Budget.parse(memory)
         task = Task(backend, x, labels, bn == "batch", budget, store or NoStore(), progress, order)
-        found = checked_head(head, backend.n, task.C)
+        found = checked_head(named_head(head, features, params), backend.n, task.C)
         wanted = checked_quantities(quantities, found, bn)
         chosen = _method(method, task, bn)
         V = neuron_directions(neurons, backend.n, chosen)
@@ -130,6 +131,8 @@ def measure(
         H = task.features()
         if bn != "batch":
             task.require_alone(H)
+        elif is_framework_module(features):
+            task.require_together(H)
 
         def measured(task: Task) -> Measurement:
             plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))

@@ -1,6 +1,7 @@
 """One measurement's inputs, and the loops over samples that every method shares."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,13 @@ from jaxtyping import Float
 
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
-from ntkflow_validation.kernels.backends.base import Backend, Directions, FactoringBackend, Inputs
+from ntkflow_validation.kernels.backends.base import (
+    Backend,
+    Directions,
+    FactoringBackend,
+    Inputs,
+    WritingBackend,
+)
 from ntkflow_validation.kernels.backends.factored import Factors
 from ntkflow_validation.kernels.budget import Budget
 from ntkflow_validation.kernels.store import Chunk, ChunkStore, NoStore
@@ -20,6 +27,8 @@ LONG_CHUNK = 20_000
 
 # Kernels below this may have lost squares of gradients to the end of single precision.
 SMALLEST = 1e-12
+# Differences of features, of the largest, that are those of another order of sums.
+SAME = 1e-5
 # What a chunk has no number for where a class has a single sample.
 OF_PAIRS = ("within", "s")
 
@@ -57,6 +66,7 @@ class Task:
     settled: bool = False
     _parts: list[str] = field(default_factory=list)
     _largest: list[float] = field(default_factory=list)
+    _kept: list[np.ndarray] = field(default_factory=list, init=False)
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -170,14 +180,32 @@ class Task:
         return f"{what}-{digest.hexdigest()[:24]}"
 
     def jacobian(self, V: Directions, a: int, b: int) -> Float[np.ndarray, "N k w"]:
-        """Columns a..b of the Jacobian of every direction on every sample."""
+        """Columns a..b of the Jacobian of every direction on every sample; the next call writes over them."""
         B, k = self.backend.tile(self.x, len(V), self.budget.workspace)
-        J = np.empty((self.N, len(V), b - a), np.float32)
+        J = self._space((self.N, len(V), b - a))
+        whole = (a, b) == (0, self.backend.P) and B <= self.N and k <= len(V)
         for first, rows in padded(self.N, B):
             for start, chosen in padded(len(V), k):
+                if whole and isinstance(self.backend, WritingBackend):
+                    # What overlaps is written again.
+                    here = J[rows[0] : rows[-1] + 1, chosen[0] : chosen[-1] + 1]
+                    self.backend.rows_into(self.x[rows], V[chosen], here)
+                    continue
                 part = self.backend.rows(self.x[rows], V[chosen])
                 J[rows[first] : rows[-1] + 1, chosen[start] : chosen[-1] + 1] = part[first:, start:, a:b]
         return J
+
+    def _space(self, shape: tuple[int, ...]) -> Float[np.ndarray, "N k w"]:
+        # Kept from one call to the next: to get half a gigabyte anew each time took a third of all the time.
+        size = math.prod(shape)
+        if not self._kept or self._kept[0].size < size:
+            self.forget()
+            self._kept.append(np.empty(size, np.float32))
+        return self._kept[0][:size].reshape(shape)
+
+    def forget(self) -> None:
+        """Give back what `jacobian` keeps, where the last one is done with."""
+        self._kept.clear()
 
     def factors(self, backend: FactoringBackend, V: Directions) -> Factors:
         """The Jacobian of every direction on every sample, in parts."""
@@ -292,6 +320,26 @@ class Task:
                 "of a sample",
                 "depend on the other samples of the batch, as in batch normalisation in training mode",
                 "use inference mode, or bn='batch' for block constants alone",
+            )
+
+    def require_together(self, H: Float[np.ndarray, "n N"]) -> None:
+        """Refuse a network said to be in batch mode in which samples do not see each other.
+
+        Args:
+            H: features of all samples.
+
+        Raises:
+            InputError: those of the first two are the same without the others.
+        """
+        few = self.backend.features(self.x[:2])
+        if self.N > 2 and np.abs(few - H.T[:2]).max() <= SAME * np.abs(H).max():
+            raise InputError(
+                "bn",
+                "batch",
+                "the features of a sample do not depend on the rest of its batch: its batch normalisation, if it has any, "
+                "takes the running statistics",
+                "call train() on its batch normalisations (use_running_average=False in Flax) to measure batch "
+                "statistics, or leave bn out",
             )
 
 

@@ -16,7 +16,7 @@ from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.methods.components import Head
 from ntkflow_validation.kernels.methods.cross import Cross
 from ntkflow_validation.kernels.networks.dispatch import Given, backend_of
-from ntkflow_validation.kernels.networks.heads import checked_head
+from ntkflow_validation.kernels.networks.heads import checked_head, named_head
 from ntkflow_validation.kernels.networks.host import inputs
 from ntkflow_validation.kernels.store import ChunkStore, NoStore
 from ntkflow_validation.kernels.task import Task
@@ -89,7 +89,7 @@ def gram(
         every = x if against is None else np.concatenate([x, others])
         nowhere = np.zeros(len(every), np.int64)
         task = Task(backend, every, nowhere, False, Budget.parse(memory), store or NoStore(), progress)
-        classifier = checked_head(head, backend.n)
+        classifier = checked_head(named_head(head, features, params), backend.n)
         H = task.features()
         task.require_alone(H)
 

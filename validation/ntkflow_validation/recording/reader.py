@@ -132,24 +132,6 @@ class Reader:
         return partial(self._jitted[key], [leaf for leaf, array in zip(leaves, known, strict=True) if array])
 
 
-def part(thing: Any, which: Any) -> Any:
-    """A part of a network: by the path of an attribute or key, "model.head", or by a function of the network."""
-    if callable(which):
-        return which(thing)
-    found = thing
-    for name in str(which).split("."):
-        try:
-            found = found[name] if hasattr(found, "keys") else getattr(found, name)
-        except (KeyError, AttributeError):
-            raise InputError(
-                "head",
-                which,
-                f"{type(found).__name__} has no {name!r}",
-                "give the path of the last layer, or a function",
-            ) from None
-    return found
-
-
 def plain(network: Any) -> Any:
     """The module inside what shares it between processes, whose own forward pass would wait for the other ranks, or
     inside what torch.compile made of it.

@@ -22,13 +22,14 @@ from ntkflow.runs.border.typed import typed
 from ntkflow_validation.config.recorded import GIVEN, RECALIBRATED, RecordedConfig, RecordedModel, described
 from ntkflow_validation.config.settings import KernelConfig
 from ntkflow_validation.kernels import measure
+from ntkflow_validation.kernels.networks.heads import part
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.metrics.probe import invariant_metrics
 from ntkflow_validation.normalisation.lag import StatisticsWarning
 from ntkflow_validation.recording import arrays
 from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
 from ntkflow_validation.recording.ranks import rank as this_rank
-from ntkflow_validation.recording.reader import Features, Reader, inference, part, plain
+from ntkflow_validation.recording.reader import Features, Reader, inference, plain
 from ntkflow_validation.recording.statistics import Statistics
 from ntkflow_validation.recording.warned import RecordingWarning, Warned
 from ntkflow_validation.runs.documents import MadeBy, Training, first_difference

@@ -319,6 +319,36 @@ def test_gram_of_a_module_between_two_sets():
     close(gram(body, None, torch.from_numpy(X[:7]), torch.from_numpy(X[7:])), whole[:7, 7:])
 
 
+def test_batch_mode_of_a_module_in_inference_mode_is_refused_and_leaves_it_so():
+    body = network()
+    with pytest.raises(InputError, match=r"bn.*takes the running statistics.*call train\(\)"):
+        measure(body, None, X, LABELS, bn="batch", probes=2)
+    assert not any(m.training for m in body.modules())
+    body.norm.train()
+    found = measure(body, None, X, LABELS, bn="batch", probes=2)
+    assert found.bn == "batch"
+    assert body.norm.training
+    assert not body.training
+    assert "2 random directions of 4 neurons" in repr(found)
+
+
+def test_a_head_by_its_path_in_the_module():
+    class Whole(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.last = network(), torch.nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.last(self.body(x))
+
+    net = Whole().eval()
+    settings = {"forward": lambda net, x: net.body(x)}
+    by_name = measure(net, None, X, LABELS, head="last", **settings)
+    assert by_name.gamma_d.value == measure(net, None, X, LABELS, head=net.last, **settings).gamma_d.value
+    with pytest.raises(InputError, match="has no 'lost'"):
+        measure(net, None, X, LABELS, head="lost", **settings)
+
+
 def test_forgotten_eval_is_refused_with_the_remedy():
     body = network().train()
     with pytest.raises(InputError, match=r"batch normalisation norm in training mode.*call eval\(\)"):

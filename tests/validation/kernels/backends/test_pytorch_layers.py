@@ -29,6 +29,22 @@ class Net(nn.Module):
         return self.out(torch.tanh(self.dense(x)).mean(1))
 
 
+class Together(nn.Module):
+    """Nothing but layers, so that samples go back together: strides that leave an edge over, a skip, a step in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, stride=(2, 3), padding=(1, 2), dilation=(1, 2))
+        self.norm, self.second = nn.BatchNorm2d(4), nn.Conv2d(4, 4, (2, 1), padding=(1, 0), bias=False)
+        self.skip, self.out = nn.Conv2d(4, 4, 1, stride=1), nn.Linear(4, 3)
+        self.bend = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.bend(self.norm(self.first(x)))
+        x = torch.tanh(self.second(x)[:, :, 1:] + self.skip(x))
+        return self.out(x.mean((2, 3)))
+
+
 class Shared(nn.Module):
     """One layer twice, a weight of two layers, and a weight used outside of its layer."""
 
@@ -66,7 +82,9 @@ def whole(body):
     return np.array(rows)
 
 
-@pytest.mark.parametrize(("kind", "layers"), [(Net, 5), (Shared, 0)], ids=["apart", "shared"])
+@pytest.mark.parametrize(
+    ("kind", "layers"), [(Net, 5), (Together, 5), (Shared, 0)], ids=["apart", "together", "shared"]
+)
 def test_rows_are_the_gradients_of_the_whole(kind, layers):
     body = made(kind)
     found = backend(body)
@@ -75,10 +93,41 @@ def test_rows_are_the_gradients_of_the_whole(kind, layers):
     assert len(found._uses) == layers
 
 
+@pytest.mark.parametrize(("double", "bound"), [(False, 1e-5), (True, 1e-10)], ids=["single", "double"])
+def test_layers_taken_apart_agree_with_the_whole_derivative_to_the_digits_that_there_are(double, bound):
+    from ntkflow_validation.kernels.backends import pytorch_layers
+    from ntkflow_validation.kernels.backends.pytorch_lending import lent
+
+    body = made(Together)
+    torch.nn.init.uniform_(body.norm.running_var, 0.5, 2.0)
+    found = backend(body)._uses
+    body, x = (body.double(), torch.from_numpy(X).double()) if double else (body, torch.from_numpy(X))
+    params = {name: p.detach() for name, p in body.named_parameters()}
+    expected = torch.func.vmap(
+        torch.func.jacrev(lambda p, xi: torch.func.functional_call(body, p, (xi[None],))[0]), (None, 0)
+    )(params, x)
+    flat = torch.cat([j.flatten(2) for j in expected.values()], dim=2)
+    uses = [use._replace(module=module) for use, module in _in(found, body)]
+    rows = torch.full_like(flat, torch.nan)
+
+    def run(params, x, calls):
+        with lent(body, params, calls):
+            return body(x)
+
+    pytorch_layers.gradients(uses, run, params, x, torch.eye(3, dtype=x.dtype), rows)
+    assert len(uses) == 5
+    assert (rows - flat).abs().max() <= bound * flat.abs().max()
+
+
+def _in(uses, body):
+    named = dict(body.named_modules())
+    return [(use, named[use.weight.removesuffix(".weight")]) for use in uses]
+
+
 @pytest.mark.parametrize("wins", [True, False], ids=["factors", "rows"])
 def test_kernels_from_factors_and_from_rows_are_the_same(wins, monkeypatch):
     monkeypatch.setattr(Layer, "wins", property(lambda _: wins))
-    body = made(Net)
+    body = made(Together)
     found = measure(body, None, X, LABELS, quantities=("tensor",))
     J = whole(body).astype(float)
     expected = np.einsum("ipa,jqa->piqj", J, J)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from ntkflow_validation.kernels.networks.heads import checked_head
+from ntkflow_validation.kernels.networks.heads import checked_head, named_head
 
 from ntkflow.errors import InputError
 
@@ -98,3 +98,12 @@ def test_others_are_refused(head, rule):
 def test_there_may_be_none_and_any_number_of_outputs():
     assert checked_head(None, 4, 3) is None
     assert checked_head(W[:2], 4).W.shape == (2, 4)
+
+
+def test_a_head_by_its_path_in_variables_or_parameters():
+    layer = {"kernel": W.T, "bias": B}
+    for params in ({"params": {"last": layer}, "batch_stats": {}}, {"last": layer}):
+        assert named_head("last", None, params) is layer
+    assert named_head((W, B), None, {})[0] is W
+    with pytest.raises(InputError, match="has no 'lost'"):
+        named_head("lost", None, {"params": {"last": layer}})

@@ -47,6 +47,14 @@ def state_of(body):
             for path, leaf in jax.tree_util.tree_flatten_with_path(nnx.state(body))[0]]  # fmt: skip
 
 
+def test_batch_mode_of_a_module_in_inference_mode_is_refused():
+    with pytest.raises(InputError, match=r"takes the running statistics.*use_running_average=False"):
+        measure(evaluated(), None, X, LABELS, bn="batch", probes=2)
+    body = Body()
+    body.drop.eval()
+    assert measure(body, None, X, LABELS, bn="batch", probes=2).bn == "batch"
+
+
 def test_a_module_with_its_head_is_measured_and_left_as_it_was(tmp_path):
     body, head, store = evaluated(), nnx.Linear(4, 3, rngs=nnx.Rngs(1)), FolderStore(tmp_path)
     before = state_of(body)

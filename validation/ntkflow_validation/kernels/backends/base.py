@@ -92,6 +92,14 @@ class FactoringBackend(Backend, Protocol):
 
 
 @runtime_checkable
+class WritingBackend(Backend, Protocol):
+    """A backend that puts rows where they are to be, and so needs no memory of its own for them."""
+
+    def rows_into(self, x: Inputs, V: Directions, out: Float[np.ndarray, "B k P"]) -> None:
+        """`rows`, into an array of any strides whose rows are contiguous."""
+
+
+@runtime_checkable
 class ContractingBackend(Backend, Protocol):
     """A backend that has kernels where its derivatives are, so that a kernel is fetched and not the Jacobian."""
 

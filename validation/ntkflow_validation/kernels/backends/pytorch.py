@@ -183,17 +183,24 @@ class TorchBackend:
 
     def rows(self, x: Inputs, V: Directions) -> Float[np.ndarray, "B k P"]:
         """Gradients of v_k . h(x_i)."""
-        directions, uses = self._tensor(V.astype(np.float32)), self._uses
+        found = np.empty((len(x), len(V), self.P), np.float32)
+        self.rows_into(x, V, found)
+        return found
+
+    def rows_into(self, x: Inputs, V: Directions, out: Float[np.ndarray, "B k P"]) -> None:
+        """The same, into an array that there is: to get memory anew for every few rows takes as long as they do."""
+        directions, into = self._tensor(V.astype(np.float32)), torch.from_numpy(out)
         with running("gradients", *NOT_DERIVED):
-            if uses:
-                parts = pytorch_layers.parts(uses, self._call, self._params, self._inputs(x), directions)
-                rows = pytorch_layers.gradients(uses, parts, self._params)
+            if self._uses:
+                rows = into if self._device.type == "cpu" else torch.empty_like(into, device=self._device)
+                given = (self._params, self._inputs(x), directions)
+                pytorch_layers.gradients(self._uses, self._call, *given, rows)
             else:
                 rows = self._each(
                     lambda xi: self._pulled(self._params, xi[None], directions[:, None, :]), self._inputs(x)
                 )
-        values: np.ndarray = rows.detach().cpu().numpy()
-        return values
+        if rows is not into:
+            into.copy_(rows.detach())
 
     @property
     def _uses(self) -> list[Use]:
@@ -203,19 +210,23 @@ class TorchBackend:
         return self._found
 
     def _look(self) -> list[Use]:
-        x, v = self._few[:1], np.random.default_rng(0).normal(size=(1, self.n)).astype(np.float32)
-        expected = self.pull(x, v[None])
+        v = np.random.default_rng(0).normal(size=(1, self.n)).astype(np.float32)
+        x = self._few
+        expected = np.stack([self.pull(xi[None], v[None]) for xi in x])
         try:
             with torch.no_grad():
                 found = pytorch_layers.uses(
-                    self._body, self._params, lambda calls: self._call(self._params, self._inputs(x), calls)
+                    self._body,
+                    self._params,
+                    lambda calls: self._call(self._params, self._inputs(x[:1]), calls),
                 )
-            parts = pytorch_layers.parts(found, self._call, self._params, self._inputs(x), self._tensor(v))
-            rows = pytorch_layers.gradients(found, parts, self._params)[0].detach().cpu().numpy()
+            given = (self._params, self._inputs(x), self._tensor(v))
+            rows = torch.empty(2, 1, self.P, device=self._device)[: len(x)]
+            pytorch_layers.gradients(found, self._call, *given, rows)
         except Exception:  # of many kinds, and each means that it must be done otherwise
             return []
         # A weight that is used outside its layer too has another derivative than the layer says.
-        same = np.abs(rows - expected).max() <= 1e-3 * np.abs(expected).max()
+        same = np.abs(_host(rows) - expected).max() <= 1e-3 * np.abs(expected).max()
         return found if same else []
 
     @property
@@ -236,16 +247,12 @@ class TorchBackend:
     def factors(self, x: Inputs, V: Directions) -> Factors:
         """The same Jacobian in parts; weights within a layer's product are inputs by outputs."""
         with running("gradients", *NOT_DERIVED):
-            uses, directions = self._uses, self._tensor(V.astype(np.float32))
-            parts = pytorch_layers.parts(uses, self._call, self._params, self._inputs(x), directions)
+            uses = self._uses
             won = [i for i, use in enumerate(uses) if use.wins]
-            names = [uses[i].weight for i in won]
-            plain = (
-                pytorch_layers.gradients(uses, parts, self._params, names).detach().cpu().numpy()
-                if self.plain
-                else np.empty((len(x), len(V), 0), np.float32)
-            )
-        return Factors(plain, *([_host(part[i]) for i in won] for part in (parts.inputs, parts.gradients)))
+            given = (self._params, self._inputs(x), self._tensor(V.astype(np.float32)))
+            rows = torch.empty(len(x), len(V), self.plain, device=self._device)
+            apart = pytorch_layers.gradients(uses, self._call, *given, rows, won)
+        return Factors(_host(rows), *([_host(apart[i][side]) for i in won] for side in (0, 1)))
 
     def factor_tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions per call of `factors`."""

@@ -8,7 +8,7 @@ that differ from sample to sample is not.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -57,41 +57,108 @@ class Use(NamedTuple):
             scale, shape = self._scale * self.module.weight, (1, -1, *[1] * (x.ndim - 2))
             offset = 0.0 if self.module.bias is None else self.module.bias.reshape(shape)
             return (x - self.module.running_mean.reshape(shape)) * scale.reshape(shape) + offset
-        found: torch.Tensor = type(self.module).forward(self.module, x)
-        return found
+        if type(self.module) is torch.nn.Conv2d:
+            m = self.module
+            found: torch.Tensor = _Convolution.apply(x, m.weight, m.bias, m.stride, m.padding, m.dilation)
+            return found
+        return type(self.module).forward(self.module, x)
 
     @property
     def _scale(self) -> torch.Tensor:
         return torch.rsqrt(single(self.module.running_var) + self.module.eps)
 
     def inputs(self, x: torch.Tensor) -> torch.Tensor:
-        """What the weights are multiplied by, (B, T, K), of inputs (B, 1, ...); (B, T, M) where they are diagonal."""
+        """What the weights are multiplied by, (B, T, K), of inputs (B, ...); (B, T, M) where they are diagonal."""
         if self.diagonal:
             channels = x.reshape(len(x), self.sizes.M, -1).transpose(1, 2)
             return (channels - single(self.module.running_mean)) * self._scale
         if isinstance(self.module, torch.nn.Linear):
             return x.reshape(len(x), -1, self.sizes.K)
-        return _patches(self.module, x.flatten(0, 1)).transpose(1, 2)
+        return _patches(self.module, x).transpose(1, 2)
 
     def outputs(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Gradients by the outputs, (B, k, T, M), of (B, k, 1, ...)."""
+        """Gradients by the outputs, (B, k, T, M), of (B, k, ...)."""
         if isinstance(self.module, torch.nn.Linear):
             return gradient.reshape(*gradient.shape[:2], -1, self.sizes.M)
         return gradient.reshape(*gradient.shape[:2], self.sizes.M, -1).transpose(2, 3)
 
 
-class Parts(NamedTuple):
-    """A Jacobian of k directions on B samples.
+class _Convolution(torch.autograd.Function):  # type: ignore[misc]
+    """A convolution whose derivative by its inputs, mapped over directions, is one convolution of all of them.
 
-    Attributes:
-        plain: gradients (B, k, ...) of the parameters that are no layer's, by name.
-        inputs: of each layer, (B, T, K).
-        gradients: by each layer's outputs, (B, k, T, M).
+    PyTorch's own makes inputs of as many samples first, that nothing depends on, which takes as long again.
     """
 
-    plain: Tensors
-    inputs: list[torch.Tensor]
-    gradients: list[torch.Tensor]
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any) -> torch.Tensor:
+        return torch.nn.functional.conv2d(x, weight, bias, stride, padding, dilation)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
+        x, weight, _, *ctx.how = inputs
+        ctx.save_for_backward(weight)
+        ctx.sizes = x.shape[2:]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, None, None, None
+        (weight,) = ctx.saved_tensors
+        stride, padding, dilation = ctx.how
+        # What a stride left over at the end of an edge.
+        left = [
+            n - ((m - 1) * s - 2 * p + d * (k - 1) + 1)
+            for n, m, s, p, d, k in zip(
+                ctx.sizes, gradient.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True
+            )
+        ]
+        found = torch.nn.functional.conv_transpose2d(
+            gradient, weight, None, stride, padding, left, 1, dilation
+        )
+        return found, None, None, None, None, None
+
+
+class _Tap(torch.autograd.Function):  # type: ignore[misc]
+    """The same output; what comes back to it goes to `take`, and `start` is what is asked for to have it come."""
+
+    @staticmethod
+    def forward(h: Any, start: Any, take: Any) -> torch.Tensor:  # noqa: ARG004
+        # No view of it: what comes after may write to it.
+        found: torch.Tensor = h.clone()
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
+        ctx.take = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        passed = _Taken.apply(gradient, ctx.take)
+        return passed, gradient.new_zeros(1), None
+
+
+class _Taken(torch.autograd.Function):  # type: ignore[misc]
+    """The same gradients, which `take` has been given those of all directions of, (k, ...)."""
+
+    @staticmethod
+    def forward(gradient: Any, take: Any) -> torch.Tensor:
+        raise NotImplementedError  # only ever mapped over directions
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, gradient: torch.Tensor, take: Any) -> Any:  # noqa: ARG004
+        at = in_dims[0]
+        take(gradient.movedim(at, 0))
+        return gradient.view_as(gradient), at
+
+
+# Takes, of the layer i, its inputs (B, T, K) and the gradients by its outputs (B, k, T, M).
+Take = Callable[[int, torch.Tensor, torch.Tensor], None]
 
 
 def uses(body: torch.nn.Module, names: Iterable[str], run: Callable[[Calls], Any]) -> list[Use]:
@@ -135,11 +202,48 @@ def uses(body: torch.nn.Module, names: Iterable[str], run: Callable[[Calls], Any
     return sorted(result, key=lambda use: use.sizes.leaf)
 
 
-def parts(found: list[Use], run: Run, params: Tensors, x: torch.Tensor, V: torch.Tensor) -> Parts:
-    """The Jacobian of the directions V (k, n) on the samples x (B, ...), in parts."""
+def back(
+    found: list[Use], run: Run, params: Tensors, x: torch.Tensor, V: torch.Tensor, take: Take
+) -> Tensors:
+    """Gradients of the directions V (k, n) on the samples x (B, ...): by layers to `take`, by all others (B, k, ...) by name.
+
+    Samples go through together, with one pass back for all of them, where nothing but layers is differentiated by; a
+    parameter of another kind has one gradient for each sample, for which they are mapped over.
+    """
     own = {name for use in found for name in (use.weight, use.bias)}
+    fixed = {name: _channels_last(p) for name, p in params.items() if name in own}
     plain = {name: p for name, p in params.items() if name not in own}
-    fixed = {name: p for name, p in params.items() if name in own}
+    if plain:
+        return _one_by_one(found, run, (fixed, plain), x, V, take)
+    start = torch.zeros(1, dtype=V.dtype, device=V.device, requires_grad=True)
+
+    def layer(i: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        use = found[i]
+
+        def forward(given: torch.Tensor) -> torch.Tensor:
+            # A copy: what comes after may write to it.
+            kept = given.detach().clone()
+
+            # Each layer's at once: kept until the end they would be most of the memory, and of the time to get it.
+            def taken(gradient: torch.Tensor) -> None:
+                take(i, use.inputs(kept), use.outputs(gradient.transpose(0, 1)))
+
+            tapped: torch.Tensor = _Tap.apply(use.call(given), start, taken)
+            return tapped
+
+        return forward
+
+    # Not `vjp`, which keeps all that a second derivative would need.
+    with torch.enable_grad():
+        h = run(fixed, _channels_last(x), {use.module: layer(i) for i, use in enumerate(found)})
+    vmap(lambda v: torch.autograd.grad(h, start, v, retain_graph=True))(V[:, None].expand(-1, len(x), -1))
+    return {}
+
+
+def _one_by_one(
+    found: list[Use], run: Run, params: tuple[Tensors, Tensors], x: torch.Tensor, V: torch.Tensor, take: Take
+) -> Tensors:
+    fixed, plain = params
 
     def one(xi: torch.Tensor) -> Any:
         def shifted(plain: Tensors, shifts: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -147,46 +251,84 @@ def parts(found: list[Use], run: Run, params: Tensors, x: torch.Tensor, V: torch
 
             def layer(i: int) -> Callable[[torch.Tensor], torch.Tensor]:
                 def forward(given: torch.Tensor) -> torch.Tensor:
-                    # A copy: what comes after may write to it.
                     seen[i] = given.clone()
                     return found[i].call(given) + shifts[i]
 
                 return forward
 
-            calls = {use.module: layer(i) for i, use in enumerate(found)}
-            h = run({**fixed, **plain}, xi[None], calls)
-            return h[0], [seen[i] for i in range(len(found))]
+            h = run({**fixed, **plain}, xi[None], {use.module: layer(i) for i, use in enumerate(found)})
+            return h, [seen[i] for i in range(len(found))]
 
         _, back, inputs = vjp(shifted, plain, [use.zero for use in found], has_aux=True)
-        by_plain, by_shift = vmap(back)(V)
-        return by_plain, by_shift, inputs
+        by_plain, by_shift = vmap(back)(V[:, None])
+        return by_plain, [g.squeeze(1) for g in by_shift], [given.squeeze(0) for given in inputs]
 
     by_plain, by_shift, inputs = vmap(one)(x)
-    return Parts(
-        by_plain,
-        [use.inputs(given) for use, given in zip(found, inputs, strict=True)],
-        [use.outputs(gradient) for use, gradient in zip(found, by_shift, strict=True)],
-    )
+    for i, (use, given, gradient) in enumerate(zip(found, inputs, by_shift, strict=True)):
+        take(i, use.inputs(given), use.outputs(gradient))
+    rest: Tensors = by_plain
+    return rest
 
 
 def gradients(
-    found: list[Use], jacobian: Parts, names: Iterable[str], without: Iterable[str] = ()
-) -> torch.Tensor:
-    """Rows (B, k, P) of the parameters in the order of `names`, those of `without` left out."""
-    flat: Mapping[str, torch.Tensor] = {name: g.flatten(2) for name, g in jacobian.plain.items()}
-    layers = {use.weight: i for i, use in enumerate(found)}
-    biases = {use.bias: i for i, use in enumerate(found) if use.bias is not None}
-    left = set(without)
+    found: list[Use],
+    run: Run,
+    params: Tensors,
+    x: torch.Tensor,
+    V: torch.Tensor,
+    rows: torch.Tensor,
+    factored: Iterable[int] = (),
+) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """Rows of the Jacobian of the directions V on the samples x, parameters in their order, and what is left as factors.
 
-    def row(name: str) -> torch.Tensor:
-        if name in layers:
-            i = layers[name]
-            if found[i].diagonal:
-                return torch.einsum("btm,bqtm->bqm", jacobian.inputs[i], jacobian.gradients[i])
-            return torch.einsum("btk,bqtm->bqmk", jacobian.inputs[i], jacobian.gradients[i]).flatten(2)
-        return jacobian.gradients[biases[name]].sum(2) if name in biases else flat[name]
+    Args:
+        found: layers.
+        run: the module.
+        params: what is differentiated by.
+        x: samples (B, ...).
+        V: directions (k, n).
+        rows: where they go, (B, k, P).
+        factored: which layers' weights are not in the rows; of these inputs (B, T, K) and gradients (B, k, T, M) come
+            back.
+    """
+    apart = {found[i].weight: i for i in factored}
+    place, end = {}, 0
+    for name, p in params.items():
+        if name not in apart:
+            place[name] = slice(end, end := end + p.numel())
+    factors: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    return torch.cat([row(name).float() for name in names if name not in left], dim=2)
+    def take(i: int, inputs: torch.Tensor, by_outputs: torch.Tensor) -> None:
+        use = found[i]
+        if use.bias is not None:
+            rows[:, :, place[use.bias]] = by_outputs.sum(2)
+        if use.weight in apart:
+            factors[i] = (inputs, by_outputs)
+        else:
+            _products(inputs, by_outputs, rows[:, :, place[use.weight]], use.diagonal)
+
+    for name, gradient in back(found, run, params, x, V, take).items():
+        rows[:, :, place[name]] = gradient.flatten(2)
+    return factors
+
+
+def _products(a: torch.Tensor, d: torch.Tensor, rows: torch.Tensor, diagonal: bool) -> None:
+    """Gradients by the weights of one layer, from (B, T, K) and (B, k, T, M), into (B, k, M K)."""
+    k, M, K = d.shape[1], d.shape[3], a.shape[2]
+    if diagonal:
+        rows[:] = (a[:, None] * d).sum(2)
+    elif k == 1 or a.dtype != rows.dtype:
+        rows[:] = torch.einsum("btk,bqtm->bqmk", a, d).flatten(2)
+    else:
+        # One sample after the other: a product of all together would need the inputs once for each direction.
+        for inputs, gradients, out in zip(a, d, rows, strict=True):
+            into = out.unflatten(1, (M, K))
+            torch.bmm(gradients.transpose(1, 2), inputs.expand(k, -1, -1), out=into)
+
+
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """The same in the order of memory in which convolutions on CPU are fastest, up to three times here."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.contiguous()
 
 
 def _is_layer(module: torch.nn.Module) -> bool:
@@ -217,4 +359,4 @@ def _patches(module: Any, x: torch.Tensor) -> torch.Tensor:
 
 def row_bytes(found: list[Use], P: int) -> int:
     """What a gradient of one sample takes with all that it is made of; a rough estimate."""
-    return 4 * (2 * P + 4 * sum(math.prod(use.sizes.shape) for use in found))
+    return 4 * (P + 2 * sum(math.prod(use.sizes.shape) for use in found))

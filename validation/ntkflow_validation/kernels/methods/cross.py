@@ -55,6 +55,7 @@ class Cross:
             chunk = self.task.stored(f"cross-{self.first}", (V[group],), compute)
             yield group, chunk["K"] * sizes[group, None, None] * sizes[group, None, None]
             self.task.progress(what, group.stop, len(V))
+        self.task.forget()
 
     def full(self, V: Directions, what: str) -> Float64[np.ndarray, "N M k k"]:
         """All entries between the directions V, of any size each.
@@ -71,6 +72,7 @@ class Cross:
             "raise it or give fewer samples",
         )
         Theta = task.stored(f"cross-full-{self.first}", (V,), lambda: self._full(V))["Theta"]
+        task.forget()
         task.progress(what, k, k)
         # One after the other: their product may lie outside double precision where the kernel does not.
         return Theta.reshape(N, k, M, k).transpose(0, 2, 1, 3) * sizes[:, None] * sizes

@@ -56,6 +56,7 @@ def grams(
         )
         norms.append(chunk["norms"])
         task.progress(what, min(a + k, len(V)), len(V))
+    task.forget()
     return Grams(mean / len(V), stack(sums), np.concatenate(norms))
 
 

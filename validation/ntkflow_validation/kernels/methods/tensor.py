@@ -107,6 +107,7 @@ def full(task: Task, V: Directions, what: str = "tensor") -> Tensor:
 
         Theta += task.stored(f"tensor-{a}-{b}", (V,), compute)["Theta"]
         task.progress(what, done, len(columns))
+    task.forget()
     return _shaped(task, Theta, sizes)
 
 

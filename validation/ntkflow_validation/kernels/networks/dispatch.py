@@ -93,6 +93,20 @@ def _of_framework(given: Given, x: Inputs) -> Backend:
     )
 
 
+# Modules of the frameworks, where to find them.
+MODULES = (
+    ("torch.nn", "Module"),
+    ("flax.nnx", "Module"),
+    ("flax.linen", "Module"),
+    ("equinox", "Module"),
+)
+
+
+def is_framework_module(network: Any) -> bool:
+    """Whether a network is a module of one of the frameworks."""
+    return any(is_module(network, *kind) for kind in MODULES)
+
+
 def is_module(network: Any, module: str, kind: str) -> bool:
     """Whether a network is of a class of a framework, which is not imported to find out."""
     found = sys.modules.get(module)  # without it there are no modules of its kind

@@ -43,6 +43,34 @@ def checked_head(head: Any, n: int, C: int | None = None) -> Head | None:
     return Head(W, b)
 
 
+def part(thing: Any, which: Any) -> Any:
+    """A part of a network: by the path of an attribute or key, "model.head", or by a function of the network."""
+    if callable(which):
+        return which(thing)
+    found = thing
+    for name in str(which).split("."):
+        try:
+            found = found[name] if hasattr(found, "keys") else getattr(found, name)
+        except (KeyError, AttributeError):
+            raise InputError(
+                "head",
+                which,
+                f"{type(found).__name__} has no {name!r}",
+                "give the path of the last layer, or a function",
+            ) from None
+    return found
+
+
+def named_head(head: Any, network: Any, params: Any) -> Any:
+    """A head that is given by its path in a module or, of a Linen module or a function, in the parameters; any other itself."""
+    if not isinstance(head, str):
+        return head
+    if params is None:
+        return part(network, head)
+    inner = params["params"] if isinstance(params, Mapping) and "params" in params else params
+    return part(inner, head)
+
+
 def _remedy(shape: tuple[int, ...], C: int, n: int) -> str:
     if shape == (n, C):
         return "transpose it"
