@@ -39,6 +39,10 @@ _NOUNS = {
     "LossPair": "ntkflow.problem.losses:LossPair",
     "Clock": "ntkflow.problem.training_clock:Clock",
     "Problem": "ntkflow.problem.problem:Problem",
+    "LayeredProblem": "ntkflow.problem.layers.problem:LayeredProblem",
+    "LayeredState": "ntkflow.problem.layers.state:LayeredState",
+    "LayerDecay": "ntkflow.problem.layers.problem:LayerDecay",
+    "LayeredSolution": "ntkflow.integrate.layers.solution:LayeredSolution",
     "SimulateConfig": "ntkflow.runs.config:SimulateConfig",
     "Stop": "ntkflow.integrate.stopping:Stop",
     "Reason": "ntkflow.integrate.stopping:Reason",
@@ -56,6 +60,7 @@ _NOUNS = {
 }
 _VERBS = {
     "solve": "ntkflow.integrate.solve:solve",
+    "solve_layers": "ntkflow.integrate.layers.solve:solve_layers",
     "descend": "ntkflow.integrate.descent:descend",
     "ensemble": "ntkflow.runs.ensembles:ensemble",
     "fit": "ntkflow.fitting.estimate:fit",
@@ -117,6 +122,8 @@ if TYPE_CHECKING:
     from ntkflow.fitting.observed import Observed as Observed
     from ntkflow.integrate.descent import Descent as Descent
     from ntkflow.integrate.descent import descend as descend
+    from ntkflow.integrate.layers.solution import LayeredSolution as LayeredSolution
+    from ntkflow.integrate.layers.solve import solve_layers as solve_layers
     from ntkflow.integrate.solution import Solution as Solution
     from ntkflow.integrate.solve import solve as solve
     from ntkflow.integrate.stopping import Reason as Reason
@@ -132,6 +139,9 @@ if TYPE_CHECKING:
     from ntkflow.problem.kernels import SampleKernel as SampleKernel
     from ntkflow.problem.kernels import ScheduledKernel as ScheduledKernel
     from ntkflow.problem.kernels import TensorKernel as TensorKernel
+    from ntkflow.problem.layers.problem import LayerDecay as LayerDecay
+    from ntkflow.problem.layers.problem import LayeredProblem as LayeredProblem
+    from ntkflow.problem.layers.state import LayeredState as LayeredState
     from ntkflow.problem.losses import MSE as MSE
     from ntkflow.problem.losses import CrossEntropy as CrossEntropy
     from ntkflow.problem.losses import LossPair as LossPair

@@ -24,10 +24,12 @@ def sizes(draw, least_m: int = 1) -> nf.Sizes:
 
 @st.composite
 def kernels(draw) -> nf.BlockKernel:
-    """Ordered constants, the degenerate kc = kn and kn = 0 included; mu_single from 0.05."""
-    kn = draw(st.sampled_from([0.0, 0.1, 0.7]))
-    kc = kn + draw(st.sampled_from([0.0, 0.2, 1.0]))
-    return nf.BlockKernel(kc + draw(st.floats(0.05, 2.0)), kc, kn)
+    """Positive on all `sizes`, mu_single from 0.05: kc = kn and kn = 0 included, and both orders of kc, kn and 0 broken."""
+    mu_single = draw(st.floats(0.05, 2.0))
+    # Of mu_single, so that mu_global stays at mu_single/10 or above for 4 classes of 9.
+    kn = draw(st.sampled_from([0.0, 0.1, 0.7, -0.01 * mu_single]))
+    kc = kn + draw(st.sampled_from([0.0, 0.2, 1.0, -0.06 * mu_single]))
+    return nf.BlockKernel(kc + mu_single, kc, kn)
 
 
 @st.composite

@@ -63,13 +63,13 @@ FLOORS = {
 REST = "rest"
 STOREYS = {
     "ntkflow.cli": "printed < rest",
-    "ntkflow.integrate": "engines < rest < descent together",
+    "ntkflow.integrate": "engines < rest < descent together layers",
     "ntkflow.integrate.engines": "base < structured < lockstep < rest",
     "ntkflow.metrics": "published < rest",
-    "ntkflow.problem": "sizes < state < kernels < rest",
+    "ntkflow.problem": "sizes < state < kernels < rest < layers",
     "ntkflow.prove": "algebra < entry < draws instances < claims < rest",
     "ntkflow.runs": "processes < border < rest < pictures < saved",
-    "ntkflow.theory": "geometric_mean limit_point < limits < rates < exact < rest",
+    "ntkflow.theory": "geometric_mean limit_point < limits < rates < exact layers < rest",
     "ntkflow_validation.kernels": (
         "budget statistics store threads < backends < task < methods < networks < rest"
     ),
@@ -90,6 +90,7 @@ ON_DEMAND = (
     "ntkflow.runs.pictures.figures",
     "ntkflow.runs.pictures.fit_figure",
     "ntkflow.runs.pictures.ensemble_figure",
+    "ntkflow.runs.pictures.layered_figure",
     "ntkflow.runs.pictures.layout",
 )
 MOST_LINES, MOST_MODULES = 400, 15

@@ -87,13 +87,8 @@ AsJson = Annotated[bool, _option(OUTPUT, "Print the summary alone, as JSON.", "-
 Quiet = Annotated[bool, _option(OUTPUT, "Print nothing but errors.", "--quiet", "-q")]
 
 
-def prepared(config: Path | None, given: Json) -> Prepared:
-    """The problem that a configuration file and options describe.
-
-    Args:
-        config: file to start from, or None.
-        given: options by the name of their field in `SimulateConfig`; None means not given. Others are ignored.
-    """
+def configured(config: Path | None, given: Json) -> SimulateConfig:
+    """The configuration that a file and options describe, see `prepared`."""
     options = {name: _several(name, value) for name, value in given.items() if name in OPTIONS}
     base = SimulateConfig()
     if config is not None:
@@ -111,6 +106,17 @@ def prepared(config: Path | None, given: Json) -> Prepared:
     if named.is_named(complete.loss):
         # A loss of one's own usually lies where one works.
         named.search(Path.cwd())
+    return complete
+
+
+def prepared(config: Path | None, given: Json) -> Prepared:
+    """The problem that a configuration file and options describe.
+
+    Args:
+        config: file to start from, or None.
+        given: options by the name of their field in `SimulateConfig`; None means not given. Others are ignored.
+    """
+    complete = configured(config, given)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnusedArraysWarning)
         found = prepare(complete)

@@ -11,6 +11,7 @@ from ntkflow import checks
 from ntkflow._types import Json
 from ntkflow.cli import ensemble
 from ntkflow.cli.printed import table
+from ntkflow.errors import InputError
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.reading import reading
 from ntkflow.runs.border.records import document
@@ -55,6 +56,10 @@ def plot(
 def _again(run: Path, formats: tuple[str, ...]) -> list[Path]:
     if (run / saved.ARRAYS).is_file():
         return saved.draw(run, formats)
+    if (run / rundir.LAYERS).is_file():
+        from ntkflow.runs.saved import layers
+
+        return layers.draw(run, formats)
     if brought.run_at(run) is not None:
         return _chosen([run], formats, None, None, "screen", None)
     return draw_run(rundir.load_run(run).directory, formats)
@@ -121,6 +126,10 @@ def _column(directory: Path, other: brought.BroughtRun | None) -> table.Column:
     if other is not None:
         return table.Column.of_brought(other)
     found = _checked(directory)
+    if not isinstance(found, Summary) and found.get("kind") == rundir.OF_LAYERS:
+        raise InputError(
+            "run", directory, "is a run of linear layers, and not put beside others", "show it alone"
+        )
     return (
         table.Column.of_simulation(found) if isinstance(found, Summary) else table.Column.of_ensemble(found)
     )
@@ -137,12 +146,20 @@ def _checked(directory: Path) -> Summary | Json:
 def _say(found: Summary | Json, console: Console | None) -> None:
     if isinstance(found, Summary):
         table.print_summary(found, console)
+    elif found.get("kind") == rundir.OF_LAYERS:
+        from ntkflow.cli import layers
+
+        layers.print_summary(found, console)
     else:
         ensemble.print_summary(found, console)
 
 
 def _summary(directory: Path) -> Summary | Json:
-    """Of a simulation the record, of an ensemble the document."""
+    """Of a simulation the record, of an ensemble or of linear layers the document."""
+    if (directory / rundir.LAYERS).is_file():
+        from ntkflow.runs.saved import layers
+
+        return layers.read_summary(directory)
     several = (directory / saved.ARRAYS).is_file()
     return saved.read_summary(directory) if several else rundir.load_run(directory).summary
 

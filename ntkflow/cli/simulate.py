@@ -36,12 +36,19 @@ def simulate(
     json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Integrate the block-kernel flow (Theorem 5.1) from a seeded or measured state.
+    """Integrate the block-kernel flow (Theorem 5.1) from a seeded or measured state; with --widths, linear layers.
 
     Prints what happened beside what the theory predicts and writes a run directory: config.toml,
     summary.json, trajectory.npz, states and the figure; with --ensemble, ensemble.npz instead of trajectory and states.
     """
     given["quiet"] = quiet
+    if given["widths"] is not None or config is not None:
+        layered = options.configured(config, given)
+        if layered.widths is not None:
+            from ntkflow.cli import layers
+
+            layers.run(layered, out, overwrite, figures, json, quiet)
+            return
     with ExitStack() as stack:
         # First of all, so that its slow imports overlap with everything here.
         drawer = stack.enter_context(drawing.drawer()) if figures else None

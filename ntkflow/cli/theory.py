@@ -43,6 +43,12 @@ def theory(
     Conditions for NC1-NC4 with reasons, rates at collapse and at the origin, limit Gram matrices, bounds that
     hold for all time, stability of gradient descent; for other kernels, losses and decay, the laws they obey.
     """
+    layered = options.configured(config, given)
+    if layered.widths is not None:
+        from ntkflow.cli import layers
+
+        layers.theory(layered, json)
+        return
     prepared = options.prepared(config, given)
     problem = prepared.problem
     prediction = predict(problem) if predictable(problem) else None

@@ -2,15 +2,17 @@
 
 | kind | parameters | bounds |
 |---|---|---|
-| block | kappa_d - kappa_c, kappa_c - kappa_n, kappa_n | >= 0, which is kappa_d >= kappa_c >= kappa_n >= 0 |
+| block | mu_single, mu_class/m, mu_global/N | >= 0, which is a positive kernel of either sign of kappa_n |
+| block, classes of unequal size | kappa_d - kappa_c, kappa_c - kappa_n, kappa_n | kappa_d >= kappa_c |
 | class-block | mu_single of each class, B of each pair of classes | mu_single >= 0 |
-| schedule | those of block at each knot, linear in between | >= 0 |
+| schedule | those of block at each knot, linear in between | as for block |
 
-For class-block the order within B is not enforced: measured kernels may break it.
+An order within B, or of kappa_c, kappa_n and 0, is not enforced: measured kernels may break it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float64
@@ -108,25 +110,45 @@ def family(kind: str, sizes: Sizes, knots: Sequence[float] | None = None, start:
     return _schedule(sizes, checks.times("knots", knots, 2, -np.inf), start)
 
 
-def _kernel(theta: Parameters) -> BlockKernel:
-    kn = float(theta[2])
-    kc = kn + float(theta[1])
-    return BlockKernel(kc + float(theta[0]), kc, kn)
+def _steps(sizes: Sizes) -> tuple[tuple[str, ...], Floats, Parameters]:
+    """Names of the parameters of blocks, the steps between the kappas as a matrix times them, and their bounds."""
+    if not sizes.balanced:
+        # Where K is positive is no matter of bounds then; the paper's order would shut out kernels that are.
+        return (
+            ("kappa_d - kappa_c", "kappa_c - kappa_n", "kappa_n"),
+            np.eye(3),
+            np.array([0.0, -np.inf, -np.inf]),
+        )
+    # Positive eigenvalues are plain bounds at zero; over m and N the parameters are of the size of the kappas.
+    m, C = float(sizes.per_class), float(sizes.C)
+    steps = np.array([[1.0, 0.0, 0.0], [-1 / m, 1.0, 0.0], [0.0, -1 / C, 1.0]])
+    return ("mu_single", "mu_class", "mu_global"), steps, np.zeros(3)
+
+
+def _kernel(sizes: Sizes, theta: Parameters) -> BlockKernel:
+    within, classes, kn = (float(step) for step in _steps(sizes)[1] @ theta)
+    kc = kn + classes
+    return BlockKernel(kc + within, kc, kn)
 
 
 def _block(sizes: Sizes) -> Family:
-    # Each is the sum of the steps from it down.
-    rows = dict(zip(KAPPAS, np.triu(np.ones((3, 3))), strict=True)) | {"mu_single": np.array([1.0, 0.0, 0.0])}
+    names, steps, lower = _steps(sizes)
+    # Each kappa is the sum of the steps from it down: the identity, the class blocks, the matrix of ones.
+    rows = dict(zip(KAPPAS, np.triu(np.ones((3, 3))) @ steps, strict=True))
+    rows["mu_single"] = np.array([1.0, 0.0, 0.0])
     if sizes.balanced:
         # With classes of unequal size the kernel has no single mu_class or mu_global to report.
-        m = float(sizes.per_class)
-        rows |= {"mu_class": np.array([1.0, m, 0.0]), "mu_global": np.array([1.0, m, float(sizes.N)])}
-    # The steps between the kappas, not the kappas: kappa_d >= kappa_c >= kappa_n >= 0 are then plain bounds at zero.
-    names = ("kappa_d - kappa_c", "kappa_c - kappa_n", "kappa_n")
-    ones = np.ones((sizes.C, sizes.C))
-    # What each step adds to K: the identity, the class blocks, the matrix of ones.
-    units = tuple(ClassBlockKernel(ones[0], B).thin(sizes) for B in (0 * ones, np.eye(sizes.C), ones))
-    return Family("block", names, units, np.zeros(3), rows, _kernel)
+        rows |= {
+            "mu_class": np.array([0.0, sizes.per_class, 0.0]),
+            "mu_global": np.array([0.0, 0.0, sizes.N]),
+        }
+    ones, eye = np.ones((sizes.C, sizes.C)), np.eye(sizes.C)
+    # The kernel of each parameter's unit: B and mu_single from the steps that it makes.
+    units = tuple(
+        ClassBlockKernel(np.full(sizes.C, within + classes + kn), classes * eye + kn * ones).thin(sizes)
+        for within, classes, kn in steps.T
+    )
+    return Family("block", names, units, lower, rows, partial(_kernel, sizes))
 
 
 def _schedule(sizes: Sizes, knots: Floats, start: float) -> Family:
@@ -143,9 +165,9 @@ def _schedule(sizes: Sizes, knots: Floats, start: float) -> Family:
             rows[f"{name} at {at:.6g}"] = np.concatenate([row if q == i else 0 * row for q in range(k)])
 
     def make(theta: Parameters) -> Kernel:
-        return ScheduledKernel(tuple(knots.tolist()), tuple(_kernel(row) for row in theta.reshape(k, 3)))
+        return ScheduledKernel(tuple(knots.tolist()), tuple(base.make(row) for row in theta.reshape(k, 3)))
 
-    return Family("schedule", tuple(names), tuple(units), np.zeros(3 * k), rows, make)
+    return Family("schedule", tuple(names), tuple(units), np.tile(base.lower, k), rows, make)
 
 
 def _class_block(sizes: Sizes) -> Family:

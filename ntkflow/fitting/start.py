@@ -75,11 +75,13 @@ def from_invariant(data: Data, other: Parameters) -> Parameters:
     # Not negative: with a negative eigenvalue the features grow without bound in the simulation that follows.
     inverse = nnls(left, changes[:, 0].ravel())[0]
     # 1/mu = 0 is no constant but a component that did not move: there the integrals have the word.
-    known = np.array([other[0], other[0] + m * other[1], other[0] + m * other[1] + N * other[2]])
+    scale = np.array([1.0, m, N])
+    known = scale * other
     # What comes out this small is zero to `nnls`, and its inverse would be a constant without bounds.
     usable = inverse > 1e-12 * max(float(inverse.max()), 1e-300)
     mu = np.where(usable, 1 / np.where(usable, inverse, 1.0), known)
-    return np.maximum([mu[0], (mu[1] - mu[0]) / m, (mu[2] - mu[1]) / N], 0.0)
+    result: Floats = np.maximum(mu, 0.0) / scale
+    return result
 
 
 def _pulls(data: Data) -> Floats:

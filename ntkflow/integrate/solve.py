@@ -8,12 +8,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ntkflow._types import Times
-from ntkflow.errors import LawWarning, SolveError
+from ntkflow.errors import InputError, LawWarning, SolveError
 from ntkflow.integrate.engines import choose
 from ntkflow.integrate.run import Run
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.stopping import Stop
 from ntkflow.integrate.task import MAX_STEPS, Cost, Task
+from ntkflow.problem.layers.problem import LayeredProblem
 from ntkflow.problem.problem import Problem
 from ntkflow.progress import Progress
 
@@ -61,6 +62,8 @@ def solve(
     Warns:
         LawWarning: E moves, by decay or a moving kernel, and left the exact law of its motion.
     """
+    if isinstance(problem, LayeredProblem):
+        raise InputError("problem", "a LayeredProblem", "has layers of its own", "use nf.solve_layers")
     task = Task.of(
         problem,
         t_end=t_end,

@@ -100,6 +100,7 @@ def equal_bias(
         raise InputError("m", m, "must be at least 2 for an equal-bias state", "use more samples per class")
     if not 0 <= share <= 1:
         raise InputError("share", share, "must lie in 0 .. 1", "give a fraction")
+    kernel.check(sizes)
     mu = kernel.eigenvalues(sizes)
     V = np.linalg.qr(rng.standard_normal((sizes.n, C)))[0]
     J = np.full((C, C), 1 / C)
@@ -157,7 +158,6 @@ def make(
         return FREE[name](sizes, rng, scale=scale)
     if not isinstance(kernel, BlockKernel):
         raise InputError("init", repr(name), "is balanced for scalar blocks only", "use gaussian or relu")
-    kernel.check(sizes)
     options = {} if beta is None else {"beta": beta}
     return NEEDS_KERNEL[name](sizes, kernel, rng, scale=scale, **options)
 
@@ -184,15 +184,6 @@ def _orthonormal_rows(rows: int, N: int, rng: np.random.Generator, centred: bool
 
 
 def _balanced_features(W: Floats, Z: Floats, kernel: BlockKernel, sizes: Sizes) -> Features:
-    """H = W^T Z K^{1/2}; the root acts by its three eigenvalues, without the N x N matrix."""
-    mu = kernel.eigenvalues(sizes)
-    blocks = Z.reshape(Z.shape[0], sizes.C, sizes.per_class)
-    classes = blocks.mean(axis=2, keepdims=True)
-    mean = classes.mean(axis=1, keepdims=True)
-    root = (
-        np.sqrt(mu.mu_single) * (blocks - classes)
-        + np.sqrt(mu.mu_class) * (classes - mean)
-        + np.sqrt(mu.mu_global) * np.broadcast_to(mean, classes.shape)
-    )
-    result: Floats = W.T @ root.reshape(Z.shape)
+    """H = W^T Z K^{1/2}."""
+    result: Floats = W.T @ kernel.root(Z, sizes)
     return result

@@ -6,6 +6,7 @@ from ntkflow.prove.claims import (
     derivations,
     dynamics,
     ladder,
+    layers,
     limits,
     misprints,
     modifications,
@@ -80,7 +81,7 @@ WORDING = (
 
 def claims() -> tuple[Claim, ...]:
     """Every claim: what holds, by subject, then the errata in the order of the paper."""
-    modules = (spectrum, dynamics, derivations, reductions, symmetric, limits, ladder, modifications)
+    modules = (spectrum, dynamics, derivations, reductions, symmetric, limits, ladder, modifications, layers)
     errata = sorted(
         misprints.CLAIMS + biases.CLAIMS + relaxations.CLAIMS + WORDING,
         key=lambda claim: ERRATA_ORDER.index(claim.key),

@@ -29,6 +29,14 @@ class SimulateConfig:
         ),
     ] = None
     features: Annotated[int | None, Option("sizes", "Last-layer features n.", 64, flags=("-n",))] = None
+    widths: Annotated[
+        int | tuple[int, ...] | None,
+        Option(
+            "sizes",
+            "Features are L linear layers of these widths n_1,...,n_L, as 32,64, whose kernel moves by itself; the last is n.",
+            more="See `ntkflow.runs.layered`.",
+        ),
+    ] = None
     rung: Annotated[
         str | None,
         Option(
@@ -48,7 +56,8 @@ class SimulateConfig:
         str | None,
         Option(
             "initial",
-            "gaussian, relu, balanced, balanced-centred, balanced-contrast or equal-bias.",
+            "gaussian, relu, balanced, balanced-centred, balanced-contrast or equal-bias; with --widths gaussian, a balanced "
+            "one or aligned.",
             "balanced-contrast",
             more="Refused beside `state`.",
         ),
@@ -57,11 +66,19 @@ class SimulateConfig:
     beta: Annotated[
         float | None, Option("initial", "Initial bias of every class, with --init equal-bias.")
     ] = None
+    spectators: Annotated[
+        float,
+        Option("initial", "Size of what is frozen beside the contrasts, with --widths and --init aligned."),
+    ] = 0.0
     seed: Annotated[int | None, Option("initial", "Seed of the initial state.", 0)] = None
     state: Annotated[Path | None, Option("initial", "Start from a state file (.npz) instead.")] = None
     loss: Annotated[str, Option("flow", "mse, cross-entropy, or your own as module:object.")] = "mse"
     decay_w: Annotated[float, Option("flow", "Weight decay on W, per flow time.")] = 0.0
     decay_h: Annotated[float, Option("flow", "Decay on the features H.")] = 0.0
+    decay_layers: Annotated[
+        float | tuple[float, ...],
+        Option("flow", "Decay on the layers below W, with --widths: one rate, or one per layer as 0.1,0.2."),
+    ] = 0.0
     decay_b: Annotated[float, Option("flow", "Decay on the biases b.")] = 0.0
     train_bias: Annotated[
         bool,
@@ -150,6 +167,7 @@ class SimulateConfig:
                 if getattr(self, name) is not None:
                     raise checks.beside(flag(name), getattr(self, name), "--state")
         self._check_range()
+        self._check_layers()
         self._check_ensemble()
         self._check_optimiser()
         if self.step_size is None:
@@ -169,6 +187,13 @@ class SimulateConfig:
         for name, value in vars(self).items():
             for entry in value if isinstance(value, tuple | list) else (value,):
                 check(name, entry)
+
+    def _check_layers(self) -> None:
+        for name in ("decay_layers", "spectators"):
+            if self.widths is None and getattr(self, name):
+                raise InputError(
+                    flag(name), getattr(self, name), "has no meaning without layers", "give --widths too"
+                )
 
     def _check_steps(self) -> None:
         if self.steps is None:

@@ -29,6 +29,8 @@ FINAL_STATE = "final_state.npz"
 KERNEL_FILE = "kernel.npz"
 TRAJECTORY = "trajectory.npz"
 SUMMARY = "summary.json"
+# Of runs of linear layers: their arrays, and the kind that their summary names.
+LAYERS, OF_LAYERS = "layers.npz", "layers"
 # All that a run directory may hold; --overwrite replaces nothing else.
 OWNED = frozenset(
     {
@@ -40,6 +42,7 @@ OWNED = frozenset(
         FINAL_STATE,
         KERNEL_FILE,
         "ensemble.npz",
+        LAYERS,
         STATES,
     }
 )
@@ -171,6 +174,10 @@ def load_run(directory: Path | str) -> Run:
             directory,
             "is not a run directory (no summary.json)",
             "give the directory of a finished run",
+        )
+    if (directory / LAYERS).is_file():
+        raise InputError(
+            "run", directory, "is a run of linear layers", "use `ntkflow show`, `plot` or nf.load of it alone"
         )
     if (directory / "snapshots").is_dir():
         raise InputError("run", directory, "is a run of `ntkflow validate`", "use `ntkflow validate show`")

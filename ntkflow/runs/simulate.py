@@ -74,6 +74,13 @@ def prepare(
     Raises:
         InputError: options contradict each other or the files, or are out of range.
     """
+    if config.widths is not None:
+        raise InputError(
+            "--widths",
+            repeated(config.widths) if isinstance(config.widths, tuple) else config.widths,
+            "is of linear layers, whose kernel moves by itself",
+            "use `ntkflow simulate` or `ntkflow theory` for one run, nf.solve_layers in Python",
+        )
     # A file that is named is read, whoever calls: nothing else may be run and recorded under its name.
     if measured is None and config.state is not None:
         measured = read_state(config.state, kernel=config.kernel_file is None and kernel_arrays is None)

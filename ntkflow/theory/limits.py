@@ -38,21 +38,13 @@ __dir__ = lister(__all__)
 
 
 def eigenvalues(sizes: Sizes, kernel: BlockKernel) -> Eigenvalues:
-    """The three eigenvalues of a kernel that is invertible on these sizes.
+    """The three eigenvalues of a kernel that is positive definite on these sizes.
 
     Raises:
-        InputError: an eigenvalue that these sizes use is zero, or the classes are imbalanced.
+        InputError: an eigenvalue that these sizes use is not positive, or the classes are imbalanced.
     """
     kernel.check(sizes)
-    mu = kernel.eigenvalues(sizes)
-    if mu.mu_class <= 0:
-        raise InputError(
-            "kernel",
-            f"kappa = {kernel.kappa_d, kernel.kappa_c, kernel.kappa_n}",
-            "has mu_class = 0: class contrasts would be frozen and the invariant E does not exist",
-            "give kappa_d > kappa_n",
-        )
-    return mu
+    return kernel.eigenvalues(sizes)
 
 
 def x_star(sizes: Sizes, kernel: BlockKernel) -> float:

@@ -127,7 +127,7 @@ def bad(tmp_path):
     (tmp_path / "empty").mkdir()
     return {
         "kernel order": (["--kappa-d", "0.2"], "breaks kappa_d >= kappa_c"),
-        "negative kappa": (["--kappa-n", "-1"], "breaks kappa_n >= 0"),
+        "negative kappa": (["--kappa-n", "-1"], "breaks mu_global > 0"),
         "singular": (["--kappa-d", "0.5"], "mu_single = 0"),
         "one class": (["-C", "1"], "C = 1: must be at least 2"),
         "nan": (["--kappa-d", "nan"], "must be finite"),

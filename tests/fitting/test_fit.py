@@ -103,7 +103,8 @@ def test_two_states_are_enough():
 
 def test_the_linear_starts():
     chosen = family("block", SIZES)
-    truth = [0.7, 0.4, 0.2]
+    mu = KERNEL.eigenvalues(SIZES)
+    truth = [mu.mu_single, mu.mu_class / 4, mu.mu_global / 12]
     dense = Data.build(simulated(SIZES, KERNEL, np.linspace(0.0, 1.0, 60)), chosen)
     np.testing.assert_allclose(from_integrals(dense, chosen), truth, rtol=5e-3)
     sparse = Data.build(simulated(SIZES, KERNEL, [0.0, 0.1, 2.0]), chosen)
@@ -143,10 +144,27 @@ def test_where_the_mean_residual_vanished_mu_global_is_unknown():
     np.testing.assert_allclose(found.estimates["mu_single"].value, 0.7, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kappas", [(1.0, 0.5, -0.05), (1.0, 0.1, 0.15)])
+@pytest.mark.parametrize("m", [4, (4, 3, 5)])
+def test_kernels_of_any_order_come_back(kappas, m):
+    sizes = nf.Sizes(3, m, 5)
+    found = fit(simulated(sizes, nf.BlockKernel(*kappas), TIMES))
+    assert found.warnings == ()
+    np.testing.assert_allclose(found.kernel.kappas, kappas, atol=1e-6)
+
+
 def test_an_active_bound_is_said():
-    found = fit(simulated(SIZES, nf.SampleKernel(nf.BlockKernel(1.0, 0.5, 0.0).matrix(SIZES) - 0.05), TIMES))
-    assert found.kernel.kappa_n < 1e-6
-    assert said(found, "kappa_n >= 0 is active")
+    # Deviations that grow apart by a force of their own: mu_single would be negative.
+    clean = simulated(SIZES, nf.BlockKernel(0.5 + 1e-9, 0.5, 0.2), TIMES)
+    grown = [
+        nf.State(
+            s.H + 1e-3 * t * (clean.states[0].H - np.repeat(clean.states[0].H[:, ::4], 4, axis=1)), s.W, s.b
+        )
+        for t, s in zip(clean.times, clean.states, strict=True)
+    ]
+    found = fit(Observed(clean.times, tuple(grown), SIZES))
+    assert found.kernel.kappa_d == pytest.approx(found.kernel.kappa_c, abs=1e-6)
+    assert said(found, "mu_single >= 0 is active")
 
 
 def test_a_wrong_model_is_said():

@@ -9,6 +9,7 @@ import ntkflow as nf
 from ntkflow.integrate.engines import choose
 from ntkflow.metrics import invariant
 from ntkflow.metrics.neural_collapse import centring
+from ntkflow.theory import limits
 from tests import oracle, strategies
 
 NEVER = nf.Stop(None, None, None)
@@ -19,8 +20,13 @@ def normal_problem(seed=0, C=3, m=4, n=7, init="gaussian", kernel=(1.3, 0.5, 0.1
     return nf.Problem(sizes, kernel, nf.initial.make(init, sizes, kernel, seed))
 
 
-def test_thin_and_raw_agree_with_the_written_out_kernel_to_1e_10():
-    problem = normal_problem()
+# Positive on these sizes, but not in the paper's order of kappa_c, kappa_n and 0.
+NEGATIVE, CROSSED = (1.3, 0.5, -0.1), (1.3, 0.2, 0.4)
+
+
+@pytest.mark.parametrize("kappas", [(1.3, 0.5, 0.1), NEGATIVE, CROSSED])
+def test_thin_and_raw_agree_with_the_written_out_kernel_to_1e_10(kappas):
+    problem = normal_problem(kernel=kappas)
     times = np.array([0.05, 0.3, 2.0])
     expected = oracle.integrate_raw(problem, times)
     for form in ("thin", "raw"):
@@ -31,7 +37,7 @@ def test_thin_and_raw_agree_with_the_written_out_kernel_to_1e_10():
 
 @pytest.mark.parametrize("engine", choose.NAMES)
 def test_every_engine_gives_the_same_trajectory(engine):
-    problem = normal_problem(C=3, m=3, n=4)
+    problem = normal_problem(C=3, m=3, n=4, kernel=NEGATIVE)
     times = np.array([0.1, 0.5, 3.0])
     expected = oracle.integrate_raw(problem, times)
     solution = nf.solve(problem, save_at=times, rtol=1e-7, engine=engine)
@@ -112,9 +118,24 @@ def test_the_flow_commutes_with_rotations_and_class_permutations(problem):
     assert oracle.distance(turned.final, moved(plain.final)) < 1e-7
 
 
+@pytest.mark.parametrize("kappas", [NEGATIVE, CROSSED])
+@pytest.mark.parametrize("beta", [-0.2, 0.6])
+def test_equal_biases_end_in_the_gram_matrices_of_any_positive_kernel(kappas, beta):
+    # 5.3: gamma and theta by sqrt(mu_class/mu_global), which is above 1 for alpha < 0.
+    sizes, kernel = nf.Sizes(3, 3, 5), nf.BlockKernel(*kappas)
+    state = nf.initial.make("equal-bias", sizes, kernel, 1, beta=beta)
+    solution = nf.solve(nf.Problem(sizes, kernel, state), t_end=100.0)
+    thin, _ = solution.thin(-1)
+    limit = limits.equal_bias(sizes, kernel, float(thin.b.mean()))
+    np.testing.assert_allclose(thin.W @ thin.W.T, limit.X, atol=1e-6)
+    np.testing.assert_allclose(thin.H1.T @ thin.H1, limit.G, atol=1e-6)
+    assert solution.series["NC3"][-1] == pytest.approx(limit.NC3, abs=1e-6)
+    assert np.sign(kernel.alpha(sizes)) == np.sign(kernel.kappa_n)
+
+
 def test_zero_invariant_and_zero_mean_end_in_the_gram_matrices_of_the_theory():
     # 5.4: X = x* P, G = P / x*, H1 = W^T / x*.
-    problem = normal_problem(C=4, m=5, n=9, init="balanced-contrast")
+    problem = normal_problem(C=4, m=5, n=9, init="balanced-contrast", kernel=NEGATIVE)
     mu = problem.kernel.eigenvalues(problem.sizes)
     x = np.sqrt(5 / mu.mu_class)
     solution = nf.solve(problem, rtol=1e-10)

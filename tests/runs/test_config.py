@@ -22,7 +22,7 @@ def test_a_configuration_survives_the_file():
 
 def test_every_default_is_written_out():
     config = prepare(SimulateConfig()).config
-    missing = ["kernel_file", "beta", "state", *TABLES["steps"], *TABLES["optimiser"]]
+    missing = ["widths", "kernel_file", "beta", "state", *TABLES["steps"], *TABLES["optimiser"]]
     none = [name for names in TABLES.values() for name in names if getattr(config, name) is None]
     assert none == missing
 
@@ -120,7 +120,7 @@ def test_files_options_help_and_axes_of_sweeps_know_the_same_fields():
     assert [name for table in TABLES.values() for name in table] == names
     assert set(SCHEMA.kinds) == set(names)
     assert PATHS == ("kernel_file", "state")
-    assert SCHEMA.lists == {"per_class"}
+    assert SCHEMA.lists == {"per_class", "widths", "decay_layers"}
     for name, option in OPTIONS.items():
         assert f"{name}: {option.text}" in SimulateConfig.__doc__
     app = typer.Typer()

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,12 +12,14 @@ from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import Gradient, Kernel, ThinCoefficients
 from ntkflow.problem.sizes import Sizes
 
+# What is left of a sum below this fraction of its terms is rounding.
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
 # The constants by name, from the largest: of equal samples, within a class, between classes.
 KAPPAS = ("kappa_d", "kappa_c", "kappa_n")
 
 
 class Eigenvalues(NamedTuple):
-    """The three eigenvalues of the block kernel (Table 1), smallest first."""
+    """The three eigenvalues of the block kernel (Table 1), smallest first where kappa_c >= kappa_n >= 0."""
 
     mu_single: float
     mu_class: float
@@ -54,9 +55,12 @@ class BlockKernel(Kernel):
         kappa_c: value for two samples of one class.
         kappa_n: value for samples of different classes.
 
+    What it needs is mu_single, mu_class, mu_global > 0, the three eigenvalues on the sizes at hand (`check`). The paper's
+    order kappa_c >= kappa_n >= 0 is enough, and too much: a network that has collapsed has a mean kernel with
+    kappa_n < 0 (theory 18.2).
+
     Raises:
-        InputError: a value is not finite, or kappa_d >= kappa_c >= kappa_n >= 0 is broken;
-            the message says which inequality.
+        InputError: a value is not finite, or kappa_d < kappa_c, which no sizes allow.
 
     >>> BlockKernel(1.0, 0.5, 0.25).eigenvalues(Sizes(C=2, m=4, n=3))
     Eigenvalues(mu_single=0.5, mu_class=1.5, mu_global=3.5)
@@ -71,19 +75,20 @@ class BlockKernel(Kernel):
     def __post_init__(self) -> None:
         for name in KAPPAS:
             object.__setattr__(self, name, real(name, getattr(self, name), "give a finite number"))
-        for high, low in pairwise(KAPPAS):
-            if getattr(self, high) < getattr(self, low):
-                raise InputError(
-                    high,
-                    getattr(self, high),
-                    f"breaks {high} >= {low} ({low} = {getattr(self, low)}), the order of a block kernel",
-                    f"raise {high} or lower {low}",
-                )
-        if self.kappa_n < 0:
-            raise InputError("kappa_n", self.kappa_n, "breaks kappa_n >= 0", "give a value >= 0")
+        if self.kappa_d < self.kappa_c:
+            raise InputError(
+                "kappa_d",
+                self.kappa_d,
+                f"breaks kappa_d >= kappa_c (kappa_c = {self.kappa_c}): mu_single would be negative",
+                "raise kappa_d or lower kappa_c",
+            )
 
     def check(self, sizes: Sizes) -> None:
-        """Refuse a singular kernel: mu_single = 0 freezes all within-class deviations."""
+        """Refuse a kernel that is not positive definite on these sizes, and say which eigenvalue is not positive."""
+        if self.kappa_d <= 0:
+            raise InputError(
+                "kappa_d", self.kappa_d, "must be > 0: features would not move", "give kappa_d > 0"
+            )
         if self.kappa_d == self.kappa_c and sizes.N > sizes.C:
             raise InputError(
                 "kappa_d",
@@ -92,8 +97,43 @@ class BlockKernel(Kernel):
                 "and the invariant E does not exist",
                 "give kappa_d > kappa_c",
             )
-        if self.kappa_d == 0:
-            raise InputError("kappa_d", 0.0, "is zero: features would not move", "give kappa_d > 0")
+        broken = self.broken(sizes)
+        if broken is not None:
+            rule = f"breaks {broken}: along that direction features would be frozen or the loss could rise"
+            raise InputError("kappa_n", self.kappa_n, rule, self._remedy(sizes))
+
+    def broken(self, sizes: Sizes) -> str | None:
+        """Which of mu_single, mu_class, mu_global > 0 fails on these sizes, in words; None for a positive kernel."""
+        mu_single = self.kappa_d - self.kappa_c
+        if mu_single <= 0 and sizes.N > sizes.C:
+            return f"mu_single > 0 (kappa_d - kappa_c = {mu_single:.6g})"
+        if not sizes.balanced:
+            return self._broken_means(sizes)
+        m, N, mu = sizes.per_class, sizes.N, self.eigenvalues(sizes)
+        between = m * (abs(self.kappa_c) + abs(self.kappa_n)) if self.kappa_c < self.kappa_n else 0.0
+        common = mu.mu_class + N * abs(self.kappa_n) if self.kappa_n < 0 else 0.0
+        # What subtraction leaves of terms so large is rounding; the paper's order subtracts nothing.
+        if mu.mu_class <= ROUNDING * between:
+            return f"mu_class > 0 (kappa_d - kappa_c + m (kappa_c - kappa_n) = {mu.mu_class:.6g} for m = {m})"
+        if mu.mu_global <= ROUNDING * common:
+            return f"mu_global > 0 (mu_class + N kappa_n = {mu.mu_global:.6g} for N = {N})"
+        return None
+
+    def _broken_means(self, sizes: Sizes) -> str | None:
+        """`broken` for classes of unequal size, where the kernel of the class means has no eigenvalues in closed form."""
+        if self.kappa_c >= self.kappa_n >= 0:
+            return None
+        B = (self.kappa_c - self.kappa_n) * np.eye(sizes.C) + self.kappa_n
+        eigenvalues = np.linalg.eigvalsh(B + np.diag((self.kappa_d - self.kappa_c) / sizes.masses))
+        if eigenvalues[0] > ROUNDING * sizes.C * np.abs(eigenvalues).max():
+            return None
+        return f"a positive kernel of the class means (an eigenvalue of B + diag(mu_single/m_c) is {eigenvalues[0]:.3g})"
+
+    def _remedy(self, sizes: Sizes) -> str:
+        if not sizes.balanced:
+            return "bring kappa_n nearer to 0, or raise kappa_d"
+        own = (self.kappa_d - self.kappa_c) / sizes.per_class + self.kappa_c
+        return f"give kappa_n between {-own / (sizes.C - 1):.6g} and {own:.6g}"
 
     @property
     def on_samples(self) -> bool:
@@ -117,8 +157,21 @@ class BlockKernel(Kernel):
         mu_class = mu_single + m * (self.kappa_c - self.kappa_n)
         return Eigenvalues(mu_single, mu_class, mu_class + sizes.N * self.kappa_n)
 
+    @classmethod
+    def of_eigenvalues(
+        cls, sizes: Sizes, mu_single: float, mu_class: float, mu_global: float
+    ) -> "BlockKernel":
+        """The kernel with these eigenvalues on equal classes; any positive ones will do.
+
+        >>> BlockKernel.of_eigenvalues(Sizes(C=2, m=4, n=3), 0.5, 1.5, 3.5)
+        BlockKernel(kappa_d=1.0, kappa_c=0.5, kappa_n=0.25)
+        """
+        between = (mu_global - mu_class) / sizes.N
+        within = between + (mu_class - mu_single) / sizes.per_class
+        return cls(within + mu_single, within, between)
+
     def alpha(self, sizes: Sizes) -> float:
-        """The paper's alpha = kappa_n m / mu_global, between 0 and 1/C. Source: eq. (26)."""
+        """The paper's alpha = kappa_n m / mu_global, below 1/C and negative for kappa_n < 0. Source: eq. (26)."""
         return self.kappa_n * sizes.per_class / self.eigenvalues(sizes).mu_global
 
     def dimensionless(self, sizes: Sizes) -> Dimensionless:
@@ -163,6 +216,24 @@ class BlockKernel(Kernel):
     def solve(self, H: Features, sizes: Sizes) -> Features:
         """H K^{-1} in O(nN)."""
         return self.thin(sizes).solve(H, sizes)
+
+    def root(self, Z: Features, sizes: Sizes) -> Features:
+        """Z K^{1/2} of equal classes in O(nN), by the three eigenvalues.
+
+        Raises:
+            InputError: the kernel is not positive, or the classes are imbalanced.
+        """
+        self.check(sizes)
+        mu = self.eigenvalues(sizes)
+        blocks = Z.reshape(Z.shape[0], sizes.C, sizes.per_class)
+        classes = blocks.mean(axis=2, keepdims=True)
+        mean = classes.mean(axis=1, keepdims=True)
+        root: Features = (
+            np.sqrt(mu.mu_single) * (blocks - classes)
+            + np.sqrt(mu.mu_class) * (classes - mean)
+            + np.sqrt(mu.mu_global) * np.broadcast_to(mean, classes.shape)
+        )
+        return root.reshape(Z.shape)
 
     def thin(self, sizes: Sizes) -> ThinCoefficients:
         """Theorem 5.1; for imbalanced classes Kc = mu_single I + M ((kappa_c - kappa_n) I + kappa_n 11^T).

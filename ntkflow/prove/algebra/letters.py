@@ -4,6 +4,7 @@ Letters: W (C x n), b (C x 1), H (n x N), R (C x N, free), Y (C x N), H1 (n x C)
 u = 1_C, o = 1_N, and a symmetric invertible K (N x N) with inverse Ki.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,16 +13,24 @@ from ntkflow.prove.algebra.scalars import ONE, C, Scalar, m, mu_c, mu_g, mu_s, n
 from ntkflow.prove.algebra.words import Algebra, Poly
 
 
-def model_algebra(m: Scalar = m) -> Algebra:
-    """The letters of the model and the facts about labels that hold for every C and m."""
+def model_algebra(
+    m: Scalar = m, more: Mapping[str, str] | None = None, spaces: Sequence[str] = ()
+) -> Algebra:
+    """The letters of the model and the facts about labels that hold for every C and m.
+
+    Args:
+        m: samples per class.
+        more: further letters with their two spaces.
+        spaces: further spaces, of which no trace of an identity is taken.
+    """
     N = C * m
     shapes = {
         "W": "C n", "b": "C 1", "H": "n N", "R": "C N", "Y": "C N", "H1": "n C", "H2": "n w",
-        "Q2": "N w", "u": "C 1", "o": "N 1", "K": "N N", "Ki": "N N",
+        "Q2": "N w", "u": "C 1", "o": "N 1", "K": "N N", "Ki": "N N", **(more or {}),
     }  # fmt: skip
     pairs = {name: spaces.split() for name, spaces in shapes.items()}
     letters = {name: Letter(row, col, name in {"K", "Ki"}) for name, (row, col) in pairs.items()}
-    algebra = Algebra(letters, {"C": C, "n": n, "N": N, "w": N - C, "1": ONE})
+    algebra = Algebra(letters, {"C": C, "n": n, "N": N, "w": N - C, "1": ONE, **dict.fromkeys(spaces, n)})
     algebra.rule("u' u", algebra.number(C))
     algebra.rule("o' o", algebra.number(N))
     algebra.rule("Y Y'", algebra.identity("C") * m)

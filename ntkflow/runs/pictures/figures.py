@@ -111,7 +111,7 @@ def run_figure(t: Floats, series: Series, title: str, E_constant: bool = True) -
     figure.suptitle(title, fontsize=11, y=0.972)
     shown = {**series, **invariant_lines(series, E_constant)}
     for axes, (name, label, log, lines) in zip(grid.flat, PANES, strict=True):
-        _pane(axes, t, shown, lines, log)
+        pane(axes, t, shown, lines, log)
         axes.set_title(name, fontsize=10, y=1.01)  # a given place is not searched for
         axes.set_ylabel(label, fontsize=8.5)
         axes.set_xlabel("flow time t", fontsize=8.5)
@@ -140,7 +140,8 @@ def save(figure: Figure, target: Path | IO[bytes], format: str | None = None) ->
     figure.savefig(target, dpi=110, format=format or str(target).rpartition(".")[2])
 
 
-def _pane(axes: Axes, t: Floats, series: Series, lines: Sequence[Line], log: bool) -> None:
+def pane(axes: Axes, t: Floats, series: Series, lines: Sequence[Line], log: bool) -> None:
+    """Lines of a pane against time; a sentence where they show nothing."""
     shown = t > 0
     drawn: list[Floats] = []
     if not shown.any():

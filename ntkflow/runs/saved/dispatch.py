@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ntkflow.errors import InputError
+from ntkflow.integrate.layers.solution import LayeredSolution
 from ntkflow.integrate.solution import Solution
 from ntkflow.problem.kernels import Kernel
 from ntkflow.problem.kernels.kernel_files import MEASURED
@@ -17,6 +18,7 @@ from ntkflow.runs.border.reading import archive
 from ntkflow.runs.ensembles import Ensemble
 from ntkflow.runs.saved import brought
 from ntkflow.runs.saved.ensembles import ARRAYS, load_ensemble, save_ensemble
+from ntkflow.runs.saved.layers import LAYERS, load_layers, save_layers
 from ntkflow.runs.saved.solutions import load_solution, save_solution
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ SWEEP_TABLE, SWEEP_SPEC = "table.npz", "sweep.toml"
 
 
 def save(
-    thing: "Solution | Ensemble | Fit | State | Saved",
+    thing: "Solution | LayeredSolution | Ensemble | Fit | State | Saved",
     path: Path | str,
     *,
     overwrite: bool = False,
@@ -56,6 +58,8 @@ def save(
         save_solution(thing, place, overwrite, figures)
     elif isinstance(thing, Ensemble):
         save_ensemble(thing, place, overwrite, figures)
+    elif isinstance(thing, LayeredSolution):
+        save_layers(thing, place, overwrite, figures)
     elif isinstance(thing, State):
         _save_state(thing, place, overwrite, **details)
     elif brought.is_brought(thing) or _is_table(thing):
@@ -90,6 +94,7 @@ def load(path: Path | str, *, kernel: Kernel | None = None, loss: Loss | None = 
     | path | result |
     |---|---|
     | run directory of `ntkflow simulate` or `Solution.save` | `Solution` |
+    | the same with `--widths`, or `nf.save` of a `LayeredSolution` | `LayeredSolution` |
     | the same with `--ensemble`, or `Ensemble.save` | `Ensemble` |
     | directory of `ntkflow sweep` | `nf.sweep.Table` |
     | state file (.npz) | `ntkflow.runs.files.StateFile`: state, sizes, kernel |
@@ -122,6 +127,8 @@ def load(path: Path | str, *, kernel: Kernel | None = None, loss: Loss | None = 
 def _of_directory(place: Path, kernel: Kernel | None, loss: Loss | None) -> Any:
     if (place / ARRAYS).is_file():
         return load_ensemble(place)
+    if (place / LAYERS).is_file():
+        return load_layers(place, loss)
     if (place / rundir.TRAJECTORY).is_file():
         return load_solution(place, kernel, loss)
     # A table has one form, whatever was swept.

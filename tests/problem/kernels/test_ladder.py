@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ntkflow as nf
@@ -110,6 +110,40 @@ def test_class_means_see_the_class_kernel_and_deviations_their_own_rate(name, si
 def test_rungs_without_blocks_have_no_thin_form(name):
     sizes = SIZES[0]
     assert ladder.make(name, sizes).thin(sizes) is None
+
+
+@given(st.integers(2, 5), st.integers(1, 5), *[st.floats(-2, 2)] * 3)
+def test_blocks_are_accepted_where_all_eigenvalues_are_positive_and_only_there(C, m, own, within, between):
+    sizes = nf.Sizes(C, m, 2)
+    kernel = nf.BlockKernel(within + abs(own), within, between)
+    # With one sample per class there are no deviations for mu_single to act on.
+    least = min(kernel.eigenvalues(sizes)[0 if m > 1 else 1 :])
+    assume(abs(least) > 1e-12 * abs(max(kernel.kappas, key=abs)))
+    np.testing.assert_allclose(least, np.linalg.eigvalsh(kernel.matrix(sizes))[0], atol=1e-12)
+    assert (kernel.broken(sizes) is None) == (least > 0)
+    unequal = nf.Sizes(C, (m + 1, *[m] * (C - 1)), 2)
+    least = np.linalg.eigvalsh(kernel.matrix(unequal))[0]
+    assume(abs(least) > 1e-12)
+    assert (kernel.broken(unequal) is None) == (least > 0)
+    for these in (sizes, unequal):
+        if kernel.broken(these) is not None:
+            with pytest.raises(nf.InputError, match=r"kappa_[dn] = "):
+                kernel.check(these)
+
+
+@pytest.mark.parametrize(
+    ("kappas", "m", "words"),
+    [
+        ((1.0, 0.1, 0.6), 2, r"mu_class > 0 .* = -0.1 for m = 2\)"),
+        ((1.0, 0.4, -0.4), 2, r"mu_global > 0 .* = -0.2 for N = 6\): .*give kappa_n between -0.35 and 0.7"),
+        ((1.0, 0.1, 0.9), (2, 3, 4), "bring kappa_n nearer to 0"),
+        ((0.0, 0.0, 0.0), 2, "must be > 0"),
+        ((1.0, 1.0, 1.0), 1, "mu_class > 0"),
+    ],
+)
+def test_a_kernel_that_is_not_positive_is_refused_with_the_eigenvalue(kappas, m, words):
+    with pytest.raises(nf.InputError, match=words):
+        nf.BlockKernel(*kappas).check(nf.Sizes(3, m, 2))
 
 
 EYE = np.eye(3)

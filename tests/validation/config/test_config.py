@@ -78,6 +78,8 @@ def test_a_configuration_survives_a_toml_file(name, tmp_path):
         ({"data": {"noise": 0.1}}, "data.noise"),
         ({"model": {"name": "linear", "bend": 0.1}}, "model.bend"),
         ({"data": {"kappa_c": 2.0}}, "kappa_d"),
+        ({"data": {"kappa_n": -0.1}}, "data.kappa_n"),
+        ({"data": {"kappa_n": 0.6}}, "data.kappa_c"),
         ({"seed": -1}, "seed"),
     ],
 )

@@ -75,17 +75,21 @@ def test_its_row_has_every_number_once_under_one_name(part):
 @pytest.mark.parametrize(
     ("values", "rule"),
     [
-        ({"mu_single": -0.2}, "kappa_d > kappa_c"),
-        ({"c": 0.1, "n": 0.2, "mu_single": 0.9}, "kappa_c >= kappa_n"),
-        ({"c": 0.5, "n": -0.1, "mu_single": 0.5}, "kappa_n >= 0"),
+        ({"mu_single": -0.2}, "mu_single > 0"),
+        ({"c": 0.1, "n": 0.9, "mu_single": 0.9}, "positive kernel of the class means"),
+        ({"c": 0.5, "n": -0.9, "mu_single": 0.5}, "positive kernel of the class means"),
     ],
 )
 def test_a_broken_order_is_said_and_refused(part, values, rule):
     found = with_constants(part, d=1.0, **values)
     assert rule in found.broken_order
     assert found.row()["broken_order"] == found.broken_order
-    with pytest.raises(InputError, match="order of a block kernel"):
+    with pytest.raises(InputError, match="no block kernel has them"):
         found.block()
     good = with_constants(part, d=2.0, c=0.7, n=0.3, mu_single=1.3)
     assert good.broken_order is None
     assert good.block() == BlockKernel(2.0, 2.0 - 1.3, 0.3)
+    # What a collapsed network has: class means that sum to zero.
+    collapsed = with_constants(part, d=2.0, c=0.7, n=-0.05, mu_single=1.3)
+    assert collapsed.broken_order is None
+    assert collapsed.block().kappa_n == -0.05

@@ -67,8 +67,7 @@ class DataConfig:
         whole_numbers(self, "data.", {"classes": 2, "test_per_class": 0, "probe_per_class": 0})
         self._check_sizes()
         choice("data.scaling", self.scaling, SCALINGS)
-        # Made for its checks alone: the Gram matrix of the block inputs has the order of a block kernel.
-        BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
+        self._check_gram()
         number("data.noise", self.noise, 0)
         if self.noise and self.name != "block":
             raise InputError("data.noise", self.noise, "is for the block inputs only", "leave it at 0")
@@ -161,6 +160,15 @@ class DataConfig:
             if self.class_sizes
             else f"data.per_class = {self.per_class}"
         )
+
+    def _check_gram(self) -> None:
+        """The block inputs are sums of vectors with these square lengths: an order that kernels elsewhere need not have."""
+        kernel = BlockKernel(self.kappa_d, self.kappa_c, self.kappa_n)
+        for high, low in (("kappa_c", kernel.kappa_n), ("kappa_n", 0.0)):
+            if getattr(kernel, high) < low:
+                rule = f"must be >= {'kappa_n = ' if high == 'kappa_c' else ''}{low:g} for the block inputs"
+                remedy = "draw inputs with kappa_c >= kappa_n >= 0"
+                raise InputError(f"data.{high}", getattr(kernel, high), rule, remedy)
 
     def _check_sizes(self) -> None:
         """Equal sizes are `per_class`, so that equal data compare equal; others leave it at 0."""

@@ -191,8 +191,8 @@ class Found:
 
     @property
     def broken_order(self) -> str | None:
-        """Which inequality of kappa_d > kappa_c >= kappa_n >= 0 the features' constants break, or None."""
-        return self.features.broken_order
+        """Which of mu_single, mu_class, mu_global > 0 the features' constants break on the whole classes, or None."""
+        return self.features.broken_order(self.totals)
 
     @property
     def neuron_pairs(self) -> PairNorms | None:

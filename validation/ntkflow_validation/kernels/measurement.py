@@ -30,7 +30,7 @@ class Measurement(Found):
             of: "features", or "row_space" for the kernel averaged over the row space of W.
 
         Raises:
-            InputError: the constants do not have the order of a block kernel, or kappa_c does not exist.
+            InputError: no positive block kernel on the whole classes has these constants, or kappa_c does not exist.
         """
         family = self._family(of)
         chosen = {name: c.value for name, c in family.constants.items()}
@@ -38,12 +38,13 @@ class Measurement(Found):
             raise InputError(
                 "per_class", 1, "kappa_c needs two samples of a class", "measure at least 2 per class"
             )
-        if family.broken_order is not None:
+        broken = family.broken_order(self.totals)
+        if broken is not None:
             raise InputError(
                 "kernel",
                 "measured constants",
-                f"break {family.broken_order}, the order of a block kernel, as batch normalisation makes them",
-                "take rung='class-block', which has no such order, or measure another snapshot",
+                f"break {broken}, so that no block kernel has them",
+                "take rung='class-block', which may have them, or measure another snapshot",
             )
         d, mu, n = (chosen[k] for k in ("d", "mu_single", "n"))
         return rungs.BlockKernel(d, d - mu, n)

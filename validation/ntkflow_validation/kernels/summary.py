@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import ClassMatrix, PerClass, SampleKernel
+from ntkflow.problem.kernels import BlockKernel
+from ntkflow.problem.sizes import Sizes
 from ntkflow_validation.kernels import statistics
 from ntkflow_validation.kernels.statistics import NAMES, BlockSums, Constant, alignment_samples
 
@@ -85,19 +87,14 @@ class Summary:
         """Cosine of the mean kernel with Y^T Y on k samples of each class."""
         return None if self.mean is None else statistics.alignment(self.mean, self.labels, k)
 
-    @property
-    def broken_order(self) -> str | None:
-        """Which inequality of kappa_d > kappa_c >= kappa_n >= 0 fails, or None."""
-        d, c, n, mu = (self.constants[name].value for name in NAMES[:4])
-        for holds, rule in (
-            (mu > 0, f"kappa_d > kappa_c (mu_single = {mu:.6g})"),
-            (c >= n, f"kappa_c >= kappa_n ({c:.6g}, {n:.6g})"),
-            (n >= 0, f"kappa_n >= 0 ({n:.6g})"),
-            (d > 0, f"kappa_d > 0 ({d:.6g})"),
-        ):
-            if not holds:
-                return rule
-        return None
+    def broken_order(self, totals: np.ndarray) -> str | None:
+        """Which of mu_single, mu_class, mu_global > 0 the constants break on classes of these sizes, or None."""
+        d, _, n, mu = (self.constants[name].value for name in NAMES[:4])
+        if not mu > 0:
+            return f"mu_single > 0 (kappa_d - kappa_c = {mu:.6g})"
+        if not d > 0:
+            return f"kappa_d > 0 ({d:.6g})"
+        return BlockKernel(d, d - mu, n).broken(Sizes(len(totals), tuple(totals.tolist()), 1))
 
     def to_dict(self, letter: str) -> dict[str, Any]:
         """Plain values; `letter` is kappa or gamma."""

@@ -16,7 +16,7 @@ from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.metrics.probe import probe_kernel
 from ntkflow_validation.runs.rundir import RunDirectory
 
-# Constants whose errors are drawn: the order of a block kernel is that these two differences and the third are positive.
+# Constants whose errors are drawn, mu_single itself and not kappa_c, from which it would come by a difference.
 DRAWN = ("d", "mu_single", "n")
 
 
@@ -94,14 +94,16 @@ def members_of(
     found: list[Problem] = []
     for _ in range(50 * members):
         d, mu, n = rng.normal([c.value for c in constants], known)
-        if mu > 0 and d - mu >= n >= 0:
-            kernel = BlockKernel(d, d - mu, n)
-            found.append(
-                replace(problem, kernel=kernel if share == 1 else _probe(kernel, problem.sizes, share))
-            )
+        if mu > 0:
+            drawn = BlockKernel(d, d - mu, n)
+            kernel = drawn if share == 1 else _probe(drawn, problem.sizes, share)
+            if kernel.kappa_d > 0 and kernel.broken(problem.sizes) is None:
+                found.append(replace(problem, kernel=kernel))
         if len(found) == members:
             return tuple(found), ""
-    raise SolveError("constants within their standard errors break the order of a block kernel: measure more")
+    raise SolveError(
+        "constants within their standard errors are those of no positive block kernel: measure more"
+    )
 
 
 def observed(training: Any) -> list[tuple[int, State]]:
