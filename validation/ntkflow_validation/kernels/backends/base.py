@@ -101,10 +101,16 @@ class WritingBackend(Backend, Protocol):
 
 @runtime_checkable
 class ContractingBackend(Backend, Protocol):
-    """A backend that has kernels where its derivatives are, so that a kernel is fetched and not the Jacobian."""
+    """A backend that has kernels where its derivatives are, so that there is a kernel and never the Jacobian."""
 
-    def contractible(self, x: Inputs, k: int) -> int:
-        """How many of k directions at once on all of x; 0 where the host contracts as fast, or one does not fit."""
+    def contractible(self, x: Inputs, k: int, limit: int) -> int:
+        """How many of k directions at once on all of x; 0 where that is no faster, or one does not fit.
+
+        Args:
+            x: all samples.
+            k: directions.
+            limit: bytes here; an accelerator has its own memory.
+        """
 
     def contracted(
         self, x: Inputs, V: Directions, counts: np.ndarray

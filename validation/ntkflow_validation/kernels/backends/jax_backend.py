@@ -205,7 +205,7 @@ class JaxBackend:
         found = self._executable("factors", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V))
         return Factors(*jax.tree.map(np.asarray, found))
 
-    def contractible(self, x: Inputs, k: int) -> int:
+    def contractible(self, x: Inputs, k: int, limit: int) -> int:  # noqa: ARG002
         """See `ContractingBackend`: on an accelerator as many as its memory holds the rows of."""
         if jax.default_backend() == "cpu":
             return 0

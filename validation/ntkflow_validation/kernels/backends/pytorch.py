@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from ntkflow.errors import InputError
-from ntkflow_validation.kernels.backends import pytorch_layers
+from ntkflow_validation.kernels.backends import pytorch_contracting, pytorch_layers
 from ntkflow_validation.kernels.backends.base import Directions, Inputs, check_finite
 from ntkflow_validation.kernels.backends.factored import Factors
 from ntkflow_validation.kernels.backends.layers import Layer
@@ -257,6 +257,23 @@ class TorchBackend:
     def factor_tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions per call of `factors`."""
         return self._shared_out(len(x), k, limit, self.plain)
+
+    def contractible(self, x: Inputs, k: int, limit: int) -> int:
+        """See `ContractingBackend`: on CPU, where all belongs to layers of which some have gradients to be written out."""
+        uses = self._uses
+        if self._device.type != "cpu" or not uses or not pytorch_contracting.pays(uses):
+            return 0
+        own = {name for use in uses for name in (use.weight, use.bias)}
+        fits = self._params.keys() <= own and pytorch_contracting.needed(uses, len(x)) <= limit
+        return min(k, pytorch_contracting.DIRECTIONS) if fits else 0
+
+    def contracted(
+        self, x: Inputs, V: Directions, counts: np.ndarray
+    ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
+        """See `ContractingBackend`."""
+        with running("gradients", *NOT_DERIVED):
+            given = (self._params, self._inputs(x), self._tensor(V.astype(np.float32)))
+            return pytorch_contracting.contracted(self._uses, self._call, *given, counts)
 
     def pull(self, x: Inputs, cotangents: Float[np.ndarray, "k B n"]) -> Float[np.ndarray, "k P"]:
         """Gradients of sum_i cotangent_ki . h(x_i)."""

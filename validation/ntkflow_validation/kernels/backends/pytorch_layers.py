@@ -9,6 +9,7 @@ that differ from sample to sample is not.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -215,7 +216,25 @@ def back(
     plain = {name: p for name, p in params.items() if name not in own}
     if plain:
         return _one_by_one(found, run, (fixed, plain), x, V, take)
-    start = torch.zeros(1, dtype=V.dtype, device=V.device, requires_grad=True)
+    together(found, run, params, x, take)(V)
+    return {}
+
+
+def together(
+    found: list[Use], run: Run, params: Tensors, x: torch.Tensor, take: Take, keep: bool = False
+) -> Callable[[torch.Tensor], None]:
+    """Samples forward, all at once; what comes back takes directions (k, n) back, as often as wanted.
+
+    Args:
+        found: layers, to which all belongs that is differentiated by.
+        run: the module.
+        params: what is differentiated by.
+        x: samples (B, ...).
+        take: called for every layer on the way back.
+        keep: make the layers' inputs once for all passes, and hold them.
+    """
+    fixed = {name: _channels_last(p) for name, p in params.items()}
+    start = torch.zeros(1, dtype=x.dtype, device=x.device, requires_grad=True)
 
     def layer(i: int) -> Callable[[torch.Tensor], torch.Tensor]:
         use = found[i]
@@ -224,9 +243,11 @@ def back(
             # A copy: what comes after may write to it.
             kept = given.detach().clone()
 
+            inputs = cache(partial(use.inputs, kept)) if keep else partial(use.inputs, kept)
+
             # Each layer's at once: kept until the end they would be most of the memory, and of the time to get it.
             def taken(gradient: torch.Tensor) -> None:
-                take(i, use.inputs(kept), use.outputs(gradient.transpose(0, 1)))
+                take(i, inputs(), use.outputs(gradient.transpose(0, 1)))
 
             tapped: torch.Tensor = _Tap.apply(use.call(given), start, taken)
             return tapped
@@ -236,8 +257,12 @@ def back(
     # Not `vjp`, which keeps all that a second derivative would need.
     with torch.enable_grad():
         h = run(fixed, _channels_last(x), {use.module: layer(i) for i, use in enumerate(found)})
-    vmap(lambda v: torch.autograd.grad(h, start, v, retain_graph=True))(V[:, None].expand(-1, len(x), -1))
-    return {}
+
+    def pull(V: torch.Tensor) -> None:
+        given = V[:, None].expand(-1, len(x), -1)
+        vmap(lambda v: torch.autograd.grad(h, start, v, retain_graph=True))(given)
+
+    return pull
 
 
 def _one_by_one(
@@ -305,14 +330,16 @@ def gradients(
         if use.weight in apart:
             factors[i] = (inputs, by_outputs)
         else:
-            _products(inputs, by_outputs, rows[:, :, place[use.weight]], use.diagonal)
+            products(inputs, by_outputs, use.diagonal, rows[:, :, place[use.weight]])
 
     for name, gradient in back(found, run, params, x, V, take).items():
         rows[:, :, place[name]] = gradient.flatten(2)
     return factors
 
 
-def _products(a: torch.Tensor, d: torch.Tensor, rows: torch.Tensor, diagonal: bool) -> None:
+def products(
+    a: torch.Tensor, d: torch.Tensor, diagonal: bool, rows: torch.Tensor
+) -> torch.Tensor:
     """Gradients by the weights of one layer, from (B, T, K) and (B, k, T, M), into (B, k, M K)."""
     k, M, K = d.shape[1], d.shape[3], a.shape[2]
     if diagonal:
@@ -324,6 +351,7 @@ def _products(a: torch.Tensor, d: torch.Tensor, rows: torch.Tensor, diagonal: bo
         for inputs, gradients, out in zip(a, d, rows, strict=True):
             into = out.unflatten(1, (M, K))
             torch.bmm(gradients.transpose(1, 2), inputs.expand(k, -1, -1), out=into)
+    return rows
 
 
 def _channels_last(tensor: torch.Tensor) -> torch.Tensor:

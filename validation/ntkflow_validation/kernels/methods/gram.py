@@ -102,11 +102,13 @@ def group_size(task: Task, directions: int) -> int:
 def contractible(task: Task, directions: int) -> int:
     """Directions that the backend contracts at once by itself; 0 where it does not."""
     backend = task.backend
-    return backend.contractible(task.x, directions) if isinstance(backend, ContractingBackend) else 0
+    if not isinstance(backend, ContractingBackend):
+        return 0
+    return backend.contractible(task.x, directions, task.budget.jacobian)
 
 
 def _contracted(task: Task, V: Directions) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
-    """Kernels of these directions and their squared deviations, by the device or by chunks here."""
+    """Kernels of these directions and their squared deviations, by the backend or by chunks here."""
     if isinstance(task.backend, ContractingBackend) and contractible(task, len(V)) >= len(V):
         return task.backend.contracted(task.x, V, task.counts)
     K = np.zeros((len(V), task.N, task.N))
