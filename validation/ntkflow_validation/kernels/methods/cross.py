@@ -10,7 +10,7 @@ from ntkflow.scaling import units
 from ntkflow_validation.kernels.backends.base import Directions
 from ntkflow_validation.kernels.backends.factored import layer_kernels, layer_tensor
 from ntkflow_validation.kernels.budget import COLUMNS
-from ntkflow_validation.kernels.methods.gram import factor_bytes, factoring
+from ntkflow_validation.kernels.methods.gram import by_backend, contractible, factor_bytes, factoring
 from ntkflow_validation.kernels.store import Chunk
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.kernels.threads import blas
@@ -82,12 +82,19 @@ class Cross:
         task, kernel = self.task, 3 * 8 * self.shape[0] * self.shape[1]
         what = f"an {self.shape[0]} x {self.shape[1]} kernel"
         task.budget.require(kernel, task.budget.bytes // 4, what, "raise it, or give fewer samples")
+        kernels = task.budget.bytes // 4 // kernel
+        if self.same and (at_once := contractible(task, directions)):
+            return max(1, min(at_once, kernels))
         backend = factoring(task)
         common, each = (0, 4 * task.N * task.backend.P) if backend is None else factor_bytes(task, backend)
         jacobians = (task.budget.jacobian - common) // each
-        return max(1, min(directions, 16, jacobians, task.budget.bytes // 4 // kernel))
+        return max(1, min(directions, 16, jacobians, kernels))
 
     def _group(self, V: Directions) -> Chunk:
+        # Between two sets it would give what is within each as well.
+        if self.same and (found := by_backend(self.task, V)):
+            K, _ = found
+            return {"K": (K + K.transpose(0, 2, 1)) / 2}
         K = np.zeros((len(V), *self.shape))
         layers, rest = self._parts(V)
         for inputs, gradients in layers:

@@ -16,6 +16,8 @@ from ntkflow_validation.kernels.store import Chunk
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.kernels.threads import blas
 
+Contracted = tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]
+
 
 @dataclass(frozen=True, eq=False)
 class Grams:
@@ -91,8 +93,8 @@ def group_size(task: Task, directions: int) -> int:
         _kernel_bytes(task), task.budget.bytes // 4, "an N x N kernel", "raise it or use method 'class-sums'"
     )
     kernels = task.budget.bytes // 4 // _kernel_bytes(task)
-    if on_device := contractible(task, directions):
-        return max(1, min(on_device, kernels))
+    if at_once := contractible(task, directions):
+        return max(1, min(at_once, kernels))
     backend = factoring(task)
     common, each = (0, 4 * task.N * task.backend.P) if backend is None else factor_bytes(task, backend)
     jacobians = (task.budget.jacobian - common) // each
@@ -107,10 +109,16 @@ def contractible(task: Task, directions: int) -> int:
     return backend.contractible(task.x, directions, task.budget.jacobian)
 
 
-def _contracted(task: Task, V: Directions) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
-    """Kernels of these directions and their squared deviations, by the backend or by chunks here."""
+def by_backend(task: Task, V: Directions) -> Contracted | None:
+    """Kernels of these directions and their squared deviations where the backend contracts them; None elsewhere."""
     if isinstance(task.backend, ContractingBackend) and contractible(task, len(V)) >= len(V):
         return task.backend.contracted(task.x, V, task.counts)
+    return None
+
+
+def _contracted(task: Task, V: Directions) -> Contracted:
+    if found := by_backend(task, V):
+        return found
     K = np.zeros((len(V), task.N, task.N))
     deviations = np.zeros((len(V), task.N))
     for rows in _rows(task, V, K, deviations):
