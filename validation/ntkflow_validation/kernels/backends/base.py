@@ -113,9 +113,15 @@ class ContractingBackend(Backend, Protocol):
         """
 
     def contracted(
-        self, x: Inputs, V: Directions, counts: np.ndarray
+        self, x: Inputs, V: Directions, counts: np.ndarray | None
     ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
-        """K_v of each direction, and |row - mean of its class|^2 of each sample; samples sorted by class."""
+        """K_v of each direction, and |row - mean of its class|^2 of each sample.
+
+        Args:
+            x: all samples, sorted by class.
+            V: directions.
+            counts: samples of each class; None where no one looks at the deviations.
+        """
 
 
 def check_finite(tree: Any, root: str) -> None:

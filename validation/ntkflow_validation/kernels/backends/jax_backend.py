@@ -213,13 +213,13 @@ class JaxBackend:
         return count
 
     def contracted(
-        self, x: Inputs, V: Directions, counts: np.ndarray
+        self, x: Inputs, V: Directions, counts: np.ndarray | None
     ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
         """See `ContractingBackend`."""
         # Filled up to a power of two: the last, smaller group of directions is then rarely a program of its own.
         given = np.zeros((1 << (len(V) - 1).bit_length(), self.n), np.float32)
         given[: len(V)] = V
-        name = ("contracted", tuple(int(m) for m in counts))
+        name = ("contracted", (len(x),) if counts is None else tuple(int(m) for m in counts))
         found = self._executable(name, x, given)(*self._arrays, jnp.asarray(x), jnp.asarray(given))
         K, deviations = (np.asarray(part, np.float64)[: len(V)] for part in found)
         return K, deviations

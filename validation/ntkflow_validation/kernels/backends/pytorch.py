@@ -268,7 +268,7 @@ class TorchBackend:
         return min(k, pytorch_contracting.DIRECTIONS) if fits else 0
 
     def contracted(
-        self, x: Inputs, V: Directions, counts: np.ndarray
+        self, x: Inputs, V: Directions, counts: np.ndarray | None
     ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
         """See `ContractingBackend`."""
         with running("gradients", *NOT_DERIVED):

@@ -6,6 +6,7 @@ once for all directions.
 """
 
 import math
+from itertools import product
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ntkflow_validation.kernels.backends.factored import layer_deviations, layer
 from ntkflow_validation.kernels.backends.pytorch_lending import Tensors
 from ntkflow_validation.kernels.backends.pytorch_layers import Run, Use
 from ntkflow_validation.kernels.budget import COLUMNS
+from ntkflow_validation.kernels.threads import blas
 
 # Bytes of the largest gradient by a layer's outputs of one pass back: beyond, each comes from the system anew, page by page,
 # and below, what PyTorch does besides is felt. Directions of one pass, so that small networks' are not all in one.
@@ -46,7 +48,7 @@ def pays(found: list[Use]) -> bool:
 
 
 def contracted(
-    found: list[Use], run: Run, params: Tensors, x: torch.Tensor, V: torch.Tensor, counts: np.ndarray
+    found: list[Use], run: Run, params: Tensors, x: torch.Tensor, V: torch.Tensor, counts: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernels (k, N, N) of the directions V on samples sorted by class, and |row - mean of its class|^2, (k, N).
 
@@ -56,9 +58,9 @@ def contracted(
         params: what is differentiated by.
         x: all samples.
         V: directions (k, n).
-        counts: samples of each class.
+        counts: samples of each class; None where deviations are not asked for, which are 0 then.
     """
-    sums = _Sums(found, counts)
+    sums = _Sums(found, len(x), counts)
     back = pytorch_layers.together(found, run, params, x, sums.take, keep=True)
     parts = []
     for chosen in V.split(directions(found, len(x))):
@@ -72,8 +74,8 @@ def contracted(
 class _Sums:
     """Kernels and deviations of the directions that go back, to which each layer adds its own."""
 
-    def __init__(self, found: list[Use], counts: np.ndarray) -> None:
-        self._found, self._counts, self._N = found, counts, int(counts.sum())
+    def __init__(self, found: list[Use], samples: int, counts: np.ndarray | None) -> None:
+        self._found, self._counts, self._N = found, counts, samples
         self._space = torch.empty(0)
 
     def begin(self, k: int) -> None:
@@ -99,7 +101,8 @@ class _Sums:
         elif use.wins:
             a, d = inputs.numpy(), by_outputs.numpy()
             self._K += layer_kernels(a, d)
-            self._deviations += layer_deviations(a, d, self._counts)
+            if self._counts is not None:
+                self._deviations += layer_deviations(a, d, self._counts)
         else:
             rows = self._rows((N, k, M * inputs.shape[2]), inputs.dtype)
             self._add(pytorch_layers.products(inputs, by_outputs, False, rows))
@@ -112,15 +115,16 @@ class _Sums:
 
     def _add(self, rows: torch.Tensor) -> None:
         """Gradients (N, k, w) by some of the parameters; they are written over."""
-        for block in _blocks(rows):
-            self._K += torch.bmm(block.transpose(0, 1), block.permute(1, 2, 0)).double().numpy()
+        every = rows.numpy()
+        with blas(self._N):
+            for q, first in product(range(rows.shape[1]), range(0, rows.shape[2], COLUMNS)):
+                block = every[:, q, first : first + COLUMNS]
+                # A product with the same array takes half the time.
+                self._K[q] += block @ block.T
+        if self._counts is None:
+            return
         # Less their means and then squared, not by differences of large products, which near collapse have no digits.
         for own in rows.split(self._counts.tolist()):
             own -= own.mean(0)
-        for block in _blocks(rows):
-            self._deviations += torch.linalg.vector_norm(block, dim=2).T.double().square().numpy()
-
-
-def _blocks(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    found: tuple[torch.Tensor, ...] = rows.split(COLUMNS, dim=2)
-    return found
+        for part in rows.split(COLUMNS, dim=2):
+            self._deviations += torch.linalg.vector_norm(part, dim=2).T.double().square().numpy()

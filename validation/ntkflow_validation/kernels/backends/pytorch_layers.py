@@ -9,7 +9,7 @@ that differ from sample to sample is not.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -243,7 +243,7 @@ def together(
             # A copy: what comes after may write to it.
             kept = given.detach().clone()
 
-            inputs = cache(partial(use.inputs, kept)) if keep else partial(use.inputs, kept)
+            inputs = cache(lambda: use.inputs(kept).contiguous()) if keep else lambda: use.inputs(kept)
 
             # Each layer's at once: kept until the end they would be most of the memory, and of the time to get it.
             def taken(gradient: torch.Tensor) -> None:
@@ -346,6 +346,10 @@ def products(
         rows[:] = (a[:, None] * d).sum(2)
     elif k == 1 or a.dtype != rows.dtype:
         rows[:] = torch.einsum("btk,bqtm->bqmk", a, d).flatten(2)
+    elif rows.is_contiguous():
+        # Copied, in one call: of few directions a call for each sample takes longer than its product.
+        moved = d.transpose(2, 3).reshape(len(d), k * M, -1)
+        torch.bmm(moved, a, out=rows.view(len(d), k * M, K))
     else:
         # One sample after the other: a product of all together would need the inputs once for each direction.
         for inputs, gradients, out in zip(a, d, rows, strict=True):

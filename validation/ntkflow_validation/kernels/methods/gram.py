@@ -109,15 +109,15 @@ def contractible(task: Task, directions: int) -> int:
     return backend.contractible(task.x, directions, task.budget.jacobian)
 
 
-def by_backend(task: Task, V: Directions) -> Contracted | None:
-    """Kernels of these directions and their squared deviations where the backend contracts them; None elsewhere."""
+def by_backend(task: Task, V: Directions, counts: np.ndarray | None = None) -> Contracted | None:
+    """Kernels of these directions, and their squared deviations if there are counts, where the backend contracts them."""
     if isinstance(task.backend, ContractingBackend) and contractible(task, len(V)) >= len(V):
-        return task.backend.contracted(task.x, V, task.counts)
+        return task.backend.contracted(task.x, V, counts)
     return None
 
 
 def _contracted(task: Task, V: Directions) -> Contracted:
-    if found := by_backend(task, V):
+    if found := by_backend(task, V, task.counts):
         return found
     K = np.zeros((len(V), task.N, task.N))
     deviations = np.zeros((len(V), task.N))
