@@ -63,10 +63,12 @@ def contracted(
     sums = _Sums(found, len(x), counts)
     back = pytorch_layers.together(found, run, params, x, sums.take, keep=True)
     parts = []
-    for chosen in V.split(directions(found, len(x))):
-        sums.begin(len(chosen))
-        back(chosen)
-        parts.append(sums.end())
+    # Around all of it, since to look for the libraries takes a millisecond.
+    with blas(len(x)):
+        for chosen in V.split(directions(found, len(x))):
+            sums.begin(len(chosen))
+            back(chosen)
+            parts.append(sums.end())
     K, deviations = (np.concatenate(part) for part in zip(*parts, strict=True))
     return K, deviations
 
@@ -116,11 +118,10 @@ class _Sums:
     def _add(self, rows: torch.Tensor) -> None:
         """Gradients (N, k, w) by some of the parameters; they are written over."""
         every = rows.numpy()
-        with blas(self._N):
-            for q, first in product(range(rows.shape[1]), range(0, rows.shape[2], COLUMNS)):
-                block = every[:, q, first : first + COLUMNS]
-                # A product with the same array takes half the time.
-                self._K[q] += block @ block.T
+        for q, first in product(range(rows.shape[1]), range(0, rows.shape[2], COLUMNS)):
+            block = every[:, q, first : first + COLUMNS]
+            # A product with the same array takes half the time.
+            self._K[q] += block @ block.T
         if self._counts is None:
             return
         # Less their means and then squared, not by differences of large products, which near collapse have no digits.
