@@ -140,3 +140,53 @@ def test_a_module_is_as_it_was_after_its_layers_were_taken_apart():
     before = [sorted(vars(m)) for m in body.modules()]
     backend(body).rows(X, np.eye(3))
     assert [sorted(vars(m)) for m in body.modules()] == before
+
+
+@pytest.mark.parametrize("wins", ["each", "none"])
+@pytest.mark.parametrize("step", [2, 16])
+def test_kernels_summed_on_the_way_back_are_those_of_the_rows(wins, step, monkeypatch):
+    from ntkflow_validation.kernels.backends import pytorch_contracting
+
+    if wins == "none":
+        monkeypatch.setattr(Layer, "wins", property(lambda _: False))
+    # Two of three directions go back together, and then one.
+    monkeypatch.setattr(pytorch_contracting, "TOGETHER", step)
+    monkeypatch.setattr(pytorch_contracting, "COLUMNS", 20)
+    body, V = made(Together), np.random.default_rng(1).normal(size=(3, 3))
+    found = backend(body)
+    assert found.contractible(X, 3, 2**20) == 3
+    K, deviations = found.contracted(X, V, np.array([3, 5]))
+    J = np.einsum("kn,inp->kip", V, whole(body).astype(float))
+    moved = np.concatenate([own - own.mean(1, keepdims=True) for own in (J[:, :3], J[:, 3:])], axis=1)
+    expected = J @ J.transpose(0, 2, 1)
+    np.testing.assert_allclose(K, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(deviations, (moved**2).sum(2), rtol=1e-4)
+    np.testing.assert_array_equal(found.contracted(X, V, None)[0], K)
+
+
+def test_deviations_have_their_digits_where_samples_of_a_class_are_nearly_one():
+    body = made(Together)
+    near = (X[:1] + 1e-4 * X).astype(np.float32)
+    found = backend(body)
+    _, deviations = found.contracted(near, np.eye(3), np.array([8]))
+    J = found.rows(near, np.eye(3)).astype(float)
+    np.testing.assert_allclose(deviations.T, ((J - J.mean(0)) ** 2).sum(2), rtol=0.02)
+    assert deviations.max() < 1e-6 * (J**2).sum(2).min()
+
+
+@pytest.mark.parametrize(("kind", "limit"), [(Together, 1000), (Net, 2**30), (Shared, 2**30)], ids=["room", "plain", "none"])
+def test_kernels_are_not_summed_on_the_way_back_without_the_memory_or_with_other_parameters(kind, limit):
+    assert backend(made(kind)).contractible(X, 3, limit) == 0
+
+
+def test_kernels_without_classes_are_summed_on_the_way_back(monkeypatch):
+    from ntkflow_validation import gram
+    from ntkflow_validation.kernels.task import Task
+
+    body = made(Together)
+    J = whole(body).astype(float)
+    monkeypatch.delattr(Task, "jacobian")
+    monkeypatch.delattr(Task, "factors")
+    expected = np.einsum("ipa,jpa->ijp", J, J)
+    found = gram(body, None, X, entries="each")
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())

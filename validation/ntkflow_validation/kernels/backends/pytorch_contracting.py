@@ -109,11 +109,13 @@ class _Sums:
             rows = self._rows((N, k, M * inputs.shape[2]), inputs.dtype)
             self._add(pytorch_layers.products(inputs, by_outputs, False, rows))
 
-    def _rows(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    def _rows(self, shape: tuple[int, int, int], dtype: torch.dtype) -> torch.Tensor:
         size = math.prod(shape)
         if self._space.numel() < size or self._space.dtype != dtype:
             self._space = torch.empty(size, dtype=dtype)
-        return self._space[:size].view(shape)
+        N, k, w = shape
+        # Direction by direction, as they are made and multiplied.
+        return self._space[:size].view(k, N, w).transpose(0, 1)
 
     def _add(self, rows: torch.Tensor) -> None:
         """Gradients (N, k, w) by some of the parameters; they are written over."""

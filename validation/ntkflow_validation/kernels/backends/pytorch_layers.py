@@ -115,9 +115,15 @@ class _Convolution(torch.autograd.Function):  # type: ignore[misc]
                 ctx.sizes, gradient.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True
             )
         ]
-        found = torch.nn.functional.conv_transpose2d(
-            gradient, weight, None, stride, padding, left, 1, dilation
-        )
+        edges = [d * (k - 1) - p for k, d, p in zip(weight.shape[2:], dilation, padding, strict=True)]
+        if max(stride) == 1 and min(edges) >= 0:
+            # The same as a convolution forward, which is a tenth faster.
+            turned = _channels_last(weight.flip(2, 3).transpose(0, 1))
+            found = torch.nn.functional.conv2d(gradient, turned, None, 1, edges, dilation)
+        else:
+            found = torch.nn.functional.conv_transpose2d(
+                gradient, weight, None, stride, padding, left, 1, dilation
+            )
         return found, None, None, None, None, None
 
 
@@ -346,10 +352,10 @@ def products(
         rows[:] = (a[:, None] * d).sum(2)
     elif k == 1 or a.dtype != rows.dtype:
         rows[:] = torch.einsum("btk,bqtm->bqmk", a, d).flatten(2)
-    elif rows.is_contiguous():
-        # Copied, in one call: of few directions a call for each sample takes longer than its product.
-        moved = d.transpose(2, 3).reshape(len(d), k * M, -1)
-        torch.bmm(moved, a, out=rows.view(len(d), k * M, K))
+    elif rows.transpose(0, 1).is_contiguous():
+        # One direction after the other, for few directions and many samples.
+        for gradients, out in zip(d.unbind(1), rows.unbind(1), strict=True):
+            torch.bmm(gradients.transpose(1, 2), a, out=out.view(len(d), M, K))
     else:
         # One sample after the other: a product of all together would need the inputs once for each direction.
         for inputs, gradients, out in zip(a, d, rows, strict=True):
