@@ -174,7 +174,9 @@ def test_deviations_have_their_digits_where_samples_of_a_class_are_nearly_one():
     assert deviations.max() < 1e-6 * (J**2).sum(2).min()
 
 
-@pytest.mark.parametrize(("kind", "limit"), [(Together, 1000), (Net, 2**30), (Shared, 2**30)], ids=["room", "plain", "none"])
+@pytest.mark.parametrize(
+    ("kind", "limit"), [(Together, 1000), (Net, 2**30), (Shared, 2**30)], ids=["room", "plain", "none"]
+)
 def test_kernels_are_not_summed_on_the_way_back_without_the_memory_or_with_other_parameters(kind, limit):
     assert backend(made(kind)).contractible(X, 3, limit) == 0
 

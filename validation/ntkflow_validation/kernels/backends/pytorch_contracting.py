@@ -32,9 +32,13 @@ def directions(found: list[Use], samples: int) -> int:
 
 def needed(found: list[Use], samples: int) -> int:
     """Bytes that `contracted` takes besides the kernels; a rough estimate."""
-    kept = sum(math.prod(use.sizes.shape) * 3 + (0 if use.diagonal else use.sizes.T * use.sizes.K) for use in found)
+    kept = sum(
+        math.prod(use.sizes.shape) * 3 + (0 if use.diagonal else use.sizes.T * use.sizes.K) for use in found
+    )
     # Gradients by outputs where paths meet, with what is made of them on the way, and one layer's rows.
-    moving = 8 * _largest(found) + max((use.sizes.K * use.sizes.M for use in found if not use.wins), default=0)
+    moving = 8 * _largest(found) + max(
+        (use.sizes.K * use.sizes.M for use in found if not use.wins), default=0
+    )
     return 4 * samples * (kept + directions(found, samples) * moving)
 
 

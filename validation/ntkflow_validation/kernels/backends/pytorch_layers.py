@@ -343,9 +343,7 @@ def gradients(
     return factors
 
 
-def products(
-    a: torch.Tensor, d: torch.Tensor, diagonal: bool, rows: torch.Tensor
-) -> torch.Tensor:
+def products(a: torch.Tensor, d: torch.Tensor, diagonal: bool, rows: torch.Tensor) -> torch.Tensor:
     """Gradients by the weights of one layer, from (B, T, K) and (B, k, T, M), into (B, k, M K)."""
     k, M, K = d.shape[1], d.shape[3], a.shape[2]
     if diagonal:
