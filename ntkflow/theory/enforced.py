@@ -158,7 +158,10 @@ def _convex(problem: Problem, reach: int) -> Enforced | None:
     if nothing:
         return Enforced(found.rank, found.loss, None, spread, None, None, None, merged, slowest, None)
     text = "decay of W and H and a generic start: the minimum of a convex problem (theory 11.1, 17d)"
-    limit = _point(found.W @ found.W.T, G, F, found.b, sizes.C * spread**2, text)
+    M = means @ centring(sizes.C)
+    # Of the arrays themselves: of a cosine's distance from 1 the root of half the digits would be left.
+    distance_NC3 = float(np.linalg.norm(M / np.linalg.norm(M) - found.W.T / np.linalg.norm(found.W)))
+    limit = _point(found.W @ found.W.T, G, F, found.b, sizes.C * spread**2, text, distance_NC3)
     own = bool(np.all((F + found.b[:, None]).argmax(axis=0) == np.arange(sizes.C)) and not merged)
     NC4 = own if spread == 0 else None
     return Enforced(found.rank, found.loss, None, spread, limit.NC2, limit.NC3, NC4, merged, slowest, limit)
@@ -197,7 +200,13 @@ def _slowest(problem: Problem) -> float | None:
 
 
 def _point(
-    X: ClassMatrix, G: ClassMatrix, F: ClassMatrix, b: Floats, trace_S: float, hypotheses: str
+    X: ClassMatrix,
+    G: ClassMatrix,
+    F: ClassMatrix,
+    b: Floats,
+    trace_S: float,
+    hypotheses: str,
+    distance_NC3: float | None = None,
 ) -> Limit:
     """A limit whose outputs F = W H1 are not those of zero loss."""
     C = len(b)
@@ -206,8 +215,8 @@ def _point(
     weights, means, product = float(np.trace(X)), float(np.trace(MtM)), float(np.trace(F @ P))
     contrast = float(np.trace(P @ X @ P))
     parallel = contrast * means <= product**2 * (1 + SAME)
-    # The root would make 1e-8 of a rounding error.
-    apart = 1 - product / math.sqrt(weights * means)
+    if distance_NC3 is None:
+        distance_NC3 = math.sqrt(max(0.0, 2 - 2 * product / math.sqrt(weights * means)))
     offset = b + contrast / max(product, np.finfo(float).tiny) * np.diag(G) / 2
     everywhere = parallel and bool(np.ptp(offset) <= SAME * max(1.0, float(np.abs(offset).max())))
     return Limit(
@@ -218,7 +227,8 @@ def _point(
         trace_S=trace_S,
         NC1=0.0 if trace_S == 0 else None,
         NC2=float(np.linalg.norm(MtM / np.linalg.norm(MtM) - P / math.sqrt(C - 1))),
-        NC3=math.sqrt(2 * apart) if apart > ROUNDING else 0.0,
+        # A root makes 1e-8 of a rounding error.
+        NC3=distance_NC3 if distance_NC3**2 > 2 * ROUNDING else 0.0,
         NC4=everywhere,
         hypotheses=hypotheses,
     )

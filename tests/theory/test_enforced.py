@@ -58,6 +58,20 @@ def test_a_random_start_ends_there(problem):
         assert np.ptp(thin.H1[:, list(group)], axis=1).max() < 1e-4
 
 
+def test_a_distance_near_self_duality_has_its_digits():
+    # Some millionths: of a cosine's distance from 1 half the digits would be left, and others for the classes in another order.
+    X = np.random.default_rng(3).standard_normal((8, 4))
+    near = np.eye(4) + 3e-4 * X.T @ X
+    found = []
+    for order in ([0, 1, 2, 3], [3, 2, 0, 1]):
+        sizes = nf.Sizes(2, 2, 2)
+        kernel = nf.SampleKernel(near[np.ix_(order, order)])
+        state = nf.initial.make("gaussian", sizes, None, 1)
+        found.append(enforced(nf.Problem(sizes, kernel, state, decay=Decay(0.2, 0.05, 0.1)), 2).limit.NC3)
+    assert 1e-7 < found[0] < 1e-4
+    assert found[1] == pytest.approx(found[0], abs=1e-12)
+
+
 @pytest.mark.parametrize(("counts", "rate"), [((1, 9), 0.3), (5, np.sqrt(0.05 * 5))])
 def test_a_decay_at_the_threshold_of_a_direction_has_no_rate(counts, rate):
     # sqrt(lw lh) is the singular value of the class contrast, found by the property above among unequal classes.

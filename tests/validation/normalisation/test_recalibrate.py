@@ -194,6 +194,41 @@ def test_what_cannot_be_recalibrated_is_refused(call, message):
         call()
 
 
+def test_equinox_is_refused_by_name_and_what_is_said_to_help_does():
+    import equinox
+
+    class Net(equinox.Module):
+        norm: equinox.nn.BatchNorm
+        layer: equinox.nn.Linear
+        last: equinox.nn.BatchNorm
+
+        def __init__(self):
+            self.norm = equinox.nn.BatchNorm(3, "samples", mode="batch", momentum=0.5)
+            self.layer = equinox.nn.Linear(3, 5, key=jax.random.key(0))
+            self.last = equinox.nn.BatchNorm(5, "samples", mode="ema", momentum=0.5)
+
+        def __call__(self, x, state):
+            x, state = self.norm(x, state)
+            return self.last(jax.nn.relu(self.layer(x)), state)
+
+    net, state = equinox.nn.make_with_state(Net)()
+    for variables in (None, state):
+        with pytest.raises(
+            nf.InputError, match=r"^network = Net: has batch normalisation of Equinox.*k times"
+        ):
+            recalibrate(net, SMALL, variables)
+
+    @equinox.filter_jit
+    def rows(net, state):
+        passed = jax.vmap(net, axis_name="samples", in_axes=(0, None), out_axes=(0, None))
+        return passed(X[:, 0, 0], state)
+
+    for _ in range(30):
+        training, state = rows(net, state)
+    inference, _ = rows(equinox.nn.inference_mode(net), state)
+    np.testing.assert_allclose(inference, training, atol=1e-5)
+
+
 def test_a_refused_call_leaves_a_module_as_it_was():
     net = NnxNet()
     bad = X.copy()

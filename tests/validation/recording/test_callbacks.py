@@ -143,10 +143,3 @@ def test_what_shares_a_module_between_processes_is_taken_off():
 
     assert reader.plain(DistributedDataParallel()) == "inside"
     assert reader.plain("net") == "net"
-
-
-def test_parts_are_found_by_path_or_function():
-    net = SimpleNamespace(model={"head": 3})
-    assert reader.part(net, "model.head") == reader.part(net, lambda n: n.model["head"]) == 3
-    with pytest.raises(InputError, match="has no 'tail'"):
-        reader.part(net, "model.tail")

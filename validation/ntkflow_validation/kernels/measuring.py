@@ -24,7 +24,7 @@ from ntkflow_validation.kernels.forecast import Forecast, forecast
 from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.measurement import Measurement
 from ntkflow_validation.kernels.methods.gram import fits
-from ntkflow_validation.kernels.networks.dispatch import Given, backend_of, is_framework_module
+from ntkflow_validation.kernels.networks.dispatch import Given, backend_of, is_of_module
 from ntkflow_validation.kernels.networks.heads import checked_head, named_head
 from ntkflow_validation.kernels.networks.host import inputs
 from ntkflow_validation.kernels.plan import Plan, assemble
@@ -131,7 +131,7 @@ def measure(
         H = task.features()
         if bn != "batch":
             task.require_alone(H)
-        elif is_framework_module(features):
+        elif is_of_module(features, params):
             task.require_together(H)
 
         def measured(task: Task) -> Measurement:

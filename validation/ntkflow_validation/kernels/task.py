@@ -338,8 +338,8 @@ class Task:
                 "batch",
                 "the features of a sample do not depend on the rest of its batch: its batch normalisation, if it has any, "
                 "takes the running statistics",
-                "call train() on its batch normalisations (use_running_average=False in Flax) to measure batch "
-                "statistics, or leave bn out",
+                "call train() on its batch normalisations (use_running_average=False in Flax, "
+                "equinox.nn.inference_mode(network, False)) to measure batch statistics, or leave bn out",
             )
 
 

@@ -55,8 +55,9 @@ UNWATCHED = {
         "hand over the module itself, nnx.merge(graph, state)",
     ),
     "equinox": (
-        "has batch normalisation of Equinox, which keeps its statistics elsewhere",
-        "bring them up to date by passing the data through the network in training mode",
+        "has batch normalisation of Equinox, whose statistics are in a State apart and whose layers act on single samples "
+        "inside vmap, where they cannot be watched",
+        "pass all of X as one batch in training mode, k times, keeping the state: of what was stale momentum**k is left",
     ),
 }
 
@@ -141,7 +142,7 @@ def _of_framework(network: Any, variables: Any, forward: Forward | None, copy: b
                 "use the variables that come back",
             )
         return LinenNetwork(call_of(network, variables, forward), variables)
-    if variables is not None:
+    if variables is not None and not _within(network, "equinox.nn", "BatchNorm"):
         raise InputError("variables", type(variables).__name__, "are for Linen modules", "leave them out")
     if _is(network, "torch.nn", "Module"):
         from ntkflow_validation.normalisation.pytorch import TorchNetwork
@@ -151,4 +152,7 @@ def _of_framework(network: Any, variables: Any, forward: Forward | None, copy: b
         from ntkflow_validation.normalisation.nnx_layers import NnxNetwork
 
         return NnxNetwork(network, forward, copy)
+    kind = next((kind for kind, *named in _IN_TREES if _within(network, *named)), None)
+    if kind is not None:
+        raise InputError("network", type(network).__name__, *UNWATCHED[kind])
     raise InputError("network", type(network).__name__, f"is not {KINDS}", "give one of these")

@@ -42,12 +42,13 @@ def locked(path: Path | str, patience: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def resting(path: Path) -> Iterator[None]:
+def resting(path: Path | str) -> Iterator[None]:
     """While no process works on a run.
 
     Raises:
         InUseError: one does.
     """
+    path = Path(path)
     with ExitStack() as stack:
         # Without the file nobody ever worked on it with a lock.
         if (path / LOCK).exists():

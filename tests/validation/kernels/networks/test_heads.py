@@ -1,10 +1,12 @@
 """Heads as arrays, pairs, layers and parameters by name, each in its own layout."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from ntkflow_validation.kernels.networks.heads import checked_head, named_head
+from ntkflow_validation.kernels.networks.heads import checked_head, named_head, part
 
 from ntkflow.errors import InputError
 
@@ -107,3 +109,10 @@ def test_a_head_by_its_path_in_variables_or_parameters():
     assert named_head((W, B), None, {})[0] is W
     with pytest.raises(InputError, match="has no 'lost'"):
         named_head("lost", None, {"params": {"last": layer}})
+
+
+def test_parts_are_found_by_path_or_function():
+    net = SimpleNamespace(model={"head": 3})
+    assert part(net, "model.head") == part(net, lambda n: n.model["head"]) == 3
+    with pytest.raises(InputError, match="has no 'tail'"):
+        part(net, "model.tail")

@@ -13,8 +13,8 @@ import torch
 
 from ntkflow_validation.kernels.backends import pytorch_layers
 from ntkflow_validation.kernels.backends.factored import layer_deviations, layer_kernels
-from ntkflow_validation.kernels.backends.pytorch_lending import Tensors
 from ntkflow_validation.kernels.backends.pytorch_layers import Run, Use
+from ntkflow_validation.kernels.backends.pytorch_lending import Tensors
 from ntkflow_validation.kernels.budget import COLUMNS
 from ntkflow_validation.kernels.threads import blas
 

@@ -249,11 +249,15 @@ def together(
             # A copy: what comes after may write to it.
             kept = given.detach().clone()
 
-            inputs = cache(lambda: use.inputs(kept).contiguous()) if keep else lambda: use.inputs(kept)
+            def inputs() -> torch.Tensor:
+                made = use.inputs(kept)
+                return made.contiguous() if keep else made
+
+            given_again: Callable[[], torch.Tensor] = cache(inputs) if keep else inputs
 
             # Each layer's at once: kept until the end they would be most of the memory, and of the time to get it.
             def taken(gradient: torch.Tensor) -> None:
-                take(i, inputs(), use.outputs(gradient.transpose(0, 1)))
+                take(i, given_again(), use.outputs(gradient.transpose(0, 1)))
 
             tapped: torch.Tensor = _Tap.apply(use.call(given), start, taken)
             return tapped

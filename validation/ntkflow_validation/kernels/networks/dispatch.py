@@ -107,6 +107,11 @@ def is_framework_module(network: Any) -> bool:
     return any(is_module(network, *kind) for kind in MODULES)
 
 
+def is_of_module(network: Any, params: Any) -> bool:
+    """Whether what is measured is a module: given as the network, by a method such as `apply`, or as the parameters."""
+    return any(map(is_framework_module, (network, getattr(network, "__self__", None), params)))
+
+
 def is_module(network: Any, module: str, kind: str) -> bool:
     """Whether a network is of a class of a framework, which is not imported to find out."""
     found = sys.modules.get(module)  # without it there are no modules of its kind
