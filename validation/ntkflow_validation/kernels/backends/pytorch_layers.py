@@ -17,7 +17,7 @@ from torch.func import vjp, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ntkflow_validation.kernels.backends.layers import PATCHES, Layer
-from ntkflow_validation.kernels.backends.pytorch_lending import Calls, Tensors, single
+from ntkflow_validation.kernels.backends.pytorch_lending import Calls, Tensors, single, tapped
 
 NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 # features(parameters, one sample (1, ...), calls) gives (1, n)
@@ -127,43 +127,6 @@ class _Convolution(torch.autograd.Function):  # type: ignore[misc]
         return found, None, None, None, None, None
 
 
-class _Tap(torch.autograd.Function):  # type: ignore[misc]
-    """The same output; what comes back to it goes to `take`, and `start` is what is asked for to have it come."""
-
-    @staticmethod
-    def forward(h: Any, start: Any, take: Any) -> torch.Tensor:  # noqa: ARG004
-        # No view of it: what comes after may write to it.
-        found: torch.Tensor = h.clone()
-        return found
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
-        ctx.take = inputs[2]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        passed = _Taken.apply(gradient, ctx.take)
-        return passed, gradient.new_zeros(1), None
-
-
-class _Taken(torch.autograd.Function):  # type: ignore[misc]
-    """The same gradients, which `take` has been given those of all directions of, (k, ...)."""
-
-    @staticmethod
-    def forward(gradient: Any, take: Any) -> torch.Tensor:
-        raise NotImplementedError  # only ever mapped over directions
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, gradient: torch.Tensor, take: Any) -> Any:  # noqa: ARG004
-        at = in_dims[0]
-        take(gradient.movedim(at, 0))
-        return gradient.view_as(gradient), at
-
-
 # Takes, of the layer i, its inputs (B, T, K) and the gradients by its outputs (B, k, T, M).
 Take = Callable[[int, torch.Tensor, torch.Tensor], None]
 
@@ -259,8 +222,7 @@ def together(
             def taken(gradient: torch.Tensor) -> None:
                 take(i, given_again(), use.outputs(gradient.transpose(0, 1)))
 
-            tapped: torch.Tensor = _Tap.apply(use.call(given), start, taken)
-            return tapped
+            return tapped(use.call(given), start, taken)
 
         return forward
 

@@ -62,3 +62,46 @@ def _exchanged(value: Any, stand_ins: Mapping[int, torch.Tensor]) -> Any:
     if type(value) is list and any(id(item) in stand_ins for item in value):
         return [stand_ins.get(id(item), item) for item in value]
     return stand_ins.get(id(value), value)
+
+
+def tapped(h: torch.Tensor, start: torch.Tensor, take: Callable[[torch.Tensor], None]) -> torch.Tensor:
+    """The same output, whose gradients of all directions, (k, ...), go to `take` as they come back to `start`."""
+    found: torch.Tensor = _Tap.apply(h, start, take)
+    return found
+
+
+class _Tap(torch.autograd.Function):  # type: ignore[misc]
+    """The same output; what comes back to it goes to `take`, and `start` is what is asked for to have it come."""
+
+    @staticmethod
+    def forward(h: Any, start: Any, take: Any) -> torch.Tensor:  # noqa: ARG004
+        # No view of it: what comes after may write to it.
+        found: torch.Tensor = h.clone()
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
+        ctx.take = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        passed = _Taken.apply(gradient, ctx.take)
+        return passed, gradient.new_zeros(1), None
+
+
+class _Taken(torch.autograd.Function):  # type: ignore[misc]
+    """The same gradients, which `take` has been given those of all directions of, (k, ...)."""
+
+    @staticmethod
+    def forward(gradient: Any, take: Any) -> torch.Tensor:
+        raise NotImplementedError  # only ever mapped over directions
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, gradient: torch.Tensor, take: Any) -> Any:  # noqa: ARG004
+        at = in_dims[0]
+        take(gradient.movedim(at, 0))
+        return gradient.view_as(gradient), at
