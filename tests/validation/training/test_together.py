@@ -65,6 +65,7 @@ def test_each_has_the_numbers_that_it_has_alone(batch_per_class, emulation):
         assert np.abs(expected[-1].state.W - expected[0].state.W).max() > 0.01
 
 
+@pytest.mark.slow
 def test_one_that_diverges_costs_the_others_nothing():
     bad = replace(CONFIG, training=replace(CONFIG.training, learning_rate=1e30))
     rows = list(train_together([member(CONFIG), member(bad)]))
