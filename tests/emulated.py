@@ -42,6 +42,8 @@ def emulated(*names: str) -> Iterator[None]:
     if unknown := set(names) - set(EMULATIONS):
         raise ValueError(f"NTKFLOW_EMULATE = {sorted(unknown)}: use {', '.join(EMULATIONS)}")
     backend, binds = jax.default_backend, [p.bind for p in _PRODUCTS]
+    # One emulation within another leaves that as it was.
+    before = [vars(p).get("bind") for p in _PRODUCTS]
     try:
         if "tf32" in names:
             for product, bind in zip(_PRODUCTS, binds, strict=True):
@@ -51,8 +53,11 @@ def emulated(*names: str) -> Iterator[None]:
         yield
     finally:
         jax.default_backend = backend
-        for product in _PRODUCTS:
-            vars(product).pop("bind", None)
+        for product, own in zip(_PRODUCTS, before, strict=True):
+            if own is None:
+                vars(product).pop("bind", None)
+            else:
+                product.bind = own
 
 
 # An emulation ends when nothing holds it any more.

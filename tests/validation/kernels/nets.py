@@ -5,6 +5,7 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ntkflow_validation.precision import full
 
 N_FEATURES = 4
 
@@ -72,7 +73,8 @@ def inputs(labels, seed=1):
 
 @lru_cache
 def gradient_of(net):
-    return jax.jit(lambda p, xi, q: jax.grad(lambda r: net(r, xi[None])[0] @ q)(p))
+    # A reference has the digits of float32 wherever it is computed.
+    return jax.jit(full(lambda p, xi, q: jax.grad(lambda r: net(r, xi[None])[0] @ q)(p)))
 
 
 def pairwise(net, params, x):

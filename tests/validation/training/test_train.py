@@ -10,6 +10,7 @@ from ntkflow_validation.datasets import batch_indices
 from ntkflow_validation.metrics.compare import observables
 from ntkflow_validation.models.base import named_leaves
 from ntkflow_validation.pipeline.pipeline import prepare
+from ntkflow_validation.precision import full
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.training.objective import sum_loss
 from ntkflow_validation.training.steps import clock
@@ -340,6 +341,6 @@ def test_a_head_without_bias_has_none_to_train_and_zeros_to_record():
     # The outputs' kernel has no part of a bias: entry 1 less on the diagonal than with one.
     found = measure_snapshot(network, first.train.variables, dataset, KernelConfig(quantities=("outputs",)))
     params, statistics = first.train.variables
-    jacobian = jax.jacobian(lambda p: network.outputs(p, statistics, jnp.asarray(dataset.x)))(params)
+    jacobian = full(jax.jacobian(lambda p: network.outputs(p, statistics, jnp.asarray(dataset.x))))(params)
     squares = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(jacobian))
     assert found.outputs.constants["d"].value == pytest.approx(squares / R.size, rel=1e-4)
