@@ -6,37 +6,55 @@ That process runs `serve`. Whatever becomes of it, the run is safe on disk befor
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ntkflow.errors import InputError
 from ntkflow.runs.processes import host
 from ntkflow.runs.processes.children import python_command
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf", "svg")
 
 
 def draw_run(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """Draw the figure of a run directory into its folder `figures`; returns the files."""
+
+    def figure() -> "Figure":
+        from ntkflow.runs import rundir
+        from ntkflow.runs.pictures.figures import run_figure
+
+        t, series, header = rundir.read_series(directory / rundir.TRAJECTORY)
+        return run_figure(t, series, header["title"], bool(header.get("E_constant", True)))
+
+    return drawn(directory, "run", formats, figure)
+
+
+def drawn(directory: Path, stem: str, formats: tuple[str, ...], make: Callable[[], "Figure"]) -> list[Path]:
+    """A figure as figures/STEM.FORMAT of a directory, in each format; returns the files.
+
+    Raises:
+        InputError: an unknown format, before anything is drawn; or it could not be written.
+    """
     from ntkflow import checks
-    from ntkflow.runs import atomic, files, rundir
+    from ntkflow.runs import atomic, files
     from ntkflow.runs.pictures import figures
 
     for suffix in formats:
         checks.choice("format", suffix, FORMATS)
-    t, series, header = rundir.read_series(directory / rundir.TRAJECTORY)
-    figure = figures.run_figure(t, series, header["title"], bool(header.get("E_constant", True)))
-    folder = directory / "figures"
-    written = []
+    figure, folder, written = make(), directory / "figures", []
     try:
         folder.mkdir(exist_ok=True)
         atomic.clean(folder)
         for suffix in formats:
-            with files.atomic(folder / f"run.{suffix}") as handle:
+            with files.atomic(folder / f"{stem}.{suffix}") as handle:
                 figures.save(figure, handle, suffix)
-            written.append(folder / f"run.{suffix}")
+            written.append(folder / f"{stem}.{suffix}")
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

@@ -3,17 +3,21 @@
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow import __version__, checks
+from ntkflow import __version__
 from ntkflow._types import Document, Json
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.integrate.stopping import Reason
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border import reading
 from ntkflow.runs.ensembles import LEVELS, Ensemble, Member
-from ntkflow.runs.pictures.drawing import FORMATS
+from ntkflow.runs.pictures.drawing import drawn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ARRAYS = "ensemble.npz"
 # What readers of an ensemble's summary.json rely on.
@@ -123,19 +127,11 @@ def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     Raises:
         InputError: an unknown format, or a damaged file.
     """
-    for suffix in formats:
-        checks.choice("format", suffix, FORMATS)
-    from ntkflow.runs import atomic
-    from ntkflow.runs.pictures import figures
-    from ntkflow.runs.pictures.ensemble_figure import ensemble_figure
 
-    t, series, header = rundir.read_series(directory / ARRAYS, ("seed", "t"))
-    figure = ensemble_figure(t, series, header["title"])
-    folder = directory / "figures"
-    folder.mkdir(exist_ok=True)
-    atomic.clean(folder)
-    written = [folder / f"ensemble.{suffix}" for suffix in formats]
-    for path in written:
-        with files.atomic(path) as handle:
-            figures.save(figure, handle, path.suffix[1:])
-    return written
+    def figure() -> "Figure":
+        from ntkflow.runs.pictures.ensemble_figure import ensemble_figure
+
+        t, series, header = rundir.read_series(directory / ARRAYS, ("seed", "t"))
+        return ensemble_figure(t, series, header["title"])
+
+    return drawn(directory, "ensemble", formats, figure)

@@ -1,10 +1,10 @@
 """The directory of a run of linear layers: layers.npz with problem, states and series, summary.json, figure."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkflow import checks
 from ntkflow._types import Json
 from ntkflow.dynamics.layers import LayeredFlow
 from ntkflow.errors import InputError
@@ -21,7 +21,10 @@ from ntkflow.problem.sizes import Sizes
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border import reading
 from ntkflow.runs.layered import summarise_layers
-from ntkflow.runs.pictures.drawing import FORMATS
+from ntkflow.runs.pictures.drawing import drawn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LAYERS = rundir.LAYERS
 # What readers of such a summary.json rely on.
@@ -158,20 +161,12 @@ def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     Raises:
         InputError: an unknown format, or a damaged file.
     """
-    for suffix in formats:
-        checks.choice("format", suffix, FORMATS)
-    from ntkflow.runs import atomic
-    from ntkflow.runs.pictures import figures
-    from ntkflow.runs.pictures.layered_figure import layered_figure
 
-    t, series, header = rundir.read_series(directory / LAYERS)
-    with reading.reading("run", directory / LAYERS, "a run of linear layers", "run it again"):
-        figure = layered_figure(t, series, header["title"], int(header["L"]))
-    folder = directory / "figures"
-    folder.mkdir(exist_ok=True)
-    atomic.clean(folder)
-    written = [folder / f"run.{suffix}" for suffix in formats]
-    for path in written:
-        with files.atomic(path) as handle:
-            figures.save(figure, handle, path.suffix[1:])
-    return written
+    def figure() -> "Figure":
+        from ntkflow.runs.pictures.layered_figure import layered_figure
+
+        t, series, header = rundir.read_series(directory / LAYERS)
+        with reading.reading("run", directory / LAYERS, "a run of linear layers", "run it again"):
+            return layered_figure(t, series, header["title"], int(header["L"]))
+
+    return drawn(directory, "run", formats, figure)

@@ -93,8 +93,9 @@ class _Taken(torch.autograd.Function):  # type: ignore[misc]
     """The same gradients, which `take` has been given those of all directions of, (k, ...)."""
 
     @staticmethod
-    def forward(gradient: Any, take: Any) -> torch.Tensor:
-        raise NotImplementedError  # only ever mapped over directions
+    def forward(gradient: Any, take: Any) -> torch.Tensor:  # noqa: ARG004
+        # What is taken is of all directions at once: the backward pass is mapped over them, which calls `vmap` below.
+        raise RuntimeError("gradients are taken of all directions together, under vmap")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
