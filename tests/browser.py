@@ -79,8 +79,8 @@ class Browser:
         with contextlib.suppress(OSError):
             self.profile.cleanup()
 
-    def open(self, path, width, height=900):
-        """Load a file at a width of the window in CSS pixels; what happened before is forgotten."""
+    def open(self, path, width, height=900, at=""):
+        """Load a file, at a place in it, at a width of the window in CSS pixels; what happened before is forgotten."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -89,7 +89,7 @@ class Browser:
             mobile=width < 600,
         )
         self.events = []
-        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+        self.call("Page.navigate", url=Path(path).resolve().as_uri() + (f"#{at}" if at else ""))
         self.wait_for("Page.loadEventFired")
 
     def wait_for(self, method):
