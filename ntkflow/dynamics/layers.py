@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import Floats, Vector
+from ntkflow.errors import InputError
 from ntkflow.problem.kernels.base import ThinCoefficients
 from ntkflow.problem.layers.problem import LayeredProblem
 from ntkflow.problem.layers.state import LayeredState
 from ntkflow.problem.sizes import Sizes
-from ntkflow.problem.state import State
+from ntkflow.problem.state import State, ThinState, class_means, deviations, spread
 from ntkflow.problem.thin import Frame, decompose
 
 
@@ -29,6 +31,8 @@ class Parts:
     W: Floats
     b: Floats
     c: tuple[Floats, ...]
+
+    __repr__ = views.short
 
     @property
     def below(self) -> list[Floats]:
@@ -59,6 +63,8 @@ class LayeredFlow:
         pull: R of the columns to R K0 of the columns.
         residual: outputs of the columns to R of the columns, and to the loss.
         inverse: columns Z to Z K0^{-1} Z^T.
+        class_kernel: what pulls class means, (C, C), and
+        within: the columns of the within-class factor, (r,); None for the raw form.
         frame: how class means and factors make samples; None for the raw form.
         start: packed initial state.
     """
@@ -71,16 +77,35 @@ class LayeredFlow:
     residual: Callable[[Floats], Floats]
     value: Callable[[Floats], float]
     inverse: Callable[[Floats], Floats]
+    class_kernel: Floats | None
+    within: Floats | None
     frame: Frame | None
     start: Vector
     shapes: tuple[tuple[int, ...], ...]
     cuts: tuple[int, ...]
 
+    __repr__ = views.short
+
     @classmethod
-    def build(cls, problem: LayeredProblem, form: str = "auto") -> "LayeredFlow":
-        """Thin for the squared error under a kernel of blocks, raw elsewhere or where asked for."""
+    def build(
+        cls, problem: LayeredProblem, form: str = "auto", known: tuple[ThinState, Frame] | None = None
+    ) -> "LayeredFlow":
+        """Thin for the squared error under a kernel of blocks, raw elsewhere or where asked for.
+
+        Args:
+            problem: what flows.
+            form: 'thin', 'raw' or 'auto'.
+            known: class means and within-class factor of the first layer's images in all coordinates, with their frame, where
+                somebody has found them before.
+
+        Raises:
+            InputError: the thin form is asked for where there is none.
+        """
         coefficients = problem.thin if problem.squared_error and form != "raw" else None
-        return _raw(problem) if coefficients is None else _thin(problem, coefficients)
+        if coefficients is None and form == "thin":
+            rule = "needs the squared error and a kernel of blocks"
+            raise InputError("form", "'thin'", rule, "use raw or auto")
+        return _raw(problem) if coefficients is None else _thin(problem, coefficients, known)
 
     def unpack(self, y: Vector) -> Parts:
         """The parts of a packed state, views into it."""
@@ -139,21 +164,31 @@ class LayeredFlow:
     def state(self, y: Vector) -> LayeredState:
         """The state of all N samples."""
         p = self.unpack(y)
-        H = p.Z.copy() if self.frame is None else self._composed(p.Z)
+        H = p.Z.copy() if self.frame is None else self.samples(p.Z)
         return LayeredState(
             H, tuple(V.copy() for V in p.V), p.W.copy(), p.b.copy(), tuple(c.copy() for c in p.c)
         )
 
-    def _composed(self, Z: Floats) -> Floats:
-        assert self.frame is not None
+    def pack(self, state: LayeredState) -> Vector:
+        """The packed form of a state of all N samples, whose deviations lie in the factor's rows."""
+        Z, sizes = state.H, self.problem.sizes
+        if self.frame is not None:
+            H1 = class_means(Z, sizes)
+            Z = np.concatenate([H1, deviations(Z, H1, sizes) @ self.frame.Q], axis=1)
+        return np.concatenate([part.ravel() for part in (Z, *state.V, state.W, state.b, *state.c)])
+
+    def samples(self, columns: Floats) -> Floats:
+        """Columns of all N samples from those that are integrated, of features, outputs or whatever else has them."""
+        if self.frame is None:
+            return columns
         sizes = self.problem.sizes
-        result: Floats = np.repeat(Z[:, : sizes.C], sizes.counts, axis=1) + Z[:, sizes.C :] @ self.frame.Q.T
+        result: Floats = spread(columns[:, : sizes.C], sizes) + columns[:, sizes.C :] @ self.frame.Q.T
         return result
 
     def within_rms(self, y: Vector) -> float:
         """Root mean square within-class standard deviation per feature of the last layer."""
         H, sizes = self.unpack(y).columns(self.mask)[-1], self.problem.sizes
-        D = H[:, sizes.C :] if self.frame is not None else _deviations(H, sizes)
+        D = H[:, sizes.C :] if self.frame is not None else H - spread(class_means(H, sizes), sizes)
         return float(np.linalg.norm(D) / np.sqrt(sizes.N * sizes.n))
 
     def invariants(self, y: Vector) -> list[Floats]:
@@ -168,12 +203,6 @@ class LayeredFlow:
         own = [self.inverse(p.Z), *(V @ V.T for V in p.V)]
         biases = [np.outer(c, c) for c in p.c] or [np.zeros_like(Q) for Q in own]
         return above, own, biases
-
-
-def _deviations(H: Floats, sizes: Sizes) -> Floats:
-    means = np.add.reduceat(H, sizes.starts, axis=1) / sizes.masses
-    result: Floats = H - np.repeat(means, sizes.counts, axis=1)
-    return result
 
 
 def _packing(state: LayeredState, Z: Floats) -> tuple[Vector, tuple[tuple[int, ...], ...], tuple[int, ...]]:
@@ -192,15 +221,17 @@ def _raw(problem: LayeredProblem) -> LayeredFlow:
         residual=lambda F: loss.residual(F, Y),
         value=lambda F: float(loss.value(F, Y)),
         inverse=lambda Z: kernel.solve(Z, sizes) @ Z.T,
-        frame=None, start=start, shapes=shapes, cuts=cuts,
+        class_kernel=None, within=None, frame=None, start=start, shapes=shapes, cuts=cuts,
     )  # fmt: skip
 
 
-def _thin(problem: LayeredProblem, coefficients: ThinCoefficients) -> LayeredFlow:
+def _thin(
+    problem: LayeredProblem, coefficients: ThinCoefficients, known: tuple[ThinState, Frame] | None
+) -> LayeredFlow:
     sizes, s = problem.sizes, problem.state
     C, masses = sizes.C, sizes.masses
     narrow = Sizes(C, sizes.m, s.widths[0])
-    thin, frame = decompose(
+    thin, frame = known or decompose(
         State(s.H, np.zeros((C, s.widths[0])), s.b), narrow, coefficients.groups, subspace=False
     )
     within = coefficients.within[np.asarray(frame.column_class, dtype=int)]
@@ -225,5 +256,5 @@ def _thin(problem: LayeredProblem, coefficients: ThinCoefficients) -> LayeredFlo
         residual=residual,
         value=lambda F: 0.5 * float(np.sum(weights * residual(F) ** 2)),
         inverse=gram,
-        frame=frame, start=start, shapes=shapes, cuts=cuts,
+        class_kernel=coefficients.class_kernel, within=within, frame=frame, start=start, shapes=shapes, cuts=cuts,
     )  # fmt: skip

@@ -101,10 +101,7 @@ def _columns(flow: LayeredFlow, p: Parts) -> tuple[_Basis, list[Floats]]:
         return _Basis(sizes, K0, sizes.N - sizes.C - r, mu.mu_single), [H * root for H in layers]
     B = _indicators_first(sizes)
     K0 = np.asarray(problem.kernel.apply(np.eye(sizes.N), Sizes(sizes.C, sizes.m, sizes.N)))
-    if flow.frame is not None:
-        Q = flow.frame.Q
-        layers = [np.repeat(H[:, : sizes.C], sizes.counts, axis=1) + H[:, sizes.C :] @ Q.T for H in layers]
-    return _Basis(sizes, B.T @ K0 @ B, 0, 0.0), [H @ B for H in layers]
+    return _Basis(sizes, B.T @ K0 @ B, 0, 0.0), [flow.samples(H) @ B for H in layers]
 
 
 def _indicators_first(sizes: Sizes) -> Floats:

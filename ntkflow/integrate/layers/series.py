@@ -1,12 +1,14 @@
 """Named series of a run of linear layers: losses, NC1-NC4 of the last layer and by layer, kernels, invariants."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ntkflow._types import Floats, Vector
-from ntkflow.dynamics.layers import LayeredFlow
+from ntkflow.dynamics.layers import LayeredFlow, Parts
 from ntkflow.metrics import layers, neural_collapse
 from ntkflow.problem.sizes import Sizes
-from ntkflow.problem.state import State, ThinState
+from ntkflow.problem.state import State, class_means
 from ntkflow.problem.thin import Frame, decompose
 
 _KERNEL = {
@@ -33,6 +35,7 @@ _FIXED = {
     "off_neuron": "share of |Theta^h|_F that is not identity over neurons",
     "p_least": "smallest singular value of W H[L] on class contrasts, 1 where all are fitted",
     "p_most": "largest of them",
+    "contrasts": "how many of them are above 0.1: the rank that has been learned",
 }
 _BY_LAYER = {
     "NC1": "tr S[l] / tr(P G[l]) of layer l",
@@ -41,6 +44,9 @@ _BY_LAYER = {
     "alignment": "cosine of the centred H[l]^T H[l] with the centred Y^T Y",
     "Q_norm": "|Q_l|_F, constant without decay",
 }
+
+# What is fitted of a contrast that has been learned; under decay the least that can last is (L - 1)/(2 L), or less for L = 1.
+LEARNED = 0.1
 
 
 def describe(name: str) -> str:
@@ -61,36 +67,66 @@ def describe(name: str) -> str:
 
 def evaluate(flow: LayeredFlow, packed: Floats, gaps: Floats) -> dict[str, Floats]:
     """Every series at every saved state."""
-    rows = [at_state(flow, y) for y in packed]
-    found = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    parts = [flow.unpack(y) for y in packed]
+    found: dict[str, Floats] = {"loss": np.array([flow.loss(y) for y in packed])}
+    found["loss_reg"] = found["loss"] + np.array([flow.penalty(y) for y in packed])
+    found |= _of_layers(flow, parts)
+    # The numbers of one state at a time.
+    rows = [_of_state(flow, y, p) for y, p in zip(packed, parts, strict=True)]
+    found |= {name: np.array([row[name] for row in rows]) for name in rows[0]}
     found["Q_gap"] = gaps.max(axis=1)
     return found
 
 
-def at_state(flow: LayeredFlow, y: Vector) -> dict[str, float]:
-    """Every number of one state but Q's gap to its law, which takes the whole run."""
-    problem, sizes = flow.problem, flow.problem.sizes
-    p = flow.unpack(y)
-    loss = flow.loss(y)
-    row = {"loss": loss, "loss_reg": loss + flow.penalty(y)}
-    columns, below = p.columns(flow.mask), p.below
-    views = [_thin(flow, H, U, p.b) for H, U in zip(columns, below, strict=True)]
-    row |= neural_collapse.measure_thin(*views[-1])
-    for l, view in enumerate(views, 1):
-        values = neural_collapse.measure_thin(*view)
-        row |= {
+def _of_layers(flow: LayeredFlow, parts: Sequence[Parts]) -> dict[str, Floats]:
+    """NC1-NC4 by layer, each with the classifier that the layers above make of it; what is fitted; the bias."""
+    sizes, L = flow.problem.sizes, flow.problem.L
+    columns = [p.columns(flow.mask) for p in parts]
+    below = [p.below for p in parts]
+    b, W = np.array([p.b for p in parts]), np.array([p.W for p in parts])
+    by_layer = [
+        _measured(flow, np.array([H[l] for H in columns]), np.array([U[l] for U in below]), b)
+        for l in range(L)
+    ]
+    found = dict(by_layer[-1])
+    for l, values in enumerate(by_layer, 1):
+        found |= {
             f"NC1_layer{l}": values["NC1_tirer"],
             f"NC2_layer{l}": values["NC2"],
             f"NC3_layer{l}": values["NC3"],
         }
+    last = np.array([H[-1] for H in columns])
+    H1 = last[..., : sizes.C] if flow.frame is not None else np.array([class_means(H, sizes) for H in last])
     contrast = neural_collapse.centring(sizes.C)
-    fitted = np.linalg.svd(contrast @ p.W @ views[-1][0].H1 @ contrast, compute_uv=False)[: sizes.C - 1]
-    row |= {"p_least": float(fitted.min()), "p_most": float(fitted.max())}
-    row["bias_gap"] = float(np.linalg.norm(p.b - 1 / sizes.C))
+    fitted = np.linalg.svd(contrast @ W @ H1 @ contrast, compute_uv=False)[:, : sizes.C - 1]
+    found |= {"p_least": fitted.min(axis=1), "p_most": fitted.max(axis=1)}
+    found["contrasts"] = np.sum(fitted > LEARNED, axis=1).astype(np.float64)
+    found["bias_gap"] = np.linalg.norm(b - 1 / sizes.C, axis=1)
+    return found
+
+
+def _measured(flow: LayeredFlow, H: Floats, U: Floats, b: Floats) -> dict[str, Floats]:
+    """NC1-NC4 of a stack of one layer's columns, (T, n_l, columns), as thin states of their own."""
+    s = flow.problem.sizes
+    sizes = Sizes(s.C, s.m, H.shape[1])
+    if flow.frame is None:
+        rows = [
+            neural_collapse.measure_thin(*decompose(State(*state), sizes, subspace=False))
+            for state in zip(H, U, b, strict=True)
+        ]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    frame = Frame(sizes, flow.frame.Q, np.eye(H.shape[1]), flow.frame.column_class)
+    return neural_collapse.measure_stack(H[..., : s.C], H[..., s.C :], U, b, frame)
+
+
+def _of_state(flow: LayeredFlow, y: Vector, p: Parts) -> dict[str, float]:
+    """Kernels, invariants and the Lyapunov function of one state."""
+    problem, sizes = flow.problem, flow.problem.sizes
+    row: dict[str, float] = {}
     if problem.equal_blocks is not None:
         g = p.Z[:, : sizes.C].mean(axis=1) if flow.frame is not None else p.Z.mean(axis=1)
         share = sizes.N / problem.equal_blocks.eigenvalues(sizes).mu_global
-        row["V"] = row["bias_gap"] ** 2 + share * float(g @ g)
+        row["V"] = float(np.sum((p.b - 1 / sizes.C) ** 2)) + share * float(g @ g)
     row |= {f"Q_norm_layer{l}": float(np.linalg.norm(Q)) for l, Q in enumerate(flow.invariants(y), 1)}
     return row | _of_kernels(layers.kernels(flow, y))
 
@@ -109,14 +145,3 @@ def _of_kernels(found: layers.KernelsOfLayers | None) -> dict[str, float]:
     }
     row |= {f"alignment_layer{l}": kernel.alignment for l, kernel in enumerate(found.of_layers, 1)}
     return row
-
-
-def _thin(flow: LayeredFlow, H: Floats, U: Floats, b: Floats) -> tuple[ThinState, Frame]:
-    """One layer's features, with the classifier that the layers above make of it, as a thin state of its own."""
-    s = flow.problem.sizes
-    sizes = Sizes(s.C, s.m, len(H))
-    if flow.frame is None:
-        return decompose(State(H, U, b), sizes, subspace=False)
-    frame = flow.frame
-    of_layer = Frame(sizes, frame.Q, np.eye(len(H)), frame.column_class)
-    return ThinState(H[:, : s.C], H[:, s.C :], U, b), of_layer

@@ -6,7 +6,6 @@ from itertools import pairwise
 import numpy as np
 
 from ntkflow import checks
-from ntkflow._types import Floats
 from ntkflow.errors import InputError
 from ntkflow.problem import initial as flat
 from ntkflow.problem.kernels.base import Kernel
@@ -54,7 +53,7 @@ def balanced(
     U, s, Vt = U[:, :rank], s[:rank], Vt[:rank]
     # W = U s V^T and H = W^T Z: every layer gets the same s between frames of its own.
     rng = np.random.default_rng((seed, len(widths)))
-    frames = [*(_frame(n, rank, rng) for n in widths[:-1]), Vt.T]
+    frames = [*(np.linalg.qr(rng.standard_normal((n, rank)))[0] for n in widths[:-1]), Vt.T]
     layers = tuple((frames[l] * s) @ frames[l - 1].T for l in range(1, len(widths)))
     return LayeredState(frames[0] @ (Vt @ start.H), layers, start.W, start.b)
 
@@ -163,8 +162,3 @@ def _refuse_narrow(widths: Sequence[int], rank: int, sizes: Sizes) -> None:
         if n < rank:
             rule = f"is too narrow for {rank} directions of C = {sizes.C} classes in one frame"
             raise InputError(f"widths[{l}]", n, rule, f"give at least {rank}, or use gaussian")
-
-
-def _frame(n: int, rank: int, rng: np.random.Generator) -> Floats:
-    result: Floats = np.linalg.qr(rng.standard_normal((n, rank)))[0]
-    return result

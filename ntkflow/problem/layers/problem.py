@@ -96,13 +96,7 @@ class LayeredProblem:
             if isinstance(value, type) or not isinstance(value, kind):
                 rule = f"must be a {kind.__name__}"
                 raise InputError(name, type(value).__name__, rule, "see help(ntkflow.LayeredProblem)")
-        if not self.kernel.on_samples:
-            raise InputError(
-                "kernel",
-                f"{self.kernel.rung} kernel",
-                "must be constant and act between samples only, as the Gram matrix of inputs does",
-                "use BlockKernel, ClassBlockKernel or SampleKernel",
-            )
+        refuse_moving(self.kernel)
         if len(self.decay.of_layers(self.L)) != self.L:
             rule = f"must be one rate for each of {self.L} layers"
             raise InputError(
@@ -142,3 +136,18 @@ class LayeredProblem:
         s = self.sizes
         decay = f", {self.decay}" if self.decay.any else ""
         return f"LayeredProblem(C={s.C}, m={views.brief(s.m)}, widths={self.widths}, {self.kernel}, loss={self.loss.name}{decay})"
+
+
+def refuse_moving(kernel: Kernel) -> None:
+    """Refuse what is no Gram matrix of inputs.
+
+    Raises:
+        InputError: the kernel moves by itself, or acts between features.
+    """
+    if not kernel.on_samples:
+        raise InputError(
+            "kernel",
+            f"{kernel.rung} kernel",
+            "must be constant and act between samples only, as the Gram matrix of inputs does",
+            "use BlockKernel, ClassBlockKernel or SampleKernel",
+        )

@@ -1,5 +1,6 @@
 """Claims about features of linear layers, L = 2 and 3 written out: class form, kernel, invariants (theory 18.1 to 18.3)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,6 +81,14 @@ class Layers:
         return [(V.T * V, o + c * c.T) for V, o, c in zip(self.V, own, self.c, strict=True)]
 
 
+def over_layers(factors: Sequence[Poly], R: Poly, grams: Sequence[Poly]) -> Poly:
+    """sum_l U_l U_l' R G_l: how a kernel that is a sum over layers acts."""
+    found = R * 0
+    for U, gram in zip(factors, grams, strict=True):
+        found = found + U * U.T * R * gram
+    return found
+
+
 def class_form() -> Equations:
     """Class means and within-class part of the first layer, and what the layers above see of them."""
     found: list[Equation] = []
@@ -115,16 +124,12 @@ def kernels() -> Equations:
         layers = Layers(L)
         M, rates = layers.M, layers.flow(layers.M.R, layers.M.K)
         one = M.o * M.o.T
-        below = [M.K, *(H.T * H for H in layers.H[:-1])]
+        grams = [gram + one for gram in (M.K, *(H.T * H for H in layers.H))]
         products = [M.algebra.identity(f"n{L}")]
         for V in reversed(layers.V[:-1]):
             products.append(products[-1] * V)
-        B = products[::-1]
-        pull = M.A.T * M.R
-        features, outputs = pull * 0, -(M.R * (layers.H[-1].T * layers.H[-1] + one))
-        for l, G in enumerate(below):
-            features = features - B[l] * B[l].T * pull * (G + one)
-            outputs = outputs - layers.U[l] * layers.U[l].T * M.R * (G + one)
+        features = -over_layers(products[::-1], M.A.T * M.R, grams[:-1])
+        outputs = -over_layers([*layers.U, M.I], M.R, grams)
         found += [
             Equation(
                 f"L = {L}: dH[L] = -sum B_l B_l' A' R (H[l-1]'H[l-1] + 1 1')",

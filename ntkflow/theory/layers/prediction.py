@@ -5,25 +5,23 @@ import numpy as np
 from ntkflow._types import Json
 from ntkflow.dynamics.layers import LayeredFlow
 from ntkflow.problem.layers.problem import LayeredProblem
-from ntkflow.problem.state import class_means
+from ntkflow.problem.state import class_means, deviations
 from ntkflow.theory.layers import limits, rates
 from ntkflow.theory.layers.decay import decayed
-
-# An eigenvalue of Q_l above minus this share of its terms is zero.
-ZERO = 1e-9
+from ntkflow.theory.layers.verdict import ZERO, signs_of, trace_of_deviations, verdict_of
 
 
 def predict_layers(problem: LayeredProblem) -> Json:
     """What is known before integrating, by name; `sentences` holds pairs of what it is about and a sentence.
 
     Keys: `x`, `Q` (least eigenvalue of each Q_l relative to its terms, and whether all are zero), `NC1`, `rates`, `plateau`,
-    `kernel` and `kernel_W` at the balanced collapse point, `decay`; None where nothing is known.
+    `verdict` (see `Verdict`), `kernel` and `kernel_W` at the balanced collapse point, `decay`; None where nothing is known.
     """
     flow = LayeredFlow.build(problem)
-    signs, zero = _signs(flow)
+    signs, zero = signs_of(flow)
     blocks = problem.equal_blocks
     closed = blocks is not None and problem.squared_error
-    lost = decayed(problem)
+    lost, verdict = decayed(problem), verdict_of(problem)
     found: Json = {
         "Q": {"least": signs, "zero": zero},
         "x": None if not closed or blocks is None else limits.collapse_x(problem.sizes, blocks, problem.L),
@@ -31,6 +29,7 @@ def predict_layers(problem: LayeredProblem) -> Json:
         "plateau": rates.plateau(problem),
         "kernel": None,
         "kernel_W": None,
+        "verdict": verdict.as_dict(),
         "decay": None if lost is None else {**vars(lost), "verdict": lost.verdict},
     }
     if closed and blocks is not None:
@@ -38,6 +37,7 @@ def predict_layers(problem: LayeredProblem) -> Json:
             kernel = limits.collapsed_kernel(problem.sizes, blocks, problem.widths, weighted)
             found[name] = kernel.as_dict()
     sentences = [
+        ("this run", verdict.sentence),
         ("NC1", _of_nc1(problem, signs)),
         ("where it ends", _of_limit(problem.decay.any, found, zero)),
     ]
@@ -48,18 +48,6 @@ def predict_layers(problem: LayeredProblem) -> Json:
         sentences.append(("decay", _not_decided(problem)))
     found["sentences"] = sentences
     return found
-
-
-def _signs(flow: LayeredFlow) -> tuple[list[float], bool]:
-    """Least eigenvalue of each Q_l over the size of its terms, and whether all Q_l are zero."""
-    above, own, biases = flow.grams(flow.start)
-    least, zero = [], True
-    for a, o, c in zip(above, own, biases, strict=True):
-        size = float(np.linalg.norm(a) + np.linalg.norm(o) + np.linalg.norm(c)) or 1.0
-        values = np.linalg.eigvalsh(a - o - c) / size
-        least.append(float(values[0]))
-        zero = zero and float(np.abs(values).max()) < ZERO
-    return least, zero
 
 
 def _of_nc1(problem: LayeredProblem, signs: list[float]) -> str:
@@ -83,11 +71,11 @@ def _of_nc1(problem: LayeredProblem, signs: list[float]) -> str:
 
 def _within(problem: LayeredProblem) -> tuple[float, int]:
     """tr S[1] at the start, and its rank, at most C."""
-    H, sizes = problem.state.H, problem.sizes
-    D = H - np.repeat(class_means(H, sizes), sizes.counts, axis=1)
-    trace = float(np.sum(D**2)) / sizes.per_class
-    if trace <= ZERO**2 * float(np.sum(H**2)):
+    trace = trace_of_deviations(problem)
+    if trace == 0:
         return 0.0, 0
+    H, sizes = problem.state.H, problem.sizes
+    D = deviations(H, class_means(H, sizes), sizes)
     return trace, min(int(np.linalg.matrix_rank(D)), sizes.C)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
+from ntkflow.dynamics.layers import LayeredFlow
 from ntkflow.integrate.layers.solve import NAMES
 from ntkflow.problem.layers import initial
 from tests.linear_layers import Network, distance
@@ -78,6 +79,42 @@ def test_one_layer_is_the_plain_flow():
             np.testing.assert_allclose(layered.series[name + kind], value, rtol=1e-12)
     assert layered.series["off_neuron"].max() < 1e-12
     assert layered.series["block_residual"].max() < 1e-12
+
+
+def test_one_layer_goes_to_the_structured_engine_with_the_same_numbers():
+    # Where explicit steps would take minutes.
+    sizes = nf.Sizes(3, 300, 4)
+    state = initial.make("balanced-centred", sizes, (4,), KERNEL, 0, 0.5)
+    problem = nf.LayeredProblem(sizes, KERNEL, state)
+    found = nf.solve_layers(problem, t_end=1e4)
+    assert found.stats.engine == "structured"
+    assert found.gaps.max() < 1e-8
+    assert not found.reason.failed
+    plain = nf.solve(nf.Problem(sizes, KERNEL, nf.State(state.H, state.W, state.b)), t_end=1e4)
+    np.testing.assert_allclose(found.final.W, plain.final.W, atol=1e-12)
+    np.testing.assert_allclose(found.final.H, plain.final.H, atol=1e-12)
+    np.testing.assert_allclose(found.flow.pack(found.final), found.packed[-1], atol=1e-12)
+    # The same packed system as from the problem alone, which is what a saved run is read with.
+    alone = LayeredFlow.build(problem)
+    np.testing.assert_allclose(alone.state(found.packed[-1]).H, found.final.H, atol=1e-12)
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.1), (0.0, 0.2)])
+def test_one_layer_under_decay_too_and_its_law_is_followed(rates):
+    sizes = nf.Sizes(3, 100, 4)
+    state = initial.make("balanced-centred", sizes, (4,), KERNEL, 0, 0.5)
+    decay = nf.LayerDecay(*rates, 0.05)
+    problem = nf.LayeredProblem(sizes, KERNEL, state, decay=decay)
+    found = nf.solve_layers(problem, save_at=[0.0, 2.0])
+    assert found.stats.engine == "structured"
+    slow = nf.solve_layers(problem, save_at=[0.0, 2.0], engine="DOP853")
+    assert distance(found.final, slow.final) < 1e-6
+    assert found.gaps[0] == 0
+    assert 0 < found.gaps[1] < 1e-8
+    # The law of the layers themselves, by its exact end where rates are equal.
+    if rates[0] == rates[1]:
+        first, last = (found.invariants(i)[0] for i in (0, 1))
+        np.testing.assert_allclose(last, np.exp(-0.4) * first, atol=1e-6)
 
 
 @pytest.mark.parametrize("engine", NAMES)

@@ -9,6 +9,7 @@ from ntkflow.dynamics.layers import LayeredFlow
 from ntkflow.problem.layers import initial
 from ntkflow.theory.layers import course, limits, rates
 from ntkflow.theory.layers.decay import decayed, thresholds
+from ntkflow.theory.layers.frozen import frozen
 
 SIZES = nf.Sizes(3, 3, 4)
 KERNEL = nf.BlockKernel(1.0, 0.4, 0.15)
@@ -165,3 +166,12 @@ def test_the_tail_is_algebraic(L):
     assert np.sum(end.W.sum(axis=0) ** 2) / 3 == pytest.approx(law["W1"], rel=0.02)
     assert solution.series["NC3"][-1] == pytest.approx(law["NC3"], rel=0.02)
     assert solution.series["loss"][-1] == pytest.approx(law["loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("L", [1, 2, 3])
+def test_a_frozen_kernel_costs_the_root_of_what_it_would_have_grown(L):
+    small = frozen(SIZES, KERNEL, L, 0.02)
+    assert small.nc1 == pytest.approx(np.sqrt(small.growth / L), rel=1e-3)
+    assert small.rate == pytest.approx(np.sqrt(L * small.growth), rel=1e-3)
+    # For L = 1 nothing moves.
+    assert (small.growth == 1) == (L == 1)
