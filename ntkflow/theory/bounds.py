@@ -20,6 +20,7 @@ from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
 from ntkflow.problem.thin import decompose
+from ntkflow.scaling import frobenius
 from ntkflow.theory.limits import eigenvalues
 
 __all__ = [
@@ -81,7 +82,11 @@ def rounding(n: int, scale: float, relative: float = 0.0) -> float:
 
 def inertia(E: FeatureMatrix, tolerance: float) -> Inertia:
     """Signs of the eigenvalues of E; `rounding` gives the tolerance."""
-    values = np.linalg.eigvalsh((E + E.T) / 2)
+    return signs_of(np.linalg.eigvalsh((E + E.T) / 2), tolerance)
+
+
+def signs_of(values: Vector, tolerance: float) -> Inertia:
+    """The same from the eigenvalues."""
     positive, negative = int(np.sum(values > tolerance)), int(np.sum(values < -tolerance))
     return Inertia(positive, negative, len(values) - positive - negative, tolerance)
 
@@ -89,7 +94,7 @@ def inertia(E: FeatureMatrix, tolerance: float) -> Inertia:
 def inertia_of_E(sizes: Sizes, kernel: Kernel, state: State) -> Inertia:
     """Signs of E of a state under any kernel that acts on samples; of a moving one at t = 0."""
     weights, features = conserved(kernel, sizes).terms(state)
-    scale = float(np.linalg.norm(weights) + np.linalg.norm(features))
+    scale = float(frobenius(weights) + frobenius(features))
     # Blocks are inverted exactly; the solve with a general K loses digits.
     relative = 0.0 if kernel.thin(sizes) is not None else SOLVED
     return inertia(weights - features, rounding(sizes.n, scale, relative))
@@ -116,8 +121,12 @@ def floor_eigenvalues(E: FeatureMatrix, sizes: Sizes, kernel: BlockKernel) -> Fl
     Returns:
         n - C bounds, none for n <= C.
     """
-    values = np.sort(np.linalg.eigvalsh(-(E + E.T) / 2))[::-1][sizes.C :]
-    return eigenvalues(sizes, kernel).mu_single * np.maximum(values, 0.0)
+    return floors_of(np.linalg.eigvalsh((E + E.T) / 2), sizes, kernel)
+
+
+def floors_of(values: Vector, sizes: Sizes, kernel: BlockKernel) -> Float64[Floats, " k"]:
+    """The same from the eigenvalues of E, ascending."""
+    return eigenvalues(sizes, kernel).mu_single * np.maximum(-values[sizes.C :], 0.0)
 
 
 def floor(E: FeatureMatrix, sizes: Sizes, kernel: BlockKernel) -> float:
@@ -238,6 +247,11 @@ def guarantee(state: State, sizes: Sizes, kernel: BlockKernel, relative: float =
             f"must have E >= 0 (to {signs.tolerance:.1g}) for this guarantee",
             "see bounds.floor for what holds otherwise",
         )
+    return ceiling(state, sizes)
+
+
+def ceiling(state: State, sizes: Sizes) -> Ceiling:
+    """The same of a state that is known to have E >= 0."""
     thin, _ = decompose(state, sizes, subspace=False)
     s = np.linalg.svd(thin.L, compute_uv=False) if thin.L.size else np.zeros(1)
     variances = s**2 / sizes.per_class

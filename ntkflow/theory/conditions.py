@@ -133,7 +133,7 @@ def nc2(f: Facts) -> Condition:
         return two_classes()
     if f.reach < C - 1:
         reason = f"an equiangular tight frame of {C} means needs {C - 1} dimensions, the flow has {f.reach}"
-        return Condition("no", f"impossible: {reason}", {"dimensions": float(f.reach)})
+        return Condition("no", reason, {"dimensions": float(f.reach)})
     if f.saddle:
         return at_saddle()
     # At all times and for any E, so it goes before the limits, which need the loss to vanish.

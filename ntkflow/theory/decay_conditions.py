@@ -161,7 +161,7 @@ def _drifting(problem: Problem, f: Facts) -> Answers:
     if not f.can_fit:
         few = f"the class means need {f.sizes.C - 1} dimensions, and the flow has {f.reach}"
         rest = Condition("undetermined", f"the classes cannot be fitted: {few}")
-        return {**answers, "NC2": C2 or Condition("no", f"impossible: {few}"), "NC3": rest, "NC4": rest}
+        return {**answers, "NC2": C2 or Condition("no", few), "NC3": rest, "NC4": rest}
     slow = f"decay of {fading} alone: along the minima {fading} fades like t^(-1/4), {growing} grows like t^(1/4)"
     NC2 = C2 or Condition("yes", f"{slow}, and W W^T tends to x P: like 1/t, {IF_FITTED}")
     how = "at least like t^(-1/4)" if f.reach >= f.sizes.C else "like 1/t"
@@ -230,6 +230,8 @@ def _unknown(problem: Problem) -> Condition:
     decay = problem.decay
     if not problem.train_bias:
         known = "for biases that are held no end under decay is known"
+        if separate(problem) and problem.decay.W and problem.decay.H:
+            known = "classes live or die by themselves, by the thresholds below"
     elif problem.cross_entropy:
         known = "with the cross-entropy the end under decay is known for decay of W and H, scalar blocks and equal classes"
     elif not problem.squared_error:
@@ -272,10 +274,18 @@ def drifts(problem: Problem) -> bool:
     return block and problem.train_bias and (decay.W > 0) != (decay.H > 0) and decay.b == 0
 
 
-def thresholds(problem: Problem) -> list[tuple[int, int, float]]:
-    """Class sizes m_c that occur more than once, how often, and sqrt(m_c mu_class^c) with mu_class^c for m_c samples.
+def separate(problem: Problem) -> bool:
+    """Whether classes do not see each other, so that under decay each lives or dies by itself (theory 17d)."""
+    kernel = problem.blocks
+    held = not problem.train_bias and not np.any(problem.state.b)
+    return held and kernel is not None and kernel.kappa_n == 0 and problem.squared_error
 
-    The contrasts between classes of one size vanish once sqrt(lw lh) exceeds it: minority collapse (theory 17d).
+
+def thresholds(problem: Problem) -> list[tuple[int, int, float]]:
+    """Class sizes m_c, how often each occurs, and sqrt(m_c mu_class^c) with mu_class^c for m_c samples.
+
+    Once sqrt(lw lh) exceeds it the contrasts between classes of one size vanish, of sizes that occur more than once, and where
+    classes are `separate` each of them: minority collapse (theory 17d).
     """
     kernel, sizes = problem.blocks, problem.sizes
     # Held biases that differ take the contrasts' targets apart.
@@ -288,7 +298,7 @@ def thresholds(problem: Problem) -> list[tuple[int, int, float]]:
     within, extra = kernel.kappa_d - kernel.kappa_c, kernel.kappa_c - kernel.kappa_n
     counts = sorted(set(sizes.counts), reverse=True)
     found = [(m, sizes.counts.count(m), math.sqrt(m * (within + m * extra))) for m in counts]
-    return [row for row in found if row[1] > 1]
+    return [row for row in found if row[1] > 1 or separate(problem)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import decompose
-from ntkflow.theory.bounds import Inertia, bias_bounds, floor, inertia, rounding
+from ntkflow.scaling import frobenius
+from ntkflow.theory.bounds import Inertia, bias_bounds, floors_of, rounding, signs_of
 from ntkflow.theory.exact.recognise import sector_of
 from ntkflow.theory.exact.sector import Sector
 from ntkflow.theory.limits import Limit, collapsed, equal_bias, projector_invariant, x_star
@@ -141,12 +142,15 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         relative: relative accuracy of the state; 0 means exact to rounding.
     """
     V = bias_bounds(state, sizes, kernel).V
-    thin, frame = decompose(state, sizes, subspace=False)
-    system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, sizes.n)
+    # In the coordinates of the subspace that holds the trajectory: E vanishes outside, and no number here sees which they are.
+    thin, frame = decompose(state, sizes)
+    system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, frame.n_eff)
     terms = invariant.thin_terms(thin, system)
     # E is a difference of terms that may be far larger: zero is what their rounding leaves of it.
     tolerance, zero = rounding(sizes.n, terms.scale, relative), max(ZERO, relative)
-    values = np.sort(np.linalg.eigvalsh(terms.E))[::-1]
+    values = np.linalg.eigvalsh((terms.E + terms.E.T) / 2)
+    if frame.n_eff < sizes.n:
+        values = np.sort(np.concatenate([values, np.zeros(sizes.n - frame.n_eff)]))
     zero_E = bool(np.abs(values).max() <= tolerance)
     # Eigenspaces of S, and not eigenvectors: of equal eigenvalues the vectors are anyone's, and would break a symmetry.
     spaces = _spread_spaces(thin)
@@ -154,10 +158,10 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
     return Facts(
         sizes=sizes,
         kernel=kernel,
-        signs=inertia(terms.E, tolerance),
-        norm_E=_ratio(float(np.linalg.norm(terms.E)), terms.scale),
+        signs=signs_of(values, tolerance),
+        norm_E=_ratio(frobenius(terms.E), terms.scale),
         zero_E=zero_E,
-        spectrum_E=tuple(float(value) for value in values),
+        spectrum_E=tuple(values[::-1].tolist()),
         projector=None if zero_E else _projector(terms.E, thin, tolerance, zero),
         V=V,
         centred=_centred(thin, column_sums, zero),
@@ -165,7 +169,7 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         trace_S=float(np.sum(thin.L**2)) / sizes.per_class,
         frozen=_frozen(thin, spaces) / sizes.per_class,
         # E raised by its rounding: a floor must never be too high.
-        floor=floor(terms.E + tolerance * np.eye(sizes.n), sizes, kernel),
+        floor=float(floors_of(values + tolerance, sizes, kernel).sum()),
         reach=_reach(thin),
         symmetric=_symmetric(thin, spaces, zero),
         saddle=_saddle(thin, sizes, kernel, zero),
@@ -185,7 +189,7 @@ def reach(problem: Problem) -> int:
     if not problem.kernel.on_samples:
         return problem.sizes.n
     # dH/dt has its columns in row(W), dW/dt its rows in col(H): the span of both is kept, whatever K is.
-    parts = [part / max(float(np.linalg.norm(part)), np.finfo(float).tiny) for part in (state.W.T, state.H)]
+    parts = [part / max(frobenius(part), np.finfo(float).tiny) for part in (state.W.T, state.H)]
     return int(np.linalg.matrix_rank(np.hstack(parts), rtol=RANK))
 
 
@@ -221,8 +225,8 @@ def _projector(E: Floats, thin: ThinState, tolerance: float, zero: float) -> tup
     d, C = int(there.sum()), len(thin.b)
     if d not in (C - 1, C) or np.ptp(values[there]) > max(2 * tolerance, zero * np.abs(values).max()):
         return None
-    outside = np.linalg.norm(thin.W @ vectors[:, ~there])
-    return (float(values[there].mean()), d) if outside <= zero * np.linalg.norm(thin.W) else None
+    outside = frobenius(thin.W @ vectors[:, ~there])
+    return (float(values[there].mean()), d) if outside <= zero * frobenius(thin.W) else None
 
 
 def _spread_spaces(thin: ThinState) -> list[tuple[float, Floats]]:
@@ -238,12 +242,12 @@ def _spread_spaces(thin: ThinState) -> list[tuple[float, Floats]]:
 def _sources(thin: ThinState) -> Floats:
     """[W^T, H1], each scaled to norm one."""
     blocks = (thin.W.T, thin.H1)
-    return np.hstack([block / max(float(np.linalg.norm(block)), np.finfo(float).tiny) for block in blocks])
+    return np.hstack([block / max(frobenius(block), np.finfo(float).tiny) for block in blocks])
 
 
 def _reach(thin: ThinState) -> int:
     """Dimension of span [W^T, H1, L], which the flow never leaves (theory 4.3)."""
-    spread = thin.L / max(float(np.linalg.norm(thin.L)), np.finfo(float).tiny)
+    spread = thin.L / max(frobenius(thin.L), np.finfo(float).tiny)
     s = np.linalg.svd(np.hstack([_sources(thin), spread]), compute_uv=False)
     return int(np.sum(s > RANK * s[0]))
 
@@ -277,14 +281,14 @@ def _symmetric(thin: ThinState, spaces: list[tuple[float, Floats]], zero: float)
 
 def _saddle(thin: ThinState, sizes: Sizes, kernel: BlockKernel, zero: float) -> bool:
     """W = 0 with all class means zero, or H1 = -W^T/x* on the manifold of theory 4.6 (theory 6)."""
-    size = float(np.linalg.norm(thin.W) + np.linalg.norm(thin.H1))
+    size = float(frobenius(thin.W) + frobenius(thin.H1))
     if size == 0:
         return True
     # Biases that are equal but not 1/C move by themselves, since W^T 1 = 0 and the mean vanishes.
     if (
         float(np.ptp(thin.b)) > zero
-        or np.linalg.norm(thin.L) > zero * size
+        or frobenius(thin.L) > zero * size
         or np.linalg.norm(thin.W.sum(axis=0)) > zero * size
     ):
         return False
-    return bool(np.linalg.norm(thin.H1 + thin.W.T / x_star(sizes, kernel)) <= zero * size)
+    return bool(frobenius(thin.H1 + thin.W.T / x_star(sizes, kernel)) <= zero * size)

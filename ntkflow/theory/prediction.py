@@ -7,15 +7,17 @@ import numpy as np
 from ntkflow import views
 from ntkflow._lazy import lister
 from ntkflow.errors import InputError
+from ntkflow.problem.losses import CrossEntropy, Loss, Smoothed
 from ntkflow.problem.problem import Problem
 from ntkflow.theory import bounds, conditions, limits, rates, spectrum
 from ntkflow.theory.conditions import Condition
+from ntkflow.theory.exact.margin import final_margin
 from ntkflow.theory.held_biases import held_conditions, held_limit
 from ntkflow.theory.initial_facts import Facts, needed_dimensions, reach
 from ntkflow.theory.limits import Limit
 from ntkflow.theory.spectrum import Spectrum
 
-__all__ = ["Prediction", "excluded_by_E", "predict", "predictable", "sample_conditions"]
+__all__ = ["Prediction", "excluded_by_E", "predict_flow", "predictable", "sample_conditions"]
 __dir__ = lister(__all__)
 
 
@@ -74,7 +76,7 @@ def predictable(problem: Problem) -> bool:
     return problem.equal_blocks is not None and problem.plain
 
 
-def predict(problem: Problem, relative: float = 0.0) -> Prediction:
+def predict_flow(problem: Problem, relative: float = 0.0) -> Prediction:
     """All predictions for a problem that is `predictable`.
 
     Args:
@@ -111,7 +113,7 @@ def predict(problem: Problem, relative: float = 0.0) -> Prediction:
         origin=spectrum.at_origin(sizes, kernel),
         floor_tr_S=max(facts.floor, least),
         nc1_floors=bounds.nc1_floors(least, state, sizes, kernel) if least > 0 else {},
-        ceiling=bounds.guarantee(state, sizes, kernel, relative) if facts.signs.semidefinite else None,
+        ceiling=bounds.ceiling(state, sizes) if facts.signs.semidefinite else None,
         bias_bounds=bounds.bias_bounds(state, sizes, kernel),
         limit=limit,
         largest_step=rates.largest_step(collapse.fastest),
@@ -139,6 +141,16 @@ def _collapse_time(f: Facts, e: float) -> float | None:
     return None if conditions.nc1(f).verdict == "no" else rates.time_to_collapse(sizes, kernel, 1e6)
 
 
+def _of_loss(loss: Loss, C: int) -> str:
+    """Why no limit is known, and what is."""
+    if not (isinstance(loss, Smoothed) and isinstance(loss.loss, CrossEntropy)):
+        return "for smoothed targets, or a loss of one's own, no limit is known"
+    return (
+        f"with smoothed labels the right output ends ln(C/epsilon - C + 1) = {final_margin(C, loss.epsilon):.4g} above others, "
+        "from every start tried; where W and H end depends on the whole start"
+    )
+
+
 def sample_conditions(problem: Problem) -> dict[str, Condition]:
     """What E_K alone says of NC1 for any kernel that acts on samples, blocks or not (theory 5.6, 10 L2).
 
@@ -148,7 +160,7 @@ def sample_conditions(problem: Problem) -> dict[str, Condition]:
     if problem.cross_entropy:
         known = "with the cross-entropy and no decay W and H grow without end, and no result covers the block flow"
     elif not problem.squared_error:
-        known = "for smoothed targets, or a loss of one's own, no limit is known"
+        known = _of_loss(problem.loss, sizes.C)
     elif not kernel.on_samples:
         known = f"for a {kernel.rung} kernel no limit is known; what it conserves stands below"
     elif not problem.train_bias:

@@ -7,7 +7,7 @@ from ntkflow.metrics.neural_collapse import centring
 from ntkflow.theory import conditions, limits
 from ntkflow.theory.exact.sector import Sector
 from ntkflow.theory.initial_facts import facts
-from ntkflow.theory.prediction import predict
+from ntkflow.theory.prediction import predict_flow
 from tests import oracle, strategies
 from tests.theory.test_limits import projector_state
 
@@ -295,7 +295,7 @@ def test_the_time_of_collapse_without_self_duality_is_that_of_the_run(start):
         frame = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 3)))[0]
         state = Sector(sizes, kernel, wP=1.0, hP=0.5, sP=0.2, wJ=0.3, hJ=0.1, sJ=0.0, beta=0.1).state(frame)
     given = nf.Problem(sizes, kernel, state)
-    told = predict(given)
+    told = predict_flow(given)
     assert told.limit.NC3 > 0.1
     early, late = told.collapse_time, 1.2 * told.collapse_time
     run = nf.solve(given, save_at=[early, late], stop=nf.Stop(None, None, None), rtol=1e-8)

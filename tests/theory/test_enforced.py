@@ -186,6 +186,21 @@ def test_minority_classes_merge_beyond_their_threshold():
         assert found.conditions["NC4"].verdict == ("no" if merged else "yes")
 
 
+def test_classes_that_do_not_see_each_other_die_at_a_threshold_each():
+    from ntkflow.theory.exact import separate_classes
+
+    sizes, kernel = nf.Sizes(3, (9, 6, 3), 6), nf.BlockKernel(1.0, 0.5, 0.0)
+    state = nf.initial.make("gaussian", sizes, None, 1)
+    held = nf.State(state.H, state.W, np.zeros(3))
+    for rate in (2.4, 2.5, 4.6, 4.7):
+        problem = nf.Problem(sizes, kernel, held, decay=Decay(rate, rate, 0.0), train_bias=False)
+        lives = [rate < limit for _, _, limit in decay_conditions.thresholds(problem)]
+        assert lives == list(separate_classes(sizes, kernel, rate, rate) > 0)
+        assert "by the thresholds" in decay_conditions.predict_decayed(problem).conditions["NC2"].sentence
+    trained = nf.Problem(sizes, kernel, held, decay=Decay(2.4, 2.4, 0.0))
+    assert decay_conditions.thresholds(trained) == []
+
+
 def test_what_no_result_covers_is_left_open():
     sizes = nf.Sizes(3, 2, 4)
     state = nf.initial.make("gaussian", sizes, None, 1)

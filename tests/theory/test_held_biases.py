@@ -8,7 +8,7 @@ from ntkflow.problem.kernels import SampleKernel
 from ntkflow.theory import decay_conditions, limits, spectrum
 from ntkflow.theory.enforced import enforced
 from ntkflow.theory.held_biases import held_conditions, held_limit
-from ntkflow.theory.prediction import predict, predictable, sample_conditions
+from ntkflow.theory.prediction import predict_flow, predictable, sample_conditions
 
 SIZES, BLOCK = nf.Sizes(3, 2, 5), nf.BlockKernel(1.3, 0.6, 0.2)
 
@@ -90,7 +90,7 @@ def test_where_the_limit_is_not_known_nothing_is_said():
     narrow = nf.Sizes(3, 2, 2)
     assert not predictable(problem)
     with pytest.raises(nf.InputError, match="not what these closed forms are for"):
-        predict(problem)
+        predict_flow(problem)
     assert held_limit(replace(problem, train_bias=True)) is None
     assert held_limit(generic) is None
     assert "held" in sample_conditions(generic)["NC2"].sentence

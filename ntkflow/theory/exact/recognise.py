@@ -1,13 +1,16 @@
 """Is this state in the permutation symmetric sector, up to a rotation of the features?"""
 
+from functools import lru_cache
+
 import numpy as np
 
 from ntkflow._types import Floats
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
-from ntkflow.problem.state import State
+from ntkflow.problem.state import State, class_means
 from ntkflow.problem.thin import decompose
+from ntkflow.scaling import frobenius
 from ntkflow.theory.exact.sector import Sector
 
 # Relative rounding of a feature and of what is computed from it.
@@ -25,11 +28,11 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
         kernel: scalar blocks.
         zero: relative size below which a part counts as zero.
     """
-    thin, _ = decompose(state, sizes, subspace=False)
-    C, W, H1, b = sizes.C, thin.W, thin.H1, thin.b
+    state.check(sizes)
+    C, W, H1, b = sizes.C, state.W, class_means(state.H, sizes), state.b
     # An orthonormal basis of the vectors that sum to zero, and the direction of the sum itself.
-    Z, one = np.linalg.qr(centring(C)[:, 1:])[0], np.full((C, 1), 1 / np.sqrt(C))
-    least = zero * max(float(np.linalg.norm(W)), float(np.linalg.norm(H1)))
+    Z, one = _contrasts(C), np.full((C, 1), 1 / np.sqrt(C))
+    least = zero * max(frobenius(W), frobenius(H1))
     contrasts, sums = (_pair(W.T @ basis, H1 @ basis, zero, least) for basis in (Z, one))
     if contrasts is None or sums is None or np.ptp(b) > zero:
         return None
@@ -37,22 +40,32 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
     wJ, hJ, axis = sums
     if frame is None:
         return None
-    total = float(np.sum(thin.L**2)) / sizes.per_class
     directions = frame if axis is None else np.hstack([frame, axis])
     if axis is not None and np.abs(frame.T @ axis).max() > zero:
         return None
+    # Last, since what lies within classes is dear to find and most states have been refused by now.
+    thin, _ = decompose(state, sizes, subspace=False)
+    total = float(np.sum(thin.L**2)) / sizes.per_class
     S = thin.L @ thin.L.T / sizes.per_class
     inside = directions.T @ S @ directions
     sP = float(np.trace(inside[: C - 1, : C - 1])) / (C - 1)
     sJ = 0.0 if axis is None else float(inside[-1, -1])
     expected = np.diag([sP] * (C - 1) + [sJ] * (axis is not None))
     # Deviations are differences of features and have the rounding of those; their squares may underflow.
-    slack = zero * total + ROUNDING * float(np.linalg.norm(H1)) * np.sqrt(total) + np.finfo(float).tiny
+    slack = zero * total + ROUNDING * frobenius(H1) * np.sqrt(total) + np.finfo(float).tiny
     # The rest of S would be frozen.
     if np.abs(inside - expected).max() > slack or total - np.trace(expected) > slack:
         return None
     sP, sJ = (0.0 if s <= slack else s for s in (sP, sJ))
     return Sector(sizes, kernel, wP, hP, sP, wJ, hJ, sJ, float(b.mean()))
+
+
+@lru_cache(maxsize=16)
+def _contrasts(C: int) -> Floats:
+    """An orthonormal basis of the vectors that sum to zero, C x (C-1)."""
+    basis: Floats = np.linalg.qr(centring(C)[:, 1:])[0]
+    basis.flags.writeable = False
+    return basis
 
 
 def _pair(A: Floats, B: Floats, zero: float, least: float) -> tuple[float, float, Floats | None] | None:
@@ -62,13 +75,13 @@ def _pair(A: Floats, B: Floats, zero: float, least: float) -> tuple[float, float
 
     V itself is None when both are smaller than `least`.
     """
-    size = max(float(np.linalg.norm(A)), float(np.linalg.norm(B)))
+    size = max(frobenius(A), frobenius(B))
     if size <= least:
         return 0.0, 0.0, None
     # V from the larger of the two, whose direction is known best; then both are held against it.
     k = np.sqrt(A.shape[1])
-    larger = A if np.linalg.norm(A) >= np.linalg.norm(B) else B
-    V = larger * (k / np.linalg.norm(larger))
+    larger = A if frobenius(A) >= frobenius(B) else B
+    V = larger * (k / frobenius(larger))
     if np.abs(V.T @ V - np.eye(A.shape[1])).max() > zero:
         return None
     a, b = (float(np.vdot(V, M)) / A.shape[1] for M in (A, B))

@@ -6,7 +6,7 @@ from hypothesis import strategies as draw
 import ntkflow as nf
 from ntkflow.theory.exact import Sector, sector_of
 from ntkflow.theory.exact.sector import NAMES
-from ntkflow.theory.prediction import predict
+from ntkflow.theory.prediction import predict_flow
 from tests import oracle
 
 SIZES, KERNEL = nf.Sizes(4, 3, 6), nf.BlockKernel(2.0, 1.1, 0.4)
@@ -51,7 +51,7 @@ def test_the_limit_of_a_symmetric_state_is_predicted_with_its_bias_and_reached(s
     # No E = 0 here: the limit follows from Lambert's W, or the root, of theory 4.5.
     state = Sector(SIZES, KERNEL, 0.7, 0.3, sP, 0.9, 0.2, 0.0, -0.4).state(FRAME)
     problem = nf.Problem(SIZES, KERNEL, state)
-    found = predict(problem)
+    found = predict_flow(problem)
     assert found.limit is not None
     assert not found.facts.zero_E
     end = oracle.integrate_raw(problem, np.array([60.0]), rtol=1e-12)[0]
@@ -67,4 +67,4 @@ def test_the_limit_of_a_symmetric_state_is_predicted_with_its_bias_and_reached(s
 def test_into_the_saddle_no_limit_is_promised():
     x = nf.theory.limits.x_star(SIZES, KERNEL)
     state = Sector(SIZES, KERNEL, 0.5, -0.5 / x, 0.0, 0.0, 0.0, 0.0, 0.1).state(FRAME)
-    assert predict(nf.Problem(SIZES, KERNEL, state)).limit is None
+    assert predict_flow(nf.Problem(SIZES, KERNEL, state)).limit is None
