@@ -1,20 +1,28 @@
 """Ensembles in lockstep against one solve after another: CPU milliseconds a member, E = 0, C = 10, m = 12, n = 64, 61 times.
 
-Run: python benchmarks/ensembles.py [--members 256 --alone 8 --whole 1000]
-Both in one process with one BLAS thread: made, integrated with the audit, all series evaluated. `--whole K` then takes K members
-through `nf.ensemble` in a process for each core, and says the seconds. CPU time counts, since machines have other users too.
+Run: python benchmarks/ensembles.py [--members 256 --alone 8 --peer --whole 1000 --map 32]
+Both in one process with one BLAS thread: made, integrated with the audit, all series evaluated. `--peer` has one member solved by
+the fastest peer of integrators.py too, a compiled explicit method, at a tolerance at which its final state is as good as ours; a
+later call counts, and not its compilation. `--whole K` then takes K members
+through `nf.ensemble` in a process for each core, and says the seconds; `--map K` a phase diagram of K x K such cells over
+(kappa_c/kappa_d, kappa_n/kappa_d) through `ntkflow sweep`, from start-up to the figure. CPU time counts, since machines have
+other users too.
 Writes results/ensembles.json.
 """
 
 import argparse
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from integrator_task import diffrax_peer, distance
 from threadpoolctl import threadpool_limits
 
 import ntkflow as nf
@@ -26,6 +34,7 @@ from ntkflow.runs.ensembles import common_grid
 RESULTS = Path(__file__).parent / "results" / "ensembles.json"
 SIZES, KERNEL = nf.Sizes(10, 12, 64), nf.BlockKernel(1.0, 0.5, 0.1)
 RTOLS = (1e-6, 1e-8)
+PEER = "Tsit5"
 
 
 def member(seed: int) -> nf.Problem:
@@ -40,8 +49,8 @@ def timed(work: Callable[[], Any], members: int) -> tuple[float, Any]:
     return 1e3 * (time.process_time() - began) / members, found
 
 
-def compared(members: int, alone: int, rtol: float) -> dict[str, Any]:
-    """Both ways at one tolerance."""
+def compared(members: int, alone: int, rtol: float, with_peer: bool) -> dict[str, Any]:
+    """All ways at one tolerance."""
     made, problems = timed(lambda: [member(seed) for seed in range(members)], members)
     grid = common_grid(problems[:1])
     tasks = [Task.of(problem, save_at=grid, rtol=rtol) for problem in problems]
@@ -55,34 +64,72 @@ def compared(members: int, alone: int, rtol: float) -> dict[str, Any]:
         pairs = zip(solutions, strict, strict=False)
         return max(float(np.abs(x.packed - y.packed).max() / np.abs(y.packed).max()) for x, y in pairs)
 
+    against = peer(found[0], strict[0], rtol) if with_peer else {}
     return {
-        "rtol": rtol, "members": members, "made": made, "lockstep": together, "alone": each, "series": series,
+        **against, "rtol": rtol, "members": members, "made": made, "lockstep": together, "alone": each, "series": series,
         "ratio": each / together, "steps": float(np.mean([solution.stats.steps for solution in found])),
         "steps_alone": float(np.mean([solution.stats.steps for solution in single])),
         "error": error(found), "error_alone": error(single),
     }  # fmt: skip
 
 
+def peer(solution: nf.Solution, strict: nf.Solution, rtol: float) -> dict[str, float]:
+    """CPU milliseconds of the peer for a member that is solved, saved at its end alone, and the tolerance that it needs."""
+    ours, exact = distance(solution.final, strict.final), strict.final
+    call = diffrax_peer(solution.problem, {"t_end": float(solution.times[-1])}, PEER)
+    state, _, _ = call(rtol)
+    while (error := distance(state, exact)) > ours:
+        rtol /= 3.0
+        state, _, _ = call(rtol)
+    spent, (_, steps, _) = timed(lambda: call(rtol), 1)
+    return {"peer": spent, "peer_rtol": rtol, "peer_steps": steps, "peer_error": error, "final_error": ours}
+
+
 def whole(members: int, rtol: float) -> dict[str, float]:
-    """Seconds for an ensemble from the problems to the series, in local processes."""
+    """Seconds for an ensemble from the problems to the series, in local processes, and of all their processors together."""
     problems = [member(seed) for seed in range(members)]
-    began = time.perf_counter()
+    began, before = time.perf_counter(), os.times()
     found = nf.ensemble(problems, rtol=rtol, times=common_grid(problems[:1]))
     assert not found.failed
-    return {"rtol": rtol, "members": members, "seconds": time.perf_counter() - began}
+    seconds, after = time.perf_counter() - began, os.times()
+    cpu = sum(after[:4]) - sum(before[:4])
+    return {"rtol": rtol, "members": members, "seconds": seconds, "cpu": cpu, "load": os.getloadavg()[0]}
+
+
+def phase_diagram(side: int) -> dict[str, float]:
+    """Seconds for the command, and of all its processes together; kappa_d is 1."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *(sys.executable, "-m", "ntkflow", "sweep", "--quiet", "--out", f"{folder}/map", "--y", "nc.NC1.final"),
+            *("--over", f"kappa_c/kappa_d=0.3:0.9:{side}", "--over", f"kappa_n/kappa_d=0.05:0.25:{side}"),
+            *("--set", "init=balanced", "--set", "classes=10", "--set", "per_class=12", "--set", "features=64"),
+        ]  # fmt: skip
+        began, before = time.perf_counter(), os.times()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds, after = time.perf_counter() - began, os.times()
+    cpu = sum(after[:4]) - sum(before[:4])
+    return {
+        "cells": side**2,
+        "seconds": seconds,
+        "cpu": cpu,
+        "cpu_ms_a_cell": 1e3 * cpu / side**2,
+        "load": os.getloadavg()[0],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", type=int, default=256)
     parser.add_argument("--alone", type=int, default=8)
+    parser.add_argument("--peer", action="store_true")
     parser.add_argument("--whole", type=int, default=1000, help="0: not at all")
+    parser.add_argument("--map", type=int, default=32, help="0: not at all")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     found: dict[str, Any] = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "rows": [], "whole": []}
     with threadpool_limits(1):
         for rtol in RTOLS:
-            row = compared(options.members, options.alone, rtol)
+            row = compared(options.members, options.alone, rtol, options.peer)
             found["rows"].append(row)
             print(
                 f"rtol {rtol:g}: {row['lockstep']:.1f} ms a member in lockstep, {row['alone']:.1f} alone, ratio "
@@ -92,7 +139,14 @@ def main() -> None:
     for rtol in RTOLS if options.whole else ():
         row = whole(options.whole, rtol)
         found["whole"].append(row)
-        print(f"rtol {rtol:g}: {options.whole} members in {row['seconds']:.1f} s")
+        print(f"rtol {rtol:g}: {options.whole} members in {row['seconds']:.1f} s, {row['cpu']:.1f} CPU s")
+    for row in found["rows"] if options.peer else ():
+        print(
+            f"rtol {row['rtol']:g}: {PEER} {row['peer']:.0f} ms a member, {row['peer'] / row['lockstep']:.1f} times ours"
+        )
+    if options.map:
+        found["map"] = row = phase_diagram(options.map)
+        print(f"{row['cells']} cells in {row['seconds']:.1f} s, {row['cpu']:.1f} CPU s")
     options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 

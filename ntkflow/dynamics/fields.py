@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import views
 from ntkflow._types import Array, ClassMatrix, Floats, PerClass, Vector
 from ntkflow.problem.kernels.base import Kernel, ThinCoefficients
 from ntkflow.problem.kernels.timeline import bracket
@@ -66,6 +67,8 @@ class ThinSystem:
     schedule: tuple[tuple[float, "ThinSystem"], ...] = ()
     targets: Float64[Floats, "outputs C"] | None = None
     train_bias: bool = True
+
+    __repr__ = views.short
 
     @classmethod
     def build(
@@ -173,11 +176,20 @@ class ThinSystem:
         if self.schedule:
             return max(system.spectral_radius(s) for _, system in self.schedule)
         m = float(self.masses.max())
-        # With one sample a class there is nothing within: not every numpy knows the norm of that.
-        within = np.linalg.norm(s.L, 2) ** 2 if s.L.size else 0.0
-        features = m * np.linalg.norm(s.H1.T @ s.H1 + 1.0, 2) + within
-        kernel = max(float(np.linalg.norm(self.class_kernel, 2)), float(self.rates.max(initial=0.0)))
-        return float(features + np.linalg.norm(s.W, 2) ** 2 * kernel + max(self.decay))
+        # With one sample a class there is nothing within.
+        within = _square(s.L) if s.L.size else 0.0
+        features = m * float(np.linalg.eigvalsh(s.H1.T @ s.H1 + 1.0)[-1]) + within
+        return float(features + _square(s.W) * self._largest + max(self.decay))
+
+    @cached_property
+    def _largest(self) -> float:
+        """The largest rate of the kernel."""
+        return max(float(np.linalg.norm(self.class_kernel, 2)), float(self.rates.max(initial=0.0)))
+
+
+def _square(A: Floats) -> float:
+    """|A|_2^2, the largest eigenvalue of the smaller Gram matrix: for an estimate half of the digits do."""
+    return float(np.linalg.eigvalsh(A @ A.T if len(A) <= A.shape[1] else A.T @ A)[-1])
 
 
 def thin_jacobian(system: ThinSystem, s: ThinState) -> Float64[Floats, "D D"]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import FeatureMatrix, Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem
-from ntkflow.dynamics.packed import InFrame, clock, no_thin_form
+from ntkflow.dynamics.packed import InFrame, collapse_rate, no_thin_form
 from ntkflow.problem.kernels import BlockKernel, Kernel, KroneckerKernel, MatrixBlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
@@ -55,6 +56,8 @@ class LevelFlow(InFrame):
     clock: float
     form: str = "thin"
 
+    __repr__ = views.short
+
     @classmethod
     def build(cls, problem: Problem) -> "LevelFlow":
         """From a problem that `has_levels`.
@@ -75,7 +78,7 @@ class LevelFlow(InFrame):
         sizes, r = problem.sizes, frame.Q.shape[1]
         # Its shapes and masses are used, not its kernel, which acts on features here.
         shape = ThinSystem(sizes.masses, np.eye(sizes.C), np.ones(r), sizes.n, problem.decay.rates)
-        return cls(problem, problem.kernel, shape, frame, shape.unpack(start), clock(problem))
+        return cls(problem, problem.kernel, shape, frame, shape.unpack(start), collapse_rate(problem))
 
     def unpack(self, y: Vector) -> ThinState:
         """H1, L, W, b."""

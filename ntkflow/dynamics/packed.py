@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from ntkflow import views
 from ntkflow._types import Floats, Vector
 from ntkflow.dynamics.fields import ThinSystem, raw_field
 from ntkflow.dynamics.saddle import largest_eigenvalue
@@ -21,6 +22,7 @@ from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState, class_means, spread
 from ntkflow.problem.thin import SQUARES_VANISH, Frame, SampleCoordinates, by_samples, decompose
+from ntkflow.scaling import frobenius
 
 # How fast a state moves beside its size: of its blocks and of their change per unit of time.
 Speed = Callable[[Sequence[Floats], Sequence[Floats]], float]
@@ -80,7 +82,7 @@ class Flow(Protocol):
         ...
 
 
-def clock(problem: Problem) -> float:
+def collapse_rate(problem: Problem) -> float:
     """Rate sqrt(m mu_class) of the class means at a collapsed point, here from the kernel's action on contrasts.
 
     Of kernels that treat classes or features unlike, the contrasts are those of the rows of W, so that the clock depends
@@ -90,7 +92,7 @@ def clock(problem: Problem) -> float:
     # Contrasts are class means whose sum over samples vanishes: W's, where they vanish H's, else along all features.
     for means in (state.W.T, class_means(state.H, sizes)):
         centred = means - (means @ sizes.masses / sizes.N)[:, None]
-        if np.linalg.norm(centred) > NOTHING * np.linalg.norm(means):
+        if frobenius(centred) > NOTHING * frobenius(means):
             break
     else:
         centred = np.zeros((sizes.n, sizes.C))
@@ -204,6 +206,8 @@ class ThinFlow(InFrame):
     clock: float
     form: str = "thin"
 
+    __repr__ = views.short
+
     @classmethod
     def build(cls, problem: Problem) -> "ThinFlow":
         """From a problem with a thin form, `problem.has_thin`.
@@ -241,7 +245,7 @@ class ThinFlow(InFrame):
                 else []
             )
             system = replace(knots[0][1], schedule=tuple(knots)) if knots else at(kernel)
-            return cls(system, frame, system.unpack(start), clock(problem), "sample")
+            return cls(system, frame, system.unpack(start), collapse_rate(problem), "sample")
         coefficients = problem.thin
         assert coefficients is not None
         system = ThinSystem.build(
@@ -252,7 +256,7 @@ class ThinFlow(InFrame):
             problem.decay.rates,
             problem.train_bias,
         )
-        return cls(system, frame, system.unpack(start), clock(problem))
+        return cls(system, frame, system.unpack(start), collapse_rate(problem))
 
     def field(self, t: float, y: Vector) -> Vector:
         """dy/dt."""
@@ -303,10 +307,12 @@ class RawFlow:
     clock: float
     form: str = "raw"
 
+    __repr__ = views.short
+
     @classmethod
     def build(cls, problem: Problem) -> "RawFlow":
         """From any problem."""
-        return cls(problem, problem.kernel, clock(problem))
+        return cls(problem, problem.kernel, collapse_rate(problem))
 
     def between(self, begin: float, end: float) -> "RawFlow":
         """The flow on an interval without knots inside, in a clock that starts at `begin`."""

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ntkflow.dynamics.packed import clock
+from ntkflow.dynamics.packed import collapse_rate
 from ntkflow.problem.kernels import ThinCoefficients
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State, class_means
@@ -31,7 +31,7 @@ def default_horizon(problem: Problem) -> float:
     but no longer than 1000 times what it would be without. Biases that are held leave the sum over outputs to W, whose
     eigenvalue there is smaller than x*, so that NC1 falls more slowly (theory 11.8).
     """
-    rate = clock(problem)
+    rate = collapse_rate(problem)
     coefficients = problem.thin
     if coefficients is None or problem.sizes.N == problem.sizes.C:
         plain = 1e3 / rate

@@ -2,82 +2,95 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ntkflow._types import Times, Vector
-from ntkflow.dynamics.packed import Flow
-from ntkflow.dynamics.saddle import Saddle
-from ntkflow.integrate.engines.base import interpolant
+from ntkflow.integrate.engines.base import Stepper, interpolant
 from ntkflow.integrate.engines.chain import Chain, Step
 from ntkflow.integrate.save_times import own_grid
-from ntkflow.integrate.stopping import Reason, Stop
-from ntkflow.integrate.watch import Now, Watch
-from ntkflow.problem.sizes import Sizes
-from ntkflow.problem.state import State
+from ntkflow.integrate.stopping import Reason
+from ntkflow.integrate.task import Task
+from ntkflow.integrate.watch import Now
 from ntkflow.progress import Progress
 
 
-class Run:
-    """Steps an engine from 0 to t_end and keeps what is to be saved.
+class March:
+    """Which states a run keeps: those at exact times, or those after the engine's own steps, thinned.
 
     Args:
-        flow: the packed system.
-        sizes: of the problem.
-        engine: name of the engine, or 'auto'.
-        t_end: end time.
-        rtol: tolerance asked for; the engine works at a share of it.
-        stop: conditions that end the run earlier.
-        save_at: exact times to save; the state in which the run ends earlier is saved too. None: the engine's own
-            steps, thinned.
-        knots: times at which a moving kernel has a kink; steps end there and begin anew, and where `save_at` is
-            None the state there is saved.
-        max_steps: limit on accepted steps.
+        save_at: exact times; None: the engine's own steps.
+        own: times that the steps are thinned to.
+        y0: the start.
+
+    Attributes:
+        stepper: what steps; there before anything is kept.
+        times: saved times.
+        packed: packed states there.
+    """
+
+    stepper: Stepper
+
+    def __init__(self, save_at: Times | None, own: Callable[[], Times], y0: Vector) -> None:
+        self.times: list[float] = []
+        self.packed: list[Vector] = []
+        self.exact = save_at is not None
+        self.grid: Iterator[float] = iter(own() if save_at is None else save_at)
+        self.next = next(self.grid)
+        if not self.exact or self.next == 0.0:
+            self._save(0.0, y0)
+            self.next = next(self.grid, math.inf) if self.exact else self.next
+
+    def _save_due(self, ends: bool) -> None:
+        """Keep what is due after a step; `ends` says that this state is to be kept whenever it comes."""
+        t = self.stepper.t
+        if self.exact:
+            if self.next <= t:
+                inside = interpolant(self.stepper)
+                while self.next <= t:
+                    self._save(self.next, self.stepper.y.copy() if self.next == t else inside(self.next))
+                    self.next = next(self.grid, math.inf)
+            return
+        if (t >= self.next or ends) and t > self.times[-1]:
+            self._save(t, self.stepper.y.copy())
+        while self.next <= t:
+            self.next = next(self.grid, math.inf)
+
+    def _save(self, t: float, y: Vector) -> None:
+        self.times.append(float(t))
+        self.packed.append(np.array(y))
+
+
+class Run(March):
+    """Steps an engine from 0 to t_end and keeps what is to be saved.
+
+    Steps end at the knots of a moving kernel and begin anew; where no exact times are to be saved, the states there are.
+    The state in which a run ends earlier is saved too.
+
+    Args:
+        task: what is to be done.
         progress: called with ("integrating", t, t_end) after each step.
         observe: called after each accepted step, before its end is saved.
-        saddle: the rates of W = H = 0, where that is a saddle: a run that falls into it is to end.
-        reached: of a state at rest by the target for NC1, whether it is the predicted end; None: every one is.
 
     Attributes:
         stepper: what steps; `stepper.intervals` are those between the knots.
         steps: accepted steps.
-        times: saved times.
-        packed: packed states there.
         turns: (t, packed state) at the knots passed, whether saved or not; empty for a constant kernel.
     """
 
+    stepper: Chain
+
     def __init__(
-        self,
-        flow: Flow,
-        sizes: Sizes,
-        engine: str,
-        t_end: float,
-        rtol: float,
-        stop: Stop,
-        save_at: Times | None,
-        knots: Sequence[float],
-        max_steps: int,
-        progress: Progress | None,
-        observe: Callable[[Step], None] | None = None,
-        saddle: Saddle | None = None,
-        reached: Callable[[State], bool] | None = None,
+        self, task: Task, progress: Progress | None = None, observe: Callable[[Step], None] | None = None
     ) -> None:
-        self.flow, self.t_end, self.progress, self.observe = flow, t_end, progress, observe
-        self.watch = Watch(flow, sizes, t_end, stop, knots, max_steps, saddle, reached)
-        y0 = flow.start()
-        self.stepper = Chain(flow, knots, t_end, rtol, engine)
+        self.flow, self.t_end, self.knots = task.flow, task.t_end, task.knots
+        self.progress, self.observe = progress, observe
+        self.watch = task.watch()
+        self.stepper = Chain(self.flow, self.knots, self.t_end, task.rtol, task.engine)
         self.steps = 0
-        self.times: list[float] = []
-        self.packed: list[Vector] = []
         self.turns: list[tuple[float, Vector]] = []
-        self.exact = save_at
-        self.grid: Iterator[float] = iter(save_at if save_at is not None else own_grid(flow, t_end, knots))
-        self.knots = list(knots)
-        self.next = next(self.grid)
-        if save_at is None or self.next == 0.0:
-            self._save(0.0, y0)
-            self.next = next(self.grid, math.inf) if save_at is not None else self.next
+        super().__init__(task.times, lambda: own_grid(self.flow, self.t_end, self.knots), self.flow.start())
 
     def march(self) -> Reason:
         """Step until something ends the run."""
@@ -89,7 +102,7 @@ class Run:
         return reason
 
     def _until_something_ends_it(self) -> Reason:
-        reason = self.watch.reason(self._now) if self.exact is None else None
+        reason = None if self.exact else self.watch.reason(self._now)
         while reason is None:
             if self.stepper.status != "failed":
                 # A trial step may overflow; the engine rejects it, or the check below ends the run.
@@ -105,7 +118,8 @@ class Run:
             if self.knots and self.stepper.t == self.stepper.interval.end:
                 self.turns.append((self.stepper.t, np.array(self.stepper.y)))
             if reason is not Reason.NOT_FINITE:
-                self._save_due(last=reason is not None)
+                # Where the kernel changes its slope the law of E's motion has a kink: those states are saved too.
+                self._save_due(reason is not None or bool(self.stepper.t == self.stepper.interval.end))
             if self.progress is not None:
                 self.progress("integrating", self.stepper.t, self.t_end)
         return reason
@@ -116,21 +130,6 @@ class Run:
         interval, finished = stepper.interval, stepper.status == "finished"
         return Now(stepper.t, stepper.y, self.steps, interval.rtol, interval.end, finished)
 
-    def _save_due(self, last: bool) -> None:
-        t = self.stepper.t
-        if self.exact is not None:
-            if self.next <= t:
-                inside = interpolant(self.stepper)
-                while self.next <= t:
-                    self._save(self.next, self.stepper.y.copy() if self.next == t else inside(self.next))
-                    self.next = next(self.grid, math.inf)
-            return
-        # Where the kernel changes its slope the law of E's motion has a kink: those states are saved too.
-        if (t >= self.next or last or t == self.stepper.interval.end) and t > self.times[-1]:
-            self._save(t, self.stepper.y.copy())
-        while self.next <= t:
-            self.next = next(self.grid, math.inf)
-
     def _save_end(self, reason: Reason) -> None:
         """The last finite state of a run that ended before its end time, unless it is there already."""
         t, y = self.stepper.t, self.stepper.y
@@ -139,7 +138,3 @@ class Run:
                 self._save(t, y.copy())
         elif not self.times:
             self._save(0.0, self.flow.start())
-
-    def _save(self, t: float, y: Vector) -> None:
-        self.times.append(float(t))
-        self.packed.append(np.array(y))

@@ -23,11 +23,12 @@ def knots_of(kernel: Kernel) -> tuple[float, ...]:
     return tuple(t for t in kernel.knots if t > 0)
 
 
-def own_grid(flow: Flow, t_end: float, knots: Sequence[float] = ()) -> Times:
-    """`log_grid` for a run of a flow from its start."""
+def own_grid(flow: Flow, t_end: float, knots: Sequence[float] = (), radius: float | None = None) -> Times:
+    """`log_grid` for a run of a flow from its start, whose spectral radius there may be known."""
     y0 = flow.start()
+    radius = flow.spectral_radius(y0) if radius is None else radius
     # A hundredth of the fastest time constant: before that nothing can be seen to move on a log axis of time.
-    return log_grid(1e-2 / max(flow.spectral_radius(y0), 1 / t_end), t_end, y0.nbytes, knots)
+    return log_grid(1e-2 / max(radius, 1 / t_end), t_end, y0.nbytes, knots)
 
 
 def log_grid(first: float, t_end: float, nbytes: int, knots: Sequence[float] = ()) -> Times:

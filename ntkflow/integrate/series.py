@@ -1,16 +1,18 @@
 """Metrics along a trajectory: plain named series with a unit and a meaning each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ntkflow._types import Floats, Integers, Times
+from ntkflow._types import Floats, Integers
 from ntkflow.dynamics.fields import ThinSystem
-from ntkflow.integrate.stack import Stack, Trajectory, stacks
+from ntkflow.dynamics.packed import ThinFlow
+from ntkflow.integrate.stack import Stack, Trajectory, crowded, stacks, system_of
 from ntkflow.metrics import components, invariant, neural_collapse
 from ntkflow.metrics.quantities import conserved_by
-from ntkflow.problem.kernels.base import ThinCoefficients
+from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
+from ntkflow.problem.thin import Frame
 from ntkflow.scaling import cosine, cosines
 
 TIME_UNIT = "flow time of the sum loss 1/2 |W H + b 1^T - Y|_F^2 (eq. 4)"
@@ -42,10 +44,10 @@ DESCRIPTIONS: dict[str, str] = {
 
 
 class Narrow(dict[str, Floats]):
-    """Series of a trajectory without the measures of collapse, which are evaluated all together when one is asked for."""
+    """What laws are checked by along a trajectory; all other series are evaluated together when one is asked for."""
 
-    def __init__(self, trajectory: Trajectory) -> None:
-        super().__init__(evaluate(trajectory, narrow=True))
+    def __init__(self, trajectory: Trajectory, checked: dict[str, Floats] | None = None) -> None:
+        super().__init__(_checked(trajectory) if checked is None else checked)
         self.trajectory = trajectory
 
     def __missing__(self, name: str) -> Floats:
@@ -53,68 +55,165 @@ class Narrow(dict[str, Floats]):
         return dict(self)[name]
 
 
-def evaluate(
-    trajectory: Trajectory, only: Sequence[int] | None = None, narrow: bool = False
-) -> dict[str, Floats]:
+def evaluate(trajectory: Trajectory, only: Sequence[int] | None = None) -> dict[str, Floats]:
     """All series of `DESCRIPTIONS` that exist for the problem: loss components need the squared error.
 
     Args:
         trajectory: saved states.
         only: indices of the saved times to look at, increasing, the first among them; None: all.
-        narrow: of the measures of collapse NC1_frobenius alone, which costs nothing.
     """
     looked = np.arange(len(trajectory)) if only is None else np.asarray(only)
     problem, sizes = trajectory.problem, trajectory.problem.sizes
     first: Floats | None = None
     parts = []
     for stack in stacks(trajectory, looked):
-        H1, L, W, b = stack.H1, stack.L, stack.W, stack.b
-        # The three components are orthogonal parts of R, which are parts of the loss for squares only.
-        if problem.squared_error:
-            values = components.loss_of(np, H1, L, W, b, sizes.masses)
-        else:
-            losses = [float(trajectory.flow.loss(trajectory.packed[i])) for i in stack.at]
-            values = {"loss": np.array(losses)}
-        if narrow:
-            values["NC1_frobenius"] = neural_collapse.nc1_frobenius(L, sizes.N)
-        else:
-            values |= neural_collapse.measure_stack(H1, L, W, b, stack.frame, stack.V)
-        values |= components.moments_of(np, H1, L, sizes.N / sizes.C)
-        values |= components.norms_of(np, L, W, b, sizes.N / sizes.C)
+        values = _losses(trajectory, stack) | _measures(stack, sizes)
         # The terms of E where it is a matrix of blocks; what the rung conserves everywhere else. E_drift is that of an
         # exact trajectory's zero; with decay or a moving kernel it is a real motion.
         if problem.thin is not None:
-            terms = _terms(stack, trajectory.times[stack.at], problem.thin, sizes)
+            terms = _terms(trajectory, stack)
             # Of a thin flow the frame is one for the whole run, of a raw one all n coordinates are looked at.
             if first is None:
-                first = terms["weights"][0] - (terms["means"][0] + terms["within"][0])
+                first = _difference(terms)[0]
             values |= _of_terms(terms, first)
             values["E_eot_norm"] = _end_of_training(stack, terms["rates"], sizes)
         parts.append(values)
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    # Held biases follow no law that V would belong to (theory 11.8).
-    if (kernel := problem.equal_blocks) is not None and problem.train_bias:
-        share = sizes.N / kernel.eigenvalues(sizes).mu_global
-        columns["V"] = columns["b_error"] ** 2 + share * columns["gg_norm"]
+    columns = _joined(parts, problem)
     if problem.thin is None:
-        columns |= _columns(_general_rows(trajectory, looked))
+        rows = _general_rows(trajectory, looked)
+        columns |= {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return _in_order(columns)
+
+
+def _in_order(columns: dict[str, Floats]) -> dict[str, Floats]:
     # What belongs to E comes last, in tables and files too.
     return dict(sorted(columns.items(), key=lambda column: column[0].startswith("E_")))
 
 
-def _columns(rows: Sequence[dict[str, float]]) -> dict[str, Floats]:
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+def _measures(stack: Stack, sizes: Sizes) -> dict[str, Floats]:
+    """What the states alone tell."""
+    H1, L, W, b = stack.H1, stack.L, stack.W, stack.b
+    found = neural_collapse.measure_stack(H1, L, W, b, stack.frame, stack.V)
+    found |= components.moments_of(np, H1, L, sizes.N / sizes.C)
+    return found | components.norms_of(np, L, W, b, sizes.N / sizes.C)
 
 
-def _terms(stack: Stack, times: Times, coefficients: ThinCoefficients, sizes: Sizes) -> dict[str, Floats]:
+def of_crowd(trajectories: Sequence[Trajectory]) -> list[dict[str, Floats]]:
+    """`evaluate` at the first and the last saved time of many trajectories alike, see `stack.alike`, with the same digits."""
+    stack, inverse, rates, sizes = _crowd(trajectories, [np.array([0, -1])] * len(trajectories), frames=True)
+    values = components.loss_of(np, stack.H1, stack.L, stack.W, stack.b, sizes.masses)
+    values |= _measures(stack, sizes)
+    terms = invariant.terms_of(np, stack.H1, stack.L, stack.W, inverse, rates, sizes.masses.mean())
+    values |= _of_terms(terms, np.repeat(_difference(terms)[::2], 2, axis=0))
+    values["E_eot_norm"] = _end_of_training(stack, rates, sizes)
+    columns = _shared_out(values, trajectories, [2] * len(trajectories))
+    return [_in_order(found) for found in columns]
+
+
+def checked_of_crowd(trajectories: Sequence[Trajectory]) -> list[Narrow]:
+    """`Narrow` of many trajectories alike."""
+    counts = [len(trajectory) for trajectory in trajectories]
+    stack, inverse, rates, sizes = _crowd(trajectories, [slice(None)] * len(trajectories))
+    values = {
+        "loss": components.loss_of(np, stack.H1, stack.L, stack.W, stack.b, sizes.masses)["loss"],
+        **_falling(stack, sizes),
+    }
+    terms = invariant.main_terms_of(np, stack.H1, stack.L, stack.W, inverse, rates, sizes.masses.mean())
+    begins = np.repeat(np.cumsum([0, *counts[:-1]]), counts)
+    values["E_drift"] = invariant.drifts(terms, _difference(terms)[begins])
+    columns = _shared_out(values, trajectories, counts)
+    return [Narrow(trajectory, found) for trajectory, found in zip(trajectories, columns, strict=True)]
+
+
+def _crowd(
+    trajectories: Sequence[Trajectory], looked: Sequence[Integers | slice], frames: bool = False
+) -> tuple[Stack, Floats, Floats, Sizes]:
+    """States of a crowd, and for each the inverse class kernel, the rates within classes, and the sizes of all."""
+    stack, counts = crowded(trajectories, looked, frames)
+    systems = [system_of(trajectory.flow) for trajectory in trajectories]
+    inverse = np.repeat(np.stack([system.inverse for system in systems]), counts, axis=0)
+    rates = np.repeat(np.stack([system.rates for system in systems])[:, None], counts, axis=0)
+    return stack, inverse, rates, trajectories[0].problem.sizes
+
+
+def _difference(terms: dict[str, Floats]) -> Floats:
+    """E of its terms."""
+    E: Floats = terms["weights"] - (terms["means"] + terms["within"])
+    return E
+
+
+def _shared_out(
+    values: dict[str, Floats], trajectories: Sequence[Trajectory], counts: Sequence[int]
+) -> Iterator[dict[str, Floats]]:
+    """To each of a crowd the values of its own states, with V."""
+    ends = np.cumsum(counts).tolist()
+    for trajectory, begin, end in zip(trajectories, [0, *ends], ends, strict=False):
+        yield _joined([{name: column[begin:end] for name, column in values.items()}], trajectory.problem)
+
+
+def _joined(parts: Sequence[dict[str, Floats]], problem: Problem) -> dict[str, Floats]:
+    """The columns of stacks after each other, and V."""
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # Held biases follow no law that V would belong to (theory 11.8).
+    if (kernel := problem.equal_blocks) is not None and problem.train_bias:
+        share = problem.sizes.N / kernel.eigenvalues(problem.sizes).mu_global
+        columns["V"] = columns["b_error"] ** 2 + share * columns["gg_norm"]
+    return columns
+
+
+def _checked(trajectory: Trajectory) -> dict[str, Floats]:
+    """Of the series of `evaluate` those that fall, or stay, by a law; with the same digits."""
+    problem, sizes, every = trajectory.problem, trajectory.problem.sizes, np.arange(len(trajectory))
+    first: Floats | None = None
+    parts = []
+    for stack in stacks(trajectory, every):
+        values = {"loss": _losses(trajectory, stack)["loss"], **_falling(stack, sizes)}
+        if problem.thin is not None:
+            terms = _terms(trajectory, stack, invariant.main_terms_of)
+            if first is None:
+                first = _difference(terms)[0]
+            values["E_drift"] = invariant.drifts(terms, first)
+        parts.append(values)
+    columns = _joined(parts, problem)
+    if problem.thin is None:
+        columns["E_drift"] = np.array([row["E_drift"] for row in _general_rows(trajectory, every)])
+    return columns
+
+
+def _falling(stack: Stack, sizes: Sizes) -> dict[str, Floats]:
+    """What laws are checked by beside the loss and E."""
+    return {
+        "NC1_frobenius": neural_collapse.nc1_frobenius(stack.L, sizes.N),
+        "gg_norm": components.mean_square(np, stack.H1),
+        **components.norms_of(np, stack.L, stack.W, stack.b, sizes.N / sizes.C),
+    }
+
+
+def _losses(trajectory: Trajectory, stack: Stack) -> dict[str, Floats]:
+    """The loss of the states of a stack; of the squared error its components too, the orthogonal parts of R."""
+    if trajectory.problem.squared_error:
+        masses = trajectory.problem.sizes.masses
+        return components.loss_of(np, stack.H1, stack.L, stack.W, stack.b, masses)
+    return {"loss": np.array([float(trajectory.flow.loss(trajectory.packed[i])) for i in stack.at])}
+
+
+def _terms(
+    trajectory: Trajectory, stack: Stack, of: Callable[..., dict[str, Floats]] = invariant.terms_of
+) -> dict[str, Floats]:
     """The terms of E of the states of a stack, and the rates within classes that they hold, (T, 1, r) or (r,)."""
-    built = ThinSystem.build(coefficients, sizes, stack.frame.column_class, stack.H1.shape[1])
+    if isinstance(trajectory.flow, ThinFlow):
+        built = system_of(trajectory.flow)
+    else:
+        coefficients, frame = trajectory.problem.thin, stack.frame
+        assert coefficients is not None
+        assert isinstance(frame, Frame)
+        built = ThinSystem.build(coefficients, frame.sizes, frame.column_class, stack.H1.shape[1])
     inverse, rates = built.inverse, built.rates
     if built.schedule:
-        now = [built.at(float(t)) for t in times]
+        now = [built.at(float(t)) for t in trajectory.times[stack.at]]
         inverse = np.stack([system.inverse for system in now])
         rates = np.stack([system.rates for system in now])[:, None]
-    found = invariant.terms_of(np, stack.H1, stack.L, stack.W, inverse, rates, built.masses.mean())
+    found = of(np, stack.H1, stack.L, stack.W, inverse, rates, built.masses.mean())
     return {**found, "rates": rates}
 
 

@@ -65,25 +65,15 @@ def solve(
     if isinstance(problem, LayeredProblem):
         raise InputError("problem", "a LayeredProblem", "has layers of its own", "use nf.solve_layers")
     task = Task.of(
-        problem,
-        t_end=t_end,
-        stop=stop,
-        save_at=save_at,
-        rtol=rtol,
-        engine=engine,
-        form=form,
-        max_steps=max_steps,
-    )
+        problem, t_end=t_end, stop=stop, save_at=save_at, rtol=rtol, engine=engine, form=form, max_steps=max_steps
+    )  # fmt: skip
     return settle(run_alone(task, progress), throw)
 
 
 def run_alone(task: Task, progress: Progress | None = None) -> Solution:
     """The solution of one task, whatever ended it."""
     began, motion = time.perf_counter(), task.motion()
-    run = Run(
-        task.flow, task.problem.sizes, task.engine, task.t_end, task.rtol, task.stop, task.times, task.knots,
-        task.max_steps, progress, None if motion is None else motion.observe, task.saddle, task.reached,
-    )  # fmt: skip
+    run = Run(task, progress, None if motion is None else motion.observe)
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
         reason = run.march()

@@ -1,6 +1,6 @@
 """The saved states of a trajectory in stacks, for metrics that look at many at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from ntkflow._types import Floats, Integers, Times
+from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow, ThinFlow
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State, ThinState
-from ntkflow.problem.thin import Frame
+from ntkflow.problem.thin import Frame, Frames
 
 # So much memory the logits of a stack and what else the metrics need may take.
 BYTES = 2**24
@@ -56,7 +57,7 @@ class Stack:
         L: within-class factors, (T, k, r).
         W: weights, (T, C, k).
         b: biases, (T, C).
-        frame: the frame.
+        frame: the frame, or one for each.
         V: what takes the coordinates of the subspace to all n; None where they are these.
     """
 
@@ -65,7 +66,7 @@ class Stack:
     L: Float64[Floats, "T k r"]
     W: Float64[Floats, "T C k"]
     b: Float64[Floats, "T C"]
-    frame: Frame
+    frame: Frame | Frames
     V: Floats | None
 
 
@@ -84,3 +85,46 @@ def stacks(trajectory: Trajectory, at: Integers) -> Iterator[Stack]:
         some = at[k : k + most]
         H1, L, W, b = flow.unpack_many(trajectory.packed[some])
         yield Stack(some, H1, L, W, b, flow.frame, flow.frame.V if r < n else None)
+
+
+def system_of(flow: Flow) -> ThinSystem:
+    """The system of a thin flow, whose inverse class kernel is found once however many ask."""
+    assert isinstance(flow, ThinFlow)
+    return flow.system
+
+
+def alike(trajectory: Trajectory) -> tuple[object, ...] | None:
+    """What trajectories must have in common for their ends to lie in one stack; None of those that never do."""
+    problem, flow = trajectory.problem, trajectory.flow
+    if not (isinstance(flow, ThinFlow) and isinstance(flow.frame, Frame) and problem.squared_error):
+        return None
+    if len(trajectory) < 2 or flow.system.schedule:
+        return None
+    return problem.sizes, flow.frame.V.shape, flow.frame.Q.shape
+
+
+def crowded(
+    trajectories: Sequence[Trajectory], looked: Sequence[Integers | slice], with_frames: bool
+) -> tuple[Stack, list[int]]:
+    """States of trajectories that are alike, one trajectory after the other, and how many of each.
+
+    Args:
+        trajectories: alike.
+        looked: which saved states of each.
+        with_frames: whether each state has its frame and what takes it to all features; without, it has the first one's.
+    """
+    parts, frames = [], []
+    for trajectory, at in zip(trajectories, looked, strict=True):
+        flow = trajectory.flow
+        assert isinstance(flow, ThinFlow)
+        assert isinstance(flow.frame, Frame)
+        parts.append(flow.unpack_many(trajectory.packed[at]))
+        frames.append(flow.frame)
+    counts = [len(part[0]) for part in parts]
+    H1, L, W, b = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
+    frame: Frame | Frames = frames[0]
+    V, (n, k) = None, frames[0].V.shape
+    if with_frames:
+        frame = Frames(frames[0].sizes, np.repeat(np.stack([one.Q for one in frames]), counts, axis=0))
+        V = np.repeat(np.stack([one.V for one in frames]), counts, axis=0) if k < n else None
+    return Stack(np.arange(len(b)), H1, L, W, b, frame, V), counts

@@ -91,12 +91,7 @@ class Task:
         Raises:
             InputError: an argument is out of its range.
         """
-        times, horizon = _checked_span(save_at, t_end, problem)
-        stop = stop if stop is not None else (Stop() if times is None else Stop(None, None, None))
-        if not 1e-12 <= real("rtol", rtol) <= 1e-2:
-            raise InputError("rtol", rtol, "must lie in 1e-12 .. 1e-2 in float64", "1e-8 suits most uses")
-        if form not in ("auto", "thin", "raw"):
-            raise InputError("form", repr(form), "must be auto, thin or raw", "choose one of these")
+        horizon, stop, times, rtol = asked(t_end, stop, save_at, rtol, form, lambda: default_horizon(problem))
         return cls(problem, horizon, stop, times, rtol, engine, form, max_steps)
 
     @cached_property
@@ -204,16 +199,30 @@ def flow_of(problem: Problem, form: str) -> Flow:
     return RawFlow.build(problem)
 
 
-def _checked_span(
-    save_at: Sequence[float] | Times | None, t_end: float | None, problem: Problem
-) -> tuple[Times | None, float]:
-    """Times to save and the end of the run, each as asked for or as follows from the other."""
+def asked(
+    t_end: float | None,
+    stop: Stop | None,
+    save_at: Sequence[float] | Times | None,
+    rtol: float,
+    form: str,
+    horizon: Callable[[], float],
+) -> tuple[float, Stop, Times | None, float]:
+    """End time, conditions, times to save and tolerance, as asked for or as follows from the others.
+
+    Raises:
+        InputError: one is out of its range.
+    """
     times = None if save_at is None else checks.times("save_at", save_at)
     if times is not None and t_end is not None and times[-1] > t_end:
         raise InputError("save_at", times[-1], f"lies after t_end = {t_end}", "raise t_end")
     if t_end is None:
-        t_end = float(times[-1]) if times is not None else default_horizon(problem)
-    t_end = real("t_end", t_end)
+        t_end = float(times[-1]) if times is not None else horizon()
+    t_end, rtol = real("t_end", t_end), real("rtol", rtol)
     if not t_end >= EARLIEST:
         raise InputError("t_end", t_end, f"must be positive, at least {EARLIEST:g}", "give a time > 0")
-    return times, t_end
+    if not 1e-12 <= rtol <= 1e-2:
+        raise InputError("rtol", rtol, "must lie in 1e-12 .. 1e-2 in float64", "1e-8 suits most uses")
+    checks.choice("form", form, ("auto", "thin", "raw"))
+    if stop is None:
+        stop = Stop() if times is None else Stop(None, None, None)
+    return t_end, stop, times, rtol

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ntkflow._types import Floats, Times
+from ntkflow._types import Floats, Integers, Times
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.dynamics.packed import Flow, ThinFlow
 from ntkflow.metrics import invariant
@@ -47,7 +47,7 @@ def lost_accuracy(
     """
     # Of E's terms, as of outputs, so much is known.
     known = max(ERROR_IN_RTOL * rtol, law_tolerance)
-    still = [(here, _spread_out(rows, LOOKS)) for here, rows in _at_rest(problem, flow, times, packed)]
+    still = list(_at_rest(problem, flow, times, packed))
     bound = max(rtol, ROUNDING)
     if not problem.decay.moves_E and any(drift(here, flow, rows) > bound for here, rows in still):
         return True
@@ -60,15 +60,25 @@ def lost_accuracy(
 def _at_rest(
     problem: Problem, flow: Flow, times: Times, packed: np.ndarray
 ) -> Iterator[tuple[Problem, np.ndarray]]:
-    """The states, the initial one among them, in every stretch on which the kernel stands still, with that kernel."""
-    times, packed = np.append(0.0, times), np.vstack([flow.start(), packed])
+    """Some states, the initial one among them, of every stretch on which the kernel stands still, with that kernel."""
     if not problem.kernel.moves:
-        yield problem, packed
+        yield problem, _with_start(flow, packed, _looks(len(packed) + 1))
         return
+    times = np.append(0.0, times)
     for begin, end, kernel in problem.kernel.rests:
-        inside = packed[(times >= begin) & (times <= end)]
+        inside = np.flatnonzero((times >= begin) & (times <= end))
         if len(inside) > 1:
-            yield replace(problem, kernel=kernel), inside
+            yield replace(problem, kernel=kernel), _with_start(flow, packed, inside[_looks(len(inside))])
+
+
+def _looks(count: int) -> Integers:
+    """Which of so many states are looked at."""
+    return np.unique(np.linspace(0, count - 1, LOOKS).round().astype(int))
+
+
+def _with_start(flow: Flow, packed: Floats, at: Integers) -> Floats:
+    """Those of the initial state and the saved ones, which are not copied where they are not looked at."""
+    return np.vstack([flow.start() if at[0] == 0 else packed[at[0] - 1], packed[at[1:] - 1]])
 
 
 def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:

@@ -98,7 +98,7 @@ class Watch:
             now: where it stands.
             near: whether the mean speed since the last look is so low that the run may be at rest; None works it out.
         """
-        if self._stalled(now):
+        if self.stalled(now):
             return Reason.STALLED
         # Engines refuse steps that are not finite; without targets a look now and then is enough.
         if not (self.blind and now.t < now.end and now.steps % BLIND_STEPS):
@@ -113,7 +113,8 @@ class Watch:
                 return Reason.T_END
         return Reason.MAX_STEPS if now.steps >= self.max_steps else None
 
-    def _stalled(self, now: Now) -> bool:
+    def stalled(self, now: Now) -> bool:
+        """Whether the run gets nowhere; to be asked every `WORN_STEPS` and every `STALL_STEPS` steps."""
         if now.steps and now.steps % WORN_STEPS == 0:
             self._recent.append(_kept(now))
         if not now.steps or now.steps % STALL_STEPS:

@@ -15,6 +15,7 @@ _NAMES = {
     "parse_axis": "ntkflow.sweep.axis:parse_axis",
     "run_sweep": "ntkflow.sweep.runner:run_sweep",
     "table_figure": "ntkflow.sweep.figure:table_figure",
+    "table_so_far": "ntkflow.sweep.gather:table_so_far",
     "spec_from_tables": "ntkflow.sweep.spec:spec_from_tables",
     "local_processes": "ntkflow.runs.processes.executors:local_processes",
 }
@@ -31,6 +32,7 @@ __all__ = [
     "run_sweep",
     "spec_from_tables",
     "table_figure",
+    "table_so_far",
 ]
 __getattr__, __dir__ = attach(__name__, _NAMES)
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from ntkflow.sweep.axis import Axis, parse_axis
     from ntkflow.sweep.cluster import dask_cluster
     from ntkflow.sweep.figure import table_figure
+    from ntkflow.sweep.gather import table_so_far
     from ntkflow.sweep.runner import run_sweep
     from ntkflow.sweep.spec import SweepSpec, View, spec_from_tables
     from ntkflow.sweep.studies import STUDIES, Study

@@ -13,6 +13,8 @@ from ntkflow.runs.border.schema import Schema
 from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import SCHEMA
 
+# A field is set to a multiple of another one, whatever sets that.
+RATIO = "/"
 FORMS = "FIELD=START:STOP:COUNT, FIELD=START:STOP:COUNT:log or FIELD=v1,v2,v3"
 # Far above any axis that is meant; a slip of the finger must not fill the memory with values.
 MOST_VALUES = 100_000
@@ -25,7 +27,8 @@ class Axis:
     """Fields that take the same value in every cell, and the values they run through.
 
     Attributes:
-        fields: names of fields of the configuration; more than one moves together, as decay_w,decay_h.
+        fields: names of fields of the configuration; more than one moves together, as decay_w,decay_h. A ratio of two, as
+            kappa_c/kappa_d, sets the first to a multiple of the second.
         values: at least one, none twice.
         log: whether figures draw this axis on a log scale.
         schema: the fields there are; by default those of a simulation.
@@ -44,9 +47,10 @@ class Axis:
         if not self.fields:
             raise InputError("over", "no field", "needs at least one", FORMS)
         argument = f"over {self.name}"
-        values = tuple(
-            self.schema.typed_value(argument, name, v) for v in self.values for name in self.fields[:1]
-        )
+        for name in self.fields:
+            if RATIO in name:
+                self._check_ratio(argument, name)
+        values = tuple(self.schema.typed_value(argument, self.sets[0], v) for v in self.values)
         for name in self.fields[1:]:
             if tuple(self.schema.typed_value(argument, name, v) for v in values) != values:
                 raise InputError(argument, name, "is not of the type of the others", "give it its own --over")
@@ -60,6 +64,20 @@ class Axis:
         if self.log and not all(isinstance(v, int | float) and v > 0 for v in values):
             raise InputError(argument, "log", "needs positive numbers", "drop :log or the values")
         object.__setattr__(self, "values", values)
+
+    def _check_ratio(self, argument: str, name: str) -> None:
+        parts = name.split(RATIO)
+        if self.schema is not SCHEMA or len(self.fields) > 1 or len(set(parts)) != 2 or len(parts) != 2:
+            rule = "is no ratio of two fields of a simulation on an axis of its own"
+            raise InputError(argument, name, rule, "write it as kappa_c/kappa_d=0.1:0.9:9")
+        for part in parts:
+            if self.schema.kind_of(argument, part) is not float:
+                raise InputError(argument, part, "is not a real number", "take ratios of numbers, as kappas")
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Names of the fields that the axis sets; of a ratio the first of its two."""
+        return tuple(name.partition(RATIO)[0] for name in self.fields)
 
     @property
     def name(self) -> str:
@@ -118,10 +136,11 @@ def parse_axis(text: str, schema: Schema = SCHEMA, argument: str | None = None) 
     if not sign or not names.strip() or not right.strip():
         raise InputError(argument, repr(text), "is not an axis", f"write {FORMS}")
     targets = tuple(name.strip() for name in names.split(","))
-    numbers = schema.kind_of(argument, targets[0]) in (int, float)
+    first = targets[0].partition(RATIO)[0]
+    numbers = schema.kind_of(argument, first) in (int, float)
     if numbers and ":" in right:
         return _range(argument, targets, right, schema)
-    values = tuple(schema.read_value(argument, targets[0], word) for word in right.split(","))
+    values = tuple(schema.read_value(argument, first, word) for word in right.split(","))
     return Axis(targets, values, schema=schema)
 
 
@@ -142,7 +161,7 @@ def _range(argument: str, targets: tuple[str, ...], text: str, schema: Schema) -
             argument, repr(text), "a log range needs positive ends", "drop :log or move the ends"
         )
     points = np.geomspace(start, stop, count) if log else np.linspace(start, stop, count)
-    if schema.kind_of(argument, targets[0]) is int:
+    if schema.kind_of(argument, targets[0].partition(RATIO)[0]) is int:
         # Rounded after the spacing, so that a log range of whole numbers is one; small ones coincide then.
         return Axis(targets, tuple(dict.fromkeys(int(v) for v in np.rint(points))), log, schema)
     return Axis(targets, tuple(float(v) for v in points), log, schema)

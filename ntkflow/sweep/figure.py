@@ -12,11 +12,12 @@ from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ntkflow.runs.pictures.layout import filled, inches
 from ntkflow.sweep.axis import Axis
+from ntkflow.sweep.columns.labels import bounded, label
 from ntkflow.sweep.heat import draw_heat_map
-from ntkflow.sweep.labels import bounded, label
+from ntkflow.sweep.noise import level, shown, tolerance
 from ntkflow.sweep.plan import Group, Plan, plan, positions, quantiles, scattered
 from ntkflow.sweep.spec import SweepSpec, View
-from ntkflow.sweep.table import Table
+from ntkflow.sweep.table import Table, column_named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,10 +66,12 @@ def sweep_figure(
     figure.suptitle(fill(title, int(14 * figure.get_figwidth())), fontsize=11)
     theory = (*spec.view.theory, *[""] * (panes - len(spec.view.theory)))
     grid = filled(figure, panes, rows, columns)
-    for axes, y, line in zip(grid, spec.view.y, theory, strict=True):
+    # By their whole names, which say whether they are of the start or the end.
+    names = [column_named(y, table.columns) or y for y in spec.view.y]
+    for axes, y, line in zip(grid, names, theory, strict=True):
         log = spec.view.log_y and not bounded(y)
         if drawn.kind == "heat map":
-            draw_heat_map(axes, drawn, table, y, log)
+            draw_heat_map(axes, drawn, table, y, log, line)
         else:
             _pane(axes, drawn, table, y, line, log)
             _mark(axes, mark)
@@ -121,7 +124,7 @@ def _pane(axes: "Axes", drawn: Plan, table: Table, y: str, theory: str, log_y: b
         if drawn.horizontal is not None:
             _line(axes, drawn, table, group, y, log_y, colour, marker)
         else:
-            x, values = scattered(drawn, table, group), _shown(table.column(y)[group.rows], log_y)
+            x, values = scattered(drawn, table, group), _shown(shown(table, y)[group.rows], log_y)
             axes.plot(x, values, marker, color=colour, markersize=5.5, alpha=0.7, markeredgewidth=0)
         # Over the points, and black where all of them have one colour: it would be lost among them.
         if theory:
@@ -132,10 +135,23 @@ def _pane(axes: "Axes", drawn: Plan, table: Table, y: str, theory: str, log_y: b
         axes.set_yscale("log")
     if drawn.horizontal is not None and not drawn.horizontal.numeric:
         axes.set_xticks(positions(drawn.horizontal), [str(v) for v in drawn.horizontal.values], rotation=20)
+    _steady(axes, drawn, table, y, log_y)
     axes.set_ylabel(label(y), fontsize=LETTERS)
     axes.grid(True, color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=LETTERS)
+
+
+def _steady(axes: "Axes", drawn: Plan, table: Table, y: str, log: bool) -> None:
+    """Where all cells have one value but for errors, say so, and draw these as small as they are."""
+    rows = np.concatenate([group.rows for group in drawn.groups])
+    values = _shown(shown(table, y)[rows], log)
+    known = values[np.isfinite(values)]
+    words = level(y, known, tolerance(table))
+    if words:
+        middle = float(np.median(known))
+        axes.set_title(f"{label(y)}: {words}", fontsize=LETTERS)
+        axes.set_ylim(*((middle / 2, middle * 2) if log else (middle - 0.5, middle + 0.5)))
 
 
 def _line(
@@ -196,13 +212,23 @@ def _legend(figure: "Figure", drawn: Plan, theory: bool, seeds: bool) -> None:
 
     entries: list[Line2D | Patch] = []
     if len(drawn.groups) > 1:
-        line: Any = "-" if drawn.horizontal is not None else ""
         entries = [
-            Line2D([], [], color=colour, marker=marker, linestyle=line, label=group.name)
+            Line2D(
+                [],
+                [],
+                color=colour,
+                marker=marker,
+                label=group.name,
+                linestyle="-" if drawn.horizontal is not None else "",
+            )
             for group, (colour, marker) in zip(drawn.groups, _styles(drawn), strict=True)
         ]
     if theory:
-        entries.append(Line2D([], [], color=GREY, linestyle="--", label="theory"))
+        # As `_theory` draws it: a line over an axis, a dash a cell in a scatter.
+        entry = Line2D([], [], color=GREY, linestyle="--", label="theory")
+        if drawn.horizontal is None:
+            entry.set(linestyle="", marker="_")
+        entries.append(entry)
     if seeds and drawn.horizontal is not None:
         entries.append(Patch(color=GREY, alpha=0.18, label="80 % of seeds"))
     if entries:

@@ -9,9 +9,10 @@ import numpy as np
 from ntkflow._types import Chosen, Rows, Vector
 from ntkflow.errors import InputError
 from ntkflow.sweep.axis import Axis
-from ntkflow.sweep.labels import axis_label, label, short
+from ntkflow.sweep.columns.labels import axis_label, label, short
+from ntkflow.sweep.noise import shown
 from ntkflow.sweep.spec import SEED, SweepSpec
-from ntkflow.sweep.table import DONE, Table
+from ntkflow.sweep.table import DONE, Table, entry
 
 # Lines of a legend that fit beside the panes.
 MOST_GROUPS = 24
@@ -44,6 +45,8 @@ class Plan:
         vertical: the other axis of a heat map.
         by_label: what tells colours apart, in words; None when there is one colour.
         groups: the cells of every colour; finished cells only.
+        vertical_name, vertical_label, log_vertical: of a heat map, as those of x.
+        derived: whether an axis of a heat map is a quantity, so that every cell has a place of its own.
     """
 
     kind: Kind
@@ -54,6 +57,10 @@ class Plan:
     vertical: Axis | None
     by_label: str | None
     groups: tuple[Group, ...]
+    vertical_name: str = ""
+    vertical_label: str = ""
+    log_vertical: bool = False
+    derived: bool = False
 
 
 def plan(spec: SweepSpec, table: Table) -> Plan | None:
@@ -67,6 +74,8 @@ def plan(spec: SweepSpec, table: Table) -> Plan | None:
             raise InputError("y", repr(name), "is text", "choose a number")
     # Seeds are repetitions, which a median and a band stand for; only where nothing else is swept are they an axis.
     axes = [axis for axis in spec.all_axes if axis.name != SEED] or list(spec.all_axes)
+    if spec.view.vertical is not None:
+        return _map(spec, table, [axis for axis in axes if len(axis.values) > 1])
     wanted = spec.view.x or axes[0].name
     horizontal = next((axis for axis in spec.all_axes if wanted in axis.fields), None)
     others = [axis for axis in axes if axis is not horizontal and len(axis.values) > 1]
@@ -79,11 +88,46 @@ def plan(spec: SweepSpec, table: Table) -> Plan | None:
         return None
     # A map where nobody asked for lines; with more axes no picture would tell which of them made the difference.
     if others and spec.view.x is None and spec.view.by is None:
-        groups = _groups(None, table)
-        return Plan("heat map", wanted, text, log, horizontal, others[0], None, groups)
+        return _map(spec, table, [horizontal, others[0]])
     by = others[0] if others else None
     words = axis_label(by.fields) if by is not None else None
     return Plan("lines", wanted, text, log, horizontal, None, words, _groups(by, table))
+
+
+def _map(spec: SweepSpec, table: Table, axes: list[Axis]) -> Plan | None:
+    """A heat map over two axes, or over quantities that take their places."""
+    if len(axes) != 2:
+        return None
+    x, vertical = spec.view.x, spec.view.vertical
+    # Asked for the other way round: what is named on the vertical axis lies there.
+    if any(name in axes[k].fields for name, k in ((x, 1), (vertical, 0))):
+        axes = axes[::-1]
+    found = []
+    for name, axis, given in ((x, axes[0], spec.view.log_x), (vertical, axes[1], False)):
+        own = name is None or name in axis.fields
+        if not own:
+            # Of a ratio of two that run over magnitudes so do all values.
+            table.column(str(name), "x" if axis is axes[0] else "vertical")
+        log = given or (axis.log if own else all(a.log for a in axes))
+        found.append(
+            (axis.name if own else str(name), axis_label(axis.fields) if own else label(str(name)), log, own)
+        )
+    (x_name, x_label, log_x, own_x), (y_name, y_label, log_y, own_y) = found
+    groups = _groups(None, table)
+    return Plan(
+        "heat map",
+        x_name,
+        x_label,
+        log_x,
+        axes[0],
+        axes[1],
+        None,
+        groups,
+        y_name,
+        y_label,
+        log_y,
+        not (own_x and own_y),
+    )
 
 
 def _colours(spec: SweepSpec, axes: list[Axis], table: Table) -> tuple[str | None, tuple[Group, ...]]:
@@ -130,7 +174,7 @@ def scattered(drawn: Plan, table: Table, group: Group) -> Vector:
 
 def same(table: Table, axis: Axis, value: object) -> Chosen:
     """Whether each row has this value of the axis."""
-    equal: Chosen = table.columns[axis.name] == (value if isinstance(value, int | float) else str(value))
+    equal: Chosen = table.columns[axis.name] == entry(value)
     return equal
 
 
@@ -141,7 +185,7 @@ def positions(axis: Axis) -> Vector:
 
 def quantiles(table: Table, axis: Axis, rows: Rows, quantity: str) -> Iterator[tuple[float, Vector]]:
     """Position and (10 %, 50 %, 90 %) of a quantity at every value of an axis that has finished cells."""
-    values = table.column(quantity)
+    values = shown(table, quantity)
     for place, value in zip(positions(axis), axis.values, strict=True):
         here = values[rows[same(table, axis, value)[rows]]]
         if np.any(np.isfinite(here)):

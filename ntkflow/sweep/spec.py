@@ -14,7 +14,7 @@ from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
-from ntkflow.runs.border.costs import CELL, refuse_many
+from ntkflow.runs.border.costs import ROW, refuse_many
 from ntkflow.runs.border.reading import Shape
 from ntkflow.runs.border.typed import Value
 from ntkflow.runs.config import SCHEMA, SimulateConfig
@@ -33,6 +33,8 @@ SPECIFICATION: Shape = {
     "log_x?": bool,
     "log_y?": bool,
     "study?": str,
+    "vertical?": str,
+    "columns?": [str],
 }
 
 
@@ -48,6 +50,8 @@ class View:
         log_x: log scale on the x axis.
         log_y: log scale of the quantities.
         study: name of the shipped study, which brings title and marks.
+        vertical: quantity or swept field on the vertical axis of a heat map; None means one where there are two axes.
+        columns: quantities that the table has beside what the figure shows; none means all there are.
     """
 
     x: str | None = None
@@ -57,6 +61,8 @@ class View:
     log_x: bool = False
     log_y: bool = False
     study: str | None = None
+    vertical: str | None = None
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.y:
@@ -66,7 +72,14 @@ class View:
 
     def as_dict(self) -> Json:
         """Plain values for sweep.toml."""
-        return {**vars(self), "y": list(self.y), "theory": list(self.theory)}
+        lists = {name: list(getattr(self, name)) for name in ("y", "theory", "columns")}
+        return {**vars(self), **lists}
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """All columns that are asked for by name."""
+        singles = (name for name in (self.x, self.by, self.vertical) if name is not None)
+        return tuple(dict.fromkeys([*singles, *self.y, *filter(None, self.theory), *self.columns]))
 
 
 @dataclass(frozen=True)
@@ -93,8 +106,8 @@ class SweepSpec:
             raise InputError("over", "nothing", "a sweep needs something to vary", "give --over or --seeds")
         checks.whole("seeds", self.seeds, 0)
         # Before any list of them is made.
-        refuse_many("over", self.count, "cells", CELL)
-        names = [name for axis in self.all_axes for name in axis.fields]
+        refuse_many("over", self.count, "cells", ROW)
+        names = [name for axis in self.all_axes for name in axis.sets]
         for name in names:
             if names.count(name) > 1:
                 raise InputError("over", name, "is on two axes", "keep one of them")
@@ -127,11 +140,11 @@ class SweepSpec:
         view = {name: value for name, value in self.view.as_dict().items() if value is not None}
         return {**self.base.tables(), "sweep": {"over": over, "seeds": self.seeds, **view}}
 
-    def stored_tables(self, directory: Path) -> Json:
+    def stored_tables(self, directory: Path | str) -> Json:
         """`tables` with copies in `directory` of the files the base names."""
         copies: Json = {}
         for name, path in base_files(self.base).items():
-            copy = directory / f"{name}.npz"
+            copy = Path(directory) / f"{name}.npz"
             # A sweep that goes on reads its own copies, which must not be written over themselves.
             if path.resolve() != copy.resolve():
                 with path.open("rb") as source, files.atomic(copy) as target:
@@ -150,12 +163,13 @@ class SweepSpec:
         return digest({"base": base, "grid": grid})
 
 
-def spec_from_tables(tables: Document, folder: Path) -> SweepSpec:
+def spec_from_tables(tables: Document, folder: Path | str) -> SweepSpec:
     """A specification from the tables of a sweep.toml; relative paths in it are relative to `folder`.
 
     Raises:
         InputError: an unknown table or key, or a value of the wrong type.
     """
+    folder = Path(folder)
     base = configuration.from_tables({k: v for k, v in tables.items() if k != "sweep"}, folder)
     content = sweep_table(tables, SPECIFICATION)
     axes = tuple(_axis_from(entry, folder) for entry in content.pop("over", []))
@@ -172,21 +186,24 @@ def _axis_from(entry: Document, folder: Path) -> Axis:
 
 def plain_config(config: SimulateConfig) -> Json:
     """The fields of a configuration with the types of the class; a file is replaced by its content's hash."""
-    values: Json = {}
-    for name, value in vars(config).items():
-        if isinstance(value, Path):
-            # Its content, since the same name may hold another kernel tomorrow, and a copy has another name.
-            try:
-                values[name] = hashlib.sha256(value.read_bytes()).hexdigest()
-            except OSError as error:
-                raise InputError(
-                    name, value, f"cannot be read ({error.strerror})", "check the path"
-                ) from None
-        elif value is None or isinstance(value, tuple | list):
-            values[name] = value
-        else:
-            values[name] = SCHEMA.typed_value(name, name, value)
-    return values
+    return {name: plain_value(name, value) for name, value in vars(config).items()}
+
+
+def plain_value(name: str, value: object) -> object:
+    """One field of it.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    if isinstance(value, Path):
+        # Its content, since the same name may hold another kernel tomorrow, and a copy has another name.
+        try:
+            return hashlib.sha256(value.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(name, value, f"cannot be read ({error.strerror})", "check the path") from None
+    if value is None or isinstance(value, tuple | list):
+        return value
+    return SCHEMA.typed_value(name, name, value)
 
 
 def digest(value: object) -> str:
@@ -203,4 +220,4 @@ def base_files(config: SimulateConfig) -> dict[str, Path]:
 def absolute(config: SimulateConfig) -> SimulateConfig:
     """The configuration with its files named from the root, as a worker in another folder needs them."""
     changes: Json = {name: path.resolve() for name, path in base_files(config).items()}
-    return replace(config, **changes)
+    return replace(config, **changes) if changes else config

@@ -1,13 +1,11 @@
 """The tidy table of a sweep: one row per cell, the swept fields, and every number of its summary."""
 
 import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,20 +15,21 @@ from ntkflow.errors import InputError
 from ntkflow.runs import files
 from ntkflow.runs.atomic import is_remains
 from ntkflow.runs.border.reading import misfit, reading
-from ntkflow.sweep.cache import SPEC_FILE, Cache
-from ntkflow.sweep.cell import Cell, cells
-from ntkflow.sweep.spec import SweepSpec, spec_from_tables
-from ntkflow.sweep.theory import theory_values
+from ntkflow.sweep.stored.cache import SPEC_FILE, Cache
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
+    from xarray import Dataset
 
 # Columns about the cell itself, before the numbers.
 FACTS = ("key", "status", "error")
 # What a notebook shows of a table.
 HTML_ROWS, HTML_NUMBERS = 20, 6
 # What a table is written to.
-FILES = frozenset({"table.csv", "table.npz"})
+FILES = frozenset({"table.csv", "table.npz", "table.parquet"})
+# Rows that a Parquet file keeps together.
+ROW_GROUP = 1 << 16
 DONE, FAILED, MISSING = "done", "failed", "missing"
 # What to do about a damaged cell.
 AGAIN = "remove it: the same command runs the cell again"
@@ -62,26 +61,31 @@ class Table:
         return [name for name in self.columns if name not in (*self.swept, *FACTS)]
 
     def column(self, quantity: str, argument: str = "quantity") -> Column:
-        """A column by name: a swept field, a dotted path into the summary, or any field of the configuration.
+        """A column by name: a swept field, a quantity at the end (NC1, loss), a dotted path into the summary or its
+        last word, or the ratio A/B of two.
 
         Raises:
             InputError: no such number in any cell; the closest names are given.
         """
-        if quantity in self.columns:
-            return self.columns[quantity]
-        found = [n for n in self.numbers if n.startswith("config.") and n.endswith(f".{quantity}")]
-        if found:
-            return self.columns[found[0]]
-        near = get_close_matches(quantity, self.numbers, n=3, cutoff=0.4)
-        remedy = f"did you mean {', '.join(near)}?" if near else "see the columns of table.csv"
-        raise InputError(argument, repr(quantity), "is not a number in the summaries of this sweep", remedy)
+        found = column_named(quantity, self.columns)
+        if found is not None:
+            return self.columns[found]
+        if "/" in quantity:
+            above, _, below = quantity.rpartition("/")
+            parts = self.column(above, argument), self.column(below, argument)
+            if all(part.dtype.kind in "fiu" for part in parts):
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    ratio: Column = parts[0] / parts[1]
+                    return np.where(np.isfinite(ratio), ratio, np.nan)
+        raise no_column(argument, quantity, self.numbers)
 
     def rows(self) -> Iterator[Json]:
         """Every row as a plain dict."""
-        for i in range(len(self)):
-            yield {name: values[i].item() for name, values in self.columns.items()}
+        for piece in self._pieces():
+            for row in zip(*piece, strict=True):
+                yield dict(zip(self.columns, row, strict=True))
 
-    def to_xarray(self) -> Any:
+    def to_xarray(self) -> "Dataset":
         """An xarray Dataset along `cell`, swept fields as coordinates (`set_index` and `unstack` give a grid).
 
         Raises:
@@ -90,9 +94,10 @@ class Table:
         xarray = views.needed("xarray", "to_xarray")
         arrays = {name: ("cell", values) for name, values in self.columns.items()}
         coordinates = {name: arrays.pop(name) for name in self.swept}
-        return xarray.Dataset(arrays, coordinates, {"swept": list(self.swept)})
+        found: Dataset = xarray.Dataset(arrays, coordinates, {"swept": list(self.swept)})
+        return found
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "DataFrame":
         """A pandas.DataFrame with a row for every cell; needs the extra `ntkflow[pandas]`."""
         return views.dataframe(self.columns)
 
@@ -171,25 +176,81 @@ class Table:
         path = Path(directory) / "table.npz"
         specification = path.with_name(SPEC_FILE)
         if not path.exists() and specification.is_file():
-            spec = spec_from_tables(files.read_toml(specification), path.parent)
-            return build_table(spec, cells(spec), Cache(path.parent))
+            # The door leads to what stands above.
+            import ntkflow
+
+            return ntkflow.sweep.table_so_far(path.parent)
         columns, header = files.read_arrays(path, "sweep")
         wrong = misfit(header, {"swept": [str]}) or _uneven(header["swept"], columns)
         if wrong:
             raise InputError("sweep", path, f"is no table of a sweep, {wrong}", "run the sweep again")
         return cls(tuple(header["swept"]), columns)
 
-    def write(self, directory: Path) -> None:
-        """Write table.csv and table.npz, the same content; NaN is an empty field in the csv."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        for row in self.rows():
-            writer.writerow("" if isinstance(v, float) and isnan(v) else v for v in row.values())
+    def _pieces(self, most: int = 4096) -> Iterator[list[list[object]]]:
+        """Some rows at a time: the plain values of every column."""
+        for first in range(0, len(self), most):
+            yield [values[first : first + most].tolist() for values in self.columns.values()]
+
+    def write(self, directory: Path | str, parquet: bool = False) -> None:
+        """Write table.csv and table.npz, and table.parquet where it is asked for, all with the same content.
+
+        NaN is an empty field in the csv.
+
+        Raises:
+            InputError: pyarrow is not installed, and would be needed.
+        """
+        directory = Path(directory)
+        if parquet:
+            write_parquet(self.columns, directory / "table.parquet")
         with files.atomic(directory / "table.csv", "w") as handle:
-            handle.write(text.getvalue())
+            writer = csv.writer(handle, lineterminator="\n")
+            writer.writerow(self.columns)
+            for rows in self._pieces():
+                writer.writerows(["" if v != v else v for v in row] for row in zip(*rows, strict=True))
         header = {"swept": list(self.swept), "rows": len(self)}
         files.write_arrays(directory / "table.npz", self.columns, header)
+
+
+def entry(value: object) -> int | float | str:
+    """A swept value as it stands in a column: numbers as they are, all else as text."""
+    return value if isinstance(value, int | float) else str(value)
+
+
+def column_named(quantity: str, names: Iterable[str]) -> str | None:
+    """The column that a name means; None where there is none.
+
+    Itself, the value at the end (NC1 is nc.NC1.final), a field of the configuration, or the only one that ends with it.
+    """
+    names = list(names)
+    for name in (quantity, f"nc.{quantity}.final", f"{quantity}.final"):
+        if name in names:
+            return name
+    found = [name for name in names if name.endswith(f".{quantity}")]
+    fields = [name for name in found if name.startswith("config.")]
+    # The kernel says its constants once more.
+    return fields[0] if fields else found[0] if len(found) == 1 else None
+
+
+def no_column(argument: str, quantity: str, names: Sequence[str]) -> InputError:
+    """What is said where a name means no column; the closest of those there are stand in it."""
+    near = get_close_matches(quantity, names, n=3, cutoff=0.4)
+    remedy = f"did you mean {', '.join(near)}?" if near else "see the columns of table.csv"
+    return InputError(argument, repr(quantity), "is not a number in the summaries of this sweep", remedy)
+
+
+def write_parquet(columns: Mapping[str, Column], path: Path) -> None:
+    """Columns as a Parquet file, some rows at a time.
+
+    Raises:
+        InputError: pyarrow is not installed.
+    """
+    arrow = views.needed("pyarrow", "parquet", extra="parquet")
+    parquet = views.needed("pyarrow.parquet", "parquet", extra="parquet")
+    first = arrow.table({name: values[:0] for name, values in columns.items()})
+    with files.atomic(path) as handle, parquet.ParquetWriter(handle, first.schema) as writer:
+        for start in range(0, len(next(iter(columns.values()))), ROW_GROUP):
+            some = {name: values[start : start + ROW_GROUP] for name, values in columns.items()}
+            writer.write_table(arrow.table(some, schema=first.schema))
 
 
 def _uneven(swept: Sequence[str], columns: Mapping[str, Floats]) -> str | None:
@@ -204,12 +265,6 @@ def _uneven(swept: Sequence[str], columns: Mapping[str, Floats]) -> str | None:
         if values.dtype.kind not in ("U" if name in FACTS else "Uiufb"):
             return f"{name} is {values.dtype}"
     return None
-
-
-def build_table(spec: SweepSpec, grid: Sequence[Cell], cache: Cache) -> Table:
-    """The table of all cells of a sweep of simulations, from their files."""
-    swept = tuple(name for axis in spec.all_axes for name in axis.fields)
-    return tabulate(swept, grid, cache, cell_numbers)
 
 
 @runtime_checkable
@@ -241,8 +296,7 @@ def tabulate(
     """
     columns: dict[str, Column] = {}
     for name in swept:
-        values = [cell.point[name] for cell in grid]
-        columns[name] = np.array([v if isinstance(v, int | float) else str(v) for v in values])
+        columns[name] = np.array([entry(cell.point[name]) for cell in grid])
     facts: list[tuple[str, str, str]] = []
     rows: list[Mapping[str, float | str]] = []
     for cell in grid:
@@ -268,25 +322,3 @@ def tabulate(
         column_name = f"summary.{name}" if name in swept else name
         columns[column_name] = np.array(filled, dtype=str if text else float)
     return Table(swept, columns)
-
-
-def cell_numbers(content: Json) -> dict[str, float]:
-    """All numbers of a cell under dotted names: those of summary.json, series.*, final.* and theory.*."""
-    numbers = dict(_flat("", content["summary"]))
-    numbers |= dict(_flat("", content["ends"]))
-    return {**numbers, **theory_values(numbers)}
-
-
-def _flat(prefix: str, value: object) -> Iterator[tuple[str, float]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _flat(f"{prefix}.{name}" if prefix else str(name), item)
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            if isinstance(item, list):
-                return  # matrices stay in the cells
-            # Entries that have a name are found by it, whatever their place in the list.
-            name = item.get("quantity", item.get("name", i)) if isinstance(item, Mapping) else i
-            yield from _flat(f"{prefix}.{name}", item)
-    elif isinstance(value, bool | int | float):
-        yield prefix, float(value)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import ntkflow as nf
-from ntkflow.dynamics.packed import Flow, RawFlow, ThinFlow, clock, relative_speed
+from ntkflow.dynamics.packed import Flow, RawFlow, ThinFlow, collapse_rate, relative_speed
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.kernels import ScheduledKernel
 from ntkflow.problem.losses import CrossEntropy, LossPair
@@ -116,7 +116,7 @@ def test_the_thin_state_of_a_raw_flow_has_one_factor_per_within_class_rate():
 def test_the_clock_is_that_of_the_class_means():
     kernel = ladder.make("block", SIZES)
     problem = nf.Problem(SIZES, kernel, random_state(SIZES))
-    assert clock(problem) == pytest.approx(np.sqrt(3 * kernel.eigenvalues(SIZES).mu_class))
+    assert collapse_rate(problem) == pytest.approx(np.sqrt(3 * kernel.eigenvalues(SIZES).mu_class))
 
 
 def test_biases_are_slow_or_fast_against_one_over_C():

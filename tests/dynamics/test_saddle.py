@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import ntkflow as nf
 from ntkflow.dynamics.fields import thin_jacobian
-from ntkflow.dynamics.packed import ThinFlow, clock
+from ntkflow.dynamics.packed import ThinFlow, collapse_rate
 from ntkflow.dynamics.saddle import Saddle
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.state import ThinState
@@ -33,7 +33,7 @@ def test_the_rate_at_which_it_is_left_is_the_largest_eigenvalue_there(problem):
     b = sizes.masses / (sizes.N + problem.decay.b)
     jacobian = thin_jacobian(flow.system, ThinState(0 * s.H1, 0 * s.L, 0 * s.W, b))
     largest = float(np.linalg.eigvals(jacobian).real.max())
-    found = Saddle.of_problem(problem, clock(problem))
+    found = Saddle.of_problem(problem, collapse_rate(problem))
     if largest < 1e-6:
         assert found is None or found.growing < 1e-5
     else:
@@ -45,7 +45,7 @@ def test_an_origin_that_attracts_is_where_the_run_ends_and_no_saddle():
     sizes, kernel = nf.Sizes(2, (1, 6), 3), nf.BlockKernel(1.2, 0.2, 0.0)
     start = nf.initial.make("gaussian", sizes, None, 1)
     problem = nf.Problem(sizes, kernel, start, decay=Decay(2.0, 2.0))
-    assert Saddle.of_problem(problem, clock(problem)) is None
+    assert Saddle.of_problem(problem, collapse_rate(problem)) is None
     solution = nf.solve(problem, t_end=60.0, stop=nf.Stop(nc1=None, loss=None, stationarity=None))
     assert solution.reason is nf.Reason.T_END
     assert np.linalg.norm(solution.state(-1).W) < 1e-12

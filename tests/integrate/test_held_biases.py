@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 import ntkflow as nf
 from ntkflow.dynamics.fields import ThinSystem, thin_jacobian
-from ntkflow.dynamics.packed import ThinFlow, clock
+from ntkflow.dynamics.packed import ThinFlow, collapse_rate
 from ntkflow.dynamics.saddle import Saddle
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import ClassBlockKernel, KroneckerKernel, SampleKernel, ScheduledKernel
@@ -153,11 +153,13 @@ def test_the_saddle_without_a_bias_is_left_along_the_sum_over_classes():
     sizes = nf.Sizes(3, 2, 4)
     state = nf.State(np.zeros((4, 6)), np.zeros((3, 4)), np.zeros(3))
     problem = nf.Problem(sizes, BLOCK, state, train_bias=False)
-    saddle, mu = Saddle.of_problem(problem, clock(problem)), BLOCK.eigenvalues(sizes)
+    saddle, mu = Saddle.of_problem(problem, collapse_rate(problem)), BLOCK.eigenvalues(sizes)
     assert saddle.growing == pytest.approx(np.sqrt(2 * mu.mu_global), rel=1e-6)
     assert saddle.falling == pytest.approx(np.sqrt(2 * mu.mu_class), rel=1e-12)
     trained = replace(problem, train_bias=True)
-    assert Saddle.of_problem(trained, clock(trained)) == Saddle.of(trained.decay, clock(trained))
+    assert Saddle.of_problem(trained, collapse_rate(trained)) == Saddle.of(
+        trained.decay, collapse_rate(trained)
+    )
 
 
 def test_steps_hold_the_biases_and_keep_their_law():

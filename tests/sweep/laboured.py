@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntkflow.sweep.cache import Cache
+from ntkflow.sweep.stored.cache import Cache
 
 
 @dataclass(frozen=True)

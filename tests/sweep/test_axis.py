@@ -90,3 +90,21 @@ def test_a_range_has_its_count_and_its_ends(start, stop, count):
     assert len(values) == count
     assert values[0] == start
     assert values[-1] == pytest.approx(stop)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kappa_c/kappa_c=1,2", "no ratio of two fields"),
+        ("kappa_c/kappa_d/kappa_n=1,2", "no ratio of two fields"),
+        ("kappa_c/kappa_d,kappa_n=1,2", "on an axis of its own"),
+        ("kappa_c/kapa_d=1,2", "did you mean kappa_d"),
+        ("features/classes=1,2", "is not a real number"),
+        ("kappa_c/classes=1,2", "is not a real number"),
+    ],
+)
+def test_a_ratio_is_one_of_two_numbers(text, words):
+    axis = parse_axis("kappa_c/kappa_d=0.1:1:2:log")
+    assert (axis.values, axis.sets, axis.log) == ((0.1, 1.0), ("kappa_c",), True)
+    with pytest.raises(InputError, match=words):
+        parse_axis(text)

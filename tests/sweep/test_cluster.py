@@ -1,5 +1,6 @@
 """A real dask scheduler and several worker processes on loopback."""
 
+import json
 import os
 import signal
 import socket
@@ -10,11 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 
-from ntkflow.sweep.cache import Cache
+from ntkflow.runs.processes import host
+from ntkflow.sweep import run_sweep
 from ntkflow.sweep.cluster import dask_cluster
 from ntkflow.sweep.runner import fill
+from ntkflow.sweep.stored.cache import Cache
+from ntkflow.sweep.stored.lines import read
+from tests.sweep.grids import grid, run_here
 from tests.sweep.laboured import Labour, count, lines, recorded_labour
 
 pytest.importorskip("distributed")
@@ -132,3 +138,19 @@ def test_a_sweep_outlives_its_scheduler(loopback, tmp_path):
     assert all(cache.read(cell.key) for cell in grid)
     # What had been recorded was not done again.
     assert all(count(log, f"end {key} ") == 1 for key in before)
+
+
+def test_workers_that_see_the_directory_write_cells_of_simulations_by_themselves(loopback, tmp_path):
+    loopback.scheduler()
+    for _ in range(2):
+        loopback.worker("--no-nanny")
+    spec = grid("scale=0.5:2:6", "kappa_d=1,2")
+    with dask_cluster(loopback.address) as executor:
+        table = run_sweep(spec, tmp_path / "s", executor)
+    assert table.columns["status"].tolist() == 12 * ["done"]
+    heads = [next(read(p.read_bytes())).payload for p in (tmp_path / "s" / "cells").glob("*.shard")]
+    writers = {json.loads(head)["process"] for head in heads}
+    assert writers
+    assert str(host.this_process()) not in writers
+    expected = run_here(spec, tmp_path / "here")
+    np.testing.assert_array_equal(table.column("loss.final"), expected.column("loss.final"))

@@ -4,9 +4,10 @@ from matplotlib.colors import to_hex
 
 from ntkflow.errors import InputError
 from ntkflow.runs.pictures import figures
+from ntkflow.sweep import noise
+from ntkflow.sweep.columns.labels import axis_label, label, short
 from ntkflow.sweep.figure import sweep_figure
 from ntkflow.sweep.heat import medians
-from ntkflow.sweep.labels import axis_label, label, short
 from ntkflow.sweep.plan import plan
 from ntkflow.sweep.table import Table
 from tests.sweep.grids import grid
@@ -74,6 +75,69 @@ def test_rounding_is_no_landscape(name, value, words):
     axes, colours = figure.axes[0], figure.axes[0].collections[0].get_array()
     assert axes.get_title() == (f"{label(name)}: {words}" if words else "")
     assert (len(np.unique(colours)) == 1) is bool(words)
+
+
+def test_what_ended_at_its_target_is_told_as_the_target():
+    """How far below it the last step fell is no landscape."""
+    spec = grid("scale=1:3:3", "kappa_d=1,2", log_y=True)
+    table = table_of(spec, lambda p: 1e-8 / p["scale"])
+    ends = {"reason": np.array(6 * ["nc1"]), "config.stop.stop_nc1": np.full(6, 1e-8)}
+    axes = sweep_figure(spec, Table(table.swept, {**table.columns, **ends}), "title").axes[0]
+    assert axes.get_title() == "NC1 at the end: 1e-08 in every cell"
+    # The other NC1 of the flow is that times the root of n: sqrt(tr S/C) for sqrt(tr S/(C n)).
+    other = {"nc.NC1_frobenius.final": table.column("nc.NC1.final"), "sizes.n": np.full(6, 9.0)}
+    told = noise.shown(Table(table.swept, {**table.columns, **ends, **other}), "nc.NC1_frobenius.final")
+    np.testing.assert_allclose(told, 3e-8)
+
+
+def test_lines_have_no_landscape_of_rounding_either():
+    spec = grid("scale=1:3:3")
+    axes = sweep_figure(spec, table_of(spec, lambda p: 1 + 1e-9 * p["scale"]), "title").axes[0]
+    assert axes.get_title() == "NC1 at the end: 1 in every cell"
+    assert np.ptp(axes.get_ylim()) == 1.0
+
+
+def test_differences_below_the_tolerance_of_the_runs_are_none():
+    spec = grid("scale=1:3:3", "kappa_d=1,2")
+    table = table_of(spec, lambda p: 1 + 5e-7 * p["scale"])
+    loose = Table(table.swept, {**table.columns, "solver.rtol": np.full(6, 1e-6)})
+    assert [sweep_figure(spec, t, "t").axes[0].get_title() for t in (table, loose)] == [
+        "",
+        "NC1 at the end: 1 in every cell",
+    ]
+
+
+def test_a_map_over_ratios_has_every_cell_where_its_ratio_is_and_contours_of_the_theory():
+    spec = grid(
+        "kappa_c=0.2:0.6:3",
+        "kappa_d=1,2",
+        x="kappa_c/kappa_d",
+        vertical="kappa_d",
+        y=(Y, OTHER),
+        theory=("", "possible"),
+    )
+    table = table_of(spec, lambda p: p["kappa_c"] + p["kappa_d"])
+    possible = (table.columns["kappa_c"] > 0.3).astype(float)
+    figure = sweep_figure(spec, Table(table.swept, {**table.columns, "possible": possible}), "title")
+    first, second = figure.axes[:2]
+    assert (first.get_xlabel(), first.get_ylabel()) == (r"$\kappa_c$ / $\kappa_d$", r"$\kappa_d$")
+    corners = first.collections[0].get_coordinates()
+    centres = (corners[1:, 1:] + corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:]) / 4
+    np.testing.assert_allclose(centres[..., 0], [[0.2, 0.4, 0.6], [0.1, 0.2, 0.3]], atol=1e-12)
+    assert second.get_title() == "lines: possible"
+    assert any(line.get_paths() for line in second.collections[1:])
+
+
+def test_the_axis_named_on_the_vertical_lies_there():
+    spec = grid("scale=1:3:3", "kappa_d=1,2", vertical="scale")
+    drawn = plan(spec, table_of(spec))
+    assert (drawn.kind, drawn.x, drawn.vertical_name, drawn.derived) == (
+        "heat map",
+        "kappa_d",
+        "scale",
+        False,
+    )
+    assert plan(grid("scale=1,2", vertical="scale"), table_of(grid("scale=1,2"))) is None
 
 
 def test_two_axes_with_x_give_one_line_per_value_of_the_other():

@@ -17,9 +17,11 @@ import ntkflow as nf
 from ntkflow.errors import InputError, SolveError
 from ntkflow.runs import files
 from ntkflow.runs.config import SimulateConfig
-from ntkflow.runs.processes import host
-from ntkflow.sweep import SweepSpec, View, cell, parse_axis, run_sweep, runner, spec_from_tables
-from ntkflow.sweep.cache import Cache
+from ntkflow.runs.processes import host, locks
+from ntkflow.sweep import SweepSpec, View, cell, filling, parse_axis, run_sweep, runner, spec_from_tables
+from ntkflow.sweep.grid import Grid
+from ntkflow.sweep.stored.cache import Cache
+from ntkflow.sweep.stored.shards import Shards, Writer
 from tests.sweep.grids import BASE, grid, run_here
 
 
@@ -41,6 +43,13 @@ class Reversed(ThreadPoolExecutor):
 
     def submit(self, function, config):
         return super().submit(lambda: (time.sleep(0.3 / config.scale), function(config))[1])
+
+
+def looked_at(directory):
+    """What the shards of a directory hold."""
+    shards = Shards(directory)
+    shards.refresh()
+    return shards
 
 
 def numbers(table):
@@ -97,13 +106,15 @@ def test_a_failing_cell_is_recorded_and_tried_again(tmp_path, monkeypatch):
     table = run_here(spec, tmp_path / "s", progress=lambda *counts: seen.append(counts))
     assert table.failed == ["no luck today"]
     assert seen[-1] == ("cells (1 failed)", 3, 3)
-    record = json.loads((tmp_path / "s" / "cells" / f"{table.columns['key'][1]}.failed.json").read_text())
+    record = looked_at(tmp_path / "s").read_failed(table.columns["key"][1])
     assert record["error"] == {"kind": "ValueError", "message": "no luck today"}
     monkeypatch.undo()
     counting = Counting()
     assert run_sweep(spec, tmp_path / "s", counting).failed == []
     assert [config.scale for config in counting.ran] == [2.0]
-    assert not list((tmp_path / "s" / "cells").glob("*.failed.json"))
+    found = looked_at(tmp_path / "s")
+    assert len(found.done) == 3
+    assert found.read_failed(table.columns["key"][1]) is None
 
 
 def test_a_sweep_none_of_whose_cells_can_run_leaves_nothing_behind(tmp_path):
@@ -112,12 +123,20 @@ def test_a_sweep_none_of_whose_cells_can_run_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "s").exists()
 
 
-def test_a_damaged_cell_is_run_again(tmp_path):
-    table = run_here(grid("scale=1,2"), tmp_path / "s")
-    (tmp_path / "s" / "cells" / f"{table.columns['key'][0]}.json").write_text("{")
+@pytest.mark.parametrize("cut", [True, False], ids=["cut", "damaged"])
+def test_a_damaged_cell_is_run_again(cut, tmp_path):
+    run_here(grid("scale=1,2"), tmp_path / "s")
+    (shard,) = (tmp_path / "s" / "cells").glob("*.shard")
+    data = shard.read_bytes()
+    # Head, schema, first cell, second cell; a kill leaves a part of the last line.
+    ends = [k for k, byte in enumerate(data) if byte == 10]
+    shard.write_bytes(data[:-5] if cut else data[: ends[1] + 20] + b"x" + data[ends[1] + 21 :])
+    assert len(looked_at(tmp_path / "s").done) == 1
     counting = Counting()
-    run_sweep(grid("scale=1,2"), tmp_path / "s", counting)
-    assert [config.scale for config in counting.ran] == [1.0]
+    table = run_sweep(grid("scale=1,2"), tmp_path / "s", counting)
+    assert [config.scale for config in counting.ran] == [2.0 if cut else 1.0]
+    assert table.columns["status"].tolist() == ["done", "done"]
+    assert np.all(np.isfinite(table.column("nc.NC1.final")))
 
 
 def test_a_dead_worker_is_no_failed_cell(tmp_path):
@@ -127,7 +146,7 @@ def test_a_dead_worker_is_no_failed_cell(tmp_path):
             future.set_exception(BrokenProcessPool("killed"))
             return future
 
-    with pytest.raises(SolveError, match="a worker died"):
+    with pytest.raises(SolveError, match=r"a worker died .* below `if __name__ == '__main__':`"):
         run_sweep(grid("scale=1,2"), tmp_path / "s", Broken())
     assert not list((tmp_path / "s" / "cells").iterdir())
 
@@ -157,13 +176,13 @@ def test_the_specification_replays_from_the_directory_alone(tmp_path):
 
 def test_at_most_one_cell_more_than_the_workers_waits(tmp_path, monkeypatch):
     waiting = []
-    real = runner._Filling._collect
+    real = filling.Filling._collect
 
     def told(filling, *args):
         waiting.append(len(filling.waiting))
         return real(filling, *args)
 
-    monkeypatch.setattr(runner._Filling, "_collect", told)
+    monkeypatch.setattr(filling.Filling, "_collect", told)
     monkeypatch.setattr(runner, "LOCKSTEP", replace(runner.LOCKSTEP, most=1))
     run_here(grid("scale=1:2:7"), tmp_path / "s")
     assert max(waiting) == 2
@@ -184,7 +203,7 @@ class Plain:
 def shared(folder, count, works, monkeypatch):
     """What each of some fillers of one folder told of its progress, and how it ended; each is a thread."""
     (folder / "cells").mkdir(parents=True)
-    monkeypatch.setattr(runner, "PAUSE", 0.01)
+    monkeypatch.setattr(filling, "PAUSE", 0.01)
     tasks = [Plain(f"{i:064x}") for i in range(count)]
 
     def fill(work):
@@ -241,18 +260,18 @@ def test_a_cell_that_failed_elsewhere_is_not_tried_by_everybody(tmp_path, monkey
 
 
 def test_what_another_process_left_behind_is_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "PAUSE", 0.01)
+    monkeypatch.setattr(filling, "PAUSE", 0.01)
     spec = grid("scale=1:2:3")
-    cache = Cache(tmp_path / "s")
+    cache = Shards(tmp_path / "s")
     cache.open(spec)
-    first = cell.cells(spec)[0].key
+    first = Grid(spec)[0].key
     claim, slept = ExitStack(), []
     claim.enter_context(cache.claimed(first))
     # It ends without the cell while this one waits for it.
-    monkeypatch.setattr(runner.time, "sleep", lambda seconds: (slept.append(seconds), claim.close()))
+    monkeypatch.setattr(filling.time, "sleep", lambda seconds: (slept.append(seconds), claim.close()))
     assert len(run_here(spec, tmp_path / "s").failed) == 0
     assert slept == [0.01]
-    assert Cache(tmp_path / "s").read(first) is not None
+    assert first in looked_at(tmp_path / "s").done
     # A killed one leaves the file of its claim.
     remains = tmp_path / "s" / "cells" / f".{first}.lock"
     remains.write_text(host.Process(1, "elsewhere").record().replace("elsewhere", host.this_process().host))
@@ -262,10 +281,17 @@ def test_what_another_process_left_behind_is_taken_over(tmp_path, monkeypatch):
 
 def test_a_claim_of_who_may_have_been_killed_elsewhere_is_not_waited_for(tmp_path, monkeypatch):
     (tmp_path / "cells").mkdir()
-    (tmp_path / "cells" / ".abc.lock").write_text(host.Process(1, "elsewhere", "b", "s", "1").record())
+    cells, entered = tmp_path / "cells", []
     monkeypatch.setattr(host, "locks_are_seen_everywhere", lambda path: False)
+    (cells / ".abc.lock").write_text(host.Process(1, "elsewhere", "b", "s", "1").record())
     with Cache(tmp_path).claimed("abc"):
-        pass
+        entered.append("killed elsewhere")
+    assert entered == ["killed elsewhere"]
+    # One that is alive here is.
+    alive = locks.held(cells / ".abd.lock", remove=True)
+    with alive, pytest.raises(locks.HeldError), Cache(tmp_path).claimed("abd"):
+        entered.append("alive here")
+    assert entered == ["killed elsewhere"]
 
 
 SCRIPT = """
@@ -274,7 +300,7 @@ from pathlib import Path
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import SweepSpec, local_processes, parse_axis, run_sweep
 base = SimulateConfig(classes=2, per_class=3, features=4, init="gaussian", t_end=float(sys.argv[2]))
-spec = SweepSpec(base, (parse_axis("scale=0.5:3:12"),))
+spec = SweepSpec(base, (parse_axis("scale=0.5:3:300"),))
 if __name__ == "__main__":
     with local_processes(2) as pool:
         print(run_sweep(spec, Path(sys.argv[1]), pool).columns["nc.NC1.final"].tolist())
@@ -311,21 +337,32 @@ def test_a_killed_sweep_resumes_and_two_processes_share_a_directory(tmp_path):
     command = [sys.executable, str(script), str(directory), "30"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while len(list((directory / "cells").glob("[!.]*.json"))) < 3 and time.monotonic() < deadline:
+    while not (directory / "sweep.toml").exists() or (
+        len(looked_at(directory).done) < 3 and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     workers = children(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    before = {path.name: path.stat().st_mtime_ns for path in (directory / "cells").glob("[!.]*.json")}
-    assert 3 <= len(before) < 12
+    # A worker ends its batch before it finds itself alone.
+    deadline = time.monotonic() + 60
+    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    before = {path: path.stat().st_mtime_ns for path in (directory / "cells").glob("*.shard")}
+    done = looked_at(directory).done
+    # More cells than fit into one batch of each worker, or all could be there before it is killed.
+    assert 3 <= len(done) < 300
     assert len(workers) >= 2
     pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [one.communicate(timeout=120)[0] for one in pair]
     assert [one.returncode for one in pair] == [0, 0]
     assert outputs[0] == outputs[1]
-    after = {path.name: path.stat().st_mtime_ns for path in (directory / "cells").glob("[!.]*.json")}
-    assert len(after) == 12
-    assert before.items() <= after.items()
+    after = {path: path.stat().st_mtime_ns for path in (directory / "cells").glob("*.shard")}
+    assert done <= (now := looked_at(directory).done)
+    assert len(now) == 300
+    # Nobody writes to what another process began.
+    assert before.items() < after.items()
+    assert sum(len(keys) for _, keys, _ in Shards(directory).rows()) == 300
     assert np.all(np.isfinite(json.loads(outputs[0])))
     # A pool that outlives its parent would wait for work for ever.
     assert not any(alive(pid) for pid in workers)
@@ -364,7 +401,7 @@ def test_a_sweep_is_born_whole(tmp_path, monkeypatch):
         assert not (tmp_path / "s").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ntkflow.sweep.cache.files.write_toml", killed)
+    monkeypatch.setattr("ntkflow.sweep.stored.cache.files.write_toml", killed)
     with pytest.raises(KeyboardInterrupt):
         run_here(grid("scale=1,2"), tmp_path / "s")
     assert not list(tmp_path.iterdir())
@@ -375,7 +412,7 @@ import sys, time
 from pathlib import Path
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import SweepSpec, parse_axis
-from ntkflow.sweep.cache import Cache
+from ntkflow.sweep.stored.cache import Cache
 spec = SweepSpec(SimulateConfig(), (parse_axis("scale=1,2"),))
 for number in range(40):
     while time.time() < float(sys.argv[2]) + 0.02 * number:
@@ -393,3 +430,26 @@ def test_sweeps_that_start_together_share_their_directory(tmp_path):
     found = sorted(path.name for path in tmp_path.iterdir())
     assert found == sorted(f"s{number}" for number in range(40))
     assert all((tmp_path / name / "sweep.toml").is_file() for name in found)
+
+
+def test_the_table_is_looked_at_while_it_fills(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(runner, "SHARE", 1e9)
+    seen = []
+    run_here(grid("scale=1:2:5", base=replace(BASE, engine="structured")), tmp_path / "s", look=seen.append)
+    done = [int(np.sum(table.columns["status"] == "done")) for table in seen]
+    assert done == sorted(done)
+    assert 0 < done[0] < 5
+    # Only what the figure shows, and what tells noise from it.
+    assert "nc.NC1.final" in seen[0].numbers
+    assert len(seen[0].numbers) == 4
+
+
+def test_what_another_process_finished_before_the_claim_is_not_run_again(tmp_path):
+    spec = grid("scale=1,2")
+    Shards(tmp_path / "s").open(spec)
+    counting = Counting()
+    waiting = filling.Filling(Shards(tmp_path / "s"), counting, cell.run_cell, 2)
+    Writer(tmp_path / "s" / "cells").write(Grid(spec)[0].key, {"row": {"x": 1.0}})
+    assert list(waiting.outcomes(Grid(spec))) == [True, True]
+    assert [config.scale for config in counting.ran] == [2.0]

@@ -7,6 +7,7 @@ from ntkflow.errors import InputError
 from ntkflow.runs import files
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.sweep import SweepSpec, View, parse_axis, spec_from_tables
+from ntkflow.sweep.grid import Grid, key_of
 from tests.sweep.grids import BASE, grid
 
 
@@ -47,6 +48,7 @@ def test_a_specification_survives_its_toml(tmp_path):
         "scale=0.1:1:3:log",
         "init=gaussian,relu",
         "decay_w,decay_h=0,0.1",
+        "kappa_c/kappa_d=0.1,0.2",
         seeds=3,
         x="t_end",
         log_y=True,
@@ -94,3 +96,28 @@ def test_a_state_file_counts_by_its_content(tmp_path):
         return SweepSpec(SimulateConfig(state=path), (parse_axis("t_end=1,2"),)).identity()
 
     assert identity("a.npz", 0) == identity("b.npz", 0) != identity("a.npz", 1)
+
+
+@pytest.mark.parametrize("given", [None, 2.0])
+def test_a_ratio_sets_its_first_field_to_a_multiple_of_the_second_whatever_sets_that(given):
+    base, kappa_d = replace(BASE, kappa_d=given), given or 1.0
+    # The ratio that the other one builds on may come later.
+    cells = Grid(grid("kappa_n/kappa_c=0.1,0.2", "kappa_c/kappa_d=0.25,0.5", base=base))
+    for cell, (n, c) in zip(cells, [(0.1, 0.25), (0.1, 0.5), (0.2, 0.25), (0.2, 0.5)], strict=True):
+        assert cell.point == {"kappa_n/kappa_c": n, "kappa_c/kappa_d": c}
+        assert (cell.config.kappa_c, cell.config.kappa_n) == (c * kappa_d, n * (c * kappa_d))
+        assert cell.key == key_of(cell.config)
+    assert list(cells.keys()) == [cells[k].key for k in range(4)]
+    # A cell is the same by whichever way it is asked for.
+    assert (
+        cells[1].key == Grid(grid("kappa_n=0.05", base=replace(base, kappa_c=0.5)))[0].key or kappa_d != 1.0
+    )
+
+
+def test_ratios_that_nobody_can_work_out_are_refused():
+    with pytest.raises(InputError, match="round in a circle"):
+        Grid(grid("kappa_n/kappa_c=1,2", "kappa_c/kappa_n=1,2"))
+    with pytest.raises(InputError, match="is divided by, and not given"):
+        Grid(grid("beta/weight_decay=1,2"))
+    with pytest.raises(InputError, match="on two axes"):
+        grid("kappa_c/kappa_d=0.1,0.2", "kappa_c=1,2")

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from ntkflow.errors import InputError
-from ntkflow.sweep import STUDIES, Axis, cell
+from ntkflow.sweep import STUDIES, Axis
 from ntkflow.sweep.figure import sweep_figure
+from ntkflow.sweep.grid import Grid
 from ntkflow.sweep.studies import mark_of, study_named, title_of
 from tests.sweep.grids import grid, run_here
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_cell_of_a_study_can_be_prepared(name):
-    grid_of_study = cell.cells(STUDIES[name].spec)
+    grid_of_study = Grid(STUDIES[name].spec)
     assert all(one.problem is None for one in grid_of_study)
     assert len({one.key for one in grid_of_study}) == len(grid_of_study) <= 150
 

@@ -1,13 +1,16 @@
 import csv
-import json
 
 import numpy as np
 import pytest
 
 from ntkflow.errors import InputError
 from ntkflow.runs import files
+from ntkflow.runs.simulate import prepare, run
+from ntkflow.runs.summary import summarise
+from ntkflow.sweep.columns.rows import flat
 from ntkflow.sweep.figure import axes_of
-from ntkflow.sweep.table import Table, _flat
+from ntkflow.sweep.grid import Grid
+from ntkflow.sweep.table import Table
 from tests.sweep.grids import grid, run_here
 
 
@@ -45,12 +48,13 @@ def test_csv_and_npz_hold_the_same(done):
 
 
 def test_the_numbers_are_those_of_the_cells(done):
-    table, directory = done
-    content = json.loads((directory / "cells" / f"{table.columns['key'][0]}.json").read_text())
-    assert table.column("nc.NC1.final")[0] == content["summary"]["nc"]["NC1"]["final"]
-    signs = content["summary"]["invariant"]["eigen_signs"]
-    assert table.column("invariant.eigen_signs.negative")[0] == signs["negative"] > 0
-    assert table.column("final.bias_mean")[0] == content["ends"]["final"]["bias_mean"]
+    table, _ = done
+    spec = grid("init=gaussian,relu", "kappa_d=1,2,0.1", "t_end=0.25")
+    summary = summarise(run(prepare(Grid(spec)[0].config)), prepare(Grid(spec)[0].config))
+    assert table.column("nc.NC1.final")[0] == pytest.approx(summary.nc["NC1"].final, rel=1e-5)
+    signs = summary.invariant.eigen_signs
+    assert table.column("invariant.eigen_signs.negative")[0] == signs.negative > 0
+    assert table.column("reason").tolist()[:3] == ["t_end", "t_end", ""]
 
 
 def test_columns_are_found_by_swept_field_path_or_configuration_field(done):
@@ -60,9 +64,22 @@ def test_columns_are_found_by_swept_field_path_or_configuration_field(done):
     np.testing.assert_allclose(table.column("summary.t_end")[:2], 0.25)
 
 
+def test_columns_have_names_for_people_and_ratios(done):
+    table, _ = done
+    for name, column in (
+        ("NC1", "nc.NC1.final"),
+        ("loss", "loss.final"),
+        ("mu_class", "eigenvalues.mu_class"),
+    ):
+        np.testing.assert_array_equal(table.column(name), table.columns[column])
+    np.testing.assert_array_equal(table.column("kappa_c/kappa_d")[:2], 0.5 / table.columns["kappa_d"][:2])
+    with pytest.raises(InputError, match="nonsense"):
+        table.column("kappa_c/nonsense")
+
+
 def test_a_wrong_quantity_names_those_that_are_near(done):
     with pytest.raises(InputError, match=r"did you mean nc.NC1.final"):
-        done[0].column("NC1.final")
+        done[0].column("NC1.fnal")
 
 
 def test_entries_with_a_name_are_found_by_it_and_matrices_stay_out():
@@ -71,7 +88,7 @@ def test_entries_with_a_name_are_found_by_it_and_matrices_stay_out():
         "X": [[1.0]],
         "m": [3, 4],
     }
-    assert dict(_flat("", value)) == {"rates.slow.rate": 1, "rates.fast.rate": 2, "m.0": 3, "m.1": 4}
+    assert flat(value) == {"rates.slow.rate": 1, "rates.fast.rate": 2, "m.0": 3, "m.1": 4}
 
 
 def test_the_table_is_an_xarray_dataset_with_the_swept_fields_as_coordinates(done):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from ntkflow import checks, views
+from ntkflow import checks
 from ntkflow._types import Floats, Integers, Times, Vector
 from ntkflow.errors import LARGEST, LawWarning, SolveError
 from ntkflow.integrate.descent.batches import batch_weights, check_batch
@@ -64,7 +64,15 @@ class Descent:
     reason: Reason = Reason.T_END
     seed: int = 0
 
-    __repr__ = views.short
+    def __repr__(self) -> str:
+        s, batch = self.problem.sizes, self.batch_per_class
+        return (
+            f"Descent(C={s.C}, m={s.m}, n={s.n}, kernel={self.problem.kernel.rung}, T={len(self)}, "
+            f"steps={self.steps[-1]}, eta={self.momentum.eta:.4g}, "
+            + (f"beta={self.momentum.beta:.4g}, " if self.momentum.beta else "")
+            + (f"batch_per_class={batch}, " if batch else "")
+            + f"loss {self.losses[0]:.3g} to {self.losses[-1]:.3g}, stopped: {self.reason.value})"
+        )
 
     def __len__(self) -> int:
         return len(self.steps)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from ntkflow._types import Floats
-from ntkflow.dynamics.packed import RawFlow, Speed, class_speed, clock, relative_speed
+from ntkflow.dynamics.packed import RawFlow, Speed, class_speed, collapse_rate, relative_speed
 from ntkflow.integrate.save_times import knots_of
 from ntkflow.integrate.stopping import Reason, Stop
 from ntkflow.problem.problem import Problem
@@ -44,7 +44,7 @@ class Ends:
     def _rests(self, before: State, now: State, t: float, target: float, speed: Speed) -> bool:
         """Whether the last step moved the state by no more, and no kernel that is still to come would."""
         change = [(b - a) / self.dt for a, b in zip(_parts(before), _parts(now), strict=True)]
-        limit = target * clock(self.problem)
+        limit = target * collapse_rate(self.problem)
         if speed(_parts(now), change) > limit:
             return False
         # A kernel that still has to move may set in motion again what rests now.

@@ -14,6 +14,8 @@ from ntkflow.integrate.engines.base import Stepper
 
 STRUCTURED = "structured"
 DIFFRAX = "diffrax"
+# Ensembles alone know it: it integrates many at a time.
+JAX = "jax"
 NAMES = ("auto", STRUCTURED, *scipy_engine.METHODS, DIFFRAX)
 # Below this stiffness an explicit method takes fewer evaluations (about 2 rho T) than BDF takes steps.
 EXPLICIT_STIFFNESS = 150.0
@@ -42,6 +44,9 @@ def choose(flow: Flow, y: Vector, t_end: float, requested: str = "auto") -> Choi
     Raises:
         InputError: the requested engine does not exist, or cannot integrate this form.
     """
+    if requested == JAX:
+        remedy = "use nf.ensemble or --ensemble, for one run engine='auto'"
+        raise InputError("engine", repr(JAX), "integrates ensembles", remedy)
     checks.choice("engine", requested, NAMES)
     thin = isinstance(flow, ThinFlow)
     if requested in (STRUCTURED, DIFFRAX) and not thin:

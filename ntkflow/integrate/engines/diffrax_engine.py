@@ -49,7 +49,9 @@ class DiffraxStepper:
             self._atol, self._constants = jnp.asarray(atol), constants(system)
             y, end = jnp.asarray(self.y), jnp.asarray(self.t_end)
             self._next, self._memory, self._carry = _first(self._how, self._atol, self._constants, y, end)
-            self._interpolation: Any = solver_named(self._how[0]).interpolation_cls
+            self._interpolation: Callable[..., diffrax.AbstractLocalInterpolation] = solver_named(
+                self._how[0]
+            ).interpolation_cls
         self._dense: Callable[[float], Vector] | None = None
 
     def step(self) -> None:
@@ -147,6 +149,8 @@ def packed_field(t: Array, y: Array, system: Constants) -> Array:
 
 
 How = tuple[str, float, float]
+# Whether a step is kept, its ends, the state, what solver and controller remember, and what the interpolant is made of.
+Attempt = tuple[Array, Array, Array, Array, object, object, dict[str, Array]]
 
 
 def _parts(name: str, newton: float, rtol: float, atol: Array) -> tuple[Any, Any, Any]:
@@ -156,7 +160,7 @@ def _parts(name: str, newton: float, rtol: float, atol: Array) -> tuple[Any, Any
 
 
 @partial(jax.jit, static_argnums=0)
-def _first(how: How, atol: Array, system: Constants, y: Array, end: Array) -> tuple[Array, Any, Any]:
+def _first(how: How, atol: Array, system: Constants, y: Array, end: Array) -> tuple[Array, object, object]:
     """End of the first trial step, and what controller and solver remember."""
     solver, controller, term = _parts(*how, atol)
     start, order = jnp.zeros_like(end), solver.error_order(term)
@@ -166,8 +170,8 @@ def _first(how: How, atol: Array, system: Constants, y: Array, end: Array) -> tu
 
 @partial(jax.jit, static_argnums=0)
 def _attempt(
-    how: How, atol: Array, system: Constants, now: tuple[Array, Array, Array], carry: Any, memory: Any
-) -> tuple[Any, ...]:
+    how: How, atol: Array, system: Constants, now: tuple[Array, Array, Array], carry: object, memory: object
+) -> Attempt:
     """One trial step from now[0] to now[1]; whether it is kept, and where the next one leads."""
     solver, controller, term = _parts(*how, atol)
     t, after, y = now

@@ -23,7 +23,7 @@ def x64() -> Iterator[None]:
         yield
 
 
-def double(name: str, value: Any) -> jax.Array:
+def double(name: str, value: object) -> jax.Array:
     """The value as a float64 jax array; call inside `x64()`.
 
     Raises:

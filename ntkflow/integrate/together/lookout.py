@@ -11,8 +11,10 @@ from ntkflow.integrate.engines.chain import Step
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.slots import PerSlot, Systems
 from ntkflow.integrate.engines.structured.bdf import Polynomial
+from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.together.passage import Member
-from ntkflow.integrate.watch import BLIND_STEPS, NEARLY, SADDLE_ERROR, STALL_STEPS, WORN_STEPS
+from ntkflow.integrate.together.symmetric import Symmetric
+from ntkflow.integrate.watch import BLIND_STEPS, NEARLY, SADDLE_ERROR, STALL_STEPS, WORN_STEPS, Watch
 from ntkflow.problem.thin import Frame
 
 # Thresholds on norms are taken with so much to spare: the watch decides, and it adds up in another order.
@@ -43,6 +45,13 @@ class Passed:
     def dense(self) -> Polynomial:
         """The interpolant."""
         return self.inside
+
+
+def near_saddle(watch: Watch, rtol: float) -> float:
+    """Sum of the squares of W below which a watch may see a saddle; negative where there is none."""
+    if watch.saddle is None:
+        return -1.0
+    return float((watch.saddle.depth(SADDLE_ERROR / rtol) * watch.origin[1]) ** 2 * ROOM)
 
 
 class Lookout(PerSlot):
@@ -90,9 +99,10 @@ class Lookout(PerSlot):
         least = math.inf if not by_class else sizes.N * sizes.n * (stop.nc1 or 0.0) ** 2 * ROOM
         self.within[slot] = least if falls else -1.0
         self.loss[slot] = -1.0 if stop.loss is None else stop.loss * ROOM
-        self.slow[slot] = -1.0 if stop.stationarity is None else NEARLY * stop.stationarity * clock * ROOM
-        depth = 0.0 if watch.saddle is None else watch.saddle.depth(SADDLE_ERROR / job.rtol)
-        self.saddle[slot] = -1.0 if watch.saddle is None else (depth * watch.origin[1]) ** 2 * ROOM
+        # One contrast stands for C - 1 of them there: all norms are smaller, and speeds may look so many times larger.
+        room = ROOM * (math.sqrt(sizes.C - 1) if isinstance(coordinates, Symmetric) else 1.0)
+        self.slow[slot] = -1.0 if stop.stationarity is None else NEARLY * stop.stationarity * clock * room
+        self.saddle[slot] = near_saddle(watch, job.rtol)
         self.most[slot], self.blind[slot], self.steps[slot] = watch.max_steps, watch.blind, steps
         self.before[slot], self.since[slot], self.ends[slot] = job.z, 0.0, job.t_end
         self.lightest[slot], self.heaviest[slot] = coordinates.s.min() ** 2, coordinates.s.max() ** 2
@@ -109,16 +119,12 @@ class Lookout(PerSlot):
         if np.any(self.loss[i] >= 0):
             ask |= self.systems.losses(i, z) <= self.loss[i]
         ask &= ~self.blind[i] | (steps % BLIND_STEPS == 0)
-        ask |= (
-            (t >= self.ends[i])
-            | (steps >= self.most[i])
-            | (steps % WORN_STEPS == 0)
-            | (steps % STALL_STEPS == 0)
-        )
+        ask |= (t >= self.ends[i]) | (steps >= self.most[i])
+        worn = (steps % WORN_STEPS == 0) | (steps % STALL_STEPS == 0)
         stopped = [
             k
-            for k in np.flatnonzero(ask).tolist()
-            if self._asked(int(i[k]), float(t[k]), z[k], int(steps[k]), bool(near[k]))
+            for k in np.flatnonzero(ask | worn).tolist()
+            if self.asked(int(i[k]), float(t[k]), z[k], int(steps[k]), bool(near[k]), bool(ask[k]))
         ]
         return i[stopped]
 
@@ -129,9 +135,19 @@ class Lookout(PerSlot):
         assert motion is not None
         motion.observe(Step(member.interval, (begin, inside.t), Passed(inside)))
 
-    def _asked(self, slot: int, t: float, z: Floats, steps: int, near: bool) -> bool:
+    def asked(self, slot: int, t: float, z: Floats, steps: int, near: bool, anything: bool) -> bool:
+        """Whether a member is to stop, for whatever reason or, where that can be all, because it gets nowhere."""
         member = self.members[slot]
-        member.reason = member.passage.watch.reason(member.now(t, z, steps), near)
+        if not anything and steps % STALL_STEPS:
+            # Only a step that fails asks what was seen here.
+            member.worn.append((t, z.copy(), steps))
+            return False
+        member.tell_worn()
+        watch, now = member.passage.watch, member.now(t, z, steps)
+        if anything:
+            member.reason = watch.reason(now, near)
+        elif watch.stalled(now):
+            member.reason = Reason.STALLED
         return member.reason is not None
 
     def _near(self, i: Integers, t: Floats, squares: Floats, z: Floats) -> Truths:

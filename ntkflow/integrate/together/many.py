@@ -1,8 +1,8 @@
 """Many tasks at once: small thin systems in lockstep, buckets of equal shape after each other, and the rest alone."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 from threadpoolctl import threadpool_limits
 
@@ -10,6 +10,7 @@ from ntkflow.dynamics.packed import ThinFlow
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines.lockstep import Lockstep
 from ntkflow.integrate.engines.lockstep.engine import SLOTS
+from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.slots import Shape
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import run_alone
@@ -17,16 +18,31 @@ from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.task import Task
 from ntkflow.integrate.together.lookout import Lookout
 from ntkflow.integrate.together.passage import Member, Passage
+from ntkflow.integrate.together.symmetric import Symmetric
 
 # Of larger systems the products are large enough for one run by itself to be as fast.
 MOST_FEATURES, MOST_UNKNOWNS = 20, 2000
+TINY, MORE_SLOTS = 32, 4
 # Whether these are the system's fault or this engine's, another engine knows.
 DOUBTFUL = (Reason.STEP_FAILED, Reason.NOT_FINITE, Reason.STALLED, Reason.INACCURATE)
+
+# Fewer runs are faster one after another: a tick costs the same Python for one slot as for many.
+FEW = 3
 
 # States saved of all slots together may take so many bytes; where there are many times to save, fewer slots are filled.
 SAVED_BYTES = 2**28
 
 T = TypeVar("T")
+# What goes in one engine: a shape, and whether the law of E's motion is followed along.
+Kind = tuple[Shape, bool]
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What integrates jobs of one kind."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Give every job back when it is done with."""
 
 
 def _itself(number: int, solution: Solution) -> Solution:
@@ -64,7 +80,7 @@ def solve_many(
 
     # Products of small matrices: several BLAS threads contend and cost more than they bring.
     with threadpool_limits(1, user_api="blas"):
-        together = _Together(end)
+        together = Together(end)
         alone = [number for number, task in enumerate(tasks) if not fits(task)]
         for number in sorted(set(range(len(tasks))) - set(alone)):
             together.go_on(Passage(number, tasks[number]))
@@ -74,8 +90,8 @@ def solve_many(
     return [found[number] for number in range(len(tasks))]
 
 
-class _Together:
-    """What goes in lockstep: a queue for every shape.
+class Together:
+    """What goes in lockstep: a queue for everything that goes in one engine, what has one shape.
 
     Args:
         end: called with the number of a task and its solution.
@@ -87,7 +103,7 @@ class _Together:
     def __init__(self, end: Callable[[int, Solution], None]) -> None:
         self.end = end
         self.left: list[int] = []
-        self._queues: dict[Shape, _Queue] = defaultdict(_Queue)
+        self._queues: dict[Kind, _Queue] = defaultdict(_Queue)
 
     def go_on(self, passage: Passage) -> None:
         """Let the next stretch of a task wait for a slot, or end it."""
@@ -98,7 +114,7 @@ class _Together:
             self.left.append(passage.number)
             return
         if member is not None:
-            self._queues[Shape.of(member.coordinates)].append(member)
+            self._queues[self.kind(member)].append(member)
         elif (solution := passage.solution()).reason in DOUBTFUL:
             self.left.append(passage.number)
         else:
@@ -107,28 +123,39 @@ class _Together:
     def run(self, slots: int) -> None:
         """Take all tasks to their ends."""
         while self._queues:
-            shape, queue = next(iter(self._queues.items()))
-            longest = max(len(member.grid) for member in queue.waiting())
-            room = max(1, SAVED_BYTES // (8 * shape.size * max(1, longest)))
-            engine = Lockstep(shape, min(slots, len(queue), room))
-            engine.lookout = Lookout(engine.systems)
-            for job in engine.run(queue):
+            kind, queue = next(iter(self._queues.items()))
+            for job in self.engine(kind, queue.waiting(), slots).run(queue):
                 assert isinstance(job, Member)
                 job.passage.take(job)
                 # Before the slot is filled again, so that the next stretch may have it.
                 self.go_on(job.passage)
-            del self._queues[shape]
+            del self._queues[kind]
+
+    def kind(self, member: Member) -> Kind:
+        """What goes in one engine: its shape, and whether the law of E's motion is followed."""
+        return Shape.of(member.coordinates), False
+
+    def engine(self, kind: Kind, waiting: list[Member], slots: int) -> Engine:
+        """What integrates all that waits."""
+        shape, _ = kind
+        longest = max(len(member.grid) for member in waiting)
+        room = max(1, SAVED_BYTES // (8 * shape.size * max(1, longest)))
+        # Tiny systems: of more of them at a time the calls cost less, and they still fit the caches.
+        most = slots * MORE_SLOTS if shape.size <= TINY else slots
+        engine = Lockstep(shape, min(most, len(waiting), room))
+        engine.lookout = Lookout(engine.systems)
+        return engine
 
 
 class _Queue(deque[Member]):
     """What waits for a slot; empty is not for ever."""
 
-    def __iter__(self) -> Iterator[Member]:
-        return self
-
     def waiting(self) -> list[Member]:
         """What is in it, which stays there."""
-        return [self[k] for k in range(len(self))]
+        return list(super().__iter__())
+
+    def __iter__(self) -> Iterator[Member]:
+        return self
 
     def __next__(self) -> Member:
         if not self:
@@ -138,7 +165,15 @@ class _Queue(deque[Member]):
 
 def fits(task: Task) -> bool:
     """Whether a task can go in lockstep."""
-    if task.engine != "auto" or task.form == "raw":
+    return task.engine == "auto" and small(task)
+
+
+def small(task: Task) -> bool:
+    """Whether a task has a thin form of at most 20 feature coordinates, or is as good as one class."""
+    if task.form == "raw":
         return False
     flow = task.flow
-    return isinstance(flow, ThinFlow) and flow.system.n <= MOST_FEATURES and flow.system.size <= MOST_UNKNOWNS
+    if not isinstance(flow, ThinFlow):
+        return False
+    few = flow.system.n <= MOST_FEATURES and flow.system.size <= MOST_UNKNOWNS
+    return few or Symmetric.of(task) is not None

@@ -1,7 +1,9 @@
 """A task on its way through the lockstep engine: one stretch between two knots after another, and what each has brought."""
 
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -12,10 +14,10 @@ from ntkflow.integrate.engines import choose, midpoint
 from ntkflow.integrate.engines.chain import (
     FEW_INTERVALS,
     SMALLEST_RTOL,
-    STRUCTURED_SAFETY,
     Interval,
     Step,
     block_tolerances,
+    structured_rtol,
 )
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
@@ -23,10 +25,12 @@ from ntkflow.integrate.save_times import own_grid
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.task import Cost, Task
+from ntkflow.integrate.together.symmetric import Symmetric
 from ntkflow.integrate.watch import Now
 
 LOCKSTEP = "lockstep"
 BECAUSE = "a small thin system among many"
+SYMMETRIC = "a state of seven numbers, symmetric in the classes, among many"
 
 
 class Passage:
@@ -49,19 +53,23 @@ class Passage:
         self.reason: Reason | None = None
         self.steps = self._evaluations = 0
         self._seconds = 0.0
+        self._engine = choose.JAX if task.engine == choose.JAX else LOCKSTEP
         assert isinstance(task.flow, ThinFlow)
         self._flow = task.flow
+        self._symmetric = Symmetric.of(task)
         self._t, self._y = 0.0, self._flow.start()
         self._spans = list(pairwise([0.0, *task.knots, task.t_end]))
         self._rtol = max(
-            task.rtol * STRUCTURED_SAFETY / max(1.0, len(self._spans) / FEW_INTERVALS), SMALLEST_RTOL
+            structured_rtol(task.rtol) / max(1.0, len(self._spans) / FEW_INTERVALS), SMALLEST_RTOL
         )
         self._choices: list[choose.Choice] = []
         self._times: list[float] = []
-        self._packed: list[Vector] = []
+        self._packed: list[Floats] = []
         self._turns: list[tuple[float, Vector]] = []
         self._exact = task.times is not None
-        self._grid = own_grid(self._flow, task.t_end, task.knots) if task.times is None else task.times
+        self._radius = self._flow.spectral_radius(self._y)
+        own = (self._flow, task.t_end, task.knots, self._radius)
+        self._grid = own_grid(*own) if task.times is None else task.times
         if not self._exact:
             # A target may be met before anything has moved.
             self.reason = self.watch.reason(Now(0.0, self._y, 0, self._rtol, self._spans[0][1]))
@@ -82,9 +90,10 @@ class Passage:
         while self.reason is None and not self.last:
             begin, end = self._spans[len(self._choices)]
             flow = self._flow.between(begin, end)
-            stiffness = flow.spectral_radius(self._y) * (end - begin)
-            because = f"{BECAUSE} (rho T = {stiffness:.2g}, {self._y.size} unknowns)"
-            choice = choose.Choice(LOCKSTEP, stiffness, because, BECAUSE)
+            same = begin == 0.0 and flow is self._flow
+            stiffness = (self._radius if same else flow.spectral_radius(self._y)) * (end - begin)
+            because = f"{BECAUSE if self._symmetric is None else SYMMETRIC} (rho T = {stiffness:.2g}, {self._y.size} unknowns)"
+            choice = choose.Choice(self._engine, stiffness, because, BECAUSE)
             self._choices.append(choice)
             interval = Interval(begin, end, flow, choice, self._rtol)
             if len(self._spans) == 1 or stiffness >= midpoint.SHORT:
@@ -93,7 +102,7 @@ class Passage:
         return None
 
     def _stretch(self, interval: Interval, flow: ThinFlow) -> "Member":
-        coordinates = Coordinates.build(flow.system, 0.0, interval.width, self._y)
+        coordinates = self._symmetric or Coordinates.build(flow.system, 0.0, interval.width, self._y)
         grid = self._within(interval)
         if not self._exact and not (len(grid) and grid[-1] == interval.end):
             grid = np.append(grid, interval.end)
@@ -103,7 +112,7 @@ class Passage:
             t_end=interval.width,
             rtol=self._rtol,
             atol=np.array(block_tolerances(flow, self._y, self._rtol)),
-            grid=np.array([interval.local(t) for t in grid]),
+            grid=interval.locals(grid),
             exact=self._exact,
             told=self.motion is not None,
             passage=self,
@@ -121,16 +130,17 @@ class Passage:
         interval, coordinates = member.interval, member.coordinates
         if member.saved:
             local, flat = zip(*member.saved, strict=True)
-            self._packed.extend(coordinates.leave(np.array(flat)))
+            self._packed.append(coordinates.leave(np.array(flat)))
             # A time that was asked for is kept as it was given.
-            asked = member.asked[: len(local)].tolist() if self._exact else map(interval.time, local)
-            self._times.extend(asked)
+            asked = member.asked[: len(local)] if self._exact else interval.times(np.array(local))
+            self._times.extend(asked.tolist())
         self._t, self._y = interval.time(member.t), coordinates.leave(member.z)
         self.steps += member.steps
         self._evaluations += member.evaluations
         self._seconds += member.seconds
         self.reason = member.reason
         if member.status == "failed":
+            member.tell_worn()
             self.reason = self.watch.failure(self._now(interval))
         self._turn(interval)
 
@@ -159,7 +169,7 @@ class Passage:
 
     def _save(self, t: float, y: Vector) -> None:
         self._times.append(t)
-        self._packed.append(y)
+        self._packed.append(y[None])
 
     def solution(self) -> Solution:
         """What came of the task."""
@@ -171,10 +181,10 @@ class Passage:
         elif not self._times:
             self._save(0.0, self._flow.start())
         choice = choose.in_all(
-            self._choices or [choose.Choice(LOCKSTEP, 0.0, BECAUSE, BECAUSE)], self._y.size
+            self._choices or [choose.Choice(self._engine, 0.0, BECAUSE, BECAUSE)], self._y.size
         )
         cost = Cost(choice, self.steps, self._evaluations, self._rtol, self._seconds)
-        packed, began = np.array(self._packed), time.perf_counter()
+        packed, began = np.concatenate(self._packed), time.perf_counter()
         return self.task.solution(self._times, packed, self.reason, cost, began, self.motion, self._turns)
 
 
@@ -187,12 +197,19 @@ class Member(Job):
         interval: the stretch.
         asked: times to save at, in the time of the run.
         reason: why it was stopped; None while nothing has stopped it.
+        worn: time, flat vector and steps of the last two steps by which the watch tells whether a run gets nowhere.
     """
 
     passage: Passage
     interval: Interval
     asked: Floats
     reason: Reason | None = None
+    worn: deque[tuple[float, Floats, int]] = field(default_factory=partial(deque, maxlen=2))
+
+    def tell_worn(self) -> None:
+        """Hand what was put off to the watch."""
+        while self.worn:
+            self.passage.watch.stalled(self.now(*self.worn.popleft()))
 
     def now(self, t: float, z: Floats, steps: int) -> Now:
         """Where the run stands, for its watch, from what the engine knows of it."""

@@ -13,7 +13,7 @@ import ntkflow as nf
 from ntkflow.dynamics.packed import RawFlow, ThinFlow
 from ntkflow.integrate.engines import chain, choose, scipy_engine
 from ntkflow.integrate.run import Run
-from ntkflow.integrate.save_times import knots_of
+from ntkflow.integrate.task import Task
 from ntkflow.problem import kernels
 from tests import oracle
 from tests.problem.kernels import ladder
@@ -159,9 +159,8 @@ def test_intervals_near_the_smallest_float_are_followed(engine):
 
 
 def run_of(problem, t_end, observe=None, engine="auto", save_at=None, progress=None, raw=False):
-    flow = RawFlow.build(problem) if raw else ThinFlow.build(problem)
-    knots = [knot for knot in knots_of(problem.kernel) if knot < t_end]
-    return Run(flow, problem.sizes, engine, t_end, 1e-8, NEVER, save_at, knots, 10**6, progress, observe)
+    form = "raw" if raw else "thin"
+    return Run(Task(problem, t_end, NEVER, save_at, 1e-8, engine, form, 10**6), progress, observe)
 
 
 @pytest.mark.parametrize("engine", choose.NAMES[:-1])
@@ -256,6 +255,26 @@ def test_over_many_knots_the_structured_engine_works_to_a_smaller_share_of_rtol(
         assert interval.rtol == pytest.approx(1e-8 * share)
     # Its tolerance is never below what it can do.
     assert nf.solve(problem, save_at=[0.1], rtol=1e-12, engine="structured").stats.rtol_internal >= 1e-14
+
+
+def test_a_loose_tolerance_gives_the_structured_engine_a_larger_share():
+    shares = [chain.structured_rtol(rtol) / rtol for rtol in (1e-10, 1e-8, 1e-7, 1e-6, 1e-3)]
+    assert shares == pytest.approx([1 / 20, 1 / 20, 2**0.5 / 20, 1 / 10, 1 / 10])
+    state = nf.initial.make("balanced", SIZES, nf.BlockKernel(1.0, 0.5, 0.1), seed=1)
+    problem = nf.Problem(SIZES, nf.BlockKernel(1.0, 0.5, 0.1), state)
+    # The errors that are left: below the tolerance asked for, at both.
+    strict = nf.solve(problem, save_at=[3.0], rtol=1e-11, engine="structured").packed
+    for rtol in (1e-6, 1e-8):
+        found = nf.solve(problem, save_at=[3.0], rtol=rtol, engine="structured").packed
+        assert np.linalg.norm(found - strict) < rtol * np.linalg.norm(strict)
+
+
+def test_times_of_an_interval_are_the_same_one_by_one():
+    interval = chain.Interval(0.3, 1.1, None, None, 1e-6)
+    local = np.array([0.0, 1e-17, 0.5, np.nextafter(0.8, 0.0), interval.width, 2.0])
+    np.testing.assert_array_equal(interval.times(local), [interval.time(t) for t in local.tolist()])
+    t = np.array([0.0, 0.3, 0.7, 1.1, 2.0])
+    np.testing.assert_array_equal(interval.locals(t), [interval.local(one) for one in t.tolist()])
 
 
 @pytest.mark.slow

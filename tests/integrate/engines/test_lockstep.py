@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ntkflow.integrate.engines.chain import block_tolerances
-from ntkflow.integrate.engines.lockstep import Job, Lockstep, history
+from ntkflow.integrate.engines.lockstep import Job, Lockstep, history, newton
 from ntkflow.integrate.engines.lockstep.slots import Shape
 from ntkflow.integrate.engines.structured import StructuredBDF, formulas
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
@@ -128,3 +128,26 @@ def test_a_history_is_taken_to_the_next_step_as_one_by_one(order):
     np.testing.assert_array_equal(rescaled[order + 1 :], D[order + 1 : 6])
     value = history.interpolating(orders, np.array([-0.4]))[0] @ D[:6]
     np.testing.assert_allclose(value, formulas.evaluate(D[: order + 1], -0.4), atol=1e-12)
+
+
+def test_what_is_known_of_convergence_makes_one_iteration_enough():
+    jobs = [job(of, rtol=1e-7, times=np.array([5.0])) for of in flows(3)]
+    for _, steps, evaluations, _, _ in results(jobs, 3):
+        # Forgotten with every matrix it is about one and a half.
+        assert evaluations < 1.25 * steps
+    of = flow("gaussian")
+    alone = StructuredBDF(of.system, 0.0, of.start(), 5.0, 1e-7, 1e-10)
+    while alone.status == "running":
+        alone.step()
+    assert alone.work.fields < 1.25 * alone.steps
+
+
+def test_inverses_of_a_stack_are_those_of_each_alone():
+    B = np.random.default_rng(0).standard_normal((4, 3, 5, 7))
+    A = B @ B.swapaxes(-1, -2) + 0.1 * np.eye(5)
+    found = newton._inverse(A)
+    np.testing.assert_allclose(found @ A, np.broadcast_to(np.eye(5), A.shape), rtol=0, atol=1e-10)
+    A[1] = 0.0
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(newton._inverse(A)[[0, 2, 3]], found[[0, 2, 3]])
+    np.testing.assert_array_equal(newton._inverse(A[2:3])[0], found[2])

@@ -93,6 +93,14 @@ def test_a_sweep_replays_from_its_file_and_tells_its_time_beforehand(validate, f
     code, out, _ = validate("sweep", "--config", "{tmp}/s/sweep.toml", "--dry-run", "--workers", 1, "--json")
     assert code == 0
     assert json.loads(out)["cells"] == 3
+    # Networks of one program: each has its share of a step, and no more of them than there are.
+    code, told, _ = validate(
+        "sweep", "--config", "{tmp}/s/sweep.toml", "--dry-run", "--workers", 1, "--json", "--together", 8
+    )
+    assert code == 0
+    speeds = [next(iter(json.loads(text)["speeds"].values())) for text in (out, told)]
+    assert [speed["together"] for speed in speeds] == [1, 3]
+    assert all(speed["step"] > 0 for speed in speeds)
     assert not (folder / "validate-sweep").exists()
 
 
@@ -150,7 +158,7 @@ def test_a_cell_that_another_sweep_works_on_is_waited_for_and_not_run_twice(fold
     from ntkflow_validation.sweep import cell
     from ntkflow_validation.sweep.cell import CellTask, run_cell
 
-    from ntkflow.sweep.cache import Cache
+    from ntkflow.sweep.stored.cache import Cache
 
     directory = folder / "shared"
     task = CellTask("abc", RunConfig.from_toml(folder / "base.toml").to_dict(), str(directory))

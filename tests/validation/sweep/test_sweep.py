@@ -4,10 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from ntkflow_validation.config.config import LATER, RunConfig
+from ntkflow_validation.config.config import FIRST, RunConfig
 from ntkflow_validation.config.presets import preset
+from ntkflow_validation.runs.documents import Line
 from ntkflow_validation.runs.ends import final_norms
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.sweep import (
@@ -103,8 +105,8 @@ def test_a_sweep_writes_a_record_for_every_training_and_a_table(done):
     record = next(r for r in find_records([directory]) if r.config == run.config)
     assert list(record.rows) == run.metrics()
     row = next(i for i, cell in enumerate(GRID.cells) if cell.run == run.config)
-    assert table.columns["NC1"][row] == pytest.approx(run.metrics()[-1]["NC1"])
-    assert table.columns["start.loss"][row] == pytest.approx(run.metrics()[0]["loss"])
+    assert table.columns["NC1"][row] == pytest.approx(run.metrics()[-1].values["NC1"])
+    assert table.columns["start.loss"][row] == pytest.approx(run.metrics()[0].loss)
     assert (directory / "table.csv").is_file()
 
 
@@ -226,7 +228,7 @@ def test_moments_at_the_end_are_those_of_the_papers_pane_i():
 
 def test_epochs_of_a_record_count_passes_through_the_data():
     config = changed(BASE, {"data.per_class": 6, "training.batch_per_class": 2})
-    rows = ({"step": 0, "time": 0.0, "loss": 1.0}, {"step": 6, "time": 1.0, "loss": 0.5, "NC1": 0.5})
+    rows = (Line(0, 0.0, {"loss": 1.0}), Line(6, 1.0, {"loss": 0.5, "NC1": 0.5}))
     record = Record(config, Content(None, rows, (), {}), Path("run"))
     np.testing.assert_allclose(record.epochs, [0, 2])
     np.testing.assert_array_equal(record.series("NC1"), [np.nan, 0.5])
@@ -235,17 +237,29 @@ def test_epochs_of_a_record_count_passes_through_the_data():
 
 def test_an_estimate_counts_what_there_is_to_do(monkeypatch):
     monkeypatch.setattr("ntkflow_validation.sweep.running.local_workers", ThreadPoolExecutor)
-    speed = Speed(0.1, 0.033, 1.0, "cpu")
+    speed = Speed(0.1, 0.033, 2.0, 1.0, "cpu")
     config = sweep_preset("sweep-digits").base
     seconds = seconds_of(config, speed)
     steps = total_steps(config.training, config.data.per_class)
     assert 0.1 * steps < seconds < 0.1 * steps + 150  # a tenth of a second each, and the rest
     twice = changed(config, {"training.epochs": 2 * config.training.epochs})
     assert seconds_of(twice, speed) == pytest.approx(seconds + 0.1 * steps)
+    # Kernels at as many snapshots as the run says, and at the end those of the outputs too.
+    slower = seconds_of(config, replace(speed, kernels=3.0)) - seconds
+    assert slower == pytest.approx(config.kernels.count + 1 + 10 / config.model.features)
     assert in_words(5400) == "1.5 hours"
     found = estimate(replace(GRID, inits=()), 1)
     assert (found.cells, found.steps, found.workers) == (3, 24, 1)
     assert found.work > 0
+    # What was measured is on the device at hand, by its name.
+    (name,), (seen,) = found.speeds, found.speeds.values()
+    assert name == f"{GRID.base.model.name}/{GRID.base.data.name}"
+    assert min(seen.step, seen.forward, seen.kernels) > 0
+    device = jax.devices()[0].device_kind
+    first, second = found.words().splitlines()
+    assert first.endswith(f" on {device}")
+    assert second.startswith(f"  {name}: a step ")
+    assert second.endswith(f"kernels at a snapshot {in_words(seen.kernels)} on {device}")
 
 
 @pytest.mark.parametrize(
@@ -277,9 +291,16 @@ def test_every_pair_of_the_paper_is_one_of_ours():
 
 def test_settings_that_came_later_leave_the_addresses_of_cells_as_they_were():
     config = preset("tiny")
-    before = config.to_dict()
-    for section, names in LATER.items():
-        for name in names:
-            del before[section][name]
+    first = {
+        section: {name: config.to_dict()[section][name] for name in names} for section, names in FIRST.items()
+    }
+    before = {"seed": config.seed, **first}
     assert key_of(config) == digest({"version": __version__, "content": CONTENT, "config": before})
     assert key_of(changed(config, {"model.head_bias": False})) != key_of(config)
+
+
+def test_a_default_training_keeps_its_address():
+    # Written down once: cells that exist are found again by what comes later.
+    assert (
+        digest({"version": "0.1.0", "content": 1, "config": RunConfig().stated()})[:16] == "8ea1cc9ff49b5d53"
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ntkflow._types import Json
 from ntkflow.runs.atomic import InUseError
 from ntkflow.runs.border.records import document
-from ntkflow.sweep.cache import Cache
+from ntkflow.sweep.stored.cache import Cache, failure_of
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.runs.rundir import RunDirectory
 
@@ -71,7 +71,7 @@ def _content(task: CellTask, cache: Cache) -> Json:
                 return known
             # Who surely works on it will end; who may have been killed on another machine is not waited for for ever.
             if not isinstance(error, InUseError) or (not error.certain and time.monotonic() > deadline):
-                return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
+                return failure_of(error)
 
 
 def run_cells(tasks: Sequence[CellTask]) -> list[Json]:

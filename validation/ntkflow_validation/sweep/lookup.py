@@ -55,7 +55,7 @@ def print_run(record: Record) -> None:
     """What one training was and how it ended, or how far it is, for people."""
     config, rows = record.config, record.rows
     facts = record.content.training
-    reached = rows[-1]["step"] if rows else 0
+    reached = rows[-1].step if rows else 0
     step = reached if facts is None or facts.step is None else facts.step
     print(f"{record.where}")
     print(

@@ -9,14 +9,14 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.runs.border.reading import misfit, reading
-from ntkflow.runs.border.records import INLINE, SPARSE, read_record, record
-from ntkflow.sweep.cache import SPEC_FILE, Cache
+from ntkflow.runs.border.reading import reading
+from ntkflow.runs.border.records import INLINE, SPARSE, document, read_record, record
+from ntkflow.sweep.stored.cache import SPEC_FILE, Cache
 from ntkflow.sweep.table import AGAIN
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.config.recorded import RecordedConfig, config_of
 from ntkflow_validation.evidence.document import Evidence
-from ntkflow_validation.runs.documents import METRICS, KernelRow, Training, kernel_rows
+from ntkflow_validation.runs.documents import KernelRow, Line, Training, kernel_rows
 from ntkflow_validation.runs.ends import ends
 from ntkflow_validation.runs.rundir import RunDirectory, run_paths
 from ntkflow_validation.training.steps import epochs_of
@@ -32,21 +32,13 @@ class Content:
         kernels: what was measured.
         final: moments of the features and alignments of both kernels at the end.
         seconds: that the cell of a sweep took.
-
-    Raises:
-        ValueError: a line of another shape.
     """
 
     training: Training | None
-    metrics: tuple[Json, ...]
+    metrics: tuple[Line, ...]
     kernels: tuple[KernelRow, ...]
     final: Mapping[str, float | None]
     seconds: float | None = field(default=None, metadata=SPARSE)
-
-    def __post_init__(self) -> None:
-        wrong = misfit(list(self.metrics), [METRICS], "metrics")
-        if wrong:
-            raise ValueError(wrong)
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ class Record:
     where: Path
 
     @property
-    def rows(self) -> tuple[Json, ...]:
+    def rows(self) -> tuple[Line, ...]:
         """Lines of metrics.jsonl."""
         return self.content.metrics
 
@@ -103,7 +95,7 @@ class Record:
     @cached_property
     def epochs(self) -> np.ndarray:
         """Passes through the data at every row, (T,)."""
-        steps = np.array([row["step"] for row in self.rows], dtype=float)
+        steps = np.array([row.step for row in self.rows], dtype=float)
         found: np.ndarray = epochs_of(self.config.training, steps, self.config.data.mean_per_class)
         return found
 
@@ -144,10 +136,11 @@ def _of_document(path: Path) -> Record:
     kept = read_record(path, "path", "an exported training", Evidence, "export the run again")
     with reading("path", path, "an exported training", "export the run again"):
         columns = kept.trajectory
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        every = zip(*columns.values(), strict=True)
+        rows = [record(Line, dict(zip(columns, values, strict=True))) for values in every]
         rows[0], rows[-1] = kept.first, kept.last
         final: dict[str, float | None] = dict(kept.final or {})
-        if kept.kernels and kept.kernels[-1].step == kept.last["step"]:
+        if kept.kernels and kept.kernels[-1].step == kept.last.step:
             final.setdefault("alignment_features", kept.kernels[-1].alignment)
         return Record(config_of(kept.config), Content(kept.training, tuple(rows), kept.kernels, final), path)
 
@@ -188,8 +181,8 @@ def entries(config: Mapping[str, object], content: Content) -> dict[str, float |
     row["seconds"] = _entry(content.seconds)
     rows = content.metrics
     if rows:
-        row |= {name: _entry(value) for name, value in {**rows[-1], **content.final}.items()}
-        row |= {f"start.{name}": _entry(value) for name, value in rows[0].items()}
+        row |= {name: _entry(value) for name, value in {**document(rows[-1]), **content.final}.items()}
+        row |= {f"start.{name}": _entry(value) for name, value in document(rows[0]).items()}
     return row
 
 

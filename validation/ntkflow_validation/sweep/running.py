@@ -10,8 +10,8 @@ from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
 from ntkflow.runs.processes.executors import check_workers
 from ntkflow.runs.processes.isolated import IsolatedProcesses
-from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.runner import fill
+from ntkflow.sweep.stored.cache import Cache
 from ntkflow.sweep.table import Table, tabulate
 from ntkflow_validation.sweep.cell import CellTask, run_cell
 from ntkflow_validation.sweep.devices import accelerators, default_workers, worker_environments

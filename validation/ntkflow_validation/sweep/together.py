@@ -1,10 +1,11 @@
 """An executor that hands several cells of a sweep to one process, which trains them as one program."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.sweep.cell import CellTask, run_cell, run_cells
@@ -100,6 +101,43 @@ class Together(Executor):
             self._running -= 1
             if self._waiting:
                 self._wait()
+
+
+def require_room_for(runs: Iterable[RunConfig], count: int, pool: Executor) -> None:
+    """Refuse K networks of one program where the devices that the workers have do not hold them.
+
+    Args:
+        runs: what is to be trained.
+        count: K, at most.
+        pool: of which a worker looks at its device.
+
+    Raises:
+        InputError: K is too large; says which is not.
+    """
+    from ntkflow_validation.training.together import group
+
+    kinds: dict[RunConfig, list[RunConfig]] = {}
+    for run in runs:
+        kinds.setdefault(group(run), []).append(run)
+    for found in kinds.values():
+        shared = len({run.seed for run in found}) == 1
+        workers = getattr(pool, "_max_workers", 1)
+        asked = (found[0].to_dict(), min(count, len(found)), shared, workers)
+        pool.submit(_require_room, *asked).result()
+
+
+def _require_room(config: Json, count: int, shared: bool, workers: int) -> None:
+    from ntkflow_validation.datasets import input_shape
+    from ntkflow_validation.models import build
+    from ntkflow_validation.training.capacity import needs, require_room
+
+    run = RunConfig.from_dict(config)
+    shape, samples = input_shape(run.data), run.data.samples
+    # How many a file of one's own holds is not known before it is read.
+    if count > 1 and samples:
+        network = build(run.model, shape, run.data.classes, 0)
+        needed = needs(network, run, shape, samples, shared)
+        require_room(count, needed, "together", "use --together {}", workers)
 
 
 def _hand_over(done: Future[Any], futures: list[Future[Any]]) -> None:

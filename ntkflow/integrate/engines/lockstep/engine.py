@@ -24,6 +24,7 @@ from ntkflow.integrate.engines.structured.bdf import Polynomial
 SLOTS = 128
 # A trial step may overflow; it is refused. Around the work alone: who takes what `run` yields has a state of his own.
 _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+_NONE, _SAME = np.zeros(0, int), np.eye(history.ROWS)
 
 
 class Lockstep:
@@ -190,7 +191,8 @@ class Lockstep:
         z = self.X[i, PREDICTED]
         now.usable[i] = good = self.newton.build(i, now.t[i] + now.h[i], z, now.sigma[i])
         now.matrices[i] += good.astype(int)
-        now.age[i], now.rate[i] = 0, 1.0
+        now.age[i] = 0
+        now.rate[i] **= corrector.RATE_KEPT
 
     @_QUIET
     def _tick(self) -> Integers:
@@ -198,21 +200,23 @@ class Lockstep:
         now, X = self.now, self.X
         self.ticks += 1
         converged, diverged = self._iterate()
-        again = np.flatnonzero(diverged & ~now.fresh)
-        if len(again):
-            self._try_again(again)
-        refused, accepted = (
-            np.flatnonzero(diverged & now.fresh & ~np.isin(np.arange(self.slots), again)),
-            np.flatnonzero(converged),
-        )
-        error = formulas.ERROR[now.order[accepted]] * self.norms.of(X[accepted, CORRECTION], accepted)
+        # All at once where it can be: with few slots it is the calls that cost.
+        accepted, refused = converged.nonzero()[0], _NONE
+        if diverged.any():
+            refused, again = (diverged & now.fresh).nonzero()[0], (diverged & ~now.fresh).nonzero()[0]
+            if len(again):
+                self._try_again(again)
+        error = formulas.ERROR[now.order[accepted]] * self._corrections(accepted)
+        too_large = np.full(len(refused), np.nan)
         fits = error <= 1
-        refused = np.concatenate([refused, accepted[~fits]])
-        too_large = np.concatenate([np.full(len(refused) - np.sum(~fits), np.nan), error[~fits]])
-        accepted, error = accepted[fits], error[fits]
+        if not fits.all():
+            refused = np.concatenate([refused, accepted[~fits]])
+            too_large = np.concatenate([too_large, error[~fits]])
+            accepted, error = accepted[fits], error[fits]
         if not len(refused) and not len(accepted):
             return refused
-        change = np.tile(np.eye(history.ROWS), (self.slots, 1, 1))
+        change = np.empty((self.slots, history.ROWS, history.ROWS))
+        change[:] = _SAME
         if len(refused):
             change[refused] = self._refuse(refused, too_large)
         if len(accepted):
@@ -220,24 +224,35 @@ class Lockstep:
         np.matmul(change, X, out=self._spare)
         self.X, self._spare = self._spare, X
         ended = self._look(accepted) if len(accepted) else accepted
-        begun = np.setdiff1d(np.concatenate([refused, accepted]), ended)
-        done = begun[now.failed[begun]]
-        self._freshen(begun[~now.failed[begun]])
-        return np.concatenate([ended, done])
+        begun = np.concatenate([refused, accepted]) if len(refused) else accepted
+        if len(ended) or len(refused):
+            begun = np.setdiff1d(begun, ended)
+        failed = now.failed[begun]
+        if not failed.any():
+            self._freshen(begun)
+            return ended
+        self._freshen(begun[~failed])
+        return np.concatenate([ended, begun[failed]])
+
+    def _corrections(self, i: Integers) -> Floats:
+        """Norms of the corrections of slots: after one iteration they are its change."""
+        size, several = self.now.before[i], (self.now.iteration[i] > 1).nonzero()[0]
+        if len(several):
+            j = i[several]
+            size[several] = self.norms.of(self.X[j, CORRECTION], j)
+        return size
 
     def _iterate(self) -> tuple[Truths, Truths]:
         """Which slots' iterations have converged, and which never will."""
         now, X, newton = self.now, self.X, self.newton
-        z, d = X[:, PREDICTED], X[:, CORRECTION]
+        z = X[:, PREDICTED]
         rest = self.systems.field(slice(None), now.t + now.h, z, np.empty_like(z))
         rest -= X[:, KNOWN]
-        rest -= now.sigma[:, None] * d
         now.evaluations += 1
         change = newton.solve(rest)
         # A matrix of another sigma overshoots stiff components and undershoots the others; this splits it.
         change *= (2 * newton.sigma / (newton.sigma + now.sigma))[:, None]
-        z += change
-        d += change
+        X[:, CORRECTION] += change
         size = self.norms.of(change)
         later = now.iteration > 0
         now.rate = np.where(later, np.maximum(0.3 * now.rate, size / now.before), now.rate)
@@ -245,16 +260,24 @@ class Lockstep:
         shrinking = np.isfinite(size) & (size <= now.before) & now.usable
         converged = shrinking & (size * np.minimum(1.0, now.rate) <= corrector.NEWTON_SHARE)
         now.before = size
-        return converged, ~shrinking | (~converged & (now.iteration >= corrector.MOST_ITERATIONS))
+        diverged = ~shrinking | (~converged & (now.iteration >= corrector.MOST_ITERATIONS))
+        # Most need no other iteration: only where there is one the value and sigma times the correction are kept up to date.
+        going = (~(converged | diverged)).nonzero()[0]
+        if len(going):
+            moved = change[going]
+            X[going, PREDICTED] += moved
+            X[going, KNOWN] += now.sigma[going, None] * moved
+        return converged, diverged
 
     def _try_again(self, i: Integers) -> None:
         """The same step with a new matrix, which may see no more steps than the old one did."""
         now = self.now
         now.patience[i] = now.age[i] - 1.0
-        now.fresh[i] = True
+        now.fresh[i], now.rate[i] = True, 1.0
         now.iteration[i], now.before[i] = 0, np.inf
-        ahead = history.PREDICT[now.order[i], :1] @ self.X[i, : history.USED]
-        self.X[i, PREDICTED], self.X[i, CORRECTION] = ahead[:, 0], 0.0
+        ahead = history.PREDICT[now.order[i]] @ self.X[i, : history.USED]
+        ahead[:, 1] /= now.h[i, None]
+        self.X[i, PREDICTED : KNOWN + 1], self.X[i, CORRECTION] = ahead, 0.0
         self._build(i)
 
     def _refuse(self, i: Integers, error: Floats) -> Floats:
@@ -282,7 +305,10 @@ class Lockstep:
         k, ratio = order.choose(i, now.order[i], error, now.equal[i], self.X, self.norms.weights)
         now.order[i] = k
         going = now.t[i] < now.t_end[i]
-        change = np.tile(np.eye(history.ROWS), (len(i), 1, 1))
+        if going.all():
+            return self._attempt(i, top, ratio)
+        change = np.empty((len(i), history.ROWS, history.ROWS))
+        change[:] = _SAME
         change[:, :DIFFERENCES] = top
         change[going] = self._attempt(i[going], top[going], ratio[going])
         return change
@@ -308,11 +334,12 @@ class Lockstep:
         while len(due):
             j = i[due]
             shares = history.interpolating(now.order[j], (now.due[j] - now.t[j]) / now.h[j])
-            found = ((shares[:, None] @ top[due, : history.USED]) @ self.X[j])[:, 0]
-            for slot, z in zip(j.tolist(), found, strict=True):
+            # One by one: to have the histories of some of the slots in one stack takes longer than the products.
+            for slot, share in zip(
+                j.tolist(), (shares[:, None] @ top[due, : history.USED])[:, 0], strict=True
+            ):
                 job = self.jobs[slot]
-                job.save(job.due, z)
-                now.due[slot] = job.due
+                now.due[slot] = job.save(job.due, share @ self.X[slot])
             due = due[now.due[j] < now.t[j]]
 
     def _look(self, i: Integers) -> Integers:
@@ -326,12 +353,14 @@ class Lockstep:
             X[turn, PREDICTED] += moved
         z = X[i, 0]
         squares = self.norms.update(i, z)
-        for k in np.flatnonzero(now.due[i] <= now.t[i]).tolist():
-            job = self.jobs[i[k]]
-            while job.due <= now.t[i[k]]:
-                job.save(float(now.t[i[k]]), z[k].copy())
-            now.due[i[k]] = job.due
+        passed = (now.due[i] <= now.t[i]).nonzero()[0]
+        slots = i[passed]
+        now.due[slots] = [
+            self.jobs[slot].save(t, row.copy())
+            for slot, t, row in zip(slots.tolist(), now.t[slots].tolist(), z[passed], strict=True)
+        ]
         over = i[now.t[i] >= now.t_end[i]]
         if self.lookout is None:
             return over
-        return np.union1d(over, self.lookout.ended(i, now.t[i], squares, z, now.steps[i]))
+        stopped = self.lookout.ended(i, now.t[i], squares, z, now.steps[i])
+        return np.union1d(over, stopped) if len(over) else stopped

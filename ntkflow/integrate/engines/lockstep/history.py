@@ -49,14 +49,14 @@ def _newton_basis(ratio: Floats) -> Floats:
 
 ACCEPT, PREDICT = _accepting(), _predicting()
 STAY = np.eye(DIFFERENCES, ROWS)
-_UNIT = _newton_basis(np.ones(1))[0]
+UNIT = _newton_basis(np.ones(1))[0]
 
 
 def rescaling(order: Integers, ratio: Floats) -> Floats:
     """Matrices that take D_0 .. D_k, D_5 after them untouched, to the grid of step ratio h."""
     on = order[:, None] >= _INDEX
     inside = on[:, None, :] & on[:, :, None]
-    return np.where(inside, (_newton_basis(ratio) @ _UNIT).swapaxes(1, 2), np.eye(USED))
+    return np.where(inside, (_newton_basis(ratio) @ UNIT).swapaxes(1, 2), np.eye(USED))
 
 
 def interpolating(order: Integers, shift: Floats) -> Floats:

@@ -50,14 +50,20 @@ class Job:
     saved: list[tuple[float, Flat]] = field(default_factory=list)
     _next: int = 0
 
+    def __post_init__(self) -> None:
+        # Asked after every step: a list is quicker than an array.
+        self._times: list[float] = [*self.grid.tolist(), math.inf]
+
     @property
     def due(self) -> float:
         """The next time to save at; infinite when there is none."""
-        return float(self.grid[self._next]) if self._next < len(self.grid) else math.inf
+        return self._times[self._next]
 
-    def save(self, t: float, z: Flat) -> None:
-        """Keep a state at a time of the grid, or at t in the place of all of its times up to t."""
+    def save(self, t: float, z: Flat) -> float:
+        """Keep a state at a time of the grid, or at t in the place of all of its times up to t; the next time to save at."""
         self.saved.append((t, z))
-        self._next += 1
-        while not self.exact and self.due <= t:
-            self._next += 1
+        k, times = self._next + 1, self._times
+        while times[k] <= t and not self.exact:
+            k += 1
+        self._next = k
+        return times[k]

@@ -73,7 +73,7 @@ class NewtonSystems(PerSlot):
         k = np.arange(n)
         rows[..., k, k] += (sigma + lw)[:, None, None]
         rows[..., n, n] += (sigma + lb)[:, None]
-        inverses = np.linalg.inv(rows)
+        inverses = _inverse(rows)
         self.V[i], self.B[i], self.inverses[i] = V, B, inverses
         self.Wt[i] = transposed(V) @ W
         self.Pt[i] = transposed(V) @ (A @ B - self.systems.T[i])
@@ -89,7 +89,10 @@ class NewtonSystems(PerSlot):
         Wg = self.Wt @ gG
         rhs = transposed(self.V) @ gA
         rhs -= (self.reciprocal * Wg) @ transposed(self.B)
-        rhs[..., :n] -= (self.Pt @ transposed(gG) - (self.Pt @ transposed(self.Q * Wg)) @ self.Wt) / sigma_G
+        # What dG would be if A stood still.
+        still = gG - transposed(self.Wt) @ (self.Q * Wg)
+        still /= sigma_G
+        rhs[..., :n] -= self.Pt @ transposed(still)
         X = (rhs[:, :, None, :] @ self.inverses)[:, :, 0]
         out = np.empty_like(g)
         dB, dA = self.shape.blocks(out)
@@ -104,3 +107,25 @@ class NewtonSystems(PerSlot):
         dB[:, :n] = dG
         dB[:, n] = 0.0
         return out
+
+
+def _inverse(A: Floats) -> Floats:
+    """Inverses of symmetric positive definite matrices, (..., N, N), by sweeps, which need no pivoting.
+
+    The stack lies last, and numpy's loops run along it: of small matrices that takes two thirds of the time of one
+    factorisation after the other. No sum runs along it, so that one matrix changes no digit of another.
+    """
+    N = A.shape[-1]
+    # Their names as in Gauss and Jordan's elimination: what is swept stands where the matrix stood.
+    S = np.ascontiguousarray(A.reshape(-1, N, N).transpose(1, 2, 0))
+    product = np.empty_like(S)
+    for k in range(N):
+        reciprocal = 1 / S[k, k]
+        row, column = S[k] * reciprocal, S[:, k].copy()
+        np.multiply(column[:, None], row, out=product)
+        S -= product
+        S[k] = row
+        np.multiply(column, -reciprocal, out=S[:, k])
+        S[k, k] = reciprocal
+    result: Floats = S.transpose(2, 0, 1).reshape(A.shape)
+    return result

@@ -219,7 +219,8 @@ class Norms(PerSlot):
         squares: Floats = ((z * z)[:, None, :] @ self._belongs)[:, 0]
         rms = np.sqrt(squares / self._counts)
         # Squares of tiny states vanish; their largest entry is as good a size.
-        for row in np.flatnonzero(np.any((rms <= SQUARES_VANISH) & self._there, axis=1)):
+        tiny = (rms <= SQUARES_VANISH) & self._there
+        for row in np.flatnonzero(tiny.any(axis=1)) if tiny.any() else ():
             largest = np.zeros(5)
             np.maximum.at(largest, self.block, np.abs(z[row]))
             rms[row] = np.where(rms[row] > SQUARES_VANISH, rms[row], largest[:4])

@@ -34,11 +34,19 @@ def decayed_norm(norm: float, decay: float, t: float) -> float:
     return norm * exp(-2 * decay * t)
 
 
+def of_layers(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Of linear layers: the share of a contrast that survives decay, and W W^T of it (theory 18.8)."""
+    names = {"theory.p_high": "predicted.decay.p_high", "theory.X": "predicted.decay.X"}
+    return {name: numbers[source] for name, source in names.items() if source in numbers}
+
+
 def theory_values(numbers: Mapping[str, float]) -> dict[str, float]:
     """The values of theory.* that apply to a cell with these numbers."""
     values: dict[str, float] = {}
     if any(name.endswith(".step_size") for name in numbers):
         return values  # all of them are statements about the flow, and discrete steps move E
+    if "invariant.norm_initial" not in numbers:
+        return of_layers(numbers)
     C = int(numbers["sizes.C"])
     if "predicted.floor_tr_S" in numbers:
         values["theory.nc1_floor"] = nc1_floor(numbers["predicted.floor_tr_S"], C)

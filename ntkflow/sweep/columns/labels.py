@@ -7,6 +7,10 @@ WORDS = {
     "classes": "classes C",
     "per_class": "samples per class m",
     "features": "features n",
+    "depth": "linear layers L",
+    "decay_layers": f"decay rate of the layers (1 / {FLOW_TIME})",
+    "spectators": "size of the spectators",
+    "label_smoothing": r"label smoothing $\epsilon$",
     "kappa_d": r"$\kappa_d$",
     "kappa_c": r"$\kappa_c$",
     "kappa_n": r"$\kappa_n$",
@@ -36,6 +40,16 @@ WORDS = {
     "theory.E_norm": r"theory: $\|E\|_F$ at the end",
     "nc.NC1_frobenius": r"NC1 $= \sqrt{\mathrm{tr}\,S/C}$",
     "solver.seconds": "seconds",
+    "solver.steps": "steps of the integrator",
+    "eigenvalues.mu_single": r"$\mu_{\rm single}$",
+    "eigenvalues.mu_class": r"$\mu_{\rm class}$",
+    "eigenvalues.mu_global": r"$\mu_{\rm global}$",
+    "predicted.nc1_possible": "border of where theory allows NC1",
+    "predicted.collapse_time": "predicted time of collapse (flow time)",
+    "predicted.stiffness_ratio": "predicted ratio of the rates",
+    "predicted.largest_step": "largest stable step",
+    "predicted.rates.contrast, within class.rate": "predicted rate of NC1",
+    "predicted.rates.contrast, class contrast.rate": "predicted rate of NC2",
 }
 # Cosines and shares: a log scale would only hide them.
 BOUNDED = ("alignment", "NC4")
@@ -46,6 +60,11 @@ def label(name: str) -> str:
     """A quantity or field in words; a dotted path without an entry keeps its parts."""
     if name in WORDS:
         return WORDS[name]
+    if "/" in name:
+        return " / ".join(label(part) for part in name.split("/"))
+    named = [words for known, words in WORDS.items() if known.endswith(f".{name}")]
+    if len(named) == 1:
+        return named[0]
     stem, _, end = name.rpartition(".")
     if end in ENDS and stem:
         return f"{WORDS.get(stem, _plain(stem))} {ENDS[end]}"

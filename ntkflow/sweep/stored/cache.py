@@ -1,6 +1,7 @@
 """The sweep directory: the specification, and one file per finished cell under its address."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -21,6 +22,11 @@ COPIES = tuple(f"{name}.npz" for name in PATHS)
 PATIENCE = 60.0
 # The record of a cell that failed.
 FAILURE = {"error": {"message": str}}
+
+
+def failure_of(error: BaseException) -> Json:
+    """The content of a cell that failed by an error."""
+    return {"error": {"kind": type(error).__name__, "message": str(error) or repr(error)}}
 
 
 @runtime_checkable
@@ -80,7 +86,8 @@ class Cache:
     @staticmethod
     def _enter(directory: Path, spec: Specification, identity: str) -> None:
         (directory / "cells").mkdir(exist_ok=True)
-        record = {**files.run_versions(), "sweep": identity}
+        # By the token workers on other machines know the directory from one of the same name.
+        record = {**files.run_versions(), "sweep": identity, "token": uuid.uuid4().hex}
         # Last, since it makes the directory one of a sweep.
         files.write_toml(directory / SPEC_FILE, {**spec.stored_tables(directory), "record": record})
 
@@ -120,6 +127,20 @@ class Cache:
     def read(self, key: str) -> Json | None:
         """A finished cell, or None; a damaged file counts as not finished."""
         return self._content(self.path(key), key)
+
+    def finished(self, key: str) -> bool:
+        """Whether a cell is finished."""
+        return self.read(key) is not None
+
+    def refresh(self) -> None:
+        """Look at what other processes have written; here every look is a new one."""
+
+    def flush(self) -> None:
+        """Let other processes see what has been written; here every file is whole and there at once."""
+
+    def sink(self) -> object:
+        """Where workers that see the directory may write by themselves; None where they hand over what they found."""
+        return None
 
     def read_failed(self, key: str) -> Json | None:
         """The record of a cell that failed at its last attempt, or None."""

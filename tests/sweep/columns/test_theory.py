@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from ntkflow.runs.config import SimulateConfig
-from ntkflow.sweep import cell, theory
-from ntkflow.sweep.table import cell_numbers
+from ntkflow.sweep import cell
+from ntkflow.sweep.columns import theory
 
 
 def numbers(**options):
-    return cell_numbers(cell.run_cell(SimulateConfig(**options)))
+    return cell.run_cell(SimulateConfig(**options))["row"]
 
 
 @pytest.mark.parametrize("beta", [-0.5, 0.2])
@@ -56,5 +56,5 @@ def test_discrete_steps_have_no_line_of_the_flow():
 
 def test_the_equal_bias_value_needs_equal_biases():
     config = SimulateConfig(classes=3, per_class=4, features=5, init="balanced", t_end=1.0)
-    assert "theory.nc3_equal_bias" not in cell_numbers(cell.run_cell(config))
-    assert "theory.nc3_equal_bias" in cell_numbers(cell.run_cell(replace(config, init="equal-bias")))
+    assert "theory.nc3_equal_bias" not in cell.run_cell(config)["row"]
+    assert "theory.nc3_equal_bias" in cell.run_cell(replace(config, init="equal-bias"))["row"]
