@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -15,7 +15,7 @@ from ntkflow.errors import InputError
 from ntkflow.metrics.published.collapse import collapse
 from ntkflow.metrics.published.labels import LabelsWarning
 from ntkflow.metrics.published.registry import METRICS
-from ntkflow.metrics.published.result import Collapse
+from ntkflow.metrics.published.result import Collapse, Layers
 from ntkflow.runs import files
 from ntkflow.runs.border.tensors import read_tensors
 
@@ -29,7 +29,7 @@ def metrics(
     file: Annotated[
         Path,
         typer.Argument(
-            help="H (N, n), samples in rows, with y (N,), and W (C, n), b (C,) if any: .npz, .safetensors, .csv, .npy."
+            help="H (N, n), samples in rows, with y (N,) or one-hot, and W (C, n), b (C,) if any: .npz, .safetensors, .csv, .npy."
         ),
     ],
     labels: Annotated[
@@ -67,7 +67,7 @@ def metrics(
         # What they say is among the notes.
         warnings.simplefilter("ignore", LabelsWarning)
         if layer:
-            found: Any = _of_layers(arrays, layer, y, file, test, ood, centre)
+            found: Collapse | Layers = _of_layers(arrays, layer, y, file, test, ood, centre)
         else:
             found = _of_head(arrays, y, file, test, ood, centre)
     if json:
@@ -80,7 +80,7 @@ def metrics(
 
 def _of_head(
     arrays: dict[str, np.ndarray], y: np.ndarray, file: Path, test: Path | None, ood: Path | None, centre: str
-) -> Any:
+) -> Collapse | Layers:
     H = _one(arrays, FEATURES, file, "features", "--layer NAME")
     W, b = (next((arrays[name] for name in names if name in arrays), None) for names in (WEIGHTS, BIASES))
     if _is_state(arrays, H, W, y):
@@ -92,7 +92,7 @@ def _of_head(
 
 def _of_layers(
     arrays: dict[str, np.ndarray], names: list[str], y: np.ndarray, file: Path, test: Path | None, ood: Path | None, centre: str
-) -> Any:  # fmt: skip
+) -> Collapse | Layers:  # fmt: skip
     if ood is not None:
         raise InputError("--ood", ood, "belongs to one layer", "leave --layer out")
     pair = None
@@ -106,7 +106,7 @@ def _is_state(arrays: dict[str, np.ndarray], H: np.ndarray, W: np.ndarray | None
     """Whether these are the arrays of our own state files, H (n, N) beside W (C, n) and labels (N,)."""
     return (
         W is not None and "labels" in arrays and "b" in arrays and "y" not in arrays
-        and H.ndim == 2 == W.ndim and H.shape == (W.shape[1], len(y)) and H.shape[0] != H.shape[1]
+        and H.ndim == 2 == W.ndim and H.shape == (W.shape[1], len(np.atleast_1d(y))) and H.shape[0] != H.shape[1]
     )  # fmt: skip
 
 
@@ -114,7 +114,12 @@ def _pair(path: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
     arrays = read_tensors(path, "--test", {*FEATURES, *LABELS}.__contains__)
     H = _one(arrays, FEATURES, path, "features", "a file that has them")
     y = _one(arrays, LABELS, path, "labels", "a file that has them")
-    if H.ndim == 2 and "labels" in arrays and H.shape == (n, np.size(y)) and H.shape[0] != H.shape[1]:
+    if (
+        H.ndim == 2
+        and "labels" in arrays
+        and H.shape == (n, len(np.atleast_1d(y)))
+        and H.shape[0] != H.shape[1]
+    ):
         H = H.T
     return H, y
 

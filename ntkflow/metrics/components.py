@@ -53,12 +53,16 @@ def loss_of(xp: ModuleType, H1: Array, L: Array, W: Array, b: Array, masses: Arr
 
 def moments_of(xp: ModuleType, H1: Array, L: Array, m: Array) -> dict[str, Array]:
     """`moments` by the functions of `xp`; m samples a class on the mean."""
-    g = H1.mean(axis=-1)
     return {
         "H1H1_norm": xp.linalg.norm(xp.swapaxes(H1, -1, -2) @ H1, axis=(-2, -1)),
         "H2H2_norm": xp.linalg.norm(xp.swapaxes(L, -1, -2) @ L, axis=(-2, -1)) / m,
-        "gg_norm": xp.sum(g**2, axis=-1),
+        "gg_norm": mean_square(xp, H1),
     }
+
+
+def mean_square(xp: ModuleType, H1: Array) -> Array:
+    """|g g^T| = |g|^2 alone."""
+    return xp.sum(H1.mean(axis=-1) ** 2, axis=-1)
 
 
 def norms_of(xp: ModuleType, L: Array, W: Array, b: Array, m: Array) -> dict[str, Array]:

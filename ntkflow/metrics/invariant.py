@@ -20,7 +20,7 @@ from ntkflow.problem.kernels.base import Kernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import decompose
-from ntkflow.scaling import cosine
+from ntkflow.scaling import cosine, frobenius
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class InvariantTerms:
     @cached_property
     def scale(self) -> float:
         """|weights|_F + |features|_F, against which drift is measured: these two terms exist for every rung."""
-        return float(np.linalg.norm(self.weights) + np.linalg.norm(self.features))
+        return float(frobenius(self.weights) + frobenius(self.features))
 
     @property
     def alignment(self) -> float:
@@ -79,14 +79,21 @@ def terms_of(
 
     States may be stacked along a first axis; where the kernel moves, `inverse` and `rates` too, the rates as (T, 1, r).
     """
+    found = main_terms_of(xp, H1, L, W, inverse, rates, m)
     # The mean with the weights that split H1 Kc^{-1} M H1^T into contrasts and mean; that of the classes where all are alike.
     mean_weight = inverse.sum(axis=-2)
     total = mean_weight.sum(axis=-1)[..., None]
     g = (H1 @ mean_weight[..., None])[..., 0] / total
+    return {**found, "global_mean": g[..., :, None] * g[..., None, :] * (total / m)[..., None]}
+
+
+def main_terms_of(
+    xp: ModuleType, H1: Array, L: Array, W: Array, inverse: Array, rates: Array, m: Array
+) -> dict[str, Array]:
+    """`terms_of` without the global mean, which is a part of the means."""
     return {
         "weights": xp.swapaxes(W, -1, -2) @ W / m,
         "means": H1 @ inverse @ xp.swapaxes(H1, -1, -2) / m,
-        "global_mean": g[..., :, None] * g[..., None, :] * (total / m)[..., None],
         "within": (L / rates) @ xp.swapaxes(L, -1, -2) / m,
     }
 
@@ -137,11 +144,16 @@ def end_of_training(state: State, sizes: Sizes, kernel: Kernel) -> FeatureMatrix
 
 def drift(initial: InvariantTerms, now: InvariantTerms) -> float:
     """|E(t) - E(0)|_F over `scale` at t, the norms of W^T W / m and H K^{-1} H^T / m added."""
-    return float(np.linalg.norm(now.E - initial.E)) / now.scale if now.scale else 0.0
+    return frobenius(now.E - initial.E) / now.scale if now.scale else 0.0
 
 
-def drifts(found: Mapping[str, Floats], first: FeatureMatrix | None = None) -> Floats:
-    """`drift` of a stack of states, (T,), from their `terms_of`; from its first state where `first`, E, is None."""
+def drifts(found: Mapping[str, Floats], first: Floats | None = None) -> Floats:
+    """`drift` of a stack of states, (T,), from their `terms_of`.
+
+    Args:
+        found: the terms.
+        first: E from which they have moved, (n, n) or one for each, (T, n, n); None: that of the first state.
+    """
     weights, features = found["weights"], found["means"] + found["within"]
     E = weights - features
     moved = np.linalg.norm(E - (E[0] if first is None else first), axis=(1, 2))

@@ -33,13 +33,16 @@ import numpy as np
 from ntkflow._types import Array, ClassMatrix, Floats, Integers
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
-from ntkflow.problem.thin import Frame, decompose
+from ntkflow.problem.thin import Frame, Frames, decompose
 from ntkflow.scaling import units
 
 NC1_NAMES = ("NC1", "NC1_frobenius", "NC1_papyan", "NC1_tirer", "NC1_galanti")
 NC2_NAMES = ("NC2", "NC2_unit", "NC2_equinorm", "NC2_equiangular")
 NC3_NAMES = ("NC3", "NC3_unit")
 RATIOS = ("NC1_papyan", "NC1_tirer", "NC1_galanti")
+# Eigenvalues of M^T M below this share of the largest count as zero; an inverse whose entries are smaller than this, in units of
+# the mean eigenvalue, has none near it.
+RANK, WELL = 1e-12, 1e6
 NAMES = (*NC1_NAMES, *NC2_NAMES, *NC3_NAMES, "NC4")
 
 
@@ -64,7 +67,7 @@ def measure_thin(thin: ThinState, frame: Frame) -> dict[str, float]:
 
 
 def measure_stack(
-    H1: Floats, L: Floats, W: Floats, b: Floats, frame: Frame, V: Floats | None = None
+    H1: Floats, L: Floats, W: Floats, b: Floats, frame: Frame | Frames, V: Floats | None = None
 ) -> dict[str, Floats]:
     """All metrics of a stack of thin states, (T,) each.
 
@@ -73,8 +76,9 @@ def measure_stack(
         L: within-class factors, (T, n, r).
         W: weights, (T, C, n).
         b: biases, (T, C).
-        frame: of all of them.
-        V: takes their coordinates to those of all n features, which only NC1 depends on; None where they are these.
+        frame: of all of them, or their frames.
+        V: takes their coordinates to those of all n features, which only NC1 depends on, (n, k) or (T, n, k); None where
+            they are these.
     """
     M, of_means = units(H1 - H1.mean(axis=2, keepdims=True))
     L, of_deviations = units(L)
@@ -83,8 +87,7 @@ def measure_stack(
     # variances[t, c, f] of feature f within class c
     # From the thin factor: the deviations of all N samples are never composed.
     D = L if V is None else V @ L
-    products = frame.class_grams @ np.swapaxes(D, 1, 2)[:, None]
-    variances = np.einsum("tfr,tcrf->tcf", D, products) / sizes.masses[:, None]
+    variances = np.einsum("tfr,tcfr->tcf", D, D[:, None] @ frame.class_grams) / sizes.masses[:, None]
     gram = np.swapaxes(M, 1, 2) @ M
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         values = {
@@ -123,9 +126,8 @@ def nc1_of(xp: ModuleType, M: Array, L: Array, variances: Array, N: Array) -> di
     gram = Mt @ M
     total, spread = xp.sum(L**2, axis=(-2, -1)), variances.sum(axis=-1)
     diagonal = xp.diagonal(gram, axis1=-2, axis2=-1)
-    # C x C in place of S_B^+, n x n: tr(S_W S_B^+) is the same by M^+ = (M^T M)^+ M^T. M has rank C - 1 at most, and 1e-12
-    # cuts off the eigenvalue that centring makes zero.
-    pinv = xp.linalg.pinv(gram, rtol=1e-12, hermitian=True)
+    # C x C in place of S_B^+, n x n: tr(S_W S_B^+) is the same by M^+ = (M^T M)^+ M^T.
+    pinv = pseudo_inverse(gram) if xp is np else xp.linalg.pinv(gram, rtol=RANK, hermitian=True)
     first, second = _pairs(C)
     squares = (diagonal[..., :, None] + diagonal[..., None, :] - 2 * gram)[..., first, second]
     return {
@@ -135,6 +137,28 @@ def nc1_of(xp: ModuleType, M: Array, L: Array, variances: Array, N: Array) -> di
         "NC1_tirer": (total / N) / (diagonal.sum(axis=-1) / C),
         "NC1_galanti": ((spread[..., first] + spread[..., second]) / (2 * squares)).mean(axis=-1),
     }
+
+
+def pseudo_inverse(gram: Floats) -> Floats:
+    """(M^T M)^+ of every centred M of a stack.
+
+    M has rank C - 1 at most, and `RANK` cuts off the eigenvalue that centring makes zero. Where it is the only one, an
+    inverse with that direction filled in is the same, for a quarter of the time.
+    """
+    C = gram.shape[-1]
+    size = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] / max(C - 1, 1)
+    try:
+        found: Floats = np.linalg.inv(gram + size / C)
+    except np.linalg.LinAlgError:
+        # One that is singular changes no digit of the others.
+        if gram.ndim > 2:
+            return np.stack([pseudo_inverse(one) for one in gram])
+        return np.asarray(np.linalg.pinv(gram, rtol=RANK, hermitian=True))
+    unsure = ~(np.abs(found).max(axis=(-2, -1)) * size[..., 0, 0] < WELL)
+    found -= 1 / (C * size)
+    if np.any(unsure):
+        found[unsure] = np.linalg.pinv(gram[unsure], rtol=RANK, hermitian=True)
+    return found
 
 
 def nc2_of(xp: ModuleType, gram: Array) -> dict[str, Array]:
@@ -176,7 +200,13 @@ def _pairs(C: int) -> tuple[Integers, Integers]:
 
 
 def _nc4(
-    H1: Floats, L: Floats, W: Floats, b: Floats, of_deviations: Floats, of_weights: Floats, frame: Frame
+    H1: Floats,
+    L: Floats,
+    W: Floats,
+    b: Floats,
+    of_deviations: Floats,
+    of_weights: Floats,
+    frame: Frame | Frames,
 ) -> Floats:
     """Agreement of argmax(W h + b) with the nearest class mean, L and W in units; C x N products only."""
     H1, of_features = units(H1)
@@ -187,7 +217,7 @@ def _nc4(
     # Both terms of the logits in the unit of the larger one.
     of_logits = np.maximum(of_weights * most, of_biases)
     W, b = W * (of_weights * most / of_logits)[:, None, None], b * (of_biases / of_logits)[:, None]
-    counts, QT = frame.sizes.counts, frame.Q.T
+    counts, QT = frame.sizes.counts, np.swapaxes(frame.Q, -1, -2)
     logits = np.repeat(W @ H1 + b[..., None], counts, axis=2) + (W @ L) @ QT
     H1t = np.swapaxes(H1, 1, 2)
     means = H1t @ H1

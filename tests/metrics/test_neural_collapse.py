@@ -117,3 +117,34 @@ def test_papyan_weighs_directions_in_which_the_means_hardly_differ(thin):
     found = neural_collapse.measure(nf.State(H, np.ones((3, 2)), np.zeros(3)), sizes)
     # S_W = (0.1 thin)^2 and S_B = 6 thin^2/3 on the second axis: their ratio over C is 0.01/2/3.
     assert found["NC1_papyan"] == pytest.approx(0.01 / 6, rel=1e-5)
+
+
+def test_the_pseudo_inverse_of_centred_means_is_that_of_all_their_ranks():
+    C = 5
+    M = np.random.default_rng(0).standard_normal((6, 7, C)) * 10.0 ** np.arange(-3, 3)[:, None, None]
+    # Merged classes, classes that nearly are, and no class means at all have fewer directions than C - 1.
+    M[1, :, 1] = M[1, :, 0]
+    M[2, :, 1] = M[2, :, 0] * (1 + 1e-6)
+    M[3] = M[3, :, :1] @ M[3, :1]
+    M -= M.mean(axis=2, keepdims=True)
+    gram = np.swapaxes(M, 1, 2) @ M
+    for rows in ([0, 2, 4, 5], [0, 1, 2, 3, 4, 5]):
+        expected = np.linalg.pinv(gram[rows], rtol=1e-12, hermitian=True)
+        for found, want in zip(neural_collapse.pseudo_inverse(gram[rows]), expected, strict=True):
+            np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-9 * np.abs(want).max())
+    assert not np.any(neural_collapse.pseudo_inverse(np.zeros((2, C, C))))
+
+
+def test_a_singular_matrix_changes_no_digit_of_its_neighbours():
+    M = centred_means(5, 3)
+    gram = M.T @ M
+    alone = neural_collapse.pseudo_inverse(gram[None])[0]
+    # The means of merged classes: not even with the direction of their sum filled in is there an inverse.
+    found = neural_collapse.pseudo_inverse(np.stack([gram, np.zeros((3, 3)), 2 * gram]))
+    np.testing.assert_array_equal(found[0], alone)
+    np.testing.assert_array_equal(found[1], np.zeros((3, 3)))
+
+
+def centred_means(n, C):
+    M = np.random.default_rng(0).standard_normal((n, C))
+    return M - M.mean(axis=1, keepdims=True)

@@ -11,7 +11,7 @@ from ntkflow.errors import InputError
 
 # Their formulas register themselves, in the order of the table.
 from ntkflow.metrics.published import variability, simplex, duality  # noqa: F401  # isort: skip
-from ntkflow.metrics.published import arrays
+from ntkflow.foreign import arrays, heads
 from ntkflow.metrics.published.facts import Facts
 from ntkflow.metrics.published.geometry import CENTRES, Geometry, UndefinedError
 from ntkflow.metrics.published.labels import Classes
@@ -22,19 +22,19 @@ from ntkflow.metrics.published.samples import Head, Samples
 from ntkflow.scaling import unit
 
 # H (k, n) and y (k,), in the containers of any framework.
-Batch = tuple[Any, Any]
+Batch = tuple[object, object]
 OF_TRAINING = "depends on the training means alone, see the value there"
 
 
 def collapse(
-    H: Any = None,
-    y: Any = None,
-    W: Any = None,
-    b: Any = None,
+    H: object = None,
+    y: object = None,
+    W: object = None,
+    b: object = None,
     centre: str = "classes",
-    test: Any = None,
-    ood: Any = None,
-    batches: Any = None,
+    test: object = None,
+    ood: object = None,
+    batches: object = None,
 ) -> Collapse | Layers:
     """Neural collapse of features by every published measure, each under its own name.
 
@@ -44,8 +44,10 @@ def collapse(
     Args:
         H: features (N, n), samples in rows, as a network gives them; numpy, jax or torch, any float. A mapping or a list of
             activations is measured layer by layer, axes after the first flattened, without a head.
-        y: labels (N,): 0 .. C-1 as the rows of W; others (names, gaps) are taken in sorted order, with a word about it.
-        W: weights of the head (C, n), or the layer itself (Linear of torch, Equinox or Flax NNX), if any;
+        y: labels (N,): 0 .. C-1 as the rows of W; others (names, gaps) are taken in sorted order, with a word about it;
+            or one-hot rows (N, C).
+        W: weights of the head (C, n), or the layer itself (Linear of torch, Equinox or Flax NNX, parameters
+            of Linen), if any;
             measures that need it are absent otherwise.
         b: biases of the head (C,), if any.
         centre: the mean of the class means ("classes"), or of all samples ("samples"), from which means are counted.
@@ -88,7 +90,7 @@ def collapse(
     return _by_layer(layers, y, W, b, centre, test, ood)
 
 
-def _layers(H: Any) -> dict[str, Any] | None:
+def _layers(H: object) -> dict[str, object] | None:
     """Activations by name; None where H is one array."""
     if isinstance(H, Mapping):
         return {str(name): activations for name, activations in H.items()}
@@ -97,7 +99,9 @@ def _layers(H: Any) -> dict[str, Any] | None:
     return None
 
 
-def _by_layer(layers: dict[str, Any], y: Any, W: Any, b: Any, centre: str, test: Any, ood: Any) -> Layers:
+def _by_layer(
+    layers: dict[str, object], y: object, W: object, b: object, centre: str, test: object, ood: object
+) -> Layers:
     for name, value in (("W", W), ("b", b), ("ood", ood)):
         if value is not None:
             raise InputError(name, "given with layers", "belongs to one layer", "measure that layer alone")
@@ -108,14 +112,14 @@ def _by_layer(layers: dict[str, Any], y: Any, W: Any, b: Any, centre: str, test:
         raise InputError("test", "other layers", "must hold the layers of H", f"give {', '.join(layers)}")
     found = Layers()
     for name, activations in layers.items():
-        pair = None if others is None or test is None else (_flat(name, others[name]), test[1])
+        pair = None if others is None or test is None else (_flat(name, others[name]), _pair("test", test)[1])
         result = _measured(_Source.whole(_flat(name, activations), y), None, None, centre, pair, None)
         found[name] = result
     return found
 
 
-def _flat(name: str, activations: Any) -> np.ndarray:
-    array, _ = arrays.features(f"H[{name!r}]", activations, None)
+def _flat(name: str, activations: object) -> np.ndarray:
+    array, _ = arrays.real(f"H[{name!r}]", activations, None)
     if array.ndim < 2:
         raise InputError(
             f"H[{name!r}]", f"array of shape {array.shape}", "has no features", "rows are samples"
@@ -123,7 +127,7 @@ def _flat(name: str, activations: Any) -> np.ndarray:
     return array.reshape(len(array), -1)
 
 
-def _pair(argument: str, value: Any) -> Batch:
+def _pair(argument: str, value: object) -> Batch:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise InputError(argument, type(value).__name__, "must be a pair", "give (features, labels)")
     return value[0], value[1]
@@ -137,7 +141,7 @@ class _Source:
     again: bool
 
     @classmethod
-    def whole(cls, H: Any, y: Any) -> "_Source":
+    def whole(cls, H: object, y: object) -> "_Source":
         return cls(lambda: iter([(H, y)]), True)
 
     @classmethod
@@ -153,7 +157,7 @@ class _Source:
             return cls(lambda: first, False)
         return cls(lambda: iter(batches), True)
 
-    def pairs(self, n: int | None) -> Iterator[tuple[np.ndarray, Any, float]]:
+    def pairs(self, n: int | None) -> Iterator[tuple[np.ndarray, object, float]]:
         """Features (k, n), labels and the spacing of the features' type."""
         for batch in self.start():
             H, y = _pair("batches", batch)
@@ -162,9 +166,9 @@ class _Source:
             yield features, y, eps
 
 
-def _rows(argument: str, H: Any, y: Any, n: int | None) -> tuple[np.ndarray, float]:
+def _rows(argument: str, H: object, y: Any, n: int | None) -> tuple[np.ndarray, float]:
     """Features that have a row for each label and n columns."""
-    features, eps = arrays.features(argument, H)
+    features, eps = arrays.real(argument, H)
     labels = np.shape(y)[0] if np.ndim(y) else 0
     if len(features) != labels and features.shape[1] == labels:
         raise InputError(
@@ -177,9 +181,11 @@ def _rows(argument: str, H: Any, y: Any, n: int | None) -> tuple[np.ndarray, flo
     return features, eps
 
 
-def _measured(source: _Source, W: Any, b: Any, centre: str, test: Any, ood: Any) -> Collapse:
+def _measured(source: _Source, W: object, b: object, centre: str, test: object, ood: object) -> Collapse:
     moments, classes = _first_pass(source)
-    weights, biases = arrays.head(W, b, moments.n)
+    if W is None and b is not None:
+        raise InputError("b", "given without W", "belongs to a head", "give W as well, or neither")
+    weights, biases = (None, None) if W is None else heads.read(W, b, n=moments.n)
     # Only now is it known which classes there are: codes were given in the order of their first samples.
     order, notes = classes.settled(None if weights is None else len(weights))
     moments.settle(order)
@@ -239,7 +245,7 @@ def _second_pass(
 
 
 def _tested(
-    test: Any, geometry: Geometry, head: Head | None, classes: Classes, place: np.ndarray
+    test: object, geometry: Geometry, head: Head | None, classes: Classes, place: np.ndarray
 ) -> Collapse:
     H, y = _pair("test", test)
     features, _ = _rows("test", H, y, geometry.moments.n)
@@ -251,10 +257,10 @@ def _tested(
     return Collapse(values, absent, (), sizes, geometry.centre)
 
 
-def _mean(ood: Any, n: int) -> np.ndarray:
+def _mean(ood: object, n: int) -> np.ndarray:
     """The mean of features, (n,), in a unit of its own."""
     moments = Moments(n)
-    features, eps = arrays.features("ood", ood)
+    features, eps = arrays.real("ood", ood)
     if features.shape[1] != n:
         raise InputError("ood", f"array of shape {features.shape}", f"must have n = {n} columns", "check it")
     moments.add(features, np.zeros(len(features), dtype=np.int64), eps)

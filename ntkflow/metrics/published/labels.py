@@ -1,15 +1,17 @@
 """Labels of any kind as classes 0 .. C-1: learnt batch by batch, checked against the rows of a head at the end."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 
 from ntkflow._types import Floats
 from ntkflow.errors import InputError
-from ntkflow.metrics.published.arrays import plain
+from ntkflow.foreign.arrays import on_host
+from ntkflow.foreign.labels import is_one_hot
 
 SHOWN = 6
+# As Python has them, once numpy has sorted them.
+Label = int | float | bool | str
 
 
 class LabelsWarning(UserWarning):
@@ -20,17 +22,17 @@ class Classes:
     """The classes met so far; a code is the place where a class was met first."""
 
     def __init__(self) -> None:
-        self._codes: dict[Any, int] = {}
+        self._codes: dict[Label, int] = {}
 
     def __len__(self) -> int:
         return len(self._codes)
 
-    def codes(self, argument: str, y: Any, N: int, known: bool = False) -> Floats:
+    def codes(self, argument: str, y: object, N: int, known: bool = False) -> Floats:
         """The codes of N labels, (N,).
 
         Args:
             argument: their name.
-            y: labels: integers, whole floats, truth values or text.
+            y: labels: integers, whole floats, truth values or text, (N,) or a column of them; or one-hot rows (N, C).
             N: samples that they belong to.
             known: whether a class that was not met before is an error.
 
@@ -81,22 +83,20 @@ class Classes:
         return order, (note,)
 
 
-def _listed(names: list[Any]) -> str:
+def _listed(names: list[Label]) -> str:
     some = ", ".join(str(name)[:40] for name in names[:SHOWN])
     return f"{some}, ... ({len(names)} in all)" if len(names) > SHOWN else some
 
 
-def _labels(argument: str, y: Any, N: int) -> Floats:
+def _labels(argument: str, y: object, N: int) -> Floats:
     if isinstance(y, np.ma.MaskedArray):
         raise InputError(argument, "masked array", "hides labels", "drop these samples")
     try:
-        array = np.asarray(plain(y))
+        array = on_host(y)
     except (TypeError, ValueError):
         raise InputError(argument, type(y).__name__, "must be labels", "one per row of H") from None
     if array.ndim == 2 and len(array) == N:
-        rule = f"must have shape ({N},), one label per row of H"
-        remedy = f"if it is one-hot pass {argument}.argmax(axis=1), if a column {argument}[:, 0]"
-        raise InputError(argument, f"array of shape {array.shape}", rule, remedy)
+        array = _of_rows(argument, array)
     if array.shape != (N,):
         rule = f"must have shape ({N},), one label per row of H"
         raise InputError(argument, f"array of shape {array.shape}", rule, "samples are the rows of H: (N, n)")
@@ -110,6 +110,18 @@ def _labels(argument: str, y: Any, N: int) -> Floats:
     if array.dtype.kind not in "iubUS":
         raise InputError(argument, f"{array.dtype} array", "must be labels", "pass integers or names")
     return array.astype(np.int64) if array.dtype.kind in "iub" else array.astype(str)
+
+
+def _of_rows(argument: str, rows: Floats) -> Floats:
+    """A column as it is, and where the 1 is of one-hot rows."""
+    if rows.shape[1] == 1:
+        return rows[:, 0]
+    if rows.dtype.kind not in "iufb" or not is_one_hot(rows):
+        rule = f"must have shape ({len(rows)},), one label per row of H, or one-hot rows: one 1 and else 0"
+        remedy = f"give {argument}.argmax(axis=1) where labels are smoothed"
+        raise InputError(argument, f"array of shape {rows.shape}", rule, remedy)
+    found: Floats = rows.argmax(axis=1)
+    return found
 
 
 def _whole(argument: str, array: Floats) -> Floats:

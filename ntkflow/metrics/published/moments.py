@@ -8,11 +8,12 @@ counted from its own first sample, so that equal samples have no deviation at al
 import numpy as np
 
 from ntkflow.errors import InputError
-from ntkflow.metrics.published.arrays import BLOCK
 from ntkflow.scaling import unit
 
 # Features for which the scatter matrix, n x n, is kept when samples cannot be met twice: 200 MiB.
 MOST_FEATURES = 5120
+# Numbers of one block of rows: 16 MiB in float64.
+BLOCK = 1 << 21
 
 
 class Moments:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ntkflow import views
+from ntkflow._types import Json
 from ntkflow.metrics.published.registry import METRICS, Metric
 
 
@@ -53,9 +53,9 @@ class Collapse(Mapping[str, float]):
         # In the order of the registry, whatever the order in which values were found.
         return [(name, self.get(name), test.get(name)) for name in METRICS if name in self or name in test]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """Plain values for files."""
-        found: dict[str, Any] = {
+        found: Json = {
             "sizes": self.sizes,
             "centre": self.centre,
             "values": dict(self),
@@ -85,6 +85,6 @@ class Layers(dict[str, Collapse]):
         rows = [(name, *(found.get(name) for found in self.values())) for name in names]
         return views.text_table(("", *self), rows)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """Plain values for files, by layer."""
         return {name: found.as_dict() for name, found in self.items()}

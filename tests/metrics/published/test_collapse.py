@@ -404,15 +404,15 @@ def test_labels_of_any_kind_are_classes_in_sorted_order_with_a_word():
         ({"H": lambda H: np.where(H > 1, np.nan, H)}, "NaN or infinite entries"),
         ({"H": lambda H: H.astype(str)}, "must hold real numbers"),
         ({"y": lambda y: y[:4]}, r"must have shape \(9,\)"),
-        ({"y": lambda y: np.eye(3)[y]}, r"if it is one-hot pass y\.argmax"),
+        ({"y": lambda y: 0.9 * np.eye(3)[y]}, r"one-hot rows: one 1 and else 0; give y\.argmax"),
         ({"y": lambda y: y + 0.5}, "whole numbers"),
         ({"y": lambda y: 0 * y}, "has no sample of class 1"),
         ({"y": lambda y: 0 * y, "W": None, "b": None}, "has one class"),
         ({"y": lambda y: np.minimum(y, 1)}, "has no sample of class 2"),
         ({"y": lambda y: np.arange(9)}, "are not the 3 classes of W"),
-        ({"W": lambda W: W.T}, r"pass W\.T"),
-        ({"W": lambda W: W[:, :2]}, r"must be \(C, 5\)"),
-        ({"b": lambda b: b[:2]}, r"must be \(3,\)"),
+        ({"W": lambda W: W.T}, "n = 5 features; transpose it"),
+        ({"W": lambda W: W[:, :2]}, r"must be \(C, n\) with n = 5"),
+        ({"b": lambda b: b[:2]}, r"must have shape \(3,\)"),
         ({"W": None}, "give W as well"),
         ({"centre": lambda _: "middle"}, "must be one of classes, samples"),
         ({"test": lambda _: (np.ones((2, 4)), [0, 1])}, r"test = array of shape \(2, 4\): must have n = 5"),
@@ -495,3 +495,6 @@ def test_a_head_as_the_layer_of_a_framework(framework, bias):
         layer = pytest.importorskip("equinox").nn.Linear(4, 3, use_bias=bias, key=jax.random.key(0))
         W, b = layer.weight, layer.bias
     assert dict(collapse(H, y, W=layer)) == dict(collapse(H, y, W=W, b=b))
+    if framework == "nnx":  # as Linen has them
+        named = {"kernel": W.T} | ({"bias": b} if bias else {})
+        assert dict(collapse(H, y, W=named)) == dict(collapse(H, y, W=W, b=b))

@@ -29,13 +29,21 @@ def read(path: Path) -> Observed:
         return _stacked(path)
     if not path.exists():
         raise InputError("run", path, "does not exist", "check the path")
-    folder = path / SNAPSHOTS if (path / SNAPSHOTS).is_dir() else path
-    if folder == path and (path / rundir.FINAL_STATE).is_file():
+    if not (path / SNAPSHOTS).is_dir() and (path / rundir.FINAL_STATE).is_file():
         return _simulated(path)
-    files = sorted(folder.glob("*.npz"))
-    if len(files) < 2:
-        raise InputError("run", path, f"holds {len(files)} state files", "at least two are needed")
-    return _state_files(files)
+    return _state_files(state_files(path))
+
+
+def state_files(path: Path) -> list[Path]:
+    """The state files of a directory, in it or in its `snapshots/`.
+
+    Raises:
+        InputError: there are fewer than two.
+    """
+    found = sorted((path / SNAPSHOTS if (path / SNAPSHOTS).is_dir() else path).glob("*.npz"))
+    if len(found) < 2:
+        raise InputError("run", path, f"holds {len(found)} state files", "at least two are needed")
+    return found
 
 
 def _stacked(path: Path) -> Observed:
@@ -48,7 +56,7 @@ def _stacked(path: Path) -> Observed:
 
 def _state_files(files: list[Path]) -> Observed:
     read = [store.read_state(file, kernel=False) for file in files]
-    times = np.array([_time(file, found.meta) for file, found in zip(files, read, strict=True)])
+    times = np.array([time_of(file, found.meta) for file, found in zip(files, read, strict=True)])
     for file, found in zip(files, read, strict=True):
         if found.sizes != read[0].sizes or not np.array_equal(found.order, read[0].order):
             raise InputError("run", file, f"has other samples than {files[0].name}", "use one run's states")
@@ -56,7 +64,12 @@ def _state_files(files: list[Path]) -> Observed:
     return Observed(times[order], tuple(read[i].state for i in order), read[0].sizes)
 
 
-def _time(file: Path, meta: dict[str, object]) -> float:
+def time_of(file: Path, meta: dict[str, object]) -> float:
+    """The flow time of a state file.
+
+    Raises:
+        InputError: its meta has none.
+    """
     for key in TIME_KEYS:
         value = meta.get(key)
         if isinstance(value, int | float):
@@ -75,5 +88,5 @@ def _simulated(path: Path) -> Observed:
             "run", path, "is no squared-error flow without decay", "fit a run that the model describes"
         )
     final = store.read_state(path / rundir.FINAL_STATE, kernel=False)
-    end = _time(path / rundir.FINAL_STATE, final.meta)
+    end = time_of(path / rundir.FINAL_STATE, final.meta)
     return Observed(np.array([0.0, end]), (problem.state, final.state), problem.sizes)

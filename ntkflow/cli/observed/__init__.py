@@ -1,0 +1,1 @@
+"""What `ntkflow fit` reads: trajectories of features and of linear layers."""
