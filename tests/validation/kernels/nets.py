@@ -77,6 +77,11 @@ def gradient_of(net):
     return jax.jit(full(lambda p, xi, q: jax.grad(lambda r: net(r, xi[None])[0] @ q)(p)))
 
 
+def features_of(net, params, x):
+    """H in float64, (n, N); what a reference is computed from has the digits of float32 too."""
+    return np.asarray(full(net)(params, jnp.asarray(x)), np.float64).T
+
+
 def pairwise(net, params, x):
     """Theta[p, i, q, j], a gradient for every neuron and sample and a product for every pair, in float64."""
     n = net(params, jnp.asarray(x[:1])).shape[1]

@@ -5,7 +5,7 @@ import pytest
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.kernels.methods.tensor import blocks_of_tensor
 
-from tests.validation.kernels.nets import NETS, inputs, means, mlp, no_bias, pairwise, parameters
+from tests.validation.kernels.nets import NETS, features_of, inputs, means, mlp, no_bias, pairwise, parameters
 
 # Unsorted and imbalanced.
 LABELS = np.array([2, 0, 1, 0, 2, 2, 0, 1, 0, 2])
@@ -86,7 +86,7 @@ def test_spread_over_neurons_classes_and_entries():
 def test_outputs_contain_the_heads_own_kernel(method):
     params, x, Theta, labels = problem(mlp)
     W, b = head_of()
-    H = np.asarray(mlp(params, x), dtype=np.float64).T
+    H = features_of(mlp, params, x)
     of_features = np.einsum("kp,piqj,lq->kilj", W, Theta, W)
     for bias in (b, None):
         expected = of_features + np.einsum("kl,ij->kilj", np.eye(3), H.T @ H + (bias is not None))
@@ -118,7 +118,7 @@ def test_outputs_contain_the_heads_own_kernel(method):
 def test_rayleigh_quotients_are_those_of_the_tensor():
     params, x, Theta, labels = problem(mlp)
     W, b = head_of()
-    H = np.asarray(mlp(params, x), dtype=np.float64).T
+    H = features_of(mlp, params, x)
     R = W @ H + b[:, None] - np.eye(3)[:, labels]
     averaging = (labels[:, None] == labels) / np.bincount(labels)[labels]
     parts = {"within": R - R @ averaging, "mean": R.mean(axis=1, keepdims=True) * np.ones(10)}
@@ -137,10 +137,11 @@ def test_rayleigh_quotients_are_those_of_the_tensor():
 @pytest.mark.parametrize("memory", ["1MiB", "1.02MiB"])
 def test_small_memory_means_chunks_not_other_numbers(memory, monkeypatch):
     from ntkflow_validation.kernels import budget
-    from ntkflow_validation.kernels.methods import gram, tensor
+    from ntkflow_validation.kernels.backends import tiles
+    from ntkflow_validation.kernels.methods import tensor
 
     monkeypatch.setattr(budget.Budget, "jacobian", property(lambda self: 4 * 60 * 10))
-    for module in (budget, gram, tensor):
+    for module in (budget, tiles, tensor):
         monkeypatch.setattr(module, "COLUMNS", 7)
     monkeypatch.setattr(budget.Budget, "require", lambda *args: None)
     params, x, Theta, _ = problem(mlp)

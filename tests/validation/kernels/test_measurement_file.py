@@ -7,6 +7,7 @@ import pytest
 from ntkflow_validation.config.settings import QUANTITIES
 from ntkflow_validation.kernels import load_measurement, measure
 from ntkflow_validation.kernels.measurement_file import LARGE, TENSORS, read, read_details
+from ntkflow_validation.kernels.methods import shape
 
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import kernel_files
@@ -56,8 +57,35 @@ def test_without_its_large_arrays_it_says_the_same_numbers(tmp_path):
     middle, _ = read(tmp_path / "found.npz", TENSORS)
     assert set(found.arrays()) - set(middle.arrays()) == set(TENSORS)
     assert small.row() == found.row()
+    theta, K = found.full.values, found.features.mean
+    isotropic = np.einsum("pq,ij->piqj", np.eye(len(theta)), K)
+    assert small.shape.iso == pytest.approx(np.linalg.norm(theta - isotropic) / np.linalg.norm(theta))
+    # Weighted by W: of the tensor itself.
+    W = HEAD[0]
+    kernel = np.einsum("pq,piqj->ij", W.T @ W, theta) / np.sum(W**2)
+    same = found.labels[:, None] == found.labels
+    for name, pairs in (
+        ("d", np.eye(len(K), dtype=bool)),
+        ("c", same & ~np.eye(len(K), dtype=bool)),
+        ("n", ~same),
+    ):
+        assert small.weighted[name] == pytest.approx(kernel[pairs].mean(), rel=1e-4), name
+    block = small.block("weighted")
+    assert (block.kappa_d, block.kappa_n) == pytest.approx((small.weighted["d"], small.weighted["n"]))
+    assert small.shape.leak == pytest.approx(shape.leak(K, found.labels))
     assert small.outputs.alignment == found.outputs.alignment
     assert (small.features.mean, small.full) == (None, None)
+
+
+def test_a_tensor_left_in_its_file_leaves_what_neurons_share(tmp_path):
+    found = measured(("tensor", "output-tensor"), head=HEAD)
+    found.save(tmp_path / "found.npz")
+    small, _ = read(tmp_path / "found.npz", TENSORS)
+    assert (small.full, small.full_outputs) == (None, None)
+    assert small.shape.iso == found.shape.iso is not None
+    np.testing.assert_allclose(small.pairs.norms, found.full.norms, rtol=1e-12)
+    np.testing.assert_allclose(small.class_pairs.norms, found.full_outputs.norms, rtol=1e-12)
+    assert small.row() == found.row()
 
 
 def test_it_is_a_state_file_with_its_kernel(tmp_path):

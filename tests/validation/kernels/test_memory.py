@@ -1,5 +1,6 @@
 """A measurement stays within its memory, all that compiling leaves behind included."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,9 @@ def peak_mib(memory: str) -> float:
 def test_a_residual_network_stays_within_its_memory():
     code = f"import sys; sys.path.insert(0, {str(HERE.parents[3])!r}); "
     code += "from tests.validation.kernels.test_memory import peak_mib; print(peak_mib('384MiB'))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    # Whoever keeps programs on disk needs memory to write them.
+    alone = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=alone)
     assert 150 < float(done.stdout) < 384
 
 
@@ -60,5 +63,6 @@ def test_what_compiling_leaves_behind_is_given_back(monkeypatch):
     found, x = backend(net, parameters(mlp), inputs(LABELS)), inputs(LABELS)
     for _ in range(2):
         found.tile(x, 2, 2**30)
-    assert len(calls) == 1
+    # Before the one compilation and after it.
+    assert len(calls) == 2
     budget.release()

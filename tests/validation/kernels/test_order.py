@@ -8,7 +8,7 @@ import ntkflow as nf
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import kernel_files
 from ntkflow.runs import files
-from tests.validation.kernels.nets import inputs, mlp, pairwise, parameters
+from tests.validation.kernels.nets import features_of, inputs, mlp, pairwise, parameters
 
 LABELS = np.array([2, 0, 1, 0, 2, 2, 0, 1, 0, 2])
 W, B = np.random.default_rng(3).normal(size=(3, 4)), np.zeros(3)
@@ -19,7 +19,7 @@ ALL = ("tensor", "matrix", "outputs", "row-space", "output-tensor")
 @pytest.fixture(scope="module")
 def measured():
     params, x = parameters(mlp), inputs(LABELS)
-    H = np.asarray(mlp(params, x), np.float64).T
+    H = features_of(mlp, params, x)
     return measure(mlp, params, x, LABELS, head=(W, B), quantities=ALL), H, pairwise(mlp, params, x)
 
 
@@ -55,7 +55,7 @@ def test_problems_and_files_are_those_of_sorted_samples(rung, tmp_path):
     # Matrix blocks need classes of one size.
     labels = np.array([2, 0, 1, 0, 2, 1, 1, 2, 0]) if rung == "matrix-block" else LABELS
     params, x, order = parameters(mlp), inputs(labels), np.argsort(labels, kind="stable")
-    H = np.asarray(mlp(params, x), np.float64).T
+    H = features_of(mlp, params, x)
     wanted = {"matrix-block": ("matrix",), "tensor": ("tensor",), "kronecker": ("matrix",)}.get(rung, ())
     found, expected = (
         measure(mlp, params, x[rows], labels[rows], head=(W, B), quantities=wanted)
@@ -83,7 +83,7 @@ def test_the_obvious_file_is_right(measured, tmp_path):
 
 def test_some_samples_of_each_class_say_which(tmp_path):
     params, x = parameters(mlp), inputs(LABELS)
-    H = np.asarray(mlp(params, x), np.float64).T
+    H = features_of(mlp, params, x)
     found = measure(mlp, params, x, LABELS, head=(W, B), per_class=2)
     assert found.order.tolist() == [0, 1, 2, 3, 4, 7]
     assert found.labels.tolist() == LABELS[found.order].tolist()

@@ -8,6 +8,7 @@ import pytest
 from ntkflow_validation.kernels import FolderStore, JaxBackend, measure
 from ntkflow_validation.kernels.backends.layers import Layer
 from ntkflow_validation.kernels.budget import Budget
+from ntkflow_validation.precision import full
 
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel, MatrixBlockKernel, TensorKernel
@@ -198,7 +199,7 @@ def test_batch_mode_gives_block_constants_and_nothing_that_looks_at_one_sample(p
     found = measure(normalised, params, x, LABELS, bn="batch", probes=300)
     assert (found.method, found.bn) == ("sign-probes", "batch")
     # Jacobian of the whole batch at once: samples do see each other here.
-    J = np.asarray(jax.jacrev(lambda p: normalised(p, jnp.asarray(x)))(params)["V"], dtype=float)
+    J = np.asarray(full(jax.jacrev(lambda p: normalised(p, jnp.asarray(x))))(params)["V"], dtype=float)
     K = np.einsum("ipab,jpab->ij", J, J) / 3
     same = LABELS[:, None] == LABELS
     for constant, value in ((found.kappa_n, K[~same].mean()), (found.kappa_d, np.diag(K).mean())):
@@ -286,7 +287,7 @@ def test_functions_as_haiku_makes_them():
     params = {"mlp/~/linear_0": {"w": flat["a"], "b": flat["b"]}, "mlp/~/linear_1": {"w": flat["c"]}}
     x = inputs(LABELS).reshape(12, -1)
     found = measure(lambda p, x: apply(p, None, x), params, x, LABELS)
-    J = jax.jacrev(lambda p: apply(p, None, jnp.asarray(x)))(params)
+    J = full(jax.jacrev(lambda p: apply(p, None, jnp.asarray(x))))(params)
     rows = np.concatenate([np.asarray(leaf, float).reshape(12, 6, -1) for leaf in jax.tree.leaves(J)], axis=2)
     naive = np.einsum("ipa,jpa->ij", rows, rows) / 6
     # In float32 a small entry is off by the rounding of the large ones that it is summed from.
@@ -295,7 +296,7 @@ def test_functions_as_haiku_makes_them():
 
 def test_torch_modules_give_the_same_result():
     torch = pytest.importorskip("torch")
-    from ntkflow_validation.kernels.backends.pytorch import TorchBackend
+    from ntkflow_validation.kernels.backends.pytorch.backend import TorchBackend
 
     params, x = parameters(mlp), inputs(LABELS).reshape(12, -1)
     layers = [torch.nn.Linear(16, 5), torch.nn.Tanh(), torch.nn.Linear(5, 6, bias=False), torch.nn.Tanh()]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ntkflow_validation.kernels import FolderStore, gram, measure
 from ntkflow_validation.kernels.backends.layers import Layer
+from ntkflow_validation.precision import full
 
 from ntkflow.errors import InputError
 from tests.validation.kernels.nets import cnn, inputs, mlp, parameters
@@ -18,7 +19,7 @@ W, B = np.random.default_rng(0).normal(size=(3, 4)), np.zeros(3)
 
 def jacobian(function, params, x):
     """Gradients of every output on every sample, (N, n, P), in float64."""
-    J = jax.jit(jax.jacrev(function))(params, x)
+    J = jax.jit(full(jax.jacrev(function)))(params, x)
     leaves = [np.asarray(leaf, float) for leaf in jax.tree.leaves(J)]
     return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
 

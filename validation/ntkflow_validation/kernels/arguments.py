@@ -1,38 +1,54 @@
 """What `measure` is given, checked before anything is computed."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ntkflow import checks
 from ntkflow.errors import InputError
+from ntkflow.foreign.heads import read, require_own_kernel
+from ntkflow.foreign.labels import class_indices, counted
 from ntkflow_validation.config.settings import QUANTITIES
 from ntkflow_validation.kernels.methods.components import Head
-from ntkflow_validation.kernels.networks.labels import class_indices
 
-WITH_HEAD = ("outputs", "row-space", "rayleigh", "output-pair-norms", "row-matrix", "output-tensor")
+WITH_HEAD = ("outputs", "row-space", "rayleigh", "output-pair-norms", "row-matrix", "output-tensor",
+             "row-class-kernels")  # fmt: skip
 # Measured with a head when nothing is named.
 CHEAP = ("outputs", "row-space", "rayleigh")
-# Block constants and quotients of whole batches; everything else looks at single samples.
-OF_BATCHES = ("outputs", "row-space", "rayleigh")
+# Block constants, quotients and class kernels of whole batches; everything else looks at single samples.
+OF_BATCHES = ("outputs", "row-space", "rayleigh", "class-kernels", "row-class-kernels")
 
 
-def samples(X: Any, y: Any, per_class: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def samples(X: np.ndarray, y: ArrayLike, per_class: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of the measured samples sorted by class, their labels, and the counts in all."""
-    labels = class_indices(y, len(X))
-    if len(labels) == 0 or labels.min() < 0:
-        raise InputError("y", "empty or negative labels", "must be 0 .. C-1", "renumber the classes")
-    totals = np.bincount(labels)
-    if len(totals) < 2 or totals.min() == 0:
+    if y is None:
         raise InputError(
-            "y", f"counts {totals.tolist()}", "must have two or more classes, none empty", "renumber them"
+            "y",
+            None,
+            "a measurement is of classes",
+            "give the class of each sample; kernels without are nf.gram's",
         )
+    labels = class_indices(y, len(X))
+    totals = counted(labels)
     if per_class is not None and per_class < 1:
         raise InputError("per_class", per_class, "must be at least 1", "give None for all")
     rows = [np.flatnonzero(labels == c)[:per_class] for c in range(len(totals))]
     order = np.concatenate(rows)
     return order, labels[order].astype(np.int64), totals
+
+
+def checked_head(head: object, n: int, C: int | None = None) -> Head | None:
+    """The classifier of n features and C classes, or any number of outputs, in float64; None where none is given.
+
+    Raises:
+        InputError: it is no head (`ntkflow.foreign.heads`), does not fit, or is a layer whose parameters are not trained as
+            they stand.
+    """
+    if head is None:
+        return None
+    require_own_kernel(head)
+    return Head(*read(head, n=n, C=C, of="head."))
 
 
 def checked_quantities(wanted: Sequence[str] | None, head: Head | None, bn: str) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ntkflow_validation.kernels.backends.tiles import tiles
 from ntkflow_validation.kernels.budget import COLUMNS
 from ntkflow_validation.kernels.methods import two_level
+from ntkflow_validation.kernels.methods.gram import by_backend, contractible
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.kernels.threads import blas
 
@@ -39,12 +41,14 @@ class Work:
         moments: per-sample gradients reduced to sums and squares.
         pulled: samples times directions of batched gradients.
         grams: N x N products over all parameters.
+        kernels: N x N kernels of one direction, gradients and product, which some backends make in one.
     """
 
     rows: int = 0
     moments: int = 0
     pulled: int = 0
     grams: float | int = 0
+    kernels: int = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(
@@ -52,20 +56,20 @@ class Work:
             self.moments + other.moments,
             self.pulled + other.pulled,
             self.grams + other.grams,
+            self.kernels + other.kernels,
         )
 
 
 def of_method(method: str, directions: int, probes: int, counts: np.ndarray) -> Work:
     """What the block constants of so many directions take on classes of these sizes."""
-    N, r = int(counts.sum()), min(probes, directions)
+    r = min(probes, directions)
     if method == "class-sums":
-        return Work(moments=directions * N)
+        return Work(moments=directions * int(counts.sum()))
     if method == "probes":
         return Work(moments=two_level.gradients(counts, directions, r))
     if method == "sign-probes":
-        return Work(pulled=2 * probes * N)
-    k = r if method == "orthogonal-probes" else directions
-    return Work(rows=k * N, grams=k)
+        return Work(pulled=2 * probes * int(counts.sum()))
+    return Work(kernels=r if method == "orthogonal-probes" else directions)
 
 
 def forecast(task: Task, method: str, work: Work) -> Forecast:
@@ -79,9 +83,18 @@ def forecast(task: Task, method: str, work: Work) -> Forecast:
     backend, V = task.backend, np.eye(task.backend.n, dtype=np.float32)
     limit, seconds = task.budget.workspace, 0.0
     largest = task.x[: int(task.counts.max())]
-    if work.rows:
+    rows, grams, counted = (
+        work.rows + work.kernels * task.N,
+        work.grams + work.kernels,
+        work.moments + work.pulled,
+    )
+    counted += rows
+    if work.kernels and (at_once := contractible(task, min(work.kernels, len(V)))):
+        taken = _timed(lambda: by_backend(task, V[:at_once], task.counts))
+        seconds, rows, grams = work.kernels * taken / at_once, work.rows, work.grams
+    if rows:
         B, k = backend.tile(task.x, len(V), limit)
-        seconds += work.rows * _timed(lambda: backend.rows(task.x[:B], V[:k])) / (B * k)
+        seconds += rows * _timed(lambda: list(tiles(backend, task.x[:B], V[:k], B, k))) / (B * k)
     if work.moments:
         B, k = backend.tile(largest, min(len(V), 8), limit)
         fresh = np.ones(B, dtype=bool)
@@ -91,11 +104,11 @@ def forecast(task: Task, method: str, work: Work) -> Forecast:
         B, k = (len(task.x), 1) if whole else backend.batch(largest, len(V), limit)
         x, v = (task.x if whole else largest[:B]), np.repeat(V[:k, None], B, axis=1)
         seconds += work.pulled * _timed(lambda: backend.pull(x, v)) / (B * k) * (task.C if whole else 1)
-    if work.grams:
+    if grams:
         block = np.ones((task.N, min(COLUMNS, backend.P)), np.float32)
         with blas(task.N):
-            seconds += work.grams * _timed(lambda: block @ block.T) * backend.P / block.shape[1]
-    return Forecast(method, work.rows + work.moments + work.pulled, seconds)
+            seconds += grams * _timed(lambda: block @ block.T) * backend.P / block.shape[1]
+    return Forecast(method, counted, seconds)
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -13,19 +13,25 @@ from ntkflow.errors import InputError
 from ntkflow.problem.kernels import KAPPAS
 from ntkflow.problem.kernels.kernel_files import MEASURED
 from ntkflow.runs.files import write_arrays
+from ntkflow_validation.kernels.methods.class_kernels import ClassKernels
 from ntkflow_validation.kernels.methods.components import Head, Rayleigh
 from ntkflow_validation.kernels.methods.pairs import PairNorms
+from ntkflow_validation.kernels.methods.shape import KernelShape, anisotropy, spread_of_contrasts
 from ntkflow_validation.kernels.methods.tensor import MatrixBlocks, Tensor
 from ntkflow_validation.kernels.statistics import NAMES, Constant
 from ntkflow_validation.kernels.summary import Summary
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from matplotlib.figure import Figure
+    from pandas import DataFrame
+    from xarray import Dataset
 
 # The constants of a block kernel, by which files, tables and pages name them.
 CONSTANTS = (*KAPPAS, "mu_single")
 # What a state file calls it; everything else of a measurement has its path behind `MEASURED`.
 STATE_NAMES = {"H": "H", "head.W": "W", "head.b": "b", "features.labels": "labels", "features.mean": "K"}
+CLASS_KERNELS = ("classes", "row_classes")
 _HEADS = ("", "mean", "standard error", "spread over neurons", "spread over entries")
 
 
@@ -38,11 +44,11 @@ def _named(family: str, constant: str) -> str:
     return constant if family == "kappa" else f"{constant} (outputs)"
 
 
-def _arrays_of(thing: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays_of(thing: "DataclassInstance", path: str) -> Iterator[tuple[str, np.ndarray]]:
     """Arrays of a dataclass and of those in it, with their paths; labels are the same in every family."""
     for field in fields(thing):
         value, inner = getattr(thing, field.name), f"{path}{field.name}"
-        if is_dataclass(value):
+        if is_dataclass(value) and not isinstance(value, type):
             yield from _arrays_of(value, f"{inner}.")
         elif isinstance(value, np.ndarray) and (field.name != "labels" or path == "features."):
             yield inner, value
@@ -75,6 +81,8 @@ class Found:
         full_outputs: the output NTK's whole tensor, (C, N, C, N).
         pairs: norms of the features' NTK between every two neurons measured, and the share off the diagonal.
         output_pairs: the same of the output NTK.
+        classes: kernels between classes in all feature directions that were measured.
+        row_classes: the same in the row space of W.
     """
 
     features: Summary
@@ -98,6 +106,8 @@ class Found:
     full_outputs: Tensor | None = None
     pairs: PairNorms | None = None
     output_pairs: PairNorms | None = None
+    classes: ClassKernels | None = None
+    row_classes: ClassKernels | None = None
 
     @property
     def table(self) -> list[tuple[str, float, float | None, float | None, float | None]]:
@@ -129,12 +139,12 @@ class Found:
     def _repr_html_(self) -> str:
         return views.html_table(self._headline(), _HEADS, self.table)
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "DataFrame":
         """A pandas.DataFrame of `table`; needs the extra `ntkflow[pandas]`."""
         columns = zip(*self.table, strict=True)
         return views.dataframe(dict(zip(("constant", *_HEADS[1:]), columns, strict=True)), "constant")
 
-    def to_xarray(self) -> Any:
+    def to_xarray(self) -> "Dataset":
         """An xarray.Dataset: the constants of `table` along `constant`, H and, where it was formed, K along `sample`.
 
         K is the features' kernel, the mean over neurons; `label` says the class of each sample. Needs `ntkflow[xarray]`.
@@ -205,9 +215,33 @@ class Found:
         full = self.full_outputs
         return self.output_pairs or (PairNorms(full.norms**2) if full is not None else None)
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def weighted(self) -> dict[str, float] | None:
+        """The constants averaged over directions of W, each as much as W has of it: of sum_pq (W^T W)_pq Theta_pq/|W|^2.
+
+        What moves the outputs, where neurons differ: at the collapse of linear layers these give the rates that means over
+        neurons miss by (C-1)/n (theory 18.2). None unless each direction of the row space of W was measured by itself.
+        """
+        family, head = self.row_space, self.head
+        if family is None or head is None or "probes" in self.method or not len(family.sums.diagonal):
+            return None
+        s = np.linalg.svd(head.W, compute_uv=False)[: len(family.sums.diagonal)]
+        values = (s**2 / np.sum(s**2)) @ family.sums.constants
+        return {name: float(value) for name, value in zip(NAMES, values, strict=True)}
+
+    @property
+    def shape(self) -> KernelShape:
+        """How far the features' kernel is from three constants, part by part; no drift, which takes two measurements."""
+        own, whole = self.features, self.neuron_pairs
+        square, means = own.mean_square, own.sums.means.mean(axis=0)
+        iso = None
+        if square is not None and whole is not None:
+            iso = anisotropy(square, whole.total, len(whole.squares))
+        return KernelShape(spread_of_contrasts(means, own.sums.counts), own.leak, iso)
+
+    def to_dict(self) -> Json:
         """Numbers for files and people; arrays stay attributes."""
-        own, outputs = self.neuron_pairs, self.class_pairs
+        own, outputs, shape, weighted = self.neuron_pairs, self.class_pairs, self.shape, self.weighted
         return {
             "method": self.method,
             "bn": self.bn,
@@ -218,11 +252,17 @@ class Found:
             "parameters": self.parameters,
             "parameters_in_all": self.total_parameters,
             "features": self.features.to_dict("kappa"),
+            "shape": {name: getattr(shape, name) for name in ("cv", "leak", "iso")}
+            | {"foretold": dict(shape.foretold)},
             "outputs": self.outputs.to_dict("gamma") if self.outputs else None,
             "row_space": self.row_space.to_dict("kappa") if self.row_space else None,
+            "weighted": None
+            if weighted is None
+            else {k: v if np.isfinite(v) else None for k, v in weighted.items()},
             "rayleigh": self.rayleigh.to_dict() if self.rayleigh else None,
             "off_neuron_share": own.to_dict() if own else None,
             "off_output_share": outputs.to_dict() if outputs else None,
+            **{name: kept.to_dict() for name in CLASS_KERNELS if (kept := getattr(self, name)) is not None},
             "tensor_block_residual": own.block_residual(self.features.block_square) if own else None,
         }
 
@@ -230,9 +270,10 @@ class Found:
         """The features' block constants in short, as every table and page has them; a number that is not there is None.
 
         Keys: `CONSTANTS` with their values, `errors` of each, `alignment`, `alignment_k`, `block_residual`,
-        `broken_order`.
+        `broken_order`; `cv`, `leak` and `iso` of `shape`.
         """
         constants, own = {name: getattr(self, name) for name in CONSTANTS}, self.features
+        shape = self.shape
         return {
             **{name: c.value for name, c in constants.items()},
             "errors": {name: c.standard_error for name, c in constants.items()},
@@ -240,6 +281,7 @@ class Found:
             "alignment_k": own.alignment_k,
             "block_residual": own.block_residual,
             "broken_order": self.broken_order,
+            **{name: getattr(shape, name) for name in ("cv", "leak", "iso")},
         }
 
     def arrays(self) -> dict[str, np.ndarray]:

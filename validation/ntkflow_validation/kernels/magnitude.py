@@ -14,7 +14,8 @@ import numpy as np
 from ntkflow.errors import InputError
 from ntkflow_validation.kernels.backends.base import Backend, Directions, Inputs
 from ntkflow_validation.kernels.backends.moments import Moments
-from ntkflow_validation.kernels.task import OutOfRangeError, Task, padded
+from ntkflow_validation.kernels.backends.tiles import padded
+from ntkflow_validation.kernels.task import OutOfRangeError, Task
 
 Result = TypeVar("Result")
 # Largest unit: directions in it, and parts of them, are still numbers that processors do not round to zero.

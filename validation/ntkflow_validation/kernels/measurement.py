@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ntkflow._types import Json
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.problem import kernels as rungs
@@ -27,11 +27,14 @@ class Measurement(Found):
         """kappa_d, kappa_d - mu_single, kappa_n.
 
         Args:
-            of: "features", or "row_space" for the kernel averaged over the row space of W.
+            of: "features", or "row_space" for the kernel averaged over the row space of W, or "weighted" for that weighted
+                by W, `weighted`.
 
         Raises:
             InputError: no positive block kernel on the whole classes has these constants, or kappa_c does not exist.
         """
+        if of == "weighted":
+            return self._weighted()
         family = self._family(of)
         chosen = {name: c.value for name, c in family.constants.items()}
         if not np.isfinite(chosen["c"]):
@@ -48,6 +51,13 @@ class Measurement(Found):
             )
         d, mu, n = (chosen[k] for k in ("d", "mu_single", "n"))
         return rungs.BlockKernel(d, d - mu, n)
+
+    def _weighted(self) -> rungs.BlockKernel:
+        found = self.weighted
+        if found is None:
+            rule = "was not measured: it takes each direction of the row space of W"
+            raise InputError("of", "weighted", rule, "add 'row-space' and a head, by an exact method")
+        return rungs.BlockKernel(found["d"], found["d"] - found["mu_single"], found["n"])
 
     def class_block(self, of: str = "features") -> rungs.ClassBlockKernel:
         """Own constants for each class and pair of classes."""
@@ -156,7 +166,7 @@ class Measurement(Found):
             InputError: see `problem`.
         """
         H, W, b = self._state(H, W, b)
-        arrays: dict[str, Any] = self._kernel_arrays(rung, of)
+        arrays: Json = {**self._kernel_arrays(rung, of)}
         write_state(Path(path), State(H, W, b), self.labels, **arrays)
 
     def _rows(self, order: str) -> np.ndarray:

@@ -9,10 +9,13 @@ import numpy as np
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels.kernel_files import MEASURED
+from ntkflow.problem.sizes import Sizes
 from ntkflow.runs.border.reading import NOTHING, NUMBER, Shape, misfit, reading
 from ntkflow.runs.files import read_arrays
-from ntkflow_validation.kernels.found import STATE_NAMES
+from ntkflow_validation.kernels.found import CLASS_KERNELS, STATE_NAMES
 from ntkflow_validation.kernels.measurement import Measurement
+from ntkflow_validation.kernels.methods import shape
+from ntkflow_validation.kernels.methods.class_kernels import ClassKernels
 from ntkflow_validation.kernels.methods.components import Head, Rayleigh
 from ntkflow_validation.kernels.methods.pairs import PairNorms
 from ntkflow_validation.kernels.methods.tensor import MatrixBlocks, Tensor
@@ -26,6 +29,7 @@ _CONSTANT = {
 _FAMILY = {
     "alignment": NUMBER,
     "block_residual": NUMBER,
+    "leak?": NUMBER,
     "directions": int,
     **dict.fromkeys(NAMES[3:], _CONSTANT),
 }
@@ -43,12 +47,16 @@ SHAPE: Shape = {
         "rayleigh": (NOTHING, {f.name: _QUOTIENTS for f in fields(Rayleigh)}),
         "off_neuron_share": _SHARE,
         "off_output_share": _SHARE,
+        **{f"{name}?": {"D_error": NUMBER, "whole": bool} for name in CLASS_KERNELS},
     }
 }
 REMEDY = "remove the file and measure again"
 # Arrays that grow with the square of what was measured; all else that there is fits into memory many times.
 TENSORS = (f"{MEASURED}full.values", f"{MEASURED}full_outputs.values")
-LARGE = (*TENSORS, "K", f"{MEASURED}outputs.mean", f"{MEASURED}row_space.mean")
+LARGE = (
+    *TENSORS, "K", f"{MEASURED}outputs.mean", f"{MEASURED}row_space.mean",
+    *(f"{MEASURED}{name}.{part}" for name in CLASS_KERNELS for part in "TD"),
+)  # fmt: skip
 
 
 def load_measurement(path: Path | str) -> Measurement:
@@ -122,6 +130,7 @@ class _Reader:
             full_outputs=self.tensor("full_outputs"),
             pairs=self.pairs("pairs", "off_neuron_share"),
             output_pairs=self.pairs("output_pairs", "off_output_share"),
+            **{name: self.class_kernels(name) for name in CLASS_KERNELS},
         )
 
     def array(self, path: str, *shape: int | None) -> np.ndarray:
@@ -152,15 +161,19 @@ class _Reader:
             self.array(f"{path}.sums.within", None, C),
             self.array(f"{path}.sums.means", None, C, C),
         )
+        mean = self.optional(f"{path}.mean", N, N)
+        # Not in files of before.
+        leak = said["leak"] if "leak" in said else None if mean is None else shape.leak(mean, self.labels)
         return Summary(
             {name: Constant(**{**c, "value": _number(c["value"])}) for name, c in constants.items()},
             sums,
-            self.optional(f"{path}.mean", N, N),
+            mean,
             self.labels,
             self.optional(f"{path}.norms", None),
             said["directions"],
             said["alignment"],
             said["block_residual"],
+            leak,
         )
 
     def rayleigh(self) -> Rayleigh | None:
@@ -178,6 +191,15 @@ class _Reader:
         """A whole tensor."""
         values = self.optional(f"{path}.values", None, self.N, None, self.N)
         return None if values is None else Tensor(values)
+
+    def class_kernels(self, path: str) -> ClassKernels | None:
+        """T and D; None where they were not measured, or T stayed in the file."""
+        n, C = self.n, self.C
+        T = self.optional(f"{path}.T", n, C, n, C)
+        if T is None:
+            return None
+        sizes = Sizes(C, tuple(np.bincount(self.labels).tolist()), n)
+        return ClassKernels(T, self.array(f"{path}.D", C, n, n), sizes=sizes, **self.numbers[path])
 
     def pairs(self, path: str, share: str) -> PairNorms | None:
         """Norms over pairs."""

@@ -1,15 +1,19 @@
 """measure: the empirical kernels of any network, by the method its sizes and the memory allow."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
+from jaxtyping import PyTree
+from numpy.typing import ArrayLike
 
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
+from ntkflow.foreign.arrays import inputs
+from ntkflow.foreign.heads import named_head
+from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.settings import METHODS, MODES
 from ntkflow_validation.kernels.arguments import (
+    checked_head,
     checked_quantities,
     coupled,
     neuron_directions,
@@ -25,8 +29,6 @@ from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.measurement import Measurement
 from ntkflow_validation.kernels.methods.gram import fits
 from ntkflow_validation.kernels.networks.dispatch import Given, backend_of, is_of_module
-from ntkflow_validation.kernels.networks.heads import checked_head, named_head
-from ntkflow_validation.kernels.networks.host import inputs
 from ntkflow_validation.kernels.plan import Plan, assemble
 from ntkflow_validation.kernels.store import ChunkStore, NoStore
 from ntkflow_validation.kernels.task import Task
@@ -40,12 +42,12 @@ LONG = 2_000_000
 
 
 def measure(
-    features: Any,
-    params: Any,
-    X: Any,
-    y: Any,
+    features: ForeignNetwork,
+    params: PyTree,
+    X: ArrayLike,
+    y: ArrayLike,
     *,
-    head: Any = None,
+    head: object = None,
     output: Output = None,
     forward: Forward | None = None,
     quantities: Sequence[str] | None = None,
@@ -56,7 +58,7 @@ def measure(
     per_class: int | None = None,
     probes: int = 16,
     bn: str = "eval",
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     store: ChunkStore | None = None,
     progress: Progress = silent,
     announce: Callable[[Forecast], object] | None = None,
@@ -65,14 +67,16 @@ def measure(
 
     Args:
         features: pure function of (params, x) giving h(x), (B, n), for a batch x; or a module of torch, Flax NNX,
-            Flax Linen or Equinox, in inference mode; or a `Backend`. A module, left as it was, and a backend have
-            parameters of their own (then `params` is None; of a Linen module it is the variables).
-        params: what it is differentiated by: the body's parameters for the features' NTK of the paper.
+            Flax Linen or Equinox, in inference mode, or a method of one; or a `Backend`. A module, left as it was, and a
+            backend have parameters of their own (then `params` is None; of a Linen module it is the variables).
+        params: what it is differentiated by: the body's parameters for the features' NTK of the paper. Or the module
+            itself, of which `features(module, x)` is then a function.
         X: inputs, (N, ...), an array or tensor.
         y: class of each, 0 .. C-1, in any order and number; or one-hot rows (N, C).
         head: W (C, n) and b (C,) or None, as `(W, b)`; W alone; or a linear layer of torch, Flax NNX or Equinox, or
-            its parameters by name; or the path of that layer in the network, such as "head". With it the
-            outputs, the row space of W and the residual exist.
+            its parameters by name; or the path of that layer in the network, such as "head", or a function of
+            the network (of its parameters) that gives one of these. With it the outputs, the row space of W and the
+            residual exist.
         output: which of several outputs of the network h is: a position, a name, or a function of all that it gives.
         forward: forward(network, x) for a module that needs more than x, or a part of which gives h, such as
             `lambda net, x: net.features(x)`.
@@ -88,11 +92,11 @@ def measure(
             collection "params", every floating-point array of other trees): a tree of booleans like params, or like
             its first levels, or a function of a parameter's path such as "layer.kernel". A backend takes its own.
         per_class: measure the first s samples of each class; standard errors are for a random order.
-        probes: random directions, for the methods that use them, and random sample vectors of the pair
-            norms, which are exact when these and the classes span the samples.
+        probes: random directions, for the methods that use them, random sample vectors of the pair
+            norms, which are exact when these and the classes span the samples, and random signs of the class kernels.
         bn: mode of batch normalisation the function runs in. "eval" and "recalibrated" (running statistics
             recomputed beforehand) are the same here; in "batch" mode samples see each other and only block
-            constants and Rayleigh quotients exist.
+            constants, Rayleigh quotients and class kernels exist.
         seed: of the probes.
         store: keeps finished chunks, so that a measurement that was interrupted goes on.
         progress: called with (what, done, in all).
@@ -116,27 +120,28 @@ def measure(
     x = X[order]
     check_finite(x, "X")
     with untouched():
-        backend = backend_of(Given(features, params, trainable, forward, output, bn), x)
+        given = Given.of(features, params, forward)._replace(trainable=trainable, output=output, bn=bn)
+        backend = backend_of(given, x)
         if bn != "batch":
-            warn_if_stale(features, params, x, forward=forward)
+            warn_if_stale(given.network, given.params, x, forward=given.forward)
         budget = Budget.parse(memory)
         task = Task(backend, x, labels, bn == "batch", budget, store or NoStore(), progress, order)
-        found = checked_head(named_head(head, features, params), backend.n, task.C)
+        found = checked_head(named_head(head, given.network, given.params), backend.n, task.C)
         wanted = checked_quantities(quantities, found, bn)
         chosen = _method(method, task, bn)
         V = neuron_directions(neurons, backend.n, chosen)
         if announce is not None:
-            plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))
-            announce(forecast(task, chosen, plan.work(len(V), found, wanted)))
+            announce(
+                forecast(task, chosen, Plan(task, chosen, totals, probes, seed).work(len(V), found, wanted))
+            )
         H = task.features()
         if bn != "batch":
             task.require_alone(H)
-        elif is_of_module(features, params):
+        elif is_of_module(given.network, given.params):
             task.require_together(H)
 
         def measured(task: Task) -> Measurement:
-            plan = Plan(task, chosen, totals, probes, np.random.default_rng(seed))
-            return assemble(plan, V, found, H, wanted, bn)
+            return assemble(Plan(task, chosen, totals, probes, seed), V, found, H, wanted, bn)
 
         return in_range(task, measured)
 

@@ -1,6 +1,8 @@
 """What a measurement consists of: families of directions, their constants with errors, and the work they are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from ntkflow_validation.kernels import statistics
 from ntkflow_validation.kernels.forecast import Work, of_method
 from ntkflow_validation.kernels.measurement import Measurement
 from ntkflow_validation.kernels.methods import class_sums, tensor, two_level
+from ntkflow_validation.kernels.methods.class_kernels import ClassKernels, class_kernels
 from ntkflow_validation.kernels.methods.components import Head, rayleigh
-from ntkflow_validation.kernels.methods.gram import grams
+from ntkflow_validation.kernels.methods.gram import Grams, grams, pair
 from ntkflow_validation.kernels.methods.head_kernel import HeadKernel
 from ntkflow_validation.kernels.methods.pairs import PairNorms, pair_norms
 from ntkflow_validation.kernels.statistics import BlockSums
@@ -29,19 +32,31 @@ class Plan:
         method: one of `METHODS` but "auto".
         totals: samples of each class in all.
         probes: random directions.
-        rng: their source.
+        seed: of their source.
     """
 
     task: Task
     method: str
     totals: np.ndarray
     probes: int
-    rng: np.random.Generator
+    seed: int | Sequence[int]
 
-    def family(self, D: np.ndarray, population: int, what: str, added: HeadKernel | None = None) -> Summary:
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """One source for all that is drawn, one after the other."""
+        return np.random.default_rng(self.seed)
+
+    def family(
+        self,
+        D: np.ndarray,
+        population: int,
+        what: str,
+        added: HeadKernel | None = None,
+        known: Grams | None = None,
+    ) -> Summary:
         """Kernels of the directions D, or of random combinations of them, plus what the head adds.
 
-        Directions are measured in units of their own, their combinations in a common one.
+        Directions are measured in units of their own, their combinations in a common one. Of `known` nothing is measured again.
         """
         mean, norms, task, q = None, None, self.task, len(D)
         if "probes" in self.method:
@@ -64,7 +79,7 @@ class Plan:
             if self.method == "orthogonal-probes":
                 V = class_sums.orthonormal_directions(min(self.probes, q), q, self.rng) @ D
                 k = q
-            result = grams(task, V, what, shares)
+            result = known or grams(task, V, what, shares)
             mean, sums, norms = result.mean * common * common, result.sums, result.norms * sizes * sizes
         sums = sums.times(sizes)
         if added is not None:
@@ -83,6 +98,15 @@ class Plan:
         )
         return Summary.of(constants, sums, mean, task.labels, norms, population)
 
+    def of_head(self, head: Head, wanted: tuple[str, ...]) -> tuple[Grams | None, Grams | None]:
+        """Kernels of the rows of W and of a basis of what they span, together where both are wanted and that is cheaper."""
+        both_wanted = {"outputs", "row-space"} <= {*wanted}
+        if not both_wanted or self.method != "gram" or not len(head.row_space):
+            return None, None
+        (V, of_V), (U, of_U) = units(head.W), units(head.row_space)
+        one, other = (V, (of_V / of_V.max()) ** 2), (U, (of_U / of_U.max()) ** 2)
+        return pair(self.task, one, other, "outputs and row space") or (None, None)
+
     def work(self, k: int, head: Head | None, wanted: tuple[str, ...]) -> Work:
         """How much there is to compute for k neurons and these quantities."""
         N, C, has = self.task.N, self.task.C, wanted.__contains__
@@ -98,9 +122,15 @@ class Plan:
         for name, q in (("matrix", k), ("row-matrix", r)):
             # Two products of q rows each for every sample.
             total += Work(rows=q * N, pulled=q * N, grams=2 * q**2 / N) if has(name) else Work()
+        for name, q in (("class-kernels", k), ("row-class-kernels", r)):
+            total += Work(pulled=q * N * (1 + self.probes)) if has(name) else Work()
         for name, q in (("tensor", k), ("output-tensor", C)):
             total += Work(rows=q * N, grams=q**2) if has(name) else Work()
         return total
+
+    def classes(self, D: np.ndarray) -> ClassKernels:
+        """Kernels between classes along orthonormal directions D, by signs that nothing else draws from."""
+        return class_kernels(self.task, D, self.probes, np.random.default_rng(self.seed))
 
     def pairs(
         self, D: np.ndarray, full: tensor.Tensor | None, what: str, added: HeadKernel | None = None
@@ -133,35 +163,45 @@ def assemble(
         wanted: quantities.
         bn: mode of batch normalisation.
     """
-    task, n, has = plan.task, len(H), wanted.__contains__
-    own = plan.family(V, n, "features")
-    found: dict[str, Any] = (
-        {"rayleigh": rayleigh(task, head, H)} if head is not None and has("rayleigh") else {}
-    )
-    if head is not None:
-        added = HeadKernel(H, head.b is not None)
-        if has("outputs"):
-            found["outputs"] = plan.family(head.W, task.C, "outputs", added)
-        if has("row-space"):
-            found["row_space"] = plan.family(head.row_space, len(head.row_space), "row space")
-        if has("row-matrix"):
-            found["row_matrix"] = tensor.matrix_blocks(task, head.row_space, "row-space blocks")
-        if has("output-tensor"):
-            Theta = tensor.full(task, head.W, "output tensor").values
-            task.finite("kernel (output tensor)", Theta)
-            found["full_outputs"] = tensor.Tensor(
-                Theta + np.einsum("kl,ij->kilj", np.eye(task.C), added.full)
-            )
+    task, has = plan.task, wanted.__contains__
+    own = plan.family(V, len(H), "features")
+    found: dict[str, Any] = {} if head is None else _of_head(plan, head, H, wanted)
     if has("tensor"):
         found["full"] = tensor.full(task, V)
     if has("matrix"):
         found["matrix"] = tensor.matrix_blocks(task, V)
-    # Last, so that asking for these changes no number drawn before.
-    if has("pair-norms"):
+    if has("class-kernels"):
+        found["classes"] = plan.classes(V)
+    # Last, so that asking for these changes no number drawn before. Of a tensor they are kept in any case: small, and asked
+    # for by readers that leave the tensor in its file.
+    if has("pair-norms") or has("tensor"):
         found["pairs"] = plan.pairs(V, found.get("full"), "pair norms")
-    if head is not None and has("output-pair-norms"):
+    if head is not None and (has("output-pair-norms") or has("output-tensor")):
+        added = HeadKernel(H, head.b is not None)
         found["output_pairs"] = plan.pairs(head.W, found.get("full_outputs"), "output pairs", added)
     return _in_given_order(plan, head, H, own, found, bn)
+
+
+def _of_head(plan: Plan, head: Head, H: Features, wanted: tuple[str, ...]) -> dict[str, Any]:
+    """What needs the classifier, but for norms of pairs."""
+    task, has, added = plan.task, wanted.__contains__, HeadKernel(H, head.b is not None)
+    found: dict[str, Any] = {}
+    if has("rayleigh"):
+        found["rayleigh"] = rayleigh(task, head, H)
+    known = plan.of_head(head, wanted)
+    if has("outputs"):
+        found["outputs"] = plan.family(head.W, task.C, "outputs", added, known[0])
+    if has("row-space"):
+        found["row_space"] = plan.family(head.row_space, len(head.row_space), "row space", known=known[1])
+    if has("row-matrix"):
+        found["row_matrix"] = tensor.matrix_blocks(task, head.row_space, "row-space blocks")
+    if has("row-class-kernels"):
+        found["row_classes"] = plan.classes(head.row_space)
+    if has("output-tensor"):
+        Theta = tensor.full(task, head.W, "output tensor").values
+        task.finite("kernel (output tensor)", Theta)
+        found["full_outputs"] = tensor.Tensor(Theta + np.einsum("kl,ij->kilj", np.eye(task.C), added.full))
+    return found
 
 
 def _in_given_order(

@@ -1,12 +1,12 @@
 """Block constants of a kernel, with spreads and standard errors, from sums that need no N x N object."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import SampleKernel
+from ntkflow import views
+from ntkflow._types import Json, SampleKernel
 from ntkflow.problem.sizes import one_hot
 from ntkflow.scaling import cosine, deviation, unit
 
@@ -32,6 +32,8 @@ class BlockSums:
     within: Float64[np.ndarray, "k C"]
     means: Float64[np.ndarray, "k C C"]
 
+    __repr__ = views.short
+
     @property
     def constants(self) -> Values:
         """kappa_d, kappa_c, kappa_n, mu_single, mu_class, mu_global of each direction, (k, 6).
@@ -47,6 +49,7 @@ class BlockSums:
         if pairs.sum() > 0:
             # Classes of one sample have no pairs; their NaN must not enter.
             share, within = pairs / pairs.sum(), np.where(m > 1, self.within, 0.0)
+            # kappa_d weighs classes by their samples, kappa_c by their pairs: what the weights differ by is left of kappa_d.
             mu_single = within @ share + self.diagonal @ (m / N - share)
         else:
             mu_single = np.full(len(d), np.nan)
@@ -63,6 +66,10 @@ class BlockSums:
         rows = sizes[:, None]
         within, means = self.within * rows * rows, self.means * rows[..., None] * rows[..., None]
         return BlockSums(self.counts, self.diagonal * rows * rows, within, means)
+
+    def of(self, chosen: slice) -> "BlockSums":
+        """Those of some of the directions."""
+        return BlockSums(self.counts, self.diagonal[chosen], self.within[chosen], self.means[chosen])
 
     @property
     def class_values(self) -> tuple[Float64[np.ndarray, " C"], Float64[np.ndarray, "C C"]]:
@@ -91,7 +98,7 @@ class Constant:
     spread_classes: float | None
     standard_error: float | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Plain values; None for what does not exist."""
         return {k: None if v is None or not np.isfinite(v) else float(v) for k, v in asdict(self).items()}
 
@@ -217,6 +224,7 @@ def direction_error(values: Float64[np.ndarray, "k q"], population: int | None) 
         return np.zeros(values.shape[1])
     if k < 2:
         return np.full(values.shape[1], np.nan)
+    # Drawn without replacement: the more of them are measured, the less is left to chance.
     share = 0.0 if population is None else k / population
     found: np.ndarray = deviation(values, axis=0, ddof=1) * np.sqrt((1 - share) / k)
     return found
@@ -231,6 +239,7 @@ def sampling_error(K: SampleKernel | None, labels: np.ndarray, totals: Counts) -
     counts = np.bincount(labels).astype(np.float64)
     if np.all(counts >= totals):
         return np.zeros(6)
+    # Without one of two samples a class has no pair left, and no kappa_c.
     if K is None or np.any((counts < 3) & (counts < totals)):
         return np.full(6, np.nan)
     variance = np.zeros(4)

@@ -1,15 +1,16 @@
 """Constants of one family of kernels, and what their mean kernel looks like."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import ClassMatrix, PerClass, SampleKernel
+from ntkflow import views
+from ntkflow._types import ClassMatrix, Json, PerClass, SampleKernel
 from ntkflow.problem.kernels import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow_validation.kernels import statistics
+from ntkflow_validation.kernels.methods import shape
 from ntkflow_validation.kernels.statistics import NAMES, BlockSums, Constant, alignment_samples
 
 
@@ -27,6 +28,7 @@ class Summary:
         directions: how many there are, of which len(sums) or probes of them were measured.
         alignment: cosine of the mean kernel with Y^T Y on `alignment_k` samples of each class; None without it.
         block_residual: |K - K_block|_F / |K|_F of the mean kernel; 0 for exact blocks; None without it.
+        leak: how far class contrasts move samples of a class apart under the mean kernel (`shape.leak`); None without it.
     """
 
     constants: dict[str, Constant]
@@ -37,6 +39,9 @@ class Summary:
     directions: int
     alignment: float | None = None
     block_residual: float | None = None
+    leak: float | None = None
+
+    __repr__ = views.short
 
     @classmethod
     def of(
@@ -49,11 +54,12 @@ class Summary:
         directions: int,
     ) -> "Summary":
         """With what there is to say of the mean kernel."""
-        alignment, residual = None, None
+        alignment, residual, leak = None, None, None
         if mean is not None:
             alignment = statistics.alignment(mean, labels)
             residual = statistics.block_residual(mean, labels)
-        return cls(constants, sums, mean, labels, norms, directions, alignment, residual)
+            leak = shape.leak(mean, labels)
+        return cls(constants, sums, mean, labels, norms, directions, alignment, residual, leak)
 
     def reordered(self, order: np.ndarray) -> "Summary":
         """The same with the samples in another order."""
@@ -76,7 +82,15 @@ class Summary:
         m, N = self.sums.counts, self.sums.counts.sum()
         counts = N, (m * (m - 1)).sum(), N**2 - (m**2).sum()
         values = (self.constants[name].value for name in NAMES[:3])
-        return float(sum(count * value**2 for count, value in zip(counts, values, strict=True) if count))
+        # Of Python's floats a power raises, and of numpy's a product warns, where a product of Python's is infinite.
+        return sum(float(count) * value * value for count, value in zip(counts, values, strict=True) if count)
+
+    @property
+    def mean_square(self) -> float | None:
+        """|K|_F^2 of the mean kernel, also where the kernel itself stayed in its file; None where it was not formed."""
+        # Squares of the projection on block kernels and of the rest add up.
+        left = None if self.block_residual is None else 1 - self.block_residual**2
+        return self.block_square / left if left is not None and left > 0 else None
 
     @property
     def alignment_k(self) -> int:
@@ -96,7 +110,7 @@ class Summary:
             return f"kappa_d > 0 ({d:.6g})"
         return BlockKernel(d, d - mu, n).broken(Sizes(len(totals), tuple(totals.tolist()), 1))
 
-    def to_dict(self, letter: str) -> dict[str, Any]:
+    def to_dict(self, letter: str) -> Json:
         """Plain values; `letter` is kappa or gamma."""
         kd, B = self.class_values
         return {
@@ -106,11 +120,13 @@ class Summary:
             "alignment": self.alignment,
             "alignment_k": self.alignment_k,
             "block_residual": self.block_residual,
+            "leak": self.leak,
             "directions": self.directions,
             "reduction": f"mean over {len(self.sums.diagonal)} directions measured for the "
             f"{self.directions} there are, and over all entries of a kind",
         }
 
 
-def _plain(values: np.ndarray) -> Any:
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()  # type: ignore[call-overload]
+def _plain(values: np.ndarray) -> list[object]:
+    found: list[object] = np.where(np.isfinite(values), values.astype(object), None).tolist()  # type: ignore[call-overload]
+    return found

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,9 +16,19 @@ from ntkflow_validation.kernels.backends.base import (
     Directions,
     FactoringBackend,
     Inputs,
+    PromisingBackend,
     WritingBackend,
 )
 from ntkflow_validation.kernels.backends.factored import Factors
+from ntkflow_validation.kernels.backends.tiles import (
+    AHEAD,
+    Block,
+    Mix,
+    blocks,
+    blocks_of_tiles,
+    padded,
+    tiles,
+)
 from ntkflow_validation.kernels.budget import Budget
 from ntkflow_validation.kernels.store import Chunk, ChunkStore, NoStore
 
@@ -181,19 +191,36 @@ class Task:
 
     def jacobian(self, V: Directions, a: int, b: int) -> Float[np.ndarray, "N k w"]:
         """Columns a..b of the Jacobian of every direction on every sample; the next call writes over them."""
-        B, k = self.backend.tile(self.x, len(V), self.budget.workspace)
+        B, k = self.backend.tile(self.x, len(V), self.budget.workspace // AHEAD)
         J = self._space((self.N, len(V), b - a))
         whole = (a, b) == (0, self.backend.P) and B <= self.N and k <= len(V)
-        for first, rows in padded(self.N, B):
-            for start, chosen in padded(len(V), k):
-                if whole and isinstance(self.backend, WritingBackend):
+        if whole and isinstance(self.backend, WritingBackend):
+            for _, rows in padded(self.N, B):
+                for _, chosen in padded(len(V), k):
                     # What overlaps is written again.
                     here = J[rows[0] : rows[-1] + 1, chosen[0] : chosen[-1] + 1]
                     self.backend.rows_into(self.x[rows], V[chosen], here)
-                    continue
-                part = self.backend.rows(self.x[rows], V[chosen])
-                J[rows[first] : rows[-1] + 1, chosen[start] : chosen[-1] + 1] = part[first:, start:, a:b]
+            return J
+        for tile in tiles(self.backend, self.x, V, B, k):
+            rows = (
+                self.backend.ordered(tile.rows) if isinstance(self.backend, PromisingBackend) else tile.rows
+            )
+            J[tile.samples, tile.directions] = rows[:, :, a:b]
         return J
+
+    def parts(self, V: Directions, mix: Mix | None = None) -> Iterator[Iterable[Block]]:
+        """Columns of the Jacobian of every direction on every sample, or of combinations `mix` of these, (q, k).
+
+        Parts that fit into the memory, of blocks.
+        """
+        ranges = self.budget.columns(self.N * len(V), self.backend.P)
+        if len(ranges) == 1 and isinstance(self.backend, PromisingBackend):
+            # Read where the backend has made them: to put them together first took as long as all their products.
+            B, k = self.backend.tile(self.x, len(V), self.budget.workspace // AHEAD)
+            yield blocks_of_tiles(list(tiles(self.backend, self.x, V, B, k)), mix)
+            return
+        for a, b in ranges:
+            yield blocks(self.jacobian(V, a, b), mix)
 
     def _space(self, shape: tuple[int, ...]) -> Float[np.ndarray, "N k w"]:
         # Kept from one call to the next: to get half a gigabyte anew each time took a third of all the time.
@@ -341,19 +368,6 @@ class Task:
                 "call train() on its batch normalisations (use_running_average=False in Flax, "
                 "equinox.nn.inference_mode(network, False)) to measure batch statistics, or leave bn out",
             )
-
-
-def padded(count: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Index ranges of one common length that cover `count`, with how many of the first were seen before.
-
-    One shape means one compilation: the last range begins early instead of ending late. When `count` is
-    below `size`, index 0 fills up the range from the front.
-    """
-    for a in range(0, count, size):
-        b = min(count, a + size)
-        rows = np.arange(b - size, b)
-        first = size - (b - a)
-        yield first, np.maximum(rows, 0)
 
 
 def _hashed(array: np.ndarray) -> bytes:

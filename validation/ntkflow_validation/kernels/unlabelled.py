@@ -1,12 +1,16 @@
 """gram: empirical kernels of any network without classes, of one set of samples or between two."""
 
-from typing import Any
-
 import numpy as np
+from jaxtyping import PyTree
+from numpy.typing import ArrayLike
 
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
+from ntkflow.foreign.arrays import inputs
+from ntkflow.foreign.heads import named_head
+from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow.progress import Progress, silent
+from ntkflow_validation.kernels.arguments import checked_head
 from ntkflow_validation.kernels.backends.base import check_finite
 from ntkflow_validation.kernels.backends.output import Output
 from ntkflow_validation.kernels.backends.randomness import untouched
@@ -16,8 +20,6 @@ from ntkflow_validation.kernels.magnitude import in_range
 from ntkflow_validation.kernels.methods.components import Head
 from ntkflow_validation.kernels.methods.cross import Cross
 from ntkflow_validation.kernels.networks.dispatch import Given, backend_of
-from ntkflow_validation.kernels.networks.heads import checked_head, named_head
-from ntkflow_validation.kernels.networks.host import inputs
 from ntkflow_validation.kernels.store import ChunkStore, NoStore
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.normalisation.lag import warn_if_stale
@@ -27,13 +29,13 @@ ENTRIES = ("mean", "each", "full")
 
 
 def gram(
-    features: Any,
-    params: Any,
-    X: Any,
-    against: Any = None,
+    features: ForeignNetwork,
+    params: PyTree,
+    X: ArrayLike,
+    against: ArrayLike | None = None,
     *,
     entries: str = "mean",
-    head: Any = None,
+    head: object = None,
     output: Output = None,
     forward: Forward | None = None,
     trainable: Trainable = None,
@@ -84,12 +86,13 @@ def gram(
     check_finite(x, "X")
     check_finite(others, "against")
     with untouched():
-        backend = backend_of(Given(features, params, trainable, forward, output), x)
-        warn_if_stale(features, params, x, forward=forward)
+        given = Given.of(features, params, forward)._replace(trainable=trainable, output=output)
+        backend = backend_of(given, x)
+        warn_if_stale(given.network, given.params, x, forward=given.forward)
         every = x if against is None else np.concatenate([x, others])
         nowhere = np.zeros(len(every), np.int64)
         task = Task(backend, every, nowhere, False, Budget.parse(memory), store or NoStore(), progress)
-        classifier = checked_head(named_head(head, features, params), backend.n)
+        classifier = checked_head(named_head(head, given.network, given.params), backend.n)
         H = task.features()
         task.require_alone(H)
 

@@ -134,7 +134,8 @@ def test_factors_are_used_where_they_win_and_the_numbers_are_the_same(monkeypatc
         monkeypatch.setattr(Layer, "wins", property(lambda _, win=win: win))
         calls = backend(net, params, x)
         rows = []
-        monkeypatch.setattr(calls, "rows", lambda *a, rows=rows, own=calls.rows: rows.append(1) or own(*a))
+        begun = calls.rows_begun
+        monkeypatch.setattr(calls, "rows_begun", lambda *a, rows=rows, own=begun: rows.append(1) or own(*a))
         measured[win] = measure(calls, None, x, labels, quantities=("tensor",))
         assert bool(rows) is not win
     one, other = measured[True], measured[False]
@@ -174,6 +175,8 @@ def test_rows_are_in_the_order_of_pulled_gradients(net):
     rows = found.rows(x, V).sum(axis=0)
     pulled = found.pull(x, np.repeat(V[:, None], len(x), axis=1))
     np.testing.assert_allclose(rows, pulled, atol=3e-6 * np.abs(pulled).max())
+    moments = found.moments(x, V, np.ones(len(x), dtype=bool))
+    np.testing.assert_allclose(moments.total, pulled, atol=3e-6 * np.abs(pulled).max())
 
 
 def half(p, x):

@@ -51,13 +51,14 @@ def test_directions_are_as_many_as_the_memory_of_the_device_holds(monkeypatch):
     one = jax_backend.ROWS * 4 * measured.N * measured.backend.P
     with monkeypatch.context() as patch:
         patch.setattr(jax, "default_backend", lambda: "cpu")
-        assert contractible(measured, 40) == 0
+        # That memory is the host's.
+        assert contractible(measured, 40) == 40
     with emulated("gpu"):
         assert jax_backend.device_memory() == int(0.8 * 2**31)
         assert contractible(measured, 40) == jax_backend.CONTRACTED
         monkeypatch.setattr(jax_backend, "device_memory", lambda: 3 * one + 1)
-        assert group_size(measured, 40) == 3
+        assert group_size(measured, 40, 8 * measured.N**2, "a kernel", "raise it") == 3
         # Not even one: the host does it in chunks.
         monkeypatch.setattr(jax_backend, "device_memory", lambda: one - 1)
         assert contractible(measured, 40) == 0
-        assert group_size(measured, 40) >= 1
+        assert group_size(measured, 40, 8 * measured.N**2, "a kernel", "raise it") >= 1

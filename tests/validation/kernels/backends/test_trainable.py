@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 from ntkflow_validation.kernels import JaxBackend, measure
+from ntkflow_validation.precision import full
 
 from ntkflow.errors import InputError
-from tests.validation.kernels.nets import inputs, mlp, parameters
+from tests.validation.kernels.nets import features_of, inputs, mlp, parameters
 
 LABELS = np.repeat([0, 1, 2], 3)
 X = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
@@ -17,7 +18,8 @@ X = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
 def trace_of(function, params, chosen, x):
     """Mean of K_ii over neurons, from the gradients by the chosen branches alone."""
     rest = {k: v for k, v in params.items() if k not in chosen}
-    J = jax.jacrev(lambda q: function({**rest, **q}, jnp.asarray(x)))({k: params[k] for k in chosen})
+    jacobian = full(jax.jacrev(lambda q: function({**rest, **q}, jnp.asarray(x))))
+    J = jacobian({k: params[k] for k in chosen})
     squares = sum(np.sum(np.asarray(leaf, float) ** 2) for leaf in jax.tree.leaves(J))
     n = function(params, jnp.asarray(x[:1])).shape[1]
     return squares / (len(x) * n)
@@ -48,7 +50,7 @@ def test_a_mask_may_stand_for_whole_branches():
         lambda p, x: mlp(p["body"], x) * p["scale"], params, inputs(LABELS), LABELS,
         trainable={"body": False, "scale": True},
     )  # fmt: skip
-    H = np.asarray(mlp(params["body"], inputs(LABELS)), float)
+    H = features_of(mlp, params["body"], inputs(LABELS))
     assert found.kappa_d.value == pytest.approx(np.mean(H**2), rel=1e-5)
     assert found.parameters == 4
 

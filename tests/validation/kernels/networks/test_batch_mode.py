@@ -58,6 +58,26 @@ def test_of_linen():
     assert found.bn == "batch"
     # Normalised by the batch itself, and not by statistics of the start.
     np.testing.assert_allclose(found.H.mean(1), 0, atol=1e-5)
+    # The module itself need not be told to drop what it writes.
+    for network in (Linen(True), Linen(True).apply):
+        own = measure(network, variables, X, LABELS, bn="batch", probes=2)
+        np.testing.assert_array_equal(own.H, found.H)
+
+
+class Dropping(linen.Module):
+    @linen.compact
+    def __call__(self, x, train=True):
+        x = linen.BatchNorm(use_running_average=not train)(linen.Dense(4)(x))
+        return linen.Dropout(0.5, deterministic=not train)(x)
+
+
+def test_of_linen_the_advice_is_for_training_mode():
+    net = Dropping()
+    variables = net.init(jax.random.key(0), X, train=False)
+    for network in (net, net.apply, writing(net), lambda v, x: net.apply(v, x)):
+        with pytest.raises(InputError, match=r"no dropout .*use_running_average=False.*mutable") as told:
+            measure(network, variables, X, LABELS, bn="batch", probes=2)
+        assert "inference" not in told.value.remedy
 
 
 @pytest.mark.parametrize("mode", ["batch", pytest.param("ema", marks=pytest.mark.slow)])
@@ -70,3 +90,9 @@ def test_of_equinox(mode):
     ):
         measure(of_equinox(state), equinox.nn.inference_mode(net), X, LABELS, bn="batch", probes=2)
     assert measure(of_equinox(state), net, X, LABELS, bn="batch", probes=2).bn == "batch"
+    # A state beside the network, as both are trained, is not differentiated by.
+    still = equinox.nn.inference_mode(net)
+    found = measure(lambda pair, x: of_equinox(pair[1])(pair[0], x), (still, state), X, LABELS)
+    alone = measure(of_equinox(state), still, X, LABELS)
+    assert found.parameters == alone.parameters == found.total_parameters
+    np.testing.assert_allclose(found.features.mean, alone.features.mean, rtol=1e-6)

@@ -1,11 +1,17 @@
 """Functions, modules of Linen and Equinox, keys in trees, and what is told of each that cannot be measured."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen
+from flax.training.train_state import TrainState
 from ntkflow_validation.kernels import JaxBackend, measure
+from ntkflow_validation.normalisation import StatisticsWarning
 
 from ntkflow.errors import InputError, PrecisionWarning
 
@@ -44,6 +50,37 @@ def test_modules_of_linen_with_their_variables():
         measure(dense, None, X, LABELS)
 
 
+def test_a_state_of_flax_has_its_parameters_and_more():
+    net = Normalised()
+    variables = net.init(jax.random.key(0), X)
+
+    class State(TrainState):
+        batch_stats: Any
+
+    stats = jax.tree.map(lambda leaf: leaf + 0.5, variables["batch_stats"])
+    state = State.create(
+        apply_fn=net.apply, params=variables["params"], batch_stats=stats, tx=optax.sgd(0.1, momentum=0.9)
+    )
+
+    def of_state(state, x):
+        return state.apply_fn({"params": state.params, "batch_stats": state.batch_stats}, x)
+
+    expected = measure(net, {"params": state.params, "batch_stats": stats}, X, LABELS, head=np.ones((3, 4)))
+    for head in (lambda state: np.ones((3, 4)) + 0 * state.step, np.ones((3, 4))):
+        found = measure(of_state, state, X, LABELS, head=head)
+        assert found.parameters == expected.parameters
+        np.testing.assert_allclose(found.features.mean, expected.features.mean, rtol=1e-6)
+        assert found.gamma_d.value == pytest.approx(expected.gamma_d.value)
+    assert measure(of_state, state, X, LABELS).total_parameters == expected.total_parameters
+
+
+def test_stale_statistics_are_seen_in_variables_and_states():
+    net, x, y = Normalised(), np.tile(3 * X + 5, (3, 1)), np.tile(LABELS, 3)
+    variables = net.init(jax.random.key(0), X)
+    with pytest.warns(StatisticsWarning, match="in BatchNorm_0"):
+        measure(lambda v, x: net.apply(v, x), variables, x, y)
+
+
 @pytest.mark.parametrize(
     ("module", "said"),
     [(Normalised(average=False), r"use_running_average=True"), (Dropping(), r"deterministic=True"),
@@ -59,7 +96,6 @@ def test_what_linen_says_is_told_with_the_remedy(module, said):
 
 
 def test_modules_of_equinox():
-    eqx = pytest.importorskip("equinox")
     layer = eqx.nn.Linear(5, 3, key=jax.random.key(0))
     found = measure(layer, None, X, LABELS, head=eqx.nn.Linear(3, 3, use_bias=False, key=jax.random.key(1)))
     np.testing.assert_allclose(found.features.mean, LINEAR, rtol=1e-5)
@@ -137,6 +173,33 @@ def test_errors_inside_a_function_are_told_with_what_caused_them():
 
     with pytest.raises(InputError, match=r"^gradients = .*cannot be differentiated by jax\.vjp"):
         measure(looping, V, X, LABELS)
+
+
+def test_a_module_that_needs_more_than_x_is_told_of_forward():
+    class Switched(linen.Module):
+        @linen.compact
+        def __call__(self, x, train=True):
+            return linen.BatchNorm(use_running_average=not train)(linen.Dense(4)(x))
+
+    class Stateful(eqx.Module):
+        layer: eqx.nn.Linear
+
+        def __call__(self, x, state):
+            return self.layer(x), state
+
+    net = Switched()
+    variables = net.init(jax.random.key(0), X)
+    stateful = Stateful(eqx.nn.Linear(5, 4, key=jax.random.key(0)))
+    for module, params in (net, variables), (stateful, None):
+        with pytest.raises(InputError, match=r"the module does not run on X.*forward=lambda") as caught:
+            measure(module, params, X, LABELS)
+        assert caught.value.__cause__ is not None
+    # As it is said there.
+    measure(net, variables, X, LABELS, forward=lambda net, x: net(x, train=False))
+    found = measure(
+        stateful, None, X, LABELS, forward=lambda net, x: jax.vmap(lambda one: net(one, None)[0])(x)
+    )
+    np.testing.assert_allclose(found.features.mean, LINEAR, rtol=1e-5)
 
 
 def test_what_a_backend_has_is_not_given_again():

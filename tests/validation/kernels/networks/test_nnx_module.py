@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from ntkflow_validation.kernels import FolderStore, measure
+from ntkflow_validation.kernels import FolderStore, gram, measure
+from ntkflow_validation.normalisation import StatisticsWarning
+from ntkflow_validation.precision import full
 
 from ntkflow.errors import InputError, PrecisionWarning
 
@@ -37,7 +39,7 @@ def evaluated(**settings):
 def pairwise(body, x=X):
     """Mean kernel over neurons by jax.jacrev, in float64."""
     structure, params, rest = nnx.split(nnx.clone(body), nnx.Param, ...)
-    J = jax.jacrev(lambda p: nnx.merge(structure, p, rest)(jnp.asarray(x)))(params)
+    J = full(jax.jacrev(lambda p: nnx.merge(structure, p, rest)(jnp.asarray(x))))(params)
     rows = np.concatenate([np.asarray(g, float).reshape(len(x), 4, -1) for g in jax.tree.leaves(J)], axis=2)
     return np.einsum("ipa,jpa->ij", rows, rows) / 4
 
@@ -135,3 +137,25 @@ def test_what_does_not_fit_is_told():
         measure(evaluated(), None, X[:, :3], LABELS)
     with pytest.raises(InputError, match=r"^params = .*give None"):
         measure(evaluated(), {}, X, LABELS)
+
+
+def test_a_method_or_a_function_beside_the_module_is_the_module():
+    body, head = evaluated(), nnx.Linear(4, 3, rngs=nnx.Rngs(1))
+    body.head = head
+    body.features = nnx.Linear(1, 1, rngs=nnx.Rngs(2))  # a parameter that nothing depends on
+    expected = measure(body, None, X, LABELS, head=head)
+    for network, params, found_head in (
+        (body.__call__, None, "head"),
+        (lambda net, x: net(x), body, "head"),
+        (lambda net, x: net(x), body, lambda net: net.head),
+    ):
+        found = measure(network, params, X, LABELS, head=found_head)
+        np.testing.assert_array_equal(found.features.mean, expected.features.mean)
+        assert found.gamma_d.value == expected.gamma_d.value
+        assert found.parameters == expected.parameters
+        np.testing.assert_array_equal(gram(network, params, X), gram(body, None, X))
+
+
+def test_stale_statistics_are_seen_behind_a_function():
+    with pytest.warns(StatisticsWarning, match="not those of X"):
+        measure(lambda net, x: net(x), evaluated(), np.tile(5 * X + 3, (4, 1)), np.tile(LABELS, 4))

@@ -1,12 +1,13 @@
 """Derivatives of features by parameters: the only thing measuring asks of a framework."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, PyTree
+from numpy.typing import ArrayLike
 
 from ntkflow.errors import InputError
 from ntkflow_validation.kernels.backends.factored import Factors
@@ -16,7 +17,7 @@ from ntkflow_validation.kernels.backends.moments import Moments
 Inputs = np.ndarray
 Directions = Float[np.ndarray, "k n"]
 # (differentiated parameters, other numbers, inputs (B, ...)) to features (B, n)
-FeatureFunction = Callable[[Any, Any, jax.Array], jax.Array]
+FeatureFunction = Callable[[PyTree, PyTree, jax.Array], jax.Array]
 
 
 @runtime_checkable
@@ -100,6 +101,17 @@ class WritingBackend(Backend, Protocol):
 
 
 @runtime_checkable
+class PromisingBackend(Backend, Protocol):
+    """A backend that computes rows beside whoever asked for them, so that the next ones are begun before these are read."""
+
+    def rows_begun(self, x: Inputs, V: Directions) -> ArrayLike:
+        """`rows`, to be waited for by `np.asarray`, the columns of each parameter in an order of its own."""
+
+    def ordered(self, rows: Float[np.ndarray, "B k P"]) -> Float[np.ndarray, "B k P"]:
+        """These with the columns of each parameter as it has them."""
+
+
+@runtime_checkable
 class ContractingBackend(Backend, Protocol):
     """A backend that has kernels where its derivatives are, so that there is a kernel and never the Jacobian."""
 
@@ -113,7 +125,7 @@ class ContractingBackend(Backend, Protocol):
         """
 
     def contracted(
-        self, x: Inputs, V: Directions, counts: np.ndarray | None
+        self, x: Inputs, V: Directions, counts: np.ndarray | None, limit: int
     ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
         """K_v of each direction, and |row - mean of its class|^2 of each sample.
 
@@ -121,10 +133,11 @@ class ContractingBackend(Backend, Protocol):
             x: all samples, sorted by class.
             V: directions.
             counts: samples of each class; None where no one looks at the deviations.
+            limit: bytes here, as for `contractible`.
         """
 
 
-def check_finite(tree: Any, root: str) -> None:
+def check_finite(tree: PyTree, root: str) -> None:
     """Raise InputError naming the first array of a tree that is not finite."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     for path, leaf in leaves:

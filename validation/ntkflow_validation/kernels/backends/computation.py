@@ -9,12 +9,15 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
+from jaxtyping import PyTree
+
+from ntkflow._types import Array
 
 # A text that says where something is in memory, or that leaves a part out, does not say what it is.
 UNTOLD = re.compile(r" at 0x[0-9a-f]+|\.\.\.")
@@ -49,7 +52,7 @@ class Computation(NamedTuple):
     half: bool = False
 
 
-def computation(function: Callable[..., Any], *arguments: Any) -> Computation:
+def computation(function: Callable[..., PyTree], *arguments: PyTree) -> Computation:
     """What a function computes with arguments of these shapes.
 
     Args:
@@ -71,7 +74,7 @@ def computation(function: Callable[..., Any], *arguments: Any) -> Computation:
     return Computation(found.digest(), shape, custom, True, half)
 
 
-def content(array: Any) -> bytes:
+def content(array: Array) -> bytes:
     """An array's kind, shape and numbers."""
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
@@ -82,17 +85,17 @@ def content(array: Any) -> bytes:
     )
 
 
-def _closed(closed: Any) -> Iterator[bytes]:
+def _closed(closed: core.ClosedJaxpr) -> Iterator[bytes]:
     for constant in closed.consts:
         yield from _value(constant)
     yield from _operations(closed.jaxpr)
 
 
-def _operations(jaxpr: Any) -> Iterator[bytes]:
+def _operations(jaxpr: core.Jaxpr) -> Iterator[bytes]:
     """Operations with their operands numbered in the order in which they appear."""
-    numbers: dict[Any, int] = {}
+    numbers: dict[core.Var, int] = {}
 
-    def named(v: Any) -> str:
+    def named(v: core.Var) -> str:
         return f"{numbers.setdefault(v, len(numbers))}:{v.aval.str_short()}"
 
     yield " ".join(named(v) for v in (*jaxpr.constvars, *jaxpr.invars)).encode()
@@ -112,7 +115,7 @@ def _operations(jaxpr: Any) -> Iterator[bytes]:
         yield from _value(v.val) if isinstance(v, core.Literal) else [named(v).encode()]
 
 
-def _value(value: Any) -> Iterator[bytes]:
+def _value(value: PyTree) -> Iterator[bytes]:
     """A constant or a setting of an operation."""
     if hasattr(value, "jaxpr") and hasattr(value, "consts"):
         yield from _closed(value)
@@ -137,7 +140,7 @@ def _value(value: Any) -> Iterator[bytes]:
         yield text.encode()
 
 
-def _items(value: Collection[Any]) -> Collection[Any]:
+def _items(value: Collection[object]) -> Collection[object]:
     """Members of a collection, those without an order in one."""
     if isinstance(value, Mapping):
         return list(value.items())

@@ -2,16 +2,17 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, PyTree
+from numpy.typing import ArrayLike
 
 from ntkflow.errors import InputError
-from ntkflow_validation.kernels.backends import jax_functions
+from ntkflow_validation.kernels.backends import by_layer, jax_functions
 from ntkflow_validation.kernels.backends.base import Directions, FeatureFunction, Inputs, check_finite
 from ntkflow_validation.kernels.backends.computation import computation, content
 from ntkflow_validation.kernels.backends.factored import Factors
@@ -20,12 +21,25 @@ from ntkflow_validation.kernels.backends.layers import Layer, Traced, trace
 from ntkflow_validation.kernels.backends.moments import Moments, moments_of
 from ntkflow_validation.kernels.backends.trainable import Trainable, flags, names_of
 from ntkflow_validation.kernels.budget import release
+from ntkflow_validation.memory import device_memory, needed_bytes
 from ntkflow_validation.normalisation.watched import running
 
 NOT_RUN = (
     "the function does not run on X as features(params, x)",
     "give X as it takes it, in inference mode: no dropout, and batch normalisation by its running statistics "
     "(train=False, use_running_average=True, deterministic=True, equinox.nn.inference_mode)",
+)
+NOT_RUN_COUPLED = (
+    NOT_RUN[0],
+    "give X as it takes it, with batch normalisation alone in training mode: no dropout (deterministic=True), "
+    "use_running_average=False (train=True), and what it writes dropped, as by "
+    "lambda v, x: net.apply(v, x, mutable=['batch_stats'])[0]",
+)
+# Of a module of Linen or Equinox, which is called for the user.
+NOT_RUN_MODULE = (
+    "the module does not run on X as module(x)",
+    f"{NOT_RUN[1]}; where it needs more than x, forward=lambda net, x: net(x, train=False), or of Equinox "
+    "forward=lambda net, x: jax.vmap(lambda one: net(one, state)[0])(x)",
 )
 NOT_DERIVED = (
     "the function cannot be differentiated by jax.vjp",
@@ -41,11 +55,17 @@ CONTRACTED, ROWS = 16, 3
 COMPILED = 32
 
 
+# What XLA has made of a function.
+Executable = jax.stages.Compiled
+# A function as JAX has traced it, not compiled.
+Operations = jax.stages.Traced
+# Programs, operations and sizes; which, their keys say.
+Kept = Any
 # Compiled functions of what was computed last, by name and shapes; the next snapshot compiles nothing.
-_SHELF: OrderedDict[Hashable, dict[Hashable, Any]] = OrderedDict()
+_SHELF: OrderedDict[Hashable, dict[Hashable, Kept]] = OrderedDict()
 
 
-def _compiled(computation: bytes) -> dict[Hashable, Any]:
+def _compiled(computation: bytes) -> dict[Hashable, Kept]:
     known = _SHELF.setdefault(computation, {})
     _SHELF.move_to_end(computation)
     while len(_SHELF) > COMPILED:
@@ -64,6 +84,7 @@ class JaxBackend:
         params: tree whose trained floating-point arrays are differentiated by.
         constants: its other numbers.
         trainable: which of them; see `ntkflow_validation.measure`.
+        not_run: what is said when it does not run, a rule and a remedy.
 
     Attributes:
         half: what is to be said of half precision; empty where there is none.
@@ -73,8 +94,14 @@ class JaxBackend:
     """
 
     def __init__(
-        self, features: FeatureFunction, params: Any, constants: Any = None, trainable: Trainable = None
+        self,
+        features: FeatureFunction,
+        params: PyTree,
+        constants: PyTree = None,
+        trainable: Trainable = None,
+        not_run: tuple[str, str] = NOT_RUN,
     ) -> None:
+        self._not_run = not_run
         check_finite(params, "params")
         leaves, structure = jax.tree.flatten(params)
         chosen, own = flags(params, trainable)
@@ -111,7 +138,7 @@ class JaxBackend:
         few = jnp.asarray(x[:2])
         # A new object, of which JAX has traced nothing yet: what the function closes over may have changed.
         self._call = jax_functions.feature_call(self._features, self._skeleton)
-        with running("features", *NOT_RUN):
+        with running("features", *self._not_run):
             seen, shape, custom, self._seen, half = computation(self._call, *self._arrays, few)
         self.half = COMPUTES if half else ""
         if len(shape) != 2 or shape[0] != len(few):
@@ -120,7 +147,7 @@ class JaxBackend:
         self._own = seen
         if custom:
             V = jnp.zeros((1, *shape), jnp.float32)
-            with running("gradients", *NOT_RUN):
+            with running("gradients", *self._not_run):
                 seen += computation(jax_functions.pulling(self._call), *self._arrays, few, V).digest
         self._few, self._computation = few, seen
         self._known = _compiled(self._computation)
@@ -148,8 +175,7 @@ class JaxBackend:
         key = ("traced", self._shapes, sample.shape, str(sample.dtype))
         if key not in known:
             known[key] = trace(self._call, *self._arrays, sample)
-        found: Traced = known[key]
-        return found
+        return cast(Traced, known[key])
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -162,20 +188,27 @@ class JaxBackend:
         count: int = self.P - sum(layer.K * layer.M for layer in self.layers)
         return count
 
-    def _executable(self, name: Hashable, x: Inputs, *V: np.ndarray) -> Any:
-        """Compiled ahead of time, which is what tells the memory it needs before it runs."""
-        key = (name, self._shapes, x.shape, x.dtype.str, *(v.shape for v in V))
-        if key not in self._known:
-            function = jax.jit(self._function(name))
-            given = (jnp.asarray(a) for a in (x, *V))
-            with running("gradients", *NOT_DERIVED):
-                lowered = function.lower(*self._arrays, *given)
-            self._known[key] = lowered.compile()
-            # A compiler of a ResNet20 leaves some 200 MiB behind.
-            release()
-        return self._known[key]
+    def _key(self, name: Hashable, x: Inputs, *V: np.ndarray | jax.ShapeDtypeStruct) -> Hashable:
+        return (name, self._shapes, x.shape, x.dtype.str, *(v.shape for v in V))
 
-    def _function(self, name: Hashable) -> Any:
+    def _operations(self, name: Hashable, x: Inputs, *V: np.ndarray | jax.ShapeDtypeStruct) -> Operations:
+        """Traced, not compiled: what it needs can be told of that, in a tenth of the time."""
+        shapes = (jax.ShapeDtypeStruct(v.shape, jnp.float32) for v in V)
+        with running("gradients", *NOT_DERIVED):
+            return jax.jit(self._function(name)).trace(*self._arrays, jnp.asarray(x), *shapes)
+
+    def _executable(self, name: Hashable, x: Inputs, *V: np.ndarray | jax.ShapeDtypeStruct) -> Executable:
+        """The compiled program for arguments of these shapes."""
+        key = self._key(name, x, *V)
+        if key not in self._known:
+            traced = self._known.pop(("operations", key), None) or self._operations(name, x, *V)
+            # A compiler of a ResNet20 needs some 200 MiB, on top of what is free inside this process but not its own.
+            release()
+            self._known[key] = traced.lower().compile()
+            release()
+        return cast(Executable, self._known[key])
+
+    def _function(self, name: Hashable) -> Callable[..., PyTree]:
         if name == "features":
             return self._call
         if name == "pull":
@@ -183,21 +216,30 @@ class JaxBackend:
         if isinstance(name, tuple):
             return jax_functions.contracting(self._traced, name[1])
         if name == "factors":
-            return jax_functions.factoring(self._traced.winning)
-        return jax_functions.row_by_row(self._traced)
+            return jax_functions.factoring(self._traced, [layer.leaf for layer in self.layers])
+        if name == "pieces":
+            return jax_functions.factoring(self._traced, by_layer.apart(self._traced.layers))
+        return jax_functions.row_by_row(self._traced, _on_cpu())
 
     def features(self, x: Inputs) -> Float64[np.ndarray, "B n"]:
         """h(x_i)."""
         return np.asarray(self._executable("features", x)(*self._arrays, jnp.asarray(x)), dtype=np.float64)
 
-    def _rows(self, x: Inputs, V: Directions) -> jax.Array:
+    def rows_begun(self, x: Inputs, V: Directions) -> jax.Array:
+        """See `PromisingBackend`: JAX hands programs over and goes on. On CPU the columns of a layer are turned."""
         V = np.asarray(V, dtype=np.float32)
         rows: jax.Array = self._executable("rows", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V))
         return rows
 
     def rows(self, x: Inputs, V: Directions) -> Float[np.ndarray, "B k P"]:
         """Gradients of v_k . h(x_i)."""
-        return np.asarray(self._rows(x, V))
+        return self.ordered(np.asarray(self.rows_begun(x, V)))
+
+    def ordered(self, rows: Float[np.ndarray, "B k P"]) -> Float[np.ndarray, "B k P"]:
+        """See `PromisingBackend`."""
+        if not _on_cpu():
+            return rows
+        return jax_functions.straightened(self._traced, [size for _, size in self.columns], rows)
 
     def factors(self, x: Inputs, V: Directions) -> Factors:
         """The same in parts."""
@@ -205,17 +247,30 @@ class JaxBackend:
         found = self._executable("factors", x, V)(*self._arrays, jnp.asarray(x), jnp.asarray(V))
         return Factors(*jax.tree.map(np.asarray, found))
 
-    def contractible(self, x: Inputs, k: int, limit: int) -> int:  # noqa: ARG002
+    def contractible(self, x: Inputs, k: int, limit: int) -> int:
         """See `ContractingBackend`: on an accelerator as many as its memory holds the rows of."""
-        if jax.default_backend() == "cpu":
-            return 0
+        if _on_cpu():
+            layers = self._traced.layers
+            # Where all of them win, there are no gradients that would be written out.
+            pays = any(not layer.wins for layer in layers)
+            return (
+                min(k, by_layer.DIRECTIONS)
+                if pays and by_layer.together(layers, self.P, len(x), limit)
+                else 0
+            )
         count: int = min(k, CONTRACTED, device_memory() // (ROWS * 4 * len(x) * self.P))
         return count
 
     def contracted(
-        self, x: Inputs, V: Directions, counts: np.ndarray | None
+        self,
+        x: Inputs,
+        V: Directions,
+        counts: np.ndarray | None,
+        limit: int,
     ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
         """See `ContractingBackend`."""
+        if _on_cpu():
+            return self._by_layer(x, V, counts, limit)
         # Filled up to a power of two: the last, smaller group of directions is then rarely a program of its own.
         given = np.zeros((1 << (len(V) - 1).bit_length(), self.n), np.float32)
         given[: len(V)] = V
@@ -224,6 +279,27 @@ class JaxBackend:
         K, deviations = (np.asarray(part, np.float64)[: len(V)] for part in found)
         return K, deviations
 
+    def _by_layer(
+        self, x: Inputs, V: Directions, counts: np.ndarray | None, limit: int
+    ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
+        layers = self._traced.layers
+        most = min(len(V), by_layer.together(layers, self.P, len(x), limit))
+        # As even groups as there can be.
+        most = -(-len(V) // -(-len(V) // most))
+        # What one call may need: a third of `limit`, as `Budget.workspace` shares it out.
+        shape = self._shrink("pieces", x, max(1, by_layer.CALL // most), most, limit // 3)
+
+        def begin(rows: np.ndarray, chosen: Directions) -> by_layer.Pieces:
+            some = x[rows]
+            found: by_layer.Pieces = self._executable("pieces", some, chosen)(
+                *self._arrays, jnp.asarray(some), jnp.asarray(chosen)
+            )
+            return found
+
+        kept = by_layer.apart(layers)
+        apart = [layer for layer in layers if layer.leaf in kept]
+        return by_layer.contracted(begin, apart, len(x), V, counts, shape)
+
     def pull(self, x: Inputs, cotangents: Float[np.ndarray, "k B n"]) -> Float[np.ndarray, "k P"]:
         """Gradients of sum_i cotangent_ki . h(x_i)."""
         V = np.asarray(cotangents, dtype=np.float32)
@@ -231,15 +307,16 @@ class JaxBackend:
 
     def moments(self, x: Inputs, V: Directions, fresh: np.ndarray) -> Moments:
         """Of the rows of the fresh samples; on an accelerator without taking the rows from it."""
-        rows = self._rows(x, V)
-        if jax.default_backend() == "cpu":
-            return moments_of(np.asarray(rows)[fresh])
+        rows = self.rows_begun(x, V)
+        if _on_cpu():
+            found = moments_of(np.asarray(rows)[fresh])
+            return found._replace(total=self.ordered(found.total[None])[0])
         total, *parts = jax_functions.moments(rows, jnp.asarray(fresh, jnp.float32))
         return Moments(np.asarray(total), *(np.asarray(p).sum(axis=(0, 2), dtype=np.float64) for p in parts))
 
     def tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions per call of `rows`."""
-        if jax.default_backend() == "cpu":
+        if _on_cpu():
             # Few gradients of large networks, and few samples, stay in the cache.
             most = min(max(16, CACHED // self.P), 256)
             k = min(k, most)
@@ -249,29 +326,52 @@ class JaxBackend:
 
     def factor_tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions per call of `factors`."""
-        most = 64 if jax.default_backend() == "cpu" else 1024
+        most = 64 if _on_cpu() else 1024
         k = min(k, most)
         return self._shrink("factors", x, max(1, most // k), k, limit)
 
     def batch(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
         """Samples and directions per call of `pull`."""
-        return self._shrink("pull", x, 64 if jax.default_backend() == "cpu" else 1024, min(k, 4), limit)
+        return self._shrink("pull", x, 64 if _on_cpu() else 1024, min(k, 4), limit)
 
     def pull_bytes(self, x: Inputs, k: int) -> int:
         """What `pull` of k directions on all of x at once needs."""
         return self._needed("pull", x, k)
 
     def _needed(self, name: str, x: Inputs, k: int) -> int:
-        V = np.zeros((k, len(x), self.n) if name == "pull" else (k, self.n), np.float32)
-        analysis = self._executable(name, x, V).memory_analysis()
-        # The output twice: on the device and as numpy.
-        return 0 if analysis is None else analysis.temp_size_in_bytes + 2 * analysis.output_size_in_bytes
+        """By its program where that is compiled, else by its operations."""
+        V = self._directions(name, x, k)
+        key = self._key(name, x, V)
+        if key in self._known:
+            analysis = self._known[key].memory_analysis()
+            # The output twice: on the device and as numpy.
+            return 0 if analysis is None else analysis.temp_size_in_bytes + 2 * analysis.output_size_in_bytes
+        if ("needed", key) not in self._known:
+            traced = self._operations(name, x, V)
+            inside, results = needed_bytes(traced.jaxpr)
+            self._known["needed", key] = inside + 2 * results
+            # Whoever has it compiled next need not trace it again.
+            self._known["operations", key] = traced
+        found: int = self._known["needed", key]
+        return found
 
     def _shrink(self, name: str, x: Inputs, samples: int, k: int, limit: int) -> tuple[int, int]:
         samples = min(samples, len(x))
-        while samples * k > 1 and self._needed(name, x[:samples], k) > limit:
+        while samples * k > 1 and not self._fits(name, x[:samples], k, limit):
             samples, k = (samples, (k + 1) // 2) if k > 1 else (samples // 2, 1)
         return samples, k
+
+    def _fits(self, name: str, x: Inputs, k: int, limit: int) -> bool:
+        """Of what does not nothing is compiled, unless its operations promise less than its program needs."""
+        V = self._directions(name, x, k)
+        if self._needed(name, x, k) > limit:
+            self._known.pop(("operations", self._key(name, x, V)), None)
+            return False
+        self._executable(name, x, V)
+        return self._needed(name, x, k) <= limit
+
+    def _directions(self, name: str, x: Inputs, k: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((k, len(x), self.n) if name == "pull" else (k, self.n), jnp.float32)
 
     def fingerprint(self) -> bytes:
         """What is computed, with what closed-over numbers, and the parameters and constants."""
@@ -281,11 +381,10 @@ class JaxBackend:
         return found.digest()
 
 
-def device_memory() -> int:
-    """Bytes that JAX may use of the device, of which a fifth is left to what is on it; 2 GiB where the device does not tell."""
-    found = jax.devices()[0].memory_stats() or {}
-    return int(0.8 * (found.get("bytes_limit", 2**31) - found.get("bytes_in_use", 0)))
+def _on_cpu() -> bool:
+    found: bool = jax.default_backend() == "cpu"
+    return found
 
 
-def _dtype(number: Any) -> str:
+def _dtype(number: ArrayLike) -> str:
     return str(number.dtype if hasattr(number, "dtype") else np.asarray(number).dtype)

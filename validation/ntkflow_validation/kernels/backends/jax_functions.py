@@ -1,17 +1,23 @@
 """The derivatives `JaxBackend` compiles, as functions of (varying, fixed, constants, x, directions)."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, PyTree
 
+from ntkflow._types import Array
 from ntkflow_validation.kernels.backends.base import FeatureFunction
 from ntkflow_validation.kernels.backends.layers import Traced
 
 # Squares of this many entries are summed in float32, the rest in float64 outside.
 RUN = 256
+# Of (varying, fixed, constants, x), and of these and directions.
+Call = Callable[[list[jax.Array], PyTree, PyTree, jax.Array], jax.Array]
+Pull = Callable[[list[jax.Array], PyTree, PyTree, jax.Array, jax.Array], PyTree]
 
 
 class Skeleton(NamedTuple):
@@ -23,37 +29,39 @@ class Skeleton(NamedTuple):
         statics: leaves that are no arrays, such as activation functions inside Equinox modules.
     """
 
-    structure: Any
+    structure: PyTree
     kinds: tuple[str, ...]
     statics: tuple[Hashable, ...]
 
-    def join(self, varying: list[Any], fixed: list[Any]) -> Any:
+    def join(self, varying: Sequence[Array], fixed: Sequence[Array]) -> PyTree:
         """The tree with these arrays."""
         sources = {"varying": iter(varying), "fixed": iter(fixed), "static": iter(self.statics)}
         return jax.tree.unflatten(self.structure, [next(sources[kind]) for kind in self.kinds])
 
 
-def kind(leaf: Any, chosen: bool) -> str:
+def kind(leaf: object, chosen: bool) -> str:
     """Which of these a leaf is; `chosen` ones are differentiated by."""
     if not hasattr(leaf, "dtype"):
         return "static"
     return "varying" if chosen else "fixed"
 
 
-def feature_call(function: FeatureFunction, skeleton: Skeleton) -> Any:
+def feature_call(function: FeatureFunction, skeleton: Skeleton) -> Call:
     """The features in float32, of (varying, fixed, constants, x)."""
 
-    def call(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array) -> jax.Array:
+    def call(varying: list[jax.Array], fixed: PyTree, constants: PyTree, x: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             return function(skeleton.join(varying, fixed), constants, x).astype(jnp.float32)
 
     return call
 
 
-def pulling(call: Any) -> Any:
+def pulling(call: Call) -> Pull:
     """Gradients of sums over a batch, (k, P)."""
 
-    def pull(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array, V: jax.Array) -> jax.Array:
+    def pull(
+        varying: list[jax.Array], fixed: PyTree, constants: PyTree, x: jax.Array, V: jax.Array
+    ) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             _, back = jax.vjp(lambda q: call(q, fixed, constants, x), varying)
             return _flat(jax.vmap(back)(V)[0])
@@ -61,14 +69,24 @@ def pulling(call: Any) -> Any:
     return pull
 
 
-def factoring(traced: Traced) -> Any:
-    """Gradients of every sample, (rows of the rest, layers' inputs, gradients by layers' outputs)."""
+def factoring(traced: Traced, apart: Collection[int]) -> Pull:
+    """Gradients of every sample, (rows of the rest, layers' inputs, gradients by layers' outputs).
 
-    def factors(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array, V: jax.Array) -> Any:
-        def one(xi: jax.Array) -> Any:
-            plain, inputs, gradients = _parts(traced, varying, fixed, constants, xi, V)
-            rows = _flat(list(plain.values())) if plain else jnp.zeros((len(V), 0), jnp.float32)
-            return rows, inputs, gradients
+    Those by the weights of the layers `apart` (leaves) are left as factors; those of other layers are turned in the rows.
+    """
+    places = {layer.leaf: i for i, layer in enumerate(traced.layers)}
+    kept = [i for leaf, i in places.items() if leaf in apart]
+
+    def factors(
+        varying: list[jax.Array], fixed: PyTree, constants: PyTree, x: jax.Array, V: jax.Array
+    ) -> PyTree:
+        def one(xi: jax.Array) -> PyTree:
+            found, inputs, gradients = _parts(traced, varying, fixed, constants, xi, V)
+            for leaf, i in places.items():
+                if leaf not in apart:
+                    found[leaf] = jnp.einsum("qtm,tk->qmk", gradients[i], inputs[i])
+            rows = _flat(list(found.values())) if found else jnp.zeros((len(V), 0), jnp.float32)
+            return rows, [inputs[i] for i in kept], [gradients[i] for i in kept]
 
         with jax.default_matmul_precision("highest"):
             return jax.vmap(one)(x)
@@ -76,16 +94,27 @@ def factoring(traced: Traced) -> Any:
     return factors
 
 
-def row_by_row(traced: Traced) -> Any:
-    """Gradients of every sample written out, (B, k, P); those of layers as products of their factors."""
+def row_by_row(traced: Traced, turned: bool = False) -> Pull:
+    """Gradients of every sample written out, (B, k, P); those of layers as products of their factors.
+
+    Turned, these are (M, K) for each direction, as XLA makes them on a CPU: to bring them into the weights' layout takes it
+    as long as a third of the product. `straightened` does it where it matters.
+    """
     places = {layer.leaf: i for i, layer in enumerate(traced.layers)}
 
-    def rows(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array, V: jax.Array) -> jax.Array:
+    def product(i: int, inputs: jax.Array, gradients: jax.Array) -> jax.Array:
+        if turned:
+            return jnp.einsum("qtm,tk->qmk", gradients, inputs)
+        found: jax.Array = traced.weights(i, jnp.einsum("tk,qtm->qkm", inputs, gradients))
+        return found
+
+    def rows(
+        varying: list[jax.Array], fixed: PyTree, constants: PyTree, x: jax.Array, V: jax.Array
+    ) -> jax.Array:
         def one(xi: jax.Array) -> jax.Array:
             found, inputs, gradients = _parts(traced, varying, fixed, constants, xi, V)
             for leaf, i in places.items():
-                product = jnp.einsum("tk,qtm->qkm", inputs[i], gradients[i])
-                found[leaf] = traced.weights(i, product)
+                found[leaf] = product(i, inputs[i], gradients[i])
             return _flat([found[leaf] for leaf in range(len(varying))])
 
         # Not lax.map: XLA's convolutions inside loops are an order of magnitude slower on CPU.
@@ -95,7 +124,19 @@ def row_by_row(traced: Traced) -> Any:
     return rows
 
 
-def contracting(traced: Traced, counts: tuple[int, ...]) -> Any:
+def straightened(
+    traced: Traced, sizes: Sequence[int], rows: Float[np.ndarray, "B k P"]
+) -> Float[np.ndarray, "B k P"]:
+    """Turned rows in the layout of the parameters, of these sizes."""
+    ends, found = np.cumsum(sizes), rows.copy()
+    for i, layer in enumerate(traced.layers):
+        own = slice(ends[layer.leaf] - sizes[layer.leaf], ends[layer.leaf])
+        product = rows[:, :, own].reshape(-1, layer.M, layer.K).transpose(0, 2, 1)
+        found[:, :, own] = traced.weights(i, product).reshape(*rows.shape[:2], -1)
+    return found
+
+
+def contracting(traced: Traced, counts: tuple[int, ...]) -> Pull:
     """Kernels of every direction, (k, N, N), and squared deviations of rows from their class means, (k, N).
 
     Array by array of the parameters: the rows of all of them side by side take minutes to compile on a GPU, and their
@@ -108,7 +149,9 @@ def contracting(traced: Traced, counts: tuple[int, ...]) -> Any:
         classes = [rows[a : a + m] for a, m in zip(starts, counts, strict=True)]
         return jnp.concatenate([own - own.mean(axis=0) for own in classes])
 
-    def contract(varying: list[jax.Array], fixed: Any, constants: Any, x: jax.Array, V: jax.Array) -> Any:
+    def contract(
+        varying: list[jax.Array], fixed: PyTree, constants: PyTree, x: jax.Array, V: jax.Array
+    ) -> PyTree:
         def one(xi: jax.Array) -> list[jax.Array]:
             found, inputs, gradients = _parts(traced, varying, fixed, constants, xi, V)
             for leaf, i in places.items():
@@ -126,7 +169,7 @@ def contracting(traced: Traced, counts: tuple[int, ...]) -> Any:
 
 
 def _parts(
-    traced: Traced, varying: list[jax.Array], fixed: Any, constants: Any, xi: jax.Array, V: jax.Array
+    traced: Traced, varying: list[jax.Array], fixed: PyTree, constants: PyTree, xi: jax.Array, V: jax.Array
 ) -> tuple[dict[int, jax.Array], list[jax.Array], list[jax.Array]]:
     """Of one sample: gradients by the arrays that are no layer's weights, layers' inputs, gradients by outputs."""
     own = {layer.leaf for layer in traced.layers}

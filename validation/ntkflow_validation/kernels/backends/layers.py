@@ -10,17 +10,21 @@ is mapped over samples: a convolution of as many groups.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.extend import core
+from jaxtyping import PyTree
 
+from ntkflow._types import Array
 from ntkflow_validation.kernels.backends import operands
 
 # Called in place; whether a parameter inside is used as a layer's weights is seen by looking into it.
 INLINED = ("jit", "pjit", "closed_call", "core_call")
 # Numbers of one sample's patches, of all kernel positions, above which they are not formed: 64 MiB.
 PATCHES = 2**24
+# What stands in for an operation: (it, its operands, which array are its weights, which operand these are) to its results.
+LayerCall = Callable[[core.JaxprEqn, list[PyTree], int, int], list[PyTree]]
 
 
 class Layer(NamedTuple):
@@ -55,7 +59,7 @@ class Traced:
         layers: uses of weights, in the order of these arrays.
     """
 
-    closed: Any
+    closed: core.ClosedJaxpr
     layers: tuple[Layer, ...]
 
     @property
@@ -64,7 +68,7 @@ class Traced:
         return replace(self, layers=tuple(layer for layer in self.layers if layer.wins))
 
     def run(
-        self, inputs: Sequence[Any], shifts: Sequence[jax.Array]
+        self, inputs: Sequence[PyTree], shifts: Sequence[jax.Array]
     ) -> tuple[list[jax.Array], list[jax.Array]]:
         """Outputs with a shift added to the output of each layer, and each layer's inputs (T, K)."""
         seen: dict[int, jax.Array] = {}
@@ -72,7 +76,7 @@ class Traced:
         jaxpr = self.closed.jaxpr
         tags = {v: leaf for leaf, v in enumerate(jaxpr.invars) if leaf in places}
 
-        def layer(eqn: Any, given: list[Any], leaf: int, side: int) -> Any:
+        def layer(eqn: core.JaxprEqn, given: list[PyTree], leaf: int, side: int) -> list[PyTree]:
             seen[places[leaf]] = operands.inputs(eqn, given[1 - side], side)
             (result,) = _bind(eqn, given)
             # Half precision stays what it was: what follows was traced for it.
@@ -86,18 +90,18 @@ class Traced:
         eqn, side = self._equations[i]
         return operands.outputs(eqn, gradient, side)
 
-    def weights(self, i: int, product: jax.Array) -> jax.Array:
+    def weights(self, i: int, product: Array) -> Array:
         """Products (q, K, M) of inputs and gradients in the layout of the layer's weights."""
         eqn, side = self._equations[i]
         return operands.weights(eqn, product, side)
 
     @property
-    def _equations(self) -> list[tuple[Any, int]]:
+    def _equations(self) -> list[tuple[core.JaxprEqn, int]]:
         uses = _uses(self.closed.jaxpr, max(layer.leaf for layer in self.layers) + 1)
         return [uses[layer.leaf] for layer in self.layers]  # type: ignore[misc]
 
 
-def trace(function: Callable[..., jax.Array], varying: list[Any], *rest: Any) -> Traced:
+def trace(function: Callable[..., jax.Array], varying: Sequence[Array], *rest: PyTree) -> Traced:
     """Look for layers whose weights are one of `varying`.
 
     Args:
@@ -113,17 +117,17 @@ def trace(function: Callable[..., jax.Array], varying: list[Any], *rest: Any) ->
     return Traced(closed, tuple(layer for layer in found if layer.T * layer.K <= PATCHES))
 
 
-def _layer(leaf: int, eqn: Any, side: int) -> Layer:
-    size, shape = math.prod(eqn.invars[side].aval.shape), eqn.outvars[0].aval.shape
+def _layer(leaf: int, eqn: core.JaxprEqn, side: int) -> Layer:
+    size, shape = math.prod(operands.shape_of(eqn.invars[side])), operands.shape_of(eqn.outvars[0])
     K = operands.contracted(eqn, side)
     return Layer(leaf, shape, math.prod(shape) * K // size, K, size // K)
 
 
-def _uses(jaxpr: Any, count: int) -> dict[int, tuple[Any, int] | None]:
+def _uses(jaxpr: core.Jaxpr, count: int) -> dict[int, tuple[core.JaxprEqn, int] | None]:
     """For each of the first inputs the one layer (operation, operand) it is the weights of; None when it is used otherwise."""
-    uses: dict[int, list[tuple[Any, int] | None]] = {}
+    uses: dict[int, list[tuple[core.JaxprEqn, int] | None]] = {}
 
-    def look(jaxpr: Any, tags: dict[Any, int]) -> None:
+    def look(jaxpr: core.Jaxpr, tags: dict[core.Var, int]) -> None:
         for v in jaxpr.outvars:
             if not isinstance(v, core.Literal) and v in tags:
                 uses.setdefault(tags[v], []).append(None)
@@ -149,12 +153,16 @@ def _uses(jaxpr: Any, count: int) -> dict[int, tuple[Any, int] | None]:
 
 
 def _walk(
-    jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any], tags: dict[Any, int], layer: Any
-) -> list[Any]:
+    jaxpr: core.Jaxpr,
+    consts: Sequence[PyTree],
+    inputs: Sequence[PyTree],
+    tags: dict[core.Var, int],
+    layer: LayerCall,
+) -> list[PyTree]:
     """Run the operations, with `layer` in place of those that have a tagged operand."""
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True))
 
-    def read(v: Any) -> Any:
+    def read(v: core.Var | core.Literal) -> PyTree:
         return v.val if isinstance(v, core.Literal) else values[v]
 
     for eqn in jaxpr.eqns:
@@ -176,7 +184,7 @@ def _walk(
     return [read(v) for v in jaxpr.outvars]
 
 
-def _bind(eqn: Any, given: list[Any]) -> list[Any]:
+def _bind(eqn: core.JaxprEqn, given: list[PyTree]) -> list[PyTree]:
     # Releases of JAX before 0.7 give functions to call as well.
     bound = eqn.primitive.get_bind_params(eqn.params)
     functions, settings = bound if isinstance(bound, tuple) else ((), bound)
@@ -184,11 +192,10 @@ def _bind(eqn: Any, given: list[Any]) -> list[Any]:
     return list(results) if eqn.primitive.multiple_results else [results]
 
 
-def _inner(eqn: Any) -> Any:
+def _inner(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
     return eqn.params["jaxpr"] if eqn.primitive.name in INLINED and "jaxpr" in eqn.params else None
 
 
-def _passes_on(eqn: Any) -> bool:
-    return eqn.primitive.name in ("convert_element_type", "copy") and (
-        eqn.invars[0].aval.dtype == eqn.outvars[0].aval.dtype
-    )
+def _passes_on(eqn: core.JaxprEqn) -> bool:
+    kinds = [v.aval.dtype for v in (eqn.invars[0], eqn.outvars[0])]  # type: ignore[attr-defined]
+    return eqn.primitive.name in ("convert_element_type", "copy") and kinds[0] == kinds[1]

@@ -1,15 +1,16 @@
 """Which of a network's outputs are its features."""
 
 from collections.abc import Callable
-from typing import Any
+
+from jaxtyping import PyTree
 
 from ntkflow.errors import InputError
 
 # A position in a tuple, a key of a mapping, or a function of all that the network gives.
-Output = int | str | Callable[[Any], Any] | None
+Output = int | str | Callable[[PyTree], PyTree] | None
 
 
-def chosen(found: Any, output: Output) -> Any:
+def chosen(found: PyTree, output: Output) -> PyTree:
     """The features (B, n) among what a network gives.
 
     Args:
@@ -44,7 +45,7 @@ def chosen(found: Any, output: Output) -> Any:
     )
 
 
-def _shown(found: Any) -> str:
+def _shown(found: object) -> str:
     if isinstance(found, (tuple, list)):
         return f"{type(found).__name__} of {len(found)}"
     if hasattr(found, "keys"):

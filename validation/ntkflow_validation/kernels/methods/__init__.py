@@ -1,1 +1,1 @@
-"""The ways to a kernel: Gram matrices, class sums, probes, pairs of neurons, the full tensor."""
+"""The ways to a kernel: Gram matrices, class sums and class kernels, probes, pairs of neurons, the full tensor."""

@@ -9,9 +9,10 @@ from jaxtyping import Float64
 from scipy.linalg import hadamard
 
 from ntkflow_validation.kernels.backends.base import Directions
+from ntkflow_validation.kernels.backends.tiles import padded
 from ntkflow_validation.kernels.statistics import BlockSums
 from ntkflow_validation.kernels.store import Chunk
-from ntkflow_validation.kernels.task import Task, padded
+from ntkflow_validation.kernels.task import Task
 
 Means = Float64[np.ndarray, "C k P"]
 
@@ -97,12 +98,6 @@ def _sums(task: Task, chunks: list[Chunk]) -> BlockSums:
     return BlockSums(task.counts.astype(float), *fields)
 
 
-def _class_means(task: Task, V: Directions) -> Means:
-    G = task.class_gradients(V, np.ones((len(V), task.N)), 0, task.backend.P)
-    G /= task.counts[:, None, None]
-    return G
-
-
 def _exact_group(task: Task, V: Directions) -> Chunk:
     parts = []
     for c in range(task.C):
@@ -144,7 +139,8 @@ def _class_moments(task: Task, V: Directions, c: int) -> Chunk:
 
 
 def _signed_group(task: Task, V: Directions, fresh: Directions, signs: np.ndarray) -> Chunk:
-    means = products(_class_means(task, V))
+    G = task.class_gradients(V, np.ones((len(V), task.N)), 0, task.backend.P)
+    means = products(G / task.counts[:, None, None])
     moved = task.class_gradients(fresh, signs, 0, task.backend.P)
     m = task.counts
     within = np.where(m > 1, np.einsum("ckw,ckw->kc", moved, moved) / m, np.nan)

@@ -1,12 +1,12 @@
 """The kernel seen by the residual: Rayleigh quotients along its three components."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import Biases, Features, Weights
+from ntkflow import views
+from ntkflow._types import Biases, Features, Json, Weights
 from ntkflow.problem.sizes import one_hot
 from ntkflow.scaling import unit, units
 from ntkflow_validation.kernels.task import Task
@@ -25,6 +25,8 @@ class Head:
 
     W: Weights
     b: Biases | None
+
+    __repr__ = views.short
 
     def residual(self, H: Features, labels: np.ndarray) -> Float64[np.ndarray, "C N"]:
         """R = W H + b 1^T - Y."""
@@ -56,7 +58,7 @@ class Rayleigh:
     outputs: dict[str, float]
     shares: dict[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Plain values; None for NaN."""
         parts = {"features": self.features, "outputs": self.outputs, "shares": self.shares}
         return {k: {n: v if np.isfinite(v) else None for n, v in d.items()} for k, d in parts.items()}

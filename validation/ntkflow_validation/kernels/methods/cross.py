@@ -1,6 +1,6 @@
 """Kernels between two sets of samples, of which no class is known: <grad v_p . h(x_i), grad v_q . h(x'_j)>."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,9 @@ from jaxtyping import Float64
 from ntkflow.scaling import units
 from ntkflow_validation.kernels.backends.base import Directions
 from ntkflow_validation.kernels.backends.factored import layer_kernels, layer_tensor
+from ntkflow_validation.kernels.backends.tiles import blocks
 from ntkflow_validation.kernels.budget import COLUMNS
-from ntkflow_validation.kernels.methods.gram import by_backend, contractible, factor_bytes, factoring
+from ntkflow_validation.kernels.methods.gram import by_backend, factoring, group_size
 from ntkflow_validation.kernels.store import Chunk
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.kernels.threads import blas
@@ -79,16 +80,11 @@ class Cross:
 
     def _group_size(self, directions: int) -> int:
         """Directions handled at once: few enough for memory, enough to fill the network's batches."""
-        task, kernel = self.task, 3 * 8 * self.shape[0] * self.shape[1]
-        what = f"an {self.shape[0]} x {self.shape[1]} kernel"
-        task.budget.require(kernel, task.budget.bytes // 4, what, "raise it, or give fewer samples")
-        kernels = task.budget.bytes // 4 // kernel
-        if self.same and (at_once := contractible(task, directions)):
-            return max(1, min(at_once, kernels))
-        backend = factoring(task)
-        common, each = (0, 4 * task.N * task.backend.P) if backend is None else factor_bytes(task, backend)
-        jacobians = (task.budget.jacobian - common) // each
-        return max(1, min(directions, 16, jacobians, kernels))
+        rows, columns = self.shape
+        return group_size(
+            self.task, directions, 3 * 8 * rows * columns, f"an {rows} x {columns} kernel", "raise it, or give fewer samples",
+            self.same,
+        )  # fmt: skip
 
     def _group(self, V: Directions) -> Chunk:
         # Between two sets it would give what is within each as well.
@@ -96,39 +92,37 @@ class Cross:
             K, _ = found
             return {"K": (K + K.transpose(0, 2, 1)) / 2}
         K = np.zeros((len(V), *self.shape))
-        layers, rest = self._parts(V)
+        layers, plain = self._factors(V)
         for inputs, gradients in layers:
             K += layer_kernels(inputs[0], gradients[0], (inputs[1], gradients[1]))
-        for left, right in rest:
-            for q in range(len(V)):
-                # A product with the same array takes half the time.
-                block = np.ascontiguousarray(left[:, q])
-                K[q] += block @ (block if self.same else np.ascontiguousarray(right[:, q])).T
+        for part in self.task.parts(V) if plain is None else [blocks(plain)]:
+            with blas(self.task.N):
+                for q, block in part:
+                    # A product with the same array takes half the time.
+                    left, right = self.sides(block)
+                    K[q] += left @ right.T
         return {"K": (K + K.transpose(0, 2, 1)) / 2 if self.same else K}
 
     def _full(self, V: Directions) -> Chunk:
-        k, (N, M) = len(V), self.shape
+        k, (N, M), task = len(V), self.shape, self.task
         Theta = np.zeros((N * k, M * k))
-        layers, rest = self._parts(V)
+        layers, plain = self._factors(V)
         for inputs, gradients in layers:
             Theta += layer_tensor(inputs[0], gradients[0], (inputs[1], gradients[1]))
-        for left, right in rest:
-            Theta += left.reshape(N * k, -1) @ right.reshape(M * k, -1).T
+        ranges = task.budget.columns(task.N * k, task.backend.P)
+        for rows in (task.jacobian(V, a, b) for a, b in ranges) if plain is None else [plain]:
+            with blas(task.N * k):
+                # What is summed in single precision is no longer than this.
+                for s in range(0, rows.shape[2], COLUMNS):
+                    left, right = self.sides(rows[:, :, s : s + COLUMNS])
+                    Theta += left.reshape(N * k, -1) @ right.reshape(M * k, -1).T
         return {"Theta": (Theta + Theta.T) / 2 if self.same else Theta}
 
-    def _parts(self, V: Directions) -> tuple[list[tuple[Sides, Sides]], Iterator[Sides]]:
-        """Inputs and outputs' gradients of layers that are left as factors, and the Jacobian's other columns."""
-        task, backend = self.task, factoring(self.task, len(V))
+    def _factors(self, V: Directions) -> tuple[list[tuple[Sides, Sides]], np.ndarray | None]:
+        """Layers' inputs and outputs' gradients that are left as factors, and the other columns; None where there are no such."""
+        backend = factoring(self.task, len(V))
         if backend is None:
-            ranges = task.budget.columns(task.N * len(V), task.backend.P)
-            return [], self._columns(task.jacobian(V, a, b) for a, b in ranges)
-        found = task.factors(backend, V)
+            return [], None
+        found = self.task.factors(backend, V)
         layers = zip(found.inputs, found.gradients, strict=True)
-        return [(self.sides(a), self.sides(d)) for a, d in layers], self._columns([found.plain])
-
-    def _columns(self, parts: Iterable[np.ndarray]) -> Iterator[Sides]:
-        """Both sides of ranges of a Jacobian (N, k, w), whose products are summed in float32."""
-        for rows in parts:
-            with blas(len(rows) * rows.shape[1]):
-                for s in range(0, rows.shape[2], COLUMNS):
-                    yield self.sides(rows[:, :, s : s + COLUMNS])
+        return [(self.sides(a), self.sides(d)) for a, d in layers], found.plain

@@ -1,21 +1,23 @@
 """Exact N x N kernels of directions v: K_v[i, j] = <grad v.h(x_i), grad v.h(x_j)>, in chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 
-from ntkflow._types import SampleKernel
 from ntkflow_validation.kernels.backends.base import ContractingBackend, Directions, FactoringBackend
+from ntkflow_validation.kernels.backends.combined import combined_directions
+from ntkflow_validation.kernels.backends.differences import from_differences, less_first
 from ntkflow_validation.kernels.backends.factored import layer_deviations, layer_kernels
-from ntkflow_validation.kernels.budget import COLUMNS
+from ntkflow_validation.kernels.backends.tiles import Block, blocks
 from ntkflow_validation.kernels.statistics import BlockSums, from_gram, stack
 from ntkflow_validation.kernels.store import Chunk
 from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.kernels.threads import blas
 
+# Directions (k, n), and what weighs each in their mean, (k,).
+Weighted = tuple[np.ndarray, np.ndarray]
 Contracted = tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]
 
 
@@ -24,18 +26,22 @@ class Grams:
     """Kernels of several directions.
 
     Attributes:
-        mean: mean of their kernels, N x N.
+        mean: mean of their kernels, N x N, or several.
         sums: block sums of each.
         norms: |K_v|_F of each, (k,).
     """
 
-    mean: SampleKernel
+    mean: Float64[np.ndarray, "*f N N"]
     sums: BlockSums
     norms: Float64[np.ndarray, " k"]
 
 
 def grams(
-    task: Task, V: Directions, what: str = "kernels", weights: Float64[np.ndarray, " k"] | None = None
+    task: Task,
+    V: Directions,
+    what: str = "kernels",
+    weights: Float64[np.ndarray, "*f k"] | None = None,
+    together: bool = False,
 ) -> Grams:
     """The kernels of the directions V, one after the other; one chunk of the store each group.
 
@@ -45,12 +51,15 @@ def grams(
         task: network and samples.
         V: directions; rows of the identity for neurons.
         what: name for progress and stored chunks.
-        weights: of each direction's kernel in the mean; 1 by default. Sums and norms are of the kernels themselves.
+        weights: of each direction's kernel in the mean; 1 by default. Rows of weights are of as many means, (f, N, N).
+            Sums and norms are of the kernels themselves.
+        together: all directions are one group, whose memory was asked for.
     """
-    k = group_size(task, len(V))
-    mean, sums, norms = np.zeros((task.N, task.N)), [], []
+    k = len(V) if together else _directions(task, len(V))
+    means = () if weights is None else weights.shape[:-1]
+    mean, sums, norms = np.zeros((*means, task.N, task.N)), [], []
     for a in range(0, len(V), k):
-        group = (V[a : a + k],) if weights is None else (V[a : a + k], weights[a : a + k])
+        group = (V[a : a + k],) if weights is None else (V[a : a + k], weights[..., a : a + k])
         chunk = task.stored(what, group, lambda group=group: _group(task, *group))  # type: ignore[misc]
         mean += chunk["total"]
         sums.append(
@@ -60,6 +69,45 @@ def grams(
         task.progress(what, min(a + k, len(V)), len(V))
     task.forget()
     return Grams(mean / len(V), stack(sums), np.concatenate(norms))
+
+
+def pair(task: Task, one: Weighted, other: Weighted, what: str) -> tuple[Grams, Grams] | None:
+    """`grams` of two sets of directions that span the same, which go back through the network once; None where they do not.
+
+    Args:
+        task: network and samples.
+        one: directions, and their weights in their mean.
+        other: the same of the other set.
+        what: name for progress and stored chunks.
+    """
+    V = np.concatenate([one[0], other[0]])
+    if not _at_once(task, V):
+        return None
+    first = len(one[0])
+    weights = np.zeros((2, len(V)))
+    weights[0, :first], weights[1, first:] = one[1], other[1]
+    both = grams(task, V, what, weights, together=True)
+    parts = ((0, slice(first)), (1, slice(first, len(V))))
+    return tuple(  # type: ignore[return-value]
+        Grams(both.mean[i] * len(V) / len(V[own]), both.sums.of(own), both.norms[own]) for i, own in parts
+    )
+
+
+def _at_once(task: Task, V: Directions) -> bool:
+    """Whether the kernels of all these directions are cheaper together, and fit into the memory."""
+    if contractible(task, len(V)):
+        return contractible(task, len(V)) >= len(V) <= _directions(task, len(V))
+    combined = combined_directions(V, len(V))
+    if combined is None or factoring(task) is not None:
+        return False
+    kernels = len(V) * _kernel_bytes(task) <= task.budget.bytes // 4
+    return kernels and _directions(task, len(combined[0])) == len(combined[0])
+
+
+def _directions(task: Task, directions: int) -> int:
+    return group_size(
+        task, directions, _kernel_bytes(task), "an N x N kernel", "raise it or use method 'class-sums'"
+    )
 
 
 def fits(task: Task) -> bool:
@@ -87,13 +135,22 @@ def factor_bytes(task: Task, backend: FactoringBackend) -> tuple[int, int]:
     return 4 * task.N * inputs, 4 * task.N * gradients
 
 
-def group_size(task: Task, directions: int) -> int:
-    """Directions handled at once: few enough for memory, enough to fill the network's batches."""
-    task.budget.require(
-        _kernel_bytes(task), task.budget.bytes // 4, "an N x N kernel", "raise it or use method 'class-sums'"
-    )
-    kernels = task.budget.bytes // 4 // _kernel_bytes(task)
-    if at_once := contractible(task, directions):
+def group_size(
+    task: Task, directions: int, kernel: int, what: str, remedy: str, contracts: bool = True
+) -> int:
+    """Directions handled at once: few enough for memory, enough to fill the network's batches.
+
+    Args:
+        task: network and samples.
+        directions: how many there are.
+        kernel: bytes of a kernel, `what` it is and what helps where it is too large.
+        what: see `kernel`.
+        remedy: see `kernel`.
+        contracts: whether the network may sum its layers' kernels on the way back.
+    """
+    task.budget.require(kernel, task.budget.bytes // 4, what, remedy)
+    kernels = task.budget.bytes // 4 // kernel
+    if contracts and (at_once := contractible(task, directions)):
         return max(1, min(at_once, kernels))
     backend = factoring(task)
     common, each = (0, 4 * task.N * task.backend.P) if backend is None else factor_bytes(task, backend)
@@ -112,25 +169,25 @@ def contractible(task: Task, directions: int) -> int:
 def by_backend(task: Task, V: Directions, counts: np.ndarray | None = None) -> Contracted | None:
     """Kernels of these directions, and their squared deviations if there are counts, where the backend contracts them."""
     if isinstance(task.backend, ContractingBackend) and contractible(task, len(V)) >= len(V):
-        return task.backend.contracted(task.x, V, counts)
+        return task.backend.contracted(task.x, V, counts, task.budget.jacobian)
     return None
 
 
 def _contracted(task: Task, V: Directions) -> Contracted:
     if found := by_backend(task, V, task.counts):
         return found
-    K = np.zeros((len(V), task.N, task.N))
-    deviations = np.zeros((len(V), task.N))
-    for rows in _rows(task, V, K, deviations):
+    K, Z = np.zeros((2, len(V), task.N, task.N))
+    deviations, ends = np.zeros((len(V), task.N)), np.cumsum(task.counts)
+    for part in _parts(task, V, K, deviations):
         with blas(task.N):
-            for q, s in product(range(len(V)), range(0, rows.shape[2], COLUMNS)):
-                block = np.ascontiguousarray(rows[:, q, s : s + COLUMNS])
-                K[q] += block @ block.T
-                deviations[q] += squared_deviations(block, task.counts)
-    return K, deviations
+            for q, block in part:
+                less_first(block, ends)
+                Z[q] += block @ block.T
+    whole, within = from_differences(Z, task.counts)
+    return K + whole, deviations + within
 
 
-def _group(task: Task, V: Directions, weights: Float64[np.ndarray, " k"] | None = None) -> Chunk:
+def _group(task: Task, V: Directions, weights: Float64[np.ndarray, "*f k"] | None = None) -> Chunk:
     K, deviations = _contracted(task, V)
     K = (K + K.transpose(0, 2, 1)) / 2
     sums = stack(
@@ -140,7 +197,7 @@ def _group(task: Task, V: Directions, weights: Float64[np.ndarray, " k"] | None 
         ]
     )
     return {
-        "total": K.sum(axis=0) if weights is None else np.einsum("q,qij->ij", weights, K),
+        "total": K.sum(axis=0) if weights is None else np.einsum("...q,qij->...ij", weights, K),
         "diagonal": sums.diagonal,
         "within": sums.within,
         "means": sums.means,
@@ -148,31 +205,19 @@ def _group(task: Task, V: Directions, weights: Float64[np.ndarray, " k"] | None 
     }
 
 
-def _rows(
+def _parts(
     task: Task, V: Directions, K: Float64[np.ndarray, "k N N"], deviations: Float64[np.ndarray, "k N"]
-) -> Iterator[Float[np.ndarray, "N k w"]]:
+) -> Iterator[Iterable[Block]]:
     """Parts of the Jacobian; what layers give by their factors is added to K and the deviations instead."""
     backend = factoring(task)
     if backend is None:
-        for a, b in task.budget.columns(task.N * len(V), task.backend.P):
-            yield task.jacobian(V, a, b)
+        yield from task.parts(*(combined_directions(V, len(V)) or (V, None)))
         return
     found = task.factors(backend, V)
     for inputs, gradients in zip(found.inputs, found.gradients, strict=True):
         K += layer_kernels(inputs, gradients)
         deviations += layer_deviations(inputs, gradients, task.counts)
-    yield found.plain
-
-
-def squared_deviations(block: Float[np.ndarray, "N w"], counts: np.ndarray) -> Float64[np.ndarray, " N"]:
-    """|row - mean of its class|^2; rows sorted by class."""
-    found, first = np.empty(len(block)), 0
-    # Class by class, which stays in the cache; an error in a mean only enters squared.
-    for m in counts:
-        rows = block[first : first + m]
-        found[first : first + m] = [row @ row for row in rows - rows.mean(axis=0)]
-        first += m
-    return found
+    yield blocks(found.plain)
 
 
 def mu_within(

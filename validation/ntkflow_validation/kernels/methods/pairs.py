@@ -6,23 +6,26 @@ are large, are taken exactly; what is left of the space is probed by random sign
 E (z^T A z')^2 = |Q A Q|^2 for independent z, z' of covariance Q, the projector on it. Not in the paper.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64
+from numpy.typing import ArrayLike
 
-from ntkflow._types import FeatureMatrix, SampleKernel
+from ntkflow import views
+from ntkflow._types import FeatureMatrix, Json, SampleKernel
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import one_hot
 from ntkflow.scaling import units
 from ntkflow_validation.kernels.backends.base import Directions
+from ntkflow_validation.kernels.backends.tiles import padded
 from ntkflow_validation.kernels.budget import COLUMNS
 from ntkflow_validation.kernels.methods.class_sums import sum_zero_signs
 from ntkflow_validation.kernels.methods.head_kernel import HeadKernel
 from ntkflow_validation.kernels.store import Chunk
-from ntkflow_validation.kernels.task import Task, padded
+from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.kernels.threads import blas
 
 Replicates = Float64[np.ndarray, "r k k"]
@@ -42,6 +45,8 @@ class PairNorms:
     squares: FeatureMatrix
     without: Replicates | None = None
     probes: int = 0
+
+    __repr__ = views.short
 
     @property
     def norms(self) -> FeatureMatrix:
@@ -78,7 +83,7 @@ class PairNorms:
         # The squares of a projection and of the rest add up.
         return float(np.sqrt(max(0.0, 1 - len(self.squares) * block_square / self.total)))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Plain values."""
         return {
             "share": self.share,
@@ -87,7 +92,7 @@ class PairNorms:
             "reduction": f"sums of squares over all pairs of samples and of {len(self.squares)} directions",
         }
 
-    def _error(self, value: np.ndarray, function: Any) -> np.ndarray | None:
+    def _error(self, value: np.ndarray, function: Callable[[FeatureMatrix], ArrayLike]) -> np.ndarray | None:
         if not self.probes:
             return np.zeros_like(value)
         if self.without is None:
@@ -178,7 +183,12 @@ def _products(
 
 
 def _projected(
-    task: Task, V: Directions, U: Float64[np.ndarray, "r N"], a: int, b: int, progress: Any
+    task: Task,
+    V: Directions,
+    U: Float64[np.ndarray, "r N"],
+    a: int,
+    b: int,
+    progress: Callable[[int], object],
 ) -> Float[np.ndarray, "kr w"]:
     """U J_p of every direction p, columns a..b; summed over batches of samples in float64."""
     G = np.empty((len(V), len(U), b - a), np.float32)

@@ -6,14 +6,16 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64
 
+from ntkflow import views
 from ntkflow._types import FeatureMatrix, SampleKernel
 from ntkflow.scaling import units
 from ntkflow_validation.kernels.backends.base import Directions, FactoringBackend
 from ntkflow_validation.kernels.backends.factored import layer_tensor
+from ntkflow_validation.kernels.backends.tiles import padded
 from ntkflow_validation.kernels.budget import COLUMNS
 from ntkflow_validation.kernels.methods.gram import factoring
 from ntkflow_validation.kernels.store import Chunk
-from ntkflow_validation.kernels.task import Task, padded
+from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.kernels.threads import blas
 
 
@@ -26,6 +28,8 @@ class Tensor:
     """
 
     values: Float64[np.ndarray, "n N n N"]
+
+    __repr__ = views.short
 
     def reordered(self, order: np.ndarray) -> "Tensor":
         """The same with the samples in another order."""
@@ -59,6 +63,8 @@ class MatrixBlocks:
     diagonal: FeatureMatrix
     single: FeatureMatrix
     between: FeatureMatrix
+
+    __repr__ = views.short
 
     @property
     def within(self) -> FeatureMatrix:

@@ -1,18 +1,24 @@
 """A network as it is given, a function or a module of any framework, as the backend that differentiates it."""
 
-import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+from jaxtyping import PyTree
 
 from ntkflow.errors import InputError, PrecisionWarning
+from ntkflow.foreign.arrays import is_half, single
+from ntkflow.foreign.modules import ForeignNetwork, Framework, framework_of
 from ntkflow_validation.kernels.backends.base import Backend, Checked, Inputs
-from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
+from ntkflow_validation.kernels.backends.jax_backend import (
+    NOT_RUN,
+    NOT_RUN_COUPLED,
+    NOT_RUN_MODULE,
+    JaxBackend,
+)
 from ntkflow_validation.kernels.backends.output import Output, chosen
 from ntkflow_validation.kernels.backends.trainable import Trainable
-from ntkflow_validation.kernels.networks.host import is_half, single
 from ntkflow_validation.normalisation.watched import Forward
 
 
@@ -28,12 +34,30 @@ class Given(NamedTuple):
         bn: mode of batch normalisation.
     """
 
-    network: Any
-    params: Any = None
+    network: ForeignNetwork
+    params: ForeignNetwork = None
     trainable: Trainable = None
     forward: Forward | None = None
     output: Output = None
     bn: str = "eval"
+
+    @classmethod
+    def of(
+        cls, network: ForeignNetwork, params: ForeignNetwork = None, forward: Forward | None = None
+    ) -> "Given":
+        """As the module that it is where a method of one is given, or a function beside a module in place of parameters.
+
+        Those who have h(x) as `net.features`, or as a function of (network, x), need not know of `forward`.
+        """
+        own = getattr(network, "__self__", None)
+        if framework_of(own) is Framework.LINEN and network.__name__ == "apply":
+            return cls(own, params, forward=forward)
+        if forward is None and params is None and framework_of(own) in CARRYING:
+            return cls(own, None, forward=network.__func__)
+        plain = callable(network) and not isinstance(network, Backend) and framework_of(network) is None
+        if forward is None and plain and framework_of(params) in CARRYING:
+            return cls(params, None, forward=network)
+        return cls(network, params, forward=forward)
 
 
 def backend_of(given: Given, x: Inputs, stacklevel: int = 3) -> Backend:
@@ -61,24 +85,24 @@ def backend_of(given: Given, x: Inputs, stacklevel: int = 3) -> Backend:
 
 
 def _of_framework(given: Given, x: Inputs) -> Backend:
-    network = given.network
-    if is_module(network, "torch.nn", "Module"):
+    network, framework = given.network, framework_of(given.network)
+    if framework is Framework.TORCH:
         _require_no_params(given)
-        from ntkflow_validation.kernels.backends.pytorch import TorchBackend
+        from ntkflow_validation.kernels.backends.pytorch.backend import TorchBackend
 
         return TorchBackend(network, x, given.trainable, given.forward, given.output)
-    if is_module(network, "flax.nnx", "Module"):
+    if framework is Framework.NNX:
         _require_no_params(given)
         from ntkflow_validation.kernels.networks.nnx_module import nnx_backend
 
         return nnx_backend(network, x, given.trainable, given.forward, given.output, given.bn)
-    if is_module(network, "flax.linen", "Module"):
+    if framework is Framework.LINEN:
         return _of_function(_linen(given), given, x)
-    if is_module(network, "equinox", "Module") and given.params is None:
+    if framework is Framework.EQUINOX and given.params is None:
         return _of_function(_equinox(given), given._replace(params=network), x)
     _require_nothing(given, "forward")
     if callable(network):
-        return _of_function(network, given, x)
+        return _of_function(*_of_state(network, given), x)
     _require_nothing(given, "trainable", "output")
     if isinstance(network, Checked):
         # What it closes over may have changed since it was made.
@@ -93,38 +117,26 @@ def _of_framework(given: Given, x: Inputs) -> Backend:
     )
 
 
-# Modules of the frameworks, where to find them.
-MODULES = (
-    ("torch.nn", "Module"),
-    ("flax.nnx", "Module"),
-    ("flax.linen", "Module"),
-    ("equinox", "Module"),
-)
+# Frameworks whose modules carry their parameters, which are found by them and not as a tree of arrays.
+CARRYING = (Framework.TORCH, Framework.NNX)
 
 
-def is_framework_module(network: Any) -> bool:
-    """Whether a network is a module of one of the frameworks."""
-    return any(is_module(network, *kind) for kind in MODULES)
-
-
-def is_of_module(network: Any, params: Any) -> bool:
+def is_of_module(network: ForeignNetwork, params: ForeignNetwork) -> bool:
     """Whether what is measured is a module: given as the network, by a method such as `apply`, or as the parameters."""
-    return any(map(is_framework_module, (network, getattr(network, "__self__", None), params)))
+    bound = getattr(network, "__self__", None)
+    return any(framework_of(thing) is not None for thing in (network, bound, params))
 
 
-def is_module(network: Any, module: str, kind: str) -> bool:
-    """Whether a network is of a class of a framework, which is not imported to find out."""
-    found = sys.modules.get(module)  # without it there are no modules of its kind
-    return found is not None and isinstance(network, getattr(found, kind))
-
-
-def _of_function(function: Callable[[Any, Any], Any], given: Given, x: Inputs) -> Backend:
-    def call(params: Any, constants: Any, x: jax.Array) -> jax.Array:
+def _of_function(function: Callable[[ForeignNetwork, jax.Array], PyTree], given: Given, x: Inputs) -> Backend:
+    def call(params: PyTree, constants: PyTree, x: jax.Array) -> jax.Array:
         del constants
         found: jax.Array = chosen(function(params, x), given.output)
         return found
 
-    backend = JaxBackend(call, jax.tree.map(single, given.params), trainable=given.trainable).check(x)
+    module = framework_of(given.network) is not None and given.forward is None
+    said = NOT_RUN_COUPLED if given.bn == "batch" else NOT_RUN_MODULE if module else NOT_RUN
+    backend = JaxBackend(call, jax.tree.map(single, given.params), trainable=given.trainable, not_run=said)
+    backend.check(x)
     backend.require_no_chance()
     if any(is_half(leaf) for leaf in jax.tree.leaves(given.params)):
         backend.half = backend.half or WIDENED
@@ -134,7 +146,23 @@ def _of_function(function: Callable[[Any, Any], Any], given: Given, x: Inputs) -
 WIDENED = "parameters of half precision are measured in single precision, as the numbers that they are"
 
 
-def _linen(given: Given) -> Callable[[Any, Any], Any]:
+Function = Callable[[ForeignNetwork, jax.Array], PyTree]
+
+
+def _of_state(function: Function, given: Given) -> tuple[Function, Given]:
+    """A function of a state of Flax as one of its parameters: what optimiser and normalisation keep there is none."""
+    state = given.params
+    if not is_state(state):
+        return function, given
+    return (lambda params, x: function(state.replace(params=params), x)), given._replace(params=state.params)
+
+
+def is_state(params: ForeignNetwork) -> bool:
+    """Whether it is a state of Flax, with parameters among other things: a TrainState or what is built like one."""
+    return hasattr(params, "params") and hasattr(params, "replace")
+
+
+def _linen(given: Given) -> Callable[[ForeignNetwork, jax.Array], PyTree]:
     module, forward = given.network, given.forward
     if not isinstance(given.params, Mapping) or "params" not in given.params:
         raise InputError(
@@ -143,13 +171,14 @@ def _linen(given: Given) -> Callable[[Any, Any], Any]:
             "must be the variables of the Linen module, with 'params'",
             "give what module.init returned, or {'params': ..., 'batch_stats': ...}",
         )
-    if forward is None:
-        found: Callable[[Any, Any], Any] = module.apply
-        return found
-    return lambda variables, x: module.apply(variables, x, method=forward)
+    if given.bn != "batch":
+        return lambda variables, x: module.apply(variables, x, method=forward)
+    # In training mode layers write their statistics, which are not wanted.
+    written = [name for name in given.params if name != "params"]
+    return lambda variables, x: module.apply(variables, x, method=forward, mutable=written)[0]
 
 
-def _equinox(given: Given) -> Callable[[Any, Any], Any]:
+def _equinox(given: Given) -> Callable[[ForeignNetwork, jax.Array], PyTree]:
     # A module of Equinox takes a single sample, unless it is told otherwise.
     return given.forward or (lambda module, x: jax.vmap(module)(x))
 

@@ -1,18 +1,18 @@
 """A module of Flax NNX as a pure function of its parameters, which runs in the mode that it is in."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 from flax import nnx
+from jaxtyping import PyTree
 
 from ntkflow.errors import InputError
+from ntkflow.foreign.arrays import HALF, is_half, single
 from ntkflow_validation.kernels.backends.base import Inputs
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
 from ntkflow_validation.kernels.backends.output import Output, chosen
 from ntkflow_validation.kernels.backends.trainable import Trainable
-from ntkflow_validation.kernels.networks.host import HALF, is_half, single
-from ntkflow_validation.normalisation.watched import Forward, name_of, running
+from ntkflow_validation.normalisation.watched import Forward, Path, name_of, running
 
 WIDENED = (
     "parameters or layers of half precision are measured in single precision, with the numbers that they have"
@@ -36,23 +36,23 @@ def nnx_backend(
 
     constants, layout = jax.tree.flatten(rest)
 
-    def merged(params: Any, constants: Any) -> nnx.Module:
+    def merged(params: PyTree, constants: PyTree) -> nnx.Module:
         # Variables of its own, which may be written to inside a derivative.
         net: nnx.Module = nnx.merge(structure, params, jax.tree.unflatten(layout, constants))
         return net
 
-    def features(params: Any, constants: Any, x: jax.Array) -> jax.Array:
+    def features(params: PyTree, constants: PyTree, x: jax.Array) -> jax.Array:
         found: jax.Array = chosen(run(merged(params, constants), x), output)
         return found
 
-    def written(params: Any, constants: Any, x: jax.Array) -> tuple[()]:
+    def written(params: PyTree, constants: PyTree, x: jax.Array) -> tuple[()]:
         net = merged(params, constants)
         before = [(path, variable, jax.tree.leaves(variable)) for path, variable in _variables(net)]
         run(net, x)
         changed.extend((path, type(v)) for path, v, leaves in before if not _same(jax.tree.leaves(v), leaves))
         return ()
 
-    changed: list[tuple[Any, type]] = []
+    changed: list[tuple[Path, type]] = []
     with running("features", *NOT_RUN):
         jax.eval_shape(written, params, constants, jax.numpy.asarray(x[:2]))
     _refuse(changed, bn)
@@ -68,13 +68,13 @@ NOT_RUN = (
 )
 
 
-def _variables(module: nnx.Module) -> Iterator[tuple[Any, nnx.Variable[Any]]]:
+def _variables(module: nnx.Module) -> Iterator[tuple[Path, nnx.Variable[PyTree]]]:
     for path, node in nnx.iter_graph(module):
         if isinstance(node, nnx.Variable):
             yield path, node
 
 
-def _same(one: list[Any], two: list[Any]) -> bool:
+def _same(one: list[PyTree], two: list[PyTree]) -> bool:
     """Whether a variable still holds the objects that it held: traced numbers cannot be compared."""
     return len(one) == len(two) and all(a is b for a, b in zip(one, two, strict=True))
 
@@ -89,7 +89,7 @@ def _in_single(module: nnx.Module) -> bool:
     return found
 
 
-def _refuse(changed: list[tuple[Any, type]], bn: str) -> None:
+def _refuse(changed: list[tuple[Path, type]], bn: str) -> None:
     """Refuse a module that draws random numbers, or, unless that is what is measured, normalises by its batch."""
     random = next((path for path, kind in changed if issubclass(kind, nnx.RngState)), None)
     if random is not None:

@@ -66,7 +66,7 @@ def made(kind):
 
 
 def backend(body):
-    from ntkflow_validation.kernels.backends.pytorch import TorchBackend
+    from ntkflow_validation.kernels.backends.pytorch.backend import TorchBackend
 
     return TorchBackend(body, X)
 
@@ -95,8 +95,8 @@ def test_rows_are_the_gradients_of_the_whole(kind, layers):
 
 @pytest.mark.parametrize(("double", "bound"), [(False, 1e-5), (True, 1e-10)], ids=["single", "double"])
 def test_layers_taken_apart_agree_with_the_whole_derivative_to_the_digits_that_there_are(double, bound):
-    from ntkflow_validation.kernels.backends import pytorch_layers
-    from ntkflow_validation.kernels.backends.pytorch_lending import lent
+    from ntkflow_validation.kernels.backends.pytorch import layers
+    from ntkflow_validation.kernels.backends.pytorch.lending import lent
 
     body = made(Together)
     torch.nn.init.uniform_(body.norm.running_var, 0.5, 2.0)
@@ -114,7 +114,7 @@ def test_layers_taken_apart_agree_with_the_whole_derivative_to_the_digits_that_t
         with lent(body, params, calls):
             return body(x)
 
-    pytorch_layers.gradients(uses, run, params, x, torch.eye(3, dtype=x.dtype), rows)
+    layers.gradients(uses, run, params, x, torch.eye(3, dtype=x.dtype), rows)
     assert len(uses) == 5
     assert (rows - flat).abs().max() <= bound * flat.abs().max()
 
@@ -145,30 +145,32 @@ def test_a_module_is_as_it_was_after_its_layers_were_taken_apart():
 @pytest.mark.parametrize("wins", ["each", "none"])
 @pytest.mark.parametrize("step", [2, 16])
 def test_kernels_summed_on_the_way_back_are_those_of_the_rows(wins, step, monkeypatch):
-    from ntkflow_validation.kernels.backends import pytorch_contracting
+    from ntkflow_validation.kernels.backends import differences
+    from ntkflow_validation.kernels.backends.pytorch import contracting
 
     if wins == "none":
         monkeypatch.setattr(Layer, "wins", property(lambda _: False))
     # Two of three directions go back together, and then one.
-    monkeypatch.setattr(pytorch_contracting, "TOGETHER", step)
-    monkeypatch.setattr(pytorch_contracting, "COLUMNS", 20)
+    monkeypatch.setattr(contracting, "TOGETHER", step)
+    monkeypatch.setattr(differences, "COLUMNS", 20)
     body, V = made(Together), np.random.default_rng(1).normal(size=(3, 3))
     found = backend(body)
     assert found.contractible(X, 3, 2**20) == 3
-    K, deviations = found.contracted(X, V, np.array([3, 5]))
+    K, deviations = found.contracted(X, V, np.array([3, 5]), 2**20)
     J = np.einsum("kn,inp->kip", V, whole(body).astype(float))
     moved = np.concatenate([own - own.mean(1, keepdims=True) for own in (J[:, :3], J[:, 3:])], axis=1)
     expected = J @ J.transpose(0, 2, 1)
     np.testing.assert_allclose(K, expected, atol=1e-5 * np.abs(expected).max())
     np.testing.assert_allclose(deviations, (moved**2).sum(2), rtol=1e-4)
-    np.testing.assert_array_equal(found.contracted(X, V, None)[0], K)
+    # In another order of sums, without the classes.
+    np.testing.assert_allclose(found.contracted(X, V, None, 2**20)[0], K, rtol=1e-6)
 
 
 def test_deviations_have_their_digits_where_samples_of_a_class_are_nearly_one():
     body = made(Together)
     near = (X[:1] + 1e-4 * X).astype(np.float32)
     found = backend(body)
-    _, deviations = found.contracted(near, np.eye(3), np.array([8]))
+    _, deviations = found.contracted(near, np.eye(3), np.array([8]), 2**20)
     J = found.rows(near, np.eye(3)).astype(float)
     np.testing.assert_allclose(deviations.T, ((J - J.mean(0)) ** 2).sum(2), rtol=0.02)
     assert deviations.max() < 1e-6 * (J**2).sum(2).min()
@@ -192,3 +194,53 @@ def test_kernels_without_classes_are_summed_on_the_way_back(monkeypatch):
     expected = np.einsum("ipa,jpa->ijp", J, J)
     found = gram(body, None, X, entries="each")
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("wins", ["each", "none"])
+def test_directions_that_span_less_go_back_as_a_basis(wins, monkeypatch):
+    from ntkflow_validation.kernels.backends.pytorch import contracting, layers
+
+    if wins == "none":
+        monkeypatch.setattr(Layer, "wins", property(lambda _: False))
+    body, rng = made(Together), np.random.default_rng(2)
+    back, passes = layers.together, []
+
+    def counted(*given, **how):
+        pull = back(*given, **how)
+        return lambda V: (passes.append(len(V)), pull(V))
+
+    monkeypatch.setattr(layers, "together", counted)
+    basis = rng.normal(size=(2, 3))
+    V = rng.normal(size=(5, 2)) @ basis
+    found = backend(body)
+    assert found.contractible(X, 5, 2**20) == 5
+    passes.clear()
+    K, deviations = found.contracted(X, V, np.array([3, 5]), 2**20)
+    assert passes == [2]
+    J = np.einsum("kn,inp->kip", V, whole(body).astype(float))
+    moved = np.concatenate([own - own.mean(1, keepdims=True) for own in (J[:, :3], J[:, 3:])], axis=1)
+    expected = J @ J.transpose(0, 2, 1)
+    np.testing.assert_allclose(K, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(deviations, (moved**2).sum(2), rtol=1e-4)
+    # Nothing is there to be shared where memory is for one direction alone.
+    passes.clear()
+    monkeypatch.setattr(contracting, "TOGETHER", 1)
+    np.testing.assert_allclose(found.contracted(X, V, np.array([3, 5]), 2**20)[0], K, rtol=1e-4)
+    assert passes == [1] * 5
+
+
+def test_outputs_and_row_space_go_back_together_and_are_those_of_each(monkeypatch):
+    from ntkflow_validation.kernels.methods import gram as methods
+
+    body, head = made(Together), (np.random.default_rng(3).normal(size=(2, 3)) * [[0.1], [30.0]], None)
+    found = measure(body, None, X, LABELS, head=head)
+    monkeypatch.setattr(methods, "contractible", lambda *_: 0)
+    apart = measure(body, None, X, LABELS, head=head)
+    for one, other in ((found.outputs, apart.outputs), (found.row_space, apart.row_space)):
+        np.testing.assert_allclose(one.mean, other.mean, rtol=1e-5)
+        for name in ("d", "c", "n", "mu_single"):
+            assert one.constants[name].value == pytest.approx(other.constants[name].value, rel=1e-4)
+            assert one.constants[name].spread_neurons == pytest.approx(
+                other.constants[name].spread_neurons, rel=1e-4
+            )
+        np.testing.assert_allclose(one.sums.within, other.sums.within, rtol=1e-4)

@@ -4,26 +4,27 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, PyTree
 from torch.func import vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from ntkflow.errors import InputError
-from ntkflow_validation.kernels.backends import pytorch_contracting, pytorch_layers
+from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow_validation.kernels.backends.base import Directions, Inputs, check_finite
 from ntkflow_validation.kernels.backends.factored import Factors
 from ntkflow_validation.kernels.backends.layers import Layer
 from ntkflow_validation.kernels.backends.moments import Moments, moments_of
 from ntkflow_validation.kernels.backends.output import Output, chosen
-from ntkflow_validation.kernels.backends.pytorch_layers import Use
-from ntkflow_validation.kernels.backends.pytorch_lending import Calls, Tensors, devices, lent, single
+from ntkflow_validation.kernels.backends.pytorch import contracting, layers
+from ntkflow_validation.kernels.backends.pytorch.layers import Use
+from ntkflow_validation.kernels.backends.pytorch.lending import Calls, Tensors, devices, lent, single
 from ntkflow_validation.normalisation.watched import Forward, running
+from ntkflow_validation.precision import full_in_torch
 
 # Rough size of activations and their gradients beside the rows of the Jacobian, in parameters.
 OVERHEAD = 4
@@ -165,7 +166,7 @@ class TorchBackend:
         (gradients,) = self._each(back, cotangents)
         return torch.cat([g.reshape(len(cotangents), -1).float() for g in gradients.values()], dim=1)
 
-    def _each(self, function: Callable[[torch.Tensor], Any], values: torch.Tensor) -> Any:
+    def _each(self, function: Callable[[torch.Tensor], PyTree], values: torch.Tensor) -> PyTree:
         """Of each of the values; one after the other where PyTorch cannot map the function."""
         if self._mapped:
             try:
@@ -175,6 +176,7 @@ class TorchBackend:
         found = [function(value) for value in values]
         return torch.utils._pytree.tree_map(lambda *parts: torch.stack(parts), found[0], *found[1:])
 
+    @full_in_torch()
     def features(self, x: Inputs) -> Float64[np.ndarray, "B n"]:
         """h(x_i)."""
         with torch.no_grad(), running("features", *NOT_RUN):
@@ -187,6 +189,7 @@ class TorchBackend:
         self.rows_into(x, V, found)
         return found
 
+    @full_in_torch()
     def rows_into(self, x: Inputs, V: Directions, out: Float[np.ndarray, "B k P"]) -> None:
         """The same, into an array that there is: to get memory anew for every few rows takes as long as they do."""
         directions, into = self._tensor(V.astype(np.float32)), torch.from_numpy(out)
@@ -194,7 +197,7 @@ class TorchBackend:
             if self._uses:
                 rows = into if self._device.type == "cpu" else torch.empty_like(into, device=self._device)
                 given = (self._params, self._inputs(x), directions)
-                pytorch_layers.gradients(self._uses, self._call, *given, rows)
+                layers.gradients(self._uses, self._call, *given, rows)
             else:
                 rows = self._each(
                     lambda xi: self._pulled(self._params, xi[None], directions[:, None, :]), self._inputs(x)
@@ -209,20 +212,21 @@ class TorchBackend:
             self._found = self._look()
         return self._found
 
+    @full_in_torch()
     def _look(self) -> list[Use]:
         v = np.random.default_rng(0).normal(size=(1, self.n)).astype(np.float32)
         x = self._few
         expected = np.stack([self.pull(xi[None], v[None]) for xi in x])
         try:
             with torch.no_grad():
-                found = pytorch_layers.uses(
+                found = layers.uses(
                     self._body,
                     self._params,
                     lambda calls: self._call(self._params, self._inputs(x[:1]), calls),
                 )
             given = (self._params, self._inputs(x), self._tensor(v))
             rows = torch.empty(2, 1, self.P, device=self._device)[: len(x)]
-            pytorch_layers.gradients(found, self._call, *given, rows)
+            layers.gradients(found, self._call, *given, rows)
         except Exception:  # of many kinds, and each means that it must be done otherwise
             return []
         # A weight that is used outside its layer too has another derivative than the layer says.
@@ -244,6 +248,7 @@ class TorchBackend:
         rest: int = self.P - sum(layer.K * layer.M for layer in self.layers)
         return rest
 
+    @full_in_torch()
     def factors(self, x: Inputs, V: Directions) -> Factors:
         """The same Jacobian in parts; weights within a layer's product are inputs by outputs."""
         with running("gradients", *NOT_DERIVED):
@@ -251,7 +256,7 @@ class TorchBackend:
             won = [i for i, use in enumerate(uses) if use.wins]
             given = (self._params, self._inputs(x), self._tensor(V.astype(np.float32)))
             rows = torch.empty(len(x), len(V), self.plain, device=self._device)
-            apart = pytorch_layers.gradients(uses, self._call, *given, rows, won)
+            apart = layers.gradients(uses, self._call, *given, rows, won)
         return Factors(_host(rows), *([_host(apart[i][side]) for i in won] for side in (0, 1)))
 
     def factor_tile(self, x: Inputs, k: int, limit: int) -> tuple[int, int]:
@@ -261,20 +266,23 @@ class TorchBackend:
     def contractible(self, x: Inputs, k: int, limit: int) -> int:
         """See `ContractingBackend`: on CPU, where all belongs to layers of which some have gradients to be written out."""
         uses = self._uses
-        if self._device.type != "cpu" or not uses or not pytorch_contracting.pays(uses):
+        if self._device.type != "cpu" or not uses or not contracting.pays(uses):
             return 0
         own = {name for use in uses for name in (use.weight, use.bias)}
-        fits = self._params.keys() <= own and pytorch_contracting.needed(uses, len(x)) <= limit
-        return min(k, pytorch_contracting.DIRECTIONS) if fits else 0
+        fits = self._params.keys() <= own and contracting.directions(uses, len(x), limit) > 0
+        return min(k, contracting.DIRECTIONS) if fits else 0
 
+    @full_in_torch()
     def contracted(
-        self, x: Inputs, V: Directions, counts: np.ndarray | None
+        self, x: Inputs, V: Directions, counts: np.ndarray | None, limit: int
     ) -> tuple[Float64[np.ndarray, "k N N"], Float64[np.ndarray, "k N"]]:
         """See `ContractingBackend`."""
         with running("gradients", *NOT_DERIVED):
             given = (self._params, self._inputs(x), self._tensor(V.astype(np.float32)))
-            return pytorch_contracting.contracted(self._uses, self._call, *given, counts)
+            most = max(1, contracting.directions(self._uses, len(x), limit))
+            return contracting.contracted(self._uses, self._call, *given, counts, most)
 
+    @full_in_torch()
     def pull(self, x: Inputs, cotangents: Float[np.ndarray, "k B n"]) -> Float[np.ndarray, "k P"]:
         """Gradients of sum_i cotangent_ki . h(x_i)."""
         V = self._tensor(cotangents.astype(np.float32))
@@ -295,7 +303,7 @@ class TorchBackend:
         return min(len(x), max(1, rows // k)), k
 
     def _shared_out(self, samples: int, k: int, limit: int, P: int) -> tuple[int, int]:
-        rows = max(1, min(ROWS, limit // pytorch_layers.row_bytes(self._uses, P)))
+        rows = max(1, min(ROWS, limit // layers.row_bytes(self._uses, P)))
         # Directions of one sample share its pass forward.
         k = min(k, rows)
         return min(samples, max(1, rows // k)), k
@@ -339,7 +347,7 @@ def _host(tensor: torch.Tensor) -> np.ndarray:
     return found
 
 
-def _attribute(module: Any, path: str) -> Any:
+def _attribute(module: ForeignNetwork, path: str) -> ForeignNetwork:
     for name in path.split("."):
         module = getattr(module, name)
     return module

@@ -5,10 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import PyTree
 
 Tensors = dict[str, torch.Tensor]
 # Layers' own calls, in the place of which others stand.
-Calls = Mapping[torch.nn.Module, Callable[..., Any]]
+# What torch hands from a forward to a backward pass: whatever is put on it.
+Context = Any
+Taking = Callable[[torch.Tensor], None]
+Calls = Mapping[torch.nn.Module, Callable[..., PyTree]]
 
 
 @contextmanager
@@ -57,14 +61,14 @@ def devices(body: torch.nn.Module) -> list[int]:
     return sorted({p.device.index for p in body.parameters() if p.device.type == "cuda"})
 
 
-def _exchanged(value: Any, stand_ins: Mapping[int, torch.Tensor]) -> Any:
+def _exchanged(value: PyTree, stand_ins: Mapping[int, torch.Tensor]) -> PyTree:
     """A tensor's stand-in, also in the lists in which recurrent layers keep them; anything else itself."""
     if type(value) is list and any(id(item) in stand_ins for item in value):
         return [stand_ins.get(id(item), item) for item in value]
     return stand_ins.get(id(value), value)
 
 
-def tapped(h: torch.Tensor, start: torch.Tensor, take: Callable[[torch.Tensor], None]) -> torch.Tensor:
+def tapped(h: torch.Tensor, start: torch.Tensor, take: Taking) -> torch.Tensor:
     """The same output, whose gradients of all directions, (k, ...), go to `take` as they come back to `start`."""
     found: torch.Tensor = _Tap.apply(h, start, take)
     return found
@@ -74,17 +78,17 @@ class _Tap(torch.autograd.Function):  # type: ignore[misc]
     """The same output; what comes back to it goes to `take`, and `start` is what is asked for to have it come."""
 
     @staticmethod
-    def forward(h: Any, start: Any, take: Any) -> torch.Tensor:  # noqa: ARG004
+    def forward(h: torch.Tensor, start: torch.Tensor, take: Taking) -> torch.Tensor:  # noqa: ARG004
         # No view of it: what comes after may write to it.
         found: torch.Tensor = h.clone()
         return found
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
+    def setup_context(ctx: Context, inputs: PyTree, output: PyTree) -> None:  # noqa: ARG004
         ctx.take = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+    def backward(ctx: Context, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         passed = _Taken.apply(gradient, ctx.take)
         return passed, gradient.new_zeros(1), None
 
@@ -93,16 +97,21 @@ class _Taken(torch.autograd.Function):  # type: ignore[misc]
     """The same gradients, which `take` has been given those of all directions of, (k, ...)."""
 
     @staticmethod
-    def forward(gradient: Any, take: Any) -> torch.Tensor:  # noqa: ARG004
+    def forward(gradient: torch.Tensor, take: Taking) -> torch.Tensor:  # noqa: ARG004
         # What is taken is of all directions at once: the backward pass is mapped over them, which calls `vmap` below.
         raise RuntimeError("gradients are taken of all directions together, under vmap")
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(ctx: Context, inputs: PyTree, output: PyTree) -> None:
         pass
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, gradient: torch.Tensor, take: Any) -> Any:  # noqa: ARG004
+    def vmap(
+        info: object,  # noqa: ARG004
+        in_dims: PyTree,
+        gradient: torch.Tensor,
+        take: Taking,
+    ) -> tuple[torch.Tensor, int]:
         at = in_dims[0]
         take(gradient.movedim(at, 0))
         return gradient.view_as(gradient), at

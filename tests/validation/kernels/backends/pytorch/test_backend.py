@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ntkflow_validation.kernels import FolderStore, measure
+from ntkflow_validation.kernels import FolderStore, gram, measure
 
 from ntkflow.errors import InputError, PrecisionWarning
 
@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve()
 
 
 def backend(body, **settings):
-    from ntkflow_validation.kernels.backends.pytorch import TorchBackend
+    from ntkflow_validation.kernels.backends.pytorch.backend import TorchBackend
 
     return TorchBackend(body, X, **settings)
 
@@ -237,7 +237,7 @@ def test_what_cannot_be_traced_is_never_found():
 
 def test_processes_agree_on_the_name():
     code = f"import sys; sys.path.insert(0, {str(HERE.parents[4])!r}); "
-    code += "from tests.validation.kernels.backends.test_pytorch import *; print(backend(network()).fingerprint().hex())"
+    code += "from tests.validation.kernels.backends.pytorch.test_backend import *; print(backend(network()).fingerprint().hex())"
     environment = {**os.environ, "PYTHONHASHSEED": "5"}
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
@@ -312,8 +312,6 @@ def test_a_bare_module_with_tensors_and_a_linear_head():
 
 
 def test_gram_of_a_module_between_two_sets():
-    from ntkflow_validation.kernels import gram
-
     body = network()
     whole = kernel_by_autograd(body)
     close(gram(body, None, torch.from_numpy(X[:7]), torch.from_numpy(X[7:])), whole[:7, 7:])
@@ -440,3 +438,25 @@ def test_what_cannot_be_differentiated_is_told():
 
     with pytest.raises(InputError, match=r"^(features|gradients) = RuntimeError"):
         measure(Outside(), None, X, LABELS)
+
+
+def test_a_method_or_a_function_beside_the_module_is_the_module():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = torch.nn.Linear(5, 4), torch.nn.Linear(4, 3)
+
+        def features(self, x):
+            return torch.tanh(self.body(x))
+
+    net, x, y = (
+        Net().eval(),
+        np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32),
+        np.arange(6) % 3,
+    )
+    expected = measure(net, None, x, y, head=net.head, forward=lambda net, x: net.features(x))
+    for network, params in ((net.features, None), (lambda net, x: net.features(x), net)):
+        found = measure(network, params, x, y, head=lambda net: net.head)
+        np.testing.assert_array_equal(found.features.mean, expected.features.mean)
+        assert found.gamma_d.value == expected.gamma_d.value
+        np.testing.assert_allclose(gram(network, params, x), expected.features.mean, rtol=1e-5)

@@ -10,15 +10,19 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from jaxtyping import PyTree
 from torch.func import vjp, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow_validation.kernels.backends.layers import PATCHES, Layer
-from ntkflow_validation.kernels.backends.pytorch_lending import Calls, Tensors, single, tapped
+from ntkflow_validation.kernels.backends.pytorch.lending import Calls, Context, Tensors, single, tapped
 
+# Products of numbers in one call, below which the call itself is felt.
+ONE = 2**20
 NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 # features(parameters, one sample (1, ...), calls) gives (1, n)
 Run = Callable[[Tensors, torch.Tensor, Calls], torch.Tensor]
@@ -35,7 +39,7 @@ class Use(NamedTuple):
         sizes: T, K and M as `Layer` has them.
     """
 
-    module: Any
+    module: ForeignNetwork
     weight: str
     bias: str | None
     zero: torch.Tensor
@@ -84,6 +88,10 @@ class Use(NamedTuple):
         return gradient.reshape(*gradient.shape[:2], self.sizes.M, -1).transpose(2, 3)
 
 
+# Of rows and columns.
+Pair = tuple[int, int]
+
+
 class _Convolution(torch.autograd.Function):  # type: ignore[misc]
     """A convolution whose derivative by its inputs, mapped over directions, is one convolution of all of them.
 
@@ -93,17 +101,24 @@ class _Convolution(torch.autograd.Function):  # type: ignore[misc]
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any) -> torch.Tensor:
+    def forward(
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+    ) -> torch.Tensor:
         return torch.nn.functional.conv2d(x, weight, bias, stride, padding, dilation)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
+    def setup_context(ctx: Context, inputs: PyTree, output: PyTree) -> None:  # noqa: ARG004
         x, weight, _, *ctx.how = inputs
         ctx.save_for_backward(weight)
         ctx.sizes = x.shape[2:]
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+    def backward(ctx: Context, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if not ctx.needs_input_grad[0]:
             return None, None, None, None, None, None
         (weight,) = ctx.saved_tensors
@@ -131,7 +146,7 @@ class _Convolution(torch.autograd.Function):  # type: ignore[misc]
 Take = Callable[[int, torch.Tensor, torch.Tensor], None]
 
 
-def uses(body: torch.nn.Module, names: Iterable[str], run: Callable[[Calls], Any]) -> list[Use]:
+def uses(body: torch.nn.Module, names: Iterable[str], run: Callable[[Calls], object]) -> list[Use]:
     """Layers that are called once in a pass, with a weight among `names` that nothing else has.
 
     Args:
@@ -242,7 +257,7 @@ def _one_by_one(
 ) -> Tensors:
     fixed, plain = params
 
-    def one(xi: torch.Tensor) -> Any:
+    def one(xi: torch.Tensor) -> PyTree:
         def shifted(plain: Tensors, shifts: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
             seen: dict[int, torch.Tensor] = {}
 
@@ -316,12 +331,13 @@ def products(a: torch.Tensor, d: torch.Tensor, diagonal: bool, rows: torch.Tenso
         rows[:] = (a[:, None] * d).sum(2)
     elif k == 1 or a.dtype != rows.dtype:
         rows[:] = torch.einsum("btk,bqtm->bqmk", a, d).flatten(2)
-    elif rows.transpose(0, 1).is_contiguous():
-        # One direction after the other, for few directions and many samples.
+    elif rows.transpose(0, 1).is_contiguous() and k * M * a.shape[1] * K < ONE:
+        # One direction after the other, where a product of one sample is too short for a call of its own.
         for gradients, out in zip(d.unbind(1), rows.unbind(1), strict=True):
             torch.bmm(gradients.transpose(1, 2), a, out=out.view(len(d), M, K))
     else:
-        # One sample after the other: a product of all together would need the inputs once for each direction.
+        # One sample after the other, whose inputs stay in the cache for all directions: up to two thirds faster. A product
+        # of all together would need the inputs once for each direction.
         for inputs, gradients, out in zip(a, d, rows, strict=True):
             into = out.unflatten(1, (M, K))
             torch.bmm(gradients.transpose(1, 2), inputs.expand(k, -1, -1), out=into)
@@ -349,7 +365,7 @@ def _is_layer(module: torch.nn.Module) -> bool:
     )
 
 
-def _patches(module: Any, x: torch.Tensor) -> torch.Tensor:
+def _patches(module: ForeignNetwork, x: torch.Tensor) -> torch.Tensor:
     """Inputs at every kernel position, (B, K, T)."""
     sizes = [list(v) for v in (module.kernel_size, module.dilation, module.padding, module.stride)]
     if x.ndim == 3:
