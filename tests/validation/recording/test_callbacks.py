@@ -5,7 +5,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from ntkflow_validation.recording import callbacks, reader
+from ntkflow_validation.recording import callbacks
 from ntkflow_validation.recording.recorder import Recorder
 
 from ntkflow.errors import InputError
@@ -135,11 +135,3 @@ def test_a_torch_module_is_read_in_inference_mode_and_left_as_it_was(tmp_path):
     assert net.training
     assert net.body[1].training
     assert not net.frozen.training
-
-
-def test_what_shares_a_module_between_processes_is_taken_off():
-    class DistributedDataParallel:
-        module = "inside"
-
-    assert reader.plain(DistributedDataParallel()) == "inside"
-    assert reader.plain("net") == "net"

@@ -99,17 +99,31 @@ def test_a_wrong_clock_is_hinted_at(compared, tmp_path):
     wrong = nf.Clock(RATE, "squared", "sum", samples=N, classes=C)
     recorder = Recorder(
         tmp_path / "run", Y, clock=wrong, X=inputs(), features=features, head=lambda p: (p["W"], p["b"]),
-        snapshots=1, kernels=[0],
+        snapshots=1, kernels=[0], measure={"quantities": ["class-kernels"]},
     )  # fmt: skip
     for step, _, W, b, V in loop(steps=12, parts=20):
         recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
-    found = compare(recorder, rungs=["block", "sample"], windows=1, report=False)
+    found = compare(recorder, rungs=["block", "sample", "class-matrix", "tensor"], windows=1, report=False)
     recorder.close()
+    refused = {rung.name: rung.refused for rung in found.windows[0].rungs}
+    # Kernels between classes were measured; the tensor was not.
+    assert refused["class-matrix"] is None
+    assert "was not measured" in refused["tensor"]
     said = found.windows[0].clock
     assert "multiplied by 0.5 " in said
     assert "it is there (loss='half-squared')" in said
     assert said in repr(found)
     assert RunDirectory.open(recorder.path).comparison().windows[0].clock == said
+
+
+def test_a_loop_without_kernels_is_told_where_they_come_from(tmp_path):
+    recorder = Recorder(tmp_path / "run", Y, clock=CLOCK, snapshots=1)
+    for step, H, W, b, _ in loop(2):
+        recorder(step, H, W, b)
+    with pytest.raises(InputError, match=r"no kernel measured.*nf\.Recorder\(.*kernels="):
+        compare(recorder, report=False)
+    with pytest.raises(InputError, match=r"nf\.Recorder"):
+        compare(tmp_path / "nothing", report=False)
 
 
 def test_it_gives_a_table(compared):

@@ -1,6 +1,7 @@
 """Callbacks and sinks with the libraries themselves: a training by Lightning, event files and offline files read back."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def test_a_training_by_lightning_records_what_a_loop_by_hand_does(tmp_path):
     )  # fmt: skip
     trainer.fit(Net(), torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, targets), len(Y)))
     by_hand = {step: (H, W) for step, H, W, _, _ in loop(8)}
-    assert [line["step"] for line in recorder.run.metrics()] == [0, 3, 6, 8]
+    assert [line.step for line in recorder.run.metrics()] == [0, 3, 6, 8]
     order = np.argsort(Y, kind="stable")
     for step in recorder.run.steps():
         state = recorder.run.read_snapshot(step).state
@@ -139,3 +140,56 @@ def test_a_training_by_lightning_records_what_a_loop_by_hand_does(tmp_path):
     assert recorder.run.measured() == [0]
     assert read_outcome(recorder.run).result == "complete"
     assert len(nf.load(Path(recorder.path))) == 4
+
+
+DDP = """
+import sys
+
+import lightning, numpy as np, torch
+from ntkflow_validation.recording import Recorder, lightning as callback
+import ntkflow as nf
+
+N, C = 12, 3
+y, X = np.arange(N) % C, np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
+
+class Net(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = torch.nn.Linear(5, 4), torch.nn.Linear(4, C)
+
+    def training_step(self, batch, _):
+        return torch.nn.functional.mse_loss(self.head(self.body(batch[0])), torch.eye(C)[batch[1]])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+clock = nf.Clock(0.1, "squared", "mean", samples=N, classes=C)
+recorder = Recorder(sys.argv[1], y, clock=clock, X=X, features=lambda net, x: net.body(x), head="head", kernels=[0])
+data = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+trainer = lightning.Trainer(
+    max_epochs=3, accelerator="cpu", devices=2, strategy="ddp", callbacks=[callback(recorder, every=2)], **quiet
+)
+trainer.fit(Net(), torch.utils.data.DataLoader(data, batch_size=6))
+with open(f"{sys.argv[1]}-{trainer.global_rank}", "w") as file:
+    file.write(f"{recorder.writes} {recorder.last}")
+"""
+
+
+@pytest.mark.slow
+def test_of_two_processes_under_lightning_rank_0_alone_writes(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("lightning")
+    script, run = tmp_path / "train.py", tmp_path / "run"
+    script.write_text(DDP)
+    done = subprocess.run(
+        [sys.executable, script, run], capture_output=True, text=True, timeout=600, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    # Each process takes one batch of two, so that there are three steps, of which every second is recorded and the last.
+    assert (tmp_path / "run-0").read_text() == "True 3"
+    assert (tmp_path / "run-1").read_text() == "False None"
+    found = nf.load(run)
+    assert list(found.steps) == [0, 2, 3]
+    assert read_outcome(found.run).result == "complete"

@@ -43,6 +43,10 @@ def test_the_linear_network_is_predicted(found, walk):
     np.testing.assert_allclose(found.steps, STEPS, atol=1e-9)
     np.testing.assert_allclose(found.times, CLOCK.time(STEPS))
     assert len(beside.figure().axes) >= 8
+    for figure in (found.figure(panes=["NC1"]), nf.figure(found, panes=["NC1"])):
+        np.testing.assert_array_equal(figure.axes[0].lines[0].get_xdata(), found.times[1:])
+    assert len(nf.figure(found, found.solution, panes=["NC1"]).axes[0].lines) == 2
+    assert len(nf.figure(beside, panes=["NC1"]).axes) == len(beside.figure(panes=["NC1"]).axes)
 
 
 def test_a_head_without_a_bias_is_predicted_without_one():
@@ -65,6 +69,18 @@ def test_what_is_observed_may_begin_later_and_be_a_run(measured, walk, tmp_path)
     assert min(found.against(recorder).skill.values()) > 0.9999
     with pytest.raises(InputError, match="must have one at step 10"):
         found.against([pair for pair in states(walk) if pair[0] > 10])
+
+
+def test_a_run_without_flow_time_is_laid_beside_by_its_states_alone(found, walk, tmp_path):
+    with Recorder(tmp_path / "run", Y, clock=None) as recorder:
+        for step, (H, W, b, _) in walk.items():
+            recorder(step, H, W, b)
+    for training in (recorder, tmp_path / "run", recorder.run):
+        with pytest.raises(InputError, match=r"^training = .*no flow time.*give pairs \(step, state\)"):
+            found.against(training)
+    run = recorder.run
+    beside = found.against([(step, run.read_snapshot(step).state) for step in run.steps()])
+    assert min(beside.skill.values()) > 0.999
 
 
 def test_what_is_laid_beside_is_what_was_asked_for(measured, walk):

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.recording import Recorder, RecordingWarning
-from ntkflow_validation.recording.cadence import Budget, Cadence, checked
-from ntkflow_validation.runs.rundir import RunDirectory
+from ntkflow_validation.recording.cadence import Budget, Cadence, KernelCadence, checked
+from ntkflow_validation.runs.rundir import RunDirectory, StoredSnapshot
 from ntkflow_validation.runs.training_run import read_outcome, train_run
 from ntkflow_validation.training.train import prepare, train
 
 import ntkflow as nf
 from ntkflow.errors import InputError
 from ntkflow.runs.atomic import InUseError
+from ntkflow.runs.border.records import document
 from tests.validation.ladder.networks import CONFIG
 from tests.validation.recording.loops import CLOCK, N, Y, loop
 
@@ -87,7 +88,7 @@ def test_the_configuration_comes_back(tmp_path):
 def test_snapshots_thin_out_and_the_last_is_kept(tmp_path):
     recorder = recorded(tmp_path / "run", snapshots=2.0)
     assert recorder.run.steps() == [0, 1, 2, 4, 8, 16, 30]
-    assert [line["step"] for line in recorder.run.metrics()] == list(range(31))
+    assert [line.step for line in recorder.run.metrics()] == list(range(31))
     assert recorded(tmp_path / "listed", snapshots=[3, 5], steps=6).run.steps() == [3, 5, 6]
 
 
@@ -97,7 +98,7 @@ def test_a_kill_in_the_middle_of_a_line_costs_that_line_and_the_same_directory_g
     with (path / "metrics.jsonl").open("a") as handle:
         handle.write('{"step": 10, "lo')
     assert read_outcome(RunDirectory.open(path)) is None
-    assert RunDirectory.open(path).metrics()[-1]["step"] == 9
+    assert RunDirectory.open(path).metrics()[-1].step == 9
     with pytest.warns(RecordingWarning, match="has step 9: steps up to it are skipped"):
         again = recorded(path, steps=20, first=5)
     whole = recorded(tmp_path / "whole", steps=20)
@@ -121,9 +122,9 @@ for step, H, W, b, _ in loop():
         [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
     assert ended.returncode == -9
-    assert RunDirectory.open(tmp_path / "run").metrics()[-1]["step"] == 7
+    assert RunDirectory.open(tmp_path / "run").metrics()[-1].step == 7
     with pytest.warns(RecordingWarning, match="skipped"):
-        assert recorded(tmp_path / "run").run.metrics()[-1]["step"] == 30
+        assert recorded(tmp_path / "run").run.metrics()[-1].step == 30
 
 
 def test_another_training_is_not_continued(tmp_path):
@@ -185,7 +186,7 @@ def test_metrics_of_ones_own_and_sinks(tmp_path):
     )
     _, H, W, b, _ = next(loop())
     line = recorder(2, H, W, b, accuracy_test=0.5)
-    assert line == recorder.run.metrics()[0] == {"step": 2, **seen[0][1]}
+    assert line == document(recorder.run.metrics()[0]) == {"step": 2, **seen[0][1]}
     assert line["accuracy_test"] == 0.5
     assert line["time"] == CLOCK.time(2)
 
@@ -270,3 +271,41 @@ def test_the_budget_is_a_share_of_the_time_gone_by(monkeypatch):
     for gone, allowed in ((2.0, False), (20.0, False), (40.0, True)):
         now[0] = gone
         assert budget.allows() == allowed
+
+
+def seen_at(step, scale):
+    sizes = nf.Sizes(3, 2, 4)
+    rng = np.random.default_rng(0)
+    state = nf.State(scale * rng.normal(size=(4, 6)), scale * rng.normal(size=(3, 4)), np.zeros(3))
+    return StoredSnapshot(step, float(step), state, sizes)
+
+
+def test_kernels_are_measured_where_a_sign_of_their_change_has_moved():
+    cadence = KernelCadence(2.0, 0.25, 1e9)
+    taken = []
+    # Fast to step 10, then still: a factor would measure at 16, 32 and 64 for nothing.
+    for step in range(120):
+        seen = seen_at(step, np.exp(0.02 * min(step, 10)))
+        assert cadence.may(step)
+        if cadence.due(seen):
+            cadence.done(seen, 0.0)
+            taken.append(step)
+    # |W|^2 and H^T H go as exp(.04 s), which is 1.25 at 5.6; at the latest when the step has grown tenfold.
+    assert taken == [0, 6, 60]
+    again = KernelCadence(2.0, 0.25, 1e9)
+    again.resume(seen_at(6, np.exp(0.12)))
+    assert not again.due(seen_at(7, np.exp(0.14)))
+    again.stop()
+    assert not again.may(900)
+
+
+def test_a_sign_of_change_is_refused_beside_what_it_replaces():
+    for steps in ((0, 5), None):
+        with pytest.raises(InputError, match="in place of a factor"):
+            KernelCadence(steps, 0.25, 0.1)
+    with pytest.raises(InputError, match="kernel_change"):
+        KernelCadence(2.0, 0.0, 0.1)
+    slow = KernelCadence(2.0, 0.25, 0.0)
+    slow.done(seen_at(0, 1.0), 5.0)
+    # Out of the budget.
+    assert not slow.due(seen_at(5, 3.0))

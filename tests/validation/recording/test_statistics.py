@@ -10,7 +10,10 @@ from flax import linen, nnx
 from flax.training.train_state import TrainState
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.normalisation import StatisticsWarning
+from ntkflow_validation.precision import full
 from ntkflow_validation.recording import Recorder, RecordingWarning, each
+from ntkflow_validation.recording.dropout import SENTENCE
+from ntkflow_validation.recording.statistics import _standing_for_all
 from ntkflow_validation.runs.results import deviations
 from ntkflow_validation.runs.rundir import RunDirectory
 
@@ -81,7 +84,7 @@ def made(kind):
     if kind == "nnx":
         net, training = Nnx(), Nnx()
         training.drop.deterministic = True
-        return net, of_nnx, "head", training.features(X)
+        return net, of_nnx, "head", full(training.features)(X)
     if kind == "torch":
         import torch
 
@@ -89,7 +92,7 @@ def made(kind):
         training.body[3].eval()
         return net, of_torch, "head", training.body(torch.from_numpy(X)).detach().numpy()
     variables = LINEN.init(jax.random.key(0), X)
-    found, _ = LINEN.apply(variables, X, train=True, mutable=["batch_stats"], method="features")
+    found, _ = full(LINEN.apply)(variables, X, train=True, mutable=["batch_stats"], method="features")
     return variables, of_linen, head_of_linen, found
 
 
@@ -127,7 +130,8 @@ def test_features_and_kernel_are_those_of_the_recorded_samples_statistics(tmp_pa
         assert type(net.norm) is nnx.BatchNorm
     if kind == "torch":
         assert all(part.training for part in net.modules())
-    assert run.training().remarks is None
+    # Of the dropout in a module it is said that features are without it; in Linen none is seen.
+    assert run.training().remarks == (None if kind == "linen" else (SENTENCE,))
     assert (run.config.model.norm, run.config.observed) == ("batch", "recalibrated")
     assert any("those of the recorded samples" in sentence for sentence in deviations(run, run.training()))
 
@@ -205,10 +209,61 @@ def test_nothing_is_compiled_twice(tmp_path, kind):
 
     recorder = Recorder(tmp_path / "run", Y, clock=CLOCK, X=X, features=counted, head=head, kernels=None)
     recorder(0, net)
-    assert traced
+    # Statistics and features are one pass.
+    assert len(traced) == 1
     traced.clear()
     recorder(1, net)
     assert not traced
+
+
+@needs_torch
+def test_a_record_is_one_pass_and_no_copy(tmp_path, monkeypatch):
+    import torch
+
+    net, features, head, wanted = made("torch")
+    passed = []
+    net.body.register_forward_hook(lambda *_: passed.append(1))
+    monkeypatch.setattr(torch.nn.Module, "__deepcopy__", lambda *_: pytest.fail("copied"), raising=False)
+    recorder = Recorder(tmp_path / "run", Y, clock=CLOCK, X=X, features=features, head=head, kernels=None)
+    for step in range(3):
+        recorder(step, net)
+    assert len(passed) == 3
+    np.testing.assert_allclose(recorder.run.read_snapshot(2).state.H, np.asarray(wanted)[ORDER].T, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_more_samples_than_fit_into_a_pass_some_of_every_class_stand_for_all(tmp_path, kind, monkeypatch):
+    net, features, head, _ = made(kind)
+    monkeypatch.setattr("ntkflow_validation.recording.statistics.ONE_PASS", 6)
+    recorder = Recorder(tmp_path / "run", Y, clock=CLOCK, X=X, features=features, head=head, kernels=None)
+    recorder(0, net)
+    rows = _standing_for_all(Y)
+    assert (len(rows), np.bincount(Y[rows]).min()) == (6, 6 // C)
+    if kind == "linen":
+        fresh = nf.recalibrate(LINEN, X[rows], net, forward=lambda net, x: net.features(x))
+        wanted = features(fresh, X)
+    elif kind == "nnx":
+        fresh = nf.recalibrate(net, X[rows], forward=features)
+        fresh.eval()
+        wanted = features(fresh, X)
+    else:
+        import torch
+
+        wanted = features(nf.recalibrate(net, X[rows], forward=features).eval(), torch.from_numpy(X)).detach()
+    np.testing.assert_allclose(recorder.run.read_snapshot(0).state.H, np.asarray(wanted)[ORDER].T, atol=2e-5)
+
+
+def test_a_head_that_is_a_function_is_given_the_statistics_of_the_samples(tmp_path):
+    net, features, _, _ = made("nnx")
+
+    def head(net):
+        return net.head.kernel[...].T, net.norm.mean[...][:C]
+
+    recorder = Recorder(tmp_path / "run", Y, clock=CLOCK, X=X, features=features, head=head, kernels=None)
+    recorder(0, net)
+    wanted = nf.recalibrate(net, X, forward=features).norm.mean[...][:C]
+    np.testing.assert_allclose(recorder.run.read_snapshot(0).state.b, wanted, rtol=1e-6)
+    assert np.abs(wanted).max() > 0.1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -224,7 +279,7 @@ def test_without_recalibration_stale_statistics_are_said_and_kept(tmp_path, kind
     recorder(1, net)  # once
     recorder.close()
     run = RunDirectory.open(tmp_path / "run")
-    (remark,) = run.training().remarks
+    remark = run.training().remarks[0]
     assert remark.startswith("batch normalisation, step 0: running statistics of 1 of 1")
     said = deviations(run, run.training())
     assert remark in said
@@ -236,7 +291,7 @@ def test_without_recalibration_stale_statistics_are_said_and_kept(tmp_path, kind
             tmp_path / "fresh", Y, clock=CLOCK, X=X, features=features, head=head, kernels=None, recalibrate=False
         )  # fmt: skip
         other(0, fresh)
-        assert other.run.training().remarks is None
+        assert other.run.training().remarks == (SENTENCE,)
         assert np.abs(other.run.read_snapshot(0).state.H - H).max() > 0.1
 
 
@@ -259,13 +314,13 @@ def test_statistics_that_cannot_be_seen_are_said_and_the_run_goes_on(tmp_path):
 
     with pytest.warns(RecordingWarning, match="cannot be recomputed.*hand over the module itself"):
         run = record([0, 1])
-    (remark,) = run.training().remarks
+    remark = run.training().remarks[0]
     assert remark in deviations(run, run.training())
     assert run.config.observed == "as given"
     with pytest.warns(RecordingWarning) as said:
         record([1, 2])
     assert {"cannot be" in str(w.message) or "skipped" in str(w.message) for w in said} == {True}
-    assert RunDirectory.open(run.path).metrics()[-1]["step"] == 2
+    assert RunDirectory.open(run.path).metrics()[-1].step == 2
 
 
 @needs_torch

@@ -98,7 +98,7 @@ def test_a_write_that_is_interrupted_never_looks_complete(run, monkeypatch, brok
     with pytest.raises(KilledError):
         train_run(run)
     assert run.steps() == [0]
-    assert [row["step"] for row in run.metrics()] == [0]
+    assert [row.step for row in run.metrics()] == [0]
     assert not list(run.path.glob("**/*.partial"))
     monkeypatch.undo()
     train_run(run)
@@ -150,6 +150,13 @@ def test_steps_out_of_order_say_what_to_do_first(run):
         compare_run(run)
     with pytest.raises(InputError, match="no snapshot at that step"):
         kernel_steps(run, extra=5_000)
+    steps = run.steps()
+    evenly = kernel_steps(run)
+    spaced = kernel_steps(
+        replace(run, config=replace(run.config, kernels=KernelConfig(count=3, spacing="change")))
+    )
+    assert (spaced[0], spaced[-1], len(spaced)) == (evenly[0], evenly[-1], 3)
+    assert set(spaced) <= set(steps)
     measure_run(run)
     with pytest.raises(InputError, match="no kernel was measured there"):
         compare_run(run, from_snapshot=1)

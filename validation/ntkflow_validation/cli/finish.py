@@ -73,11 +73,11 @@ def _print(run: "RunDirectory", summary: "Summary") -> None:
     last = summary.training.last
     if not last:
         return
-    time, loss = (_number(last[name], ".4g") for name in ("time", "loss"))
+    time, loss = (_number(value, ".4g") for value in (last.time, last.loss))
     trained, tested = (_number(last.get(f"accuracy_{of}"), ".3f") for of in ("train", "test"))
     # Steps that are not those of gradient descent are in no flow time.
-    at = "" if last["time"] is None else f"flow time {time}, "
-    print(f"{run.path}: step {last['step']}, {at}loss {loss}, ", end="")
+    at = "" if last.time is None else f"flow time {time}, "
+    print(f"{run.path}: step {last.step}, {at}loss {loss}, ", end="")
     print(f"accuracy {trained} / {tested} (train / test)")
     for row in summary.kernels:
         values = {
@@ -103,15 +103,23 @@ def _print(run: "RunDirectory", summary: "Summary") -> None:
 
 def _print_window(window: "WindowSummary") -> None:
     """Skill on centred class means of every rung, the cheapest that predicts, and what costs most."""
+    from ntkflow_validation.ladder.score.frontier import THRESHOLD
+
     first, last = (_number(value, ".4g") for value in (window.loss.first, window.loss.last))
+    learnt = ""
+    if window.accuracy is not None:
+        ends = (_number(value, ".2f") for value in (window.accuracy.first, window.accuracy.last))
+        learnt = f", train accuracy {' to '.join(ends)}"
     print(
-        f"{window.name}: steps {window.step} to {window.last_step}, loss {first} to {last}; "
+        f"{window.name}: steps {window.step} to {window.last_step}, loss {first} to {last}{learnt}; "
         "skill on centred class means (1 perfect, 0 = no better than no change):"
     )
     skills = (f"{name} {_number(values.get('M'), '.2f')}" for name, values in window.skill.items())
     print("  " + ", ".join(skills))
     print(f"  {window.sentence}")
-    print(f"  cheapest rung with skill 0.8: {window.cheapest or 'none'}")
+    if window.tests:
+        print(f"  {window.tests}")
+    print(f"  cheapest rung with skill {THRESHOLD}: {window.cheapest or 'none'}")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -29,7 +29,7 @@ QUANTITY = typer.Option(
     None,
     "--quantity",
     help="What to measure besides: outputs, row-space, rayleigh, pair-norms, output-pair-norms, matrix, row-matrix, "
-    "tensor, output-tensor; repeat.",
+    "tensor, output-tensor, class-kernels, row-class-kernels; repeat.",
 )
 OWN = "  [default: the run's]"
 METHOD = typer.Option(

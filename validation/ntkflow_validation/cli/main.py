@@ -12,10 +12,12 @@ from ntkflow_validation.cli.export import export
 from ntkflow_validation.cli.finish import finish, print_next, tell, tell_complete, written
 from ntkflow_validation.cli.frontier import frontier
 from ntkflow_validation.cli.kernels import kernels
+from ntkflow_validation.cli.laws import laws
 from ntkflow_validation.cli.paper import figure, reproduce
 from ntkflow_validation.cli.progress import progress
 from ntkflow_validation.cli.report import calibrate, default_run, report
 from ntkflow_validation.cli.seeds import seeds
+from ntkflow_validation.cli.studies import experiment, regimes
 from ntkflow_validation.cli.sweep import show, sweep, table
 
 if TYPE_CHECKING:
@@ -70,7 +72,22 @@ def train(
     _exit(outcome)
 
 
-for command in (kernels, export, calibrate, report, frontier, seeds, sweep, table, show, figure, reproduce):
+for command in (
+    kernels,
+    laws,
+    export,
+    calibrate,
+    regimes,
+    experiment,
+    report,
+    frontier,
+    seeds,
+    sweep,
+    table,
+    show,
+    figure,
+    reproduce,
+):
     app.command()(command)
 
 

@@ -67,7 +67,7 @@ def reproduce(
             fetch(base.data.name)
         options.find_data(base, data_dir)
     if dry_run or not quiet:
-        print(estimate_figure(wanted, scale, workers).words(), flush=True)
+        print(estimate_figure(wanted, scale, workers, together).words(), flush=True)
     if dry_run:
         return
     folder = out if out is not None else Path("reproduction") / f"figure-{number}-{preset}"

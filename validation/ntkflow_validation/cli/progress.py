@@ -1,22 +1,23 @@
 """The progress bar of a run: one line per stage, on standard error."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 
 from ntkflow import progress as plain
 from ntkflow.cli.ends import GOES_ON
 from ntkflow.errors import StoppedError
+from ntkflow_validation.runs.documents import Line
 
 
 class Bar(plain.Bar):
     """A bar whose line of the training shows the metrics seen last."""
 
-    def observed(self, metrics: Mapping[str, float | None]) -> None:
+    def observed(self, line: Line) -> None:
         """Show the NC metrics and the test accuracy of a snapshot beside the bar of the training."""
-        collapse = " ".join(f"{metrics[name]:.2g}" for name in ("NC1", "NC2", "NC3"))
+        collapse = " ".join(f"{line.values[name]:.2g}" for name in ("NC1", "NC2", "NC3"))
         # Short enough for a line of 80 characters.
-        self.note("training", f"NC1-3 {collapse}, accuracy {metrics['accuracy_test']:.2f}")
+        self.note("training", f"NC1-3 {collapse}, accuracy {line.values['accuracy_test']:.2f}")
 
 
 @contextmanager

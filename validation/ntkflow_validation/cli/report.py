@@ -188,6 +188,13 @@ def _print(found: "Calibration") -> None:
     lowest = "none" if found.block_skill is None else f"{found.block_skill:.6f}"
     print(f"known answer {verdict}: lowest skill of three constants {lowest}, ", end="")
     print(f"constants to {found.kappa_error:.1e}")
+    if found.moving is not None:
+        m = found.moving
+        skills = ["none" if s is None else f"{s:.6f}" for s in (m.frozen, m.mean, m.weighted)]
+        print(
+            f"kernel that grows {m.growth:.3g}-fold: lowest skill of three constants of the start {skills[0]}, moving as "
+            f"means over neurons {skills[1]}, as weighted by W {skills[2]}"
+        )
     if found.departures:
         print(
             "departure    amount  residual  skill of three constants: M    H2    of the traced kernel: M    H2"

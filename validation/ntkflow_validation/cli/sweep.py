@@ -62,7 +62,7 @@ def sweep(
     if not dry_run:
         refuse_many("over", grid.count, "trainings", CELL, yes)
     if dry_run:
-        _estimate(grid, workers, json)
+        _estimate(grid, workers, together, json)
         return
     if download:
         fetch_data(grid)
@@ -94,16 +94,19 @@ def run(
     from ntkflow.cli.printed.output import bar
     from ntkflow.sweep import dask_cluster
     from ntkflow_validation.sweep.running import local_workers, run_sweep
-    from ntkflow_validation.sweep.together import Together
+    from ntkflow_validation.sweep.together import Together, require_room_for
 
     if workers is not None and scheduler is not None:
         raise checks.beside("--workers", workers, "--scheduler")
-    _find_data(grid, data_dir)
+    # Missing files are said before anything starts.
+    for config in _by_data(grid).values():
+        find_data(config, data_dir)
     with ExitStack() as stack:
         where = dask_cluster(scheduler) if scheduler is not None else local_workers(workers)
         executor: Executor = stack.enter_context(where)
         if together != 1:
-            executor = stack.enter_context(Together(executor, together))
+            pool, executor = executor, stack.enter_context(Together(executor, together))
+            require_room_for([cell.run for cell in grid.cells if cell.run is not None], together, pool)
         progress = stack.enter_context(bar(silent))
         try:
             return run_sweep(grid, out, executor, progress, overwrite, keep_runs, data_dir)
@@ -178,7 +181,7 @@ def read_table(out: Path) -> "Table":
         InputError: it is none.
     """
     from ntkflow.runs import files
-    from ntkflow.sweep.cache import SPEC_FILE
+    from ntkflow.sweep.stored.cache import SPEC_FILE
     from ntkflow_validation.sweep.grid import sweep_from_tables
     from ntkflow_validation.sweep.running import tabulate_sweep
 
@@ -262,17 +265,11 @@ def fetch_data(grid: "TrainingSweep") -> None:
         fetch(name)
 
 
-def _find_data(grid: "TrainingSweep", data_dir: Path | None) -> None:
-    """Missing files are said before anything starts."""
-    for config in _by_data(grid).values():
-        find_data(config, data_dir)
-
-
-def _estimate(grid: "TrainingSweep", workers: int | None, json: bool) -> None:
+def _estimate(grid: "TrainingSweep", workers: int | None, together: int, json: bool) -> None:
     from ntkflow.runs import files
     from ntkflow_validation.sweep.estimate import estimate
 
-    found = estimate(grid, workers)
+    found = estimate(grid, workers, together)
     print(files.dump_json(found.to_dict()) if json else found.words())
 
 

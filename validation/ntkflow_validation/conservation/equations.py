@@ -3,7 +3,8 @@
 <r, J D theta> = sum_g d_g <(J^T r)_g, theta_g> vanishes for a law whatever r, theta and the inputs are. Theory 16.2.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from ntkflow_validation.conservation.slices import Layout, Tensors
 
 # Directions pulled back through one draw of parameters and inputs.
 DIRECTIONS = 4
+# Part of the draws in which an approximate law has to hold.
+USUAL = 0.75
 # Draws around the network's own parameters, and draws that forget them but for their size. A unit that is always active
 # or dead in the first, and so seems to obey laws of a linear one or none at all, is another in the second.
 SPREAD = 0.3
@@ -21,16 +24,23 @@ FROM_ZERO = 0.1
 SILENT = 1e-12
 
 
-class Equations(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Equations:
     """Rows of the system, and what its numbers would be without cancellation.
 
     Attributes:
         A: (rows, slices), rows of about unit length.
-        scale: (slices,) lengths of the columns of |(J^T r)_g| |theta_g|.
+        sizes: |(J^T r)_g| |theta_g| in the same units, (rows, slices).
     """
 
     A: np.ndarray
-    scale: np.ndarray
+    sizes: np.ndarray
+
+    @cached_property
+    def scale(self) -> np.ndarray:
+        """Lengths of the columns of `sizes`, (slices,)."""
+        found: np.ndarray = np.linalg.norm(self.sizes, axis=0)
+        return found
 
     @property
     def silent(self) -> np.ndarray:
@@ -41,12 +51,26 @@ class Equations(NamedTuple):
     def grouped(self, groups: list[list[int]]) -> "Equations":
         """The system for one coefficient a group."""
         A = np.stack([self.A[:, g].sum(axis=1) for g in groups], axis=1)
-        return Equations(A, np.array([np.linalg.norm(self.scale[g]) for g in groups]))
+        return Equations(A, np.stack([np.linalg.norm(self.sizes[:, g], axis=1) for g in groups], axis=1))
+
+    def first(self, rows: int) -> "Equations":
+        """So many of the rows."""
+        return Equations(self.A[:rows], self.sizes[:rows])
 
     def defect(self, d: np.ndarray) -> float:
         """|J D theta| / (|J| |D theta|) over all rows; NaN where no slice of the law has a signal."""
         size = np.linalg.norm(self.scale * d)
         return float(np.linalg.norm(self.A @ d) / size) if size > 0 else float("nan")
+
+    def usual_defect(self, d: np.ndarray) -> float:
+        """The same in all but a quarter of the draws: where a channel hardly moves, an epsilon is large beside its variance."""
+        draws = np.arange(len(self.A)) // DIRECTIONS
+        left, size = (
+            np.bincount(draws, weights=np.square(x))
+            for x in (self.A @ d, np.linalg.norm(self.sizes * d, axis=1))
+        )
+        heard = size > 0
+        return float(np.sqrt(np.quantile(left[heard] / size[heard], USUAL))) if heard.any() else float("nan")
 
 
 def drawn(tensors: Tensors, rng: np.random.Generator, anew: bool = False) -> dict[str, np.ndarray]:
@@ -138,4 +162,4 @@ def _squares(tensors: Tensors) -> Tensors:
 def _scaled(A: np.ndarray, S: np.ndarray) -> Equations:
     lengths = np.linalg.norm(S, axis=1, keepdims=True)
     lengths[lengths == 0] = 1.0
-    return Equations(A / lengths, np.linalg.norm(S / lengths, axis=0))
+    return Equations(A / lengths, S / lengths)

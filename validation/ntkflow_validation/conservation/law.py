@@ -1,15 +1,19 @@
 """Conserved quantities of a network as values: what they are made of, how well they hold, what they are called."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, overload
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
+from jaxtyping import PyTree
 
-from ntkflow import views
+from ntkflow import checks, views
 from ntkflow.errors import InputError
 from ntkflow_validation.conservation.passes import passes
 from ntkflow_validation.conservation.slices import Slice
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Decays = float | Mapping[str, float]
 # Rows of a table in a notebook.
@@ -18,7 +22,7 @@ SHOWN = 60
 
 @dataclass(frozen=True, repr=False)
 class Law:
-    """q = sum_g d_g |theta_g|^2, constant under gradient flow of any loss of the outputs. Source: docs/conservation-laws.md.
+    """q = sum_g d_g |theta_g|^2/r_g, constant under gradient flow of any loss of the outputs. Source: docs/conservation-laws.md.
 
     Attributes:
         coefficients: d_g by slice; + for slices that read a channel, - for those that write it.
@@ -29,6 +33,7 @@ class Law:
         defect_on_X: the same at the network's own parameters on its inputs; NaN where all of its slices are dead there.
         exact: whether the defect is rounding; else a normalisation's epsilon, or the like, breaks the law a little.
         linear: whether it is one of a family whose whole matrix is conserved: the interface has no activation.
+        rates: r_g by tensor, of groups that are trained at rates of their own, see `Laws.at_rates`; of others 1.
     """
 
     coefficients: Mapping[Slice, float]
@@ -38,26 +43,29 @@ class Law:
     defect_on_X: float
     exact: bool
     linear: bool = False
+    rates: Mapping[str, float] = field(default_factory=dict)
 
-    def value(self, params: Any) -> float:
+    def value(self, params: PyTree) -> float:
         """q of these parameters: those of the function, or the module itself."""
-        return sum(d * square for _, d, square in self._terms(params))
+        return sum(d * square / self.rates.get(piece.tensor, 1.0) for piece, d, square in self._terms(params))
 
-    def rate(self, params: Any, decay: Decays) -> float:
+    def rate(self, params: PyTree, decay: Decays) -> float:
         """dq/dt = -2 sum_g lambda_g d_g |theta_g|^2 under gradient flow with weight decay.
+
+        Of groups with rates of their own too: theta_g moves by -r_g (gradient + lambda_g theta_g), so that r_g drops out.
 
         Args:
             params: as for `value`.
             decay: lambda, for all tensors or by path; tensors that are not named have none. In units of 1/time.
         """
-        if isinstance(decay, Mapping):
-            return -2 * sum(
-                decay.get(piece.tensor, 0.0) * d * square for piece, d, square in self._terms(params)
-            )
-        return -2 * decay * self.value(params)
 
-    def _terms(self, params: Any) -> Iterator[tuple[Slice, float, float]]:
-        tensors = _tensors(params)
+        def of(piece: Slice) -> float:
+            return decay.get(piece.tensor, 0.0) if isinstance(decay, Mapping) else decay
+
+        return -2 * sum(of(piece) * d * square for piece, d, square in self._terms(params))
+
+    def _terms(self, params: PyTree) -> Iterator[tuple[Slice, float, float]]:
+        tensors = tensors_of(params)
         for piece, d in self.coefficients.items():
             if piece.tensor not in tensors:
                 rule = "has no such tensor"
@@ -70,7 +78,8 @@ class Law:
         return views.called(self, name=self.name, slices=len(self.coefficients), defect=self.defect)
 
 
-def _tensors(params: Any) -> Mapping[str, np.ndarray]:
+def tensors_of(params: PyTree) -> Mapping[str, np.ndarray]:
+    """Parameters by path in float64: of a function, of Linen's variables, or of a module."""
     module = not isinstance(params, Mapping | tuple | list) and callable(params)
     if module:
         return passes(params, None).params
@@ -116,6 +125,25 @@ class Laws(Sequence[Law]):
         """The others."""
         return tuple(law for law in self.found if not law.exact)
 
+    def at_rates(self, rates: Mapping[str, float]) -> "Laws":
+        """The laws of a training whose groups of parameters have rates of their own: q = sum_g d_g |theta_g|^2/r_g.
+
+        Args:
+            rates: r_g > 0 by tensor, as laws name them, over the rate that flow time is counted in, such as the head's;
+                tensors that are not named have that rate.
+
+        Raises:
+            InputError: no law is of such a tensor, or a rate is not positive.
+        """
+        known = {piece.tensor for law in self.found for piece in law.coefficients}
+        for name, rate in rates.items():
+            if name not in known:
+                rule = "is no tensor of these laws"
+                raise InputError("rates", name, rule, f"name some of {', '.join(sorted(known))}")
+            checks.positive(f"rates[{name!r}]", rate)
+        own = {name: float(rate) for name, rate in rates.items()}
+        return replace(self, found=tuple(replace(law, rates=own) for law in self.found))
+
     @overload
     def __getitem__(self, index: int) -> Law: ...
     @overload
@@ -137,7 +165,7 @@ class Laws(Sequence[Law]):
     def _repr_html_(self) -> str:
         return views.html_table(repr(self), self._heads, self._rows()[:SHOWN])
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "DataFrame":
         """A row for each law.
 
         Raises:

@@ -1,7 +1,7 @@
 """What a law is a law of, told from which slices it has; and families whose whole matrix is conserved."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -95,10 +95,23 @@ def matrix_defect(laws: Sequence[Coefficients], theta: Tensors, g: Tensors) -> f
         theta: parameters.
         g: gradients by them.
     """
-    total, size = np.zeros((len(laws), len(laws))), 0.0
+    size = sum(abs(d) * float(np.linalg.norm(x) * np.linalg.norm(y)) for d, x, y in _channels(laws, theta, g))
+    return float(np.abs(family_matrix(laws, theta, g)).max() / size) if size > 0 else float("inf")
+
+
+def family_matrix(laws: Sequence[Coefficients], x: Tensors, y: Tensors) -> np.ndarray:
+    """sum readers x_k . y_l - sum writers y_k . x_l of one family, (k, k): the conserved matrix where both are parameters."""
+    total = np.zeros((len(laws), len(laws)))
+    for d, left, right in _channels(laws, x, y):
+        total += d * (left @ right.T if d > 0 else right @ left.T)
+    return total
+
+
+def _channels(
+    laws: Sequence[Coefficients], x: Tensors, y: Tensors
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Coefficient and slices, one a row, of every axis that a family has."""
     for name, axis, d in sorted({(p.tensor, p.axis, d) for p, d in laws[0].items()}):
         picks = [[p.index for p in law if (p.tensor, p.axis) == (name, axis)] for law in laws]
-        x, y = (np.stack([np.take(t[name], pick, axis).ravel() for pick in picks]) for t in (theta, g))
-        total += d * (x @ y.T if d > 0 else y @ x.T)
-        size += abs(d) * float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(np.abs(total).max() / size) if size > 0 else float("inf")
+        left, right = (np.stack([np.take(t[name], pick, axis).ravel() for pick in picks]) for t in (x, y))
+        yield d, left, right

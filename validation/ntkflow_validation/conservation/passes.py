@@ -2,24 +2,32 @@
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from ntkflow.errors import InputError
+from ntkflow.foreign.arrays import on_host
+from ntkflow.foreign.modules import ForeignNetwork, Framework, framework_of
 from ntkflow.integrate.engines.precision import x64
 from ntkflow_validation.conservation.slices import Tensors
 from ntkflow_validation.kernels.backends.trainable import floating, paths
-from ntkflow_validation.kernels.networks.dispatch import is_module
-from ntkflow_validation.kernels.networks.host import on_host
 from ntkflow_validation.normalisation.watched import running
 
 NOT_RUN = (
     "the network does not run on X in double precision",
     "give X as it takes it, and layers without a fixed dtype",
 )
+
+
+# Gradients by path, and the shape of what was pulled back from.
+Pulled = tuple[dict[str, np.ndarray], tuple[int, ...]]
+# Of leaves that are trained, leaves that are kept, and x.
+Call = Callable[[list[PyTree], list[PyTree], jax.Array], jax.Array]
+Named = dict[str, jax.Array]
 
 
 class Passes(NamedTuple):
@@ -34,23 +42,24 @@ class Passes(NamedTuple):
 
     params: dict[str, np.ndarray]
     constants: dict[str, np.ndarray]
-    pull: Callable[[Tensors, Tensors, np.ndarray, int], tuple[dict[str, np.ndarray], tuple[int, ...]]]
+    pull: Callable[[Tensors, Tensors, np.ndarray, int], Pulled]
     outputs_first: bool = False
 
 
-def passes(f: Any, params: Any) -> Passes:
+def passes(f: ForeignNetwork, params: PyTree) -> Passes:
     """Backward passes of a function of (params, x) or of a module of torch, Flax or Equinox, in the mode that it is in.
 
     Raises:
         InputError: it is neither, or has no parameters.
     """
-    if is_module(f, "torch.nn", "Module"):
+    framework = framework_of(f)
+    if framework is Framework.TORCH:
         found = _torch(f)
-    elif is_module(f, "flax.nnx", "Module"):
+    elif framework is Framework.NNX:
         found = _nnx(f)
-    elif is_module(f, "flax.linen", "Module"):
+    elif framework is Framework.LINEN:
         found = _linen(f, params)
-    elif is_module(f, "equinox", "Module") and params is None:
+    elif framework is Framework.EQUINOX and params is None:
         found = _of_tree(lambda module, x: jax.vmap(module)(x), f, outputs_first=True)
     elif callable(f):
         found = _of_tree(f, params, outputs_first=False)
@@ -70,14 +79,14 @@ def passes(f: Any, params: Any) -> Passes:
     return found
 
 
-def _doubled(leaf: Any) -> Any:
+def _doubled(leaf: PyTree) -> PyTree:
     return np.asarray(leaf, np.float64) if floating(leaf) else leaf
 
 
 def _jax(
-    call: Callable[[list[Any], list[Any], Any], Any],
-    trained: Mapping[str, Any],
-    kept: Mapping[str, Any],
+    call: Call,
+    trained: Mapping[str, PyTree],
+    kept: Mapping[str, PyTree],
     first: bool,
 ) -> Passes:
     """Passes of call(leaves trained, leaves kept, x)."""
@@ -85,15 +94,15 @@ def _jax(
     numbers = {name: leaf for name, leaf in kept.items() if floating(leaf)}
 
     @jax.jit
-    def gradients(theta: dict[str, Any], constants: dict[str, Any], x: Any, key: Any) -> Any:
-        def outputs(theta: dict[str, Any]) -> Any:
+    def gradients(theta: Named, constants: Named, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Named]:
+        def outputs(theta: Named) -> jax.Array:
             leaves = [theta[name].reshape(shape) for name, shape in shapes.items()]
             return call(leaves, [constants.get(name, leaf) for name, leaf in kept.items()], x)
 
         out, back = jax.vjp(outputs, theta)
         return out, back(jax.random.normal(key, out.shape, out.dtype))[0]
 
-    def pull(theta: Tensors, constants: Tensors, x: np.ndarray, seed: int) -> Any:
+    def pull(theta: Tensors, constants: Tensors, x: np.ndarray, seed: int) -> Pulled:
         with x64(), running("f", *NOT_RUN):
             out, found = gradients(dict(theta), dict(constants), jnp.asarray(x), jax.random.key(seed))
             if out.dtype != jnp.float64:
@@ -106,20 +115,20 @@ def _jax(
     return Passes(flat, {name: _doubled(leaf) for name, leaf in numbers.items()}, pull, first)
 
 
-def _of_tree(f: Callable[[Any, Any], Any], params: Any, outputs_first: bool) -> Passes:
+def _of_tree(f: Callable[[ForeignNetwork, jax.Array], PyTree], params: PyTree, outputs_first: bool) -> Passes:
     leaves, structure = jax.tree.flatten(params)
     named = dict(zip(paths(params), leaves, strict=True))
     trained = {name: leaf for name, leaf in named.items() if floating(leaf)}
     kept = {name: leaf for name, leaf in named.items() if name not in trained}
 
-    def call(theta: list[Any], rest: list[Any], x: Any) -> Any:
+    def call(theta: list[PyTree], rest: list[PyTree], x: jax.Array) -> PyTree:
         values = {**dict(zip(trained, theta, strict=True)), **dict(zip(kept, rest, strict=True))}
         return f(jax.tree.unflatten(structure, [values[name] for name in named]), x)
 
     return _jax(call, trained, kept, outputs_first)
 
 
-def _nnx(module: Any) -> Passes:
+def _nnx(module: ForeignNetwork) -> Passes:
     from flax import nnx
 
     copy = nnx.clone(module)
@@ -130,7 +139,7 @@ def _nnx(module: Any) -> Passes:
     graph, params, rest = nnx.split(copy, nnx.Param, ...)  # type: ignore[misc]
     (leaves, tree), (others, other_tree) = jax.tree.flatten(params), jax.tree.flatten(rest)
 
-    def call(theta: list[Any], constants: list[Any], x: Any) -> Any:
+    def call(theta: list[PyTree], constants: list[PyTree], x: jax.Array) -> PyTree:
         return nnx.merge(graph, jax.tree.unflatten(tree, theta), jax.tree.unflatten(other_tree, constants))(x)
 
     return _jax(
@@ -141,19 +150,19 @@ def _nnx(module: Any) -> Passes:
     )
 
 
-def _plain(tree: Any) -> list[str]:
+def _plain(tree: PyTree) -> list[str]:
     """Paths without the attribute in which Flax keeps a variable's array."""
     return [name.removesuffix(".value") for name in paths(tree)]
 
 
-def _linen(module: Any, variables: Any) -> Passes:
+def _linen(module: ForeignNetwork, variables: PyTree) -> Passes:
     if not isinstance(variables, Mapping) or "params" not in variables:
         rule = "must be the variables of the Linen module, with 'params'"
         raise InputError("params", type(variables).__name__, rule, "give what module.init returned")
     rest = {name: branch for name, branch in variables.items() if name != "params"}
     (leaves, tree), (others, other_tree) = jax.tree.flatten(variables["params"]), jax.tree.flatten(rest)
 
-    def call(theta: list[Any], constants: list[Any], x: Any) -> Any:
+    def call(theta: list[PyTree], constants: list[PyTree], x: jax.Array) -> PyTree:
         return module.apply(
             {"params": jax.tree.unflatten(tree, theta), **jax.tree.unflatten(other_tree, constants)}, x
         )
@@ -166,13 +175,13 @@ def _linen(module: Any, variables: Any) -> Passes:
     )
 
 
-def _torch(module: Any) -> Passes:
+def _torch(module: ForeignNetwork) -> Passes:
     import torch
 
     copy = deepcopy(module).double().cpu()
     trained = {name: p for name, p in copy.named_parameters() if p.requires_grad}
 
-    def pull(theta: Tensors, constants: Tensors, x: np.ndarray, seed: int) -> Any:
+    def pull(theta: Tensors, constants: Tensors, x: np.ndarray, seed: int) -> Pulled:
         leaves = {n: torch.tensor(v).reshape(trained[n].shape).requires_grad_() for n, v in theta.items()}
         buffers = {n: torch.tensor(v) for n, v in constants.items()}
         with running("f", *NOT_RUN):

@@ -7,6 +7,7 @@ from ntkflow.progress import Progress, silent
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.run import LadderSettings
 from ntkflow_validation.ladder.run import compare_run as predict_windows
+from ntkflow_validation.metrics.kernel_change import sign_of, spread_by_change
 from ntkflow_validation.runs.compared import ComparedRun
 from ntkflow_validation.runs.measurement_run import measure_steps
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -34,7 +35,7 @@ __all__ = [
 
 
 def kernel_steps(run: RunDirectory, extra: int | None = None) -> list[int]:
-    """Snapshots to measure: spread evenly over those there are, first and last included, and `extra`.
+    """Snapshots to measure: spread as `kernels.spacing` says over those there are, first and last included, and `extra`.
 
     Raises:
         InputError: there is no snapshot, or none at step `extra`.
@@ -46,7 +47,13 @@ def kernel_steps(run: RunDirectory, extra: int | None = None) -> list[int]:
         raise InputError(
             "from-snapshot", extra, f"no snapshot at that step; there are {steps}", "pick one of these"
         )
-    return sorted({*spread_evenly(steps, run.config.kernels.count), *([] if extra is None else [extra])})
+    how = run.config.kernels
+    chosen = spread_evenly(steps, how.count)
+    if how.spacing == "change":
+        seen = (run.read_snapshot(step) for step in steps)
+        signs = [sign_of(s.state, s.sizes) for s in seen]
+        chosen = tuple(steps[i] for i in spread_by_change(signs, how.count))
+    return sorted({*chosen, *([] if extra is None else [extra])})
 
 
 def measure_run(
@@ -85,7 +92,7 @@ def compare_run(
     Args:
         run: trained and measured.
         from_snapshot: predict from this step to the end of the run; by default from the first measured snapshot,
-            and later ones, each until the loss has halved.
+            and later ones, each until the squared class residual is at 1/30, or as far as it gets.
         progress: called with (what, done, in all).
         rungs: their names; None for those that are cheap enough for the network, ("all",) for all. Those named one by
             one are run whatever they cost.

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 
 from ntkflow import checks
 from ntkflow.errors import InputError
+from ntkflow_validation.metrics.kernel_change import Sign, change, sign_of
+from ntkflow_validation.runs.rundir import StoredSnapshot
 
 # A list of steps, or the factor by which the step has to grow from one to the next.
 Steps = float | Sequence[int]
+# A sign of change may miss what a layer far below does: kernels are measured at least as often as the step grows by this.
+LATEST = 10.0
 
 
 def checked(name: str, value: Steps | None) -> Steps | None:
@@ -80,3 +84,61 @@ class Budget:
         # The first compiles as well, which no later one does.
         self.longest = seconds if self.spent else seconds / 2
         self.spent += seconds
+
+
+class KernelCadence:
+    """When kernels are measured: at steps that grow by a factor or of a list, or where a sign of their change has moved.
+
+    Args:
+        steps: a factor, a list of steps, or None for never.
+        by: share by which `metrics.kernel_change` has to have moved since the last measurement, in place of the factor; at the
+            latest the step has grown `LATEST`-fold. None: the factor.
+        budget: the share of the time gone by that measuring may take; it does not count for a list.
+
+    Raises:
+        InputError: a share that is none, or beside a list of steps or none at all.
+    """
+
+    def __init__(self, steps: Steps | None, by: float | None, budget: float) -> None:
+        self.steps, self.by = checked("kernels", steps), by
+        if by is not None:
+            self.by = checks.positive("kernel_change", by)
+            if not isinstance(self.steps, float | int):
+                rule, remedy = "says when kernels are measured in place of a factor", "drop it, or kernels="
+                raise InputError("kernel_change", by, rule, remedy)
+        self._cadence = Cadence(self.steps)
+        self._budget = Budget(checks.not_negative("budget", budget))
+        self._sign: Sign | None = None
+
+    def may(self, step: int) -> bool:
+        """Whether a kernel may be measured at this step, before anything of it is known."""
+        if self.by is None:
+            return self._cadence.due(step) and self._allows
+        return self._cadence.steps is not None and self._allows
+
+    def due(self, seen: StoredSnapshot) -> bool:
+        """Whether it is to be measured of what was seen."""
+        if not self.may(seen.step):
+            return False
+        if self.by is None or self._sign is None or seen.step >= LATEST * max(self._cadence.last or 0, 1):
+            return True
+        return change(sign_of(seen.state, seen.sizes), self._sign) >= self.by
+
+    def done(self, seen: StoredSnapshot, seconds: float) -> None:
+        """It was measured, in so long."""
+        self._budget.took(seconds)
+        self.resume(seen)
+
+    def resume(self, seen: StoredSnapshot) -> None:
+        """Go on from the last one that was measured."""
+        self._cadence.done(seen.step)
+        if self.by is not None:
+            self._sign = sign_of(seen.state, seen.sizes)
+
+    def stop(self) -> None:
+        """None is measured from here on."""
+        self._cadence.steps = None
+
+    @property
+    def _allows(self) -> bool:
+        return isinstance(self.steps, tuple) or self._budget.allows()

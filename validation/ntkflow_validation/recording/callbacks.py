@@ -5,7 +5,11 @@ from typing import Any
 
 from ntkflow import checks
 from ntkflow.errors import InputError
+from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow_validation.recording.recorder import Recorder
+
+# A hook of torch, a trainer or a callback of Lightning: classes of packages that are perhaps not installed.
+ForeignObject = Any
 
 
 class _Every:
@@ -15,13 +19,13 @@ class _Every:
         self.recorder = recorder
         self.every = checks.whole("every", every, 1)
 
-    def __call__(self, step: int, network: Any, last: bool = False) -> None:
+    def __call__(self, step: int, network: ForeignNetwork, last: bool = False) -> None:
         known = self.recorder.last
         if (last or step % self.every == 0) and (known is None or step > known):
             self.recorder(step, network)
 
 
-def each(recorder: Recorder, every: int = 100) -> Callable[[int, Any], None]:
+def each(recorder: Recorder, every: int = 100) -> Callable[[int, ForeignNetwork], None]:
     """For loops of Flax, of Equinox, or anyone's: call it after each step with the number of steps done and the network.
 
     Args:
@@ -34,13 +38,13 @@ def each(recorder: Recorder, every: int = 100) -> Callable[[int, Any], None]:
     """
     record = _Every(recorder, every)
 
-    def call(step: int, network: Any) -> None:
+    def call(step: int, network: ForeignNetwork) -> None:
         record(int(step), _of_state(network))
 
     return call
 
 
-def _of_state(network: Any) -> Any:
+def _of_state(network: ForeignNetwork) -> ForeignNetwork:
     """Of Flax's TrainState and its like what the function of the features takes: the parameters, or the variables."""
     if not (hasattr(network, "params") and hasattr(network, "apply_gradients")):
         return network
@@ -48,7 +52,9 @@ def _of_state(network: Any) -> Any:
     return {"params": network.params, "batch_stats": statistics} if statistics else network.params
 
 
-def after_steps(recorder: Recorder, optimizer: Any, network: Any, every: int = 100, done: int = 0) -> Any:
+def after_steps(
+    recorder: Recorder, optimizer: object, network: ForeignNetwork, every: int = 100, done: int = 0
+) -> ForeignObject:
     """Let an optimiser of torch record after its own steps; the loop stays as it is.
 
     Args:
@@ -76,7 +82,7 @@ def after_steps(recorder: Recorder, optimizer: Any, network: Any, every: int = 1
     count = checks.whole("done", done, 0)
     record(count, network)
 
-    def after(*_: Any) -> None:
+    def after(*_: object) -> None:
         nonlocal count
         count += 1
         record(count, network)
@@ -84,7 +90,7 @@ def after_steps(recorder: Recorder, optimizer: Any, network: Any, every: int = 1
     return hook(after)
 
 
-def lightning(recorder: Recorder, every: int = 100) -> Any:
+def lightning(recorder: Recorder, every: int = 100) -> ForeignObject:
     """A callback for Lightning's Trainer(callbacks=[...]), which records by `trainer.global_step` and closes at the end.
 
     It is a `lightning.pytorch.Callback`, or a `pytorch_lightning` one, where either is there; otherwise a plain object
@@ -99,17 +105,19 @@ def lightning(recorder: Recorder, every: int = 100) -> Any:
     class Recording(_callback()):  # type: ignore[misc]
         """Records the module that is trained."""
 
-        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        def on_train_start(self, trainer: ForeignObject, pl_module: ForeignNetwork) -> None:
             """The state before the first step."""
             if trainer.is_global_zero:
                 record(int(trainer.global_step), pl_module)
 
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+        def on_train_batch_end(
+            self, trainer: ForeignObject, pl_module: ForeignNetwork, *_: object, **__: object
+        ) -> None:
             """After a batch; accumulated ones are no step."""
             if trainer.is_global_zero:
                 record(int(trainer.global_step), pl_module)
 
-        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        def on_train_end(self, trainer: ForeignObject, pl_module: ForeignNetwork) -> None:
             """The last state, and how it ended."""
             if trainer.is_global_zero:
                 record(int(trainer.global_step), pl_module, last=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
+from ntkflow_validation.figures.windows import picture, what
 from ntkflow_validation.ladder.export import table
 from ntkflow_validation.ladder.run import LadderSettings, compare_run
 from ntkflow_validation.ladder.score.scores import CENTRED
-from ntkflow_validation.pipeline.summary import picture, what
 from ntkflow_validation.report.write import PAGE, finish
 from ntkflow_validation.runs.compared import ComparedRun, ComparedWindow
 from ntkflow_validation.runs.results import Results
@@ -123,10 +123,10 @@ def compare(
     return Compared(found, document)
 
 
-def _opened(run: Any) -> tuple[RunDirectory, bool]:
+def _opened(run: "RunDirectory | Recorder | Path | str") -> tuple[RunDirectory, bool]:
     """The run, and whether it is this process that holds it."""
     if isinstance(run, RunDirectory):
         return run, False
-    if hasattr(run, "labels") and hasattr(run, "run"):
-        return run.run, bool(run.recording)
-    return RunDirectory.open(run), False
+    if isinstance(run, Path | str):
+        return RunDirectory.open(run), False
+    return run.run, run.recording

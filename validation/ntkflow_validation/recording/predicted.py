@@ -6,21 +6,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ntkflow import checks
 from ntkflow._types import Times
 from ntkflow.errors import InputError
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import solve
+from ntkflow.integrate.trajectory import Figured
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
+from ntkflow.runs.pictures.curves import Curves
+from ntkflow.runs.saved.overlay import curves
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.metrics.clock_hint import clock_hint
 from ntkflow_validation.metrics.compare import Comparison
 from ntkflow_validation.metrics.compare import compare as scored
 from ntkflow_validation.metrics.objective import Objective
-from ntkflow_validation.recording.problems import given, members_of, observed, of_clock, problem_of
+from ntkflow_validation.recording.problems import Observed, given, members_of, observed, of_clock, problem_of
 from ntkflow_validation.recording.unseen import logits
 
 if TYPE_CHECKING:
@@ -28,8 +32,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
-    """A predicted trajectory on the clock of a training.
+class Predicted(Figured):
+    """A predicted trajectory on the clock of a training; the figure of `against(training)` has what was observed too.
 
     Attributes:
         solution: of the measured problem; its times start at 0.
@@ -106,7 +110,7 @@ class Predicted:
         solution = solve(self.problem, save_at=times, rtol=self.rtol)
         return replace(self, solution=solution, asked=tuple(float(step) for step in steps))
 
-    def against(self, training: Any) -> "Against":
+    def against(self, training: Observed) -> "Against":
         """Observed snapshots laid beside the prediction, and its skill on them.
 
         Args:
@@ -161,7 +165,7 @@ class Predicted:
             return True
         return step in self.asked if isinstance(self.asked, tuple) else step <= self.asked
 
-    def unseen(self, cross: Any, H: Any) -> np.ndarray:
+    def unseen(self, cross: ArrayLike, H: ArrayLike) -> np.ndarray:
         """Logits of inputs that were not trained on, along the prediction, (T, N', C).
 
         dh(x)/dt = -sum_i Theta(x, x_i) W^T r_i with the kernel of the prediction between the training samples, see
@@ -179,9 +183,11 @@ class Predicted:
             self.solution, np.asarray(cross, dtype=np.float64)[:, self.order], np.asarray(H, np.float64)
         )
 
-    def figure(self, **options: Any) -> "Figure":
-        """The panes of the solution, options as in `nf.figure`; that of `against(training)` has the observed ones too."""
-        return self.solution.figure(**options)
+    def curves(self) -> Curves:
+        """What a figure needs of it: the solution's series on the clock of the training, beside which it may be laid."""
+        found = curves(self.solution)
+        settings = {"rung": self.problem.kernel.rung, "start": self.start}
+        return replace(found, t=self.times, settings=settings, kind="prediction")
 
     def __repr__(self) -> str:
         band = self.without_band or f"{len(self.members)} draws of the constants within their standard errors"
@@ -214,7 +220,7 @@ class Against:
 
     def figure(self, **options: Any) -> "Figure":
         """Observed as points, predicted as lines; `panes=` and `size=` as of `LadderComparison.figure`."""
-        from ntkflow_validation.figures.figures import comparison_figure
+        from ntkflow_validation.figures.comparison import comparison_figure
 
         kernel = self.predicted.problem.kernel.rung
         title = f"predicted from step {self.steps[0]} with the measured {kernel} kernel"

@@ -1,7 +1,10 @@
 """The problem that a measurement and a clock make, its members under drawn constants, and what was observed."""
 
+import os
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 
@@ -106,11 +109,35 @@ def members_of(
     )
 
 
-def observed(training: Any) -> list[tuple[int, State]]:
-    """Pairs (step, state) of a run directory or its path, of a recorder, or as they are given."""
-    if isinstance(training, str) or hasattr(training, "__fspath__"):
-        training = RunDirectory.open(training)
-    training = getattr(training, "run", training)
-    if isinstance(training, RunDirectory):
-        return [(step, training.read_snapshot(step).state) for step in training.steps()]
-    return [(step, state) for step, state in training]
+@runtime_checkable
+class HasRun(Protocol):
+    """What writes a run directory: a recorder."""
+
+    @property
+    def run(self) -> RunDirectory:
+        """Its directory."""
+
+
+# What was observed of a training: its run directory or the path of it, a recorder, or pairs (step, state).
+Observed: TypeAlias = RunDirectory | os.PathLike[str] | str | HasRun | Iterable[tuple[int, State]]
+
+
+def observed(training: Observed) -> list[tuple[int, State]]:
+    """Pairs (step, state) of a run directory or its path, of a recorder, or as they are given.
+
+    Raises:
+        InputError: of the run there is no prediction, as of one without a rate, whose steps are in no flow time.
+    """
+    if isinstance(training, Iterable) and not isinstance(training, str):
+        return list(training)
+    run = training if isinstance(training, RunDirectory) else getattr(training, "run", None)
+    run = run or RunDirectory.open(Path(cast(str, training)))
+    reason = run.config.unpredicted
+    if reason is not None:
+        raise InputError(
+            "training",
+            run.path,
+            f"has no prediction: {reason}",
+            "give pairs (step, state) where these are steps of the prediction's clock all the same",
+        )
+    return [(step, run.read_snapshot(step).state) for step in run.steps()]

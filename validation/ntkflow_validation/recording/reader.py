@@ -1,20 +1,32 @@
 """The features of a network of any framework on given inputs, in inference mode, and the same to be differentiated."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import PyTree
 
 from ntkflow.errors import InputError
+from ntkflow.foreign.arrays import inputs
+from ntkflow.foreign.modules import ForeignNetwork, Framework, framework_of
 from ntkflow_validation.normalisation.frameworks import by_batch
-from ntkflow_validation.precision import full
+from ntkflow_validation.normalisation.watched import running
+from ntkflow_validation.precision import full, full_in_torch
+
+if TYPE_CHECKING:
+    import jax
+    import torch
 
 # Samples of one forward pass: larger ones leave the cache and are slower on a CPU.
 BATCH = 256
-Features = Callable[[Any, Any], Any]
+Features = Callable[[ForeignNetwork, PyTree], PyTree]
+NOT_RUN = (
+    "does not run as features(network, x) on the recorded X",
+    "give X in the layout that the network takes (images of torch have channels first, those of Flax last), and features of "
+    "one batch in inference mode",
+)
 
 
 class Reader:
@@ -26,7 +38,7 @@ class Reader:
         X: inputs, a sample a row.
     """
 
-    def __init__(self, features: Features, X: Any) -> None:
+    def __init__(self, features: Features, X: object) -> None:
         if not callable(features):
             raise InputError(
                 "features",
@@ -36,26 +48,31 @@ class Reader:
             )
         self.features = features
         self._given = X
-        self._jitted: dict[Any, Any] = {}
-        self._on_device: dict[Any, Any] = {}
+        self._jitted: dict[Hashable, Callable[[PyTree, PyTree], PyTree]] = {}
+        self._on_device: dict[str, list[PyTree]] = {}
 
     @cached_property
     def X(self) -> np.ndarray:
         """Inputs as an array, float32 where they are floats."""
-        from ntkflow_validation.kernels.networks.host import on_host
-
-        found: np.ndarray = on_host(self._given)
+        found = inputs("X", self._given)
         return found.astype(np.float32) if found.dtype == np.float64 else found
 
-    def __call__(self, network: Any) -> np.ndarray:
-        """H, (N, n), in inference mode."""
-        if _is(network, "torch.nn", "Module"):
-            return self._of_torch(network)
-        read = self._compiled(network)
-        parts = [np.asarray(read(x), dtype=np.float64) for x in self._batches("jax", _to_jax)]
-        return np.concatenate(parts)
+    def __call__(self, network: ForeignNetwork) -> np.ndarray:
+        """H, (N, n), in inference mode.
 
-    def differentiable(self, network: Any, coupled: bool = False) -> tuple[Any, Any]:
+        Raises:
+            InputError: the function does not run on the network and X.
+        """
+        with running("features", *NOT_RUN):
+            if framework_of(network) is Framework.TORCH:
+                return self._of_torch(network)
+            read = self._compiled(network)
+            # Numbers beyond single precision become infinite, of which the recorder tells that the training diverged.
+            with np.errstate(over="ignore"):
+                parts = [np.asarray(read(x), dtype=np.float64) for x in self._batches("jax", _to_jax)]
+            return np.concatenate(parts)
+
+    def differentiable(self, network: ForeignNetwork, coupled: bool = False) -> tuple[ForeignNetwork, PyTree]:
         """`features` and `params` of `measure`.
 
         Args:
@@ -65,34 +82,30 @@ class Reader:
         features = self.features
         if coupled:
             network, features = by_batch(network, features)
-        if _is(network, "torch.nn", "Module"):
-            from ntkflow_validation.kernels.backends.pytorch import TorchBackend
+        if framework_of(network) is Framework.TORCH:
+            from ntkflow_validation.kernels.backends.pytorch.backend import TorchBackend
 
             return TorchBackend(_whole(network, features), self.X), None
-        if _is(network, "flax.nnx", "Module"):
+        if framework_of(network) is Framework.NNX:
             from ntkflow_validation.kernels.networks.nnx_module import nnx_backend
 
             mode = "batch" if coupled else "eval"
             net = network if coupled else _in_inference(network)
             return nnx_backend(net, self.X, None, features, None, mode), None
-        if hasattr(network, "params") and hasattr(network, "replace"):
-            # A state of Flax: what its optimiser and its normalisation keep is no parameter.
-            return (lambda p, x: features(network.replace(params=p), x)), network.params
         return features, network
 
-    def _batches(self, kind: str, move: Callable[[np.ndarray], Any]) -> list[Any]:
+    def _batches(self, kind: str, move: Callable[[np.ndarray], PyTree]) -> list[PyTree]:
         if kind not in self._on_device:
             X = self.X
             self._on_device[kind] = [move(X[i : i + BATCH]) for i in range(0, len(X), BATCH)]
-        found: list[Any] = self._on_device[kind]
-        return found
+        return self._on_device[kind]
 
-    def _of_torch(self, network: Any) -> np.ndarray:
+    def _of_torch(self, network: ForeignNetwork) -> np.ndarray:
         import torch
 
         first = next(network.parameters(), None)
         device = "cpu" if first is None else first.device
-        with inference(network), torch.no_grad():
+        with inference(network), full_in_torch(), torch.no_grad():
             parts = [
                 self.features(network, x).double().cpu().numpy()
                 for x in self._batches(
@@ -101,18 +114,18 @@ class Reader:
             ]
         return np.concatenate(parts)
 
-    def _compiled(self, network: Any) -> Callable[[Any], Any]:
+    def _compiled(self, network: ForeignNetwork) -> Callable[[PyTree], PyTree]:
         """h of a batch, compiled once for each structure: what is no array, as activations of Equinox, is part of it."""
         import jax
 
-        if _is(network, "flax.nnx", "Module"):
+        if framework_of(network) is Framework.NNX:
             from flax import nnx
 
             graph, state = nnx.split(network)
             if graph not in self._jitted:
                 inference, _ = nnx.split(_in_inference(network))
 
-                def merged(state: Any, x: Any) -> Any:
+                def merged(state: PyTree, x: "jax.Array") -> PyTree:
                     return self.features(nnx.merge(inference, state), x)
 
                 self._jitted[graph] = jax.jit(full(merged))
@@ -123,7 +136,7 @@ class Reader:
         key = (structure, tuple(known), statics)
         if key not in self._jitted:
 
-            def call(arrays: list[Any], x: Any) -> Any:
+            def call(arrays: list["jax.Array"], x: "jax.Array") -> PyTree:
                 one, other = iter(arrays), iter(statics)
                 joined = [next(one) if array else next(other) for array in known]
                 return self.features(jax.tree.unflatten(structure, joined), x)
@@ -132,19 +145,21 @@ class Reader:
         return partial(self._jitted[key], [leaf for leaf, array in zip(leaves, known, strict=True) if array])
 
 
-def plain(network: Any) -> Any:
-    """The module inside what shares it between processes, whose own forward pass would wait for the other ranks, or
-    inside what torch.compile made of it.
-    """
-    kind = type(network).__name__
-    if kind in ("DistributedDataParallel", "DataParallel"):
-        return plain(network.module)
-    # Hooks and copies are of the module that was compiled.
-    return plain(network._orig_mod) if kind == "OptimizedModule" else network
+def check_fit(H: np.ndarray, W: np.ndarray) -> None:
+    """Refuse features that the head does not act on, such as the outputs of the whole network."""
+    (C, n), found = W.shape, len(H)
+    if found != n:
+        logits = f": these are the {C} outputs, after the head" if found == C else ""
+        raise InputError(
+            "features",
+            f"{found} numbers a sample",
+            f"must be the {n} that the head acts on{logits}",
+            "give the network up to its last layer, and that layer as head",
+        )
 
 
 @contextmanager
-def inference(network: Any) -> Iterator[None]:
+def inference(network: ForeignNetwork) -> Iterator[None]:
     """A torch module in inference mode; every part of it goes back to the mode that it had."""
     before = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -155,7 +170,7 @@ def inference(network: Any) -> Iterator[None]:
             module.training = mode
 
 
-def _whole(network: Any, features: Features) -> Any:
+def _whole(network: ForeignNetwork, features: Features) -> "torch.nn.Module":
     import torch
 
     class Body(torch.nn.Module):  # type: ignore[misc]
@@ -174,7 +189,7 @@ def _whole(network: Any, features: Features) -> Any:
     return body
 
 
-def _in_inference(network: Any) -> Any:
+def _in_inference(network: ForeignNetwork) -> ForeignNetwork:
     from flax import nnx
 
     copy = nnx.merge(*nnx.split(network))
@@ -182,12 +197,7 @@ def _in_inference(network: Any) -> Any:
     return copy
 
 
-def _to_jax(x: np.ndarray) -> Any:
+def _to_jax(x: np.ndarray) -> "jax.Array":
     import jax.numpy as jnp
 
     return jnp.asarray(x)
-
-
-def _is(network: Any, module: str, kind: str) -> bool:
-    found = sys.modules.get(module)  # without it there are no modules of its kind
-    return found is not None and isinstance(network, getattr(found, kind))

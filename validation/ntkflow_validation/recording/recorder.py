@@ -2,39 +2,42 @@
 
 import os
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jaxtyping import PyTree
+from numpy.typing import ArrayLike
 
 from ntkflow import checks
-from ntkflow._types import Json
+from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
+from ntkflow.foreign import arrays, heads
+from ntkflow.foreign.labels import class_indices, counted
+from ntkflow.foreign.modules import ForeignNetwork, unwrapped
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
 from ntkflow.runs.atomic import MARK, refuse_existing
+from ntkflow.runs.border.records import document
 from ntkflow.runs.border.typed import typed
 from ntkflow_validation.config.recorded import GIVEN, RECALIBRATED, RecordedConfig, RecordedModel, described
 from ntkflow_validation.config.settings import KernelConfig
-from ntkflow_validation.kernels import measure
-from ntkflow_validation.kernels.networks.heads import part
-from ntkflow_validation.metrics.compare import observables
-from ntkflow_validation.metrics.probe import invariant_metrics
-from ntkflow_validation.normalisation.lag import StatisticsWarning
-from ntkflow_validation.recording import arrays
-from ntkflow_validation.recording.cadence import Budget, Cadence, Steps, checked
+from ntkflow_validation.conservation.law import Laws
+from ntkflow_validation.metrics.variability import line_metrics
+from ntkflow_validation.recording import dropout
+from ntkflow_validation.recording.cadence import Cadence, KernelCadence, Steps, checked
+from ntkflow_validation.recording.kernel import measured, with_terms
+from ntkflow_validation.recording.laws import Followed
 from ntkflow_validation.recording.ranks import rank as this_rank
-from ntkflow_validation.recording.reader import Features, Reader, inference, plain
-from ntkflow_validation.recording.statistics import Statistics
+from ntkflow_validation.recording.reader import Features, Reader, check_fit
+from ntkflow_validation.recording.statistics import Ready, Statistics
 from ntkflow_validation.recording.warned import RecordingWarning, Warned
-from ntkflow_validation.runs.documents import MadeBy, Training, first_difference
+from ntkflow_validation.runs.documents import Line, MadeBy, Training, first_difference
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
-from ntkflow_validation.runs.training_run import PART_OF_UNEQUAL, Result
+from ntkflow_validation.runs.training_run import Result
 
 # Measured beside the block constants; the whole tensor where it is small, from which every rung of the ladder follows.
 QUANTITIES = ("outputs", "row-space", "rayleigh")
@@ -67,11 +70,16 @@ class Recorder:
         snapshots: H, W, b are kept at the first call and whenever the step has grown by this factor, and at the end;
             1 keeps them at every call. Or a list of steps.
         kernels: the same for kernels, at snapshots; None for none.
+        kernel_change: in place of that factor, the share (as 0.25) by which the blocks of H^T H or |W|^2 have to have changed
+            since the last kernel, a cheap sign of its own change; at the latest the step has grown tenfold.
         budget: the share of the time gone by that measuring may take; for a list of steps it does not count.
         recalibrate: whether a network with running statistics of batch normalisation is read, and its kernel measured, with
-            those of X, on a copy: at every call a copy and a pass of X more, beyond 1024 samples a pass for each layer of
-            normalisation. Where this is off or impossible, stale statistics are warned of and said in the run.
+            those of X, of more than 1024 samples those of 1024 that stand for all classes alike; what is given stays as it
+            is. Where this is off or impossible, stale statistics are warned of and said in the run.
         measure: how: settings of `nf.measure` that `[kernels]` of a config.toml has, as {"per_class": 20, "probes": 8}.
+        laws: `nf.conservation_laws` of the network: their values are kept with every snapshot, for `ntkflow validate laws`, which
+            holds them against the law of the flow; that of the steps would need gradients. `laws.at_rates` where groups of
+            parameters have rates of their own.
         name: of the network, for titles.
         data: of the data set.
         sinks: called with (step, metrics) after every line, see `TensorBoard`, `WandB`.
@@ -86,18 +94,20 @@ class Recorder:
     def __init__(
         self,
         directory: Path | str,
-        y: Any,
+        y: ArrayLike,
         *,
         clock: Clock | None,
-        X: Any = None,
+        X: ArrayLike | None = None,
         features: Features | None = None,
-        head: Any = None,
+        head: str | Callable[[ForeignNetwork], object] | None = None,
         rows: bool | None = None,
         snapshots: Steps = 1.2,
         kernels: Steps | None = 2.0,
+        kernel_change: float | None = None,
         budget: float = 0.1,
         recalibrate: bool = True,
-        measure: Mapping[str, Any] | None = None,
+        measure: Document | None = None,
+        laws: Laws | None = None,
         name: str = "own network",
         data: str = "own data",
         sinks: Sequence[Sink] = (),
@@ -105,34 +115,28 @@ class Recorder:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(directory)
-        self.labels, self.classes = arrays.labels_of(y, None if clock is None else clock.classes)
+        self.labels = class_indices(y)
+        self.classes = len(counted(self.labels, None if clock is None else clock.classes))
         clock = clock or Clock(samples=len(self.labels), classes=self.classes)
         self.clock, self.rows, self.name, self.data = clock, rows, str(name), str(data)
         if len(self.labels) > clock.samples:
-            raise InputError(
-                "y",
-                f"{len(self.labels)} labels",
-                f"are more than the clock's {clock.samples} samples",
-                "correct one",
-            )
+            rule = f"are more than the clock's {clock.samples} samples"
+            raise InputError("y", f"{len(self.labels)} labels", rule, "correct one")
         if X is None and features is not None:
             raise InputError("X", None, "is what features are read on", "give the inputs of the samples of y")
         self._reader = None if features is None else Reader(features, X)
         if self._reader is not None and len(self._reader.X) != len(self.labels):
-            raise InputError(
-                "X", f"{len(self._reader.X)} inputs", "must be those of y", "give one for each label"
-            )
+            words = "must be those of y", "give one for each label"
+            raise InputError("X", f"{len(self._reader.X)} inputs", *words)
         self._head, self._remarks = head, list[str]()
         recalibrate = bool(typed("recalibrate", bool, recalibrate))
-        self._statistics = (
-            None if self._reader is None else Statistics(self._reader, recalibrate, self._remark)
-        )
+        read = None if self._reader is None else (self._reader, self.labels)
+        self._statistics = None if read is None else Statistics(*read, recalibrate, self._remark)
         self._snapshots = Cadence(checked("snapshots", snapshots))
-        self._kernels = Cadence(checked("kernels", kernels))
-        self._budget = Budget(checks.not_negative("budget", budget))
+        self._kernels = KernelCadence(kernels, kernel_change, budget)
         self._how = KernelConfig(**dict(measure or {}))
+        self._followed = None if laws is None else Followed(laws, clock)
         self._sinks = tuple(sinks)
-        self._order = np.argsort(self.labels, kind="stable")
         self._run: RunDirectory | None = None
         self._latest: StoredSnapshot | None = None
         self._warned = Warned()
@@ -147,7 +151,22 @@ class Recorder:
         # Only the process that locked it lets it go: forked children inherit the recorder.
         self._release = weakref.finalize(self, _close, self._stack, os.getpid())
 
-    def __call__(self, step: int, network: Any, W: Any = None, b: Any = None, **more: float) -> Json | None:
+    def __repr__(self) -> str:
+        done = "nothing recorded" if self.last is None else f"recorded to step {self.last}"
+        return (
+            f"Recorder({str(self.path)!r}: {done}; {'open' if self.recording else self.stopped or 'closed'})"
+        )
+
+    def __call__(
+        self,
+        step: int,
+        network: ForeignNetwork,
+        W: object = None,
+        b: ArrayLike | None = None,
+        *,
+        params: PyTree = None,
+        **more: float,
+    ) -> Json | None:
         """Record the network after `step` steps of the optimiser.
 
         Args:
@@ -155,6 +174,7 @@ class Recorder:
             network: H of the recorded samples, or, with `features`, the network.
             W: with H, the weights (C, n), or the last layer itself.
             b: with W, the biases (C,); None for none.
+            params: with `laws` of a recorder that is given H, parameters as `nf.conservation_laws` took them.
             more: other numbers for the line, as accuracy_test=0.98.
 
         Returns:
@@ -162,7 +182,7 @@ class Recorder:
             after numbers that were not finite.
 
         Raises:
-            InputError: H, W or b do not fit the labels.
+            InputError: H, W or b do not fit the labels, or the parameters not the laws.
         """
         if not self.writes or self.stopped:
             return None
@@ -170,19 +190,23 @@ class Recorder:
         if self.last is not None and step <= self.last:
             self._warned.once("again", f"{self.path} has step {self.last}: steps up to it are skipped")
             return None
-        network = self._ready(step, plain(network)) if W is None else network
-        H, weights, found = self._observed(network, W, b)
+        ready = self._ready(step, unwrapped(network)) if W is None else Ready(network)
+        H, weights, found = self._observed(ready, W, b)
         self._biased, biases = found is not None, np.zeros(self.classes) if found is None else found
         if not all(np.isfinite(part).all() for part in (H, weights, biases)):
             self._diverged(step)
             return None
         state, sizes, _ = State.from_samples(H, weights, biases, self.labels)
         seen = StoredSnapshot(step, self._time(step), state, sizes)
-        line = {**observables(state, sizes), **_accuracy(seen), **{k: float(v) for k, v in more.items()}}
-        self._write(seen, line, network if W is None else None)
+        if self._followed is not None:
+            self._followed.observe(unwrapped(network) if W is None and params is None else params, state.W)
+        told = {name: float(value) for name, value in more.items()}
+        known = {"accuracy_train": float(np.mean(state.logits.argmax(axis=0) == sizes.labels))}
+        line = Line(step, seen.time, {**line_metrics(state, sizes), **known, **told})
+        written = document(self._write(seen, line, ready if W is None else None))
         for sink in self._sinks:
-            sink(step, {"time": seen.time, **line})
-        return {"step": step, "time": seen.time, **line}
+            sink(step, {name: value for name, value in written.items() if name != "step"})
+        return written
 
     @property
     def run(self) -> RunDirectory:
@@ -204,6 +228,8 @@ class Recorder:
         """Keep the last state, say how the training ended, and let the directory go. A training that is killed needs none."""
         if self._run is not None and self.recording:
             if self._latest is not None and self._latest.step not in self._run.steps():
+                if self._followed is not None:
+                    self._followed.keep(self._run, self._latest.step)
                 self._run.write_observed(self._latest, compressed=False)
             if not self.stopped:
                 self._end(Result.COMPLETE, "")
@@ -214,85 +240,72 @@ class Recorder:
     def __enter__(self) -> "Recorder":
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A loop that was broken off has not ended.
         self.close() if kind is None else self._release()
 
-    def _ready(self, step: int, network: Any) -> Any:
+    def _ready(self, step: int, network: ForeignNetwork) -> Ready:
         """The network to be read: with the statistics of X, if it has any."""
         if self._statistics is None or self._head is None:
-            return network
-        return self._statistics.ready(step, network, self._snapshots.due(step) or self._kernel_due(step))
+            return Ready(network)
+        return self._statistics.ready(step, network, self._snapshots.due(step) or self._kernels.may(step))
 
     def _time(self, step: int) -> float:
         timeless = self.clock.learning_rate is None and self.clock.schedule is None
         return float("nan") if timeless else float(self.clock.time(step))
 
-    def _observed(self, network: Any, W: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _observed(
+        self, ready: Ready, W: object, b: ArrayLike | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         N = len(self.labels)
         if W is not None:
-            return arrays.columns(network, N, self.rows), *arrays.head_of(W, b, self.classes)
+            return arrays.columns(ready.network, N, self.rows), *heads.read(
+                W, b, C=self.classes, finite=False
+            )
         if self._reader is None or self._head is None:
             raise InputError(
                 "recorder",
-                f"step, {type(network).__name__}",
+                f"step, {type(ready.network).__name__}",
                 "was given no head: H needs W and b beside it, a network needs X=, features= and head= of the recorder",
                 "call recorder(step, H, W, b), or make it with these",
             )
-        H = arrays.columns(self._reader(network), N, True)
-        return H, *arrays.head_of(part(network, self._head), None, self.classes)
+        H = arrays.columns(self._reader(ready.network) if ready.features is None else ready.features, N, True)
+        # What a path leads to has no running statistics; a function may look at some.
+        owner = ready.given if isinstance(self._head, str) else ready.network
+        W, b = heads.read(heads.part(owner, self._head), C=self.classes, finite=False)
+        check_fit(H, W)
+        return H, W, b
 
-    def _write(self, seen: StoredSnapshot, line: Json, network: Any) -> None:
-        """As our trainings do: kernel, line, and last the state file, which marks the snapshot complete."""
-        run = self._run or self._begun(seen)
+    def _write(self, seen: StoredSnapshot, line: Line, ready: Ready | None) -> Line:
+        """As our trainings do: kernel, line, which is returned, and last the state file, which marks the snapshot complete."""
+        run = self._run or self._begun(seen, None if ready is None else ready.given)
         kept = self._snapshots.due(seen.step)
-        if self._reader is not None and network is not None and self._kernel_due(seen.step):
-            line |= self._measured(run, seen, network)
+        if self._reader is not None and ready is not None and self._kernels.due(seen):
+            line = self._measured(run, seen, ready.network, line)
             kept = True
-        run.append_metrics(seen.step, seen.time, line)
+        run.append_metrics(line)
         if kept:
+            if self._followed is not None:
+                self._followed.keep(run, seen.step)
             run.write_observed(seen, compressed=False)  # somebody's training waits
             self._snapshots.done(seen.step)
         self.last, self._latest = seen.step, None if kept else seen
+        return line
 
-    def _kernel_due(self, step: int) -> bool:
-        return self._kernels.due(step) and (isinstance(self._kernels.steps, tuple) or self._budget.allows())
-
-    def _measured(self, run: RunDirectory, seen: StoredSnapshot, network: Any) -> Json:
-        """The invariant's terms under the kernel measured here; what cannot be measured does not end a training."""
+    def _measured(self, run: RunDirectory, seen: StoredSnapshot, network: ForeignNetwork, line: Line) -> Line:
+        """The line with the invariant's terms under the kernel measured here; what cannot be measured does not end a training."""
         assert self._reader is not None
         how, began = run.config.kernels, time.perf_counter()
-        with ExitStack() as stack:
-            if hasattr(network, "named_parameters"):
-                stack.enter_context(inference(network))
-            features, params = self._reader.differentiable(network, coupled=how.bn == "batch")
-            # Of stale statistics this recorder has spoken.
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore", StatisticsWarning)
-            try:
-                found = measure(
-                    features, params, self._reader.X[self._order], self.labels[self._order],
-                    head=(seen.state.W, seen.state.b if self._biased else None),
-                    quantities=how.quantities, method=how.method, memory=how.memory,
-                    neurons=how.neurons or None, per_class=how.per_class or None, probes=how.probes, bn=how.bn,
-                )  # fmt: skip
-            except InputError as error:
-                self._warned.once("kernel", f"no kernel was measured at step {seen.step}: {error}")
-                self._kernels.steps = None
-                return {}
+        try:
+            found = measured(self._reader, network, seen.state, self.labels, how, self._biased)
+        except InputError as error:
+            self._warned.once("kernel", f"no kernel was measured at step {seen.step}: {error}")
+            self._kernels.stop()
+            return line
         seconds = time.perf_counter() - began
         run.write_measurement(seen.step, found, how, seconds)
-        self._budget.took(seconds)
-        self._kernels.done(seen.step)
-        if found.broken_order is not None:
-            return {"invariant_refused": f"measured constants break {found.broken_order}"}
-        if not seen.sizes.balanced and self.clock.samples > seen.sizes.N:
-            return {"invariant_refused": PART_OF_UNEQUAL}
-        m = self.clock.samples / self.classes
-        # Batches of classes that differ in size are drawn in no known proportion here.
-        drawn = self.clock.batch if seen.sizes.balanced else None
-        batch = 0 if drawn is None else max(1, drawn // self.classes)
-        return invariant_metrics(seen.state, seen.sizes, found.block(), m, batch)
+        self._kernels.done(seen, seconds)
+        return with_terms(line, found, seen, self.clock, self.classes)
 
     def _found(self) -> None:
         """Go on with what is there, or see that nothing is."""
@@ -305,12 +318,8 @@ class Recorder:
             given, known = self._continued(run.config).to_dict(), run.config.to_dict()
             difference = first_difference(given, known) or first_difference(known, given)
             if difference:
-                raise InputError(
-                    "directory",
-                    self.path,
-                    f"was recorded with another {difference}",
-                    "choose another directory, or overwrite=True",
-                )
+                rule = f"was recorded with another {difference}"
+                raise InputError("directory", self.path, rule, "choose another directory, or overwrite=True")
             self._resume(run)
         else:
             refuse_existing(self.path, self._overwrite, OWNED)
@@ -321,12 +330,15 @@ class Recorder:
         steps, rows = run.steps(), run.metrics()
         facts = run.training()
         self._remarks = list((facts.remarks or ()) if facts else ())
-        self._run, self.last = run, rows[-1]["step"] if rows else None
+        self._run, self.last = run, rows[-1].step if rows else None
         self._snapshots.last = steps[-1] if steps else None
-        self._kernels.last = run.measured()[-1] if run.measured() else None
+        if run.measured():
+            self._kernels.resume(run.read_snapshot(run.measured()[-1]))
 
-    def _begun(self, seen: StoredSnapshot) -> RunDirectory:
+    def _begun(self, seen: StoredSnapshot, network: ForeignNetwork) -> RunDirectory:
         n = seen.sizes.n
+        if dropout.drops(network):
+            self._remarks.append(dropout.SENTENCE)
         quantities: tuple[str, ...] = QUANTITIES
         if not self._how.quantities:
             # In batch mode no single sample can be looked at.
@@ -383,10 +395,6 @@ class Recorder:
         facts = None if self._run is None else self._run.training()
         if self._run is not None and facts is not None:
             self._run.write_training(replace(facts, remarks=tuple(self._remarks)))
-
-
-def _accuracy(seen: StoredSnapshot) -> Json:
-    return {"accuracy_train": float(np.mean(seen.state.logits.argmax(axis=0) == seen.sizes.labels))}
 
 
 def _close(stack: ExitStack, process: int) -> None:

@@ -1,19 +1,30 @@
 """Where metrics may go beside the run directory: TensorBoard's event files, and offline files of Weights & Biases."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ntkflow.errors import InputError
 
 # Metrics that a sink shows; the rest of a line are words.
-Numbers = Mapping[str, Any]
+Numbers = Mapping[str, object]
 
 
 # What is printed in a training is the training's own.
 QUIET = {"silent": True, "console": "off"}
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """TensorBoard's SummaryWriter, of torch or of tensorboardX."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """A point of a curve."""
+
+    def close(self) -> None:
+        """Write what is left."""
 
 
 class TensorBoard:
@@ -89,12 +100,13 @@ def numbers(metrics: Numbers) -> dict[str, float]:
     return {name: float(v) for name, v in metrics.items() if isinstance(v, int | float) and v == v}
 
 
-def _writer_class() -> Any:
+def _writer_class() -> Callable[[str], "Writer"]:
     # Torch is not imported for it where the training is without.
     own, light = "torch.utils.tensorboard", "tensorboardX"
     for name in (own, light) if "torch" in sys.modules else (light, own):
         try:
-            return import_module(name).SummaryWriter
+            found: Callable[[str], Writer] = import_module(name).SummaryWriter
+            return found
         except ImportError:
             continue
     raise _absent("TensorBoard", "ntkflow[tensorboard]")

@@ -148,6 +148,7 @@ class ComparedRung:
         band: around them.
         rates: of the parts of the residual.
         invariant: what it conserves.
+        skill_until: pooled until the squared class residual is down to each share of that at the start, by share.
     """
 
     name: str
@@ -164,6 +165,7 @@ class ComparedRung:
     band: Band | None = None
     rates: Mapping[str, Rates | None] | None = None
     invariant: Conserved | None = None
+    skill_until: Mapping[str, Mapping[str, Skill]] | None = field(default=None, metadata=SPARSE)
 
     @property
     def key(self) -> str:
@@ -241,6 +243,32 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class ComparedShape:
+    """How far the kernel at the start of a window is from three constants (`KernelShape`); None where not measured.
+
+    Attributes:
+        block_residual: |K - K_block| / |K|, which adds up what matters and what does not.
+        cv, leak, iso: the parts.
+        drift: |K1 - K0| / |K0| of the measured kernel at the end of the window or after it.
+        foretold: error of three constants on M that the shape foretells, by kind of start.
+        missing: why a part has no number, by its name.
+    """
+
+    block_residual: float | None
+    cv: float | None
+    leak: float | None
+    iso: float | None
+    drift: float | None
+    foretold: Mapping[str, float]
+    missing: Mapping[str, str] | None = field(default=None, metadata=SPARSE)
+
+    @property
+    def at_most(self) -> str:
+        """Before a foretold skill: a part that was not measured counts nothing, so that the error is one from below."""
+        return "at most " if self.leak is None or self.iso is None else ""
+
+
+@dataclass(frozen=True)
 class ComparedWindow:
     """A stretch of a run and what was said of it.
 
@@ -248,7 +276,7 @@ class ComparedWindow:
         name: early, late, or "step N".
         step, last_step: from where to where.
         leading: whether the page opens with it.
-        halved: whether the loss falls by half in it.
+        halved: whether the squared class residual falls by half in it; in files of before, the loss.
         times, steps: of its snapshots.
         loss: at both ends.
         step_times_rate: largest step times the fastest rate under the block kernel; at 2 descent is unstable.
@@ -261,6 +289,12 @@ class ComparedWindow:
         cheapest: the smallest description whose skill reaches the threshold.
         threshold: that.
         clock: a sentence where one factor on all times explains what the rungs miss.
+        until: the step at which the squared class residual is down to each share of that at the start, by share.
+        class_residual: half its square, at both ends.
+        accuracy: on the observed samples, at both ends.
+        shape: of the kernel at the start.
+        baselines: what every score is read against: predictions that know nothing of the kernel, or of classes in it.
+        tests: a sentence where one of these predicts as well, so that the window tests little.
 
     Raises:
         ValueError: a series has not one value for each time.
@@ -284,6 +318,17 @@ class ComparedWindow:
     cheapest: str | None
     threshold: float
     clock: str | None = field(default=None, metadata=SPARSE)
+    until: Mapping[str, int] | None = field(default=None, metadata=SPARSE)
+    class_residual: Ends | None = field(default=None, metadata=SPARSE)
+    accuracy: Ends | None = field(default=None, metadata=SPARSE)
+    shape: ComparedShape | None = field(default=None, metadata=SPARSE)
+    baselines: tuple[ComparedRung, ...] | None = field(default=None, metadata=SPARSE)
+    tests: str | None = field(default=None, metadata=SPARSE)
+
+    @property
+    def all_rungs(self) -> tuple[ComparedRung, ...]:
+        """The baselines, then the rungs: the rows of every table."""
+        return (*(self.baselines or ()), *self.rungs)
 
     def __post_init__(self) -> None:
         for what, values in self._series():
@@ -292,7 +337,7 @@ class ComparedWindow:
 
     def _series(self) -> Iterator[tuple[str, Numbers]]:
         yield from ((f"observed.{name}", values) for name, values in self.observed.items())
-        for rung in self.rungs:
+        for rung in self.all_rungs:
             for part, series in (("predicted", rung.predicted), ("skill_at", rung.skill_at)):
                 yield from ((f"{rung.name}.{part}.{name}", values) for name, values in (series or {}).items())
             for name, edges in (rung.band.edges if rung.band else {}).items():

@@ -1,22 +1,48 @@
-"""What a run's own JSON documents hold: training.json, the lines of metrics.jsonl, a measured kernel in short."""
+"""What a run's own JSON documents hold: training.json, a line of metrics.jsonl, a measured kernel in short."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ntkflow._types import Document
-from ntkflow.runs.border.reading import NUMBER, Shape
-from ntkflow.runs.border.records import SPARSE, record
+from ntkflow.runs.border.records import INLINE, SPARSE, record
 from ntkflow.runs.files import run_versions
 from ntkflow_validation.kernels import Measurement
 
-# A line of metrics.jsonl; which metrics there are is for who trains to say.
-METRICS: Shape = {
-    "step": int,
-    "time": NUMBER,
-    "loss": NUMBER,
-    "invariant_refused?": str,
-    "*": (bool, *NUMBER),
-}
+
+@dataclass(frozen=True)
+class Line:
+    """A line of metrics.jsonl.
+
+    Attributes:
+        step: of the optimiser.
+        time: flow time there; None where steps are in none.
+        values: the metrics by name, None for one that is no number; which there are is for who trains to say, but for the
+            loss, which all have.
+        invariant_refused: why it has no E although a kernel was measured there.
+        invariant_batch_refused: why it has one, and none of a batch.
+
+    Raises:
+        ValueError: there is no loss.
+    """
+
+    step: int
+    time: float | None
+    values: Mapping[str, float | bool | None] = field(metadata=INLINE)
+    invariant_refused: str | None = field(default=None, metadata=SPARSE)
+    invariant_batch_refused: str | None = field(default=None, metadata=SPARSE)
+
+    def __post_init__(self) -> None:
+        if "loss" not in self.values:
+            raise ValueError("lacks loss")
+
+    @property
+    def loss(self) -> float | None:
+        """The sum loss on the observed samples, against one-hot targets."""
+        return self.values["loss"]
+
+    def get(self, name: str) -> float | None:
+        """The step, the time or a metric by name; None of one that is not there."""
+        return {"step": self.step, "time": self.time}.get(name, self.values.get(name))
 
 
 @dataclass(frozen=True)
@@ -77,6 +103,7 @@ class KernelRow:
         alignment: cosine of the mean kernel with Y^T Y on `alignment_k` samples of each class.
         block_residual: |K - K_block| / |K| of the mean kernel.
         broken_order: which inequality of a block kernel the constants break.
+        cv, leak, iso: how far the kernel is from three constants, part by part (`KernelShape`).
     """
 
     step: int
@@ -89,6 +116,9 @@ class KernelRow:
     alignment_k: int
     block_residual: float | None
     broken_order: str | None
+    cv: float | None = field(default=None, metadata=SPARSE)
+    leak: float | None = field(default=None, metadata=SPARSE)
+    iso: float | None = field(default=None, metadata=SPARSE)
 
     @classmethod
     def of(cls, step: int, found: Measurement) -> "KernelRow":

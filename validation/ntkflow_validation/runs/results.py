@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ntkflow._types import Json
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.runs.compared import ComparedRun
-from ntkflow_validation.runs.documents import Training
+from ntkflow_validation.runs.documents import Line, Training
 from ntkflow_validation.runs.rundir import RunDirectory
 
 
@@ -22,7 +21,7 @@ class Results:
     """
 
     training: Training | None
-    metrics: Sequence[Json]
+    metrics: Sequence[Line]
     kernels: Mapping[int, Measurement]
     comparison: ComparedRun | None
 

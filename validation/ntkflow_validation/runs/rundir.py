@@ -30,7 +30,7 @@ from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.runs.atomic import MARK
 from ntkflow.runs.border.reading import NUMBER, misfit, read_json, reading
-from ntkflow.runs.border.records import document, read_record
+from ntkflow.runs.border.records import document, read_record, record
 from ntkflow.runs.files import (
     atomic,
     dump_json,
@@ -48,7 +48,7 @@ from ntkflow_validation.config.recorded import RecordedConfig, config_of
 from ntkflow_validation.kernels import Measurement, measurement_file
 from ntkflow_validation.models.base import from_named, named_leaves
 from ntkflow_validation.runs.compared import ComparedRun
-from ntkflow_validation.runs.documents import METRICS, Training, first_difference
+from ntkflow_validation.runs.documents import Line, Training, first_difference
 from ntkflow_validation.runs.lock import LOCK, locked
 from ntkflow_validation.training.complete import completed
 from ntkflow_validation.training.train import Snapshot, TrainState
@@ -58,7 +58,7 @@ OWNED = frozenset(
     {
         "config.toml", "metrics.jsonl", "training.json", "checkpoint.npz", "comparison.json",
         "summary.json", "snapshots", "parameters", "measurements", "ladder", "figures", "lock", "report.html",
-        "calibration.json",
+        "calibration.json", "laws.json", "laws",
     }
 )  # fmt: skip
 COMPARISON, TRAINING, SUMMARY, MEASUREMENTS, METRICS_FILE = (
@@ -102,6 +102,9 @@ class RunDirectory:
     path: Path
     config: RunConfig
 
+    def __repr__(self) -> str:
+        return f"RunDirectory({str(self.path)!r})"
+
     @classmethod
     def create(
         cls, path: Path | str, config: RunConfig, overwrite: bool = False, resume: bool = False
@@ -121,10 +124,8 @@ class RunDirectory:
                 pass
         try:
             with staged_directory(path, overwrite, OWNED, MAKING if resume else 0.0) as staged:
-                recorded = isinstance(config, RecordedConfig)
-                for folder in (
-                    ("snapshots", "figures") if recorded else ("snapshots", "parameters", "figures")
-                ):
+                own = () if isinstance(config, RecordedConfig) else ("parameters",)
+                for folder in ("snapshots", *own, "figures"):
                     (staged / folder).mkdir()
                 write_toml(staged / MARK, config.to_dict())
         except InputError:
@@ -152,9 +153,11 @@ class RunDirectory:
         """
         path = Path(path)
         if not (path / "config.toml").is_file():
-            raise InputError(
-                "run", path, "is not a run directory (no config.toml)", "start with `ntkflow validate train`"
+            rule, remedy = (
+                "is not a run directory (no config.toml)",
+                "start with `ntkflow validate train` or nf.Recorder",
             )
+            raise InputError("run", path, rule, remedy)
         tables = read_toml(path / "config.toml")
         if "sizes" in tables:
             raise InputError(
@@ -180,18 +183,17 @@ class RunDirectory:
         """
         return locked(self.path, patience)
 
-    def write_snapshot(self, snapshot: Snapshot, metrics: Json) -> None:
+    def write_snapshot(self, snapshot: Snapshot, line: Line) -> None:
         """Parameters first, then the metrics line, the state file last: it marks the snapshot complete."""
         write_arrays(self._parameters(snapshot.step), named_leaves(snapshot.train._asdict()))
-        self.append_metrics(snapshot.step, snapshot.time, metrics)
+        self.append_metrics(line)
         self.write_observed(StoredSnapshot(snapshot.step, snapshot.time, snapshot.state, snapshot.sizes))
 
-    def append_metrics(self, step: int, time: float, metrics: Mapping[str, object]) -> None:
+    def append_metrics(self, line: Line) -> None:
         """One line of metrics.jsonl."""
-        line = {"step": step, "time": time, **metrics}
         # Through `dump_json`, which knows numpy's numbers and NaN, and again, since a line has no indents.
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(json.loads(dump_json(line)), allow_nan=False) + "\n")
+            handle.write(json.dumps(json.loads(dump_json(document(line))), allow_nan=False) + "\n")
 
     def write_observed(self, seen: StoredSnapshot, compressed: bool = True) -> None:
         """The state file of a snapshot."""
@@ -254,9 +256,8 @@ class RunDirectory:
             InputError: the file is damaged.
         """
         path = self.path / TRAINING
-        return (
-            read_record(path, "training", "JSON of a training", Training, REPEAT) if path.exists() else None
-        )
+        kind = "JSON of a training"
+        return read_record(path, "training", kind, Training, REPEAT) if path.exists() else None
 
     def write_training(self, found: Training) -> None:
         """training.json."""
@@ -269,7 +270,7 @@ class RunDirectory:
         rate = None if found is None else found.learning_rate
         return self.config if rate is None else self.config.with_rate(float(rate))
 
-    def metrics(self) -> list[Json]:
+    def metrics(self) -> list[Line]:
         """Lines of metrics.jsonl, one per step; a torn line is left out.
 
         So is one whose snapshot is missing: training goes on before it. Of a recorded run, which has more lines than
@@ -277,19 +278,18 @@ class RunDirectory:
         """
         path = self.path / METRICS_FILE
         recorded = isinstance(self.config, RecordedConfig)
-        complete, rows = set(self.steps()), {}
+        complete, rows = set(self.steps()), dict[int, Line]()
         with reading("metrics", path, "JSON lines", "train the run again"):
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        for number, line in enumerate(lines, 1):
+        for number, text in enumerate(lines, 1):
             try:
-                row = json.loads(line)
+                values = json.loads(text)
             except (ValueError, RecursionError):
                 continue
-            wrong = misfit(row, METRICS, f"line {number}")
-            if wrong:
-                raise InputError("metrics", path, wrong, "remove the line")
-            if recorded or row["step"] in complete:
-                rows[row["step"]] = row
+            with reading("metrics", path, "JSON lines", "remove the line"):
+                line = record(Line, values, f"line {number}")
+            if recorded or line.step in complete:
+                rows[line.step] = line
         return [rows[step] for step in sorted(rows)]
 
     def repair_metrics(self) -> None:
@@ -297,7 +297,7 @@ class RunDirectory:
         rows = self.metrics()
         # A torn last line has no end: what is appended would become part of it.
         with atomic(self.path / METRICS_FILE, "w") as handle:
-            handle.writelines(json.dumps(row) + "\n" for row in rows)
+            handle.writelines(json.dumps(document(row)) + "\n" for row in rows)
 
     def write_measurement(self, step: int, found: Measurement, how: KernelConfig, seconds: float) -> None:
         """measurements/STEP.npz, in place of what was measured there before."""

@@ -13,11 +13,11 @@ from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
-from ntkflow_validation.metrics.compare import observables
-from ntkflow_validation.metrics.probe import invariant_metrics
+from ntkflow_validation.metrics.probe import batch_refused, invariant_metrics
+from ntkflow_validation.metrics.variability import line_metrics
 from ntkflow_validation.models import Network
 from ntkflow_validation.own import data as own
-from ntkflow_validation.runs.documents import MadeBy, Training
+from ntkflow_validation.runs.documents import Line, MadeBy, Training
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.runs.rundir import TRAINING, RunDirectory
 from ntkflow_validation.training.steps import snapshot_steps, total_steps
@@ -67,7 +67,7 @@ class Outcome:
 def train_run(
     run: RunDirectory,
     progress: Progress = silent,
-    observed: Callable[[Json], object] = lambda _: None,
+    observed: Callable[[Line], object] = lambda _: None,
     prepared: Prepared | None = None,
 ) -> Outcome:
     """Train and write snapshots; goes on from the latest checkpoint or snapshot, if there is one.
@@ -75,7 +75,7 @@ def train_run(
     Args:
         run: the directory.
         progress: called with ("training", steps done, steps in all).
-        observed: called with the metrics of every snapshot.
+        observed: called with the line of every snapshot.
         prepared: what `prepare` gives for the run's configuration, where that is known already.
 
     Returns:
@@ -145,7 +145,7 @@ class _Begun:
         self.kernel_steps = planned_kernels(self.config, self.total) if kernels else ()
         self.checkpoint = _Saver(run)
 
-    def write(self, snapshot: Snapshot) -> Json:
+    def write(self, snapshot: Snapshot) -> Line:
         """See `write_snapshot`."""
         measured = snapshot.step in self.kernel_steps
         return write_snapshot(self.run, self.config, snapshot, self.dataset, self.network, measured)
@@ -182,29 +182,30 @@ def write_snapshot(
     dataset: Dataset,
     network: Network,
     with_kernel: bool,
-) -> Json:
-    """One snapshot with its metrics, which are returned, and before it the kernel measured there if asked for.
+) -> Line:
+    """One snapshot with its line of metrics, which is returned, and before it the kernel measured there if asked for.
 
     The snapshot's state is written last and marks it complete: one that a kill keeps from it is observed and measured again.
     """
-    metrics = snapshot_metrics(snapshot, dataset, network)
+    metrics, refused = snapshot_metrics(snapshot, dataset, network), None
     if with_kernel:
         began = time.perf_counter()
         found = measure_snapshot(network, snapshot.train.variables, dataset, config.kernels, config.seed)
         run.write_measurement(snapshot.step, found, config.kernels, time.perf_counter() - began)
         if not dataset.balanced and len(dataset.labels) > snapshot.sizes.N:
-            metrics["invariant_refused"] = PART_OF_UNEQUAL
+            refused = PART_OF_UNEQUAL
         elif found.broken_order is None:
             m, batch = len(dataset.labels) / dataset.classes, config.training.batch_per_class
             metrics |= invariant_metrics(snapshot.state, snapshot.sizes, found.block(), m, batch)
         else:
-            metrics["invariant_refused"] = f"measured constants break {found.broken_order}"
-    run.write_snapshot(snapshot, metrics)
-    return metrics
+            refused = f"measured constants break {found.broken_order}"
+    line = Line(snapshot.step, snapshot.time, metrics, refused, batch_refused(metrics))
+    run.write_snapshot(snapshot, line)
+    return line
 
 
 def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> Json:
-    """The line of metrics.jsonl: losses, norms, NC metrics on the probe, accuracies on all samples."""
+    """The metrics of its line: losses, norms, NC metrics on the probe, accuracies on all samples."""
     variables, state = snapshot.train.variables, snapshot.state
     if len(dataset.labels) == snapshot.sizes.N:
         # All samples have just been observed, in the same order.
@@ -212,7 +213,7 @@ def snapshot_metrics(snapshot: Snapshot, dataset: Dataset, network: Network) -> 
     else:
         trained = accuracy(network, variables, dataset.x_on_device, dataset.labels)
     return {
-        **observables(state, snapshot.sizes),
+        **line_metrics(state, snapshot.sizes),
         "accuracy_train": trained,
         "accuracy_test": accuracy(network, variables, dataset.x_test_on_device, dataset.labels_test),
     }
