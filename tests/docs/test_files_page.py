@@ -12,9 +12,10 @@ from ntkflow_validation.runs.documents import MadeBy, Training
 from ntkflow_validation.runs.rundir import OWNED as OF_TRAININGS
 
 import ntkflow as nf
+from ntkflow.runs.border.records import document
 from ntkflow.runs.rundir import OWNED as OF_SIMULATIONS
 from ntkflow.runs.saved import ensembles
-from ntkflow.sweep.cache import COPIES, SPEC_FILE
+from ntkflow.sweep.stored.cache import COPIES, SPEC_FILE
 from ntkflow.sweep.table import FILES
 from tests.docs.pages import ROOT
 from tests.test_architecture import modules
@@ -85,7 +86,7 @@ def test_every_key_of_a_simulation_s_summary_is_on_the_page():
         None,
         None,
     )
-    assert [key for key in of_many if key not in known] == []
+    assert [key for key in document(of_many) if key not in known] == []
 
 
 def test_every_key_of_a_training_s_summary_is_on_the_page():

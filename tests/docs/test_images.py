@@ -17,8 +17,6 @@ SHOWN = sorted(
         if name.endswith(".png")
     }
 )
-# Drawn by an earlier version: `ntkflow validate reproduce 2 --preset digits` draws it as all others are.
-OLD = {"figure-2-digits.png"}
 
 
 def inches(picture):
@@ -30,12 +28,6 @@ def inches(picture):
     return pixels / (struct.unpack(">I", found[1])[0] * 0.0254)
 
 
-@pytest.mark.parametrize(
-    "picture",
-    [
-        pytest.param(path, id=path.name, marks=pytest.mark.xfail(strict=True) if path.name in OLD else ())
-        for path in SHOWN
-    ],
-)
+@pytest.mark.parametrize("picture", SHOWN, ids=lambda path: path.name)
 def test_no_picture_is_wider_than_a_page(picture):
     assert inches(picture) <= WIDEST

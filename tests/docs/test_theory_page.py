@@ -14,10 +14,10 @@ PAGE = (ROOT / "docs" / "theory.md").read_text()
 NUMBER = r"(?:L\d|\d+(?:\.\d+)?)"
 REFERENCE = re.compile(rf"\btheory(?: sections?)? ({NUMBER}\b(?:(?:, and |, | and | to | or |-){NUMBER}\b)*)")
 ITEMS = {
-    *map(str, (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 18)),
+    *map(str, (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 18)),
     *(
         f"{section}.{i}"
-        for section, last in ((3, 8), (4, 6), (5, 7), (7, 6), (11, 8), (18, 9))
+        for section, last in ((3, 8), (4, 6), (5, 7), (7, 6), (11, 8), (16, 5), (18, 9))
         for i in range(1, last + 1)
     ),
     *(f"L{i}" for i in range(6)),

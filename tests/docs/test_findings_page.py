@@ -1,0 +1,72 @@
+"""The numbers of docs/findings.md that no table elsewhere holds are those of the documents that are kept."""
+
+import json
+
+from tests.docs.pages import ROOT
+
+RESULTS = ROOT / "validation" / "results"
+PAGE = (ROOT / "docs" / "findings.md").read_text()
+INPUTS = ("digits", "Fashion-MNIST", "digits, class means equalised")
+# Row of the page, heading of a table of the regimes, and its column.
+OF_REGIMES = {
+    "cv of the class contrasts' speeds": ("The kernel at the start", "cv"),
+    "three constants": ("Skill on the centred class means M", "three constants"),
+    "class constants": ("Skill on the centred class means M", "class constants"),
+    "traced kernel": ("Skill on the centred class means M", "traced kernel"),
+    "baseline: no class structure": ("Skill on the centred class means M", "no class structure"),
+    "baseline: constant velocity": ("Skill on the centred class means M", "constant velocity"),
+}
+
+
+def trainings():
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    return {name: document for name, document in found.items() if document["invariant"]}
+
+
+def of_weights(document):
+    """|E|/|E(0)| over |W|^2/|W(0)|^2, at the end."""
+    weights = document["last"]["W_norm"] / document["first"]["W_norm"]
+    return document["invariant"]["relative"] / weights**2
+
+
+def cells(table, column):
+    """A column of a table of the regimes at gamma 16 and width 1024, in the order of INPUTS."""
+    lines = (RESULTS / "regimes" / "tables.md").read_text().split(f"### {table}\n")[1].split("###")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines.split("\n") if line.strip()
+    ]
+    place = rows[0].index(column)
+    wide = {row[0]: row[place] for row in rows if row[1:4] == ["16", "1024", "3"]}
+    return [wide[name] for name in INPUTS]
+
+
+def test_scores_of_small_starts_are_those_of_the_regimes():
+    for row, (table, column) in OF_REGIMES.items():
+        assert f"| {row} | {' | '.join(cells(table, column))} |" in PAGE
+
+
+def test_the_size_of_e_is_that_of_the_weights():
+    quotients = {name: of_weights(document) for name, document in trainings().items()}
+    resnet8 = [q for name, q in quotients.items() if name.startswith("digits") and "mlp" not in name]
+    assert (len(resnet8), len(quotients)) == (9, 17)
+    told = f"{min(resnet8):.2f} to {max(resnet8):.2f} on nine ResNet8 runs"
+    assert (
+        f"{told} and {min(quotients.values()):.2f} to {max(quotients.values()):.2f} on all seventeen" in PAGE
+    )
+
+
+def test_three_constants_do_not_describe_the_global_mean_of_a_resnet():
+    told = []
+    for seed in ("", "-seed1", "-seed2"):
+        document = json.loads((RESULTS / "ladder" / f"digits-collapsed{seed}-ladder.json").read_text())
+        rungs = document["windows"][0]["rungs"]
+        plain = next(rung for rung in rungs if rung["name"] == "block" and not rung["modifications"])
+        told.append(f"{plain['skill']['residual_global'][0]:.2f}")
+    assert f"On ResNet8 they have {', '.join(told)} in the first of the old windows" in PAGE
+
+
+def test_alignment_rises_with_decay_and_without():
+    runs = trainings()
+    for name, word in (("digits-collapsed", "with decay"), ("digits-decay-0", "without")):
+        told = [f"{row['alignment']:.2f}" for row in runs[name]["kernels"] if row["step"] >= 92]
+        assert f"{', '.join(told)} {word}" in PAGE

@@ -1,0 +1,1 @@
+"""Experiments that were stated before they were run: what is run, what was expected, what came out."""
