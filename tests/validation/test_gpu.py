@@ -10,9 +10,12 @@ from ntkflow_validation import datasets
 from ntkflow_validation.config.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.kernels.backends import jax_backend
 from ntkflow_validation.models import build
+from ntkflow_validation.precision import DETERMINISTIC
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.training.together import Member, train_together
 from ntkflow_validation.training.train import probe, train
+
+from tests.validation.training.test_deterministic import alone
 
 pytestmark = [
     pytest.mark.gpu,
@@ -62,6 +65,13 @@ def test_networks_of_one_program_are_those_trained_alone():
     for k, config in enumerate((CONFIG, faster)):
         alone = list(train(config, DATA, network()))
         np.testing.assert_allclose(rows[-1][k].state.W, alone[-1].state.W, atol=1e-3)
+
+
+def test_sums_in_one_order_give_the_same_bits_every_time():
+    ordered = replace(CONFIG, training=replace(CONFIG.training, deterministic=True))
+    (flags, one), (_, two) = alone(ordered), alone(ordered)
+    assert DETERMINISTIC in flags
+    assert one == two
 
 
 def test_training_in_tensorfloat32_is_a_setting():

@@ -17,7 +17,7 @@ from ntkflow_validation.training.objective import stable_rate
 from ntkflow_validation.training.train import accuracy, make_step, probe, recalibrated, start
 
 from ntkflow.errors import InputError
-from tests.emulated import emulated, tf32
+from tests.emulated import emulated, plain, tf32
 
 CONFIG = RunConfig(
     data=DataConfig(classes=2, per_class=2),
@@ -57,37 +57,40 @@ def test_the_emulation_rounds_products_unless_they_ask_for_float32():
     x = jnp.asarray(np.random.default_rng(0).standard_normal((5, 5)), jnp.float32)
     # jnp.matmul is a program that is kept, and would keep what it was compiled to.
     dot = jax.lax.dot
-    plain = dot(x, x)
+    with plain():
+        unrounded, exact = dot(x, x), dot(jnp.ones((5, 5)), x.T)
     with emulated("tf32"):
         np.testing.assert_array_equal(
             jax.jit(lambda a: dot(a, a))(x), dot(tf32(x), tf32(x), precision="float32")
         )
-        np.testing.assert_array_equal(jax.jit(full(lambda a: dot(a, a)))(x), plain)
+        np.testing.assert_array_equal(jax.jit(full(lambda a: dot(a, a)))(x), unrounded)
         gradient = jax.grad(lambda a: jnp.sum(dot(a, x)))(x)
-    np.testing.assert_array_equal(dot(x, x), plain)
+    with plain():
+        np.testing.assert_array_equal(dot(x, x), unrounded)
     # The transposed product rounds too: exactly 1^T x^T otherwise.
-    exact = dot(jnp.ones((5, 5)), x.T)
     off = float(jnp.abs(gradient - exact).max() / jnp.abs(exact).max())
     assert 1e-5 < off < 2e-3
 
 
 def test_nothing_that_is_observed_is_rounded():
-    plain = observed()
+    with plain("tf32"):
+        exact = observed()
     with emulated("tf32"):
         again = observed()
-    for name, value in plain.items():
+    for name, value in exact.items():
         np.testing.assert_array_equal(again[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tensorfloat32"])
 def test_training_multiplies_as_its_setting_says(precision):
-    plain = stepped(precision)
+    with plain():
+        exact = stepped(precision)
     with emulated("tf32"):
         found = stepped(precision)
     # As one vector: biases before a normalisation have no gradient, and what they have is rounding.
     off, size = (
         np.sqrt(sum(np.sum(v**2) for v in vs))
-        for vs in ((found[k] - plain[k] for k in plain), plain.values())
+        for vs in ((found[k] - exact[k] for k in exact), exact.values())
     )
     assert off == 0 if precision == "float32" else 1e-6 < off / size < 1e-2
 
@@ -105,8 +108,8 @@ def test_the_order_of_sums_is_told_to_xla_in_time(monkeypatch):
     assert os.environ["XLA_FLAGS"] == f"--mine {DETERMINISTIC}"
     monkeypatch.setenv("XLA_FLAGS", "--mine")
     monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: True)
-    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    in_order()  # on a CPU sums have their order anyway
+    with plain():
+        in_order()  # on a CPU sums have their order anyway
     assert os.environ["XLA_FLAGS"] == "--mine"
     with emulated("gpu"), pytest.raises(InputError, match=f"start with XLA_FLAGS={DETERMINISTIC}"):
         in_order()

@@ -6,9 +6,10 @@ on an Ampere GPU or a newer one in TensorFloat-32, whose operands have 10 bits o
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ntkflow.errors import InputError
 
@@ -35,6 +36,45 @@ def products(precision: str, f: Callable[P, R]) -> Callable[P, R]:
 def full(f: Callable[P, R]) -> Callable[P, R]:
     """f with products in float32: for whatever is observed or measured."""
     return products("float32", f)
+
+
+@contextmanager
+def full_in_torch() -> Iterator[None]:
+    """Products and convolutions of torch in float32 while the block runs, whatever the process has chosen; put back after it.
+
+    A context or a decorator. Torch convolves in TensorFloat-32 on a GPU by default, and multiplies in it, or on a CPU in
+    bfloat16, where `torch.set_float32_matmul_precision` or one of `torch.backends` allows it.
+    """
+    import torch
+
+    rough = [place for place in _precisions(torch.backends) if place.fp32_precision in ("tf32", "bf16")]
+    kept = [place.fp32_precision for place in rough]
+    try:
+        older = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        # Whoever has used the newer settings is not told by the older ones any more.
+        older = None
+    try:
+        if older is not None:
+            torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False
+        for place in rough:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        if older is not None:
+            torch.set_float32_matmul_precision(older[0])
+            torch.backends.cudnn.allow_tf32 = older[1]
+        for place, precision in zip(rough, kept, strict=True):
+            place.fp32_precision = precision
+
+
+def _precisions(backends: Any) -> list[Any]:
+    """Where releases of torch since 2.9 keep the precision of each kind of operation."""
+    cudnn, onednn = backends.cudnn, backends.mkldnn
+    if not hasattr(cudnn, "conv"):
+        return []
+    return [backends.cuda.matmul, cudnn.conv, cudnn.rnn, onednn.matmul, onednn.conv, onednn.rnn]
 
 
 def in_order() -> None:

@@ -6,8 +6,10 @@ import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.evidence.evidence import ROWS, SERIES, trajectory
 from ntkflow_validation.pipeline.pipeline import measure_run, train_run
+from ntkflow_validation.runs.documents import Line
 from ntkflow_validation.runs.rundir import RunDirectory
 
+from ntkflow.runs.border.records import record
 from tests.commands import exit_code
 from tools.evidence_table import tables
 
@@ -35,16 +37,18 @@ def test_a_document_says_what_was_run_and_what_came_out(tmp_path, capsys):
     assert document["versions"]["jax"]
     assert document["training"]["device"]
     assert document["training"]["learning_rate"] > 0
-    assert document["first"] == run.metrics()[0]
+    assert record(Line, document["first"]) == run.metrics()[0]
     assert document["trajectory"]["step"] == run.steps()
     invariant = document["invariant"]
-    rows = [row for row in run.metrics() if "invariant_norm" in row]
-    assert invariant["relative"] == pytest.approx(rows[-1]["invariant_norm"] / rows[0]["invariant_norm"])
+    rows = [row for row in run.metrics() if "invariant_norm" in row.values]
+    assert invariant["relative"] == pytest.approx(
+        rows[-1].get("invariant_norm") / rows[0].get("invariant_norm")
+    )
     assert invariant["predicted"]["equal_decay"] == pytest.approx(np.exp(-invariant["exponent"]))
     # Mean loss: lambda = N C times the decay, here 15 * 3 * 0.01.
-    assert invariant["exponent"] == pytest.approx(2 * 0.45 * run.metrics()[-1]["time"])
+    assert invariant["exponent"] == pytest.approx(2 * 0.45 * run.metrics()[-1].time)
     assert sum(part["share"] for part in invariant["parts"].values()) == pytest.approx(1)
-    assert [answer["step"] for answer in invariant["feature_decay"]] == [row["step"] for row in rows]
+    assert [answer["step"] for answer in invariant["feature_decay"]] == [row.step for row in rows]
     first = invariant["feature_decay"][0]
     assert first["ratio"] == pytest.approx(2, abs=1e-3)
 
@@ -56,7 +60,7 @@ def test_kernels_measured_after_training_tell_as_much(tmp_path):
     after = RunDirectory.create(tmp_path / "after", replace(CONFIG, kernels=KernelConfig(count=3)))
     train_run(after)
     measure_run(after)
-    assert "invariant_norm" not in after.metrics()[-1]
+    assert "invariant_norm" not in after.metrics()[-1].values
     for run in (while_training, after):
         assert export("--out", run.path, "--to", tmp_path) == 0
     first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("while", "after"))
@@ -67,7 +71,7 @@ def test_kernels_measured_after_training_tell_as_much(tmp_path):
 
 
 def test_a_long_trajectory_is_thinned_and_keeps_its_ends():
-    rows = [{"step": i, "loss": 1 / (3 + i), "NC1": None} for i in range(400)]
+    rows = [Line(i, None, {"loss": 1 / (3 + i), "NC1": None}) for i in range(400)]
     thin = trajectory(rows)
     assert set(thin) == set(SERIES)
     assert len(thin["step"]) == ROWS

@@ -47,11 +47,23 @@ def test_the_known_answer_is_predicted_by_every_rung(linear):
     assert window.loss.last <= window.loss.first / 2
     for rung in window.rungs:
         # The row space of W turns a little, which what is restricted to it does not see.
-        assert rung.score().value > (0.998 if rung.name == "row-product" else 0.999), rung.name
+        assert rung.score().value > (0.997 if rung.name == "row-product" else 0.999), rung.name
+        assert rung.skill_until["1/2"]["M"] == rung.score()
         assert rung.instantaneous["M"].error < 1e-3
         rate = rung.rates["class"]
         assert rate.low < rate.predicted < rate.high
     assert window.cheapest == "block"
+    assert window.until == {"1/2": window.last_step}
+    assert window.class_residual.last <= window.class_residual.first / 2
+    assert window.accuracy.last > window.accuracy.first
+    assert window.shape.cv == pytest.approx(0, abs=1e-5)
+    assert window.shape.drift == pytest.approx(0, abs=1e-5)
+    # Every part has a number or a reason.
+    absent = {name for name in ("cv", "leak", "iso", "drift") if getattr(window.shape, name) is None}
+    assert absent == set(window.shape.missing or {})
+    persistence, velocity, frozen, classless = (r.score().value for r in window.baselines)
+    assert (persistence, frozen) == pytest.approx((0, 0), abs=1e-9)
+    assert max(velocity, classless) < 0.9
     block = window.rungs[0]
     # Steps of finite length move E a little against the changes of its terms (theory 11.4); the flow does not.
     assert block.invariant.run.relative_to_terms < 1e-2
@@ -86,10 +98,14 @@ def test_the_file_is_plain_json_and_the_same_again(linear):
 def test_what_was_measured_is_not_measured_again(linear, monkeypatch):
     run, document = linear
 
-    def unexpected(*_):
-        raise AssertionError
+    own = measuring.measure
 
-    for name in ("class_kernels", "training_direction"):
+    def unexpected(*given, quantities=(), **how):
+        # The tensor is too large to be kept.
+        assert quantities == ("tensor",)
+        return own(*given, quantities=quantities, **how)
+
+    for name in ("measure", "training_direction"):
         monkeypatch.setattr(measuring, name, unexpected)
     assert compare_run(run, rungs=RUNGS).windows == document.windows
 
@@ -109,7 +125,9 @@ def test_the_same_bytes_with_and_without_what_was_kept_in_any_order_and_after_a_
         compare_run(run, rungs=rungs)
         return (run.path / "comparison.json").read_bytes()
 
-    fresh, kept = compared(), sorted((run.path / "ladder").iterdir())
+    fresh, files = compared(), sorted((run.path / "ladder").iterdir())
+    # STEP-HASH.npz; what is measured has a file each, STEP-HASH-NAME.npz, which is there or is not.
+    kept = [path for path in files if path.stem.count("-") == 1]
     assert compared() == fresh
     # A run that ended after any of its measurements goes on from the others.
     names = read_arrays(kept[0])[0].keys()
@@ -119,7 +137,7 @@ def test_the_same_bytes_with_and_without_what_was_kept_in_any_order_and_after_a_
             arrays = read_arrays(path)[0]
             write_arrays(path, {name: a for i, (name, a) in enumerate(sorted(arrays.items())) if left(i)})
         assert compared() == fresh
-    for path in kept:
+    for path in files:
         path.unlink()
     for rung in ("residual-3", "tensor", "krylov-2", "row-block"):
         compared((rung,))
@@ -225,13 +243,19 @@ def test_the_known_answer_of_unequal_classes_is_predicted_by_every_rung(tmp_path
     config = replace(CONFIG, data=data, training=replace(CONFIG.training, batch_per_class=2))
     run = finished(tmp_path / "run", config, while_training=True)
     rungs = ("block", "block-in-time", "row-block", "class-block", "matrix-block", "class-matrix", "kronecker",
-             "sample", "rayleigh", "krylov-2", "residual-6", "tensor")  # fmt: skip
+             "sample", "rayleigh", "krylov-2", "residual-3", "residual-6", "tensor")  # fmt: skip
     window = compare_run(run, rungs=rungs).windows[0]
     flows = {r.name: r for r in window.rungs if not r.modifications}
     assert set(flows) == set(rungs)
     assert "no eigenspaces where classes differ in size" in flows.pop("rayleigh").refused
-    # The rest of these, elsewhere than on their directions, is the three quotients.
-    about = {"krylov-2": 0.99, "residual-6": 0.999}
+    # The rest of these, elsewhere than on their directions, is the three quotients, and unequal classes have more
+    # eigenspaces; until the classes are learnt that adds up.
+    about = {"krylov-2": 0.99, "residual-3": 0.99, "residual-6": 0.998}
+    assert (
+        flows["krylov-2"].score().value
+        < flows["residual-3"].score().value
+        < flows["residual-6"].score().value
+    )
     batched = {r.name: r for r in window.rungs if "minibatch" in r.modifications}
     for name, rung in flows.items():
         assert rung.score().value > about.get(name, 0.9999), name
@@ -241,7 +265,7 @@ def test_the_known_answer_of_unequal_classes_is_predicted_by_every_rung(tmp_path
     assert {r.invariant.of for r in flows.values()} >= {"E", "tr E"}
     assert flows["block"].invariant.predicted.relative_to_terms < 1e-3
     assert flows["block"].invariant.run.relative_to_terms < 0.05
-    E = [row["invariant_norm"] for row in run.metrics() if row.get("invariant_norm") is not None]
+    E = [row.get("invariant_norm") for row in run.metrics() if row.get("invariant_norm") is not None]
     assert len(E) == 4
     assert np.ptp(E) < 1e-2 * E[0]
 

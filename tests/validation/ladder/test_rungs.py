@@ -1,19 +1,24 @@
 """Every rung on a network for which it is exact; the tensor is the judge everywhere else."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from ntkflow_validation.config.config import DataConfig, ModelConfig
-from ntkflow_validation.ladder.operators.tensors import class_kernels
+from ntkflow_validation.kernels import Measurement
+from ntkflow_validation.ladder.operators import restricted
 from ntkflow_validation.ladder.rungs import NAMES, SPECS, build, chosen
 
 from ntkflow.errors import InputError
+from ntkflow.problem.kernels import BlockKernel
 from tests.validation.ladder.networks import MIXING, NONLINEAR, measured
 
 # Rungs that hold whatever the kernel is like inside a class of networks.
-BLOCKS = [n for n in NAMES if n not in ("row-modes-16", "tensor-still", "moving-block", "components")]
+GIVEN = [spec.name for spec in SPECS if spec.given]
+BLOCKS = [n for n in NAMES if n not in ("row-modes-16", "tensor-still", "moving-block", "components", *GIVEN)]
 ACTS_ON_SAMPLES = ("sample", "row-sample", "kronecker", "tensor", "components")
+KERNELS = ((1.5, 0.9, 0.2), (3.0, 2.0, -0.1))
 MIXES_FEATURES = ("kronecker", "matrix-block", "class-matrix", "tensor")
 
 
@@ -73,7 +78,7 @@ def test_class_kernels_are_means_of_the_tensor(networks):
     found = networks["nonlinear"]
     Theta = build(next(s for s in SPECS if s.name == "tensor"), found).operator.kernel.Theta
     parts = Theta.reshape(5, 3, 4, 5, 3, 4)
-    kernels = class_kernels(found.task, np.eye(5), 400, np.random.default_rng(0))
+    kernels = found._measure("class-kernels", method="sign-probes", probes=400).classes
     size = np.abs(kernels.T).max()
     np.testing.assert_allclose(kernels.T, parts.mean(axis=(2, 5)), atol=1e-5 * size)
     deviations = parts - parts.mean(axis=2, keepdims=True)
@@ -84,6 +89,17 @@ def test_class_kernels_are_means_of_the_tensor(networks):
     total = (kernels.T**2).sum()
     own = sum((kernels.T[p, :, p] ** 2).sum() for p in range(5))
     assert kernels.off_neuron_share_of_means == pytest.approx(1 - own / total)
+
+
+def test_class_constants_are_those_of_the_class_kernels_without_measuring_these(networks, monkeypatch):
+    found = networks["nonlinear"]
+    of_kernels = restricted.scalar_classes(found.classes, np.eye(5))
+    assert found.kernel_mean is not None
+    G = np.random.default_rng(1).normal(size=(5, 12))
+    fresh = replace(found, probes=3)
+    monkeypatch.setattr(type(fresh), "_measure", lambda *_, **__: 1 / 0)
+    own = build(next(s for s in SPECS if s.name == "class-block"), fresh).operator
+    np.testing.assert_allclose(own.act(G), of_kernels.act(G), rtol=0, atol=1e-5 * np.abs(own.act(G)).max())
 
 
 def test_rayleigh_quotients_are_the_eigenvalues_of_a_block_kernel(networks):
@@ -150,3 +166,35 @@ def test_a_refusal_says_why(networks):
     rung = build(next(s for s in SPECS if s.name == "tensor-still"), networks["linear"])
     assert rung.operator is None
     assert "no statistics move" in rung.refused
+
+
+def test_constants_weighted_by_W_are_those_of_the_tensor(networks):
+    found = networks["nonlinear"]
+    W, sizes = found.state.W, found.sizes
+    Theta = found.tensor
+    K = np.einsum("pq,piqj->ij", W.T @ W, Theta) / np.sum(W**2)
+    G = np.outer(np.ones(5), sizes.Y[0] / sizes.m)
+    moved = build(next(s for s in SPECS if s.name == "weighted-block"), found).operator.act(G)
+    same = sizes.labels[:, None] == sizes.labels
+    own, other = K[:4, :4].mean(), K[~same].mean()
+    means = np.array([K[np.ix_(sizes.labels == c, sizes.labels == c)].mean() for c in range(3)]).mean()
+    np.testing.assert_allclose(moved[0], np.where(sizes.labels == 0, means, other), rtol=2e-3)
+    assert means != pytest.approx(own, rel=1e-3)
+
+
+def test_weighted_constants_that_move_take_the_measured_ones_of_every_snapshot(networks):
+    found = networks["linear"]
+    spec = next(s for s in SPECS if s.name == "weighted-block-in-time")
+    # Of one snapshot nothing moves, and means over neurons alone do not say what W reads.
+    assert "no later kernel" in build(spec, replace(found, schedule=((0.0, found.kernel),))).refused
+    twice = replace(found, schedule=((0.0, found.kernel), (1.0, found.kernel)))
+    assert "row-space" in build(spec, twice).refused
+    assert spec.constants(twice) == 6
+    later = [
+        Mock(spec=Measurement, block=lambda of, k=k: BlockKernel(*k) if of == "weighted" else 1 / 0)
+        for k in KERNELS
+    ]
+    moving = build(spec, replace(found, schedule=tuple(zip((0.0, 2.0), later, strict=True))))
+    G, sizes = found.state.H, found.sizes
+    middle = BlockKernel(*np.mean(KERNELS, axis=0)).apply(G, sizes)
+    np.testing.assert_allclose(moving.operator.act(G, 1.0), middle, rtol=1e-12)

@@ -1,6 +1,12 @@
 import numpy as np
 import pytest
-from ntkflow_validation.metrics.probe import batch_terms, invariant_metrics, invariant_terms, probe_kernel
+from ntkflow_validation.metrics.probe import (
+    batch_refused,
+    batch_terms,
+    invariant_metrics,
+    invariant_terms,
+    probe_kernel,
+)
 
 from ntkflow.integrate.solve import solve
 from ntkflow.metrics import invariant
@@ -64,7 +70,10 @@ def test_classes_of_different_sizes_have_an_invariant_of_their_own():
     batch = State(start.H[:, rows], start.W, start.b)
     expected = invariant.terms(batch, Sizes(C=3, m=(2, 4, 3), n=n), KERNEL)
     assert row["invariant_batch_norm"] == pytest.approx(np.linalg.norm(expected.E))
-    assert "invariant_batch_norm" not in invariant_metrics(start, sizes, KERNEL, 6, 0)
+    of_full = invariant_metrics(start, sizes, KERNEL, 6, 0)
+    assert "invariant_batch_norm" not in of_full
+    assert "differ in size" in batch_refused(of_full)
+    assert batch_refused(row) is batch_refused({}) is None
 
 
 def test_metrics_name_the_batch_version_and_take_its_size(states):
@@ -78,3 +87,20 @@ def test_metrics_name_the_batch_version_and_take_its_size(states):
     assert row["invariant_batch_alignment"] == pytest.approx(expected.alignment)
     assert row["invariant_norm"] == pytest.approx(np.linalg.norm(invariant_terms(small, SMALL, KERNEL, m).E))
     assert invariant_metrics(small, SMALL, KERNEL, m, 0)["invariant_batch_per_class"] == s
+
+
+def test_the_invariant_in_honest_units(states):
+    _, whole = states
+    row = invariant_metrics(whole, WHOLE, KERNEL, m, 0)
+    terms = invariant.terms(whole, WHOLE, KERNEL)
+    mu_class = KERNEL.eigenvalues(WHOLE)[1]
+    assert row["invariant_dimensionless"] == pytest.approx(np.sqrt(m * mu_class) * np.linalg.norm(terms.E))
+    weights = np.linalg.norm(whole.W.T @ whole.W) / m
+    assert row["invariant_over_weights"] == pytest.approx(np.linalg.norm(terms.E) / weights)
+    assert row["invariant_negative"] == np.sum(np.linalg.eigvalsh(terms.E) < 0)
+    # Time, and with it kernel and features, in other units: |e^| is none of them.
+    c = 4.0
+    scaled = State(c * whole.H, whole.W / c, whole.b)
+    kernel = BlockKernel(*(c**4 * k for k in (KERNEL.kappa_d, KERNEL.kappa_c, KERNEL.kappa_n)))
+    again = invariant_metrics(scaled, WHOLE, kernel, m, 0)
+    assert again["invariant_dimensionless"] == pytest.approx(row["invariant_dimensionless"])

@@ -147,6 +147,8 @@ def test_the_shortcut_starts_without_bias_in_every_initialisation():
         ({"name": "resnet20", "depth": 3}, "model.depth"),
         ({"name": "mlp", "depth": 1_000_000}, "model.depth"),
         ({"name": "resnet20", "readout": "pool"}, "model.readout"),
+        ({"name": "cnn", "readout": "pool-linear"}, "model.readout"),
+        ({"name": "vgg11", "readout": "pool-linear"}, "model.readout"),
         ({"name": "cnn", "scale": 2.0}, "model.scale"),
         ({"name": "linear", "width": 3}, "model.width"),
         ({"name": "mlp", "norm": "group"}, "model.norm"),
@@ -157,6 +159,15 @@ def test_settings_a_model_would_ignore_are_refused(settings, argument):
     with pytest.raises(InputError) as caught:
         ModelConfig(**settings)
     assert caught.value.argument == argument
+
+
+def test_a_residual_network_may_end_in_a_linear_readout():
+    plain, read = (
+        shapes(ModelConfig(name="resnet8", **r), (8, 8, 1)) for r in ({}, {"readout": "pool-linear"})
+    )
+    assert size(read.params) == size(plain.params) + 32 * 32 + 32
+    assert read.params["body"]["readout"]["kernel"].shape == (32, 32)
+    assert "readout" not in plain.params["body"]
 
 
 def test_the_bent_network_is_the_linear_one_plus_a_branch_of_the_given_size():

@@ -10,6 +10,7 @@ import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.models import build
 from ntkflow_validation.models.own import SourceWarning
+from ntkflow_validation.precision import full
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.sweep.settings import changed
 from ntkflow_validation.training.complete import completed
@@ -209,9 +210,9 @@ def test_batches_of_linen_and_nnx_normalise_alike(data):
     x = jnp.asarray(RNG.normal(size=(6, 5)), jnp.float32)
     params, statistics = network.initial
     calibrated = network.compiled_calibrated(params, statistics, x)
-    trained, moved = jax.jit(network.train_outputs)(params, statistics, x)
-    np.testing.assert_allclose(network.outputs(params, calibrated, x), trained, atol=1e-5)
-    hidden = x @ params["body"]["params"]["Dense_0"]["kernel"]
+    trained, moved = jax.jit(full(network.train_outputs))(params, statistics, x)
+    np.testing.assert_allclose(full(network.outputs)(params, calibrated, x), trained, atol=1e-5)
+    hidden = full(jnp.matmul)(x, params["body"]["params"]["Dense_0"]["kernel"])
     seen = calibrated["body"]["statistics"]["BatchNorm_0"]
     np.testing.assert_allclose(seen["mean"], hidden.mean(0), atol=1e-5)
     np.testing.assert_allclose(seen["var"], hidden.var(0), atol=1e-5)

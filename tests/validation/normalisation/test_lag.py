@@ -78,7 +78,7 @@ def test_measuring_a_linen_network_warns_of_stale_statistics():
 @needs_torch
 def test_measuring_a_torch_network_warns_of_stale_statistics():
     import torch
-    from ntkflow_validation.kernels.backends.pytorch import TorchBackend
+    from ntkflow_validation.kernels.backends.pytorch.backend import TorchBackend
 
     X, y = drawn(24, 0), np.repeat([0, 1], 12)
     body = torch.nn.Sequential(torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 3)).eval()

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 from ntkflow_validation.normalisation import lags, recalibrate
+from ntkflow_validation.normalisation.frameworks import watched
+from ntkflow_validation.precision import full
 
 import ntkflow as nf
 from tests.test_public import POINTS
@@ -60,7 +62,7 @@ def test_inference_of_an_nnx_module_is_training_mode_on_all_of_the_data(batch):
     inference.eval()
     training.train()
     training.drop.deterministic = True
-    np.testing.assert_allclose(inference(X), training(X), atol=2e-5)
+    np.testing.assert_allclose(full(inference)(X), full(training)(X), atol=2e-5)
     # Modes, parameters and random numbers are those of before, in the copy and in what was given.
     assert not found.a.use_running_average
     assert type(found.a) is nnx.BatchNorm
@@ -93,8 +95,9 @@ def test_inference_of_a_linen_module_is_training_mode_on_all_of_the_data(batch):
     net = LinenNet()
     variables = net.init(jax.random.key(0), X[:1])
     found = recalibrate(net, X, variables, batch=batch)
-    training, _ = net.apply(variables, X, train=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(net.apply(found, X), training, atol=2e-5)
+    apply = full(net.apply)
+    training, _ = apply(variables, X, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(apply(found, X), training, atol=2e-5)
     assert found["params"] is variables["params"]
     assert np.array_equal(variables["batch_stats"]["a"]["mean"], np.zeros(4))
 
@@ -239,10 +242,28 @@ def test_a_refused_call_leaves_a_module_as_it_was():
     assert np.array_equal(net.a.var[...], np.ones(4))
 
 
-def test_large_means_cost_no_digits():
+@pytest.mark.parametrize("batch", [30, 400])
+def test_large_means_cost_no_digits(batch):
     x = (1e4 + RNG.normal(size=(400, 3))).astype(np.float32)
-    found = recalibrate(Plain(), x, batch=30)
-    np.testing.assert_allclose(found.norm.var[...], x.astype(np.float64).var(0), rtol=1e-5)
+    variance = x.astype(np.float64).var(0)
+    found = recalibrate(Plain(), x, batch=batch)
+    np.testing.assert_allclose(found.norm.var[...], variance, rtol=1e-5)
+    if find_spec("torch") is not None:
+        import torch
+
+        found = recalibrate(torch.nn.BatchNorm1d(3), x, batch=batch)
+        np.testing.assert_allclose(found.running_var, variance, rtol=1e-5)
+
+
+def test_a_pass_by_its_own_statistics_gives_what_inference_gives_with_them():
+    net = NnxNet()
+    layers = watched(net)
+    outputs, statistics = layers.at_once(X)
+    layers.store(statistics)
+    fresh = layers.result()
+    fresh.eval()
+    np.testing.assert_allclose(outputs, full(fresh)(X), atol=1e-6)
+    assert not np.allclose(net.z.mean[...], fresh.z.mean[...])
 
 
 def test_the_door_has_it():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from ntkflow_validation.runs.documents import Training
+from ntkflow_validation.runs.documents import Line, Training
 from ntkflow_validation.sweep.presets import DIGITS
 from ntkflow_validation.sweep.records import Content, Record
 from ntkflow_validation.sweep.settings import changed
@@ -32,10 +32,11 @@ def record(init, rate, rows=2, data="digits", model="resnet8", loss="mse", seed=
 def _row(step, rate, measured):
     left = np.exp(-rate * step / 100)
     row = {
-        "step": int(step), "time": 0.1 * int(step), "NC1": 0.1 + left, "NC1_tirer": left, "NC2": 0.2 + left, "NC3": 0.3 + left,
+        "NC1": 0.1 + left, "NC1_tirer": left, "NC2": 0.2 + left, "NC3": 0.3 + left,
         "accuracy_train": 1 - left / 3 if rate > 0.05 else 0.995, "accuracy_test": 0.9, "loss": 0.5,
     }  # fmt: skip
-    return {**row, "invariant_norm": 1e-3 + left, "invariant_alignment": 1 - left / 2} if measured else row
+    more = {"invariant_norm": 1e-3 + left, "invariant_alignment": 1 - left / 2} if measured else {}
+    return Line(int(step), 0.1 * int(step), {**row, **more})
 
 
 def grid(**options):

@@ -9,7 +9,14 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.paper import FIGURES, draw_figure, paper_figure
 from ntkflow_validation.paper.choose import select
 from ntkflow_validation.paper.draw import training_figure, write
-from ntkflow_validation.paper.panes import OVER_EPOCHS, curves, over_epochs, over_rates
+from ntkflow_validation.paper.panes import (
+    OVER_EPOCHS,
+    curves,
+    equally_spaced,
+    over_epochs,
+    over_rates,
+    smoothed,
+)
 from ntkflow_validation.paper.reproduce import (
     SCALES,
     Scale,
@@ -19,7 +26,6 @@ from ntkflow_validation.paper.reproduce import (
     reproduce,
     scale_named,
 )
-from ntkflow_validation.paper.smooth import equally_spaced, smoothed
 from ntkflow_validation.sweep import TrainingSweep, run_sweep
 from ntkflow_validation.sweep.grid import PAPER_PAIRS, Pair
 from ntkflow_validation.sweep.records import find_records
@@ -56,7 +62,7 @@ def test_each_initialisation_shows_its_most_and_its_least_collapsed_trained_netw
 
 def test_a_network_that_was_not_trained_is_not_chosen():
     records = [record("uniform", rate) for rate in (0.1, 1.0)]
-    records[0].content.metrics[-1]["accuracy_train"] = 0.98
+    records[0].content.metrics[-1].values["accuracy_train"] = 0.98
     (chosen,) = select(FIGURES[6], records).chosen
     assert (chosen.collapsed.rate, chosen.other) == (1.0, None)
 
@@ -101,7 +107,7 @@ def test_only_equally_spaced_points_are_smoothed():
     records = [record("uniform", rate, rows=30) for rate in (0.1, 1.0)]
     for one in records:
         for k, row in enumerate(one.content.metrics):
-            row["step"] = k**2
+            object.__setattr__(row, "step", k**2)
     axes = axes_of()
     shown = curves(select(FIGURES[6], records))
     over_epochs(axes, "c", "c", shown, smooth=True)
@@ -135,7 +141,7 @@ def test_a_pane_over_epochs_draws_every_chosen_network_and_when_it_fitted(smooth
 
 def test_a_pane_over_rates_shows_means_over_seeds_and_what_diverged():
     records = [record("uniform", rate, seed=seed) for rate in RATES for seed in (0, 1)]
-    records[0].content.metrics[-1]["NC1"] = 3.0
+    records[0].content.metrics[-1].values["NC1"] = 3.0
     (chosen,) = select(FIGURES[6], records).chosen
     axes = axes_of()
     over_rates(axes, "f", chosen)
@@ -190,7 +196,7 @@ def test_a_pane_without_measurements_says_so():
     shown = curves(select(FIGURES[6], grid()))
     for curve in shown:
         for row in curve.record.content.metrics:
-            row.pop("invariant_norm", None)
+            row.values.pop("invariant_norm", None)
     over_epochs(axes, "a", "a", shown, smooth=True)
     assert [text.get_text() for text in axes.texts] == ["not measured"]
     assert set(OVER_EPOCHS) == set("abcde")

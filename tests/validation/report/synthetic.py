@@ -24,7 +24,7 @@ from ntkflow_validation.runs.compared import (
     Skill,
     Skills,
 )
-from ntkflow_validation.runs.documents import KernelRow, Training
+from ntkflow_validation.runs.documents import KernelRow, Line, Training
 
 T = np.concatenate([[0.0], np.geomspace(0.01, 10, 14)])
 RATES = {"loss": 1.4, "loss_class": 1.5, "loss_individual": 0.3, "NC1": 0.35, "NC2": 0.2, "NC3": 0.1}
@@ -123,12 +123,11 @@ def report(**changes):
     errors = dict.fromkeys(("kappa_d", "kappa_c", "kappa_n", "mu_single"), 0.01)
     row = KernelRow(0, 0.5, 0.5, 0.5, 0.5, errors, 0.8, 6, 0.1, None)
     metrics = [
-        {
-            "step": int(step),
-            "accuracy_train": 0.9,
-            "accuracy_test": None,
-            **{n: v[i] for n, v in series().items()},
-        }
+        Line(
+            int(step),
+            None,
+            {"accuracy_train": 0.9, "accuracy_test": None, **{n: v[i] for n, v in series().items()}},
+        )
         for i, step in enumerate([0, *np.geomspace(1, 4000, 14)])
     ]
     pictures = ((0, K), (40, None), (4000, K.T))

@@ -8,6 +8,7 @@ import pytest
 from ntkflow_validation.config.config import DataConfig, KernelConfig, ModelConfig, RunConfig, TrainConfig
 from ntkflow_validation.kernels import measure
 from ntkflow_validation.metrics.compare import QUANTITIES, observables
+from ntkflow_validation.runs.documents import Line
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.train import Snapshot, TrainState
 
@@ -45,9 +46,8 @@ def write(path, solution, measurement, **training):
     for i, step in enumerate(STEPS):
         state = solution.state(i)
         snapshot = Snapshot(step, float(solution.times[i]), state, SIZES, TrainState({}, {}))
-        run.write_snapshot(
-            snapshot, {**observables(state, SIZES), "accuracy_train": i / 4, "accuracy_test": None}
-        )
+        values = {**observables(state, SIZES), "accuracy_train": i / 4, "accuracy_test": None}
+        run.write_snapshot(snapshot, Line(step, snapshot.time, values))
     for step in MEASURED:
         run.write_measurement(step, measurement, KernelConfig(), 0.1)
     (run.path / "training.json").write_text(

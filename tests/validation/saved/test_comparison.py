@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ntkflow_validation.figures import figures
+from ntkflow_validation.figures import comparison as figures
 from ntkflow_validation.saved import LadderComparison
 
 import ntkflow as nf

@@ -16,7 +16,7 @@ import ntkflow as nf
 from ntkflow.runs.border.records import document
 from ntkflow.runs.files import StateFile, dump_json
 from ntkflow.runs.saved.brought import ENTRY_POINTS, Kind
-from ntkflow.sweep.cache import Cache
+from ntkflow.sweep.stored.cache import Cache
 from tests.validation.saved.conftest import CONFIG, KERNEL, MEASURED, SIZES
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +41,11 @@ def test_a_measurement_comes_back_from_its_file_and_from_its_folder(trained, mea
     folder = nf.load(trained / "measurements")
     assert list(folder) == list(MEASURED)
     assert repr(folder[8]) == repr(measurement)
+    data = folder.to_xarray()
+    assert data["step"].values.tolist() == folder.to_pandas().index.tolist() == list(MEASURED)
+    assert data["kappa_c"].sel(step=8).item() == measurement.kappa_c.value
+    error = data["standard_error"].sel(step=8, constant="kappa_d").item()
+    assert error == measurement.kappa_d.standard_error
     place = nf.save(found, tmp_path / "found.npz")
     assert repr(nf.load(place)) == repr(measurement)
     with pytest.raises(nf.InputError, match="exists"):

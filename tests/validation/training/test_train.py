@@ -13,7 +13,7 @@ from ntkflow_validation.pipeline.pipeline import prepare
 from ntkflow_validation.precision import full
 from ntkflow_validation.runs.measurement_run import measure_snapshot
 from ntkflow_validation.training.objective import sum_loss
-from ntkflow_validation.training.steps import clock
+from ntkflow_validation.training.steps import recipe_clock
 from ntkflow_validation.training.train import (
     CHUNK,
     DivergedError,
@@ -57,7 +57,9 @@ def test_snapshots_hold_the_states_the_theory_speaks_of():
     snapshot = list(train(CONFIG, dataset, network))[-1]
     variables = snapshot.train.variables
     assert snapshot.sizes.as_dict() == {"C": 3, "m": 4, "n": 6, "N": 12}
-    module_outputs, _ = network.train_outputs(variables.params, variables.statistics, jnp.asarray(dataset.x))
+    module_outputs, _ = full(network.train_outputs)(
+        variables.params, variables.statistics, jnp.asarray(dataset.x)
+    )
     np.testing.assert_allclose(snapshot.state.logits, np.asarray(module_outputs).T, atol=1e-5)
     loss = float(sum_loss(module_outputs, jnp.asarray(dataset.labels.astype(np.int32))))
     R = snapshot.state.logits - np.repeat(np.eye(3), 4, axis=1)
@@ -119,7 +121,7 @@ def test_adam_trains_in_steps_that_have_no_time():
     assert [s.step for s in snapshots] == [0, 1, 2, 3]
     assert np.isnan([s.time for s in snapshots]).all()
     with pytest.raises(InputError, match="no time those of the gradient flow"):
-        clock(recipe, 12, 3)
+        recipe_clock(recipe, 12, 3)
     assert "adam" in config.unpredicted
 
 
@@ -165,7 +167,7 @@ def test_snapshots_observe_the_network_that_is_trained_unless_averages_are_asked
     dataset, network = prepare(config)
     whole = list(train(config, dataset, network))
     for snapshot in whole:
-        trained, _ = network.train_outputs(*snapshot.train.variables, jnp.asarray(dataset.x))
+        trained, _ = full(network.train_outputs)(*snapshot.train.variables, jnp.asarray(dataset.x))
         gap = np.abs(snapshot.state.logits - np.asarray(trained).T).max()
         assert gap < 1e-5 if observed == "recalibrated" else gap > 1e-2
     (last,) = list(train(config, dataset, network, resume=(whole[-2].step, whole[-2].train)))
@@ -241,8 +243,8 @@ def test_frozen_statistics_are_those_of_the_training_set_and_stay():
     dataset, network = prepare(config)
     variables = prepared_start(network, dataset, config.training).variables
     x = jnp.asarray(dataset.x)
-    in_training, _ = network.train_outputs(variables.params, network.initial.statistics, x)
-    np.testing.assert_allclose(network.outputs(*variables, x), in_training, atol=1e-4)
+    in_training, _ = full(network.train_outputs)(variables.params, network.initial.statistics, x)
+    np.testing.assert_allclose(full(network.outputs)(*variables, x), in_training, atol=1e-4)
     after = list(train(config, dataset, network))[-1].train.variables
     for a, b in zip(*(jax.tree.leaves(v.statistics) for v in (variables, after)), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,4 +1,4 @@
-"""The runs of a calibration: the known answer, then departures from block structure by degrees."""
+"""The runs of a calibration: the known answers, of a kernel that stands still and of one that moves, then departures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +12,15 @@ CONTROL = RunConfig(
     model=ModelConfig(name="linear", features=6, scale=0.7),
     training=TrainConfig(steps=1500, learning_rate=0.0, stability=0.03, reduction="sum", snapshots=24),
     kernels=KernelConfig(count=2),
+)
+# The known answer of a kernel that moves: two layers from an aligned start, blocks on the rows of W all along (theory 18.6), with
+# three times as many features as the classifier reads. Its largest rate at collapse, N + mu_global x^2, times the step:
+STEP_TIMES_RATE = 0.06
+MOVING = RunConfig(
+    data=CONTROL.data,
+    model=ModelConfig(name="linear", features=6, layers=2, start="aligned", scale=0.3),
+    training=TrainConfig(steps=500, learning_rate=1.62e-3, reduction="sum", snapshots=24, spacing="even"),
+    kernels=KernelConfig(count=12, quantities=("row-space",)),
 )
 # In steps of half a decade, from what three constants hardly notice to where they say nothing.
 NOISE = (0.1, 0.3, 1.0, 3.0)
@@ -28,7 +37,7 @@ class Cell:
     """One run.
 
     Attributes:
-        departure: "none" or one of `DEPARTURES`.
+        departure: "none", "moving" or one of `DEPARTURES`.
         value: how far.
         config: what is run.
     """
@@ -50,7 +59,7 @@ def refuse_many(seeds: int) -> None:
 
 
 def cells(brief: bool = False, seeds: int = 3) -> list[Cell]:
-    """The known answer first, then the departures; brief: two of them only, with one seed.
+    """The known answers first, then the departures; brief: two of them only, with one seed.
 
     Noise on the inputs takes the sample kernel off blocks and leaves it constant and the same for every neuron.
     A nonlinear branch of some width adds a kernel that is again block structured when infinitely wide, but
@@ -61,12 +70,12 @@ def cells(brief: bool = False, seeds: int = 3) -> list[Cell]:
         seeds: 0 .. seeds - 1, of every departure.
     """
     if brief:
-        return [_control(), *_departures(NOISE[2:3], BEND[2:3], (), 0)]
-    return [_control(), *(cell for seed in range(seeds) for cell in _departures(NOISE, BEND, WIDTHS, seed))]
+        return [*_known(), *_departures(NOISE[2:3], BEND[2:3], (), 0)]
+    return [*_known(), *(cell for seed in range(seeds) for cell in _departures(NOISE, BEND, WIDTHS, seed))]
 
 
-def _control() -> Cell:
-    return Cell("none", 0.0, CONTROL)
+def _known() -> list[Cell]:
+    return [Cell("none", 0.0, CONTROL), Cell("moving", 0.0, MOVING)]
 
 
 def _departures(

@@ -8,15 +8,36 @@ import numpy as np
 
 from ntkflow import __version__
 from ntkflow.problem.kernels import KAPPAS
-from ntkflow.runs.border.records import INLINE
-from ntkflow_validation.calibration.cells import Cell
+from ntkflow.runs.border.records import INLINE, SPARSE
+from ntkflow_validation.calibration.cells import STEP_TIMES_RATE, Cell
 from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow, Skill
 from ntkflow_validation.runs.documents import KernelRow
 
 # The bars of the known answer: every quantity is predicted, the constants come back to float32 rounding.
 SKILL, KAPPA = 0.999, 1e-6
+# Of the kernel that moves: explicit steps leave half of step times rate of the way, and 1 - skill is a square.
+MOVING_SKILL = 1 - (STEP_TIMES_RATE / 2) ** 2
+# What moves of its network from an aligned start; the rest is rounding, which no prediction has.
+MOVES = ("M", "F_centred", "W", "residual_class")
 # Of three constants, the traced kernel and the rung that does best on M, each on the class means and within classes.
 SCORES = ("block_M", "block_H2", "traced_M", "traced_H2", "best_M", "best_H2")
+
+
+@dataclass(frozen=True)
+class Moving:
+    """The known answer of a kernel that moves: lowest skills on what moves, of three constants in three ways.
+
+    Attributes:
+        frozen: as measured at the start.
+        mean: means over neurons, between the measured snapshots: wrong by the neurons that W does not read.
+        weighted: weighted by W, between the measured snapshots: they have to reproduce the run.
+        growth: of kappa_d, from the first measurement to the last.
+    """
+
+    frozen: float | None
+    mean: float | None
+    weighted: float | None
+    growth: float
 
 
 @dataclass(frozen=True)
@@ -30,6 +51,7 @@ class CellRow:
         kappa_error: largest relative error of the constants; for the known answer only.
         blamed: the assumption that costs most.
         constants: at the start.
+        moving: of the kernel that moves only.
     """
 
     block_residual: float
@@ -38,6 +60,7 @@ class CellRow:
     kappa_error: float | None
     blamed: str | None
     constants: Mapping[str, float]
+    moving: Moving | None = field(default=None, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -71,10 +94,11 @@ class Departure:
 
 @dataclass(frozen=True)
 class Bars:
-    """What the known answer has to reach."""
+    """What the known answers have to reach."""
 
     block_skill: float
     kappa_error: float
+    moving_skill: float | None = field(default=None, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -86,10 +110,11 @@ class Calibration:
         brief: whether most departures were left out.
         block_skill: lowest skill of three constants on the known answer.
         kappa_error: relative error of its constants.
-        passed: whether both reach their bars.
+        passed: whether they reach their bars, and the kernel that moves its own.
         bars: these.
         control: the known answer.
         departures: from it.
+        moving: the known answer of a kernel that moves; calibrations of before have none.
     """
 
     version: str
@@ -101,17 +126,20 @@ class Calibration:
     bars: Bars
     control: CellRow
     departures: tuple[Departure, ...]
+    moving: Moving | None = field(default=None, metadata=SPARSE)
 
 
 def calibration_document(found: Sequence[tuple[Cell, CellRow]], brief: bool, fingerprint: str) -> Calibration:
     """The whole calibration.
 
     Args:
-        found: every cell with its row, the known answer first.
+        found: every cell with its row, the known answers first.
         brief: whether most departures were left out.
         fingerprint: of the source that was calibrated.
     """
-    (_, control), others = found[0], found[1:]
+    (_, control), *rest = found
+    moving = next((row.moving for _, row in rest if row.moving is not None), None)
+    others = [(cell, row) for cell, row in rest if row.moving is None]
     assert control.kappa_error is not None
     kinds = list(dict.fromkeys((cell.departure, cell.value) for cell, _ in others))
     groups = {kind: [row for cell, row in others if (cell.departure, cell.value) == kind] for kind in kinds}
@@ -121,10 +149,11 @@ def calibration_document(found: Sequence[tuple[Cell, CellRow]], brief: bool, fin
         brief=brief,
         block_skill=control.block_worst,
         kappa_error=control.kappa_error,
-        passed=passed(control.block_worst, control.kappa_error),
-        bars=Bars(SKILL, KAPPA),
+        passed=passed(control.block_worst, control.kappa_error, moving),
+        bars=Bars(SKILL, KAPPA, MOVING_SKILL),
         control=control,
         departures=tuple(_pooled(*kind, rows) for kind, rows in groups.items()),
+        moving=moving,
     )
 
 
@@ -148,9 +177,10 @@ def _mean(values: Sequence[float | None]) -> Skill:
     return Skill(float(usable.mean()) if usable.size else None, error)
 
 
-def passed(skill: float | None, kappa_error: float) -> bool:
-    """Whether the known answer came out: every quantity predicted, the constants exact to float32 rounding."""
-    return skill is not None and skill >= SKILL and kappa_error <= KAPPA
+def passed(skill: float | None, kappa_error: float, moving: Moving | None = None) -> bool:
+    """Whether the known answers came out: every quantity predicted, the constants exact to float32 rounding."""
+    follows = moving is None or (moving.weighted is not None and moving.weighted >= MOVING_SKILL)
+    return skill is not None and skill >= SKILL and kappa_error <= KAPPA and follows
 
 
 def cell_row(cell: Cell, kernels: Sequence[KernelRow], comparison: ComparedRun) -> CellRow:
@@ -174,6 +204,19 @@ def cell_row(cell: Cell, kernels: Sequence[KernelRow], comparison: ComparedRun) 
         _kappa_error(cell, kernels) if cell.departure == "none" else None,
         _blamed(window, _value(block, "M")),
         _constants(first),
+        _moving(rungs, kernels) if cell.departure == "moving" else None,
+    )
+
+
+def _moving(rungs: Mapping[str, ComparedRung], kernels: Sequence[KernelRow]) -> Moving:
+    first, last = kernels[0].kappa_d, kernels[-1].kappa_d
+    assert first is not None
+    assert last is not None
+    return Moving(
+        frozen=_worst(rungs.get("block"), MOVES),
+        mean=_worst(rungs.get("block-in-time"), MOVES),
+        weighted=_worst(rungs.get("weighted-block-in-time"), MOVES),
+        growth=last / first,
     )
 
 
@@ -181,8 +224,9 @@ def _value(rung: ComparedRung | None, quantity: str) -> float | None:
     return None if rung is None else rung.score(quantity).value
 
 
-def _worst(rung: ComparedRung | None) -> float | None:
-    scores = rung.skill.centred.values() if rung is not None and rung.skill is not None else ()
+def _worst(rung: ComparedRung | None, of: Sequence[str] | None = None) -> float | None:
+    every = rung.skill.centred if rung is not None and rung.skill is not None else {}
+    scores = every.values() if of is None else [every[name] for name in of if name in every]
     return min((s.value for s in scores if s.value is not None), default=None)
 
 

@@ -19,6 +19,8 @@ FILE = "calibration.json"
 OWNED = frozenset({"cells", FILE, "figures", "report.html"})
 # What is predicted of a cell: enough to say which assumption fails.
 RUNGS = ("block", "class-block", "neuron-diagonal", "class-matrix", "sample", "tensor")
+# And of the kernel that moves.
+MOVING_RUNGS = ("block", "block-in-time", "weighted-block-in-time")
 
 
 def calibrate(
@@ -91,7 +93,8 @@ def run_cell(cell: Cell, folder: Path | str) -> CellRow:
         if comparison is None:
             train_run(run)
             kernels = measure_run(run)
-            comparison = compare_run(run, from_snapshot=0, rungs=RUNGS, kernels=kernels)
+            rungs = MOVING_RUNGS if cell.departure == "moving" else RUNGS
+            comparison = compare_run(run, from_snapshot=0, rungs=rungs, kernels=kernels)
         return cell_row(cell, [kernel.row for kernel in comparison.kernels], comparison)
 
 

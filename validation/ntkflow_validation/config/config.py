@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
-from ntkflow import checks
+from ntkflow import checks, views
 from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.runs.files import read_toml
@@ -22,12 +22,19 @@ SECTIONS: dict[str, type] = {
 }
 
 
-# Settings that came after the first documents and addresses of cells.
-LATER = {
-    "data": ("sha256", "class_sizes"),
-    "model": ("head_bias", "source", "sha256"),
-    "training": ("precision", "deterministic", "optimiser", "beta1", "beta2", "epsilon", "label_smoothing"),
-}
+# The settings of the first documents and addresses of cells. Whatever is not named here came later, and is left out of both
+# where it stands at its default.
+FIRST: dict[str, tuple[str, ...]] = {
+    "data": (
+        "name", "classes", "per_class", "test_per_class", "probe_per_class", "scaling", "kappa_d", "kappa_c", "kappa_n", "noise",
+    ),
+    "model": ("name", "features", "width", "depth", "norm", "readout", "scale", "bend", "init"),
+    "training": (
+        "steps", "epochs", "learning_rate", "stability", "momentum", "nesterov", "weight_decay", "decay_on", "warmup",
+        "drop_every", "batch_per_class", "loss", "reduction", "statistics", "observed", "snapshots", "spacing",
+    ),
+    "kernels": ("count", "neurons", "per_class", "while_training", "method", "quantities", "probes", "bn", "memory"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     kernels: KernelConfig = field(default_factory=KernelConfig)
+
+    __repr__ = views.changed
 
     def __post_init__(self) -> None:
         whole_numbers(self, "", {"seed": 0})
@@ -69,6 +78,13 @@ class RunConfig:
                 "the block inputs are vectors, not images",
                 "use linear, bent or mlp",
             )
+        if self.model.start == "aligned":
+            self._refuse_unaligned()
+        if self.training.initial_bias != "drawn" and not self.model.head_bias:
+            rule = "there is no bias to start from there"
+            raise InputError(
+                "training.initial_bias", self.training.initial_bias, rule, "use model.head_bias = true"
+            )
         if self.training.statistics == "frozen" and self.model.norm not in ("batch", "auto"):
             raise InputError(
                 "training.statistics",
@@ -84,6 +100,17 @@ class RunConfig:
             raise InputError(
                 "training.observed", "running", "there are no running statistics", "leave it at its default"
             )
+
+    def _refuse_unaligned(self) -> None:
+        data, model = self.data, self.model
+        if data.name != "block" or data.noise:
+            rule = "is of inputs whose Gram matrix is blocks"
+            raise InputError("model.start", model.start, rule, "use data.name = 'block' and data.noise = 0")
+        if not model.head_bias:
+            raise InputError("model.start", model.start, "has b = 1/C", "use model.head_bias = true")
+        if model.features < data.classes - 1 or not model.scale:
+            rule = f"has a direction of size model.scale > 0 for each of {data.classes - 1} contrasts"
+            raise InputError("model.start", model.start, rule, "raise model.features or model.scale")
 
     @property
     def has_running_statistics(self) -> bool:
@@ -191,10 +218,9 @@ class RunConfig:
     def stated(self) -> Json:
         """The same without settings that came later and stand at their defaults: what was written before stays what it was."""
         tables, defaults = self.to_dict(), RunConfig().to_dict()
-        for section, names in LATER.items():
-            for name in names:
-                if tables.get(section, {}).get(name) == defaults[section][name]:
-                    del tables[section][name]
+        for section, first in FIRST.items():
+            found, usual = tables[section], defaults[section]
+            tables[section] = {k: v for k, v in found.items() if k in first or v != usual[k]}
         return tables
 
     @classmethod

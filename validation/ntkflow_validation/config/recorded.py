@@ -43,7 +43,7 @@ LATER = ("norm", "observed")
 SQUARES = ("half-squared", "squared")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecordedData(DataConfig):
     """Samples whose features are recorded.
 
@@ -74,7 +74,7 @@ class RecordedData(DataConfig):
         return len(set(self.counts)) <= 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecordedModel(ModelConfig):
     """A network by its name and its number of features.
 
@@ -91,7 +91,7 @@ class RecordedModel(ModelConfig):
         pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecordedTraining(TrainConfig):
     """A recipe as far as a clock says it; the clock itself is what counts."""
 
@@ -99,7 +99,7 @@ class RecordedTraining(TrainConfig):
         pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecordedConfig(RunConfig):
     """A run that is recorded.
 
@@ -215,7 +215,7 @@ class RecordedConfig(RunConfig):
             del kept["training"]
         return {**kept, "kernels": whole_["kernels"], MARKED: dict(self.clock)}
 
-    def stated(self) -> dict[str, Any]:
+    def stated(self) -> Json:
         """All of it: nothing is at a default."""
         return self.to_dict()
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ntkflow import views
 from ntkflow.checks import choice, whole
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import BlockKernel
@@ -53,6 +54,8 @@ class DataConfig:
     noise: float = 0.0
     sha256: str = ""
     class_sizes: tuple[int, ...] = ()
+
+    __repr__ = views.changed
 
     def __post_init__(self) -> None:
         typed_fields(self, "data.")

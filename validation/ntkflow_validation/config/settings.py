@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 
+from ntkflow import views
 from ntkflow.checks import choice
 from ntkflow.errors import InputError
 from ntkflow.named import is_named
@@ -12,7 +13,8 @@ MODELS = ("cnn", "mlp", "linear", "bent", "resnet8", "resnet20", "vgg11", "vgg16
 # Models that take inputs of any shape; the others take images.
 VECTORS = ("mlp", "linear", "bent")
 NORMS = ("auto", "none", "group", "batch")
-READOUTS = ("pool", "linear")
+READOUTS = ("pool", "linear", "pool-linear")
+PARAMETRISATIONS = ("standard", "ntk")
 INITIALISATIONS = ("lecun-normal", "uniform", "uniform-code", "he-normal")
 LOSSES = ("mse", "cross-entropy")
 REDUCTIONS = ("mean", "sum")
@@ -20,11 +22,14 @@ STATISTICS = ("batch", "frozen")
 OBSERVED = ("recalibrated", "running")
 SPACINGS = ("log", "even")
 DECAYED = ("weights", "all")
+INITIAL_BIASES = ("drawn", "1/C")
+STARTS = ("drawn", "aligned")
 OPTIMISERS = ("sgd", "adam", "adamw")
+KERNEL_SPACINGS = ("even", "change")
 METHODS = ("auto", "gram", "class-sums", "probes", "sign-probes", "orthogonal-probes")
 QUANTITIES = (
     "outputs", "row-space", "rayleigh", "pair-norms", "output-pair-norms", "matrix", "row-matrix", "tensor",
-    "output-tensor",
+    "output-tensor", "class-kernels", "row-class-kernels",
 )  # fmt: skip
 MODES = ("eval", "recalibrated", "batch")
 
@@ -34,14 +39,18 @@ FEATURES_PER_WIDTH = {"resnet8": 4, "resnet20": 4, "vgg11": 4, "vgg16": 4, "dens
 # Hidden layers, each of which is compiled on its own: a network with more is not trained in a day.
 DEEPEST = 1000
 OWN_MODEL = "choose one of these, or name a network of your own as module:object"
+RESIDUAL = ("resnet8", "resnet20")
 NORMALISED = ("resnet8", "resnet20", "vgg11", "vgg16", "densenet40")
 # settings that only some models have
 ONLY = {
     "depth": ("mlp",),
-    "readout": ("cnn",),
+    "readout": ("cnn", *RESIDUAL),
     "scale": ("linear", "bent"),
     "bend": ("bent",),
+    "layers": ("linear",),
+    "start": ("linear",),
     "width": (*WIDTHS, "cnn"),
+    **dict.fromkeys(("hidden_bias", "readout_bias", "parametrisation", "gamma"), ("mlp", "cnn")),
 }
 
 
@@ -59,11 +68,23 @@ class ModelConfig:
         depth: hidden layers of the MLP.
         norm: normalisation after each convolution; "batch" is measured with its running statistics, "group"
             normalises each sample by itself; "auto" = batch for ResNet, VGG, DenseNet, none for the others.
-        readout: features of the cnn: "linear", a dense layer without activation, or "pool", mean channels.
+        readout: features of the cnn: "linear", a dense layer without activation, or "pool", mean channels. A residual network
+            has mean channels ("linear" is what its files have always said of it); "pool-linear": a dense layer on these.
         scale: factor on the initial weights of the "linear" and the "bent" model.
         bend: factor on the nonlinear branch of the "bent" model, whose hidden units are its `width`.
+        layers: linear layers of `features` units below the head of the "linear" model.
+        start: of the "linear" model on block inputs without noise: "drawn", or "aligned": every contrast of the classes has the
+            singular value `scale` in all layers, in one frame, and b = 1/C. The kernel is then blocks on the rows of W all along,
+            and everything about it is known (theory 18.6).
         init: entry of `INITIALISATIONS`, see `ntkflow_validation.models.layers`.
         head_bias: whether the head has a bias; without one b is recorded as 0.
+        hidden_bias: whether hidden layers of the MLP and of the cnn have biases.
+        readout_bias: whether their last layer before the head has.
+        parametrisation: of the MLP, and of the cnn without normalisation: "standard", or "ntk", in which every layer has weights
+            of variance 1 and a factor before them, so that its kernel has a limit at infinite width: see
+            `ntkflow_validation.models.mlp` and `ntkflow_validation.models.cnn`.
+        gamma: of the NTK parametrisation: h = V a/(gamma sqrt(width)), and the body's rate is gamma^2 times that of the
+            head. 1 is lazy; from about 4 on features start small, the kernel as at 1, and move far.
         source: file of the module of a network of one's own, found when a run is made.
         sha256: of that file.
     """
@@ -76,24 +97,35 @@ class ModelConfig:
     readout: str = "linear"
     scale: float = 1.0
     bend: float = 0.0
+    layers: int = 1
+    start: str = "drawn"
     init: str = "lecun-normal"
     head_bias: bool = True
+    hidden_bias: bool = True
+    readout_bias: bool = True
+    parametrisation: str = "standard"
+    gamma: float = 1.0
     source: str = ""
     sha256: str = ""
+
+    __repr__ = views.changed
 
     def __post_init__(self) -> None:
         typed_fields(self, "model.")
         if not self.is_own:
             choice("model.name", self.name, MODELS, OWN_MODEL)
-        whole_numbers(self, "model.", {"features": 0, "width": 0, "depth": 1})
-        if self.depth > DEEPEST:
-            rule = f"must be at most {DEEPEST}: layers are compiled one by one"
-            raise InputError("model.depth", self.depth, rule, "lower it")
+        whole_numbers(self, "model.", {"features": 0, "width": 0, "depth": 1, "layers": 1})
+        for setting in ("depth", "layers"):
+            if getattr(self, setting) > DEEPEST:
+                rule = f"must be at most {DEEPEST}: layers are compiled one by one"
+                raise InputError(f"model.{setting}", getattr(self, setting), rule, "lower it")
         choice("model.norm", self.norm, NORMS)
         choice("model.readout", self.readout, READOUTS)
         choice("model.init", self.init, INITIALISATIONS)
+        choice("model.start", self.start, STARTS)
         number("model.scale", self.scale, 0)
         number("model.bend", self.bend, 0)
+        self._check_parametrisation()
         # A setting that does nothing would be recorded as if it had, and make two equal runs look different.
         defaults = {f.name: f.default for f in fields(self)}
         for setting, names in ONLY.items():
@@ -102,6 +134,7 @@ class ModelConfig:
                 raise InputError(
                     f"model.{setting}", value, f"is not a setting of {self.name}", "leave it at its default"
                 )
+        self._check_readout()
         for name in ("source", "sha256"):
             text = getattr(self, name)
             if text and not self.is_own:
@@ -116,6 +149,30 @@ class ModelConfig:
     def is_own(self) -> bool:
         """Whether the network is a user's own."""
         return is_named(self.name)
+
+    def _check_parametrisation(self) -> None:
+        choice("model.parametrisation", self.parametrisation, PARAMETRISATIONS)
+        number("model.gamma", self.gamma, 1e-6)
+        if self.gamma != 1 and self.parametrisation != "ntk":
+            raise InputError(
+                "model.gamma",
+                self.gamma,
+                "is of the NTK parametrisation",
+                "give model.parametrisation = 'ntk'",
+            )
+        if self.parametrisation == "ntk" and self.norm not in ("auto", "none"):
+            raise InputError(
+                "model.norm", self.norm, "does not go with the NTK parametrisation", "use norm = 'none'"
+            )
+
+    def _check_readout(self) -> None:
+        """Residual networks have mean channels by default, and a name for nothing else than what is not the default."""
+        refused = {"cnn": "pool-linear"} | dict.fromkeys(RESIDUAL, "pool")
+        if self.readout == refused.get(self.name):
+            known = ", ".join(f"'{name}'" for name in READOUTS if name != self.readout)
+            raise InputError(
+                "model.readout", self.readout, f"is not a readout of {self.name}", f"use {known}"
+            )
 
     def _resolve(self) -> None:
         """Replace "the architecture's own" by its value, so that files and tables show the number."""
@@ -168,6 +225,8 @@ class TrainConfig:
         batch_per_class: samples of each class in a batch, of classes that differ in size on the mean, each in its
             proportion; 0 = all, full batch.
         loss: entry of `LOSSES`.
+        initial_bias: of the head: "drawn" as `model.init` says, or "1/C" for every class, from where the global mean of the
+            residual, which otherwise is most of the loss at first, is small.
         label_smoothing: epsilon of the targets (1 - epsilon) Y + epsilon/C that are trained on; what is recorded is of Y.
         reduction: "mean" over samples and outputs (cross-entropy: over samples), as in the paper's code,
             or "sum" over both, as in eq. (4).
@@ -203,12 +262,15 @@ class TrainConfig:
     loss: str = "mse"
     label_smoothing: float = 0.0
     reduction: str = "mean"
+    initial_bias: str = "drawn"
     precision: str = "float32"
     deterministic: bool = False
     statistics: str = "batch"
     observed: str = "recalibrated"
     snapshots: int = 40
     spacing: str = "log"
+
+    __repr__ = views.changed
 
     def __post_init__(self) -> None:
         typed_fields(self, "training.")
@@ -223,6 +285,7 @@ class TrainConfig:
         choice("training.decay_on", self.decay_on, DECAYED)
         choice("training.loss", self.loss, LOSSES)
         choice("training.reduction", self.reduction, REDUCTIONS)
+        choice("training.initial_bias", self.initial_bias, INITIAL_BIASES)
         choice("training.precision", self.precision, PRECISIONS)
         choice("training.statistics", self.statistics, STATISTICS)
         choice("training.observed", self.observed, OBSERVED)
@@ -257,7 +320,9 @@ class KernelConfig:
     """Where and how kernels are measured: of a run in its configuration, of one command in its options.
 
     Args:
-        count: number of snapshots at which it is measured, spread evenly over the snapshots.
+        count: number of snapshots at which it is measured, the first and the last among them.
+        spacing: "even", spread evenly over the snapshots; or "change", so that between two of them a cheap sign of the
+            kernel's change (`ntkflow_validation.metrics.kernel_change`) changes alike, which is known after training only.
         neurons: feature neurons used, the first ones; 0 = all n.
         per_class: samples of each class used; 0 = all m.
         while_training: measure when the snapshot is taken, so that metrics.jsonl has the invariant's terms;
@@ -279,9 +344,16 @@ class KernelConfig:
     probes: int = 16
     bn: str = "eval"
     memory: str = "2GiB"
+    spacing: str = "even"
+
+    __repr__ = views.changed
 
     def __post_init__(self) -> None:
         typed_fields(self, "kernels.")
+        choice("kernels.spacing", self.spacing, KERNEL_SPACINGS)
+        if self.spacing == "change" and self.while_training:
+            rule = "is told by the snapshots of a whole training, which there are not while it goes on"
+            raise InputError("kernels.spacing", self.spacing, rule, "set kernels.while_training = false")
         whole_numbers(self, "kernels.", {"count": 1, "neurons": 0, "per_class": 0, "probes": 1})
         choice("kernels.method", self.method, METHODS)
         choice("kernels.bn", self.bn, MODES)

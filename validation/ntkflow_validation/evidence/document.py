@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ntkflow._types import Json
 from ntkflow.runs.border.records import INLINE, SPARSE
 from ntkflow_validation.runs.compared import Ends, Series
-from ntkflow_validation.runs.documents import KernelRow, MadeBy, Training
+from ntkflow_validation.runs.documents import KernelRow, Line, MadeBy, Training
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class Evidence:
     seed: int | None
     config: Json
     training: Training
-    first: Json
-    last: Json
+    first: Line
+    last: Line
     trajectory: Series
     final: Mapping[str, float] | None = field(default=None, kw_only=True, metadata=SPARSE)
     kernels: tuple[KernelRow, ...]

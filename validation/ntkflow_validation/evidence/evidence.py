@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ntkflow._types import FeatureMatrix, Json
+from ntkflow._types import FeatureMatrix
 from ntkflow.errors import InputError
 from ntkflow.metrics.invariant import InvariantTerms
 from ntkflow.problem.kernels import BlockKernel
@@ -16,7 +16,7 @@ from ntkflow_validation.evidence.invariant_budget import Budget, budget, distanc
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.metrics.probe import invariant_terms
 from ntkflow_validation.runs.compared import Ends, Series
-from ntkflow_validation.runs.documents import MadeBy, kernel_rows
+from ntkflow_validation.runs.documents import Line, MadeBy, kernel_rows
 from ntkflow_validation.runs.ends import ends
 from ntkflow_validation.runs.rundir import RunDirectory
 from ntkflow_validation.training.steps import flow_times, theory_decay
@@ -59,7 +59,7 @@ def evidence(run: RunDirectory) -> Evidence:
     )
 
 
-def trajectory(rows: Sequence[Json], most: int = ROWS) -> Series:
+def trajectory(rows: Sequence[Line], most: int = ROWS) -> Series:
     """Columns of at most so many rows, the first and the last among them, to five digits."""
     kept = np.unique(np.round(np.linspace(0, len(rows) - 1, min(most, len(rows)))).astype(int))
     return {name: tuple(_short(rows[i].get(name)) for i in kept) for name in SERIES}

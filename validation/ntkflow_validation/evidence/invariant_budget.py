@@ -130,6 +130,7 @@ def budget(
         kernel, decay, weights = (np.zeros((n, n)) for _ in range(3))
         for i, j in pairwise(chosen):
             one, two, K1, K2, length = states[i], states[j], kernels[i], kernels[j], times[j] - times[i]
+            # The mean over both states: with one of them alone the kernel's part would have a share of the state's.
             kernel += (E(one, K2) - E(one, K1) + E(two, K2) - E(two, K1)) / 2
             decay += rate * length * (slopes[i] + slopes[j]) / 2
             weights -= rate * length * (one.W.T @ one.W + two.W.T @ two.W) / m

@@ -1,1 +1,1 @@
-"""Figures of trainings and of measured kernels."""
+"""Figures of what was predicted of a training, and of measured kernels."""

@@ -1,4 +1,4 @@
-"""What was measured at a snapshot, kept in a file beside the run. It saves time and changes no bit of any result."""
+"""What the ladder found at a snapshot, kept in files beside the run. It saves time and changes no bit of any result."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,12 +11,13 @@ from ntkflow.errors import InputError
 from ntkflow.problem.state import State
 from ntkflow.runs.border.reading import archive
 from ntkflow.runs.files import write_arrays
+from ntkflow_validation.kernels import Measurement, load_measurement
 
 
 class Cache:
     """Named arrays in one .npz, computed when first asked for; of the file no more is read than is asked for.
 
-    A damaged file is as good as none.
+    Measurements lie beside it. A damaged file is as good as none.
 
     Args:
         path: the file; None keeps nothing.
@@ -25,6 +26,7 @@ class Cache:
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = None if path is None else Path(path)
         self._known: dict[str, np.ndarray] = {}
+        self._measured: dict[str, Measurement] = {}
         self._unread = self._names()
 
     def get(self, names: tuple[str, ...], compute: Callable[[], tuple[np.ndarray, ...]]) -> list[np.ndarray]:
@@ -33,6 +35,28 @@ class Cache:
             self._known |= dict(zip(names, (as_read(a) for a in compute()), strict=True))
             self._write()
         return [self._known[name] for name in names]
+
+    def measurement(self, name: str, measured: Callable[[], Measurement]) -> Measurement:
+        """A measurement in a file of its own beside the arrays, in the form of all measurements."""
+        place = self._place(name)
+        if name not in self._measured and place is not None and place.exists():
+            # What cannot be read is measured again.
+            with suppress(InputError):
+                self._measured[name] = load_measurement(place)
+        if name not in self._measured:
+            self._measured[name] = measured()
+            if place is not None:
+                place.parent.mkdir(exist_ok=True)
+                self._measured[name].save(place, overwrite=True)
+        return self._measured[name]
+
+    def has_measurement(self, name: str) -> bool:
+        """Whether it is there, or a file that should hold it."""
+        place = self._place(name)
+        return name in self._measured or (place is not None and place.exists())
+
+    def _place(self, name: str) -> Path | None:
+        return None if self.path is None else self.path.with_name(f"{self.path.stem}-{name}.npz")
 
     def has(self, *names: str) -> bool:
         """Whether arrays of these names are there; they are read when they are asked for."""

@@ -9,6 +9,7 @@ from ntkflow._types import Times
 from ntkflow.problem.state import State
 from ntkflow.progress import Progress
 from ntkflow_validation.ladder.measured import Measured
+from ntkflow_validation.ladder.nulls import baselines
 from ntkflow_validation.ladder.operators.linearised import FrozenOperator
 from ntkflow_validation.ladder.predictions import (
     Prediction,
@@ -82,6 +83,7 @@ class WindowResult:
         finite_difference: scores of dH against the difference of the first two snapshots, by rung.
         invariants: what each rung conserves.
         clock: a sentence where one factor on all times explains what is missed; None elsewhere.
+        baselines: predictions that know nothing of the kernel, or nothing of classes in it.
     """
 
     window: Window
@@ -95,6 +97,7 @@ class WindowResult:
     finite_difference: dict[str, dict[str, Motion]] = field(default_factory=dict)
     invariants: dict[str, Invariant] = field(default_factory=dict)
     clock: str | None = None
+    baselines: list[Scored] = field(default_factory=list)
 
     def of(self, name: str, modifications: tuple[str, ...] = ()) -> Scored | None:
         """One prediction, if it was made."""
@@ -156,6 +159,7 @@ def compare_window(
         differences,
         invariants,
         _clock_hint(scored, states, probe_times, recipe, measured),
+        [_score(p, None, states, measured) for p in baselines(measured, first, probe_times, moved)],
     )
 
 
@@ -169,7 +173,12 @@ def _clock_hint(
         if s.horizon is not None and not s.key[1] and np.isfinite((skill := s.horizon.skill("M")).value)
     ]
     free = [(value, p) for value, p in flows if not isinstance(p.rung.operator, FrozenOperator)]
-    still = [(value, p) for value, p in free if p.rung.operator is not None and not p.rung.operator.knots]
+    # Nor rungs whose kernel moves, or whose flow decays: what they miss is no clock's.
+    still = [
+        (value, p)
+        for value, p in free
+        if p.rung.operator is not None and not p.rung.operator.knots and p.rung.decay is None
+    ]
     if not still:
         return None
     best = max(still, key=lambda pair: pair[0])[1]

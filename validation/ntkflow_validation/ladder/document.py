@@ -6,12 +6,15 @@ from dataclasses import replace
 import numpy as np
 
 from ntkflow import __version__
+from ntkflow.problem.state import State
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.comparing import Scored, WindowResult, conserved, ensemble_band
+from ntkflow_validation.ladder.nulls import says_little
 from ntkflow_validation.ladder.score.attribution import chain, sentence
 from ntkflow_validation.ladder.score.frontier import THRESHOLD, cheapest
 from ntkflow_validation.ladder.score.rates import COMPONENTS, fitted
 from ntkflow_validation.ladder.score.scores import CENTRED, UNCENTRED, Horizon
+from ntkflow_validation.ladder.score.windows import Window
 from ntkflow_validation.metrics.compare import series
 from ntkflow_validation.runs.compared import (
     NO_SKILL,
@@ -19,6 +22,7 @@ from ntkflow_validation.runs.compared import (
     ComparedKernel,
     ComparedRun,
     ComparedRung,
+    ComparedShape,
     ComparedWindow,
     Edges,
     Ends,
@@ -26,6 +30,7 @@ from ntkflow_validation.runs.compared import (
     Rates,
     Samples,
     Series,
+    Skill,
     Skills,
 )
 from ntkflow_validation.runs.documents import KernelRow
@@ -38,6 +43,13 @@ FROM_NORMS = {
     "M_norm": "M",
     "H2_norm": "H2",
 }
+# Why a part of the kernel's shape has no number.
+MISSING_PART = {
+    "cv": "it is of two classes or more, of which a contrast is learnt",
+    "leak": "the N x N kernel was not formed; measure by kernels.method = 'gram'",
+    "iso": "it takes the N x N kernel and what neurons share; have 'pair-norms' or 'tensor' among kernels.quantities",
+    "drift": "no N x N kernel was measured later; raise kernels.count",
+}
 MEANING = {
     "observed_motion": "derivative of the features along the gradient that training follows, the mean over one "
     "epoch of batches, normalisation as in training; features in inference mode",
@@ -47,6 +59,11 @@ MEANING = {
     "invariant": "of what each rung conserves, |change| over its size at the start, and over the sum of the norms of the "
     "changes of its two terms, W^T W and sym(Op^-1[H] H^T); along the run, and along the prediction",
     "draws": "skill on M with other draws of the batches than the training's own",
+    "until": "skill_until pools the times until the squared class residual |Rc|^2 is down to this share of its start",
+    "baselines": "persistence: nothing changes; constant-velocity: the derivative at the start goes on; frozen-features: "
+    "K = 0, only the classifier learns; no-class-structure: kappa_c = kappa_n",
+    "shape": "cv, leak, iso: departures of the kernel from three constants; foretold: the error 1 - skill on M that they "
+    "make likely, fitted to trainings of MLPs until |Rc|^2 is at 1/30",
     "skill": "1 - |predicted - observed|^2 / |observed - observed at the start|^2, pooled over the window",
 }
 
@@ -102,6 +119,29 @@ def compared_window(result: WindowResult, leading: bool) -> ComparedWindow:
         cheapest=cheapest(result.points),
         threshold=THRESHOLD,
         clock=result.clock,
+        until=window.until,
+        class_residual=Ends(*(_number(result.observed["loss_class"][i]) for i in (0, -1))),
+        accuracy=Ends(*(_accuracy(result.states[i], result) for i in (0, -1))),
+        shape=_shape(result),
+        baselines=tuple(compared_rung(scored, result) for scored in result.baselines),
+        tests=says_little(
+            [(s.prediction.rung.spec.title, s.horizon) for s in result.baselines],
+            None if block is None else block.horizon,
+        ),
+    )
+
+
+def _accuracy(state: State, result: WindowResult) -> float:
+    return float(np.mean(state.logits.argmax(axis=0) == result.measured.sizes.labels))
+
+
+def _shape(result: WindowResult) -> ComparedShape:
+    measured = result.measured
+    kernel, shape = measured.kernel, measured.kernel.shape
+    parts = {"cv": shape.cv, "leak": shape.leak, "iso": shape.iso, "drift": measured.drift}
+    missing = {name: MISSING_PART[name] for name, value in parts.items() if value is None}
+    return ComparedShape(
+        kernel.features.block_residual, **parts, foretold=shape.foretold, missing=missing or None
     )
 
 
@@ -138,11 +178,17 @@ def compared_rung(scored: Scored, result: WindowResult) -> ComparedRung:
         base,
         skill=Skills(centred, uncentred),
         skill_at={q: plain(found.skill_at(q)) for q in CENTRED},
+        skill_until=_until(found, result.window),
         predicted=_series(scored.predicted),
         band=_band(scored, found, result),
         rates={part: _rates(q, found, result) for part, q in COMPONENTS.items()},
         invariant=conserved(scored, result),
     )
+
+
+def _until(found: Horizon, window: Window) -> dict[str, dict[str, Skill]]:
+    last = {share: window.steps.index(step) for share, step in window.until.items()}
+    return {share: {q: found.skill(q, i).written for q in CENTRED} for share, i in last.items()}
 
 
 def _band(scored: Scored, found: Horizon, result: WindowResult) -> Band | None:

@@ -11,6 +11,7 @@ from ntkflow_validation.runs.compared import (
     ComparedKernel,
     ComparedRun,
     ComparedRung,
+    ComparedShape,
     ComparedWindow,
     Conserved,
     Cost,
@@ -20,10 +21,13 @@ from ntkflow_validation.runs.compared import (
     Point,
     Rates,
     Samples,
+    Skill,
 )
 
 QUANTITIES = ("M", "H2", "F_centred", "W", "b", "residual_global", "residual_class", "residual_individual")
 PARTS = ("M", "within", "global", "off_row_space")
+# Value and error by quantity.
+Pairs = Mapping[str, tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class KeptRung:
     Attributes:
         name, constants, modifications, refused, invariant, draws: as in `ComparedRung`.
         skill: value and error by quantity.
+        skill_until: the same down to each share of the class residual.
         start: only of the flow.
     """
 
@@ -55,9 +60,10 @@ class KeptRung:
     constants: int
     modifications: tuple[str, ...]
     refused: str | None
-    skill: Mapping[str, tuple[float | None, float | None]] | None
+    skill: Pairs | None
     invariant: Conserved | None = None
     draws: Numbers | None = field(default=None, metadata=SPARSE)
+    skill_until: Mapping[str, Pairs] | None = field(default=None, metadata=SPARSE)
     start: KeptStart | None = field(default=None, metadata=INLINE)
 
 
@@ -79,6 +85,17 @@ class KeptWindow:
     cheapest: str | None
     threshold: float
     rungs: tuple[KeptRung, ...]
+    until: Mapping[str, int] | None = field(default=None, metadata=SPARSE)
+    class_residual: Ends | None = field(default=None, metadata=SPARSE)
+    accuracy: Ends | None = field(default=None, metadata=SPARSE)
+    shape: ComparedShape | None = field(default=None, metadata=SPARSE)
+    baselines: tuple[KeptRung, ...] | None = field(default=None, metadata=SPARSE)
+    tests: str | None = field(default=None, metadata=SPARSE)
+
+    @property
+    def all_rungs(self) -> tuple[KeptRung, ...]:
+        """See `ComparedWindow`."""
+        return (*(self.baselines or ()), *self.rungs)
 
 
 @dataclass(frozen=True)
@@ -123,12 +140,15 @@ def short(comparison: ComparedRun) -> KeptRun:
 
 
 def _window(window: ComparedWindow) -> KeptWindow:
-    same = {f.name: getattr(window, f.name) for f in fields(KeptWindow) if f.name != "rungs"}
-    return KeptWindow(**same, rungs=tuple(_rung(rung) for rung in window.rungs))
+    own = ("rungs", "baselines")
+    same = {f.name: getattr(window, f.name) for f in fields(KeptWindow) if f.name not in own}
+    rungs, nulls = ([_rung(rung) for rung in found or ()] for found in (window.rungs, window.baselines))
+    return KeptWindow(**same, rungs=tuple(rungs), baselines=tuple(nulls) or None)
 
 
 def _rung(rung: ComparedRung) -> KeptRung:
     skill, instant, seen, nothing = rung.skill, rung.instantaneous, rung.finite_difference, Motion(None, None)
+    until = rung.skill_until
     start = KeptStart(
         rung.rates,
         {part: instant.get(part) for part in PARTS} if instant else None,
@@ -139,11 +159,16 @@ def _rung(rung: ComparedRung) -> KeptRung:
         constants=rung.constants,
         modifications=rung.modifications,
         refused=rung.refused,
-        skill={q: (skill.on(q).value, skill.on(q).error) for q in QUANTITIES} if skill else None,
+        skill=_pairs({q: skill.on(q) for q in QUANTITIES}) if skill else None,
         invariant=rung.invariant,
         draws=rung.draws or None,
+        skill_until=None if until is None else {share: _pairs(found) for share, found in until.items()},
         start=None if rung.modifications else start,
     )
+
+
+def _pairs(found: Mapping[str, Skill]) -> Pairs:
+    return {q: (score.value, score.error) for q, score in found.items()}
 
 
 def _rounded(value: object) -> object:
@@ -175,8 +200,9 @@ def compact(text: str) -> str:
 # Of the columns of the table, below it.
 LEGEND = (
     "cos dM, err dM: direction and relative error of the predicted motion of the centred class means M at the start; skill: of",
-    "M, and of the deviations from the class means H2, 1 is exact and 0 no better than no change; +-: standard error of the",
-    "skill on M over the observed samples; *: nothing with as few constants is better.",
+    "M, of the centred outputs Fc, of the class residual Rc and of the deviations from the class means H2, 1 is exact and 0 no",
+    "better than no change; +-: standard error of the skill on M over the observed samples; *: nothing with as few constants is",
+    "better. The first rows know nothing of the kernel, or of classes in it: what predicts no better tests nothing.",
 )
 
 
@@ -186,21 +212,65 @@ def table(windows: Sequence[ComparedWindow]) -> list[str]:
     for window in windows:
         first, last = (_number(value, 4) for value in (window.loss.first, window.loss.last))
         lines.append(
-            f"{window.name}: steps {window.step} to {window.last_step}, loss {first} to {last}; "
+            f"{window.name}: steps {window.step} to {window.last_step}, loss {first} to {last}{_learnt(window)}; "
             f"cheapest with skill {window.threshold}: {window.cheapest or 'none'}"
         )
         best = [(point.rung, point.skill) for point in window.frontier if point.best]
         lines.append(
-            f"  {'rung':<18}{'constants':>12}{'cos dM':>11}{'err dM':>11}{'skill M':>11}{'+-':>11}{'skill H2':>11}"
+            f"  {'rung':<18}{'constants':>12}"
+            + "".join(
+                f"{name:>11}"
+                for name in ("cos dM", "err dM", "skill M", "+-", "skill Fc", "skill Rc", "skill H2")
+            )
         )
-        lines += [_line(rung, best) for rung in window.rungs if rung.skill]
-        lines += [f"  {window.clock}"] if window.clock else []
+        lines += [_line(rung, best) for rung in window.all_rungs if rung.skill]
+        said = (*_until(window), *_foretold(window), window.tests, window.clock)
+        lines += [f"  {line}" for line in said if line]
     return [*lines, *LEGEND] if lines else lines
+
+
+def _learnt(window: ComparedWindow) -> str:
+    """Class residual and accuracy at both ends; nothing of files of before."""
+    if window.class_residual is None or window.accuracy is None:
+        return ""
+    ends = window.class_residual, window.accuracy
+    (a, b), (c, d) = ((_number(x.first), _number(x.last)) for x in ends)
+    return f", class residual {a} to {b}, train accuracy {c} to {d}"
+
+
+def _until(window: ComparedWindow) -> list[str]:
+    """Skill on M of the first rung and the baselines down to each share of the class residual."""
+    first = window.rungs[:1]
+    lines = []
+    for share, step in (window.until or {}).items():
+        # A document of other hands may have a share in one rung and not in the next.
+        known = (
+            (r.name, (r.skill_until or {}).get(share, {}).get("M"))
+            for r in (*first, *(window.baselines or ()))
+        )
+        told = ", ".join(f"{name} {_number(skill.value)}" for name, skill in known if skill is not None)
+        lines += [f"skill on M until |Rc|^2 is at {share} (step {step}): {told}"] if told else []
+    return lines
+
+
+def _foretold(window: ComparedWindow) -> list[str]:
+    shape = window.shape
+    if shape is None:
+        return []
+    names = ("block_residual", "cv", "leak", "iso", "drift")
+    parts = ", ".join(f"{name.replace('_', ' ')} {_number(getattr(shape, name))}" for name in names)
+    line = f"kernel: {parts}"
+    line += "".join(f"; no {name}: {reason}" for name, reason in (shape.missing or {}).items())
+    if shape.foretold:
+        told = ", ".join(f"{1 - error:.2f} ({start})" for start, error in shape.foretold.items())
+        line += f"; its shape foretells for three constants a skill on M of {shape.at_most}{told}"
+    return [line]
 
 
 def _line(rung: ComparedRung, best: Sequence[tuple[str, float | None]]) -> str:
     motion, skill = (rung.instantaneous or {}).get("M") or Motion(None, None), rung.score("M")
-    numbers = (motion.cosine, motion.error, skill.value, skill.error, rung.score("H2").value)
+    others = (rung.score(q).value for q in ("F_centred", "residual_class", "H2"))
+    numbers = (motion.cosine, motion.error, skill.value, skill.error, *others)
     label = rung.name + (" as trained" if rung.modifications else "")
     # By skill as well: a rung is also run with some of the modifications alone, and these are not on the frontier.
     mark = "*" if (label, skill.value) in best else " "

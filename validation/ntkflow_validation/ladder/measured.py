@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -17,10 +18,9 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import Measurement, measure
 from ntkflow_validation.kernels.backends.jax_backend import JaxBackend
-from ntkflow_validation.kernels.budget import Budget
-from ntkflow_validation.kernels.forecast import Work, forecast
+from ntkflow_validation.kernels.forecast import Forecast
+from ntkflow_validation.kernels.methods.class_kernels import ClassKernels
 from ntkflow_validation.kernels.methods.components import split
-from ntkflow_validation.kernels.task import Task
 from ntkflow_validation.ladder.cache import Cache
 from ntkflow_validation.ladder.operators.base import Operator
 from ntkflow_validation.ladder.operators.linearised import (
@@ -32,7 +32,6 @@ from ntkflow_validation.ladder.operators.linearised import (
 )
 from ntkflow_validation.ladder.operators.restricted import Basis, explored, row_basis
 from ntkflow_validation.ladder.operators.subspace import residual_krylov
-from ntkflow_validation.ladder.operators.tensors import ClassKernels, class_kernels, levelled
 from ntkflow_validation.ladder.trajectories.descent import Recipe, clock_of, features_shrink, recipe_of
 from ntkflow_validation.metrics.objective import Objective
 from ntkflow_validation.models.base import Network, Variables
@@ -73,6 +72,7 @@ class Measured:
         progress: called as they go.
         asked: rungs that were named one by one, whose measurements are made whatever they cost.
         announce: told in a sentence what a costly part is about to take.
+        drift: |K1 - K0|/|K0| of the N x N kernel, from here to the last of `schedule`; None where it was not formed.
     """
 
     network: Network
@@ -89,6 +89,7 @@ class Measured:
     progress: Progress = silent
     asked: tuple[str, ...] = ()
     announce: Callable[[str], None] = lambda _: None
+    drift: float | None = None
 
     @cached_property
     def objective(self) -> Objective:
@@ -123,27 +124,10 @@ class Measured:
         """Orthonormal basis of the row space of W."""
         return row_basis(self.state.W)
 
-    @cached_property
-    def task(self) -> Task:
-        """The samples for measuring kernels."""
-        variables = self.train_state.variables
-        backend = JaxBackend(self.network.body_features, variables.params["body"], variables).check(self.x)
-        return Task(backend, self.x, self.sizes.labels, budget=Budget.parse(MEMORY), progress=self.progress)
-
     @property
     def coupled(self) -> bool:
         """Whether normalisation moves along: trained on batch statistics and observed with the set's own."""
         return self.config.has_running_statistics and self.config.training.observed == "recalibrated"
-
-    @cached_property
-    def full_task(self) -> Task:
-        """The same with normalisation as the features are observed, for gradients of sums over samples."""
-        if not self.coupled:
-            return self.task
-        variables = self.train_state.variables
-        features = batch_features(self.network)
-        backend = JaxBackend(features, variables.params["body"], variables).check(self.x)
-        return replace(self.task, backend=backend, coupled=True)
 
     @cached_property
     def linearised(self) -> Linearised:
@@ -151,7 +135,7 @@ class Measured:
         return Linearised(self.network, self.train_state.variables, self.x, self.coupled)
 
     @cached_property
-    def frozen(self) -> FrozenOperator:
+    def frozen(self) -> Operator:
         """The whole tensor, applied."""
         return FrozenOperator(self.linearised, self.sizes)
 
@@ -168,20 +152,20 @@ class Measured:
     @cached_property
     def row_classes(self) -> ClassKernels:
         """T and D in the clock of the observed samples; of large networks in the row space of W only."""
-        V = np.eye(self.sizes.n) if self.whole else self.basis
-        seed = [self.config.seed, 7, self.step]
+        name = "classes" if self.whole or not np.any(self.state.W) else "row_classes"
 
-        def compute() -> tuple[np.ndarray, ...]:
-            found = class_kernels(self.full_task, V, self.probes, np.random.default_rng(seed))
-            return found.T.astype(np.float32), found.D.astype(np.float32), np.array(found.D_error or np.nan)
+        def measured() -> Measurement:
+            return self._measure(
+                "class-kernels" if name == "classes" else "row-class-kernels", bn="batch" if self.coupled else "eval",
+                # By probes, since nobody asks for the block constants that come with it.
+                method="sign-probes", probes=self.probes, seed=(self.config.seed, 7, self.step),
+            )  # fmt: skip
 
-        suffix = f"_{len(V)}_{self.probes}"
-        found = self.cache.get((f"T{suffix}", f"D{suffix}", f"D_error{suffix}"), compute)
-        T, D, error = (array.astype(np.float64) for array in found)
+        found: ClassKernels = getattr(self.cache.measurement(f"{name}-{self.probes}", measured), name)
+        found = replace(found, T=found.T.astype(np.float64), D=found.D.astype(np.float64), sizes=self.sizes)
         if self.whole and not self.coupled and self.kernel_mean is not None:
-            D = levelled(D, self.kernel_mean, self.sizes)
-        doubt = float(error) if np.isfinite(error) else None
-        return ClassKernels(T, D, doubt, self.sizes, self.whole).for_data_set(self.m)
+            found = found.levelled(self.kernel_mean)
+        return found.for_data_set(self.m)
 
     @property
     def classes(self) -> ClassKernels:
@@ -300,51 +284,51 @@ class Measured:
         """
         if self.kernel_mean is not None:
             return self.kernel_mean
-        n, N, task = self.sizes.n, self.sizes.N, self.task
-        # Whether it is refused does not depend on what was kept; what it takes in time is told, not written.
-        if n * N * N * task.backend.P > SIDE_LIMIT:
-            asked = bool({"sample", "kronecker"} & set(self.asked))
-            if not self.cache.has("mean_kernel"):
-                expected = forecast(task, "gram", Work(rows=n * N, grams=n))
-                self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
+        n, N = self.sizes.n, self.sizes.N
+        asked = bool({"sample", "kronecker"} & set(self.asked))
+        long = n * N * N * self.kernel.parameters > SIDE_LIMIT
+        refusal = InputError(
+            "rungs",
+            "sample",
+            f"needs the N x N kernel of all neurons on {N} samples, of which the run measured a part: "
+            f"{n * N:,} gradients and {n} products of them",
+            "name sample or kronecker in --rungs to measure it",
+        )
+
+        def announce(expected: Forecast) -> None:
+            self.announce(f"step {self.step}, N x N kernel of all neurons: {expected}")
             if not asked:
-                raise InputError(
-                    "rungs",
-                    "sample",
-                    f"needs the N x N kernel of all neurons on {N} samples, of which the run measured a part: "
-                    f"{n * N:,} gradients and {n} products of them",
-                    "name sample or kronecker in --rungs to measure it",
-                )
+                raise refusal
 
-        def compute() -> tuple[np.ndarray, ...]:
-            found = self._measure().features.mean
-            assert found is not None
-            return (found,)
-
-        (K,) = self.cache.get(("mean_kernel",), compute)
-        return K
+        # Whether it is refused does not depend on what was kept; what it takes in time is told, not written.
+        if long and not asked and self.cache.has_measurement("sample"):
+            raise refusal
+        found = self.cache.measurement("sample", lambda: self._measure(announce=announce if long else None))
+        assert found.features.mean is not None
+        return found.features.mean
 
     @cached_property
     def row_mean(self) -> SampleKernel:
         """Mean over the directions of the row space of W of the N x N kernels."""
         if not np.any(self.state.W):
             return self.mean_kernel
+        # One neuron beside it: all of them are not asked for.
+        found = self.cache.measurement("row-sample", lambda: self._measure("row-space", neurons=1))
+        assert found.row_space is not None
+        assert found.row_space.mean is not None
+        return found.row_space.mean
 
-        def compute() -> tuple[np.ndarray, ...]:
-            # One neuron beside it: all of them are not asked for.
-            family = self._measure("row-space", neurons=1).row_space
-            assert family is not None
-            assert family.mean is not None
-            return (family.mean,)
+    def _measure(self, *quantities: str, bn: str = "eval", method: str = "gram", **how: Any) -> Measurement:
+        """By `measure`, on the observed samples, what the run's own measurement has not got.
 
-        (K,) = self.cache.get(("row_mean",), compute)
-        return K
-
-    def _measure(self, *quantities: str, neurons: int | None = None) -> Measurement:
-        """By `measure`, exactly, with normalisation held still: what the run's own measurement has not got."""
+        With normalisation held still, or in mode "batch" as the features are observed.
+        """
+        variables = self.train_state.variables
+        function = batch_features(self.network) if bn == "batch" else self.network.body_features
         return measure(
-            self.task.backend, None, self.x, self.sizes.labels, head=(self.state.W, None),
-            quantities=quantities, method="gram", memory=MEMORY, neurons=neurons, progress=self.progress,
+            JaxBackend(function, variables.params["body"], variables), None, self.x, self.sizes.labels,
+            head=(self.state.W, None), quantities=quantities, method=method, memory=MEMORY, bn=bn,
+            progress=self.progress, **how,
         )  # fmt: skip
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,8 @@ def by_flow(rung: Rung, state: State, times: Times) -> Prediction:
 
     def run(operator: Operator) -> list[State]:
         frozen = isinstance(operator, FrozenOperator)
-        return flow(operator, state, times, FROZEN_TOLERANCE if frozen else TOLERANCE, rung.objective)
+        tolerance = FROZEN_TOLERANCE if frozen else TOLERANCE
+        return flow(operator, state, times, tolerance, rung.objective, rung.decay or (0.0, 0.0, 0.0))
 
     return _guarded(rung, (), run)
 
@@ -120,6 +121,8 @@ def _pass(operator: Operator, state: State) -> float:
 
 def as_trained(rung: Rung, state: State, recipe: Recipe, ensemble: int = ENSEMBLE) -> Prediction:
     """The training's own steps under a rung; with minibatches the training's own ones, and an ensemble of others."""
+    if rung.decay is not None:
+        recipe = replace(recipe, decay=rung.decay)
     found = _guarded(rung, recipe.modifications, lambda operator: descend(operator, state, recipe))
     if found.states is None or MINIBATCH not in recipe.modifications:
         return found

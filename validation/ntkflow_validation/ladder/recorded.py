@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -14,11 +13,11 @@ from ntkflow.problem.kernels import Kernel, TensorKernel
 from ntkflow.problem.state import State, class_means
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset
+from ntkflow_validation.kernels.methods.class_kernels import ClassKernels
 from ntkflow_validation.kernels.methods.components import NAMES
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators.base import KernelOperator, Operator
 from ntkflow_validation.ladder.operators.restricted import explored
-from ntkflow_validation.ladder.operators.tensors import ClassKernels
 from ntkflow_validation.ladder.trajectories.descent import Recipe
 from ntkflow_validation.models.base import Network
 from ntkflow_validation.training.train import TrainState
@@ -74,14 +73,18 @@ class Recorded(Measured):
         return found
 
     @cached_property
-    def frozen(self) -> Any:
+    def frozen(self) -> Operator:
         """The whole tensor, as an operator."""
         return KernelOperator(TensorKernel(self.tensor), self.sizes)
 
     @cached_property
     def row_classes(self) -> ClassKernels:
-        """T and D, exactly, from the tensor."""
-        Theta, sizes = self.tensor, self.sizes
+        """T and D: exactly from the tensor where that was measured, else as they were measured themselves."""
+        known, sizes = self.kernel.classes, self.sizes
+        if self.kernel.full is None and known is not None and known.whole and known.sizes.N == sizes.N:
+            T, D = (array.astype(np.float64) for array in (known.T, known.D))
+            return ClassKernels(T, D, known.D_error, sizes).for_data_set(self.m)
+        Theta = self.tensor
         Y = sizes.Y / sizes.masses[:, None]
         T = np.einsum("ci,piqj,dj->pcqd", Y, Theta, Y, optimize=True)
         D = np.zeros((sizes.C, sizes.n, sizes.n))

@@ -11,6 +11,7 @@ from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.kernels.measurement_file import TENSORS
+from ntkflow_validation.kernels.methods.shape import drift
 from ntkflow_validation.ladder.cache import Cache, fingerprint
 from ntkflow_validation.ladder.comparing import WindowResult, compare_window
 from ntkflow_validation.ladder.document import comparison_document
@@ -78,7 +79,7 @@ def compare_run(
     """
     chosen(_names(settings), large=True)
     kernels = run.measurements() if kernels is None else kernels
-    windows = choose(_losses(run), list(kernels), from_snapshot, settings.windows)
+    windows = choose(_residuals(run), list(kernels), from_snapshot, settings.windows)
     results, refused = [], run.config.unpredicted
     if refused is None:
         context = (
@@ -92,16 +93,16 @@ def compare_run(
     return found
 
 
-def _losses(run: RunDirectory) -> dict[int, float]:
-    """The loss at every snapshot: that which is trained on, of the observed samples."""
+def _residuals(run: RunDirectory) -> dict[int, float]:
+    """Half the squared class residual at every snapshot: that of what is trained on, of the observed samples."""
     objective, steps = objective_of(run.config), run.steps()
     if objective.plain:
         seen = set(steps)  # of a recorded run some lines have no snapshot
-        rows = [row for row in run.metrics() if row["step"] in seen]
-        return {row["step"]: np.nan if row["loss"] is None else float(row["loss"]) for row in rows}
+        rows = [(row.step, row.get("loss_class")) for row in run.metrics() if row.step in seen]
+        return {step: np.nan if value is None else float(value) for step, value in rows}
     # The lines have the squared error of one-hot targets, whatever was trained on.
     found = (run.read_snapshot(step) for step in steps)
-    return {seen.step: objective.value(seen.state, seen.sizes) for seen in found}
+    return {seen.step: objective.losses(seen.state, seen.sizes)["loss_class"] for seen in found}
 
 
 def _names(settings: LadderSettings) -> tuple[str, ...] | None:
@@ -137,8 +138,12 @@ class _Context:
         )
 
     def _specs(self, measured: Measured) -> list[Spec]:
-        large = measured.task.backend.P * measured.sizes.N > LARGE
-        return chosen(_names(self.settings), large)
+        large = measured.kernel.parameters * measured.sizes.N > LARGE
+        specs = chosen(_names(self.settings), large)
+        if self.settings.rungs is not None:
+            return specs
+        # Nobody asked for rungs of networks of another kind.
+        return [s for s in specs if not s.given or build(s, measured).operator]
 
     def _measured(
         self, window: Window, snapshots: Sequence[StoredSnapshot], times: Float64[np.ndarray, " T"]
@@ -146,6 +151,7 @@ class _Context:
         config, step, first = self.run.trained_config, window.steps[0], snapshots[0]
         assert self.network is not None
         template = start(self.network, config.training, self.dataset.per_class)
+        kernel = self.run.measurement(step, TENSORS)
         return Measured(
             self.network,
             self.run.read_train_state(step, template),
@@ -154,14 +160,24 @@ class _Context:
             step,
             first.state,
             first.sizes,
-            self.run.measurement(step, TENSORS),
+            kernel,
             self._schedule(step, first.time, float(times[-1])),
             self.settings.probes,
             Cache(self.run.path / "ladder" / f"{step}-{fingerprint(first.state)}.npz"),
             self.progress,
             self.settings.asked,
             self.settings.announce,
+            self._drift(kernel, step, first.time, float(times[-1])),
         )
+
+    def _drift(self, kernel: Measurement, step: int, begin: float, end: float) -> float | None:
+        """How far the N x N kernel moves from the start to the first measurement after the end of the window."""
+        last, first = self._schedule(step, begin, end)[-1][1], kernel.features.mean
+        later = next(s for s, found in self.kernels.items() if found is last)
+        if later == step or first is None:
+            return None
+        moved = self.run.measurement(later, TENSORS).features.mean
+        return None if moved is None or moved.shape != first.shape else drift(first, moved)
 
     def _schedule(self, step: int, begin: float, end: float) -> tuple[tuple[float, Measurement], ...]:
         """Measured constants from the start to the first measurement after the end of the window.
@@ -189,6 +205,7 @@ class _RecordedContext(_Context):
         self, window: Window, snapshots: Sequence[StoredSnapshot], times: Float64[np.ndarray, " T"]
     ) -> Measured:
         step, first = window.steps[0], snapshots[0]
+        kernel = self.run.measurement(step)
         return Recorded(
             None,
             None,
@@ -197,8 +214,9 @@ class _RecordedContext(_Context):
             step,
             first.state,
             first.sizes,
-            self.run.measurement(step),
+            kernel,
             self._schedule(step, first.time, float(times[-1])),
             progress=self.progress,
+            drift=self._drift(kernel, step, first.time, float(times[-1])),
             later=(snapshots[1].state, float(times[1] - times[0])),
         )

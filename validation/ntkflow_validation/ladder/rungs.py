@@ -3,19 +3,26 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from jaxtyping import Float64
 
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import BlockKernel, KroneckerKernel, SampleKernel, ScheduledKernel, TensorKernel
-from ntkflow_validation.kernels import Measurement
+from ntkflow.problem.kernels import ClassBlockKernel, KroneckerKernel, ScheduledKernel, TensorKernel
+from ntkflow_validation.ladder.clocks import on_observed, on_probe
+from ntkflow_validation.ladder.given import (
+    Decays,
+    decayed,
+    fading,
+    homogeneous,
+    infinite_width,
+    two_linear_layers,
+)
 from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.operators import restricted
 from ntkflow_validation.ladder.operators.base import KernelOperator, Operator, nystrom
 from ntkflow_validation.ladder.operators.subspace import corrected, sample_basis
 from ntkflow_validation.metrics.objective import PLAIN, Objective
-from ntkflow_validation.metrics.probe import probe_kernel
 
 # nN above which the tensor is applied instead of stored.
 TENSOR_ROWS = 2500
@@ -30,15 +37,20 @@ class Spec:
         title: in words.
         constants: how many numbers it takes from the network, from what was measured. The row space of W is
             part of the state that every prediction starts from, and free.
-        build: its operator on the observed samples.
+        build: its operator on the observed samples; None of what is predicted without a flow.
         costly: not among the default rungs of large networks.
+        decays: rates (W, H, b) that are its own, which its flow has too; None: its flow has no decay.
+        given: it is left out where it does not hold and nobody asked for it: its kernel is not measured, or more often than
+            runs do of their own accord.
     """
 
     name: str
     title: str
     constants: Callable[[Measured], int]
-    build: Callable[[Measured], Operator]
+    build: Callable[[Measured], Operator] | None
     costly: bool = False
+    decays: Callable[[Measured], Decays] | None = None
+    given: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +60,10 @@ class Rung:
     Attributes:
         spec: what it is.
         constants: how many.
-        operator: on the observed samples; None if refused.
+        operator: on the observed samples; None if refused, or where there is no flow.
         refused: why.
         objective: what the training minimises.
+        decay: rates (W, H, b) of its flow; None: those of the recipe are a modification of it.
     """
 
     spec: Spec
@@ -58,6 +71,7 @@ class Rung:
     operator: Operator | None
     refused: str | None
     objective: Objective = PLAIN
+    decay: Decays | None = None
 
 
 def _triangle(k: int) -> int:
@@ -65,34 +79,24 @@ def _triangle(k: int) -> int:
 
 
 def _block(found: Measured) -> Operator:
-    return KernelOperator(_on_observed(found.kernel, found), found.sizes)
+    return KernelOperator(on_observed(found.kernel.block(), found), found.sizes)
 
 
-def _on_observed(measured: Measurement, found: Measured) -> BlockKernel:
-    """Three constants, in the clock of the observed samples; all of them where the classes differ in size."""
-    kernel = measured.block()
-    return kernel if found.share == 1 else probe_kernel(kernel, found.sizes.per_class, found.m)
+def _class_block(found: Measured) -> Operator:
+    if found.kernel_mean is None or found.coupled or found.share < 1 or not found.whole:
+        return restricted.scalar_classes(found.classes, np.eye(found.sizes.n))
+    # The class kernels have the mean over neurons of what the run measured: nothing more need be.
+    return KernelOperator(ClassBlockKernel(*found.kernel.features.class_values), found.sizes)
 
 
-def _scheduled(found: Measured) -> Operator:
+def _scheduled(found: Measured, of: str = "features") -> Operator:
     knots = found.schedule
     if len(knots) < 2:
         raise InputError(
             "kernels.count", len(knots), "no later kernel was measured", "measure more snapshots"
         )
-    kernels = tuple(_on_observed(later, found) for _, later in knots)
+    kernels = tuple(on_observed(later.block(of), found) for _, later in knots)
     return KernelOperator(ScheduledKernel(tuple(t / found.share for t, _ in knots), kernels), found.sizes)
-
-
-def on_probe(K: Float64[np.ndarray, "N N"], found: Measured) -> SampleKernel:
-    """An N x N kernel of s of m samples a class in their clock: deviations within classes feel s/m of it."""
-    share = found.share
-    if share < 1:
-        labels = found.sizes.labels
-        same = (labels[:, None] == labels) / found.sizes.per_class
-        root = same + np.sqrt(share) * (np.eye(len(K)) - same)
-        K = root @ K @ root
-    return SampleKernel.regularised(K)
 
 
 def _kronecker(found: Measured) -> Operator:
@@ -211,9 +215,13 @@ SPECS: tuple[Spec, ...] = (
          _rayleigh),
     Spec("row-block", "three constants averaged over the row space of W", lambda _: 3,
          lambda f: restricted.scalar_blocks(f.row_classes, f.basis)),
+    Spec("weighted-block", "three constants averaged over directions of W, each as much as W has of it", lambda _: 3,
+         lambda f: restricted.scalar_blocks(f.row_classes, restricted.weighted_rows(f.state.W))),
+    Spec("weighted-block-in-time", "the same weighted constants, interpolated between measured snapshots",
+         lambda f: 3 * len(f.schedule), partial(_scheduled, of="weighted"), given=True),
     Spec("class-block", "constants of every class and pair of classes",
          lambda f: f.sizes.C + _triangle(f.sizes.C),
-         lambda f: restricted.scalar_classes(f.classes, np.eye(f.sizes.n))),
+         _class_block),
     Spec("row-class-block", "constants of every class and pair, averaged over the row space of W",
          lambda f: f.sizes.C + _triangle(f.sizes.C),
          lambda f: restricted.scalar_classes(f.row_classes, f.basis)),
@@ -243,6 +251,12 @@ SPECS: tuple[Spec, ...] = (
          lambda f: _triangle(f.sizes.N) + _triangle(f.sizes.n) - 1, _kronecker),
     _row_sample_modes(10), _row_sample_modes(30),
     _residual(1, False), _residual(1, True), _residual(2, True),
+    Spec("infinite-width", "the N x N kernel of the infinitely wide network, from the inputs alone", lambda _: 0,
+         infinite_width, given=True),
+    Spec("fading-sample", "the N x N kernel of a homogeneous network, which decay shrinks",
+         lambda f: _triangle(f.sizes.N) + 1, fading, decays=homogeneous, given=True),
+    Spec("two-linear-layers", "readout and classifier on hidden activations that do not move, with decay",
+         lambda f: f.sizes.n * f.sizes.N, two_linear_layers, decays=decayed, given=True),
     Spec("components", "exact on the residual's three components at the start",
          lambda f: 3 * f.sizes.n * f.sizes.N, lambda f: nystrom(*f.components, f.sizes)),
     Spec("tensor-still", "the whole tensor, normalisation held still",
@@ -278,7 +292,11 @@ def chosen(names: Sequence[str] | None, large: bool) -> list[Spec]:
 def build(spec: Spec, found: Measured) -> Rung:
     """The rung on a network; refusals keep their reason."""
     constants, objective = spec.constants(found), found.objective
+    if spec.build is None:
+        return Rung(spec, constants, None, None, objective)
     try:
-        return Rung(spec, constants, found.ready(spec.name) or spec.build(found), None, objective)
+        operator = found.ready(spec.name) or spec.build(found)
+        decay = None if spec.decays is None else spec.decays(found)
+        return Rung(spec, constants, operator, None, objective, decay)
     except InputError as error:
         return Rung(spec, constants, None, f"{error.argument} {error.rule}; {error.remedy}", objective)

@@ -191,7 +191,7 @@ def _window(name: str, seeds: Sequence[int], windows: Sequence[KeptWindow | None
     def of_each(take: Callable[[KeptWindow], T]) -> tuple[T | None, ...]:
         return tuple(None if w is None else take(w) for w in windows)
 
-    rungs = [{} if w is None else {(r.name, *r.modifications): r for r in w.rungs} for w in windows]
+    rungs = [{} if w is None else {(r.name, *r.modifications): r for r in w.all_rungs} for w in windows]
     costs = [{} if w is None else {(c.assumption, c.start, c.end): c for c in w.attribution} for w in windows]
     return SeedWindow(
         name=name,
@@ -266,7 +266,8 @@ def table(found: OverSeeds) -> list[str]:
         cheapest = ", ".join(f"{s}: {c or 'none'}" for s, c in zip(seeds, window.cheapest, strict=True))
         lines.append(f"  cheapest with skill {window.threshold} by seed: {cheapest}")
         each = "".join(f"{f'seed {s}':>9}" for s in seeds)
-        head = f"{each}{'M, mean +- sd':>18}{'untouched':>11}{'H2, mean +- sd':>18}{'cos dM, mean +- sd':>20}"
+        means = "".join(f"{f'{name}, mean +- sd':>18}" for name in ("Fc", "Rc", "H2"))
+        head = f"{each}{'M, mean +- sd':>18}{'untouched':>11}{means}{'cos dM, mean +- sd':>20}"
         lines.append(f"  {'rung':<24}{'constants':>12}{head}")
         lines += [_line(rung) for rung in window.rungs if any(v is not None for v in rung.skill["M"].values)]
         lines.append("  what each assumption costs in skill on M, mean +- sd over seeds:")
@@ -280,10 +281,11 @@ def _line(rung: SeedRung) -> str:
     cosine = rung.instantaneous["M"]["cosine"] if rung.instantaneous else None
     constants = list(dict.fromkeys(c for c in rung.constants if c is not None))
     count = str(constants[0]) if len(constants) == 1 else f"{min(constants)}-{max(constants)}"
-    M, H2 = rung.skill["M"], rung.skill["H2"]
+    M = rung.skill["M"]
+    others = "".join(f"{_mean(rung.skill[q]):>18}" for q in ("F_centred", "residual_class", "H2"))
     each = "".join(f"{_number(v):>9}" for v in M.values)
     untouched = _number(M.untouched if isinstance(M, HeldOut) else None)
-    scores = f"{each}{_mean(M):>18}{untouched:>11}{_mean(H2):>18}{_mean(cosine):>20}"
+    scores = f"{each}{_mean(M):>18}{untouched:>11}{others}{_mean(cosine):>20}"
     return f"  {rung.name:<24}{count:>12}{scores}  {', '.join(rung.modifications)}".rstrip()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,16 @@ from ntkflow.problem.state import State, class_means, spread
 from ntkflow.problem.thin import decompose
 from ntkflow_validation.kernels.methods.components import split
 from ntkflow_validation.metrics.objective import PLAIN, Objective
-from ntkflow_validation.metrics.scored import ratio
 
 # Quantities with a skill; the docstring of `quantities` says what each is.
 QUANTITIES = ("residual_global", "residual_class", "residual_individual", "M", "H2", "F_centred", "W", "b")
+
+
+def ratio(error: Any, change: Any) -> np.ndarray:
+    """1 - error/change of sums of squares: 1 is perfect, 0 no better than no change; NaN where nothing changed."""
+    error, change = np.asarray(error, dtype=np.float64), np.asarray(change, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(change > 0, 1 - error / change, np.nan)
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,6 +66,37 @@ def batch_terms(state: State, sizes: Sizes, kernel: BlockKernel, batch: int) -> 
     return invariant.terms(small, small_sizes, kernel)
 
 
+def honest_units(terms: InvariantTerms, kernel: BlockKernel, m: float) -> Json:
+    """How large E is: |E| over its start is the growth of the weights in disguise, and says nothing.
+
+    Args:
+        terms: of E.
+        kernel: block kernel of the data set.
+        m: samples of each class in the data set.
+
+    Returns:
+        `invariant_dimensionless`, |e^| = sqrt(m mu_class) |E|, 1 where E is as large as the features and weights of a
+        collapsed network; `invariant_over_weights`, |E|/|W^T W/m|; `invariant_negative`, n_-(E), more than C of which rule
+        NC1 out (theory 3.5).
+    """
+    mu_class = kernel.kappa_d - kernel.kappa_c + m * (kernel.kappa_c - kernel.kappa_n)
+    size, weights = float(np.linalg.norm(terms.E)), float(np.linalg.norm(terms.weights))
+    values = np.linalg.eigvalsh((terms.E + terms.E.T) / 2)
+    # H comes from float32 networks.
+    negative = int(np.sum(values < -1e-6 * max(float(np.abs(values).max()), np.finfo(float).tiny)))
+    return {
+        "invariant_dimensionless": float(np.sqrt(m * max(mu_class, 0.0)) * size),
+        "invariant_over_weights": size / weights if weights > 0 else float("nan"),
+        "invariant_negative": negative,
+    }
+
+
+def batch_refused(metrics: Json) -> str | None:
+    """Why these have an E and none of a batch, in words; None where they have both, or neither."""
+    alone = "invariant_norm" in metrics and "invariant_batch_norm" not in metrics
+    return "classes differ in size, and no batches with known shares of them are drawn" if alone else None
+
+
 def invariant_metrics(
     state: State, sizes: Sizes, kernel: BlockKernel, m: float, batch_per_class: int
 ) -> Json:
@@ -77,13 +108,14 @@ def invariant_metrics(
         kernel: block kernel measured there.
         m: samples of each class in the data set; as in `invariant_terms`.
         batch_per_class: samples of each class in a training batch; 0 = full batch, then the paper's 12 or fewer, which
-            classes that differ in size do not have.
+            classes that differ in size do not have (`batch_refused`).
     """
     terms = invariant_terms(state, sizes, kernel, m)
     parts = {name: getattr(terms, name) for name in ("weights", "means", "global_mean", "within")}
     found = {
         "invariant_norm": float(np.linalg.norm(terms.E)),
         "invariant_alignment": terms.alignment,
+        **honest_units(terms, kernel, m),
         **{f"invariant_{name}_norm": float(np.linalg.norm(part)) for name, part in parts.items()},
     }
     if not batch_per_class and not sizes.balanced:

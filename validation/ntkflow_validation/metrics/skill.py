@@ -1,18 +1,24 @@
 """Skill: how much better a prediction is than assuming that nothing changes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ntkflow.errors import InputError
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
-from ntkflow_validation.metrics.compare import QUANTITIES, quantities
-from ntkflow_validation.metrics.scored import ratio
+from ntkflow_validation.metrics.compare import QUANTITIES, quantities, ratio
 
 
-def skill(predicted: Any, observed: Any, sizes: Sizes | None = None) -> Any:
+@overload
+def skill(predicted: Sequence[State], observed: Sequence[State], sizes: Sizes) -> Mapping[str, float]: ...
+@overload
+def skill(predicted: ArrayLike, observed: ArrayLike) -> float: ...
+def skill(
+    predicted: ArrayLike | Sequence[State], observed: ArrayLike | Sequence[State], sizes: Sizes | None = None
+) -> float | Mapping[str, float]:
     """Skill of a prediction: 1 - sum |predicted - observed|^2 / sum |observed - observed[0]|^2 over all later times.
 
     1 is perfect, 0 no better than assuming that nothing changes, negative worse than that; NaN where nothing changed.
@@ -32,8 +38,8 @@ def skill(predicted: Any, observed: Any, sizes: Sizes | None = None) -> Any:
     >>> skill([1.0, 2.0, 3.5], [1.0, 2.0, 4.0])
     0.975
     """
-    if len(observed) and isinstance(observed[0], State):
-        return _of_states(predicted, observed, sizes)
+    if isinstance(observed, Sequence) and len(observed) and isinstance(observed[0], State):
+        return _of_states(cast(Sequence[State], predicted), cast(Sequence[State], observed), sizes)
     a, b = np.asarray(predicted, dtype=np.float64), np.asarray(observed, dtype=np.float64)
     if a.shape != b.shape or a.ndim == 0 or len(a) < 2:
         raise InputError(

@@ -1,20 +1,22 @@
 """What every architecture gives: `features(x)` and a linear `head`, as a module and as pure functions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from ntkflow.errors import InputError
 from ntkflow_validation.normalisation.nnx_layers import watch, watching
-from ntkflow_validation.normalisation.watched import pooled
+from ntkflow_validation.normalisation.watched import Path, pooled
 from ntkflow_validation.precision import full
 
-Tree = Any
+Tree: TypeAlias = PyTree
 
 
 class Classifier(nnx.Module):
@@ -78,9 +80,9 @@ class Network:
         initial: variables at initialisation.
     """
 
-    graph_train: nnx.GraphDef[Any]
-    graph_eval: nnx.GraphDef[Any]
-    graph_watched: nnx.GraphDef[Any]
+    graph_train: nnx.GraphDef["Classifier"]
+    graph_eval: nnx.GraphDef["Classifier"]
+    graph_watched: nnx.GraphDef["Classifier"]
     initial: Variables
 
     @classmethod
@@ -121,12 +123,12 @@ class Network:
         return found
 
     @cached_property
-    def compiled_features(self) -> Any:
+    def compiled_features(self) -> Callable[[Tree, Tree, jax.Array], jax.Array]:
         """`features` in float32 on every device, compiled once."""
         return jax.jit(full(self.features))
 
     @cached_property
-    def compiled_calibrated(self) -> Any:
+    def compiled_calibrated(self) -> Callable[[Tree, Tree, jax.Array], Tree]:
         """`calibrated` in float32 on every device, compiled once."""
         return jax.jit(full(self.calibrated))
 
@@ -135,13 +137,13 @@ class Network:
         return self.features({**variables.params, "body": body}, variables.statistics, x)
 
 
-def _split(module: nnx.Module) -> tuple[nnx.GraphDef[Any], Any, Any]:
+def _split(module: "Classifier") -> tuple[nnx.GraphDef["Classifier"], Tree, Tree]:
     """Structure, trained parameters, everything else."""
-    parts: Any = nnx.split(module, nnx.Param, ...)
+    parts: Tree = nnx.split(module, nnx.Param, ...)
     return parts[0], parts[1], parts[2]
 
 
-def _with(tree: Tree, path: tuple[Any, ...], leaves: Tree) -> Tree:
+def _with(tree: Tree, path: Path, leaves: Tree) -> Tree:
     """The tree with these leaves of one layer in the place of its own."""
     if not path:
         return {**tree, **leaves}

@@ -48,6 +48,16 @@ class Layers:
             rngs=self.rngs,
         )
 
+    def unit_dense(self, inputs: int, outputs: int, deviation: float, use_bias: bool = True) -> nnx.Linear:
+        """A dense layer whose weights are drawn from N(0, deviation^2), with zero biases: factors stand before it."""
+        return nnx.Linear(
+            inputs,
+            outputs,
+            use_bias=use_bias,
+            kernel_init=nnx.initializers.normal(deviation),
+            rngs=self.rngs,
+        )
+
     def conv(
         self,
         inputs: int,
@@ -67,6 +77,20 @@ class Layers:
             use_bias=use_bias,
             kernel_init=self._weights(positions=size * size),
             bias_init=zeros if zero_bias else self._biases(inputs * size * size),
+            rngs=self.rngs,
+        )
+
+    def unit_conv(
+        self, inputs: int, outputs: int, deviation: float, strides: int = 1, use_bias: bool = True
+    ) -> nnx.Conv:
+        """A 3 x 3 convolution with "SAME" padding and weights from N(0, deviation^2), zero biases: as `unit_dense`."""
+        return nnx.Conv(
+            inputs,
+            outputs,
+            (3, 3),
+            strides=strides,
+            use_bias=use_bias,
+            kernel_init=nnx.initializers.normal(deviation),
             rngs=self.rngs,
         )
 

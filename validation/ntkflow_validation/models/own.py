@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import errors as flax_errors
 from flax import linen, nnx
+from jaxtyping import PyTree
 
 from ntkflow import named
 from ntkflow.errors import InputError
+from ntkflow.foreign.modules import ForeignNetwork, Framework, framework_of
 from ntkflow_validation.config.config import ModelConfig
 from ntkflow_validation.models.wrapped import FLAGS, EquinoxBody, LinenBody
 from ntkflow_validation.normalisation.linen import STATISTICS
@@ -74,7 +75,7 @@ def make(config: ModelConfig, input_shape: tuple[int, ...], seed: int) -> nnx.Mo
     return body
 
 
-def _object(config: ModelConfig) -> Any:
+def _object(config: ModelConfig) -> ForeignNetwork:
     if config.source:
         # Where it was when the run was made, before where one works now.
         named.search(_root(config))
@@ -105,11 +106,13 @@ def _source(config: ModelConfig) -> Path:
     return Path(str(module.__file__)).resolve()
 
 
-def _called(config: ModelConfig, maker: Any, input_shape: tuple[int, ...], seed: int) -> Any:
+def _called(
+    config: ModelConfig, maker: ForeignNetwork, input_shape: tuple[int, ...], seed: int
+) -> ForeignNetwork:
     if not callable(maker) or isinstance(maker, nnx.Module) or not _makes(maker):
         rule = f"is {type(maker).__name__}, and not {KINDS}"
         raise _refusal(config, rule, "its weights must come from the seed: name what makes it")
-    given: dict[str, Callable[[], Any]] = {
+    given: dict[str, Callable[[], object]] = {
         "rngs": lambda: nnx.Rngs(seed),
         "key": lambda: jax.random.key(seed),
         "input_shape": lambda: input_shape,
@@ -130,13 +133,13 @@ def _called(config: ModelConfig, maker: Any, input_shape: tuple[int, ...], seed:
 
 def _makes(maker: object) -> bool:
     """Whether it is a class or a function; an Equinox module is callable too, and made already."""
-    return isinstance(maker, type) or not _is_equinox(maker)
+    return isinstance(maker, type) or framework_of(maker) is not Framework.EQUINOX
 
 
-def _body(config: ModelConfig, made: Any, input_shape: tuple[int, ...], seed: int) -> nnx.Module:
+def _body(config: ModelConfig, made: ForeignNetwork, input_shape: tuple[int, ...], seed: int) -> nnx.Module:
     if isinstance(made, linen.Module):
         return LinenBody(made, _linen_variables(config, made, input_shape, seed))
-    if _is_equinox(made):
+    if framework_of(made) is Framework.EQUINOX:
         return EquinoxBody(_stateless(config, made))
     if isinstance(made, nnx.Module):
         return made
@@ -145,7 +148,7 @@ def _body(config: ModelConfig, made: Any, input_shape: tuple[int, ...], seed: in
 
 def _linen_variables(
     config: ModelConfig, module: linen.Module, input_shape: tuple[int, ...], seed: int
-) -> Any:
+) -> PyTree:
     x = jnp.zeros((2, *input_shape), jnp.float32)
     with _applied(config, input_shape):
         variables = module.init(jax.random.key(seed), x)
@@ -159,13 +162,7 @@ def _linen_variables(
     return variables
 
 
-def _is_equinox(value: object) -> bool:
-    # What has not been imported is not what somebody's network is made of.
-    equinox = sys.modules.get("equinox")
-    return equinox is not None and isinstance(value, equinox.Module)
-
-
-def _stateless(config: ModelConfig, module: Any) -> Any:
+def _stateless(config: ModelConfig, module: ForeignNetwork) -> ForeignNetwork:
     import equinox
 
     def special(node: object) -> bool:
@@ -202,7 +199,7 @@ def features_of(body: nnx.Module, config: ModelConfig, input_shape: tuple[int, .
             features than are asked for.
     """
     x = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
-    modes: tuple[Any, ...] = (body.train, body.eval)
+    modes: tuple[Callable[[], object], ...] = (body.train, body.eval)
     for mode in modes:
         mode()
         structure, state = nnx.split(body)

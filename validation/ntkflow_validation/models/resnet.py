@@ -40,10 +40,11 @@ class ResidualBlock(nnx.Module):
 class ResNetBody(nnx.Module):
     """A 3x3 convolution, three stages of residual blocks with w, 2w, 4w channels, mean over the image.
 
-    Three blocks a stage make ResNet20, one makes ResNet8; n = 4w. Source: paper, section 6.
+    Three blocks a stage make ResNet20, one makes ResNet8; n = 4w. Source: paper, section 6. With the readout
+    "pool-linear" a dense layer without activation follows, whose imbalance with the head is conserved.
 
     Args:
-        config: name, width w, norm, init.
+        config: name, width w, norm, readout, init.
         input_shape: (height, width, channels) of one image.
         rngs: random numbers for the initial weights.
     """
@@ -58,10 +59,12 @@ class ResNetBody(nnx.Module):
                 blocks.append(ResidualBlock(layers, channels, outputs))
                 channels = outputs
         self.blocks = nnx.List(blocks)
+        self.readout = layers.dense(channels, config.features) if config.readout == "pool-linear" else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Features, (B, n)."""
         x = nnx.relu(normalised(self.norm, self.conv(x)))
         for block in self.blocks:
             x = block(x)
-        return x.mean(axis=(1, 2))
+        x = x.mean(axis=(1, 2))
+        return x if self.readout is None else self.readout(x)

@@ -1,8 +1,8 @@
 """Architectures by name."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import jax
 from flax import nnx
@@ -22,7 +22,7 @@ from ntkflow_validation.models.mlp import MlpBody
 from ntkflow_validation.models.resnet import ResNetBody
 from ntkflow_validation.models.vgg import VggBody
 
-BODIES: dict[str, Any] = {
+BODIES: dict[str, Callable[..., nnx.Module]] = {
     "cnn": ConvBody,
     "mlp": MlpBody,
     "linear": LinearBody,
@@ -41,7 +41,7 @@ def fewest_parameters(config: ModelConfig, inputs: int, classes: int) -> int:
     # One convolution between stages; a later one has more channels than the first.
     convolution = 9 * width**2
     hidden = {
-        "linear": inputs * features,
+        "linear": (inputs + (config.layers - 1) * features) * features,
         "bent": (inputs + features) * width,
         "mlp": (inputs + features) * width + (config.depth - 1) * width**2,
         "cnn": convolution + (9 if config.readout == "pool" else 1) * 2 * width * features,

@@ -1,11 +1,12 @@
 """Networks of Flax Linen and Equinox as bodies of Flax NNX, so that training and kernels see one kind."""
 
 import inspect
-from typing import Any
 
 import jax
 from flax import linen, nnx
+from jaxtyping import PyTree
 
+from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow_validation.normalisation.linen import STATISTICS, intercepting
 from ntkflow_validation.normalisation.nnx_layers import asked
 
@@ -16,7 +17,7 @@ FLAGS = {"train": True, "training": True, "use_running_average": False, "determi
 class Fixed:
     """What of a network is no array. Compared by identity: whoever merges a structure finds its own again."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: PyTree) -> None:
         self.value = value
 
 
@@ -28,7 +29,7 @@ class LinenBody(nnx.Module):
         variables: its collections, "params" and perhaps "batch_stats".
     """
 
-    def __init__(self, module: linen.Module, variables: Any) -> None:
+    def __init__(self, module: linen.Module, variables: PyTree) -> None:
         self.fixed = Fixed(module)
         self.flags = tuple(
             name for name in inspect.signature(type(module).__call__).parameters if name in FLAGS
@@ -37,7 +38,7 @@ class LinenBody(nnx.Module):
         self.params = nnx.data(jax.tree.map(nnx.Param, variables["params"]))
         self.statistics = nnx.data(jax.tree.map(nnx.BatchStat, variables.get(STATISTICS, {})))
 
-    def __call__(self, x: jax.Array) -> Any:
+    def __call__(self, x: jax.Array) -> PyTree:
         """Features, (B, n)."""
         variables = {"params": _values(self.params)}
         if self.statistics:
@@ -51,7 +52,8 @@ class LinenBody(nnx.Module):
         if not (trains and self.statistics and self.flags):
             return module.apply(variables, x, **self._mode(trains))
         found, written = module.apply(variables, x, **self._mode(True), mutable=[STATISTICS])
-        for leaf, new in zip(_leaves(self.statistics), jax.tree.leaves(written[STATISTICS]), strict=True):
+        held = jax.tree.leaves(self.statistics, is_leaf=_is_variable)
+        for leaf, new in zip(held, jax.tree.leaves(written[STATISTICS]), strict=True):
             leaf[...] = new
         return found
 
@@ -66,7 +68,7 @@ class EquinoxBody(nnx.Module):
         module: from (...) to (n,).
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: ForeignNetwork) -> None:
         import equinox
 
         arrays, rest = equinox.partition(module, equinox.is_inexact_array)
@@ -77,7 +79,7 @@ class EquinoxBody(nnx.Module):
         self.fixed = Fixed((structure, rest, tuple(names)))
         self.params = nnx.data({name: nnx.Param(leaf) for name, (_, leaf) in zip(names, leaves, strict=True)})
 
-    def __call__(self, x: jax.Array) -> Any:
+    def __call__(self, x: jax.Array) -> PyTree:
         """Features, (B, n)."""
         import equinox
 
@@ -86,12 +88,8 @@ class EquinoxBody(nnx.Module):
         return jax.vmap(equinox.combine(arrays, rest))(x)
 
 
-def _values(tree: Any) -> Any:
+def _values(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[...], tree, is_leaf=_is_variable)
-
-
-def _leaves(tree: Any) -> list[Any]:
-    return jax.tree.leaves(tree, is_leaf=_is_variable)
 
 
 def _is_variable(node: object) -> bool:

@@ -1,16 +1,18 @@
 """Which framework a network is of; none is imported that the caller has not."""
 
 import sys
-from typing import Any
+
+from jaxtyping import PyTree
 
 from ntkflow.errors import InputError
+from ntkflow.foreign.modules import ForeignNetwork, Framework, framework_of, loaded_class
 from ntkflow_validation.normalisation.watched import Forward, Watched
 
 KINDS = "a Flax NNX module, a Flax Linen module with its variables, or a torch module"
 
 
 def watched(
-    network: Any, variables: Any = None, forward: Forward | None = None, copy: bool = True
+    network: ForeignNetwork, variables: PyTree = None, forward: Forward | None = None, copy: bool = True
 ) -> Watched:
     """The network with its layers of batch normalisation watched.
 
@@ -28,7 +30,7 @@ def watched(
     return found
 
 
-def watched_in(network: Any, forward: Forward) -> Watched | None:
+def watched_in(network: ForeignNetwork, forward: Forward) -> Watched | None:
     """A copy of whatever a function of (network, x) takes, watched; None where it has no running statistics.
 
     Besides modules these are the variables of Linen modules and states that hold them, which the function applies.
@@ -62,13 +64,13 @@ UNWATCHED = {
 }
 
 
-def holder(network: Any) -> str | None:
+def holder(network: ForeignNetwork) -> str | None:
     """Of which kind the holder of running statistics is: torch, nnx, linen, state, equinox; None where there are none."""
-    if _is(network, "torch.nn", "Module"):
+    if framework_of(network) is Framework.TORCH:
         from ntkflow_validation.normalisation.pytorch import normalises
 
         return "torch" if normalises(network) else None
-    if _is(network, "flax.nnx", "Module"):
+    if framework_of(network) is Framework.NNX:
         from ntkflow_validation.normalisation.nnx_layers import layers_of
 
         return "nnx" if next(layers_of(network), None) is not None else None
@@ -83,18 +85,17 @@ def holder(network: Any) -> str | None:
 _IN_TREES = (("state", "flax.nnx", "BatchStat"), ("equinox", "equinox.nn", "BatchNorm"))
 
 
-def _within(tree: Any, module: str, kind: str) -> bool:
-    found = sys.modules.get(module)
-    if found is None:
+def _within(tree: PyTree, module: str, kind: str) -> bool:
+    wanted = loaded_class(module, kind)
+    if wanted is None:
         return False
     import jax
 
-    wanted = getattr(found, kind)
     leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, wanted))
     return any(isinstance(leaf, wanted) for leaf in leaves)
 
 
-def by_batch(network: Any, forward: Forward) -> tuple[Any, Forward]:
+def by_batch(network: ForeignNetwork, forward: Forward) -> tuple[ForeignNetwork, Forward]:
     """The network and the function of it with batch normalisation by the batch and all else in inference mode.
 
     What holds no statistics that can be seen is taken to be in that mode already.
@@ -115,22 +116,17 @@ def by_batch(network: Any, forward: Forward) -> tuple[Any, Forward]:
     return network, forward
 
 
-def known(network: Any) -> bool:
+def known(network: ForeignNetwork) -> bool:
     """Whether it is a module of a framework whose layers can be watched."""
-    return _is(network, "torch.nn", "Module") or _is(network, "flax.nnx", "Module") or linen(network)
+    return framework_of(network) in (Framework.TORCH, Framework.NNX, Framework.LINEN)
 
 
-def linen(network: Any) -> bool:
+def linen(network: ForeignNetwork) -> bool:
     """Whether it is a module of Flax Linen."""
-    return _is(network, "flax.linen", "Module")
+    return framework_of(network) is Framework.LINEN
 
 
-def _is(network: Any, module: str, kind: str) -> bool:
-    found = sys.modules.get(module)
-    return found is not None and isinstance(network, getattr(found, kind))
-
-
-def _of_framework(network: Any, variables: Any, forward: Forward | None, copy: bool) -> Watched:
+def _of_framework(network: ForeignNetwork, variables: PyTree, forward: Forward | None, copy: bool) -> Watched:
     if linen(network):
         from ntkflow_validation.normalisation.linen import LinenNetwork, call_of
 
@@ -144,11 +140,11 @@ def _of_framework(network: Any, variables: Any, forward: Forward | None, copy: b
         return LinenNetwork(call_of(network, variables, forward), variables)
     if variables is not None and not _within(network, "equinox.nn", "BatchNorm"):
         raise InputError("variables", type(variables).__name__, "are for Linen modules", "leave them out")
-    if _is(network, "torch.nn", "Module"):
+    if framework_of(network) is Framework.TORCH:
         from ntkflow_validation.normalisation.pytorch import TorchNetwork
 
         return TorchNetwork(network, forward, copy)
-    if _is(network, "flax.nnx", "Module"):
+    if framework_of(network) is Framework.NNX:
         from ntkflow_validation.normalisation.nnx_layers import NnxNetwork
 
         return NnxNetwork(network, forward, copy)

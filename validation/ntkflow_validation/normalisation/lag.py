@@ -2,11 +2,15 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import PyTree
+from numpy.typing import ArrayLike
 
-from ntkflow_validation.normalisation.frameworks import known, linen, watched
+from ntkflow.foreign.arrays import Rows, rows_of
+from ntkflow.foreign.modules import ForeignNetwork
+from ntkflow_validation.normalisation.frameworks import holder, known, linen, watched, watched_in
 from ntkflow_validation.normalisation.watched import Forward, Seen, Stored, Watched, name_of
 
 # A check need not be as exact as a measurement.
@@ -42,7 +46,9 @@ class Lag(NamedTuple):
     stale: bool
 
 
-def lags(network: Any, X: Any, variables: Any = None, *, forward: Forward | None = None) -> tuple[Lag, ...]:
+def lags(
+    network: ForeignNetwork, X: ArrayLike, variables: PyTree = None, *, forward: Forward | None = None
+) -> tuple[Lag, ...]:
     """Every layer of batch normalisation, in the order of the pass, on what it is given in inference mode.
 
     At most `LOOKED` samples are looked at, evenly spread over X. Samples are the units of chance, not their pixels.
@@ -56,14 +62,14 @@ def lags(network: Any, X: Any, variables: Any = None, *, forward: Forward | None
     Raises:
         InputError: as `recalibrate`.
     """
-    return lags_of(watched(network, variables, forward, copy=linen(network)), X)
+    return lags_of(watched(network, variables, forward, copy=linen(network)), rows_of(X))
 
 
-def lags_of(layers: Watched, X: Any) -> tuple[Lag, ...]:
+def lags_of(layers: Watched, X: Rows) -> tuple[Lag, ...]:
     """`lags` of a network whose layers are watched."""
     rows = np.unique(np.linspace(0, len(X) - 1, min(len(X), LOOKED)).astype(int))
-    x = X[rows] if hasattr(X, "shape") else np.asarray(X)[rows]
-    parts = [layers.look(x[start : start + BATCH], own=False) for start in range(0, len(x), BATCH)]
+    x = X[rows]
+    parts = [layers.look(x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
     stored = layers.stored()
     return tuple(_lag(stored[seen[0].path], seen) for seen in zip(*parts, strict=True))
 
@@ -86,13 +92,13 @@ def _size(differences: np.ndarray) -> tuple[float, float]:
 
 
 def warn_if_stale(
-    network: Any, params: Any, X: Any, stacklevel: int = 3, forward: Forward | None = None
+    network: ForeignNetwork, params: PyTree, X: ArrayLike, stacklevel: int = 3, forward: Forward | None = None
 ) -> None:
     """Warn when a network that can be seen has other statistics than the data; others are passed over in silence.
 
     Args:
-        network: a module; a backend with a `body`; or the `apply` of a Linen module.
-        params: with the last, and with a Linen module, its variables.
+        network: a module; a backend with a `body`; or a function of the variables of a Linen module or of a state of Flax.
+        params: with the last, and with a Linen module, these.
         X: inputs, (N, ...).
         stacklevel: of the warning.
         forward: as for `recalibrate`.
@@ -100,11 +106,15 @@ def warn_if_stale(
     Warns:
         StatisticsWarning: a layer is stale.
     """
-    module, variables = _visible(network, params)
-    if module is None or len(X) < FEWEST:
+    if len(rows_of(X)) < FEWEST:
         return
+    module, variables = _visible(network, params)
     try:
-        found = lags(module, X, variables, forward=forward)
+        found = (
+            lags(module, X, variables, forward=forward)
+            if module is not None
+            else _of_function(network, params, rows_of(X))
+        )
     except (
         Exception
     ):  # of any kind: whoever called says what is wrong with the network, or needs nothing of this
@@ -130,7 +140,13 @@ def stale_sentence(found: Sequence[Lag], remedy: str = REMEDY) -> str | None:
     )
 
 
-def _visible(network: Any, params: Any) -> tuple[Any, Any]:
+def _of_function(function: ForeignNetwork, params: PyTree, X: Rows) -> tuple[Lag, ...]:
+    """Of a function of the variables of a Linen module, or of a state that has them; none of others."""
+    layers = watched_in(params, function) if callable(function) and holder(params) == "linen" else None
+    return () if layers is None else lags_of(layers, X)
+
+
+def _visible(network: ForeignNetwork, params: PyTree) -> tuple[ForeignNetwork, PyTree]:
     owner = network if linen(network) else getattr(network, "__self__", None)
     if owner is not None and linen(owner) and (owner is network or network.__name__ == "apply"):
         return (owner, params) if isinstance(params, Mapping) and "batch_stats" in params else (None, None)

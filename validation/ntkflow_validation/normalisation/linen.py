@@ -3,21 +3,22 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from copy import copy
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen
+from jaxtyping import PyTree
 
 from ntkflow.errors import InputError
-from ntkflow_validation.normalisation.nnx_layers import inlined, on_host, seen
-from ntkflow_validation.normalisation.watched import Forward, Path, Seen, Statistics, Stored, pooled, running
-from ntkflow_validation.precision import full
+from ntkflow.foreign.arrays import Rows
+from ntkflow.foreign.modules import ForeignNetwork
+from ntkflow_validation.normalisation.nnx_layers import Pass, inlined, seen
+from ntkflow_validation.normalisation.watched import AtOnce, Forward, Path, Seen, Statistics, Stored, pooled
 
 STATISTICS = "batch_stats"
 _FREE = "_normalised"
-Call = Callable[[Any, Any], Any]
+Call = Callable[[ForeignNetwork, jax.Array], PyTree]
 
 
 class LinenNetwork:
@@ -26,32 +27,34 @@ class LinenNetwork:
     Args:
         call: call(variables, x), which applies the modules.
         network: what it takes: a mapping with "params" and "batch_stats", or a state that has these by name.
-
-    Attributes:
-        result: the same with what was stored in it; what was given is left as it is.
     """
 
-    def __init__(self, call: Call, network: Any) -> None:
-        self.result: Any = network
-        self._call, self._epsilons = call, dict[Path, float]()
-        self._paths: dict[bool, list[Path]] = {}
-        self._run = compiled(call, self._epsilons, self._paths)
+    def __init__(self, call: Call, network: ForeignNetwork) -> None:
+        self._network: ForeignNetwork = network
+        self._epsilons = dict[Path, float]()
+        self._pass = _pass(call, self._epsilons)
 
-    def again(self, network: Any) -> "LinenNetwork":
+    def again(self, network: ForeignNetwork) -> "LinenNetwork":
         """See `Watched.again`."""
         found = copy(self)
-        found.result = network
+        found._network = network
         return found
 
-    def release(self) -> None:
-        """See `Watched.release`."""
-        self.result = None
+    def bare(self) -> "LinenNetwork":
+        """See `Watched.bare`."""
+        return self.again(None)
 
-    def look(self, x: Any, own: bool) -> list[Seen]:
+    def result(self) -> ForeignNetwork:
+        """See `Watched.result`; what was given is left as it is."""
+        return self._network
+
+    def look(self, x: Rows) -> list[Seen]:
         """See `Watched.look`."""
-        with running():
-            moments = self._run(self.result, jnp.asarray(x), own)
-        return on_host(self._paths[own], moments)
+        return self._pass.look(self._network, x)
+
+    def at_once(self, x: Rows) -> AtOnce:
+        """See `Watched.at_once`."""
+        return self._pass.at_once(self._network, x)
 
     def stored(self) -> dict[Path, Stored]:
         """See `Watched.stored`."""
@@ -61,28 +64,28 @@ class LinenNetwork:
                 np.asarray(leaf["var"], np.float64),
                 self._epsilons.get(path, 1e-5),
             )
-            for path, leaf in _layers(statistics_of(self.result) or {}, ())
+            for path, leaf in _layers(statistics_of(self._network) or {}, ())
         }
 
     def store(self, statistics: Mapping[Path, Statistics]) -> None:
         """See `Watched.store`."""
-        tree = statistics_of(self.result)
+        tree = statistics_of(self._network)
         for path, found in statistics.items():
             tree = _with(tree, path, found)
-        if isinstance(self.result, Mapping):
-            kind: Any = type(self.result)
-            self.result = kind({**self.result, STATISTICS: tree})
+        if isinstance(self._network, Mapping):
+            kind: Callable[..., PyTree] = type(self._network)
+            self._network = kind({**self._network, STATISTICS: tree})
         else:
-            self.result = self.result.replace(**{STATISTICS: tree})
+            self._network = self._network.replace(**{STATISTICS: tree})
 
 
-def statistics_of(network: Any) -> Any:
+def statistics_of(network: ForeignNetwork) -> PyTree:
     """The running statistics in the variables of a Linen module, or in a state that has them by name; None without."""
     found = network.get(STATISTICS) if isinstance(network, Mapping) else getattr(network, STATISTICS, None)
     return found if isinstance(found, Mapping) and found else None
 
 
-def call_of(module: linen.Module, variables: Any, forward: Forward | None) -> Call:
+def call_of(module: linen.Module, variables: PyTree, forward: Forward | None) -> Call:
     """The module as such a function.
 
     Raises:
@@ -96,27 +99,26 @@ def call_of(module: linen.Module, variables: Any, forward: Forward | None) -> Ca
             "give what module.init returned, or {'params': ..., 'batch_stats': ...}",
         )
     method = forward or (lambda net, x: net(x))
-    # What layers write is dropped: only the inputs are wanted.
-    return lambda variables, x: module.apply(variables, x, method=method, mutable=[*variables])
+    # What layers write is dropped.
+    return lambda variables, x: module.apply(variables, x, method=method, mutable=[*variables])[0]
 
 
-def compiled(call: Call, epsilons: dict[Path, float], paths: dict[bool, list[Path]]) -> Any:
-    """The moments of what layers are given, as a function of (variables, x, own) that is compiled once."""
+def _pass(call: Call, epsilons: dict[Path, float]) -> Pass:
+    """A pass through the function, of the variables and x."""
 
-    def moments(variables: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
+    def told(variables: PyTree, x: jax.Array, own: bool) -> tuple[PyTree, list[Seen]]:
         found: list[Seen] = []
-        with inlined(), intercepting(found, own, (), epsilons):
-            call(variables, x)
-        paths[own] = [s.path for s in found]
-        return [(s.first, s.within) for s in found]
+        with intercepting(found, own, (), epsilons):
+            outputs = call(variables, x)
+        return outputs, found
 
-    return jax.jit(full(moments), static_argnums=2)
+    return Pass(told)
 
 
 def by_batch(call: Call) -> Call:
     """The function with its layers normalising by the batch, whatever mode it runs them in."""
 
-    def coupled(variables: Any, x: jax.Array) -> Any:
+    def coupled(variables: PyTree, x: jax.Array) -> PyTree:
         with inlined(), intercepting([], True):
             return call(variables, x)
 
@@ -135,7 +137,12 @@ def intercepting(
         epsilons: what each adds to its variance, where that is wanted.
     """
 
-    def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def intercept(
+        call: Callable[..., PyTree],
+        args: tuple[PyTree, ...],
+        kwargs: dict[str, PyTree],
+        context: linen.module.InterceptorContext,
+    ) -> PyTree:
         layer = context.module
         # What is free is the layer that `_normalised` applies.
         if not isinstance(layer, linen.BatchNorm) or context.method_name != "__call__" or layer.name == _FREE:
@@ -161,7 +168,7 @@ def intercepting(
     return context
 
 
-def _normalised(layer: linen.BatchNorm, x: jax.Array, by: Statistics) -> Any:
+def _normalised(layer: linen.BatchNorm, x: jax.Array, by: Statistics) -> PyTree:
     """What the layer gives with these statistics; nothing is written, so that its variables need not be mutable."""
     free = layer.clone(parent=None, name=_FREE, use_running_average=True)
     stored = layer.variables[STATISTICS]
@@ -172,7 +179,7 @@ def _normalised(layer: linen.BatchNorm, x: jax.Array, by: Statistics) -> Any:
     return free.apply({**layer.variables, STATISTICS: leaves}, x)
 
 
-def _layers(tree: Any, path: Path) -> Any:
+def _layers(tree: PyTree, path: Path) -> PyTree:
     if "mean" in tree and "var" in tree and not isinstance(tree["mean"], Mapping):
         yield path, tree
         return
@@ -181,7 +188,7 @@ def _layers(tree: Any, path: Path) -> Any:
             yield from _layers(branch, (*path, key))
 
 
-def _with(tree: Any, path: Path, found: Statistics) -> Any:
+def _with(tree: PyTree, path: Path, found: Statistics) -> PyTree:
     """The tree with the leaves of one layer exchanged; nothing of it is written to."""
     if path:
         return type(tree)({**tree, path[0]: _with(tree[path[0]], path[1:], found)})

@@ -1,25 +1,31 @@
 """Batch normalisation of Flax NNX: layers that tell what they are given, when somebody asks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy as copy_of
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
+from ntkflow._types import Array
 from ntkflow.errors import InputError
+from ntkflow.foreign.arrays import Rows
+from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow_validation.normalisation.watched import (
+    AtOnce,
     Forward,
     Path,
     Seen,
     Statistics,
     Stored,
     once_each,
+    pooled,
     running,
 )
 from ntkflow_validation.precision import full
@@ -67,19 +73,27 @@ def layers_of(module: nnx.Module) -> Iterator[tuple[Path, nnx.BatchNorm]]:
 def _telling(kind: type[nnx.BatchNorm]) -> type[nnx.BatchNorm]:
     # A class of its own, since a module is called through its type; made once, so that compilations are found again.
     def call(
-        self: Any, x: jax.Array, use_running_average: bool | None = None, *, mask: Any = None
+        self: ForeignNetwork,
+        x: jax.Array,
+        use_running_average: bool | None = None,
+        *,
+        mask: jax.Array | None = None,
     ) -> jax.Array:
         asked = _ASKED.get()
         if asked is not None:
-            asked.found.append(seen(self.watched_path, x, self.axis, mask))
-            use_running_average = not asked.own
+            told = seen(self.watched_path, x, self.axis, mask)
+            asked.found.append(told)
+            if asked.own:
+                # Not what training mode would compute, E x^2 - (E x)^2, which large means take the digits from.
+                _write(self, pooled(told))
+            use_running_average = True
         found: jax.Array = kind.__call__(self, x, use_running_average=use_running_average, mask=mask)
         return found
 
     return type(f"Watched{kind.__name__}", (kind,), {"__call__": call, "__doc__": kind.__doc__})
 
 
-def seen(path: Path, x: jax.Array, axis: int | tuple[int, ...], mask: Any = None) -> Seen:
+def seen(path: Path, x: jax.Array, axis: int | tuple[int, ...], mask: jax.Array | None = None) -> Seen:
     """Moments of each sample over its positions, in float32 at least.
 
     Raises:
@@ -94,10 +108,63 @@ def seen(path: Path, x: jax.Array, axis: int | tuple[int, ...], mask: Any = None
     return Seen(path, first.reshape(len(x), -1), ((x - first) ** 2).mean(positions).reshape(len(x), -1))
 
 
-def on_host(paths: list[Path], moments: list[tuple[Any, Any]]) -> list[Seen]:
-    """What a compiled pass gave, in float64."""
-    arrays = [tuple(np.asarray(a, np.float64) for a in pair) for pair in moments]
-    return once_each([Seen(path, *pair) for path, pair in zip(paths, arrays, strict=True)])
+def _write(layer: nnx.BatchNorm, found: Statistics) -> None:
+    layer.mean[...] = jnp.asarray(found.mean, layer.mean[...].dtype)
+    layer.var[...] = jnp.asarray(found.var, layer.var[...].dtype)
+
+
+class Pass:
+    """A pass through a network whose layers tell what they are given, compiled once.
+
+    Args:
+        told: of (network, x, own): its outputs, and what the layers tell, normalising by the batch (`own`) or by what is stored.
+    """
+
+    def __init__(self, told: Callable[[PyTree, jax.Array, bool], tuple[PyTree, list[Seen]]]) -> None:
+        self._paths: dict[bool, list[Path]] = {}
+
+        def found(
+            network: PyTree, x: jax.Array, own: bool
+        ) -> tuple[jax.Array | None, list[tuple[Array, Array]]]:
+            with inlined():
+                outputs, layers = told(network, x, own)
+            # Traced once; the order of the calls is part of the trace.
+            self._paths[own] = once_each([s.path for s in layers])
+            if not own:
+                return None, [(s.first, s.within) for s in layers]
+            numbers = isinstance(outputs, jax.Array) and jnp.issubdtype(outputs.dtype, jnp.floating)
+            return outputs if numbers else None, [tuple(pooled(s)) for s in layers]
+
+        self._run = jax.jit(full(found), static_argnums=2)
+        self._moved: tuple[Rows | None, jax.Array | None] = None, None
+
+    def look(self, network: PyTree, x: Rows) -> list[Seen]:
+        """See `Watched.look`."""
+        with running():
+            _, moments = self._run(network, self._on_device(x), False)
+        return [
+            Seen(path, *map(_on_host, pair)) for path, pair in zip(self._paths[False], moments, strict=True)
+        ]
+
+    def at_once(self, network: PyTree, x: Rows) -> AtOnce:
+        """See `Watched.at_once`."""
+        with running():
+            outputs, pairs = self._run(network, self._on_device(x), True)
+        statistics = {
+            path: Statistics(*map(_on_host, pair))
+            for path, pair in zip(self._paths[True], pairs, strict=True)
+        }
+        return AtOnce(None if outputs is None else _on_host(outputs), statistics)
+
+    def _on_device(self, x: Rows) -> jax.Array | None:
+        """The inputs, moved once as long as they are the same array: a recorder passes them again and again."""
+        if self._moved[0] is not x:
+            self._moved = x, jnp.asarray(x)
+        return self._moved[1]
+
+
+def _on_host(a: jax.Array) -> np.ndarray:
+    return np.asarray(a, np.float64)
 
 
 @contextmanager
@@ -110,17 +177,15 @@ def inlined() -> Iterator[None]:
         yield
 
 
-def _compiled(structure: Any, forward: Forward, paths: dict[bool, list[Path]]) -> Any:
-    """The moments of what layers are given, as a function of (state, x, own) that is compiled once."""
+def _pass(structure: nnx.GraphDef[nnx.Module], forward: Forward) -> Pass:
+    """A pass through the module of this structure, of whose state it is a function."""
 
-    def moments(state: Any, x: jax.Array, own: bool) -> list[tuple[Any, Any]]:
-        with inlined(), watching(own) as found:
-            forward(nnx.merge(structure, state), x)
-        # Traced once; the order of the calls is part of the trace.
-        paths[own] = [s.path for s in found]
-        return [(s.first, s.within) for s in found]
+    def told(state: PyTree, x: jax.Array, own: bool) -> tuple[PyTree, list[Seen]]:
+        with watching(own) as found:
+            outputs = forward(nnx.merge(structure, state), x)
+        return outputs, found
 
-    return jax.jit(full(moments), static_argnums=2)
+    return Pass(told)
 
 
 def by_batch(module: nnx.Module) -> nnx.Module:
@@ -133,24 +198,25 @@ def by_batch(module: nnx.Module) -> nnx.Module:
 
 
 class NnxNetwork:
-    """A module's copy with its layers watched; see `Watched`.
-
-    Attributes:
-        result: the module that statistics are written into.
-    """
+    """A module's copy with its layers watched; see `Watched`."""
 
     def __init__(self, module: nnx.Module, forward: Forward | None, copy: bool) -> None:
         self._forward = forward or (lambda net, x: net(x))
-        self._paths: dict[bool, list[Path]] = {}
         self._graph, state = nnx.split(module)
         inference = nnx.merge(self._graph, state, copy=True)
         inference.eval()
         watch(inference)
-        self._structure, _ = nnx.split(inference)
-        self._run = _compiled(self._structure, self._forward, self._paths)
-        self.result: Any = nnx.merge(self._graph, state, copy=True) if copy else module
+        structure, _ = nnx.split(inference)
+        self._pass = _pass(structure, self._forward)
+        self._result: nnx.Module | None = None if copy else module
         # Arrays of the result, of which inference mode has the same; None where the result has others by now.
-        self._state: Any = state
+        self._state: PyTree = state
+
+    def result(self) -> ForeignNetwork:
+        """See `Watched.result`."""
+        if self._result is None:
+            self._result = nnx.merge(self._graph, self._state, copy=True)
+        return self._result
 
     def again(self, network: nnx.Module) -> "NnxNetwork":
         """See `Watched.again`."""
@@ -158,20 +224,22 @@ class NnxNetwork:
         if graph != self._graph:
             return NnxNetwork(network, self._forward, copy=True)
         found = copy_of(self)
-        found.result, found._state = nnx.merge(graph, state, copy=True), state
+        found._result, found._state = None, state
         return found
 
-    def release(self) -> None:
-        """See `Watched.release`."""
-        self.result = self._state = None
+    def bare(self) -> "NnxNetwork":
+        """See `Watched.bare`."""
+        found = copy_of(self)
+        found._result = found._state = None
+        return found
 
-    def look(self, x: Any, own: bool) -> list[Seen]:
+    def look(self, x: Rows) -> list[Seen]:
         """See `Watched.look`."""
-        if self._state is None:
-            self._state = nnx.state(self.result)
-        with running():
-            moments = self._run(self._state, jnp.asarray(x), own)
-        return on_host(self._paths[own], moments)
+        return self._pass.look(self._current(), x)
+
+    def at_once(self, x: Rows) -> AtOnce:
+        """See `Watched.at_once`."""
+        return self._pass.at_once(self._current(), x)
 
     def stored(self) -> dict[Path, Stored]:
         """See `Watched.stored`."""
@@ -179,14 +247,17 @@ class NnxNetwork:
             path: Stored(
                 np.asarray(layer.mean[...], np.float64), np.asarray(layer.var[...], np.float64), layer.epsilon
             )
-            for path, layer in layers_of(self.result)
+            for path, layer in layers_of(self.result())
         }
 
     def store(self, statistics: Mapping[Path, Statistics]) -> None:
         """See `Watched.store`."""
-        layers = dict(layers_of(self.result))
+        layers = dict(layers_of(self.result()))
         for path, found in statistics.items():
-            layer = layers[path]
-            layer.mean[...] = jnp.asarray(found.mean, layer.mean[...].dtype)
-            layer.var[...] = jnp.asarray(found.var, layer.var[...].dtype)
+            _write(layers[path], found)
         self._state = None
+
+    def _current(self) -> PyTree:
+        if self._state is None:
+            self._state = nnx.state(self.result())
+        return self._state

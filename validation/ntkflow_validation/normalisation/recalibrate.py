@@ -1,25 +1,28 @@
 """recalibrate: the running statistics of a network's batch normalisation are those of given data, and nothing else changes."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+from jaxtyping import PyTree
+from numpy.typing import ArrayLike
 
 from ntkflow.checks import whole
 from ntkflow.errors import InputError
+from ntkflow.foreign.arrays import Rows, rows_of
+from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow_validation.normalisation.frameworks import watched
-from ntkflow_validation.normalisation.watched import Forward, Statistics, Watched, merged, name_of
+from ntkflow_validation.normalisation.watched import Forward, Path, Seen, Statistics, Watched, merged, name_of
 
 
 def recalibrate(
-    network: Any,
-    X: Any,
-    variables: Any = None,
+    network: ForeignNetwork,
+    X: ArrayLike,
+    variables: PyTree = None,
     *,
     forward: Forward | None = None,
     batch: int = 256,
     inplace: bool = False,
-) -> Any:
+) -> ForeignNetwork:
     """The network with the mean and variance that each batch normalisation sees on X in the place of its running ones.
 
     Exactly those of all samples, no matter how they are cut into batches: layer by layer, each on what the layers before it
@@ -43,22 +46,17 @@ def recalibrate(
         InputError: it is no such network, has no running statistics, does not run on X, or its activations are not finite.
     """
     size, inputs = whole("batch", batch, 1), _inputs(X)
-    return recalibrated(watched(network, variables, forward, copy=not inplace), inputs, size)
-
-
-def recalibrated(layers: Watched, inputs: Any, size: int) -> Any:
-    """`recalibrate` of a network whose layers are watched, on inputs of which so many are passed at once."""
+    layers = watched(network, variables, forward, copy=not inplace)
+    one_pass = len(inputs) <= size
     # Nothing is written before everything is known.
-    statistics = (
-        _in_one_pass(layers, inputs) if len(inputs) <= size else _layer_by_layer(layers, inputs, size)
-    )
-    _check(statistics)
+    statistics = layers.at_once(inputs).statistics if one_pass else _layer_by_layer(layers, inputs, size)
+    check_finite(statistics)
     layers.store(statistics)
-    return layers.result
+    return layers.result()
 
 
-def _inputs(X: Any) -> Any:
-    x = X if hasattr(X, "shape") else np.asarray(X)
+def _inputs(X: ArrayLike) -> Rows:
+    x = rows_of(X)
     if len(x.shape) < 1 or x.shape[0] < 2:
         raise InputError(
             "X", f"array of shape {tuple(x.shape)}", "must have two samples or more", "give (N, ...)"
@@ -66,13 +64,9 @@ def _inputs(X: Any) -> Any:
     return x
 
 
-def _in_one_pass(layers: Watched, x: Any) -> dict[Any, Statistics]:
-    return merged([(len(x), layers.look(x, own=True))])
-
-
-def _layer_by_layer(layers: Watched, x: Any, batch: int) -> dict[Any, Statistics]:
+def _layer_by_layer(layers: Watched, x: Rows, batch: int) -> dict[Path, Statistics]:
     before = {path: Statistics(found.mean, found.var) for path, found in layers.stored().items()}
-    done: dict[Any, Statistics] = {}
+    done: dict[Path, Statistics] = {}
     try:
         while True:
             found = merged(_passes(layers, x, batch))
@@ -83,19 +77,20 @@ def _layer_by_layer(layers: Watched, x: Any, batch: int) -> dict[Any, Statistics
             done[first] = found[first]
             if len(done) == len(found):
                 return done
-            _check({first: found[first]})
+            check_finite({first: found[first]})
             layers.store({first: found[first]})
     finally:
         layers.store(before)
 
 
-def _passes(layers: Watched, x: Any, batch: int) -> Iterator[tuple[int, Any]]:
+def _passes(layers: Watched, x: Rows, batch: int) -> Iterator[tuple[int, list[Seen]]]:
     for start in range(0, len(x), batch):
         part = x[start : start + batch]
-        yield len(part), layers.look(part, own=False)
+        yield len(part), layers.look(part)
 
 
-def _check(statistics: dict[Any, Statistics]) -> None:
+def check_finite(statistics: dict[Path, Statistics]) -> None:
+    """Refuse statistics of inputs that were not finite, by the name of the first layer that has some."""
     for path, found in statistics.items():
         if not (np.isfinite(found.mean).all() and np.isfinite(found.var).all()):
             raise InputError(

@@ -1,17 +1,21 @@
 """What recalibrating asks of a framework: the inputs of its batch normalisations, sample by sample, in their order."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import PyTree
 
+from ntkflow._types import Array
 from ntkflow.errors import InputError
+from ntkflow.foreign.arrays import Rows
+from ntkflow.foreign.modules import ForeignNetwork
 
 # The network applied to a batch: forward(network, x).
-Forward = Callable[[Any, Any], Any]
+Forward = Callable[[ForeignNetwork, PyTree], PyTree]
 # Keys from the network down to a layer.
-Path = tuple[Any, ...]
+Path = tuple[Hashable, ...]
 
 
 class Seen(NamedTuple):
@@ -24,8 +28,8 @@ class Seen(NamedTuple):
     """
 
     path: Path
-    first: Any
-    within: Any
+    first: Array
+    within: Array
 
 
 class Statistics(NamedTuple):
@@ -36,8 +40,20 @@ class Statistics(NamedTuple):
         var: (channels,).
     """
 
-    mean: Any
-    var: Any
+    mean: Array
+    var: Array
+
+
+class AtOnce(NamedTuple):
+    """What a pass gave in which layers normalised by the batch itself.
+
+    Attributes:
+        outputs: of the network, float64; None where these are no array.
+        statistics: by which each layer normalised, float64. With them stored, inference gives these outputs.
+    """
+
+    outputs: np.ndarray | None
+    statistics: dict[Path, Statistics]
 
 
 class Stored(NamedTuple):
@@ -56,31 +72,29 @@ class Stored(NamedTuple):
 
 @runtime_checkable
 class Watched(Protocol):
-    """A network whose layers are watched; it computes on a copy, or leaves what it is given as it was.
+    """A network whose layers are watched; it computes on a copy, or leaves what it is given as it was."""
 
-    Attributes:
-        result: what holds the statistics that are stored: the module, or a Linen module's variables.
-    """
+    def result(self) -> ForeignNetwork:
+        """What holds the statistics that are stored: the module, copied when it is first asked for, or variables of Linen."""
 
-    result: Any
-
-    def again(self, network: Any) -> "Watched":
+    def again(self, network: ForeignNetwork) -> "Watched":
         """The same for the network after more steps, as a copy; what was compiled is not compiled again.
 
         Args:
             network: of the same structure; another one is compiled anew.
         """
 
-    def release(self) -> None:
-        """Hold nothing of the network any more; `again` is all that is left."""
+    def bare(self) -> "Watched":
+        """What was compiled and nothing of the network: `again` is all that it can."""
 
-    def look(self, x: Any, own: bool) -> list[Seen]:
-        """What the layers are given by a batch, in the order in which they are called, float64.
+    def look(self, x: Rows) -> list[Seen]:
+        """What the layers are given by a batch, (B, ...), in the order in which they are called, float64.
 
-        Args:
-            x: inputs, (B, ...).
-            own: normalise by the batch itself, as in training; else by what is stored.
+        They normalise by what is stored.
         """
+
+    def at_once(self, x: Rows) -> AtOnce:
+        """One pass in which every layer normalises by what it is given, (B, ...), as in training."""
 
     def stored(self) -> dict[Path, Stored]:
         """What every layer has."""
@@ -120,16 +134,17 @@ def running(
 def pooled(seen: Seen) -> Statistics:
     """Mean and variance over samples and positions of a batch."""
     mean = seen.first.mean(0)
+    # Once more about it: in float32 the mean of large numbers is off by more than their scatter can bear.
+    mean = mean + (seen.first - mean).mean(0)
     return Statistics(mean, seen.within.mean(0) + ((seen.first - mean) ** 2).mean(0))
 
 
-def once_each(found: list[Seen]) -> list[Seen]:
-    """The same list.
+def once_each(paths: list[Path]) -> list[Path]:
+    """The same list, of the layers in the order of their calls.
 
     Raises:
         InputError: a layer is called twice, so that one pair of statistics stands for two sets of inputs.
     """
-    paths = [seen.path for seen in found]
     twice = next((path for path in paths if paths.count(path) > 1), None)
     if twice is not None:
         raise InputError(
@@ -138,7 +153,7 @@ def once_each(found: list[Seen]) -> list[Seen]:
             "normalises twice in a pass, and one mean and variance cannot be those of both",
             "give each place a batch normalisation of its own",
         )
-    return found
+    return paths
 
 
 def merged(parts: Iterable[tuple[int, list[Seen]]]) -> dict[Path, Statistics]:

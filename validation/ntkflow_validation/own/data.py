@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ntkflow.errors import InputError
+from ntkflow.foreign.labels import is_one_hot
 from ntkflow.problem.sizes import repeated
 from ntkflow.runs.border.reading import archive, reading
 
@@ -157,7 +158,7 @@ def read(path: Path | str) -> OwnData:
         raise _refusal(path, f"has {lone} alone", "give X_test and y_test, or neither")
     if "X_test" not in arrays:
         return OwnData(X, classes, None, None, names)
-    tested, _ = _classes(path, "y_test", arrays, names, arrays["y"].ndim)
+    tested, _ = _classes(path, "y_test", arrays, names, _row(arrays["y"]).ndim)
     X_test = _inputs(path, "X_test", arrays, len(tested))
     if (X_test.shape[1:], X_test.dtype) != (X.shape[1:], X.dtype):
         rule = f"has X_test of {_form(X_test)} and X of {_form(X)}"
@@ -191,7 +192,7 @@ def _classes(
     """Class of each sample, and the labels of the classes: those that are known, or those that occur."""
     if name not in arrays:
         raise _refusal(path, f"lacks {name!r}", "save it with np.savez(path, X=X, y=y)")
-    y = np.asarray(arrays[name])
+    y = _row(arrays[name])
     if axes and y.ndim != axes:
         raise _refusal(
             path, f"has {name} of shape {y.shape}, unlike y", "give both as integers or as one-hot"
@@ -212,14 +213,18 @@ def _classes(
     return np.array([numbers[label] for label in labels.tolist()], np.int64)[classes], known
 
 
+def _row(y: np.ndarray) -> np.ndarray:
+    """A column of labels as the labels."""
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else np.asarray(y)
+
+
 def _from_one_hot(path: Path, name: str, y: np.ndarray, known: int) -> tuple[np.ndarray, tuple[int, ...]]:
-    hot = y == 1
-    if y.dtype.kind not in "iufb" or not (hot | (y == 0)).all() or not (hot.sum(axis=1) == 1).all():
+    if y.dtype.kind not in "iufb" or not is_one_hot(y):
         rule = f"has {name} of shape {y.shape} that is not one-hot"
         raise _refusal(path, rule, "give one 1 in each row and zeros, or N whole numbers")
     if known and y.shape[1] != known:
         raise _refusal(path, f"has {name} with {y.shape[1]} columns and y with {known}", "make them the same")
-    classes = hot.argmax(axis=1).astype(np.int64)
+    classes = y.argmax(axis=1).astype(np.int64)
     if not known:
         _refuse_few(path, name, np.arange(y.shape[1]))
         empty = np.flatnonzero(np.bincount(classes, minlength=y.shape[1]) == 0)

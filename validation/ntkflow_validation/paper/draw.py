@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from ntkflow.errors import InputError
 from ntkflow.runs import files
 from ntkflow.runs.pictures.layout import filled
-from ntkflow.sweep.cache import SPEC_FILE
+from ntkflow.sweep.stored.cache import SPEC_FILE
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.paper.choose import Selection, select
 from ntkflow_validation.paper.panes import (
@@ -144,6 +144,6 @@ def _recipe(selection: Selection) -> str:
 def _length(record: Record) -> str:
     recipe, data = record.config.training, record.config.data
     if isinstance(record.config, RecordedConfig):
-        return f"{data.samples} recorded samples, {record.rows[-1]['step'] if record.rows else 0} steps"
+        return f"{data.samples} recorded samples, {record.rows[-1].step if record.rows else 0} steps"
     length = f"{recipe.epochs} epochs" if recipe.epochs else f"{recipe.steps} steps"
     return f"{data.samples} images, {length}"

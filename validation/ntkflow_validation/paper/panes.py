@@ -14,7 +14,6 @@ from ntkflow._types import Json
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, log_ticks
 from ntkflow_validation.paper.choose import TRAINED, Chosen, Selection
 from ntkflow_validation.paper.registry import FITTED
-from ntkflow_validation.paper.smooth import equally_spaced, smoothed
 from ntkflow_validation.sweep.records import Record
 
 # Points. Nothing may be below 7 where the figure is shown as wide as it is.
@@ -23,6 +22,8 @@ MARKERS = ("o", "s", "^", "D", "v")
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
 COLLAPSED, OTHER = RED, BLUE
 INITS = {"lecun-normal": "LeCun normal", "uniform": "uniform", "he-normal": "He normal"}
+# Savitzky-Golay filter of polynomial degree 1 over a window of size 10. Source: caption of Figure 2.
+WINDOW, DEGREE = 10, 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,13 +215,18 @@ ALIGNMENTS = (("alignment_outputs", "Θ"), ("alignment_features", "Θʰ"))
 AT_THE_END = {"i": MOMENTS, "j": ALIGNMENTS}
 
 
-def _known(shown: Sequence[Curve], letter: str) -> bool:
-    return any(np.isfinite(curve.record.last(name)) for curve in shown for name, _ in AT_THE_END[letter])
+def _known(shown: Sequence[Curve], letter: str) -> list[tuple[str, str]]:
+    """What any of the trainings has a number of; a bar's place kept free for the others would look like a zero."""
+    return [
+        (name, label)
+        for name, label in AT_THE_END[letter]
+        if any(np.isfinite(curve.record.last(name)) for curve in shown)
+    ]
 
 
 def at_the_end(axes: Axes, letter: str, place: str, shown: Sequence[Curve]) -> None:
     """Panes i and j: norms of the features' moments, and alignments of the kernels, at the end of training."""
-    names = AT_THE_END[letter]
+    names = _known(shown, letter)
     width = 0.8 / max(len(shown), 1)
     for k, curve in enumerate(shown):
         heights = [curve.record.last(name) for name, _ in names]
@@ -229,16 +235,16 @@ def at_the_end(axes: Axes, letter: str, place: str, shown: Sequence[Curve]) -> N
         hatch = ("", "///", "...", "xxx", "++")[curve.init % 5]
         edge = "white" if curve.collapsed else curve.colour
         axes.bar(at, heights, 0.9 * width, color=face, edgecolor=edge, hatch=hatch, linewidth=0.7)
-    for at_name, (name, _) in enumerate(names):
-        if not any(np.isfinite(curve.record.last(name)) for curve in shown):
-            axes.text(
-                at_name, 0.5, "not\nmeasured", ha="center", va="center", fontsize=LETTERS, color=GREY,
-                transform=axes.get_xaxis_transform(),
-            )  # fmt: skip
     axes.set_xticks(range(len(names)), [label for _, label in names])
-    axes.set_xlim(-0.5, len(names) - 0.5)
+    # A single group is no wider than it would be beside another.
+    half = max(len(names), 2) / 2
+    axes.set_xlim((len(names) - 1) / 2 - half, (len(names) - 1) / 2 + half)
     title = "Norms of moments" if letter == "i" else "Kernels' alignment with YᵀY"
-    _titled(axes, place, title, "at the end of training")
+    absent = [label for name, label in AT_THE_END[letter] if (name, label) not in names]
+    under = (
+        f"at the end of training ({', '.join(absent)} not measured)" if absent else "at the end of training"
+    )
+    _titled(axes, place, title, under)
     if letter == "i":
         _log_axis(axes)
         axes.set_ylim(bottom=axes.get_ylim()[0] / 2)  # the smallest bar is one too
@@ -284,3 +290,30 @@ def _log_axis(axes: Axes) -> None:
     ]
     drawn += [np.array([bar.get_height()]) for bar in axes.patches if isinstance(bar, Rectangle)]
     log_ticks(axes.yaxis, np.concatenate([*drawn, np.zeros(0)]))
+
+
+def smoothed(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
+    """A Savitzky-Golay filter of degree 1 over `window` points, fewer when there are fewer.
+
+    In the middle that is the mean over the window, at the ends a fitted line. A window of even size has no
+    middle point, so that its mean stands half a point off.
+
+    Args:
+        values: finite values at equally spaced epochs, (T,).
+        window: points.
+
+    Returns:
+        As many values. Source: caption of Figure 2.
+    """
+    from scipy.signal import savgol_filter
+
+    size = min(window, len(values))
+    if size <= DEGREE + 1:
+        return values.copy()
+    return np.asarray(savgol_filter(values, size, DEGREE), dtype=float)
+
+
+def equally_spaced(epochs: np.ndarray) -> bool:
+    """Whether points are equally far apart, but for rounding to whole steps: others must not be smoothed."""
+    gaps = np.diff(epochs)
+    return bool(gaps.size) and bool(gaps.max() <= 1.5 * gaps.min())

@@ -103,14 +103,14 @@ def observed(config: RunConfig, snapshots: int, kernels: int) -> RunConfig:
     )
 
 
-def estimate_figure(figure: PaperFigure, scale: Scale, workers: int | None) -> Estimate:
+def estimate_figure(figure: PaperFigure, scale: Scale, workers: int | None, together: int = 1) -> Estimate:
     """Time of all that a figure needs, beforehand: which networks will be chosen does not matter for it."""
     if figure.kind == "kernels":
         return estimate_runs([kernels_of(figure, scale)], 1)
     rates = rates_of(figure, scale)
     base = observed(base_of(figure, scale), scale.snapshots, scale.kernels)
     runs = [cell.run for cell in rates.cells if cell.run is not None] + 2 * len(PAPER_INITS) * [base]
-    return estimate_runs(runs, workers)
+    return estimate_runs(runs, workers, together)
 
 
 def reproduce(

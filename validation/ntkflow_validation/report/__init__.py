@@ -1,5 +1,6 @@
-"""What a finished run says: its summary, its figure, and one page that shows everything."""
+"""What a finished run says on one page that shows everything, written with its summary and its figure."""
 
-from ntkflow_validation.pipeline.summary import draw, summary
+from ntkflow_validation.figures.windows import draw
+from ntkflow_validation.pipeline.summary import summary
 
 __all__ = ["draw", "summary"]

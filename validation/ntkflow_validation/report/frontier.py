@@ -15,6 +15,7 @@ WORST = -1.0
 
 def frontier(window: ComparedWindow, styles: Mapping[str, Style]) -> str:
     """The picture, with the rungs on the frontier by their numbers in it."""
+    # No constants have no place on a logarithmic axis.
     points = [p for p in window.frontier if p.skill is not None and p.constants]
     if not points:
         return ""

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntkflow._types import Json
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.kernels.measurement_file import TENSORS
 from ntkflow_validation.report.drawing.heat import thinned
 from ntkflow_validation.report.words import run_facts, run_title
 from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow
-from ntkflow_validation.runs.documents import KernelRow
+from ntkflow_validation.runs.documents import KernelRow, Line
+from ntkflow_validation.runs.followed import RunLaws, read_laws
 from ntkflow_validation.runs.results import Results, deviations
 from ntkflow_validation.runs.rundir import RunDirectory
 
@@ -46,16 +46,18 @@ class RunReport:
         kernels: measured kernels by step.
         comparison: None when nothing was compared.
         deviations: hypotheses of the theory that the run breaks.
+        laws: what it conserves; None before `ntkflow validate laws`.
     """
 
     title: str
     facts: str
     config: RunConfig
     toml: str
-    metrics: Sequence[Json]
+    metrics: Sequence[Line]
     kernels: Sequence[KernelPicture]
     comparison: ComparedRun | None
     deviations: Sequence[str] = ()
+    laws: RunLaws | None = None
 
     @property
     def windows(self) -> tuple[ComparedWindow, ...]:
@@ -95,6 +97,7 @@ def gather(run: RunDirectory, results: Results | None = None) -> RunReport:
         kernels=_kernels(run, results.kernels),
         comparison=comparison,
         deviations=(comparison.deviations or deviations(run, results.training)) if comparison else (),
+        laws=read_laws(run),
     )
 
 

@@ -40,7 +40,7 @@ def name_of(rung: ComparedRung, styles: Mapping[str, Style]) -> str:
 
 def horizon_table(window: ComparedWindow, styles: Mapping[str, Style]) -> str:
     """Skill of every rung against the assumption that nothing changes; uncentred ones after the centred ones."""
-    scored = [rung.skill for rung in window.rungs if rung.skill]
+    scored = [rung.skill for rung in window.all_rungs if rung.skill]
     shown = [q for q in QUANTITIES if any(q[0] in skill.centred for skill in scored)]
     beside = [q for q in UNCENTRED if any(skill.on(q[0]) != NO_SKILL for skill in scored)]
     columns = [
@@ -49,7 +49,7 @@ def horizon_table(window: ComparedWindow, styles: Mapping[str, Style]) -> str:
         *(f"#{abbreviation(short, says)}" for _, short, says in [*shown, *beside]),
     ]
     rows = []
-    for rung in window.rungs:
+    for rung in window.all_rungs:
         cells = [score_cell(rung.score(q)) for q, _, _ in [*shown, *beside]]
         if rung.refused:
             cells = [f'<td class="refused" colspan="{len(cells)}">{escape(rung.refused)}</td>']
@@ -59,9 +59,62 @@ def horizon_table(window: ComparedWindow, styles: Mapping[str, Style]) -> str:
         "1 is perfect, 0 no better than assuming that nothing changes, below 0 worse. ± is a standard error where it "
         "reaches 0.005: over probe sets, for W and b over classes."
     )
+    if window.baselines:
+        note += (
+            " The first rows know nothing of the kernel, or nothing of classes in it: a rung that predicts no better than "
+            "these has been tested on nothing."
+        )
     if beside:
         note += " The starred columns are not centred and flatter every rung: the global mean dominates them."
     return table("Horizon: skill of the prediction, pooled over the window", columns, rows, note, kind="wide")
+
+
+def until_table(window: ComparedWindow, styles: Mapping[str, Style]) -> str:
+    """Skill on centred means, outputs and residual down to each share of the class residual."""
+    rungs = [(r, r.skill_until) for r in window.all_rungs if r.skill_until and not r.modifications]
+    shares = [share for share in window.until or {} if all(share in found for _, found in rungs)]
+    if not rungs or not shares:
+        return ""
+    wanted = [q for q in QUANTITIES if q[0] in ("M", "F_centred", "residual_class")]
+    columns = [
+        "rung",
+        *(f"#{abbreviation(short, says)} to {share}" for share in shares for _, short, says in wanted),
+    ]
+    rows = [
+        (
+            name_of(r, styles),
+            [score_cell(found[share].get(q, NO_SKILL)) for share in shares for q, _, _ in wanted],
+        )
+        for r, found in rungs
+    ]
+    note = "Pooled from the start until the squared class residual is at this share of where it started."
+    return table("Skill while the classes are learnt", columns, rows, note, kind="wide tight")
+
+
+def shape_note(window: ComparedWindow) -> str:
+    """How far the kernel is from three constants, and which error that foretells."""
+    shape = window.shape
+    if shape is None:
+        return ""
+    names = {
+        "block_residual": "residual of the blocks",
+        "cv": "spread of the class contrasts' eigenvalues (cv)",
+        "leak": "leak of contrasts into deviations within classes",
+        "iso": "neurons that are not alike (iso)",
+        "drift": "drift until the next measurement",
+    }
+    parts = ", ".join(f"{words} {number(getattr(shape, name), 2)}" for name, words in names.items())
+    starts = {"lazy": "in the lazy regime", "small start": "from a small start"}
+    told = " or ".join(
+        f"{1 - error:.2f} {starts.get(start, start)}" for start, error in shape.foretold.items()
+    )
+    skills = (
+        f" What the kernel's shape foretells for three constants: a skill on M of {shape.at_most}{told.replace('-', '−')}."
+        if told
+        else ""
+    )
+    missing = "".join(f" No {name}: {reason}." for name, reason in (shape.missing or {}).items())
+    return f'<p class="note">The kernel at the start: {parts}.{escape(missing)}{skills}</p>'
 
 
 def instantaneous_table(window: ComparedWindow, styles: Mapping[str, Style], meaning: str = "") -> str:

@@ -11,6 +11,7 @@ from ntkflow_validation.report.drawing.overlays import figure, overlays, trainin
 from ntkflow_validation.report.drawing.palette import Style, styles
 from ntkflow_validation.report.frontier import frontier
 from ntkflow_validation.report.gather import KernelPicture, RunReport
+from ntkflow_validation.report.laws import laws_section
 from ntkflow_validation.report.tables import number_cell, table
 from ntkflow_validation.report.words import verdict, window_name
 from ntkflow_validation.runs.compared import ComparedRung, ComparedWindow
@@ -37,6 +38,7 @@ def run_section(report: RunReport, anchor: str) -> str:
         *(_window(window, drawn, anchor, meaning) for window in _shown(report.windows)),
         scores.windows_table(report.windows, report.rungs, drawn),
         _kernels(report),
+        laws_section(report.laws),
         _deviations(report.deviations),
         _configuration(report),
     ]
@@ -64,6 +66,8 @@ def _window(
         scores.attribution(window),
         "<h4>Scores</h4>",
         scores.horizon_table(window, drawn),
+        scores.until_table(window, drawn),
+        scores.shape_note(window),
         scores.instantaneous_table(window, drawn, meaning.get("observed_motion", "")),
         frontier(window, drawn),
         f'<div class="pair"><div>{scores.rates_table(window, drawn)}</div>'

@@ -59,6 +59,7 @@ def score_cell(score: Skill) -> Cell:
     value, error = score.value, score.error
     if value is None:
         return '<td class="n none" title="it did not change, or was not predicted">–</td>'
+    # Far below 0 the size of the failure matters and its decimals do not.
     shown = f"{value:.2f}" if value > -9.995 else label(float(f"{value:.1e}"))
     # A rung that is nearly perfect is told from one that is.
     if shown == "1.00" and value < 1 - 1e-4:

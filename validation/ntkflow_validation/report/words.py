@@ -112,7 +112,7 @@ def window_name(window: ComparedWindow) -> str:
 
 def verdict(window: ComparedWindow) -> list[str]:
     """What a window says of the theory: sentences of HTML."""
-    found = [_loss(window.loss)]
+    found = [_loss(window.loss), _learnt(window)]
     rungs = plain_rungs(window)
     if not rungs:
         return [*found, "No rung could be run on it."]
@@ -127,6 +127,7 @@ def verdict(window: ComparedWindow) -> list[str]:
         f"The {escape(first.words)} rung predicts the centred class means M with skill {_skill(first)}{worse}; {richer}."
     )
     found.append(_cheapest(window))
+    found.append(typeset(window.tests) if window.tests else "")
     # The beginning of its sentence repeats the skill of three constants.
     _, marker, rest = (window.sentence or "").partition("What costs most")
     found.append(typeset(marker + rest))
@@ -144,6 +145,20 @@ def _loss(loss: Ends) -> str:
         return ""
     first, last = (label(float(f"{value:.3g}")) for value in (loss.first, loss.last))
     return f"The loss goes from {first} to {last}."
+
+
+def _learnt(window: ComparedWindow) -> str:
+    """How much of the classes is learnt in it."""
+    residual, accuracy = window.class_residual, window.accuracy
+    if residual is None or accuracy is None or not residual.first or residual.last is None:
+        return ""
+    share = label(float(f"{residual.last / residual.first:.2g}"))
+    if accuracy.first is None or accuracy.last is None:
+        return ""
+    return (
+        f"The squared class residual falls to {share} of its start, train accuracy goes from {accuracy.first:.0%} to "
+        f"{accuracy.last:.0%}."
+    )
 
 
 def _value(rung: ComparedRung) -> float:
@@ -183,7 +198,18 @@ def calibration_sentence(calibration: Calibration | None, version: str) -> str:
     return (
         f"Calibration of version {escape(calibration.version)} {passed}: on the two-layer linear network, whose kernel "
         f"is exactly block structured, the three-constant rung has skill {calibration.block_skill:.5f} and its constants "
-        f"come back to a relative {label(float(f'{calibration.kappa_error:.1e}'))}."
+        f"come back to a relative {label(float(f'{calibration.kappa_error:.1e}'))}.{_of_moving(calibration)}"
+    )
+
+
+def _of_moving(calibration: Calibration) -> str:
+    moving = calibration.moving
+    if moving is None or moving.weighted is None:
+        return ""
+    frozen = "none" if moving.frozen is None else f"{moving.frozen:.2f}"
+    return (
+        f" On two linear layers, whose kernel grows {moving.growth:.3g}-fold, constants weighted by W and moving between "
+        f"snapshots have skill {moving.weighted:.5f} on all that moves, those of the start {frozen}."
     )
 
 
@@ -200,4 +226,5 @@ def in_brief(windows: Sequence[ComparedWindow]) -> list[str]:
             f"{name} {value:.2f}" for name, value in {r.words: _value(r) for r in chosen}.items()
         )
         lines.append(f"{window_name(window)}: skill on the class means: {scores}")
+        lines += [f"  {window.tests}"] if window.tests else []
     return lines

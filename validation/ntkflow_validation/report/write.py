@@ -7,7 +7,8 @@ from types import MappingProxyType
 from ntkflow.progress import Progress, silent
 from ntkflow.runs.border.reading import reading
 from ntkflow_validation.calibration import calibration_of
-from ntkflow_validation.pipeline.summary import Summary, draw, summary
+from ntkflow_validation.figures.windows import draw
+from ntkflow_validation.pipeline.summary import Summary, summary
 from ntkflow_validation.report.gather import gather
 from ntkflow_validation.report.page import write_page
 from ntkflow_validation.runs.results import Results

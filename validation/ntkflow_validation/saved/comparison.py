@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,20 +13,22 @@ from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.records import document, read_record
 from ntkflow.runs.files import write_json
+from ntkflow_validation.figures.windows import picture, what
 from ntkflow_validation.ladder.score.scores import CENTRED
-from ntkflow_validation.pipeline.summary import picture, what
 from ntkflow_validation.runs.compared import ComparedRun, ComparedRung, ComparedWindow
 from ntkflow_validation.runs.rundir import REPEAT, RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
+    from xarray import Dataset
 
 # Scores that a page shows of every prediction.
 MEANINGS = {
     "skill": "1 - |predicted - observed|^2 / |observed - observed at the start|^2",
     "error": "standard error of the skill",
 }
-SHOWN = ("window", "rung", "constants", "M", "M_error", "H2", "residual_class", "W")
+SHOWN = ("window", "rung", "constants", "M", "M_error", "F_centred", "residual_class", "H2", "W")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,19 +65,19 @@ class LadderComparison:
 
     @cached_property
     def rows(self) -> list[Json]:
-        """One row for each prediction of each window: which it was, and its skill on every quantity with the error.
+        """One row for each prediction of each window, baselines first: which it was, its skill on each quantity, the error.
 
         Skill is 1 - |predicted - observed|^2 / |observed - observed at the start|^2; what does not exist is None, and
         `refused` says why a rung could not be run.
         """
-        return [_row(window, rung) for window in self.content.windows for rung in window.rungs]
+        return [_row(window, rung) for window in self.content.windows for rung in window.all_rungs]
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "DataFrame":
         """A pandas.DataFrame of `rows`; needs the extra `ntkflow[pandas]`."""
         names = dict.fromkeys(name for row in self.rows for name in row)
         return views.dataframe({name: [row.get(name) for row in self.rows] for name in names})
 
-    def to_xarray(self) -> Any:
+    def to_xarray(self) -> "Dataset":
         """An xarray.Dataset along (prediction, quantity): skill and its error; needs the extra `ntkflow[xarray]`.
 
         Windows, rungs, their constants and modifications are coordinates of the predictions.

@@ -10,7 +10,7 @@ from ntkflow.runs.atomic import MARK
 from ntkflow.runs.border.reading import archive
 from ntkflow.runs.files import read_toml
 from ntkflow.runs.saved.brought import json_keys
-from ntkflow.sweep.cache import SPEC_FILE
+from ntkflow.sweep.stored.cache import SPEC_FILE
 
 COMPARED, FOLDER = "comparison.json", "measurements"
 
@@ -70,10 +70,12 @@ def _are_measurements(path: Path) -> bool:
 
 def _measurements(path: Path) -> object:
     from ntkflow_validation.kernels import measurement_file
+    from ntkflow_validation.saved.measurements import Measurements
 
-    return {
-        step: measurement_file.read(path / f"{step}.npz", measurement_file.LARGE)[0] for step in _steps(path)
-    }
+    files = ((step, path / f"{step}.npz") for step in _steps(path))
+    return Measurements(
+        {step: measurement_file.read(file, measurement_file.LARGE)[0] for step, file in files}
+    )
 
 
 def _is_sweep(path: Path) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ntkflow import views
 from ntkflow._types import Floats, Integers, Json, Times
 from ntkflow.errors import InputError
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
+from ntkflow.integrate.trajectory import Figured
 from ntkflow.metrics.components import moments, norms
 from ntkflow.metrics.invariant import InvariantTerms
 from ntkflow.metrics.neural_collapse import NAMES as COLLAPSE
@@ -28,14 +29,18 @@ from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.kernels.found import CONSTANTS
 from ntkflow_validation.metrics.probe import invariant_terms
 from ntkflow_validation.pipeline.summary import summary
+from ntkflow_validation.runs.documents import Line
+from ntkflow_validation.runs.followed import LAW_MEANINGS, law_rows
 from ntkflow_validation.runs.lock import LOCK, resting
 from ntkflow_validation.runs.results import Results
 from ntkflow_validation.runs.rundir import OWNED, RunDirectory, StoredSnapshot
 from ntkflow_validation.runs.training_run import read_outcome
 from ntkflow_validation.saved.comparison import LadderComparison
+from ntkflow_validation.saved.measurements import Measurements
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from pandas import DataFrame
+    from xarray import Dataset
 
 # A recorded one has other settings, which are not compared with those of a training from here.
 KIND, RECORDED = "training", "recording"
@@ -48,16 +53,15 @@ MEANINGS = {
     "b_norm": "|b|",
     "accuracy_train": "share of the training samples that are classified right",
     "accuracy_test": "share of the test samples that are classified right",
+    **LAW_MEANINGS,
     **dict.fromkeys(CONSTANTS, "constant of the features' kernel, where that was measured"),
 }
-# Of metrics.jsonl, what says where a line belongs, and what is no number.
-PLACES = ("step", "time", "invariant_refused")
 # What the table of a run shows.
 SHOWN = ("loss", *COLLAPSE, "accuracy_train", "accuracy_test", "E_norm", "E_alignment", *CONSTANTS)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TrainingRun:
+class TrainingRun(Figured):
     """A training in its run directory: `times[i]`, `steps[i]` and `state(i)` of its snapshots; `nf.load` gives it.
 
     A recorded one has a line of metrics at every step that was recorded, and states at those in `kept` alone.
@@ -95,13 +99,13 @@ class TrainingRun:
         return len(self._rows)
 
     @cached_property
-    def _rows(self) -> list[Json]:
+    def _rows(self) -> list[Line]:
         return self.run.metrics()
 
     @cached_property
     def steps(self) -> Integers:
         """Optimiser steps done at every snapshot, (T,)."""
-        return np.array([row["step"] for row in self._rows], dtype=np.int64)
+        return np.array([row.step for row in self._rows], dtype=np.int64)
 
     @cached_property
     def kept(self) -> Integers:
@@ -116,7 +120,7 @@ class TrainingRun:
     @cached_property
     def times(self) -> Times:
         """Flow time of every snapshot, (T,); that of the sum loss (4), NaN where steps are in none."""
-        return np.array([_number(row["time"]) for row in self._rows], dtype=np.float64)
+        return np.array([_number(row.time) for row in self._rows], dtype=np.float64)
 
     def snapshot(self, i: int) -> StoredSnapshot:
         """What was observed at snapshot i: step, flow time, state, sizes; negative i counts from the end.
@@ -164,17 +168,18 @@ class TrainingRun:
     @cached_property
     def metrics(self) -> dict[str, Floats]:
         """What was written of every snapshot, each (T,), NaN where there is no value: losses, norms, NC, accuracies."""
-        names = dict.fromkeys(name for row in self._rows for name in row if name not in PLACES)
-        return {name: np.array([_number(row.get(name)) for row in self._rows]) for name in names}
+        names = dict.fromkeys(name for row in self._rows for name in row.values)
+        return {name: np.array([_number(row.values.get(name)) for row in self._rows]) for name in names}
 
     @cached_property
     def series(self) -> dict[str, Floats]:
-        """`metrics`, the moments of the features, and E with the kernel's constants where that was measured, each (T,).
+        """`metrics`, the moments of the features, E with the kernel's constants where that was measured, laws where they
+        were followed, each (T,).
 
         The names are those of a solution's series. Losses and norms are sums over the observed samples; E is that of the
         data set under the kernel at that time, so that its drift is a motion and no error.
         """
-        return {**self.metrics, **self._moments(), **self._measured}
+        return {**self.metrics, **self._moments(), **self._measured, **self._at_steps(law_rows(self.run))}
 
     def _moments(self) -> dict[str, Floats]:
         rows = {}
@@ -207,9 +212,9 @@ class TrainingRun:
         return self._at_steps(rows)
 
     @cached_property
-    def measurements(self) -> Mapping[int, Measurement]:
+    def measurements(self) -> Measurements:
         """The kernels that were measured, by step, without their largest arrays; `measurement(step)` has these too."""
-        return self.run.measurements()
+        return Measurements(self.run.measurements())
 
     def measurement(self, step: int) -> Measurement:
         """All that was measured at a step.
@@ -251,13 +256,6 @@ class TrainingRun:
             name=self.path.resolve().name, kind=self._kind, sparse=True, timed=self.timed,
         )  # fmt: skip
 
-    def figure(self, **options: Any) -> "Figure":
-        """The panes of this training; `panes=`, `size=`, `style=` as in `nf.figure`, which also lays it over simulations."""
-        # The door leads to what stands above.
-        import ntkflow
-
-        return ntkflow.figure(self, **options)
-
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Copy the run directory, whole or not at all, with whatever belongs to it; `nf.load` reads the copy.
 
@@ -297,7 +295,7 @@ class TrainingRun:
             "stop_reason": {"key": self.result},
         }
 
-    def to_xarray(self) -> Any:
+    def to_xarray(self) -> "Dataset":
         """An xarray.Dataset of the series along t, with steps and meanings; needs the extra `ntkflow[xarray]`.
 
         Along the steps where these are in no flow time.
@@ -308,7 +306,7 @@ class TrainingRun:
         attrs = {"title": self._title, **{name: str(value) for name, value in self.settings.items()}}
         return views.dataset(["t" if self.timed else "step"], coords, self.series, MEANINGS, attrs)
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "DataFrame":
         """A pandas.DataFrame of steps and series with index t; needs the extra `ntkflow[pandas]`.
 
         The index are the steps where these are in no flow time.

@@ -55,7 +55,7 @@ def learning_rate(config: TrainConfig, step: Array, per_class: int, peak: Array 
     return rate
 
 
-def clock(config: TrainConfig, N: int, C: int) -> Clock:
+def recipe_clock(config: TrainConfig, N: int, C: int) -> Clock:
     """The clock of a recipe on N samples of C classes.
 
     Raises:
@@ -78,12 +78,12 @@ def clock(config: TrainConfig, N: int, C: int) -> Clock:
 
 def loss_scale(config: TrainConfig, N: int, C: int) -> float:
     """Sum loss over all N samples divided by the loss that is differentiated, see `ntkflow.problem.flow_units.loss_scale`."""
-    return clock(config, N, C).scale
+    return recipe_clock(config, N, C).scale
 
 
 def flow_times(config: TrainConfig, N: int, C: int) -> Times:
     """Flow time before each step and after the last, (steps + 1,), see `ntkflow.Clock.time`."""
-    found: np.ndarray = clock(config, N, C).time(np.arange(total_steps(config, N // C) + 1))
+    found: np.ndarray = recipe_clock(config, N, C).time(np.arange(total_steps(config, N // C) + 1))
     return found
 
 
@@ -99,7 +99,7 @@ def theory_decay(config: TrainConfig, N: int, C: int) -> float:
 
     Equal decay of weights and features shrinks E by exp(-2 lambda t).
     """
-    return clock(config, N, C).rate
+    return recipe_clock(config, N, C).rate
 
 
 def inertia_step(config: TrainConfig, N: int, C: int) -> float:

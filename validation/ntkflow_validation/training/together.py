@@ -6,7 +6,6 @@ one. Each network's numbers are those that it has when trained alone, to the rou
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.datasets import Dataset
 from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.models.base import Network
+from ntkflow_validation.training.capacity import needs, require_room
 from ntkflow_validation.training.steps import recorded_times
 from ntkflow_validation.training.train import (
     LENGTHS,
@@ -71,14 +71,19 @@ def train_together(
         For each member its snapshot; from where it diverged, the error. The others are not touched by that.
 
     Raises:
-        InputError: members differ in more than they may, or in the step that they go on from.
+        InputError: members differ in more than they may, or in the step that they go on from, or are more than the device
+            holds.
     """
     _check(members)
     first = members[0]
-    together = _Together(members, progress)
+    data = first.dataset
+    shared = _shared(members)
+    needed = needs(first.network, first.config, data.input_shape, len(data.labels), shared)
+    require_room(len(members), needed)
+    together = _Together(members, shared, progress)
     begun = -1 if first.resume is None else first.resume[0]
     states = to_snapshots(
-        first.config.training, first.dataset.per_class, begun, _stacked([_start(member) for member in members]),
+        first.config.training, first.dataset.per_class, begun, stacked([_start(member) for member in members]),
         together.go_on, together.settle, together.look, on_accelerator(),
     )  # fmt: skip
     for target, state in states:
@@ -90,7 +95,7 @@ def train_together(
 class _Together:
     """What is done with the stacked state of all members between and at snapshots, and who has diverged."""
 
-    def __init__(self, members: Sequence[Member], progress: Callable[[int], object]) -> None:
+    def __init__(self, members: Sequence[Member], shared: bool, progress: Callable[[int], object]) -> None:
         self.members, self.progress = members, progress
         self.failed: dict[int, DivergedError] = {}
         first = members[0]
@@ -99,9 +104,7 @@ class _Together:
         self.times = [
             recorded_times(k.config.training, len(k.dataset.labels), k.dataset.classes) for k in members
         ]
-        self.advance = _advance(
-            first.network, first.config, first.dataset.per_class, [k.dataset for k in members]
-        )
+        self.advance = advance_of(members, shared)
 
     def go_on(self, state: TrainState, ahead: range) -> TrainState:
         rows = [
@@ -114,7 +117,7 @@ class _Together:
     def settle(self, state: TrainState) -> TrainState:
         if not self.recalibrates:
             return state
-        return _stacked(
+        return stacked(
             [recalibrated(k.network, k.dataset, _one(state, i)) for i, k in enumerate(self.members)]
         )
 
@@ -163,19 +166,37 @@ def _start(member: Member) -> TrainState:
     return prepared_start(member.network, member.dataset, member.config.training)
 
 
-def _advance(network: Network, config: RunConfig, per_class: int, datasets: Sequence[Dataset]) -> Any:
-    """From (rates (K,), stacked state, batches (steps, K, B)) to the stacked state after these steps."""
-    shared = all(
-        data is datasets[0]
-        or (np.array_equal(data.labels, datasets[0].labels) and np.array_equal(data.x, datasets[0].x))
-        for data in datasets
+def _shared(members: Sequence[Member]) -> bool:
+    """Whether all have the same samples."""
+    first = members[0].dataset
+    return all(
+        k.dataset is first
+        or (np.array_equal(k.dataset.labels, first.labels) and np.array_equal(k.dataset.x, first.x))
+        for k in members
     )
+
+
+# Of rates (K,), the stacked state and batches (steps, K, B): the stacked state after these steps.
+Advance = Callable[[jax.Array, TrainState, np.ndarray], TrainState]
+
+
+def advance_of(members: Sequence[Member], shared: bool) -> Advance:
+    """From (rates (K,), stacked state, batches (steps, K, B)) to the stacked state after these steps.
+
+    Args:
+        members: the K networks.
+        shared: whether all have the same samples.
+    """
+    network, config, per_class = members[0].network, members[0].config, members[0].dataset.per_class
+    datasets = [k.dataset for k in members]
     # What all have is held once; seeds that draw samples of their own have them side by side.
     x = datasets[0].x_on_device if shared else jnp.stack([data.x_on_device for data in datasets])
     labels = jnp.asarray(datasets[0].labels.astype(np.int32))
     step, full = plain_step(network, config.training, per_class), config.training.batch_per_class == 0
 
-    def of_one(rate: Any, state: TrainState, x: jax.Array, labels: jax.Array, rows: jax.Array) -> TrainState:
+    def of_one(
+        rate: jax.Array, state: TrainState, x: jax.Array, labels: jax.Array, rows: jax.Array
+    ) -> TrainState:
         return step(rate, state, x, labels) if full else step(rate, state, x[rows], labels[rows])
 
     one = jax.vmap(of_one, in_axes=(0, 0, None if shared else 0, None, 0))
@@ -183,7 +204,7 @@ def _advance(network: Network, config: RunConfig, per_class: int, datasets: Sequ
 
     @jax.jit
     def scanned(
-        rates: Any, state: TrainState, x: jax.Array, labels: jax.Array, batches: jax.Array
+        rates: jax.Array, state: TrainState, x: jax.Array, labels: jax.Array, batches: jax.Array
     ) -> TrainState:
         def body(state: TrainState, rows: jax.Array) -> tuple[TrainState, None]:
             return one(rates, state, x, labels, rows), None
@@ -194,7 +215,7 @@ def _advance(network: Network, config: RunConfig, per_class: int, datasets: Sequ
     # On CPUs convolutions inside a compiled loop run on one thread: see `make_advance`.
     lengths = LENGTHS if on_accelerator() else ()
 
-    def advance(rates: Any, state: TrainState, batches: np.ndarray) -> TrainState:
+    def advance(rates: jax.Array, state: TrainState, batches: np.ndarray) -> TrainState:
         rows, done = jnp.asarray(batches[..., : 1 if full else None].astype(np.int32)), 0
         for length in lengths:
             while len(rows) - done >= length:
@@ -206,7 +227,8 @@ def _advance(network: Network, config: RunConfig, per_class: int, datasets: Sequ
     return advance
 
 
-def _stacked(states: Sequence[TrainState]) -> TrainState:
+def stacked(states: Sequence[TrainState]) -> TrainState:
+    """The states of K networks as one, each leaf with K before its shape."""
     found: TrainState = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     return found
 

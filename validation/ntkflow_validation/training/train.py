@@ -23,6 +23,7 @@ from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.datasets import Dataset, Inputs, batch_indices
 from ntkflow_validation.datasets.batches import batches_of
 from ntkflow_validation.models import build
+from ntkflow_validation.models.aligned import aligned
 from ntkflow_validation.models.base import Network, Tree, Variables
 from ntkflow_validation.own.data import ENVIRONMENT
 from ntkflow_validation.precision import in_order, products
@@ -121,7 +122,8 @@ def _prepared(config: RunConfig, data_dir: str | None) -> Prepared:
     steps, C = total_steps(config.training, dataset.per_class), dataset.classes
     refuse_large("training.steps", steps, STEP * steps, "the times of so many steps take about", "lower it")
     refuse_sizes(C, len(dataset.first_of_each_class(config.data.probe_per_class)), config.model.features)
-    return dataset, build(config.model, dataset.input_shape, C, config.seed)
+    network = build(config.model, dataset.input_shape, C, config.seed)
+    return dataset, aligned(network, dataset.x, config) if config.model.start == "aligned" else network
 
 
 def optimiser(config: TrainConfig, per_class: int, peak: Array | None = None) -> optax.GradientTransformation:
@@ -203,7 +205,12 @@ def make_advance(network: Network, config: TrainConfig, per_class: int, fused: b
 
 def start(network: Network, config: TrainConfig, per_class: int = 1) -> TrainState:
     """The state before the first step, statistics as the network has them."""
-    return TrainState(network.initial, optimiser(config, per_class).init(network.initial.params))
+    variables = network.initial
+    if config.initial_bias == "1/C":
+        head = variables.params["head"]
+        moved = {**head, "bias": jnp.full_like(head["bias"], 1 / head["bias"].size)}
+        variables = variables._replace(params={**variables.params, "head": moved})
+    return TrainState(variables, optimiser(config, per_class).init(variables.params))
 
 
 def prepared_start(network: Network, dataset: Dataset, config: TrainConfig) -> TrainState:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from ntkflow_validation.kernels.methods.class_kernels import ClassKernels
 from ntkflow_validation.kernels.methods.components import split
 from ntkflow_validation.ladder.operators import restricted
 from ntkflow_validation.ladder.operators.base import ClassOperator, nystrom
-from ntkflow_validation.ladder.operators.tensors import ClassKernels
 
 from ntkflow.problem.kernels import BlockKernel, ClassBlockKernel
 from ntkflow.problem.sizes import Sizes

@@ -11,12 +11,9 @@ from ntkflow._types import Features, Weights
 from ntkflow.problem.kernels import Kernel, KroneckerKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import class_means, spread
+from ntkflow_validation.kernels.methods.class_kernels import ClassTensor, WithinTensor
 
 Residual = Float64[np.ndarray, "C N"]
-# T[p, c, q, d]: feature p of class c with feature q of class d; D[c, p, q]: within class c
-ClassTensor = Float64[np.ndarray, "n C n C"]
-WithinTensor = Float64[np.ndarray, "C n n"]
-
 POWER_STEPS = 60
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +26,12 @@ from ntkflow_validation.training.train import TrainState
 BATCH = 120
 
 
+# Of the variables, a batch, and a direction or a cotangent.
+Compiled = Callable[[Variables, np.ndarray, Tree], Tree]
+
+
 @lru_cache(maxsize=8)
-def _compiled(network: Network, coupled: bool) -> tuple[Any, Any]:
+def _compiled(network: Network, coupled: bool) -> tuple[Compiled, Compiled]:
     """J v and J^T u of a batch, compiled once a network."""
     features = batch_features(network) if coupled else network.body_features
 

@@ -12,8 +12,8 @@ from jaxtyping import Float64
 
 from ntkflow._types import Weights
 from ntkflow.problem.sizes import Sizes
-from ntkflow_validation.ladder.operators.base import ClassOperator, ClassTensor
-from ntkflow_validation.ladder.operators.tensors import ClassKernels
+from ntkflow_validation.kernels.methods.class_kernels import ClassKernels, ClassTensor
+from ntkflow_validation.ladder.operators.base import ClassOperator
 
 Basis = Float64[np.ndarray, "r n"]
 
@@ -24,6 +24,13 @@ def row_basis(W: Weights) -> Basis:
     # W comes from float32 networks.
     kept = Vt[s > 1e-6 * max(float(s[0]), 1e-300)]
     return kept if len(kept) else np.eye(W.shape[1])
+
+
+def weighted_rows(W: Weights) -> Basis:
+    """Rows of W of the length at which a mean over them weights directions by W^T W/|W|^2; a basis where W is zero."""
+    size = float(np.linalg.norm(W))
+    found: np.ndarray = W * (np.sqrt(len(W)) / size) if size > 0 else np.eye(W.shape[1])
+    return found
 
 
 def mean_over(found: ClassKernels, U: Basis) -> tuple[Float64[np.ndarray, "C C"], Float64[np.ndarray, " C"]]:

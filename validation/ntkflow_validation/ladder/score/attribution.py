@@ -7,6 +7,7 @@ from ntkflow_validation.ladder.score.scores import Horizon, Replicates, jackknif
 from ntkflow_validation.ladder.trajectories.descent import DECAY, MINIBATCH, MOMENTUM, NOMINAL, STEP
 from ntkflow_validation.runs.compared import Cost
 
+# What NC2 and NC3 are said of; with the global mean in it every rung would look better.
 QUANTITY = "M"
 Key = tuple[str, tuple[str, ...]]
 

@@ -25,6 +25,7 @@ class Rate:
 
 def fitted(times: Times, norms: np.ndarray) -> Rate | None:
     """Least-squares rate of an exponential through all points; None where a norm is zero or points are few."""
+    # Two points fit any exponential, and say nothing of its error.
     if len(times) < 3 or not np.all(np.isfinite(norms)) or np.any(norms <= 0):
         return None
     t, y = times - times.mean(), np.log(norms)

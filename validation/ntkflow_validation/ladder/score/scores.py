@@ -14,9 +14,8 @@ from jaxtyping import Float64
 from ntkflow._types import Features
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means, spread
-from ntkflow_validation.metrics.compare import quantities
+from ntkflow_validation.metrics.compare import quantities, ratio
 from ntkflow_validation.metrics.objective import PLAIN, Objective
-from ntkflow_validation.metrics.scored import ratio
 from ntkflow_validation.runs.compared import NO_SKILL, Motion, Skill
 
 # Every score is computed once more for each; a standard error is wanted to one digit.
@@ -53,6 +52,7 @@ class Score:
 def keep(sizes: Sizes, groups: int = GROUPS) -> list[np.ndarray]:
     """All samples, and all without each group in turn; empty groups are not left out."""
     within = np.concatenate([np.arange(m) for m in sizes.counts])
+    # Two samples at least of each class in every group: classes of fewer than four have no groups, and scores no errors.
     count = min(groups, min(sizes.counts) // 2)
     left = [np.flatnonzero(within % count != g) for g in range(count)] if count > 1 else []
     return [np.arange(sizes.N), *left]
@@ -69,6 +69,7 @@ def subset(state: State, sizes: Sizes, kept: np.ndarray) -> tuple[State, Sizes]:
 def jackknife(values: Sequence[float]) -> Score:
     """The first value, and the error from the others, each without one of as many groups."""
     first, rest = float(values[0]), np.asarray(values[1:], dtype=np.float64)
+    # A replicate without a score says that the score hangs on the samples left out: its error is not small but unknown.
     if len(rest) < 2 or not np.isfinite(rest).all():
         return Score(first, None)
     return Score(first, float(np.sqrt((len(rest) - 1) / len(rest) * np.sum((rest - rest.mean()) ** 2))))
@@ -88,13 +89,15 @@ class Horizon:
     changes: dict[str, Float64[np.ndarray, "k T"]]
     norms: dict[str, Float64[np.ndarray, "k T"]]
 
-    def replicates(self, name: str) -> Float64[np.ndarray, " k"]:
-        """Pooled skill of every replicate: 1 - sum |pred - obs|^2 / sum |obs - obs(t0)|^2."""
-        return ratio(self.errors[name][:, 1:].sum(axis=1), self.changes[name][:, 1:].sum(axis=1))
+    def replicates(self, name: str, last: int | None = None) -> Float64[np.ndarray, " k"]:
+        """Pooled skill of every replicate: 1 - sum |pred - obs|^2 / sum |obs - obs(t0)|^2, up to the time `last`."""
+        # Sums before the ratio: early times, of which nothing has moved yet, would otherwise weigh as much as all others.
+        times = slice(1, None if last is None else last + 1)
+        return ratio(self.errors[name][:, times].sum(axis=1), self.changes[name][:, times].sum(axis=1))
 
-    def skill(self, name: str) -> Score:
-        """Pooled over all times after the first."""
-        return jackknife(self.replicates(name).tolist())
+    def skill(self, name: str, last: int | None = None) -> Score:
+        """Pooled over all times after the first, up to that of index `last`."""
+        return jackknife(self.replicates(name, last).tolist())
 
     def skill_at(self, name: str) -> Float64[np.ndarray, " T"]:
         """At every time; NaN at the first."""

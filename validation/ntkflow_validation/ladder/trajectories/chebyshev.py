@@ -73,17 +73,23 @@ class FlowField:
         operator: the rung.
         sizes: of the samples.
         objective: what is minimised.
+        decay: rates of W, H and b.
     """
 
     operator: Operator
     sizes: Sizes
     objective: Objective = PLAIN
+    decay: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __call__(self, t: float, y: Parts) -> Parts:
         """The derivative at (H, W, b)."""
         H, W, b = y
         R = self.objective.of_outputs(W @ H + b[:, None], self.sizes)
-        return -self.operator.pull(W, R, t), -(R @ H.T), -self.objective.of_biases(R)
+        moves = -self.operator.pull(W, R, t), -(R @ H.T), -self.objective.of_biases(R)
+        if not any(self.decay):
+            return moves
+        lw, lh, lb = self.decay
+        return moves[0] - lh * H, moves[1] - lw * W, moves[2] - lb * b
 
     def rate(self, y: Parts) -> float:
         """An upper bound of the largest rate near zero loss: |H H^T + 1 1^T| + |W|^2 gain. Source: theory 7.1.
@@ -92,7 +98,10 @@ class FlowField:
         """
         H, W, _ = y
         return float(
-            np.linalg.norm(H @ H.T, 2) + self.sizes.N + np.linalg.norm(W @ W.T, 2) * self.operator.gain
+            np.linalg.norm(H @ H.T, 2)
+            + self.sizes.N
+            + np.linalg.norm(W @ W.T, 2) * self.operator.gain
+            + max(self.decay)
         )
 
 
@@ -102,6 +111,7 @@ def flow(
     times: Times,
     tolerance: float = TOLERANCE,
     objective: Objective = PLAIN,
+    decay: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> list[State]:
     """States at `times`, of which the first is the start.
 
@@ -111,6 +121,7 @@ def flow(
         times: increasing.
         tolerance: error of a step relative to the size of H, W and b each.
         objective: what is minimised.
+        decay: rates of W, H and b.
 
     Raises:
         SolveError: the solution left the finite numbers.
@@ -124,7 +135,7 @@ def flow(
             # Each interval has its own rates, and a step of before knows nothing of what comes after a knot.
             here = operator.between(first, last)
             y, h = _advance(
-                FlowField(here, here.sizes, objective),
+                FlowField(here, here.sizes, objective, decay),
                 y,
                 last - first,
                 0.0 if operator.knots else h,

@@ -19,6 +19,7 @@ def cost_bars(attribution: Sequence[Cost], says: str) -> str:
     if not rows:
         return ""
     costs = [max(-FARTHEST, min(FARTHEST, whole)) for _, whole in rows]
+    # A tenth at least, so that bars of a chain that costs nothing are not blown up to the width of the picture.
     low, high = min(0.0, *costs), max(0.1, *costs)
     x = Axis(low - 0.1 * (high - low), high + 0.16 * (high - low), 8.0, WIDTH - 8)
     height = TOP + ROW * len(rows) + BOTTOM

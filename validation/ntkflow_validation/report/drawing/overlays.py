@@ -1,14 +1,12 @@
 """Observed points under each rung's line: the panes of one window, and of the training itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
-from ntkflow._types import Json
-from ntkflow.runs.border.records import document
 from ntkflow_validation.report.drawing.palette import Style
 from ntkflow_validation.report.drawing.plots import INK, NARROW, Curve, Frame, pane
 from ntkflow_validation.runs.compared import ComparedRung, ComparedWindow
-from ntkflow_validation.runs.documents import KernelRow
+from ntkflow_validation.runs.documents import KernelRow, Line
 
 # series, title, logarithmic
 OBSERVED: Sequence[tuple[str, str, bool]] = (
@@ -28,6 +26,10 @@ TRAINING: Sequence[tuple[str, bool, Sequence[tuple[str, str, str]]]] = (
         ("loss", "all", INK), ("loss_class", "class", "#0072B2"), ("loss_individual", "individual", "#D55E00"))),
     ("Accuracy", False, (("accuracy_train", "train", INK), ("accuracy_test", "test", "#D55E00"))),
     ("Neural collapse", True, (("NC1", "NC1", INK), ("NC2", "NC2", "#0072B2"), ("NC3", "NC3", "#D55E00"))),
+    # Not in lines of before, which then have no such pane.
+    ("Variability within classes", True,
+     (("variability_visible", "that the classifier sees", "#0072B2"),
+      ("variability_invisible", "that it does not see", "#D55E00"))),
 )  # fmt: skip
 TIME = "flow time t of the sum loss"
 # A time axis is logarithmic where it spans more than this.
@@ -93,16 +95,29 @@ def _skill_pane(window: ComparedWindow, styles: Mapping[str, Style], log: bool) 
     return figure(title, pane(frame, curves))
 
 
-def training_panes(metrics: Sequence[Json], kernels: Sequence[KernelRow]) -> str:
+def training_panes(metrics: Sequence[Line], kernels: Sequence[KernelRow]) -> str:
     """Loss, accuracy and collapse over the steps, and the block structure of the measured kernels."""
-    panes = [_training_pane(title, log, lines, metrics) for title, log, lines in TRAINING]
+    steps = [line.step for line in metrics]
+    panes = [
+        _training_pane(title, log, curves, steps, lambda name: [line.get(name) for line in metrics])
+        for title, log, curves in TRAINING
+    ]
     lines = (
         ("alignment", "alignment with classes", INK),
         ("block_residual", "residual of the blocks", "#D55E00"),
     )
     if len(kernels) > 1:
-        rows = [document(row) for row in kernels]
-        panes.append(_training_pane("Kernel: block structure", False, lines, rows, (0.0, 1.05)))
+        measured = [row.step for row in kernels]
+        panes.append(
+            _training_pane(
+                "Kernel: block structure",
+                False,
+                lines,
+                measured,
+                lambda name: [getattr(row, name) for row in kernels],
+                (0.0, 1.05),
+            )
+        )
     return f'<div class="panes four">{"".join(panes)}</div>'
 
 
@@ -110,15 +125,17 @@ def _training_pane(
     title: str,
     log: bool,
     lines: Sequence[tuple[str, str, str]],
-    rows: Sequence[Json],
+    taken: Sequence[int],
+    column: Callable[[str], list[float | None]],
     y_range: tuple[float, float] | None = None,
 ) -> str:
     # Step 0 has no place on a logarithmic axis; it stands where step 1/2 would.
-    steps = [max(float(row["step"]), 0.5) for row in rows]
+    steps = [max(float(step), 0.5) for step in taken]
+    found = [(label, column(name), colour) for name, label, colour in lines]
     curves = [
-        Curve(label, steps, [row.get(name) for row in rows], colour, points=len(rows) < 12)
-        for name, label, colour in lines
-        if any(row.get(name) is not None for row in rows)
+        Curve(label, steps, values, colour, points=len(steps) < 12)
+        for label, values, colour in found
+        if any(value is not None for value in values)
     ]
     if not curves:
         return ""

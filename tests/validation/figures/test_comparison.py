@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from ntkflow_validation.figures.figures import PANES, comparison_figure
+from ntkflow_validation.figures.comparison import PANES, comparison_figure
 from ntkflow_validation.metrics.compare import compare
 
 from ntkflow.problem.sizes import Sizes
