@@ -14,6 +14,9 @@ NAMES = (
     "equal_biases",
     "imbalance",
     "weight_decay",
+    "moving_kernel",
+    "kernel_of_layers",
+    "moving_constants",
 )
 
 

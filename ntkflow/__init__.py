@@ -11,6 +11,7 @@ trains them, and is there when that is installed.
 True
 """
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ntkflow._lazy import attach
@@ -64,6 +65,7 @@ _VERBS = {
     "descend": "ntkflow.integrate.descent:descend",
     "ensemble": "ntkflow.runs.ensembles:ensemble",
     "fit": "ntkflow.fitting.estimate:fit",
+    "fit_layers": "ntkflow.fitting.layers:fit_layers",
     "balance": "ntkflow.metrics.balance:balance",
     "sensitivity": "ntkflow.derivatives.sensitivity:sensitivity",
     "gradient": "ntkflow.derivatives.gradient:gradient",
@@ -85,7 +87,8 @@ _load, _ = attach(__name__, {**_NOUNS, **_VERBS}, _SPACES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__ or name.startswith("_"):
+    # `from ntkflow import checks` asks here before it imports the module: no other package is looked through for that.
+    if name in __all__ or name.startswith("_") or find_spec(f"{__name__}.{name}") is not None:
         return _load(name)
     points = _brought()
     if name not in points:
@@ -119,6 +122,7 @@ if TYPE_CHECKING:
     from ntkflow.errors import SolveError as SolveError
     from ntkflow.fitting.estimate import Fit as Fit
     from ntkflow.fitting.estimate import fit as fit
+    from ntkflow.fitting.layers import fit_layers as fit_layers
     from ntkflow.fitting.observed import Observed as Observed
     from ntkflow.integrate.descent import Descent as Descent
     from ntkflow.integrate.descent import descend as descend

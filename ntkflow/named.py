@@ -3,7 +3,6 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
 
 from ntkflow.errors import InputError
 
@@ -19,7 +18,7 @@ def search(folder: Path) -> None:
         sys.path.append(str(folder))
 
 
-def imported(argument: str, name: str) -> Any:
+def imported(argument: str, name: str) -> object:
     """The object that 'module:object' names.
 
     Raises:

@@ -78,6 +78,9 @@ class Bar:
         self._line, self._stage = "", ""
         self._since = self._drawn = time.monotonic()
 
+    def __repr__(self) -> str:
+        return f"Bar({self._stage or 'not begun'})"
+
     def __call__(self, what: str, done: float, total: float, /) -> None:
         """Show `done` of `total` beside the name of a stage."""
         now, stage = time.monotonic(), what.partition(" (")[0]

@@ -1,16 +1,21 @@
 """How things show themselves: short reprs, tables for terminals and notebooks, and the data sets of other packages."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from html import escape
 from importlib import import_module
-from types import ModuleType
-from typing import Any
+from pathlib import PurePath
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ntkflow._types import Floats
 from ntkflow.errors import InputError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from xarray import Dataset
 
 # Arrays, dictionaries and tuples longer than this are told by their size.
 FEW = 4
@@ -28,6 +33,17 @@ def called(kind: object, **facts: object) -> str:
 def short(self: Any) -> str:
     """A dataclass with large arrays told by their shapes; to be put into its class as `__repr__`."""
     return called(self, **{f.name: getattr(self, f.name) for f in fields(self) if f.repr})
+
+
+def changed(self: Any) -> str:
+    """A dataclass of settings by those that are not what they are when nothing is said."""
+    facts = []
+    for f in fields(self):
+        usual = f.default if f.default_factory is MISSING else f.default_factory()
+        value = getattr(self, f.name)
+        if f.repr and value != usual:
+            facts.append(f"{f.name}={str(value) if isinstance(value, PurePath) else value!r}")
+    return f"{type(self).__name__}({', '.join(facts)})"
 
 
 def brief(value: object) -> str:
@@ -48,6 +64,8 @@ def brief(value: object) -> str:
     if isinstance(value, tuple | list):
         some = ", ".join(map(brief, value[:FEW]))
         return f"[{some}]" if len(value) <= FEW and len(some) <= LONG else f"<{len(value)} items>"
+    if isinstance(value, FunctionType):
+        return f"<{value.__name__.strip('<>')}>"
     text = str(value) if isinstance(value, str) else repr(value)
     if len(text) <= LONG and "\n" not in text:
         return text
@@ -74,8 +92,13 @@ def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[objec
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def needed(package: str, caller: str) -> ModuleType:
+def needed(package: str, caller: str, extra: str | None = None) -> ModuleType:
     """A package that is no dependency.
+
+    Args:
+        package: its name.
+        caller: what needs it.
+        extra: of ntkflow, that brings it; by default of the same name.
 
     Raises:
         InputError: it is not installed.
@@ -83,7 +106,7 @@ def needed(package: str, caller: str) -> ModuleType:
     try:
         return import_module(package)
     except ImportError:
-        remedy = f"install it: pip install 'ntkflow[{package}]'"
+        remedy = f"install it: pip install 'ntkflow[{extra or package}]'"
         raise InputError(caller, package, "is not installed", remedy) from None
 
 
@@ -93,7 +116,7 @@ def dataset(
     series: Mapping[str, Floats],
     meanings: Mapping[str, str],
     attrs: Mapping[str, object],
-) -> Any:
+) -> "Dataset":
     """An xarray.Dataset of series that all have the dimensions `dims`, each with its meaning.
 
     Raises:
@@ -104,14 +127,15 @@ def dataset(
         name: (tuple(dims), values, {"description": meanings.get(name, "")})
         for name, values in series.items()
     }
-    return xarray.Dataset(described, dict(coords), dict(attrs))
+    found: Dataset = xarray.Dataset(described, dict(coords), dict(attrs))
+    return found
 
 
-def dataframe(columns: Mapping[str, object], index: str | None = None) -> Any:
+def dataframe(columns: Mapping[str, object], index: str | None = None) -> "DataFrame":
     """A pandas.DataFrame, with one of the columns for index where it is named.
 
     Raises:
         InputError: pandas is not installed.
     """
-    frame = needed("pandas", "to_pandas").DataFrame(dict(columns))
+    frame: DataFrame = needed("pandas", "to_pandas").DataFrame(dict(columns))
     return frame if index is None else frame.set_index(index)

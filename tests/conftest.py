@@ -6,7 +6,10 @@ leaves shapes unchecked, makes that several times faster. Programs of JAX are co
 NTKFLOW_XLA=default leaves that to XLA. NTKFLOW_EMULATE=tf32,gpu makes a CPU do what a GPU would: see `tests.emulated`.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -15,12 +18,20 @@ if os.environ.get("NTKFLOW_XLA", "quick") == "quick":
     # Compiling networks of a few units is most of what their tests wait for: a fifth of the suite's time goes without it.
     quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}".strip()
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # The same small networks are traced anew in many tests, by both workers and by the commands that tests start: each
+    # program is compiled once a run. Workers inherit the folder, so whoever makes it is the last to go.
+    _programs = tempfile.mkdtemp(prefix="ntkflow-tests-")
+    atexit.register(shutil.rmtree, _programs, ignore_errors=True)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": _programs,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
-
-import tests.shapes  # noqa: F401 -- the hook looks its checker up by name
 
 # Front doors have checks of their own, and tests hand them wrong types on purpose.
 FRONT_DOORS = {
@@ -40,11 +51,20 @@ FRONT_DOORS = {
 }
 # Kernels are given by hand too; of commands, the parser hands over what it likes.
 OPEN_ROOMS = ("ntkflow.problem.kernels.", "ntkflow.cli.")
-# Called some ten thousand times a run: checking each call would double the suite's time. NTKFLOW_SHAPES=all checks these too.
+# Called some ten thousand times a run: checking each call takes a third of the suite's time. NTKFLOW_SHAPES=all checks
+# these too, in a step of CI's own.
 INNERMOST = (
-    "ntkflow.integrate.engines.lockstep.",
-    "ntkflow.integrate.engines.structured.",
+    "ntkflow.checks",
     "ntkflow.dynamics.",
+    "ntkflow.integrate.",
+    "ntkflow.metrics.neural_collapse",
+    "ntkflow.metrics.quantities",
+    "ntkflow.metrics.symmetries",
+    "ntkflow.problem.decay",
+    "ntkflow.problem.layers.",
+    "ntkflow.scaling",
+    "ntkflow.theory.balanced",
+    "ntkflow.theory.limits",
 )
 _ROOT = Path(__file__).parent.parent
 
@@ -59,6 +79,8 @@ def _inner() -> list[str]:
 
 # Must come before the first import of the package, so that every annotated shape is checked.
 if os.environ.get("NTKFLOW_SHAPES") != "none":
+    import tests.shapes  # noqa: F401 -- the hook looks its checker up by name
+
     install_import_hook(_inner(), "tests.shapes.check")
 
 import ntkflow as nf

@@ -15,6 +15,7 @@ from jax._src.lax import convolution, lax
 
 EMULATIONS = ("tf32", "gpu")
 _PRODUCTS = (lax.dot_general_p, convolution.conv_general_dilated_p)
+_BACKEND = jax.default_backend
 
 
 def tf32(x: jax.Array) -> jax.Array:
@@ -58,6 +59,24 @@ def emulated(*names: str) -> Iterator[None]:
                 vars(product).pop("bind", None)
             else:
                 product.bind = own
+
+
+@contextmanager
+def plain(*names: str) -> Iterator[None]:
+    """Without these emulations, or any, while the block runs: references for tests of the emulation itself."""
+    backend, binds = jax.default_backend, [vars(product).get("bind") for product in _PRODUCTS]
+    try:
+        if "tf32" in names or not names:
+            for product in _PRODUCTS:
+                vars(product).pop("bind", None)
+        if "gpu" in names or not names:
+            jax.default_backend = _BACKEND
+        yield
+    finally:
+        jax.default_backend = backend
+        for product, bind in zip(_PRODUCTS, binds, strict=True):
+            if bind is not None:
+                product.bind = bind
 
 
 # An emulation ends when nothing holds it any more.

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow as nf
-from ntkflow.dynamics.packed import RawFlow, clock
+from ntkflow.dynamics.packed import RawFlow, collapse_rate
 from ntkflow.integrate.descent.descent import descend
 from ntkflow.integrate.descent.solution import as_solution
 from ntkflow.integrate.horizon import default_horizon
@@ -20,7 +20,7 @@ from ntkflow.runs.border.records import document
 from ntkflow.runs.predicted import predictions
 from ntkflow.runs.summary import _invariant, block_constants
 from ntkflow.theory import decay_conditions
-from ntkflow.theory.prediction import predict, predictable
+from ntkflow.theory.prediction import predict_flow, predictable
 from tests.metrics.test_quantities import random_state
 from tests.problem.kernels import ladder
 from tests.strategies import costly
@@ -96,14 +96,14 @@ def flat(values, name=""):
 def reported(run):
     """Every number that a run, its summary and `theory` report."""
     problem = run.problem
-    prediction = predict(problem) if predictable(problem) else None
+    prediction = predict_flow(problem) if predictable(problem) else None
     decayed = decay_conditions.predict_decayed(problem) if problem.decay.any else None
     lines = {f"{line.quantity}": line.error for line in compare(run, prediction)}
     return {
         **{name: values for name, values in run.series.items()},
-        "clock": clock(problem),
+        "clock": collapse_rate(problem),
         "horizon": default_horizon(problem),
-        **flat(document(_invariant(run)), "invariant"),
+        **flat(document(_invariant(run, prediction)), "invariant"),
         **flat(document(block_constants(problem))),
         **flat(document(predictions(problem, prediction, decayed)), "predicted"),
         **flat(lines, "agreement"),

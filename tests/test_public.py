@@ -1,6 +1,7 @@
 """The public door: every name loads, is documented, and importing costs nothing slow."""
 
 import ast
+import inspect
 import pkgutil
 import subprocess
 import sys
@@ -40,9 +41,45 @@ def test_every_public_name_is_there_and_documented(name):
     assert (getattr(nf, name).__doc__ or "").strip()
 
 
+def functions(name, thing):
+    """The public functions and methods that a name offers, constructors with them."""
+    if inspect.isfunction(thing):
+        yield name, thing
+    for key, found in vars(thing).items() if inspect.isclass(thing) else ():
+        function = getattr(found, "__func__", found)
+        if inspect.isfunction(function) and (key == "__init__" or not key.startswith("_")):
+            yield f"{name}.{key}", function
+
+
+def test_whatever_takes_a_path_takes_it_as_text():
+    things = {name: getattr(nf, name) for name in [*nf.__all__, *POINTS]}
+    for path in SPACES:
+        things |= {f"{path}.{name}": getattr(space(path), name) for name in space(path).__all__}
+    asked = [
+        (f"{found}({parameter.name})", str(parameter.annotation))
+        for name, thing in things.items()
+        for found, function in functions(name, thing)
+        for parameter in inspect.signature(function).parameters.values()
+        if "Path" in str(parameter.annotation)
+    ]
+    assert len(asked) > 10
+    # Settings, whose annotations are the schema of files and options, make paths of texts.
+    fields = [f"SimulateConfig.__init__({name})" for name in ("kernel_file", "state")]
+    assert [where for where, kind in asked if "str" not in kind] == fields
+    config = nf.SimulateConfig(rung="sample", kernel_file="a.npz", state="b.npz")
+    assert (config.kernel_file, config.state) == (Path("a.npz"), Path("b.npz"))
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = nf.nonsense
+
+
+def test_a_module_of_its_own_is_looked_for_in_no_other_package(monkeypatch):
+    # Which is what `from ntkflow import checks` does before it imports the module.
+    monkeypatch.setattr(nf, "_brought", lambda: pytest.fail("other packages were asked"))
+    with pytest.raises(AttributeError, match="no attribute 'checks'"):
+        nf.__getattr__("checks")
 
 
 @pytest.mark.parametrize("path", dict.fromkeys([*SPACES, *THEORY]))

@@ -7,6 +7,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow import views
+from ntkflow.problem.layers import initial as layers
 from tests.problem.kernels import ladder
 
 SIZES, BLOCK = nf.Sizes(4, 6, 12), nf.BlockKernel(2.0, 0.5, 0.1)
@@ -14,6 +15,9 @@ STATE = nf.initial.make("balanced", SIZES, BLOCK)
 PROBLEM = nf.Problem(SIZES, BLOCK, STATE)
 SOLUTION = nf.solve(PROBLEM, t_end=1.0)
 SMALL = nf.Sizes(3, 4, 2)
+CLOCK = nf.Clock(0.1, "squared", "sum", samples=24, classes=4)
+LAYERED = nf.LayeredProblem(SIZES, BLOCK, layers.make("balanced", SIZES, (12, 12), BLOCK))
+LAYERS = nf.solve_layers(LAYERED, t_end=0.1)
 
 
 def test_a_state_says_its_sizes():
@@ -31,19 +35,54 @@ THINGS = {
     "conserved": nf.metrics.conserved(BLOCK, SIZES),
     "limit": nf.theory.limits.collapsed(SIZES, BLOCK),
     "spectrum": nf.theory.spectrum.at_collapse(SIZES, BLOCK),
-    "prediction": nf.theory.prediction.predict(PROBLEM),
+    "prediction": nf.theory.prediction.predict_flow(PROBLEM),
     "observed": nf.Observed(np.array([0.0, 1.0]), (STATE, STATE), SIZES),
     **{f"kernel {name}": ladder.make(name, SMALL) for name in ladder.NAMES},
     "moving": nf.ScheduledKernel((0.0, 1.0), (BLOCK, BLOCK)),
+    "flow": SOLUTION.flow,
+    "law": nf.laws(PROBLEM)[0],
+    "linear layers": LAYERED,
+    "state of layers": LAYERED.state,
+    "decay of layers": LAYERED.decay,
+    "solution of layers": LAYERS,
+    "flow of layers": LAYERS.flow,
+    "clock": CLOCK,
+    "scheduled clock": nf.Clock(None, "squared", "sum", samples=24, classes=4, schedule=np.sqrt),
+    "smoothed": nf.Smoothed(nf.MSE(), 0.1),
+    "own loss": nf.LossPair(lambda F, Y: 0.0, lambda F, Y: F, "mine"),
+    "bar": nf.Bar(),
+    "settings": nf.SimulateConfig(state="start.npz"),
+    "stop": nf.Stop(),
+    "decay": nf.Decay(0.1, 0.2, 0.0),
+    "direction": nf.Direction(),
+    "reason": nf.Reason.T_END,
 }
 
 
 @pytest.mark.parametrize("name", THINGS)
 def test_what_holds_arrays_prints_in_a_few_lines(name):
-    text = repr(THINGS[name])
-    assert type(THINGS[name]).__name__ in text.split("(")[0]
+    short(THINGS[name])
+
+
+def short(thing):
+    text = repr(thing)
+    assert text.lstrip("<").startswith(type(thing).__name__)
     assert len(text) < 800
-    assert "array(" not in text
+    assert text.count("\n") < 10
+    for wrong in ("array(", " at 0x", "PosixPath"):
+        assert wrong not in text
+
+
+def test_a_descent_says_what_it_ran_with():
+    told = repr(nf.descend(PROBLEM, 5, 1e-3, momentum=0.5, batch_per_class=1))
+    assert told.startswith(
+        "Descent(C=4, m=6, n=12, kernel=block, T=6, steps=5, eta=0.001, beta=0.5, batch_per_class=1, loss "
+    )
+    assert len(told) < 200
+
+
+def test_settings_are_told_by_what_is_not_usual():
+    assert repr(nf.SimulateConfig(classes=3)) == "SimulateConfig(classes=3)"
 
 
 def test_values_are_told_by_their_size():

@@ -9,8 +9,17 @@ from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"ntkflow": ROOT / "ntkflow", "ntkflow_validation": ROOT / "validation" / "ntkflow_validation"}
-# All that is no Python: type checkers ask for the first two, the page of a comparison for the third.
-LOADED = {"ntkflow/py.typed", "ntkflow_validation/py.typed", "ntkflow_validation/report/page.css"}
+# All that is no Python: type checkers ask for the first two, the page of a comparison for the third, experiments for what was
+# expected of them, the page to play with for the rest.
+LOADED = {
+    "ntkflow/py.typed",
+    "ntkflow_validation/py.typed",
+    "ntkflow_validation/report/page.css",
+    "ntkflow_validation/studies/expectations.toml",
+} | {
+    f"ntkflow/explore/{name}"
+    for name in ("page.html", "page.css", "flow.js", "foretold.js", "presets.js", "view.js")
+}
 METADATA = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
 
 

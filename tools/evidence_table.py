@@ -37,8 +37,8 @@ def documents(folder: Path | str) -> dict[str, Evidence]:
 def outcome_row(name: str, found: Evidence) -> list[str]:
     """What came out: NC metrics at the first and the last snapshot, accuracies at the last."""
     first, last, recipe = found.first, found.last, found.config["training"]
-    moved = [_move(first[key], last[key]) for key in ("NC1", "NC1_tirer", "NC2", "NC3")]
-    accuracies = [f"{last[key]:.3f}" for key in ("accuracy_train", "accuracy_test")]
+    moved = [_move(first.get(key), last.get(key)) for key in ("NC1", "NC1_tirer", "NC2", "NC3")]
+    accuracies = [f"{last.values[key]:.3f}" for key in ("accuracy_train", "accuracy_test")]
     return [name, _n(found.training.learning_rate), _n(recipe["weight_decay"]), *moved, *accuracies]
 
 

@@ -46,7 +46,7 @@ def open_streams() -> None:
             # The lowest free number is given, and those before it are taken.
             os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
-        stream: Any = getattr(sys, name)
+        stream: object = getattr(sys, name)
         if stream is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
         elif mode == "w" and hasattr(stream, "reconfigure"):

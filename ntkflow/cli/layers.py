@@ -3,6 +3,7 @@
 from json import loads
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,10 +12,19 @@ from ntkflow._types import Document, Json
 from ntkflow.cli.printed import table
 from ntkflow.cli.printed.output import attempted, bar, number, place
 from ntkflow.errors import InputError
-from ntkflow.problem.kernels import KAPPAS
+from ntkflow.problem.kernels import KAPPAS, kernel_files
+from ntkflow.problem.layers.problem import LayeredProblem
 from ntkflow.runs import files, rundir
+from ntkflow.runs.border.records import document
 from ntkflow.runs.config import SimulateConfig
-from ntkflow.runs.layered import prepare_layers, run_layers
+from ntkflow.runs.layered import (
+    LayeredSizesRow,
+    LayeredSummary,
+    OutcomeRow,
+    layered_sizes,
+    prepare_layers,
+    run_layers,
+)
 from ntkflow.runs.saved import layers as saved
 from ntkflow.theory.layers.prediction import predict_layers
 
@@ -42,11 +52,17 @@ def run(
 ) -> None:
     """Integrate linear layers, print and write the run directory."""
     problem, complete = prepare_layers(config)
-    if out is not None and not overwrite and _is_complete(out, complete):
+    if out is not None and not overwrite and _is_complete(out, complete, problem):
         if not quiet:
             _print(saved.read_summary(out), json)
         if not (quiet or json):
             print(f"{out} is already complete; --overwrite runs it again")
+        return
+    if complete.ensemble > 1:
+        from ntkflow.cli.ensemble import run_ensemble
+
+        kernel = kernel_files.arrays_of(problem.kernel, problem.sizes)
+        run_ensemble(complete, kernel, out, overwrite, figures, json, quiet)
         return
     with place(out, "simulate", overwrite) as (directory, staged):
         with bar(json or quiet) as progress:
@@ -64,57 +80,65 @@ def theory(config: SimulateConfig, json: bool) -> None:
     """What is said beforehand."""
     problem, _ = prepare_layers(config)
     predicted = predict_layers(problem)
-    report = {
-        "sizes": {**problem.sizes.as_dict(), "widths": list(problem.widths)},
-        "kernel": problem.kernel.as_dict(),
-        "predicted": predicted,
-    }
+    sizes, kernel = layered_sizes(problem), problem.kernel.as_dict()
     if json:
-        print(files.dump_json(report))
+        print(files.dump_json({"sizes": document(sizes), "kernel": kernel, "predicted": predicted}))
         return
     console = Console(highlight=False)
-    _head(console, report)
+    _head(console, sizes, kernel)
     _beforehand(console, predicted)
 
 
-def print_summary(summary: Document, console: Console | None = None) -> None:
+def print_summary(summary: LayeredSummary, console: Console | None = None) -> None:
     """What was run, what happened, and what was said of it; on the terminal unless a console is given."""
     console = console or Console(highlight=False)
-    _head(console, summary)
+    _head(console, summary.sizes, summary.kernel)
     grid = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
     for name in ("", "start", "end"):
         grid.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for name, words in SHOWN.items():
-        if name in summary["series"]:
-            ends = summary["series"][name]
-            grid.add_row(words, number(ends["start"]), number(ends["end"]))
-    gap = summary["invariants"]["gap"]
+        if name in summary.series:
+            ends = summary.series[name]
+            grid.add_row(words, number(ends.start), number(ends.end))
+    gap = summary.invariants.gap
     grid.add_row("Q_1 .. Q_L off their law", "", number(gap))
     console.print(grid)
-    _beforehand(console, summary["predicted"])
-    if summary["compared"]:
+    _beforehand(console, summary.predicted)
+    if summary.compared:
         console.print(Text("\nHow the run compares", style="bold"))
         pairs = [
             (name, f"off the prediction by {number(value)}, relative")
-            for name, value in summary["compared"].items()
+            for name, value in summary.compared.items()
         ]
         table.print_pairs(console, pairs)
-    solver = summary["solver"]
+    if summary.outcome is not None:
+        console.print(Text(_outcome(summary, summary.outcome)))
+    solver = summary.solver
     console.print(
         Text(
-            f"\nStopped at t = {number(summary['t_end'])}: {summary['stop_reason']['sentence']}.\n"
-            f"{solver['engine']} on the {solver['form']} form: {solver['steps']} steps in {solver['seconds']:.2f} s; "
-            f"{solver['because']}."
+            f"\nStopped at t = {number(summary.t_end)}: {summary.stop_reason.sentence}.\n"
+            f"{solver.engine} on the {solver.form} form: {solver.steps} steps in {solver.seconds:.2f} s; "
+            f"{solver.because}."
         )
     )
 
 
-def _head(console: Console, report: Document) -> None:
-    sizes, kernel = report["sizes"], report["kernel"]
-    widths = ", ".join(map(str, sizes["widths"]))
+def _outcome(summary: LayeredSummary, found: OutcomeRow) -> str:
+    """What became of the run, beside what was foretold."""
+    if found.agrees is None:
+        foretold = "nothing to hold against what was foretold"
+    else:
+        foretold = (
+            "as was foretold" if found.agrees else f"foretold was: {summary.predicted['verdict']['outcome']}"
+        )
+    return f"\nIn the end: {found.outcome}, {found.contrasts} of {summary.sizes.C - 1} contrasts fitted; {foretold}."
+
+
+def _head(console: Console, sizes: LayeredSizesRow, kernel: Document) -> None:
+    widths = ", ".join(map(str, sizes.widths))
     console.print(
         Text(
-            f"C = {sizes['C']} classes, m = {sizes['m']} per class, linear layers of {widths} features",
+            f"C = {sizes.C} classes, m = {sizes.m} per class, linear layers of {widths} features",
             style="bold",
         )
     )
@@ -133,14 +157,14 @@ def _beforehand(console: Console, predicted: Document) -> None:
     table.print_pairs(console, pairs)
 
 
-def _print(summary: Json, json: bool) -> None:
+def _print(summary: LayeredSummary, json: bool) -> None:
     if json:
-        print(files.dump_json(summary))
+        print(files.dump_json(document(summary)))
     else:
         print_summary(summary)
 
 
-def _is_complete(out: Path, complete: SimulateConfig) -> bool:
+def _is_complete(out: Path, complete: SimulateConfig, problem: LayeredProblem) -> bool:
     """Whether the finished run of this configuration lies there.
 
     Raises:
@@ -148,10 +172,14 @@ def _is_complete(out: Path, complete: SimulateConfig) -> bool:
     """
     if not ((out / rundir.SUMMARY).is_file() and (out / saved.LAYERS).is_file()):
         return False
-    before, now = saved.read_summary(out)["config"] or {}, loads(files.dump_json(complete.tables()))
+    before, now = saved.read_summary(out).config or {}, loads(files.dump_json(complete.tables()))
     for name, content in now.items():
         for key, value in content.items():
             if before.get(name, {}).get(key) != value:
                 rule = f"exists already, and was made with another {key}"
                 raise InputError("out", out, rule, "choose another directory or pass --overwrite")
+    # A file of the same name may hold another state today.
+    if not np.array_equal(saved.load_layers(out, problem.loss).problem.state.pack(), problem.state.pack()):
+        rule = "exists already, and was made from another initial state"
+        raise InputError("out", out, rule, "choose another directory or pass --overwrite")
     return True

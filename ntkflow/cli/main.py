@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "plot": ("ntkflow.cli.runs:plot", "Draw the figure of a run again, in any format."),
     "show": ("ntkflow.cli.runs:show", "Print the summary of a run."),
+    "explore": (
+        "ntkflow.cli.explore:explore",
+        "Write a page with sliders: the flow to play with, in any browser.",
+    ),
     "prove": (
         "ntkflow.cli.prove:prove_command",
         "Verify the theory symbolically, the paper's errata included.",
@@ -154,9 +158,9 @@ def _stub() -> None:
     raise RuntimeError("a command was called that its arguments did not name")  # pragma: no cover
 
 
-def _load(target: str) -> Callable[..., Any]:
+def _load(target: str) -> Callable[..., object]:
     module, name = target.split(":")
-    command: Callable[..., Any] = getattr(import_module(module), name)
+    command: Callable[..., object] = getattr(import_module(module), name)
     return command
 
 

@@ -36,7 +36,8 @@ PANELS = {
 }
 
 
-def _option(panel: str, text: str, *names: str) -> Any:
+def in_panel(panel: str, text: str, *names: str) -> Any:
+    """An option under a heading of `--help`."""
     return typer.Option(*names, help=text, rich_help_panel=panel)
 
 
@@ -59,7 +60,7 @@ def of_simulations(
         every = [*made, *(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own)]
 
         @wraps(command)
-        def call(**words: Any) -> None:
+        def call(**words: object) -> None:
             given = {name: words.pop(name) for name in names}
             command(given, **words)
 
@@ -77,14 +78,14 @@ def _typed(name: str) -> Any:
     kind = str if name in SCHEMA.lists else SCHEMA.kinds[name]
     names = option.flags if any("/" in word for word in option.flags) else (flag(name), *option.flags)
     panel = PANELS["stop" if name == "t_end" else option.table]
-    return Annotated[kind | None, _option(panel, option.help(default), *names)]
+    return Annotated[kind | None, in_panel(panel, option.help(default), *names)]
 
 
-ConfigFile = Annotated[Path | None, _option(OUTPUT, "Replay a config.toml; other options override it.")]
-Yes = Annotated[bool, _option(OUTPUT, f"More than {MANY} runs are meant.", "--yes")]
-Overwrite = Annotated[bool, _option(OUTPUT, "Replace an existing run directory.", "--overwrite")]
-AsJson = Annotated[bool, _option(OUTPUT, "Print the summary alone, as JSON.", "--json")]
-Quiet = Annotated[bool, _option(OUTPUT, "Print nothing but errors.", "--quiet", "-q")]
+ConfigFile = Annotated[Path | None, in_panel(OUTPUT, "Replay a config.toml; other options override it.")]
+Yes = Annotated[bool, in_panel(OUTPUT, f"More than {MANY} runs are meant.", "--yes")]
+Overwrite = Annotated[bool, in_panel(OUTPUT, "Replace an existing run directory.", "--overwrite")]
+AsJson = Annotated[bool, in_panel(OUTPUT, "Print the summary alone, as JSON.", "--json")]
+Quiet = Annotated[bool, in_panel(OUTPUT, "Print nothing but errors.", "--quiet", "-q")]
 
 
 def configured(config: Path | None, given: Json) -> SimulateConfig:

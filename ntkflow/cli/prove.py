@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.prove import Entry, Verdict, prove
 from ntkflow.prove.markdown import errata_page, facts, full_page
@@ -45,7 +44,12 @@ def prove_command(
     if markdown is not None:
         _write(markdown, errata_page(entries, prove()) if errata else full_page(entries))
     if json_:
-        typer.echo(json.dumps([_plain(entry) for entry in entries], indent=1))
+        typer.echo(
+            json.dumps(
+                [{**dataclasses.asdict(entry), "as_recorded": entry.as_recorded} for entry in entries],
+                indent=1,
+            )
+        )
     else:
         _report(wrong if quiet else entries, entries, quiet, errata or only is not None)
     if wrong:
@@ -59,10 +63,6 @@ def _write(path: Path, page: str) -> None:
         raise InputError(
             "markdown", path, f"cannot be written ({error.strerror})", "choose another file"
         ) from error
-
-
-def _plain(entry: Entry) -> Json:
-    return {**dataclasses.asdict(entry), "as_recorded": entry.as_recorded}
 
 
 def _report(shown: tuple[Entry, ...], entries: tuple[Entry, ...], quiet: bool, formulas: bool) -> None:

@@ -42,11 +42,12 @@ def simulate(
     summary.json, trajectory.npz, states and the figure; with --ensemble, ensemble.npz instead of trajectory and states.
     """
     given["quiet"] = quiet
-    if given["widths"] is not None or config is not None:
+    if given["widths"] is not None or given["depth"] is not None or config is not None:
         layered = options.configured(config, given)
-        if layered.widths is not None:
+        if layered.layered:
             from ntkflow.cli import layers
 
+            refuse_many("--ensemble", layered.ensemble, "members", MEMBER, yes)
             layers.run(layered, out, overwrite, figures, json, quiet)
             return
     with ExitStack() as stack:
@@ -60,7 +61,7 @@ def simulate(
         if prepared.config.ensemble > 1:
             from ntkflow.cli.ensemble import run_ensemble
 
-            run_ensemble(prepared, out, overwrite, figures, json, quiet)
+            run_ensemble(prepared.config, prepared.kernel_arrays, out, overwrite, figures, json, quiet)
             return
         with place(out, "simulate", overwrite) as (directory, staged):
             with bar(json or quiet, _decades_done) as progress, warnings.catch_warnings():

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import typer
 
 from ntkflow import checks
@@ -17,12 +19,13 @@ from ntkflow.cli.printed.output import attempted, bar
 from ntkflow.errors import StoppedError
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
-from ntkflow.runs.border.costs import CELL, refuse_many
+from ntkflow.runs.border.costs import ROW, refuse_many
 from ntkflow.runs.config import SCHEMA
 from ntkflow.sweep import dask_cluster, local_processes, parse_axis, run_sweep, spec_from_tables
 from ntkflow.sweep.spec import SweepSpec, View
 from ntkflow.sweep.studies import mark_of, study_named, title_of, with_changes
-from ntkflow.sweep.table import Table
+from ntkflow.sweep.table import MISSING, Table
+from ntkflow.views import needed
 
 
 @resumable
@@ -38,9 +41,12 @@ def sweep(
     theory: options.Theory = None,
     log_x: options.LogX = None,
     log_y: options.LogY = None,
+    vertical: options.Vertical = None,
     figures: options.Figures = True,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
+    column: options.Column = None,
+    parquet: options.Parquet = False,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
     yes: options.Yes = False,
@@ -51,23 +57,27 @@ def sweep(
 
     Every finished cell is kept under a hash of its configuration: the same command again runs only what is
     missing or failed. Cells work at rtol 1e-6 unless told otherwise. Writes sweep.toml, cells/, table.csv, table.npz
-    and figures/sweep.png. Exit code 1 when a cell failed.
+    and figures/sweep.png, which is drawn again every few seconds while the cells end. Exit code 1 when a cell failed.
     """
     view = {"x": x, "y": y, "by": by, "theory": theory, "log_x": log_x, "log_y": log_y}
+    view |= {"vertical": vertical, "columns": column}
+    if parquet:
+        needed("pyarrow", "--parquet", "parquet")
     spec = _spec(config, study, over or [], set_ or [], seeds, view)
-    refuse_many("over", spec.count, "cells", CELL, yes)
+    refuse_many("over", spec.count, "cells", ROW, yes)
     directory = out if out is not None else default_directory(spec)
-    with ExitStack() as stack:
-        if workers is not None and scheduler is not None:
-            raise checks.beside("--workers", workers, "--scheduler")
-        executor = None
-        if scheduler is not None:
-            executor = stack.enter_context(dask_cluster(scheduler))
-        elif workers is not None:
-            executor = stack.enter_context(local_processes(workers))
-        progress = stack.enter_context(bar(json or quiet))
+
+    def look(table: Table) -> None:
+        draw = sweep_figure_of(spec, table)
+        # Whatever is in the way of a picture must not be of a sweep; the one at the end tells.
+        with suppress(OSError):
+            _ = draw and draw(directory)
+
+    with _executor(workers, scheduler) as executor, bar(json or quiet) as progress:
         try:
-            table = run_sweep(spec, directory, executor, progress, overwrite)
+            table = run_sweep(
+                spec, directory, executor, progress, overwrite, parquet, look if figures else None
+            )
         except KeyboardInterrupt:
             raise StoppedError(GOES_ON) from None
     drawn = None
@@ -79,6 +89,15 @@ def sweep(
     _report(spec, table, directory, drawn, json, quiet)
     if table.failed:
         raise typer.Exit(1)
+
+
+def _executor(workers: int | None, scheduler: str | None) -> AbstractContextManager[Executor | None]:
+    """Where cells run; None where nothing is said of it."""
+    if workers is not None and scheduler is not None:
+        raise checks.beside("--workers", workers, "--scheduler")
+    if scheduler is not None:
+        return dask_cluster(scheduler)
+    return nullcontext() if workers is None else local_processes(workers)
 
 
 def default_directory(spec: SweepSpec) -> Path:
@@ -137,7 +156,9 @@ def sweep_figure_of(spec: SweepSpec, table: Table) -> Callable[[Path], Path] | N
         from ntkflow.runs.pictures import figures
         from ntkflow.sweep.figure import sweep_figure
 
-        figure = sweep_figure(spec, table, title_of(spec), mark_of(spec))
+        ended = int(np.sum(table.columns["status"] != MISSING))
+        so_far = "" if ended == len(table) else f" ({ended} of {len(table)} cells so far)"
+        figure = sweep_figure(spec, table, title_of(spec) + so_far, mark_of(spec))
         assert figure is not None
         final = directory / "figures" / "sweep.png"
         final.parent.mkdir(exist_ok=True)
@@ -154,6 +175,12 @@ def _report(
     failed = table.failed
     shown = [*table.swept, "status", *dict.fromkeys((*filter(None, [spec.view.x]), *spec.view.y))]
     if json:
+        # A sweep none of whose cells has ended has no quantities.
+        there = len(failed) < len(table)
+        values = [
+            table.column(name).tolist() if there or name in table.columns else len(table) * [None]
+            for name in shown
+        ]
         print(
             files.dump_json(
                 {
@@ -163,7 +190,7 @@ def _report(
                     "failed": len(failed),
                     "errors": sorted(set(failed)),
                     "figure": drawn,
-                    "rows": [{name: row.get(name) for name in shown} for row in table.rows()],
+                    "rows": [dict(zip(shown, row, strict=True)) for row in zip(*values, strict=True)],
                 }
             )
         )

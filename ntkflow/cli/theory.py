@@ -14,11 +14,12 @@ from ntkflow.cli.printed import table
 from ntkflow.cli.printed.output import number
 from ntkflow.runs import files
 from ntkflow.runs.border.plain import SizesRow
-from ntkflow.runs.border.records import INLINE, document
+from ntkflow.runs.border.records import INLINE, SPARSE, document
 from ntkflow.runs.predicted import Predicted, predictions
+from ntkflow.runs.premise import Premise, premise
 from ntkflow.runs.summary import BlockConstants, OptimiserRow, block_constants
 from ntkflow.theory import decay_conditions
-from ntkflow.theory.prediction import predict, predictable
+from ntkflow.theory.prediction import predict_flow, predictable
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Report:
     constants: BlockConstants = field(metadata=INLINE)
     predicted: Predicted
     optimiser: OptimiserRow | None
+    premise: Premise | None = field(default=None, metadata=SPARSE)
 
 
 @options.of_simulations(("sizes", "kernel", "initial", "flow", "optimiser"), ("momentum",))
@@ -44,14 +46,14 @@ def theory(
     hold for all time, stability of gradient descent; for other kernels, losses and decay, the laws they obey.
     """
     layered = options.configured(config, given)
-    if layered.widths is not None:
+    if layered.layered:
         from ntkflow.cli import layers
 
         layers.theory(layered, json)
         return
     prepared = options.prepared(config, given)
     problem = prepared.problem
-    prediction = predict(problem) if predictable(problem) else None
+    prediction = predict_flow(problem) if predictable(problem) else None
     decayed = decay_conditions.predict_decayed(problem) if problem.decay.any else None
     report = Report(
         SizesRow.of(problem.sizes),
@@ -59,6 +61,7 @@ def theory(
         block_constants(problem),
         predictions(problem, prediction, decayed),
         OptimiserRow.of(prepared.optimiser),
+        premise(prepared.config.state),
     )
     if json:
         print(files.dump_json(document(report)))
@@ -86,6 +89,7 @@ def _constants(found: BlockConstants) -> Iterator[tuple[str, str]]:
 
 def _sections(report: Report) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
     predicted = report.predicted
+    yield "What the block premise is worth", iter(() if report.premise is None else report.premise.sentences)
     yield "Neural collapse?", words.answers(predicted)
     yield "Where it ends", words.limit(predicted)
     yield "What decay does", words.decay(predicted.decay)

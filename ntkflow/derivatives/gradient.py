@@ -1,7 +1,7 @@
 """Gradient of a metric at a time by the kernel constants, the initial state and the time."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -70,8 +70,8 @@ def gradient(
     """
     measured, kernel = metric(name), checked(problem)
     checks.positive("t", t, "give a time > 0")
-    options: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
-    options["train_bias"] = problem.train_bias
+    flow = partial(jax_flow.solve, m=problem.sizes.counts, rtol=rtol, atol=atol, solver=solver)
+    flow = partial(flow, max_steps=max_steps, train_bias=problem.train_bias)
     with x64():
         arguments = jax.tree.map(
             jnp.asarray,
@@ -86,7 +86,7 @@ def gradient(
             H, W, b = state
             H1, deviations = split(H, problem.sizes)
             kd, kc, kn = kappas[0], kappas[1], kappas[2]
-            end = jax_flow.solve(kd, kc, kn, H1, deviations, W, b, t, m=problem.sizes.counts, **options)
+            end = flow(kd, kc, kn, H1, deviations, W, b, t)
             return measured(end.H1, end.L, end.W, end.b, setting(kappas, problem.sizes)), end.failed
 
         # One sweep backwards gives all derivatives at once; the result code rides along, since nothing may raise inside.

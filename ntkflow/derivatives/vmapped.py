@@ -1,9 +1,9 @@
 """Many initial states, or many kernels, integrated in one vmapped call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,29 +81,41 @@ def ensemble(
         metric(name)
     grid = checks.times("times", times)
     checks.positive("times", grid[0], "drop earlier ones")
-    options: dict[str, Any] = {"rtol": rtol, "atol": atol, "solver": solver, "max_steps": max_steps}
-    options["train_bias"] = held.pop()
+    how = _How(rtol, atol, solver, max_steps, held.pop())
     with x64():
         kappas = jnp.asarray([kernel.kappas for kernel in kernels])
-        states = [
+        H, W, b = (
             jnp.stack([jnp.asarray(getattr(problem.state, part)) for problem in problems]) for part in "HWb"
-        ]
-        program = _program(sizes, tuple(names), len(grid), tuple(sorted(options.items())))
-        values, failed = program(kappas, *states, jnp.asarray(grid))
+        )
+        program = _program(sizes, tuple(names), len(grid), how)
+        values, failed = program(kappas, H, W, b, jnp.asarray(grid))
     series = {name: np.asarray(value) for name, value in values.items()}
     return Ensemble(grid, series, np.asarray(failed) != 0)
+
+
+class _How(NamedTuple):
+    """How a flow is integrated, as the compiled program depends on it: see `jax_flow.solve`."""
+
+    rtol: float
+    atol: float
+    solver: str
+    max_steps: int
+    train_bias: bool
+
+
+Program = Callable[[Array, Array, Array, Array, Array], tuple[dict[str, Array], Array]]
 
 
 # Compiling takes some ten times as long as an ensemble of a thousand small members: what was compiled is kept, by all that
 # the program depends on. Called within `x64`, whose precision is part of it.
 @lru_cache(maxsize=8)
-def _program(sizes: Sizes, names: tuple[str, ...], count: int, options: tuple[tuple[str, Any], ...]) -> Any:
+def _program(sizes: Sizes, names: tuple[str, ...], count: int, how: _How) -> Program:
     """The jitted flow of all members: kernels, states and `count` times to metrics and result codes."""
 
     def member(kappas: Array, H: Array, W: Array, b: Array, saved: Array) -> tuple[dict[str, Array], Array]:
         H1, deviations = split(H, sizes)
         kd, kc, kn = kappas[0], kappas[1], kappas[2]
-        found = jax_flow.solve(kd, kc, kn, H1, deviations, W, b, saved, m=sizes.counts, **dict(options))
+        found = jax_flow.solve(kd, kc, kn, H1, deviations, W, b, saved, m=sizes.counts, **how._asdict())
         # The result code has no time axis, and must not be mapped over one.
         states = found._replace(failed=jnp.zeros(count))
         around = setting(kappas, sizes)

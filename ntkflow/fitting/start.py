@@ -15,7 +15,8 @@ from ntkflow.fitting.family import Family, Parameters
 from ntkflow.fitting.observed import Data
 from ntkflow.problem.sizes import Sizes
 
-# Gauss points between neighbouring observations.
+# Gauss points between neighbouring observations: exact to degree 7, and a cubic spline times a kernel that is linear in time
+# has degree 4; two would do for a constant kernel.
 NODES = 4
 
 

@@ -99,6 +99,9 @@ class LossPair:
     gradient: Callable[[Array, Array], Array]
     name: str = "user"
 
+    def __repr__(self) -> str:
+        return f"LossPair({self.name!r})"
+
     def value(self, F: Array, Y: Array) -> Scalar:
         """The loss."""
         return self.function(F, Y)

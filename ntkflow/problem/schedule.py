@@ -1,7 +1,6 @@
 """Learning rates step by step: a function of the step, as optax has it, or the list that a scheduler left behind."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ class Schedule:
     """
 
     def __init__(self, rates: object) -> None:
-        self.function: Callable[[Any], Any] | None = rates if callable(rates) else None
+        self.function: Callable[..., object] | None = rates if callable(rates) else None
         self.known = np.zeros(0) if callable(rates) else _checked(_one_group(rates), 0)
         # Checks the first rate now, not at the first question.
         self.first(1)
@@ -52,7 +51,7 @@ class Schedule:
             )
         if steps > MOST_STEPS:
             raise InputError("step", steps, f"are more than {MOST_STEPS} steps", "ask for earlier ones")
-        if steps > len(self.known):
+        if self.function is not None and steps > len(self.known):
             # Twice as many as before: whoever asks for one step more each time does not pay for all of them each time.
             ahead = max(steps, min(2 * len(self.known), MOST_STEPS))
             asked = np.arange(len(self.known), ahead, dtype=np.int32)
@@ -65,7 +64,7 @@ class Schedule:
         return getattr(self.function, "__qualname__", type(self.function).__name__).split(".")[0]
 
 
-def _asked(function: Any, steps: np.ndarray) -> np.ndarray:
+def _asked(function: Callable[..., object], steps: np.ndarray) -> np.ndarray:
     """The function's rates, at once where it can take many steps, else one by one."""
     # A function that does something else with an array than with a number gives itself away at a few steps across the range.
     looked = np.unique(np.linspace(0, len(steps) - 1, COMPARED).astype(int))
@@ -81,7 +80,7 @@ def _asked(function: Any, steps: np.ndarray) -> np.ndarray:
     return np.array([_rate(function, step) for step in steps])
 
 
-def _rate(function: Any, step: np.integer) -> float:
+def _rate(function: Callable[..., object], step: np.integer) -> float:
     value = np.asarray(function(int(step)))
     if value.size != 1 or value.dtype.kind not in "fiu":
         raise InputError(

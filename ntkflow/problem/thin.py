@@ -5,6 +5,9 @@ their right singular vectors for all time, and every column of W^T and H stays i
 """
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +18,7 @@ from ntkflow import views
 from ntkflow._types import Features, Floats, Integers, PerClass, SampleFrame, WithinFactor
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState, class_means, deviations, spread
+from ntkflow.scaling import frobenius
 
 # Singular values below this fraction of the whole are rounding left over from subtracting means.
 RANK_TOLERANCE = 1e-13
@@ -23,6 +27,12 @@ MANY = 20
 CLEAR = 1e-4
 # Norms below it have lost digits or are zero, because the squares in them are below the smallest float.
 SQUARES_VANISH = 1e-140
+
+Groups = tuple[tuple[int, ...], ...]
+Decomposed = tuple[ThinState, "Frame"]
+_KNOWN: ContextVar[dict[tuple[int, Groups, bool], tuple[State, Decomposed]] | None] = ContextVar(
+    "known", default=None
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +61,7 @@ class Frame:
     @cached_property
     def class_grams(self) -> Float64[Floats, "C r r"]:
         """Q_c^T Q_c of the rows of each class, so that class covariances are L (Q_c^T Q_c) L^T / m_c."""
-        rows = np.split(self.Q, self.sizes.starts[1:])
-        return np.stack([block.T @ block for block in rows])
+        return _class_grams(self.Q, self.sizes)
 
     def view(self, thin: ThinState) -> tuple[ThinState, "Frame"]:
         """Class means and within-class factor in all n coordinates, and the frame they belong to."""
@@ -60,7 +69,7 @@ class Frame:
 
     def within_rms(self, thin: ThinState) -> float:
         """Root mean square within-class standard deviation per feature."""
-        return float(np.linalg.norm(thin.L) / np.sqrt(self.sizes.N * self.sizes.n))
+        return float(frobenius(thin.L) / np.sqrt(self.sizes.N * self.sizes.n))
 
     def lift(self, thin: ThinState) -> ThinState:
         """The same thin state in all n feature coordinates."""
@@ -70,6 +79,29 @@ class Frame:
         """The full state (H, W, b) of a reduced thin state. Source: eqs. (21)-(24)."""
         H = spread(self.V @ thin.H1, self.sizes) + (self.V @ thin.L) @ self.Q.T
         return State(H, thin.W @ self.V.T, thin.b.copy())
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """What metrics ask of a frame, of states of equal sizes that have one each.
+
+    Attributes:
+        sizes: sizes of the full states.
+        Q: theirs, stacked.
+    """
+
+    sizes: Sizes
+    Q: Float64[Floats, "T N r"]
+
+    @cached_property
+    def class_grams(self) -> Float64[Floats, "T C r r"]:
+        """As of each frame."""
+        return _class_grams(self.Q, self.sizes)
+
+
+def _class_grams(Q: Floats, sizes: Sizes) -> Floats:
+    rows = np.split(Q, sizes.starts[1:], axis=-2)
+    return np.stack([block.swapaxes(-1, -2) @ block for block in rows], axis=-3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +130,7 @@ class SampleCoordinates:
     def within_rms(self, thin: ThinState) -> float:
         """Root mean square within-class standard deviation per feature."""
         D = deviations(thin.H1, class_means(thin.H1, self.sizes), self.sizes)
-        return float(np.linalg.norm(D) / np.sqrt(self.sizes.N * self.sizes.n))
+        return float(frobenius(D) / np.sqrt(self.sizes.N * self.sizes.n))
 
     def compose(self, thin: ThinState) -> State:
         """The full state (H, W, b)."""
@@ -131,29 +163,67 @@ def decompose(
         The thin state and the frame that turns it back: `frame.compose(thin)` is `state` to rounding.
     """
     state.check(sizes)
-    unit = _unit(state)
-    if unit != 1.0:
-        thin, frame = decompose(State(state.H / unit, state.W / unit, state.b), sizes, within, subspace)
-        return ThinState(unit * thin.H1, unit * thin.L, unit * thin.W, thin.b), frame
-    H1 = class_means(state.H, sizes)
-    D = deviations(state.H, H1, sizes)
     # One factor for all classes that decay alike within: its columns then have one rate (theory 4.1; 10, L1).
     levels = np.zeros(1) if within is None else np.unique(within)
     of_class = np.zeros(sizes.C) if within is None else within
-    groups = [tuple(int(c) for c in np.flatnonzero(of_class == level)) for level in levels]
+    groups = tuple(tuple(np.flatnonzero(of_class == level).tolist()) for level in levels)
+    whole = _kept(state, groups, False, lambda: _whole(state, sizes, groups))
+    return _kept(state, groups, True, lambda: _reduced(*whole, _unit(state))) if subspace else whole
+
+
+def _whole(state: State, sizes: Sizes, groups: Groups) -> Decomposed:
+    """Class means and factor in all n coordinates."""
+    unit = _unit(state)
+    if unit != 1.0:
+        thin, frame = _whole(State(state.H / unit, state.W / unit, state.b), sizes, groups)
+        return ThinState(unit * thin.H1, unit * thin.L, unit * thin.W, thin.b), frame
+    H1 = class_means(state.H, sizes)
+    D = deviations(state.H, H1, sizes)
     # Beside all of H, since D is what is left of it after subtracting means, with H's rounding.
-    scale = float(np.linalg.norm(state.H))
+    scale = frobenius(state.H)
     factors = [_thin_factor(D, np.flatnonzero(np.isin(sizes.labels, group)), scale) for group in groups]
     # One group, the usual case, is not copied: Q is as large as H.
     L, Q = factors[0] if len(factors) == 1 else (np.hstack(parts) for parts in zip(*factors, strict=True))
     column_class = tuple(
         group[0] for group, (factor, _) in zip(groups, factors, strict=True) for _ in range(factor.shape[1])
     )
-    thin = ThinState(H1, L, state.W, state.b)
-    V = _subspace(thin) if subspace else np.eye(sizes.n)
-    if V.shape[1] < sizes.n:
-        thin = ThinState(V.T @ H1, V.T @ L, state.W @ V, state.b)
-    return thin, Frame(sizes, Q, V, column_class)
+    return ThinState(H1, L, state.W, state.b), Frame(sizes, Q, np.eye(sizes.n), column_class)
+
+
+def _reduced(thin: ThinState, frame: "Frame", unit: float) -> Decomposed:
+    """The same in the smallest sufficient subspace."""
+    H1, L, W = (thin.H1, thin.L, thin.W) if unit == 1.0 else (thin.H1 / unit, thin.L / unit, thin.W / unit)
+    V = _subspace(ThinState(H1, L, W, thin.b))
+    if V.shape[1] == len(V):
+        return thin, frame
+    parts = V.T @ H1, V.T @ L, W @ V
+    if unit != 1.0:
+        parts = unit * parts[0], unit * parts[1], unit * parts[2]
+    return ThinState(*parts, thin.b), Frame(frame.sizes, frame.Q, V, frame.column_class)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Inside, a state is decomposed once, however many ask; nobody may change it, or what it is decomposed into, there.
+
+    Inside another one what that knows is known, and what is found is forgotten at the end.
+    """
+    token = _KNOWN.set(dict(_KNOWN.get() or {}))
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
+
+
+def _kept(state: State, groups: Groups, reduced: bool, make: Callable[[], Decomposed]) -> Decomposed:
+    known = _KNOWN.get()
+    if known is None:
+        return make()
+    key = id(state), groups, reduced
+    if key not in known:
+        # The state is kept too, so that no other one has its number meanwhile.
+        known[key] = state, make()
+    return known[key][1]
 
 
 def _unit(state: State) -> float:
@@ -201,7 +271,7 @@ def _by_gram(D: Floats, cutoff: float) -> tuple[Floats, Floats] | None:
     U, s = U[:, ::-1], np.sqrt(np.maximum(values[::-1], 0.0))
     r = int(np.sum(s > max(CLEAR * s[0], cutoff)))
     U, s = U[:, :r], s[:r]
-    if r < n and float(np.linalg.norm(D - U @ (U.T @ D))) > cutoff:
+    if r < n and frobenius(D - U @ (U.T @ D)) > cutoff:
         return None
     inside = (U / s).T @ D
     # Orthonormal but for eps/CLEAR^2; the Cholesky factor of what is missing restores it to rounding.
@@ -211,9 +281,7 @@ def _by_gram(D: Floats, cutoff: float) -> tuple[Floats, Floats] | None:
 
 def _subspace(thin: ThinState) -> Floats:
     """Orthonormal basis of span [W^T, H1, L]; each block scaled to norm one so that none is drowned."""
-    blocks = [
-        block / norm for block in (thin.W.T, thin.H1, thin.L) if (norm := float(np.linalg.norm(block))) > 0
-    ]
+    blocks = [block / norm for block in (thin.W.T, thin.H1, thin.L) if (norm := frobenius(block)) > 0]
     n = thin.W.shape[1]
     if not blocks:
         return np.eye(n)[:, :1]

@@ -1,7 +1,5 @@
 """Clock: anyone's training, as it is written in its framework, in the time and the rates of the theory."""
 
-from typing import Any
-
 import numpy as np
 
 from ntkflow import checks
@@ -334,7 +332,7 @@ class Clock:
         return np.where(times > 0, high, 0.0)
 
 
-def _rates(learning_rate: Any, schedule: Any) -> tuple[float | None, Schedule | None]:
+def _rates(learning_rate: object, schedule: object) -> tuple[float | None, Schedule | None]:
     if learning_rate is None:
         return None, schedule if isinstance(schedule, Schedule | None) else Schedule(schedule)
     if schedule is not None:

@@ -7,6 +7,7 @@ from ntkflow.prove.claims import (
     dynamics,
     ladder,
     layers,
+    layers_ends,
     limits,
     misprints,
     modifications,
@@ -81,7 +82,18 @@ WORDING = (
 
 def claims() -> tuple[Claim, ...]:
     """Every claim: what holds, by subject, then the errata in the order of the paper."""
-    modules = (spectrum, dynamics, derivations, reductions, symmetric, limits, ladder, modifications, layers)
+    modules = (
+        spectrum,
+        dynamics,
+        derivations,
+        reductions,
+        symmetric,
+        limits,
+        ladder,
+        modifications,
+        layers,
+        layers_ends,
+    )
     errata = sorted(
         misprints.CLAIMS + biases.CLAIMS + relaxations.CLAIMS + WORDING,
         key=lambda claim: ERRATA_ORDER.index(claim.key),

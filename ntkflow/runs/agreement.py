@@ -11,8 +11,8 @@ from ntkflow._types import Floats
 from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
 from ntkflow.metrics.quantities import conserved_by
-from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, step_laws
-from ntkflow.theory import decay_conditions, limits, rates, spectrum, zero_loss
+from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, slowest_rate, step_laws
+from ntkflow.theory import decay_conditions, limits, rates, zero_loss
 from ntkflow.theory.enforced import Enforced
 from ntkflow.theory.exact.decayed import feature_decay_drift, weight_decay_drift
 from ntkflow.theory.prediction import Prediction
@@ -30,8 +30,6 @@ NEAR_COLLAPSE = 1e-2
 # The late decay of the loss is read off its last decades above the error of the outputs, where the slowest mode
 # has outlived the others: below DEEP of the loss of zero outputs.
 LATE, DEEP, SETTLED, STEADY = 1e5, 1e-7, 8.0, 0.05
-# Spectra of kernels without blocks take an eigenvalue problem of size C N, those with blocks C of size C + r.
-MOST_MODES = 400
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def waiting(
         arrived = _arrived(solution, end.slowest)
     else:
         assert prediction is not None
-        arrived = _fitted(solution) and (prediction.algebraic or _arrived(solution, _slowest(solution)))
+        arrived = _fitted(solution) and (prediction.algebraic or _arrived(solution, slowest_rate(solution)))
     if arrived:
         return []
     name = "W W^T" if end is not None or _fitted(solution) else "limit"
@@ -156,7 +154,7 @@ def _on_the_way(solution: "Solution", end: Enforced | None) -> str:
     if end is None and not _fitted(solution):
         loss = float(solution.series["loss"][-1])
         return f"the run ended at t = {t:.4g} with a loss of {loss:.3g}, and the limit is one of zero loss"
-    slowest = end.slowest if end is not None else _slowest(solution)
+    slowest = end.slowest if end is not None else slowest_rate(solution)
     if not slowest:
         return f"the run ended at t = {t:.4g}, still moving"
     return (
@@ -191,7 +189,7 @@ def _zero_loss(solution: "Solution", prediction: Prediction | None) -> Iterator[
     problem = solution.problem
     if not problem.kernel.on_samples:
         return
-    if not _arrived(solution, _slowest(solution)):
+    if not _arrived(solution, slowest_rate(solution)):
         return
     weights, features = conserved_by(problem).terms(problem.state)
     # The loss may be small where the kernel is slow; what `gaps` sees of R is weighed by K^{-1}.
@@ -210,7 +208,7 @@ def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
     kernel = problem.equal_blocks
     assert kernel is not None
     # Where W^T 1 fades like 1/sqrt(t) the other parts are there long before (theory 7.3).
-    if not prediction.algebraic and not _arrived(solution, _slowest(solution)):
+    if not prediction.algebraic and not _arrived(solution, slowest_rate(solution)):
         return
     thin, _ = solution.thin(-1)
     expected, known = prediction.limit, "known from the initial state (theory 5.4, 5.5)"
@@ -338,7 +336,7 @@ def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement
     )
     if window.sum() < 3 or hidden:
         return None
-    slowest = _slowest(solution)
+    slowest = slowest_rate(solution)
     if slowest is None or slowest * t[-1] < SETTLED:
         return None
     # sqrt(loss) is the size of R, which is what decays at the spectrum's rates.
@@ -348,21 +346,6 @@ def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement
     fitted = float(speeds[-1])
     sentence = f"sqrt(loss) falls at {fitted:.6g}, the slowest rate of the spectrum there is {slowest:.6g} (theory 7.1)"
     return Agreement("decay rate of the loss", abs(fitted / slowest - 1), sentence)
-
-
-def _slowest(solution: "Solution") -> float | None:
-    """Slowest rate at the final state that is not zero; None where it would take too long."""
-    sizes, kernel = solution.problem.sizes, solution.problem.kernel
-    coefficients = kernel.thin(sizes)
-    if coefficients is not None:
-        thin, frame = solution.thin(-1)
-        if sizes.C + thin.L.shape[1] > MOST_MODES:
-            return None
-        return spectrum.of_thin(thin, frame, coefficients, solution.problem.train_bias).slowest
-    if sizes.C * sizes.N > MOST_MODES:
-        return None
-    final, train_bias = solution.final, solution.problem.train_bias
-    return spectrum.at_zero_loss(sizes, kernel, final.H, final.W, train_bias).slowest
 
 
 def _fitted_rate(solution: "Solution") -> Agreement | None:

@@ -256,7 +256,12 @@ def refuse_existing(path: Path, overwrite: bool, owned: frozenset[str] | None = 
     if not names:
         return
     if not overwrite:
-        raise InputError("out", path, "exists already", "choose another directory or pass --overwrite")
+        raise InputError(
+            "out",
+            path,
+            "exists already",
+            "choose another directory or pass --overwrite, overwrite=True in Python",
+        )
     if MARK not in names:
         raise InputError(
             "out", path, "is not a run directory, so it is not overwritten", "choose another directory"

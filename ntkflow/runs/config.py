@@ -1,11 +1,12 @@
 """The configuration of one simulation: every choice that decides its numbers, complete and replayable."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from copy import copy
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
-from ntkflow import checks
+from ntkflow import checks, views
 from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.schema import Option, documented, flag, options_of, schema_of
@@ -37,6 +38,18 @@ class SimulateConfig:
             more="See `ntkflow.runs.layered`.",
         ),
     ] = None
+    depth: Annotated[
+        int | None,
+        Option("sizes", "Features are so many linear layers of --features each, in place of --widths."),
+    ] = None
+    layer_biases: Annotated[
+        bool,
+        Option(
+            "sizes",
+            "Linear layers with biases of their own, 0 at the start.",
+            flags=("--layer-biases/--no-layer-biases",),
+        ),
+    ] = False
     rung: Annotated[
         str | None,
         Option(
@@ -73,6 +86,12 @@ class SimulateConfig:
     seed: Annotated[int | None, Option("initial", "Seed of the initial state.", 0)] = None
     state: Annotated[Path | None, Option("initial", "Start from a state file (.npz) instead.")] = None
     loss: Annotated[str, Option("flow", "mse, cross-entropy, or your own as module:object.")] = "mse"
+    label_smoothing: Annotated[
+        float,
+        Option(
+            "flow", "Smoothing epsilon of the targets, (1 - epsilon) Y + epsilon/C, below 1.", words="0: none"
+        ),
+    ] = 0.0
     decay_w: Annotated[float, Option("flow", "Weight decay on W, per flow time.")] = 0.0
     decay_h: Annotated[float, Option("flow", "Decay on the features H.")] = 0.0
     decay_layers: Annotated[
@@ -161,12 +180,18 @@ class SimulateConfig:
         1e-10
     )
 
+    __repr__ = views.changed
+
     def __post_init__(self) -> None:
+        for name in PATHS:
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
         if self.state is not None:
             for name in ("init", "scale", "beta", "seed"):
                 if getattr(self, name) is not None:
                     raise checks.beside(flag(name), getattr(self, name), "--state")
         self._check_range()
+        checks.smoothing("--label-smoothing", self.label_smoothing)
         self._check_layers()
         self._check_ensemble()
         self._check_optimiser()
@@ -189,11 +214,28 @@ class SimulateConfig:
                 check(name, entry)
 
     def _check_layers(self) -> None:
-        for name in ("decay_layers", "spectators"):
-            if self.widths is None and getattr(self, name):
+        if self.depth is not None:
+            checks.whole("--depth", self.depth, 1, "a network needs layers")
+            if self.widths is not None:
+                raise checks.beside("--depth", self.depth, "--widths")
+        for name in ("decay_layers", "spectators", "layer_biases"):
+            if not self.layered and getattr(self, name):
                 raise InputError(
-                    flag(name), getattr(self, name), "has no meaning without layers", "give --widths too"
+                    flag(name),
+                    getattr(self, name),
+                    "has no meaning without layers",
+                    "give --widths or --depth too",
                 )
+
+    @property
+    def layered(self) -> bool:
+        """Whether the features are linear layers."""
+        return self.widths is not None or self.depth is not None
+
+    @property
+    def loss_name(self) -> str:
+        """The name of the loss, of smoothed targets where these are; `loss_named` finds it."""
+        return f"{self.loss} smoothed {self.label_smoothing!r}" if self.label_smoothing else self.loss
 
     def _check_steps(self) -> None:
         if self.steps is None:
@@ -232,6 +274,12 @@ class SimulateConfig:
                 rule = f"has no meaning beside {flag(name)}"
                 raise InputError("--ensemble", self.ensemble, rule, "drop one")
 
+    def completed(self, values: Document) -> "SimulateConfig":
+        """A copy with these values in the place of its own, which are not checked again: they follow from checked ones."""
+        made = copy(self)
+        vars(made).update(values)
+        return made
+
     def updated(self, changes: Document) -> "SimulateConfig":
         """A copy with the entries of `changes` that are not None."""
         given = {name: value for name, value in changes.items() if value is not None}
@@ -249,7 +297,7 @@ class SimulateConfig:
 
     def tables(self) -> dict[str, Json]:
         """The tables of config.toml; None entries are left out there."""
-        values = asdict(self)
+        values = dict(vars(self))
         values |= {name: str(values[name]) for name in PATHS if values[name] is not None}
         return {table: {name: values[name] for name in names} for table, names in TABLES.items()}
 

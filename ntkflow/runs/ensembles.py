@@ -1,36 +1,42 @@
 """Ensembles: the same flow from many initial states, on one grid of times, in parallel processes."""
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
 
 from ntkflow import checks, views
 from ntkflow._types import Floats, Json, Times
-from ntkflow.dynamics.packed import clock
-from ntkflow.errors import InputError, SolveError
-from ntkflow.integrate.horizon import default_horizon
+from ntkflow.errors import InputError
+from ntkflow.integrate.engines.choose import JAX
+from ntkflow.integrate.layers import series as layers
+from ntkflow.integrate.layers.many import LayersTask, solve_layers_many
+from ntkflow.integrate.layers.solution import LayeredSolution
+from ntkflow.integrate.layers.solve import solve_layers
 from ntkflow.integrate.series import DESCRIPTIONS, TIME_UNIT
 from ntkflow.integrate.solution import Solution
+from ntkflow.integrate.solve import run_alone
 from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.task import Task
-from ntkflow.integrate.together import fits, solve_many
+from ntkflow.integrate.together import FEW, fits, solve_many
+from ntkflow.integrate.trajectory import Trajectory
+from ntkflow.problem.layers.problem import LayeredProblem
 from ntkflow.problem.problem import Problem
 from ntkflow.progress import Progress
+from ntkflow.runs import carried
 from ntkflow.runs.border.costs import MEMBER, refuse_many
 from ntkflow.runs.config import LOOSE_RTOL, SimulateConfig
-from ntkflow.runs.processes.executors import local_processes
-from ntkflow.runs.simulate import prepare
+from ntkflow.runs.layered import clock_of, horizon_of, prepared_problem
+from ntkflow.runs.processes.executors import local_processes, worker_died
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from pandas import DataFrame
+    from xarray import Dataset
 
 LEVELS = (0.05, 0.5, 0.95)
 POINTS = 60
@@ -66,15 +72,22 @@ class Member:
 
 
 _Outcome = tuple[Member, dict[str, Floats]]
+Source = SimulateConfig | Sequence[Problem] | Sequence[LayeredProblem]
+
+
+def description(name: str) -> str:
+    """What a series of members is."""
+    return DESCRIPTIONS[name] if name in DESCRIPTIONS else layers.describe(name)
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(Trajectory):
     """Series of K members on a common grid of T times.
 
     Attributes:
         times: flow times of the sum loss (4), the first is 0, (T,).
-        series: named series, (K, T) each; names as in `ntkflow.integrate.series.DESCRIPTIONS`.
+        series: named series, (K, T) each; names as in `ntkflow.integrate.series.DESCRIPTIONS`, of linear layers as in
+            `ntkflow.integrate.layers.series.describe`.
         members: how each integration went.
         about: what all members share, as far as known: sizes, kernel, init, rtol and config, plain values.
     """
@@ -108,39 +121,19 @@ class Ensemble:
         out[:, some] = np.nanquantile(values[:, some], levels, axis=0)
         return out
 
-    def save(self, path: Path | str, *, overwrite: bool = False, figures: bool = False) -> Path:
-        """Write a directory that `ntkflow show` and `plot` take, and `nf.load` reads back.
-
-        Raises:
-            InputError: something else lies there.
-        """
-        # What writes it stands above: the door leads there.
-        import ntkflow
-
-        return ntkflow.save(self, path, overwrite=overwrite, figures=figures)
-
-    def figure(self, **options: Any) -> "Figure":
-        """Medians with bands from 5 % to 95 %; options as in `nf.figure`."""
-        import ntkflow
-
-        return ntkflow.figure(self, **options)
-
-    def to_xarray(self) -> Any:
+    def to_xarray(self) -> "Dataset":
         """An xarray.Dataset along (seed, t); needs the extra `ntkflow[xarray]`."""
         seeds = np.array([member.seed for member in self.members])
         coords = {"seed": ("seed", seeds, {}), "t": ("t", self.times, {"units": TIME_UNIT})}
-        return views.dataset(["seed", "t"], coords, self.series, DESCRIPTIONS, {})
+        words = {name: description(name) for name in self.series}
+        return views.dataset(["seed", "t"], coords, self.series, words, {})
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "DataFrame":
         """A pandas.DataFrame with a row for every seed and time; needs the extra `ntkflow[pandas]`."""
         seeds = np.array([member.seed for member in self.members])
         columns = {name: np.asarray(values).ravel() for name, values in self.series.items()}
         rows = {"seed": np.repeat(seeds, len(self.times)), "t": np.tile(self.times, len(self)), **columns}
         return views.dataframe(rows)
-
-    def _ends(self) -> list[tuple[object, ...]]:
-        ends = {name: self.quantiles(name) for name in self.series}
-        return [(name, q[1, 0], q[1, -1], q[0, -1], q[2, -1]) for name, q in ends.items()]
 
     def __repr__(self) -> str:
         seeds = [member.seed for member in self.members]
@@ -150,11 +143,13 @@ class Ensemble:
         )
 
     def _repr_html_(self) -> str:
-        return views.html_table(repr(self), ("", "start: median", "end: median", "5 %", "95 %"), self._ends())
+        ends = {name: self.quantiles(name) for name in self.series}
+        rows = [(name, q[1, 0], q[1, -1], q[0, -1], q[2, -1]) for name, q in ends.items()]
+        return views.html_table(repr(self), ("", "start: median", "end: median", "5 %", "95 %"), rows)
 
 
 def ensemble(
-    source: SimulateConfig | Sequence[Problem],
+    source: Source,
     seeds: Iterable[int] | None = None,
     executor: Executor | None = None,
     *,
@@ -168,10 +163,12 @@ def ensemble(
 
     Small thin systems are integrated in lockstep, many at a time, where `engine` is 'auto': member k is what
     `solve(problem_k, save_at=times, rtol=rtol).series` gives within rtol, with the same digits whoever the other members
-    are. With another engine it is exactly that of `solve`.
+    are. So it is where `engine` is 'jax', but that the last digits belong to the number of slots, which goes up in powers of
+    two with that of the members. With another engine, and where there are one or two members, it is exactly that of `solve`.
 
     Main arguments:
-        source: a configuration whose seed is replaced by each of `seeds`, or the problems themselves.
+        source: a configuration whose seed is replaced by each of `seeds`, or the problems themselves, all of the kernel
+            given or all of linear layers.
         seeds: seeds of the members; for problems their names, by default 0, 1, 2 ...
         executor: any `concurrent.futures.Executor`, left running; None: spawned local processes, one a core, with
             one BLAS thread each. A script that uses None needs `if __name__ == "__main__":` around its work.
@@ -180,9 +177,9 @@ def ensemble(
         times: increasing times to save; None: 0 and 60 more, even in log time, up to the configuration's t_end or
             the longest default horizon.
         rtol: bound on the drift of E; None: the configuration's, or 1e-6, which is less than a line of a figure is wide.
-        engine: engine of every member; None: the configuration's, or auto. "jax" integrates all of them in one vmapped
-            call, on an accelerator where there is one: constant scalar blocks, mild problems, and the series of
-            `ntkflow.derivatives.jax_metrics`; times then are without 0.
+        engine: engine of every member; None: the configuration's, or auto. "jax" takes them in lockstep through compiled
+            programs of this process, on an accelerator where there is one: small thin systems only. The executor, or from
+            512 members on processes, prepare them and evaluate their series, unless decay or the kernel moves E.
         form: form of every member; None: the configuration's, or auto.
         progress: called with ("members", finished, in all), as `nf.Bar()` is.
 
@@ -199,56 +196,60 @@ def ensemble(
     )
     grid = common_grid(source) if times is None else checks.times("times", times)
     about = _about(source, options.rtol)
-    if engine == "jax":
-        return replace(_vmapped(source, names, grid[grid > 0], options.rtol), about=about)
-    with nullcontext(executor) if executor is not None else local_processes() as workers:
-        tasks = list(_tasks(source, names, grid, options, workers))
-        outcomes = _gather(iter(tasks), len(names), workers, progress)
+    if options.engine == JAX:
+        outcomes = _compiled(source, names, grid, options, executor, progress)
+    else:
+        with nullcontext(executor) if executor is not None else local_processes() as workers:
+            tasks = list(_tasks(source, names, grid, options, workers))
+            outcomes = _gather(iter(tasks), len(names), workers, progress)
     common = [name for name in outcomes[0][1] if all(name in series for _, series in outcomes)]
     stacked = {name: np.stack([series[name] for _, series in outcomes]) for name in common}
     return Ensemble(grid, stacked, tuple(member for member, _ in outcomes), about)
 
 
-def _about(source: SimulateConfig | Sequence[Problem], rtol: float) -> Json:
+def _about(source: Source, rtol: float) -> Json:
     """What the members share."""
     if isinstance(source, SimulateConfig):
-        prepared = prepare(replace(source, ensemble=1, rtol=rtol))
-        problem, config = prepared.problem, prepared.config
-        shared = {"sizes": problem.sizes.as_dict(), "kernel": problem.kernel.as_dict()}
+        problem, config = prepared_problem(replace(source, ensemble=1, rtol=rtol))
+        shared: Json = {"sizes": problem.sizes.as_dict(), "kernel": problem.kernel.as_dict()}
+        if isinstance(problem, LayeredProblem):
+            shared["widths"] = list(problem.widths)
         return {**shared, "init": config.init, "config": config.tables(), "rtol": rtol}
     found: Json = {"rtol": rtol}
     for name in ("sizes", "kernel"):
         values = [getattr(problem, name).as_dict() for problem in source]
         found[name] = values[0] if all(value == values[0] for value in values) else None
+    widths = {problem.widths if isinstance(problem, LayeredProblem) else None for problem in source}
+    if len(widths) == 1 and None not in widths:
+        found["widths"] = list(widths.pop() or ())
     return found
 
 
-def _vmapped(
-    source: SimulateConfig | Sequence[Problem], names: Sequence[int], times: Times, rtol: float
-) -> Ensemble:
-    """All members in one call of jax, imported here alone: it takes a second."""
-    from ntkflow.derivatives import vmapped
-    from ntkflow.derivatives.jax_metrics import METRICS
+def _compiled(
+    source: Source,
+    names: Sequence[int],
+    grid: Times,
+    options: "_Options",
+    executor: Executor | None,
+    progress: Progress | None,
+) -> list[_Outcome]:
+    """The members in the order of their names, many at a time by compiled programs of this process."""
+    every = tuple(_member_source(source, k, seed) for k, seed in enumerate(names))
 
-    members = [_member_source(source, k, seed) for k, seed in enumerate(names)]
-    problems = [prepare(m).problem if isinstance(m, SimulateConfig) else m for m in members]
-    began = time.perf_counter()
-    # Of the local error; the drift of E comes out some ten times larger.
-    found = vmapped.ensemble(problems, times, names=tuple(METRICS), rtol=rtol / 10, atol=rtol / 1000)
-    share = (time.perf_counter() - began) / len(names)
-    reasons = [Reason.STEP_FAILED if failed else Reason.T_END for failed in found.failed]
-    outcomes = (Member(seed, reason, "jax", 0, share) for seed, reason in zip(names, reasons, strict=True))
-    return Ensemble(times, found.series, tuple(outcomes))
+    def part(some: slice) -> _Task:
+        return _Task(every[some], tuple(names[some]), grid, options)
+
+    return carried.outcomes(part, len(names), executor, progress)
 
 
-def common_grid(source: SimulateConfig | Sequence[Problem]) -> Times:
+def common_grid(source: Source) -> Times:
     """The times an ensemble is saved at by default: 0, then 60 more, even in log time."""
     if isinstance(source, SimulateConfig):
-        prepared = prepare(source)
-        problems, t_end = [prepared.problem], float(prepared.config.t_end or 0.0)
+        problem, config = prepared_problem(source)
+        problems, t_end = [problem], float(config.t_end or 0.0)
     else:
-        problems, t_end = list(source), max(default_horizon(problem) for problem in source)
-    first = FIRST_TIME / max(clock(problem) for problem in problems)
+        problems, t_end = list(source), max(horizon_of(problem) for problem in source)
+    first = FIRST_TIME / max(clock_of(problem) for problem in problems)
     return np.concatenate([[0.0], np.geomspace(min(first, t_end / 10), t_end, POINTS)])
 
 
@@ -259,28 +260,64 @@ class _Options:
     form: str
 
 
+def _problem(source: SimulateConfig | Problem | LayeredProblem) -> Problem | LayeredProblem:
+    return prepared_problem(source)[0] if isinstance(source, SimulateConfig) else source
+
+
 @dataclass(frozen=True, eq=False)
 class _Task:
     """Some members, in a form that is small to send to a process."""
 
-    sources: tuple[SimulateConfig | Problem, ...]
+    sources: tuple[SimulateConfig | Problem | LayeredProblem, ...]
     seeds: tuple[int, ...]
     times: Times
     options: _Options
+    lockstep: bool = True
 
     def run(self) -> list[_Outcome]:
         """Integrate the members and evaluate their series; times that a failure left out are NaN."""
-        return solve_many([self._asked(source) for source in self.sources], self._outcome)
+        problems = [_problem(source) for source in self.sources]
+        if layered := [problem for problem in problems if isinstance(problem, LayeredProblem)]:
+            return self._layered(layered)
+        tasks = [self._asked(problem) for problem in problems if isinstance(problem, Problem)]
+        if not self.lockstep:
+            return [self.outcome(k, run_alone(task)) for k, task in enumerate(tasks)]
+        return solve_many(tasks, self.outcome)
+
+    def asked(self) -> list[Task]:
+        """What there is to be done, where the members have one flow each."""
+        flat = [p for p in map(_problem, self.sources) if isinstance(p, Problem)]
+        if len(flat) < len(self.sources):
+            raise InputError("engine", repr(JAX), "has no form for linear layers", "use engine='auto'")
+        return [self._asked(problem) for problem in flat]
 
     def alike(self) -> bool:
         """Whether its first member, and most likely the others, can go in lockstep."""
-        return fits(self._asked(self.sources[0]))
+        problem = _problem(self.sources[0])
+        if isinstance(problem, LayeredProblem):
+            return self._asked_of_layers(problem).joins
+        return fits(self._asked(problem))
 
-    def _asked(self, source: SimulateConfig | Problem) -> Task:
-        problem = prepare(source).problem if isinstance(source, SimulateConfig) else source
+    def _asked(self, problem: Problem) -> Task:
         return Task.of(problem, save_at=self.times, **vars(self.options))
 
-    def _outcome(self, k: int, solution: Solution) -> _Outcome:
+    def _asked_of_layers(self, problem: LayeredProblem) -> LayersTask:
+        return LayersTask.of(problem, save_at=self.times, **vars(self.options))
+
+    def _layered(self, problems: Sequence[LayeredProblem]) -> list[_Outcome]:
+        if not self.lockstep:
+            how = {"save_at": self.times, "throw": False, **vars(self.options)}
+            return [self.outcome(k, solve_layers(p, **how)) for k, p in enumerate(problems)]
+        found: dict[int, _Outcome] = {}
+
+        def keep(k: int, solution: LayeredSolution) -> None:
+            found[k] = self.outcome(k, solution)
+
+        solve_layers_many([self._asked_of_layers(problem) for problem in problems], keep)
+        return [found[k] for k in range(len(problems))]
+
+    def outcome(self, k: int, solution: Solution | LayeredSolution) -> _Outcome:
+        """How the k-th went, and its series."""
         stats, kept = solution.stats, int(np.isin(solution.times, self.times).sum())
         missing = np.full(len(self.times) - kept, np.nan)
         # A member that failed between two times of the grid has its last state at the end.
@@ -289,7 +326,7 @@ class _Task:
 
 
 def _tasks(
-    source: SimulateConfig | Sequence[Problem],
+    source: Source,
     names: Sequence[int],
     grid: Times,
     options: _Options,
@@ -299,14 +336,15 @@ def _tasks(
     workers = getattr(executor, "_max_workers", UNKNOWN_WORKERS)
     together = min(TOGETHER, -(-len(names) // workers))
     every = [_member_source(source, k, seed) for k, seed in enumerate(names)]
-    if not _Task((every[0],), (names[0],), grid, options).alike():
+    lockstep = len(every) >= FEW
+    if not (lockstep and _Task((every[0],), (names[0],), grid, options).alike()):
         together = 1
     for k in range(0, len(every), together):
         some = slice(k, k + together)
-        yield _Task(tuple(every[some]), tuple(names[some]), grid, options)
+        yield _Task(tuple(every[some]), tuple(names[some]), grid, options, lockstep)
 
 
-def _names(source: SimulateConfig | Sequence[Problem], seeds: Iterable[int] | None) -> tuple[int, ...]:
+def _names(source: Source, seeds: Iterable[int] | None) -> tuple[int, ...]:
     if isinstance(source, SimulateConfig):
         if seeds is None:
             raise InputError("seeds", None, "are needed with a configuration", "as range(100)")
@@ -320,6 +358,8 @@ def _names(source: SimulateConfig | Sequence[Problem], seeds: Iterable[int] | No
         raise InputError("seeds", "no members", "must name at least one", "as range(100)")
     if len(set(names)) < len(names):
         raise InputError("seeds", names[:4], "has a seed twice", "give every seed once")
+    if not isinstance(source, SimulateConfig) and len({type(problem) for problem in source}) > 1:
+        raise InputError("source", "problems of both kinds", "must be of one", "make two ensembles")
     if not isinstance(source, SimulateConfig) and len(source) != len(names):
         raise InputError(
             "seeds", f"{len(names)} seeds", f"must be one for each of {len(source)} problems", "drop seeds"
@@ -327,7 +367,7 @@ def _names(source: SimulateConfig | Sequence[Problem], seeds: Iterable[int] | No
     return names
 
 
-def _member_source(source: SimulateConfig | Sequence[Problem], k: int, seed: int) -> SimulateConfig | Problem:
+def _member_source(source: Source, k: int, seed: int) -> SimulateConfig | Problem | LayeredProblem:
     return replace(source, seed=seed, ensemble=1) if isinstance(source, SimulateConfig) else source[k]
 
 
@@ -350,9 +390,7 @@ def _gather(
                 if progress is not None:
                     progress("members", finished, total)
     except BrokenExecutor:
-        raise SolveError(
-            f"a worker died (out of memory, or killed) after {finished} of {total} members; use fewer workers"
-        ) from None
+        raise worker_died(finished, total, "members", "use fewer workers") from None
     finally:
         for future in waiting:
             future.cancel()

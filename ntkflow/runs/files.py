@@ -5,6 +5,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from ntkflow.runs.border.reading import archive, reading, refuse_deep
 # What is read of a state file; whatever else it holds stays on disk.
 STATE = frozenset({"H", "W", "b", "labels", "meta"})
 WITH_KERNEL = STATE.union(kernel_files.ARRAYS)
+# What tells a state of linear layers from one of features alone.
+LAYER = "V2"
 
 
 def write_json(path: Path, value: Document) -> None:
@@ -138,7 +141,6 @@ def write_state(
 
     Compressed it has some half of the size, and takes several times as long.
     """
-    write = np.savez_compressed if compressed else np.savez
     content: dict[str, np.ndarray] = {
         "H": state.H,
         "W": state.W,
@@ -150,8 +152,7 @@ def write_state(
         content |= {name: np.float64(getattr(kernel, name)) for name in KAPPAS}  # type: ignore[misc]
     if meta is not None:
         content["meta"] = np.array(dump_json(meta))
-    with atomic(Path(path)) as handle:
-        write(handle, **content)  # type: ignore[arg-type]
+    write_arrays(path, content, compressed=compressed)
 
 
 def read_state(path: Path | str, kernel: bool = True) -> StateFile:
@@ -168,13 +169,11 @@ def read_state(path: Path | str, kernel: bool = True) -> StateFile:
             or kappas that are incomplete or not ordered.
     """
     path = Path(path)
-    arrays, _ = read_arrays(path, "state", (WITH_KERNEL if kernel else STATE).__contains__)
-    missing = [name for name in ("H", "W", "b", "labels") if name not in arrays]
-    if missing:
-        raise InputError("state", path, f"lacks the array {missing[0]!r}", "a state file has H, W, b, labels")
-    for name in ("H", "W", "b"):
-        if arrays[name].dtype == np.float32:
-            arrays[name] = arrays[name].astype(np.float64)
+    arrays, _ = read_arrays(path, "state", ((WITH_KERNEL if kernel else STATE) | {LAYER}).__contains__)
+    if LAYER in arrays:
+        raise InputError("state", path, "holds linear layers", "give --widths too, those of the file")
+    require_state(path, arrays, "a state file has H, W, b, labels")
+    arrays |= {name: widened(arrays[name]) for name in ("H", "W", "b")}
     if arrays["W"].ndim != 2 or arrays["H"].ndim != 2:
         raise InputError("state", path, "H and W must have 2 axes", "H is (n, N), W is (C, n)")
     if arrays["H"].shape[0] != arrays["W"].shape[1]:
@@ -183,8 +182,24 @@ def read_state(path: Path | str, kernel: bool = True) -> StateFile:
     state, sizes, order = State.from_samples(
         arrays.pop("H"), arrays.pop("W"), arrays.pop("b"), arrays.pop("labels")
     )
-    meta = _meta(path, arrays)
+    meta = meta_of(path, arrays)
     return StateFile(state, sizes, _kernel_of(path, arrays), order, sort_kernel(arrays, sizes, order), meta)
+
+
+def require_state(path: Path, arrays: Mapping[str, np.ndarray], remedy: str) -> None:
+    """Refuse a state file without what every one has.
+
+    Raises:
+        InputError: an array is missing.
+    """
+    for name in ("H", "W", "b", "labels"):
+        if name not in arrays:
+            raise InputError("state", path, f"lacks the array {name!r}", remedy)
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """An array in float64 where it was in float32, as networks give it; any other itself."""
+    return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
 def read_kernel(path: Path | str, rung: str | None = None) -> dict[str, np.ndarray]:
@@ -223,7 +238,8 @@ def sort_kernel(arrays: Mapping[str, np.ndarray], sizes: Sizes, order: Labels) -
     return result
 
 
-def _meta(path: Path, arrays: dict[str, np.ndarray]) -> Json:
+def meta_of(path: Path, arrays: dict[str, np.ndarray]) -> Json:
+    """Take the free JSON out of a state file's arrays."""
     text = str(arrays.pop("meta")) if "meta" in arrays else "{}"
     try:
         meta = json.loads(text)
@@ -244,9 +260,8 @@ def _kernel_of(path: Path, arrays: dict[str, np.ndarray]) -> BlockKernel | None:
     return kernel
 
 
-def run_versions() -> Json:
-    """Versions and host facts that a run records, so that it can be repeated."""
-    import platform
+@cache
+def _versions() -> dict[str, str | None]:
     from importlib.metadata import PackageNotFoundError, version
 
     versions: dict[str, str | None] = {}
@@ -255,8 +270,15 @@ def run_versions() -> Json:
             versions[package] = version(package)
         except PackageNotFoundError:  # pragma: no cover -- only in a source tree that was never installed
             versions[package] = None
+    return versions
+
+
+def run_versions() -> Json:
+    """Versions and host facts that a run records, so that it can be repeated."""
+    import platform
+
     return {
-        "versions": versions,
+        "versions": dict(_versions()),
         "host": {
             "python": platform.python_version(),
             "machine": platform.machine(),

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -15,15 +16,18 @@ from ntkflow._types import Floats
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.problem import Problem
+from ntkflow.theory import spectrum
 
 if TYPE_CHECKING:
     from ntkflow.integrate.solution import Solution
-
 
 # Kinds of statements: a law that holds for every run; one that leaves out higher orders; what a run only approaches.
 EXACT, LEADING, LIMIT = "exact", "leading order", "limit"
 # The error that integration and rounding may leave, in units of rtol, and at any rate.
 SLACK, LEAST = 10.0, 1e-9
+# Spectra of kernels without blocks take an eigenvalue problem of size C N, those with blocks C of size C + r.
+MOST_MODES = 400
+_SLOWEST: WeakKeyDictionary["Solution", float | None] = WeakKeyDictionary()
 
 
 def slack(run: "Solution") -> float:
@@ -53,6 +57,9 @@ class Law:
     order: str = EXACT
     tolerance: Callable[["Solution"], float] = slack
     neglected: Callable[["Solution"], float | None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Law({self.quantity}: {self.sentence})"
 
 
 def step_laws(momentum: bool) -> tuple[Law, ...]:
@@ -187,3 +194,24 @@ def _bias_and_mean(run: "Solution") -> float:
     """Largest rise of V over V(0) + 1/C, the size of b at the end."""
     V = run.series["V"]
     return float(np.max(V - np.minimum.accumulate(V))) / (float(V[0]) + 1 / run.problem.sizes.C)
+
+
+def slowest_rate(solution: "Solution") -> float | None:
+    """Slowest rate at the final state that is not zero; None where it would take too long. Worked out once."""
+    if solution not in _SLOWEST:
+        _SLOWEST[solution] = _slowest_rate(solution)
+    return _SLOWEST[solution]
+
+
+def _slowest_rate(solution: "Solution") -> float | None:
+    sizes, kernel = solution.problem.sizes, solution.problem.kernel
+    coefficients = kernel.thin(sizes)
+    if coefficients is not None:
+        thin, frame = solution.thin(-1)
+        if sizes.C + thin.L.shape[1] > MOST_MODES:
+            return None
+        return spectrum.of_thin(thin, frame, coefficients, solution.problem.train_bias).slowest
+    if sizes.C * sizes.N > MOST_MODES:
+        return None
+    final, train_bias = solution.final, solution.problem.train_bias
+    return spectrum.at_zero_loss(sizes, kernel, final.H, final.W, train_bias).slowest

@@ -10,7 +10,7 @@ from ntkflow.runs.border.records import INLINE
 from ntkflow.runs.laws import Law, laws
 from ntkflow.theory.bounds import BiasBounds, Ceiling
 from ntkflow.theory.conditions import Condition
-from ntkflow.theory.decay_conditions import Decayed, drifts, thresholds
+from ntkflow.theory.decay_conditions import Decayed, drifts, separate, thresholds
 from ntkflow.theory.enforced import Enforced
 from ntkflow.theory.held_biases import held_limit
 from ntkflow.theory.limit_point import Limit
@@ -150,11 +150,12 @@ class EndRow:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The rate of decay from which the classes of one size merge."""
+    """The rate of decay from which the classes of one size merge, or where `dies` says so are gone."""
 
     m: int
     classes: int
     rate: Number
+    dies: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class DecayRow:
             rate,
             exactly,
             drifts(problem),
-            tuple(Threshold(*row) for row in thresholds(problem)),
+            tuple(Threshold(*row, separate(problem)) for row in thresholds(problem)),
             {name: value / scale for name, value in rates.items()},
         )
 

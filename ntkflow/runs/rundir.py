@@ -79,7 +79,7 @@ def write_run(directory: Path, prepared: "Prepared", solution: "Solution", summa
     files.write_toml(directory / "config.toml", {**config.tables(), "record": files.run_versions()})
     meta = {"t": solution.times[-1]}
     files.write_state(directory / FINAL_STATE, solution.final, labels, problem.blocks, meta)
-    write_states(directory / STATES, solution, prepared.config.loss)
+    write_states(directory / STATES, solution, prepared.config.loss_name)
     files.write_json(directory / SUMMARY, document(summary))
 
 

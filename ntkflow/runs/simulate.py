@@ -1,7 +1,7 @@
 """From a configuration to a problem and its solution: what `ntkflow simulate` does, without files or terminal."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -74,12 +74,13 @@ def prepare(
     Raises:
         InputError: options contradict each other or the files, or are out of range.
     """
-    if config.widths is not None:
+    if config.layered:
+        given = config.widths if config.depth is None else config.depth
         raise InputError(
-            "--widths",
-            repeated(config.widths) if isinstance(config.widths, tuple) else config.widths,
+            "--widths" if config.depth is None else "--depth",
+            repeated(given) if isinstance(given, tuple) else given,
             "is of linear layers, whose kernel moves by itself",
-            "use `ntkflow simulate` or `ntkflow theory` for one run, nf.solve_layers in Python",
+            "use `ntkflow simulate`, `theory` or `sweep`, nf.solve_layers in Python",
         )
     # A file that is named is read, whoever calls: nothing else may be run and recorded under its name.
     if measured is None and config.state is not None:
@@ -89,32 +90,32 @@ def prepare(
     elif kernel_arrays is not None:
         kernel_arrays = kernel_files.checked(kernel_arrays, config.kernel_file or "kernel_arrays")
     if measured is None:
-        config = _with_defaults(config, fallbacks("sizes"))
+        config = with_defaults(config, fallbacks("sizes"))
         assert config.per_class is not None
         sizes = Sizes(_given(config.classes), config.per_class, _given(config.features))
         refuse_sizes(sizes.C, sizes.N, sizes.n)
         arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
-        config, kernel = _kernel(config, arrays, fallbacks("kernel"))
+        config, kernel = kernel_of(config, arrays, fallbacks("kernel"))
         config, state = _initial(config, sizes, kernel)
     else:
         sizes, state = measured.sizes, measured.state
-        config = _with_sizes_of(config, sizes)
+        config = with_sizes_of(config, sizes)
         source = (
             measured.arrays if kernel_arrays is None else sort_kernel(kernel_arrays, sizes, measured.order)
         )
         arrays = dict(source)
-        config, kernel = _kernel(config, arrays, {})
+        config, kernel = kernel_of(config, arrays, {})
     if config.rtol is None:
-        config = replace(config, rtol=LOOSE_RTOL if config.ensemble > 1 else STRICT_RTOL)
+        config = config.completed({"rtol": LOOSE_RTOL if config.ensemble > 1 else STRICT_RTOL})
     optimiser = _optimiser(config, sizes)
     decay = Decay(config.decay_w, config.decay_h, config.decay_b)
     if config.weight_decay is not None:
         assert optimiser is not None
         decay = Decay(optimiser.rate, optimiser.rate, config.decay_b)
-    problem = Problem(sizes, kernel, state, loss_named(config.loss), decay, config.train_bias)
+    problem = Problem(sizes, kernel, state, loss_named(config.loss_name), decay, config.train_bias)
     if config.t_end is None and config.steps is None:
-        config = replace(config, t_end=default_horizon(problem))
-    return Prepared(problem, config, _stop(config), arrays, optimiser)
+        config = config.completed({"t_end": default_horizon(problem)})
+    return Prepared(problem, config, stop_of(config), arrays, optimiser)
 
 
 def _optimiser(config: SimulateConfig, sizes: Sizes) -> Clock | None:
@@ -130,6 +131,7 @@ def _optimiser(config: SimulateConfig, sizes: Sizes) -> Clock | None:
         weight_decay=config.weight_decay,
         samples=sizes.N,
         classes=sizes.C,
+        label_smoothing=config.label_smoothing,
         # The biases have an option of their own.
         decay_on="weights",
     )
@@ -161,7 +163,7 @@ def task_of(prepared: Prepared) -> Task:
 def _descend(prepared: Prepared, progress: Progress | None) -> Solution:
     c = prepared.config
     pace = Momentum(_given(c.step_size), c.momentum or 0.0, bool(c.nesterov))
-    steps = _number_of_steps(c, pace)
+    steps = number_of_steps(c, pace)
     began = time.perf_counter()
     descent = descend(
         prepared.problem,
@@ -183,7 +185,8 @@ def _descend(prepared: Prepared, progress: Progress | None) -> Solution:
     return as_solution(descent, time.perf_counter() - began)
 
 
-def _number_of_steps(c: SimulateConfig, pace: Momentum) -> int:
+def number_of_steps(c: SimulateConfig, pace: Momentum) -> int:
+    """How many steps a configuration asks for."""
     if c.steps is not None:
         if c.steps > MOST_STEPS:
             raise InputError("--steps", c.steps, f"are more than {MOST_STEPS}", "lower it")
@@ -199,16 +202,17 @@ def _number_of_steps(c: SimulateConfig, pace: Momentum) -> int:
     return steps
 
 
-def _with_defaults(config: SimulateConfig, defaults: Document) -> SimulateConfig:
-    return replace(
-        config, **{name: value for name, value in defaults.items() if getattr(config, name) is None}
+def with_defaults(config: SimulateConfig, defaults: Document) -> SimulateConfig:
+    """A copy in which fields that were left open have these values."""
+    return config.completed(
+        {name: value for name, value in defaults.items() if getattr(config, name) is None}
     )
 
 
-def _kernel(config: SimulateConfig, arrays: Arrays, defaults: Document) -> tuple[SimulateConfig, Kernel]:
+def kernel_of(config: SimulateConfig, arrays: Arrays, defaults: Document) -> tuple[SimulateConfig, Kernel]:
     """The kernel of the files, overridden by kappas given as options; or that of the options alone."""
     if not arrays:
-        config = _with_defaults(config, defaults)
+        config = with_defaults(config, defaults)
     given = {name: getattr(config, name) for name in KAPPAS}
     overrides = {name: np.float64(value) for name, value in given.items() if value is not None}
     wants_block = config.rung == "block" or (config.rung is None and not arrays)
@@ -228,19 +232,20 @@ def _kernel(config: SimulateConfig, arrays: Arrays, defaults: Document) -> tuple
     kappas: Json = {}
     if kernel.kappas is not None:
         kappas = dict(zip(KAPPAS, kernel.kappas, strict=True))
-    return replace(config, rung=kernel.rung, **kappas), kernel
+    return config.completed({"rung": kernel.rung, **kappas}), kernel
 
 
 def _initial(config: SimulateConfig, sizes: Sizes, kernel: Kernel) -> tuple[SimulateConfig, State]:
     balanced = kernel.kappas is not None and sizes.balanced
     # With a kernel from a file there may be no balanced state.
     free = {} if balanced else {"init": "gaussian"}
-    config = _with_defaults(config, {**fallbacks("initial"), **free})
+    config = with_defaults(config, {**fallbacks("initial"), **free})
     name, seed, scale = str(config.init), _given(config.seed), _given(config.scale)
     return config, initial.make(name, sizes, kernel, seed, scale, config.beta)
 
 
-def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
+def with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
+    """A copy with the sizes of a state file, which options may not contradict."""
     have: Json = {"classes": sizes.C, "features": sizes.n, "per_class": sizes.m}
     for name, value in have.items():
         given = getattr(config, name)
@@ -252,19 +257,20 @@ def _with_sizes_of(config: SimulateConfig, sizes: Sizes) -> SimulateConfig:
                 f"contradicts the state file, which has {_readable(value)}",
                 "drop the option",
             )
-    return replace(config, **have)
+    return config.completed(have)
 
 
 def _readable(count: object) -> object:
     return repeated(count) if isinstance(count, tuple) else count
 
 
-def _stop(config: SimulateConfig) -> Stop:
+def stop_of(config: SimulateConfig) -> Stop:
+    """The targets of a configuration, in which zero switches one off."""
     targets = {"nc1": config.stop_nc1, "loss": config.stop_loss, "stationarity": config.stationarity}
     return Stop(**{name: None if value == OFF else value for name, value in targets.items()})
 
 
 def _given(value: T | None) -> T:
-    if value is None:  # pragma: no cover -- _with_defaults has filled it
+    if value is None:  # pragma: no cover -- with_defaults has filled it
         raise TypeError("an option was left open")
     return value

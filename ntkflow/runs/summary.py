@@ -17,7 +17,7 @@ from ntkflow.runs.border.records import INLINE
 from ntkflow.runs.laws import LIMIT, step_laws
 from ntkflow.runs.predicted import Number, Predicted, predictions
 from ntkflow.theory import bounds, decay_conditions
-from ntkflow.theory.prediction import predict, predictable
+from ntkflow.theory.prediction import Prediction, predict_flow, predictable
 
 if TYPE_CHECKING:
     from ntkflow.integrate.solution import Solution
@@ -214,7 +214,7 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Summary:
     """The summary of a run."""
     problem = solution.problem
     flow = solution.is_flow
-    prediction = predict(problem) if predictable(problem) else None
+    prediction = predict_flow(problem) if predictable(problem) else None
     decayed = decay_conditions.predict_decayed(problem) if problem.decay.any else None
     end = None if decayed is None else decayed.end
     lines = compare(solution, prediction, end)
@@ -224,7 +224,7 @@ def summarise(solution: "Solution", prepared: "Prepared") -> Summary:
         sizes=SizesRow.of(problem.sizes),
         kernel=problem.kernel.as_dict(),
         constants=block_constants(problem),
-        invariant=_invariant(solution),
+        invariant=_invariant(solution, prediction),
         loss=_ends(solution, "loss"),
         nc={name: _ends(solution, name) for name in neural_collapse.NAMES},
         predicted=predictions(
@@ -254,7 +254,7 @@ def block_constants(problem: Problem) -> BlockConstants:
     return BlockConstants(values, kernel.alpha(sizes), kernel.dimensionless(sizes)._asdict())
 
 
-def _invariant(solution: "Solution") -> InvariantRow:
+def _invariant(solution: "Solution", prediction: Prediction | None) -> InvariantRow:
     series, law = solution.ends, solution.law
     return InvariantRow(
         norm_initial=float(series["E_norm"][0]),
@@ -266,13 +266,17 @@ def _invariant(solution: "Solution") -> InvariantRow:
         law_neglected=None if law is None else law.neglected,
         alignment_initial=float(series["E_alignment"][0]),
         alignment_final=float(series["E_alignment"][-1]),
-        eigen_signs=_eigen_signs(solution.problem),
+        eigen_signs=_eigen_signs(solution.problem, prediction),
     )
 
 
-def _eigen_signs(problem: Problem) -> Signs | None:
+def _eigen_signs(problem: Problem, prediction: Prediction | None) -> Signs | None:
     """How many eigenvalues of E are positive, negative and zero at the start; None unless K acts on samples."""
     if problem.kernel.sample_matrix is None and problem.thin is None:
         return None
-    found = bounds.inertia_of_E(problem.sizes, problem.kernel, problem.state)
+    found = (
+        bounds.inertia_of_E(problem.sizes, problem.kernel, problem.state)
+        if prediction is None
+        else prediction.facts.signs
+    )
     return Signs(found.positive, found.negative, found.zero)

@@ -19,6 +19,7 @@ def told(capsys, tmp_path):
             except BaseException as error:
                 wrong.append(f"{words[0]}: {error!r}"[:300])
                 continue
+            run.codes.add(code)
             text = capsys.readouterr().err
             # A good file with a warning is no error.
             lines = [line for line in text.splitlines() if "error:" in line or "cells failed" in line]
@@ -28,6 +29,7 @@ def told(capsys, tmp_path):
                 wrong.append(f"{words[0]}: says no remedy, or too much: {text[:300]!r}")
         return wrong
 
+    run.codes = set()
     return run
 
 

@@ -185,7 +185,9 @@ def tables(good: Mapping[str, Any], count: int, seed: int = 0) -> Iterator[tuple
 
 
 def check(cases: Iterable[tuple[str, bytes]], run: Callable[[bytes], list[str]]) -> None:
-    """All wrong answers at once."""
+    """All wrong answers at once; of no cases there would be none."""
+    cases = list(cases)
+    assert cases
     found = {f"{i} {what}": wrong for i, (what, content) in enumerate(cases) if (wrong := run(content))}
     assert not found, "\n".join(f"{what}: {wrong}" for what, wrong in found.items())
 

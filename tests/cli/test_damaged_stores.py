@@ -24,7 +24,8 @@ import ntkflow as nf
 from ntkflow.runs.border.records import document
 from ntkflow.runs.files import dump_json, read_toml
 from ntkflow.sweep import spec_from_tables
-from ntkflow.sweep.cache import Cache
+from ntkflow.sweep.stored import lines
+from ntkflow.sweep.stored.cache import Cache
 from tests.cli import damage
 from tests.cli.damage import check, refused_or_read
 from tests.fitting.trajectories import BLOCK, simulated
@@ -143,18 +144,21 @@ def test_commands_on_directories_of_sweeps(swept, tmp_path, told, here):
 @pytest.mark.slow
 def test_commands_on_cells_of_sweeps(swept, tmp_path, told, here):
     out = shutil.copytree(swept, tmp_path / "sweep")
-    path = next((out / "cells").glob("*.json"))
-    good = json.loads(path.read_text())
+    path = next((out / "cells").glob("*.shard"))
     words = ("sweep", "--config", swept / "sweep.toml", "--out", out, "--no-figures", "--quiet")
-    check(damage.documents(good, 60), lambda content: told(path, content, words))
-    failure = path.with_suffix(".failed.json")
-
-    def again(content):
-        path.unlink(missing_ok=True)
-        return told(failure, content, words)
-
-    failed = {"key": good["key"], "version": good["version"], "error": {"kind": "x", "message": "y"}}
-    check(damage.documents(failed, 20), again)
+    head, schema, done, *_ = path.read_bytes().splitlines(keepends=True)
+    line = next(lines.read(done))
+    kinds = (schema, lines.SCHEMA, ""), (done, lines.DONE, line.key), (b"", lines.FAILED, line.key)
+    payloads = [b"", b"{}", b"[]", b"null", b"[" * 10**5, b'{"message": 1}', b"\x00" * 40, line.payload[:-3]]
+    cases = [head + schema[:40], head + done, b"", b"\xff" * 99, schema + head]
+    # Whole by their checksums, and nothing a writer writes.
+    cases += [
+        head + before + lines.written(kind, key, n, p)
+        for before, kind, key in kinds
+        for p in payloads
+        for n in (0, 7)
+    ]
+    check([(f"{k}", case) for k, case in enumerate(cases)], lambda content: told(path, content, words))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +10,11 @@ import pytest
 import ntkflow as nf
 from ntkflow.integrate.layers.series import describe
 from ntkflow.problem.layers import initial
-from ntkflow.runs.layered import compared
+from ntkflow.runs import files
+from ntkflow.runs.border.records import document
+from ntkflow.runs.layered import summarise_layers
+from ntkflow.runs.saved import layers
+from ntkflow.runs.simulate import prepare
 from tests.commands import exit_code
 
 OPTIONS = ("-C", "3", "-m", "3", "--widths", "5,4", "--t-end", "3")
@@ -36,6 +41,7 @@ def done(tmp_path_factory):
 
 def test_a_run_holds_summary_states_and_configuration(done, capsys):
     summary = json.loads((done / "summary.json").read_text())
+    assert json.loads(files.dump_json(document(layers.read_summary(done)))) == summary
     assert summary["kind"] == "layers"
     assert summary["sizes"]["widths"] == [5, 4]
     assert summary["invariants"]["gap"] < 1e-8
@@ -51,6 +57,8 @@ def test_a_run_holds_summary_states_and_configuration(done, capsys):
     said = capsys.readouterr().out
     assert "linear layers of 5, 4 features" in said
     assert "all Q_l >= 0" in " ".join(said.split())
+    assert summary["outcome"] == {"outcome": "unfinished", "contrasts": 2, "agrees": None}
+    assert "In the end: unfinished" in said
     run("show", done, "--json")
     assert json.loads(capsys.readouterr().out)["kind"] == "layers"
     run("plot", done, "--quiet")
@@ -65,9 +73,32 @@ def test_the_same_command_finds_it_done_and_its_configuration_replays_it(done, t
     np.testing.assert_array_equal(nf.load(tmp_path / "again").packed, nf.load(done).packed)
 
 
-def test_it_is_not_put_beside_other_runs(done, capsys):
-    assert "show it alone" in refused(capsys, "show", done, done)
-    assert "is a run of linear layers" in refused(capsys, "plot", done, done)
+def test_it_is_put_beside_other_runs_and_laid_over_them(done, tmp_path, capsys):
+    run(
+        "simulate",
+        "-C",
+        3,
+        "-m",
+        2,
+        "-n",
+        5,
+        "--t-end",
+        1,
+        "--quiet",
+        "--no-figures",
+        "--out",
+        tmp_path / "flow",
+    )
+    run("show", done, tmp_path / "flow")
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].split() == ["kind", "linear", "layers", "simulation"]
+    assert [line.split()[1] for line in said if line.startswith("loss")] == [
+        f"{nf.load(done).series['loss'][-1]:.4g}"
+    ]
+    run("plot", done, done, tmp_path / "flow", "--panes", "NC1,p_least", "--out", tmp_path / "all", "--quiet")
+    assert (tmp_path / "all.png").stat().st_size > 10_000
+    figure = nf.figure([done, tmp_path / "flow"], panes=["NC1"])
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), nf.load(done).series["NC1"][1:])
 
 
 def test_solutions_of_any_kernel_loss_and_start_are_kept(tmp_path):
@@ -95,6 +126,10 @@ def test_solutions_of_any_kernel_loss_and_start_are_kept(tmp_path):
         nf.save(solution, tmp_path / "kept")
 
 
+def compared(solution):
+    return summarise_layers(solution).compared
+
+
 def test_predictions_that_have_come_due_are_compared():
     sizes, kernel = nf.Sizes(3, 3, 4), nf.BlockKernel(1.0, 0.4, 0.15)
     state = initial.make("balanced-contrast", sizes, (5, 4), kernel, 0, 0.8)
@@ -115,7 +150,10 @@ def test_theory_says_what_decay_decides(capsys):
     run("theory", "-C", "3", "-m", "3", "--widths", "4", "--init", "gaussian", "--json")
     predicted = json.loads(capsys.readouterr().out)["predicted"]
     assert predicted["kernel"]["kappa_n"] == 0.1
-    assert "not promised: Q_1" in predicted["sentences"][0][1]
+    said = dict(predicted["sentences"])
+    assert "not promised: Q_1" in said["NC1"]
+    assert said["this run"].startswith("keeps deviations as far as")
+    assert predicted["verdict"]["certain"] is False
 
 
 @pytest.mark.parametrize(
@@ -125,9 +163,10 @@ def test_theory_says_what_decay_decides(capsys):
         (("--init", "relu"), "must be one of gaussian"),
         (("--decay-h", "0.1"), "--decay-layers"),
         (("--decay-layers", "0.1,0.2,0.3"), "one rate for each of 2 layers"),
-        (("--step-size", "0.01"), "discrete steps"),
+        (("--step-size", "0.01", "--momentum", "0.9"), "plain gradient descent"),
+        (("--depth", "2"), "--widths"),
+        (("--label-smoothing", "1.0"), "0 <= epsilon < 1"),
         (("--engine", "structured"), "for layers"),
-        (("--ensemble", "3"), "one by one"),
         (("--no-train-bias",), "--no-train-bias"),
         (("--widths", "1,4"), "too narrow"),
         (("--widths", "a,4"), "whole number"),
@@ -139,10 +178,89 @@ def test_refusals(options, words, capsys):
     assert words in refused(capsys, "simulate", *OPTIONS, *options, "--no-figures")
 
 
+def test_a_state_file_starts_a_run_and_a_run_copies_it_in(done, tmp_path, capsys):
+    place = tmp_path / "state.npz"
+    first = nf.load(done)
+    nf.save(first.final, place, sizes=first.problem.sizes, kernel=first.problem.kernel)
+    options = ("--widths", "5,4", "--state", place, "--t-end", "0.2", "--no-figures", "--quiet")
+    run("simulate", *options, "--out", tmp_path / "run")
+    found = nf.load(tmp_path / "run")
+    np.testing.assert_array_equal(found.problem.state.pack(), first.final.pack())
+    assert found.problem.kernel.kappas == first.problem.kernel.kappas
+    place.unlink()
+    again = ("--config", tmp_path / "run" / "config.toml", "--no-figures", "--quiet")
+    run("simulate", *again, "--out", tmp_path / "again")
+    np.testing.assert_array_equal(nf.load(tmp_path / "again").packed, found.packed)
+    copied = tmp_path / "run" / "initial_state.npz"
+    assert "give --widths too" in refused(capsys, "simulate", "--state", copied)
+    assert "contradicts the state file" in refused(capsys, "simulate", "--widths", "6,4", "--state", copied)
+    for name, value in (("--seed", "1"), ("--spectators", "0.1")):
+        assert name in refused(capsys, "simulate", "--widths", "5,4", "--state", copied, name, value)
+    other = initial.make("gaussian", first.problem.sizes, (5, 4), first.problem.kernel, 5)
+    nf.save(other, place, sizes=first.problem.sizes, kernel=first.problem.kernel)
+    assert "another initial state" in refused(capsys, "simulate", *options, "--out", tmp_path / "run")
+
+
+def test_layers_of_one_width_with_biases_in_discrete_steps(tmp_path, capsys):
+    options = ("-C", "3", "-m", "3", "-n", "4", "--depth", "2", "--layer-biases", "--label-smoothing", "0.1")
+    run(
+        "simulate", *options, "--step-size", "0.05", "--steps", "8", "--no-figures", "--out", tmp_path / "run"
+    )
+    assert "8 steps" in capsys.readouterr().out
+    found = nf.load(tmp_path / "run")
+    assert found.discrete
+    assert found.problem.widths == (4, 4)
+    assert found.problem.loss == nf.Smoothed(nf.MSE(), 0.1)
+    assert [c.shape for c in found.final.c] == [(4,), (4,)]
+    assert np.linalg.norm(found.final.c[0]) > 0
+    assert found.gaps.max() < 1e-12
+
+    replay = ("--config", tmp_path / "run" / "config.toml", "--no-figures", "--quiet")
+    run("simulate", *replay, "--out", tmp_path / "again")
+    np.testing.assert_array_equal(nf.load(tmp_path / "again").packed, found.packed)
+
+
 def test_what_needs_layers_is_refused_without_them(capsys):
-    assert "give --widths too" in refused(capsys, "simulate", "--decay-layers", "0.1", "--no-figures")
+    assert "give --widths or --depth too" in refused(
+        capsys, "simulate", "--decay-layers", "0.1", "--no-figures"
+    )
     with pytest.raises(nf.InputError, match=r"nf\.solve_layers"):
-        nf.ensemble(nf.SimulateConfig(widths=(5, 4)), range(2))
+        prepare(nf.SimulateConfig(depth=2))
+
+
+def test_members_of_an_ensemble_are_the_runs_of_their_seeds(tmp_path, capsys):
+    config = nf.SimulateConfig(classes=3, per_class=3, widths=(5, 4), init="gaussian", t_end=0.5)
+    times = [0.0, 0.1, 0.5]
+    with ThreadPoolExecutor(1) as executor:
+        found = nf.ensemble(config, (3, 4), executor, times=times)
+    state = initial.make("gaussian", nf.Sizes(3, 3, 4), (5, 4), nf.BlockKernel(1.0, 0.5, 0.1), 4)
+    problem = nf.LayeredProblem(nf.Sizes(3, 3, 4), nf.BlockKernel(1.0, 0.5, 0.1), state)
+    alone = nf.solve_layers(problem, save_at=times, rtol=1e-6)
+    for name, values in alone.series.items():
+        np.testing.assert_array_equal(found.series[name][1], values)
+    nf.save(found, tmp_path / "kept", figures=True)
+    assert nf.load(tmp_path / "kept").members == found.members
+    run("show", tmp_path / "kept")
+    said = capsys.readouterr().out
+    assert "linear layers of 5, 4 features" in said
+    assert "Drift of Q_1 .. Q_L" in said
+    with pytest.raises(nf.InputError, match="must be of one"):
+        nf.ensemble(
+            [problem, nf.Problem(problem.sizes, problem.kernel, nf.State(np.ones((4, 9)), state.W, state.b))]
+        )
+    with pytest.raises(nf.InputError, match="no form for linear layers"):
+        nf.ensemble([problem], engine="jax", times=[1.0])
+
+
+@pytest.mark.slow
+def test_an_ensemble_of_the_command_replays(tmp_path):
+    options = ("--depth", "2", "-C", "3", "-m", "2", "-n", "4", "--init", "gaussian", "--t-end", "0.1")
+    run("simulate", *options, "--ensemble", "2", "--no-figures", "--quiet", "--out", tmp_path / "a")
+    replay = ("--config", tmp_path / "a" / "config.toml", "--no-figures", "--quiet")
+    run("simulate", *replay, "--out", tmp_path / "b")
+    first, again = nf.load(tmp_path / "a"), nf.load(tmp_path / "b")
+    np.testing.assert_array_equal(first.series["loss"], again.series["loss"])
+    assert first.about["widths"] == [4, 4]
 
 
 @pytest.mark.parametrize("damage", ["cut", "states", "summary"])

@@ -168,9 +168,11 @@ def test_commands_on_runs_refuse_what_is_no_run(command, tmp_path, capsys):
     assert "is not a run directory" in capsys.readouterr().err
 
 
-def test_unknown_options_and_commands_are_exit_code_2():
+def test_unknown_options_and_commands_are_exit_code_2(capsys):
     run("simulate", "--nonsense", expect=2)
+    assert "--nonsense" in capsys.readouterr().err
     run("nonsense", expect=2)
+    assert "nonsense" in capsys.readouterr().err
 
 
 def test_help_lists_every_command_and_the_version_is_ours(capsys):

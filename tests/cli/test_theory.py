@@ -8,9 +8,10 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.cli.printed import predicted, table
+from ntkflow.runs import files
 from ntkflow.runs.predicted import predictions
 from ntkflow.theory import decay_conditions
-from ntkflow.theory.prediction import predict, predictable
+from ntkflow.theory.prediction import predict_flow, predictable
 from tests.cli.test_simulate import run
 from tests.problem.kernels import ladder
 
@@ -41,20 +42,76 @@ def test_what_cannot_collapse_gets_a_floor_in_units_of_NC1_and_no_time(capsys):
     assert "which is not where this run must end" in text
 
 
-def test_a_collapsed_network_is_told_that_it_counts_as_collapsed(tmp_path, capsys):
-    # Features at the collapse with E = 0 and a small random spread in all directions.
+def collapsed(path, header=None):
+    """Features at the collapse with E = 0 and a small random spread in all directions."""
     sizes, kernel = nf.Sizes(3, 5, 12), nf.BlockKernel(1.0, 0.5, 0.1)
     x = nf.theory.limits.x_star(sizes, kernel)
     V = np.linalg.qr(np.random.default_rng(0).standard_normal((12, 3)))[0]
     W = np.sqrt(x) * nf.metrics.centring(3) @ V.T
     noise = 1e-3 * np.random.default_rng(1).standard_normal((12, 15))
-    np.savez(
-        tmp_path / "state.npz", H=np.repeat(W.T / x, 5, axis=1) + noise, W=W, b=np.full(3, 1 / 3),
-        labels=np.repeat(np.arange(3), 5), kappa_d=1.0, kappa_c=0.5, kappa_n=0.1,
-    )  # fmt: skip
+    arrays = {
+        "H": np.repeat(W.T / x, 5, axis=1) + noise, "W": W, "b": np.full(3, 1 / 3),
+        "labels": np.repeat(np.arange(3), 5), "kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1,
+    }  # fmt: skip
+    files.write_arrays(path, arrays, header)
+
+
+def test_a_collapsed_network_is_told_that_it_counts_as_collapsed(tmp_path, capsys):
+    collapsed(tmp_path / "state.npz")
     text = words(printed(capsys, "--state", tmp_path / "state.npz"))
     assert "NC1 no: NC1_frobenius cannot fall below" in text
     assert "which counts as collapsed" in text
+
+
+@pytest.mark.parametrize(
+    "decay", [(), ("--decay-w", "0.1", "--decay-h", "0.1"), ("--decay-w", "0.1")], ids=["none", "equal", "W"]
+)
+def test_of_a_measured_network_that_has_collapsed_nothing_is_called_impossible(tmp_path, capsys, decay):
+    said = {
+        "features": {"block_residual": 0.31},
+        "shape": {"cv": 0.52, "leak": 0.13, "iso": 0.24, "foretold": {"lazy": 0.25, "small start": 0.1}},
+    }
+    collapsed(tmp_path / "state.npz", {"measurement": said})
+    text = words(printed(capsys, "--state", tmp_path / "state.npz", *decay))
+    # All four, beside each other, before any answer.
+    premise = "residual of the blocks 0.31, spread of class contrasts (cv) 0.52, leak into classes 0.13"
+    assert f"{premise}, unlike neurons (iso) 0.24" in text
+    assert text.index(premise) < text.index("Neural collapse?")
+    assert "impossible" not in text
+    assert "0.75 (lazy) or 0.90 (small start)" in text
+
+
+def test_a_measured_kernel_says_what_its_blocks_are_worth(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "H": rng.normal(size=(9, 20)), "W": rng.normal(size=(4, 9)), "b": np.zeros(4), "labels": np.repeat(np.arange(4), 5),
+        "kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": 0.1,
+    }  # fmt: skip
+    said = {
+        "features": {"block_residual": 0.31},
+        "shape": {"cv": 0.52, "leak": None, "foretold": {"lazy": 0.25}},
+    }
+    files.write_arrays(tmp_path / "state.npz", arrays, {"measurement": said})
+    text = words(printed(capsys, "--state", tmp_path / "state.npz"))
+    assert "What the block premise is worth" in text
+    assert (
+        "residual of the blocks 0.31, spread of class contrasts (cv) 0.52, leak into classes unknown" in text
+    )
+    assert "a skill of at most 0.75 (lazy)" in text
+    run("theory", "--state", tmp_path / "state.npz", "--json")
+    found = json.loads(capsys.readouterr().out)["premise"]
+    assert found == {
+        "block_residual": 0.31,
+        "cv": 0.52,
+        "leak": None,
+        "iso": None,
+        "foretold": {"lazy": 0.25},
+    }
+    # A state of one's own was not measured, and a damaged header says nothing.
+    for header in (None, {"measurement": {"features": 3, "shape": [1]}}):
+        files.write_arrays(tmp_path / "own.npz", arrays, header)
+        text = words(printed(capsys, "--state", tmp_path / "own.npz"))
+        assert ("premise" in text) is (header is not None)
 
 
 def test_times_are_those_of_this_run_or_would_be(capsys):
@@ -158,7 +215,7 @@ def test_every_rung_gets_answers_with_reasons(name, decay):
     else:
         kernel = ladder.make(name, sizes)
     problem = nf.Problem(sizes, kernel, nf.initial.make("gaussian", sizes, None, 1), decay=decay)
-    prediction = predict(problem) if predictable(problem) else None
+    prediction = predict_flow(problem) if predictable(problem) else None
     decayed = decay_conditions.predict_decayed(problem) if decay.any else None
     found = dict(predicted.answers(predictions(problem, prediction, decayed)))
     assert {name.strip() for names in found for name in names.split(",")} >= {"NC1", "NC2", "NC3", "NC4"}

@@ -107,6 +107,34 @@ def test_decay_causes_the_collapse_that_the_same_start_never_reaches_without(run
     assert numbers["error of W W^T"] < 1e-6
 
 
+@pytest.mark.slow
+def test_linear_layers_do_what_was_said_of_them_and_their_kernel_aligns_and_grows_by_the_laws(
+    run: Run,
+) -> None:
+    numbers = run("moving_kernel", C=3, m=2, depths=3, points=2, scale=0.5)
+    assert numbers["agree"] == numbers["foretold"] > 3
+    assert numbers["law"] < 0.03
+    assert numbers["frozen"] < 1e-6
+
+
+@pytest.mark.slow
+def test_every_layer_takes_its_share_of_what_the_inputs_have_no_blocks(run: Run) -> None:
+    numbers = run("kernel_of_layers", C=3, m=2, depths=2)
+    assert numbers["inputs"] > 0.2
+    assert numbers["law"] < 1e-6
+    assert numbers["weighted"] < 1e-6
+    assert numbers["kappa_n"] < -0.05
+
+
+@pytest.mark.slow
+def test_constants_weighted_by_w_follow_moving_features_and_contrasts_come_one_at_a_time(run: Run) -> None:
+    numbers = run("moving_constants", C=3, m=2, points=200)
+    assert numbers["weighted by W, moving"] < 2e-3
+    assert numbers["mean over neurons, moving"] > 0.05
+    assert numbers["frozen at the start"] > 0.1
+    assert numbers["last over first"] > 1.1
+
+
 def test_the_command_line_sends_the_picture_where_out_says(
     load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,10 +5,10 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.fitting import Observed, fit
-from ntkflow.fitting.estimate import _Spread
 from ntkflow.fitting.family import family
 from ntkflow.fitting.observed import Data
 from ntkflow.fitting.refine import Optimum
+from ntkflow.fitting.spread import Spread
 from ntkflow.fitting.start import from_integrals, from_invariant
 from tests.fitting.trajectories import BLOCK, KNOTS, SCHEDULE, drawn, noisy, simulated
 
@@ -41,7 +41,7 @@ def test_noise_and_errors_are_those_of_least_squares():
     """Few residuals beside the parameters, so that the degrees of freedom count."""
     rng = np.random.default_rng(0)
     J, r = rng.standard_normal((2, 4, 3)), rng.standard_normal((2, 4))
-    spread = _Spread.build(Optimum(np.zeros(3), r, J, True, 1), (0.0, 0.0))
+    spread = Spread.build(Optimum(np.zeros(3), r, J, True, 1), (0.0, 0.0))
     variance = np.sum(r**2) / (8 - 3)
     flat = J.reshape(8, 3)
     assert spread.noise == pytest.approx(np.sqrt(variance), rel=1e-12)

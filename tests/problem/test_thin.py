@@ -6,7 +6,7 @@ import ntkflow as nf
 from ntkflow.dynamics.fields import ThinSystem, raw_field, residual
 from ntkflow.problem import thin as reduction
 from ntkflow.problem.state import ThinState
-from ntkflow.problem.thin import decompose
+from ntkflow.problem.thin import decompose, remembering
 from tests import strategies
 
 
@@ -85,3 +85,16 @@ def test_many_samples_are_factored_as_well_as_few(rank, spread, monkeypatch):
     monkeypatch.setattr(reduction, "MANY", 20)
     fast = reduction._by_gram(H - np.repeat(thin.H1, 100, axis=1), 1e-13 * np.linalg.norm(H))
     assert (fast is None) == (spread <= 1e-6)
+
+
+def test_what_is_remembered_is_of_the_very_state_and_only_inside():
+    sizes, kernel = nf.Sizes(2, 3, 4), nf.BlockKernel(1.0, 0.5, 0.1)
+    states = [nf.initial.make("gaussian", sizes, kernel, seed) for seed in range(3)]
+    apart = [decompose(state, sizes)[0].L for state in states]
+    with remembering():
+        first = [decompose(state, sizes)[1].Q for state in states]
+        again = [decompose(state, sizes, subspace=False)[1].Q for state in states]
+        for state, L in zip(states, apart, strict=True):
+            np.testing.assert_array_equal(decompose(state, sizes)[0].L, L)
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    assert decompose(states[0], sizes)[1].Q is not first[0]

@@ -7,7 +7,7 @@ import ntkflow as nf
 from ntkflow.runs.agreement import _arrived, compare, waiting
 from ntkflow.runs.laws import laws
 from ntkflow.theory import decay_conditions
-from ntkflow.theory.prediction import predict, predictable, sample_conditions
+from ntkflow.theory.prediction import predict_flow, predictable, sample_conditions
 from tests.cli.test_simulate import run
 from tests.problem.kernels import ladder
 
@@ -16,7 +16,7 @@ SIZES, KERNEL = nf.Sizes(4, 5, 9), nf.BlockKernel(1.3, 0.5, 0.1)
 
 def solved(init, **options):
     problem = nf.Problem(SIZES, KERNEL, nf.initial.make(init, SIZES, KERNEL, 1))
-    return nf.solve(problem, **options), predict(problem)
+    return nf.solve(problem, **options), predict_flow(problem)
 
 
 def lines(init, **options):
@@ -70,7 +70,7 @@ def test_a_wrong_kernel_shows_as_lost_digits():
     other = nf.Problem(
         SIZES, nf.BlockKernel(1.3, 0.9, 0.1), nf.initial.make("balanced-contrast", SIZES, KERNEL, 1)
     )
-    found = {line.quantity: line for line in compare(solution, predict(other))}
+    found = {line.quantity: line for line in compare(solution, predict_flow(other))}
     assert "W W^T" not in found or found["W W^T"].digits < 2
 
 
@@ -137,7 +137,8 @@ def solved_as(sizes=SIZES, kernel=KERNEL, init="gaussian", t_end=None, **changes
     problem = nf.Problem(sizes, kernel, nf.initial.make(init, sizes, kernel, 1), **changes)
     solution = nf.solve(problem, t_end=t_end, stop=nf.Stop(None, None, 1e-12))
     return {
-        line.quantity: line for line in compare(solution, predict(problem) if predictable(problem) else None)
+        line.quantity: line
+        for line in compare(solution, predict_flow(problem) if predictable(problem) else None)
     }
 
 
@@ -146,7 +147,9 @@ def test_every_rung_is_compared_with_its_own_laws(name):
     sizes = nf.Sizes(3, 3, 4)
     problem = nf.Problem(sizes, ladder.make(name, sizes), nf.initial.make("gaussian", sizes, None, 1))
     solution = nf.solve(problem, t_end=400.0, stop=nf.Stop(None, None, 1e-13))
-    found = {a.quantity: a for a in compare(solution, predict(problem) if predictable(problem) else None)}
+    found = {
+        a.quantity: a for a in compare(solution, predict_flow(problem) if predictable(problem) else None)
+    }
     assert found["invariant"].digits > 8
     assert found["loss"].error < 1e-15
     assert found["decay rate of the loss"].digits > 1
@@ -231,7 +234,7 @@ def test_no_tail_is_announced_where_W_has_rank_C_minus_one():
     # n = C - 1 features: W^T 1 != 0 at the start, yet every direction of row(W) carries class means.
     sizes = nf.Sizes(4, 5, 3)
     state = nf.initial.make("balanced-centred", sizes, KERNEL, 1)
-    prediction = predict(nf.Problem(sizes, KERNEL, state))
+    prediction = predict_flow(nf.Problem(sizes, KERNEL, state))
     assert not prediction.algebraic
     assert "exponentially" in prediction.conditions["NC1"].sentence
     solution = nf.solve(nf.Problem(sizes, KERNEL, state))
@@ -246,7 +249,7 @@ def test_a_loss_small_only_beside_a_huge_start_is_not_taken_for_zero():
     problem = nf.Problem(sizes, KERNEL, nf.initial.make("balanced-contrast", sizes, KERNEL, 5, 40.0))
     solution = nf.solve(problem)
     assert solution.series["loss"][-1] < 1e-4 * solution.series["loss"][0]
-    assert "W W^T" not in {line.quantity for line in compare(solution, predict(problem))}
+    assert "W W^T" not in {line.quantity for line in compare(solution, predict_flow(problem))}
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(12, "no"), (2, "undetermined")])

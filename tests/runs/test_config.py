@@ -22,7 +22,7 @@ def test_a_configuration_survives_the_file():
 
 def test_every_default_is_written_out():
     config = prepare(SimulateConfig()).config
-    missing = ["widths", "kernel_file", "beta", "state", *TABLES["steps"], *TABLES["optimiser"]]
+    missing = ["widths", "depth", "kernel_file", "beta", "state", *TABLES["steps"], *TABLES["optimiser"]]
     none = [name for names in TABLES.values() for name in names if getattr(config, name) is None]
     assert none == missing
 

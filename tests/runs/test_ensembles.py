@@ -2,6 +2,7 @@ import functools
 import json
 import tomllib
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,10 @@ import ntkflow as nf
 from ntkflow.cli.main import main
 from ntkflow.integrate.task import Task
 from ntkflow.runs import ensembles, files
+from ntkflow.runs.border.records import document
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.ensembles import common_grid
+from ntkflow.runs.saved import ensembles as saved
 from ntkflow.runs.simulate import prepare, run
 
 SMALL = SimulateConfig(classes=3, per_class=4, features=5, t_end=2.0, rtol=1e-6)
@@ -42,8 +45,8 @@ def command(*arguments, expect=0):
 
 
 def test_members_are_single_runs_within_the_tolerance_in_spawned_processes():
-    found = nf.ensemble(SMALL, [5, 2])
-    for k, seed in enumerate((5, 2)):
+    found = nf.ensemble(SMALL, [5, 2, 3])
+    for k, seed in enumerate((5, 2, 3)):
         problem = prepare(SimulateConfig(**{**vars(SMALL), "seed": seed})).problem
         alone = nf.solve(problem, save_at=found.times, rtol=1e-6, engine="structured")
         assert (found.members[k].seed, found.members[k].engine) == (seed, "lockstep")
@@ -51,6 +54,14 @@ def test_members_are_single_runs_within_the_tolerance_in_spawned_processes():
         for name, values in alone.series.items():
             np.testing.assert_allclose(found.series[name][k], values, rtol=2e-6, atol=1e-6)
     assert np.any(found.series["loss"][0] != found.series["loss"][1])
+
+
+def test_two_members_are_solved_one_after_another():
+    found = nf.ensemble(SMALL, [5, 2], Inline())
+    problem = prepare(SimulateConfig(**{**vars(SMALL), "seed": 2})).problem
+    alone = nf.solve(problem, save_at=found.times, rtol=1e-6)
+    assert found.members[1].engine == alone.stats.engine != "lockstep"
+    np.testing.assert_array_equal(found.series["loss"][1], alone.series["loss"])
 
 
 def test_a_member_has_the_same_digits_whoever_the_others_are():
@@ -154,6 +165,9 @@ def test_the_command_writes_every_member_and_can_be_replayed(tmp_path, capsys, m
     np.testing.assert_allclose(
         summary["quantiles"]["NC1"]["final"], np.quantile(arrays["NC1"][:, -1], [0.05, 0.5, 0.95])
     )
+    kept = saved.read_summary(out)
+    assert json.loads(files.dump_json(document(kept))) == summary
+    assert list(document(kept)) == list(summary)
     assert summary["ensemble"]["failed"] == {}
     assert summary["drift"] <= 1e-6
     assert tomllib.loads((out / "config.toml").read_text())["run"]["ensemble"] == 3
@@ -172,6 +186,13 @@ def test_the_command_writes_every_member_and_can_be_replayed(tmp_path, capsys, m
     command("plot", out, "--format", "gif", expect=2)
 
 
+def test_problems_of_several_sizes_are_shown_without_any(tmp_path, capsys):
+    problems = [prepare(replace(SMALL, features=n, t_end=0.1)).problem for n in (4, 5)]
+    nf.ensemble(problems, executor=Inline(), times=[0.0, 0.1]).save(tmp_path / "run")
+    command("show", tmp_path / "run")
+    assert capsys.readouterr().out.startswith("2 members, seeds 0 to 1")
+
+
 def test_bands_of_the_figure_are_the_quantiles():
     from ntkflow.runs.pictures.ensemble_figure import ensemble_figure
 
@@ -186,3 +207,31 @@ def test_bands_of_the_figure_are_the_quantiles():
     assert edges[edges[:, 0] == 1.0, 1].min() == pytest.approx(low)
     empty = next(axes for axes in figure.axes if axes.get_title().startswith("NC2"))
     assert empty.texts
+
+
+@pytest.mark.slow
+def test_where_E_moves_compiled_members_are_followed_in_this_process():
+    sizes = nf.Sizes(3, 4, 2)
+    problems = [
+        nf.Problem(sizes, nf.BlockKernel(1.0, 0.5, 0.1), nf.initial.make("gaussian", sizes, seed=k), decay=nf.Decay(0.3, 0.1))
+        for k in range(3)
+    ]  # fmt: skip
+    inline = Inline()
+    found = nf.ensemble(problems, executor=inline, times=[0.0, 0.5, 1.0], engine="jax")
+    assert not inline.submitted
+    assert {member.engine for member in found.members} == {"jax"}
+    plain = nf.ensemble(problems, executor=inline, times=[0.0, 0.5, 1.0])
+    for name, values in plain.series.items():
+        np.testing.assert_allclose(found.series[name], values, rtol=1e-5, atol=1e-7)
+
+
+def test_members_of_linear_layers_go_together():
+    config = SimulateConfig(classes=2, per_class=2, widths=(3, 3), t_end=0.5, rtol=1e-6)
+    inline, times = Inline(workers=1), [0.0, 0.1, 0.5]
+    found = nf.ensemble(config, range(3), inline, times=times)
+    assert len(inline.submitted) == 1
+    one_by_one = nf.ensemble(config, range(2), Inline(workers=1), times=times)
+    for name, values in one_by_one.series.items():
+        # NC2 and the like of a hundredth are differences; gaps are rounding.
+        np.testing.assert_allclose(found.series[name][:2], values, rtol=1e-5, atol=1e-6)
+    assert [member.steps for member in found.members[:2]] == [member.steps for member in one_by_one.members]

@@ -89,7 +89,14 @@ def decay(found: DecayRow | None) -> Iterator[Pair]:
     if end is not None:
         yield from _end(end)
     for row in found.thresholds:
-        if end is not None and end.rho is None:
+        if row.dies:
+            who = (
+                f"a class of {row.m} samples"
+                if row.classes == 1
+                else f"each of {row.classes} classes of {row.m} samples"
+            )
+            yield "threshold", f"{who} dies from sqrt(lw lh) = {number(row.rate)} on, from a generic start"
+        elif end is not None and end.rho is None:
             yield (
                 "threshold",
                 f"the {row.classes} classes of {row.m} samples merge from sqrt(lw lh) = {number(row.rate)} on",

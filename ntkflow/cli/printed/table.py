@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -14,8 +15,13 @@ from ntkflow.problem.kernels import KAPPAS
 from ntkflow.problem.sizes import repeated
 from ntkflow.runs.border.plain import SizesRow
 from ntkflow.runs.laws import LEADING
+from ntkflow.runs.pictures.curves import flat
 from ntkflow.runs.saved.brought import BroughtRun
+from ntkflow.runs.saved.ensembles import EnsembleSummary
 from ntkflow.runs.summary import AgreementRow, BlockConstants, Summary
+
+if TYPE_CHECKING:
+    from ntkflow.runs.layered import LayeredSummary
 
 Row = tuple[str, str, str]
 
@@ -71,15 +77,23 @@ class Column:
         """Of one run."""
         nc = {name: summary.nc[name].final for name in METRICS}
         ends = (summary.loss.final, summary.invariant.drift, summary.invariant.alignment_final, summary.t_end)
-        return cls("simulation", _named(summary.config), _ends(nc, *ends), summary.stop_reason.key)
+        return cls("simulation", flat(summary.config), _ends(nc, *ends), summary.stop_reason.key)
 
     @classmethod
-    def of_ensemble(cls, summary: Document) -> "Column":
+    def of_ensemble(cls, summary: EnsembleSummary) -> "Column":
         """Of many."""
-        medians = {name: ends["final"][1] for name, ends in summary["quantiles"].items()}
-        ends = (medians.get("loss"), summary["drift"], medians.get("E_alignment"), summary["t_end"])
-        members = f"{summary['ensemble']['members']} members"
-        return cls("simulation", _named(summary["config"]), _ends(medians, *ends), members)
+        medians = {name: ends.final[1] for name, ends in summary.quantiles.items()}
+        ends = (medians.get("loss"), summary.drift, medians.get("E_alignment"), summary.t_end)
+        members = f"{summary.ensemble.members} members"
+        return cls("simulation", flat(summary.config), _ends(medians, *ends), members)
+
+    @classmethod
+    def of_layers(cls, summary: "LayeredSummary") -> "Column":
+        """Of linear layers, which have no E."""
+        found = {name: ends.end for name, ends in summary.series.items()}
+        settings = {"widths": repeated(summary.sizes.widths), **flat(summary.config)}
+        ends = _ends(found, found["loss"], None, None, summary.t_end)
+        return cls("linear layers", settings, ends, summary.stop_reason.key)
 
     @classmethod
     def of_brought(cls, run: BroughtRun) -> "Column":
@@ -93,10 +107,6 @@ class Column:
 
 # NC4 is a share of right answers, which says little where runs are compared.
 METRICS = ("NC1", "NC2", "NC3")
-
-
-def _named(tables: Document | None) -> Document:
-    return {name: value for table in (tables or {}).values() for name, value in table.items()}
 
 
 def _ends(nc: Document, loss: object, drift: object, alignment: object, t_end: object) -> dict[str, object]:

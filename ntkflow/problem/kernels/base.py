@@ -3,19 +3,19 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float64
 
-from ntkflow._types import ClassMatrix, FeatureMatrix, Features, Json, PerClass
+from ntkflow._types import Array, ClassMatrix, FeatureMatrix, Features, Json, PerClass
 from ntkflow._types import SampleKernel as SampleMatrix
 from ntkflow.problem.kernels.timeline import bracket
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import class_means, spread
 
 # numpy or jax arrays: the vector fields are written once for both.
-Gradient = Float64[Any, "n N"]
+Gradient = Float64[Array, "n N"]
 
 
 @dataclass(frozen=True)

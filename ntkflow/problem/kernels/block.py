@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -208,7 +208,7 @@ class BlockKernel(Kernel):
             class_sums = G @ Y.T
             return (kd - kc) * G + ((kc - kn) * class_sums + kn * class_sums.sum(axis=1, keepdims=True)) @ Y
         # Where classes have one size a view by class replaces the products with Y.
-        blocks: Any = G.reshape(G.shape[0], sizes.C, sizes.per_class)
+        blocks: Array = G.reshape(G.shape[0], sizes.C, sizes.per_class)
         class_sums = blocks.sum(axis=2, keepdims=True)
         total = class_sums.sum(axis=1, keepdims=True)
         return ((kd - kc) * blocks + ((kc - kn) * class_sums + kn * total)).reshape(G.shape)

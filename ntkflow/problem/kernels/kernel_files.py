@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ntkflow import checks
+from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.problem.kernels import (
     KAPPAS,
@@ -67,7 +68,7 @@ def used(names: Collection[str], rung: str | None) -> frozenset[str]:
     return frozenset(of_rung.intersection(names) or {*ARRAYS}.intersection(names))
 
 
-def checked(arrays: Arrays, source: object, others: Collection[str] = ()) -> dict[str, Any]:
+def checked(arrays: Arrays, source: object, others: Collection[str] = ()) -> Json:
     """The arrays of a kernel file; those of a state file beside them are left out.
 
     Args:
@@ -169,7 +170,7 @@ def _scheduled(arrays: Arrays) -> Kernel:
     return ScheduledKernel(tuple(times.tolist()), tuple(knots))
 
 
-def arrays_of(kernel: Kernel, sizes: Sizes) -> dict[str, Any]:
+def arrays_of(kernel: Kernel, sizes: Sizes) -> dict[str, np.ndarray]:
     """The arrays from which `build` makes the kernel again, given its rung; samples sorted by class.
 
     Raises:

@@ -5,9 +5,9 @@ avoided by choosing the root itself as the symbol (x = sqrt(m / mu_c), so mu_c =
 test exact: an element is zero exactly when its reduced numerator is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import sympy
 from sympy.polys.domains import QQ
@@ -15,12 +15,24 @@ from sympy.polys.fields import field
 
 if TYPE_CHECKING:
 
+    class Polynomial(Protocol):
+        """Numerator or denominator of an element of FIELD."""
+
+        def terms(self) -> "Sequence[tuple[tuple[int, ...], Fraction]]":
+            """Exponents of the generators and the coefficient, term by term."""
+            ...
+
+    class Generated(Protocol):
+        """FIELD as its elements know it."""
+
+        gens: "tuple[Scalar, ...]"
+
     class Scalar(Protocol):
         """An element of FIELD: sympy has no types of its own."""
 
-        numer: Any
-        denom: Any
-        field: Any
+        numer: Polynomial
+        denom: Polynomial
+        field: Generated
 
         def diff(self, generator: object, /) -> "Scalar":
             """Derivative by a generator of FIELD."""
@@ -38,8 +50,8 @@ if TYPE_CHECKING:
         def __eq__(self, other: object, /) -> bool: ...
         def __neg__(self) -> "Scalar": ...
 else:
-    Scalar = Any
-Number = Any  # float, int or Fraction
+    Scalar = Polynomial = object
+Number = float | Fraction  # or int
 
 _NAMES = "C m n mu_s mu_c mu_g x r s beta a eta lam_w lam_h p q t e ds dc dg w_P w_J h_P h_J s_P s_J c_1 c_2"
 FIELD, *_generators = field(_NAMES.split(), QQ)
@@ -63,7 +75,7 @@ def evaluate(value: Scalar, numbers: Mapping[str, Number]) -> Number:
     return _evaluate(value.numer, numbers) / _evaluate(value.denom, numbers)
 
 
-def _evaluate(polynomial: Any, numbers: Mapping[str, Number]) -> Number:
+def _evaluate(polynomial: Polynomial, numbers: Mapping[str, Number]) -> Number:
     total: Number = 0
     for exponents, coefficient in polynomial.terms():
         product: Number = Fraction(int(coefficient.numerator), int(coefficient.denominator))

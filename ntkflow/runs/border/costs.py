@@ -7,8 +7,8 @@ from ntkflow.runs.processes.host import physical_memory
 PLENTY = 16 << 30
 # Runs in one command that nobody asks for by a slip of the keyboard; more are meant where that is said.
 MANY = 100_000
-# Bytes of results in memory: the series of a member at 61 times, the summary of a cell.
-MEMBER, CELL = 20 << 10, 50 << 10
+# Bytes of results in memory: the series of a member at 61 times, what a training left, the address and the row of a cell.
+MEMBER, CELL, ROW = 20 << 10, 50 << 10, 1 << 10
 
 
 def most_bytes() -> int:

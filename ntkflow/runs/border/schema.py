@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
@@ -168,7 +168,7 @@ def schema_of(*sections: tuple[str, type]) -> Schema:
     return Schema(kinds, frozenset(lists))
 
 
-def _kind(hint: Any) -> Kind | None:
+def _kind(hint: object) -> Kind | None:
     several = isinstance(hint, types.UnionType) or typing.get_origin(hint) is tuple
     parts = typing.get_args(hint) if several else (hint,)
     return next((part for part in parts if part in WORDS), None)

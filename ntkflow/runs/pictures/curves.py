@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ntkflow._types import Floats, Json
+from ntkflow._types import Document, Floats, Json
 
 # What decides the numbers of a run only through rounding, or says nothing beside the arrays it names.
 INCIDENTAL = ("engine", "form", "ensemble", "kernel_file", "state")
@@ -27,6 +27,7 @@ class Curves:
         sparse: whether NaN says that a series is not known at a time, which its line passes over; otherwise that it has
             no value there, which is a gap.
         timed: whether t is flow time; otherwise it counts the steps of an optimiser that are in none.
+        layers: number of linear layers, which have panes of their own; 0 where the kernel is given.
     """
 
     t: Floats
@@ -39,6 +40,12 @@ class Curves:
     kind: str = "simulation"
     sparse: bool = False
     timed: bool = True
+    layers: int = 0
+
+
+def flat(tables: Mapping[str, Document] | None) -> Json:
+    """The settings of a configuration's tables, by name."""
+    return {name: value for table in (tables or {}).values() for name, value in table.items()}
 
 
 def differing(runs: Sequence[Curves]) -> list[str]:

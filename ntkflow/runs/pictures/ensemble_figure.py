@@ -10,17 +10,19 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from ntkflow._types import Floats
 from ntkflow.runs.pictures.figures import FLOOR, GREY, PANES, Line
+from ntkflow.runs.pictures.layered_figure import panes
 
 LOW, MEDIAN, HIGH = 0.05, 0.5, 0.95
 
 
-def ensemble_figure(t: Floats, series: Mapping[str, Floats], title: str) -> Figure:
+def ensemble_figure(t: Floats, series: Mapping[str, Floats], title: str, L: int = 0) -> Figure:
     """Eight panes against flow time t (units of the sum loss, eq. 4).
 
     Args:
         t: times, (T,).
         series: named series, (K, T) each; panes whose series are absent stay empty and say so.
         title: one line above the panes.
+        L: number of linear layers, whose panes are those of their figure; 0 for features under a kernel given.
     """
     figure = Figure(figsize=(14, 6.6))
     FigureCanvasAgg(figure)
@@ -29,7 +31,7 @@ def ensemble_figure(t: Floats, series: Mapping[str, Floats], title: str) -> Figu
     figure.suptitle(f"{title}: median, 5 % to 95 %", fontsize=11, y=0.972)
     shown = t > 0
     curves = {name: values[:, shown] for name, values in series.items()}
-    for axes, (name, label, log, lines) in zip(grid.flat, PANES, strict=True):
+    for axes, (name, label, log, lines) in zip(grid.flat, panes(L).values() if L else PANES, strict=True):
         _pane(axes, t[shown], curves, lines, log)
         axes.set_title(name, fontsize=10)
         axes.set_ylabel(label, fontsize=8.5)

@@ -74,7 +74,7 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         "standard deviation within a class",
         True,
         (
-            ("NC1", "mean over classes and features as given", BLUE, "-"),
+            ("NC1", "mean over classes, features", BLUE, "-"),
             ("NC1_frobenius", "Frobenius", GREY, "--"),
         ),
     ),
@@ -92,6 +92,32 @@ PANES: Sequence[tuple[str, str, bool, Sequence[Line]]] = (
         ),
     ),
 )
+
+# Panes that only some runs have anything for; beside the eight wherever panes are chosen.
+MORE_PANES: Mapping[str, tuple[str, str, bool, Sequence[Line]]] = {
+    "laws": (
+        "Conservation laws: off by",
+        "relative to what is in a law",
+        True,
+        (
+            ("laws_moved", "all laws, if constant", GREY, ":"),
+            ("laws_error", "all laws, off their law", BLUE, "-"),
+            ("Q_error", "Q off its law, over ‖Q(0)‖", RED, "--"),
+        ),
+    ),
+    "balance": (
+        "Imbalance",
+        "size of what is conserved",
+        True,
+        (
+            ("laws_q", "all laws, q", BLUE, "-"),
+            ("laws_law", "q by their law", "black", ":"),
+            ("Q_norm", "‖Q‖", RED, "-"),
+            ("Q_law", "‖Q‖ by its law", GREY, "--"),
+            ("Q_over_weights", "‖Q‖/‖WᵀW‖", PURPLE, "-."),
+        ),
+    ),
+}
 
 
 def run_figure(t: Floats, series: Series, title: str, E_constant: bool = True) -> Figure:
@@ -199,7 +225,9 @@ def decades(axes: Axes, values: Floats) -> None:
     low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
     if high - low < 1:
         high = low + 1
-    axes.set_ylim(10.0**low * 0.8, 10.0**high * 1.25)
+    # A share of the axis, so that over many decades too no curve runs along its edge.
+    room = max(0.1, 0.03 * (high - low))
+    axes.set_ylim(10.0 ** (low - room), 10.0 ** (high + room))
     axes.yaxis.set_major_locator(FixedLocator(list(_decade_ticks(10.0**low, 10.0**high, 6))))
     axes.yaxis.set_major_formatter(FuncFormatter(_power))
     axes.yaxis.set_minor_locator(NullLocator())

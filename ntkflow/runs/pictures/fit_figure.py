@@ -17,6 +17,7 @@ from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, RED
 from ntkflow.runs.pictures.layout import inches, some
+from ntkflow.runs.rundir import OF_LAYERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,12 +48,16 @@ def fit_figure(
         size: width in inches, or width and height.
 
     Raises:
-        InputError: the observations have other class sizes than the kernel, or a pane needs some and there are none.
+        InputError: the observations have other class sizes than the kernel or are given with a fit of layers, or a pane needs
+            some and there are none.
         SolveError: the fitted kernel's trajectory cannot be integrated.
     """
     names = some(panes, KEYS, KEYS[:1] if observed is None else KEYS)
     if observed is None and "trajectory" in names:
         raise InputError("panes", "trajectory", "needs what was fitted", "pass observed=")
+    if observed is not None and found.kind == OF_LAYERS:
+        rule = "are of features under a kernel of their own, and the fit is of linear layers"
+        raise InputError("observed", "states", rule, "draw the constants alone")
     figure = Figure(figsize=inches(size, (PANE[0] * len(names), PANE[1])), layout="constrained")
     FigureCanvasAgg(figure)
     for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):

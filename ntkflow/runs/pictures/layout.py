@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +18,7 @@ from ntkflow.runs.pictures.figures import (
     FLOOR,
     GREEN,
     GREY,
+    MORE_PANES,
     ORANGE,
     PANES,
     PURPLE,
@@ -29,6 +29,7 @@ from ntkflow.runs.pictures.figures import (
     say,
     time_ticks,
 )
+from ntkflow.runs.pictures.layered_figure import panes as panes_of_layers
 
 COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, "black")
 KEYS = ("E", "alignment", "terms", "moments", "NC1", "NC2", "NC3", "loss")
@@ -64,25 +65,36 @@ class Pane:
     lines: Sequence[Line]
 
 
-def chosen(names: Sequence[str] | None, present: Iterable[str]) -> list[Pane]:
-    """The panes of these names; a series that no pane is named after gets one of its own.
+def chosen(names: Sequence[str] | None, present: Iterable[str], layers: int = 0) -> list[Pane]:
+    """The panes of these names, by default all that there is anything for; a series that no pane is named after gets its own.
+
+    Args:
+        names: of panes or series.
+        present: names of the series that there are.
+        layers: of a run of so many linear layers, whose panes are others; 0 for all other runs.
 
     Raises:
         InputError: there is neither a pane nor a series of a name.
     """
-    series, known = set(present), dict(zip(KEYS, (Pane(*pane) for pane in PANES), strict=True))
+    usual = {**dict(zip(KEYS, PANES, strict=True)), **MORE_PANES}
+    drawn = panes_of_layers(layers) if layers else usual
+    series, known = set(present), {name: Pane(*pane) for name, pane in drawn.items()}
+    some = [name for name, pane in known.items() if not series.isdisjoint(line[0] for line in pane.lines)]
     panes = []
-    for name in KEYS if names is None else names:
+    for name in (some or list(known)[: len(KEYS)]) if names is None else names:
+        if name in MORE_PANES and not layers and name not in some:
+            rule = "is of trainings whose laws were followed, of which there is none here"
+            raise InputError("panes", repr(name), rule, "run `ntkflow validate laws RUN` first")
         if name in known:
             panes.append(known[name])
         elif name in series:
             panes.append(Pane(name, name, name not in LINEAR, ((name, name, BLUE, "-"),)))
         else:
-            others = ", ".join(sorted(series - set(KEYS)))
+            others = ", ".join(sorted(series - set(known)))
             raise InputError(
                 "panes",
                 repr(name),
-                f"is neither one of {', '.join(KEYS)} nor a series",
+                f"is neither one of {', '.join(known)} nor a series",
                 f"there are {others}",
             )
     if not panes:
@@ -238,7 +250,7 @@ class Layout:
             axes.text(0.03, 0.03, words, transform=axes.transAxes, fontsize=self.small, color=GREY)
 
     def _legend(self, axes: Axes, several: bool) -> None:
-        handles: dict[str, Any] = {}
+        handles: dict[str, Line2D] = {}
         for line in axes.get_lines():
             style = Line2D([], [], color=GREY, linestyle=line.get_linestyle()) if several else line
             handles.setdefault(self.wrapped(str(line.get_label())), style)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
-from threading import Lock
+from threading import Lock, current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 _SAFE = "PYTHONSAFEPATH"
@@ -34,7 +35,8 @@ def _started_safely() -> Iterator[None]:
         os.environ[_SAFE] = "1"
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
         try:
-            yield
+            with _interrupts_held():
+                yield
         finally:
             if before is None:
                 os.environ.pop(_SAFE, None)
@@ -42,6 +44,26 @@ def _started_safely() -> Iterator[None]:
                 os.environ[_SAFE] = before
             if old is not None:
                 signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C is answered afterwards: another thread may take the signal, and Python then answers it in the main one at once.
+
+    A child that has started and gets nothing to read would say so with a traceback.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if current_thread() is not main_thread() or not callable(usual):
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if held:
+            usual(*held[0])
 
 
 def answer_interrupts() -> None:

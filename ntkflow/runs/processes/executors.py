@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import parent_process
 
-from ntkflow.errors import InputError
+from ntkflow.errors import InputError, SolveError
 from ntkflow.runs.processes.children import answer_interrupts, spawn_context
 
 # More processes than any machine has cores; each costs memory and a handle.
@@ -46,6 +46,21 @@ def local_processes(workers: int | None = None) -> ProcessPoolExecutor:
     """
     check_workers(workers)
     return _Pool(workers or usable_cores(), mp_context=spawn_context(), initializer=start_worker)
+
+
+def worker_died(done: int, total: int, what: str, remedy: str) -> SolveError:
+    """What to say when a pool broke.
+
+    Args:
+        done: tasks that had ended.
+        total: tasks in all.
+        what: what they are, as "cells".
+        remedy: what to do.
+    """
+    if not done:
+        # A spawned process runs the script that started it once more, and dies where that starts processes again.
+        remedy += "; a script of your own starts them below `if __name__ == '__main__':`"
+    return SolveError(f"a worker died (out of memory, or killed) after {done} of {total} {what}; {remedy}")
 
 
 def start_worker() -> None:

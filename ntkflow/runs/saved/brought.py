@@ -25,7 +25,7 @@ class Kind(Protocol):
     def knows(self, path: Path) -> bool:
         """Whether it is one of these, by a look that costs little; whether it is a good one is for `load` to say."""
 
-    def load(self, path: Path) -> Any:
+    def load(self, path: Path) -> object:
         """What it holds.
 
         Raises:
@@ -46,15 +46,20 @@ class Saved(Protocol):
 
 
 @runtime_checkable
-class BroughtRun(Saved, Protocol):
+class BroughtCurves(Protocol):
+    """What has lines along time, as a figure lays them over those of others."""
+
+    def curves(self) -> Curves:
+        """What a figure needs of it."""
+
+
+@runtime_checkable
+class BroughtRun(Saved, BroughtCurves, Protocol):
     """A run of another package, as figures and tables put it beside those of this one."""
 
     @property
     def settings(self) -> Json:
         """The settings it was made with, by names of one word where that is clear."""
-
-    def curves(self) -> Curves:
-        """What a figure needs of it."""
 
     def ends(self) -> Json:
         """Its `kind`, and numbers at its ends under the names that the summary of a simulation has for them."""
@@ -75,26 +80,12 @@ def kind_of(path: Path) -> Kind | None:
     return None
 
 
-def run_at(path: Path) -> BroughtRun | None:
-    """The run of another package in a directory; None where there is one of this package, or none.
-
-    Raises:
-        InputError: it is damaged, or the directory holds runs and is none.
-    """
-    kind = None if _is_own(path) else kind_of(path)
-    found = None if kind is None else kind.load(path)
-    if isinstance(found, BroughtRun):
-        return found
-    refuse_folder(path)
-    return None
-
-
 def refuse_folder(path: Path) -> None:
     """Raise InputError for a folder that is no run but holds some, which are named."""
-    if not path.is_dir() or _is_own(path):
+    if not path.is_dir() or is_own(path):
         return
     folders = (entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith("."))
-    names = [entry.name for entry in folders if _is_own(entry) or kind_of(entry) is not None]
+    names = [entry.name for entry in folders if is_own(entry) or kind_of(entry) is not None]
     if names:
         runs = "one run" if len(names) == 1 else f"{len(names)} runs"
         raise InputError(
@@ -125,5 +116,6 @@ def _points() -> Sequence[Any]:
     return sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
 
 
-def _is_own(path: Path) -> bool:
-    return (path / rundir.TRAJECTORY).is_file() or (path / ARRAYS).is_file()
+def is_own(path: Path) -> bool:
+    """Whether it is the directory of a run of this package."""
+    return any((path / name).is_file() for name in (rundir.TRAJECTORY, ARRAYS, rundir.LAYERS))

@@ -11,11 +11,13 @@ from ntkflow.integrate.layers.solution import LayeredSolution
 from ntkflow.integrate.solution import Solution
 from ntkflow.problem.kernels import Kernel
 from ntkflow.problem.kernels.kernel_files import MEASURED
+from ntkflow.problem.layers.state import LayeredState
 from ntkflow.problem.losses import Loss
 from ntkflow.problem.state import State
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border.reading import archive
 from ntkflow.runs.ensembles import Ensemble
+from ntkflow.runs.layered_states import read_layers, write_layers
 from ntkflow.runs.saved import brought
 from ntkflow.runs.saved.ensembles import ARRAYS, load_ensemble, save_ensemble
 from ntkflow.runs.saved.layers import LAYERS, load_layers, save_layers
@@ -29,7 +31,7 @@ SWEEP_TABLE, SWEEP_SPEC = "table.npz", "sweep.toml"
 
 
 def save(
-    thing: "Solution | LayeredSolution | Ensemble | Fit | State | Saved",
+    thing: "Solution | LayeredSolution | Ensemble | Fit | State | LayeredState | Saved",
     path: Path | str,
     *,
     overwrite: bool = False,
@@ -46,13 +48,13 @@ def save(
         overwrite: replace what `save` or the command wrote there before; nothing else is ever replaced.
         figures: draw the figure of a solution or an ensemble too, into `figures/`; a training keeps what it has.
         details: of a state file: `labels` (N,), by default those of the `sizes` given instead, and what else
-            `ntkflow.runs.files.write_state` takes: kernel, meta, arrays of a kernel.
+            `ntkflow.runs.files.write_state` takes: kernel, meta, arrays of a kernel; of layers `kernel` and `meta`.
 
     Raises:
         InputError: something else lies there, or the thing has no file.
     """
     place = Path(path)
-    if not isinstance(thing, State) and details:
+    if not isinstance(thing, State | LayeredState) and details:
         raise InputError("save", ", ".join(details), "are details of a state file", "drop them")
     if isinstance(thing, Solution):
         save_solution(thing, place, overwrite, figures)
@@ -60,7 +62,7 @@ def save(
         save_ensemble(thing, place, overwrite, figures)
     elif isinstance(thing, LayeredSolution):
         save_layers(thing, place, overwrite, figures)
-    elif isinstance(thing, State):
+    elif isinstance(thing, State | LayeredState):
         _save_state(thing, place, overwrite, **details)
     elif brought.is_brought(thing) or _is_table(thing):
         thing.save(place, overwrite=overwrite)
@@ -79,13 +81,17 @@ def _is_table(thing: object) -> bool:
     return isinstance(thing, ntkflow.sweep.Table)
 
 
-def _save_state(state: State, path: Path, overwrite: bool, **details: Any) -> None:
+def _save_state(state: State | LayeredState, path: Path, overwrite: bool, **details: Any) -> None:
     if path.exists() and not overwrite:
         raise InputError("path", path, "exists", "choose another or pass overwrite=True")
     labels, sizes = details.pop("labels", None), details.pop("sizes", None)
     if labels is None and sizes is None:
         raise InputError("labels", None, "are needed in a state file", "pass labels= or sizes=")
-    files.write_state(path, state, sizes.labels if labels is None else np.asarray(labels), **details)
+    labels = sizes.labels if labels is None else np.asarray(labels)
+    if isinstance(state, LayeredState):
+        write_layers(path, state, labels, **details)
+    else:
+        files.write_state(path, state, labels, **details)
 
 
 def load(path: Path | str, *, kernel: Kernel | None = None, loss: Loss | None = None) -> Any:
@@ -98,6 +104,7 @@ def load(path: Path | str, *, kernel: Kernel | None = None, loss: Loss | None = 
     | the same with `--ensemble`, or `Ensemble.save` | `Ensemble` |
     | directory of `ntkflow sweep` | `nf.sweep.Table` |
     | state file (.npz) | `ntkflow.runs.files.StateFile`: state, sizes, kernel |
+    | state file of linear layers | `ntkflow.runs.layered_states.LayeredStateFile`: state, sizes, arrays of the kernel |
     | JSON of `Fit.save` or `ntkflow fit --json` | `Fit` |
 
     And of what other packages bring, named by the entry points `ntkflow.load`:
@@ -124,7 +131,7 @@ def load(path: Path | str, *, kernel: Kernel | None = None, loss: Loss | None = 
     return _of_directory(place, kernel, loss) if place.is_dir() else _of_file(place)
 
 
-def _of_directory(place: Path, kernel: Kernel | None, loss: Loss | None) -> Any:
+def _of_directory(place: Path, kernel: Kernel | None, loss: Loss | None) -> object:
     if (place / ARRAYS).is_file():
         return load_ensemble(place)
     if (place / LAYERS).is_file():
@@ -145,12 +152,14 @@ def _of_directory(place: Path, kernel: Kernel | None, loss: Loss | None) -> Any:
     return load_solution(place, kernel, loss)  # which says what is missing
 
 
-def _of_file(place: Path) -> Any:
+def _of_file(place: Path) -> object:
     if zipfile.is_zipfile(place):
         _, names = archive(place, "state", lambda _: False)
         # A measurement with a head is a state file too; who can read all of it does.
         kind = brought.kind_of(place) if any(name.startswith(MEASURED) for name in names) else None
-        return files.read_state(place) if kind is None else kind.load(place)
+        if kind is None:
+            return read_layers(place) if files.LAYER in names else files.read_state(place)
+        return kind.load(place)
     kind = None if "estimates" in brought.json_keys(place) else brought.kind_of(place)
     if kind is not None:
         return kind.load(place)

@@ -6,7 +6,8 @@ import numpy as np
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
-from ntkflow.fitting.estimate import Estimate, Fit
+from ntkflow.fitting.estimate import Fit
+from ntkflow.fitting.spread import Estimate
 from ntkflow.problem.kernels import KAPPAS, BlockKernel, ClassBlockKernel, Kernel, ScheduledKernel
 from ntkflow.runs import files
 from ntkflow.runs.border.reading import NUMBER, Shape, read_json, reading

@@ -1,5 +1,7 @@
 """The directory of a run of linear layers: layers.npz with problem, states and series, summary.json, figure."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,32 +15,24 @@ from ntkflow.integrate.layers.solution import LayeredSolution
 from ntkflow.integrate.series import TIME_UNIT
 from ntkflow.integrate.solution import Stats
 from ntkflow.integrate.stopping import Reason
-from ntkflow.problem.kernels import kernel_files
+from ntkflow.problem.kernels import KAPPAS, kernel_files
 from ntkflow.problem.layers.problem import LayerDecay, LayeredProblem
-from ntkflow.problem.layers.state import LayeredState
 from ntkflow.problem.losses import Loss, loss_named
-from ntkflow.problem.sizes import Sizes
 from ntkflow.runs import files, rundir
 from ntkflow.runs.border import reading
-from ntkflow.runs.layered import summarise_layers
+from ntkflow.runs.border.plain import SizesRow
+from ntkflow.runs.border.records import document, read_record, record
+from ntkflow.runs.layered import LayeredSummary, summarise_layers
+from ntkflow.runs.layered_states import named, state_of, write_layers
+from ntkflow.runs.pictures.curves import Curves
 from ntkflow.runs.pictures.drawing import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LAYERS = rundir.LAYERS
-# What readers of such a summary.json rely on.
-SHAPE = {
-    "kind": str,
-    "sizes": {"C": int, "m": object, "n": int, "widths": [int]},
-    "series": {"*": {"start": reading.NUMBER, "end": reading.NUMBER}},
-    "predicted": {"sentences": [object]},
-    "compared": {"*": reading.NUMBER},
-    "invariants": {"gap": reading.NUMBER, "bound": reading.NUMBER},
-    "stop_reason": {"sentence": str},
-    "t_end": reading.NUMBER,
-    "solver": {"engine": str, "because": str, "form": str, "steps": int, "seconds": float},
-}
+# What the arrays of the first state and of the kernel are called by in layers.npz, before their own names.
+_START, _KERNEL = "start.", "kernel."
 
 
 def title(solution: LayeredSolution) -> str:
@@ -61,12 +55,24 @@ def save_layers(
             draw(staged)
 
 
-def write(staged: Path, solution: LayeredSolution, config: Json | None) -> Json:
+def write(staged: Path, solution: LayeredSolution, config: Json | None) -> LayeredSummary:
     """Write config.toml, layers.npz and summary.json into an existing directory; returns the summary."""
     summary = summarise_layers(solution, config)
     write_arrays(staged / LAYERS, solution)
-    files.write_toml(staged / "config.toml", {**(config or {}), "record": files.run_versions()})
-    files.write_json(staged / rundir.SUMMARY, summary)
+    problem, labels = solution.problem, solution.problem.sizes.labels
+    replayed: Json = {table: dict(content) for table, content in (config or {}).items()}
+    # What came from files is copied in, so that config.toml replays the run from the directory alone.
+    if replayed.get("initial", {}).get("state") is not None:
+        write_layers(staged / rundir.INITIAL_STATE, problem.state, labels, problem.kernel)
+        replayed["initial"]["state"] = rundir.INITIAL_STATE
+        replayed["kernel"]["kernel_file"] = None
+    elif replayed.get("kernel", {}).get("kernel_file") is not None:
+        kernel = kernel_files.arrays_of(problem.kernel, problem.sizes)
+        files.write_arrays(staged / rundir.KERNEL_FILE, kernel)
+        replayed["kernel"]["kernel_file"] = rundir.KERNEL_FILE
+    write_layers(staged / rundir.FINAL_STATE, solution.final, labels, problem.kernel)
+    files.write_toml(staged / "config.toml", {**replayed, "record": files.run_versions()})
+    files.write_json(staged / rundir.SUMMARY, document(summary))
     return summary
 
 
@@ -74,9 +80,6 @@ def write_arrays(path: Path, solution: LayeredSolution) -> None:
     """Write layers.npz: series by name, packed states, and the problem they belong to."""
     problem, series = solution.problem, solution.series
     kernel = kernel_files.arrays_of(problem.kernel, problem.sizes)
-    s = problem.state
-    start = {"H": s.H, "W": s.W, "b": s.b, **{f"V{l}": V for l, V in enumerate(s.V, 2)}}
-    start |= {f"c{l}": c for l, c in enumerate(s.c, 1)}
     header = {
         "title": title(solution),
         "sizes": problem.sizes.as_dict(),
@@ -91,9 +94,27 @@ def write_arrays(path: Path, solution: LayeredSolution) -> None:
         "series": {name: describe(name) for name in series},
     }
     arrays = {"t": solution.times, **series, "packed": solution.packed, "gaps": solution.gaps}
-    arrays |= {f"start.{name}": value for name, value in start.items()}
-    arrays |= {f"kernel.{name}": np.asarray(value) for name, value in kernel.items()}
+    arrays |= {f"{_START}{name}": value for name, value in named(problem.state).items()}
+    arrays |= {f"{_KERNEL}{name}": value for name, value in kernel.items()}
     files.write_arrays(path, arrays, header)
+
+
+def curves(solution: LayeredSolution) -> Curves:
+    """What a figure needs of it."""
+    problem = solution.problem
+    kappas = problem.kernel.kappas
+    settings = {
+        "classes": problem.sizes.C,
+        "per_class": problem.sizes.m,
+        "widths": ", ".join(map(str, problem.widths)),
+        **(dict(zip(KAPPAS, kappas, strict=True)) if kappas else {"rung": problem.kernel.rung}),
+        "loss": problem.loss.name,
+        **{f"decay_{name}": rate for name, rate in problem.decay.as_dict().items()},
+    }
+    return Curves(
+        solution.times, solution.series, title(solution), True, settings, {}, kind="linear layers",
+        layers=problem.L,
+    )  # fmt: skip
 
 
 def load_layers(directory: Path, loss: Loss | None = None) -> LayeredSolution:
@@ -110,30 +131,16 @@ def load_layers(directory: Path, loss: Loss | None = None) -> LayeredSolution:
     t, series, header = rundir.read_series(path)
     arrays, _ = files.read_arrays(path, "run")
     with reading.reading("run", path, "a run of linear layers", remedy):
-        L = int(header["L"])
-        m = header["sizes"]["m"]
-        sizes = Sizes(header["sizes"]["C"], tuple(m) if isinstance(m, list) else m, header["sizes"]["n"])
-        start = {
-            name.removeprefix("start."): value for name, value in arrays.items() if name.startswith("start.")
-        }
-        state = LayeredState(
-            start["H"],
-            tuple(start[f"V{l}"] for l in range(2, L + 1)),
-            start["W"],
-            start["b"],
-            tuple(start[f"c{l}"] for l in range(1, L + 1) if f"c{l}" in start),
-        )
-        found = {
-            name.removeprefix("kernel."): value
-            for name, value in arrays.items()
-            if name.startswith("kernel.")
-        }
+        sizes = record(SizesRow, header["sizes"]).sizes()
+        state, kernel = state_of(path, _under(_START, arrays)), _under(_KERNEL, arrays)
         rates = dict(header["decay"])
         layers = rates.pop("layers")
         decay = LayerDecay(tuple(layers) if isinstance(layers, list) else layers, **rates)
         chosen = loss if loss is not None else loss_named(header["loss"])
-        problem = LayeredProblem(sizes, kernel_files.build(found, header["rung"]), state, chosen, decay)
-        stats = Stats(**header["stats"])
+        problem = LayeredProblem(sizes, kernel_files.build(kernel, header["rung"]), state, chosen, decay)
+        # JSON has no NaN, which the tolerances of discrete steps are.
+        costs: Json = {name: math.nan if v is None else v for name, v in header["stats"].items()}
+        stats = Stats(**costs)
         flow = LayeredFlow.build(problem, stats.form)
         if arrays["packed"].shape != (len(t), len(flow.start)):
             rule = f"has states of shape {arrays['packed'].shape} for {len(t)} times"
@@ -146,13 +153,18 @@ def load_layers(directory: Path, loss: Loss | None = None) -> LayeredSolution:
     return solution
 
 
-def read_summary(directory: Path) -> Json:
-    """Content of such a run's summary.json.
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin so, by what follows."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def read_summary(directory: Path) -> LayeredSummary:
+    """The summary.json of such a run.
 
     Raises:
         InputError: it is missing or damaged.
     """
-    return reading.read_json(directory / rundir.SUMMARY, "run", "run it again", SHAPE)
+    return read_record(directory / rundir.SUMMARY, "run", "a summary", LayeredSummary, "run it again")
 
 
 def draw(directory: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:

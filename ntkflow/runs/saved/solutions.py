@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
+from ntkflow.integrate.layers.solution import LayeredSolution
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.stopping import Stop
 from ntkflow.problem.kernels import Kernel, kernel_files
@@ -12,6 +13,7 @@ from ntkflow.problem.losses import Loss
 from ntkflow.runs import files, rundir, states
 from ntkflow.runs.border.records import document
 from ntkflow.runs.config import SimulateConfig
+from ntkflow.runs.layered import summarise_layers
 from ntkflow.runs.pictures import drawing
 from ntkflow.runs.simulate import Arrays, Prepared
 from ntkflow.runs.summary import summarise as summary_of
@@ -50,12 +52,14 @@ def _kernel_arrays(solution: Solution) -> Arrays:
         return {}  # of the user's own rung, which no file can hold
 
 
-def summarise(solution: Solution) -> Json:
+def summarise(solution: Solution | LayeredSolution) -> Json:
     """The numbers of summary.json: what happened, what the theory predicted, how far they agree.
 
     Args:
-        solution: of `nf.solve`, or read by `nf.load`.
+        solution: of `nf.solve` or `nf.solve_layers`, or read by `nf.load`.
     """
+    if isinstance(solution, LayeredSolution):
+        return document(summarise_layers(solution))
     return document(summary_of(solution, prepared(solution)))
 
 

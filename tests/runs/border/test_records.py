@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ntkflow.errors import InputError
-from ntkflow.runs.border.records import INLINE, SPARSE, document, key, read_record, record
+from ntkflow.runs.border.records import EMPTY, INLINE, SPARSE, document, key, read_record, record
 from ntkflow.runs.files import dump_json
 
 
@@ -93,6 +93,19 @@ def test_a_record_within_the_same_document_is_there_where_its_keys_are():
     assert document(Outer(1)) == {"own": 1}
     with pytest.raises(ValueError, match="lacks at"):
         record(Outer, {"own": 1, "speed": 3.0})
+
+
+@dataclass(frozen=True)
+class Ended:
+    first: Start | None = field(metadata=EMPTY)
+
+
+def test_what_has_no_value_may_be_an_object_without_keys():
+    assert document(Ended(None)) == {"first": {}}
+    assert record(Ended, {"first": {}}) == Ended(None)
+    assert record(Ended, {"first": {"at": 1, "speed": None}}) == Ended(Start(1, None))
+    with pytest.raises(ValueError, match="lacks first"):
+        record(Ended, {})
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 
 from ntkflow.errors import InputError
 from ntkflow.runs.processes.isolated import ATTEMPTS, IsolatedProcesses, WorkerDiedError
-from ntkflow.sweep.cache import Cache
 from ntkflow.sweep.runner import fill
+from ntkflow.sweep.stored.cache import Cache
 from tests.sweep.laboured import Labour, count, labour
 
 

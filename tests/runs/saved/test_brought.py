@@ -66,7 +66,7 @@ def test_our_own_kinds_are_not_asked_for(weighing, tmp_path):
         nf.load(tmp_path / name)
     nf.figure(tmp_path / "run", panes=["NC1"])
     assert weighing.Scales.asked == []
-    assert brought.run_at(tmp_path / "run") is None
+    assert brought.is_own(tmp_path / "run")
 
 
 def test_a_folder_names_the_runs_in_it(weighing, tmp_path):

@@ -78,6 +78,17 @@ def test_ensembles_are_medians_with_bands():
     assert len(axes.collections) == 1
 
 
+def test_an_invariant_of_rounding_is_zero_and_not_unknown():
+    sizes, kernel = nf.Sizes(2, 3, 4), nf.BlockKernel(1.0, 0.5, 0.1)
+    runs = [
+        nf.solve(nf.Problem(sizes, kernel, nf.initial.make(name, sizes, kernel, 0)), t_end=1.0)
+        for name in ("balanced", "gaussian")
+    ]
+    (axes,) = panes(nf.figure(runs, panes=["E"], labels=["balanced", "gaussian"]))
+    assert [text.get_text() for text in axes.texts] == ["zero but for errors: balanced"]
+    assert len(axes.lines) == 1
+
+
 def test_who_has_no_line_is_named_with_the_reason():
     members = tuple(overlay.ensembles.Member(k, nf.Reason.T_END, "e", 1, 0.0) for k in range(2))
     t, loss = np.array([0.0, 1.0, 2.0]), np.ones((2, 3))

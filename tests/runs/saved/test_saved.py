@@ -2,14 +2,16 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
 import ntkflow as nf
 from ntkflow.cli.main import main
-from ntkflow.fitting.estimate import Estimate
-from ntkflow.runs import states
+from ntkflow.fitting.spread import Estimate
+from ntkflow.runs import carried, states
 from ntkflow.runs.files import dump_json, read_toml
 from ntkflow.runs.saved.fits import load_fit
 from tests.problem.kernels import ladder
@@ -250,14 +252,42 @@ def test_ensembles_come_back_of_configurations_of_problems_and_of_the_command(tm
     assert tables["sizes"]["classes"] == 3
 
 
-def test_the_vmapped_engine_gives_the_ensemble_of_the_others():
+def test_the_compiled_engine_gives_the_ensemble_of_the_others_and_keeps_its_program(tmp_path, monkeypatch):
     problems = [nf.Problem(SIZES, BLOCK, nf.initial.make("gaussian", SIZES, seed=k)) for k in range(3)]
     plain = nf.ensemble(problems, executor=ThreadPoolExecutor(1), times=[0.0, 0.5, 1.0])
-    fast = nf.ensemble(problems, times=[0.0, 0.5, 1.0], engine="jax")
-    np.testing.assert_array_equal(fast.times, [0.5, 1.0])
-    assert [member.reason for member in fast.members] == [nf.Reason.T_END] * 3
-    for name in ("loss", "NC1", "NC3"):
-        np.testing.assert_allclose(fast.series[name], plain.series[name][:, 1:], rtol=1e-6)
+    seen = []
+    fast = nf.ensemble(problems, times=[0.0, 0.5, 1.0], engine="jax", progress=lambda *now: seen.append(now))
+    assert seen == [("members", k, 3) for k in (1, 2, 3)]
+    np.testing.assert_array_equal(fast.times, plain.times)
+    assert [(member.engine, member.reason) for member in fast.members] == [("jax", nf.Reason.T_END)] * 3
+    assert [member.steps for member in fast.members] == [member.steps for member in plain.members]
+    assert list(fast.series) == list(plain.series)
+    for name, values in plain.series.items():
+        # Of E, which is projected now and then, the drift is known to the tolerance.
+        np.testing.assert_allclose(fast.series[name], values, rtol=1e-6, atol=1e-7)
+    # Prepared and evaluated by others.
+    monkeypatch.setattr(carried, "PART", 2)
+    spread = nf.ensemble(problems, executor=ThreadPoolExecutor(2), times=[0.0, 0.5, 1.0], engine="jax")
+    assert [replace(m, seconds=0.0) for m in spread.members] == [
+        replace(m, seconds=0.0) for m in fast.members
+    ]
+    for name, values in fast.series.items():
+        np.testing.assert_array_equal(spread.series[name], values)
+    fast.save(tmp_path / "fast")
+    assert nf.load(tmp_path / "fast").members == fast.members
+    # Others of the same shapes: states, kernels and times are what the program is given, not what it is.
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: compiled.append(event))
+    others = [
+        nf.Problem(SIZES, nf.BlockKernel(2.0 + k, 0.5, 0.25), nf.initial.make("gaussian", SIZES, seed=7 + k))
+        for k in range(5)
+    ]
+    later = nf.ensemble(others, times=[0.25, 0.5, 0.75, 0.8], engine="jax")
+    assert not [event for event in compiled if "compile" in event]
+    expected = nf.solve(others[0], save_at=[0.25], rtol=1e-9).series["loss"][0]
+    assert later.series["loss"][0, 0] == pytest.approx(expected, rel=1e-6)
+    jax.jit(lambda x: x + 1)(2.0)
+    assert [event for event in compiled if "compile" in event]
 
 
 def test_fits_come_back(tmp_path):
