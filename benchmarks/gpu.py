@@ -3,13 +3,15 @@
 Run, from the tree and without installing it:
     python benchmarks/gpu.py --out OUT [--minutes 9] [--data FOLDER] [--wheels FOLDER] [--stages facts,steps] [--small]
 The same command with the same OUT goes on: stages that are done are kept, the training from its checkpoint; OUT/run.tar of
-an earlier call, copied into another OUT, does as well. OUT gets gpu.json (every number), gpu.log and run.tar (the training's
-checkpoint, metrics and kernels), each below 16 MiB. A stage that does not fit into the time that is left is skipped and
-named, one that takes longer is ended, with what it had written. FOLDER of --data holds the files of Fashion-MNIST; wheels
-are of packages that the machine lacks. With --small everything is tiny, for a CPU.
+an earlier call, copied into another OUT, does as well. OUT gets gpu.json (every number as soon as it is known), gpu.log and
+run.tar (the training's checkpoint, metrics and kernels, every minute), each below 16 MiB. A stage that does not fit into the
+time that is left is skipped and named, one that takes longer is ended, with what it had written. FOLDER of --data holds the
+files of Fashion-MNIST; wheels are of packages that the machine lacks: it needs none for tomli_w and beartype. With --small
+everything is tiny, for a CPU.
 """
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -24,8 +26,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 # What is brought back of one file.
 MOST_BYTES = 15 * 2**20
-# Seconds that are kept for packing, after the last stage.
-PACKING = 10.0
+# Seconds that are kept for packing, after the last stage, and between two packings of a training.
+PACKING, PACKED_EVERY = 10.0, 60.0
+# Where the training is, and what it is packed into.
+RUN, TAR = "NTKFLOW_GPU_RUN", "NTKFLOW_GPU_TAR"
 Note = Callable[[str, Any], None]
 
 
@@ -50,7 +54,7 @@ def steps(note: Note, small: bool, left: Callable[[], float]) -> None:
     import jax
     import jax.numpy as jnp
     import numpy as np
-    from ntkflow_validation.training.together import Member, _advance, _stacked
+    from ntkflow_validation.training.together import Member, advance_of, stacked
     from ntkflow_validation.training.train import LENGTHS, make_advance, start
 
     config, dataset, network = _paper(small)
@@ -75,8 +79,8 @@ def steps(note: Note, small: bool, left: Callable[[], float]) -> None:
             note(f"together_{K}", "no time left")
             continue
         members = [Member(config, dataset, network)] * K
-        advance_all = _advance(network, config, m, [dataset] * K)
-        states, rates = _stacked([start(network, config.training, m)] * K), jnp.full(K, 0.05)
+        advance_all = advance_of(members, True)
+        states, rates = stacked([start(network, config.training, m)] * K), jnp.full(K, 0.05)
         several = np.repeat(rows[:, None], K, axis=1)
         timed(
             f"together_{len(members)}", lambda a=advance_all, s=states, r=rates, b=several: a(r, s, b), count
@@ -124,7 +128,8 @@ def training(note: Note, small: bool, left: Callable[[], float]) -> None:
     from ntkflow_validation.runs.training_run import train_run
     from ntkflow_validation.training.steps import total_steps
 
-    config, folder = _recipe(small), Path(os.environ["NTKFLOW_GPU_RUN"])
+    config, folder, target = _recipe(small), *map(Path, (os.environ[RUN], os.environ[TAR]))
+    packed = [time.perf_counter()]
     run = RunDirectory.create(folder, config, resume=True)
     total, began, first = total_steps(config.training, config.data.per_class), time.perf_counter(), {}
 
@@ -137,6 +142,10 @@ def training(note: Note, small: bool, left: Callable[[], float]) -> None:
         note("reached", {"step": step, "of": total, **{name: row.get(name) for name in shown}})
         note("seconds_a_step_with_metrics_and_kernels", pace)
         note("minutes_for_all_steps", pace * total / 60)
+        # The machine may go before its time.
+        if time.perf_counter() - packed[0] > (0 if small else PACKED_EVERY):
+            pack(folder, target)
+            packed[0] = time.perf_counter()
         # The next snapshot must come before the end; what was written last is gone on from.
         if left() < 2 * pace * total / config.training.snapshots + PACKING:
             raise OutOfTimeError
@@ -170,9 +179,70 @@ def ensembles(note: Note, small: bool, left: Callable[[], float]) -> None:
     note("against_solve", float(np.abs(found / expected - 1).max()))
 
 
+def lockstep(note: Note, small: bool, left: Callable[[], float]) -> None:
+    """Cells of a phase diagram, E = 0, C = 10, through the compiled lockstep engine: what the device takes, and all together."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    import ntkflow as nf
+    from ntkflow.integrate.engines.compiled.engine import CompiledLockstep
+    from ntkflow.runs.ensembles import common_grid
+    from ntkflow.runs.processes.executors import local_processes
+
+    sizes, side, starts = (nf.Sizes(3, 4, 2), 3, 2) if small else (nf.Sizes(10, 12, 64), 317, 16)
+    axes = np.linspace(0.3, 0.9, side), np.linspace(0.05, 0.25, side)
+    kernels = [nf.BlockKernel(1.0, float(c), float(n)) for c in axes[0] for n in axes[1]]
+    states = [nf.initial.make("balanced", sizes, kernels[0], seed) for seed in range(starts)]
+    problems = [nf.Problem(sizes, kernel, states[k % starts]) for k, kernel in enumerate(kernels)]
+    grid = common_grid([problems[0]])
+    # Of one size, so that one program serves all.
+    size = -(-len(problems) // (2 if small else 7))
+    spent: dict[str, float] = {"seconds": 0.0, "ticks": 0, "slots": 0}
+    advance = CompiledLockstep._advance
+
+    def timed(engine: CompiledLockstep) -> Any:
+        began, before = time.perf_counter(), engine.ticks
+        done = advance(engine)
+        spent["seconds"] += time.perf_counter() - began
+        spent["ticks"] += engine.ticks - before
+        spent["slots"] = engine.slots
+        return done
+
+    with ThreadPoolExecutor(2) if small else local_processes() as workers:
+
+        def ensemble(some: list[nf.Problem]) -> nf.Ensemble:
+            return nf.ensemble(some, executor=workers, times=grid, rtol=1e-6, engine="jax")
+
+        # With the programs of all that follow.
+        note("first_call", _seconds(lambda: ensemble(problems[:size])))
+        CompiledLockstep._advance = timed  # type: ignore[method-assign]
+        note("cells_asked_for", len(problems))
+        began, cells, failed, alone, gaps = time.perf_counter(), 0, 0, 0, []
+        for k in range(0, len(problems), size):
+            found = ensemble(problems[k : k + size])
+            cells, failed = cells + len(found), failed + len(found.failed)
+            alone += sum(member.engine != "jax" for member in found.members)
+            expected = nf.solve(problems[k], save_at=grid, rtol=1e-10).series["loss"]
+            gaps.append(float(np.abs(found.series["loss"][0] - expected).max() / expected[0]))
+            whole = time.perf_counter() - began
+            note("cells", cells)
+            note(
+                "microseconds_a_cell", {"device": 1e6 * spent["seconds"] / cells, "all": 1e6 * whole / cells}
+            )
+            note("device", dict(spent))
+            note("seconds_of_all", whole)
+            note("steps_a_cell", float(np.mean([member.steps for member in found.members])))
+            note("failed", failed)
+            note("solved_alone", alone)
+            note("against_solve", max(gaps))
+            if left() < 1.2 * whole * size / cells + PACKING:
+                break
+
+
 def tests(note: Note, small: bool, left: Callable[[], float]) -> None:
     """The tests that are about accelerators."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-n", "0", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-n", "0", "-p", "no:cacheprovider"]
     where = "tests/validation/test_gpu.py"
     try:
         done = subprocess.run(
@@ -182,9 +252,11 @@ def tests(note: Note, small: bool, left: Callable[[], float]) -> None:
         note("outcome", "out of time")
         return
     del small
-    print(done.stdout[-4000:])
+    print(done.stdout[-4000:], done.stderr[-4000:])
     note("exit_code", done.returncode)
     note("outcome", done.stdout.strip().splitlines()[-1:] or done.stderr[-500:])
+    if done.returncode:
+        raise SystemExit(done.returncode)
 
 
 # Stages in order of worth, with the least seconds that they are begun for.
@@ -193,6 +265,7 @@ STAGES: dict[str, tuple[Callable[[Note, bool, Callable[[], float]], None], float
     "steps": (steps, 60.0),
     "kernels": (kernels, 60.0),
     "training": (training, 90.0),
+    "lockstep": (lockstep, 60.0),
     "ensembles": (ensembles, 40.0),
     "tests": (tests, 60.0),
 }
@@ -236,16 +309,29 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
+def read(path: Path) -> dict[str, Any]:
+    """What is known so far, by stage."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def write(path: Path, stage: str, numbers: dict[str, Any]) -> None:
+    """What is known of one stage beside the others; a file that is there is whole."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({**read(path), stage: numbers}, indent=1))
+    part.replace(path)
+
+
 def work(name: str, path: Path, small: bool, seconds: float) -> None:
     """One stage, in a process of its own; every number is in the file before the next is measured."""
-    deadline, found = time.monotonic() + seconds, {}
+    # A training goes on, and keeps what is known of it.
+    kept = read(path).get(name, {}) if name == "training" else {}
+    deadline, found = time.monotonic() + seconds, {**kept, "state": "cut off"}
+    write(path, name, found)
 
     def note(key: str, value: Any) -> None:
         found[key] = value
         print(f"  {name}.{key}: {str(value)[:200]}", flush=True)
-        whole = path.with_suffix(".part")
-        whole.write_text(json.dumps(found))
-        whole.replace(path)
+        write(path, name, found)
 
     STAGES[name][0](note, small, lambda: deadline - time.monotonic())
 
@@ -280,16 +366,30 @@ def unpack(source: Path, folder: Path) -> None:
             (folder / name).mkdir(exist_ok=True)
 
 
+def lacks(module: str) -> bool:
+    """Whether this machine has none of it."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return True
+    return False
+
+
 def environment(arguments: argparse.Namespace, scratch: Path) -> dict[str, str]:
     """Of the stages' processes: the tree, wheels of what is missing, data, and programs that later stages find compiled."""
     wheels = [str(path) for path in sorted(Path(arguments.wheels).glob("*.whl"))] if arguments.wheels else []
+    if lacks("tomli_w") and not any(Path(path).name.startswith("tomli_w-") for path in wheels):
+        wheels.append(str(ROOT / "benchmarks" / "stand_ins"))
     inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     found = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "validation"), *wheels, *inherited]),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(scratch / "compiled")),
-        "NTKFLOW_GPU_RUN": str(scratch / "run"),
+        # Shapes are checked elsewhere, by a package that this machine may lack.
+        "NTKFLOW_SHAPES": "none",
+        RUN: str(scratch / "run"),
+        TAR: str(Path(arguments.out).resolve() / "run.tar"),
     }
     return {**found, "NTKFLOW_DATA": str(Path(arguments.data).resolve())} if arguments.data else found
 
@@ -298,7 +398,7 @@ def run_stage(
     name: str, arguments: argparse.Namespace, scratch: Path, seconds: float, log: Any
 ) -> dict[str, Any]:
     """A stage in a process that is ended when its time is up."""
-    path = scratch / f"{name}.json"
+    path = Path(arguments.out).resolve() / "gpu.json"
     command = [
         sys.executable,
         str(Path(__file__).resolve()),
@@ -317,8 +417,14 @@ def run_stage(
         state = "done" if ended.returncode == 0 else f"failed with exit code {ended.returncode}, see gpu.log"
     except subprocess.TimeoutExpired:
         state = "out of time"
-    numbers = json.loads(path.read_text()) if path.is_file() else {}
-    return {"state": state, "seconds": round(time.perf_counter() - began, 2), **numbers}
+    seconds = round(time.perf_counter() - began, 2)
+    return {**read(path).get(name, {}), "state": state, "seconds": seconds}
+
+
+def shorten(path: Path) -> None:
+    """The end of a log that has become too long to be brought back."""
+    if path.stat().st_size > MOST_BYTES:
+        path.write_bytes(path.read_bytes()[-MOST_BYTES // 2 :])
 
 
 def allowed(name: str, wanted: list[str], left: float) -> float:
@@ -351,7 +457,7 @@ def main() -> None:
     deadline, out = time.monotonic() + 60 * arguments.minutes - PACKING, Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     target = out / "gpu.json"
-    found = json.loads(target.read_text()) if target.is_file() else {}
+    found = read(target)
     with tempfile.TemporaryDirectory() as name, (out / "gpu.log").open("a") as log:
         scratch = Path(name)
         unpack(out / "run.tar", scratch / "run")
@@ -368,8 +474,9 @@ def main() -> None:
                 found[stage] = run_stage(stage, arguments, scratch, seconds, log)
             if stage == "training" and (scratch / "run").is_dir():
                 found[stage]["not_packed"] = pack(scratch / "run", out / "run.tar")
-            target.write_text(json.dumps(found, indent=1))
+            write(target, stage, found[stage])
             print(f"{stage}: {found[stage]['state']}", flush=True)
+    shorten(out / "gpu.log")
 
 
 if __name__ == "__main__":
