@@ -153,9 +153,8 @@ class Recorder:
 
     def __repr__(self) -> str:
         done = "nothing recorded" if self.last is None else f"recorded to step {self.last}"
-        return (
-            f"Recorder({str(self.path)!r}: {done}; {'open' if self.recording else self.stopped or 'closed'})"
-        )
+        state = "open" if self.recording else self.stopped or "closed"
+        return f"Recorder({str(self.path)!r}: {done}; {state})"
 
     def __call__(
         self,
@@ -251,17 +250,16 @@ class Recorder:
         return self._statistics.ready(step, network, self._snapshots.due(step) or self._kernels.may(step))
 
     def _time(self, step: int) -> float:
-        timeless = self.clock.learning_rate is None and self.clock.schedule is None
-        return float("nan") if timeless else float(self.clock.time(step))
+        timed = self.clock.learning_rate is not None or self.clock.schedule is not None
+        return float(self.clock.time(step)) if timed else float("nan")
 
     def _observed(
         self, ready: Ready, W: object, b: ArrayLike | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         N = len(self.labels)
         if W is not None:
-            return arrays.columns(ready.network, N, self.rows), *heads.read(
-                W, b, C=self.classes, finite=False
-            )
+            H = arrays.columns(ready.network, N, self.rows)
+            return H, *heads.read(W, b, C=self.classes, finite=False)
         if self._reader is None or self._head is None:
             raise InputError(
                 "recorder",

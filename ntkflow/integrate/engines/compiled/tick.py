@@ -147,8 +147,7 @@ def _built(shape: Shape, s: Slots, fixed: Fixed, tick: Array) -> Slots:
     i, made = _served(work, s, s.need, tick)
     M = jax.tree.map(lambda old, new: old.at[i].set(new, mode="drop"), s.M, made)
     hit = _hit(s, i)
-    # A power's last digits depend on where in an array a number stands; what is only compared needs none of them.
-    kept = lax.reduce_precision(s.rate**corrector.RATE_KEPT, exponent_bits=11, mantissa_bits=20)
+    kept = s.rate**corrector.RATE_KEPT
     longer = jnp.minimum(corrector.OLDEST, corrector.PATIENCE_FACTOR * s.patience + corrector.PATIENCE_TERM)
     return s._replace(
         M=M, made=s.made + (hit & (M.sigma > 0)), need=s.need & ~hit, age=jnp.where(hit, 0.0, s.age),
@@ -165,7 +164,8 @@ def _projected(shape: Shape, s: Slots, fixed: Fixed, tick: Array) -> Slots:
         moved = algebra.restoring(shape, system, target, z)
         return moved, formulas.weights(shape, rtol, atol, z + moved)[0]
 
-    i, (moved, w) = _served(work, s, s.due, tick)
+    # The matrix first, as in the lockstep engine: it would be another one at a state that has been moved.
+    i, (moved, w) = _served(work, s, s.due & ~s.need, tick)
     return s._replace(
         D=s.D.at[i, 0].add(moved, mode="drop"), z=s.z.at[i].add(moved, mode="drop"),
         weights=s.weights.at[i].set(w, mode="drop"), due=s.due & ~_hit(s, i),
