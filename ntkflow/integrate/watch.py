@@ -120,7 +120,7 @@ class Watch:
         if not now.steps or now.steps % STALL_STEPS:
             return False
         before, self._mark = self._mark, _kept(now)
-        return self._out_of_reach(now, before) and _still(now, before)
+        return gets_nowhere(now, before, self.max_steps)
 
     def _target(self, t: float, y: Vector, near: bool | None) -> Reason | None:
         stop = self.stop
@@ -138,7 +138,7 @@ class Watch:
         """Why the engine gave up: whether it does so at rest, where rounding sets the steps, or stalls is chance."""
         if not np.all(np.isfinite(now.y)):
             return Reason.NOT_FINITE
-        if len(self._recent) < 2 or not self._out_of_reach(now, self._recent[0]):
+        if len(self._recent) < 2 or not _out_of_reach(now, self._recent[0], self.max_steps):
             return Reason.STEP_FAILED
         if _still(now, self._recent[0]):
             return Reason.STALLED
@@ -203,11 +203,15 @@ class Watch:
         moved = y - before
         return bool(math.sqrt(moved @ moved) <= NEARLY * target * span * math.sqrt(y @ y))
 
-    def _out_of_reach(self, now: Now, before: Now) -> bool:
-        """Whether the interval's end cannot be reached within the step limit at the pace since then."""
-        return bool(
-            (now.t - before.t) * (self.max_steps - now.steps) < (now.steps - before.steps) * (now.end - now.t)
-        )
+
+def gets_nowhere(now: Now, before: Now, max_steps: int) -> bool:
+    """Whether the steps since then have hardly moved the state, at a pace that the step limit cannot cover."""
+    return _out_of_reach(now, before, max_steps) and _still(now, before)
+
+
+def _out_of_reach(now: Now, before: Now, max_steps: int) -> bool:
+    """Whether the interval's end cannot be reached within the step limit at the pace since then."""
+    return bool((now.t - before.t) * (max_steps - now.steps) < (now.steps - before.steps) * (now.end - now.t))
 
 
 def _kept(now: Now) -> Now:

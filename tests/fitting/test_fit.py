@@ -1,5 +1,7 @@
 """Known constants come back; error bars have the right size; what can't be known is said."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -190,6 +192,8 @@ def test_refusals():
     ):
         with pytest.raises(nf.InputError, match=words):
             fit(observed, **options)
+    with pytest.raises(nf.InputError, match=r"observed = tuple: must be states at times, nf\.Observed; give"):
+        inspect.unwrap(fit)(observed.states)  # before types are checked, as they are for no user
     with pytest.raises(nf.InputError, match="at least two"):
         Observed(np.array([0.0]), observed.states[:1], SIZES)
     with pytest.raises(nf.InputError, match="increase"):

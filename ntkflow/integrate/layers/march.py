@@ -16,6 +16,7 @@ from ntkflow.integrate.run import March
 from ntkflow.integrate.save_times import log_grid
 from ntkflow.integrate.solution import Stats
 from ntkflow.integrate.stopping import Reason, Stop
+from ntkflow.integrate.watch import STALL_STEPS, Now, gets_nowhere
 from ntkflow.progress import Progress
 from ntkflow.theory.layers.rates import largest_rate
 
@@ -62,6 +63,7 @@ class LayersMarch(March):
         self.stepper = make(flow.field, 0.0, y0, t_end, rtol=self.rtol, atol=atol)
         self.law = LawOfLayers(flow)
         self.steps, self.rose = 0, 0.0
+        self._mark = Now(0.0, y0, 0, self.rtol, t_end)
         self.gaps: list[list[float]] = []
         self.lowest = self.scale = self._height(y0)
         # The times are those of all features, whatever of them is integrated.
@@ -119,6 +121,11 @@ class LayersMarch(March):
     def _stop_reason(self, y: Vector, resting: bool) -> Reason | None:
         if self.stepper.status == "finished":
             return Reason.T_END
+        if self.steps % STALL_STEPS == 0:
+            now = Now(self.stepper.t, y.copy(), self.steps, self.rtol, self.t_end)
+            before, self._mark = self._mark, now
+            if gets_nowhere(now, before, self.max_steps):
+                return Reason.STALLED
         if self.steps >= self.max_steps:
             return Reason.MAX_STEPS
         return self.ends.reached(y, self.stepper.t) if resting else None

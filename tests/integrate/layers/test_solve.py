@@ -5,6 +5,7 @@ import pytest
 
 import ntkflow as nf
 from ntkflow.dynamics.layers import LayeredFlow
+from ntkflow.integrate.layers import march
 from ntkflow.integrate.layers.solve import NAMES
 from ntkflow.problem.layers import initial
 from tests.linear_layers import Network, distance
@@ -171,6 +172,20 @@ def test_within_class_images_of_the_first_layer_shrink_and_the_balanced_end_is_c
         assert solution.series[f"NC3_layer{l}"][-1] < 1e-6
     spreads = [np.linalg.eigvalsh(s.H.T @ s.H) for s in (solution.state(0), end)]
     assert np.all(spreads[1][:6] <= spreads[0][:6] + 1e-9)
+
+
+@pytest.mark.slow
+def test_steps_that_get_nowhere_end_the_run(monkeypatch):
+    """Products of layers of size 1e30 leave steps of no length: the step limit would be hours away."""
+    monkeypatch.setattr(march, "STALL_STEPS", 100)
+    problem = nf.LayeredProblem(SIZES, KERNEL, start(2, scale=1e30))
+    found = nf.solve_layers(problem, t_end=1.0, rtol=1e-3, engine="DOP853", throw=False)
+    assert found.reason is nf.Reason.STALLED
+    assert found.stats.steps < 2000
+    # A run that gets there is none of these, however many steps it takes.
+    monkeypatch.setattr(march, "STALL_STEPS", 1)
+    found = nf.solve_layers(nf.LayeredProblem(SIZES, KERNEL, start(2)), t_end=1.0, rtol=1e-6)
+    assert found.reason is nf.Reason.T_END
 
 
 def test_refusals():
