@@ -20,6 +20,7 @@ FLOORS = {
     "ntkflow._lazy": 0,
     "ntkflow._types": 0,
     "ntkflow.named": 0.1,
+    "ntkflow.words": 0.1,
     "ntkflow.progress": 0.1,
     "ntkflow.views": 0.1,
     "ntkflow.rounding": 0.1,

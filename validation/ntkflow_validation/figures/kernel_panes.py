@@ -14,6 +14,7 @@ from ntkflow.errors import InputError
 from ntkflow.runs.atomic import atomic
 from ntkflow.runs.pictures.figures import BLUE, GREEN, ORANGE
 from ntkflow.runs.pictures.layout import filled, inches, sides, some
+from ntkflow.words import spelled
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels import Measurement, Summary
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -42,6 +43,7 @@ MAP = "viridis"
 LEAST_PANE = 2.4
 
 
+@spelled
 def kernel_figure(
     kernels: Measurement | Mapping[float, Measurement],
     *,

@@ -19,6 +19,7 @@ from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
 from ntkflow.runs.pictures.curves import Curves
 from ntkflow.runs.saved.overlay import curves
+from ntkflow.words import spelled
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.metrics.clock_hint import clock_hint
 from ntkflow_validation.metrics.compare import Comparison
@@ -232,6 +233,7 @@ class Against:
         return f"Against(steps {self.steps[0]} to {self.steps[-1]}; skill {scores}{said})"
 
 
+@spelled
 def predict(
     measurement: Measurement,
     state: State | None = None,
