@@ -3,7 +3,6 @@
 import sys
 import warnings
 
-
 # Of modules, whose frames are no place to point at.
 INSIDE = ("ntkflow.", "ntkflow_validation.")
 
