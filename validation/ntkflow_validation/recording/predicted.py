@@ -251,7 +251,8 @@ def predict(
 
     Args:
         measurement: of `nf.measure`.
-        state: H (n, N) with its samples in the order that was measured, W, b; None for those that were measured.
+        state: H (n, N) of the samples in the order in which they were given to `measure`, all of them or the measured ones, W,
+            b; None for those that were measured.
         clock: of the training: time, weight decay and loss.
         steps: the last step, or all steps to predict; None ends where the solution does not move any more. What is laid
             beside the prediction (`against`) is observed at these.
