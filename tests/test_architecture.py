@@ -102,6 +102,7 @@ ON_DEMAND = (
     "ntkflow.runs.pictures.ensemble_figure",
     "ntkflow.runs.pictures.layered_figure",
     "ntkflow.runs.pictures.layout",
+    "ntkflow.runs.pictures.shown",
 )
 MOST_LINES, MOST_MODULES = 400, 15
 
