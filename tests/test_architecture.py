@@ -20,6 +20,7 @@ FLOORS = {
     "ntkflow._lazy": 0,
     "ntkflow._types": 0,
     "ntkflow.named": 0.1,
+    "ntkflow.words": 0.1,
     "ntkflow.progress": 0.1,
     "ntkflow.views": 0.1,
     "ntkflow.rounding": 0.1,
@@ -101,6 +102,7 @@ ON_DEMAND = (
     "ntkflow.runs.pictures.ensemble_figure",
     "ntkflow.runs.pictures.layered_figure",
     "ntkflow.runs.pictures.layout",
+    "ntkflow.runs.pictures.shown",
 )
 MOST_LINES, MOST_MODULES = 400, 15
 

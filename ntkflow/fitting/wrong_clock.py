@@ -3,7 +3,7 @@
 W and b obey dW/dt = -R H^T and db/dt = -R 1 whatever the kernel, so how far they went tells how much time went by.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ DIFFERS, AGREES = 0.1, 0.9
 # By how much the right time has to do better to be worth a sentence, and how near a common cause has to be.
 BETTER, NEAR, SAME = 0.5, 0.25, 0.02
 MOMENTA = (0.9, 0.95, 0.99, 0.5)
+# Of every second observation the factor is the same up to this share of its logarithm, or it is their spacing; with fewer
+# observations than this it cannot be told.
+SURE, FEWEST = 1 / 3, 5
 # Finite steps, noise of batches and momentum's start move the factor of a real training, by tens of percent at most.
 TRAINED = 0.4
 
@@ -61,7 +64,9 @@ class Head:
 def hint(
     observed: Observed, misfit: float, refitted: Callable[[Observed], float], head: Head | None = None
 ) -> str | None:
-    """A sentence where times multiplied by one factor fit much better, with that factor and what it may come from.
+    """A sentence where times multiplied by one factor explain much of what is left, with that factor and what it may come from.
+
+    Of all that is left, or, where a wrong kernel hides it there, of the path of W and b, which no kernel enters.
 
     Args:
         observed: the states and their times.
@@ -81,12 +86,14 @@ def hint(
     meant = [value for value in tried if value != found and abs(np.log(value / best)) < SAME]
     if meant and tried[meant[0]] <= BETTER * misfit:
         best = meant[0]
-    if not tried[best] <= BETTER * misfit:
+    if tried[best] <= BETTER * misfit:
+        of = f"what is left of the motion falls from {misfit:.2g} to {tried[best]:.2g}"
+    elif (of_head := _of_head(observed, found, list(tried), head)) is not None:
+        best, of = of_head
+        of = f"{of}; of all motion {tried[best]:.2g} is left, and {misfit:.2g} before, which is the kernel's"
+    else:
         return None
-    said = (
-        f"the clock looks wrong: with all times multiplied by {best:.4g} what is left of the motion falls from "
-        f"{misfit:.2g} to {tried[best]:.2g}"
-    )
+    said = f"the clock looks wrong: with all times multiplied by {best:.4g} {of}"
     cause = _causes(observed, head).get(best)
     return (
         f"{said}; a likely cause is {cause}"
@@ -95,20 +102,51 @@ def hint(
     )
 
 
+def _of_head(
+    observed: Observed, found: float, tried: Sequence[float], head: Head
+) -> tuple[float, str] | None:
+    """The factor, and what it explains of the path of W and b alone.
+
+    None where that is little, or where every second observation says otherwise.
+    """
+    others = factor(Observed(observed.times[::2], observed.states[::2], observed.sizes), head)
+    if len(observed.times) < FEWEST or others is None:
+        return None
+    unsure = abs(np.log(others / found))
+    if unsure > SURE * abs(np.log(found)):
+        return None
+    # Of all motion the kernel hides which cause is meant: the nearest within what the interpolation tells.
+    near = [value for value in tried if value != found and abs(np.log(value / found)) <= max(SAME, unsure)]
+    value = near[0] if near else found
+    seen, told = _paths(observed, head)
+    before, after = (float(np.linalg.norm(seen - k * told) / np.linalg.norm(seen)) for k in (1.0, value))
+    if not after <= BETTER * before:
+        return None
+    free = "" if found > 1 or any(head.decay) else " and no weight decay"
+    return value, (
+        f"what is left of the path of W and b, in whose equations no kernel{free} stands, falls from {before:.2g} "
+        f"to {after:.2g}"
+    )
+
+
 def factor(observed: Observed, head: Head | None = None) -> float | None:
     """Path of (W, b) over the path that their own equations give in the times said; None where these disagree in shape."""
-    from scipy.interpolate import make_interp_spline
-
-    head = head or Head()
-    pulls = np.stack([head.pull(state, observed.sizes) for state in observed.states])
-    spline = make_interp_spline(observed.times, pulls, k=min(3, len(observed.times) - 1)).antiderivative()
-    told = -np.diff(spline(observed.times), axis=0)
-    seen = np.diff(np.stack([head.moving(s.W, s.b) for s in observed.states]), axis=0)
+    seen, told = _paths(observed, head or Head())
     both, of_told, of_seen = (float(np.sum(a * b)) for a, b in ((seen, told), (told, told), (seen, seen)))
     if both <= AGREES * np.sqrt(of_told * of_seen) or of_told == 0:
         return None
     # From the lengths and the shape: the least squares of either on the other, in the middle.
     return float(np.sqrt(of_seen / of_told))
+
+
+def _paths(observed: Observed, head: Head) -> tuple[np.ndarray, np.ndarray]:
+    """Moves of (W, b) between observations as they were seen, and as their own equations have them in the times said."""
+    from scipy.interpolate import make_interp_spline
+
+    pulls = np.stack([head.pull(state, observed.sizes) for state in observed.states])
+    spline = make_interp_spline(observed.times, pulls, k=min(3, len(observed.times) - 1)).antiderivative()
+    seen = np.diff(np.stack([head.moving(s.W, s.b) for s in observed.states]), axis=0)
+    return seen, -np.diff(spline(observed.times), axis=0)
 
 
 def _scaled(observed: Observed, value: float) -> Observed:

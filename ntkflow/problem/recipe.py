@@ -11,6 +11,17 @@ ADAPTIVE = (
     "adam", "adamw", "nadam", "nadamw", "radam", "adamax", "adagrad", "adadelta", "rmsprop", "adafactor", "adabelief",
     "lion", "lamb", "lars", "novograd", "yogi", "sophia", "shampoo", "soap", "muon", "rprop", "signsgd", "sign_sgd",
 )  # fmt: skip
+SQUARES = ("mse", "mseloss", "l2", "l2loss", "squarederror", "squares", "meansquarederror", "quadratic")
+CROSS_ENTROPIES = (
+    "ce",
+    "crossentropy",
+    "crossentropyloss",
+    "xent",
+    "softmaxcrossentropy",
+    "nll",
+    "nllloss",
+    "logloss",
+)
 OTHER = {
     "lbfgs": "follows estimated curvature, not the gradient",
     "sam": "takes the gradient at another place than the parameters",
@@ -61,9 +72,33 @@ _WITHOUT = {
 }
 
 
+def meant_by_loss(name: object) -> str:
+    """What to give in place of a framework's name of a loss."""
+    plain = _plain(name)
+    if plain in SQUARES:
+        return "give 'squared' without the 1/2, as torch.nn.MSELoss has it, or 'half-squared' with it, as optax.l2_loss"
+    if plain in CROSS_ENTROPIES:
+        return "give 'cross-entropy', which is of the softmax over classes"
+    return "choose one of these, or give a loss of your own as 'module:object'"
+
+
+def meant_by_reduction(name: object) -> str:
+    """What to give in place of a framework's name of a reduction."""
+    plain = _plain(name)
+    if plain == "none":
+        return "give what you reduce the errors to yourself before the derivative"
+    if plain in ("batchmean", "average", "avg", "elementwisemean", "sumoverbatchsize"):
+        return "give 'mean' over samples and outputs, or 'batch-mean' over samples alone"
+    return "choose one of these"
+
+
+def _plain(name: object) -> str:
+    return str(name).lower().replace("-", "").replace("_", "").replace(" ", "").strip()
+
+
 def _optimiser(name: object) -> None:
     # Only names: what an optimiser object does cannot be read off it.
-    plain = str(name).lower().replace("-", "").replace("_", "").strip()
+    plain = _plain(name)
     if plain in SGD:
         return
     if plain in {other.replace("_", "") for other in ADAPTIVE}:

@@ -10,6 +10,7 @@ from ntkflow.problem import flow_units, recipe
 from ntkflow.problem.decay import Decay
 from ntkflow.problem.losses import MSE, Loss, loss_named, smoothed
 from ntkflow.problem.schedule import MOST_STEPS, Schedule
+from ntkflow.words import spelled
 
 DECAY_ON = ("all", "weights")
 # More than a float has bits: the interval ends at two neighbours.
@@ -60,6 +61,7 @@ class Clock:
     0.0002 0.1982 2.5
     """
 
+    @spelled
     def __init__(
         self,
         learning_rate: float | None = None,
@@ -91,13 +93,10 @@ class Clock:
             | {"layer_rates": layer_rates, "dampening": dampening}
         )
         if ":" not in str(loss):
-            choice("loss", loss, flow_units.LOSSES)
-        for name, value, allowed in (
-            ("reduction", reduction, flow_units.REDUCTIONS),
-            ("decay", decay, flow_units.DECAYS),
-            ("decay_on", decay_on, DECAY_ON),
-        ):
-            choice(name, value, allowed)
+            choice("loss", loss, flow_units.LOSSES, recipe.meant_by_loss(loss))
+        choice("reduction", reduction, flow_units.REDUCTIONS, recipe.meant_by_reduction(reduction))
+        choice("decay", decay, flow_units.DECAYS)
+        choice("decay_on", decay_on, DECAY_ON)
         self.loss, self.reduction = loss, reduction
         self.samples = whole("samples", samples, 1)
         self.classes = self._outputs(classes)

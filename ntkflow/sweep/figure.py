@@ -51,7 +51,8 @@ def sweep_figure(
         InputError: a quantity that is not in the summaries, or no size of a figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+
+    from ntkflow.runs.pictures.shown import Shown
 
     drawn = plan(spec, table)
     if drawn is None:
@@ -61,7 +62,7 @@ def sweep_figure(
     columns = min(panes, PER_ROW)
     rows = -(-panes // columns)
     usual = (5.7 + legend, 4.6) if panes == 1 else (WIDTH, 3.6 * rows + 0.4)
-    figure = Figure(figsize=inches(size, usual), layout="constrained")
+    figure = Shown(figsize=inches(size, usual), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(fill(title, int(14 * figure.get_figwidth())), fontsize=11)
     theory = (*spec.view.theory, *[""] * (panes - len(spec.view.theory)))

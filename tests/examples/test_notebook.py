@@ -35,6 +35,7 @@ def test_it_runs_and_says_which_assumption_breaks(tmp_path, monkeypatch, capsys)
     shown = [value_of(code, names) for code in cells("code")]
     assert "kappa_d" in shown[4]._repr_html_()
     assert len(shown[5].axes) >= 8
+    assert all(figure._repr_png_() for figure in (shown[5], shown[-1]))  # what is shown under the cell
     assert len(shown[-1].axes) >= 8
     assert names["beside"].skill["M"] > 0.8
     said = capsys.readouterr().out

@@ -20,12 +20,14 @@ from ntkflow.metrics.published.registry import METRICS
 from ntkflow.metrics.published.result import Collapse, Layers
 from ntkflow.metrics.published.samples import Head, Samples
 from ntkflow.scaling import unit
+from ntkflow.words import spelled
 
 # H (k, n) and y (k,), in the containers of any framework.
 Batch = tuple[object, object]
 OF_TRAINING = "depends on the training means alone, see the value there"
 
 
+@spelled
 def collapse(
     H: object = None,
     y: object = None,

@@ -79,7 +79,7 @@ class Classes:
             return order, ()
         note = f"labels {_listed(names)} are classes 0 to {len(names) - 1} in this order"
         if C is not None:
-            warnings.warn(f"{note}; check that the rows of W are in it", LabelsWarning, stacklevel=4)
+            warnings.warn(f"{note}; check that the rows of W are in it", LabelsWarning, stacklevel=5)
         return order, (note,)
 
 

@@ -4,13 +4,13 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from functools import cache
 from typing import TypeVar
 
 from ntkflow._types import Json
 from ntkflow.errors import InputError
 from ntkflow.runs.border.typed import WORDS, Kind, Value, parsed, typed
+from ntkflow.words import meant
 
 T = TypeVar("T")
 
@@ -92,9 +92,9 @@ class Schema:
             InputError: no field of that name.
         """
         if name not in self.kinds:
-            near = get_close_matches(name, self.kinds, n=1)
+            near = meant(name, self.kinds)
             if near:
-                raise InputError(argument, repr(name), "is no field", f"did you mean {near[0]}?")
+                raise InputError(argument, repr(name), "is no field", f"did you mean {near}?")
             raise InputError(
                 argument, repr(name), f"is not one of {', '.join(self.kinds)}", "choose one of these"
             )

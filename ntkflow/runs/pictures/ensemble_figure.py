@@ -11,6 +11,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from ntkflow._types import Floats
 from ntkflow.runs.pictures.figures import FLOOR, GREY, PANES, Line
 from ntkflow.runs.pictures.layered_figure import panes
+from ntkflow.runs.pictures.shown import Shown
 
 LOW, MEDIAN, HIGH = 0.05, 0.5, 0.95
 
@@ -24,7 +25,7 @@ def ensemble_figure(t: Floats, series: Mapping[str, Floats], title: str, L: int 
         title: one line above the panes.
         L: number of linear layers, whose panes are those of their figure; 0 for features under a kernel given.
     """
-    figure = Figure(figsize=(14, 6.6))
+    figure = Shown(figsize=(14, 6.6))
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 4)
     figure.subplots_adjust(left=0.055, right=0.99, bottom=0.085, top=0.895, wspace=0.27, hspace=0.36)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from ntkflow._types import Floats
+from ntkflow.runs.pictures.shown import Shown
 
 # Okabe & Ito's palette: told apart by colour-blind readers.
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
@@ -129,7 +130,7 @@ def run_figure(t: Floats, series: Series, title: str, E_constant: bool = True) -
         title: one line above the panes.
         E_constant: whether E stands still in exact arithmetic: no decay, moving kernel or discrete steps.
     """
-    figure = Figure(figsize=(14, 6.6))
+    figure = Shown(figsize=(14, 6.6))
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 4)
     # Fixed margins: a layout engine has to measure every text first.

@@ -17,6 +17,7 @@ from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, RED
 from ntkflow.runs.pictures.layout import inches, some
+from ntkflow.runs.pictures.shown import Shown
 from ntkflow.runs.rundir import OF_LAYERS
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def fit_figure(
     if observed is not None and found.kind == OF_LAYERS:
         rule = "are of features under a kernel of their own, and the fit is of linear layers"
         raise InputError("observed", "states", rule, "draw the constants alone")
-    figure = Figure(figsize=inches(size, (PANE[0] * len(names), PANE[1])), layout="constrained")
+    figure = Shown(figsize=inches(size, (PANE[0] * len(names), PANE[1])), layout="constrained")
     FigureCanvasAgg(figure)
     for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
         if observed is None or name == "constants":

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from ntkflow._types import Floats
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Line, pane
+from ntkflow.runs.pictures.shown import Shown
 
 COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, GREY)
 
@@ -20,7 +21,7 @@ def layered_figure(t: Floats, series: Mapping[str, Floats], title: str, L: int) 
         title: one line above the panes.
         L: number of layers.
     """
-    figure = Figure(figsize=(14, 6.6))
+    figure = Shown(figsize=(14, 6.6))
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 4)
     figure.subplots_adjust(left=0.055, right=0.99, bottom=0.085, top=0.895, wspace=0.27, hspace=0.36)

@@ -30,6 +30,7 @@ from ntkflow.runs.pictures.figures import (
     time_ticks,
 )
 from ntkflow.runs.pictures.layered_figure import panes as panes_of_layers
+from ntkflow.runs.pictures.shown import Shown
 
 COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, "black")
 KEYS = ("E", "alignment", "terms", "moments", "NC1", "NC2", "NC3", "loss")
@@ -199,7 +200,7 @@ class Layout:
 
     def empty(self) -> tuple[Figure, list[Axes]]:
         """The figure and one axes for each pane."""
-        figure = Figure(figsize=(self.width, self.height), layout="constrained")
+        figure = Shown(figsize=(self.width, self.height), layout="constrained")
         FigureCanvasAgg(figure)
         rows = -(-len(self.panes) // self.columns)
         return figure, filled(figure, len(self.panes), rows, self.columns)

@@ -26,12 +26,14 @@ class Counting:
         self.closed = True
 
 
-def test_each_records_every_so_many_steps_and_takes_the_parameters_of_a_train_state():
+def test_each_records_every_so_many_steps_and_hands_over_what_it_is_given():
     recorder = Counting()
     record = callbacks.each(recorder, 3)
-    for step in range(8):
-        record(step, SimpleNamespace(params=step, apply_gradients=None))
-    assert recorder.seen == [(0, 0), (3, 3), (6, 6)]
+    # As Flax's TrainState, of which `features` and `head` are functions here as everywhere.
+    states = [SimpleNamespace(params=step, apply_gradients=None) for step in range(8)]
+    for step, state in enumerate(states):
+        record(step, state)
+    assert recorder.seen == [(0, states[0]), (3, states[3]), (6, states[6])]
 
 
 def test_steps_that_are_there_are_passed_over():

@@ -1,5 +1,7 @@
 """Predictions on a training's clock: the known answer, the band, and inputs that were not trained on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ntkflow_validation.kernels import measure
@@ -178,6 +180,32 @@ def test_the_band_is_that_of_the_standard_errors(part):
     assert np.all(found.series["loss"][1:] < high[1:])
     again = predict(part, None, clock, steps=[0, 10, 20], members=4)
     np.testing.assert_array_equal(again.band["loss"][0], low)
+
+
+@pytest.mark.slow
+def test_the_band_covers_what_the_constants_of_all_samples_foretell():
+    from ntkflow_validation.recording.problems import _probe
+
+    sizes, steps = (4, 12), [0, 10, 50, 200]
+    y = np.repeat(np.arange(sizes[0]), sizes[1])
+    clock = nf.Clock(0.001, "half-squared", "sum", samples=len(y), classes=sizes[0])
+    away = []
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        X = (rng.normal(size=(4, 10))[y] + 0.5 * rng.normal(size=(len(y), 10))).astype(np.float32)
+        V, head = rng.normal(size=(10, 6)).astype(np.float32) / 3, (rng.normal(size=(4, 6)) / 3, np.zeros(4))
+        few = measure(lambda p, x: x @ p, V, X, y, head=head, per_class=5, seed=seed)
+        every = measure(lambda p, x: x @ p, V, X, y, head=head)
+        found = predict(few, None, clock, steps=steps)
+        kernel = nf.BlockKernel(every.kappa_d.value, every.kappa_c.value, every.kappa_n.value)
+        truth = replace(found.problem, kernel=_probe(kernel, found.problem.sizes, found.share))
+        told = nf.solve(truth, save_at=found.solution.times).series
+        for name in ("loss", "NC1", "NC2", "NC3"):
+            low, high = (edge[1:] for edge in found.band[name])
+            away.append((told[name] - found.series[name])[1:] / ((high - low) / 2))
+    # In standard deviations, 1 if the errors are as large as they are said to be; of 16 draws of the samples.
+    assert 0.6 < np.sqrt(np.mean(np.square(away))) < 1.4
+    assert np.mean(np.abs(away) <= 2) > 0.9
 
 
 def test_a_part_stands_for_all_only_by_its_constants(part):

@@ -171,13 +171,13 @@ def test_a_state_of_flax_is_recorded_with_its_statistics(tmp_path):
     state = State.create(
         apply_fn=LINEN.apply, tx=optax.adam(0.1), params=variables["params"], batch_stats=variables["batch_stats"]
     )  # fmt: skip
-    through = Recorder(tmp_path / "each", Y, clock=CLOCK, X=X, features=features, head=head, kernels=[0])
-    each(through)(0, state)
-    itself = Recorder(
-        tmp_path / "itself", Y, clock=CLOCK, X=X, kernels=[0], head="params.head",
+    through = Recorder(
+        tmp_path / "each", Y, clock=CLOCK, X=X, kernels=[0], head="params.head",
         features=lambda state, x: features({"params": state.params, "batch_stats": state.batch_stats}, x),
     )  # fmt: skip
-    itself(0, state)
+    each(through)(0, state)
+    itself = Recorder(tmp_path / "itself", Y, clock=CLOCK, X=X, features=features, head=head, kernels=[0])
+    itself(0, variables)
     a, b = (recorder.run.measurement(0) for recorder in (through, itself))
     np.testing.assert_allclose(through.run.read_snapshot(0).state.H, np.asarray(wanted)[ORDER].T, atol=2e-5)
     np.testing.assert_array_equal(*(r.run.read_snapshot(0).state.H for r in (through, itself)))

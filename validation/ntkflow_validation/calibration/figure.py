@@ -5,6 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ntkflow.runs.pictures.figures import BLUE, GREEN, RED
+from ntkflow.runs.pictures.shown import Shown
 from ntkflow_validation.calibration.cells import DEPARTURES
 from ntkflow_validation.calibration.document import Calibration
 
@@ -19,7 +20,7 @@ COLOURS = {"noise": BLUE, "bend": RED, "width": GREEN}
 
 def calibration_figure(found: Calibration) -> Figure:
     """Skill of three constants on M and on H2, against the residual of the blocks at the start."""
-    figure = Figure(figsize=(9, 3.8))
+    figure = Shown(figsize=(9, 3.8))
     FigureCanvasAgg(figure)
     for axes, quantity, title in zip(figure.subplots(1, 2, sharey=True), ("M", "H2"), PANES, strict=True):
         for kind in DEPARTURES:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from ntkflow import checks
 from ntkflow.foreign.arrays import inputs
 from ntkflow.foreign.modules import ForeignNetwork
+from ntkflow.words import spelled
 from ntkflow_validation.conservation.equations import (
     drawn,
     drawn_statistics,
@@ -28,6 +29,7 @@ PROBED, TESTED = 32, 256
 CERTIFIED = 600
 
 
+@spelled
 def conservation_laws(
     f: ForeignNetwork, params: PyTree, X: ArrayLike, *, certify: bool | None = None, seed: int = 0
 ) -> Laws:

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, log_ticks
 from ntkflow.runs.pictures.layout import arranged, filled, some
+from ntkflow.runs.pictures.shown import Shown
 from ntkflow_validation.metrics.compare import QUANTITIES, Comparison
 
 # The last colour of the same palette.
@@ -85,7 +86,7 @@ def comparison_figure(
     """
     names = some(panes, KEYS, KEYS)
     width, height, rows, columns = arranged(len(names), size, LEAST_PANE)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Shown(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(fill(title, int(12 * width)), fontsize=11)
     for k, (axes, name) in enumerate(zip(filled(figure, len(names), rows, columns), names, strict=True)):

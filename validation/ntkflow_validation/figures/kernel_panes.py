@@ -14,6 +14,8 @@ from ntkflow.errors import InputError
 from ntkflow.runs.atomic import atomic
 from ntkflow.runs.pictures.figures import BLUE, GREEN, ORANGE
 from ntkflow.runs.pictures.layout import filled, inches, sides, some
+from ntkflow.runs.pictures.shown import Shown
+from ntkflow.words import spelled
 from ntkflow_validation.config.config import RunConfig
 from ntkflow_validation.kernels import Measurement, Summary
 from ntkflow_validation.runs.rundir import RunDirectory
@@ -42,6 +44,7 @@ MAP = "viridis"
 LEAST_PANE = 2.4
 
 
+@spelled
 def kernel_figure(
     kernels: Measurement | Mapping[float, Measurement],
     *,
@@ -171,7 +174,7 @@ def _panes(count: int, size: float | tuple[float, float] | None) -> tuple[Figure
     columns = min(count, 3 if size is None else max(1, min(3, int(sides(size)[0] / LEAST_PANE))))
     rows = -(-count // columns)
     columns = -(-count // rows)  # rows of equal length: two and two, not three and one
-    figure = Figure(figsize=inches(size, (3.2 * columns, 2.85 * rows + 0.4)), layout="compressed")
+    figure = Shown(figsize=inches(size, (3.2 * columns, 2.85 * rows + 0.4)), layout="compressed")
     FigureCanvasAgg(figure)
     return figure, filled(figure, count, rows, columns)
 

@@ -11,6 +11,7 @@ from ntkflow.foreign.arrays import inputs
 from ntkflow.foreign.heads import named_head
 from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow.progress import Progress, silent
+from ntkflow.words import spelled
 from ntkflow_validation.config.settings import METHODS, MODES
 from ntkflow_validation.kernels.arguments import (
     checked_head,
@@ -41,6 +42,7 @@ LARGE = 4000
 LONG = 2_000_000
 
 
+@spelled
 def measure(
     features: ForeignNetwork,
     params: PyTree,

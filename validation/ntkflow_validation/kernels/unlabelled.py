@@ -10,6 +10,7 @@ from ntkflow.foreign.arrays import inputs
 from ntkflow.foreign.heads import named_head
 from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow.progress import Progress, silent
+from ntkflow.words import spelled
 from ntkflow_validation.kernels.arguments import checked_head
 from ntkflow_validation.kernels.backends.base import check_finite
 from ntkflow_validation.kernels.backends.output import Output
@@ -28,6 +29,7 @@ from ntkflow_validation.normalisation.watched import Forward
 ENTRIES = ("mean", "each", "full")
 
 
+@spelled
 def gram(
     features: ForeignNetwork,
     params: PyTree,

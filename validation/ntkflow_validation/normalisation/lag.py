@@ -92,7 +92,7 @@ def _size(differences: np.ndarray) -> tuple[float, float]:
 
 
 def warn_if_stale(
-    network: ForeignNetwork, params: PyTree, X: ArrayLike, stacklevel: int = 3, forward: Forward | None = None
+    network: ForeignNetwork, params: PyTree, X: ArrayLike, stacklevel: int = 4, forward: Forward | None = None
 ) -> None:
     """Warn when a network that can be seen has other statistics than the data; others are passed over in silence.
 

@@ -10,10 +10,12 @@ from ntkflow.checks import whole
 from ntkflow.errors import InputError
 from ntkflow.foreign.arrays import Rows, rows_of
 from ntkflow.foreign.modules import ForeignNetwork
+from ntkflow.words import spelled
 from ntkflow_validation.normalisation.frameworks import watched
 from ntkflow_validation.normalisation.watched import Forward, Path, Seen, Statistics, Watched, merged, name_of
 
 
+@spelled
 def recalibrate(
     network: ForeignNetwork,
     X: ArrayLike,

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from ntkflow.errors import InputError
 from ntkflow.runs import files
 from ntkflow.runs.pictures.layout import filled
+from ntkflow.runs.pictures.shown import Shown
 from ntkflow.sweep.stored.cache import SPEC_FILE
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.paper.choose import Selection, select
@@ -110,7 +111,7 @@ def training_figure(figure: PaperFigure, selection: Selection, smooth: bool = Tr
     """Figures 2-12: all panes of the figure, lettered in their order, and a legend that says which network is which."""
     panes = list(painters(selection, figure.panes, smooth))
     rows = -(-len(panes) // COLUMNS)
-    drawn = Figure(figsize=(WIDTH, 2.2 * rows + 0.9), layout="constrained")
+    drawn = Shown(figsize=(WIDTH, 2.2 * rows + 0.9), layout="constrained")
     FigureCanvasAgg(drawn)
     # Four abreast are legible at the width of a page.
     for axes, paint in zip(filled(drawn, len(panes), rows, COLUMNS), panes, strict=True):

@@ -33,23 +33,15 @@ def each(recorder: Recorder, every: int = 100) -> Callable[[int, ForeignNetwork]
         every: steps between two records. Steps that are there already, of a training that goes on, are passed over.
 
     Returns:
-        function(step, network): a module of Flax NNX, a tree of parameters, or a TrainState, of which params are
-        taken, or where it has `batch_stats` {"params": ..., "batch_stats": ...}.
+        function(step, network): whatever the recorder's `features` and `head` are functions of, as a module of Flax NNX,
+        a tree of parameters, or a TrainState: itself, as in `recorder(step, state)` and `nf.measure`.
     """
     record = _Every(recorder, every)
 
     def call(step: int, network: ForeignNetwork) -> None:
-        record(int(step), _of_state(network))
+        record(int(step), network)
 
     return call
-
-
-def _of_state(network: ForeignNetwork) -> ForeignNetwork:
-    """Of Flax's TrainState and its like what the function of the features takes: the parameters, or the variables."""
-    if not (hasattr(network, "params") and hasattr(network, "apply_gradients")):
-        return network
-    statistics = getattr(network, "batch_stats", None)
-    return {"params": network.params, "batch_stats": statistics} if statistics else network.params
 
 
 def after_steps(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ntkflow import checks
 from ntkflow.errors import InputError
 from ntkflow.progress import Progress, silent
+from ntkflow.words import spelled
 from ntkflow_validation.figures.windows import picture, what
 from ntkflow_validation.ladder.export import table
 from ntkflow_validation.ladder.run import LadderSettings, compare_run
@@ -87,6 +88,7 @@ class Compared:
         return "\n".join([*lines, *(f"not in the theory: {d}" for d in found.deviations)])
 
 
+@spelled
 def compare(
     run: "RunDirectory | Recorder | Path | str",
     *,

@@ -19,6 +19,7 @@ from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
 from ntkflow.runs.pictures.curves import Curves
 from ntkflow.runs.saved.overlay import curves
+from ntkflow.words import spelled
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.metrics.clock_hint import clock_hint
 from ntkflow_validation.metrics.compare import Comparison
@@ -232,6 +233,7 @@ class Against:
         return f"Against(steps {self.steps[0]} to {self.steps[-1]}; skill {scores}{said})"
 
 
+@spelled
 def predict(
     measurement: Measurement,
     state: State | None = None,
@@ -249,7 +251,8 @@ def predict(
 
     Args:
         measurement: of `nf.measure`.
-        state: H (n, N) with its samples in the order that was measured, W, b; None for those that were measured.
+        state: H (n, N) of the samples in the order in which they were given to `measure`, all of them or the measured ones, W,
+            b; None for those that were measured.
         clock: of the training: time, weight decay and loss.
         steps: the last step, or all steps to predict; None ends where the solution does not move any more. What is laid
             beside the prediction (`against`) is observed at these.

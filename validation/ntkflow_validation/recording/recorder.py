@@ -23,6 +23,7 @@ from ntkflow.problem.training_clock import Clock
 from ntkflow.runs.atomic import MARK, refuse_existing
 from ntkflow.runs.border.records import document
 from ntkflow.runs.border.typed import typed
+from ntkflow.words import spelled
 from ntkflow_validation.config.recorded import GIVEN, RECALIBRATED, RecordedConfig, RecordedModel, described
 from ntkflow_validation.config.settings import KernelConfig
 from ntkflow_validation.conservation.law import Laws
@@ -91,6 +92,7 @@ class Recorder:
         InUseError: another process, or another recorder, works on the directory.
     """
 
+    @spelled
     def __init__(
         self,
         directory: Path | str,
@@ -126,12 +128,10 @@ class Recorder:
             raise InputError("X", None, "is what features are read on", "give the inputs of the samples of y")
         self._reader = None if features is None else Reader(features, X)
         if self._reader is not None and len(self._reader.X) != len(self.labels):
-            words = "must be those of y", "give one for each label"
-            raise InputError("X", f"{len(self._reader.X)} inputs", *words)
+            raise InputError("X", f"{len(self._reader.X)} inputs", "must be y's", "give one for each label")
         self._head, self._remarks = head, list[str]()
-        recalibrate = bool(typed("recalibrate", bool, recalibrate))
-        read = None if self._reader is None else (self._reader, self.labels)
-        self._statistics = None if read is None else Statistics(*read, recalibrate, self._remark)
+        how = self.labels, bool(typed("recalibrate", bool, recalibrate)), self._remark
+        self._statistics = None if self._reader is None else Statistics(self._reader, *how)
         self._snapshots = Cadence(checked("snapshots", snapshots))
         self._kernels = KernelCadence(kernels, kernel_change, budget)
         self._how = KernelConfig(**dict(measure or {}))

@@ -3,6 +3,9 @@
 import sys
 import warnings
 
+# Of modules, whose frames are no place to point at.
+INSIDE = ("ntkflow.", "ntkflow_validation.")
+
 
 class RecordingWarning(UserWarning):
     """Something that a recorder did not write, and why; the training goes on."""
@@ -24,6 +27,6 @@ class Warned:
 def _outside() -> int:
     """The `stacklevel` of whoever called into this package, as seen from the function that asks."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("ntkflow_validation."):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(INSIDE):
         frame, level = frame.f_back, level + 1
     return level

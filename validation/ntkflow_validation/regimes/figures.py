@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ntkflow.runs.atomic import atomic
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.shown import Shown
 from ntkflow_validation.regimes.convolutional import NEURONS, WHOLE
 from ntkflow_validation.regimes.document import RegimeRun, by_place
 from ntkflow_validation.regimes.expected import (
@@ -67,7 +68,7 @@ def draw_all(runs: Sequence[RegimeRun], folder: Path | str, part: Part = MLPS) -
 
 
 def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height))
+    figure = Shown(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 

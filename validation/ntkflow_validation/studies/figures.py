@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ntkflow.runs.atomic import atomic
 from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ntkflow.runs.pictures.shown import Shown
 from ntkflow_validation.studies.document import StudyRun
 from ntkflow_validation.studies.outcomes import COLLAPSED, kernel_times_filters, series, times
 
@@ -31,7 +32,7 @@ def draw(experiment: str, runs: Sequence[StudyRun], path: Path | str) -> Path:
 
 
 def _panes(count: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(10 if count == 3 else 8, height))
+    figure = Shown(figsize=(10 if count == 3 else 8, height))
     FigureCanvasAgg(figure)
     found = list(np.atleast_1d(figure.subplots(1, count)))
     for axes in found:
@@ -56,7 +57,7 @@ def _hues(values: Sequence[float]) -> dict[float, str]:
 def forgetting(runs: Sequence[StudyRun]) -> Figure:
     """For each network: invisible variability with what Q foretells, then NC1, and for the MLP the floor."""
     parts = list(dict.fromkeys(run.group.rpartition("-lambda")[0] for run in runs))
-    figure = Figure(figsize=(10, 3.3 * max(len(parts), 1)))
+    figure = Shown(figsize=(10, 3.3 * max(len(parts), 1)))
     FigureCanvasAgg(figure)
     grid = figure.subplots(max(len(parts), 1), 3, squeeze=False)
     for row, part in zip(grid, parts, strict=False):

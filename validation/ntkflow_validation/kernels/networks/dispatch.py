@@ -60,7 +60,7 @@ class Given(NamedTuple):
         return cls(network, params, forward=forward)
 
 
-def backend_of(given: Given, x: Inputs, stacklevel: int = 3) -> Backend:
+def backend_of(given: Given, x: Inputs, stacklevel: int = 4) -> Backend:
     """The backend of a network for such inputs, in inference mode unless `bn` is "batch".
 
     Args:

@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,34 @@ def test_recurrent_layers_that_keep_lists_of_their_weights():
         expected = torch.autograd.grad(h[q], list(body.parameters()), retain_graph=True)
         np.testing.assert_allclose(G[q], np.concatenate([g.ravel() for g in expected]), atol=1e-5)
     assert list(map(id, body.cell._flat_weights)) == flat
+
+
+def attending():
+    """Attention over the entries of x, as in a transformer, with layer normalisation."""
+    torch.manual_seed(0)
+
+    class Attending(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Linear(1, 8)
+            self.layer = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+            self.out = torch.nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.out(self.layer(self.embed(x[..., None])).mean(1))
+
+    return Attending().eval()
+
+
+def test_attention_is_mapped_over_without_a_word():
+    body = attending()
+    expected = mean_of_squares(body, list(body.parameters()))
+    # Not as errors, which would be taken for a module that cannot be mapped.
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = gram(body, None, X)
+    assert np.trace(found) / len(X) == pytest.approx(expected, rel=1e-4)
+    assert not [str(w.message) for w in said]
 
 
 def test_frozen_parameters_are_not_counted():

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Float64, PyTree
 from torch.func import vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -156,7 +157,12 @@ class TorchBackend:
         return found.to(self._dtype) if found.is_floating_point() else found
 
     def _call(self, params: Tensors, x: torch.Tensor, calls: Calls | None = None) -> torch.Tensor:
-        with lent(self._body, params, calls), torch.autocast(self._device.type, enabled=False):
+        # Attention as products and a softmax: what is fused has no rule to be mapped by, and warns of it sample by sample.
+        with (
+            lent(self._body, params, calls),
+            torch.autocast(self._device.type, enabled=False),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
             # A copy, made inside of what derives it, which operations in place may write to.
             found: torch.Tensor = chosen(self._forward(self._body, x.clone()), self._output)
             return found.float()
