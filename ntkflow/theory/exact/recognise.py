@@ -33,8 +33,10 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
     # An orthonormal basis of the vectors that sum to zero, and the direction of the sum itself.
     Z, one = _contrasts(C), np.full((C, 1), 1 / np.sqrt(C))
     least = zero * max(frobenius(W), frobenius(H1))
-    contrasts, sums = (_pair(W.T @ basis, H1 @ basis, zero, least) for basis in (Z, one))
-    if contrasts is None or sums is None or np.ptp(b) > zero:
+    # One after the other: most states are refused by the first.
+    if (contrasts := _pair(W.T @ Z, H1 @ Z, zero, least)) is None or np.ptp(b) > zero:
+        return None
+    if (sums := _pair(W.T @ one, H1 @ one, zero, least)) is None:
         return None
     wP, hP, frame = contrasts
     wJ, hJ, axis = sums
@@ -75,13 +77,13 @@ def _pair(A: Floats, B: Floats, zero: float, least: float) -> tuple[float, float
 
     V itself is None when both are smaller than `least`.
     """
-    size = max(frobenius(A), frobenius(B))
+    sizes = frobenius(A), frobenius(B)
+    size = max(sizes)
     if size <= least:
         return 0.0, 0.0, None
     # V from the larger of the two, whose direction is known best; then both are held against it.
     k = np.sqrt(A.shape[1])
-    larger = A if frobenius(A) >= frobenius(B) else B
-    V = larger * (k / frobenius(larger))
+    V = (A if sizes[0] >= sizes[1] else B) * (k / size)
     if np.abs(V.T @ V - np.eye(A.shape[1])).max() > zero:
         return None
     a, b = (float(np.vdot(V, M)) / A.shape[1] for M in (A, B))
