@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float64
@@ -164,11 +164,15 @@ def decompose(
     """
     state.check(sizes)
     # One factor for all classes that decay alike within: its columns then have one rate (theory 4.1; 10, L1).
-    levels = np.zeros(1) if within is None else np.unique(within)
-    of_class = np.zeros(sizes.C) if within is None else within
-    groups = tuple(tuple(np.flatnonzero(of_class == level).tolist()) for level in levels)
+    groups = _alike((0.0,) * sizes.C if within is None else tuple(within.tolist()))
     whole = _kept(state, groups, False, lambda: _whole(state, sizes, groups))
     return _kept(state, groups, True, lambda: _reduced(*whole, _unit(state))) if subspace else whole
+
+
+@lru_cache(maxsize=64)
+def _alike(within: tuple[float, ...]) -> Groups:
+    """The classes of each rate, by ascending rate."""
+    return tuple(tuple(k for k, rate in enumerate(within) if rate == level) for level in sorted(set(within)))
 
 
 def _whole(state: State, sizes: Sizes, groups: Groups) -> Decomposed:
@@ -181,7 +185,9 @@ def _whole(state: State, sizes: Sizes, groups: Groups) -> Decomposed:
     D = deviations(state.H, H1, sizes)
     # Beside all of H, since D is what is left of it after subtracting means, with H's rounding.
     scale = frobenius(state.H)
-    factors = [_thin_factor(D, np.flatnonzero(np.isin(sizes.labels, group)), scale) for group in groups]
+    every = np.arange(sizes.N)
+    columns = [every if len(groups) == 1 else np.flatnonzero(np.isin(sizes.labels, group)) for group in groups]
+    factors = [_thin_factor(D, some, scale) for some in columns]
     # One group, the usual case, is not copied: Q is as large as H.
     L, Q = factors[0] if len(factors) == 1 else (np.hstack(parts) for parts in zip(*factors, strict=True))
     column_class = tuple(
