@@ -186,7 +186,9 @@ def _whole(state: State, sizes: Sizes, groups: Groups) -> Decomposed:
     # Beside all of H, since D is what is left of it after subtracting means, with H's rounding.
     scale = frobenius(state.H)
     every = np.arange(sizes.N)
-    columns = [every if len(groups) == 1 else np.flatnonzero(np.isin(sizes.labels, group)) for group in groups]
+    columns = [
+        every if len(groups) == 1 else np.flatnonzero(np.isin(sizes.labels, group)) for group in groups
+    ]
     factors = [_thin_factor(D, some, scale) for some in columns]
     # One group, the usual case, is not copied: Q is as large as H.
     L, Q = factors[0] if len(factors) == 1 else (np.hstack(parts) for parts in zip(*factors, strict=True))

@@ -9,6 +9,7 @@ import numpy as np
 from ntkflow._types import Floats, Integers, Truths
 from ntkflow.integrate.engines.lockstep.slots import PerSlot, Systems, transposed
 
+
 class NewtonSystems(PerSlot):
     """One factorised matrix in each slot.
 
