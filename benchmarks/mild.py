@@ -2,8 +2,8 @@
 
 Run: python benchmarks/mild.py [--members 256 --repeat 5]
 CPU milliseconds in one process with one BLAS thread, the best of some calls: ours alone, ours in an ensemble of so many (each
-member, seeds 0, 1, ..), explicit methods in thin form, and a compiled explicit method on the raw system at a tolerance at which its
-final state is as good as ours, compiling apart. The problems are two rows of integrators.py, to the same times.
+member, seeds 0, 1, ..), explicit methods in thin form, and a compiled explicit method on the raw system at a tolerance at
+which its final state is as good as ours, compiling apart. The problems are two rows of integrators.py, to the same times.
 Writes results/mild.json.
 """
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -146,23 +146,24 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
     thin, frame = decompose(state, sizes)
     system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, frame.n_eff)
     terms = invariant.thin_terms(thin, system)
+    E, scale = terms.E, terms.scale
     # E is a difference of terms that may be far larger: zero is what their rounding leaves of it.
-    tolerance, zero = rounding(sizes.n, terms.scale, relative), max(ZERO, relative)
-    values = np.linalg.eigvalsh((terms.E + terms.E.T) / 2)
+    tolerance, zero = rounding(sizes.n, scale, relative), max(ZERO, relative)
+    values = np.linalg.eigvalsh((E + E.T) / 2)
     if frame.n_eff < sizes.n:
         values = np.sort(np.concatenate([values, np.zeros(sizes.n - frame.n_eff)]))
     zero_E = bool(np.abs(values).max() <= tolerance)
     # Eigenspaces of S, and not eigenvectors: of equal eigenvalues the vectors are anyone's, and would break a symmetry.
     spaces, sources = _spread_spaces(thin), _sources(thin)
-    column_sums = _ratio(float(np.linalg.norm(thin.W.sum(axis=0))), float(np.linalg.norm(thin.W)))
+    column_sums = _ratio(frobenius(thin.W.sum(axis=0)), frobenius(thin.W))
     return Facts(
         sizes=sizes,
         kernel=kernel,
         signs=signs_of(values, tolerance),
-        norm_E=_ratio(frobenius(terms.E), terms.scale),
+        norm_E=_ratio(frobenius(E), scale),
         zero_E=zero_E,
         spectrum_E=tuple(values[::-1].tolist()),
-        projector=None if zero_E else _projector(terms.E, values, thin, tolerance, zero),
+        projector=None if zero_E else _projector(E, values, thin, tolerance, zero),
         V=V,
         centred=_centred(thin, column_sums, zero),
         column_sums=column_sums,
@@ -170,7 +171,8 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         frozen=_frozen(sources, spaces) / sizes.per_class,
         # E raised by its rounding: a floor must never be too high.
         floor=float(floors_of(values + tolerance, sizes, kernel).sum()),
-        reach=_reach(sources, thin.L),
+        # The subspace is the span of W^T, H1 and L, cut off where `_reach` cuts; of nothing it has one dimension all the same.
+        reach=frame.n_eff if np.any(sources) or np.any(thin.L) else 0,
         symmetric=_symmetric(thin, sources, spaces, zero),
         saddle=_saddle(thin, sizes, kernel, zero),
         sector=sector_of(state, sizes, kernel, zero),
@@ -241,9 +243,8 @@ def _spread_spaces(thin: ThinState) -> list[tuple[float, Floats]]:
     U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
     if s.size == 0:
         return []
-    cuts = np.flatnonzero(s[:-1] - s[1:] > ZERO * s[0]) + 1
-    parts = zip(np.split(s, cuts), np.split(U, cuts, axis=1), strict=True)
-    return [(float(np.mean(part**2)), V) for part, V in parts]
+    cuts = [0, *(np.flatnonzero(s[:-1] - s[1:] > ZERO * s[0]) + 1).tolist(), len(s)]
+    return [(float(np.mean(s[a:b] ** 2)), U[:, a:b]) for a, b in pairwise(cuts)]
 
 
 def _sources(thin: ThinState) -> Floats:
