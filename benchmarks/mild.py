@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,10 @@ def matched(
     call: Callable[[float], nf.State], exact: nf.State, goal: float, rtol: float, repeat: int
 ) -> dict[str, float]:
     """CPU milliseconds of a method at the loosest tolerance, a third tighter each time, that is as good as `goal`."""
-    while True:
-        spent, state = best(lambda: call(rtol), 1)
-        if distance(state, exact) <= goal or rtol < 1e-13:
-            break
+    while (error := distance(call(rtol), exact)) > goal and rtol > 1e-13:
         rtol /= 3.0
-    return {
-        "cpu_ms": min(spent, best(lambda: call(rtol), repeat)[0]),
-        "rtol": rtol,
-        "error": distance(state, exact),
-    }
+    spent, _ = best(partial(call, rtol), repeat)
+    return {"cpu_ms": spent, "rtol": rtol, "error": error}
 
 
 def measured(case: Case, members: int, repeat: int) -> dict[str, Any]:
