@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ntkflow._types import Floats, Integers, Json, Truths
 
-LEVEL = 3
+LEVEL = 6
 # Numbers with digits down there are equal because they are the same thing under two names, not by chance.
 _LOW = np.uint64(2**26 - 1)
 Row = Mapping[str, float | str]
