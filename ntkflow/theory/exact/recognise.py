@@ -9,7 +9,7 @@ from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means
-from ntkflow.problem.thin import decompose
+from ntkflow.problem.thin import decompose, kept
 from ntkflow.scaling import frobenius
 from ntkflow.theory.exact.sector import Sector
 
@@ -29,6 +29,11 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
         zero: relative size below which a part counts as zero.
     """
     state.check(sizes)
+    # Asked by the integrator and by the theory.
+    return kept(state, ("sector", sizes, kernel, zero), lambda: _sector_of(state, sizes, kernel, zero))
+
+
+def _sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float) -> Sector | None:
     C, W, H1, b = sizes.C, state.W, class_means(state.H, sizes), state.b
     # An orthonormal basis of the vectors that sum to zero, and the direction of the sum itself.
     Z, one = _contrasts(C), np.full((C, 1), 1 / np.sqrt(C))
