@@ -198,7 +198,7 @@ def _spread(run: "Solution") -> float:
     before, after = L.swapaxes(1, 2) @ L
     # Of a Gram matrix the largest eigenvalue is the norm.
     largest, size = np.linalg.eigvalsh(np.stack([after - before, before]))[:, -1].tolist()
-    return max(trace, largest / size)
+    return max(trace, float(largest / size))
 
 
 def _bias_and_mean(run: "Solution") -> float:

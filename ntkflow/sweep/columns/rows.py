@@ -49,7 +49,7 @@ def _gather_record(found: dict[str, float], prefix: str, record: object) -> None
     values = vars(record)
     for name, attribute, inline in numeric_entries(kind):
         value = values[attribute]
-        how = type(value)
+        how: Any = type(value)
         if how in _PLAIN:
             if isfinite(value):
                 found[prefix + name] = float(value)
@@ -65,7 +65,7 @@ def _gather_record(found: dict[str, float], prefix: str, record: object) -> None
 
 
 def _gather(found: dict[str, float], prefix: str, value: Any) -> None:
-    how = type(value)
+    how: Any = type(value)
     if how in _PLAIN:
         if isfinite(value):
             found[prefix] = float(value)
@@ -101,7 +101,7 @@ def _is_record(kind: type) -> bool:
 
 def _gather_list(found: dict[str, float], prefix: str, value: Sequence[object]) -> None:
     for i, item in enumerate(value):
-        how = type(item)
+        how: Any = type(item)
         if how in _PLAIN:
             if isfinite(item):  # type: ignore[arg-type]
                 found[f"{prefix}.{i}"] = float(item)  # type: ignore[arg-type]
