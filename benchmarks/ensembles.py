@@ -6,7 +6,7 @@ the fastest peer of integrators.py too, a compiled explicit method, at a toleran
 later call counts, and not its compilation. `--whole K` then takes K members
 through `nf.ensemble` in a process for each core, and says the seconds; `--map K` a phase diagram of K x K such cells over
 (kappa_c/kappa_d, kappa_n/kappa_d) through `ntkflow sweep`, from start-up to the figure. CPU time counts, since machines have
-other users too.
+other users too. `--members 0` leaves the comparison out; what is left out stays as the file has it.
 Writes results/ensembles.json.
 """
 
@@ -119,16 +119,19 @@ def phase_diagram(side: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--members", type=int, default=256)
+    parser.add_argument("--members", type=int, default=256, help="0: none")
     parser.add_argument("--alone", type=int, default=8)
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--whole", type=int, default=1000, help="0: not at all")
     parser.add_argument("--map", type=int, default=32, help="0: not at all")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    found: dict[str, Any] = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "rows": [], "whole": []}
+    before = json.loads(options.out.read_text()) if options.out.exists() else {"rows": [], "whole": []}
+    found: dict[str, Any] = {**before, "cores": os.cpu_count()}
+    if options.members:
+        found |= {"load": os.getloadavg()[0], "rows": []}
     with threadpool_limits(1):
-        for rtol in RTOLS:
+        for rtol in RTOLS if options.members else ():
             row = compared(options.members, options.alone, rtol, options.peer)
             found["rows"].append(row)
             print(
@@ -136,11 +139,13 @@ def main() -> None:
                 f"{row['ratio']:.1f}; series {row['series']:.1f}, made {row['made']:.1f}; error {row['error']:.1e}, "
                 f"alone {row['error_alone']:.1e}; steps {row['steps']:.0f}, alone {row['steps_alone']:.0f}"
             )
+    if options.whole:
+        found["whole"] = []
     for rtol in RTOLS if options.whole else ():
         row = whole(options.whole, rtol)
         found["whole"].append(row)
         print(f"rtol {rtol:g}: {options.whole} members in {row['seconds']:.1f} s, {row['cpu']:.1f} CPU s")
-    for row in found["rows"] if options.peer else ():
+    for row in found["rows"] if options.peer and options.members else ():
         print(
             f"rtol {row['rtol']:g}: {PEER} {row['peer']:.0f} ms a member, {row['peer'] / row['lockstep']:.1f} times ours"
         )

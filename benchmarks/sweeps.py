@@ -3,7 +3,7 @@
 Run: python benchmarks/sweeps.py [--cells 100000 --simulated 1000000]
 The first are cells of two classes and three features that end after a step, run as `ntkflow sweep` runs them in a process for
 each core, against their integration alone. The others are not integrated at all: rows of a real cell with other digits.
-Writes results/sweeps.json.
+With none of one kind its part of the file stays as it is. Writes results/sweeps.json.
 """
 
 import argparse
@@ -126,7 +126,8 @@ def main() -> None:
     parser.add_argument("--simulated", type=int, default=1_000_000, help="0: none")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    found: dict[str, Any] = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    before = json.loads(options.out.read_text()) if options.out.exists() else {}
+    found: dict[str, Any] = {**before, "cores": os.cpu_count()}
     folder = Path(tempfile.mkdtemp())
     try:
         for name, work, count in (
@@ -134,11 +135,11 @@ def main() -> None:
             ("simulated", simulated, options.simulated),
         ):
             if count:
-                found[name] = work(count, folder / name)
+                load = os.getloadavg()[0]
+                found[name] = {**work(count, folder / name), "load": load, "load_after": os.getloadavg()[0]}
                 print(name, json.dumps({k: float(f"{v:.4g}") for k, v in found[name].items()}), flush=True)
     finally:
         shutil.rmtree(folder)
-    found["load_after"] = os.getloadavg()[0]
     options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -12,6 +12,12 @@ def frobenius(A: Floats) -> float:
     return math.sqrt(np.vdot(A, A))
 
 
+def frobenii(A: Floats) -> Floats:
+    """`frobenius` of every matrix of a stack."""
+    result: Floats = np.sqrt(np.einsum("tij,tij->t", A, A))
+    return result
+
+
 def unit(A: Floats) -> tuple[Floats, float]:
     """A / size and size, the power of two below the largest entry; 1 when all are zero or one is not finite."""
     largest = float(np.abs(A).max(initial=0.0))
@@ -47,7 +53,7 @@ def cosine(A: Floats, B: Floats) -> float:
 def cosines(A: Floats, B: Floats) -> Floats:
     """`cosine` of every two matrices of two stacks."""
     (A, _), (B, _) = units(A), units(B)
-    norms = np.linalg.norm(A, axis=(1, 2)) * np.linalg.norm(B, axis=(1, 2))
+    norms = frobenii(A) * frobenii(B)
     products = np.einsum("tij,tij->t", A, B)
     result: Floats = np.divide(products, norms, out=np.full(len(A), np.nan), where=norms > 0)
     return result

@@ -70,7 +70,7 @@ def sweep(
     def look(table: Table) -> None:
         draw = sweep_figure_of(spec, table)
         # Whatever is in the way of a picture must not be of a sweep; the one at the end tells.
-        with suppress(OSError):
+        with suppress(Exception):
             _ = draw and draw(directory)
 
     with _executor(workers, scheduler) as executor, bar(json or quiet) as progress:

@@ -3,6 +3,7 @@
 Pure functions of arrays; numpy and jax arrays both work. The Jacobian is for implicit engines on small problems.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -139,7 +140,7 @@ class ThinSystem:
     @property
     def size(self) -> int:
         """Number of unknowns."""
-        return sum(int(np.prod(shape)) for shape in self.shapes)
+        return sum(math.prod(shape) for shape in self.shapes)
 
     def field(self, H1: Array, L: Array, W: Array, b: Array) -> tuple[Array, Array, Array, Array]:
         """(dH1, dL, dW, db)/dt of a constant system. Source: eq. (25)."""
@@ -156,7 +157,7 @@ class ThinSystem:
         """The state that `ThinState.pack` flattened."""
         parts, start = [], 0
         for shape in self.shapes:
-            stop = start + int(np.prod(shape))
+            stop = start + math.prod(shape)
             parts.append(y[start:stop].reshape(shape))
             start = stop
         return ThinState(*parts)

@@ -48,12 +48,19 @@ def log_grid(first: float, t_end: float, nbytes: int, knots: Sequence[float] = (
     # Whichever binds first: what is pleasant to look at, how many in all, what memory holds.
     density = min(PER_DECADE, max(MOST, PER_DECADE * decades[0]) / sum(decades), room / sum(decades))
     parts = [
-        begin + np.geomspace(_first(first, span), span, max(2, whole_up(density * width)))
+        begin + _even(_first(first, span), span, max(2, whole_up(density * width)))
         for (begin, span), width in zip(spans, decades, strict=True)
     ]
     grid = np.concatenate(parts)
     grid[-1] = t_end
     return np.unique(grid)
+
+
+def _even(first: float, last: float, count: int) -> Times:
+    """`numpy.geomspace`, for two numbers in a quarter of the time."""
+    times = 10.0 ** np.linspace(math.log10(first), math.log10(last), count)
+    times[0], times[-1] = first, last
+    return times
 
 
 def _first(first: float, span: float) -> float:

@@ -13,7 +13,7 @@ from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.thin import Frame
-from ntkflow.scaling import cosine, cosines
+from ntkflow.scaling import cosine, cosines, frobenii
 
 TIME_UNIT = "flow time of the sum loss 1/2 |W H + b 1^T - Y|_F^2 (eq. 4)"
 DESCRIPTIONS: dict[str, str] = {
@@ -220,19 +220,15 @@ def _terms(
 def _of_terms(terms: dict[str, Floats], first: Floats) -> dict[str, Floats]:
     weights, features = terms["weights"], terms["means"] + terms["within"]
     return {
-        "E_norm": _norms(weights - features),
+        "E_norm": frobenii(weights - features),
         "E_drift": invariant.drifts(terms, first),
         "E_alignment": cosines(weights, features),
-        "E_weights": _norms(weights),
-        "E_means": _norms(terms["means"]),
-        "E_within": _norms(terms["within"]),
-        "E_features": _norms(features),
-        "E_global_mean": _norms(terms["global_mean"]),
+        "E_weights": frobenii(weights),
+        "E_means": frobenii(terms["means"]),
+        "E_within": frobenii(terms["within"]),
+        "E_features": frobenii(features),
+        "E_global_mean": frobenii(terms["global_mean"]),
     }
-
-
-def _norms(A: Floats) -> Floats:
-    return np.asarray(np.linalg.norm(A, axis=(1, 2)))
 
 
 def _end_of_training(stack: Stack, rates: Floats, sizes: Sizes) -> Floats:
@@ -242,7 +238,7 @@ def _end_of_training(stack: Stack, rates: Floats, sizes: Sizes) -> Floats:
     H1, L, W = stack.H1, stack.L, stack.W
     moments = (H1 * sizes.masses) @ np.swapaxes(H1, 1, 2) + L @ np.swapaxes(L, 1, 2)
     gap = np.swapaxes(W, 1, 2) @ W - moments / rates[..., :1]
-    return _norms(gap)
+    return frobenii(gap)
 
 
 def _general_rows(trajectory: Trajectory, looked: Integers) -> list[dict[str, float]]:

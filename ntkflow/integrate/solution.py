@@ -131,7 +131,8 @@ class Solution(Trajectory):
 
     def narrowed(self) -> "Solution":
         """The same solution, whose measures of collapse wait until they are asked for: for those of whom two ends are."""
-        self.__dict__.setdefault("series", Narrow(self))
+        if "series" not in self.__dict__:
+            self.__dict__["series"] = Narrow(self)
         return self
 
     @property

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -71,9 +72,12 @@ def _at_rest(
             yield replace(problem, kernel=kernel), _with_start(flow, packed, inside[_looks(len(inside))])
 
 
-def _looks(count: int) -> Integers:
+@lru_cache(maxsize=256)
+def _looks(count: int, most: int = LOOKS) -> Integers:
     """Which of so many states are looked at."""
-    return np.unique(np.linspace(0, count - 1, LOOKS).round().astype(int))
+    found: Integers = np.unique(np.linspace(0, count - 1, most).round().astype(int))
+    found.flags.writeable = False
+    return found
 
 
 def _with_start(flow: Flow, packed: Floats, at: Integers) -> Floats:
@@ -92,8 +96,11 @@ def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
     if isinstance(flow, ThinFlow) and isinstance(flow.frame, Frame):
         # In the coordinates of the subspace that the flow lives in: norms don't see which.
         H1, L, W, _ = flow.unpack_many(packed)
-        system = ThinSystem.build(coefficients, sizes, flow.frame.column_class, flow.frame.n_eff)
-        found = invariant.terms_of(np, H1, L, W, system.inverse, system.rates, system.masses.mean())
+        # The flow's own system, whose inverse kernel is known already, unless this is a stretch of a kernel that moves.
+        system = flow.system
+        if system.schedule:
+            system = ThinSystem.build(coefficients, sizes, flow.frame.column_class, flow.frame.n_eff)
+        found = invariant.main_terms_of(np, H1, L, W, system.inverse, system.rates, system.masses.mean())
         return float(invariant.drifts(found)[1:].max())
     terms = []
     for y in packed:
@@ -104,7 +111,7 @@ def drift(problem: Problem, flow: Flow, packed: np.ndarray) -> float:
 
 
 def _spread_out(rows: np.ndarray, most: int) -> np.ndarray:
-    result: Floats = rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+    result: Floats = rows[_looks(len(rows), most)]
     return result
 
 

@@ -20,7 +20,7 @@ from ntkflow.problem.kernels.base import Kernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
 from ntkflow.problem.thin import decompose
-from ntkflow.scaling import cosine, frobenius
+from ntkflow.scaling import cosine, frobenii, frobenius
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ def drifts(found: Mapping[str, Floats], first: Floats | None = None) -> Floats:
     """
     weights, features = found["weights"], found["means"] + found["within"]
     E = weights - features
-    moved = np.linalg.norm(E - (E[0] if first is None else first), axis=(1, 2))
-    scale = np.linalg.norm(weights, axis=(1, 2)) + np.linalg.norm(features, axis=(1, 2))
+    moved = frobenii(E - (E[0] if first is None else first))
+    scale = frobenii(weights) + frobenii(features)
     result: Floats = np.divide(moved, scale, out=np.zeros_like(moved), where=scale != 0)
     return result

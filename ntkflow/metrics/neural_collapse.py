@@ -87,7 +87,11 @@ def measure_stack(
     # variances[t, c, f] of feature f within class c
     # From the thin factor: the deviations of all N samples are never composed.
     D = L if V is None else V @ L
-    variances = np.einsum("tfr,tcfr->tcf", D, D[:, None] @ frame.class_grams) / sizes.masses[:, None]
+    grams = np.moveaxis(frame.class_grams, -3, -2)
+    # All classes beside each other, so that it is one product.
+    C, r = grams.shape[-2:]
+    images = (D @ grams.reshape(*grams.shape[:-2], C * r)).reshape(*D.shape[:2], C, r)
+    variances = np.einsum("tfcr,tfr->tcf", images, D) / sizes.masses[:, None]
     gram = np.swapaxes(M, 1, 2) @ M
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         values = {
@@ -217,12 +221,20 @@ def _nc4(
     # Both terms of the logits in the unit of the larger one.
     of_logits = np.maximum(of_weights * most, of_biases)
     W, b = W * (of_weights * most / of_logits)[:, None, None], b * (of_biases / of_logits)[:, None]
-    counts, QT = frame.sizes.counts, np.swapaxes(frame.Q, -1, -2)
-    logits = np.repeat(W @ H1 + b[..., None], counts, axis=2) + (W @ L) @ QT
+    # Every sample is its class and its deviation, so that its logits are one product, a row each: rows are quick to search.
+    Q, which = frame.Q, np.repeat(np.eye(frame.sizes.C), frame.sizes.counts, axis=0)
+    samples = np.concatenate([Q, np.broadcast_to(which, (*Q.shape[:-1], len(which.T)))], axis=-1)
+    logits = samples @ _rows(W @ L, W @ H1 + b[..., None])
     H1t = np.swapaxes(H1, 1, 2)
     means = H1t @ H1
     # argmin |h - mean_c|^2 = argmax (mean_c . h - |mean_c|^2 / 2)
     halves = np.diagonal(means, axis1=1, axis2=2)[..., None] / 2
-    scores = np.repeat(means, counts, axis=2) + (H1t @ L) @ QT - halves
-    result: Floats = np.mean(logits.argmax(axis=1) == scores.argmax(axis=1), axis=1)
+    scores = samples @ _rows(H1t @ L, means - halves)
+    result: Floats = np.mean(logits.argmax(axis=2) == scores.argmax(axis=2), axis=1)
     return result
+
+
+def _rows(of_deviations: Floats, of_classes: Floats) -> Floats:
+    """What samples are multiplied by: a row for each column of the two."""
+    both: Floats = np.swapaxes(np.concatenate([of_deviations, of_classes], axis=2), 1, 2)
+    return both

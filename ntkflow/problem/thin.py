@@ -5,11 +5,12 @@ their right singular vectors for all time, and every column of W^T and H stays i
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
@@ -30,9 +31,9 @@ SQUARES_VANISH = 1e-140
 
 Groups = tuple[tuple[int, ...], ...]
 Decomposed = tuple[ThinState, "Frame"]
-_KNOWN: ContextVar[dict[tuple[int, Groups, bool], tuple[State, Decomposed]] | None] = ContextVar(
-    "known", default=None
-)
+_KNOWN: ContextVar[dict[tuple[int, Hashable], tuple[State, Any]] | None] = ContextVar("known", default=None)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,11 +165,15 @@ def decompose(
     """
     state.check(sizes)
     # One factor for all classes that decay alike within: its columns then have one rate (theory 4.1; 10, L1).
-    levels = np.zeros(1) if within is None else np.unique(within)
-    of_class = np.zeros(sizes.C) if within is None else within
-    groups = tuple(tuple(np.flatnonzero(of_class == level).tolist()) for level in levels)
-    whole = _kept(state, groups, False, lambda: _whole(state, sizes, groups))
-    return _kept(state, groups, True, lambda: _reduced(*whole, _unit(state))) if subspace else whole
+    groups = _alike((0.0,) * sizes.C if within is None else tuple(within.tolist()))
+    whole = kept(state, (groups, False), lambda: _whole(state, sizes, groups))
+    return kept(state, (groups, True), lambda: _reduced(*whole, _unit(state))) if subspace else whole
+
+
+@lru_cache(maxsize=64)
+def _alike(within: tuple[float, ...]) -> Groups:
+    """The classes of each rate, by ascending rate."""
+    return tuple(tuple(k for k, rate in enumerate(within) if rate == level) for level in sorted(set(within)))
 
 
 def _whole(state: State, sizes: Sizes, groups: Groups) -> Decomposed:
@@ -181,7 +186,11 @@ def _whole(state: State, sizes: Sizes, groups: Groups) -> Decomposed:
     D = deviations(state.H, H1, sizes)
     # Beside all of H, since D is what is left of it after subtracting means, with H's rounding.
     scale = frobenius(state.H)
-    factors = [_thin_factor(D, np.flatnonzero(np.isin(sizes.labels, group)), scale) for group in groups]
+    every = np.arange(sizes.N)
+    columns = [
+        every if len(groups) == 1 else np.flatnonzero(np.isin(sizes.labels, group)) for group in groups
+    ]
+    factors = [_thin_factor(D, some, scale) for some in columns]
     # One group, the usual case, is not copied: Q is as large as H.
     L, Q = factors[0] if len(factors) == 1 else (np.hstack(parts) for parts in zip(*factors, strict=True))
     column_class = tuple(
@@ -215,15 +224,23 @@ def remembering() -> Iterator[None]:
         _KNOWN.reset(token)
 
 
-def _kept(state: State, groups: Groups, reduced: bool, make: Callable[[], Decomposed]) -> Decomposed:
+def kept(state: State, what: Hashable, make: Callable[[], T]) -> T:
+    """What is found of a state under a name; inside `remembering` once.
+
+    Args:
+        state: the state.
+        what: the name, with everything else that it depends on.
+        make: finds it.
+    """
     known = _KNOWN.get()
     if known is None:
         return make()
-    key = id(state), groups, reduced
+    key = id(state), what
     if key not in known:
         # The state is kept too, so that no other one has its number meanwhile.
         known[key] = state, make()
-    return known[key][1]
+    found: T = known[key][1]
+    return found
 
 
 def _unit(state: State) -> float:

@@ -1,7 +1,6 @@
 """The configuration of one simulation: every choice that decides its numbers, complete and replayable."""
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
@@ -276,8 +275,9 @@ class SimulateConfig:
 
     def completed(self, values: Document) -> "SimulateConfig":
         """A copy with these values in the place of its own, which are not checked again: they follow from checked ones."""
-        made = copy(self)
-        vars(made).update(values)
+        # What `copy` does, in a quarter of the time.
+        made = object.__new__(type(self))
+        vars(made).update(vars(self), **values)
         return made
 
     def updated(self, changes: Document) -> "SimulateConfig":

@@ -13,9 +13,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ntkflow._types import Floats
+from ntkflow.dynamics.packed import ThinFlow
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.problem import Problem
+from ntkflow.problem.thin import Frame
 from ntkflow.theory import spectrum
 
 if TYPE_CHECKING:
@@ -182,12 +184,21 @@ def _column_sums(run: "Solution") -> float:
 def _spread(run: "Solution") -> float:
     """Rise of tr S along the run, or of the largest eigenvalue of the change of H2^T H2 from start to end."""
     trace = _rise(run.series["tr_S"])
-    (start, first), (end, last) = run.thin(0), run.thin(-1)
-    if first.Q is not last.Q or not start.L.size:
+    flow = run.flow
+    if isinstance(flow, ThinFlow) and isinstance(flow.frame, Frame):
+        # In the coordinates of the subspace, in which L^T L is the same.
+        _, L, _, _ = flow.unpack_many(run.packed[[0, -1]])
+    else:
+        (start, first), (end, last) = run.thin(0), run.thin(-1)
+        if first.Q is not last.Q:
+            return trace
+        L = np.stack([start.L, end.L])
+    if not L.size:
         return trace
-    before, after = start.L.T @ start.L, end.L.T @ end.L
-    largest = float(np.linalg.eigvalsh(after - before)[-1])
-    return max(trace, largest / float(np.linalg.norm(before, 2)))
+    before, after = L.swapaxes(1, 2) @ L
+    # Of a Gram matrix the largest eigenvalue is the norm.
+    largest, size = np.linalg.eigvalsh(np.stack([after - before, before]))[:, -1].tolist()
+    return max(trace, float(largest / size))
 
 
 def _bias_and_mean(run: "Solution") -> float:

@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from ntkflow._types import Json
+from ntkflow._types import Floats, Json
+from ntkflow.dynamics.packed import ThinFlow
 from ntkflow.integrate.layers.many import LayersTask, solve_layers_many
 from ntkflow.integrate.layers.solution import LayeredSolution
 from ntkflow.integrate.layers.solve import settle_layers
@@ -18,7 +19,7 @@ from ntkflow.integrate.together import fits, solve_many
 from ntkflow.metrics import neural_collapse
 from ntkflow.problem.layers.state import LayeredState
 from ntkflow.problem.state import State
-from ntkflow.problem.thin import remembering
+from ntkflow.problem.thin import Frame, remembering
 from ntkflow.runs.border.records import document
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.layered import layers_task, prepare_layers, run_layers, summarise_layers
@@ -202,7 +203,7 @@ def _row_of_layers(solution: LayeredSolution, complete: SimulateConfig) -> Json:
     del summary["config"]
     summary["nc"] = {name: series[name] for name in neural_collapse.NAMES if name in series}
     summary["loss"] = series["loss"]
-    return {"row": row_of(summary, {"series": series, "final": _facts(solution.final)})}
+    return {"row": row_of(summary, {"series": series, "final": _facts_of(solution.final)})}
 
 
 def ends(solution: Solution) -> Json:
@@ -210,20 +211,29 @@ def ends(solution: Solution) -> Json:
 
     bias_mean and bias_spread (largest minus smallest) of b, global_mean = |g|, weight_sum = |W^T 1|.
     """
-    state = solution.final
     series = {
         name: {"initial": float(values[0]), "final": float(values[-1])}
         for name, values in solution.ends.items()
         if name not in (*neural_collapse.NAMES, "loss")  # the summary has these
     }
-    return {"series": series, "final": _facts(state)}
+    flow, sizes = solution.flow, solution.problem.sizes
+    if isinstance(flow, ThinFlow) and isinstance(flow.frame, Frame):
+        # In the coordinates of the subspace, in which norms are the same, and from the class means alone.
+        thin = flow.unpack(solution.packed[-1])
+        return {"series": series, "final": _facts(thin.b, thin.H1 @ (sizes.masses / sizes.N), thin.W)}
+    return {"series": series, "final": _facts_of(solution.final)}
 
 
-def _facts(state: State | LayeredState) -> Json:
+def _facts_of(state: State | LayeredState) -> Json:
     H = state.H if isinstance(state, State) else state.layers[-1]
+    return _facts(state.b, H.mean(axis=1), state.W)
+
+
+def _facts(b: Floats, mean: Floats, W: Floats) -> Json:
+    """From biases, the mean of all features, and weights."""
     return {
-        "bias_mean": float(state.b.mean()),
-        "bias_spread": float(np.ptp(state.b)),
-        "global_mean": float(np.linalg.norm(H.mean(axis=1))),
-        "weight_sum": float(np.linalg.norm(state.W.sum(axis=0))),
+        "bias_mean": float(b.mean()),
+        "bias_spread": float(np.ptp(b)),
+        "global_mean": float(np.linalg.norm(mean)),
+        "weight_sum": float(np.linalg.norm(W.sum(axis=0))),
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 from ntkflow import checks
 from ntkflow._types import Document, Json
 from ntkflow.errors import InputError
+from ntkflow.integrate.engines.choose import JAX
 from ntkflow.runs import config as configuration
 from ntkflow.runs import files
 from ntkflow.runs.border.costs import ROW, refuse_many
@@ -93,7 +94,7 @@ class SweepSpec:
         view: what the figure shows.
 
     Raises:
-        InputError: nothing to vary, a field on two axes, or seeds beside an axis over the seed.
+        InputError: nothing to vary, a field on two axes, seeds beside an axis over the seed, or an engine for ensembles alone.
     """
 
     base: SimulateConfig
@@ -111,6 +112,11 @@ class SweepSpec:
         for name in names:
             if names.count(name) > 1:
                 raise InputError("over", name, "is on two axes", "keep one of them")
+        # Every cell would say so, once the directory is there.
+        engines = next((axis.values for axis in self.axes if "engine" in axis.sets), (self.base.engine,))
+        if JAX in engines:
+            what = "integrates ensembles, and cells of a sweep go in lockstep by themselves"
+            raise InputError("engine", repr(JAX), what, "use engine='auto'")
 
     @property
     def all_axes(self) -> tuple[Axis, ...]:

@@ -4,6 +4,7 @@ None of these is in the paper. S = H2 H2^T, so that tr S is the sum of the withi
 classes; flow time is that of the sum loss (4); the loss is the squared error.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -286,8 +287,16 @@ def bias_bounds(state: State, sizes: Sizes, kernel: BlockKernel) -> BiasBounds:
         kernel: scalar blocks.
     """
     state.check(sizes)
-    # N/mu_global is the weight at which the products of residual and mean cancel in dV/dt (theory 3.3).
-    share = sizes.N / eigenvalues(sizes, kernel).mu_global
-    g = state.H.mean(axis=1)
+    share, g = _share(sizes, kernel), state.H.mean(axis=1)
     V = float(np.sum((state.b - 1 / sizes.C) ** 2) + share * np.sum(g**2))
-    return BiasBounds(V, float(np.sqrt(V)), float(np.sqrt(V / share)))
+    return bounds_of_V(V, sizes, kernel)
+
+
+def bounds_of_V(V: float, sizes: Sizes, kernel: BlockKernel) -> BiasBounds:
+    """`bias_bounds` of a state whose V is known."""
+    return BiasBounds(V, math.sqrt(V), math.sqrt(V / _share(sizes, kernel)))
+
+
+def _share(sizes: Sizes, kernel: BlockKernel) -> float:
+    """N/mu_global, the weight at which the products of residual and mean cancel in dV/dt (theory 3.3)."""
+    return sizes.N / eigenvalues(sizes, kernel).mu_global

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -146,32 +146,34 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
     thin, frame = decompose(state, sizes)
     system = ThinSystem.build(kernel.thin(sizes), sizes, frame.column_class, frame.n_eff)
     terms = invariant.thin_terms(thin, system)
+    E, scale = terms.E, terms.scale
     # E is a difference of terms that may be far larger: zero is what their rounding leaves of it.
-    tolerance, zero = rounding(sizes.n, terms.scale, relative), max(ZERO, relative)
-    values = np.linalg.eigvalsh((terms.E + terms.E.T) / 2)
+    tolerance, zero = rounding(sizes.n, scale, relative), max(ZERO, relative)
+    values = np.linalg.eigvalsh((E + E.T) / 2)
     if frame.n_eff < sizes.n:
         values = np.sort(np.concatenate([values, np.zeros(sizes.n - frame.n_eff)]))
     zero_E = bool(np.abs(values).max() <= tolerance)
     # Eigenspaces of S, and not eigenvectors: of equal eigenvalues the vectors are anyone's, and would break a symmetry.
-    spaces = _spread_spaces(thin)
-    column_sums = _ratio(float(np.linalg.norm(thin.W.sum(axis=0))), float(np.linalg.norm(thin.W)))
+    spaces, sources = _spread_spaces(thin), _sources(thin)
+    column_sums = _ratio(frobenius(thin.W.sum(axis=0)), frobenius(thin.W))
     return Facts(
         sizes=sizes,
         kernel=kernel,
         signs=signs_of(values, tolerance),
-        norm_E=_ratio(frobenius(terms.E), terms.scale),
+        norm_E=_ratio(frobenius(E), scale),
         zero_E=zero_E,
         spectrum_E=tuple(values[::-1].tolist()),
-        projector=None if zero_E else _projector(terms.E, thin, tolerance, zero),
+        projector=None if zero_E else _projector(E, values, thin, tolerance, zero),
         V=V,
         centred=_centred(thin, column_sums, zero),
         column_sums=column_sums,
         trace_S=float(np.sum(thin.L**2)) / sizes.per_class,
-        frozen=_frozen(thin, spaces) / sizes.per_class,
+        frozen=_frozen(sources, spaces) / sizes.per_class,
         # E raised by its rounding: a floor must never be too high.
         floor=float(floors_of(values + tolerance, sizes, kernel).sum()),
-        reach=_reach(thin),
-        symmetric=_symmetric(thin, spaces, zero),
+        # The subspace is the span of W^T, H1 and L, cut off where `_reach` cuts; of nothing it has one dimension all the same.
+        reach=frame.n_eff if np.any(sources) or np.any(thin.L) else 0,
+        symmetric=_symmetric(thin, sources, spaces, zero),
         saddle=_saddle(thin, sizes, kernel, zero),
         sector=sector_of(state, sizes, kernel, zero),
         loss=system.loss(thin),
@@ -185,7 +187,7 @@ def reach(problem: Problem) -> int:
     state, coefficients = problem.state, problem.thin
     if coefficients is not None:
         thin, _ = decompose(state, problem.sizes, coefficients.groups, subspace=False)
-        return _reach(thin)
+        return _reach(_sources(thin), thin.L)
     if not problem.kernel.on_samples:
         return problem.sizes.n
     # dH/dt has its columns in row(W), dW/dt its rows in col(H): the span of both is kept, whatever K is.
@@ -217,9 +219,16 @@ def _centred(thin: ThinState, column_sums: float, zero: float) -> bool:
     return bool(equal or np.abs(b - 1 / C).max() <= zero)
 
 
-def _projector(E: Floats, thin: ThinState, tolerance: float, zero: float) -> tuple[float, int] | None:
+def _projector(
+    E: Floats, spectrum: Floats, thin: ThinState, tolerance: float, zero: float
+) -> tuple[float, int] | None:
     """(e, d) of E = e Pi with row(W) in the range of Pi and d = C-1 or C."""
-    # Rank C - 1 leads to collapse, rank C misses NC1 or NC3 (theory 5.5); any other rank fixes no limit.
+    # Rank C - 1 leads to collapse, rank C misses NC1 or NC3 (theory 5.5); any other rank fixes no limit. Most states are
+    # told by eigenvalues that are twice as far apart as is asked of them below, for which no vectors are needed.
+    sizes = np.abs(spectrum)
+    large = spectrum[sizes > 2 * tolerance]
+    if len(large) and np.ptp(large) > 2 * max(2 * tolerance, zero * sizes.max()):
+        return None
     values, vectors = np.linalg.eigh(E)
     there = np.abs(values) > tolerance
     d, C = int(there.sum()), len(thin.b)
@@ -234,9 +243,8 @@ def _spread_spaces(thin: ThinState) -> list[tuple[float, Floats]]:
     U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
     if s.size == 0:
         return []
-    cuts = np.flatnonzero(s[:-1] - s[1:] > ZERO * s[0]) + 1
-    parts = zip(np.split(s, cuts), np.split(U, cuts, axis=1), strict=True)
-    return [(float(np.mean(part**2)), V) for part, V in parts]
+    cuts = [0, *(np.flatnonzero(s[:-1] - s[1:] > ZERO * s[0]) + 1).tolist(), len(s)]
+    return [(float(np.mean(s[a:b] ** 2)), U[:, a:b]) for a, b in pairwise(cuts)]
 
 
 def _sources(thin: ThinState) -> Floats:
@@ -245,26 +253,28 @@ def _sources(thin: ThinState) -> Floats:
     return np.hstack([block / max(frobenius(block), np.finfo(float).tiny) for block in blocks])
 
 
-def _reach(thin: ThinState) -> int:
-    """Dimension of span [W^T, H1, L], which the flow never leaves (theory 4.3)."""
-    spread = thin.L / max(frobenius(thin.L), np.finfo(float).tiny)
-    s = np.linalg.svd(np.hstack([_sources(thin), spread]), compute_uv=False)
+def _reach(Z: Floats, L: Floats) -> int:
+    """Dimension of span [W^T, H1, L], which the flow never leaves (theory 4.3), from `_sources` and L."""
+    spread = L / max(frobenius(L), np.finfo(float).tiny)
+    s = np.linalg.svd(np.hstack([Z, spread]), compute_uv=False)
     return int(np.sum(s > RANK * s[0]))
 
 
-def _frozen(thin: ThinState, spaces: list[tuple[float, Floats]]) -> float:
+def _frozen(Z: Floats, spaces: list[tuple[float, Floats]]) -> float:
     """Trace of L L^T outside the smallest space that contains [W^T, H1] and that L L^T maps into itself."""
     # Eigenspace by eigenspace of S, in which S is a number: only what W^T and H1 see of one is ever moved (theory 4.3).
-    Z, total = _sources(thin), 0.0
+    total = 0.0
     for value, V in spaces:
-        seen = np.linalg.svd(V.T @ Z, compute_uv=False)
+        part = V.T @ Z
+        # The one singular value of a row is its norm.
+        seen = np.linalg.svd(part, compute_uv=False) if len(part) > 1 else np.array([frobenius(part)])
         total += value * (V.shape[1] - int(np.sum(seen > ZERO)))
     return total
 
 
-def _symmetric(thin: ThinState, spaces: list[tuple[float, Floats]], zero: float) -> bool:
+def _symmetric(thin: ThinState, Z: Floats, spaces: list[tuple[float, Floats]], zero: float) -> bool:
     """Whether b is constant and all Gram matrices of [W^T, H1], also within each eigenspace of S, are a P + c J."""
-    C, Z = len(thin.b), _sources(thin)
+    C = len(thin.b)
     if float(np.ptp(thin.b)) > zero:
         return False
     P = centring(C)

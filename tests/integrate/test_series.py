@@ -75,7 +75,7 @@ def test_two_ends_and_narrow_series_are_parts_of_the_whole():
 
 
 @pytest.mark.parametrize("init", ["gaussian", "balanced"])
-def test_ends_and_laws_of_a_crowd_have_the_digits_that_each_has_alone(init):
+def test_ends_and_laws_of_a_crowd_have_the_digits_that_each_has_alone(init, monkeypatch):
     sizes, kernels = Sizes(3, 4, 9), [nf.BlockKernel(1.0, 0.5, 0.1 * k) for k in range(3)]
     problems = [nf.Problem(sizes, k, nf.initial.make(init, sizes, k, seed=s)) for s, k in enumerate(kernels)]
     # Another shape, a system that is not alike at all, and a state of which everything is zero.
@@ -89,7 +89,11 @@ def test_ends_and_laws_of_a_crowd_have_the_digits_that_each_has_alone(init):
     for solution in solutions:
         alone = dataclasses.replace(solution)
         np.testing.assert_equal(dict(solution.ends), evaluate(alone, only=[0, len(alone) - 1]))
-        narrow, expected = solution.narrowed().series, Narrow(alone)
+        with monkeypatch.context() as patch:
+            # What is known is not worked out again.
+            if isinstance(solution.__dict__.get("series"), Narrow):
+                patch.setattr("ntkflow.integrate.solution.Narrow", None)
+            narrow, expected = solution.narrowed().series, Narrow(alone)
         np.testing.assert_equal(dict(narrow), dict(expected))
         # What it lacks is found along its own trajectory.
         np.testing.assert_array_equal(narrow["NC2"], alone.series["NC2"])

@@ -114,6 +114,15 @@ def test_a_ratio_sets_its_first_field_to_a_multiple_of_the_second_whatever_sets_
     )
 
 
+def test_an_engine_for_ensembles_is_refused_before_a_cell_is_made():
+    with pytest.raises(InputError, match="engine = 'jax': integrates ensembles, and cells"):
+        grid("scale=1,2", base=replace(BASE, engine="jax"))
+    with pytest.raises(InputError, match="engine = 'jax'"):
+        grid("engine=auto,jax")
+    # What an axis replaces is not asked for.
+    assert len(grid("engine=auto,structured", base=replace(BASE, engine="jax"))) == 2
+
+
 def test_ratios_that_nobody_can_work_out_are_refused():
     with pytest.raises(InputError, match="round in a circle"):
         Grid(grid("kappa_n/kappa_c=1,2", "kappa_c/kappa_n=1,2"))

@@ -1,8 +1,9 @@
 """What the table says of a cell: every number of its summary under a dotted name, and why it ended."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
+from functools import cache
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from ntkflow.runs.border.records import numeric_entries
 from ntkflow.runs.summary import Summary
 from ntkflow.sweep.columns.theory import theory_values
 
-# Asking whether a float is a float costs a tenth of asking whether it is any number.
+# Asking whether a float is a float costs a tenth of asking whether it is any number, and a word is no number.
 _PLAIN = frozenset({float, int, bool})
+_WORDS = frozenset({str, type(None)})
 
 
 def row_of(summary: Json, ends: Json) -> dict[str, float | str]:
@@ -44,43 +46,72 @@ def flat(document: Json) -> dict[str, float]:
 def _gather_record(found: dict[str, float], prefix: str, record: object) -> None:
     """What `flat` finds in the document of a record."""
     kind: Any = type(record)
+    values = vars(record)
     for name, attribute, inline in numeric_entries(kind):
-        value = getattr(record, attribute)
-        if type(value) in _PLAIN:
-            if math.isfinite(value):
+        value = values[attribute]
+        how: Any = type(value)
+        if how in _PLAIN:
+            if isfinite(value):
                 found[prefix + name] = float(value)
-        elif inline:
-            if is_dataclass(value):
-                _gather_record(found, prefix, value)
-            elif value is not None:
-                for key, item in value.items():
-                    _gather(found, f"{prefix}{key}", item)
-        elif value is not None:
+        elif how in _WORDS:
+            continue
+        elif not inline:
             _gather(found, prefix + name, value)
+        elif _is_record(how):
+            _gather_record(found, prefix, value)
+        else:
+            for key, item in value.items():
+                _gather(found, f"{prefix}{key}", item)
 
 
-def _gather(found: dict[str, float], prefix: str, value: object) -> None:
-    if type(value) in _PLAIN or isinstance(value, np.number | np.bool_):
-        if math.isfinite(value):  # type: ignore[arg-type]
-            found[prefix] = float(value)  # type: ignore[arg-type]
-    elif isinstance(value, str | None):
+def _gather(found: dict[str, float], prefix: str, value: Any) -> None:
+    how: Any = type(value)
+    if how in _PLAIN:
+        if isfinite(value):
+            found[prefix] = float(value)
+    elif how in _WORDS:
         return
+    elif how is dict:
+        for name, item in value.items():
+            _gather(found, f"{prefix}.{name}", item)
+    elif _is_record(how):
+        _gather_record(found, f"{prefix}.", value)
+    elif how is list or how is tuple:
+        _gather_list(found, prefix, value)
+    else:
+        _gather_other(found, prefix, value)
+
+
+def _gather_other(found: dict[str, float], prefix: str, value: Any) -> None:
+    """Numbers of numpy, and what is only like a dictionary or a list."""
+    if isinstance(value, np.number | np.bool_):
+        if isfinite(value):
+            found[prefix] = float(value)
     elif isinstance(value, Mapping):
         for name, item in value.items():
             _gather(found, f"{prefix}.{name}", item)
     elif isinstance(value, list | tuple):
         _gather_list(found, prefix, value)
-    elif is_dataclass(value):
-        _gather_record(found, f"{prefix}.", value)
+
+
+@cache
+def _is_record(kind: type) -> bool:
+    return is_dataclass(kind)
 
 
 def _gather_list(found: dict[str, float], prefix: str, value: Sequence[object]) -> None:
     for i, item in enumerate(value):
+        how: Any = type(item)
+        if how in _PLAIN:
+            if isfinite(item):  # type: ignore[arg-type]
+                found[f"{prefix}.{i}"] = float(item)  # type: ignore[arg-type]
+            continue
         if isinstance(item, list | tuple):
             return
         # Entries that have a name are found by it, whatever their place in the list.
-        if isinstance(item, Mapping):
+        name: object = i
+        if _is_record(how):
+            name = getattr(item, "quantity", getattr(item, "name", i))
+        elif isinstance(item, Mapping):
             name = item.get("quantity", item.get("name", i))
-        else:
-            name = getattr(item, "quantity", getattr(item, "name", i)) if is_dataclass(item) else i
         _gather(found, f"{prefix}.{name}", item)

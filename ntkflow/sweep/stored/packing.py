@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from ntkflow._types import Floats, Integers, Json, Truths
 
@@ -49,14 +50,18 @@ class Schema:
 
     def fits(self, row: Row) -> bool:
         """Whether a row can be told by this schema; a number it lacks is NaN then."""
-        numbers = {name for name, value in row.items() if not isinstance(value, str)}
-        texts = {name: value for name, value in row.items() if isinstance(value, str)}
-        return texts == self.texts and numbers <= set(self.names)
+        texts = self.texts
+        # Its own words first, which are few; then nothing else may be one, and no number may be new.
+        if any(row.get(name) != text for name, text in texts.items()):
+            return False
+        numbers = row.keys() - texts.keys()
+        return numbers <= self._known and not any(isinstance(row[name], str) for name in numbers)
 
     def packed(self, row: Row) -> bytes:
         """The numbers of a row that fits."""
-        values = np.array([row.get(name, np.nan) for name in self.names], dtype=float).view(np.uint64)
-        differing = values ^ np.where(self._roots, self.first.view(np.uint64), values[self.like])
+        get, nothing = row.get, float("nan")
+        values = np.array([get(name, nothing) for name in self.names], dtype=float).view(np.uint64)
+        differing = values ^ np.where(self._roots, self._first, values[self.like])
         # Bytes of the same place side by side, and last what is there twice: those that agree are long runs of zeros.
         return zlib.compress(differing[self._order].view(np.uint8).reshape(-1, 8).T.tobytes(), LEVEL)
 
@@ -78,6 +83,14 @@ class Schema:
         differing[:, others] ^= differing[:, self.like[others]]
         found: Floats = differing.view(float)
         return found
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.names)
+
+    @cached_property
+    def _first(self) -> npt.NDArray[np.uint64]:
+        return self.first.view(np.uint64)
 
     @cached_property
     def _roots(self) -> Truths:

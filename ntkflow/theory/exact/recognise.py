@@ -9,7 +9,7 @@ from ntkflow.metrics.neural_collapse import centring
 from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, class_means
-from ntkflow.problem.thin import decompose
+from ntkflow.problem.thin import decompose, kept
 from ntkflow.scaling import frobenius
 from ntkflow.theory.exact.sector import Sector
 
@@ -29,12 +29,19 @@ def sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float = 1e-
         zero: relative size below which a part counts as zero.
     """
     state.check(sizes)
+    # Asked by the integrator and by the theory.
+    return kept(state, ("sector", sizes, kernel, zero), lambda: _sector_of(state, sizes, kernel, zero))
+
+
+def _sector_of(state: State, sizes: Sizes, kernel: BlockKernel, zero: float) -> Sector | None:
     C, W, H1, b = sizes.C, state.W, class_means(state.H, sizes), state.b
     # An orthonormal basis of the vectors that sum to zero, and the direction of the sum itself.
     Z, one = _contrasts(C), np.full((C, 1), 1 / np.sqrt(C))
     least = zero * max(frobenius(W), frobenius(H1))
-    contrasts, sums = (_pair(W.T @ basis, H1 @ basis, zero, least) for basis in (Z, one))
-    if contrasts is None or sums is None or np.ptp(b) > zero:
+    # One after the other: most states are refused by the first.
+    if (contrasts := _pair(W.T @ Z, H1 @ Z, zero, least)) is None or np.ptp(b) > zero:
+        return None
+    if (sums := _pair(W.T @ one, H1 @ one, zero, least)) is None:
         return None
     wP, hP, frame = contrasts
     wJ, hJ, axis = sums
@@ -75,13 +82,13 @@ def _pair(A: Floats, B: Floats, zero: float, least: float) -> tuple[float, float
 
     V itself is None when both are smaller than `least`.
     """
-    size = max(frobenius(A), frobenius(B))
+    sizes = frobenius(A), frobenius(B)
+    size = max(sizes)
     if size <= least:
         return 0.0, 0.0, None
     # V from the larger of the two, whose direction is known best; then both are held against it.
     k = np.sqrt(A.shape[1])
-    larger = A if frobenius(A) >= frobenius(B) else B
-    V = larger * (k / frobenius(larger))
+    V = (A if sizes[0] >= sizes[1] else B) * (k / size)
     if np.abs(V.T @ V - np.eye(A.shape[1])).max() > zero:
         return None
     a, b = (float(np.vdot(V, M)) / A.shape[1] for M in (A, B))

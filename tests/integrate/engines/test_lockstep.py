@@ -88,6 +88,18 @@ def test_ends_of_steps_are_saved_where_times_need_not_be_exact():
         np.testing.assert_array_equal(one[-1][-1], other[-1][-1])
 
 
+def test_a_state_inside_a_step_is_the_same_however_many_others_lie_there():
+    of = flow("gaussian", seed=1)
+    # So dense that most steps have several inside, and few enough that most have one at most.
+    dense = np.linspace(0.0, TIMES[-1], 801)[1:]
+    (_, steps, _, times, many), (_, same_steps, _, some, few) = (
+        results([job(of, times=times)], 1)[0] for times in (dense, dense[9::10])
+    )
+    assert steps == same_steps
+    assert (times, some) == (dense.tolist(), dense[9::10].tolist())
+    np.testing.assert_allclose(many[9::10], few, rtol=0, atol=1e-13 * np.abs(few).max())
+
+
 def test_whom_the_lookout_stops_is_replaced():
     class Third:
         """Stops everyone at its third step."""
@@ -142,11 +154,13 @@ def test_what_is_known_of_convergence_makes_one_iteration_enough():
     assert alone.work.fields < 1.25 * alone.steps
 
 
-def test_inverses_of_a_stack_are_those_of_each_alone():
-    B = np.random.default_rng(0).standard_normal((4, 3, 5, 7))
-    A = B @ B.swapaxes(-1, -2) + 0.1 * np.eye(5)
+# By sweeps, from two halves, and from halves of halves.
+@pytest.mark.parametrize("N", [5, 2 * newton.SWEPT, 3 * newton.SWEPT + 1])
+def test_inverses_of_a_stack_are_those_of_each_alone(N):
+    B = np.random.default_rng(0).standard_normal((4, 3, N, N + 2))
+    A = B @ B.swapaxes(-1, -2) + 0.1 * np.eye(N)
     found = newton._inverse(A)
-    np.testing.assert_allclose(found @ A, np.broadcast_to(np.eye(5), A.shape), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found @ A, np.broadcast_to(np.eye(N), A.shape), rtol=0, atol=1e-10)
     A[1] = 0.0
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(newton._inverse(A)[[0, 2, 3]], found[[0, 2, 3]])

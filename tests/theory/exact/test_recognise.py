@@ -4,7 +4,8 @@ from hypothesis import example, given
 from hypothesis import strategies as draw
 
 import ntkflow as nf
-from ntkflow.theory.exact import Sector, sector_of
+from ntkflow.problem.thin import remembering
+from ntkflow.theory.exact import Sector, recognise, sector_of
 from ntkflow.theory.exact.sector import NAMES
 from ntkflow.theory.prediction import predict_flow
 from tests import oracle
@@ -68,3 +69,17 @@ def test_into_the_saddle_no_limit_is_promised():
     x = nf.theory.limits.x_star(SIZES, KERNEL)
     state = Sector(SIZES, KERNEL, 0.5, -0.5 / x, 0.0, 0.0, 0.0, 0.0, 0.1).state(FRAME)
     assert predict_flow(nf.Problem(SIZES, KERNEL, state)).limit is None
+
+
+def test_it_is_found_once_while_states_are_remembered(monkeypatch):
+    state, asked = Sector(SIZES, KERNEL, 1.0, 0.5, 0.1, 0.0, 0.0, 0.0, 0.25).state(FRAME), []
+    find = recognise._sector_of
+    monkeypatch.setattr(recognise, "_sector_of", lambda *given: asked.append(given) or find(*given))
+    with remembering():
+        first, again = sector_of(state, SIZES, KERNEL), sector_of(state, SIZES, KERNEL)
+        assert first is again
+        assert first is not None
+        # Another measure of zero, another kernel: another question.
+        sector_of(state, SIZES, KERNEL, 1e-12)
+        sector_of(state, SIZES, nf.BlockKernel(2.0, 1.0, 0.4))
+    assert len(asked) == 3

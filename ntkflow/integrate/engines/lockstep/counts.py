@@ -38,7 +38,7 @@ class Counts(PerSlot):
     """Where the integration of every slot stands.
 
     Attributes:
-        t, h, t_end, due: time, step, end, next time to save at.
+        t, h, t_end, due, after: time, step, end, next time to save at, and the one after it.
         sigma: leading coefficient of the formula over the step.
         shortest: a shorter step means failure.
         rate, before: of Newton's iteration: how it converges, and the size of its last change.
@@ -55,6 +55,7 @@ class Counts(PerSlot):
     h: Floats
     t_end: Floats
     due: Floats
+    after: Floats
     sigma: Floats
     shortest: Floats
     rate: Floats
@@ -84,6 +85,7 @@ class Counts(PerSlot):
             "h",
             "t_end",
             "due",
+            "after",
             "sigma",
             "shortest",
             "rate",
@@ -111,7 +113,7 @@ class Counts(PerSlot):
         """A job enters a slot."""
         for name in self._names:
             getattr(self, name)[slot] = 0
-        self.t_end[slot], self.due[slot] = job.t_end, job.due
+        self.t_end[slot], self.due[slot], self.after[slot] = job.t_end, job.due, job.after
         self.exact[slot], self.told[slot] = job.exact, job.told
         self.order[slot], self.patience[slot], self.rate[slot] = 1, corrector.OLDEST, 1.0
 

@@ -51,6 +51,7 @@ class Lockstep:
         self._spare = np.zeros_like(self.X)
         self.jobs: list[Job] = []
         self.ticks = 0
+        self._owed = _NONE
 
     @property
     def slots(self) -> int:
@@ -223,6 +224,7 @@ class Lockstep:
             change[accepted] = self._accept(accepted, error)
         np.matmul(change, X, out=self._spare)
         self.X, self._spare = self._spare, X
+        self._save_owed()
         ended = self._look(accepted) if len(accepted) else accepted
         begun = np.concatenate([refused, accepted]) if len(refused) else accepted
         if len(ended) or len(refused):
@@ -299,18 +301,21 @@ class Lockstep:
         now.equal[i] += 1
         now.refused[i] = 0
         top = history.ACCEPT[now.order[i]]
-        self._save_exactly(i, top)
+        due, shares = self._save_exactly(i, top)
         if np.any(now.told[i]):
             self._tell(i, top, before)
         k, ratio = order.choose(i, now.order[i], error, now.equal[i], self.X, self.norms.weights)
         now.order[i] = k
         going = now.t[i] < now.t_end[i]
         if going.all():
-            return self._attempt(i, top, ratio)
-        change = np.empty((len(i), history.ROWS, history.ROWS))
-        change[:] = _SAME
-        change[:, :DIFFERENCES] = top
-        change[going] = self._attempt(i[going], top[going], ratio[going])
+            change = self._attempt(i, top, ratio)
+        else:
+            change = np.empty((len(i), history.ROWS, history.ROWS))
+            change[:] = _SAME
+            change[:, :DIFFERENCES] = top
+            change[going] = self._attempt(i[going], top[going], ratio[going])
+        # The row of the correction is free until the next iteration.
+        change[due, CORRECTION] = shares
         return change
 
     def _tell(self, i: Integers, top: Floats, before: Floats) -> None:
@@ -327,20 +332,42 @@ class Lockstep:
             inside = Polynomial(self.jobs[slot].coordinates, D, t, h, covers)
             self.lookout.passed(slot, float(before[k]), inside)
 
-    def _save_exactly(self, i: Integers, top: Floats) -> None:
-        """States at times inside the steps of slots i, from their polynomials."""
+    def _save_exactly(self, i: Integers, top: Floats) -> tuple[Integers, Floats]:
+        """States at times inside the steps of slots i, from their polynomials.
+
+        Returns:
+            Places in i of those that have one more such time, and the shares of their histories in the state there: it comes
+            with the new histories, in the product that makes them.
+        """
         now = self.now
-        due = np.flatnonzero((now.due[i] < now.t[i]) & now.exact[i])
-        while len(due):
+        due = ((now.due[i] < now.t[i]) & now.exact[i]).nonzero()[0]
+        while True:
             j = i[due]
-            shares = history.interpolating(now.order[j], (now.due[j] - now.t[j]) / now.h[j])
-            # One by one: to have the histories of some of the slots in one stack takes longer than the products.
-            for slot, share in zip(
-                j.tolist(), (shares[:, None] @ top[due, : history.USED])[:, 0], strict=True
-            ):
-                job = self.jobs[slot]
-                now.due[slot] = job.save(job.due, share @ self.X[slot])
-            due = due[now.due[j] < now.t[j]]
+            inside = history.interpolating(now.order[j], (now.due[j] - now.t[j]) / now.h[j])
+            shares = (inside[:, None] @ top[due, : history.USED])[:, 0]
+            several = (now.after[j] < now.t[j]).nonzero()[0]
+            if not len(several):
+                self._owed = j
+                return due, shares
+            # Few steps have several of them inside: these are worked out by themselves, but for the last.
+            for k in several.tolist():
+                slot, job = int(j[k]), self.jobs[int(j[k])]
+                now.due[slot] = job.save(job.due, shares[k] @ self.X[slot])
+                now.after[slot] = job.after
+
+    def _save_owed(self) -> None:
+        """The states of which `_save_exactly` has given the shares."""
+        if not len(self._owed):
+            return
+        slots, self._owed = self._owed, _NONE
+        self._save(slots, self.now.due[slots], self.X[slots, CORRECTION])
+        self.X[slots, CORRECTION] = 0.0
+
+    def _save(self, slots: Integers, times: Floats, z: Floats) -> None:
+        """Keep states at times of their grids."""
+        now, jobs = self.now, [self.jobs[slot] for slot in slots.tolist()]
+        now.due[slots] = [job.save(t, row) for job, t, row in zip(jobs, times.tolist(), z, strict=True)]
+        now.after[slots] = [job.after for job in jobs]
 
     def _look(self, i: Integers) -> Integers:
         """What follows from the new states of slots i; those of them that have come to an end."""
@@ -354,11 +381,8 @@ class Lockstep:
         z = X[i, 0]
         squares = self.norms.update(i, z)
         passed = (now.due[i] <= now.t[i]).nonzero()[0]
-        slots = i[passed]
-        now.due[slots] = [
-            self.jobs[slot].save(t, row.copy())
-            for slot, t, row in zip(slots.tolist(), now.t[slots].tolist(), z[passed], strict=True)
-        ]
+        if len(passed):
+            self._save(i[passed], now.t[i[passed]], z[passed])
         over = i[now.t[i] >= now.t_end[i]]
         if self.lookout is None:
             return over

@@ -52,12 +52,17 @@ class Job:
 
     def __post_init__(self) -> None:
         # Asked after every step: a list is quicker than an array.
-        self._times: list[float] = [*self.grid.tolist(), math.inf]
+        self._times: list[float] = [*self.grid.tolist(), math.inf, math.inf]
 
     @property
     def due(self) -> float:
         """The next time to save at; infinite when there is none."""
         return self._times[self._next]
+
+    @property
+    def after(self) -> float:
+        """The time to save at after that."""
+        return self._times[self._next + 1]
 
     def save(self, t: float, z: Flat) -> float:
         """Keep a state at a time of the grid, or at t in the place of all of its times up to t; the next time to save at."""

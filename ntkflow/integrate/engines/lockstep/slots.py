@@ -207,7 +207,7 @@ class Norms(PerSlot):
         counts = np.bincount(self.block, minlength=5)[:4]
         self._counts, self._root = np.maximum(counts, 1), math.sqrt(counts.sum())
         self._there = counts > 0
-        self._belongs = (self.block[:, None] == np.arange(4)).astype(float)
+        self._belongs = (self.block == np.arange(4)[:, None]).astype(float)
 
     def put(self, slot: int, coordinates: Coordinates, rtol: float, atol: Floats) -> None:
         """Fill a slot; `atol` is that of the packed blocks H1, L, W, b."""
@@ -216,7 +216,7 @@ class Norms(PerSlot):
 
     def update(self, i: Integers, z: Floats) -> Floats:
         """Take the sizes of the blocks from z; the sums of their squares, (len(i), 4)."""
-        squares: Floats = ((z * z)[:, None, :] @ self._belongs)[:, 0]
+        squares: Floats = (self._belongs @ (z * z)[..., None])[..., 0]
         rms = np.sqrt(squares / self._counts)
         # Squares of tiny states vanish; their largest entry is as good a size.
         tiny = (rms <= SQUARES_VANISH) & self._there
