@@ -27,28 +27,22 @@ def test_without_a_linear_readout_nothing_is_foretold():
     assert not any(parts.baselines(runs).values())
 
 
-def fallen(runs):
-    return {name.replace("tr S", "S"): values for name, values in parts.fallen(runs).items()}
-
-
 def test_what_class_means_do_is_not_variability():
     """NC1 falls by the variability alone; with class means four times further apart at the end, by both."""
     [run] = [documents.run(c) for c in cells.forgetting(1, ("mlp",)) if c.value == 1]
-    assert fallen([run])["share of S in that fall"][run.name] == pytest.approx(1)
+    assert parts.fallen([run])["share of tr S in that fall"][run.name] == pytest.approx(1)
     NC1 = list(run.series["NC1"])
     NC1[-1] /= 4
-    found = fallen([replace(run, series={**run.series, "NC1": tuple(NC1)})])
+    found = parts.fallen([replace(run, series={**run.series, "NC1": tuple(NC1)})])
     fell = run.series["NC1"][0] / NC1[-1]
     assert found["NC1 at the start over its end"][run.name] == pytest.approx(fell)
-    assert found["share of S in that fall"][run.name] == pytest.approx(1 - math.log(4) / math.log(fell))
+    assert found["share of tr S in that fall"][run.name] == pytest.approx(1 - math.log(4) / math.log(fell))
 
 
 def test_runs_are_set_against_the_one_without_decay_of_their_seed_and_rate():
     runs = [documents.run(c) for c in cells.normalised(2)]
-    found = fallen(runs)["tr S between classes over no decay".replace("tr S", "S")]
-    assert sorted(found) == [
-        f"recipe-decay{d}-rate0.2-seed{s}" for d in ("0.0005", "0.002") for s in (0, 1)
-    ]
+    found = parts.fallen(runs)["tr S between classes over no decay"]
+    assert sorted(found) == [f"recipe-decay{d}-rate0.2-seed{s}" for d in ("0.0005", "0.002") for s in (0, 1)]
     # No twin: nothing is said.
     assert not parts.fallen(runs[1:2])["NC1 without decay over with"]
 

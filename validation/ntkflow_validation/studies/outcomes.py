@@ -34,7 +34,7 @@ def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
 
 
 def foretold_NC1(run: StudyRun, told: np.ndarray) -> np.ndarray:
-    """NC1_tirer with a foretold invisible variability in place of the observed one; visible one and class means are as observed."""
+    """NC1_tirer with a foretold invisible variability in place of the observed one; all else of it is as observed."""
     visible, invisible = series(run, "visible"), series(run, "invisible")
     found: np.ndarray = series(run, "NC1") * (visible + told) / (visible + invisible)
     return found
@@ -197,6 +197,7 @@ def _channels(run: StudyRun) -> float:
 
 
 def rate(run: StudyRun) -> float:
+    """The learning rate."""
     found: float = run.settings["training"].get("learning_rate", 0.5)
     return found
 

@@ -21,14 +21,20 @@ ENDS = {
 }
 
 
-def tables(found: Sequence[Verdict], runs: Sequence[StudyRun]) -> str:
-    """What was expected, the ends of the runs, what made NC1 fall, and beside what is foretold its baselines."""
+def tables(found: Sequence[Verdict], runs: Sequence[StudyRun], of_scores: bool = False) -> str:
+    """What was expected, the ends of the runs, what made NC1 fall, and beside what is foretold its baselines.
+
+    Args:
+        found: the statements.
+        runs: they are about.
+        of_scores: whether predictions in windows are told of, with their baselines.
+    """
     told = (
         expected(found),
         at_end(runs),
         by_group(runs, parts.fallen(runs)),
         by_group(runs, parts.baselines(runs)),
-        windows(runs),
+        windows(runs) if of_scores else "",
     )
     return "\n".join(f"{table}\n" for table in told if table)
 
