@@ -12,13 +12,15 @@ def test_the_baseline_is_the_start_on_the_clock_of_decay():
     """Of 10 e^(-5 lambda t), a foretelling 1.1 times too large, and e^(-2 lambda t) alone."""
     [run] = [documents.run(c, floor=0.0) for c in cells.forgetting(1, ("mlp",)) if c.value == 1]
     found = parts.baselines([run])
-    assert found["invisible over seen, from Q(0)"][run.name] == pytest.approx(1.1)
+    assert found["over seen, from Q(0)"][run.name] == pytest.approx(1.1)
     # As far as e^(-5 x) >= .01, at snapshots .05 apart.
     kept = np.arange(0, math.log(100) / 5, 0.05)
-    assert found["invisible over seen, e^(-2λt) alone"][run.name] == pytest.approx(math.exp(3 * kept.mean()))
-    assert found["furthest off, e^(-2λt) alone"][run.name] == pytest.approx(math.exp(3 * kept[-1]))
+    assert found["over seen, e^(-2λt)"][run.name] == pytest.approx(math.exp(3 * kept.mean()))
+    assert found["furthest off, e^(-2λt)"][run.name] == pytest.approx(math.exp(3 * kept[-1]))
+    assert found["furthest off, e^(-4λt)"][run.name] == pytest.approx(math.exp(kept[-1]))
+    assert found["furthest off, Q(0) kept"][run.name] == pytest.approx(1.1 * math.exp(2 * kept[-1]))
     assert found["furthest off, from Q(0)"][run.name] == pytest.approx(1.1)
-    told = found["time over seen, e^(-2λt) alone"][run.name]
+    told = found["time, e^(-2λt)"][run.name]
     assert told == pytest.approx(2.5, rel=2e-3)
 
 

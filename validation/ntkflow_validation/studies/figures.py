@@ -15,7 +15,6 @@ from ntkflow_validation.studies.outcomes import COLLAPSED, kernel_times_filters,
 from ntkflow_validation.studies.parts import forgotten
 
 FORGOTTEN = "λt; without decay, t"
-SHOWN = 2.6
 # From none to much.
 HUES = (GREY, PURPLE, BLUE, GREEN, ORANGE, RED)
 
@@ -84,8 +83,7 @@ def _invisible(axes: Axes, runs: Sequence[StudyRun], part: str) -> None:
             # The baseline, which knows nothing of Q: for all lambda the same line, but for where it starts.
             axes.plot(x, forgotten(run), "k--", linewidth=0.7)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=1e-3)
-    axes.set_xlim(0, SHOWN)
+    axes.set_xlim(left=0)
     axes.legend(fontsize=7, frameon=False, loc="lower left")
     dotted = "dotted: by Q; " if any("foretold" in run.series for run in runs) else ""
     _label(axes, f"{part}; {dotted}dashed: e^(-2λt)", FORGOTTEN, "invisible variability")
@@ -105,7 +103,7 @@ def _collapse(axes: Axes, runs: Sequence[StudyRun]) -> None:
             axes.plot(x, series(run, "NC1_visible"), ":", color=hues[run.value], linewidth=1)
     axes.axhline(COLLAPSED, color="k", linewidth=0.7, linestyle="--")
     axes.set_yscale("log")
-    axes.set_xlim(0, SHOWN)
+    axes.set_xlim(left=0)
     _label(axes, "dotted: in row(W), without decay", FORGOTTEN, "NC1")
 
 
