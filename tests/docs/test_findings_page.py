@@ -1,11 +1,12 @@
 """The numbers of docs/findings.md that no table elsewhere holds are those of the documents that are kept."""
 
 import json
+import math
 
 from tests.docs.pages import ROOT
 
 RESULTS = ROOT / "validation" / "results"
-PAGE = (ROOT / "docs" / "findings.md").read_text()
+PAGE, FORGETTING = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("findings", "forgetting"))
 INPUTS = ("digits", "Fashion-MNIST", "digits, class means equalised")
 SKILL, LOG = "Skill on the centred class means M", "NC1, and skill on its logarithm"
 # Row of the page, heading of a table of the regimes, and its column.
@@ -65,3 +66,17 @@ def test_alignment_rises_with_decay_and_without():
     for name, word in (("digits-collapsed", "with decay"), ("digits-decay-0", "without")):
         told = [f"{row['alignment']:.2f}" for row in runs[name]["kernels"] if row["step"] >= 92]
         assert f"{', '.join(told)} {word}" in PAGE
+
+
+def test_shares_of_the_fall_of_nc1_depend_on_the_scale_of_features():
+    """Of ln NC1 without decay less that with it, 4000 steps: of tr S, and of |W|^2 tr S."""
+    runs, shares = trainings(), []
+    for seed in ("", "-seed1", "-seed2"):
+        one, other = (runs[f"digits-{kind}{seed}"]["last"] for kind in ("collapsed", "decay-0"))
+        fell = {name: math.log(other[name] / one[name]) for name in ("NC1_tirer", "H2_norm", "W_norm")}
+        of = 2 * fell["H2_norm"], 2 * (fell["H2_norm"] + fell["W_norm"])
+        shares.append([part / fell["NC1_tirer"] for part in of])
+    alone, measured = ([f"{share:.2f}".lstrip("0") for share in each] for each in zip(*shares, strict=True))
+    assert f"{alone[0]}, {alone[1]} and {alone[2]}" in FORGETTING
+    assert f"the share is {min(measured)} to {max(measured)}" in FORGETTING
+    assert f"{min(alone)} to {max(alone)}; of \\|W\\|² tr S {min(measured)} to {max(measured)}" in PAGE
