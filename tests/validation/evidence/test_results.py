@@ -7,8 +7,6 @@ import pytest
 from ntkflow_validation.calibration import store
 from ntkflow_validation.config.config import FIRST, KernelConfig, RunConfig
 from ntkflow_validation.kernels.found import CONSTANTS
-from ntkflow_validation.ladder.export import read_kept
-from ntkflow_validation.ladder.seeds import over_seeds, read
 
 from ntkflow.runs.border.records import document
 from ntkflow.runs.files import dump_json
@@ -28,22 +26,6 @@ def test_a_document_belongs_to_the_configuration_beside_it(name):
     assert found.trajectory["step"][-1] == found.last.step
     # What is read is all that there is, in its order.
     assert dump_json(document(found)) + "\n" == (RESULTS / f"{name}.json").read_text()
-
-
-@pytest.mark.parametrize("path", sorted((RESULTS / "ladder").glob("*.json")), ids=lambda path: path.stem)
-def test_a_committed_comparison_is_read(path):
-    """Its oldest has neither a configuration nor what is conserved, which nothing asks of it."""
-    found, text = read_kept(path, "file", ""), json.loads(path.read_text())
-    assert [window.name for window in found.run.windows] == [window["name"] for window in text["windows"]]
-    assert (found.config is None) == ("config" not in text)
-    assert found.config is None or json.loads(dump_json(document(found))) == text
-
-
-def test_scores_over_seeds_are_those_of_the_committed_comparisons():
-    for path in sorted((RESULTS / "seeds").glob("*.json")):
-        text = json.loads(path.read_text())
-        runs = [read(RESULTS / "ladder" / f"{name}-ladder.json") for name in text["runs"]]
-        assert json.loads(dump_json(document(over_seeds(runs)))) == text
 
 
 def test_the_committed_calibration_is_read():

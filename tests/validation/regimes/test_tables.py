@@ -9,7 +9,7 @@ from ntkflow_validation.kernels.methods.shape import KernelShape
 from ntkflow_validation.regimes.cells import Scale, cells
 from ntkflow_validation.regimes.convolutional import PART
 from ntkflow_validation.regimes.convolutional import cells as convolutional_cells
-from ntkflow_validation.regimes.document import Foretold, read, read_all
+from ntkflow_validation.regimes.document import LOG_NC1, Foretold, read, read_all
 from ntkflow_validation.regimes.expected import EXPECTED, errors, explained, of_cv
 from ntkflow_validation.regimes.figures import draw_all, skill_figure
 from ntkflow_validation.regimes.tables import CONVOLUTIONAL, spread, tables
@@ -138,6 +138,14 @@ def test_a_baseline_that_is_drawn_nowhere_is_not_in_the_legend(runs):
 
     assert "constant velocity" not in legend(-9.0)
     assert "constant velocity" in legend(0.2)
+
+
+def test_the_logarithm_of_NC1_stands_beside_its_baselines(runs):
+    null = Foretold({LOG_NC1: 0.81})
+    some = [replace(r, baselines={"constant-velocity": null, "frozen-features": null}) for r in runs[:1]]
+    text = tables(some).split("### NC1, and skill on its logarithm")[1].split("###")[0]
+    assert "| ln NC1, constant velocity | ln NC1, no class structure |\n" in text
+    assert "| 0.810 | - |\n" in text
 
 
 def test_convolutional_networks_have_tables_and_figures_of_their_own():

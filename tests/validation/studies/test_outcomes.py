@@ -99,4 +99,5 @@ def test_scores_stand_beside_their_baselines():
     )
     assert f"| {run.group} | 1 | M | 1 | 0.1 | 0.3 | -0.2 | -9 |" in text
     assert f"| {run.group} | 1 | W | 1 | 0.5 | 0.9 | 0.4 | - |" in text
-    assert text in tables.tables([], [others])
+    assert text in tables.tables([], [others], of_scores=True)
+    assert text not in tables.tables([], [others])

@@ -54,7 +54,14 @@ def experiment(
     of one part they have its name too.
     """
     from ntkflow.errors import InputError
-    from ntkflow_validation.studies.experiments import NAMES, conduct, file_name, make_place, wanted
+    from ntkflow_validation.studies.experiments import (
+        EXPERIMENTS,
+        NAMES,
+        conduct,
+        file_name,
+        make_place,
+        wanted,
+    )
     from ntkflow_validation.studies.figures import draw as drawn
     from ntkflow_validation.studies.tables import tables
 
@@ -66,7 +73,8 @@ def experiment(
     with progress(quiet) as bar:
         runs, verdicts = conduct(name, out, cells, draw, workers, bar)
     # What is said of other parts is not of this command.
-    text = tables([v for v in verdicts if part is None or v.values], runs)
+    told = [v for v in verdicts if part is None or v.values]
+    text = tables(told, runs, EXPERIMENTS[name].of_scores)
     file = out / file_name(name, part)
     Path(f"{file}.md").write_text(text)
     again = "the same command with --draw draws it"

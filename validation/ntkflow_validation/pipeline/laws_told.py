@@ -90,15 +90,17 @@ def sentence(
     seen = f"NC1 is {NC1:.2g}, {NC1_visible:.2g} in the directions that the classifier sees"
     if NC1_visible > COLLAPSED:
         return f"{seen}: the residual within classes has not gone, and variability is as large as that."
-    where = "" if NC1 <= COLLAPSED else " in every direction that the classifier sees"
-    left = f"decay left {np.exp(-2 * decay):.2g} of it" if decay else "nothing decayed"
+    # W H2 is the residual within classes: what the classifier sees vanishes with the fit, whether a network collapses or not.
+    said = "it has collapsed" if NC1 <= COLLAPSED else "it fits its samples and has not collapsed"
     hidden = invisible / (visible + invisible) if visible + invisible > 0 else 0.0
     if hidden <= 0.5:
-        return f"{seen}: it has collapsed{where}."
-    return (
-        f"{seen}: it has collapsed{where}, and {hidden:.1%} of the variability that is left is in others, an imbalance that "
-        f"it did not forget: {left}."
+        return f"{seen}: {said}."
+    left = (
+        f"decay left {np.exp(-2 * decay):.2g} of what the flow conserves"
+        if decay
+        else "nothing decayed of what the flow conserves"
     )
+    return f"{seen}: {said}; {hidden:.1%} of the variability that is left is out of the classifier's sight, and {left}."
 
 
 def table(found: RunLaws) -> list[str]:

@@ -199,7 +199,9 @@ def _collapse(rungs: Mapping[str, str]) -> dict[str, Of]:
         "where scores stop": lambda run: run.NC1_end,
         "at the end of the training": last,
     }
-    return start | {f"ln NC1, {title}": of(name) for name, title in rungs.items()}
+    # Features that stand still leave NC1 where it is: of these nothing is to be said.
+    moving = {name: title for name, title in BASELINES.items() if name != "frozen-features"}
+    return start | {f"ln NC1, {title}": of(name) for name, title in {**rungs, **moving}.items()}
 
 
 def _shapes(of_units: bool) -> dict[str, Of]:

@@ -23,17 +23,19 @@ class Experiment:
     Attributes:
         cells: its runs, of so many seeds.
         read: from runs to the numbers that something was expected of.
+        of_scores: whether what was expected is of predictions in windows.
     """
 
     cells: Callable[[int], list[Cell]]
     read: Callable[[Sequence[StudyRun]], Mapping[str, Values]]
+    of_scores: bool = False
 
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     "forgetting": Experiment(cells.forgetting, outcomes.forgetting),
     "rowspace": Experiment(cells.rowspace, outcomes.rowspace),
     "normalised": Experiment(cells.normalised, outcomes.normalised),
-    "weighted": Experiment(cells.weighted, outcomes.weighted),
+    "weighted": Experiment(cells.weighted, outcomes.weighted, of_scores=True),
 }
 
 

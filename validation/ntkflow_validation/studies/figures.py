@@ -13,9 +13,9 @@ from ntkflow.runs.pictures.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ntkflow.runs.pictures.shown import Shown
 from ntkflow_validation.studies.document import StudyRun
 from ntkflow_validation.studies.outcomes import COLLAPSED, kernel_times_filters, series, times
+from ntkflow_validation.studies.parts import forgotten
 
 FORGOTTEN = "λt; without decay, t"
-SHOWN = 2.6
 # From none to much.
 HUES = (GREY, PURPLE, BLUE, GREEN, ORANGE, RED)
 
@@ -55,7 +55,7 @@ def _hues(values: Sequence[float]) -> dict[float, str]:
 
 
 def forgetting(runs: Sequence[StudyRun]) -> Figure:
-    """For each network: invisible variability with what Q foretells, then NC1, and for the MLP the floor."""
+    """For each network: invisible variability with what Q foretells and e^(-2 lambda t), then NC1, and for the MLP the floor."""
     parts = list(dict.fromkeys(run.group.rpartition("-lambda")[0] for run in runs))
     figure = Shown(figsize=(10, 3.3 * max(len(parts), 1)))
     FigureCanvasAgg(figure)
@@ -80,12 +80,14 @@ def _invisible(axes: Axes, runs: Sequence[StudyRun], part: str) -> None:
         axes.plot(x, series(run, "invisible"), color=hues[run.value], linewidth=1, label=label)
         if "foretold" in run.series and first:
             axes.plot(x, series(run, "foretold"), "k:", linewidth=1)
+        if first and run.value:
+            # The baseline, which knows nothing of Q: for all lambda the same line, but for where it starts.
+            axes.plot(x, forgotten(run), "k--", linewidth=0.7)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=1e-3)
-    axes.set_xlim(0, SHOWN)
+    axes.set_xlim(left=0)
     axes.legend(fontsize=7, frameon=False, loc="lower left")
-    dotted = "; dotted: from Q(0)" if any("foretold" in run.series for run in runs) else ""
-    _label(axes, f"{part}{dotted}", FORGOTTEN, "invisible variability")
+    dotted = "dotted: by Q; " if any("foretold" in run.series for run in runs) else ""
+    _label(axes, f"{part}; {dotted}dashed: e^(-2λt)", FORGOTTEN, "invisible variability")
 
 
 def _forgotten(run: StudyRun) -> np.ndarray:
@@ -102,7 +104,7 @@ def _collapse(axes: Axes, runs: Sequence[StudyRun]) -> None:
             axes.plot(x, series(run, "NC1_visible"), ":", color=hues[run.value], linewidth=1)
     axes.axhline(COLLAPSED, color="k", linewidth=0.7, linestyle="--")
     axes.set_yscale("log")
-    axes.set_xlim(0, SHOWN)
+    axes.set_xlim(left=0)
     _label(axes, "dotted: in row(W), without decay", FORGOTTEN, "NC1")
 
 
@@ -203,17 +205,19 @@ def weighted(runs: Sequence[StudyRun]) -> Figure:
         "block": (GREY, "mean over neurons"),
         "row-block": (BLUE, "row(W)"),
         "weighted-block": (RED, "weighted by W"),
+        "no-class-structure": ("k", "baseline: no classes"),
     }
     for axes, quantity in zip(panes, ("M", "W"), strict=True):
         for shift, (rung, (hue, word)) in enumerate(kinds.items()):
             points = [
-                (i + 1 + 0.15 * (shift - 1), w.skill.get(rung, {}).get(quantity))
+                (i + 1 + 0.15 * (shift - 1), {**w.skill, **(w.baselines or {})}.get(rung, {}).get(quantity))
                 for run in runs
                 for i, w in enumerate(run.windows)
             ]
             known = [(x, max(y, -1.0)) for x, y in points if y is not None]
+            mark = "x" if rung == "no-class-structure" else "o"
             if known:
-                axes.plot(*zip(*known, strict=True), "o", color=hue, markersize=4, alpha=0.7, label=word)
+                axes.plot(*zip(*known, strict=True), mark, color=hue, markersize=4, alpha=0.7, label=word)
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.set_xticks([1, 2, 3])
         _label(axes, "three constants, ResNet8", "window", f"skill on {quantity}, cut at -1")

@@ -33,10 +33,10 @@ def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
     return float(x[i] + (np.log(level) - a) / (b - a) * (x[i + 1] - x[i]))
 
 
-def foretold_NC1(run: StudyRun) -> np.ndarray:
-    """NC1_tirer with the invisible variability that Q of the start foretells in place of the observed one."""
+def foretold_NC1(run: StudyRun, told: np.ndarray) -> np.ndarray:
+    """NC1_tirer with a foretold invisible variability in place of the observed one; all else of it is as observed."""
     visible, invisible = series(run, "visible"), series(run, "invisible")
-    found: np.ndarray = series(run, "NC1") * (visible + series(run, "foretold")) / (visible + invisible)
+    found: np.ndarray = series(run, "NC1") * (visible + told) / (visible + invisible)
     return found
 
 
@@ -47,9 +47,9 @@ def forgetting(runs: Sequence[StudyRun]) -> dict[str, Values]:
     return {
         "mlp_Q": {r.name: float(np.max(series(r, "Q_error"))) for r in mlp},
         "mlp_laws": {r.name: max(law.error for law in r.laws) for r in mlp},
-        "mlp_invisible": {r.name: _foretold_ratio(r) for r in mlp if r.value <= 1},
-        "mlp_invisible_fast": {r.name: _foretold_ratio(r) for r in mlp if r.value > 1},
-        "mlp_time": {r.name: _time_ratio(r) for r in decayed if r.value <= 2},
+        "mlp_invisible": {r.name: foretold_ratio(r, series(r, "foretold")) for r in mlp if r.value <= 1},
+        "mlp_invisible_fast": {r.name: foretold_ratio(r, series(r, "foretold")) for r in mlp if r.value > 1},
+        "mlp_time": {r.name: time_ratio(r, series(r, "foretold")) for r in decayed if r.value <= 2},
         "mlp_clock": {
             r.name: r.value * crossing(times(r), series(r, "NC1"), COLLAPSED) for r in decayed if r.value <= 1
         },
@@ -61,7 +61,7 @@ def forgetting(runs: Sequence[StudyRun]) -> dict[str, Values]:
         },
         "mlp_floor_slope": _slopes([r for r in decayed if r.value >= 0.5]),
         "linear_Q": {r.name: float(np.max(series(r, "Q_error"))) for r in linear},
-        "linear_invisible": {r.name: _foretold_ratio(r) for r in linear},
+        "linear_invisible": {r.name: foretold_ratio(r, series(r, "foretold")) for r in linear},
         "linear_undecayed": {r.name: r.last("NC1") for r in linear if not r.value},
         "linear_undecayed_visible": {r.name: r.last("NC1_visible") for r in linear if not r.value},
         "linear_decayed": {r.name: r.last("NC1") for r in linear if r.value >= 2},
@@ -98,7 +98,7 @@ def normalised(runs: Sequence[StudyRun]) -> dict[str, Values]:
     grown = {r.name: r.kernels[-1].mu_c / r.kernels[0].mu_c for r in runs}
     norms = {r.name: series(r, "filters") for r in runs}
     undecayed = [r for r in runs if not r.value]
-    fast = [r for r in runs if r.value and _rate(r) == _rate(undecayed[0])]
+    fast = [r for r in runs if r.value and rate(r) == rate(undecayed[0])]
     return {
         "product": {
             f"{name}, {edge.__name__}": float(edge(v))
@@ -112,7 +112,7 @@ def normalised(runs: Sequence[StudyRun]) -> dict[str, Values]:
         "norm": {r.name: _norm_ratio(r, _twin(r, undecayed)) for r in fast},
         "clock": {r.name: _at_collapse(r) for r in fast},
         "clock_spread": _spread(fast),
-        "slow": {r.name: r.last("NC1") for r in runs if r.value and _rate(r) < _rate(undecayed[0])},
+        "slow": {r.name: r.last("NC1") for r in runs if r.value and rate(r) < rate(undecayed[0])},
     }
 
 
@@ -160,20 +160,20 @@ def _twin(run: StudyRun, others: Iterable[StudyRun]) -> StudyRun:
     return next(r for r in others if r.seed == run.seed)
 
 
-def _foretold_ratio(run: StudyRun) -> float:
-    """Invisible variability that Q of the start foretells over what is seen, as far as that is at a share.
+def foretold_ratio(run: StudyRun, told: np.ndarray) -> float:
+    """Invisible variability that is foretold over what is seen, as far as that is at a share of its start.
 
     The geometric mean over snapshots.
     """
-    seen, told = series(run, "invisible"), series(run, "foretold")
+    seen = series(run, "invisible")
     kept = seen >= SEEN * seen[0]
     return float(np.exp(np.mean(np.log(told[kept] / seen[kept]))))
 
 
-def _time_ratio(run: StudyRun) -> float:
-    """Time at which NC1 falls below the level, foretold over observed."""
+def time_ratio(run: StudyRun, told: np.ndarray) -> float:
+    """Time at which NC1 falls below the level, by a foretold invisible variability over observed."""
     t = times(run)
-    return crossing(t, foretold_NC1(run), COLLAPSED) / crossing(t, series(run, "NC1"), COLLAPSED)
+    return crossing(t, foretold_NC1(run, told), COLLAPSED) / crossing(t, series(run, "NC1"), COLLAPSED)
 
 
 def _slopes(runs: Sequence[StudyRun]) -> Values:
@@ -196,7 +196,8 @@ def _channels(run: StudyRun) -> float:
     return float(np.median([law.error / law.error_if_constant for law in rows])) if rows else NAN
 
 
-def _rate(run: StudyRun) -> float:
+def rate(run: StudyRun) -> float:
+    """The learning rate."""
     found: float = run.settings["training"].get("learning_rate", 0.5)
     return found
 

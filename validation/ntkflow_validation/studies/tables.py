@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ntkflow_validation.studies import parts
 from ntkflow_validation.studies.document import SCORED, StudyRun, WindowRow
 from ntkflow_validation.studies.expectations import Expectation, Verdict
 
@@ -20,10 +21,22 @@ ENDS = {
 }
 
 
-def tables(found: Sequence[Verdict], runs: Sequence[StudyRun]) -> str:
-    """What was expected, the ends of the runs, and of runs that were compared the scores beside their baselines."""
-    scores = windows(runs)
-    return "\n".join([expected(found), "", at_end(runs), "", *([scores, ""] if scores else [])])
+def tables(found: Sequence[Verdict], runs: Sequence[StudyRun], of_scores: bool = False) -> str:
+    """What was expected, the ends of the runs, what made NC1 fall, and beside what is foretold its baselines.
+
+    Args:
+        found: the statements.
+        runs: they are about.
+        of_scores: whether predictions in windows are told of, with their baselines.
+    """
+    told = (
+        expected(found),
+        at_end(runs),
+        by_group(runs, parts.fallen(runs)),
+        by_group(runs, parts.baselines(runs)),
+        windows(runs) if of_scores else "",
+    )
+    return "\n".join(f"{table}\n" for table in told if table)
 
 
 def expected(found: Sequence[Verdict]) -> str:
@@ -70,6 +83,17 @@ def at_end(runs: Sequence[StudyRun]) -> str:
         own = [run for run in runs if run.group == group]
         rows.append([group, str(len(own)), *(_ends(own, name) for name in shown.values())])
     return _table(("runs", "seeds", *(f"{head}" for head in shown)), rows)
+
+
+def by_group(runs: Sequence[StudyRun], columns: Mapping[str, parts.Values]) -> str:
+    """A row a group, in each column what is known of its seeds: the median and both ends; "" where nothing is."""
+    rows = []
+    for group in dict.fromkeys(run.group for run in runs):
+        names = {run.name for run in runs if run.group == group}
+        own = [{n: v for n, v in values.items() if n in names} for values in columns.values()]
+        if any(own):
+            rows.append([group, str(max(map(len, own))), *map(spread, own)])
+    return _table(("runs", "seeds", *columns), rows) if rows else ""
 
 
 def windows(runs: Sequence[StudyRun]) -> str:
