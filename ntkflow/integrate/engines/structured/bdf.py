@@ -27,9 +27,9 @@ WORTHWHILE_GROWTH = 1.2
 AFTER_DIVERGENCE = 0.3
 # Rejections in a row after which the history is no longer believed.
 REJECTIONS_TO_RESTART = 4
-# Each costs an eigenvalue problem of size n. Beyond the sizes that go in lockstep that is dear: there E is looked at more often and
-# restored where it is off by half of rtol; where so many steps move it by more than two, as beside singular kernels, it is looked
-# at sooner.
+# Each costs an eigenvalue problem of size n. Beyond the sizes that go in lockstep that is dear: there E is looked at more often
+# and restored where it is off by half of rtol; where so many steps move it by more than two, as beside singular kernels, it is
+# looked at sooner.
 STEPS_BETWEEN_PROJECTIONS, STEPS_BETWEEN_LOOKS = 10, 5
 DEAR_FROM, DRIFT_SHARE, MOST_DRIFT = 21, 0.5, 2.0
 # In spacings of time: a shorter step would be rounded by a sixteenth of itself or more.
