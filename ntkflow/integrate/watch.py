@@ -121,8 +121,9 @@ class Watch:
             end: where the interval between knots that is under way ends.
             steps: accepted steps so far.
         """
-        asks = steps % BLIND_STEPS == 0 or steps % WORN_STEPS == 0
-        return self.blind and t < end and not asks and steps < self.max_steps
+        if not self.blind or t >= end or steps >= self.max_steps:
+            return False
+        return steps % BLIND_STEPS != 0 and steps % WORN_STEPS != 0
 
     def stalled(self, now: Now) -> bool:
         """Whether the run gets nowhere; to be asked every `WORN_STEPS` and every `STALL_STEPS` steps."""
