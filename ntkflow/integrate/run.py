@@ -114,12 +114,13 @@ class Run(March):
             self.steps += 1
             if self.observe is not None and self.stepper.last is not None:
                 self.observe(self.stepper.last)
-            reason = self.watch.reason(self._now)
-            if self.knots and self.stepper.t == self.stepper.interval.end:
+            t, end = self.stepper.t, self.stepper.interval.end
+            reason = None if self.watch.indifferent(t, end, self.steps) else self.watch.reason(self._now)
+            if self.knots and t == end:
                 self.turns.append((self.stepper.t, np.array(self.stepper.y)))
             if reason is not Reason.NOT_FINITE:
                 # Where the kernel changes its slope the law of E's motion has a kink: those states are saved too.
-                self._save_due(reason is not None or bool(self.stepper.t == self.stepper.interval.end))
+                self._save_due(reason is not None or bool(t == end))
             if self.progress is not None:
                 self.progress("integrating", self.stepper.t, self.t_end)
         return reason

@@ -113,6 +113,18 @@ class Watch:
                 return Reason.T_END
         return Reason.MAX_STEPS if now.steps >= self.max_steps else None
 
+    def indifferent(self, t: float, end: float, steps: int) -> bool:
+        """Whether nothing is asked of a state at t after so many steps: then `reason` is None, and the state need not be made.
+
+        Args:
+            t: time.
+            end: where the interval between knots that is under way ends.
+            steps: accepted steps so far.
+        """
+        if not self.blind or t >= end or steps >= self.max_steps:
+            return False
+        return steps % BLIND_STEPS != 0 and steps % WORN_STEPS != 0
+
     def stalled(self, now: Now) -> bool:
         """Whether the run gets nowhere; to be asked every `WORN_STEPS` and every `STALL_STEPS` steps."""
         if now.steps and now.steps % WORN_STEPS == 0:

@@ -7,6 +7,7 @@ from hypothesis import strategies as draw
 
 import ntkflow as nf
 from ntkflow.integrate.engines import choose
+from ntkflow.integrate.engines.structured.coordinates import Coordinates
 from ntkflow.metrics import invariant
 from ntkflow.metrics.neural_collapse import centring
 from ntkflow.theory import limits
@@ -294,6 +295,24 @@ def test_a_failed_run_raises_or_hands_over_what_it_has():
     part = nf.solve(problem, max_steps=3, throw=False)
     assert part.reason is nf.Reason.MAX_STEPS
     assert part.stats.steps == 3
+
+
+def test_states_are_made_only_where_they_are_looked_at(monkeypatch):
+    """Without targets a run looks at every eighth step, besides every fiftieth and the times to save."""
+    made, leave = [], Coordinates.leave
+    monkeypatch.setattr(Coordinates, "leave", lambda self, z: made.append(1) or leave(self, z))
+    times = [0.0, 1.0, 30.0]
+    plain = nf.solve(normal_problem(n=30), save_at=times, engine="structured")
+    few = len(made)
+    assert few < plain.stats.steps / 5
+    asked = nf.solve(
+        normal_problem(n=30),
+        save_at=times,
+        engine="structured",
+        stop=nf.Stop(nc1=None, loss=1e-300, stationarity=None),
+    )
+    assert len(made) - few > asked.stats.steps / 2
+    np.testing.assert_array_equal(asked.packed, plain.packed)
 
 
 def test_saved_times_are_exactly_those_asked_for():

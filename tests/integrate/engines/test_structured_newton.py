@@ -7,6 +7,7 @@ from ntkflow.integrate.engines.structured import projection
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
 from ntkflow.integrate.engines.structured.corrector import BlockNorm, Corrector, Work
 from ntkflow.integrate.engines.structured.newton_system import NewtonSystem
+from ntkflow.integrate.engines.structured.products import definite_inverse
 
 # (C, n, r): below and above the size where rows share inverses, n below and above C, no within-class part.
 SIZES = [(2, 1, 1), (3, 5, 4), (4, 3, 3), (5, 6, 0), (4, 30, 7)]
@@ -145,6 +146,53 @@ def test_restoring_the_leaf_is_quadratic_and_keeps_the_outputs():
     assert coarse[0] < 1e-3
     for k in range(2):
         assert 50 < coarse[k] / fine[k] < 200
+
+
+def test_a_state_that_is_near_enough_to_the_leaf_stays_where_it_is():
+    system, y = random_system(3, 5, 4)
+    coordinates = Coordinates.build(system)
+    z = coordinates.enter(y)
+    weights, features = projection._terms(coordinates, z)
+    size = np.linalg.norm(weights) + np.linalg.norm(features)
+    gap = 1e-4 * np.eye(5)
+    share = np.linalg.norm(gap) / size
+    for allowed, moves in ((1.01 * share, False), (0.99 * share, True), (0.0, True)):
+        moved = z.copy()
+        projection.restore(coordinates, moved, projection.leaf(coordinates, z) + gap, allowed)
+        assert np.array_equal(moved, z) != moves
+
+
+@pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize("scales", [(1.0, 1.0, 1.0, 1.0), (2.0, 1e-3, 5.0, 0.1), (1e-200, 1.0, 1e-200, 1.0)])
+def test_the_norm_is_the_mean_over_entries_in_units_of_their_block(shape, scales):
+    system, y = random_system(*shape)
+    coordinates = Coordinates.build(system)
+    pieces = [scale * piece for scale, piece in zip(scales, coordinates.cut(y), strict=True)]
+    z = coordinates.enter(np.concatenate(pieces))
+    rtol, atol = 1e-4, np.array([1e-220, 2e-9, 3e-220, 4e-9])
+    norm = BlockNorm(coordinates, rtol, atol)
+    norm.update(z)
+    e = np.random.default_rng(1).standard_normal(z.size)
+    coordinates.blocks(e)[0][coordinates.n] = 7.0  # the row of e weighs nothing
+    total, count = 0.0, 0
+    for k, (block, part) in enumerate(zip(coordinates.parts(z), coordinates.parts(e), strict=True)):
+        size = np.sqrt(np.mean(block**2)) if block.size else 0.0
+        if size == 0.0:
+            # Squares of 1e-200 vanish: there the largest entry is the size.
+            size = np.abs(block).max(initial=0.0)
+            part *= 1e-200
+        unit = atol[k] * (np.sqrt(np.mean(coordinates.s**2)) if k == 0 else 1.0) + rtol * size
+        total, count = total + np.sum((part / unit) ** 2), count + part.size
+    assert norm(e) == pytest.approx(np.sqrt(total / count), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 40, 41, 83, 170])
+def test_inverses_by_halves_are_inverses(size):
+    root = np.random.default_rng(size).standard_normal((2, size, size + 5))
+    A = root @ root.swapaxes(-1, -2) + 0.1 * np.eye(size)
+    found = definite_inverse(A)
+    np.testing.assert_allclose(found @ A, np.broadcast_to(np.eye(size), A.shape), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(definite_inverse(A[1]), found[1], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])

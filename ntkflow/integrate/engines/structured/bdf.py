@@ -18,7 +18,7 @@ from ntkflow.errors import InputError
 from ntkflow.integrate.engines.base import Shared
 from ntkflow.integrate.engines.structured import formulas, projection
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
-from ntkflow.integrate.engines.structured.corrector import BlockNorm, Corrector, Work
+from ntkflow.integrate.engines.structured.corrector import BlockNorm, Correction, Corrector, Work
 
 SAFETY = 0.9
 LARGEST_GROWTH, SMALLEST_GROWTH = 10.0, 0.2
@@ -27,8 +27,11 @@ WORTHWHILE_GROWTH = 1.2
 AFTER_DIVERGENCE = 0.3
 # Rejections in a row after which the history is no longer believed.
 REJECTIONS_TO_RESTART = 4
-# Each costs an eigenvalue problem of size n.
-STEPS_BETWEEN_PROJECTIONS = 10
+# Each costs an eigenvalue problem of size n. Beyond the sizes that go in lockstep that is dear: there E is looked at more often
+# and restored where it is off by half of rtol; where so many steps move it by more than two, as beside singular kernels, it is
+# looked at sooner.
+STEPS_BETWEEN_PROJECTIONS, STEPS_BETWEEN_LOOKS = 10, 5
+DEAR_FROM, DRIFT_SHARE, MOST_DRIFT = 21, 0.5, 2.0
 # In spacings of time: a shorter step would be rounded by a sixteenth of itself or more.
 ROUNDING_STEPS = 16
 SMALLEST_RTOL = 1e-14
@@ -67,6 +70,7 @@ class StructuredBDF:
     _D: formulas.Differences
     _leaf: FeatureMatrix | None
     _y: Vector | None
+    _waiting: int
     _order: int
     _next: tuple[int, float]
 
@@ -145,7 +149,7 @@ class StructuredBDF:
         self._norm.update(z)
         slope = self._coordinates.field(self.t, z, np.zeros_like(z))
         self.work.fields += 1
-        self._y = None
+        self._y, self._waiting = None, STEPS_BETWEEN_LOOKS
         self._order, self._equal, self._next = 1, 0, (1, 1.0)
         self._leaf = projection.leaf(self._coordinates, z) if self._coordinates.conserves else None
         self._D = np.zeros((formulas.HIGHEST_ORDER + 3, z.size))
@@ -185,21 +189,21 @@ class StructuredBDF:
             landing = self._limit_step()
             if not self._h > max(self._shortest, ROUNDING_STEPS * sys.float_info.epsilon * abs(self.t)):
                 return self._fail()
-            d = self._attempt()
-            error = math.inf if d is None else formulas.ERROR[self._order] * self._norm(d)
-            if d is not None and error <= 1:
-                return self._accept(d, error, landing)
+            found = self._attempt()
+            error = math.inf if found is None else formulas.ERROR[self._order] * found.size
+            if found is not None and error <= 1:
+                return self._accept(found.d, error, landing)
             self.rejected += 1
             refused += 1
             if refused >= REJECTIONS_TO_RESTART:
                 self._order = 1
-            growth = AFTER_DIVERGENCE if d is None else SAFETY * error ** (-1 / (self._order + 1))
+            growth = AFTER_DIVERGENCE if found is None else SAFETY * error ** (-1 / (self._order + 1))
             self._rescale(max(growth, SMALLEST_GROWTH))
 
-    def _attempt(self) -> Flat | None:
+    def _attempt(self) -> Correction | None:
         k = self._order
-        predicted, known = formulas.PREDICT[k] @ self._D[: k + 1]
-        known /= self._h
+        value, slope = formulas.PREDICT[k]
+        predicted, known = np.array([value, slope / self._h]) @ self._D[: k + 1]
         sigma = float(formulas.LEADING[k]) / self._h
         return self._corrector.correct(self.t + self._h, predicted, known, sigma, self._norm)
 
@@ -225,16 +229,29 @@ class StructuredBDF:
         self.status = "finished" if self.t >= self.t_end else "running"
         self.steps += 1
         self._equal += 1
-        D[k + 2] = d - D[k + 1]
+        if k < formulas.HIGHEST_ORDER:
+            # What the next order would have made of it; there is none above the highest.
+            np.subtract(d, D[k + 1], out=D[k + 2])
         D[k + 1] = d
         for j in range(k, -1, -1):
             D[j] += D[j + 1]
         self._y = None
         # Differences of order k + 1 are those of one grid after so many equal steps, and only then tell of other orders.
         self._next = self._choose(error) if self._equal > k else (k, 1.0)
-        if self.project and self._leaf is not None and self.steps % STEPS_BETWEEN_PROJECTIONS == 0:
-            # Only D_0 moves: the whole history is translated, and its differences stay smooth.
-            projection.restore(self._coordinates, D[0], self._leaf)
+        if self.project and self._leaf is not None:
+            self._restore(D[0], self._leaf)
+
+    def _restore(self, z: Flat, leaf: FeatureMatrix) -> None:
+        """Put z back on the leaf, now and then. It is D_0 alone: the history is translated, and its differences stay smooth."""
+        if self._coordinates.n < DEAR_FROM:
+            if self.steps % STEPS_BETWEEN_PROJECTIONS == 0:
+                projection.restore(self._coordinates, z, leaf)
+            return
+        self._waiting -= 1
+        if not self._waiting:
+            drift = projection.restore(self._coordinates, z, leaf, DRIFT_SHARE * self.rtol) / self.rtol
+            soon = MOST_DRIFT / drift if drift > MOST_DRIFT else 1.0
+            self._waiting = max(1, int(STEPS_BETWEEN_LOOKS * soon))
 
     def _choose(self, error: float) -> tuple[int, float]:
         """Order and growth of the next step, from the errors that the neighbouring orders would have made."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -41,25 +42,32 @@ class BlockNorm:
         self.coordinates, self.rtol = coordinates, rtol
         self.atol = atol.copy()
         self.atol[0] *= math.sqrt(float(np.mean(coordinates.s**2)))
+        # The row of e has no block and weighs nothing.
         self.weights = np.zeros(coordinates.size)
-        # The row of e has a block of its own, which weighs nothing.
-        self._block = np.full(coordinates.size, 4)
-        for number, view in enumerate(coordinates.parts(self._block)):
-            view[...] = number
-        counts = np.bincount(self._block, minlength=5)[:4]
-        self._counts, self._root = np.maximum(counts, 1), math.sqrt(counts.sum())
-        self._scales = np.zeros(5)
+        self._views = coordinates.parts(self.weights)
+        counts = np.array([view.size for view in self._views])
+        self._there, self._counts = counts > 0, np.maximum(counts, 1)
+        self._root = math.sqrt(counts.sum())
+        n, k, q = coordinates.n, coordinates.groups, coordinates.q
+        # Columns of B, then of A, at which a block begins; where it has none the next is summed, and cleared.
+        self._begins = np.array([0, k, q, q + n])
+        self._squares, self._columns = np.empty(coordinates.size), np.empty(q + n + 1)
+        self._ones = np.ones(max(n, coordinates.C))
 
     def update(self, z: Flat) -> None:
         """Take the sizes of the blocks from z."""
-        rms = np.sqrt(np.bincount(self._block, z * z, minlength=5)[:4] / self._counts)
+        n, C, q = self.coordinates.n, self.coordinates.C, self.coordinates.q
+        B, A = self.coordinates.blocks(np.multiply(z, z, out=self._squares))
+        np.matmul(self._ones[:n], B[:n], out=self._columns[:q])
+        np.matmul(self._ones[:C], A, out=self._columns[q:])
+        rms = np.sqrt(np.add.reduceat(self._columns, self._begins) * self._there / self._counts)
         if rms.min() <= SQUARES_VANISH:
             # Squares of tiny states vanish; their largest entry is as good a size.
-            largest = np.zeros(5)
-            np.maximum.at(largest, self._block, np.abs(z))
-            rms = np.where(rms > SQUARES_VANISH, rms, largest[:4])
-        self._scales[:4] = 1 / (self._root * (self.atol + self.rtol * rms))
-        np.take(self._scales, self._block, out=self.weights, mode="clip")
+            largest = np.array([np.abs(block).max(initial=0.0) for block in self.coordinates.parts(z)])
+            rms = np.where(rms > SQUARES_VANISH, rms, largest)
+        scales = 1 / (self._root * (self.atol + self.rtol * rms))
+        for view, scale in zip(self._views, scales.tolist(), strict=True):
+            view[...] = scale
 
     def __call__(self, e: Flat) -> float:
         """Norm of a difference of two states; 1 is the tolerance."""
@@ -80,6 +88,18 @@ class Work:
     matrices: int = 0
 
 
+class Correction(NamedTuple):
+    """What a step adds to the predicted value.
+
+    Attributes:
+        d: the correction.
+        size: its norm.
+    """
+
+    d: Flat
+    size: float
+
+
 class Corrector:
     """Solves the formula of a step for its correction, reusing matrices across steps.
 
@@ -95,7 +115,9 @@ class Corrector:
         self._rate = 1.0
         self._slope = np.zeros(coordinates.size)
 
-    def correct(self, t: float, predicted: Flat, known: Flat, sigma: float, norm: BlockNorm) -> Flat | None:
+    def correct(
+        self, t: float, predicted: Flat, known: Flat, sigma: float, norm: BlockNorm
+    ) -> Correction | None:
         """Find d with sigma d + known = f(t, predicted + d); None when Newton's iteration does not converge."""
         self._age += 1
         matrix = self._matrix
@@ -104,8 +126,8 @@ class Corrector:
             and self._age <= self._patience
             and abs(sigma / matrix.sigma - 1) <= SIGMA_CHANGE
         ):
-            if (d := self._iterate(t, predicted, known, sigma, norm)) is not None:
-                return d
+            if (found := self._iterate(t, predicted, known, sigma, norm)) is not None:
+                return found
             self._patience, self._rate = self._age - 1.0, 1.0
         self._patience = min(OLDEST, PATIENCE_FACTOR * self._patience + PATIENCE_TERM)
         try:
@@ -116,23 +138,27 @@ class Corrector:
         self._age, self._rate = 0, self._rate**RATE_KEPT
         return self._iterate(t, predicted, known, sigma, norm)
 
-    def _iterate(self, t: float, predicted: Flat, known: Flat, sigma: float, norm: BlockNorm) -> Flat | None:
+    def _iterate(
+        self, t: float, predicted: Flat, known: Flat, sigma: float, norm: BlockNorm
+    ) -> Correction | None:
         matrix = self._matrix
         assert matrix is not None
-        z, d, before = predicted.copy(), np.zeros_like(predicted), math.inf
+        z, d, before = predicted, None, math.inf
         # A matrix of another sigma overshoots stiff components and undershoots the others; this splits it.
         relaxation = 2 * matrix.sigma / (matrix.sigma + sigma)
         for _ in range(MOST_ITERATIONS):
-            rest = self.coordinates.field(t, z, self._slope) - known
-            rest -= sigma * d
+            rest = self.coordinates.field(t, z, self._slope)
+            # In place: neither has anything in the row of e, which must stay zero.
+            rest -= known
+            if d is not None:
+                rest -= sigma * d
             self.work.fields += 1
             change = matrix.solve(rest)
             if change is None:
                 return None
             if relaxation != 1:
                 change *= relaxation
-            z += change
-            d += change
+            d = change if d is None else d + change
             size = norm(change)
             # Kept from step to step and forgotten by a factor at a time, as in CVODE: with it one iteration can be enough.
             if before < math.inf:
@@ -140,6 +166,6 @@ class Corrector:
             if not (math.isfinite(size) and size <= before):
                 return None
             if size * min(1.0, self._rate) <= NEWTON_SHARE:
-                return d
-            before = size
+                return Correction(d, size if d is change else norm(d))
+            z, before = predicted + d, size
         return None

@@ -19,7 +19,7 @@ from jaxtyping import Float, Float64
 
 from ntkflow._types import Floats
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
-from ntkflow.integrate.engines.structured.products import concurrently
+from ntkflow.integrate.engines.structured.products import concurrently, definite_inverse
 
 # Up to this n + 1 every row has its own inverse; beyond it w_i within the given ratio share one.
 OWN_INVERSES = 20
@@ -98,12 +98,12 @@ class NewtonSystem:
         if len(k) < ONE_BY_ONE_FROM:
             rows = np.matmul(self.B * phi[:, None, :], self.B.T)
             rows[:, k, k] += self.sigma_A
-            return np.linalg.inv(rows)
+            return definite_inverse(rows)
 
         def inverse(share: Float[Floats, " q"]) -> Float[Floats, "n1 n1"]:
             row = (self.B * share) @ self.B.T
             row[k, k] += self.sigma_A
-            return np.linalg.inv(row)
+            return definite_inverse(row)
 
         return np.stack(concurrently(inverse, phi))
 
@@ -157,16 +157,17 @@ class NewtonSystem:
         X = self._conjugate_gradients(rhs)
         if X is None:
             return None
-        out = np.zeros_like(g)
+        out = np.empty_like(g)
         dB, dA = self.coordinates.blocks(out)
         multiply(self.V, X, out=dA)
-        Wg -= multiply(multiply(self.Wt, X[:, :n].T), self.Pd)
+        XW, dG = X[:, :n].T, dB[:n]
+        Wg -= multiply(multiply(self.Wt, XW), self.Pd)
         Wg += self.sigma_G * multiply(X, self.B)
         Wg *= self.Q
-        dG = dB[:n]
-        np.subtract(gG, multiply(X[:, :n].T, self.Pd), out=dG)
+        np.subtract(gG, multiply(XW, self.Pd, out=dG), out=dG)
         dG -= multiply(self.Wt.T, Wg)
-        dG /= self.sigma_G
+        dG *= 1 / self.sigma_G
+        dB[n] = 0.0
         return out
 
     def _conjugate_gradients(self, rhs: Rows) -> Rows | None:

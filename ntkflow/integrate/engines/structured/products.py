@@ -12,11 +12,16 @@ from itertools import pairwise
 from multiprocessing import parent_process
 
 import numpy as np
+from jaxtyping import Float64
 
 from ntkflow._types import Floats
 
 # Multiply-adds in a product that are worth handing over: about 0.8 ms on one core.
 WORTH_SPLITTING = 2e7
+# Up to this size matrices are inverted in one piece.
+SMALLEST_HALVED = 40
+
+Stack = Float64[np.ndarray, "*several N N"]
 
 
 def multiply(a: Floats, b: Floats, out: Floats | None = None) -> Floats:
@@ -42,6 +47,27 @@ def multiplier(work: int) -> Callable[..., Floats]:
 def concurrently(function: Callable[[Floats], Floats], items: Floats) -> list[Floats]:
     """Values of a function whose work is in LAPACK, on all cores."""
     return [function(item) for item in items] if _cores() == 1 else list(_pool().map(function, items))
+
+
+def definite_inverse(A: Stack) -> Stack:
+    """Inverses of symmetric positive definite matrices by halves, which makes products of nearly all of the work.
+
+    LAPACK's general inverse takes twice as long for N = 65 and six times as long for N = 256.
+    """
+    N = A.shape[-1]
+    if N <= SMALLEST_HALVED:
+        inverse: Stack = np.linalg.inv(A)
+        return inverse
+    h = N // 2
+    first = definite_inverse(A[..., :h, :h])
+    across = first @ A[..., :h, h:]
+    last = definite_inverse(A[..., h:, h:] - A[..., h:, :h] @ across)
+    out = np.empty_like(A)
+    corner, out[..., h:, h:] = across @ last, last
+    np.negative(corner, out=out[..., :h, h:])
+    out[..., h:, :h] = out[..., :h, h:].swapaxes(-1, -2)
+    np.add(first, corner @ across.swapaxes(-1, -2), out=out[..., :h, :h])
+    return out
 
 
 @cache
