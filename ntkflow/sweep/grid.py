@@ -24,6 +24,8 @@ from ntkflow.sweep.spec import SweepSpec, absolute, plain_config, plain_value
 
 # Letters of an address: 128 bits tell any number of cells apart.
 LETTERS = 32
+# Addresses that are kept: some 10 MB; of a larger grid the rest is worked out again.
+KEPT_KEYS = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,9 @@ class Grid(Sequence[Cell]):
             for axis in self._axes
         ]
 
+        # A growing figure asks for all of them every time.
+        self._known: list[str] = []
+
     def __len__(self) -> int:
         return math.prod(self._counts)
 
@@ -119,9 +124,14 @@ class Grid(Sequence[Cell]):
 
     def keys(self) -> Iterator[str]:
         """Addresses of all cells."""
-        if self._ratios:
-            return map(self._key_of_ratios, range(len(self)))
-        return map(self._key, itertools.product(*self._texts))
+        for number, parts in enumerate(itertools.product(*self._texts)):
+            if number < len(self._known):
+                yield self._known[number]
+                continue
+            key = self._key_of_ratios(number) if self._ratios else self._key(parts)
+            if number == len(self._known) < KEPT_KEYS:
+                self._known.append(key)
+            yield key
 
     def _key(self, parts: Iterable[Mapping[str, str]]) -> str:
         return _digest(self._template % dict(itertools.chain.from_iterable(part.items() for part in parts)))

@@ -30,6 +30,8 @@ HTML_ROWS, HTML_NUMBERS = 20, 6
 FILES = frozenset({"table.csv", "table.npz", "table.parquet"})
 # Rows that a Parquet file keeps together.
 ROW_GROUP = 1 << 16
+# Rows of a csv that are made at a time.
+PIECE = 1 << 12
 DONE, FAILED, MISSING = "done", "failed", "missing"
 # What to do about a damaged cell.
 AGAIN = "remove it: the same command runs the cell again"
@@ -186,10 +188,10 @@ class Table:
             raise InputError("sweep", path, f"is no table of a sweep, {wrong}", "run the sweep again")
         return cls(tuple(header["swept"]), columns)
 
-    def _pieces(self, most: int = 4096) -> Iterator[list[list[object]]]:
+    def _pieces(self) -> Iterator[list[list[object]]]:
         """Some rows at a time: the plain values of every column."""
-        for first in range(0, len(self), most):
-            yield [values[first : first + most].tolist() for values in self.columns.values()]
+        for first in range(0, len(self), PIECE):
+            yield [values[first : first + PIECE].tolist() for values in self.columns.values()]
 
     def write(self, directory: Path | str, parquet: bool = False) -> None:
         """Write table.csv and table.npz, and table.parquet where it is asked for, all with the same content.
@@ -205,10 +207,20 @@ class Table:
         with files.atomic(directory / "table.csv", "w") as handle:
             writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(self.columns)
-            for rows in self._pieces():
-                writer.writerows(["" if v != v else v for v in row] for row in zip(*rows, strict=True))
+            for first in range(0, len(self), PIECE):
+                fields = [_fields(values[first : first + PIECE]) for values in self.columns.values()]
+                writer.writerows(zip(*fields, strict=True))
         header = {"swept": list(self.swept), "rows": len(self)}
         files.write_arrays(directory / "table.npz", self.columns, header)
+
+
+def _fields(values: Column) -> list[object]:
+    """What some rows of a column have in a csv."""
+    plain: list[object] = values.tolist()
+    # Most columns say the same of every cell, and writing a number out costs more than all else.
+    if len(plain) > 1 and np.all(values == values[0]):
+        return [str(plain[0])] * len(plain)
+    return ["" if value != value else value for value in plain]
 
 
 def entry(value: object) -> int | float | str:
