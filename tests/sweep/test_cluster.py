@@ -89,9 +89,10 @@ def filling(grid, cache, executor):
 
 def wait_for(condition, seconds=90):
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+    return found
 
 
 def pid_of_a_running_cell(log):
@@ -110,8 +111,8 @@ def test_killed_workers_cost_no_cell_and_no_cell_is_done_twice(loopback, tmp_pat
     for _ in range(2):
         loopback.worker("--nanny")
     with dask_cluster(loopback.address) as executor, filling(grid, cache, executor):
-        wait_for(lambda: pid_of_a_running_cell(log))
-        os.kill(pid_of_a_running_cell(log), signal.SIGKILL)
+        # Asked once: a moment later it may have ended.
+        os.kill(wait_for(lambda: pid_of_a_running_cell(log)), signal.SIGKILL)
     assert all(cache.read(f"k{i}") for i in range(8))
     assert [count(log, f"end k{i} ") for i in range(8)] == [1] * 8
     assert count(log, "start k") >= 9
