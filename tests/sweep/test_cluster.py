@@ -39,8 +39,9 @@ class Loopback:
         self.address, self.folder, self.processes = f"tcp://127.0.0.1:{self.port}", folder, []
 
     def start(self, *words):
+        # What only waits at a worker that dies is suspected too: once would be by chance, four times is not.
         environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+            **os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "3",
         }  # fmt: skip
         process = subprocess.Popen(
             [sys.executable, "-m", *words], env=environment, cwd=self.folder,
