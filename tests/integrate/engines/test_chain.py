@@ -1,6 +1,6 @@
 """Steps end at every knot of a moving kernel: every engine, form, rung and loss against scipy knot by knot."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -270,7 +270,9 @@ def test_a_loose_tolerance_gives_the_structured_engine_a_larger_share():
 
 
 def test_times_of_an_interval_are_the_same_one_by_one():
-    interval = chain.Interval(0.3, 1.1, None, None, 1e-6)
+    problem = nf.Problem(SIZES, ladder.make("block", SIZES), start())
+    run = run_of(problem, 1.0)
+    interval = replace(run.stepper.intervals[0], begin=0.3, end=1.1)
     local = np.array([0.0, 1e-17, 0.5, np.nextafter(0.8, 0.0), interval.width, 2.0])
     np.testing.assert_array_equal(interval.times(local), [interval.time(t) for t in local.tolist()])
     t = np.array([0.0, 0.3, 0.7, 1.1, 2.0])
