@@ -241,13 +241,11 @@ def test_of_more_samples_than_fit_into_a_pass_some_of_every_class_stand_for_all(
     assert (len(rows), np.bincount(Y[rows]).min()) == (6, 6 // C)
     if kind == "linen":
         fresh = nf.recalibrate(LINEN, X[rows], net, forward=lambda net, x: net.features(x))
-        with full():
-            wanted = features(fresh, X)
+        wanted = full(features)(fresh, X)
     elif kind == "nnx":
         fresh = nf.recalibrate(net, X[rows], forward=features)
         fresh.eval()
-        with full():
-            wanted = features(fresh, X)
+        wanted = full(features)(fresh, X)
     else:
         import torch
 
