@@ -6,6 +6,9 @@ once for all directions.
 """
 
 import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -21,6 +24,11 @@ from ntkflow_validation.kernels.threads import blas
 # Bytes of the largest gradient by a layer's outputs of one pass back: beyond, each comes from the system anew, page by page,
 # and below, what PyTorch does besides is felt. Directions of one pass, so that small networks' are not all in one.
 PASS, TOGETHER = 2**24, 16
+# Bytes of a pass from which each core takes passes of its own: PyTorch's threads, which share every operation, take a third
+# longer on two cores, and smaller passes are mostly Python's, of which one thread runs at a time.
+APART = 2**21
+# Share of the channels, up to which those that a direction reaches are looked for.
+FEW = 1 / 4
 # Columns of gradients that are combined at once.
 MIXED = 2048
 # Directions of one forward pass, after which what there is can be stored.
@@ -68,24 +76,62 @@ def contracted(
         counts: samples of each class; None where deviations are not asked for, which are 0 then.
         most: directions that can go back together.
     """
-    sums = _Sums(found, len(x), counts)
-    back = layers.together(found, run, params, x, sums.take, keep=True)
-    parts = []
-    usual = min(most, max(1, PASS // (4 * len(x) * _largest(found))))
+    # Of the thread that goes back, since what comes to a layer does not say which pass it belongs to.
+    own = threading.local()
+    back = layers.together(found, run, params, x, lambda *given: own.sums.take(*given), keep=True)
+
+    def passed(chosen: torch.Tensor, mix: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+        sums = own.sums = getattr(own, "sums", None) or _Sums(found, len(x), counts)
+        sums.begin(len(chosen), mix)
+        back(chosen)
+        return sums.end()
+
     combined = combined_directions(V.numpy(), most)
-    passes = (
-        [(chosen, None) for chosen in V.split(usual)]
-        if combined is None
-        else [(torch.from_numpy(combined[0]), torch.from_numpy(combined[1]))]
-    )
     # Around all of it, since to look for the libraries takes a millisecond.
     with blas(len(x)):
-        for chosen, mix in passes:
-            sums.begin(len(chosen), mix)
-            back(chosen)
-            parts.append(sums.end())
-    K, deviations = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if combined is not None:
+            basis, mix = map(torch.from_numpy, combined)
+            return passed(basis, mix)
+        passes, workers = _shared(V, 4 * len(x) * _largest(found), most)
+        K, deviations = (np.concatenate(part) for part in zip(*_each(passed, passes, workers), strict=True))
     return K, deviations
+
+
+def _shared(V: torch.Tensor, size: int, most: int) -> tuple[tuple[torch.Tensor, ...], int]:
+    """Directions of every pass, as equal as can be, and how many passes go at a time; `size` is of one direction, in bytes."""
+    usual = min(max(1, PASS // size), most, len(V))
+    workers = min(torch.get_num_threads(), most, len(V)) if usual * size >= APART else 1
+    passes = -(-len(V) // min(most // workers, usual))
+    return V.tensor_split(min(len(V), -(-passes // workers) * workers)), workers
+
+
+def _each(
+    function: Callable[[torch.Tensor], tuple[np.ndarray, np.ndarray]],
+    values: Sequence[torch.Tensor],
+    workers: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each of the values, on so many threads of one core each."""
+    if workers == 1:
+        return [function(value) for value in values]
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(function, values))
+    finally:
+        torch.set_num_threads(before)
+
+
+def _reached(by_outputs: torch.Tensor) -> list[torch.Tensor] | None:
+    """Channels that are not zero, of each direction of (N, k, T, M); None where that is not a small part of them.
+
+    One feature that is the mean of one channel has no gradient by the others of the last layer.
+    """
+    # Of one sample first, which costs next to nothing.
+    for given in (by_outputs[:1], by_outputs):
+        found = (given != 0).any(2).any(0)
+        if found.float().mean() > FEW:
+            return None
+    return [reached.nonzero()[:, 0] for reached in found]
 
 
 class _Sums:
@@ -99,6 +145,7 @@ class _Sums:
     def __init__(self, found: list[Use], samples: int, counts: np.ndarray | None) -> None:
         self._found, self._counts, self._N = found, counts, samples
         self._space = torch.empty(0)
+        self._ends = np.cumsum(counts if counts is not None else [])
 
     def begin(self, k: int, mix: torch.Tensor | None = None) -> None:
         """Nothing yet of k directions, or of combinations of them, (q, k)."""
@@ -131,6 +178,11 @@ class _Sums:
             self._K += layer_kernels(a, d)
             if self._counts is not None:
                 self._deviations += layer_deviations(a, d, self._counts)
+        elif self._mix is None and (reached := _reached(by_outputs)) is not None:
+            for q, channels in enumerate(reached):
+                some = by_outputs[:, q : q + 1, :, channels]
+                rows = self._rows((N, 1, some.shape[3] * inputs.shape[2]), inputs.dtype)
+                add_products(self._Z[q], layers.products(inputs, some, False, rows)[:, 0].numpy(), self._ends)
         else:
             rows = self._rows((N, k, M * inputs.shape[2]), inputs.dtype)
             self._add(layers.products(inputs, by_outputs, False, rows))
@@ -145,11 +197,10 @@ class _Sums:
 
     def _add(self, rows: torch.Tensor) -> None:
         """Gradients (N, k, w) by some of the parameters; they are written over."""
-        ends = np.cumsum(self._counts if self._counts is not None else [])
         if self._mix is None:
             given = rows.numpy()
             for q in range(rows.shape[1]):
-                add_products(self._Z[q], given[:, q], ends)
+                add_products(self._Z[q], given[:, q], self._ends)
             return
         _, k, w = rows.shape
         by_direction = rows.transpose(0, 1)
@@ -157,6 +208,6 @@ class _Sums:
             # A few columns, which stay in the cache with all that is made of them.
             some = by_direction[:, :, first : first + MIXED].contiguous()
             for own in some.numpy():
-                less_first(own, ends)
+                less_first(own, self._ends)
             for q, block in enumerate((self._mix @ some.view(k, -1)).view(-1, *some.shape[1:]).numpy()):
                 self._Z[q] += block @ block.T

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -231,7 +232,7 @@ def together(
                 made = use.inputs(kept)
                 return made.contiguous() if keep else made
 
-            given_again: Callable[[], torch.Tensor] = cache(inputs) if keep else inputs
+            given_again: Callable[[], torch.Tensor] = _once(inputs) if keep else inputs
 
             # Each layer's at once: kept until the end they would be most of the memory, and of the time to get it.
             def taken(gradient: torch.Tensor) -> None:
@@ -250,6 +251,17 @@ def together(
         vmap(lambda v: torch.autograd.grad(h, start, v, retain_graph=True))(given)
 
     return pull
+
+
+def _once(made: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """The same, made once also where two threads ask for it at a time."""
+    kept, lock = cache(made), Lock()
+
+    def given() -> torch.Tensor:
+        with lock:
+            return kept()
+
+    return given
 
 
 def _one_by_one(
@@ -328,7 +340,10 @@ def products(a: torch.Tensor, d: torch.Tensor, diagonal: bool, rows: torch.Tenso
     """Gradients by the weights of one layer, from (B, T, K) and (B, k, T, M), into (B, k, M K)."""
     k, M, K = d.shape[1], d.shape[3], a.shape[2]
     if diagonal:
-        rows[:] = (a[:, None] * d).sum(2)
+        # One sample after the other, whose products stay in the cache: up to three times faster.
+        made = torch.empty(d.shape[1:], dtype=torch.promote_types(a.dtype, d.dtype), device=a.device)
+        for inputs, gradients, out in zip(a, d, rows, strict=True):
+            out[:] = torch.mul(inputs, gradients, out=made).sum(1)
     elif k == 1 or a.dtype != rows.dtype:
         rows[:] = torch.einsum("btk,bqtm->bqmk", a, d).flatten(2)
     elif rows.transpose(0, 1).is_contiguous() and k * M * a.shape[1] * K < ONE:
