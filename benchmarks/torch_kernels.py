@@ -1,6 +1,6 @@
 """The exact traced kernel of one network: torch.func as its tutorial does it, against this package.
 
-Run: python benchmarks/torch_kernels.py [--images 40] [--memory 1GiB] [--out torch-kernels.json] [--methods "ours, jax" ...]
+Run: python benchmarks/torch_kernels.py [--images 40] [--memory 1GiB] [--cores 2] [--out torch-kernels.json] [--methods "ours, jax" ...]
 
 A ResNet20 of 16 channels and n = 64 features on 28 x 28 images, one process per method so that each has its own peak memory:
   torch.func     vmap of jacrev for all images, then einsum over all parameters
@@ -8,6 +8,7 @@ A ResNet20 of 16 channels and n = 64 features on 28 x 28 images, one process per
   ours, jax      `gram` of this package's own ResNet20 in JAX, of the same sizes
   head, torch    `measure` of the module with a head of 10 classes: deviations within these, outputs, row space, quotients
   head, jax      the same of the network in JAX
+Each has the same cores, all of them or as many as are said; PyTorch and XLA take as many threads.
 What is timed is the second call; the first, with whatever is compiled, stands beside it. Seconds of all cores together do not
 depend on what else the machine does. Peak memory is what the process added to the network and its first forward pass.
 Of some methods alone, the rows of the others stay as they are in the file.
@@ -166,7 +167,9 @@ def main(
     before = json.loads(out.read_text(encoding="utf-8")) if out and out.exists() else {}
     results = {name: row for name, row in before.get("results", {}).items() if name not in methods}
     difference, kernels = before.get("difference"), {}
-    print(f"{settings['images']} images, {facts}")
+    print(f"{settings['images']} images, {settings['cores']} cores of {facts}")
+    # For the processes of the methods, whose libraries count the cores when they are loaded.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-settings["cores"] :])
     for method in methods:
         command = [sys.executable, __file__, "--child", method, "--settings", json.dumps(settings)]
         load = os.getloadavg()[0]
@@ -193,6 +196,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--memory", default="1GiB")
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -201,4 +205,5 @@ if __name__ == "__main__":
     if given["child"]:
         print(json.dumps(child(given["settings"], given["child"])))
     else:
-        main({"images": given["images"], "memory": given["memory"]}, given["methods"], given["out"])
+        settings = {name: given[name] for name in ("images", "memory", "cores")}
+        main(settings, given["methods"], given["out"])
