@@ -1,6 +1,7 @@
 """The exact traced kernel of one network: torch.func as its tutorial does it, against this package.
 
-Run: python benchmarks/torch_kernels.py [--images 40] [--memory 1GiB] [--cores 2] [--out torch-kernels.json] [--methods "ours, jax" ...]
+Run: python benchmarks/torch_kernels.py [--images 40] [--memory 1GiB] [--cores 2]
+     [--methods "ours, jax" ...] [--out torch-kernels.json]
 
 A ResNet20 of 16 channels and n = 64 features on 28 x 28 images, one process per method so that each has its own peak memory:
   torch.func     vmap of jacrev for all images, then einsum over all parameters
