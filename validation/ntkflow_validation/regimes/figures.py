@@ -35,7 +35,12 @@ HUES = {
     "flat": BLUE,
     "pooled": RED,
 }
-STYLES = {"constant-velocity": ":", "frozen-features": "-.", "no-class-structure": (0, (1, 2, 4, 2))}
+# All of them are grey: lines and marks tell them apart.
+STYLES = {
+    "constant-velocity": {"linestyle": (0, (4, 1.5, 1, 1.5)), "marker": "+", "markersize": 5},
+    "frozen-features": {"linestyle": ":", "marker": ".", "markersize": 4},
+    "no-class-structure": {"linestyle": "-", "marker": "x", "markersize": 4.5},
+}
 # The analytic kernel's line lies on that of the traced one where it does as well.
 LINES = {BLOCK: "-", CLASSES: "-", TRACED: "-", ANALYTIC: (0, (2, 2)), NEURONS: "-", WHOLE: "-"}
 # Below this a skill says no more than that it is bad.
@@ -132,10 +137,7 @@ def _skills(axes: Axes, runs: Sequence[RegimeRun], part: Part) -> None:
         shown = np.where(mean < LOWEST, np.nan, mean)
         # Nor has what is drawn nowhere a line in the legend.
         label = title if np.isfinite(shown).any() else None
-        look = STYLES[name]
-        axes.plot(
-            widths, shown, color=GREY, linestyle=look, linewidth=1, marker=".", markersize=3, label=label
-        )
+        axes.plot(widths, shown, **{"color": GREY, "linewidth": 1, "label": label, **STYLES[name]})
     for name, title in part.rungs.items():
         mean, half = over_seeds(name)
         axes.plot(
