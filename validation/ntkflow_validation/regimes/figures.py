@@ -85,6 +85,8 @@ def _leave_room(figure: Figure, inches: float) -> None:
 
 def _plain(axes: Axes) -> None:
     axes.grid(True, color="0.92", linewidth=0.6)
+    # Else the grid is drawn across marks.
+    axes.set_axisbelow(True)
     axes.tick_params(which="both", labelsize=8)
 
 
