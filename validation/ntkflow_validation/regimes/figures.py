@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ HUES = {
     "pooled": RED,
 }
 # All of them are grey: lines and marks tell them apart.
-STYLES = {
+STYLES: dict[str, dict[str, Any]] = {
     "constant-velocity": {"linestyle": (0, (4, 1.5, 1, 1.5)), "marker": "+", "markersize": 5},
     "frozen-features": {"linestyle": ":", "marker": ".", "markersize": 4},
     "no-class-structure": {"linestyle": "-", "marker": "x", "markersize": 4.5},
@@ -139,7 +140,7 @@ def _skills(axes: Axes, runs: Sequence[RegimeRun], part: Part) -> None:
         shown = np.where(mean < LOWEST, np.nan, mean)
         # Nor has what is drawn nowhere a line in the legend.
         label = title if np.isfinite(shown).any() else None
-        axes.plot(widths, shown, **{"color": GREY, "linewidth": 1, "label": label, **STYLES[name]})
+        axes.plot(widths, shown, color=GREY, linewidth=1, label=label, **STYLES[name])
     for name, title in part.rungs.items():
         mean, half = over_seeds(name)
         axes.plot(

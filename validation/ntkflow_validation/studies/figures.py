@@ -213,7 +213,7 @@ def weighted(runs: Sequence[StudyRun]) -> Figure:
     for axes, quantity in zip(panes, ("M", "W"), strict=True):
         for shift, (rung, (hue, word)) in enumerate(kinds.items()):
             # Side by side: what decays, and what does not.
-            for decays, look, beside in ((True, {}, 0.03), (False, {"markerfacecolor": "none"}, -0.03)):
+            for decays, inside, beside in ((True, hue, 0.03), (False, "none", -0.03)):
                 known = [
                     (i + 1 + 0.17 * (shift - 1.5) + beside, max(y, -1.0))
                     for run in runs
@@ -224,7 +224,10 @@ def weighted(runs: Sequence[StudyRun]) -> Figure:
                 mark = "D" if rung == "no-class-structure" else "o"
                 if known:
                     label = word if decays else None
-                    axes.plot(*zip(*known, strict=True), mark, color=hue, markersize=4, label=label, **look)
+                    places, skills = zip(*known, strict=True)
+                    axes.plot(
+                        places, skills, mark, color=hue, markerfacecolor=inside, markersize=4, label=label
+                    )
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.set_xticks([1, 2, 3])
         _label(axes, "ResNet8; hollow: without decay", "window", f"skill on {quantity}, cut at -1")
