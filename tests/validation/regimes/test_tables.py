@@ -12,7 +12,7 @@ from ntkflow_validation.regimes.convolutional import cells as convolutional_cell
 from ntkflow_validation.regimes.document import LOG_NC1, Foretold, read, read_all
 from ntkflow_validation.regimes.expected import EXPECTED, errors, explained, of_cv
 from ntkflow_validation.regimes.figures import draw_all, skill_figure
-from ntkflow_validation.regimes.tables import CONVOLUTIONAL, spread, tables
+from ntkflow_validation.regimes.tables import BASELINES, CONVOLUTIONAL, MLPS, spread, tables
 from ntkflow_validation.runs.compared import ComparedShape
 
 from tests.validation.regimes import documents
@@ -138,6 +138,21 @@ def test_a_baseline_that_is_drawn_nowhere_is_not_in_the_legend(runs):
 
     assert "constant velocity" not in legend(-9.0)
     assert "constant velocity" in legend(0.2)
+
+
+@pytest.mark.parametrize("part", [MLPS, CONVOLUTIONAL], ids=["mlps", "convolutional"])
+def test_no_two_lines_of_the_legend_look_the_same(runs, part):
+    """By colour, dashes and mark; a mark alone tells baselines apart where there is one width."""
+    found = runs if part is MLPS else documents.part()
+    nulls = {name: Foretold({"M": 0.1 * i}) for i, name in enumerate(BASELINES)}
+    figure = skill_figure([replace(r, baselines=nulls) for r in found], part)
+    drawn = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    lines = [line for label, line in drawn.items() if not str(label).startswith("_")]
+    assert {line.get_label() for line in lines} >= set(BASELINES.values()) | set(part.rungs.values())
+    looks = {(line.get_color(), str(line._unscaled_dash_pattern), line.get_marker()) for line in lines}
+    marks = {drawn[title].get_marker() for title in BASELINES.values()}
+    assert (len(looks), len(marks)) == (len(lines), len(BASELINES))
+    assert marks.isdisjoint({"", "None", None})
 
 
 def test_the_logarithm_of_NC1_stands_beside_its_baselines(runs):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,7 +36,12 @@ HUES = {
     "flat": BLUE,
     "pooled": RED,
 }
-STYLES = {"constant-velocity": ":", "frozen-features": "-.", "no-class-structure": (0, (1, 2, 4, 2))}
+# All of them are grey: lines and marks tell them apart.
+STYLES: dict[str, dict[str, Any]] = {
+    "constant-velocity": {"linestyle": (0, (4, 1.5, 1, 1.5)), "marker": "+", "markersize": 5},
+    "frozen-features": {"linestyle": ":", "marker": ".", "markersize": 4},
+    "no-class-structure": {"linestyle": "-", "marker": "x", "markersize": 4.5},
+}
 # The analytic kernel's line lies on that of the traced one where it does as well.
 LINES = {BLOCK: "-", CLASSES: "-", TRACED: "-", ANALYTIC: (0, (2, 2)), NEURONS: "-", WHOLE: "-"}
 # Below this a skill says no more than that it is bad.
@@ -80,6 +86,8 @@ def _leave_room(figure: Figure, inches: float) -> None:
 
 def _plain(axes: Axes) -> None:
     axes.grid(True, color="0.92", linewidth=0.6)
+    # Else the grid is drawn across marks.
+    axes.set_axisbelow(True)
     axes.tick_params(which="both", labelsize=8)
 
 
@@ -132,10 +140,7 @@ def _skills(axes: Axes, runs: Sequence[RegimeRun], part: Part) -> None:
         shown = np.where(mean < LOWEST, np.nan, mean)
         # Nor has what is drawn nowhere a line in the legend.
         label = title if np.isfinite(shown).any() else None
-        look = STYLES[name]
-        axes.plot(
-            widths, shown, color=GREY, linestyle=look, linewidth=1, marker=".", markersize=3, label=label
-        )
+        axes.plot(widths, shown, color=GREY, linewidth=1, label=label, **STYLES[name])
     for name, title in part.rungs.items():
         mean, half = over_seeds(name)
         axes.plot(

@@ -16,6 +16,7 @@ from ntkflow_validation.studies.outcomes import COLLAPSED, kernel_times_filters,
 from ntkflow_validation.studies.parts import forgotten
 
 FORGOTTEN = "λt; without decay, t"
+NETWORKS = {"mlp": "MLP", "resnet8-linear": "ResNet8, linear readout", "resnet8": "ResNet8, pooled features"}
 # From none to much.
 HUES = (GREY, PURPLE, BLUE, GREEN, ORANGE, RED)
 
@@ -79,15 +80,17 @@ def _invisible(axes: Axes, runs: Sequence[StudyRun], part: str) -> None:
         x = _forgotten(run)
         axes.plot(x, series(run, "invisible"), color=hues[run.value], linewidth=1, label=label)
         if "foretold" in run.series and first:
-            axes.plot(x, series(run, "foretold"), "k:", linewidth=1)
+            axes.plot(x, series(run, "foretold"), "k:", linewidth=1, label="by Q")
         if first and run.value:
             # The baseline, which knows nothing of Q: for all lambda the same line, but for where it starts.
-            axes.plot(x, forgotten(run), "k--", linewidth=0.7)
+            axes.plot(x, forgotten(run), "k--", linewidth=0.7, label="start e^(-2λt)")
     axes.set_yscale("log")
     axes.set_xlim(left=0)
-    axes.legend(fontsize=7, frameon=False, loc="lower left")
-    dotted = "dotted: by Q; " if any("foretold" in run.series for run in runs) else ""
-    _label(axes, f"{part}; {dotted}dashed: e^(-2λt)", FORGOTTEN, "invisible variability")
+    # One entry for the black lines of all lambda, after those of each.
+    shown = {str(line.get_label()): line for line in axes.get_lines()}
+    names = sorted((n for n in shown if not n.startswith("_")), key=lambda n: not n.startswith("λ"))
+    axes.legend([shown[n] for n in names], names, fontsize=7, frameon=False, loc="lower left")
+    _label(axes, NETWORKS.get(part, part), FORGOTTEN, "invisible variability")
 
 
 def _forgotten(run: StudyRun) -> np.ndarray:
@@ -161,7 +164,7 @@ def rowspace(runs: Sequence[StudyRun]) -> Figure:
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(left=0)
         axes.legend(fontsize=7, frameon=False, loc="lower left")
-        _label(axes, "ResNet8 on digits", "step", name)
+        _label(axes, "ResNet8 by the paper's recipe", "step", name)
     return figure
 
 
@@ -199,7 +202,7 @@ def normalised(runs: Sequence[StudyRun]) -> Figure:
 
 
 def weighted(runs: Sequence[StudyRun]) -> Figure:
-    """Skill of three constants in each window, by how they are chosen."""
+    """Skill of three constants in each window, by how they are chosen; hollow without decay."""
     figure, panes = _panes(2)
     kinds = {
         "block": (GREY, "mean over neurons"),
@@ -209,18 +212,25 @@ def weighted(runs: Sequence[StudyRun]) -> Figure:
     }
     for axes, quantity in zip(panes, ("M", "W"), strict=True):
         for shift, (rung, (hue, word)) in enumerate(kinds.items()):
-            points = [
-                (i + 1 + 0.15 * (shift - 1), {**w.skill, **(w.baselines or {})}.get(rung, {}).get(quantity))
-                for run in runs
-                for i, w in enumerate(run.windows)
-            ]
-            known = [(x, max(y, -1.0)) for x, y in points if y is not None]
-            mark = "x" if rung == "no-class-structure" else "o"
-            if known:
-                axes.plot(*zip(*known, strict=True), mark, color=hue, markersize=4, alpha=0.7, label=word)
+            # Side by side: what decays, and what does not.
+            for decays, inside, beside in ((True, hue, 0.03), (False, "none", -0.03)):
+                known = [
+                    (i + 1 + 0.17 * (shift - 1.5) + beside, max(y, -1.0))
+                    for run in runs
+                    if bool(run.value) == decays
+                    for i, w in enumerate(run.windows)
+                    if (y := {**w.skill, **(w.baselines or {})}.get(rung, {}).get(quantity)) is not None
+                ]
+                mark = "D" if rung == "no-class-structure" else "o"
+                if known:
+                    label = word if decays else None
+                    places, skills = zip(*known, strict=True)
+                    axes.plot(
+                        places, skills, mark, color=hue, markerfacecolor=inside, markersize=4, label=label
+                    )
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.set_xticks([1, 2, 3])
-        _label(axes, "three constants, ResNet8", "window", f"skill on {quantity}, cut at -1")
+        _label(axes, "ResNet8; hollow: without decay", "window", f"skill on {quantity}, cut at -1")
     panes[0].legend(fontsize=7, frameon=False)
     return figure
 
