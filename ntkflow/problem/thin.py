@@ -31,7 +31,9 @@ SQUARES_VANISH = 1e-140
 
 Groups = tuple[tuple[int, ...], ...]
 Decomposed = tuple[ThinState, "Frame"]
-_KNOWN: ContextVar[dict[tuple[int, Hashable], tuple[State, Any]] | None] = ContextVar("known", default=None)
+_Known = dict[tuple[int, Hashable], tuple[State, Any]]
+# Of every `remembering` that is open, the innermost last.
+_KNOWN: ContextVar[tuple[_Known, ...]] = ContextVar("known", default=())
 
 T = TypeVar("T")
 
@@ -217,7 +219,7 @@ def remembering() -> Iterator[None]:
 
     Inside another one what that knows is known, and what is found is forgotten at the end.
     """
-    token = _KNOWN.set(dict(_KNOWN.get() or {}))
+    token = _KNOWN.set((*_KNOWN.get(), {}))
     try:
         yield
     finally:
@@ -232,15 +234,18 @@ def kept(state: State, what: Hashable, make: Callable[[], T]) -> T:
         what: the name, with everything else that it depends on.
         make: finds it.
     """
-    known = _KNOWN.get()
-    if known is None:
+    levels = _KNOWN.get()
+    if not levels:
         return make()
     key = id(state), what
-    if key not in known:
-        # The state is kept too, so that no other one has its number meanwhile.
-        known[key] = state, make()
-    found: T = known[key][1]
-    return found
+    for known in levels:
+        if key in known:
+            found: T = known[key][1]
+            return found
+    made = make()
+    # The state is kept too, so that no other one has its number meanwhile.
+    levels[-1][key] = state, made
+    return made
 
 
 def _unit(state: State) -> float:
