@@ -76,7 +76,7 @@ STOREYS = {
     "ntkflow.prove": "algebra < entry < draws instances < claims < rest",
     "ntkflow.runs": "processes < border < rest < pictures < saved",
     "ntkflow.sweep": "columns stored < rest",
-    "ntkflow.theory": "geometric_mean limit_point < limits < rates < exact layers < rest",
+    "ntkflow.theory": "geometric_mean limit_point < limits < rates < exact layers < rest < crowd",
     "ntkflow_validation.kernels.backends": "rest < pytorch",
     "ntkflow_validation.kernels": (
         "budget statistics store threads < backends < task < methods < networks < rest"

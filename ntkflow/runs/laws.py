@@ -5,7 +5,8 @@ every modification has some (theory 3, 10, 11); closed limits and rates are rare
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -30,6 +31,7 @@ SLACK, LEAST = 10.0, 1e-9
 # Spectra of kernels without blocks take an eigenvalue problem of size C N, those with blocks C of size C + r.
 MOST_MODES = 400
 _SLOWEST: WeakKeyDictionary["Solution", float | None] = WeakKeyDictionary()
+_RISES: WeakKeyDictionary["Solution", float] = WeakKeyDictionary()
 
 
 def slack(run: "Solution") -> float:
@@ -125,7 +127,7 @@ def _laws(problem: Problem) -> Iterator[Law]:
         yield Law(
             "W^T 1", "W^T 1 and 1^T b are constant: softmax residuals sum to zero (theory 11.7)", _column_sums
         )
-    if problem.squared_error and problem.blocks is not None and problem.sizes.N > problem.sizes.C:
+    if _spread_falls(problem):
         sentence = (
             "deviations from the class means only shrink: H2^T H2 falls in the Loewner order (theory 3.4)"
         )
@@ -133,6 +135,11 @@ def _laws(problem: Problem) -> Iterator[Law]:
     if problem.plain and problem.equal_blocks is not None:
         sentence = "V = |b - 1/C|^2 + (N/mu_global) |g|^2 never rises (theory 3.3)"
         yield Law("V of biases and mean", sentence, _bias_and_mean, bound=True)
+
+
+def _spread_falls(problem: Problem) -> bool:
+    """Whether deviations from the class means can only shrink, and there are some."""
+    return problem.squared_error and problem.blocks is not None and problem.sizes.N > problem.sizes.C
 
 
 def _of_E(problem: Problem) -> Law:
@@ -184,6 +191,13 @@ def _column_sums(run: "Solution") -> float:
 def _spread(run: "Solution") -> float:
     """Rise of tr S along the run, or of the largest eigenvalue of the change of H2^T H2 from start to end."""
     trace = _rise(run.series["tr_S"])
+    if run not in _RISES:
+        _RISES[run] = float(_rises(ends[None])[0]) if (ends := _ends_within(run)) is not None else 0.0
+    return max(trace, _RISES[run])
+
+
+def _ends_within(run: "Solution") -> Floats | None:
+    """L at both ends, (2, k, r), where it is told in the same frame; None where it is not, or empty."""
     flow = run.flow
     if isinstance(flow, ThinFlow) and isinstance(flow.frame, Frame):
         # In the coordinates of the subspace, in which L^T L is the same.
@@ -191,14 +205,30 @@ def _spread(run: "Solution") -> float:
     else:
         (start, first), (end, last) = run.thin(0), run.thin(-1)
         if first.Q is not last.Q:
-            return trace
+            return None
         L = np.stack([start.L, end.L])
-    if not L.size:
-        return trace
-    before, after = L.swapaxes(1, 2) @ L
+    return L if L.size else None
+
+
+def _rises(ends: Floats) -> Floats:
+    """The largest eigenvalue of the change of L^T L from start to end over that at the start, of (K, 2, k, r)."""
+    grams = ends.swapaxes(2, 3) @ ends
+    before, after = grams[:, 0], grams[:, 1]
     # Of a Gram matrix the largest eigenvalue is the norm.
-    largest, size = np.linalg.eigvalsh(np.stack([after - before, before]))[:, -1].tolist()
-    return max(trace, float(largest / size))
+    largest = np.linalg.eigvalsh(np.stack([after - before, before], axis=1))[..., -1]
+    result: Floats = largest[:, 0] / largest[:, 1]
+    return result
+
+
+def look_at_spread(runs: Sequence["Solution"]) -> None:
+    """Find what the law of the spread within classes asks for of many runs, those of equal shape at once."""
+    groups: dict[tuple[int, ...], list[tuple[Solution, Floats]]] = defaultdict(list)
+    for run in runs:
+        if _spread_falls(run.problem) and (ends := _ends_within(run)) is not None:
+            groups[ends.shape].append((run, ends))
+    for some in groups.values():
+        found = _rises(np.stack([ends for _, ends in some]))
+        _RISES.update(zip([run for run, _ in some], found.tolist(), strict=True))
 
 
 def _bias_and_mean(run: "Solution") -> float:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -92,7 +93,7 @@ def prepare(
     if measured is None:
         config = with_defaults(config, fallbacks("sizes"))
         assert config.per_class is not None
-        sizes = Sizes(_given(config.classes), config.per_class, _given(config.features))
+        sizes = _sizes(_given(config.classes), config.per_class, _given(config.features))
         refuse_sizes(sizes.C, sizes.N, sizes.n)
         arrays = sort_kernel(kernel_arrays or {}, sizes, np.arange(sizes.N))
         config, kernel = kernel_of(config, arrays, fallbacks("kernel"))
@@ -116,6 +117,12 @@ def prepare(
     if config.t_end is None and config.steps is None:
         config = config.completed({"t_end": default_horizon(problem)})
     return Prepared(problem, config, stop_of(config), arrays, optimiser)
+
+
+@lru_cache(maxsize=64)
+def _sizes(C: int, m: int | tuple[int, ...], n: int) -> Sizes:
+    """The sizes; one object for all cells of a sweep, which then find out but once what follows from them."""
+    return Sizes(C, m, n)
 
 
 def _optimiser(config: SimulateConfig, sizes: Sizes) -> Clock | None:

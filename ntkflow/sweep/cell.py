@@ -23,11 +23,13 @@ from ntkflow.problem.thin import Frame, remembering
 from ntkflow.runs.border.records import document
 from ntkflow.runs.config import SimulateConfig
 from ntkflow.runs.layered import layers_task, prepare_layers, run_layers, summarise_layers
+from ntkflow.runs.laws import look_at_spread
 from ntkflow.runs.simulate import Prepared, prepare, run, task_of
 from ntkflow.runs.summary import summarise
 from ntkflow.sweep.columns.rows import row_of, row_of_record
 from ntkflow.sweep.stored.cache import failure_of
 from ntkflow.sweep.stored.shards import Sink, Stored
+from ntkflow.theory.crowd.facts import look_at_facts
 
 # Cells summarised at once, and the seconds that the first of them waits at most for the others.
 LOT, PATIENCE = 32, 2.0
@@ -139,8 +141,15 @@ class _Lot:
     def end(self) -> None:
         """Summarise those that wait; an error costs no other one anything."""
         cells, self._cells = self._cells, []
-        with suppress(Exception):
-            Solution.look_at_ends([solution for _, _, solution in cells if not solution.reason.failed])
+        fine = [solution for _, _, solution in cells if not solution.reason.failed]
+        for look, what in (
+            (Solution.look_at_ends, fine),
+            (look_at_spread, fine),
+            (look_at_facts, [prepared.problem for _, prepared, _ in cells]),
+        ):
+            # What can't be found of all of them is found of each.
+            with suppress(Exception):
+                look(what)
         for number, prepared, solution in cells:
             self._ended(number, _recorded(partial(_settled, prepared, solution)))
 

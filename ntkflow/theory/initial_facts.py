@@ -14,7 +14,7 @@ from ntkflow.problem.kernels.block import BlockKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State, ThinState
-from ntkflow.problem.thin import decompose
+from ntkflow.problem.thin import decompose, kept
 from ntkflow.scaling import frobenius
 from ntkflow.theory.bounds import Inertia, bias_bounds, floors_of, rounding, signs_of
 from ntkflow.theory.exact.recognise import sector_of
@@ -141,6 +141,19 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         state: initial state.
         relative: relative accuracy of the state; 0 means exact to rounding.
     """
+    return kept(state, _name(sizes, kernel, relative), lambda: _facts(sizes, kernel, state, relative))
+
+
+def remember(sizes: Sizes, kernel: BlockKernel, state: State, found: Facts) -> None:
+    """Let `facts` know what has been found of a state, inside `problem.thin.remembering`."""
+    kept(state, _name(sizes, kernel, 0.0), lambda: found)
+
+
+def _name(sizes: Sizes, kernel: BlockKernel, relative: float) -> tuple[object, ...]:
+    return "facts", sizes, kernel, relative
+
+
+def _facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float) -> Facts:
     V = bias_bounds(state, sizes, kernel).V
     # In the coordinates of the subspace that holds the trajectory: E vanishes outside, and no number here sees which they are.
     thin, frame = decompose(state, sizes)
@@ -154,7 +167,7 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         values = np.sort(np.concatenate([values, np.zeros(sizes.n - frame.n_eff)]))
     zero_E = bool(np.abs(values).max() <= tolerance)
     # Eigenspaces of S, and not eigenvectors: of equal eigenvalues the vectors are anyone's, and would break a symmetry.
-    spaces, sources = _spread_spaces(thin), _sources(thin)
+    spaces, sources = spread_spaces(thin), sources_of(thin)
     column_sums = _ratio(frobenius(thin.W.sum(axis=0)), frobenius(thin.W))
     return Facts(
         sizes=sizes,
@@ -163,18 +176,18 @@ def facts(sizes: Sizes, kernel: BlockKernel, state: State, relative: float = 0.0
         norm_E=_ratio(frobenius(E), scale),
         zero_E=zero_E,
         spectrum_E=tuple(values[::-1].tolist()),
-        projector=None if zero_E else _projector(E, values, thin, tolerance, zero),
+        projector=None if zero_E else projector_of(E, values, thin, tolerance, zero),
         V=V,
         centred=_centred(thin, column_sums, zero),
         column_sums=column_sums,
         trace_S=float(np.sum(thin.L**2)) / sizes.per_class,
-        frozen=_frozen(sources, spaces) / sizes.per_class,
+        frozen=frozen_part(sources, spaces) / sizes.per_class,
         # E raised by its rounding: a floor must never be too high.
         floor=float(floors_of(values + tolerance, sizes, kernel).sum()),
         # The subspace is the span of W^T, H1 and L, cut off where `_reach` cuts; of nothing it has one dimension all the same.
         reach=frame.n_eff if np.any(sources) or np.any(thin.L) else 0,
-        symmetric=_symmetric(thin, sources, spaces, zero),
-        saddle=_saddle(thin, sizes, kernel, zero),
+        symmetric=is_symmetric(thin, sources, spaces, zero),
+        saddle=runs_into_saddle(thin, sizes, kernel, zero),
         sector=sector_of(state, sizes, kernel, zero),
         loss=system.loss(thin),
         means=float(np.sum((thin.H1 - thin.H1.mean(axis=1, keepdims=True)) ** 2)),
@@ -187,7 +200,7 @@ def reach(problem: Problem) -> int:
     state, coefficients = problem.state, problem.thin
     if coefficients is not None:
         thin, _ = decompose(state, problem.sizes, coefficients.groups, subspace=False)
-        return _reach(_sources(thin), thin.L)
+        return _reach(sources_of(thin), thin.L)
     if not problem.kernel.on_samples:
         return problem.sizes.n
     # dH/dt has its columns in row(W), dW/dt its rows in col(H): the span of both is kept, whatever K is.
@@ -219,7 +232,7 @@ def _centred(thin: ThinState, column_sums: float, zero: float) -> bool:
     return bool(equal or np.abs(b - 1 / C).max() <= zero)
 
 
-def _projector(
+def projector_of(
     E: Floats, spectrum: Floats, thin: ThinState, tolerance: float, zero: float
 ) -> tuple[float, int] | None:
     """(e, d) of E = e Pi with row(W) in the range of Pi and d = C-1 or C."""
@@ -238,7 +251,7 @@ def _projector(
     return (float(values[there].mean()), d) if outside <= zero * frobenius(thin.W) else None
 
 
-def _spread_spaces(thin: ThinState) -> list[tuple[float, Floats]]:
+def spread_spaces(thin: ThinState) -> list[tuple[float, Floats]]:
     """Positive eigenvalues of L L^T, equal ones joined, each with a basis of its eigenspace."""
     U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
     if s.size == 0:
@@ -247,7 +260,7 @@ def _spread_spaces(thin: ThinState) -> list[tuple[float, Floats]]:
     return [(float(np.mean(s[a:b] ** 2)), U[:, a:b]) for a, b in pairwise(cuts)]
 
 
-def _sources(thin: ThinState) -> Floats:
+def sources_of(thin: ThinState) -> Floats:
     """[W^T, H1], each scaled to norm one."""
     blocks = (thin.W.T, thin.H1)
     return np.hstack([block / max(frobenius(block), np.finfo(float).tiny) for block in blocks])
@@ -260,7 +273,7 @@ def _reach(Z: Floats, L: Floats) -> int:
     return int(np.sum(s > RANK * s[0]))
 
 
-def _frozen(Z: Floats, spaces: list[tuple[float, Floats]]) -> float:
+def frozen_part(Z: Floats, spaces: list[tuple[float, Floats]]) -> float:
     """Trace of L L^T outside the smallest space that contains [W^T, H1] and that L L^T maps into itself."""
     # Eigenspace by eigenspace of S, in which S is a number: only what W^T and H1 see of one is ever moved (theory 4.3).
     total = 0.0
@@ -272,7 +285,7 @@ def _frozen(Z: Floats, spaces: list[tuple[float, Floats]]) -> float:
     return total
 
 
-def _symmetric(thin: ThinState, Z: Floats, spaces: list[tuple[float, Floats]], zero: float) -> bool:
+def is_symmetric(thin: ThinState, Z: Floats, spaces: list[tuple[float, Floats]], zero: float) -> bool:
     """Whether b is constant and all Gram matrices of [W^T, H1], also within each eigenspace of S, are a P + c J."""
     C = len(thin.b)
     if float(np.ptp(thin.b)) > zero:
@@ -289,7 +302,7 @@ def _symmetric(thin: ThinState, Z: Floats, spaces: list[tuple[float, Floats]], z
     return True
 
 
-def _saddle(thin: ThinState, sizes: Sizes, kernel: BlockKernel, zero: float) -> bool:
+def runs_into_saddle(thin: ThinState, sizes: Sizes, kernel: BlockKernel, zero: float) -> bool:
     """W = 0 with all class means zero, or H1 = -W^T/x* on the manifold of theory 4.6 (theory 6)."""
     size = float(frobenius(thin.W) + frobenius(thin.H1))
     if size == 0:

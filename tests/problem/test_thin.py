@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 import ntkflow as nf
 from ntkflow.dynamics.fields import ThinSystem, raw_field, residual
@@ -98,3 +99,33 @@ def test_what_is_remembered_is_of_the_very_state_and_only_inside():
             np.testing.assert_array_equal(decompose(state, sizes)[0].L, L)
     assert all(one is other for one, other in zip(first, again, strict=True))
     assert decompose(states[0], sizes)[1].Q is not first[0]
+
+
+@given(st.integers(0, 9), st.integers(0, 3), st.integers(0, 10), st.integers(0, 2**32 - 1))
+def test_low_rank_is_found_from_images_as_by_a_decomposition(rank, more, decades, seed):
+    rng = np.random.default_rng(seed)
+    n, N, most = 18 + more, 20 + 2 * more, 9
+    values = np.logspace(0, -decades, rank)
+    left, right = (np.linalg.qr(rng.standard_normal((k, k)))[0][:, :rank] for k in (n, N))
+    D = (left * values) @ right.T
+    cutoff = 1e-13
+    L, Q = reduction._by_images(D, cutoff, most)
+    L0, _ = reduction._by_svd(D, cutoff)
+    assert L.shape == L0.shape == (n, rank)
+    assert Q.shape == (N, rank)
+    np.testing.assert_allclose(L @ Q.T, D, atol=1e-15)
+    np.testing.assert_allclose(Q.T @ Q, np.eye(rank), atol=1e-14)
+    # Columns are orthogonal to each other, and those that are small have digits of their own.
+    gram, smallest = L.T @ L, values[-1] if rank else 1.0
+    np.testing.assert_allclose(gram, np.diag(values**2), atol=1e-15, rtol=1e-14 / smallest)
+
+
+def test_a_rank_above_that_of_the_images_is_left_to_the_decomposition():
+    rng = np.random.default_rng(0)
+    D = rng.standard_normal((30, 10)) @ rng.standard_normal((10, 40))
+    assert reduction._by_images(D, 1e-12, 9) is None
+    assert reduction._by_images(D, 1e-11, 12) is not None
+    # Matrices so small that it would not pay, and a rank that is complete but for what all but vanishes.
+    assert reduction._by_images(D[:23], 1e-11, 12) is None
+    D += 1e-11 * rng.standard_normal((30, 40))
+    assert reduction._by_images(D, 1e-11, 12) is None

@@ -85,6 +85,9 @@ class BlockKernel(Kernel):
 
     def check(self, sizes: Sizes) -> None:
         """Refuse a kernel that is not positive definite on these sizes, and say which eigenvalue is not positive."""
+        # Whoever asks for an eigenvalue has it checked, and asks of the same sizes again and again.
+        if self.__dict__.get("_positive_on") is sizes:
+            return
         if self.kappa_d <= 0:
             raise InputError(
                 "kappa_d", self.kappa_d, "must be > 0: features would not move", "give kappa_d > 0"
@@ -101,6 +104,11 @@ class BlockKernel(Kernel):
         if broken is not None:
             rule = f"breaks {broken}: along that direction features would be frozen or the loss could rise"
             raise InputError("kappa_n", self.kappa_n, rule, self._remedy(sizes))
+        self.__dict__["_positive_on"] = sizes
+
+    def __getstate__(self) -> Json:
+        # What has been checked is checked again elsewhere.
+        return {name: getattr(self, name) for name in KAPPAS}
 
     def broken(self, sizes: Sizes) -> str | None:
         """Which of mu_single, mu_class, mu_global > 0 fails on these sizes, in words; None for a positive kernel."""

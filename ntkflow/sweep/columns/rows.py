@@ -50,12 +50,12 @@ def _gather_record(found: dict[str, float], prefix: str, record: object) -> None
     for name, attribute, inline in numeric_entries(kind):
         value = values[attribute]
         how: Any = type(value)
-        if how in _PLAIN:
+        if how is float:
             if isfinite(value):
-                found[prefix + name] = float(value)
+                found[prefix + name] = value
         elif how in _WORDS:
             continue
-        elif not inline:
+        elif not inline or how in _PLAIN:
             _gather(found, prefix + name, value)
         elif _is_record(how):
             _gather_record(found, prefix, value)
@@ -73,7 +73,12 @@ def _gather(found: dict[str, float], prefix: str, value: Any) -> None:
         return
     elif how is dict:
         for name, item in value.items():
-            _gather(found, f"{prefix}.{name}", item)
+            # Most of what there is; without another call.
+            if type(item) is float:
+                if isfinite(item):
+                    found[f"{prefix}.{name}"] = item
+            else:
+                _gather(found, f"{prefix}.{name}", item)
     elif _is_record(how):
         _gather_record(found, f"{prefix}.", value)
     elif how is list or how is tuple:
@@ -106,12 +111,13 @@ def _gather_list(found: dict[str, float], prefix: str, value: Sequence[object]) 
             if isfinite(item):  # type: ignore[arg-type]
                 found[f"{prefix}.{i}"] = float(item)  # type: ignore[arg-type]
             continue
-        if isinstance(item, list | tuple):
-            return
         # Entries that have a name are found by it, whatever their place in the list.
         name: object = i
         if _is_record(how):
-            name = getattr(item, "quantity", getattr(item, "name", i))
+            own = vars(item)
+            name = own["quantity"] if "quantity" in own else own.get("name", i)
+        elif isinstance(item, list | tuple):
+            return
         elif isinstance(item, Mapping):
             name = item.get("quantity", item.get("name", i))
         _gather(found, f"{prefix}.{name}", item)

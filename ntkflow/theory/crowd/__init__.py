@@ -1,0 +1,1 @@
+"""What the theory knows of many problems at once, evaluated in stacks."""
