@@ -122,7 +122,7 @@ def _by_share(seeds: Sequence[Ladder]) -> list[tuple[str, list[Ladder]]]:
 
 
 def _ends(seeds: Sequence[Ladder]) -> list[str]:
-    steps = " to ".join(_span([float(seed.steps[i]) for seed in seeds], "{:.0f}") for i in (0, 1))
+    steps = " to ".join(_span([float(seed.steps[i]) for seed in seeds]) for i in (0, 1))
     return [steps, " to ".join(_span([seed.accuracy[i] for seed in seeds]) for i in (0, 1))]
 
 
@@ -132,9 +132,12 @@ def _row(seeds: Sequence[Mapping[str, Mapping[str, float]]], quantity: str) -> l
     return [_span(values) if len(values) == len(seeds) else "-" for values in of]
 
 
-def _span(values: Sequence[float], form: str = "{:.2f}") -> str:
-    low, high = ((form if abs(v) < 100 else "{:.0f}").format(v) for v in (min(values), max(values)))
-    shown = [text.replace("-0.00", "0.00") if float(text) == 0 else text for text in (low, high)]
+def _span(values: Sequence[float]) -> str:
+    """As the texts have them: three digits, which are not rounded again."""
+    low, high = (
+        f"{v:.3f}".rstrip("0").rstrip(".") if abs(v) < 1 else f"{v:.6g}" for v in (min(values), max(values))
+    )
+    shown = ["0" if float(text) == 0 else text for text in (low, high)]
     return shown[0] if shown[0] == shown[1] else f"{shown[0]} .. {shown[1]}"
 
 

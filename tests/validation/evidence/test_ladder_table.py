@@ -56,9 +56,9 @@ def test_seeds_share_a_row_and_networks_do_not(tmp_path):
     ]  # fmt: skip
     first, trained = found[:2]
     assert (first["window"], first["steps"]) == ("early, to 1/30", "0 to 228 .. 300")
-    assert first["accuracy"] == "0.10 to 0.99"
-    assert (first["three constants"], trained["three constants"]) == ("0.70", "0.50 .. 0.67")
-    assert (first["frozen features"], first["constant velocity"]) == ("0.00", "-3250")
+    assert first["accuracy"] == "0.1 to 0.99"
+    assert (first["three constants"], trained["three constants"]) == ("0.699", "0.5 .. 0.667")
+    assert (first["frozen features"], first["constant velocity"]) == ("0", "-3250")
     # What one seed lacks is not told of the others.
     assert (first["traced kernel"], found[4]["three constants"]) == ("-", "-")
     assert trained["no class structure"] == "-"
