@@ -39,12 +39,14 @@ def test_the_page_has_the_numbers_of_the_documents():
     assert written_into(page, RESULTS) == page
 
 
-def test_decay_decided_collapse_on_digits():
+@pytest.mark.parametrize("seed", ["", "-seed1", "-seed2"])
+def test_decay_decided_collapse_on_digits(seed):
+    """To a twentieth with every seed; that seed 0 once had a hundredth of it did not come again when it was made anew."""
     runs = documents(RESULTS)
-    with_decay, without = runs["digits-collapsed"], runs["digits-decay-0"]
+    with_decay, without = runs[f"digits-collapsed{seed}"], runs[f"digits-decay-0{seed}"]
     recipe, other = with_decay.config["training"], without.config["training"]
     assert {key for key, value in recipe.items() if other[key] != value} == {"weight_decay"}
-    assert with_decay.last.values["NC1_tirer"] < 0.01 * without.last.values["NC1_tirer"]
+    assert with_decay.last.values["NC1_tirer"] < 0.05 * without.last.values["NC1_tirer"]
     assert with_decay.invariant.relative < 0.1 < 0.5 < without.invariant.relative
 
 
