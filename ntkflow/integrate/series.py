@@ -128,11 +128,13 @@ def checked_of_crowd(trajectories: Sequence[Trajectory]) -> list[Narrow]:
 def _crowd(
     trajectories: Sequence[Trajectory], looked: Sequence[Integers | slice], frames: bool = False
 ) -> tuple[Stack, Floats, Floats, Sizes]:
-    """States of a crowd, and for each the inverse class kernel, the rates within classes, and the sizes of all."""
+    """States of a crowd, for each the inverse class kernel and the rates within classes, or those of all, and the sizes."""
     stack, counts = crowded(trajectories, looked, frames)
     systems = [system_of(trajectory.flow) for trajectory in trajectories]
-    inverse = np.repeat(np.stack([system.inverse for system in systems]), counts, axis=0)
-    rates = np.repeat(np.stack([system.rates for system in systems])[:, None], counts, axis=0)
+    inverse = np.stack([system.inverse for system in systems])
+    rates = np.stack([system.rates for system in systems])[:, None]
+    if len(trajectories) > 1:
+        inverse, rates = np.repeat(inverse, counts, axis=0), np.repeat(rates, counts, axis=0)
     return stack, inverse, rates, trajectories[0].problem.sizes
 
 

@@ -22,8 +22,8 @@ from ntkflow.problem.state import State
 from ntkflow.problem.thin import Frame, remembering
 from ntkflow.runs.border.records import document
 from ntkflow.runs.config import SimulateConfig
-from ntkflow.runs.layered import layers_task, prepare_layers, run_layers, summarise_layers
 from ntkflow.runs.laws import look_at_spread
+from ntkflow.runs.layered import layers_task, prepare_layers, run_layers, summarise_layers
 from ntkflow.runs.simulate import Prepared, prepare, run, task_of
 from ntkflow.runs.summary import summarise
 from ntkflow.sweep.columns.rows import row_of, row_of_record
