@@ -155,7 +155,8 @@ def _shared_out(
 
 def _joined(parts: Sequence[dict[str, Floats]], problem: Problem) -> dict[str, Floats]:
     """The columns of stacks after each other, and V."""
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    one = len(parts) == 1
+    columns = dict(parts[0]) if one else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
     # Held biases follow no law that V would belong to (theory 11.8).
     if (kernel := problem.equal_blocks) is not None and problem.train_bias:
         share = problem.sizes.N / kernel.eigenvalues(problem.sizes).mu_global
