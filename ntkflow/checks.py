@@ -183,9 +183,8 @@ def double(argument: str, value: object, ndim: int) -> Floats:
         PrecisionWarning: the floats are shorter than float64.
     """
     # The usual case first; what is not finite is not at most the largest either.
-    usual = type(value) is np.ndarray and value.dtype == np.float64 and value.ndim == ndim
-    if usual and np.abs(value).max(initial=0.0) <= LARGEST:  # type: ignore[arg-type]
-        return value  # type: ignore[return-value]
+    if type(value) is np.ndarray and value.ndim == ndim and _usual(value):
+        return value
     array = _plain(argument, value, f"pass {argument}.astype('float64')")
     if array.dtype in (np.float16, np.float32):
         # Widening changes no number; but what was computed in short floats has only their digits.
@@ -210,6 +209,11 @@ def double(argument: str, value: object, ndim: int) -> Floats:
             argument, f"array with entries up to {largest:.3g}", f"must be at most {LARGEST:g}", "scale it"
         )
     return array
+
+
+def _usual(array: np.ndarray) -> bool:
+    """Whether the entries are float64, finite, and not too large."""
+    return array.dtype == np.float64 and bool(np.abs(array).max(initial=0.0) <= LARGEST)
 
 
 def times(argument: str, value: object, least: int = 1, start: float = 0.0) -> Times:

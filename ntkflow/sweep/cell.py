@@ -142,14 +142,16 @@ class _Lot:
         """Summarise those that wait; an error costs no other one anything."""
         cells, self._cells = self._cells, []
         fine = [solution for _, _, solution in cells if not solution.reason.failed]
-        for look, what in (
-            (Solution.look_at_ends, fine),
-            (look_at_spread, fine),
-            (look_at_facts, [prepared.problem for _, prepared, _ in cells]),
-        ):
+        problems = [prepared.problem for _, prepared, _ in cells]
+        looks = (
+            partial(Solution.look_at_ends, fine),
+            partial(look_at_spread, fine),
+            partial(look_at_facts, problems),
+        )
+        for look in looks:
             # What can't be found of all of them is found of each.
             with suppress(Exception):
-                look(what)
+                look()
         for number, prepared, solution in cells:
             self._ended(number, _recorded(partial(_settled, prepared, solution)))
 

@@ -65,7 +65,8 @@ def _gather_record(found: dict[str, float], prefix: str, record: object) -> None
 
 
 def _gather(found: dict[str, float], prefix: str, value: Any) -> None:
-    _way(type(value))(found, prefix, value)
+    how: Any = type(value)
+    _way(how)(found, prefix, value)
 
 
 @cache
