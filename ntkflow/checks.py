@@ -27,6 +27,9 @@ _KINDS = {
 }
 
 
+_FLOATS = frozenset({float, np.float64})
+
+
 def real(argument: str, value: object, remedy: str = "give a number") -> float:
     """A finite float of reasonable size.
 
@@ -39,8 +42,8 @@ def real(argument: str, value: object, remedy: str = "give a number") -> float:
         InputError: it is no real number (complex, a truth value, text, a list), not finite, or too large for the dynamics.
     """
     # The usual case first: the other questions cost ten times as much.
-    if type(value) is float and abs(value) <= LARGEST:
-        return value
+    if type(value) in _FLOATS and abs(value) <= LARGEST:  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]
     if isinstance(value, str | bytes | np.str_ | np.bytes_):
         raise InputError(argument, repr(value), "must be a number, not text", remedy)
     if np.ndim(value) != 0:  # type: ignore[arg-type]
@@ -179,6 +182,9 @@ def double(argument: str, value: object, ndim: int) -> Floats:
     Warns:
         PrecisionWarning: the floats are shorter than float64.
     """
+    # The usual case first; what is not finite is not at most the largest either.
+    if type(value) is np.ndarray and value.ndim == ndim and _usual(value):
+        return value
     array = _plain(argument, value, f"pass {argument}.astype('float64')")
     if array.dtype in (np.float16, np.float32):
         # Widening changes no number; but what was computed in short floats has only their digits.
@@ -203,6 +209,11 @@ def double(argument: str, value: object, ndim: int) -> Floats:
             argument, f"array with entries up to {largest:.3g}", f"must be at most {LARGEST:g}", "scale it"
         )
     return array
+
+
+def _usual(array: np.ndarray) -> bool:
+    """Whether the entries are float64, finite, and not too large."""
+    return array.dtype == np.float64 and bool(np.abs(array).max(initial=0.0) <= LARGEST)
 
 
 def times(argument: str, value: object, least: int = 1, start: float = 0.0) -> Times:

@@ -128,11 +128,13 @@ def checked_of_crowd(trajectories: Sequence[Trajectory]) -> list[Narrow]:
 def _crowd(
     trajectories: Sequence[Trajectory], looked: Sequence[Integers | slice], frames: bool = False
 ) -> tuple[Stack, Floats, Floats, Sizes]:
-    """States of a crowd, and for each the inverse class kernel, the rates within classes, and the sizes of all."""
+    """States of a crowd, for each the inverse class kernel and the rates within classes, or those of all, and the sizes."""
     stack, counts = crowded(trajectories, looked, frames)
     systems = [system_of(trajectory.flow) for trajectory in trajectories]
-    inverse = np.repeat(np.stack([system.inverse for system in systems]), counts, axis=0)
-    rates = np.repeat(np.stack([system.rates for system in systems])[:, None], counts, axis=0)
+    inverse = np.stack([system.inverse for system in systems])
+    rates = np.stack([system.rates for system in systems])[:, None]
+    if len(trajectories) > 1:
+        inverse, rates = np.repeat(inverse, counts, axis=0), np.repeat(rates, counts, axis=0)
     return stack, inverse, rates, trajectories[0].problem.sizes
 
 
@@ -153,7 +155,8 @@ def _shared_out(
 
 def _joined(parts: Sequence[dict[str, Floats]], problem: Problem) -> dict[str, Floats]:
     """The columns of stacks after each other, and V."""
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    one = len(parts) == 1
+    columns = dict(parts[0]) if one else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
     # Held biases follow no law that V would belong to (theory 11.8).
     if (kernel := problem.equal_blocks) is not None and problem.train_bias:
         share = problem.sizes.N / kernel.eigenvalues(problem.sizes).mu_global

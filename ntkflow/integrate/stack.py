@@ -121,7 +121,10 @@ def crowded(
         parts.append(flow.unpack_many(trajectory.packed[at]))
         frames.append(flow.frame)
     counts = [len(part[0]) for part in parts]
-    H1, L, W, b = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
+    # Of one trajectory nothing is copied.
+    H1, L, W, b = (
+        parts[0] if len(parts) == 1 else (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
+    )
     frame: Frame | Frames = frames[0]
     V, (n, k) = None, frames[0].V.shape
     if with_frames:

@@ -256,7 +256,9 @@ def _unit(state: State) -> float:
     return 1.0 if largest > SQUARES_VANISH or largest == 0 else 2.0 ** math.floor(math.log2(largest))
 
 
-def _thin_factor(whole: Features, columns: Integers, scale: float, C: int) -> tuple[WithinFactor, SampleFrame]:
+def _thin_factor(
+    whole: Features, columns: Integers, scale: float, C: int
+) -> tuple[WithinFactor, SampleFrame]:
     """L and Q with whole[:, columns] = L Q^T there, Q zero elsewhere; r = numerical rank, often C."""
     every = len(columns) == whole.shape[1]
     D = whole if every else whole[:, columns]

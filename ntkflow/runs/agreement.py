@@ -11,7 +11,7 @@ from ntkflow._types import Floats
 from ntkflow.dynamics.packed import relative_speed
 from ntkflow.metrics import neural_collapse
 from ntkflow.metrics.quantities import conserved_by
-from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, laws, slack, slowest_rate, step_laws
+from ntkflow.runs.laws import EXACT, LEADING, LIMIT, Law, inside, laws, slack, slowest_rate, step_laws
 from ntkflow.theory import decay_conditions, limits, rates, zero_loss
 from ntkflow.theory.enforced import Enforced
 from ntkflow.theory.exact.decayed import feature_decay_drift, weight_decay_drift
@@ -210,7 +210,7 @@ def _limits(solution: "Solution", prediction: Prediction) -> Iterator[Agreement]
     # Where W^T 1 fades like 1/sqrt(t) the other parts are there long before (theory 7.3).
     if not prediction.algebraic and not _arrived(solution, slowest_rate(solution)):
         return
-    thin, _ = solution.thin(-1)
+    thin, _ = inside(solution, -1)
     expected, known = prediction.limit, "known from the initial state (theory 5.4, 5.5)"
     if expected is None:
         expected, known = (
@@ -308,14 +308,14 @@ def _end_of_decay(solution: "Solution", end: Enforced) -> Iterator[Agreement]:
     yield Agreement("loss", abs(loss - end.loss) / max(end.loss, 1e-300), f"ends at {loss:.6g}, {source}")
     if end.limit is None:
         return
-    thin, _ = solution.thin(-1)
+    thin, _ = inside(solution, -1)
     yield _gram("W W^T", thin.W @ thin.W.T, end.limit.X, source)
     yield _gram("H1^T H1", thin.H1.T @ thin.H1, end.limit.G, source)
 
 
 def _contrast(solution: "Solution", i: int) -> float | None:
     """x of W W^T = x P at a saved time, None where it has another form or the loss is large."""
-    thin, _ = solution.thin(i)
+    thin, _ = inside(solution, i)
     X, C = thin.W @ thin.W.T, solution.problem.sizes.C
     x = float(np.trace(X)) / (C - 1)
     close = np.linalg.norm(X - x * neural_collapse.centring(C)) <= NEAR_COLLAPSE * np.linalg.norm(X)
@@ -325,9 +325,11 @@ def _contrast(solution: "Solution", i: int) -> float | None:
 def _loss_rate(solution: "Solution", prediction: Prediction | None) -> Agreement | None:
     """Late decay of the loss against the slowest rate of the exact spectrum at the point where the run ended."""
     problem, loss, t = solution.problem, solution.series["loss"], solution.times
-    final, scale = solution.final, problem.sizes.N / 2
+    thin, _ = inside(solution, -1)
+    masses, scale = problem.sizes.masses, problem.sizes.N / 2
     # Outputs are sums of |W| |H| terms and know no more digits than these; below that the loss is noise.
-    size = max(1.0, float(np.linalg.norm(final.W) * np.linalg.norm(final.H)) / np.sqrt(2 * scale))
+    features = float(np.sum(masses * thin.H1**2) + np.sum(thin.L**2))
+    size = max(1.0, float(np.linalg.norm(thin.W)) * np.sqrt(features / (2 * scale)))
     floor = scale * (size * solution.stats.rtol) ** 2
     window = (loss > floor) & (loss <= LATE * max(float(loss[-1]), floor)) & (loss <= DEEP * scale)
     # The slowest mode is not linear (theory 7.3), or not there: W^T 1 = 0 with m = 1 moves nothing along 1.
@@ -359,12 +361,12 @@ def _fitted_rate(solution: "Solution") -> Agreement | None:
     if window.sum() < 4:
         return None
     fitted = -float(np.polyfit(t[window], np.log(nc1[window]), 1)[0])
-    thin, _ = solution.thin(-1)
+    thin, _ = inside(solution, -1)
     # The directions of which NC1 still consists; each fades by its own eigenvalue of W^T W (theory 7.2).
     U, s, _ = np.linalg.svd(thin.L, full_matrices=False)
     values = np.linalg.norm(thin.W @ U[:, s > 0.5 * s[0]], axis=0) ** 2
     rate = kernel.eigenvalues(problem.sizes).mu_single * float(values.mean())
-    before, _ = solution.thin(int(np.flatnonzero(window)[0]))
+    before, _ = inside(solution, int(np.flatnonzero(window)[0]))
     first = np.linalg.norm(before.W @ U[:, s > 0.5 * s[0]], axis=0) ** 2
     # A rate that still changes within the window is no rate.
     if abs(float(first.mean()) - float(values.mean())) > STEADY * float(values.mean()):

@@ -18,6 +18,7 @@ from ntkflow.dynamics.packed import ThinFlow
 from ntkflow.integrate.law_check import LawCheck
 from ntkflow.metrics.quantities import conserved_by
 from ntkflow.problem.problem import Problem
+from ntkflow.problem.state import ThinState
 from ntkflow.problem.thin import Frame
 from ntkflow.theory import spectrum
 
@@ -237,6 +238,16 @@ def _bias_and_mean(run: "Solution") -> float:
     return float(np.max(V - np.minimum.accumulate(V))) / (float(V[0]) + 1 / run.problem.sizes.C)
 
 
+def inside(run: "Solution", i: int) -> tuple[ThinState, Frame]:
+    """Thin state at a saved time and its frame, in the coordinates of the subspace where it lives in one: for what Gram matrices
+    of features and weights tell, which are the same there.
+    """
+    flow = run.flow
+    if isinstance(flow, ThinFlow) and isinstance(flow.frame, Frame):
+        return flow.unpack(run.packed[i]), flow.frame
+    return run.thin(i)
+
+
 def slowest_rate(solution: "Solution") -> float | None:
     """Slowest rate at the final state that is not zero; None where it would take too long. Worked out once."""
     if solution not in _SLOWEST:
@@ -248,7 +259,7 @@ def _slowest_rate(solution: "Solution") -> float | None:
     sizes, kernel = solution.problem.sizes, solution.problem.kernel
     coefficients = kernel.thin(sizes)
     if coefficients is not None:
-        thin, frame = solution.thin(-1)
+        thin, frame = inside(solution, -1)
         if sizes.C + thin.L.shape[1] > MOST_MODES:
             return None
         return spectrum.of_thin(thin, frame, coefficients, solution.problem.train_bias).slowest

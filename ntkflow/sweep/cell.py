@@ -22,8 +22,8 @@ from ntkflow.problem.state import State
 from ntkflow.problem.thin import Frame, remembering
 from ntkflow.runs.border.records import document
 from ntkflow.runs.config import SimulateConfig
-from ntkflow.runs.layered import layers_task, prepare_layers, run_layers, summarise_layers
 from ntkflow.runs.laws import look_at_spread
+from ntkflow.runs.layered import layers_task, prepare_layers, run_layers, summarise_layers
 from ntkflow.runs.simulate import Prepared, prepare, run, task_of
 from ntkflow.runs.summary import summarise
 from ntkflow.sweep.columns.rows import row_of, row_of_record
@@ -142,14 +142,16 @@ class _Lot:
         """Summarise those that wait; an error costs no other one anything."""
         cells, self._cells = self._cells, []
         fine = [solution for _, _, solution in cells if not solution.reason.failed]
-        for look, what in (
-            (Solution.look_at_ends, fine),
-            (look_at_spread, fine),
-            (look_at_facts, [prepared.problem for _, prepared, _ in cells]),
-        ):
+        problems = [prepared.problem for _, prepared, _ in cells]
+        looks = (
+            partial(Solution.look_at_ends, fine),
+            partial(look_at_spread, fine),
+            partial(look_at_facts, problems),
+        )
+        for look in looks:
             # What can't be found of all of them is found of each.
             with suppress(Exception):
-                look(what)
+                look()
         for number, prepared, solution in cells:
             self._ended(number, _recorded(partial(_settled, prepared, solution)))
 

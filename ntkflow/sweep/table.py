@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -204,14 +205,26 @@ class Table:
         directory = Path(directory)
         if parquet:
             write_parquet(self.columns, directory / "table.parquet")
-        with files.atomic(directory / "table.csv", "w") as handle:
-            writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow(self.columns)
-            for first in range(0, len(self), PIECE):
-                fields = [_fields(values[first : first + PIECE]) for values in self.columns.values()]
-                writer.writerows(zip(*fields, strict=True))
         header = {"swept": list(self.swept), "rows": len(self)}
-        files.write_arrays(directory / "table.npz", self.columns, header)
+        # What is compressed beside it holds nothing up.
+        with ThreadPoolExecutor(1) as beside:
+            archive = beside.submit(files.write_arrays, directory / "table.npz", self.columns, header)
+            with files.atomic(directory / "table.csv", "w") as handle:
+                writer = csv.writer(handle, lineterminator="\n")
+                writer.writerow(self.columns)
+                for first in range(0, len(self), PIECE):
+                    writer.writerows(zip(*self._fields(slice(first, first + PIECE)), strict=True))
+            archive.result()
+
+    def _fields(self, rows: slice) -> Iterator[list[object]]:
+        """What some rows have in a csv, column by column; what stands there under several names is written out once."""
+        known: dict[tuple[str, bytes], list[object]] = {}
+        for column in self.columns.values():
+            values = column[rows]
+            name = values.dtype.str, values.tobytes()
+            if name not in known:
+                known[name] = _fields(values)
+            yield known[name]
 
 
 def _fields(values: Column) -> list[object]:
@@ -220,7 +233,7 @@ def _fields(values: Column) -> list[object]:
     # Most columns say the same of every cell, and writing a number out costs more than all else.
     if len(plain) > 1 and np.all(values == values[0]):
         return [str(plain[0])] * len(plain)
-    return ["" if value != value else value for value in plain]
+    return ["" if value != value else str(value) for value in plain]
 
 
 def entry(value: object) -> int | float | str:

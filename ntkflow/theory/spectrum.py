@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from ntkflow import views
 from ntkflow._lazy import lister
@@ -199,13 +199,16 @@ def of_thin(
         coefficients: of the block kernel.
         train_bias: whether the biases move.
     """
-    coupled = _coupled(thin, frame, coefficients, train_bias)
-    rest, counts = _rest(thin, frame, coefficients)
+    x = _of_weights(thin)
+    coupled = _coupled(thin, frame, coefficients, train_bias, x)
+    rest, counts = _rest(frame, coefficients, x)
     ones = np.ones(len(coupled), dtype=np.int64)
     return _sorted(np.concatenate([coupled, rest]), np.concatenate([ones, counts]))
 
 
-def _coupled(thin: ThinState, frame: Frame, coefficients: ThinCoefficients, train_bias: bool) -> Vector:
+def _coupled(
+    thin: ThinState, frame: Frame, coefficients: ThinCoefficients, train_bias: bool, x: Float64[Floats, " C"]
+) -> Vector:
     """Rates on class means and on the r directions in which H varies within classes.
 
     In the orthonormal basis [Y^T M^{-1/2}, Q] of these samples H is [H1 M^{1/2}, L], the vector 1 is
@@ -219,7 +222,6 @@ def _coupled(thin: ThinState, frame: Frame, coefficients: ThinCoefficients, trai
     K = np.diag(np.concatenate([roots * 0, coefficients.within[np.array(frame.column_class, dtype=int)]]))
     C = frame.sizes.C
     K[:C, :C] = coefficients.class_kernel * roots / roots[:, None]
-    x = _of_weights(thin)
     return np.linalg.eigvalsh(H.T @ H + np.outer(ones, ones) + x[:, None, None] * (K + K.T) / 2).ravel()
 
 
@@ -230,18 +232,17 @@ def _of_weights(thin: ThinState) -> Vector:
 
 
 def _rest(
-    thin: ThinState, frame: Frame, coefficients: ThinCoefficients
+    frame: Frame, coefficients: ThinCoefficients, x: Float64[Floats, " C"]
 ) -> tuple[Vector, Int64[Integers, " k"]]:
     """mu_s eig(X) for each group of classes with one mu_s, as often as directions without features are left."""
-    X = _of_weights(thin)
     rates, counts = [], []
     column_group = coefficients.groups[np.array(frame.column_class, dtype=int)]
     for group in np.unique(coefficients.groups):
         members = coefficients.groups == group
         free = int(np.sum(frame.sizes.masses[members] - 1)) - int(np.sum(column_group == group))
         if free > 0:
-            rates.append(float(coefficients.within[members][0]) * X)
-            counts.append(np.full(len(X), free, dtype=np.int64))
+            rates.append(float(coefficients.within[members][0]) * x)
+            counts.append(np.full(len(x), free, dtype=np.int64))
     if not rates:
         return np.empty(0), np.empty(0, dtype=np.int64)
     return np.concatenate(rates), np.concatenate(counts)

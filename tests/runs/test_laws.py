@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,13 +14,15 @@ from ntkflow.integrate.descent import descend
 from ntkflow.integrate.descent.solution import as_solution
 from ntkflow.integrate.motion import Motion
 from ntkflow.runs.agreement import Agreement, compare, warnings_of
-from ntkflow.runs.laws import EXACT, LEADING, LIMIT, laws, slack, step_laws
+from ntkflow.runs.laws import _RISES, EXACT, LEADING, LIMIT, laws, look_at_spread, slack, step_laws
 from ntkflow.runs.rundir import load_run
 from ntkflow.runs.summary import AgreementRow
+from tests import strategies
 from tests.cli.test_simulate import run
 
 SIZES, KERNEL = nf.Sizes(3, 4, 5), nf.BlockKernel(1.0, 0.5, 0.1)
 STATE = nf.initial.make("gaussian", SIZES, KERNEL, 1)
+OPEN = nf.Stop(None, None, None)
 
 
 def lines(solution):
@@ -141,3 +144,35 @@ def test_an_own_rung_on_features_is_not_said_to_keep_all_of_E():
     assert law.sentence.startswith(f"{SIZES.n} numbers are constant: tr(x E) for the x that commute")
     whole = laws(nf.Problem(SIZES, KERNEL, STATE))[0]
     assert whole.sentence.startswith(f"the {SIZES.n * (SIZES.n + 1) // 2} entries of the symmetric matrix E")
+
+
+@given(
+    st.lists(st.tuples(strategies.kernels(), st.integers(0, 9)), min_size=1, max_size=3), st.integers(1, 3)
+)
+@strategies.costly(5)
+def test_the_spread_of_many_runs_is_that_of_each_whatever_the_others(starts, m):
+    sizes, small = nf.Sizes(3, m, 5), nf.Sizes(2, 2, 3)
+    problems = [nf.Problem(sizes, k, nf.initial.make("gaussian", sizes, k, seed)) for k, seed in starts]
+    # Another shape beside them, and a loss for which there is no such law.
+    problems.append(nf.Problem(small, KERNEL, nf.initial.make("gaussian", small, KERNEL)))
+    problems.append(nf.Problem(SIZES, KERNEL, STATE, loss=nf.CrossEntropy()))
+    runs = [nf.solve(p, t_end=0.02, stop=OPEN, engine="DOP853") for p in problems]
+    look_at_spread(runs)
+    known = {one: _RISES.pop(one) for one in runs if one in _RISES}
+    assert set(known) == set(runs[:-1] if m > 1 else [runs[-2]])
+    for one, rise in known.items():
+        look_at_spread([one])
+        assert _RISES.pop(one) == rise
+        # Asked for by itself.
+        assert lines(one)["spread within classes"].error == pytest.approx(max(0.0, rise), rel=1e-9, abs=1e-14)
+        assert _RISES[one] == pytest.approx(rise, rel=1e-9, abs=1e-14)
+
+
+def test_a_spread_that_rises_is_seen_by_many_and_by_one():
+    start = nf.solve(nf.Problem(SIZES, KERNEL, STATE), t_end=0.1, stop=OPEN, engine="DOP853")
+    back = replace(start, packed=start.packed[::-1].copy())
+    look_at_spread([back])
+    many = _RISES.pop(back)
+    assert many > 1e-3
+    assert lines(back)["spread within classes"].error >= many
+    assert _RISES[back] == pytest.approx(many)

@@ -128,3 +128,21 @@ def test_more_fields_than_a_picture_shows_are_refused():
     table = Table(names, {**dict(zip(names, grid, strict=True)), **facts, "nc.NC1.final": np.arange(8.0)})
     with pytest.raises(InputError, match="too many for one picture"):
         table.figure()
+
+
+def test_columns_that_say_the_same_are_written_as_those_that_do_not(tmp_path):
+    numbers = np.array([0.1, np.nan, -0.0, 1e300])
+    columns = {
+        "key": np.array(list("abcd")), "status": np.array(["done"] * 4), "error": np.array(["", "x,y", "", ""]),
+        "a": numbers, "b": numbers.copy(), "c": np.where(numbers == 0, 0.0, numbers), "d": np.array([1, 2, 3, 4]),
+    }  # fmt: skip
+    Table(("d",), columns).write(tmp_path)
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    assert lines == [
+        "key,status,error,a,b,c,d",
+        "a,done,,0.1,0.1,0.1,1",
+        'b,done,"x,y",,,,2',
+        "c,done,,-0.0,-0.0,0.0,3",
+        "d,done,,1e+300,1e+300,1e+300,4",
+    ]
+    np.testing.assert_array_equal(Table.read(tmp_path).columns["b"], numbers)

@@ -159,11 +159,17 @@ class BlockKernel(Kernel):
 
     def eigenvalues(self, sizes: Sizes) -> Eigenvalues:
         """mu_single (N-C times), mu_class (C-1 times), mu_global (once). Source: Table 1."""
+        known: tuple[Sizes, Eigenvalues] | None = self.__dict__.get("_eigenvalues")
+        if known is not None and known[0] is sizes:
+            return known[1]
         m = sizes.per_class
         # Each from the one below it, without differences but those of the kappas: none is lost beside a larger one.
         mu_single = self.kappa_d - self.kappa_c
         mu_class = mu_single + m * (self.kappa_c - self.kappa_n)
-        return Eigenvalues(mu_single, mu_class, mu_class + sizes.N * self.kappa_n)
+        found = Eigenvalues(mu_single, mu_class, mu_class + sizes.N * self.kappa_n)
+        # Most of what is known of a kernel is told by them, and they are asked for some thirty times.
+        self.__dict__["_eigenvalues"] = sizes, found
+        return found
 
     @classmethod
     def of_eigenvalues(

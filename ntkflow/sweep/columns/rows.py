@@ -1,6 +1,6 @@
 """What the table says of a cell: every number of its summary under a dotted name, and why it ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
 from math import isfinite
@@ -66,25 +66,46 @@ def _gather_record(found: dict[str, float], prefix: str, record: object) -> None
 
 def _gather(found: dict[str, float], prefix: str, value: Any) -> None:
     how: Any = type(value)
+    _way(how)(found, prefix, value)
+
+
+@cache
+def _way(how: Any) -> Callable[[dict[str, float], str, Any], None]:
+    """By which numbers are found in a value of some type: asked once of each, since rows are many."""
     if how in _PLAIN:
-        if isfinite(value):
-            found[prefix] = float(value)
-    elif how in _WORDS:
-        return
-    elif how is dict:
-        for name, item in value.items():
-            # Most of what there is; without another call.
-            if type(item) is float:
-                if isfinite(item):
-                    found[f"{prefix}.{name}"] = item
-            else:
-                _gather(found, f"{prefix}.{name}", item)
-    elif _is_record(how):
-        _gather_record(found, f"{prefix}.", value)
-    elif how is list or how is tuple:
-        _gather_list(found, prefix, value)
-    else:
-        _gather_other(found, prefix, value)
+        return _gather_number
+    if how in _WORDS:
+        return _gather_nothing
+    if how is dict:
+        return _gather_dict
+    if _is_record(how):
+        return _gather_part
+    if how is list or how is tuple:
+        return _gather_list
+    return _gather_other
+
+
+def _gather_number(found: dict[str, float], prefix: str, value: float) -> None:
+    if isfinite(value):
+        found[prefix] = float(value)
+
+
+def _gather_nothing(found: dict[str, float], prefix: str, value: object) -> None:
+    del found, prefix, value
+
+
+def _gather_dict(found: dict[str, float], prefix: str, value: Json) -> None:
+    for name, item in value.items():
+        # Most of what there is; without another call.
+        if type(item) is float:
+            if isfinite(item):
+                found[f"{prefix}.{name}"] = item
+        elif item is not None:
+            _gather(found, f"{prefix}.{name}", item)
+
+
+def _gather_part(found: dict[str, float], prefix: str, value: object) -> None:
+    _gather_record(found, f"{prefix}.", value)
 
 
 def _gather_other(found: dict[str, float], prefix: str, value: Any) -> None:

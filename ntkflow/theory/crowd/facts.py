@@ -1,7 +1,7 @@
 """The facts of many initial states at once: what `initial_facts` finds of each, in stacks of states of equal shape.
 
-Of one small state it is the calls that cost. What only few states need, such as a search for a projector, is left to the functions
-for one. No product or sum runs over the states, so that the digits of one do not depend on the others.
+Of one small state it is the calls that cost. What only few states need, such as a search for a projector, is left to the
+functions for one. No product or sum runs over the states, so that the digits of one do not depend on the others.
 """
 
 from collections import defaultdict
@@ -166,7 +166,9 @@ class _Crowd:
         # E is a difference of terms that may be far larger: zero is what their rounding leaves of it.
         tolerance = rounding(sizes.n, 1.0) * scale
         mu = [eigenvalues(sizes, kernel) for kernel, _ in self.starts]
-        mu_single, mu_global = (np.array([getattr(one, name) for one in mu]) for name in ("mu_single", "mu_global"))
+        mu_single, mu_global = (
+            np.array([getattr(one, name) for one in mu]) for name in ("mu_single", "mu_global")
+        )
         H1_norm, L_norm, W_norm = self.norms
         mean, off = self.H1.mean(axis=2), np.abs(self.b - 1 / C)
         spread_of_b, column_sums = np.ptp(self.b, axis=1), _ratios(self.row_sums, W_norm)
@@ -180,7 +182,8 @@ class _Crowd:
             "norm_E": _ratios(frobenii(E), scale),
             "zero_E": largest <= tolerance,
             "V": np.sum(off**2, axis=1) + sizes.N / mu_global * np.sum(mean**2, axis=1),
-            "centred": (_norms(mean) <= zero * np.maximum(H1_norm, ZERO)) & (equal | (off.max(axis=1) <= zero)),
+            "centred": (_norms(mean) <= zero * np.maximum(H1_norm, ZERO))
+            & (equal | (off.max(axis=1) <= zero)),
             "column_sums": column_sums,
             "trace_S": np.sum(self.L**2, axis=(1, 2)) / m,
             # E raised by its rounding: a floor must never be too high.

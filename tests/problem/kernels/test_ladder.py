@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -229,3 +231,16 @@ def test_a_measured_kernel_is_regularised_in_its_own_eigenvectors():
         kernels.SampleKernel.regularised(-np.eye(4))
     with pytest.raises(nf.InputError, match=r"ridge = 0: must lie"):
         kernels.SampleKernel.regularised(np.eye(4), ridge=0)
+
+
+def test_what_is_known_of_a_kernel_on_some_sizes_is_not_taken_for_others():
+    kernel, good, bad = nf.BlockKernel(1.0, 0.5, -0.1), nf.Sizes(2, 2, 3), nf.Sizes(9, 2, 3)
+    for _ in range(2):
+        kernel.check(good)
+        assert kernel.eigenvalues(good) == (0.5, 0.5 + 2 * 0.6, 0.5 + 2 * 0.6 - 4 * 0.1)
+        with pytest.raises(nf.InputError, match="mu_global > 0"):
+            kernel.check(bad)
+        assert kernel.eigenvalues(bad).mu_global == pytest.approx(1.7 - 1.8)
+    # It travels and is compared by its constants alone.
+    assert pickle.loads(pickle.dumps(kernel)) == kernel == nf.BlockKernel(1.0, 0.5, -0.1)
+    assert vars(pickle.loads(pickle.dumps(kernel))) == {"kappa_d": 1.0, "kappa_c": 0.5, "kappa_n": -0.1}
