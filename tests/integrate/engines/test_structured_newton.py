@@ -5,7 +5,7 @@ from ntkflow.dynamics.fields import ThinSystem, thin_jacobian
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines.structured import projection
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
-from ntkflow.integrate.engines.structured.corrector import BlockNorm, Corrector, Work
+from ntkflow.integrate.engines.structured.corrector import BlockNorm, Corrector, Formula, Work
 from ntkflow.integrate.engines.structured.newton_system import NewtonSystem
 from ntkflow.integrate.engines.structured.products import definite_inverse
 
@@ -204,4 +204,5 @@ def test_a_predicted_state_that_overflows_has_no_correction(bad):
     norm.update(z)
     z[-2] = bad
     with np.errstate(over="ignore", invalid="ignore"):
-        assert Corrector(coordinates, Work()).correct(0.0, z, np.zeros_like(z), 1.0, norm) is None
+        formula = Formula(0.0, z[None], np.array([[1.0], [0.0]]), 1.0, 1.0)
+        assert Corrector(coordinates, Work()).correct(formula, norm) is None
