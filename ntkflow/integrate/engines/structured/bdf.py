@@ -16,8 +16,8 @@ from ntkflow._types import FeatureMatrix, Times, Vector
 from ntkflow.dynamics.fields import ThinSystem
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines.base import Shared
-from ntkflow.integrate.engines.structured import formulas, projection, start
-from ntkflow.integrate.engines.structured.clock import Clock, LogClock
+from ntkflow.integrate.engines.structured import clock, formulas, projection, start
+from ntkflow.integrate.engines.structured.clock import PLAIN_TIME, Clock, LogClock
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 from ntkflow.integrate.engines.structured.corrector import BlockNorm, Correction, Corrector, Formula, Work
 
@@ -37,15 +37,8 @@ DEAR_FROM, DRIFT_SHARE, MOST_DRIFT = 21, 1.0, 2.0
 # In spacings of time: a shorter step would be rounded by a sixteenth of itself or more.
 ROUNDING_STEPS = 16
 SMALLEST_RTOL = 1e-14
-# Beyond the sizes that go in lockstep steps are even in log time, where the run is so many times as long as its first changes take.
-EVEN_FROM = 10.0
-# There a step costs little more than measuring the state: so many steps of one size share a measure.
+# Beyond the sizes that go in lockstep a step costs little more than measuring the state: so many of one size share a measure.
 STEPS_OF_ONE_NORM = 4
-PLAIN_TIME = Clock()
-# Biases change fastest early, where a run in log time has few steps: with this weight they are as good as in even time.
-BIASES = 3.0
-# Terms of the series from which a run in log time begins, and what it may be off by at the earliest point, in tolerances.
-SERIES, SERIES_ERROR = 8, 0.1
 
 
 class StructuredBDF:
@@ -169,7 +162,7 @@ class StructuredBDF:
         self._D = np.zeros((formulas.HIGHEST_ORDER + 3, z.size))
         self._D[0] = z
         step = first_step or self._first_step(z, slope)
-        if not (self._start_clock(step, z, slope) and self._start_high(z)):
+        if not (self._start_clock(step, z, slope) and first_step is None and self._start_high(z)):
             self._D[1] = self._h * self._clock.pace(self._at) * slope
         self._shortest = 1e-12 * self._h
         if not (np.all(np.isfinite(slope)) and self._h > 0):
@@ -181,9 +174,9 @@ class StructuredBDF:
         if self._coordinates.n >= DEAR_FROM and self._coordinates.moving is None:
             # The time in which the state as a whole changes by its size.
             unit = self._norm(z) / self._norm(slope)
-            if even := math.isfinite(unit) and EVEN_FROM * unit <= self._stop - self.t and step > 0:
+            if even := 0 < clock.EVEN_FROM * unit <= self._stop - self.t and step > 0:
                 self._clock, self._family = LogClock(self.t, unit), formulas.EVEN
-                self._norm.of_biases = BIASES
+                self._norm.of_biases = clock.BIASES
                 self._norm.update(z)
         self._at, self._end = self._clock.read(self.t), self._clock.read(self._stop)
         self._h = self._clock.read(self.t + step) - self._at if even else step
@@ -193,13 +186,10 @@ class StructuredBDF:
         """Begin at the highest order, where that allows a longer step than the first order does."""
         assert isinstance(self._clock, LogClock)
         k = formulas.HIGHEST_ORDER
-        coefficients = start.series(self._coordinates, z, self._clock.unit, SERIES)
-        # By the error of the formula, and by what the series leaves out at the earliest point that is made of it.
-        error = float(self._family.error[k]) * math.factorial(k + 1) * self._norm(coefficients[k + 1])
-        rest = self._norm(coefficients[SERIES]) * (k + 1) ** SERIES
-        if not (math.isfinite(error) and math.isfinite(rest)) or min(error, rest) <= 0:
-            return False
-        h = min(SAFETY * (1 / error) ** (1 / (k + 1)), (SERIES_ERROR / rest) ** (1 / SERIES))
+        coefficients = start.series(self._coordinates, z, self._clock.unit)
+        h = min(
+            clock.LONGEST, start.longest(coefficients, k, float(self._family.error[k]), SAFETY, self._norm)
+        )
         if not self._h < h < (self._end - self._at) / k:
             return False
         self._D[: k + 2] = start.differences(coefficients, h, k + 2)
@@ -224,6 +214,8 @@ class StructuredBDF:
         return min(span, curved, 1e-2 * size / speed)
 
     def _advance(self) -> None:
+        if isinstance(self._clock, LogClock) and self._norm(self._D[1]) <= clock.NEARLY_AT_REST * self._h:
+            self._leave_log_time(self._clock)
         order, ratio = self._next
         self._order = order
         if ratio != 1:
@@ -298,6 +290,15 @@ class StructuredBDF:
         if self.project and self._leaf is not None:
             self._restore(D[0], self._leaf)
 
+    def _leave_log_time(self, log: LogClock) -> None:
+        """Go on in time itself, on the polynomial through the last points."""
+        k = self._order
+        self._D[: k + 1], self._h = formulas.in_time(self._D[: k + 1], self._h, log.pace(self._at))
+        self._clock, self._family, self._at, self._end = PLAIN_TIME, formulas.PLAIN, self.t, self._stop
+        self._shortest *= log.unit
+        self._corrector = Corrector(self._coordinates, self.work)
+        self._equal, self._next = 0, (k, 1.0)
+
     def _restore(self, z: Flat, leaf: FeatureMatrix) -> None:
         """Put z back on the leaf, now and then. It is D_0 alone: the history is translated, and its differences stay smooth."""
         if self._coordinates.n < DEAR_FROM:
@@ -319,15 +320,17 @@ class StructuredBDF:
                 if candidate > growth:
                     best, growth = other, candidate
         # A change of step or order asks for new differences and a new matrix: not for a few per cent.
-        growth = min(LARGEST_GROWTH, SAFETY * growth)
-        kept = EVEN_KEPT if self._family.further else (SAFETY, WORTHWHILE_GROWTH)
+        growth, kept = min(LARGEST_GROWTH, SAFETY * growth), (SAFETY, WORTHWHILE_GROWTH)
+        if self._family.further:
+            growth, kept = min(growth, clock.LONGEST / self._h), EVEN_KEPT
         return (k, 1.0) if kept[0] <= growth < kept[1] else (best, growth)
 
     def _fail(self) -> None:
         self.status = "failed"
         if np.all(np.isfinite(self._D[:2])):
+            step = self._h * self._clock.pace(self._at)
             self.message = (
-                f"the step fell to {self._h:.2g} at t = {self.t:.6g}, too small to go on; "
+                f"the step fell to {step:.2g} at t = {self.t:.6g}, too small to go on; "
                 "loosen rtol or choose another engine"
             )
         else:
@@ -363,7 +366,9 @@ class Polynomial(Shared):
 
     def several(self, times: Times) -> Float64[np.ndarray, "T D"]:
         """The packed states at several times, in one product."""
-        shares = formulas.interpolation(len(self.D) - 1, (self.clock.reads(times) - self.clock.read(self.t)) / self.h)
+        shares = formulas.interpolation(
+            len(self.D) - 1, (self.clock.reads(times) - self.clock.read(self.t)) / self.h
+        )
         return self.coordinates.leave(shares @ self.D)
 
 

@@ -11,6 +11,16 @@ import numpy as np
 
 from ntkflow._types import Times
 
+# Log time is worth it where a run is so many times as long as its first changes.
+EVEN_FROM = 10.0
+# Biases change fastest early, where a run in log time has few steps: with this weight they are as good as in even time.
+BIASES = 3.0
+# What moves by so many tolerances in an e-fold of time comes to rest next. A run does so in time itself: what is left of it dies
+# out from step to step, and a step in log time would go on for as long as the run has lasted.
+NEARLY_AT_REST = 1e4
+# Longest step in log time: stop conditions are met that much late at most.
+LONGEST = 0.15
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -28,7 +38,7 @@ class Clock:
         """The time at a value of the variable."""
         return s
 
-    def pace(self, s: float) -> float:
+    def pace(self, s: float) -> float:  # noqa: ARG002
         """dt/ds there."""
         return 1.0
 
@@ -61,3 +71,6 @@ class LogClock(Clock):
     def pace(self, s: float) -> float:
         """dt/ds there."""
         return self.unit * math.exp(s)
+
+
+PLAIN_TIME = Clock()

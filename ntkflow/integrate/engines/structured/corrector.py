@@ -182,6 +182,8 @@ class Corrector:
         weights = formula.weights.copy()
         weights[1] *= share / formula.step
         predicted, known = weights @ formula.D
+        # How fast the iteration converges for another sigma is known, and in log time it changes from step to step.
+        least = 0.5 * abs(1 - relaxation) if formula.even else 0.0
         z, d, before = predicted, None, math.inf
         for _ in range(MOST_ITERATIONS):
             rest = self.coordinates.field(t, z, self._slope, share)
@@ -200,7 +202,7 @@ class Corrector:
                 self._rate = max(0.3 * self._rate, size / before)
             if not (math.isfinite(size) and size <= before):
                 return None
-            if size * min(1.0, self._rate) <= NEWTON_SHARE:
+            if size * min(1.0, max(least, self._rate)) <= NEWTON_SHARE:
                 return Correction(d, size if d is change else norm(d))
             z, before = predicted + d, size
         return None

@@ -11,6 +11,7 @@ small sector of stability, but the spectrum of a gradient flow is real: on the n
 order 5 with kappa = -0.0415 stay below one, and its error constant is less than half of that of BDF5.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -81,6 +82,30 @@ def change_step(D: Differences, ratio: float) -> Differences:
     """Backward differences D_0 .. D_k of the same polynomial on the grid of step ratio h."""
     order = len(D) - 1
     return (_newton_basis(order, ratio) @ _unit_basis(order, 1.0)).T @ D
+
+
+def in_time(D: Differences, h: float, pace: float) -> tuple[Differences, float]:
+    """Backward differences of the same polynomial in time, and their step, of those in s, the logarithm of time.
+
+    Args:
+        D: differences D_0 .. D_k in s.
+        h: their step.
+        pace: dt/ds at the last point, where it is the time on the logarithm.
+    """
+    k = len(D) - 1
+    if k == 0:
+        return D.copy(), h * pace
+    # The earliest point is that of D: what a polynomial says before it is worth less.
+    share = -math.expm1(-k * h) / k
+    values = interpolation(k, np.log1p(-share * np.arange(k + 1)) / h)
+    return _unit_differences(k) @ values @ D, share * pace
+
+
+@cache
+def _unit_differences(k: int) -> Float64[Floats, "k k"]:
+    """Row j: the j-th backward difference of values at 0, -1, -2, ..."""
+    rows = [[(-1) ** i * math.comb(j, i) for i in range(k + 1)] for j in range(k + 1)]
+    return np.array(rows, dtype=np.float64)
 
 
 def evaluate(D: Differences, shift: float) -> Float64[Floats, " D"]:

@@ -222,7 +222,9 @@ class NewtonSystem:
         return None
 
 
-def _knots(w: Float64[Floats, " C"], size: int) -> tuple[Float64[Floats, " knots"], Float64[Floats, "C knots"] | None]:
+def _knots(
+    w: Float64[Floats, " C"], size: int
+) -> tuple[Float64[Floats, " knots"], Float64[Floats, "C knots"] | None]:
     """Values of w at which inverses are made, and the share of each in the one of a row; None: each row has its own."""
     if size <= OWN_INVERSES:
         return w, None

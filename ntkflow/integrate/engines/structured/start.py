@@ -6,6 +6,7 @@ an integration that came from there would bring, and an order is had without the
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -14,10 +15,13 @@ from jaxtyping import Float64
 from ntkflow._types import Floats
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 
+# Terms of the series after the first, and what it may be off by at the earliest point that is made of it, in tolerances.
+TERMS, ERROR = 8, 0.1
+
 Coefficients = Float64[np.ndarray, "k F"]
 
 
-def series(coordinates: Coordinates, z: Flat, unit: float, count: int) -> Coefficients:
+def series(coordinates: Coordinates, z: Flat, unit: float, count: int = TERMS) -> Coefficients:
     """Taylor coefficients 0 to `count` of the solution in s, for a kernel at rest.
 
     Args:
@@ -47,6 +51,27 @@ def series(coordinates: Coordinates, z: Flat, unit: float, count: int) -> Coeffi
         shares = np.array([unit / math.factorial(k - j) / (k + 1) for j in range(k + 1)])
         np.matmul(shares, slopes[: k + 1], out=found[k + 1])
     return found
+
+
+def longest(
+    coefficients: Coefficients, k: int, constant: float, safety: float, norm: Callable[[Flat], float]
+) -> float:
+    """The longest step with which order k may begin; 0 where none is.
+
+    Args:
+        coefficients: the series, as far as it goes.
+        k: the order.
+        constant: its error constant.
+        safety: share of the step by the formula's error, of k + 1 backward differences.
+        norm: size of a difference of states, 1 being the tolerance.
+    """
+    last = len(coefficients) - 1
+    error = constant * math.factorial(k + 1) * norm(coefficients[k + 1])
+    # The earliest point is k + 1 steps back, where the series leaves out most.
+    rest = norm(coefficients[last]) * (k + 1) ** last
+    if not (0 < error < math.inf and 0 < rest < math.inf):
+        return 0.0
+    return float(min(safety * error ** (-1 / (k + 1)), (ERROR / rest) ** (1 / last)))
 
 
 def differences(coefficients: Coefficients, h: float, rows: int) -> Coefficients:
