@@ -187,9 +187,7 @@ class StructuredBDF:
         assert isinstance(self._clock, LogClock)
         k = formulas.HIGHEST_ORDER
         coefficients = start.series(self._coordinates, z, self._clock.unit)
-        h = min(
-            clock.LONGEST, start.longest(coefficients, k, float(self._family.error[k]), SAFETY, self._norm)
-        )
+        h = min(clock.LONGEST, start.longest(coefficients, k, self._family.errs[k], SAFETY, self._norm))
         if not self._h < h < (self._end - self._at) / k:
             return False
         self._D[: k + 2] = start.differences(coefficients, h, k + 2)
@@ -214,8 +212,8 @@ class StructuredBDF:
         return min(span, curved, 1e-2 * size / speed)
 
     def _advance(self) -> None:
-        if isinstance(self._clock, LogClock) and self._norm(self._D[1]) <= clock.NEARLY_AT_REST * self._h:
-            self._leave_log_time(self._clock)
+        if self._clock is not PLAIN_TIME and self._norm(self._D[1]) <= clock.NEARLY_AT_REST * self._h:
+            self._leave_log_time()
         order, ratio = self._next
         self._order = order
         if ratio != 1:
@@ -241,15 +239,18 @@ class StructuredBDF:
 
     def _attempt(self) -> Correction | None:
         """The correction of the predicted value and the error of the step."""
-        k, D, family = self._order, self._D, self._family
-        at, weights = self._at + self._h, family.predict[k]
-        step = self._h * self._clock.pace(at)
-        sigma = float(family.leading[k]) / step
-        formula = Formula(self._clock.time(at), D[: weights.shape[1]], weights, step, sigma, family.further)
+        k, D, family, at = self._order, self._D, self._family, self._at + self._h
+        weights = family.predict[k]
+        t, step = (
+            (at, self._h)
+            if self._clock is PLAIN_TIME
+            else (self._clock.time(at), self._h * self._clock.pace(at))
+        )
+        formula = Formula(t, D[: weights.shape[1]], weights, step, family.leads[k] / step, family.further)
         found = self._corrector.correct(formula, self._norm)
         if found is None:
             return None
-        constant = float(family.error[k])
+        constant = family.errs[k]
         if not family.further:
             return Correction(found.d, constant * found.size)
         d = found.d + D[k + 1]
@@ -290,9 +291,10 @@ class StructuredBDF:
         if self.project and self._leaf is not None:
             self._restore(D[0], self._leaf)
 
-    def _leave_log_time(self, log: LogClock) -> None:
+    def _leave_log_time(self) -> None:
         """Go on in time itself, on the polynomial through the last points."""
-        k = self._order
+        k, log = self._order, self._clock
+        assert isinstance(log, LogClock)
         self._D[: k + 1], self._h = formulas.in_time(self._D[: k + 1], self._h, log.pace(self._at))
         self._clock, self._family, self._at, self._end = PLAIN_TIME, formulas.PLAIN, self.t, self._stop
         self._shortest *= log.unit
@@ -316,7 +318,7 @@ class StructuredBDF:
         k, best, growth = self._order, self._order, _growth(error, self._order)
         for other, difference in ((k - 1, k), (k + 1, k + 2)):
             if 1 <= other <= formulas.HIGHEST_ORDER:
-                candidate = _growth(float(self._family.error[other]) * self._norm(self._D[difference]), other)
+                candidate = _growth(self._family.errs[other] * self._norm(self._D[difference]), other)
                 if candidate > growth:
                     best, growth = other, candidate
         # A change of step or order asks for new differences and a new matrix: not for a few per cent.

@@ -53,7 +53,7 @@ class BlockNorm:
         self.weights = np.zeros(coordinates.size)
         self._views = coordinates.parts(self.weights)
         counts = np.array([view.size for view in self._views])
-        self._there, self._counts = counts > 0, np.maximum(counts, 1)
+        self._per_entry = (counts > 0) / np.maximum(counts, 1)
         self._root = math.sqrt(counts.sum())
         n, k, q = coordinates.n, coordinates.groups, coordinates.q
         # Columns of B, then of A, at which a block begins; where it has none the next is summed, and cleared.
@@ -67,13 +67,14 @@ class BlockNorm:
         B, A = self.coordinates.blocks(np.multiply(z, z, out=self._squares))
         np.matmul(self._ones[:n], B[:n], out=self._columns[:q])
         np.matmul(self._ones[:C], A, out=self._columns[q:])
-        rms = np.sqrt(np.add.reduceat(self._columns, self._begins) * self._there / self._counts)
+        rms = np.sqrt(np.add.reduceat(self._columns, self._begins) * self._per_entry)
         if rms.min() <= SQUARES_VANISH:
             # Squares of tiny states vanish; their largest entry is as good a size.
             largest = np.array([np.abs(block).max(initial=0.0) for block in self.coordinates.parts(z)])
             rms = np.where(rms > SQUARES_VANISH, rms, largest)
         scales = 1 / (self._root * (self.atol + self.rtol * rms))
-        scales[3] *= self.of_biases
+        if self.of_biases != 1:
+            scales[3] *= self.of_biases
         for view, scale in zip(self._views, scales.tolist(), strict=True):
             view[...] = scale
 
@@ -179,9 +180,8 @@ class Corrector:
         relaxation = 2 * matrix.sigma / (matrix.sigma + sigma)
         # Everything is divided at once by what the elimination would divide by, and where that costs least.
         share = relaxation / matrix.unit
-        weights = formula.weights.copy()
-        weights[1] *= share / formula.step
-        predicted, known = weights @ formula.D
+        value, slope = formula.weights
+        predicted, known = np.array([value, slope * (share / formula.step)]) @ formula.D
         # How fast the iteration converges for another sigma is known, and in log time it changes from step to step.
         least = 0.5 * abs(1 - relaxation) if formula.even else 0.0
         z, d, before = predicted, None, math.inf

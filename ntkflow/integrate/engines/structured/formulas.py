@@ -51,6 +51,18 @@ class Family:
         return error
 
     @cached_property
+    def leads(self) -> list[float]:
+        """`leading` as plain numbers."""
+        numbers: list[float] = self.leading.tolist()
+        return numbers
+
+    @cached_property
+    def errs(self) -> list[float]:
+        """`error` as plain numbers."""
+        numbers: list[float] = self.error.tolist()
+        return numbers
+
+    @cached_property
     def predict(self) -> tuple[Float64[Floats, "2 K"], ...]:
         """Rows of entry k: the predicted value, and what formula k knows of h y' there, of D_0 .. D_k, or D_{k+1} too."""
         known = [GAMMA[: k + 1] for k in range(HIGHEST_ORDER + 1)]

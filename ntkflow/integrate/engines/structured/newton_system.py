@@ -87,10 +87,10 @@ class NewtonSystem:
         self.QD = self.Q * D
         PD = self.Pt * D
         self.mixing = multiply(PD, self.Pr.T)
-        # Products with B'^T and with Wt are one, and so are those with Wt^T and X_W^T: calls cost as much as what they do.
+        # Products with B'^T and with -Wt are one, and so are those with Wt^T and X_W^T: calls cost as much as what they do.
         self.ahead = np.zeros((q + C, n + 1))
         np.multiply(B.T, 1 / unit, out=self.ahead[:q])
-        self.ahead[q:, :n] = self.Wt
+        self.ahead[q:, :n] -= self.Wt
         self.left = np.empty((C, q + C))
         self.back = np.empty((2 * C, n + q))
         self.back[C:, :n], self.back[:C, n:] = self.Wt, PD
@@ -145,7 +145,7 @@ class NewtonSystem:
         first = left[:, :q]
         np.multiply(self.Q, Y, out=first)
         Y *= self.QD
-        Y -= self.Q * Z
+        np.subtract(self.Q * Z, Y, out=Y)
         Z *= self.phi
         np.subtract(Z, first, out=first)
         multiply(self.Pr, Y.T, out=left[:, q:])
@@ -173,9 +173,7 @@ class NewtonSystem:
         gG, left, C = gB[:n], self.left, len(gA)
         Wg = multiply(self.Wt, gG)
         np.multiply(self.phi, Wg, out=left[:, :q])
-        # Of the columns that go with Wt, whose sign is the other one.
         multiply(self.Pr, (self.Q * Wg).T, out=left[:, q:])
-        np.negative(left[:, q:], out=left[:, q:])
         rhs = multiply(self.V.T, gA)
         rhs -= multiply(left, self.ahead)
         rhs[:, :n] -= multiply(self.Pr, gG.T)
