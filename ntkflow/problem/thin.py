@@ -23,6 +23,8 @@ from ntkflow.scaling import frobenius
 
 # Singular values below this fraction of the whole are rounding left over from subtracting means.
 RANK_TOLERANCE = 1e-13
+# Far above that, a direction is no rounding.
+SURELY = 1e-9
 # From so many samples a feature on the Gram matrix is worth it, down to this share of its largest singular value.
 MANY = 20
 CLEAR = 1e-4
@@ -205,6 +207,8 @@ def _whole(state: State, sizes: Sizes, groups: Groups) -> Decomposed:
 
 def _reduced(thin: ThinState, frame: "Frame", unit: float) -> Decomposed:
     """The same in the smallest sufficient subspace."""
+    if _spans_everything(thin.L, frame):
+        return thin, frame
     H1, L, W = (thin.H1, thin.L, thin.W) if unit == 1.0 else (thin.H1 / unit, thin.L / unit, thin.W / unit)
     V = _subspace(ThinState(H1, L, W, thin.b))
     if V.shape[1] == len(V):
@@ -327,6 +331,15 @@ def _by_gram(D: Floats, cutoff: float) -> tuple[Floats, Floats] | None:
     # Orthonormal but for eps/CLEAR^2; the Cholesky factor of what is missing restores it to rounding.
     factor = np.linalg.cholesky(inside @ inside.T)
     return (U * s) @ factor, (np.linalg.inv(factor) @ inside).T
+
+
+def _spans_everything(L: WithinFactor, frame: "Frame") -> bool:
+    """Whether deviations alone reach every direction, as those of many samples do: then no subspace is looked for."""
+    # Of one rate the columns are orthogonal, and their norms are the singular values that a subspace is found by.
+    if L.shape[0] > L.shape[1] or len(set(frame.column_class)) > 1:
+        return False
+    norms = np.linalg.norm(L, axis=0)
+    return bool(norms.min(initial=np.inf) > SURELY * np.linalg.norm(norms))
 
 
 def _subspace(thin: ThinState) -> Floats:

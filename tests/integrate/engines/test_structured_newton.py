@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ntkflow.dynamics.fields import ThinSystem, thin_jacobian
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines.structured import projection
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
-from ntkflow.integrate.engines.structured.corrector import BlockNorm, Corrector, Work
-from ntkflow.integrate.engines.structured.newton_system import NewtonSystem
+from ntkflow.integrate.engines.structured.corrector import BlockNorm, Corrector, Formula, Work
+from ntkflow.integrate.engines.structured.newton_system import OWN_INVERSES, NewtonSystem, _knots
 from ntkflow.integrate.engines.structured.products import definite_inverse
 
 # (C, n, r): below and above the size where rows share inverses, n below and above C, no within-class part.
@@ -119,6 +121,46 @@ def test_rows_that_share_an_inverse_lose_nothing_when_they_are_alike():
     np.testing.assert_allclose(matrix._precondition(matrix._apply(X)), X, rtol=0, atol=1e-10)
 
 
+def test_rows_between_two_knots_are_nearly_their_own_inverse():
+    """Eigenvalues of W W^T from 1 to 2.5, too far apart for one inverse: what linear shares leave is a few per cent."""
+    system, _ = random_system(4, 30, 3)
+    rng = np.random.default_rng(6)
+    scales = np.sqrt([[1.0], [1.4], [1.9], [2.5]])
+    W = np.linalg.qr(rng.standard_normal((30, 4)))[0].T * scales
+    L = rng.standard_normal((30, 3))
+    L -= np.linalg.pinv(W) @ (W @ L)
+    fitted = np.concatenate([np.linalg.pinv(W).ravel(), L.ravel(), W.ravel(), np.zeros(4)])
+    coordinates = Coordinates.build(system)
+    matrix = NewtonSystem(coordinates, 0.0, coordinates.enter(fitted), 1.0)
+    assert len(matrix.inverses) == 2
+    X = rng.standard_normal((4, 31))
+    off = np.linalg.norm(matrix._precondition(matrix._apply(X)) - X) / np.linalg.norm(X)
+    assert 1e-6 < off < 0.05
+
+
+@given(
+    w=st.lists(
+        st.sampled_from([0.0, 1e-14, 0.3, 0.5, 0.51, 0.9, 1.0, 2.7, 40.0, 1e3]), min_size=1, max_size=9
+    ),
+    size=st.sampled_from([5, 30, 300]),
+)
+def test_shares_of_inverses_are_shares(w, size):
+    values = np.sort(np.array(w))
+    knots, shares = _knots(values, size)
+    if size <= OWN_INVERSES:
+        assert shares is None
+        np.testing.assert_array_equal(knots, values)
+        return
+    assert shares.min() >= 0
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    between = (shares > 0).sum(axis=1) == 2
+    np.testing.assert_allclose((shares @ knots)[between], values[between])
+    # One inverse stands for rows at most so far from it.
+    alone = ~between & (values > 1e-12 * values[-1])
+    ratio = np.maximum((shares @ knots)[alone] / values[alone], values[alone] / (shares @ knots)[alone])
+    assert np.all(ratio <= 1.8)
+
+
 def test_an_unsymmetrisable_class_kernel_is_refused():
     system, _ = random_system(3, 5, 4)
     kernel = system.class_kernel + np.triu(np.ones((3, 3)), 1)
@@ -204,4 +246,5 @@ def test_a_predicted_state_that_overflows_has_no_correction(bad):
     norm.update(z)
     z[-2] = bad
     with np.errstate(over="ignore", invalid="ignore"):
-        assert Corrector(coordinates, Work()).correct(0.0, z, np.zeros_like(z), 1.0, norm) is None
+        formula = Formula(0.0, z[None], np.array([[1.0], [0.0]]), 1.0, 1.0)
+        assert Corrector(coordinates, Work()).correct(formula, norm) is None

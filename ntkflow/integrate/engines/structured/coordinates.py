@@ -182,14 +182,17 @@ class Coordinates:
         """Vector d at time t; its off-diagonal companion is left to the field."""
         return self.d if self.moving is None else self.moving.at(t)[0]
 
-    def field(self, t: float, z: Flat, out: Flat) -> Flat:
-        """dz/dt, written to `out`, whose row for e must be zero on entry."""
+    def field(self, t: float, z: Flat, out: Flat, share: float = 1.0) -> Flat:
+        """dz/dt times a share, written to `out`, whose row for e must be zero on entry."""
         n = self.n
         B, A = self.blocks(z)
         dB, dA = self.blocks(out)
         multiply = self.multiply
         P = multiply(A, B)
         np.subtract(self.T, P, out=P)
+        if share != 1:
+            # Here it costs least: P is much smaller than z.
+            P *= share
         multiply(P, B.T, out=dA)
         if self.moving is None:
             P *= self.d
@@ -200,7 +203,7 @@ class Coordinates:
             P[:, : self.groups] += mixed
         multiply(A[:, :n].T, P, out=dB[:n])
         if any(self.decay):
-            lw, lh, lb = self.decay
+            lw, lh, lb = (share * rate for rate in self.decay)
             dB[:n] -= lh * B[:n]
             dA[:, :n] -= lw * A[:, :n]
             dA[:, n] -= lb * A[:, n]

@@ -9,6 +9,7 @@ from jaxtyping import Float64
 
 from ntkflow._types import Floats
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
+from ntkflow.integrate.engines.structured.formulas import Differences
 from ntkflow.integrate.engines.structured.newton_system import NewtonSystem
 from ntkflow.problem.thin import SQUARES_VANISH
 
@@ -19,6 +20,9 @@ NEWTON_SHARE = 0.1
 # solution drifts along a very stiff manifold even one step is too many: a failure lowers the number of
 # steps to what worked, and every new matrix raises it again a little.
 SIGMA_CHANGE = 0.15
+# Steps that are even in log time lower sigma from step to step: a matrix is made for one that they come to later, serves between
+# these ratios to its own, and is solved no better than that.
+SIGMA_AHEAD, SIGMA_BELOW, SIGMA_ABOVE, LOOSE_TOLERANCE = 0.85, 0.8, 1.25, 0.1
 OLDEST = 30.0
 PATIENCE_FACTOR, PATIENCE_TERM = 1.2, 0.1
 # A new matrix is as good as the one before it: of what is known of its convergence so much is kept, as a power, and most steps
@@ -36,17 +40,20 @@ class BlockNorm:
         coordinates: the layout of flat vectors.
         rtol: relative tolerance.
         atol: absolute tolerance of each block.
+
+    Attributes:
+        of_biases: weight of b, whose few entries may be off by more than others in the mean over all.
     """
 
     def __init__(self, coordinates: Coordinates, rtol: float, atol: Float64[Floats, "4"]) -> None:
-        self.coordinates, self.rtol = coordinates, rtol
+        self.coordinates, self.rtol, self.of_biases = coordinates, rtol, 1.0
         self.atol = atol.copy()
         self.atol[0] *= math.sqrt(float(np.mean(coordinates.s**2)))
         # The row of e has no block and weighs nothing.
         self.weights = np.zeros(coordinates.size)
         self._views = coordinates.parts(self.weights)
         counts = np.array([view.size for view in self._views])
-        self._there, self._counts = counts > 0, np.maximum(counts, 1)
+        self._per_entry = (counts > 0) / np.maximum(counts, 1)
         self._root = math.sqrt(counts.sum())
         n, k, q = coordinates.n, coordinates.groups, coordinates.q
         # Columns of B, then of A, at which a block begins; where it has none the next is summed, and cleared.
@@ -60,12 +67,14 @@ class BlockNorm:
         B, A = self.coordinates.blocks(np.multiply(z, z, out=self._squares))
         np.matmul(self._ones[:n], B[:n], out=self._columns[:q])
         np.matmul(self._ones[:C], A, out=self._columns[q:])
-        rms = np.sqrt(np.add.reduceat(self._columns, self._begins) * self._there / self._counts)
+        rms = np.sqrt(np.add.reduceat(self._columns, self._begins) * self._per_entry)
         if rms.min() <= SQUARES_VANISH:
             # Squares of tiny states vanish; their largest entry is as good a size.
             largest = np.array([np.abs(block).max(initial=0.0) for block in self.coordinates.parts(z)])
             rms = np.where(rms > SQUARES_VANISH, rms, largest)
         scales = 1 / (self._root * (self.atol + self.rtol * rms))
+        if self.of_biases != 1:
+            scales[3] *= self.of_biases
         for view, scale in zip(self._views, scales.tolist(), strict=True):
             view[...] = scale
 
@@ -86,6 +95,32 @@ class Work:
 
     fields: int = 0
     matrices: int = 0
+
+
+class Formula(NamedTuple):
+    """The formula of a step, sigma d + known = f(t, predicted + d).
+
+    Attributes:
+        t: the time it leads to.
+        D: backward differences.
+        weights: shares of them in the predicted value, and in `known` times the step.
+        step: the step, in units of time there.
+        sigma: leading coefficient over the step.
+        even: whether steps are even in log time.
+    """
+
+    t: float
+    D: Differences
+    weights: Float64[Floats, "2 k"]
+    step: float
+    sigma: float
+    even: bool = False
+
+    @property
+    def predicted(self) -> Flat:
+        """The predicted value."""
+        value: Flat = self.weights[0] @ self.D
+        return value
 
 
 class Correction(NamedTuple):
@@ -115,49 +150,51 @@ class Corrector:
         self._rate = 1.0
         self._slope = np.zeros(coordinates.size)
 
-    def correct(
-        self, t: float, predicted: Flat, known: Flat, sigma: float, norm: BlockNorm
-    ) -> Correction | None:
-        """Find d with sigma d + known = f(t, predicted + d); None when Newton's iteration does not converge."""
+    def correct(self, formula: Formula, norm: BlockNorm) -> Correction | None:
+        """The correction d that solves a formula; None when Newton's iteration does not converge."""
         self._age += 1
         matrix = self._matrix
-        if (
-            matrix is not None
-            and self._age <= self._patience
-            and abs(sigma / matrix.sigma - 1) <= SIGMA_CHANGE
-        ):
-            if (found := self._iterate(t, predicted, known, sigma, norm)) is not None:
+        if matrix is not None and self._age <= self._patience and _serves(matrix, formula):
+            if (found := self._iterate(matrix, formula, norm)) is not None:
                 return found
             self._patience, self._rate = self._age - 1.0, 1.0
         self._patience = min(OLDEST, PATIENCE_FACTOR * self._patience + PATIENCE_TERM)
+        predicted, sigma = formula.predicted, formula.sigma
         try:
-            self._matrix = NewtonSystem(self.coordinates, t, predicted, sigma)
+            if formula.even:
+                made = NewtonSystem(
+                    self.coordinates, formula.t, predicted, SIGMA_AHEAD * sigma, LOOSE_TOLERANCE
+                )
+            else:
+                made = NewtonSystem(self.coordinates, formula.t, predicted, sigma)
         except np.linalg.LinAlgError:
             return None
+        self._matrix = made
         self.work.matrices += 1
         self._age, self._rate = 0, self._rate**RATE_KEPT
-        return self._iterate(t, predicted, known, sigma, norm)
+        return self._iterate(made, formula, norm)
 
-    def _iterate(
-        self, t: float, predicted: Flat, known: Flat, sigma: float, norm: BlockNorm
-    ) -> Correction | None:
-        matrix = self._matrix
-        assert matrix is not None
-        z, d, before = predicted, None, math.inf
+    def _iterate(self, matrix: NewtonSystem, formula: Formula, norm: BlockNorm) -> Correction | None:
+        t, sigma = formula.t, formula.sigma
         # A matrix of another sigma overshoots stiff components and undershoots the others; this splits it.
         relaxation = 2 * matrix.sigma / (matrix.sigma + sigma)
+        # Everything is divided at once by what the elimination would divide by, and where that costs least.
+        share = relaxation / matrix.unit
+        value, slope = formula.weights
+        predicted, known = np.array([value, slope * (share / formula.step)]) @ formula.D
+        # How fast the iteration converges for another sigma is known, and in log time it changes from step to step.
+        least = 0.5 * abs(1 - relaxation) if formula.even else 0.0
+        z, d, before = predicted, None, math.inf
         for _ in range(MOST_ITERATIONS):
-            rest = self.coordinates.field(t, z, self._slope)
+            rest = self.coordinates.field(t, z, self._slope, share)
             # In place: neither has anything in the row of e, which must stay zero.
             rest -= known
             if d is not None:
-                rest -= sigma * d
+                rest -= (share * sigma) * d
             self.work.fields += 1
-            change = matrix.solve(rest)
+            change = matrix.solve_scaled(rest)
             if change is None:
                 return None
-            if relaxation != 1:
-                change *= relaxation
             d = change if d is None else d + change
             size = norm(change)
             # Kept from step to step and forgotten by a factor at a time, as in CVODE: with it one iteration can be enough.
@@ -165,7 +202,15 @@ class Corrector:
                 self._rate = max(0.3 * self._rate, size / before)
             if not (math.isfinite(size) and size <= before):
                 return None
-            if size * min(1.0, self._rate) <= NEWTON_SHARE:
+            if size * min(1.0, max(least, self._rate)) <= NEWTON_SHARE:
                 return Correction(d, size if d is change else norm(d))
             z, before = predicted + d, size
         return None
+
+
+def _serves(matrix: NewtonSystem, formula: Formula) -> bool:
+    """Whether sigma is near enough to that of a matrix."""
+    ratio = formula.sigma / matrix.sigma
+    if formula.even:
+        return SIGMA_BELOW <= ratio <= SIGMA_ABOVE
+    return abs(ratio - 1) <= SIGMA_CHANGE

@@ -1,18 +1,21 @@
 """Solves (sigma I - J) x = g for the thin system by eliminating the features.
 
 In the notation of `coordinates`, with W W^T = V diag(w) V^T, Wt = V^T W, Pt = V^T P and X = V^T dA (X_W without
-its last column), the columns of dG are eliminated one by one with the Woodbury identity
+its last column), everything is divided by sigma: D = d/sigma, P' = P/sigma, B' = B/sigma. The columns of dG are
+eliminated one by one with the Woodbury identity
 
-    (sigma I + d_j W^T W)^-1 = (I - Wt^T diag(Q_j) Wt) / sigma,   Q_ij = d_j / (sigma + w_i d_j).
+    (I + D_j W^T W)^-1 = I - Wt^T diag(Q_j) Wt,   Q_ij = D_j phi_ij,   phi_ij = 1 / (1 + w_i D_j).
 
-With phi_ij = sigma / (sigma + w_i d_j), Z = X B and Y = (Wt X_W^T) Pt, products of entries written as .*,
-what is left is symmetric with C (n+1) unknowns:
+With Z = X B and Y = (Wt X_W^T) Pt, products of entries written as .*, what is left is symmetric with C (n+1) unknowns:
 
-    sigma X + (phi .* Z - Q .* Y) B^T + [Pt (Q .* (Y diag(d)/sigma - Z))^T Wt - Pt diag(d) Pt^T X_W/sigma, 0] = rhs.
+    X + (phi .* Z - Q .* Y) B'^T + [Pt' (Q .* (Y diag(D) - Z))^T Wt - Pt' diag(D) Pt^T X_W, 0] = rhs.
 
-At zero residual (P = 0) its rows decouple, row i being sigma I + B diag(phi_i) B^T; inverses of these,
-one for each group of similar w_i, precondition conjugate gradients. Decay adds to sigma, block by block.
+At zero residual (P = 0) its rows decouple, row i being I + B diag(phi_i) B'^T; inverses of these precondition conjugate
+gradients: its own for each row of small systems, for others those at a few knots, between which they are taken for linear in
+w_i, as they are where the identity or the other term is all of a row. Decay adds to sigma, block by block.
 """
+
+import math
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -21,9 +24,10 @@ from ntkflow._types import Floats
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 from ntkflow.integrate.engines.structured.products import concurrently, definite_inverse
 
-# Up to this n + 1 every row has its own inverse; beyond it w_i within the given ratio share one.
+# Up to this n + 1 every row has its own inverse; beyond it w_i within the given ratio share two, at their ends, or one, where
+# they lie within the closer ratio or inverses are dear.
 OWN_INVERSES = 20
-GROUP_RATIO = 3.0
+GROUP_RATIO, CLOSE_RATIO = 3.0, 1.2
 MOST_ITERATIONS = 60
 # A preconditioner that alone is this much better than asked for is taken for the inverse.
 TRUSTED = 0.5
@@ -31,7 +35,7 @@ TRUSTED = 0.5
 SINGLE_PRECISION_FROM = 80
 SINGLE_PRECISION_STIFFNESS = 3e4
 FLOATS = (
-    "B", "V", "Wt", "Pt", "Pd", "reciprocal", "Q", "phi", "Qd", "mixing", "inverses", "sigma_A",
+    "B", "V", "Wt", "Pt", "Pr", "phi", "Q", "QD", "mixing", "inverses", "shares", "shift", "ahead", "back", "left",
 )  # fmt: skip
 # From this n + 1 on inverses are taken one by one, on all cores.
 ONE_BY_ONE_FROM = 200
@@ -49,32 +53,51 @@ class NewtonSystem:
         z: flat vector at which J is taken.
         sigma: shift, of the size of an inverse step.
         tolerance: factor by which conjugate gradients reduce the energy norm of the error.
+
+    Attributes:
+        sigma: the shift.
+        unit: what `solve_scaled` divides by: the shift and the decay of features.
     """
 
     def __init__(
-        self, coordinates: Coordinates, t: float, z: Flat, sigma: float, tolerance: float = 1e-2
+        self,
+        coordinates: Coordinates,
+        t: float,
+        z: Flat,
+        sigma: float,
+        tolerance: float = 1e-2,
     ) -> None:
         self.coordinates, self.sigma, self.tolerance = coordinates, sigma, tolerance
-        n, d = coordinates.n, coordinates.rates_at(t)
+        n, C, q = coordinates.n, coordinates.C, coordinates.q
         multiply = self.multiply = coordinates.multiply
         lw, lh, lb = coordinates.decay
+        unit = self.unit = sigma + lh
+        d = coordinates.rates_at(t)
+        D = d / unit
         B, A = coordinates.blocks(z)
         w, self.V = np.linalg.eigh(multiply(A[:, :n], A[:, :n].T))
-        # W W^T has no negative eigenvalues; 1/(sigma + w d) must not be taken of a rounding error.
+        # W W^T has no negative eigenvalues; 1/(1 + w D) must not be taken of a rounding error.
         w = np.maximum(w, 0.0)
         self.B = B.copy()
         self.Wt = multiply(self.V.T, A[:, :n])
         self.Pt = multiply(self.V.T, multiply(A, B) - coordinates.T)
-        self.Pd = self.Pt * d
-        self.sigma_G = sigma + lh
-        self.sigma_A = np.append(np.full(n, sigma + lw), sigma + lb)
-        self.reciprocal = 1 / (self.sigma_G + w[:, None] * d)
-        self.Q = d * self.reciprocal
-        self.phi = self.sigma_G * self.reciprocal
-        self.Qd = self.Q * (d / self.sigma_G)
-        self.mixing = multiply(self.Pd, self.Pt.T) / self.sigma_G
-        self.groups = _groups(w, 1.0 if n < OWN_INVERSES else GROUP_RATIO)
-        self.inverses = self._inverses()
+        self.Pr = self.Pt / unit
+        self.phi = 1 / (1 + w[:, None] * D)
+        self.Q = D * self.phi
+        self.QD = self.Q * D
+        PD = self.Pt * D
+        self.mixing = multiply(PD, self.Pr.T)
+        # Products with B'^T and with -Wt are one, and so are those with Wt^T and X_W^T: calls cost as much as what they do.
+        self.ahead = np.zeros((q + C, n + 1))
+        np.multiply(B.T, 1 / unit, out=self.ahead[:q])
+        self.ahead[q:, :n] -= self.Wt
+        self.left = np.empty((C, q + C))
+        self.back = np.empty((2 * C, n + q))
+        self.back[C:, :n], self.back[:C, n:] = self.Wt, PD
+        self.shift = np.full(n + 1, (sigma + lw) / unit)
+        self.shift[n] = (sigma + lb) / unit
+        self.knots, self.shares = _knots(w, n + 1)
+        self.inverses = self._inverses(D)
         self.trusted = False
         self.dtype: type[np.floating] = np.float64
         if n >= SINGLE_PRECISION_FROM:
@@ -88,54 +111,55 @@ class NewtonSystem:
         for name in FLOATS:
             setattr(self, name, getattr(self, name).astype(np.float32))
 
-    def _inverses(self) -> Float[Floats, "groups n1 n1"]:
-        if len(self.groups) == len(self.phi):
-            phi = self.phi
-        else:
-            # Their geometric mean: phi spans decades, and the preconditioner errs by a factor either way.
-            phi = np.stack([np.exp(np.log(self.phi[group]).mean(axis=0)) for group in self.groups])
-        k = np.arange(len(self.B))
+    def _inverses(self, D: Float64[Floats, " q"]) -> Float[Floats, "knots n1 n1"]:
+        """The inverses of rows as they would be at the knots."""
+        own = self.shares is None
+        phi = self.phi if own else 1 / (1 + self.knots[:, None] * D)
+        k, right = np.arange(len(self.B)), self.ahead[: self.B.shape[1]]
         if len(k) < ONE_BY_ONE_FROM:
-            rows = np.matmul(self.B * phi[:, None, :], self.B.T)
-            rows[:, k, k] += self.sigma_A
+            rows = np.matmul(self.B * phi[:, None, :], right)
+            rows[:, k, k] += self.shift
             return definite_inverse(rows)
 
         def inverse(share: Float[Floats, " q"]) -> Float[Floats, "n1 n1"]:
-            row = (self.B * share) @ self.B.T
-            row[k, k] += self.sigma_A
+            row = (self.B * share) @ right
+            row[k, k] += self.shift
             return definite_inverse(row)
 
         return np.stack(concurrently(inverse, phi))
 
     def _precondition(self, X: Rows) -> Rows:
-        if len(self.groups) == len(X):
+        if self.shares is None:
             result: Floats = np.matmul(X[:, None, :], self.inverses)[:, 0]
             return result
-        out = np.empty_like(X)
-        for group, inverse in zip(self.groups, self.inverses, strict=True):
-            self.multiply(X[group], inverse, out=out[group])
-        return out
+        knots, size = self.inverses.shape[:2]
+        scaled = (self.shares[:, :, None] * X[:, None, :]).reshape(len(X), knots * size)
+        return self.multiply(scaled, self.inverses.reshape(knots * size, size))
 
     def _apply(self, X: Rows) -> Rows:
         """The left-hand side of the module's last equation."""
-        multiply = self.multiply
-        n = self.coordinates.n
-        XW = X[:, :n]
+        multiply, n, q = self.multiply, self.coordinates.n, self.coordinates.q
+        XW, left = X[:, :n], self.left
         Z = multiply(X, self.B)
         Y = multiply(multiply(self.Wt, XW.T), self.Pt)
-        left = self.phi * Z
-        left -= self.Q * Y
-        Y *= self.Qd
-        Z *= self.Q
-        Y -= Z
-        out = multiply(left, self.B.T)
-        out[:, :n] += multiply(multiply(self.Pt, Y.T), self.Wt)
+        first = left[:, :q]
+        np.multiply(self.Q, Y, out=first)
+        Y *= self.QD
+        np.subtract(self.Q * Z, Y, out=Y)
+        Z *= self.phi
+        np.subtract(Z, first, out=first)
+        multiply(self.Pr, Y.T, out=left[:, q:])
+        out = multiply(left, self.ahead)
         out[:, :n] -= multiply(self.mixing, XW)
-        out += self.sigma_A * X
+        out += self.shift * X
         return out
 
     def solve(self, g: Flat) -> Flat | None:
         """(sigma I - J)^-1 g; None when the matrix is not positive definite or the iteration stalls."""
+        return self.solve_scaled(g * (1 / self.unit))
+
+    def solve_scaled(self, g: Flat) -> Flat | None:
+        """(sigma I - J)^-1 unit g, which saves a division by the unit where it can be had for nothing."""
         if self.dtype == np.float64:
             return self._eliminate(g)
         # Scaled, because corrections may be smaller than the smallest float32.
@@ -144,29 +168,28 @@ class NewtonSystem:
         return None if x is None else x.astype(np.float64) * size
 
     def _eliminate(self, g: Floats) -> Floats | None:
-        multiply = self.multiply
-        n = self.coordinates.n
+        multiply, n, q = self.multiply, self.coordinates.n, self.coordinates.q
         gB, gA = self.coordinates.blocks(g)
-        gG = gB[:n]
+        gG, left, C = gB[:n], self.left, len(gA)
         Wg = multiply(self.Wt, gG)
+        np.multiply(self.phi, Wg, out=left[:, :q])
+        multiply(self.Pr, (self.Q * Wg).T, out=left[:, q:])
         rhs = multiply(self.V.T, gA)
-        rhs -= multiply(self.reciprocal * Wg, self.B.T)
-        rhs[:, :n] -= (
-            multiply(self.Pt, gG.T) - multiply(multiply(self.Pt, (self.Q * Wg).T), self.Wt)
-        ) / self.sigma_G
+        rhs -= multiply(left, self.ahead)
+        rhs[:, :n] -= multiply(self.Pr, gG.T)
         X = self._conjugate_gradients(rhs)
         if X is None:
             return None
         out = np.empty_like(g)
         dB, dA = self.coordinates.blocks(out)
         multiply(self.V, X, out=dA)
-        XW, dG = X[:, :n].T, dB[:n]
-        Wg -= multiply(multiply(self.Wt, XW), self.Pd)
-        Wg += self.sigma_G * multiply(X, self.B)
-        Wg *= self.Q
-        np.subtract(gG, multiply(XW, self.Pd, out=dG), out=dG)
-        dG -= multiply(self.Wt.T, Wg)
-        dG *= 1 / self.sigma_G
+        XW, dG, back = X[:, :n], dB[:n], self.back
+        Wg += multiply(X, self.B)
+        Wg -= multiply(multiply(self.Wt, XW.T), back[:C, n:])
+        np.multiply(self.Q, Wg, out=back[C:, n:])
+        back[:C, :n] = XW
+        multiply(back[:, :n].T, back[:, n:], out=dG)
+        np.subtract(gG, dG, out=dG)
         dB[n] = 0.0
         return out
 
@@ -197,10 +220,27 @@ class NewtonSystem:
         return None
 
 
-def _groups(w: Float64[Floats, " C"], ratio: float) -> list[slice]:
-    """Runs of ascending w whose members lie within `ratio` of the first; single ones for ratio 1."""
-    cuts = [0]
-    for i in range(1, len(w)):
-        if ratio == 1 or w[i] > ratio * max(w[cuts[-1]], 1e-12 * w[-1]):
+def _knots(
+    w: Float64[Floats, " C"], size: int
+) -> tuple[Float64[Floats, " knots"], Float64[Floats, "C knots"] | None]:
+    """Values of w at which inverses are made, and the share of each in the one of a row; None: each row has its own."""
+    if size <= OWN_INVERSES:
+        return w, None
+    values = w.tolist()
+    least, cuts = 1e-12 * values[-1], [0]
+    for i, value in enumerate(values):
+        if i and value > GROUP_RATIO * max(values[cuts[-1]], least):
             cuts.append(i)
-    return [slice(a, b) for a, b in zip(cuts, [*cuts[1:], len(w)], strict=True)]
+    knots: list[float] = []
+    shares = np.zeros((len(w), 2 * len(cuts)))
+    for begin, end in zip(cuts, [*cuts[1:], len(w)], strict=True):
+        low, high, at = values[begin], values[end - 1], len(knots)
+        if size < ONE_BY_ONE_FROM and high > CLOSE_RATIO * max(low, least):
+            knots += [low, high]
+            part = (w[begin:end] - low) / (high - low)
+            shares[begin:end, at], shares[begin:end, at + 1] = 1 - part, part
+        else:
+            # The rows that share it err by a factor either way.
+            knots.append(math.sqrt(low * high))
+            shares[begin:end, at] = 1.0
+    return np.array(knots), shares[:, : len(knots)]

@@ -21,6 +21,7 @@ WORTH_SPLITTING = 2e7
 # Up to this size matrices are inverted in one piece.
 SMALLEST_HALVED = 40
 
+
 Stack = Float64[np.ndarray, "*several N N"]
 
 
