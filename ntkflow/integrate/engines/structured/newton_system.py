@@ -109,7 +109,9 @@ class NewtonSystem:
         """Hold everything in float32; Newton's iteration takes its residuals in float64 and corrects the rest."""
         self.dtype = np.float32
         for name in FLOATS:
-            setattr(self, name, getattr(self, name).astype(np.float32))
+            # Where rows have their own inverses there are no shares.
+            if (value := getattr(self, name)) is not None:
+                setattr(self, name, value.astype(np.float32))
 
     def _inverses(self, D: Float64[Floats, " q"]) -> Float[Floats, "knots n1 n1"]:
         """The inverses of rows as they would be at the knots."""
