@@ -1,6 +1,6 @@
 """The exact traced kernel of one network: torch.func as its tutorial does it, against this package.
 
-Run: python benchmarks/torch_kernels.py [--images 40] [--memory 1GiB] [--cores 2]
+Run: python benchmarks/torch_kernels.py [--images 40] [--memory 2GiB] [--cores 2]
      [--methods "ours, jax" ...] [--out torch-kernels.json]
 
 A ResNet20 of 16 channels and n = 64 features on 28 x 28 images, one process per method so that each has its own peak memory:
@@ -196,7 +196,7 @@ def main(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=40)
-    parser.add_argument("--memory", default="1GiB")
+    parser.add_argument("--memory", default="2GiB")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--out", type=Path)
