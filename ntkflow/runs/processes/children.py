@@ -76,8 +76,17 @@ def answer_interrupts() -> None:
 class _Process(SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        with _started_safely():
-            return SpawnProcess._Popen(process_obj)
+        child = None
+        try:
+            with _started_safely():
+                child = SpawnProcess._Popen(process_obj)
+        except BaseException:
+            # Ctrl-C that was held: no pool knows of this child yet, and what it is to read goes away with this process.
+            if child is not None:
+                child.terminate()
+                child.wait()
+            raise
+        return child
 
 
 class _Context(SpawnContext):

@@ -143,3 +143,33 @@ def test_ctrl_c_waits_until_a_starting_worker_can_answer(tmp_path):
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.stdout, done.stderr) == (f"{-signal.SIGINT}\n", "")
+
+
+LAUNCHED = """
+import os, signal
+from multiprocessing.context import SpawnProcess
+from ntkflow.runs.processes.executors import local_processes
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    usual, started = SpawnProcess._Popen, []
+    def struck(process):
+        # Ctrl-C comes when the worker runs, and nobody knows of it yet.
+        started.append(usual(process))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[0]
+    SpawnProcess._Popen = staticmethod(struck)
+    try:
+        with local_processes(1) as pool:
+            pool.submit(len, ())
+    except KeyboardInterrupt:
+        print(started[0].poll())
+        raise SystemExit(130)
+"""
+
+
+def test_a_worker_that_had_just_been_started_does_not_outlive_ctrl_c(tmp_path):
+    (tmp_path / "script.py").write_text(LAUNCHED)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, f"{-signal.SIGTERM}\n", "")
