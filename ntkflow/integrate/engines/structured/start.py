@@ -74,7 +74,7 @@ def longest(
     return float(min(safety * error ** (-1 / (k + 1)), (ERROR / rest) ** (1 / last)))
 
 
-def differences(coefficients: Coefficients, h: float, rows: int) -> Coefficients:
+def differences(coefficients: Coefficients, h: float, rows: int) -> Float64[np.ndarray, "r F"]:
     """Backward differences of orders 0 to `rows` - 1 of the series at 0, on a grid of step h."""
     powers = h ** np.arange(len(coefficients))
     result: Floats = (_of_powers(len(coefficients))[:rows] * powers) @ coefficients
