@@ -4,10 +4,10 @@ Run: python tools/evidence_table.py validation/results
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ntkflow_validation.evidence.document import Evidence, InvariantAccount
+from ntkflow_validation.evidence.pages import markdown, written_between
 from ntkflow_validation.runs.compared import Numbers
 
 from ntkflow.runs.border.reading import read_json, reading
@@ -69,9 +69,9 @@ def tables(folder: Path | str) -> str:
     alignment = "invariant_alignment"
     return "\n\n".join(
         [
-            _markdown(OUTCOME, [outcome_row(name, value) for name, value in found.items()]),
-            _markdown(INVARIANT, [invariant_row(n, E, e.trajectory[alignment]) for n, e, E in measured]),
-            _markdown(MOVED, [moved_row(name, E) for name, _, E in measured]),
+            markdown(OUTCOME, [outcome_row(name, value) for name, value in found.items()]),
+            markdown(INVARIANT, [invariant_row(n, E, e.trajectory[alignment]) for n, e, E in measured]),
+            markdown(MOVED, [moved_row(name, E) for name, _, E in measured]),
         ]
     )
 
@@ -88,18 +88,9 @@ def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.2f}"
 
 
-def _markdown(head: Sequence[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
-
-
-BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
-
-
 def written_into(text: str, folder: Path | str) -> str:
     """A page with the tables between its two marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{tables(folder)}\n{END}{after}"
+    return written_between(text, "tables", tables(folder))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ntkflow_validation.evidence.pages import markdown, written_between
+
 # Windows, rungs of the kernel by name, and baselines, in the order of the columns.
 WINDOWS = ("early", "late")
 RUNGS = {
@@ -143,17 +145,12 @@ def _span(values: Sequence[float]) -> str:
 
 def table(folder: Path) -> str:
     """As markdown."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in [HEAD, ["---"] * len(HEAD), *rows(folder)])
-
-
-BEGIN, END = "<!-- ladders -->", "<!-- end of ladders -->"
+    return markdown(HEAD, rows(folder))
 
 
 def written_into(text: str, folder: Path) -> str:
     """A page with the table between its two marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table(folder / 'ladders')}\n{END}{after}"
+    return written_between(text, "ladders", table(folder / "ladders"))
 
 
 if __name__ == "__main__":
