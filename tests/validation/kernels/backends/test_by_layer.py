@@ -1,10 +1,13 @@
 """Kernels that are summed layer by layer on a CPU are those of the Jacobian's rows."""
 
+import threading
+
 import numpy as np
 import pytest
 from ntkflow_validation.kernels.backends import by_layer, differences
 from ntkflow_validation.kernels.backends.layers import Layer
 
+from ntkflow.integrate.engines.precision import x64
 from tests.validation.kernels.backends.test_layers import LABELS, backend
 from tests.validation.kernels.nets import cnn, inputs, mlp, parameters, residual
 
@@ -75,6 +78,52 @@ def test_deviations_have_their_digits_where_samples_of_a_class_are_nearly_one():
     J = found.rows(near, np.eye(4)).astype(float)
     np.testing.assert_allclose(deviations.T, ((J - J.mean(0)) ** 2).sum(2), rtol=0.05)
     assert deviations.max() < 1e-5 * (J**2).sum(2).min()
+
+
+def test_two_calls_run_side_by_side(monkeypatch):
+    x = inputs(LABELS)
+    found = backend(residual, parameters(residual), x)
+    monkeypatch.setattr(by_layer, "CALL", 3)
+    once, own, both = found.contracted(x, V, COUNTS, LIMIT), found._executable, threading.Barrier(2)
+
+    def beside(program):
+        def call(*given):
+            # Whoever comes alone waits for the other one, but not for ever.
+            both.wait(timeout=20)
+            return program(*given)
+
+        return call
+
+    found._executable = lambda *given: beside(own(*given))
+    for first, second in zip(once, found.contracted(x, V, COUNTS, LIMIT), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_calls_have_the_settings_of_whoever_asked():
+    x = inputs(LABELS).astype(float)
+    # 64 bits are a setting of the thread.
+    with x64():
+        found = backend(lambda p, x: cnn(p, x.astype("float32")), parameters(cnn), x)
+        K, _ = found.contracted(x, V, COUNTS, LIMIT)
+    kernel, _ = wanted(backend(cnn, parameters(cnn), inputs(LABELS)), inputs(LABELS), V)
+    np.testing.assert_allclose(K, kernel, atol=2e-6 * np.abs(kernel).max())
+
+
+def test_what_goes_wrong_in_a_call_is_said_to_whoever_asked():
+    x = inputs(LABELS)
+    found = backend(residual, parameters(residual), x)
+    before, own = threading.active_count(), found._executable
+
+    def failing(name, *given):
+        def call(*_):
+            raise MemoryError("no room")
+
+        return call if name == "pieces" else own(name, *given)
+
+    found._executable = failing
+    with pytest.raises(MemoryError, match="no room"):
+        found._by_layer(x, V, COUNTS, LIMIT)
+    assert threading.active_count() == before
 
 
 def test_what_does_not_fit_or_has_nothing_to_gain_is_not_contracted(monkeypatch):

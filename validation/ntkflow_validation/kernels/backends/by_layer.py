@@ -8,6 +8,8 @@ the products are made, in the cache.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import jax
 import numpy as np
@@ -26,12 +28,16 @@ from ntkflow_validation.kernels.threads import blas
 # Directions that go back together at most, and gradients of one call into the network: fewer leave XLA's convolutions
 # at half their speed, more leave the cache.
 TOGETHER, CALL = 64, 64
+# Threads that make calls: JAX runs what one thread asks for one after the other, and one small call does not fill two cores.
+THREADS = 2
 # Gradients by a layer's weights that are held at once, 16 MiB of them.
 SPACE = 2**22
 # Directions after which what there is can be stored.
 DIRECTIONS = 64
 # Of some samples (B) and directions (k): rows (B, k, w), layers' inputs (B, T, K) each, gradients by outputs (B, k, T, M) each.
 Pieces = tuple[Array, list[Array], list[Array]]
+# A call into the network, prepared.
+Call = Callable[[], Pieces]
 
 
 def apart(layers: Sequence[Layer]) -> tuple[int, ...]:
@@ -51,34 +57,36 @@ class Read:
     """Pieces of all samples for some directions, begun ahead of whoever needs them.
 
     Args:
-        begin: hands a call over to JAX: of (rows of x, V).
+        prepare: a call into the network, of (rows of x, V).
         N: samples.
         V: directions.
         B: samples of one call.
         inputs: of the layers of every call, where they are known; they are the same for all directions.
+        pool: threads that make the calls.
     """
 
     def __init__(
         self,
-        begin: Callable[[np.ndarray, Directions], Pieces],
+        prepare: Callable[[np.ndarray, Directions], Call],
         N: int,
         V: Directions,
         B: int,
         inputs: list[list[Array]],
+        pool: ThreadPoolExecutor,
     ) -> None:
-        self._begin, self._V, self._inputs = begin, V, inputs
+        self._prepare, self._V, self._inputs, self._pool = prepare, V, inputs, pool
         self._left: Iterator[tuple[int, np.ndarray]] = padded(N, B)
-        self._begun: deque[tuple[int, np.ndarray, Pieces]] = deque()
+        self._begun: deque[tuple[int, np.ndarray, Future[Pieces]]] = deque()
         self._done: list[tuple[slice, Pieces]] = []
         self.pump()
 
     def pump(self) -> None:
         """Take what is ready, and begin what comes next."""
-        while self._begun and self._begun[0][2][0].is_ready():
+        while self._begun and self._begun[0][2].done():
             self._take()
         while len(self._begun) < AHEAD and (following := next(self._left, None)) is not None:
             first, rows = following
-            self._begun.append((first, rows, self._begin(rows, self._V)))
+            self._begun.append((first, rows, self._pool.submit(_made, self._prepare(rows, self._V))))
 
     def all(self) -> list[tuple[slice, Pieces]]:
         """What there is of every sample: which, and their pieces."""
@@ -90,11 +98,16 @@ class Read:
     def _take(self) -> None:
         first, rows, pieces = self._begun.popleft()
         # The last ones overlap with those before.
-        own, inputs, gradients = jax.tree.map(lambda part: np.asarray(part)[first:], pieces)
+        own, inputs, gradients = jax.tree.map(lambda part: np.asarray(part)[first:], pieces.result())
         if len(self._inputs) == len(self._done):
             self._inputs.append(inputs)
         here = slice(int(rows[first]), int(rows[-1]) + 1)
         self._done.append((here, (own, self._inputs[len(self._done)], gradients)))
+
+
+def _made(call: Call) -> Pieces:
+    pieces: Pieces = jax.block_until_ready(call())
+    return pieces
 
 
 class Sums:
@@ -118,8 +131,7 @@ class Sums:
     def of(
         self, parts: list[tuple[slice, Pieces]], k: int, mix: Mix | None
     ) -> tuple[Float64[np.ndarray, "r N N"], Float64[np.ndarray, "r N"]]:
-        """Of k directions, or of their combinations (r, k)."""
-        k = k if mix is None else len(mix)
+        """Of k directions, or of k combinations of them, (k, r)."""
         K, Z = np.zeros((2, k, self._N, self._N))
         deviations = np.zeros((k, self._N))
         for q in range(k):
@@ -165,7 +177,7 @@ def _along(values: np.ndarray, some: Sequence[int], mix: Mix | None) -> np.ndarr
 
 
 def contracted(
-    begin: Callable[[np.ndarray, Directions], Pieces],
+    prepare: Callable[[np.ndarray, Directions], Call],
     layers: Sequence[Layer],
     samples: int,
     V: Directions,
@@ -175,7 +187,7 @@ def contracted(
     """Kernels (q, N, N) of the directions V on samples sorted by class, and |row - mean of its class|^2, (q, N).
 
     Args:
-        begin: as of `Read`; its pieces are of `layers`, in their order.
+        prepare: as of `Read`; its pieces are of `layers`, in their order.
         layers: that are left as factors.
         samples: how many.
         V: directions (q, n).
@@ -189,17 +201,36 @@ def contracted(
     size = most if combined is None else len(passes)
     inputs: list[list[Array]] = []
     groups = [(first, passes[chosen]) for first, chosen in padded(len(passes), size)]
-    reading, parts = Read(begin, samples, groups[0][1], B, inputs), []
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def summed(
+        found: list[tuple[slice, Pieces]], meanwhile: Callable[[], None], own: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        sums = Sums(samples, layers, counts, meanwhile)
+        if mix is None:
+            return sums.of(_only(found, own), len(own), None)
+        return sums.of(found, len(own), mix[own])
+
     # Around all of it, since to look for the libraries takes a millisecond.
-    with blas(samples):
+    with blas(samples), ThreadPoolExecutor(THREADS) as pool:
+        reading = Read(prepare, samples, groups[0][1], B, inputs, pool)
         for i, (first, chosen) in enumerate(groups):
             found = reading.all()
+            # The last group begins early: what was there before is not done again.
+            own = np.arange(first, len(chosen) if mix is None else len(mix))
             if i + 1 < len(groups):
-                reading = Read(begin, samples, groups[i + 1][1], B, inputs)
-            if first:
-                # The last group begins early: what was there before is not done again.
-                found = [(here, (r[:, first:], a, [d[:, first:] for d in ds])) for here, (r, a, ds) in found]
-            parts.append(Sums(samples, layers, counts, reading.pump).of(found, len(chosen) - first, mix))
+                reading = Read(prepare, samples, groups[i + 1][1], B, inputs, pool)
+                parts.append(summed(found, reading.pump, own))
+            else:
+                # No call is left for the threads: they share the sums.
+                shares = np.array_split(own, min(THREADS, len(own)))
+                parts.extend(pool.map(partial(summed, found, reading.pump), shares))
             del found
     K, deviations = (np.concatenate(part) for part in zip(*parts, strict=True))
     return K, deviations
+
+
+def _only(found: list[tuple[slice, Pieces]], own: np.ndarray) -> list[tuple[slice, Pieces]]:
+    """Pieces of successive directions."""
+    some = slice(own[0], own[-1] + 1)
+    return [(here, (rows[:, some], inputs, [d[:, some] for d in ds])) for here, (rows, inputs, ds) in found]

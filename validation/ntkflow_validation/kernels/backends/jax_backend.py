@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -289,16 +290,15 @@ class JaxBackend:
         # What one call may need: a third of `limit`, as `Budget.workspace` shares it out.
         shape = self._shrink("pieces", x, max(1, by_layer.CALL // most), most, limit // 3)
 
-        def begin(rows: np.ndarray, chosen: Directions) -> by_layer.Pieces:
+        def prepare(rows: np.ndarray, chosen: Directions) -> by_layer.Call:
             some = x[rows]
-            found: by_layer.Pieces = self._executable("pieces", some, chosen)(
-                *self._arrays, jnp.asarray(some), jnp.asarray(chosen)
-            )
-            return found
+            # Compiled, and given its arrays, here: JAX's settings are those of the thread.
+            program = self._executable("pieces", some, chosen)
+            return partial(program, *self._arrays, jnp.asarray(some), jnp.asarray(chosen))
 
         kept = by_layer.apart(layers)
         apart = [layer for layer in layers if layer.leaf in kept]
-        return by_layer.contracted(begin, apart, len(x), V, counts, shape)
+        return by_layer.contracted(prepare, apart, len(x), V, counts, shape)
 
     def pull(self, x: Inputs, cotangents: Float[np.ndarray, "k B n"]) -> Float[np.ndarray, "k P"]:
         """Gradients of sum_i cotangent_ki . h(x_i)."""
