@@ -26,7 +26,7 @@ RANK_TOLERANCE = 1e-13
 # Far above that, a direction is no rounding.
 SURELY = 1e-9
 # From so many samples a feature on the Gram matrix is worth it, down to this share of its largest singular value.
-MANY = 20
+MANY = 5
 CLEAR = 1e-4
 # Images beyond C by which low rank is recognised, and the share of the cutoff that they may leave out.
 SPARE, SPANNED = 4, 0.1

@@ -40,14 +40,14 @@ class Computation(NamedTuple):
     Attributes:
         digest: of it; where a part of it cannot be seen, one that never comes again.
         shape: of what it gives.
-        custom: some operation has a derivative of its own, which is not seen here.
+        custom: names of operations that have a derivative of their own, which is not seen here.
         seen: all of it can be seen, so that the digest comes again.
         half: some operation works on numbers of half precision.
     """
 
     digest: bytes
     shape: tuple[int, ...]
-    custom: bool
+    custom: frozenset[str]
     seen: bool = True
     half: bool = False
 
@@ -61,17 +61,18 @@ def computation(function: Callable[..., PyTree], *arguments: PyTree) -> Computat
     """
     # JAX keeps what it traced by the function's identity: a new one has no past.
     closed = jax.make_jaxpr(lambda *given: function(*given))(*arguments)
-    found, custom, half = hashlib.sha256(), False, False
+    found, custom, half = hashlib.sha256(), set(), False
     shape = closed.out_avals[0].shape
     try:
         for part in _closed(closed):
             found.update(part)
             found.update(b"\0")
-            custom = custom or part.startswith(b"custom_")
+            if part.startswith(b"custom_"):
+                custom.add(part.decode())
             half = half or HALF.match(part) is not None
     except UnknownPartError:
-        return Computation(os.urandom(32), shape, True, False, half)
-    return Computation(found.digest(), shape, custom, True, half)
+        return Computation(os.urandom(32), shape, frozenset(), False, half)
+    return Computation(found.digest(), shape, frozenset(custom), True, half)
 
 
 def content(array: Array) -> bytes:

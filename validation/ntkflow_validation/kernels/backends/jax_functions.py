@@ -69,6 +69,18 @@ def pulling(call: Call) -> Pull:
     return pull
 
 
+def pushing(call: Call) -> Call:
+    """The derivative of the features as the parameters grow by themselves, (B, n)."""
+
+    def push(varying: list[jax.Array], fixed: PyTree, constants: PyTree, x: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            _, along = jax.jvp(lambda q: call(q, fixed, constants, x), (varying,), (varying,))
+            found: jax.Array = along
+            return found
+
+    return push
+
+
 def factoring(traced: Traced, apart: Collection[int]) -> Pull:
     """Gradients of every sample, (rows of the rest, layers' inputs, gradients by layers' outputs).
 
