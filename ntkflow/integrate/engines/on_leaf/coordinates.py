@@ -1,0 +1,125 @@
+"""The thin system on one leaf of constant E, where the deviations enter through S = L L^T alone (theory 3.1, 4.2).
+
+In the notation of `structured.coordinates`, with G = [G1, L], d = [kd, delta, ..., delta], e = [e1, 0] and T = [T1, 0]: what
+is conserved, m E = W^T W - G diag(d)^-1 G^T, gives
+
+    S = L L^T = delta (W^T W - m E - G1 diag(kd)^-1 G1^T),
+
+and with P = W G1 + b e1^T - T1 the system closes without L:
+
+    dG1/dt = -W^T P diag(kd),   dW/dt = -P G1^T - W S,   db/dt = -P e1,   dL/dt = -delta W^T W L.
+
+Feature space is turned into the eigenvectors of m E, so that W S is thin products alone. The flat vector that is integrated is
+[G1; e1^T], then A = [W, b]; that of states at saved times has L after it.
+"""
+
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float64
+
+from ntkflow._types import Floats, Vector
+from ntkflow.errors import InputError
+from ntkflow.integrate.engines.lockstep.slots import Shape
+from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
+
+# S is a difference of terms that E may dwarf: what rounding makes of it in the whole time is to stay below this share of rtol.
+ROUNDING_SHARE = 0.1
+# Eigenvalues of m E that are as good as zero beside its largest.
+ZERO = 1e-12
+
+
+@dataclass(frozen=True)
+class LeafShape(Shape):
+    """What systems must have in common; q counts the columns of G1 alone.
+
+    Attributes:
+        r: columns of L.
+    """
+
+    r: int = 0
+
+    @classmethod
+    def of(cls, coordinates: Coordinates) -> "LeafShape":
+        """Of one system."""
+        c = coordinates
+        assert isinstance(c, OnLeaf)
+        return cls(c.n, c.C, c.groups, c.q, False, c.whole.q - c.whole.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class OnLeaf(Coordinates):
+    """One system, on the leaf of its initial state.
+
+    Attributes:
+        whole: the coordinates with L.
+        turn: the eigenvectors of m E.
+        mE: its eigenvalues.
+        delta: the one rate of all columns of L.
+    """
+
+    whole: Coordinates = field(kw_only=True)
+    turn: Float64[np.ndarray, "n n"] = field(kw_only=True)
+    mE: Float64[np.ndarray, " n"] = field(kw_only=True)
+    delta: float = field(kw_only=True)
+
+    @classmethod
+    def of(cls, c: Coordinates, y: Vector, t_end: float, rtol: float) -> "OnLeaf":
+        """The leaf of a packed state.
+
+        Args:
+            c: its system, that conserves E and whose L has one rate.
+            y: the state.
+            t_end: how long it is to be followed.
+            rtol: to which tolerance.
+
+        Raises:
+            InputError: the elimination is not safe there.
+        """
+        z = c.enter(y)
+        (B, A), n, k = c.blocks(z), c.n, c.groups
+        W, G = A[:, :n], B[:n]
+        kd, delta = c.d[:k], float(c.d[-1])
+        terms = (W.T @ W, (G / c.d) @ G.T)
+        mE = terms[0] - terms[1]
+        size = max(float(np.trace(term)) for term in terms)
+        good = np.isfinite(size) and sys.float_info.epsilon * delta * size * t_end <= ROUNDING_SHARE * rtol
+        if good:
+            e, turn = np.linalg.eigh(mE)
+            # With these each row of the preconditioner is a positive diagonal and positive terms of low rank.
+            good = e[-1] <= ZERO * size and kd.min() >= delta
+        if not good:
+            raise InputError(
+                "state",
+                f"with n = {n}",
+                "must have m E that is negative, not too large, and kernel eigenvalues of at least mu_single",
+                "solve it alone",
+            )
+        return cls(
+            n, c.C, k, k, c.s, c.U, kd, c.e[:k], c.T[:, :k], c.decay,
+            whole=c, turn=turn, mE=np.minimum(e, 0.0), delta=delta,
+        )  # fmt: skip
+
+    def enter(self, y: Vector) -> Flat:
+        """Flat vector of a packed thin state, with L."""
+        G1, L, W, b = self.whole.parts(self.whole.enter(y))
+        B = np.vstack([self.turn.T @ G1, self.e])
+        A = np.hstack([W @ self.turn, b[:, None]])
+        return np.concatenate([B.ravel(), A.ravel(), (self.turn.T @ L).ravel()])
+
+    def leave(self, z: Float64[np.ndarray, "*several F"]) -> Float64[np.ndarray, "*several D"]:
+        """Packed thin state of a flat vector with L, or of every one of a stack."""
+        whole, lead, n, k = self.whole, z.shape[:-1], self.n, self.groups
+        B, A = self.blocks_of(z)
+        full = np.zeros((*lead, whole.size))
+        to_B = full[..., : whole.split].reshape(*lead, n + 1, whole.q)
+        to_A = full[..., whole.split :].reshape(*lead, self.C, n + 1)
+        to_B[..., :n, :k] = self.turn @ B[..., :n, :]
+        to_B[..., :n, k:] = self.turn @ z[..., self.size :].reshape(*lead, n, -1)
+        to_A[..., :n], to_A[..., n] = A[..., :n] @ self.turn.T, A[..., n]
+        return whole.leave(full)
+
+    def blocks_of(self, z: Floats) -> tuple[Floats, Floats]:
+        """Views of [G1; e1^T] and A of a stack of flat vectors."""
+        return LeafShape.of(self).blocks(z[..., : self.size])
