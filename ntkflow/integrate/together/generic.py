@@ -31,7 +31,8 @@ def generic(task: Task) -> bool:
         return False
     if not isinstance(flow, ThinFlow) or not isinstance(flow.frame, Frame):
         return False
-    if task.stop.nc1 is not None or task.stop.stationarity is not None:
+    # Where speeds decide, and where every step is saved, less is won than the L behind it costs.
+    if task.times is None or task.stop.nc1 is not None or task.stop.stationarity is not None:
         return False
     system = flow.system
     rates = system.rates

@@ -42,7 +42,6 @@ class Lockstep:
 
     # What the slots hold; `on_leaf` has others.
     SYSTEMS: type[Systems] = Systems
-    NORMS: type[Norms] = Norms
     NEWTON: type[NewtonSystems] = NewtonSystems
     LEAVES: type[projection.Leaves] = projection.Leaves
 
@@ -50,7 +49,7 @@ class Lockstep:
         self, shape: Shape, slots: int = SLOTS, lookout: Lookout | None = None, project: bool = True
     ) -> None:
         self.shape, self.lookout, self.project = shape, lookout, project
-        self.systems, self.norms, self.now = self.SYSTEMS(shape, slots), self.NORMS(shape, slots), Counts(slots)
+        self.systems, self.norms, self.now = self.SYSTEMS(shape, slots), Norms(shape, slots), Counts(slots)
         self.newton, self.leaves = self.NEWTON(self.systems), self.LEAVES(shape, slots)
         self.X = np.zeros((slots, history.ROWS, shape.size))
         self._spare = np.zeros_like(self.X)

@@ -81,15 +81,13 @@ class OnLeaf(Coordinates):
         (B, A), n, k = c.blocks(z), c.n, c.groups
         W, G = A[:, :n], B[:n]
         kd, delta = c.d[:k], float(c.d[-1])
-        terms = (W.T @ W, (G / c.d) @ G.T)
-        mE = terms[0] - terms[1]
-        size = max(float(np.trace(term)) for term in terms)
-        good = np.isfinite(size) and sys.float_info.epsilon * delta * size * t_end <= ROUNDING_SHARE * rtol
-        if good:
-            e, turn = np.linalg.eigh(mE)
-            # With these each row of the preconditioner is a positive diagonal and positive terms of low rank.
-            good = e[-1] <= ZERO * size and kd.min() >= delta
-        if not good:
+        mE = W.T @ W - (G / c.d) @ G.T
+        good = bool(np.all(np.isfinite(mE)))
+        e, turn = np.linalg.eigh(mE) if good else (np.zeros(n), np.eye(n))
+        size = float(np.abs(e).max())
+        rounding = sys.float_info.epsilon * delta * size * t_end
+        # With the last two each row of the preconditioner is a positive diagonal and positive terms of low rank.
+        if not (good and rounding <= ROUNDING_SHARE * rtol and e[-1] <= ZERO * size and kd.min() >= delta):
             raise InputError(
                 "state",
                 f"with n = {n}",
@@ -110,15 +108,12 @@ class OnLeaf(Coordinates):
 
     def leave(self, z: Float64[np.ndarray, "*several F"]) -> Float64[np.ndarray, "*several D"]:
         """Packed thin state of a flat vector with L, or of every one of a stack."""
-        whole, lead, n, k = self.whole, z.shape[:-1], self.n, self.groups
+        lead, n = z.shape[:-1], self.n
         B, A = self.blocks_of(z)
-        full = np.zeros((*lead, whole.size))
-        to_B = full[..., : whole.split].reshape(*lead, n + 1, whole.q)
-        to_A = full[..., whole.split :].reshape(*lead, self.C, n + 1)
-        to_B[..., :n, :k] = self.turn @ B[..., :n, :]
-        to_B[..., :n, k:] = self.turn @ z[..., self.size :].reshape(*lead, n, -1)
-        to_A[..., :n], to_A[..., n] = A[..., :n] @ self.turn.T, A[..., n]
-        return whole.leave(full)
+        H1 = self.turn @ (B[..., :n, :] @ (self.U.T / self.s))
+        L = self.turn @ z[..., self.size :].reshape(*lead, n, -1)
+        parts = (H1, L, A[..., :n] @ self.turn.T, A[..., n])
+        return np.concatenate([part.reshape(*lead, -1) for part in parts], axis=-1)
 
     def blocks_of(self, z: Floats) -> tuple[Floats, Floats]:
         """Views of [G1; e1^T] and A of a stack of flat vectors."""

@@ -9,16 +9,16 @@ from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.on_leaf.coordinates import LeafShape
 from ntkflow.integrate.engines.on_leaf.deviations import MOST_BEHIND, NODES, Deviations
 from ntkflow.integrate.engines.on_leaf.newton import LeafNewton
-from ntkflow.integrate.engines.on_leaf.systems import LeafNorms, LeafSystems
+from ntkflow.integrate.engines.on_leaf.systems import LeafSystems
 
 # Of more of them what they hold no longer fits the caches, of fewer the calls cost more.
-SLOTS = 32
+SLOTS = 64
 
 
 class LeafLockstep(Lockstep):
     """Integrates jobs of one shape, whose coordinates are `OnLeaf`: their flat vectors have L at the end."""
 
-    SYSTEMS, NORMS, NEWTON, LEAVES = LeafSystems, LeafNorms, LeafNewton, Deviations
+    SYSTEMS, NEWTON, LEAVES = LeafSystems, LeafNewton, Deviations
     systems: LeafSystems
     leaves: Deviations
 
@@ -78,15 +78,18 @@ class LeafLockstep(Lockstep):
     def _save_exactly(self, i: Integers, top: Floats) -> tuple[Integers, Floats]:
         now = self.now
         due = ((now.due[i] < now.t[i]) & now.exact[i]).nonzero()[0]
-        for k in due.tolist():
-            slot = int(i[k])
-            one, of = i[k : k + 1], top[k : k + 1]
-            for t in self.jobs[slot].due_before(float(now.t[slot])):
-                end = (t - now.t[one]) / now.h[one]
-                self._inside[slot, t] = self._later(one, of, end)[0]
+        times = [self.jobs[slot].due_before(t) for slot, t in zip(i[due].tolist(), now.t[i[due]].tolist(), strict=True)]
+        # The first of all, then the second of those that have several.
+        while len(due):
+            slots, each = i[due], [several.pop(0) for several in times]
+            found = self._later(slots, top[due], (each - now.t[slots]) / now.h[slots])
+            self._inside.update(zip(zip(slots.tolist(), each, strict=True), found, strict=True))
+            more = [k for k, several in enumerate(times) if several]
+            due, times = due[more], [times[k] for k in more]
         return super()._save_exactly(i, top)
 
     def _save(self, slots: Integers, times: Floats, z: Floats) -> None:
         # Together, where `whole` would take one after the other.
-        self._catch_up(np.array([s for s, t in zip(slots.tolist(), times.tolist(), strict=True) if (s, t) not in self._inside], int))
+        inside = [key in self._inside for key in zip(slots.tolist(), times.tolist(), strict=True)]
+        self._catch_up(slots[~np.array(inside, bool)])
         super()._save(slots, times, z)

@@ -59,6 +59,7 @@ class LeafNewton(NewtonSystems):
     back: Floats
     within: Floats
     slow: Floats
+    Pt: Floats
 
     def __init__(self, systems: Systems) -> None:
         PerSlot.__init__(self, systems.slots)
@@ -80,6 +81,7 @@ class LeafNewton(NewtonSystems):
             ("back", (C, n)),
             ("within", (C, C)),
             ("slow", (C, 1)),
+            ("Pt", (C, k)),
         ):
             self.hold(name, *shape)
         self.hold("sigma")
@@ -119,6 +121,7 @@ class LeafNewton(NewtonSystems):
         if not np.all(np.isfinite(back)):
             raise np.linalg.LinAlgError
         self.V[i], self.w[i], self.psi[i], self.B[i], self.kappa[i] = V, w, psi, B, kappa
+        self.Pt[i] = transposed(V) @ (A @ B - self.leaves.T[i])
         self.images[i] = basis[:, :C] @ G
         self.basis[i, : C + k] = basis
         self.diagonal[i], self.inner[i], self.biased[i], self.back[i] = diagonal, inner, biased, back
@@ -146,6 +149,9 @@ class LeafNewton(NewtonSystems):
         change -= delta * seen
         change *= self.slow
         weighted *= self.slow
+        quotient = 1 / (sigma * sigma)
+        change += ((quotient * self.Pt) @ transposed(psi * self.leaves.d[:, None] * Wg))
+        weighted -= quotient * self.Pt
         direct = psi * Wg
         rhs_b = Y[..., n] - (direct * self.B[:, n][:, None]).sum(axis=2)
         direct *= -1 / sigma
@@ -161,9 +167,12 @@ class LeafNewton(NewtonSystems):
         moved = X @ self.B
         moved *= sigma
         moved += Wg
+        Pd = self.Pt * self.leaves.d[:, None]
+        moved -= (Wt @ transposed(X[..., :n])) @ Pd
         moved *= psi
         moved *= self.leaves.d[:, None]
         dG = gG - transposed(Wt) @ moved
+        dG -= transposed(X[..., :n]) @ Pd
         np.multiply(dG, 1 / sigma, out=dB[:, :n])
         dB[:, n] = 0.0
         return out

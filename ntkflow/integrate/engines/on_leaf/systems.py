@@ -1,12 +1,10 @@
-"""The systems in the slots on their leaves, and the norms of what is integrated of them; see `coordinates`."""
-
-import math
+"""The systems in the slots on their leaves; see `coordinates`."""
 
 import numpy as np
 
 from ntkflow._types import Floats, Integers
-from ntkflow.integrate.engines.lockstep.slots import Norms, Shape, Systems, transposed
-from ntkflow.integrate.engines.on_leaf.coordinates import LeafShape, OnLeaf
+from ntkflow.integrate.engines.lockstep.slots import Shape, Systems, transposed
+from ntkflow.integrate.engines.on_leaf.coordinates import OnLeaf
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
 
 
@@ -59,13 +57,3 @@ class LeafSystems(Systems):
         np.matmul(transposed(W), P, out=dB[:, :n])
         dB[:, n] = 0.0
         return out
-
-
-class LeafNorms(Norms):
-    """`BlockNorm` of every slot, of states whose L is without an error."""
-
-    def __init__(self, shape: Shape, slots: int) -> None:
-        super().__init__(shape, slots)
-        assert isinstance(shape, LeafShape)
-        # The mean is over the entries of all blocks, so that the steps are those that L would let the others take.
-        self._root = math.sqrt(self._counts[self._there].sum() + shape.n * shape.r)
