@@ -25,8 +25,9 @@ TINY, MORE_SLOTS = 32, 4
 # Whether these are the system's fault or this engine's, another engine knows.
 DOUBTFUL = (Reason.STEP_FAILED, Reason.NOT_FINITE, Reason.STALLED, Reason.INACCURATE)
 
-# Fewer runs are faster one after another: a tick costs the same Python for one slot as for many.
-FEW = 3
+# Fewer runs are faster one after another: a tick costs the same Python for one slot as for many. On leaves it costs more, and
+# fewer than so many at a time are slower too.
+FEW, FEW_GENERIC, GENERIC_TOGETHER = 3, 16, 8
 
 # States saved of all slots together may take so many bytes; where there are many times to save, fewer slots are filled.
 SAVED_BYTES = 2**28
@@ -65,7 +66,8 @@ def solve_many(
     """The solutions of tasks, each of them that of `solve` within rtol; none depends on a digit of another task.
 
     Systems with a thin form of at most 20 feature coordinates go in lockstep where the engine is 'auto', between the knots
-    of a moving kernel one stretch after another; what has no such form, and what fails there, is solved alone.
+    of a moving kernel one stretch after another; so do generic states of up to 100 that conserve E, at given times and without
+    targets for NC1 and rest, on their leaves of constant E. What is neither, and what fails there, is solved alone.
 
     Args:
         tasks: what is to be done.
@@ -171,3 +173,10 @@ class _Queue(deque[Member]):
 def fits(task: Task) -> bool:
     """Whether a task can go in lockstep."""
     return task.engine == "auto" and (small(task) or generic(task))
+
+
+def worth(task: Task) -> tuple[int, int] | None:
+    """How many tasks like this one there must be for lockstep to be worth it, and at a time; None: it can't go in lockstep."""
+    if not fits(task):
+        return None
+    return (FEW_GENERIC, GENERIC_TOGETHER) if generic(task) else (FEW, 1)

@@ -78,7 +78,10 @@ class LeafLockstep(Lockstep):
     def _save_exactly(self, i: Integers, top: Floats) -> tuple[Integers, Floats]:
         now = self.now
         due = ((now.due[i] < now.t[i]) & now.exact[i]).nonzero()[0]
-        times = [self.jobs[slot].due_before(t) for slot, t in zip(i[due].tolist(), now.t[i[due]].tolist(), strict=True)]
+        times = [
+            self.jobs[slot].due_before(t)
+            for slot, t in zip(i[due].tolist(), now.t[i[due]].tolist(), strict=True)
+        ]
         # The first of all, then the second of those that have several.
         while len(due):
             slots, each = i[due], [several.pop(0) for several in times]

@@ -150,7 +150,7 @@ class LeafNewton(NewtonSystems):
         change *= self.slow
         weighted *= self.slow
         quotient = 1 / (sigma * sigma)
-        change += ((quotient * self.Pt) @ transposed(psi * self.leaves.d[:, None] * Wg))
+        change += (quotient * self.Pt) @ transposed(psi * self.leaves.d[:, None] * Wg)
         weighted -= quotient * self.Pt
         direct = psi * Wg
         rhs_b = Y[..., n] - (direct * self.B[:, n][:, None]).sum(axis=2)
