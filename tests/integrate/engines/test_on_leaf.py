@@ -20,7 +20,7 @@ TIMES = np.array([0.01, 0.1, 0.11, 2.0])
 SLOT, NOW = np.array([0]), np.zeros(1)
 
 
-def task(seed=0, init="relu", classes=3, per_class=20, n=8, scale=1.0, train_bias=True, rtol=1e-6):
+def task(seed=0, init="relu", classes=3, per_class=6, n=8, scale=1.0, train_bias=True, rtol=1e-6):
     sizes, kernel = nf.Sizes(classes, per_class, n), nf.BlockKernel(*KERNELS[seed % 3])
     state = nf.initial.make(init, sizes, kernel, seed, scale=scale)
     return Task.of(nf.Problem(sizes, kernel, state, train_bias=train_bias), save_at=TIMES, rtol=rtol)
@@ -80,7 +80,8 @@ def at(of, t):
 
 @pytest.mark.parametrize("sigma", [1e2, 1.0, 1e-2])
 def test_at_rest_the_preconditioner_is_the_inverse(sigma):
-    of = task()
+    # Of so many samples that m E is negative.
+    of = task(per_class=20)
     coordinates = on_leaf(of)
     of_systems = systems(coordinates)
     z = at(of, 400.0)[None, : of_systems.shape.size]
@@ -92,8 +93,8 @@ def test_at_rest_the_preconditioner_is_the_inverse(sigma):
     np.testing.assert_allclose(found, exact, rtol=0, atol=3e-4 * np.abs(exact).max())
 
 
-@pytest.mark.parametrize("t", [1e-4, 1e-2, 1.0])
-def test_on_the_way_it_leaves_little_of_an_error(t):
+@pytest.mark.parametrize(("t", "most"), [(1e-4, 1e-4), (1e-2, 1e-2), (1.0, 0.1)])
+def test_on_the_way_it_leaves_little_of_an_error(t, most):
     of = task(per_class=100)
     coordinates = on_leaf(of)
     of_systems, there = systems(coordinates), moving(coordinates)
@@ -104,7 +105,7 @@ def test_on_the_way_it_leaves_little_of_an_error(t):
     unit = np.eye(z.shape[1])
     inverse = np.array([newton.solve(e[None].copy())[0] for e in unit]).T
     left = (unit - inverse @ (sigma * unit - jacobian(of_systems, z)))[np.ix_(there, there)]
-    assert np.abs(np.linalg.eigvals(left)).max() < 0.1
+    assert np.abs(np.linalg.eigvals(left)).max() < most
 
 
 def test_a_step_of_L_is_of_order_five_and_lets_what_is_stiff_decay():
@@ -143,6 +144,8 @@ def same(one, other):
 def test_states_are_those_of_a_far_stricter_run(exact):
     of = task()
     found = job(of, exact=exact)
+    # The positive part of m E, which the preconditioner leaves out, is none of the states' business.
+    assert found.coordinates.mE[-1] > 0
     ((status, *_, times, flat),) = results([found], 1)
     assert status == "finished"
     strict = nf.solve(of.problem, save_at=times, rtol=1e-11)

@@ -26,8 +26,6 @@ from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 
 # S is a difference of terms that E may dwarf: what rounding makes of it in the whole time is to stay below this share of rtol.
 ROUNDING_SHARE = 0.1
-# Eigenvalues of m E that are as good as zero beside its largest.
-ZERO = 1e-12
 
 
 @dataclass(frozen=True)
@@ -84,19 +82,19 @@ class OnLeaf(Coordinates):
         mE = W.T @ W - (G / c.d) @ G.T
         good = bool(np.all(np.isfinite(mE)))
         e, turn = np.linalg.eigh(mE) if good else (np.zeros(n), np.eye(n))
-        size = float(np.abs(e).max())
+        size = max(-float(e[0]), float(np.linalg.norm(W, 2)) ** 2) if good else np.inf
         rounding = sys.float_info.epsilon * delta * size * t_end
-        # With the last two each row of the preconditioner is a positive diagonal and positive terms of low rank.
-        if not (good and rounding <= ROUNDING_SHARE * rtol and e[-1] <= ZERO * size and kd.min() >= delta):
+        # The preconditioner leaves positive eigenvalues of m E out, and takes the terms of G1 for positive.
+        if not (rounding <= ROUNDING_SHARE * rtol and e[-1] <= -e[0] and kd.min() >= delta):
             raise InputError(
                 "state",
                 f"with n = {n}",
-                "must have m E that is negative, not too large, and kernel eigenvalues of at least mu_single",
+                "must have m E more negative than positive, not too large, and kernel eigenvalues of at least mu_single",
                 "solve it alone",
             )
         return cls(
             n, c.C, k, k, c.s, c.U, kd, c.e[:k], c.T[:, :k], c.decay,
-            whole=c, turn=turn, mE=np.minimum(e, 0.0), delta=delta,
+            whole=c, turn=turn, mE=e, delta=delta,
         )  # fmt: skip
 
     def enter(self, y: Vector) -> Flat:
