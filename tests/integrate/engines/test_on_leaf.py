@@ -20,7 +20,7 @@ TIMES = np.array([0.01, 0.1, 0.11, 2.0])
 SLOT, NOW = np.array([0]), np.zeros(1)
 
 
-def task(seed=0, init="relu", classes=3, per_class=6, n=8, scale=1.0, train_bias=True, rtol=1e-6):
+def task(seed=0, init="relu", classes=3, per_class=9, n=8, scale=1.0, train_bias=True, rtol=1e-6):
     sizes, kernel = nf.Sizes(classes, per_class, n), nf.BlockKernel(*KERNELS[seed % 3])
     state = nf.initial.make(init, sizes, kernel, seed, scale=scale)
     return Task.of(nf.Problem(sizes, kernel, state, train_bias=train_bias), save_at=TIMES, rtol=rtol)
