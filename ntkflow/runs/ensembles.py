@@ -161,7 +161,8 @@ def ensemble(
 ) -> Ensemble:
     """Integrate many members and evaluate their series on one grid of times.
 
-    Small thin systems are integrated in lockstep, many at a time, where `engine` is 'auto': member k is what
+    Small thin systems are integrated in lockstep, many at a time, where `engine` is 'auto', and so are 16 or more generic
+    states with up to 100 feature coordinates under a constant kernel with one mu_single, without decay: member k is what
     `solve(problem_k, save_at=times, rtol=rtol).series` gives within rtol, with the same digits whoever the other members
     are. So it is where `engine` is 'jax', but that the last digits belong to the number of slots, which goes up in powers of
     two with that of the members. With another engine, and where there are one or two members, it is exactly that of `solve`.
