@@ -27,7 +27,7 @@ def task(of, **options):
 PROBLEMS = {
     "features of a ReLU": problem(),
     "Gaussian": problem(1, "gaussian"),
-    "large weights": problem(2, weights=3.0),
+    "large weights": problem(2, weights=2.0),
     "two classes": problem(3, sizes=nf.Sizes(2, 30, 25)),
     "unequal classes": problem(4, sizes=nf.Sizes(4, (5, 9, 20, 12), 24)),
     "held biases": problem(5, train_bias=False, biases=0.3),

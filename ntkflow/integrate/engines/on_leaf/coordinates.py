@@ -27,8 +27,8 @@ from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 # S is a difference of terms that E may dwarf: what rounding makes of it in the whole time is to stay below this share of rtol.
 ROUNDING_SHARE = 0.1
 # Where the weights outweigh the features by more, an error of W makes S negative that solve's L L^T never is: of random problems
-# with rtol = 1e-4 and this ratio from 0.3 to 1 some were off by 14 rtol, and took 2 to 5 times the steps.
-POSITIVE = 0.25
+# with this ratio above 0.2 some were off by 4 to 14 rtol, and took 2 to 9 times the evaluations.
+POSITIVE = 0.1
 
 
 @dataclass(frozen=True)
