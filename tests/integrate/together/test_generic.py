@@ -102,7 +102,7 @@ UNFIT = {
     ),
     "a target for NC1": task(problem(), stop=nf.Stop(1e-8, None, None)),
     "a target for rest": task(problem(), stop=nf.Stop(None, None, 1e-8)),
-    "times of its own": task(problem(), save_at=None, t_end=1.0),
+    "times of its own": task(problem(), save_at=None, t_end=1.0, stop=nf.Stop(None, None, None)),
     "another engine": task(problem(), engine="structured"),
     "raw": task(problem(), form="raw"),
     "a moving kernel": task(
