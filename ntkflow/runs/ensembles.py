@@ -162,7 +162,7 @@ def ensemble(
     """Integrate many members and evaluate their series on one grid of times.
 
     Small thin systems are integrated in lockstep, many at a time, where `engine` is 'auto', and so are 16 or more generic
-    states with up to 100 feature coordinates under a constant kernel with one mu_single, without decay: member k is what
+    states with up to 256 feature coordinates under a constant kernel with one mu_single, without decay: member k is what
     `solve(problem_k, save_at=times, rtol=rtol).series` gives within rtol, with the same digits whoever the other members
     are. So it is where `engine` is 'jax', but that the last digits belong to the number of slots, which goes up in powers of
     two with that of the members. With another engine, and where there are one or two members, it is exactly that of `solve`.
@@ -296,7 +296,7 @@ class _Task:
         """How many like its first member lockstep is worth for, and at a time; None where that can't go in lockstep."""
         problem = _problem(self.sources[0])
         if isinstance(problem, LayeredProblem):
-            return (FEW, 1) if self._asked_of_layers(problem).joins else None
+            return self._asked_of_layers(problem).worth
         return worth(self._asked(problem))
 
     def _asked(self, problem: Problem) -> Task:

@@ -9,8 +9,9 @@ from ntkflow.problem.thin import Frame
 
 # Of larger systems the products are large enough for one run by itself to be as fast.
 MOST_FEATURES, MOST_UNKNOWNS = 20, 2000
-# On leaves; measured.
-MOST_GENERIC = 100
+# On leaves: up to here a member costs a third to four fifths of a solve. Its matrices grow as C^4, and a solve's do not: 13
+# classes with 64 coordinates take three quarters of one, 14 with 24 as long, and 20 with 64 longer.
+MOST_GENERIC, SHARE_OF_SQUARE = 256, 1 / 4
 
 
 def small(task: Task) -> bool:
@@ -38,4 +39,5 @@ def generic(task: Task) -> bool:
     rates = system.rates
     if system.schedule or not len(rates) or not np.ptp(rates) == 0 < rates[0]:
         return False
-    return MOST_FEATURES < system.n <= MOST_GENERIC and Symmetric.of(task) is None
+    sized = MOST_FEATURES < system.n <= MOST_GENERIC and system.n >= SHARE_OF_SQUARE * system.C**2
+    return sized and Symmetric.of(task) is None

@@ -66,8 +66,9 @@ def solve_many(
     """The solutions of tasks, each of them that of `solve` within rtol; none depends on a digit of another task.
 
     Systems with a thin form of at most 20 feature coordinates go in lockstep where the engine is 'auto', between the knots
-    of a moving kernel one stretch after another; so do generic states of up to 100 that conserve E, at given times and without
-    targets for NC1 and rest, on their leaves of constant E. What is neither, and what fails there, is solved alone.
+    of a moving kernel one stretch after another; so do generic states of up to 256, and at least C^2/4, that conserve E, at
+    given times and without targets for NC1 and rest, on their leaves of constant E. What is neither, and what fails there, is
+    solved alone.
 
     Args:
         tasks: what is to be done.

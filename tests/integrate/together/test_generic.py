@@ -96,7 +96,8 @@ def test_too_few_steps_end_them_as_they_end_solve():
 
 UNFIT = {
     "decay": task(problem(decay=nf.Decay(0.1, 0.1))),
-    "too many features": task(problem(sizes=nf.Sizes(3, 60, 110))),
+    "too many features": task(problem(sizes=nf.Sizes(3, 100, 260))),
+    "too many classes": task(problem(sizes=nf.Sizes(12, 4, 24))),
     "rates of their own": task(
         problem(kernel=nf.ClassBlockKernel(np.array([1.0, 1.0, 1.5]), np.full((3, 3), 0.1) + 0.4 * np.eye(3)))
     ),
