@@ -182,11 +182,14 @@ def test_a_neighbour_that_fails_costs_nothing():
         same(one, other)
 
 
-def test_what_E_cannot_tell_is_refused():
-    heavy = task()
-    state = heavy.problem.state
-    W = 30 * state.W
-    other = nf.Problem(heavy.problem.sizes, heavy.problem.kernel, nf.State(state.H, W, state.b))
-    for of in (Task.of(other, save_at=TIMES), Task.of(heavy.problem, save_at=[1e12])):
-        with pytest.raises(InputError, match="solve it alone"):
-            on_leaf(of)
+@pytest.mark.parametrize(
+    ("features", "weights", "end"),
+    [(1e4, 1.0, 2.0), (1.0, 3.0, 2.0), (1.0, 1.0, 3e3)],
+    ids=["E dwarfs S", "weights outweigh features", "so long that errors of S add up"],
+)
+def test_what_E_cannot_tell_is_refused(features, weights, end):
+    of = task().problem
+    on_leaf(Task.of(of, save_at=[2.0], rtol=1e-6))
+    state = nf.State(features * of.state.H, weights * of.state.W, of.state.b)
+    with pytest.raises(InputError, match="solve it alone"):
+        on_leaf(Task.of(nf.Problem(of.sizes, of.kernel, state), save_at=[end], rtol=1e-6))
