@@ -30,7 +30,7 @@ ROUNDING_SHARE = 0.1
 # Errors of W and G1, of size rtol |W|^2, make S negative that solve's L L^T never is. A row v of V^T W then grows at their rate,
 # until delta |v|^2 has taken S away: of |W| it is off by up to rtol (delta |W|^2 t)^(1/2). Of 1500 random problems those with
 # more than this of delta |W|^2 t, or whose weights outweigh the features so that m E is positive by a larger share of its most
-# negative eigenvalue, were off by up to 91 rtol, and the others by no more than 3.3 (solve's by up to 22).
+# negative eigenvalue, were off by up to 91 rtol, and the others by no more than 3.3 (solve's by up to 56).
 LONGEST = 1000.0
 POSITIVE = 0.1
 
