@@ -1,12 +1,13 @@
 """Ensembles in lockstep against one solve after another: CPU milliseconds a member, E = 0, C = 10, m = 12, n = 64, 61 times.
 
-Run: python benchmarks/ensembles.py [--members 256 --alone 8 --peer --whole 1000 --map 32]
+Run: python benchmarks/ensembles.py [--members 256 --alone 8 --peer --whole 1000 --map 32 --generic 128]
 Both in one process with one BLAS thread: made, integrated with the audit, all series evaluated. `--peer` has one member solved by
 the fastest peer of integrators.py too, a compiled explicit method, at a tolerance at which its final state is as good as ours; a
 later call counts, and not its compilation. `--whole K` then takes K members
 through `nf.ensemble` in a process for each core, and says the seconds; `--map K` a phase diagram of K x K such cells over
-(kappa_c/kappa_d, kappa_n/kappa_d) through `ntkflow sweep`, from start-up to the figure. CPU time counts, since machines have
-other users too. `--members 0` leaves the comparison out; what is left out stays as the file has it.
+(kappa_c/kappa_d, kappa_n/kappa_d) through `ntkflow sweep`, from start-up to the figure. `--generic K` compares K states like ReLU
+features (5386 unknowns), saved at both ends of 20 within-class time constants, as in integrators.py, and at 61 times. CPU time
+counts, since machines have other users too. 0 leaves a part out, which stays as the file has it.
 Writes results/ensembles.json.
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from integrator_task import diffrax_peer, distance
+from integrators import collapse_time
 from threadpoolctl import threadpool_limits
 
 import ntkflow as nf
@@ -42,6 +44,11 @@ def member(seed: int) -> nf.Problem:
     return nf.Problem(SIZES, KERNEL, nf.initial.make("balanced", SIZES, KERNEL, seed))
 
 
+def generic_member(seed: int) -> nf.Problem:
+    """One with generic features."""
+    return nf.Problem(SIZES, KERNEL, nf.initial.make("relu", SIZES, KERNEL, seed))
+
+
 def timed(work: Callable[[], Any], members: int) -> tuple[float, Any]:
     """CPU milliseconds a member, and what came of it."""
     began = time.process_time()
@@ -49,10 +56,17 @@ def timed(work: Callable[[], Any], members: int) -> tuple[float, Any]:
     return 1e3 * (time.process_time() - began) / members, found
 
 
-def compared(members: int, alone: int, rtol: float, with_peer: bool) -> dict[str, Any]:
+def compared(
+    members: int,
+    alone: int,
+    rtol: float,
+    with_peer: bool = False,
+    make: Callable[[int], nf.Problem] = member,
+    grid: np.ndarray | None = None,
+) -> dict[str, Any]:
     """All ways at one tolerance."""
-    made, problems = timed(lambda: [member(seed) for seed in range(members)], members)
-    grid = common_grid(problems[:1])
+    made, problems = timed(lambda: [make(seed) for seed in range(members)], members)
+    grid = common_grid(problems[:1]) if grid is None else grid
     tasks = [Task.of(problem, save_at=grid, rtol=rtol) for problem in problems]
     together, found = timed(lambda: solve_many(tasks), members)
     series, _ = timed(lambda: [solution.series for solution in found], members)
@@ -66,7 +80,8 @@ def compared(members: int, alone: int, rtol: float, with_peer: bool) -> dict[str
 
     against = peer(found[0], strict[0], rtol) if with_peer else {}
     return {
-        **against, "rtol": rtol, "members": members, "made": made, "lockstep": together, "alone": each, "series": series,
+        **against, "rtol": rtol, "times": len(grid), "members": members,
+        "made": made, "lockstep": together, "alone": each, "series": series,
         "ratio": each / together, "steps": float(np.mean([solution.stats.steps for solution in found])),
         "steps_alone": float(np.mean([solution.stats.steps for solution in single])),
         "error": error(found), "error_alone": error(single),
@@ -117,6 +132,15 @@ def phase_diagram(side: int) -> dict[str, float]:
     }
 
 
+def show(row: dict[str, Any]) -> None:
+    """One comparison."""
+    print(
+        f"rtol {row['rtol']:g}, {row['times']} times: {row['lockstep']:.1f} ms a member in lockstep, {row['alone']:.1f} alone, "
+        f"ratio {row['ratio']:.1f}; series {row['series']:.1f}, made {row['made']:.1f}; error {row['error']:.1e}, "
+        f"alone {row['error_alone']:.1e}; steps {row['steps']:.0f}, alone {row['steps_alone']:.0f}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", type=int, default=256, help="0: none")
@@ -124,6 +148,7 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--whole", type=int, default=1000, help="0: not at all")
     parser.add_argument("--map", type=int, default=32, help="0: not at all")
+    parser.add_argument("--generic", type=int, default=128, help="0: none")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     before = json.loads(options.out.read_text()) if options.out.exists() else {"rows": [], "whole": []}
@@ -134,11 +159,17 @@ def main() -> None:
         for rtol in RTOLS if options.members else ():
             row = compared(options.members, options.alone, rtol, options.peer)
             found["rows"].append(row)
-            print(
-                f"rtol {rtol:g}: {row['lockstep']:.1f} ms a member in lockstep, {row['alone']:.1f} alone, ratio "
-                f"{row['ratio']:.1f}; series {row['series']:.1f}, made {row['made']:.1f}; error {row['error']:.1e}, "
-                f"alone {row['error_alone']:.1e}; steps {row['steps']:.0f}, alone {row['steps_alone']:.0f}"
-            )
+            show(row)
+        if options.generic:
+            end = collapse_time(SIZES.per_class, (1.0, 0.5, 0.1))
+            grids = [np.array([0.0, end]), np.append(0.0, np.geomspace(1e-5 * end, end, 60))]
+            found["generic"] = [
+                compared(options.generic, options.alone, rtol, make=generic_member, grid=grid)
+                for rtol in RTOLS
+                for grid in grids
+            ]
+            for row in found["generic"]:
+                show(row)
     if options.whole:
         found["whole"] = []
     for rtol in RTOLS if options.whole else ():

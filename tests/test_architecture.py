@@ -70,7 +70,7 @@ REST = "rest"
 STOREYS = {
     "ntkflow.cli": "options printed < observed < rest",
     "ntkflow.integrate": "engines < rest < descent together < layers",
-    "ntkflow.integrate.engines": "base precision < structured < lockstep < compiled < rest",
+    "ntkflow.integrate.engines": "base precision < structured < lockstep < compiled on_leaf < rest",
     "ntkflow.metrics": "published < rest",
     "ntkflow.problem": "sizes < state < kernels < rest < layers",
     "ntkflow.prove": "algebra < entry < draws instances < claims < rest",

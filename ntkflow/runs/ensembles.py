@@ -23,7 +23,7 @@ from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import run_alone
 from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.task import Task
-from ntkflow.integrate.together import FEW, fits, solve_many
+from ntkflow.integrate.together import FEW, solve_many, worth
 from ntkflow.integrate.trajectory import Trajectory
 from ntkflow.problem.layers.problem import LayeredProblem
 from ntkflow.problem.problem import Problem
@@ -161,7 +161,8 @@ def ensemble(
 ) -> Ensemble:
     """Integrate many members and evaluate their series on one grid of times.
 
-    Small thin systems are integrated in lockstep, many at a time, where `engine` is 'auto': member k is what
+    Small thin systems are integrated in lockstep, many at a time, where `engine` is 'auto', and so are 16 or more generic
+    states with up to 256 feature coordinates under a constant kernel with one mu_single, without decay: member k is what
     `solve(problem_k, save_at=times, rtol=rtol).series` gives within rtol, with the same digits whoever the other members
     are. So it is where `engine` is 'jax', but that the last digits belong to the number of slots, which goes up in powers of
     two with that of the members. With another engine, and where there are one or two members, it is exactly that of `solve`.
@@ -291,12 +292,12 @@ class _Task:
             raise InputError("engine", repr(JAX), "has no form for linear layers", "use engine='auto'")
         return [self._asked(problem) for problem in flat]
 
-    def alike(self) -> bool:
-        """Whether its first member, and most likely the others, can go in lockstep."""
+    def worth(self) -> tuple[int, int] | None:
+        """How many like its first member lockstep is worth for, and at a time; None where that can't go in lockstep."""
         problem = _problem(self.sources[0])
         if isinstance(problem, LayeredProblem):
-            return self._asked_of_layers(problem).joins
-        return fits(self._asked(problem))
+            return self._asked_of_layers(problem).worth
+        return worth(self._asked(problem))
 
     def _asked(self, problem: Problem) -> Task:
         return Task.of(problem, save_at=self.times, **vars(self.options))
@@ -334,11 +335,11 @@ def _tasks(
 ) -> Iterator[_Task]:
     """The members, one by one or so many together that each worker has some in lockstep."""
     workers = getattr(executor, "_max_workers", UNKNOWN_WORKERS)
-    together = min(TOGETHER, -(-len(names) // workers))
     every = [_member_source(source, k, seed) for k, seed in enumerate(names)]
-    lockstep = len(every) >= FEW
-    if not (lockstep and _Task((every[0],), (names[0],), grid, options).alike()):
-        together = 1
+    few = _Task((every[0],), (names[0],), grid, options).worth() if len(every) >= FEW else None
+    # How many there are decides, and not how many workers.
+    lockstep = len(every) >= (FEW if few is None else few[0])
+    together = 1 if few is None or not lockstep else min(TOGETHER, max(few[1], -(-len(names) // workers)))
     for k in range(0, len(every), together):
         some = slice(k, k + together)
         yield _Task(tuple(every[some]), tuple(names[some]), grid, options, lockstep)

@@ -64,6 +64,20 @@ def test_two_members_are_solved_one_after_another():
     np.testing.assert_array_equal(found.series["loss"][1], alone.series["loss"])
 
 
+def test_generic_states_go_in_lockstep_where_there_are_many(monkeypatch):
+    monkeypatch.setattr("ntkflow.integrate.together.many.FEW_GENERIC", 5)
+    monkeypatch.setattr("ntkflow.integrate.together.many.GENERIC_TOGETHER", 4)
+    wide = replace(SMALL, init="gaussian", features=21, per_class=12)
+    many, few = Inline(), Inline()
+    found, alone = nf.ensemble(wide, range(5), many), nf.ensemble(wide, range(4), few)
+    assert {member.engine for member in found.members} == {"lockstep"}
+    assert {member.engine for member in alone.members} == {"structured"}
+    # Not one for each of the workers: it would take longer than to solve them.
+    assert (len(many.submitted), len(few.submitted)) == (2, 4)
+    for name, values in alone.series.items():
+        np.testing.assert_allclose(found.series[name][:4], values, rtol=1e-5, atol=1e-5)
+
+
 def test_a_member_has_the_same_digits_whoever_the_others_are():
     together, apart = Inline(2), Inline()
     whole = nf.ensemble(SMALL, range(5), together)

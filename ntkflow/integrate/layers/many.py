@@ -15,7 +15,7 @@ from ntkflow.integrate.layers.solution import LayeredSolution
 from ntkflow.integrate.layers.solve import MAX_STEPS, begin, default_horizon, run_alone
 from ntkflow.integrate.stopping import Stop
 from ntkflow.integrate.task import asked
-from ntkflow.integrate.together import fits, solve_many
+from ntkflow.integrate.together import FEW, solve_many, worth
 from ntkflow.problem.layers.problem import LayeredProblem
 
 # Of more unknowns the products of one member are large enough for it to be as fast alone.
@@ -62,11 +62,16 @@ class LayersTask:
     @property
     def joins(self) -> bool:
         """Whether it is faster with others of its shape than alone."""
+        return self.worth is not None
+
+    @property
+    def worth(self) -> tuple[int, int] | None:
+        """How many like it there must be for that, and at a time, as `together.worth`."""
         if self.engine != "auto" or self.form == "raw":
-            return False
+            return None
         if self.flat:
-            return fits(flat_task(self.problem, self.t_end, self.stop, self.times, self.rtol, MAX_STEPS))
-        return _in_step(self.begin())
+            return worth(flat_task(self.problem, self.t_end, self.stop, self.times, self.rtol, MAX_STEPS))
+        return (FEW, 1) if _in_step(self.begin()) else None
 
     def begin(self) -> LayersMarch:
         """The integration before its first step."""

@@ -1,5 +1,5 @@
 """Many tasks at once: in the lockstep engine, looked over all together, what can go there; the rest alone."""
 
-from ntkflow.integrate.together.many import FEW, fits, solve_many
+from ntkflow.integrate.together.many import FEW, fits, solve_many, worth
 
-__all__ = ["FEW", "fits", "solve_many"]
+__all__ = ["FEW", "fits", "solve_many", "worth"]

@@ -13,8 +13,9 @@ from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import run_alone
 from ntkflow.integrate.stopping import Stop
 from ntkflow.integrate.task import Task
+from ntkflow.integrate.together.generic import MOST_FEATURES, MOST_UNKNOWNS, small
 from ntkflow.integrate.together.lookout import near_saddle
-from ntkflow.integrate.together.many import DOUBTFUL, MOST_FEATURES, MOST_UNKNOWNS, small
+from ntkflow.integrate.together.many import DOUBTFUL
 from ntkflow.integrate.together.passage import Member, Passage
 
 # jax takes what is smaller than the smallest normal float for zero, and squares of these numbers are.

@@ -10,6 +10,7 @@ from ntkflow.dynamics.packed import ThinFlow
 from ntkflow.integrate.engines.chain import Step
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.slots import PerSlot, Systems
+from ntkflow.integrate.engines.on_leaf import LeafLockstep
 from ntkflow.integrate.engines.structured.bdf import Polynomial
 from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.together.passage import Member
@@ -104,7 +105,8 @@ class Lookout(PerSlot):
         self.slow[slot] = -1.0 if stop.stationarity is None else NEARLY * stop.stationarity * clock * room
         self.saddle[slot] = near_saddle(watch, job.rtol)
         self.most[slot], self.blind[slot], self.steps[slot] = watch.max_steps, watch.blind, steps
-        self.before[slot], self.since[slot], self.ends[slot] = job.z, 0.0, job.t_end
+        self.before[slot] = job.z[: self.before.shape[1]]
+        self.since[slot], self.ends[slot] = 0.0, job.t_end
         self.lightest[slot], self.heaviest[slot] = coordinates.s.min() ** 2, coordinates.s.max() ** 2
 
     def keep(self, staying: Integers) -> None:
@@ -165,3 +167,21 @@ class Lookout(PerSlot):
         distance = moved.sum(axis=1) / np.maximum(self.heaviest[i], 1.0)
         near: Truths = distance <= np.where(slow > 0, slow * span, -1.0) ** 2 * size
         return near & (slow > 0)
+
+
+class LeafLookout(Lookout):
+    """The same of states without L, which is brought up to their times when the watch is asked.
+
+    The losses that it looks at leave out the share of L: the watch is asked rather too often than too seldom.
+
+    Args:
+        engine: whose slots it looks over.
+    """
+
+    def __init__(self, engine: LeafLockstep) -> None:
+        super().__init__(engine.systems)
+        self.engine = engine
+
+    def asked(self, slot: int, t: float, z: Floats, steps: int, near: bool, anything: bool) -> bool:
+        """Whether a member is to stop."""
+        return super().asked(slot, t, self.engine.whole(slot, t, z), steps, near, anything)

@@ -6,28 +6,28 @@ from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 from threadpoolctl import threadpool_limits
 
-from ntkflow.dynamics.packed import ThinFlow
 from ntkflow.errors import InputError
 from ntkflow.integrate.engines.lockstep import Lockstep
 from ntkflow.integrate.engines.lockstep.engine import SLOTS
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.slots import Shape
+from ntkflow.integrate.engines.on_leaf import LeafLockstep, LeafShape, OnLeaf
+from ntkflow.integrate.engines.on_leaf.engine import SLOTS as LEAF_SLOTS
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.solve import run_alone
 from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.task import Task
-from ntkflow.integrate.together.lookout import Lookout
+from ntkflow.integrate.together.generic import generic, small
+from ntkflow.integrate.together.lookout import LeafLookout, Lookout
 from ntkflow.integrate.together.passage import Member, Passage
-from ntkflow.integrate.together.symmetric import Symmetric
 
-# Of larger systems the products are large enough for one run by itself to be as fast.
-MOST_FEATURES, MOST_UNKNOWNS = 20, 2000
 TINY, MORE_SLOTS = 32, 4
 # Whether these are the system's fault or this engine's, another engine knows.
 DOUBTFUL = (Reason.STEP_FAILED, Reason.NOT_FINITE, Reason.STALLED, Reason.INACCURATE)
 
-# Fewer runs are faster one after another: a tick costs the same Python for one slot as for many.
-FEW = 3
+# Fewer runs are faster one after another: a tick costs the same Python for one slot as for many. On leaves it costs more, and
+# fewer than so many at a time are slower too.
+FEW, FEW_GENERIC, GENERIC_TOGETHER = 3, 16, 8
 
 # States saved of all slots together may take so many bytes; where there are many times to save, fewer slots are filled.
 SAVED_BYTES = 2**28
@@ -66,7 +66,9 @@ def solve_many(
     """The solutions of tasks, each of them that of `solve` within rtol; none depends on a digit of another task.
 
     Systems with a thin form of at most 20 feature coordinates go in lockstep where the engine is 'auto', between the knots
-    of a moving kernel one stretch after another; what has no such form, and what fails there, is solved alone.
+    of a moving kernel one stretch after another; so do generic states of up to 256, and at least C^2/4, that conserve E, at
+    given times and without targets for NC1 and rest, on their leaves of constant E. What is neither, and what fails there, is
+    solved alone.
 
     Args:
         tasks: what is to be done.
@@ -133,13 +135,19 @@ class Together:
 
     def kind(self, member: Member) -> Kind:
         """What goes in one engine: its shape, and whether the law of E's motion is followed."""
-        return Shape.of(member.coordinates), False
+        coordinates = member.coordinates
+        shape = LeafShape if isinstance(coordinates, OnLeaf) else Shape
+        return shape.of(coordinates), False
 
     def engine(self, kind: Kind, waiting: list[Member], slots: int) -> Engine:
         """What integrates all that waits."""
         shape, _ = kind
         longest = max(len(member.grid) for member in waiting)
-        room = max(1, SAVED_BYTES // (8 * shape.size * max(1, longest)))
+        room = max(1, SAVED_BYTES // (8 * len(waiting[0].z) * max(1, longest)))
+        if isinstance(shape, LeafShape):
+            on_leaf = LeafLockstep(shape, min(slots, LEAF_SLOTS, len(waiting), room))
+            on_leaf.lookout = LeafLookout(on_leaf)
+            return on_leaf
         # Tiny systems: of more of them at a time the calls cost less, and they still fit the caches.
         most = slots * MORE_SLOTS if shape.size <= TINY else slots
         engine = Lockstep(shape, min(most, len(waiting), room))
@@ -165,15 +173,11 @@ class _Queue(deque[Member]):
 
 def fits(task: Task) -> bool:
     """Whether a task can go in lockstep."""
-    return task.engine == "auto" and small(task)
+    return task.engine == "auto" and (small(task) or generic(task))
 
 
-def small(task: Task) -> bool:
-    """Whether a task has a thin form of at most 20 feature coordinates, or is as good as one class."""
-    if task.form == "raw":
-        return False
-    flow = task.flow
-    if not isinstance(flow, ThinFlow):
-        return False
-    few = flow.system.n <= MOST_FEATURES and flow.system.size <= MOST_UNKNOWNS
-    return few or Symmetric.of(task) is not None
+def worth(task: Task) -> tuple[int, int] | None:
+    """How many tasks like this one there must be for lockstep to be worth it, and at a time; None: it can't go in lockstep."""
+    if not fits(task):
+        return None
+    return (FEW_GENERIC, GENERIC_TOGETHER) if generic(task) else (FEW, 1)

@@ -20,16 +20,19 @@ from ntkflow.integrate.engines.chain import (
     structured_rtol,
 )
 from ntkflow.integrate.engines.lockstep.job import Job
+from ntkflow.integrate.engines.on_leaf import OnLeaf
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
 from ntkflow.integrate.save_times import own_grid
 from ntkflow.integrate.solution import Solution
 from ntkflow.integrate.stopping import Reason
 from ntkflow.integrate.task import Cost, Task
+from ntkflow.integrate.together.generic import generic
 from ntkflow.integrate.together.symmetric import Symmetric
 from ntkflow.integrate.watch import Now
 
 LOCKSTEP = "lockstep"
 BECAUSE = "a small thin system among many"
+GENERIC = "a generic state among many, its deviations eliminated by E"
 SYMMETRIC = "a state of seven numbers, symmetric in the classes, among many"
 
 
@@ -56,7 +59,7 @@ class Passage:
         self._engine = choose.JAX if task.engine == choose.JAX else LOCKSTEP
         assert isinstance(task.flow, ThinFlow)
         self._flow = task.flow
-        self._symmetric = Symmetric.of(task)
+        self._symmetric, self._generic = Symmetric.of(task), generic(task)
         self._t, self._y = 0.0, self._flow.start()
         self._spans = list(pairwise([0.0, *task.knots, task.t_end]))
         self._rtol = max(
@@ -81,18 +84,24 @@ class Passage:
         """Whether the stretch under way ends at the end time."""
         return len(self._choices) == len(self._spans)
 
+    @property
+    def _kind(self) -> str:
+        if self._generic:
+            return GENERIC
+        return BECAUSE if self._symmetric is None else SYMMETRIC
+
     def next(self) -> "Member | None":
         """The next stretch, for a slot of the engine; None when the task has come to its end.
 
         Raises:
-            InputError: the class kernel there is not symmetrisable.
+            InputError: the class kernel there is not symmetrisable, or the state can't be left to E.
         """
         while self.reason is None and not self.last:
             begin, end = self._spans[len(self._choices)]
             flow = self._flow.between(begin, end)
             same = begin == 0.0 and flow is self._flow
             stiffness = (self._radius if same else flow.spectral_radius(self._y)) * (end - begin)
-            because = f"{BECAUSE if self._symmetric is None else SYMMETRIC} (rho T = {stiffness:.2g}, {self._y.size} unknowns)"
+            because = f"{self._kind} (rho T = {stiffness:.2g}, {self._y.size} unknowns)"
             choice = choose.Choice(self._engine, stiffness, because, BECAUSE)
             self._choices.append(choice)
             interval = Interval(begin, end, flow, choice, self._rtol)
@@ -103,6 +112,8 @@ class Passage:
 
     def _stretch(self, interval: Interval, flow: ThinFlow) -> "Member":
         coordinates = self._symmetric or Coordinates.build(flow.system, 0.0, interval.width, self._y)
+        if self._generic:
+            coordinates = OnLeaf.of(coordinates, self._y, interval.width, self._rtol)
         grid = self._within(interval)
         if not self._exact and not (len(grid) and grid[-1] == interval.end):
             grid = np.append(grid, interval.end)

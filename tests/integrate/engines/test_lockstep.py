@@ -159,9 +159,9 @@ def test_what_is_known_of_convergence_makes_one_iteration_enough():
 def test_inverses_of_a_stack_are_those_of_each_alone(N):
     B = np.random.default_rng(0).standard_normal((4, 3, N, N + 2))
     A = B @ B.swapaxes(-1, -2) + 0.1 * np.eye(N)
-    found = newton._inverse(A)
+    found = newton.inverse(A)
     np.testing.assert_allclose(found @ A, np.broadcast_to(np.eye(N), A.shape), rtol=0, atol=1e-10)
     A[1] = 0.0
     with np.errstate(all="ignore"):
-        np.testing.assert_array_equal(newton._inverse(A)[[0, 2, 3]], found[[0, 2, 3]])
-    np.testing.assert_array_equal(newton._inverse(A[2:3])[0], found[2])
+        np.testing.assert_array_equal(newton.inverse(A)[[0, 2, 3]], found[[0, 2, 3]])
+    np.testing.assert_array_equal(newton.inverse(A[2:3])[0], found[2])

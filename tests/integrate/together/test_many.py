@@ -114,7 +114,7 @@ def test_states_are_those_of_a_far_stricter_run():
 
 def test_what_cannot_go_in_lockstep_is_solved_alone():
     cross = problem(loss=nf.CrossEntropy())
-    wide = problem(sizes=nf.Sizes(3, 10, 30))
+    wide = problem(sizes=nf.Sizes(3, 10, 30), decay=Decay(0.1, 0.1))
     tasks = [
         task(wide, save_at=SAVED),
         task(problem(), save_at=SAVED, engine="DOP853"),

@@ -40,13 +40,17 @@ class Lockstep:
         ticks: Newton iterations of all slots.
     """
 
+    # What the slots hold; `on_leaf` has others.
+    SYSTEMS: type[Systems] = Systems
+    NEWTON: type[NewtonSystems] = NewtonSystems
+    LEAVES: type[projection.Leaves] = projection.Leaves
+
     def __init__(
         self, shape: Shape, slots: int = SLOTS, lookout: Lookout | None = None, project: bool = True
     ) -> None:
         self.shape, self.lookout, self.project = shape, lookout, project
-        self.systems, self.norms, self.now = Systems(shape, slots), Norms(shape, slots), Counts(slots)
-        self.newton = NewtonSystems(self.systems)
-        self.leaves = projection.Leaves(shape, slots)
+        self.systems, self.norms, self.now = self.SYSTEMS(shape, slots), Norms(shape, slots), Counts(slots)
+        self.newton, self.leaves = self.NEWTON(self.systems), self.LEAVES(shape, slots)
         self.X = np.zeros((slots, history.ROWS, shape.size))
         self._spare = np.zeros_like(self.X)
         self.jobs: list[Job] = []
@@ -98,15 +102,20 @@ class Lockstep:
         self.norms.put(slot, job.coordinates, job.rtol, job.atol)
         self.now.begin(slot, job)
         self.X[slot] = 0.0
-        self.X[slot, 0] = job.z
+        self.X[slot, 0] = job.z[: self.shape.size]
         if self.lookout is not None:
             self.lookout.begin(slot, job)
 
     def _leave(self, slot: int, job: Job) -> None:
         self.now.record(slot, job)
-        job.z = self.X[slot, 0].copy()
+        job.z = self.whole(slot, job.t, self.X[slot, 0].copy())
         ended = self.now.t[slot] >= self.now.t_end[slot]
         job.status = "failed" if self.now.failed[slot] else "finished" if ended else "stopped"
+
+    def whole(self, slot: int, t: float, z: Floats) -> Floats:
+        """What is kept of the state z of a slot at t."""
+        del slot, t
+        return z
 
     def _keep(self, staying: Integers) -> None:
         for part in (self.systems, self.norms, self.now, self.newton, self.leaves):
@@ -352,7 +361,7 @@ class Lockstep:
             # Few steps have several of them inside: these are worked out by themselves, but for the last.
             for k in several.tolist():
                 slot, job = int(j[k]), self.jobs[int(j[k])]
-                now.due[slot] = job.save(job.due, shares[k] @ self.X[slot])
+                now.due[slot] = job.save(job.due, self.whole(slot, job.due, shares[k] @ self.X[slot]))
                 now.after[slot] = job.after
 
     def _save_owed(self) -> None:
@@ -365,9 +374,10 @@ class Lockstep:
 
     def _save(self, slots: Integers, times: Floats, z: Floats) -> None:
         """Keep states at times of their grids."""
-        now, jobs = self.now, [self.jobs[slot] for slot in slots.tolist()]
-        now.due[slots] = [job.save(t, row) for job, t, row in zip(jobs, times.tolist(), z, strict=True)]
-        now.after[slots] = [job.after for job in jobs]
+        now, jobs, each = self.now, self.jobs, slots.tolist()
+        saved = zip(each, times.tolist(), z, strict=True)
+        now.due[slots] = [jobs[slot].save(t, self.whole(slot, t, row)) for slot, t, row in saved]
+        now.after[slots] = [jobs[slot].after for slot in each]
 
     def _look(self, i: Integers) -> Integers:
         """What follows from the new states of slots i; those of them that have come to an end."""

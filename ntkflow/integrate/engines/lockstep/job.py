@@ -1,6 +1,7 @@
 """One integration that waits for a slot, lies in one, or has left it."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from ntkflow._types import Floats, Times
@@ -63,6 +64,11 @@ class Job:
     def after(self) -> float:
         """The time to save at after that."""
         return self._times[self._next + 1]
+
+    def due_before(self, t: float) -> list[float]:
+        """The times to save at that come before t."""
+        k = bisect_left(self._times, t)
+        return self._times[self._next : k]
 
     def save(self, t: float, z: Flat) -> float:
         """Keep a state at a time of the grid, or at t in the place of all of its times up to t; the next time to save at."""

@@ -99,7 +99,7 @@ class NewtonSystems(PerSlot):
         k = np.arange(n)
         rows[..., k, k] += (sigma + lw)[:, None, None]
         rows[..., n, n] += (sigma + lb)[:, None]
-        self.V[i], self.inverses[i] = V, _inverse(rows)
+        self.V[i], self.inverses[i] = V, inverse(rows)
         self.seen[i, C:] = transposed(V) @ W
         self.reciprocal[i], self.Q[i] = reciprocal, d * reciprocal
         Pt = transposed(V) @ (A @ B - self.systems.T[i])
@@ -138,7 +138,7 @@ class NewtonSystems(PerSlot):
         return out
 
 
-def _inverse(A: Floats) -> Floats:
+def inverse(A: Floats) -> Floats:
     """Inverses of symmetric positive definite matrices, (..., N, N), which need no pivoting.
 
     Large ones are put together from those of a half and of its Schur complement: products of small matrices are the quickest
@@ -149,15 +149,15 @@ def _inverse(A: Floats) -> Floats:
         return _swept(A)
     k = N // 2
     upper, beside, lower = A[..., :k, :k], A[..., :k, k:], A[..., k:, k:]
-    inverse = _inverse(upper)
-    T = inverse @ beside
-    rest = _inverse(lower - transposed(beside) @ T)
+    first = inverse(upper)
+    T = first @ beside
+    rest = inverse(lower - transposed(beside) @ T)
     U = T @ rest
     result = np.empty_like(A)
     result[..., k:, k:] = rest
     np.negative(U, out=result[..., :k, k:])
     np.negative(transposed(U), out=result[..., k:, :k])
-    np.add(inverse, U @ transposed(T), out=result[..., :k, :k])
+    np.add(first, U @ transposed(T), out=result[..., :k, :k])
     return result
 
 
