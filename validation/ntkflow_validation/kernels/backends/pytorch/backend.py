@@ -25,6 +25,7 @@ from ntkflow_validation.kernels.backends.pytorch import contracting, layers
 from ntkflow_validation.kernels.backends.pytorch.half import COMPUTES, Halves
 from ntkflow_validation.kernels.backends.pytorch.layers import Use
 from ntkflow_validation.kernels.backends.pytorch.lending import Calls, Tensors, devices, lent, single
+from ntkflow_validation.normalisation.pytorch import require_numbers
 from ntkflow_validation.normalisation.watched import Forward, running
 from ntkflow_validation.precision import full_in_torch
 
@@ -86,7 +87,7 @@ class TorchBackend:
     def check(self, x: Inputs) -> "TorchBackend":
         """Look anew at the module, whose parameters, frozen ones and mode may have changed."""
         named = dict(self._body.named_parameters())
-        _require_numbers(named)
+        require_numbers(self._body)
         trained = _chosen(named, self._trainable)
         self._params = {name: single(p.detach()) for name, p in named.items() if trained[name]}
         self.half = WIDENED if any(single(p) is not p for p in named.values()) else ""
@@ -361,14 +362,6 @@ def _attribute(module: ForeignNetwork, path: str) -> ForeignNetwork:
     for name in path.split("."):
         module = getattr(module, name)
     return module
-
-
-def _require_numbers(named: Mapping[str, torch.nn.Parameter]) -> None:
-    for name, p in named.items():
-        if torch.nn.parameter.is_lazy(p) or p.is_meta:
-            kind = "a lazy layer's, not made yet" if torch.nn.parameter.is_lazy(p) else "on the device meta"
-            remedy = "call the module on a batch once, or load the numbers first"
-            raise InputError("params", f"{name}, {kind}", "has no numbers", remedy)
 
 
 def _chosen(
