@@ -52,6 +52,30 @@ def test_tables_and_labels_of_their_own(capsys):
     assert told(capsys, "f.npy", "--labels", "y.npy")["values"] == found["values"]
 
 
+def written(path, arrays):
+    """A .safetensors file by its format: the length of a JSON header, the header, the bytes."""
+    header, content = {}, b""
+    for name, (kind, array) in arrays.items():
+        offsets = [len(content), len(content) + array.nbytes]
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
+        content += array.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content)
+
+
+def test_safetensors(tmp_path, capsys):
+    short = H.astype(np.float32)
+    rest = {"labels": ("I64", Y), "head.other": ("F64", B), "weight": ("F64", W)}
+    written(tmp_path / "f.safetensors", {"features": ("F32", short), **rest})
+    assert told(capsys, "f.safetensors")["values"] == dict(nf.metrics.collapse(short, Y, W))
+    # bfloat16 is the upper half of float32.
+    upper = (short.view(np.uint32) >> 16).astype(np.uint16)
+    written(tmp_path / "half.safetensors", {"features": ("BF16", upper), **rest})
+    widened = (upper.astype(np.uint32) << 16).view(np.float32)
+    found = told(capsys, "half.safetensors")["values"]
+    assert found == pytest.approx(dict(nf.metrics.collapse(widened, Y, W)), rel=1e-6)
+
+
 def test_a_state_file_of_ours_is_read_as_it_is(tmp_path, capsys):
     files.write_state("state.npz", nf.State(H.T.copy(), W, B), Y)
     assert told(capsys, "state.npz")["values"] == dict(nf.metrics.collapse(H, Y, W, B))

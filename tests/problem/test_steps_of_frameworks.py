@@ -4,6 +4,8 @@ The parameters are W, H and b themselves: a body that is a table of features has
 theory is the gradient flow of the sum loss in these coordinates.
 """
 
+import functools
+import itertools
 import math
 from importlib.util import find_spec
 
@@ -271,3 +273,93 @@ def test_sums_over_batches_take_the_whole_gradient_on_average():
 
     arguments = {"reduction": "sum", "batch": N // 2}
     check_order(stepped, lambda part: nf.Clock(rate_of(arguments, part), samples=N, classes=C, **arguments))
+
+
+# Every form of the optimiser, each with the losses and reductions of all kinds.
+FORMS = list(
+    itertools.product(
+        ["plain", "heavy ball", "nesterov"], [None, "coupled", "decoupled"], ["rate", "schedule"]
+    )
+)
+LOSSES = [OPTAX[name] for name in OPTAX if "integer" not in name]
+BETA, BEFORE = 0.5, 30  # momentum has built up to rounding
+# So small that the state hardly moves meanwhile.
+SHORT = 1e-5
+# Cross-entropies have one mean, over samples.
+KINDS = [*(arguments for _, arguments in LOSSES), ("cross-entropy", "batch-mean")]
+
+
+def factor(step, sin=math.sin):
+    """Of the rate, in a schedule."""
+    return 1 + 0.3 * sin(1.0 * step)
+
+
+def rule_of(form, rate):
+    momentum, decay, course = form
+    parts = [] if momentum == "plain" else [optax.trace(BETA, nesterov=momentum == "nesterov")]
+    if decay is not None:
+        parts.insert(0 if decay == "coupled" else len(parts), optax.add_decayed_weights(WEIGHT_DECAY))
+    last = (
+        optax.scale(-rate)
+        if course == "rate"
+        else optax.scale_by_schedule(lambda s: -rate * factor(s, jnp.sin))
+    )
+    return optax.chain(*parts, last)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def before_and_after(form, index, rate, steps):
+    """W, H, b before and after the last of so many steps on the loss of an index."""
+    params = {name: jnp.asarray(getattr(START, name)) for name in "WHb"}
+    losses = [loss for loss, _ in LOSSES] + [LOSSES[-2][0]]
+
+    def objective(p):
+        outputs = (p["W"] @ p["H"] + p["b"][:, None]).T
+        return jax.lax.switch(
+            index, [lambda f, loss=loss: loss(f, jnp.asarray(Y.T)) for loss in losses], outputs
+        )
+
+    rule = rule_of(form, rate)
+
+    def step(carried, _):
+        params, state = carried
+        updates, state = rule.update(jax.grad(objective)(params), state, params)
+        return (optax.apply_updates(params, updates), state), params
+
+    (after, _), seen = jax.lax.scan(step, (params, rule.init(params)), length=steps)
+    return jax.tree.map(lambda leaf: leaf[-1], seen), after
+
+
+def euler(state, time, decay, kind):
+    """One step of the flow of the sum loss (4) with decay, from (W, H, b)."""
+    W, H, b = (np.asarray(state[name]) for name in "WHb")
+    F = W @ H + b[:, None]
+    outputs = np.exp(F) / np.exp(F).sum(axis=0) if kind == "cross-entropy" else F
+    R = outputs - Y
+    rates = {"W": R @ H.T + decay.W * W, "H": W.T @ R + decay.H * H, "b": R.sum(axis=1) + decay.b * b}
+    return {name: np.asarray(state[name]) - time * rates[name] for name in "WHb"}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(map(str, form)))
+def test_a_step_of_every_combination_is_an_euler_step_of_the_flow(form):
+    momentum, decay, course = form
+    arguments = {} if momentum == "plain" else {"momentum": BETA, "nesterov": momentum == "nesterov"}
+    if decay is not None:
+        arguments |= {"weight_decay": WEIGHT_DECAY, "decay": decay}
+    for index, (loss, reduction) in enumerate(KINDS):
+        given = {"loss": loss, "reduction": reduction, "samples": N, "classes": C, **arguments}
+        unit, found = SHORT * nf.Clock(1.0, **given).scale, []
+        for rate in (unit, unit / 2):
+            with jax.enable_x64():
+                before, after = before_and_after(form, index, rate, BEFORE + 1)
+            of = (
+                {"learning_rate": rate} if course == "rate" else {"schedule": lambda s, r=rate: r * factor(s)}
+            )
+            clock = nf.Clock(**of, **given)
+            time = clock.time(BEFORE + 1) - clock.time(BEFORE)
+            told = euler(before, time, clock.decay, loss)
+            found.append(math.sqrt(sum(np.sum((told[k] - np.asarray(after[k])) ** 2) for k in "WHb")))
+            moved = math.sqrt(sum(np.sum((told[k] - np.asarray(before[k])) ** 2) for k in "WHb"))
+        # Plain descent is Euler's step itself; momentum differs by the square of the step.
+        assert found[1] < 0.01 * moved, (loss, reduction)
+        assert found[0] < 1e-12 or found[0] / found[1] == pytest.approx(4, rel=0.1), (loss, reduction)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow as nf
+from ntkflow.metrics.published import moments
 from ntkflow.metrics.published.labels import LabelsWarning
 from ntkflow.metrics.published.moments import Moments
 from ntkflow.metrics.published.registry import METRICS
@@ -240,15 +241,15 @@ def test_batches_of_very_different_size_are_merged_without_loss():
     H, y, _ = drawn(3, 3, 5, (4, 4, 4))
     H[:, 0] *= 1e-30
     order = np.random.default_rng(0).permutation(12)
-    moments = Moments(5, scatter=True)
+    parts = Moments(5, scatter=True)
     for factor, rows in ((0.0, order[:2]), (1e-3, order[2:7]), (1.0, order[7:])):
-        moments.add(H[rows] * factor, y[rows], 0.0)
+        parts.add(H[rows] * factor, y[rows], 0.0)
     whole = Moments(5, scatter=True)
     factors = np.repeat([0.0, 1e-3, 1.0], [2, 5, 5])[:, None]
     whole.add(H[order] * factors, y[order], 0.0)
     for name, power in (("squares", 2), ("scatter", 2), ("means", 1)):
         np.testing.assert_allclose(
-            getattr(moments, name)[:3] * moments.size**power + (moments.origins[:3] * moments.size if power == 1 else 0),
+            getattr(parts, name)[:3] * parts.size**power + (parts.origins[:3] * parts.size if power == 1 else 0),
             getattr(whole, name)[:3] * whole.size**power + (whole.origins[:3] * whole.size if power == 1 else 0),
             rtol=1e-9, atol=1e-18,
         )  # fmt: skip
@@ -450,6 +451,30 @@ def test_batches_that_are_not_the_same_twice_are_refused():
     for batches, message in (([], "no batch"), ([H], "must be a pair"), (3, "iterable of pairs")):
         with pytest.raises(nf.InputError, match=message):
             collapse(batches=batches)
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["whole", "batches"])
+def test_memory_is_a_few_matrices_of_features_whatever_the_number_of_classes(batched, monkeypatch):
+    """And no matrix a class, nor a copy of the features in double precision; n = 2048, C = 1000 is benchmarks/metrics.py."""
+    import tracemalloc
+
+    # Blocks of rows are of a fixed size, which is large beside these arrays.
+    monkeypatch.setattr(moments, "BLOCK", 1 << 16)
+    C, n, m = 200, 256, 100
+    rng = np.random.default_rng(0)
+    y, W = np.repeat(np.arange(C), m), rng.normal(size=(C, n)).astype(np.float32)
+    H = rng.normal(size=(C * m, n)).astype(np.float32)
+    H += 3 * W[y]
+    batches = [(H[rows], y[rows]) for rows in np.split(np.arange(C * m), 20)] if batched else None
+    tracemalloc.start()
+    try:
+        found = collapse(W=W, batches=batches) if batched else collapse(H, y, W)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "NC1_papyan" in found
+    assert "NC4" in found
+    assert peak < 24 * 8 * n * n < H.nbytes
 
 
 def test_arrays_of_frameworks_are_taken_as_they_are():

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ntkflow_validation.kernels import FolderStore, measure
+from ntkflow_validation.kernels.arguments import FlatWarning
 
 from ntkflow.errors import InputError
 from tests.validation.kernels.nets import inputs, mlp, parameters
@@ -31,7 +32,9 @@ def test_kernels_do_not_depend_on_units(method, scale, tmp_path):
     large = measure(lambda p, x: jnp.float32(scale) * mlp(p, x), params, x, LABELS, head=head,
                     store=FolderStore(tmp_path), **settings)  # fmt: skip
     for name, constant in small.features.constants.items():
-        assert large.features.constants[name].value == pytest.approx(scale**2 * constant.value, rel=1e-4)
+        assert large.features.constants[name].value == pytest.approx(
+            scale**2 * constant.value, rel=1e-4, abs=0
+        )
     if method == "gram":
         assert large.features.alignment == pytest.approx(small.features.alignment, rel=1e-5)
         assert large.features.block_residual == pytest.approx(small.features.block_residual, rel=1e-4)
@@ -72,9 +75,10 @@ def test_features_that_are_not_finite_are_named_by_the_number_of_their_sample():
         measure(lambda p, x: (x @ p["V"]) / (x[:, :1] < 2), {"V": jnp.ones((5, 3))}, x, LABELS)
 
 
-def test_a_kernel_that_is_zero_is_zero():
-    found = measure(lambda p, x: 0 * linear(p, x) + x[:, :3], {"V": jnp.ones((16, 3))},
-                    inputs(LABELS).reshape(9, -1), LABELS)  # fmt: skip
+def test_a_kernel_that_is_zero_is_zero_and_said():
+    with pytest.warns(FlatWarning, match=r"0 of all 48 parameters.*stop_gradient"):
+        found = measure(lambda p, x: 0 * linear(p, x) + x[:, :3], {"V": jnp.ones((16, 3))},
+                        inputs(LABELS).reshape(9, -1), LABELS)  # fmt: skip
     assert found.kappa_d.value == 0.0
     assert np.isnan(found.features.block_residual)
 
@@ -99,21 +103,21 @@ def test_a_large_head_is_measured_in_its_own_unit(method, scale):
     small, large = (outputs_of(np.full(3, s), method) for s in (1e8, scale))
     squared = (scale / 1e8) ** 2
     for name, constant in small.outputs.constants.items():
-        close = pytest.approx(squared * constant.value, rel=1e-5)
+        close = pytest.approx(squared * constant.value, rel=1e-5, abs=0)
         assert large.outputs.constants[name].value == close
     error = small.outputs.constants["d"].standard_error
-    assert large.outputs.constants["d"].standard_error == pytest.approx(squared * error, rel=1e-4)
+    assert large.outputs.constants["d"].standard_error == pytest.approx(squared * error, rel=1e-4, abs=0)
     for name, value in small.row_space.constants.items():
-        assert large.row_space.constants[name].value == pytest.approx(value.value, rel=1e-5)
+        assert large.row_space.constants[name].value == pytest.approx(value.value, rel=1e-5, abs=0)
     assert large.output_pairs.share == pytest.approx(small.output_pairs.share, rel=1e-5)
     for name in ("contrast", "mean"):
         found, expected = large.rayleigh, small.rayleigh
         assert found.features[name] == pytest.approx(expected.features[name], rel=1e-5)
-        assert found.outputs[name] == pytest.approx(squared * expected.outputs[name], rel=1e-5)
+        assert found.outputs[name] == pytest.approx(squared * expected.outputs[name], rel=1e-5, abs=0)
     if small.outputs.mean is not None:
         np.testing.assert_allclose(large.outputs.mean, squared * small.outputs.mean, rtol=1e-4)
         spread = small.outputs.constants["d"].spread_entries
-        assert large.outputs.constants["d"].spread_entries == pytest.approx(squared * spread, rel=1e-5)
+        assert large.outputs.constants["d"].spread_entries == pytest.approx(squared * spread, rel=1e-5, abs=0)
     if small.full_outputs is not None:
         np.testing.assert_allclose(
             large.full_outputs.values, squared * small.full_outputs.values, rtol=1e-3, atol=1e-6 * squared
@@ -164,16 +168,22 @@ def test_gradients_at_the_ends_of_single_precision(scale):
         for s in (1.0, scale)
     ]  # fmt: skip
     for name, constant in found[0].features.constants.items():
-        assert found[1].features.constants[name].value == pytest.approx(scale**2 * constant.value, rel=1e-4)
+        assert found[1].features.constants[name].value == pytest.approx(
+            scale**2 * constant.value, rel=1e-4, abs=0
+        )
 
 
 def test_gradients_below_single_precision_are_found_by_larger_directions():
-    # 2e-45 is no number to a processor that rounds to zero; the directions that are pulled back are larger.
-    inner, outer = jnp.float32(1e-25), jnp.float32(1e-20)
-    found = measure(lambda p, x: 1 + outer * (inner * linear(p, x)), {"V": jnp.ones((16, 3))},
-                    inputs(LABELS).reshape(9, -1), LABELS)  # fmt: skip
-    known = measure(linear, {"V": jnp.ones((16, 3))}, inputs(LABELS).reshape(9, -1), LABELS)
-    assert found.kappa_d.value == pytest.approx(1e-90 * known.kappa_d.value, rel=1e-4)
+    # 1e-45 is no number to a processor that rounds to zero; the directions that are pulled back are larger. The factors are
+    # among the parameters, since a compiler makes one of two constants.
+    def features(p, x):
+        return 1 + p["outer"] * (p["inner"] * linear(p, x))
+
+    params = {"V": jnp.ones((16, 3)), "inner": jnp.float32(1e-25), "outer": jnp.float32(1e-20)}
+    x = inputs(LABELS).reshape(9, -1)
+    found = measure(features, params, x, LABELS, trainable=lambda path: path == "V")
+    known = measure(linear, {"V": params["V"]}, x, LABELS)
+    assert found.kappa_d.value == pytest.approx(1e-90 * known.kappa_d.value, rel=1e-4, abs=0)
 
 
 def test_what_double_precision_does_not_hold_is_named():

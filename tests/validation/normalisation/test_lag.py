@@ -57,6 +57,27 @@ def test_a_mean_or_a_scale_that_moved_is_stale(shift, factor):
         assert found.variance == pytest.approx(factor**2 - 1, rel=0.35)
 
 
+@pytest.mark.parametrize("samples", [8, 12, 30, 512])
+def test_data_that_vary_far_more_do_not_hide_behind_their_own_scatter(samples):
+    net = recalibrate(Net(), drawn(4000, 0))
+    for seed in range(1, 9):
+        (found,) = lags(net, 10 * drawn(samples, seed) - 18)
+        assert found.stale
+        assert found.variance > 4 * found.variance_error
+
+
+def test_rare_large_samples_are_no_stale_statistics():
+    """As of features that are mostly zero: some draws of few have many more of them than the data."""
+
+    def rare(samples, seed):
+        rng = np.random.default_rng(seed)
+        return ((rng.random((samples, 6)) < 0.05) * rng.normal(size=(samples, 6))).astype(np.float32)
+
+    net = recalibrate(Net(), rare(20_000, 0))
+    found = [lags(net, rare(64, seed))[0].stale for seed in range(1, 41)]
+    assert not any(found)
+
+
 def test_measuring_a_linen_network_warns_of_stale_statistics():
     class Body(linen.Module):
         @linen.compact

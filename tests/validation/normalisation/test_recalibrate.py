@@ -197,6 +197,17 @@ def test_what_cannot_be_recalibrated_is_refused(call, message):
         call()
 
 
+@needs_torch
+def test_tensors_without_numbers_are_refused():
+    import torch
+
+    for layer in (torch.nn.LazyBatchNorm1d(), torch.nn.BatchNorm1d(3, device="meta")):
+        with pytest.raises(
+            nf.InputError, match=r"^params = 0\..* has no numbers; call the module on a batch once"
+        ):
+            recalibrate(torch.nn.Sequential(layer), SMALL)
+
+
 def test_equinox_is_refused_by_name_and_what_is_said_to_help_does():
     import equinox
 

@@ -116,6 +116,23 @@ def test_a_wrong_clock_is_hinted_at(compared, tmp_path):
     assert RunDirectory.open(recorder.path).comparison().windows[0].clock == said
 
 
+def test_a_body_that_is_not_trained_is_refused_as_predict_refuses_it(tmp_path):
+    clock = nf.Clock(RATE, "half-squared", "sum", samples=N, classes=C, frozen="body")
+    recorder = Recorder(
+        tmp_path / "run", Y, clock=clock, X=inputs(), features=features, head=lambda p: (p["W"], p["b"]),
+        snapshots=1, kernels=[0],
+    )  # fmt: skip
+    body = None
+    for step, _, W, b, V in loop(3):
+        body = V.astype(np.float32) if body is None else body
+        recorder(step, {"V": body, "W": W, "b": b})
+    found = compare(recorder, rungs=["block"], report=False)
+    recorder.close()
+    assert "not compared: recorded with frozen='body': its features stay where they are" in repr(found)
+    with pytest.raises(InputError, match="features that stay where they are"):
+        predict(recorder.run.measurement(0), None, clock, steps=2)
+
+
 def test_a_loop_without_kernels_is_told_where_they_come_from(tmp_path):
     recorder = Recorder(tmp_path / "run", Y, clock=CLOCK, snapshots=1)
     for step, H, W, b, _ in loop(2):

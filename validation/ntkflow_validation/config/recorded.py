@@ -154,6 +154,8 @@ class RecordedConfig(RunConfig):
         """See `RunConfig.unpredicted`."""
         if not self.timed:
             return "recorded without a learning rate: its steps are in no flow time, in which the predictions are"
+        if dict(self.clock).get("frozen") == "body":
+            return "recorded with frozen='body': its features stay where they are, and there is nothing to predict"
         return super().unpredicted
 
     @property

@@ -34,7 +34,7 @@ class Lag(NamedTuple):
         mean: difference of the means, in the standard deviations that the layer divides by.
         mean_error: standard error of that, from the scatter between samples.
         variance: relative difference of the variances, about the stored means.
-        variance_error: standard error of that.
+        variance_error: standard error of that, of data that had the stored variances.
         stale: whether either is beyond chance and beyond what fresh running averages have.
     """
 
@@ -79,16 +79,25 @@ def _lag(stored: Stored, seen: tuple[Seen, ...]) -> Lag:
     scale = stored.var + stored.epsilon
     shift = (first - stored.mean) / np.sqrt(scale)
     spread = (within + (first - stored.mean) ** 2 - stored.var) / scale
-    mean, mean_error = _size(shift)
-    variance, variance_error = _size(spread)
-    stale = mean > max(SIGMAS * mean_error, MEAN) or variance > max(SIGMAS * variance_error, VARIANCE)
+    mean, mean_error = _rms(shift.mean(axis=0)), _rms(_errors(shift))
+    grown = spread.mean(axis=0)
+    # Data that vary more scatter more, and would hide behind their own scatter: above the stored variance, what counts is
+    # the logarithm of the ratio, whose error is relative to what is there.
+    ratio = 1 + np.maximum(grown, 0.0)
+    variance, variance_error = _rms(grown), _rms(_errors(spread) / ratio)
+    by_chance = _rms(np.where(grown > 0, np.log(ratio), grown)) <= SIGMAS * variance_error
+    stale = mean > max(SIGMAS * mean_error, MEAN) or (variance > VARIANCE and not by_chance)
     return Lag(name_of(seen[0].path), mean, mean_error, variance, variance_error, bool(stale))
 
 
-def _size(differences: np.ndarray) -> tuple[float, float]:
-    """Root mean square over channels of the mean over samples, and of its standard error."""
-    errors = differences.var(axis=0, ddof=1) / len(differences)
-    return float(np.sqrt(np.mean(differences.mean(axis=0) ** 2))), float(np.sqrt(errors.mean()))
+def _errors(differences: np.ndarray) -> np.ndarray:
+    """Standard errors of the means over samples, (channels,)."""
+    found: np.ndarray = differences.std(axis=0, ddof=1) / np.sqrt(len(differences))
+    return found
+
+
+def _rms(channels: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(channels**2)))
 
 
 def warn_if_stale(

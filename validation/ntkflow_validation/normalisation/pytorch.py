@@ -27,6 +27,20 @@ from ntkflow_validation.precision import full_in_torch
 T = TypeVar("T")
 
 
+def require_numbers(module: torch.nn.Module) -> None:
+    """Refuse tensors that are not made yet, of which nothing can be told.
+
+    Raises:
+        InputError: there is one, of a lazy layer or on the device meta.
+    """
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        lazy = torch.nn.parameter.is_lazy(tensor)
+        if lazy or tensor.is_meta:
+            kind = "a lazy layer's, not made yet" if lazy else "on the device meta"
+            remedy = "call the module on a batch once, or load the numbers first"
+            raise InputError("params", f"{name}, {kind}", "has no numbers", remedy)
+
+
 class TorchNetwork:
     """A module, or its copy, with its layers watched; see `Watched`.
 
@@ -34,6 +48,8 @@ class TorchNetwork:
     """
 
     def __init__(self, module: torch.nn.Module | None, forward: Forward | None, copy: bool) -> None:
+        if module is not None:
+            require_numbers(module)
         self._module = module
         self._copies, self._forward = copy, forward or (lambda net, x: net(x))
 

@@ -28,8 +28,9 @@ def test_it_is_found(found, output):
         ({"h": H}, "z", "not among"),
         (H, 0, "single array"),
         ((H, {"a": 1}), 1, "dict with a"),
+        (H * 1j, None, "array of complex128: must be real"),
     ],
-    ids=["tuple", "mapping", "none", "position", "name", "array", "inner"],
+    ids=["tuple", "mapping", "none", "position", "name", "array", "inner", "complex"],
 )
 def test_others_are_refused(found, output, rule):
     with pytest.raises(InputError, match=rule):

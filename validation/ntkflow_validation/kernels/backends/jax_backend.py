@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float64, PyTree
-from numpy.typing import ArrayLike
 
 from ntkflow.errors import InputError
 from ntkflow_validation.kernels.backends import by_layer, jax_functions
@@ -103,6 +102,7 @@ class JaxBackend:
         not_run: tuple[str, str] = NOT_RUN,
     ) -> None:
         self._not_run = not_run
+        params, constants = jax.tree.map(jax_functions.on_one_device, (params, constants))
         check_finite(params, "params")
         leaves, structure = jax.tree.flatten(params)
         chosen, own = flags(params, trainable)
@@ -127,7 +127,7 @@ class JaxBackend:
         self._arrays = (parts["varying"], parts["fixed"], constants)
         self._features, self._skeleton = features, Skeleton(structure, kinds, tuple(parts["static"]))
         arrays, constant_structure = jax.tree.flatten(self._arrays)
-        self._shapes = (constant_structure, *((np.shape(a), _dtype(a)) for a in arrays))
+        self._shapes = (constant_structure, *map(jax_functions.signature, arrays))
         self.n, self.half = 0, ""
 
     def check(self, x: Inputs) -> "JaxBackend":
@@ -230,7 +230,8 @@ class JaxBackend:
 
     def features(self, x: Inputs) -> Float64[np.ndarray, "B n"]:
         """h(x_i)."""
-        return np.asarray(self._executable("features", x)(*self._arrays, jnp.asarray(x)), dtype=np.float64)
+        with running("features", *self._not_run):
+            return np.asarray(self._executable("features", x)(*self._arrays, jnp.asarray(x)), np.float64)
 
     def rows_begun(self, x: Inputs, V: Directions) -> jax.Array:
         """See `PromisingBackend`: JAX hands programs over and goes on. On CPU the columns of a layer are turned."""
@@ -390,7 +391,3 @@ class JaxBackend:
 def _on_cpu() -> bool:
     found: bool = jax.default_backend() == "cpu"
     return found
-
-
-def _dtype(number: ArrayLike) -> str:
-    return str(number.dtype if hasattr(number, "dtype") else np.asarray(number).dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from ntkflow._types import Array
+from ntkflow.errors import InputError
 from ntkflow_validation.kernels.backends.base import FeatureFunction
 from ntkflow_validation.kernels.backends.layers import Traced
 
@@ -44,6 +45,37 @@ def kind(leaf: object, chosen: bool) -> str:
     if not hasattr(leaf, "dtype"):
         return "static"
     return "varying" if chosen else "fixed"
+
+
+def on_one_device(leaf: PyTree) -> PyTree:
+    """An array that data-parallel training has copied to several devices, or cut up over them, on one; others themselves.
+
+    Raises:
+        InputError: parts of it are in other processes.
+    """
+    if (
+        not isinstance(leaf, jax.Array)
+        or isinstance(leaf, jax.core.Tracer)
+        or len(leaf.sharding.device_set) == 1
+    ):
+        return leaf
+    if leaf.is_fully_replicated:
+        leaf = leaf.addressable_data(0)
+    elif not leaf.is_fully_addressable:
+        raise InputError(
+            "params",
+            f"array of shape {leaf.shape} over devices of several processes",
+            "must be whole in this one",
+            "gather it on all of them: jax.experimental.multihost_utils.process_allgather(params, tiled=True)",
+        )
+    return jax.device_put(leaf, min(leaf.sharding.addressable_devices, key=lambda device: device.id))
+
+
+def signature(leaf: PyTree) -> Hashable:
+    """What a program is compiled for of an argument: its shape, its type, and the devices that it is on."""
+    kind = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    found = getattr(leaf, "sharding", None)
+    return np.shape(leaf), str(kind), None if found is None else frozenset(d.id for d in found.device_set)
 
 
 def feature_call(function: FeatureFunction, skeleton: Skeleton) -> Call:

@@ -18,7 +18,7 @@ def chosen(found: PyTree, output: Output) -> PyTree:
         output: which; None where there is one.
 
     Raises:
-        InputError: there are several, and none is named, or there is none of that name.
+        InputError: there are several, and none is named, or there is none of that name; or they are complex numbers.
     """
     if callable(output):
         found = output(found)
@@ -36,6 +36,14 @@ def chosen(found: PyTree, output: Output) -> PyTree:
                 "name another",
             ) from error
     if hasattr(found, "shape") and hasattr(found, "dtype"):
+        if "complex" in str(found.dtype):
+            rule = "must be real; of a complex one the imaginary part would be lost"
+            raise InputError(
+                "features",
+                f"array of {found.dtype}",
+                rule,
+                "give both parts as features, one beside the other",
+            )
         return found
     raise InputError(
         "features",

@@ -17,6 +17,7 @@ from ntkflow_validation.kernels.backends.jax_backend import (
     NOT_RUN_MODULE,
     JaxBackend,
 )
+from ntkflow_validation.kernels.backends.jax_functions import on_one_device
 from ntkflow_validation.kernels.backends.output import Output, chosen
 from ntkflow_validation.kernels.backends.trainable import Trainable
 from ntkflow_validation.normalisation.watched import Forward
@@ -154,6 +155,7 @@ def _of_state(function: Function, given: Given) -> tuple[Function, Given]:
     state = given.params
     if not is_state(state):
         return function, given
+    state = jax.tree.map(on_one_device, state)
     return (lambda params, x: function(state.replace(params=params), x)), given._replace(params=state.params)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ntkflow_validation.kernels import FolderStore, gram, measure
+from ntkflow_validation.kernels.arguments import FlatWarning
 
 from ntkflow.errors import InputError, PrecisionWarning
 
@@ -402,6 +403,54 @@ def test_half_precision_is_measured_in_single_and_said(dtype):
         found = measure(half, None, X, LABELS)
     np.testing.assert_array_equal(found.features.mean, measure(single, None, X, LABELS).features.mean)
     assert half.out.weight.dtype == getattr(torch, dtype)
+
+
+@pytest.mark.parametrize("widened", [False, True], ids=["half features", "single features"])
+def test_a_module_that_computes_in_half_precision_by_itself_is_named(widened):
+    inner = network()
+
+    class Casting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found = self.inner(x)
+            return found.float() if widened else found
+
+    with pytest.warns(PrecisionWarning, match=r"computes in half precision.*autocast"):
+        measure(Casting().eval(), None, X, LABELS)
+    # What is around the call is none of the module's.
+    with warnings.catch_warnings(), torch.autocast("cpu", dtype=torch.bfloat16):
+        warnings.simplefilter("error", PrecisionWarning)
+        measure(inner, None, X, LABELS)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [lambda: torch.nn.LazyLinear(4), lambda: torch.nn.Linear(5, 4, device="meta")],
+    ids=["lazy", "meta"],
+)
+def test_parameters_without_numbers_are_refused(layer):
+    # Lazy layers say on being made that they are new.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        body = torch.nn.Sequential(torch.nn.Linear(5, 5), layer()).eval()
+    with pytest.raises(InputError, match=r"^params = 1\.weight, .*has no numbers.*on a batch once"):
+        measure(body, None, X, LABELS)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [lambda net, x: net(x).detach(), torch.no_grad()(lambda net, x: net(x))],
+    ids=["detach", "no_grad"],
+)
+def test_features_that_are_cut_off_from_the_parameters_are_said(cut):
+    with pytest.warns(FlatWarning, match=r"kernel is 0 .*detach\(\)"):
+        assert measure(network(), None, X, LABELS, forward=cut).kappa_d.value == 0
+    with pytest.warns(FlatWarning):
+        gram(network(), None, X, forward=cut)
 
 
 def test_several_outputs_and_calls_of_ones_own():

@@ -22,8 +22,10 @@ from ntkflow_validation.kernels.backends.layers import Layer
 from ntkflow_validation.kernels.backends.moments import Moments, moments_of
 from ntkflow_validation.kernels.backends.output import Output, chosen
 from ntkflow_validation.kernels.backends.pytorch import contracting, layers
+from ntkflow_validation.kernels.backends.pytorch.half import COMPUTES, Halves
 from ntkflow_validation.kernels.backends.pytorch.layers import Use
 from ntkflow_validation.kernels.backends.pytorch.lending import Calls, Tensors, devices, lent, single
+from ntkflow_validation.normalisation.pytorch import require_numbers
 from ntkflow_validation.normalisation.watched import Forward, running
 from ntkflow_validation.precision import full_in_torch
 
@@ -85,6 +87,7 @@ class TorchBackend:
     def check(self, x: Inputs) -> "TorchBackend":
         """Look anew at the module, whose parameters, frozen ones and mode may have changed."""
         named = dict(self._body.named_parameters())
+        require_numbers(self._body)
         trained = _chosen(named, self._trainable)
         self._params = {name: single(p.detach()) for name, p in named.items() if trained[name]}
         self.half = WIDENED if any(single(p) is not p for p in named.values()) else ""
@@ -103,7 +106,9 @@ class TorchBackend:
         self._device, self._dtype = first.device, first.dtype
         self._few, self._mapped = np.array(x[:2]), True
         self._found: list[Use] | None = None
-        found = self._drawn(0)
+        with Halves() as halves:
+            found = self._drawn(0)
+        self.half = COMPUTES if halves.seen else self.half
         if found.ndim != 2 or len(found) != len(self._few):
             raise InputError(
                 "features", f"output of shape {found.shape}", "must be (samples, n)", "flatten each h"
