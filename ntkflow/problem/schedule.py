@@ -112,7 +112,8 @@ def _one_group(rates: object) -> np.ndarray:
             "schedule",
             "an empty list",
             "has no rate",
-            "give a function step -> rate, or the rates of all steps: a scheduler tells them beforehand on an optimiser of its own",
+            "give a function step -> rate, or the rate of every step: a scheduler tells them beforehand, on an optimiser of "
+            "its own",
         )
     if array.ndim != 1:
         raise InputError(

@@ -1,9 +1,11 @@
 """Kernels of any size, and gradients that are not finite."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ntkflow_validation.kernels import FolderStore, measure
+from ntkflow_validation.kernels import FolderStore, gram, measure
+from ntkflow_validation.kernels.magnitude import GradientWarning
 
 from ntkflow.errors import InputError
 from tests.validation.kernels.nets import inputs, mlp, parameters
@@ -73,8 +75,9 @@ def test_features_that_are_not_finite_are_named_by_the_number_of_their_sample():
 
 
 def test_a_kernel_that_is_zero_is_zero():
-    found = measure(lambda p, x: 0 * linear(p, x) + x[:, :3], {"V": jnp.ones((16, 3))},
-                    inputs(LABELS).reshape(9, -1), LABELS)  # fmt: skip
+    with pytest.warns(GradientWarning):
+        found = measure(lambda p, x: 0 * linear(p, x) + x[:, :3], {"V": jnp.ones((16, 3))},
+                        inputs(LABELS).reshape(9, -1), LABELS)  # fmt: skip
     assert found.kappa_d.value == 0.0
     assert np.isnan(found.features.block_residual)
 
@@ -168,12 +171,12 @@ def test_gradients_at_the_ends_of_single_precision(scale):
 
 
 def test_gradients_below_single_precision_are_found_by_larger_directions():
-    # 2e-45 is no number to a processor that rounds to zero; the directions that are pulled back are larger.
-    inner, outer = jnp.float32(1e-25), jnp.float32(1e-20)
+    # Of 1e-36 the last bits are none to a processor that rounds to zero; the directions that are pulled back are larger.
+    inner, outer = jnp.float32(1e-20), jnp.float32(1e-16)
     found = measure(lambda p, x: 1 + outer * (inner * linear(p, x)), {"V": jnp.ones((16, 3))},
                     inputs(LABELS).reshape(9, -1), LABELS)  # fmt: skip
     known = measure(linear, {"V": jnp.ones((16, 3))}, inputs(LABELS).reshape(9, -1), LABELS)
-    assert found.kappa_d.value == pytest.approx(1e-90 * known.kappa_d.value, rel=1e-4)
+    assert found.kappa_d.value / 1e-72 == pytest.approx(known.kappa_d.value, rel=1e-4)
 
 
 def test_what_double_precision_does_not_hold_is_named():
@@ -185,3 +188,16 @@ def test_what_double_precision_does_not_hold_is_named():
     with pytest.raises(InputError, match="residual W H"):
         measure(lambda p, x: jnp.float32(1e30) * mlp(p, x), parameters(mlp), inputs(LABELS), LABELS,
                 head=(1e290 * W, None), quantities=("rayleigh",))  # fmt: skip
+
+
+@pytest.mark.parametrize("measured", [
+    lambda f, p, x: measure(f, p, x, LABELS).kappa_d.value,
+    lambda f, p, x: measure(f, p, x, LABELS, method="sign-probes", probes=2).kappa_d.value,
+    lambda f, p, x: np.abs(gram(f, p, x[:3], x)).max(),
+])  # fmt: skip
+def test_features_that_no_parameter_moves_are_warned_of(measured):
+    params, x = parameters(mlp), inputs(LABELS)
+    with pytest.warns(GradientWarning, match=r"none of the \d+ parameters moves the features.*stop_gradient"):
+        assert measured(lambda p, x: jax.lax.stop_gradient(mlp(p, x)), params, x) == 0
+    with pytest.warns(GradientWarning, match=r"another network in it"):
+        assert measured(lambda p, x: mlp(params, x), params, x) == 0

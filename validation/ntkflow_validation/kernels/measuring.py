@@ -110,6 +110,7 @@ def measure(
             numbers, or is in training mode while `bn` is not "batch", or a module in inference mode while it is.
 
     Warns:
+        GradientWarning: no parameter moves the features, whose kernel is 0.
         PrecisionWarning: the network has half precision, of which the numbers are measured in single.
         StatisticsWarning: running statistics of batch normalisation are not those of X, where the module can be seen.
     """

@@ -72,6 +72,7 @@ def gram(
         InputError: as `measure`.
 
     Warns:
+        GradientWarning: no parameter moves the features, whose kernel is 0.
         PrecisionWarning: as `measure`.
         StatisticsWarning: as `measure`, of X.
     """
