@@ -153,11 +153,31 @@ def part(thing: ForeignNetwork, which: str | Callable[[ForeignNetwork], object])
     return found
 
 
+def found_anew(head: object) -> "str | Callable[[ForeignNetwork], object] | None":
+    """A head that is looked for at every step of a training: its path, or a function of the network; None for none.
+
+    Raises:
+        InputError: it is a layer or are arrays, which are those of one step.
+    """
+    if head is None or isinstance(head, str) or (callable(head) and not _is_layer(head)):
+        return head
+    raise InputError(
+        "head",
+        type(head).__name__,
+        "is a layer as it is at one step, and has to be found anew at each",
+        "give its path in the network, such as 'model.head', or a function, lambda net: net.head",
+    )
+
+
+def _is_layer(head: object) -> bool:
+    return any(hasattr(head, name) for name in ("kernel", "weight"))
+
+
 def named_head(head: object, network: ForeignNetwork, params: ForeignNetwork) -> object:
     """A head that is given by its path in a module or, of a Linen module or a function, in the parameters, or as a function
     of these; any other itself.
     """
-    if callable(head) and not any(hasattr(head, name) for name in ("kernel", "weight")):
+    if callable(head) and not _is_layer(head):
         return head(network if params is None else params)
     if not isinstance(head, str):
         return head

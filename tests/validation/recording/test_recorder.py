@@ -9,6 +9,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.recording import Recorder, RecordingWarning
 from ntkflow_validation.recording.cadence import Budget, Cadence, KernelCadence, checked
@@ -248,6 +249,12 @@ def test_settings_are_checked_before_the_training(tmp_path, settings, what):
     with pytest.raises(InputError) as refused:
         Recorder(tmp_path / "run", Y, **{"clock": CLOCK, **settings})
     assert refused.value.argument == what
+
+
+def test_a_head_of_one_step_is_refused(tmp_path):
+    head = nnx.Linear(5, 3, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match=r"as it is at one step.*give its path.*lambda net: net\.head"):
+        Recorder(tmp_path / "run", Y, clock=CLOCK, X=inputs(), features=lambda net, x: x, head=head)
 
 
 def test_a_head_is_needed(tmp_path):

@@ -128,7 +128,7 @@ class Recorder:
         self._reader = None if features is None else Reader(features, X)
         if self._reader is not None and len(self._reader.X) != len(self.labels):
             raise InputError("X", f"{len(self._reader.X)} inputs", "must be y's", "give one for each label")
-        self._head, self._remarks = head, list[str]()
+        self._head, self._remarks = heads.found_anew(head), list[str]()
         how = self.labels, bool(typed("recalibrate", bool, recalibrate)), self._remark
         self._statistics = None if self._reader is None else Statistics(self._reader, *how)
         self._snapshots = Cadence(checked("snapshots", snapshots))
