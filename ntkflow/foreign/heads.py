@@ -147,10 +147,20 @@ def part(thing: ForeignNetwork, which: str | Callable[[ForeignNetwork], object])
             raise InputError(
                 "head",
                 which,
-                f"{type(found).__name__} has no {name!r}",
+                f"{type(found).__name__} has no {name!r}{_beside(found)}",
                 "give the path of the last layer, or a function",
             ) from None
     return found
+
+
+def _beside(thing: object) -> str:
+    """What there is in the place of a misspelt part, as far as names tell."""
+    children = getattr(thing, "named_children", None)
+    names = [name for name, _ in children()] if callable(children) else []
+    if not names:
+        names = list(thing) if isinstance(thing, Mapping) else list(getattr(thing, "__dict__", ()))
+    shown = [str(name) for name in names if not str(name).startswith("_")]
+    return f", but {', '.join(shown[:12])}{', ...' if len(shown) > 12 else ''}" if shown else ""
 
 
 def found_anew(head: object) -> "str | Callable[[ForeignNetwork], object] | None":
@@ -183,6 +193,6 @@ def named_head(head: object, network: ForeignNetwork, params: ForeignNetwork) ->
         return head
     if params is None:
         return part(network, head)
-    if isinstance(params, Mapping):
-        return part(params.get("params", params), head)
-    return part(getattr(params, "params", params), head)
+    within = params.get("params") if isinstance(params, Mapping) else getattr(params, "params", None)
+    # From the parameters on, or from what holds them, as a recorder is told.
+    return part(params if within is None or head.partition(".")[0] == "params" else within, head)
