@@ -95,7 +95,7 @@ def _rewritten(
 
 
 def _numbers(array: jax.Array) -> np.ndarray:
-    keys = jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+    keys = jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(array) if keys else array)
 
 
