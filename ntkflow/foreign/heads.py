@@ -147,22 +147,52 @@ def part(thing: ForeignNetwork, which: str | Callable[[ForeignNetwork], object])
             raise InputError(
                 "head",
                 which,
-                f"{type(found).__name__} has no {name!r}",
+                f"{type(found).__name__} has no {name!r}{_beside(found)}",
                 "give the path of the last layer, or a function",
             ) from None
     return found
+
+
+def _beside(thing: object) -> str:
+    """What there is in the place of a misspelt part, as far as names tell."""
+    children = getattr(thing, "named_children", None)
+    names = [name for name, _ in children()] if callable(children) else []
+    if not names:
+        names = list(thing) if isinstance(thing, Mapping) else list(getattr(thing, "__dict__", ()))
+    shown = [str(name) for name in names if not str(name).startswith("_")]
+    return f", but {', '.join(shown[:12])}{', ...' if len(shown) > 12 else ''}" if shown else ""
+
+
+def found_anew(head: object) -> "str | Callable[[ForeignNetwork], object] | None":
+    """A head that is looked for at every step of a training: its path, or a function of the network; None for none.
+
+    Raises:
+        InputError: it is a layer or are arrays, which are those of one step.
+    """
+    if head is None or isinstance(head, str) or (callable(head) and not _is_layer(head)):
+        return head
+    raise InputError(
+        "head",
+        type(head).__name__,
+        "is a layer as it is at one step, and has to be found anew at each",
+        "give its path in the network, such as 'model.head', or a function, lambda net: net.head",
+    )
+
+
+def _is_layer(head: object) -> bool:
+    return any(hasattr(head, name) for name in ("kernel", "weight"))
 
 
 def named_head(head: object, network: ForeignNetwork, params: ForeignNetwork) -> object:
     """A head that is given by its path in a module or, of a Linen module or a function, in the parameters, or as a function
     of these; any other itself.
     """
-    if callable(head) and not any(hasattr(head, name) for name in ("kernel", "weight")):
+    if callable(head) and not _is_layer(head):
         return head(network if params is None else params)
     if not isinstance(head, str):
         return head
     if params is None:
         return part(network, head)
-    if isinstance(params, Mapping):
-        return part(params.get("params", params), head)
-    return part(getattr(params, "params", params), head)
+    within = params.get("params") if isinstance(params, Mapping) else getattr(params, "params", None)
+    # From the parameters on, or from what holds them, as a recorder is told.
+    return part(params if within is None or head.partition(".")[0] == "params" else within, head)

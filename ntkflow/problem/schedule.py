@@ -107,7 +107,15 @@ def _one_group(rates: object) -> np.ndarray:
                 "give the head's rates, and the measured kernel times (rate of the body / rate of the head)",
             )
         array = array[:, 0]
-    if array.ndim != 1 or not array.size:
+    if not array.size:
+        raise InputError(
+            "schedule",
+            "an empty list",
+            "has no rate",
+            "give a function step -> rate, or the rate of every step: a scheduler tells them beforehand, on an optimiser of "
+            "its own",
+        )
+    if array.ndim != 1:
         raise InputError(
             "schedule", f"array of shape {array.shape}", "must be one rate per step", "give (steps,)"
         )

@@ -42,6 +42,8 @@ class InUseError(InputError):
     def of(cls, error: locks.HeldError, path: Path, lock: Path) -> "InUseError":
         """What to say of a place whose lock is held."""
         remedy = "wait for it or choose another directory"
+        if error.holder == str(host.this_process()):
+            remedy = "that is this one: close() the recorder which has it, or choose another directory"
         if not error.certain:
             remedy = f"if that was killed, remove {lock}; otherwise {remedy}"
         found = cls("out", path, f"is in use by {error.holder}", remedy)

@@ -112,12 +112,16 @@ def test_a_head_by_its_path_in_variables_or_parameters():
     assert named_head((W, B), None, {})[0] is W
     with pytest.raises(InputError, match="has no 'lost'"):
         named_head("lost", None, {"params": {"last": layer}})
+    for state in {"params": {"last": layer}}, SimpleNamespace(params={"last": layer}):
+        assert named_head("params.last", None, state) is layer
+    with pytest.raises(InputError, match="dict has no 'params', but last;"):
+        named_head("params.last", None, {"last": layer})
 
 
 def test_parts_are_found_by_path_or_function():
     net = SimpleNamespace(model={"head": 3})
     assert part(net, "model.head") == part(net, lambda n: n.model["head"]) == 3
-    with pytest.raises(InputError, match="has no 'tail'"):
+    with pytest.raises(InputError, match="has no 'tail', but head"):
         part(net, "model.tail")
 
 

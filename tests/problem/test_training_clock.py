@@ -195,7 +195,7 @@ REFUSED = {
     "negative schedule": ({"schedule": [0.1, -0.1]}, "-0.1 at step 1: must be finite and at least 0"),
     "schedule of pairs": ({"schedule": lambda s: [0.1, 0.2]}, "must give one rate for a step"),
     "groups": ({"schedule": [[0.1, 0.2]]}, "groups of parameters with different rates"),
-    "empty schedule": ({"schedule": []}, "must be one rate per step"),
+    "empty schedule": ({"schedule": []}, "an empty list: has no rate; .* a scheduler tells them beforehand"),
     "adam": ({"optimiser": "Adam"}, "scales each parameter's gradient by its own history"),
     "adamw": ({"optimiser": "AdamW"}, "compare at equal loss"),
     "lbfgs": ({"optimiser": "LBFGS"}, "curvature"),

@@ -1,10 +1,11 @@
 """Kernels of any size, and gradients that are not finite."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ntkflow_validation.kernels import FolderStore, measure
-from ntkflow_validation.kernels.arguments import FlatWarning
+from ntkflow_validation.kernels import FolderStore, gram, measure
+from ntkflow_validation.kernels.magnitude import GradientWarning
 
 from ntkflow.errors import InputError
 from tests.validation.kernels.nets import inputs, mlp, parameters
@@ -76,7 +77,7 @@ def test_features_that_are_not_finite_are_named_by_the_number_of_their_sample():
 
 
 def test_a_kernel_that_is_zero_is_zero_and_said():
-    with pytest.warns(FlatWarning, match=r"0 of all 48 parameters.*stop_gradient"):
+    with pytest.warns(GradientWarning, match=r"none of the 48 parameters.*stop_gradient"):
         found = measure(lambda p, x: 0 * linear(p, x) + x[:, :3], {"V": jnp.ones((16, 3))},
                         inputs(LABELS).reshape(9, -1), LABELS)  # fmt: skip
     assert found.kappa_d.value == 0.0
@@ -195,3 +196,16 @@ def test_what_double_precision_does_not_hold_is_named():
     with pytest.raises(InputError, match="residual W H"):
         measure(lambda p, x: jnp.float32(1e30) * mlp(p, x), parameters(mlp), inputs(LABELS), LABELS,
                 head=(1e290 * W, None), quantities=("rayleigh",))  # fmt: skip
+
+
+@pytest.mark.parametrize("measured", [
+    lambda f, p, x: measure(f, p, x, LABELS).kappa_d.value,
+    lambda f, p, x: measure(f, p, x, LABELS, method="sign-probes", probes=2).kappa_d.value,
+    lambda f, p, x: np.abs(gram(f, p, x[:3], x)).max(),
+])  # fmt: skip
+def test_features_that_no_parameter_moves_are_warned_of(measured):
+    params, x = parameters(mlp), inputs(LABELS)
+    with pytest.warns(GradientWarning, match=r"none of the \d+ parameters moves the features.*stop_gradient"):
+        assert measured(lambda p, x: jax.lax.stop_gradient(mlp(p, x)), params, x) == 0
+    with pytest.warns(GradientWarning, match=r"another network in it"):
+        assert measured(lambda p, x: mlp(params, x), params, x) == 0

@@ -189,6 +189,17 @@ def test_kernels_that_were_not_measured_are_refused(problem):
             getattr(single, name)()
 
 
+def test_dropout_with_a_fixed_key_is_refused(problem):
+    params, x = problem
+
+    def dropped(p, x):
+        h = linear(p, x)
+        return h * jax.random.bernoulli(jax.random.key(0), 0.5, h.shape)
+
+    with pytest.raises(InputError, match="place among them, as in dropout with a fixed key"):
+        measure(dropped, params, x, LABELS)
+
+
 def test_batch_mode_gives_block_constants_and_nothing_that_looks_at_one_sample(problem):
     params, x = problem
     with pytest.raises(InputError, match="depend on the other samples"):

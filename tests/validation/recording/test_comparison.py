@@ -147,7 +147,10 @@ def test_it_gives_a_table(compared):
     text = repr(compared)
     assert "cos dM, err dM: direction and relative error" in text
     assert "In brackets: the skill on M" in text
-    assert "Missing of the chain, each counted with the next rung: neuron-diagonal (not run)" in text
+    assert (
+        "Missing of the chain, each counted with the next rung: neuron-diagonal, class-matrix (not run)"
+        in text
+    )
     assert "sample" in text
     assert "recorded outside" in text
     with pytest.raises(InputError, match="there are 1"):
@@ -236,3 +239,24 @@ def test_a_part_of_the_samples_runs_on_its_own_clock(tmp_path):
     assert (document.windows[0].samples.observed, document.windows[0].samples.trained) == (N, 2 * N)
     sample = next(r for r in document.windows[0].rungs if r.name == "sample" and not r.modifications)
     assert sample.skill.on("W").value > 0.99
+
+
+def test_of_a_part_of_the_samples_it_is_said_what_tells_the_assumptions(tmp_path):
+    twice = nf.Clock(RATE, "half-squared", "sum", samples=2 * N, classes=C)
+    of = dict(
+        clock=twice, X=inputs(), features=features, head=lambda p: (p["W"], p["b"]), snapshots=1, kernels=[0]
+    )
+    plain = Recorder(tmp_path / "plain", Y, measure={"quantities": ["row-space"]}, **of)
+    asked = Recorder(tmp_path / "asked", Y, measure={"quantities": ["class-kernels"]}, **of)
+    for step, _, W, b, V in loop(3):
+        for recorder in plain, asked:
+            recorder(step, {"V": V.astype(np.float32), "W": W, "b": b})
+    for rungs in None, "all":
+        said = compare(plain, rungs=rungs, windows=1, report=False).windows[0].sentence
+        assert "the three-constant kernel has skill" in said
+        assert "class-block, neuron-diagonal, class-matrix (the class kernel was not measured when" in said
+        assert "give measure={'quantities': ['class-kernels', ...]} of the recorder" in said
+        assert "tensor (tensor needs all training samples observed; give the recorder y and X of all" in said
+    said = compare(asked, windows=1, report=False).windows[0].sentence
+    assert "What costs most" in said
+    assert "class-matrix (" not in said

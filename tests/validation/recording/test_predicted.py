@@ -51,6 +51,16 @@ def test_the_linear_network_is_predicted(found, walk):
     assert len(nf.figure(beside, panes=["NC1"]).axes) == len(beside.figure(panes=["NC1"]).axes)
 
 
+def test_a_tensor_that_is_singular_but_for_rounding_is_predicted_from(walk):
+    _, W, b, V = walk[0]
+    X = inputs().astype(np.float32)
+    known = measure(lambda p, x: x @ p, V.astype(np.float32), X, Y, head=(W, b), quantities=("tensor",))
+    # Seven inputs, twelve samples: most eigenvalues are rounding, some of it below zero.
+    assert np.linalg.eigvalsh(known.full.values.reshape(n * N, n * N))[0] < 1e-7
+    told = predict(known, None, CLOCK, steps=STEPS, rung="tensor").against(states(walk))
+    assert min(told.skill.values()) > 0.9999
+
+
 def test_a_head_without_a_bias_is_predicted_without_one():
     walk = {step: (H, W, b, V) for step, H, W, b, V in loop(parts=50, biased=False) if step in STEPS}
     _, W, _, V = walk[0]

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from ntkflow_validation.config.recorded import RecordedConfig
 from ntkflow_validation.recording import Recorder, RecordingWarning
 from ntkflow_validation.recording.cadence import Budget, Cadence, KernelCadence, checked
@@ -20,7 +22,7 @@ from ntkflow.errors import InputError
 from ntkflow.runs.atomic import InUseError
 from ntkflow.runs.border.records import document
 from tests.validation.ladder.networks import CONFIG
-from tests.validation.recording.loops import CLOCK, N, Y, loop
+from tests.validation.recording.loops import CLOCK, N, Y, inputs, loop
 
 
 def recorded(path, steps=30, first=0, close=True, **settings):
@@ -150,7 +152,7 @@ def test_what_is_no_recording_is_left_alone(tmp_path):
 
 def test_a_directory_belongs_to_one_recorder_at_a_time(tmp_path):
     first = recorded(tmp_path / "run", steps=1, close=False)
-    with pytest.raises(InUseError):
+    with pytest.raises(InUseError, match=r"in use by process .*; that is this one: close\(\) the recorder"):
         Recorder(tmp_path / "run", Y, clock=CLOCK)
     first.close()
     Recorder(tmp_path / "run", Y, clock=CLOCK).close()
@@ -189,6 +191,9 @@ def test_metrics_of_ones_own_and_sinks(tmp_path):
     assert line == document(recorder.run.metrics()[0]) == {"step": 2, **seen[0][1]}
     assert line["accuracy_test"] == 0.5
     assert line["time"] == CLOCK.time(2)
+    for value in "high", np.ones(3), None:
+        with pytest.raises(InputError, match=r"accuracy_test = .*: must be one number"):
+            recorder(3, H, W, b, accuracy_test=value)
 
 
 def test_a_broken_loop_has_not_ended(tmp_path):
@@ -235,14 +240,21 @@ def test_imbalanced_classes_are_recorded(tmp_path):
         ({"budget": -1}, "budget"),
         ({"features": lambda p, x: x}, "X"),
         ({"measure": {"method": "guess"}}, "kernels.method"),
+        ({"measure": {"quantity": ["tensor"]}}, "measure.quantity"),
         ({"clock": nf.Clock(0.1, "half-squared", "sum", samples=5, classes=3)}, "y"),
     ],
-    ids=["snapshots", "kernels", "budget", "X", "method", "samples"],
+    ids=["snapshots", "kernels", "budget", "X", "method", "setting", "samples"],
 )
 def test_settings_are_checked_before_the_training(tmp_path, settings, what):
     with pytest.raises(InputError) as refused:
         Recorder(tmp_path / "run", Y, **{"clock": CLOCK, **settings})
     assert refused.value.argument == what
+
+
+def test_a_head_of_one_step_is_refused(tmp_path):
+    head = nnx.Linear(5, 3, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match=r"as it is at one step.*give its path.*lambda net: net\.head"):
+        Recorder(tmp_path / "run", Y, clock=CLOCK, X=inputs(), features=lambda net, x: x, head=head)
 
 
 def test_a_head_is_needed(tmp_path):
@@ -309,3 +321,20 @@ def test_a_sign_of_change_is_refused_beside_what_it_replaces():
     slow.done(seen_at(0, 1.0), 5.0)
     # Out of the budget.
     assert not slow.due(seen_at(5, 3.0))
+
+
+@pytest.mark.filterwarnings("ignore::ntkflow_validation.kernels.magnitude.GradientWarning")
+def test_features_that_do_not_move_are_recorded_with_a_kernel_of_0(tmp_path):
+    def dead(params, x):
+        return jnp.maximum(x @ params["V"], 0)
+
+    net = {"V": -np.ones((7, 5), np.float32), "W": np.ones((3, 5))}
+    X = np.abs(inputs()).astype(np.float32)
+    recorder = Recorder(
+        tmp_path / "run", Y, clock=CLOCK, X=X, features=dead, head=lambda p: (p["W"], None), kernels=[0]
+    )
+    with recorder:
+        assert recorder(0, net)["loss"] == pytest.approx(N / 2)
+    found = recorder.run.measurement(0)
+    assert found.kappa_d.value == 0
+    assert found.pairs.share == found.pairs.block_residual(0.0) == 0

@@ -1,6 +1,5 @@
 """What `measure` is given, checked before anything is computed, and what it gives where that tells of a slip."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,30 +18,6 @@ WITH_HEAD = ("outputs", "row-space", "rayleigh", "output-pair-norms", "row-matri
 CHEAP = ("outputs", "row-space", "rayleigh")
 # Block constants, quotients and class kernels of whole batches; everything else looks at single samples.
 OF_BATCHES = ("outputs", "row-space", "rayleigh", "class-kernels", "row-class-kernels")
-
-
-class FlatWarning(UserWarning):
-    """A kernel that is 0: the features do not depend on the parameters that they are differentiated by."""
-
-
-def warn_if_flat(size: float, parameters: int, stacklevel: int = 4) -> None:
-    """Say that a kernel is 0 everywhere, which nobody measures on purpose.
-
-    Args:
-        size: of its largest entry, or its mean diagonal.
-        parameters: by which the features were differentiated.
-        stacklevel: of the warning.
-
-    Warns:
-        FlatWarning: it is 0.
-    """
-    if size == 0:
-        warnings.warn(
-            f"the kernel is 0 of all {parameters} parameters: no feature depends on them; look for detach(), no_grad() or "
-            "stop_gradient() on the way to the features, for parameters that are not used, and for units that are all off",
-            FlatWarning,
-            stacklevel=stacklevel,
-        )
 
 
 def samples(X: np.ndarray, y: ArrayLike, per_class: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ that meets either starts again with gradients in a unit, a power of two, in whic
 taken back to the old unit in float64. Gradients that are NaN or infinite themselves are a refusal that names them.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -24,11 +25,18 @@ REACH = 2.0**100
 SMALLEST = 2.0**-100
 
 
+class GradientWarning(UserWarning):
+    """Features that no parameter moves: their kernel is 0, which is seldom what was to be measured."""
+
+
 def in_range(task: Task, measured: Callable[[Task], Result]) -> Result:
     """What is measured, in another unit of gradients where single precision does not hold the kernels.
 
     Raises:
         InputError: a gradient is NaN or infinite, or a kernel in every unit.
+
+    Warns:
+        GradientWarning: all gradients are exactly 0.
     """
     # What is not finite is looked for in the results.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -49,10 +57,22 @@ def _rescaled(task: Task) -> Task:
         raised = replace(task, backend=Scaled(task.backend, REACH))
         largest = largest_gradient(raised) / REACH
     if largest == 0:
+        _warn_of_zero(task.backend)
         return replace(task, settled=True)
     unit = float(np.clip(2.0 ** -round(np.log2(largest)), 1 / REACH, REACH))
     backend = Scaled(task.backend, unit)
     return replace(task, backend=backend, unit=unit, settled=True, _parts=[], _largest=[])
+
+
+def _warn_of_zero(backend: Backend) -> None:
+    # A network whose units are all dead is a network; most often, though, the gradient was cut off on the way.
+    warnings.warn(
+        f"none of the {backend.P} parameters moves the features, whose kernel is 0: look for torch.no_grad, detach or "
+        "stop_gradient in the function, for another network in it than the one that it is given, for units that are all "
+        "dead, or for factors that single precision does not hold",
+        GradientWarning,
+        stacklevel=2,
+    )
 
 
 def largest_gradient(task: Task) -> float:

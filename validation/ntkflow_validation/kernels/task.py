@@ -338,14 +338,16 @@ class Task:
             H: features of all samples.
 
         Raises:
-            InputError: those of the first are others when it is alone.
+            InputError: those of the last are others when it is alone.
         """
-        alone = self.backend.features(self.x[:1])[0]
-        if np.abs(alone - H[:, 0]).max() > 1e-3 * np.abs(H).max():
+        # Not the first: random numbers of a fixed key are the same for the first sample of any batch.
+        alone = self.backend.features(self.x[-1:])[0]
+        if np.abs(alone - H[:, -1]).max() > 1e-3 * np.abs(H).max():
             raise InputError(
                 "features",
                 "of a sample",
-                "depend on the other samples of the batch, as in batch normalisation in training mode",
+                "depend on the other samples of the batch, as in batch normalisation in training mode, or on its place among "
+                "them, as in dropout with a fixed key",
                 "use inference mode, or bn='batch' for block constants alone",
             )
 

@@ -11,7 +11,7 @@ from ntkflow.foreign.heads import named_head
 from ntkflow.foreign.modules import ForeignNetwork
 from ntkflow.progress import Progress, silent
 from ntkflow.words import spelled
-from ntkflow_validation.kernels.arguments import checked_head, warn_if_flat
+from ntkflow_validation.kernels.arguments import checked_head
 from ntkflow_validation.kernels.backends.base import check_finite
 from ntkflow_validation.kernels.backends.output import Output
 from ntkflow_validation.kernels.backends.randomness import untouched
@@ -72,9 +72,9 @@ def gram(
         InputError: as `measure`.
 
     Warns:
+        GradientWarning: no parameter moves the features, whose kernel is 0.
         PrecisionWarning: as `measure`.
         StatisticsWarning: as `measure`, of X.
-        FlatWarning: as `measure`, without a head.
     """
     choice("entries", entries, ENTRIES)
     x = inputs("X", X)
@@ -102,10 +102,7 @@ def gram(
         def measured(task: Task) -> np.ndarray:
             return _kernel(Cross(task, len(x), against is None), classifier, H, entries)
 
-        found = in_range(task, measured)
-        if classifier is None:  # whose own kernel is in it
-            warn_if_flat(float(np.abs(found).max()), backend.P)
-        return found
+        return in_range(task, measured)
 
 
 def _kernel(cross: Cross, head: Head | None, H: np.ndarray, entries: str) -> np.ndarray:

@@ -9,7 +9,10 @@ from ntkflow import __version__
 from ntkflow.problem.state import State
 from ntkflow_validation.kernels import Measurement
 from ntkflow_validation.ladder.comparing import Scored, WindowResult, conserved, ensemble_band
+from ntkflow_validation.ladder.measured import Measured
 from ntkflow_validation.ladder.nulls import says_little
+from ntkflow_validation.ladder.recorded import Recorded
+from ntkflow_validation.ladder.rungs import SPECS, build
 from ntkflow_validation.ladder.score.attribution import chain, sentence
 from ntkflow_validation.ladder.score.frontier import THRESHOLD, cheapest
 from ntkflow_validation.ladder.score.rates import COMPONENTS, fitted
@@ -91,7 +94,11 @@ def comparison_document(
 
 def _share(step: int, results: Sequence[WindowResult]) -> float | None:
     """Known where a window begins and its class kernels were measured."""
-    begun = [r for r in results if r.window.steps[0] == step and r.of("class-matrix")]
+    begun = [
+        r
+        for r in results
+        if r.window.steps[0] == step and (known := r.of("class-matrix")) and not known.prediction.refused
+    ]
     return begun[0].measured.classes.off_neuron_share_of_means if begun else None
 
 
@@ -151,10 +158,17 @@ def _missing(result: WindowResult) -> dict[str, str]:
     found = {}
     for name in chain(result.measured.coupled):
         if name not in flows:
-            found[name] = "not run"
+            found[name] = _lacking(name, result.measured) or "not run"
         elif flows[name].horizon is None:
             found[name] = flows[name].prediction.refused or "no prediction"
     return found
+
+
+def _lacking(name: str, measured: Measured) -> str | None:
+    """What a recorded run would have needed for a rung; of ours the network is there to ask, and nothing lacks."""
+    if not isinstance(measured, Recorded):
+        return None
+    return build(next(spec for spec in SPECS if spec.name == name), measured).refused
 
 
 def compared_rung(scored: Scored, result: WindowResult) -> ComparedRung:

@@ -125,6 +125,11 @@ class Measured:
         return row_basis(self.state.W)
 
     @property
+    def observe_all(self) -> str:
+        """What a rung that needs all samples asks for."""
+        return "use data.probe_per_class = 0"
+
+    @property
     def coupled(self) -> bool:
         """Whether normalisation moves along: trained on batch statistics and observed with the set's own."""
         return self.config.has_running_statistics and self.config.training.observed == "recalibrated"

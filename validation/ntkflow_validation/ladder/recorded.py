@@ -51,6 +51,11 @@ class Recorded(Measured):
         return False
 
     @property
+    def observe_all(self) -> str:
+        """What a rung that needs all samples asks for."""
+        return "give the recorder y and X of all that are trained on"
+
+    @property
     def whole(self) -> bool:
         """What is known is known in all directions."""
         return True
@@ -84,6 +89,10 @@ class Recorded(Measured):
         if self.kernel.full is None and known is not None and known.whole and known.sizes.N == sizes.N:
             T, D = (array.astype(np.float64) for array in (known.T, known.D))
             return ClassKernels(T, D, known.D_error, sizes).for_data_set(self.m)
+        if self.kernel.full is None:
+            raise _missing(
+                "the class kernel", "measure={'quantities': ['class-kernels', ...]} of the recorder"
+            )
         Theta = self.tensor
         Y = sizes.Y / sizes.masses[:, None]
         T = np.einsum("ci,piqj,dj->pcqd", Y, Theta, Y, optimize=True)

@@ -111,9 +111,7 @@ def _kronecker(found: Measured) -> Operator:
 
 def _tensor(found: Measured) -> Operator:
     if found.share < 1:
-        raise InputError(
-            "rungs", "tensor", "needs all training samples observed", "use data.probe_per_class = 0"
-        )
+        raise InputError("rungs", "tensor", "needs all training samples observed", found.observe_all)
     if found.coupled or found.sizes.n * found.sizes.N > TENSOR_ROWS:
         return found.frozen
     return KernelOperator(TensorKernel(found.tensor), found.sizes)
@@ -142,9 +140,7 @@ def _still(found: Measured) -> Operator:
     if not found.coupled:
         raise InputError("rungs", "tensor-still", "is the tensor itself, no statistics move", "use tensor")
     if found.share < 1:
-        raise InputError(
-            "rungs", "tensor-still", "needs all training samples observed", "use data.probe_per_class = 0"
-        )
+        raise InputError("rungs", "tensor-still", "needs all training samples observed", found.observe_all)
     return found.still
 
 
@@ -299,4 +295,6 @@ def build(spec: Spec, found: Measured) -> Rung:
         decay = None if spec.decays is None else spec.decays(found)
         return Rung(spec, constants, operator, None, objective, decay)
     except InputError as error:
-        return Rung(spec, constants, None, f"{error.argument} {error.rule}; {error.remedy}", objective)
+        # What is wrong with a rung is what it stands on, named by the value.
+        subject = error.value if error.argument == "rungs" else error.argument
+        return Rung(spec, constants, None, f"{subject} {error.rule}; {error.remedy}", objective)

@@ -1,13 +1,15 @@
 """The kernel of a network that is recorded, measured on the recorded samples as they stand in the run: sorted by class."""
 
 import warnings
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from ntkflow._types import Labels
+from ntkflow.errors import InputError
 from ntkflow.foreign.modules import Framework, framework_of
 from ntkflow.problem.state import State
 from ntkflow.problem.training_clock import Clock
@@ -19,6 +21,20 @@ from ntkflow_validation.recording.reader import Reader, inference
 from ntkflow_validation.runs.documents import Line
 from ntkflow_validation.runs.rundir import StoredSnapshot
 from ntkflow_validation.runs.training_run import PART_OF_UNEQUAL
+
+
+def settings(measure: Mapping[str, Any] | None) -> KernelConfig:
+    """How kernels are measured, by the words of `[kernels]`.
+
+    Raises:
+        InputError: there is no such setting, or no such value.
+    """
+    known = [f.name for f in fields(KernelConfig)]
+    for name, value in dict(measure or {}).items():
+        if name not in known:
+            rule = f"is no setting of a measurement; known: {', '.join(known)}"
+            raise InputError(f"measure.{name}", value, rule, "remove or rename it")
+    return KernelConfig(**dict(measure or {}))
 
 
 def measured(

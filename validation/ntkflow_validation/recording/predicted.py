@@ -257,8 +257,8 @@ def predict(
         steps: the last step, or all steps to predict; None ends where the solution does not move any more. What is laid
             beside the prediction (`against`) is observed at these.
         start: the step at which the state was observed.
-        rung: block, class-block, sample (of which what single precision leaves below zero is cut off), kronecker,
-            matrix-block or tensor.
+        rung: block, class-block, sample, kronecker, matrix-block or tensor; of sample and tensor what single precision
+            leaves below zero is cut off.
         of: "features", or "row_space" for constants averaged over the row space of W.
         members: draws for the band.
         seed: of the draws.

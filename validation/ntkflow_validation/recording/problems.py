@@ -10,7 +10,7 @@ import numpy as np
 
 from ntkflow.errors import InputError, SolveError
 from ntkflow.problem.decay import Decay
-from ntkflow.problem.kernels import BlockKernel, SampleKernel
+from ntkflow.problem.kernels import BlockKernel, SampleKernel, TensorKernel
 from ntkflow.problem.problem import Problem
 from ntkflow.problem.sizes import Sizes
 from ntkflow.problem.state import State
@@ -44,10 +44,20 @@ def problem_of(
 ) -> Problem:
     """The problem of a rung, without loss, decay and clock of a training."""
     family = measurement.features if of == "features" else measurement.row_space
-    if rung != "sample" or family is None or family.mean is None:
+    kernel: SampleKernel | TensorKernel
+    # Measured in single precision, they have eigenvalues of rounding where they have none.
+    if rung == "sample" and family is not None and family.mean is not None:
+        kernel = SampleKernel.regularised(family.mean[np.ix_(order, order)])
+    elif (
+        rung == "tensor"
+        and measurement.full is not None
+        and measurement.full.values.shape[0] == len(parts[0])
+    ):
+        Theta = measurement.full.reordered(order).values.astype(np.float64)
+        flat = Theta.reshape((Theta.shape[0] * Theta.shape[1],) * 2)
+        kernel = TensorKernel(SampleKernel.regularised(flat).K)
+    else:
         return measurement.problem(*parts, rung=rung, of=of)
-    # Measured in single precision, it has eigenvalues of rounding where it has none.
-    kernel = SampleKernel.regularised(family.mean[np.ix_(order, order)])
     state, sizes, _ = State.from_samples(parts[0], parts[1], parts[2], measurement.labels)
     return Problem(sizes, kernel, state)
 

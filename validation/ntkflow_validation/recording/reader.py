@@ -1,6 +1,6 @@
 """The features of a network of any framework on given inputs, in inference mode, and the same to be differentiated."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ntkflow.errors import InputError
-from ntkflow.foreign.arrays import inputs
+from ntkflow.foreign.arrays import inputs, on_host
 from ntkflow.foreign.modules import ForeignNetwork, Framework, framework_of
 from ntkflow_validation.normalisation.frameworks import by_batch
 from ntkflow_validation.normalisation.watched import running
@@ -143,6 +143,22 @@ class Reader:
 
             self._jitted[key] = jax.jit(full(call))
         return partial(self._jitted[key], [leaf for leaf, array in zip(leaves, known, strict=True) if array])
+
+
+def extra(more: Mapping[str, object]) -> dict[str, float]:
+    """Other numbers of a line: of any framework, each a single one.
+
+    Raises:
+        InputError: one is text, or more than one number.
+    """
+    found = {}
+    for name, value in more.items():
+        array = on_host(value)
+        if array.size != 1 or array.dtype.kind not in "biuf":
+            shown = f"array of shape {array.shape}" if array.ndim else repr(value)
+            raise InputError(name, shown, "must be one number", "give a number for the line, such as a mean")
+        found[name] = float(array.reshape(-1)[0])
+    return found
 
 
 def check_fit(H: np.ndarray, W: np.ndarray) -> None:

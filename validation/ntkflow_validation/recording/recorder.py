@@ -25,15 +25,14 @@ from ntkflow.runs.border.records import document
 from ntkflow.runs.border.typed import typed
 from ntkflow.words import spelled
 from ntkflow_validation.config.recorded import GIVEN, RECALIBRATED, RecordedConfig, RecordedModel, described
-from ntkflow_validation.config.settings import KernelConfig
 from ntkflow_validation.conservation.law import Laws
 from ntkflow_validation.metrics.variability import line_metrics
 from ntkflow_validation.recording import dropout
 from ntkflow_validation.recording.cadence import Cadence, KernelCadence, Steps, checked
-from ntkflow_validation.recording.kernel import measured, with_terms
+from ntkflow_validation.recording.kernel import measured, settings, with_terms
 from ntkflow_validation.recording.laws import Followed
 from ntkflow_validation.recording.ranks import rank as this_rank
-from ntkflow_validation.recording.reader import Features, Reader, check_fit
+from ntkflow_validation.recording.reader import Features, Reader, check_fit, extra
 from ntkflow_validation.recording.statistics import Ready, Statistics
 from ntkflow_validation.recording.warned import RecordingWarning, Warned
 from ntkflow_validation.runs.documents import Line, MadeBy, Training, first_difference
@@ -129,12 +128,12 @@ class Recorder:
         self._reader = None if features is None else Reader(features, X)
         if self._reader is not None and len(self._reader.X) != len(self.labels):
             raise InputError("X", f"{len(self._reader.X)} inputs", "must be y's", "give one for each label")
-        self._head, self._remarks = head, list[str]()
+        self._head, self._remarks = heads.found_anew(head), list[str]()
         how = self.labels, bool(typed("recalibrate", bool, recalibrate)), self._remark
         self._statistics = None if self._reader is None else Statistics(self._reader, *how)
         self._snapshots = Cadence(checked("snapshots", snapshots))
         self._kernels = KernelCadence(kernels, kernel_change, budget)
-        self._how = KernelConfig(**dict(measure or {}))
+        self._how = settings(measure)
         self._followed = None if laws is None else Followed(laws, clock)
         self._sinks = tuple(sinks)
         self._run: RunDirectory | None = None
@@ -164,7 +163,7 @@ class Recorder:
         b: ArrayLike | None = None,
         *,
         params: PyTree = None,
-        **more: float,
+        **more: object,
     ) -> Json | None:
         """Record the network after `step` steps of the optimiser.
 
@@ -199,7 +198,7 @@ class Recorder:
         seen = StoredSnapshot(step, self._time(step), state, sizes)
         if self._followed is not None:
             self._followed.observe(unwrapped(network) if W is None and params is None else params, state.W)
-        told = {name: float(value) for name, value in more.items()}
+        told = extra(more)
         known = {"accuracy_train": float(np.mean(state.logits.argmax(axis=0) == sizes.labels))}
         line = Line(step, seen.time, {**line_metrics(state, sizes), **known, **told})
         written = document(self._write(seen, line, ready if W is None else None))

@@ -89,6 +89,16 @@ def test_training_mode_is_refused_by_layer_with_the_remedy():
         measure(body, None, X, LABELS, bn="batch", probes=2)
 
 
+def test_a_function_under_nnx_jit_is_judged_by_what_it_writes():
+    run, body = nnx.jit(lambda net, x: net(x)), evaluated()
+    np.testing.assert_allclose(gram(run, body, X), pairwise(body), rtol=1e-5)
+    body.norm.use_running_average = False
+    with pytest.raises(InputError, match="batch normalisation norm in training mode"):
+        gram(run, body, X)
+    with pytest.raises(InputError, match="random numbers of drop"):
+        gram(run, Body(), X)
+
+
 @pytest.mark.parametrize(
     "settings", [{"param_dtype": jnp.bfloat16}, {"dtype": jnp.bfloat16}], ids=["params", "layers"]
 )

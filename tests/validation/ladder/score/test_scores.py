@@ -140,3 +140,11 @@ def test_the_range_of_a_rate_is_two_standard_errors_wide():
     assert [rate.low, rate.high] == pytest.approx(
         [-line.slope - 2 * line.stderr, -line.slope + 2 * line.stderr], rel=1e-10
     )
+
+
+def test_errors_of_predictions_that_run_away_are_numbers_or_none():
+    # Squares of these leave double precision.
+    error = jackknife([-1e200, *(k * 1e200 for k in (1.0, 2.0, 3.0))]).error
+    assert error == pytest.approx(1e200 * jackknife([0.0, 1.0, 2.0, 3.0]).error)
+    assert jackknife([0.0, 5.0, 5.0]).error == 0
+    assert jackknife([0.0, 1.5e308, -1.5e308, 1.5e308, -1.5e308]).error is None

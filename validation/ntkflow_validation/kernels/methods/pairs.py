@@ -81,7 +81,8 @@ class PairNorms:
             block_square: |K_block|_F^2 of the projection of the mean kernel on block kernels.
         """
         # The squares of a projection and of the rest add up.
-        return float(np.sqrt(max(0.0, 1 - len(self.squares) * block_square / self.total)))
+        lost = self.total - len(self.squares) * block_square
+        return float(np.sqrt(lost / self.total)) if lost > 0 else 0.0
 
     def to_dict(self) -> Json:
         """Plain values."""
@@ -102,7 +103,9 @@ class PairNorms:
 
 
 def _share(squares: FeatureMatrix) -> float:
-    return float(1 - np.trace(squares) / squares.sum())
+    whole = squares.sum()
+    # Of a kernel that is 0, as that of dead units, nothing is between different directions.
+    return float(1 - np.trace(squares) / whole) if whole else 0.0
 
 
 def pair_norms(

@@ -1,8 +1,9 @@
 """A module of Flax NNX as a pure function of its parameters, which runs in the mode that it is in."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 from flax import nnx
 from jaxtyping import PyTree
 
@@ -55,6 +56,10 @@ def nnx_backend(
     changed: list[tuple[Path, type]] = []
     with running("features", *NOT_RUN):
         jax.eval_shape(written, params, constants, jax.numpy.asarray(x[:2]))
+        if changed:
+            changed = _rewritten(
+                merged(params, constants), lambda net: run(net, jax.numpy.asarray(x[:2])), changed
+            )
     _refuse(changed, bn)
     backend = JaxBackend(features, params, constants, trainable).check(x)
     if half:
@@ -72,6 +77,26 @@ def _variables(module: nnx.Module) -> Iterator[tuple[Path, nnx.Variable[PyTree]]
     for path, node in nnx.iter_graph(module):
         if isinstance(node, nnx.Variable):
             yield path, node
+
+
+def _rewritten(
+    module: nnx.Module, run: Callable[[nnx.Module], object], changed: list[tuple[Path, type]]
+) -> list[tuple[Path, type]]:
+    """Those of the variables that hold other numbers after a pass: a function under nnx.jit gives all of them back as new."""
+    before = {path: [_numbers(a) for a in jax.tree.leaves(v)] for path, v in _variables(module)}
+    run(module)
+    after = {path: [_numbers(a) for a in jax.tree.leaves(v)] for path, v in _variables(module)}
+    same = {
+        path
+        for path, found in before.items()
+        if len(after.get(path, ())) == len(found) and all(map(np.array_equal, found, after[path]))
+    }
+    return [(path, kind) for path, kind in changed if path not in same]
+
+
+def _numbers(array: jax.Array) -> np.ndarray:
+    keys = jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(array) if keys else array)
 
 
 def _same(one: list[PyTree], two: list[PyTree]) -> bool:

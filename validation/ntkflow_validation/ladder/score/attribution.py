@@ -127,14 +127,17 @@ def sentence(costs: Sequence[Cost], first: float | None, missing: Mapping[str, s
         missing: rungs of the chain that predicted nothing, and why.
     """
     links = [(c.cost, c) for c in costs if c.chain and c.cost is not None]
-    named = "; ".join(f"{name} ({why})" for name, why in (missing or {}).items())
-    if not links or first is None:
+    named = "; ".join(f"{', '.join(names)} ({why})" for why, names in _by_reason(missing or {}).items())
+    if first is None:
         return f"There is nothing to attribute; missing of the chain: {named or 'a rung'}."
     error = 1 - first
     parts = [
         f"On the centred class means the three-constant kernel has skill {first:.2f}, "
         f"that is {_amount(error)} the error of assuming that nothing changes."
     ]
+    if not links:
+        parts.append(f"Which assumption costs it is not told; missing of the chain: {named or 'a rung'}.")
+        return " ".join(parts)
     # Below this share of the whole, or this much in all, a cost is not worth a clause.
     worth = max(0.05 * error, 0.01)
     large = [_clause(lost, c) for lost, c in sorted(links, key=lambda pair: -pair[0]) if lost > worth]
@@ -146,6 +149,13 @@ def sentence(costs: Sequence[Cost], first: float | None, missing: Mapping[str, s
     if named:
         parts.append(f"Missing of the chain, each counted with the next rung: {named}.")
     return " ".join(parts)
+
+
+def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, why in missing.items():
+        found.setdefault(why, []).append(name)
+    return found
 
 
 def _clause(lost: float, cost: Cost) -> str:

@@ -72,7 +72,11 @@ def jackknife(values: Sequence[float]) -> Score:
     # A replicate without a score says that the score hangs on the samples left out: its error is not small but unknown.
     if len(rest) < 2 or not np.isfinite(rest).all():
         return Score(first, None)
-    return Score(first, float(np.sqrt((len(rest) - 1) / len(rest) * np.sum((rest - rest.mean()) ** 2))))
+    # Where a prediction runs away, squares leave double precision before the error does.
+    size = float(np.abs(rest).max()) or 1.0
+    apart = rest / size - np.mean(rest / size)
+    error = size * float(np.sqrt((len(rest) - 1) / len(rest) * np.sum(apart**2)))
+    return Score(first, error if np.isfinite(error) else None)
 
 
 @dataclass(frozen=True, eq=False)

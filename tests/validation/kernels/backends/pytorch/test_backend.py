@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ntkflow_validation.kernels import FolderStore, gram, measure
-from ntkflow_validation.kernels.arguments import FlatWarning
+from ntkflow_validation.kernels.magnitude import GradientWarning
 
 from ntkflow.errors import InputError, PrecisionWarning
 
@@ -447,9 +447,9 @@ def test_parameters_without_numbers_are_refused(layer):
     ids=["detach", "no_grad"],
 )
 def test_features_that_are_cut_off_from_the_parameters_are_said(cut):
-    with pytest.warns(FlatWarning, match=r"kernel is 0 .*detach\(\)"):
+    with pytest.warns(GradientWarning, match="torch.no_grad, detach or"):
         assert measure(network(), None, X, LABELS, forward=cut).kappa_d.value == 0
-    with pytest.warns(FlatWarning):
+    with pytest.warns(GradientWarning):
         gram(network(), None, X, forward=cut)
 
 
