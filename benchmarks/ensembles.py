@@ -1,12 +1,13 @@
 """Ensembles in lockstep against one solve after another: CPU milliseconds a member, E = 0, C = 10, m = 12, n = 64, 61 times.
 
-Run: python benchmarks/ensembles.py [--members 256 --alone 8 --peer --whole 1000 --map 32 --generic 128]
+Run: python benchmarks/ensembles.py [--members 256 --alone 8 --peer --whole 1000 --map 32 --generic 128 --than ../older]
 Both in one process with one BLAS thread: made, integrated with the audit, all series evaluated. `--peer` has one member solved by
 the fastest peer of integrators.py too, a compiled explicit method, at a tolerance at which its final state is as good as ours; a
 later call counts, and not its compilation. `--whole K` then takes K members
 through `nf.ensemble` in a process for each core, and says the seconds; `--map K` a phase diagram of K x K such cells over
 (kappa_c/kappa_d, kappa_n/kappa_d) through `ntkflow sweep`, from start-up to the figure. `--generic K` compares K states like ReLU
-features (5386 unknowns), saved at both ends of 20 within-class time constants, as in integrators.py, and at 61 times. CPU time
+features (5386 unknowns), saved at both ends of 20 within-class time constants, as in integrators.py, and at 61 times; with
+`--than DIRECTORY` also what a member takes there alone, in a checkout of another version of this package. CPU time
 counts, since machines have other users too. 0 leaves a part out, which stays as the file has it.
 Writes results/ensembles.json.
 """
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,20 @@ RESULTS = Path(__file__).parent / "results" / "ensembles.json"
 SIZES, KERNEL = nf.Sizes(10, 12, 64), nf.BlockKernel(1.0, 0.5, 0.1)
 RTOLS = (1e-6, 1e-8)
 PEER = "Tsit5"
+# Members of `generic_member`, one by one, by whatever version is found: milliseconds each, but for the first.
+ELSEWHERE = """
+import json, sys, time
+import numpy as np
+import ntkflow as nf
+members, rtol, grid = json.loads(sys.argv[1])
+sizes, kernel = nf.Sizes(10, 12, 64), nf.BlockKernel(1.0, 0.5, 0.1)
+problems = [nf.Problem(sizes, kernel, nf.initial.make("relu", sizes, kernel, seed)) for seed in range(members + 1)]
+nf.solve(problems[-1], save_at=np.array(grid), rtol=rtol)
+began = time.process_time()
+for problem in problems[:-1]:
+    nf.solve(problem, save_at=np.array(grid), rtol=rtol)
+print(1e3 * (time.process_time() - began) / members)
+"""
 
 
 def member(seed: int) -> nf.Problem:
@@ -86,6 +102,16 @@ def compared(
         "steps_alone": float(np.mean([solution.stats.steps for solution in single])),
         "error": error(found), "error_alone": error(single),
     }  # fmt: skip
+
+
+def elsewhere(tree: Path, members: int, rtol: float, grid: np.ndarray) -> float:
+    """CPU milliseconds a member takes alone in another checkout, with one BLAS thread."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    command = [sys.executable, "-c", ELSEWHERE, json.dumps([members, rtol, grid.tolist()])]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, cwd=tree, env={**os.environ, **threads, "PYTHONPATH": str(tree)}
+    )  # fmt: skip
+    return float(done.stdout)
 
 
 def peer(solution: nf.Solution, strict: nf.Solution, rtol: float) -> dict[str, float]:
@@ -149,6 +175,7 @@ def main() -> None:
     parser.add_argument("--whole", type=int, default=1000, help="0: not at all")
     parser.add_argument("--map", type=int, default=32, help="0: not at all")
     parser.add_argument("--generic", type=int, default=128, help="0: none")
+    parser.add_argument("--than", type=Path, help="directory of another version, for --generic")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     before = json.loads(options.out.read_text()) if options.out.exists() else {"rows": [], "whole": []}
@@ -163,13 +190,16 @@ def main() -> None:
         if options.generic:
             end = collapse_time(SIZES.per_class, (1.0, 0.5, 0.1))
             grids = [np.array([0.0, end]), np.append(0.0, np.geomspace(1e-5 * end, end, 60))]
-            found["generic"] = [
-                compared(options.generic, options.alone, rtol, make=generic_member, grid=grid)
-                for rtol in RTOLS
-                for grid in grids
-            ]
-            for row in found["generic"]:
+            found["generic"] = []
+            for rtol, grid in product(RTOLS, grids):
+                row = compared(options.generic, options.alone, rtol, make=generic_member, grid=grid)
+                found["generic"].append(row)
                 show(row)
+                if options.than:
+                    row["elsewhere"] = elsewhere(options.than.resolve(), 2 * options.alone, rtol, grid)
+                    print(
+                        f"  {row['elsewhere']:.1f} ms there, {row['elsewhere'] / row['lockstep']:.2f} times"
+                    )
     if options.whole:
         found["whole"] = []
     for rtol in RTOLS if options.whole else ():
