@@ -453,6 +453,19 @@ def test_features_that_are_cut_off_from_the_parameters_are_said(cut):
         gram(network(), None, X, forward=cut)
 
 
+@pytest.mark.parametrize(
+    "compiled", [torch.jit.script, lambda net: torch.jit.trace(net, torch.from_numpy(X))]
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_modules_that_torch_has_compiled_are_refused(compiled):
+    net = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU()).eval()
+    for given in (compiled(net), torch.nn.Sequential(compiled(net), torch.nn.ReLU()).eval()):
+        with pytest.raises(
+            InputError, match=r"^features = module (itself|0), compiled by torch\.jit: .*compiled from"
+        ):
+            gram(given, None, X)
+
+
 def test_several_outputs_and_calls_of_ones_own():
     inner = network()
 

@@ -88,6 +88,7 @@ class TorchBackend:
         """Look anew at the module, whose parameters, frozen ones and mode may have changed."""
         named = dict(self._body.named_parameters())
         require_numbers(self._body)
+        _require_python(self._body)
         trained = _chosen(named, self._trainable)
         self._params = {name: single(p.detach()) for name, p in named.items() if trained[name]}
         self.half = WIDENED if any(single(p) is not p for p in named.values()) else ""
@@ -362,6 +363,17 @@ def _attribute(module: ForeignNetwork, path: str) -> ForeignNetwork:
     for name in path.split("."):
         module = getattr(module, name)
     return module
+
+
+def _require_python(body: torch.nn.Module) -> None:
+    for name, part in body.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise InputError(
+                "features",
+                f"module {name or 'itself'}, compiled by torch.jit",
+                "is run with other parameters than its own, which compiled modules have no place for",
+                "give the module that it was compiled from",
+            )
 
 
 def _chosen(
