@@ -22,9 +22,9 @@ def flows(count, init="gaussian"):
     return [flow(init, seed=seed, kernel=kernels[seed % 3]) for seed in range(count)]
 
 
-def results(jobs, slots):
+def results(jobs, slots, engine=Lockstep, shape=Shape):
     """What becomes of jobs in so many slots, by job."""
-    list(Lockstep(Shape.of(jobs[0].coordinates), slots).run(jobs))
+    list(engine(shape.of(jobs[0].coordinates), slots).run(jobs))
     return [
         (j.status, j.steps, j.evaluations, [t for t, _ in j.saved], np.array([z for _, z in j.saved]))
         for j in jobs

@@ -14,6 +14,8 @@ from ntkflow.integrate.engines.on_leaf.newton import LeafNewton
 from ntkflow.integrate.engines.on_leaf.systems import LeafSystems
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
 from ntkflow.integrate.task import Task
+from tests.integrate.engines import test_lockstep
+from tests.integrate.engines.test_lockstep import same
 
 KERNELS = [(1.0, 0.5, 0.1), (2.0, 0.4, 0.1), (1.0, 0.6, 0.2)]
 TIMES = np.array([0.01, 0.1, 0.11, 2.0])
@@ -127,16 +129,7 @@ def test_a_step_of_L_is_of_order_five_and_lets_what_is_stiff_decay():
 
 
 def results(jobs, slots):
-    list(LeafLockstep(LeafShape.of(jobs[0].coordinates), slots).run(jobs))
-    return [
-        (j.status, j.steps, j.evaluations, [t for t, _ in j.saved], np.array([z for _, z in j.saved]))
-        for j in jobs
-    ]
-
-
-def same(one, other):
-    assert one[:-1] == other[:-1]
-    np.testing.assert_array_equal(one[-1], other[-1])
+    return test_lockstep.results(jobs, slots, LeafLockstep, LeafShape)
 
 
 @pytest.mark.parametrize("exact", [True, False])

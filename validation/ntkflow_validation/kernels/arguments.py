@@ -1,4 +1,4 @@
-"""What `measure` is given, checked before anything is computed, and what it gives where that tells of a slip."""
+"""What `measure` is given, checked before anything is computed."""
 
 from collections.abc import Sequence
 
