@@ -7,7 +7,8 @@ from jaxtyping import PyTree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-HALF = (torch.float16, torch.bfloat16)
+from ntkflow.foreign.arrays import is_half
+
 COMPUTES = (
     "the module computes in half precision, of which kernels have two or three digits: "
     "leave out torch.autocast, .half() and .bfloat16() in its forward"
@@ -38,4 +39,4 @@ class Halves(TorchDispatchMode):  # type: ignore[misc]
 
 
 def _half(tree: PyTree) -> bool:
-    return any(isinstance(leaf, torch.Tensor) and leaf.dtype in HALF for leaf in tree_leaves(tree))
+    return any(isinstance(leaf, torch.Tensor) and is_half(leaf) for leaf in tree_leaves(tree))
