@@ -21,7 +21,19 @@ from ntkflow.integrate.together.passage import Member, Passage
 # jax takes what is smaller than the smallest normal float for zero, and squares of these numbers are.
 TINY = 1e-140
 # What the device has brought of a job.
-BROUGHT = ("t", "h", "z", "steps", "rejected", "evaluations", "matrices", "seconds", "status", "saved")
+BROUGHT = (
+    "t",
+    "h",
+    "z",
+    "steps",
+    "rejected",
+    "evaluations",
+    "matrices",
+    "seconds",
+    "status",
+    "saved_at",
+    "kept",
+)
 
 
 def refuse(task: Task) -> None:

@@ -139,9 +139,8 @@ class Passage:
     def take(self, member: "Member") -> None:
         """What a stretch has brought."""
         interval, coordinates = member.interval, member.coordinates
-        if member.saved:
-            local, flat = zip(*member.saved, strict=True)
-            self._packed.append(coordinates.leave(np.array(flat)))
+        if local := member.saved_at:
+            self._packed.append(coordinates.leave(member.saved))
             # A time that was asked for is kept as it was given.
             asked = member.asked[: len(local)] if self._exact else interval.times(np.array(local))
             self._times.extend(asked.tolist())

@@ -43,7 +43,7 @@ def compiled(jobs, watcher=None):
 
 def result(one):
     counts = one.status, one.steps, one.rejected, one.evaluations, one.matrices
-    return counts, [t for t, _ in one.saved], np.array([z for _, z in one.saved])
+    return counts, one.saved_at, one.saved
 
 
 def same(one, other, tolerance=0.0):

@@ -80,7 +80,8 @@ def test_a_target_for_the_loss_ends_them_where_it_ends_solve():
     (found,), alone = solve_many([one]), run_alone(one)
     assert found.stats.engine == "lockstep"
     assert found.reason is alone.reason is Reason.LOSS
-    assert found.times[-1] == pytest.approx(alone.times[-1], rel=0.05)
+    # Each at the end of the first of its steps that meets it.
+    assert found.times[-1] == pytest.approx(alone.times[-1], rel=0.1)
     assert found.series["loss"][-1] <= 0.02 < found.series["loss"][-2]
 
 

@@ -12,7 +12,7 @@ from ntkflow._types import Floats, Integers
 from ntkflow.integrate.engines.compiled import slots as lying
 from ntkflow.integrate.engines.compiled import tick
 from ntkflow.integrate.engines.compiled.algebra import Kernels, System
-from ntkflow.integrate.engines.lockstep.history import USED
+from ntkflow.integrate.engines.lockstep.history import DIFFERENCES
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.slots import Norms, Shape, Systems
 from ntkflow.integrate.engines.precision import x64
@@ -70,7 +70,7 @@ def slots_for(shape: Shape, jobs: int, times: int, told: bool = False) -> int:
     most = SLOTS * (MORE_SLOTS if shape.size <= TINY else 1)
     if device.platform != "cpu":
         n, C, q, F = shape.n, shape.C, shape.q, shape.size
-        rows = 16 + times + (RECORDED * USED if told else 0)
+        rows = 16 + times + (RECORDED * DIFFERENCES if told else 0)
         one = 8 * (rows * F + C * (n + 1) ** 2 + (n + 1) * q + 4 * C * q + n * n)
         room: float = (device.memory_stats() or {}).get("bytes_limit", UNKNOWN_MEMORY) * MEMORY_SHARE
         most = min(ACCELERATED, 1 << int(np.log2(max(LEAST_SLOTS, room / (COPIES * one)))))

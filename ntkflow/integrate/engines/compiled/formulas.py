@@ -7,17 +7,12 @@ import numpy as np
 
 from ntkflow._types import Array, Floats
 from ntkflow.integrate.engines.lockstep import history
-from ntkflow.integrate.engines.lockstep.history import DIFFERENCES, USED
+from ntkflow.integrate.engines.lockstep.history import DIFFERENCES
 from ntkflow.integrate.engines.lockstep.slots import Shape
 from ntkflow.integrate.engines.structured import bdf, formulas
 
-# The columns of what a step does to a history: its differences, and the correction.
-SOURCES = DIFFERENCES + 1
-_SOURCES = [*range(DIFFERENCES), history.CORRECTION]
-ACCEPT: Floats = history.ACCEPT[:, :, _SOURCES]
-STAY: Floats = np.eye(DIFFERENCES, SOURCES)
 # Entry (i, j) of a table of the Newton basis is the product of (l - 1 - j ratio) / l, l up to i.
-_I, _J = np.arange(1.0, USED)[:, None], np.arange(float(USED))
+_I, _J = np.arange(1.0, DIFFERENCES)[:, None], np.arange(float(DIFFERENCES))
 
 
 def members(shape: Shape) -> tuple[Floats, Floats, float]:
@@ -47,19 +42,19 @@ def norm(e: Array, weights: Array) -> Array:
 
 def rescaling(order: Array, ratio: Array) -> Array:
     """Matrices that take D_0 .. D_k to the grid of step ratio h."""
-    on = order[:, None] >= np.arange(USED)
+    on = order[:, None] >= np.arange(DIFFERENCES)
     steps = (_I - 1 - ratio[:, None, None] * _J) / _I
-    table = jnp.cumprod(jnp.concatenate([jnp.ones((len(ratio), 1, USED)), steps], axis=1), axis=1)
+    table = jnp.cumprod(jnp.concatenate([jnp.ones((len(ratio), 1, DIFFERENCES)), steps], axis=1), axis=1)
     changed = jnp.swapaxes(table @ history.UNIT, 1, 2)
-    return jnp.where(on[:, None, :] & on[:, :, None], changed, jnp.eye(USED))
+    return jnp.where(on[:, None, :] & on[:, :, None], changed, jnp.eye(DIFFERENCES))
 
 
 def interpolating(order: Array, shift: Array) -> Array:
     """Shares of D_0 .. D_5 in the values of polynomials at t_last + shift h, a row each."""
-    j = np.arange(USED - 1.0)
+    j = np.arange(DIFFERENCES - 1.0)
     factors = (shift[:, None] + j) / (j + 1)
     shares = jnp.cumprod(jnp.concatenate([jnp.ones((len(shift), 1)), factors], axis=1), axis=1)
-    return jnp.where(order[:, None] >= np.arange(USED), shares, 0.0)
+    return jnp.where(order[:, None] >= np.arange(DIFFERENCES), shares, 0.0)
 
 
 def choose(k: Array, error: Array, equal: Array, D: Array, d: Array, w: Array) -> tuple[Array, Array]:
@@ -82,7 +77,7 @@ def choose(k: Array, error: Array, equal: Array, D: Array, d: Array, w: Array) -
     # The new differences of orders k and k + 2.
     for other, difference, there in (
         (lower, row(k) + d, k > 1),
-        (higher, d - row(k + 1), k < formulas.HIGHEST_ORDER),
+        (higher, d - row(jnp.minimum(k + 1, formulas.HIGHEST_ORDER)), k < formulas.HIGHEST_ORDER),
     ):
         candidate = _growth(jnp.asarray(formulas.ERROR)[other] * norm(difference, w), other)
         better = there & (candidate > growth)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ntkflow._types import Array
 from ntkflow.integrate.engines.compiled.algebra import Matrices, System
-from ntkflow.integrate.engines.lockstep.history import DIFFERENCES, USED
+from ntkflow.integrate.engines.lockstep.history import DIFFERENCES
 from ntkflow.integrate.engines.lockstep.slots import Shape
 
 # Whether a slot is free, under way, done with, or the host is to say whether it goes on.
@@ -140,7 +140,7 @@ def empty(shape: Shape, slots: int, times: int, recorded: int = 0) -> Slots:
     record = None
     if recorded:
         record = Record(
-            D=of(recorded, USED, F), begin=of(recorded), t=of(recorded), h=of(recorded), length=of(kind=int),
+            D=of(recorded, DIFFERENCES, F), begin=of(recorded), t=of(recorded), h=of(recorded), length=of(kind=int),
             order=of(recorded, kind=int), covers=of(recorded, kind=int),
         )  # fmt: skip
     return Slots(

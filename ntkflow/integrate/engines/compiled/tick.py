@@ -28,7 +28,7 @@ from ntkflow.integrate.engines.compiled.slots import (
     where,
 )
 from ntkflow.integrate.engines.lockstep import history
-from ntkflow.integrate.engines.lockstep.history import DIFFERENCES, USED
+from ntkflow.integrate.engines.lockstep.history import DIFFERENCES
 from ntkflow.integrate.engines.lockstep.slots import Shape
 from ntkflow.integrate.engines.structured import bdf, corrector
 from ntkflow.integrate.engines.structured.formulas import ERROR, LEADING
@@ -71,7 +71,7 @@ def _first(shape: Shape, s: Slots, fixed: Fixed, z: Array) -> Slots:
         patience=jnp.full_like(h, corrector.OLDEST), rate=jnp.ones_like(h), evaluations=2 * one,
         status=jnp.where(good, RUNNING, FAILED), target=weights - features,
     )  # fmt: skip
-    top = jnp.broadcast_to(formulas.STAY, (len(z), *formulas.STAY.shape))
+    top = jnp.broadcast_to(history.STAY, (len(z), *history.STAY.shape))
     return _attempt(s, fixed, all_of_them, all_of_them, top, jnp.ones_like(h))
 
 
@@ -202,7 +202,7 @@ def _judge(
     # After many refusals the history is no longer believed.
     order = jnp.where(refused & (in_a_row >= bdf.REJECTIONS_TO_RESTART), 1, s.order)
     s = s._replace(t=t, steps=s.steps + accepted, equal=s.equal + accepted, rejected=s.rejected + refused)
-    top = where(accepted, jnp.asarray(formulas.ACCEPT)[order], jnp.asarray(formulas.STAY)[None])
+    top = where(accepted, jnp.asarray(history.ACCEPT)[order], jnp.asarray(history.STAY)[None])
     s = _save(_recorded(s, accepted, top, before), fixed, accepted, top)
     shrunk = jnp.where(jnp.isnan(error), bdf.AFTER_DIVERGENCE, bdf.SAFETY * error ** (-1 / (order + 1.0)))
     next_order, grown = formulas.choose(order, error, s.equal, s.D, s.d, s.weights)
@@ -221,7 +221,7 @@ def _recorded(s: Slots, accepted: Array, top: Array, before: Array) -> Slots:
         return s
     rows, room = jnp.arange(len(s.t)), record.t.shape[1]
     place = rows, jnp.where(accepted, record.length, room)
-    D = top[:, :USED, :DIFFERENCES] @ s.D + top[:, :USED, DIFFERENCES:] * s.d[:, None]
+    D = top[..., :DIFFERENCES] @ s.D + top[..., DIFFERENCES:] * s.d[:, None]
     # As `StructuredBDF.dense` gives it.
     covers = jnp.minimum(s.equal, s.order + 1)
     new = {"D": D, "begin": before, "t": s.t, "h": s.h, "order": s.order, "covers": covers}
@@ -241,7 +241,7 @@ def _save(s: Slots, fixed: Fixed, accepted: Array, top: Array) -> Slots:
         saved, out = carry
         time, meant = due(saved)
         shares = formulas.interpolating(s.order, jnp.where(meant, (time - s.t) / s.h, 0.0))
-        shares = (shares[:, None] @ top[:, :USED])[:, 0]
+        shares = (shares[:, None] @ top)[:, 0]
         # Row by row: the correction is no part of the history yet.
         value = (shares[:, None, :DIFFERENCES] @ s.D)[:, 0] + shares[:, DIFFERENCES:] * s.d
         return saved + meant, out.at[rows, jnp.where(meant, saved, last + 1)].set(value, mode="drop")
@@ -266,12 +266,10 @@ def _attempt(s: Slots, fixed: Fixed, begun: Array, decided: Array, top: Array, r
     landing = s.h * ratio * 1.001 >= left
     ratio = jnp.where(begun, jnp.where(landing, left / s.h, ratio), 1.0)
     changed = begun & (ratio != 1)
-    used = where(changed, formulas.rescaling(s.order, ratio), jnp.eye(USED)[None]) @ top[:, :USED]
+    used = where(changed, formulas.rescaling(s.order, ratio), jnp.eye(DIFFERENCES)[None]) @ top
     h = jnp.where(changed, s.h * ratio, s.h)
     ahead = jnp.asarray(history.PREDICT)[s.order] @ used
-    rows = jnp.concatenate(
-        [used, top[:, USED:], ahead / jnp.stack([jnp.ones_like(h), h], axis=1)[:, :, None]], axis=1
-    )
+    rows = jnp.concatenate([used, ahead / jnp.stack([jnp.ones_like(h), h], axis=1)[:, :, None]], axis=1)
     # A correction that is not taken may not be a number.
     d = where(jnp.any(top[:, :, DIFFERENCES] != 0, axis=1), s.d, jnp.zeros_like(s.d))
     X = rows[..., :DIFFERENCES] @ s.D + rows[..., DIFFERENCES:] * d[:, None]

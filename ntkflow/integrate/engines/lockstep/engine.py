@@ -13,7 +13,14 @@ import numpy as np
 from ntkflow._types import Floats, Integers, Truths
 from ntkflow.integrate.engines.lockstep import history, order, projection
 from ntkflow.integrate.engines.lockstep.counts import Counts, Lookout
-from ntkflow.integrate.engines.lockstep.history import CORRECTION, DIFFERENCES, KNOWN, PREDICTED
+from ntkflow.integrate.engines.lockstep.history import (
+    CORRECTION,
+    DIFFERENCES,
+    KNOWN,
+    PREDICTED,
+    ROWS,
+    SOURCES,
+)
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.newton import NewtonSystems
 from ntkflow.integrate.engines.lockstep.slots import Norms, Shape, Systems
@@ -24,7 +31,7 @@ from ntkflow.integrate.engines.structured.bdf import Polynomial
 SLOTS = 128
 # A trial step may overflow; it is refused. Around the work alone: who takes what `run` yields has a state of his own.
 _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-_NONE, _SAME = np.zeros(0, int), np.eye(history.ROWS)
+_NONE, _SAME = np.zeros(0, int), np.eye(ROWS, SOURCES)
 
 
 class Lockstep:
@@ -51,7 +58,7 @@ class Lockstep:
         self.shape, self.lookout, self.project = shape, lookout, project
         self.systems, self.norms, self.now = self.SYSTEMS(shape, slots), Norms(shape, slots), Counts(slots)
         self.newton, self.leaves = self.NEWTON(self.systems), self.LEAVES(shape, slots)
-        self.X = np.zeros((slots, history.ROWS, shape.size))
+        self.X = np.zeros((slots, ROWS, shape.size))
         self._spare = np.zeros_like(self.X)
         self.jobs: list[Job] = []
         self.ticks = 0
@@ -108,14 +115,18 @@ class Lockstep:
 
     def _leave(self, slot: int, job: Job) -> None:
         self.now.record(slot, job)
-        job.z = self.whole(slot, job.t, self.X[slot, 0].copy())
+        job.z = self.whole(slot, job.t, self.X[slot, 0])
         ended = self.now.t[slot] >= self.now.t_end[slot]
         job.status = "failed" if self.now.failed[slot] else "finished" if ended else "stopped"
 
     def whole(self, slot: int, t: float, z: Floats) -> Floats:
-        """What is kept of the state z of a slot at t."""
+        """The flat vector of the state z of a slot at t, for good."""
+        return np.concatenate([z, *self.beside(slot, t)])
+
+    def beside(self, slot: int, t: float) -> tuple[Floats, ...]:
+        """What else of its state at t belongs to the flat vector."""
         del slot, t
-        return z
+        return ()
 
     def _keep(self, staying: Integers) -> None:
         for part in (self.systems, self.norms, self.now, self.newton, self.leaves):
@@ -147,7 +158,7 @@ class Lockstep:
         self.X[i, 1] = h[:, None] * slope
         i = i[~now.failed[i]]
         stay = np.broadcast_to(history.STAY, (len(i), *history.STAY.shape))
-        self.X[i] = self._attempt(i, stay, np.ones(len(i))) @ self.X[i]
+        self.X[i] = self._attempt(i, stay, np.ones(len(i))) @ self.X[i, :SOURCES]
         self._freshen(i[~now.failed[i]])
 
     def _attempt(self, i: Integers, top: Floats, ratio: Floats) -> Floats:
@@ -167,16 +178,15 @@ class Lockstep:
         changed = np.flatnonzero(ratio != 1)
         if len(changed):
             top = top.copy()
-            used = slice(history.USED)
-            top[changed, used] = history.rescaling(k[changed], ratio[changed]) @ top[changed, used]
+            top[changed] = history.rescaling(k[changed], ratio[changed]) @ top[changed]
             now.h[i[changed]] *= ratio[changed]
             now.equal[i[changed]] = 0
         h = now.h[i]
         spacing = bdf.ROUNDING_STEPS * sys.float_info.epsilon * np.abs(now.t[i])
         now.failed[i] = ~(h > np.maximum(now.shortest[i], spacing))
-        matrices = np.zeros((len(i), history.ROWS, history.ROWS))
+        matrices = np.zeros((len(i), ROWS, SOURCES))
         matrices[:, :DIFFERENCES] = top
-        ahead = history.PREDICT[k] @ top[:, : history.USED]
+        ahead = history.PREDICT[k] @ top
         ahead[:, 1] /= h[:, None]
         matrices[:, PREDICTED : KNOWN + 1] = ahead
         now.sigma[i] = formulas.LEADING[k] / h
@@ -225,17 +235,21 @@ class Lockstep:
             accepted, error = accepted[fits], error[fits]
         if not len(refused) and not len(accepted):
             return refused
-        change = np.empty((self.slots, history.ROWS, history.ROWS))
+        change = np.empty((self.slots, ROWS, SOURCES))
         change[:] = _SAME
         if len(refused):
             change[refused] = self._refuse(refused, too_large)
         if len(accepted):
             change[accepted] = self._accept(accepted, error)
-        np.matmul(change, X, out=self._spare)
+        begun = np.concatenate([refused, accepted]) if len(refused) else accepted
+        np.matmul(change, X[:, :SOURCES], out=self._spare)
+        if len(begun) < self.slots:
+            going = np.ones(self.slots, bool)
+            going[begun] = False
+            self._spare[going, PREDICTED:] = X[going, PREDICTED:]
         self.X, self._spare = self._spare, X
         self._save_owed()
         ended = self._look(accepted) if len(accepted) else accepted
-        begun = np.concatenate([refused, accepted]) if len(refused) else accepted
         if len(ended) or len(refused):
             begun = np.setdiff1d(begun, ended)
         failed = now.failed[begun]
@@ -286,7 +300,7 @@ class Lockstep:
         now.patience[i] = now.age[i] - 1.0
         now.fresh[i], now.rate[i] = True, 1.0
         now.iteration[i], now.before[i] = 0, np.inf
-        ahead = history.PREDICT[now.order[i]] @ self.X[i, : history.USED]
+        ahead = history.PREDICT[now.order[i]] @ self.X[i, :DIFFERENCES]
         ahead[:, 1] /= now.h[i, None]
         self.X[i, PREDICTED : KNOWN + 1], self.X[i, CORRECTION] = ahead, 0.0
         self._build(i)
@@ -294,6 +308,8 @@ class Lockstep:
     def _refuse(self, i: Integers, error: Floats) -> Floats:
         """Shorter steps; the error is NaN where Newton's iteration diverged."""
         now = self.now
+        # What is not taken may not be a number.
+        self.X[i, CORRECTION] = 0.0
         now.rejected[i] += 1
         now.refused[i] += 1
         now.order[i] = np.where(now.refused[i] >= bdf.REJECTIONS_TO_RESTART, 1, now.order[i])
@@ -319,7 +335,7 @@ class Lockstep:
         if going.all():
             change = self._attempt(i, top, ratio)
         else:
-            change = np.empty((len(i), history.ROWS, history.ROWS))
+            change = np.empty((len(i), ROWS, SOURCES))
             change[:] = _SAME
             change[:, :DIFFERENCES] = top
             change[going] = self._attempt(i[going], top[going], ratio[going])
@@ -336,7 +352,7 @@ class Lockstep:
             order = int(now.order[slot])
             # As `StructuredBDF.dense` gives it.
             covers = min(int(now.equal[slot]), order + 1)
-            D = top[k, : order + 1] @ self.X[slot]
+            D = top[k, : order + 1] @ self.X[slot, :SOURCES]
             t, h = float(now.t[slot]), float(now.h[slot])
             inside = Polynomial(self.jobs[slot].coordinates, D, t, h, covers)
             self.lookout.passed(slot, float(before[k]), inside)
@@ -353,7 +369,7 @@ class Lockstep:
         while True:
             j = i[due]
             inside = history.interpolating(now.order[j], (now.due[j] - now.t[j]) / now.h[j])
-            shares = (inside[:, None] @ top[due, : history.USED])[:, 0]
+            shares = (inside[:, None] @ top[due])[:, 0]
             several = (now.after[j] < now.t[j]).nonzero()[0]
             if not len(several):
                 self._owed = j
@@ -361,7 +377,8 @@ class Lockstep:
             # Few steps have several of them inside: these are worked out by themselves, but for the last.
             for k in several.tolist():
                 slot, job = int(j[k]), self.jobs[int(j[k])]
-                now.due[slot] = job.save(job.due, self.whole(slot, job.due, shares[k] @ self.X[slot]))
+                z = shares[k] @ self.X[slot, :SOURCES]
+                now.due[slot] = job.save(job.due, z, *self.beside(slot, job.due))
                 now.after[slot] = job.after
 
     def _save_owed(self) -> None:
@@ -376,7 +393,7 @@ class Lockstep:
         """Keep states at times of their grids."""
         now, jobs, each = self.now, self.jobs, slots.tolist()
         saved = zip(each, times.tolist(), z, strict=True)
-        now.due[slots] = [jobs[slot].save(t, self.whole(slot, t, row)) for slot, t, row in saved]
+        now.due[slots] = [jobs[slot].save(t, row, *self.beside(slot, t)) for slot, t, row in saved]
         now.after[slots] = [jobs[slot].after for slot in each]
 
     def _look(self, i: Integers) -> Integers:

@@ -4,6 +4,8 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ntkflow._types import Floats, Times
 from ntkflow.integrate.engines.structured.coordinates import Coordinates, Flat
 
@@ -29,7 +31,8 @@ class Job:
         matrices: matrices prepared.
         seconds: its share of the time of the ticks.
         status: 'waiting', 'running', 'finished', 'failed' or 'stopped'.
-        saved: times saved and the flat vectors there.
+        saved_at: times saved.
+        kept: the flat vectors there, and room for those of later times.
     """
 
     coordinates: Coordinates
@@ -48,7 +51,8 @@ class Job:
     matrices: int = 0
     seconds: float = 0.0
     status: str = "waiting"
-    saved: list[tuple[float, Flat]] = field(default_factory=list)
+    saved_at: list[float] = field(default_factory=list)
+    kept: Floats | None = None
     _next: int = 0
 
     def __post_init__(self) -> None:
@@ -70,9 +74,26 @@ class Job:
         k = bisect_left(self._times, t)
         return self._times[self._next : k]
 
-    def save(self, t: float, z: Flat) -> float:
-        """Keep a state at a time of the grid, or at t in the place of all of its times up to t; the next time to save at."""
-        self.saved.append((t, z))
+    @property
+    def saved(self) -> Floats:
+        """The flat vectors at the times saved, (T, F)."""
+        return np.zeros((0, self.z.size)) if self.kept is None else self.kept[: len(self.saved_at)]
+
+    def save(self, t: float, *parts: Floats) -> float:
+        """Keep a state at a time of the grid, or at t in the place of all of its times up to t.
+
+        Args:
+            t: the time.
+            parts: what the flat vector there is made of.
+
+        Returns:
+            The next time to save at.
+        """
+        if self.kept is None:
+            # One array from the first of them on: so many states as there are times are neither gathered nor copied again.
+            self.kept = np.empty((len(self.grid), sum(part.size for part in parts)))
+        np.concatenate(parts, out=self.kept[len(self.saved_at)])
+        self.saved_at.append(t)
         k, times = self._next + 1, self._times
         while times[k] <= t and not self.exact:
             k += 1

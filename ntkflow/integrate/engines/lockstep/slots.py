@@ -48,6 +48,11 @@ class Shape:
         """Length of the flat vector."""
         return self.split + self.C * (self.n + 1)
 
+    @property
+    def beside(self) -> int:
+        """Entries of the state that are no part of the flat vector, and count in its norm."""
+        return 0
+
     def blocks(self, z: Floats) -> tuple[Floats, Floats]:
         """Views of B, (..., n+1, q), and A, (..., C, n+1); see `structured.coordinates`."""
         lead, n = z.shape[:-1], self.n
@@ -205,7 +210,7 @@ class Norms(PerSlot):
         B, A = shape.blocks(self.block)
         B[:n, :k], B[:n, k:], A[:, :n], A[:, n] = 0, 1, 2, 3
         counts = np.bincount(self.block, minlength=5)[:4]
-        self._counts, self._root = np.maximum(counts, 1), math.sqrt(counts.sum())
+        self._counts, self._root = np.maximum(counts, 1), math.sqrt(counts.sum() + shape.beside)
         self._there = counts > 0
         self._belongs = (self.block == np.arange(4)[:, None]).astype(float)
 

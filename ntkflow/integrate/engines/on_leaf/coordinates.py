@@ -45,6 +45,11 @@ class LeafShape(Shape):
 
     r: int = 0
 
+    @property
+    def beside(self) -> int:
+        """Entries of L: a tolerance means what it means where they are integrated too."""
+        return self.n * self.r
+
     @classmethod
     def of(cls, coordinates: Coordinates) -> "LeafShape":
         """Of one system."""
@@ -117,10 +122,18 @@ class OnLeaf(Coordinates):
         """Packed thin state of a flat vector with L, or of every one of a stack."""
         lead, n = z.shape[:-1], self.n
         B, A = self.blocks_of(z)
-        H1 = self.turn @ (B[..., :n, :] @ (self.U.T / self.s))
-        L = self.turn @ z[..., self.size :].reshape(*lead, n, -1)
-        parts = (H1, L, A[..., :n] @ self.turn.T, A[..., n])
-        return np.concatenate([part.reshape(*lead, -1) for part in parts], axis=-1)
+        L = z[..., self.size :].reshape(*lead, n, -1)
+        y = np.empty((*lead, n * self.whole.q + self.C * (n + 1)))
+        # Straight to where they belong: at many times this is as much as all else that is known of a run.
+        H1, deviations, W, b = (
+            piece.reshape(*lead, -1, piece.shape[-1] // rows)
+            for piece, rows in zip(self.whole.cut(y), (n, n, self.C, self.C), strict=True)
+        )
+        np.matmul(self.turn, B[..., :n, :] @ (self.U.T / self.s), out=H1)
+        np.matmul(self.turn, L, out=deviations)
+        np.matmul(A[..., :n], self.turn.T, out=W)
+        b[..., 0] = A[..., n]
+        return y
 
     def blocks_of(self, z: Floats) -> tuple[Floats, Floats]:
         """Views of [G1; e1^T] and A of a stack of flat vectors."""

@@ -27,7 +27,7 @@ STAGES = np.array(
     ]
 )
 # So many equal steps of the integration are one step of L: five would triple its error at rtol = 1e-8 and save a twentieth.
-MOST_BEHIND = 3
+MOST_BEHIND = 4
 
 
 class Deviations(Leaves):

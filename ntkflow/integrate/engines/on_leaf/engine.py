@@ -32,36 +32,46 @@ class LeafLockstep(Lockstep):
         self.leaves.L[slot] = job.z[self.shape.size :].reshape(self.leaves.L[slot].shape)
         self.leaves.behind[slot] = 0.0
 
-    def whole(self, slot: int, t: float, z: Floats) -> Floats:
-        """The flat vector with L, of a state of the step that was accepted last."""
+    def beside(self, slot: int, t: float) -> tuple[Floats, ...]:
+        """L at a time of the step that was accepted last."""
         L = self._inside.pop((slot, t), None)
         if L is None:
             self._catch_up(np.array([slot]))
             L = self.leaves.L[slot]
-        return np.concatenate([z, L.ravel()])
+        return (L.ravel(),)
 
     def _attempt(self, i: Integers, top: Floats, ratio: Floats) -> Floats:
-        now, behind = self.now, self.leaves.behind[i]
-        # A polynomial on the old steps is good for no longer than they are.
-        changes = (ratio != 1) | (now.h[i] * ratio * 1.001 >= now.t_end[i] - now.t[i])
-        late = ((behind > 0) & (changes | (behind >= np.minimum(MOST_BEHIND, now.order[i])))).nonzero()[0]
-        self._catch_up(i[late], top[late])
-        return super()._attempt(i, top, ratio)
+        before, now = self.now.h[i], self.now
+        matrices = super()._attempt(i, top, ratio)
+        behind = self.leaves.behind[i] * before / now.h[i]
+        # The polynomial of the next step will be good for as many steps as its order.
+        late = (behind > 0) & (behind + 1 > np.minimum(MOST_BEHIND, now.order[i]))
+        self._catch_up(i[late], top[late], before[late])
+        self.leaves.behind[i] = np.where(late, 0.0, behind)
+        return matrices
 
     def _accept(self, i: Integers, error: Floats) -> Floats:
         self.leaves.behind[i] += 1
         self.leaves.order[i] = self.now.order[i]
         return super()._accept(i, error)
 
-    def _catch_up(self, i: Integers, top: Floats | None = None) -> None:
-        """Bring L of slots up to where their states are; `top` are new differences that are not in the histories yet."""
+    def _catch_up(self, i: Integers, top: Floats | None = None, h: Floats | None = None) -> None:
+        """Bring L of slots up to where their states are.
+
+        Args:
+            i: the slots.
+            top: new differences that are not in the histories yet.
+            h: the steps of their grid; None: those of now.
+        """
         behind = self.leaves.behind[i] > 0
         i, top = i[behind], None if top is None else top[behind]
         if len(i):
-            self.leaves.L[i] = self._later(i, top, np.zeros(len(i)))
+            self.leaves.L[i] = self._later(
+                i, top, np.zeros(len(i)), self.now.h[i] if h is None else h[behind]
+            )
             self.leaves.behind[i] = 0.0
 
-    def _later(self, i: Integers, top: Floats | None, end: Floats) -> Floats:
+    def _later(self, i: Integers, top: Floats | None, end: Floats, h: Floats) -> Floats:
         """L of slots at t + end h."""
         begin = -self.leaves.behind[i]
         span = end - begin
@@ -69,11 +79,11 @@ class LeafLockstep(Lockstep):
         order = np.repeat(self.leaves.order[i], len(NODES))
         shares = history.interpolating(order, shift.ravel()).reshape(len(i), len(NODES), -1)
         if top is None:
-            rows = history.USED
+            rows = history.DIFFERENCES
         else:
-            shares, rows = shares @ top[:, : history.USED], history.ROWS
+            shares, rows = shares @ top, history.SOURCES
         A = shares @ self.X[i, :rows, self.shape.split :]
-        return self.leaves.after(i, A, self.systems.delta[i] * self.now.h[i] * span)
+        return self.leaves.after(i, A, self.systems.delta[i] * h * span)
 
     def _save_exactly(self, i: Integers, top: Floats) -> tuple[Integers, Floats]:
         now = self.now
@@ -85,7 +95,9 @@ class LeafLockstep(Lockstep):
         # The first of all, then the second of those that have several.
         while len(due):
             slots, each = i[due], [several.pop(0) for several in times]
-            found = self._later(slots, top[due], (each - now.t[slots]) / now.h[slots])
+            end = (each - now.t[slots]) / now.h[slots]
+            self.leaves.L[slots] = found = self._later(slots, top[due], end, now.h[slots])
+            self.leaves.behind[slots] = -end
             self._inside.update(zip(zip(slots.tolist(), each, strict=True), found, strict=True))
             more = [k for k, several in enumerate(times) if several]
             due, times = due[more], [times[k] for k in more]

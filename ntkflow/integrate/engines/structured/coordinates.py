@@ -153,11 +153,11 @@ class Coordinates:
         n, k = self.n, self.groups
         return B[:n, :k], B[:n, k:], A[:, :n], A[:, n]
 
-    def cut(self, y: Vector) -> list[np.ndarray]:
-        """The pieces H1, L, W, b of a packed thin state, flat."""
+    def cut(self, y: Float64[np.ndarray, "*several D"]) -> list[np.ndarray]:
+        """The pieces H1, L, W, b of a packed thin state, flat, or of every one of a stack."""
         a, b = self.n * self.groups, self.n * self.q
         c = b + self.n * self.C
-        return [y[:a], y[a:b], y[b:c], y[c:]]
+        return [y[..., :a], y[..., a:b], y[..., b:c], y[..., c:]]
 
     def enter(self, y: Vector) -> Flat:
         """Flat vector of a packed thin state (H1, L, W, b)."""
