@@ -127,7 +127,7 @@ def test_a_history_is_taken_to_the_next_step_as_one_by_one(order):
     D, d = rng.normal(size=(8, 4)), rng.normal(size=4)
     X = np.vstack([D[:6], d])
     expected = D.copy()
-    expected[order + 2], expected[order + 1] = d - D[order + 1], d
+    expected[order + 1] = d
     for j in range(order, -1, -1):
         expected[j] += expected[j + 1]
     np.testing.assert_allclose(history.ACCEPT[order] @ X, expected[:6], atol=1e-12)

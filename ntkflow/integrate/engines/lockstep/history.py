@@ -17,7 +17,7 @@ _INDEX = np.arange(DIFFERENCES)
 
 
 def _accepting() -> Floats:
-    """For every order the new differences from the old ones and d: those of order k + 1 become d, and so on down."""
+    """For every order k the new differences from the old ones and d: those of order k + 1 become d, and so on down."""
     found = np.tile(np.eye(DIFFERENCES, SOURCES), (DIFFERENCES, 1, 1))
     for k in range(1, DIFFERENCES):
         above = np.zeros(SOURCES)

@@ -15,7 +15,7 @@ Divided by sigma, and with the biases eliminated (kappa_i = 1 / (1 + e1 . psi_i 
 
     diag(1 - mE delta / a_i) + Wt^T (delta / a_i) Wt + G1 diag(psi_i - delta / (a_i kd)) G1^T - kappa_i r_i r_i^T:
 
-a positive diagonal, terms of rank C and C (kd >= delta), and one of rank one. At most C eigenvalues of m E are positive; they are
+a positive diagonal D_i^-1, terms of rank C and C (kd >= delta), and one of rank one. At most C eigenvalues of m E are positive; they are
 left out of the diagonal, and what that makes the matrix too large by is at most what W gives it there. Two terms of P come
 back to first order: P dG1^T with the dG1 there would be if A stood still, and dW^T P kd. What is left alone is taken for the
 inverse, as in `lockstep.newton`: Newton's iteration then converges a little more slowly.
@@ -42,9 +42,8 @@ class LeafNewton(NewtonSystems):
         images: Wt G1.
         diagonal: inverse of the diagonal of each row.
         basis: [Wt; G1^T; <gG1^T>], what comes with a right-hand side in angle brackets.
-        inner: how the inverses of rows act within [Wt; G1^T].
-        biased: r_i of each row.
-        back: the inverse of the rest times it, scaled so that its square is what the term of rank one adds to the inverse.
+        inner: the inverse of row i is D_i - D_i basis^T inner_i basis D_i with the first two parts of the basis.
+        biased: psi_i e1, of which r_i is made.
         within: delta / (a_i + delta w_j).
         slow: 1 / (sigma a).
     """
@@ -58,7 +57,6 @@ class LeafNewton(NewtonSystems):
     inner: Floats
     kappa: Floats
     biased: Floats
-    back: Floats
     within: Floats
     slow: Floats
     Pt: Floats
@@ -79,8 +77,7 @@ class LeafNewton(NewtonSystems):
             ("basis", (C + 2 * k, n)),
             ("inner", (C, C + k, C + k)),
             ("kappa", (C,)),
-            ("biased", (C, n)),
-            ("back", (C, n)),
+            ("biased", (C, k)),
             ("within", (C, C)),
             ("slow", (C, 1)),
             ("Pt", (C, k)),
@@ -108,6 +105,9 @@ class LeafNewton(NewtonSystems):
         np.sqrt(root, out=root)
         # (I + root F root)^-1 with F = basis diagonal basis^T, from the Woodbury identity.
         inner = (basis[:, None] * diagonal[:, :, None]) @ transposed(basis)[:, None]
+        biased = psi * e
+        kappa = 1 / (1 + (biased * e).sum(axis=2))
+        seen = inner[..., C:] @ biased[..., None]
         inner *= root[..., :, None]
         inner *= root[..., None, :]
         j = np.arange(C + k)
@@ -115,18 +115,18 @@ class LeafNewton(NewtonSystems):
         inner = inverse(inner)
         inner *= root[..., :, None]
         inner *= root[..., None, :]
-        weighted = psi * e
-        kappa = 1 / (1 + (weighted * e).sum(axis=2))
-        biased = weighted @ transposed(G)
-        back = _woodbury(biased, diagonal, basis, inner)
-        back /= np.sqrt(1 / kappa - (biased * back).sum(axis=2))[..., None]
-        if not np.all(np.isfinite(back)):
+        # The term of rank one, which lies within G1^T: -u u^T with u = (D^-1 + ...)^-1 r, scaled.
+        u = -(inner @ seen)
+        u[..., C:, 0] += biased
+        u /= np.sqrt(1 / kappa - (u * seen).sum(axis=(2, 3)))[..., None, None]
+        if not np.all(np.isfinite(u)):
             raise np.linalg.LinAlgError
+        inner -= u @ transposed(u)
         self.V[i], self.w[i], self.psi[i], self.B[i], self.kappa[i] = V, w, psi, B, kappa
         self.Pt[i] = transposed(V) @ (A @ B - self.leaves.T[i])
         self.images[i] = basis[:, :C] @ G
         self.basis[i, : C + k] = basis
-        self.diagonal[i], self.inner[i], self.biased[i], self.back[i] = diagonal, inner, biased, back
+        self.diagonal[i], self.inner[i], self.biased[i] = diagonal, inner, biased
         self.within[i] = delta[..., None] / (a[..., None] + (delta * w)[:, None])
         self.slow[i] = 1 / (sigma[:, None] * a)[..., None]
         self.sigma[i] = sigma
@@ -158,15 +158,25 @@ class LeafNewton(NewtonSystems):
         rhs_b = Y[..., n] - (direct * self.B[:, n][:, None]).sum(axis=2)
         direct *= -1 / sigma
         direct += share * self.slow * Wg
+        alone = (rhs_b / self.sigma[:, None]) * self.kappa
+        direct -= self.biased * alone[..., None]
         basis[:, C + k :] = transposed(gG)
         rows = np.concatenate([change, direct, weighted], axis=2) @ basis
         YW *= self.slow * sigma
         rows += YW
-        X = self._rows(rows, rhs_b / self.sigma[:, None])
+        rank = self.inner.shape[-1]
+        spanned = np.matmul(((rows * self.diagonal) @ transposed(basis[:, :rank]))[:, :, None], self.inner)[
+            :, :, 0
+        ]
+        rows -= spanned @ basis[:, :rank]
+        X = np.empty_like(Y)
+        np.multiply(rows, self.diagonal, out=X[..., :n])
+        moved = X[..., :n] @ self.B[:, :n]
+        np.subtract(alone, self.kappa * (self.biased * moved).sum(axis=2), out=X[..., n])
+        moved += X[..., n:] * self.B[:, n][:, None]
         out = np.empty_like(g)
         dB, dA = self.shape.blocks(out)
         np.matmul(self.V, X, out=dA)
-        moved = X @ self.B
         moved *= sigma
         moved += Wg
         Pd = self.Pt * self.leaves.d[:, None]
@@ -178,24 +188,3 @@ class LeafNewton(NewtonSystems):
         np.multiply(dG, 1 / sigma, out=dB[:, :n])
         dB[:, n] = 0.0
         return out
-
-    def _rows(self, y: Floats, b: Floats) -> Floats:
-        """The rows of X; y is overwritten."""
-        n, rank = self.shape.n, self.inner.shape[-1]
-        b = b * self.kappa
-        y -= self.biased * b[..., None]
-        weight = np.einsum("sij,sij->si", y, self.back)
-        X = np.empty((*y.shape[:2], n + 1))
-        x = X[..., :n]
-        np.multiply(self.back, weight[..., None], out=x)
-        x += _woodbury(y, self.diagonal, self.basis[:, :rank], self.inner)
-        np.subtract(b, self.kappa * np.einsum("sij,sij->si", self.biased, x), out=X[..., n])
-        return X
-
-
-def _woodbury(y: Floats, diagonal: Floats, basis: Floats, inner: Floats) -> Floats:
-    """Rows y_i (D_i - D_i basis^T inner_i basis D_i) with D_i = diag(diagonal_i)."""
-    x: Floats = y * diagonal
-    seen = np.matmul((x @ transposed(basis))[:, :, None], inner)[:, :, 0]
-    x -= diagonal * (seen @ basis)
-    return x
