@@ -184,4 +184,10 @@ class LeafLookout(Lookout):
 
     def asked(self, slot: int, t: float, z: Floats, steps: int, near: bool, anything: bool) -> bool:
         """Whether a member is to stop."""
+        if not anything and steps % STALL_STEPS:
+            # For a step that fails: of a run that gets nowhere the L of a few steps before is as good.
+            self.members[slot].worn.append(
+                (t, np.concatenate([z, self.engine.leaves.L[slot].ravel()]), steps)
+            )
+            return False
         return super().asked(slot, t, self.engine.whole(slot, t, z), steps, near, anything)

@@ -26,19 +26,19 @@ def choose(
     if not len(told):
         return order, ratio
     slots, own = i[told], k[told]
-    d, w = X[slots, CORRECTION], weights[slots]
     best, growth = own.copy(), _growth(error[told], own)
-    lower, higher = np.maximum(own - 1, 1), np.minimum(own + 1, formulas.HIGHEST_ORDER)
-    # The new differences of orders k and k + 2.
-    for other, difference, there in (
-        (lower, X[slots, own] + d, own > 1),
-        (higher, d - X[slots, own + 1], own < formulas.HIGHEST_ORDER),
-    ):
-        scaled = difference * w
-        size = np.sqrt(np.einsum("bf,bf->b", scaled, scaled))
-        candidate = _growth(formulas.ERROR[other] * size, other)
-        better = there & (candidate > growth)
-        best, growth = np.where(better, other, best), np.where(better, candidate, growth)
+    # By the new differences of orders k and k + 2; most steps are of the highest order, above which there is none.
+    for by, there in ((-1, own > 1), (1, own < formulas.HIGHEST_ORDER)):
+        j = there.nonzero()[0]
+        if not len(j):
+            continue
+        those, other = slots[j], own[j] + by
+        scaled = X[those, np.maximum(other, own[j])]
+        scaled += -by * X[those, CORRECTION]
+        scaled *= weights[those]
+        candidate = _growth(formulas.ERROR[other] * np.sqrt(np.einsum("bf,bf->b", scaled, scaled)), other)
+        better = candidate > growth[j]
+        best[j], growth[j] = np.where(better, other, best[j]), np.where(better, candidate, growth[j])
     # A change of step or order asks for new differences and a new matrix: not for a few per cent.
     growth = np.minimum(bdf.LARGEST_GROWTH, bdf.SAFETY * growth)
     stay = (growth >= bdf.SAFETY) & (growth < bdf.WORTHWHILE_GROWTH)

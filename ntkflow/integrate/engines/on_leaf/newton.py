@@ -15,10 +15,10 @@ Divided by sigma, and with the biases eliminated (kappa_i = 1 / (1 + e1 . psi_i 
 
     diag(1 - mE delta / a_i) + Wt^T (delta / a_i) Wt + G1 diag(psi_i - delta / (a_i kd)) G1^T - kappa_i r_i r_i^T:
 
-a positive diagonal D_i^-1, terms of rank C and C (kd >= delta), and one of rank one. At most C eigenvalues of m E are positive; they are
-left out of the diagonal, and what that makes the matrix too large by is at most what W gives it there. Two terms of P come
-back to first order: P dG1^T with the dG1 there would be if A stood still, and dW^T P kd. What is left alone is taken for the
-inverse, as in `lockstep.newton`: Newton's iteration then converges a little more slowly.
+a positive diagonal D_i^-1, terms of rank C and C (kd >= delta), and one of rank one. At most C eigenvalues of m E are positive;
+they are left out of the diagonal, and what that makes the matrix too large by is at most what W gives it there. Two terms of P
+come back to first order: P dG1^T with the dG1 there would be if A stood still, and dW^T P kd. What is left alone is taken for
+the inverse, as in `lockstep.newton`: Newton's iteration then converges a little more slowly.
 """
 
 import numpy as np
