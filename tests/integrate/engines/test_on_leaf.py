@@ -1,5 +1,7 @@
 """Generic states on their leaves: the reduced field, its matrices, L beside it, and slots that leave each other alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -12,6 +14,7 @@ from ntkflow.integrate.engines.on_leaf import LeafLockstep, LeafShape, OnLeaf, e
 from ntkflow.integrate.engines.on_leaf.deviations import Deviations
 from ntkflow.integrate.engines.on_leaf.newton import LeafNewton
 from ntkflow.integrate.engines.on_leaf.systems import LeafSystems
+from ntkflow.integrate.engines.structured import StructuredBDF
 from ntkflow.integrate.engines.structured.coordinates import Coordinates
 from ntkflow.integrate.task import Task
 from tests.integrate.engines import test_lockstep
@@ -152,6 +155,35 @@ def test_L_follows_more_closely_than_the_steps_are(monkeypatch):
     ((_, *_, fine),) = results([job(task())], 1)
     assert not np.array_equal(coarse, fine)
     np.testing.assert_allclose(coarse, fine, rtol=0, atol=3e-8 * np.abs(fine).max())
+
+
+def test_L_does_not_mind_where_it_is_saved():
+    often = np.linspace(0.0, 2.0, 401)[1:]
+    few, many = job(task()), replace(job(task()), grid=often)
+    ((*_, few_times, at_few),), ((*_, many_times, at_many),) = results([few], 1), results([many], 1)
+    assert (few_times, many_times) == (TIMES.tolist(), often.tolist())
+    assert few.steps == many.steps
+    np.testing.assert_allclose(at_many[-1], at_few[-1], rtol=0, atol=3e-8 * np.abs(at_few).max())
+    within = at_many[np.isclose(often, 0.1)] - at_few[1]
+    assert np.abs(within).max() < 3e-8 * np.abs(at_few).max()
+
+
+@pytest.mark.parametrize("rtol", [1e-5, 1e-8])
+def test_a_tolerance_is_that_of_the_whole_state(rtol):
+    # Norms of fewer unknowns would take one in ten steps more.
+    of = task(per_class=100, rtol=rtol)
+    ((_, steps, *_),) = results([job(of)], 1)
+    y, system = of.flow.start(), of.flow.system
+    tolerances = np.concatenate(
+        [
+            np.full(b.size, a)
+            for b, a in zip(of.flow.blocks(y), block_tolerances(of.flow, y, rtol), strict=True)
+        ]
+    )
+    whole = StructuredBDF(system, 0.0, y, of.t_end, rtol, tolerances)
+    while whole.status == "running":
+        whole.step()
+    assert steps == pytest.approx(whole.steps, rel=0.02)
 
 
 def test_no_digit_depends_on_the_neighbours():

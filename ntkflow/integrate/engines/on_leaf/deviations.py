@@ -26,7 +26,8 @@ STAGES = np.array(
         [(16 - _R) / 36, (16 + _R) / 36, 1 / 9],
     ]
 )
-# So many equal steps of the integration are one step of L: five would triple its error at rtol = 1e-8 and save a twentieth.
+# So many steps of the integration at most are one step of L, whose error is then half of that of W; of five it would be as large
+# at rtol = 1e-8, and larger below.
 MOST_BEHIND = 4
 
 
@@ -35,7 +36,7 @@ class Deviations(Leaves):
 
     Attributes:
         L: at a time that the state has left behind by
-        behind: so many steps, all of the present size;
+        behind: so many of the steps under way, less than one of them where it was saved inside a step;
         order: order of the last of them.
     """
 
