@@ -53,7 +53,9 @@ def lost_accuracy(
     if not problem.decay.moves_E and any(drift(here, flow, rows) > bound for here, rows in still):
         return True
     stretches = (
-        still if problem.decay.H else [(problem, np.vstack([flow.start(), _spread_out(packed, LOOKS)]))]
+        still
+        if problem.decay.H or not problem.kernel.moves
+        else [(problem, np.vstack([flow.start(), _spread_out(packed, LOOKS)]))]
     )
     return any(_rose(here, flow, rows, rtol, known) for here, rows in stretches)
 

@@ -92,9 +92,10 @@ def main_terms_of(
 ) -> dict[str, Array]:
     """`terms_of` without the global mean, which is a part of the means."""
     return {
-        "weights": xp.swapaxes(W, -1, -2) @ W / m,
-        "means": H1 @ inverse @ xp.swapaxes(H1, -1, -2) / m,
-        "within": (L / rates) @ xp.swapaxes(L, -1, -2) / m,
+        # The factors are smaller than what they make.
+        "weights": xp.swapaxes(W, -1, -2) @ (W / m),
+        "means": H1 @ (inverse / m) @ xp.swapaxes(H1, -1, -2),
+        "within": (L / (rates * m)) @ xp.swapaxes(L, -1, -2),
     }
 
 
@@ -155,8 +156,9 @@ def drifts(found: Mapping[str, Floats], first: Floats | None = None) -> Floats:
         first: E from which they have moved, (n, n) or one for each, (T, n, n); None: that of the first state.
     """
     weights, features = found["weights"], found["means"] + found["within"]
-    E = weights - features
-    moved = frobenii(E - (E[0] if first is None else first))
     scale = frobenii(weights) + frobenii(features)
+    moved = weights - features
+    moved -= moved[0].copy() if first is None else first
+    moved = frobenii(moved)
     result: Floats = np.divide(moved, scale, out=np.zeros_like(moved), where=scale != 0)
     return result

@@ -140,7 +140,13 @@ class Passage:
         """What a stretch has brought."""
         interval, coordinates = member.interval, member.coordinates
         if local := member.saved_at:
-            self._packed.append(coordinates.leave(member.saved))
+            # The start before the first of them, in one array: most runs have no other.
+            begins = [rows.shape for rows in self._packed] == [(1, self._y.size)]
+            rows = np.empty((begins + len(local), self._y.size))
+            if begins:
+                rows[:1] = self._packed.pop()
+            coordinates.leave(member.saved, out=rows[begins:])
+            self._packed.append(rows)
             # A time that was asked for is kept as it was given.
             asked = member.asked[: len(local)] if self._exact else interval.times(np.array(local))
             self._times.extend(asked.tolist())
@@ -194,7 +200,8 @@ class Passage:
             self._choices or [choose.Choice(self._engine, 0.0, BECAUSE, BECAUSE)], self._y.size
         )
         cost = Cost(choice, self.steps, self._evaluations, self._rtol, self._seconds)
-        packed, began = np.concatenate(self._packed), time.perf_counter()
+        packed = self._packed[0] if len(self._packed) == 1 else np.concatenate(self._packed)
+        began = time.perf_counter()
         return self.task.solution(self._times, packed, self.reason, cost, began, self.motion, self._turns)
 
 

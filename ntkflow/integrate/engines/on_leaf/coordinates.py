@@ -118,12 +118,14 @@ class OnLeaf(Coordinates):
         A = np.hstack([W @ self.turn, b[:, None]])
         return np.concatenate([B.ravel(), A.ravel(), (self.turn.T @ L).ravel()])
 
-    def leave(self, z: Float64[np.ndarray, "*several F"]) -> Float64[np.ndarray, "*several D"]:
-        """Packed thin state of a flat vector with L, or of every one of a stack."""
+    def leave(
+        self, z: Float64[np.ndarray, "*several F"], out: Float64[np.ndarray, "*several D"] | None = None
+    ) -> Float64[np.ndarray, "*several D"]:
+        """Packed thin state of a flat vector with L, or of every one of a stack; written to `out` where it is given."""
         lead, n = z.shape[:-1], self.n
         B, A = self.blocks_of(z)
         L = z[..., self.size :].reshape(*lead, n, -1)
-        y = np.empty((*lead, n * self.whole.q + self.C * (n + 1)))
+        y = np.empty((*lead, n * self.whole.q + self.C * (n + 1))) if out is None else out
         # Straight to where they belong: at many times this is as much as all else that is known of a run.
         H1, deviations, W, b = (
             piece.reshape(*lead, -1, piece.shape[-1] // rows)

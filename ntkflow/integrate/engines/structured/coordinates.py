@@ -170,13 +170,15 @@ class Coordinates:
         self.blocks(z)[0][self.n] = self.e
         return z
 
-    def leave(self, z: Float64[np.ndarray, "*several F"]) -> Float64[np.ndarray, "*several D"]:
-        """Packed thin state of a flat vector, or of every one of a stack."""
+    def leave(
+        self, z: Float64[np.ndarray, "*several F"], out: Float64[np.ndarray, "*several D"] | None = None
+    ) -> Float64[np.ndarray, "*several D"]:
+        """Packed thin state of a flat vector, or of every one of a stack; written to `out` where it is given."""
         lead, n, k = z.shape[:-1], self.n, self.groups
         B = z[..., : self.split].reshape(*lead, n + 1, self.q)
         A = z[..., self.split :].reshape(*lead, self.C, n + 1)
         parts = ((B[..., :n, :k] @ self.U.T) / self.s, B[..., :n, k:], A[..., :n], A[..., n])
-        return np.concatenate([part.reshape(*lead, -1) for part in parts], axis=-1)
+        return np.concatenate([part.reshape(*lead, -1) for part in parts], axis=-1, out=out)
 
     def rates_at(self, t: float) -> Columns:
         """Vector d at time t; its off-diagonal companion is left to the field."""
