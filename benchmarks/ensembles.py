@@ -7,7 +7,8 @@ later call counts, and not its compilation. `--whole K` then takes K members
 through `nf.ensemble` in a process for each core, and says the seconds; `--map K` a phase diagram of K x K such cells over
 (kappa_c/kappa_d, kappa_n/kappa_d) through `ntkflow sweep`, from start-up to the figure. `--generic K` compares K states like ReLU
 features (5386 unknowns), saved at both ends of 20 within-class time constants, as in integrators.py, and at 61 times; with
-`--than DIRECTORY` also what a member takes there alone, in a checkout of another version of this package. CPU time
+`--than DIRECTORY` also what a member takes there alone, in a checkout of another version of this package; there the faster of two
+goes counts, of every way. CPU time
 counts, since machines have other users too. 0 leaves a part out, which stays as the file has it.
 Writes results/ensembles.json.
 """
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,8 @@ RESULTS = Path(__file__).parent / "results" / "ensembles.json"
 SIZES, KERNEL = nf.Sizes(10, 12, 64), nf.BlockKernel(1.0, 0.5, 0.1)
 RTOLS = (1e-6, 1e-8)
 PEER = "Tsit5"
-# Members of `generic_member`, one by one, by whatever version is found: milliseconds each, but for the first.
+# Members of `generic_member`, one by one, by whatever version is found: milliseconds each, but for the first, in the faster of
+# two goes. As in an ensemble all solutions are there in the end.
 ELSEWHERE = """
 import json, sys, time
 import numpy as np
@@ -48,10 +51,11 @@ members, rtol, grid = json.loads(sys.argv[1])
 sizes, kernel = nf.Sizes(10, 12, 64), nf.BlockKernel(1.0, 0.5, 0.1)
 problems = [nf.Problem(sizes, kernel, nf.initial.make("relu", sizes, kernel, seed)) for seed in range(members + 1)]
 nf.solve(problems[-1], save_at=np.array(grid), rtol=rtol)
-began = time.process_time()
-for problem in problems[:-1]:
-    nf.solve(problem, save_at=np.array(grid), rtol=rtol)
-print(1e3 * (time.process_time() - began) / members)
+def go():
+    began = time.process_time()
+    found = [nf.solve(problem, save_at=np.array(grid), rtol=rtol) for problem in problems[:-1]]
+    return 1e3 * (time.process_time() - began) / len(found)
+print(min(go(), go()))
 """
 
 
@@ -65,11 +69,16 @@ def generic_member(seed: int) -> nf.Problem:
     return nf.Problem(SIZES, KERNEL, nf.initial.make("relu", SIZES, KERNEL, seed))
 
 
-def timed(work: Callable[[], Any], members: int) -> tuple[float, Any]:
-    """CPU milliseconds a member, and what came of it."""
-    began = time.process_time()
-    found = work()
-    return 1e3 * (time.process_time() - began) / members, found
+def timed(work: Callable[[], Any], members: int, goes: int = 1) -> tuple[float, Any]:
+    """CPU milliseconds a member in the fastest go, and what came of it."""
+    spent, found = [], None
+    for _ in range(goes):
+        # What the go before has found makes room, as it does in `ELSEWHERE`.
+        del found
+        began = time.process_time()
+        found = work()
+        spent.append(1e3 * (time.process_time() - began) / members)
+    return min(spent), found
 
 
 def compared(
@@ -79,15 +88,16 @@ def compared(
     with_peer: bool = False,
     make: Callable[[int], nf.Problem] = member,
     grid: np.ndarray | None = None,
+    goes: int = 1,
 ) -> dict[str, Any]:
     """All ways at one tolerance."""
     made, problems = timed(lambda: [make(seed) for seed in range(members)], members)
     grid = common_grid(problems[:1]) if grid is None else grid
     tasks = [Task.of(problem, save_at=grid, rtol=rtol) for problem in problems]
-    together, found = timed(lambda: solve_many(tasks), members)
+    together, found = timed(lambda: solve_many([replace(task) for task in tasks]), members, goes)
     series, _ = timed(lambda: [solution.series for solution in found], members)
     apart = [Task.of(problem, save_at=grid, rtol=rtol, engine="structured") for problem in problems[:alone]]
-    each, single = timed(lambda: [run_alone(task) for task in apart], alone)
+    each, single = timed(lambda: [run_alone(replace(task)) for task in apart], alone, goes)
     strict = [run_alone(Task.of(p, save_at=grid, rtol=1e-11, engine="structured")) for p in problems[:2]]
 
     def error(solutions: list[nf.Solution]) -> float:
@@ -192,7 +202,7 @@ def main() -> None:
             grids = [np.array([0.0, end]), np.append(0.0, np.geomspace(1e-5 * end, end, 60))]
             found["generic"] = []
             for rtol, grid in product(RTOLS, grids):
-                row = compared(options.generic, options.alone, rtol, make=generic_member, grid=grid)
+                row = compared(options.generic, options.alone, rtol, make=generic_member, grid=grid, goes=2)
                 found["generic"].append(row)
                 show(row)
                 if options.than:
