@@ -12,7 +12,7 @@ import numpy as np
 
 from ntkflow._types import Floats, Integers, Truths
 from ntkflow.integrate.engines.lockstep import history, order, projection
-from ntkflow.integrate.engines.lockstep.counts import Counts, Lookout
+from ntkflow.integrate.engines.lockstep.counts import Lookout
 from ntkflow.integrate.engines.lockstep.history import (
     CORRECTION,
     DIFFERENCES,
@@ -23,9 +23,9 @@ from ntkflow.integrate.engines.lockstep.history import (
 )
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.lockstep.newton import NewtonSystems
+from ntkflow.integrate.engines.lockstep.saving import Saving
 from ntkflow.integrate.engines.lockstep.slots import Norms, Shape, Systems
 from ntkflow.integrate.engines.structured import bdf, corrector, formulas
-from ntkflow.integrate.engines.structured.bdf import Polynomial
 
 # More of them do not pay any longer, and what they hold no longer fits the caches.
 SLOTS = 128
@@ -34,7 +34,7 @@ _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 _NONE, _SAME = np.zeros(0, int), np.eye(ROWS, SOURCES)
 
 
-class Lockstep:
+class Lockstep(Saving):
     """Integrates jobs of one shape.
 
     Args:
@@ -55,14 +55,13 @@ class Lockstep:
     def __init__(
         self, shape: Shape, slots: int = SLOTS, lookout: Lookout | None = None, project: bool = True
     ) -> None:
+        super().__init__(slots)
         self.shape, self.lookout, self.project = shape, lookout, project
-        self.systems, self.norms, self.now = self.SYSTEMS(shape, slots), Norms(shape, slots), Counts(slots)
+        self.systems, self.norms = self.SYSTEMS(shape, slots), Norms(shape, slots)
         self.newton, self.leaves = self.NEWTON(self.systems), self.LEAVES(shape, slots)
         self.X = np.zeros((slots, ROWS, shape.size))
         self._spare = np.zeros_like(self.X)
-        self.jobs: list[Job] = []
         self.ticks = 0
-        self._owed = _NONE
 
     @property
     def slots(self) -> int:
@@ -118,15 +117,6 @@ class Lockstep:
         job.z = self.whole(slot, job.t, self.X[slot, 0])
         ended = self.now.t[slot] >= self.now.t_end[slot]
         job.status = "failed" if self.now.failed[slot] else "finished" if ended else "stopped"
-
-    def whole(self, slot: int, t: float, z: Floats) -> Floats:
-        """The flat vector of the state z of a slot at t, for good."""
-        return np.concatenate([z, *self.beside(slot, t)])
-
-    def beside(self, slot: int, t: float) -> tuple[Floats, ...]:
-        """What else of its state at t belongs to the flat vector."""
-        del slot, t
-        return ()
 
     def _keep(self, staying: Integers) -> None:
         for part in (self.systems, self.norms, self.now, self.newton, self.leaves):
@@ -342,59 +332,6 @@ class Lockstep:
         # The row of the correction is free until the next iteration.
         change[due, CORRECTION] = shares
         return change
-
-    def _tell(self, i: Integers, top: Floats, before: Floats) -> None:
-        """Hand the interpolants of steps to the lookout."""
-        now = self.now
-        assert self.lookout is not None
-        for k in np.flatnonzero(now.told[i]).tolist():
-            slot = int(i[k])
-            order = int(now.order[slot])
-            # As `StructuredBDF.dense` gives it.
-            covers = min(int(now.equal[slot]), order + 1)
-            D = top[k, : order + 1] @ self.X[slot, :SOURCES]
-            t, h = float(now.t[slot]), float(now.h[slot])
-            inside = Polynomial(self.jobs[slot].coordinates, D, t, h, covers)
-            self.lookout.passed(slot, float(before[k]), inside)
-
-    def _save_exactly(self, i: Integers, top: Floats) -> tuple[Integers, Floats]:
-        """States at times inside the steps of slots i, from their polynomials.
-
-        Returns:
-            Places in i of those that have one more such time, and the shares of their histories in the state there: it comes
-            with the new histories, in the product that makes them.
-        """
-        now = self.now
-        due = ((now.due[i] < now.t[i]) & now.exact[i]).nonzero()[0]
-        while True:
-            j = i[due]
-            inside = history.interpolating(now.order[j], (now.due[j] - now.t[j]) / now.h[j])
-            shares = (inside[:, None] @ top[due])[:, 0]
-            several = (now.after[j] < now.t[j]).nonzero()[0]
-            if not len(several):
-                self._owed = j
-                return due, shares
-            # Few steps have several of them inside: these are worked out by themselves, but for the last.
-            for k in several.tolist():
-                slot, job = int(j[k]), self.jobs[int(j[k])]
-                z = shares[k] @ self.X[slot, :SOURCES]
-                now.due[slot] = job.save(job.due, z, *self.beside(slot, job.due))
-                now.after[slot] = job.after
-
-    def _save_owed(self) -> None:
-        """The states of which `_save_exactly` has given the shares."""
-        if not len(self._owed):
-            return
-        slots, self._owed = self._owed, _NONE
-        self._save(slots, self.now.due[slots], self.X[slots, CORRECTION])
-        self.X[slots, CORRECTION] = 0.0
-
-    def _save(self, slots: Integers, times: Floats, z: Floats) -> None:
-        """Keep states at times of their grids."""
-        now, jobs, each = self.now, self.jobs, slots.tolist()
-        saved = zip(each, times.tolist(), z, strict=True)
-        now.due[slots] = [jobs[slot].save(t, row, *self.beside(slot, t)) for slot, t, row in saved]
-        now.after[slots] = [jobs[slot].after for slot in each]
 
     def _look(self, i: Integers) -> Integers:
         """What follows from the new states of slots i; those of them that have come to an end."""
