@@ -102,7 +102,9 @@ class Symmetric(Coordinates):
         self.blocks(z)[0][self.n] = self.e
         return z
 
-    def leave(self, z: Float64[np.ndarray, "*several F"]) -> Float64[np.ndarray, "*several D"]:
-        """Packed thin state of a flat vector, or of every one of a stack."""
-        result: Floats = z[..., list(_PLACES)] @ self.basis
+    def leave(
+        self, z: Float64[np.ndarray, "*several F"], out: Float64[np.ndarray, "*several D"] | None = None
+    ) -> Float64[np.ndarray, "*several D"]:
+        """Packed thin state of a flat vector, or of every one of a stack; written to `out` where it is given."""
+        result: Floats = np.matmul(z[..., list(_PLACES)], self.basis, out=out)
         return result

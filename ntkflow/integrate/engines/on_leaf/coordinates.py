@@ -97,7 +97,9 @@ class OnLeaf(Coordinates):
         rounding = sys.float_info.epsilon * delta * float(np.abs(e).max()) * t_end
         good = good and rounding <= ROUNDING_SHARE * rtol and bool(e[-1] <= -POSITIVE * e[0])
         # Small weights grow to about the size that they have where E = 0.
-        weights = max(float(np.linalg.norm(W, 2)) ** 2, float(np.linalg.norm(c.T, 2)) / math.sqrt(kd.min()))
+        weights = max(
+            float(np.linalg.norm(W @ W.T, 2)), float(np.linalg.norm(c.T[:, :k], 2)) / math.sqrt(kd.min())
+        )
         # The preconditioner takes the terms of G1 for positive.
         if not (good and delta * weights * t_end <= LONGEST and kd.min() >= delta):
             raise InputError(
