@@ -26,10 +26,9 @@ STAGES = np.array(
         [(16 - _R) / 36, (16 + _R) / 36, 1 / 9],
     ]
 )
-# So many steps of the integration at most are one step of L, and one more from this tolerance on, where the steps are longer
-# than L needs: its error is half of that of W or less. Of five steps it would be as large at a third of this
-# tolerance, and larger below.
-MOST_BEHIND, LOOSE = 4, 2e-8
+# So many steps of the integration at most are one step of L, whose error is then half of that of W or less; of five it would be
+# three times as large, and at rtol = 1e-8 as large as that of W.
+MOST_BEHIND = 4
 
 
 class Deviations(Leaves):
@@ -39,13 +38,11 @@ class Deviations(Leaves):
         L: at a time that the state has left behind by
         behind: so many of the steps under way, less than one of them where it was saved inside a step;
         order: order of the last of them.
-        most: steps that it may be behind.
     """
 
     L: Floats
     behind: Floats
     order: Integers
-    most: Floats
 
     def __init__(self, shape: Shape, slots: int) -> None:
         PerSlot.__init__(self, slots)
@@ -53,7 +50,6 @@ class Deviations(Leaves):
         self.shape = shape
         self.hold("L", shape.n, shape.r)
         self.hold("behind")
-        self.hold("most")
         self.hold("order", kind=int)
 
     def take(self, i: Integers, z: Floats, systems: Systems) -> None:

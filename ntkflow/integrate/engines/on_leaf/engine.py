@@ -7,7 +7,7 @@ from ntkflow.integrate.engines.lockstep import history
 from ntkflow.integrate.engines.lockstep.engine import Lockstep
 from ntkflow.integrate.engines.lockstep.job import Job
 from ntkflow.integrate.engines.on_leaf.coordinates import LeafShape
-from ntkflow.integrate.engines.on_leaf.deviations import LOOSE, MOST_BEHIND, NODES, Deviations
+from ntkflow.integrate.engines.on_leaf.deviations import MOST_BEHIND, NODES, Deviations
 from ntkflow.integrate.engines.on_leaf.newton import LeafNewton
 from ntkflow.integrate.engines.on_leaf.systems import LeafSystems
 
@@ -31,7 +31,6 @@ class LeafLockstep(Lockstep):
         super()._enter(slot, job)
         self.leaves.L[slot] = job.z[self.shape.size :].reshape(self.leaves.L[slot].shape)
         self.leaves.behind[slot] = 0.0
-        self.leaves.most[slot] = MOST_BEHIND + (job.rtol >= LOOSE)
 
     def beside(self, slot: int, t: float) -> tuple[Floats, ...]:
         """L at a time of the step that was accepted last."""
@@ -46,7 +45,7 @@ class LeafLockstep(Lockstep):
         matrices = super()._attempt(i, top, ratio)
         behind = self.leaves.behind[i] * before / now.h[i]
         # The polynomial of the next step will be good for as many steps as its order.
-        late = (behind > 0) & (behind + 1 > np.minimum(self.leaves.most[i], now.order[i]))
+        late = (behind > 0) & (behind + 1 > np.minimum(MOST_BEHIND, now.order[i]))
         self._catch_up(i[late], top[late], before[late])
         self.leaves.behind[i] = np.where(late, 0.0, behind)
         return matrices
