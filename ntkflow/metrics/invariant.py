@@ -157,8 +157,8 @@ def drifts(found: Mapping[str, Floats], first: Floats | None = None) -> Floats:
     """
     weights, features = found["weights"], found["means"] + found["within"]
     scale = frobenii(weights) + frobenii(features)
-    moved = weights - features
-    moved -= moved[0].copy() if first is None else first
-    moved = frobenii(moved)
+    change = weights - features
+    change -= change[0].copy() if first is None else first
+    moved = frobenii(change)
     result: Floats = np.divide(moved, scale, out=np.zeros_like(moved), where=scale != 0)
     return result

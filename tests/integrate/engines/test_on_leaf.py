@@ -168,6 +168,23 @@ def test_L_does_not_mind_where_it_is_saved():
     assert np.abs(within).max() < 1e-7 * np.abs(at_few).max()
 
 
+def test_L_goes_by_differences_of_one_grid(monkeypatch):
+    later, orders = LeafLockstep._later, []
+
+    def seen(self, i, top, end, h):
+        # Those of the last step, or those that are there when the next one has been prepared, of another order and step perhaps.
+        if top is None:
+            orders.extend(zip(self.leaves.order[i].tolist(), self.now.order[i].tolist(), strict=True))
+            assert (h == self.now.h[i]).all()
+        return later(self, i, top, end, h)
+
+    monkeypatch.setattr(LeafLockstep, "_later", seen)
+    results([job(task(seed), exact=False) for seed in range(3)], 2)
+    results([replace(job(task(rtol=1e-9)), grid=np.geomspace(1e-6, 2.0, 4000), exact=False)], 1)
+    assert len(orders) > 100
+    assert all(one == other for one, other in orders)
+
+
 @pytest.mark.parametrize("rtol", [1e-5, 1e-8])
 def test_a_tolerance_is_that_of_the_whole_state(rtol):
     # Norms of fewer unknowns would take one in ten steps more.

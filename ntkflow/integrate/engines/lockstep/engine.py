@@ -60,7 +60,7 @@ class Lockstep(Saving):
         self.systems, self.norms = self.SYSTEMS(shape, slots), Norms(shape, slots)
         self.newton, self.leaves = self.NEWTON(self.systems), self.LEAVES(shape, slots)
         self.X = np.zeros((slots, ROWS, shape.size))
-        self._spare = np.zeros_like(self.X)
+        self._spare: Floats = np.zeros_like(self.X)
         self.ticks = 0
 
     @property

@@ -37,7 +37,7 @@ class Deviations(Leaves):
     Attributes:
         L: at a time that the state has left behind by
         behind: so many of the steps under way, less than one of them where it was saved inside a step;
-        order: order of the last of them.
+        order: of the polynomial on them.
     """
 
     L: Floats

@@ -48,6 +48,8 @@ class LeafLockstep(Lockstep):
         late = (behind > 0) & (behind + 1 > np.minimum(MOST_BEHIND, now.order[i]))
         self._catch_up(i[late], top[late], before[late])
         self.leaves.behind[i] = np.where(late, 0.0, behind)
+        # Differences of higher orders stay on the grid of before.
+        self.leaves.order[i] = now.order[i]
         return matrices
 
     def _accept(self, i: Integers, error: Floats) -> Floats:
