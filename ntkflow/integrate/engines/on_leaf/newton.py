@@ -164,6 +164,7 @@ class LeafNewton(NewtonSystems):
         rows = np.concatenate([change, direct, weighted], axis=2) @ basis
         YW *= self.slow * sigma
         rows += YW
+        # Every row by Woodbury's identity, in place; what X has along G1 gives its biases too.
         rank = self.inner.shape[-1]
         spanned = np.matmul(((rows * self.diagonal) @ transposed(basis[:, :rank]))[:, :, None], self.inner)[
             :, :, 0
