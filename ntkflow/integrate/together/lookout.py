@@ -142,15 +142,25 @@ class Lookout(PerSlot):
         member = self.members[slot]
         if not anything and steps % STALL_STEPS:
             # Only a step that fails asks what was seen here.
-            member.worn.append((t, z.copy(), steps))
+            member.worn.append((t, self.roughly(slot, z), steps))
             return False
         member.tell_worn()
-        watch, now = member.passage.watch, member.now(t, z, steps)
+        watch, now = member.passage.watch, member.now(t, self.whole(slot, t, z), steps)
         if anything:
             member.reason = watch.reason(now, near)
         elif watch.stalled(now):
             member.reason = Reason.STALLED
         return member.reason is not None
+
+    def whole(self, slot: int, t: float, z: Floats) -> Floats:
+        """The flat vector of a member whose state at t is z."""
+        del slot, t
+        return z
+
+    def roughly(self, slot: int, z: Floats) -> Floats:
+        """The same for good, as well as it is known."""
+        del slot
+        return z.copy()
 
     def _near(self, i: Integers, t: Floats, squares: Floats, z: Floats) -> Truths:
         """Whether the mean speed over the step is near the target, as `Watch` asks; rather too often than too seldom."""
@@ -182,12 +192,10 @@ class LeafLookout(Lookout):
         super().__init__(engine.systems)
         self.engine = engine
 
-    def asked(self, slot: int, t: float, z: Floats, steps: int, near: bool, anything: bool) -> bool:
-        """Whether a member is to stop."""
-        if not anything and steps % STALL_STEPS:
-            # For a step that fails: of a run that gets nowhere the L of a few steps before is as good.
-            self.members[slot].worn.append(
-                (t, np.concatenate([z, self.engine.leaves.L[slot].ravel()]), steps)
-            )
-            return False
-        return super().asked(slot, t, self.engine.whole(slot, t, z), steps, near, anything)
+    def whole(self, slot: int, t: float, z: Floats) -> Floats:
+        """The flat vector with L at t."""
+        return self.engine.whole(slot, t, z)
+
+    def roughly(self, slot: int, z: Floats) -> Floats:
+        """The flat vector with the L of a few steps before: of a run that gets nowhere it is as good."""
+        return np.concatenate([z, self.engine.leaves.L[slot].ravel()])

@@ -203,7 +203,7 @@ class CompiledLockstep:
             ended.append(k)
         if ended:
             for job, rows, k in zip(done, self._rows(s.out, np.array(ended)), ended, strict=True):
-                for row in rows[: counts["saved"][k]].copy():
+                for row in rows[: counts["saved"][k]]:
                     job.save(job.due, row)
         return done
 
